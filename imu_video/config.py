@@ -1,0 +1,189 @@
+"""Configs: YAML with `extends`, `${ENV}` and dotted overrides, validated by a pydantic model; no component is built here.
+
+A resolved config determines a run. There is no expression language: `extends` names another file (or list of files) relative
+to the file that says so, `${NAME}` is an environment variable, `a.b=value` overrides one key with a YAML value.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from imu_video.errors import ConfigError, nearest
+
+_ENV = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+class Config(BaseModel):
+    """Base of every config section: unknown keys fail, values are immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+C = TypeVar("C", bound=BaseModel)
+
+
+def load_config(path: str | Path, model: type[C], overrides: Sequence[str] = ()) -> C:
+    """Read, resolve and validate a config file.
+
+    Args:
+        path: YAML file.
+        model: pydantic model of the whole file.
+        overrides: ``section.key=value`` strings; values are YAML; list entries by index (``loss.0.weight=0.5``).
+
+    Raises:
+        ConfigError: missing file, bad YAML, unknown key (nearest spelling offered), wrong type, unset environment variable.
+    """
+    raw = read_yaml(path)
+    for override in overrides:
+        _override(raw, override)
+    return validate(raw, model, source=str(path))
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read one YAML mapping with `extends` merged in and `${ENV}` replaced."""
+    return _read(Path(path), seen=())
+
+
+def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    resolved = path.resolve()
+    if resolved in seen:
+        raise ConfigError(f"{path}: `extends` goes in a circle: {' -> '.join(p.name for p in (*seen, resolved))}")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"config {path}: {error.strerror or error}", hint="shipped configs lie in configs/"
+        ) from error
+    try:
+        raw = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: expected a mapping of keys at the top, got {type(raw).__name__}")
+    own = _expand(raw, path)
+    parents = own.pop("extends", [])
+    merged: dict[str, Any] = {}
+    for parent in [parents] if isinstance(parents, str) else parents:
+        merged = merge(merged, _read(path.parent / parent, (*seen, resolved)))
+    return merge(merged, own)
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge mappings key by key; a component entry with another `name`, a list or a scalar replaces the whole value.
+
+    Example:
+        >>> merge({"a": {"b": 1, "c": 2}}, {"a": {"c": 3}})
+        {'a': {'b': 1, 'c': 3}}
+    """
+    out = dict(base)
+    for key, value in over.items():
+        old = out.get(key)
+        same = (
+            isinstance(old, dict) and isinstance(value, dict) and value.get("name", old.get("name")) == old.get("name")
+        )
+        out[key] = merge(old, value) if same and isinstance(old, dict) else value
+    return out
+
+
+def _expand(value: Any, path: Path) -> Any:
+    if isinstance(value, dict):
+        return {k: _expand(v, path) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_expand(v, path) for v in value]
+    if isinstance(value, str):
+        for name in _ENV.findall(value):
+            if name not in os.environ:
+                raise ConfigError(f"{path}: environment variable {name} is not set", hint=f"export {name}=...")
+        return _ENV.sub(lambda m: os.environ[m.group(1)], value)
+    return value
+
+
+def _override(raw: dict[str, Any], override: str) -> None:
+    dotted, equals, text = override.partition("=")
+    if not equals or not dotted:
+        raise ConfigError(f"override {override!r}: expected section.key=value", hint="for example data.batch_size=64")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override {override!r}: the value is not valid YAML") from error
+    keys = dotted.split(".")
+    node: Any = raw
+    for depth, key in enumerate(keys):
+        last = depth == len(keys) - 1
+        if isinstance(node, list):
+            if not key.isdigit() or int(key) >= len(node):
+                raise ConfigError(
+                    f"override {override!r}: {'.'.join(keys[:depth])} is a list of {len(node)} entries, no entry {key!r}"
+                )
+            if last:
+                node[int(key)] = value
+            else:
+                node = node[int(key)]
+        elif isinstance(node, dict):
+            if last:
+                node[key] = value
+            else:
+                node = node.setdefault(key, {})
+        else:
+            raise ConfigError(f"override {override!r}: {'.'.join(keys[:depth])} holds {node!r}, not a section")
+
+
+def validate(raw: Mapping[str, Any], model: type[C], *, source: str) -> C:
+    """Validate a mapping against a model; ``source`` is named in the error.
+
+    Raises:
+        ConfigError: the first fault, with its dotted key, the value seen and what was expected.
+    """
+    try:
+        return model.model_validate(dict(raw))
+    except ValidationError as error:
+        # An unknown key is the likelier cause when keys are both unknown and missing.
+        faults = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+        fault = faults[0]
+        loc = tuple(str(p) for p in fault["loc"])
+        key = ".".join(loc)
+        if fault["type"] == "extra_forbidden":
+            raise ConfigError(
+                f"{source}: unknown key {key!r}{nearest(loc[-1], _fields_at(model, loc[:-1]))}"
+            ) from error
+        if fault["type"] == "missing":
+            raise ConfigError(f"{source}: key {key!r} is missing") from error
+        raise ConfigError(f"{source}: key {key!r}: {fault['msg']} (got {fault.get('input')!r})") from error
+
+
+def _fields_at(model: type[BaseModel], loc: Iterable[str]) -> list[str]:
+    current: Any = model
+    for part in loc:
+        field = getattr(current, "model_fields", {}).get(part)
+        if field is None:
+            continue  # list index or union branch
+        options = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        current = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
+    return list(getattr(current, "model_fields", {}))
+
+
+def dump_yaml(config: BaseModel | Mapping[str, Any]) -> str:
+    """The resolved config as YAML that `load_config` reads back unchanged."""
+    data = config.model_dump(mode="json") if isinstance(config, BaseModel) else dict(config)
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+
+
+def digest(data: BaseModel | Mapping[str, Any] | Sequence[Any], *, length: int = 12) -> str:
+    """Hash of the canonical JSON of a config or description.
+
+    Example:
+        >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+        True
+    """
+    plain = data.model_dump(mode="json") if isinstance(data, BaseModel) else data
+    canonical = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:length]

@@ -1,0 +1,43 @@
+"""What the three commands share: one rich console, errors turned into exit codes, tables; no command is defined here."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from imu_video.errors import ImuVideoError
+
+
+def run(app: Callable[[], object]) -> None:
+    """Run a typer app; a known error becomes one message on stderr and its exit code, never a traceback."""
+    try:
+        app()
+    except ImuVideoError as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        raise SystemExit(130) from None
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> None:
+    """Print a table to stdout: drawn in a terminal, tab-separated when piped."""
+    if not sys.stdout.isatty():
+        sys.stdout.write("\t".join(columns) + "\n")
+        sys.stdout.writelines("\t".join(str(cell) for cell in row) + "\n" for row in rows)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn = Table(title=title, title_justify="left", header_style="bold")
+    for column in columns:
+        drawn.add_column(column)
+    for row in rows:
+        drawn.add_row(*(str(cell) for cell in row))
+    Console().print(drawn)
+
+
+def say(message: str) -> None:
+    """Print one line to stdout at once."""
+    sys.stdout.write(message + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,199 @@
+"""Names for components: register by decorator, describe by constructor signature, build from config; no component lives here.
+
+A component is a plain class with keyword-only constructor arguments. Its signature is its config schema: the registry
+derives a strict pydantic model from it, so there is no second definition to keep in step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from imu_video.errors import ConfigError, nearest
+
+T = TypeVar("T")
+PLUGIN_GROUP = "imu_video.plugins"
+
+
+class Registry(Generic[T]):
+    """Components of one kind by name.
+
+    Args:
+        kind: word for errors and listings (``encoder``).
+        builtin: package whose import registers the built-in components; imported at the first look-up.
+
+    Example:
+        >>> colours = Registry("colour")
+        >>> @colours.register("red")
+        ... class Red:
+        ...     def __init__(self, *, depth: float = 0.5) -> None:
+        ...         self.depth = depth
+        >>> colours.build({"name": "red", "depth": 1.0}).depth
+        1.0
+    """
+
+    def __init__(self, kind: str, builtin: str | None = None) -> None:
+        self.kind = kind
+        self._builtin = builtin
+        self._classes: dict[str, type[T]] = {}
+
+    def register(self, name: str) -> Callable[[type[T]], type[T]]:
+        """Class decorator; refuses a name that another class already holds."""
+
+        def decorate(cls: type[T]) -> type[T]:
+            held = self._classes.get(name)
+            if held is not None and held.__qualname__ != cls.__qualname__:
+                raise ConfigError(f"{self.kind} {name!r} is already {held.__module__}.{held.__qualname__}")
+            for parameter in _parameters(cls).values():
+                if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+                    raise TypeError(f"{cls.__qualname__}: constructor argument {parameter.name!r} must be keyword-only")
+            self._classes[name] = cls
+            return cls
+
+        return decorate
+
+    def names(self) -> list[str]:
+        """Sorted names of all registered components, built-ins and entry points included."""
+        self._load()
+        return sorted(self._classes)
+
+    def get(self, name: str) -> type[T]:
+        """The class registered under ``name``.
+
+        Raises:
+            ConfigError: unknown name; the nearest spelling is offered.
+        """
+        self._load()
+        if name not in self._classes:
+            raise ConfigError(
+                f"unknown {self.kind} {name!r}{nearest(name, self._classes)}",
+                hint="`imu-video list` shows what exists; --plugin FILE.py adds your own",
+            )
+        return self._classes[name]
+
+    def name_of(self, component: object) -> str:
+        """The name under which the component's class is registered."""
+        self._load()
+        for name, cls in self._classes.items():
+            if type(component) is cls:
+                return name
+        raise ConfigError(f"{type(component).__qualname__} is not a registered {self.kind}")
+
+    def schema(self, name: str) -> type[BaseModel]:
+        """Strict pydantic model of the constructor signature."""
+        cls = self.get(name)
+        hints = typing.get_type_hints(cls.__init__)
+        fields: dict[str, Any] = {
+            p.name: (hints.get(p.name, Any), ... if p.default is inspect.Parameter.empty else p.default)
+            for p in _parameters(cls).values()
+        }
+        config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
+        return create_model(f"{self.kind}:{name}", __config__=config, **fields)
+
+    def arguments(self, config: Mapping[str, Any] | str, **context: Any) -> tuple[str, dict[str, Any]]:
+        """Validate a config entry and return its name and all constructor arguments, defaults filled in.
+
+        Args:
+            config: ``{"name": ..., argument: value, ...}`` or just the name.
+            context: arguments that the caller supplies where the constructor takes them and the config leaves them out.
+
+        Raises:
+            ConfigError: unknown component or argument, or a value of the wrong type.
+        """
+        entry = {"name": config} if isinstance(config, str) else dict(config)
+        if "name" not in entry:
+            raise ConfigError(f"{self.kind} entry {entry} has no 'name'", hint=f"one of: {', '.join(self.names())}")
+        name = str(entry.pop("name"))
+        schema = self.schema(name)
+        accepted = schema.model_fields
+        for key in entry:
+            if key not in accepted:
+                raise ConfigError(f"{self.kind} {name!r} has no argument {key!r}{nearest(key, accepted)}")
+        entry = {**{k: v for k, v in context.items() if k in accepted}, **entry}
+        try:
+            model = schema.model_validate(entry)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(p) for p in first["loc"])
+            raise ConfigError(
+                f"{self.kind} {name!r}, argument {where!r}: {first['msg']} (got {first.get('input')!r})"
+            ) from error
+        return name, {key: getattr(model, key) for key in accepted}
+
+    def build(self, config: Mapping[str, Any] | str, **context: Any) -> T:
+        """Build a component from a config entry; see `arguments`."""
+        name, arguments = self.arguments(config, **context)
+        return self.get(name)(**arguments)
+
+    def _load(self) -> None:
+        if self._builtin is not None:
+            package, self._builtin = self._builtin, None
+            importlib.import_module(package)
+            load_entry_points()
+
+
+def _parameters(cls: type) -> dict[str, inspect.Parameter]:
+    signature = inspect.signature(cls)
+    return {name: p for name, p in signature.parameters.items() if p.kind is not inspect.Parameter.VAR_KEYWORD}
+
+
+def load_plugin(path: str | Path) -> None:
+    """Import a user's Python file so that its decorators register (``--plugin my_parts.py``); runs that file's code.
+
+    Raises:
+        ConfigError: the file does not exist or does not import.
+    """
+    file = Path(path).resolve()
+    if not file.is_file():
+        raise ConfigError(f"plugin {path}: no such file", hint="pass a Python file that registers components")
+    name = f"imu_video_plugin_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
+    if name in sys.modules:
+        return
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"plugin {path}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise ConfigError(f"plugin {path} failed to import: {type(error).__name__}: {error}") from error
+
+
+_entry_points_loaded = False
+
+
+def load_entry_points() -> None:
+    """Import installed plugins (entry-point group ``imu_video.plugins``) once."""
+    global _entry_points_loaded
+    if not _entry_points_loaded:
+        _entry_points_loaded = True
+        for point in importlib.metadata.entry_points(group=PLUGIN_GROUP):
+            point.load()
+
+
+datasets: Registry[Any] = Registry("dataset", "imu_video.datasets")
+teachers: Registry[Any] = Registry("teacher", "imu_video.teachers")
+encoders: Registry[Any] = Registry("encoder", "imu_video.encoders")
+losses: Registry[Any] = Registry("loss", "imu_video.losses")
+augmentations: Registry[Any] = Registry("augmentation", "imu_video.transforms")
+
+ALL: dict[str, Registry[Any]] = {
+    "datasets": datasets,
+    "teachers": teachers,
+    "encoders": encoders,
+    "losses": losses,
+    "augmentations": augmentations,
+}
+"""Every registry by its plural name, as ``imu-video list`` shows them."""

@@ -1,0 +1,262 @@
+"""The typed objects that rooms hand to each other, and the axis glossary; no reading, writing or arithmetic lives here.
+
+Axes, one letter each, in every docstring and error of this project:
+B batch, C IMU channels, T IMU time steps, V IMU devices (views), F frames, H W pixels, J joints, E feature width (encoder
+output), D embedding width (projected, unit norm), K queue length, N samples, M classes, S shots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from imu_video.errors import RecordingError
+
+IMU_CHANNELS: tuple[str, ...] = ("acc_x", "acc_y", "acc_z", "gyr_x", "gyr_y", "gyr_z")
+"""Canonical channel order: specific force in m/s^2 (gravity included), then angular rate in rad/s."""
+
+GRAVITY = 9.80665
+"""Standard gravity in m/s^2."""
+
+
+def channel_unit(channel: str) -> str:
+    """Unit of a canonical channel: m/s^2 for ``acc_*``, rad/s for ``gyr_*``.
+
+    Example:
+        >>> channel_unit("gyr_x")
+        'rad/s'
+    """
+    return {"acc": "m/s^2", "gyr": "rad/s"}[channel.split("_")[0]]
+
+
+# ---------------------------------------------------------------------------------------------- raw recordings
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImuStream:
+    """One IMU device of a recording, in SI units, on the recording's clock; NaN marks a missing sample or channel.
+
+    Args:
+        placement: where the device is worn, lower case with underscores (``right_wrist``).
+        times: (T,) float64 seconds, strictly increasing; need not be regular.
+        values: (C, T) specific force in m/s^2 (gravity included) and angular rate in rad/s.
+        channels: names of the C rows; a subset of IMU_CHANNELS when a sensor is absent.
+
+    Raises:
+        RecordingError: wrong axis order, times that do not increase, unknown channel names.
+
+    Example:
+        >>> s = ImuStream(placement="waist", times=np.arange(5) / 50, values=np.zeros((6, 5)))
+        >>> s.values.shape
+        (6, 5)
+    """
+
+    placement: str
+    times: np.ndarray
+    values: np.ndarray
+    channels: tuple[str, ...] = IMU_CHANNELS
+
+    def __post_init__(self) -> None:
+        unknown = [c for c in self.channels if c not in IMU_CHANNELS]
+        if unknown:
+            raise RecordingError(
+                f"stream {self.placement!r}: unknown channels {unknown}, expected {list(IMU_CHANNELS)}"
+            )
+        expected = (len(self.channels), len(self.times))
+        if self.values.shape != expected:
+            raise RecordingError(
+                f"stream {self.placement!r}: values have shape {self.values.shape}, expected (C, T) = {expected}",
+                hint="IMU arrays are channels first; transpose once where the file is read",
+            )
+        steps = np.diff(self.times)
+        if len(self.times) < 2 or not np.all(np.isfinite(self.times)) or np.any(steps <= 0):
+            where = int(np.argmax(~(steps > 0))) + 1 if len(steps) else 0
+            raise RecordingError(
+                f"stream {self.placement!r}: times must increase strictly; {len(self.times)} samples, fault at sample {where}",
+                hint="sort the rows, drop repeated time stamps, or declare the right time column and unit",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """A labelled stretch of a recording: ``start`` <= t < ``end`` in seconds on the recording's clock."""
+
+    start: float
+    end: float
+    label: str
+
+
+class FrameSource(Protocol):
+    """Frames of a video on the recording's clock, read by index on demand."""
+
+    @property
+    def times(self) -> np.ndarray:
+        """(F,) float64 seconds of each frame, increasing."""
+
+    def read(self, indices: Sequence[int]) -> np.ndarray:
+        """Return the named frames as (F, H, W, 3) uint8 RGB."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SkeletonTrack:
+    """Joint positions over time: ``times`` (F,) seconds, ``joints`` (F, J, 3) metres, one name a joint."""
+
+    times: np.ndarray
+    joints: np.ndarray
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        expected = (len(self.times), len(self.names), 3)
+        if self.joints.shape != expected:
+            raise RecordingError(f"skeleton: joints have shape {self.joints.shape}, expected (F, J, 3) = {expected}")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Recording:
+    """One continuous recording of one person: IMU devices, and video or skeleton where they exist, on one clock.
+
+    Args:
+        dataset: short name of the dataset.
+        subject: person, unique within the dataset (``s03``).
+        name: unique within the dataset; letters, digits, ``-`` and ``_`` only (it becomes part of sample keys).
+        imu: one stream a device, placements distinct.
+        video: frames, or None.
+        skeleton: joints, or None.
+        segments: labelled stretches; may be empty.
+        session: visit or day; people may come back.
+        tags: further facts that evaluation may select on (``device``, ``camera``, ``population`` ...).
+    """
+
+    dataset: str
+    subject: str
+    name: str
+    imu: tuple[ImuStream, ...]
+    video: FrameSource | None = None
+    skeleton: SkeletonTrack | None = None
+    segments: tuple[Segment, ...] = ()
+    session: str = "1"
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.name or not all(c.isascii() and (c.isalnum() or c in "-_") for c in self.name):
+            raise RecordingError(f"recording name {self.name!r}: use letters, digits, '-' and '_' only")
+        placements = [s.placement for s in self.imu]
+        if not placements or len(set(placements)) != len(placements):
+            raise RecordingError(f"recording {self.name!r}: needs IMU streams of distinct placements, got {placements}")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Window:
+    """A fixed-length cut of a recording, ready to be written as one shard sample.
+
+    Args:
+        key: sample key, unique in the dataset, no dots.
+        recording, subject, session: where it was cut from.
+        start: seconds on the recording's clock.
+        imu: placement -> (C, T) float32 in SI units at the index's rate, canonical channels, NaN where missing.
+        clip: (F, H, W, 3) uint8 RGB at the index's clip rate, or None.
+        skeleton: (F, J, 3) float32 metres at the index's skeleton rate, or None.
+        label: activity, or None where unlabelled or ambiguous.
+        tags: copied from the recording.
+    """
+
+    key: str
+    recording: str
+    subject: str
+    session: str
+    start: float
+    imu: Mapping[str, np.ndarray]
+    clip: np.ndarray | None = None
+    skeleton: np.ndarray | None = None
+    label: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+# ---------------------------------------------------------------------------------------------- training
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PairMeta:
+    """Where each row of a batch comes from: what losses need to know about negatives, all (B,).
+
+    Args:
+        sample: int64 row in the split's columns.
+        recording: int64 recording number.
+        time: float64 window start in seconds on the recording's clock.
+        device: int64 number of the placement that was drawn.
+    """
+
+    sample: Tensor
+    recording: Tensor
+    time: Tensor
+    device: Tensor
+
+    def to(self, device: torch.device | str) -> PairMeta:
+        return PairMeta(**{k: v.to(device, non_blocking=True) for k, v in vars(self).items()})
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PairBatch:
+    """One rank's part of a training batch.
+
+    Args:
+        imu: (B, C, T) float32 in SI units, zeros where missing.
+        mask: (B, C, T) bool, True where a sample was measured.
+        teacher: (B, Dt) float32 frozen teacher features.
+        meta: where the rows come from.
+    """
+
+    imu: Tensor
+    mask: Tensor
+    teacher: Tensor
+    meta: PairMeta
+
+    def __post_init__(self) -> None:
+        if self.imu.ndim != 3 or self.mask.shape != self.imu.shape:
+            raise ValueError(f"imu and mask must be (B, C, T): got {tuple(self.imu.shape)}, {tuple(self.mask.shape)}")
+        if self.teacher.ndim != 2 or len(self.teacher) != len(self.imu):
+            raise ValueError(f"teacher must be (B, Dt) with B={len(self.imu)}, got {tuple(self.teacher.shape)}")
+
+    def to(self, device: torch.device | str) -> PairBatch:
+        return PairBatch(
+            imu=self.imu.to(device, non_blocking=True),
+            mask=self.mask.to(device, non_blocking=True),
+            teacher=self.teacher.to(device, non_blocking=True),
+            meta=self.meta.to(device),
+        )
+
+    def with_imu(self, imu: Tensor, mask: Tensor) -> PairBatch:
+        return replace(self, imu=imu, mask=mask)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PairEmbeddings:
+    """What a loss sees: unit-norm embeddings of one rank's rows, with where the rows come from.
+
+    Args:
+        imu: (B, D) float, unit norm, with gradient.
+        video: (B, D) float, unit norm.
+        meta: where the rows come from.
+    """
+
+    imu: Tensor
+    video: Tensor
+    meta: PairMeta | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LossOutput:
+    """A scalar to minimise and named numbers to log (detached scalars: ``terms`` enter the total, ``stats`` do not)."""
+
+    total: Tensor
+    terms: Mapping[str, Tensor] = field(default_factory=dict)
+    stats: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+JsonDict = dict[str, Any]
+"""A JSON object."""

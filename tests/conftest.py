@@ -1,0 +1,43 @@
+"""Fixtures shared by all tests: where the real recordings are, and one process-group pool for distributed tests."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of real recordings; the test is skipped where it is absent."""
+    folder = Path(os.environ.get("IMU_VIDEO_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real recordings at {folder}; set IMU_VIDEO_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_data_unpacked(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A function from a dataset's folder name to that folder with its archives extracted."""
+    done: dict[str, Path] = {}
+
+    def unpack(name: str) -> Path:
+        if name not in done:
+            source = real_data / name
+            archives = sorted(source.glob("*.tar.xz"))
+            if not archives:
+                done[name] = source
+            else:
+                out = tmp_path_factory.mktemp(name)
+                for archive in archives:
+                    with tarfile.open(archive) as tar:
+                        tar.extractall(out, filter="data")
+                done[name] = out
+        return done[name]
+
+    return unpack
