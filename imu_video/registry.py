@@ -136,10 +136,15 @@ class Registry(Generic[T]):
         return self.get(name)(**arguments)
 
     def _load(self) -> None:
-        if self._builtin is not None:
-            package, self._builtin = self._builtin, None
+        if self._builtin is None:
+            return
+        package, self._builtin = self._builtin, None  # cleared first: the import itself looks things up here
+        try:
             importlib.import_module(package)
-            load_entry_points()
+        except BaseException:
+            self._builtin = package
+            raise
+        load_entry_points()
 
 
 def _parameters(cls: type) -> dict[str, inspect.Parameter]:

@@ -1,0 +1,44 @@
+"""The library stays light to import and every package is shipped."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = ["torch", "torchvision", "timm", "decord", "webdataset", "accelerate", "matplotlib", "pandas", "av"]
+
+
+def test_import_loads_nothing_heavy() -> None:
+    code = f"import sys, imu_video; print([m for m in {HEAVY} if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_every_package_is_listed_by_hand() -> None:
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    found = {
+        ".".join(p.parent.relative_to(ROOT).parts)
+        for top in ("imu_video", "pretrain", "eval")
+        for p in (ROOT / top).rglob("__init__.py")
+    }
+    assert listed == found
+
+
+def test_no_module_hides_the_builtin_eval() -> None:
+    for top in ("imu_video", "pretrain", "eval", "tests"):
+        for path in (ROOT / top).rglob("*.py"):
+            lines = [line.strip() for line in path.read_text().splitlines()]
+            assert "import eval" not in lines, f"{path}: write `from eval.x import y`"
+
+
+def test_files_stay_small() -> None:
+    long = {
+        str(p.relative_to(ROOT)): n
+        for top in ("imu_video", "pretrain", "eval")
+        for p in (ROOT / top).rglob("*.py")
+        if (n := len(p.read_text().splitlines())) > 500
+    }
+    assert not long, f"split these by what they are about: {long}"

@@ -1,0 +1,87 @@
+"""Configs resolve the same way every time and name what is wrong with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imu_video.config import Config, digest, dump_yaml, load_config, merge
+from imu_video.errors import ConfigError
+
+
+class Optim(Config):
+    lr: float
+    steps: int = 10
+
+
+class Whole(Config):
+    name: str
+    optim: Optim
+    loss: list[dict[str, object]] = []
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    path = tmp_path / "base.yaml"
+    path.write_text("name: base\noptim: {lr: 0.1, steps: 5}\nloss:\n- {name: a, weight: 1.0}\n- {name: b}\n")
+    return path
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_extends_overrides_and_round_trip(base: Path) -> None:
+    child = write(base.parent / "child.yaml", "extends: base.yaml\nname: child\noptim: {steps: 7}\n")
+    config = load_config(child, Whole, ["optim.lr=1e-3", "loss.1.weight=0.5"])
+    assert (config.name, config.optim.steps, config.optim.lr) == ("child", 7, 1e-3)
+    assert config.loss == [{"name": "a", "weight": 1.0}, {"name": "b", "weight": 0.5}]
+    again = load_config(write(base.parent / "dumped.yaml", dump_yaml(config)), Whole)
+    assert again == config
+    assert digest(again) == digest(config)
+
+
+def test_environment_variables(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    child = write(base.parent / "env.yaml", "extends: base.yaml\nname: run-${WHERE_TO}\n")
+    monkeypatch.delenv("WHERE_TO", raising=False)
+    with pytest.raises(ConfigError, match="WHERE_TO is not set"):
+        load_config(child, Whole)
+    monkeypatch.setenv("WHERE_TO", "moon")
+    assert load_config(child, Whole).name == "run-moon"
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "words"),
+    [
+        ("name: x\noptim: {lrr: 0.1}", [], ["optim.lrr", "did you mean 'lr'"]),
+        ("name: x\noptim: {lr: fast}", [], ["optim.lr", "'fast'"]),
+        ("name: x", [], ["'optim'", "missing"]),
+        ("- 1", [], ["expected a mapping"]),
+        ("name: [", [], ["not valid YAML"]),
+        ("extends: gone.yaml", [], ["gone.yaml"]),
+        ("extends: bad.yaml", [], ["circle"]),
+        ("name: x\noptim: {lr: 1}", ["optim.lr"], ["expected section.key=value"]),
+        ("name: x\noptim: {lr: 1}", ["optim.lr.deep=2"], ["not a section"]),
+        ("name: x\noptim: {lr: 1}\nloss: [{}]", ["loss.3.weight=2"], ["no entry '3'"]),
+    ],
+)
+def test_faults_are_named(tmp_path: Path, text: str, overrides: list[str], words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(tmp_path / "bad.yaml", text), Whole, overrides)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_component_with_another_name_replaces_the_entry() -> None:
+    old = {"encoder": {"name": "a", "width": 3}}
+    assert merge(old, {"encoder": {"name": "b"}}) == {"encoder": {"name": "b"}}
+    assert merge(old, {"encoder": {"width": 4}}) == {"encoder": {"name": "a", "width": 4}}
+
+
+@given(st.dictionaries(st.text(), st.one_of(st.integers(), st.text(), st.floats(allow_nan=False, allow_infinity=False))))
+def test_digest_ignores_key_order(data: dict[str, object]) -> None:
+    assert digest(data) == digest(dict(reversed(list(data.items()))))
