@@ -1,6 +1,6 @@
 """imu_video: wearable motion encoders taught by frozen video models.
 
-`import imu_video` is light: heavy packages load in the room that uses them. Start with `load_encoder` for an exported encoder.
+`import imu_video` is light: heavy packages load in the room that uses them. Start with `load_encoder`.
 """
 
 from __future__ import annotations

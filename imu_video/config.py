@@ -1,7 +1,8 @@
-"""Configs: YAML with `extends`, `${ENV}` and dotted overrides, validated by a pydantic model; no component is built here.
+"""Configs: YAML with `extends`, `${ENV}` and dotted overrides, validated by pydantic; no component is built here.
 
-A resolved config determines a run. There is no expression language: `extends` names another file (or list of files) relative
-to the file that says so, `${NAME}` is an environment variable, `a.b=value` overrides one key with a YAML value.
+A resolved config determines a run. There is no expression language: `extends` names another file (or list of files)
+relative to the file that says so, `${NAME}` is an environment variable,
+`a.b=value` overrides one key with a YAML value.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def load_config(path: str | Path, model: type[C], overrides: Sequence[str] = ())
         overrides: ``section.key=value`` strings; values are YAML; list entries by index (``loss.0.weight=0.5``).
 
     Raises:
-        ConfigError: missing file, bad YAML, unknown key (nearest spelling offered), wrong type, unset environment variable.
+        ConfigError: missing file, bad YAML, unknown key (with the nearest spelling), wrong type, unset variable.
     """
     raw = read_yaml(path)
     for override in overrides:
@@ -50,7 +51,23 @@ def load_config(path: str | Path, model: type[C], overrides: Sequence[str] = ())
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read one YAML mapping with `extends` merged in and `${ENV}` replaced."""
-    return _read(Path(path), seen=())
+    return _read(find(path), seen=())
+
+
+def shipped() -> Path:
+    """Folder of the configs that come with the package: inside it once installed, beside it in a clone."""
+    here = Path(__file__).resolve().parent
+    return next((p for p in (here / "configs", here.parent / "configs") if p.is_dir()), here.parent / "configs")
+
+
+def find(path: str | Path) -> Path:
+    """A config file as named, else the shipped one of that name: ``configs/pretrain/base.yaml`` works anywhere."""
+    given = Path(path)
+    if given.exists() or given.is_absolute():
+        return given
+    parts = given.parts[1:] if given.parts[:1] == ("configs",) else given.parts
+    fallback = shipped().joinpath(*parts)
+    return fallback if fallback.is_file() else given
 
 
 def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
@@ -122,7 +139,7 @@ def _override(raw: dict[str, Any], override: str) -> None:
         if isinstance(node, list):
             if not key.isdigit() or int(key) >= len(node):
                 raise ConfigError(
-                    f"override {override!r}: {'.'.join(keys[:depth])} is a list of {len(node)} entries, no entry {key!r}"
+                    f"override {override!r}: {'.'.join(keys[:depth])} has {len(node)} entries, none at {key!r}"
                 )
             if last:
                 node[int(key)] = value

@@ -1,4 +1,4 @@
-"""What the three commands share: one rich console, errors turned into exit codes, tables; no command is defined here."""
+"""What the three commands share: one rich console, errors as exit codes, tables; no command is defined here."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def world() -> World:
 
 
 def gather(x: Tensor) -> Tensor:
-    """Concatenate equal-shaped tensors of all ranks along the first axis, without gradient. Shapes: (B, ...) -> (W*B, ...)."""
+    """Concatenate equal-shaped tensors of all ranks on the first axis, without gradient: (B, ...) -> (W*B, ...)."""
     here = world()
     if here.size == 1:
         return x.detach()
@@ -63,8 +63,8 @@ class _GatherWithGradient(torch.autograd.Function):
 def gather_with_gradient(x: Tensor) -> Tensor:
     """Concatenate equal-shaped tensors of all ranks so that the gradient of every rank's loss reaches its owner.
 
-    The backward pass sums the gradients over ranks and keeps the own rows: with losses that are means over local rows and
-    gradients that are averaged over ranks (DDP), the result is exactly the gradient of the loss on the concatenated batch.
+    The backward pass sums the gradients over ranks and keeps the own rows: with losses that are means over local rows
+    and gradients averaged over ranks (DDP), the result is the gradient of the loss on the concatenated batch.
     Shapes: (B, ...) -> (W*B, ...).
     """
     if world().size == 1:

@@ -1,4 +1,4 @@
-"""Every error a user can meet, each with a hint and an exit code; nothing here handles or prints them (console.py does)."""
+"""Every error a user can meet, each with a hint and an exit code; none is handled here (see console.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contracts that components fulfil, as typing.Protocol; implementations live in their rooms, checks in testing.py."""
+"""The contracts that components fulfil, as typing.Protocol; implementations live in their rooms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names for components: register by decorator, describe by constructor signature, build from config; no component lives here.
+"""Names for components: register by decorator, describe by signature, build from config; no component lives here.
 
 A component is a plain class with keyword-only constructor arguments. Its signature is its config schema: the registry
 derives a strict pydantic model from it, so there is no second definition to keep in step.

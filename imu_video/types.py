@@ -1,8 +1,9 @@
 """The typed objects that rooms hand to each other, and the axis glossary; no reading, writing or arithmetic lives here.
 
 Axes, one letter each, in every docstring and error of this project:
-B batch, C IMU channels, T IMU time steps, V IMU devices (views), F frames, H W pixels, J joints, E feature width (encoder
-output), D embedding width (projected, unit norm), K queue length, N samples, M classes, S shots.
+B batch, C IMU channels, T IMU time steps, V IMU devices (views), F frames, H W pixels, J joints,
+E feature width (encoder output), D embedding width (projected, unit norm), K queue length, N samples, M classes,
+S shots.
 """
 
 from __future__ import annotations
@@ -77,7 +78,8 @@ class ImuStream:
         if len(self.times) < 2 or not np.all(np.isfinite(self.times)) or np.any(steps <= 0):
             where = int(np.argmax(~(steps > 0))) + 1 if len(steps) else 0
             raise RecordingError(
-                f"stream {self.placement!r}: times must increase strictly; {len(self.times)} samples, fault at sample {where}",
+                f"stream {self.placement!r}: times must increase strictly; "
+                f"{len(self.times)} samples, fault at sample {where}",
                 hint="sort the rows, drop repeated time stamps, or declare the right time column and unit",
             )
 

@@ -66,7 +66,7 @@ def test_environment_variables(base: Path, monkeypatch: pytest.MonkeyPatch) -> N
         ("extends: bad.yaml", [], ["circle"]),
         ("name: x\noptim: {lr: 1}", ["optim.lr"], ["expected section.key=value"]),
         ("name: x\noptim: {lr: 1}", ["optim.lr.deep=2"], ["not a section"]),
-        ("name: x\noptim: {lr: 1}\nloss: [{}]", ["loss.3.weight=2"], ["no entry '3'"]),
+        ("name: x\noptim: {lr: 1}\nloss: [{}]", ["loss.3.weight=2"], ["none at '3'"]),
     ],
 )
 def test_faults_are_named(tmp_path: Path, text: str, overrides: list[str], words: list[str]) -> None:
@@ -82,6 +82,8 @@ def test_a_component_with_another_name_replaces_the_entry() -> None:
     assert merge(old, {"encoder": {"width": 4}}) == {"encoder": {"name": "a", "width": 4}}
 
 
-@given(st.dictionaries(st.text(), st.one_of(st.integers(), st.text(), st.floats(allow_nan=False, allow_infinity=False))))
+@given(
+    st.dictionaries(st.text(), st.one_of(st.integers(), st.text(), st.floats(allow_nan=False, allow_infinity=False)))
+)
 def test_digest_ignores_key_order(data: dict[str, object]) -> None:
     assert digest(data) == digest(dict(reversed(list(data.items()))))
