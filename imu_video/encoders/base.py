@@ -1,0 +1,39 @@
+"""What every encoder shares: the check at the door and arithmetic under a mask; no architecture lives here."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def check_window(imu: Tensor, mask: Tensor | None, channels: int) -> None:
+    """Refuse inputs that are not (B, C, T) with the encoder's C, so that a wrong axis order never trains silently.
+
+    Args:
+        imu: (B, C, T) normalised windows.
+        mask: (B, C, T) bool, True where measured, or None.
+        channels: the encoder's C.
+
+    Raises:
+        ValueError: naming the shape seen and the axes expected.
+
+    Example:
+        >>> check_window(torch.zeros(2, 6, 100), None, 6)
+    """
+    shape = tuple(imu.shape)
+    if imu.ndim != 3 or shape[1] != channels or shape[2] < 1:
+        swapped = imu.ndim == 3 and shape[2] == channels
+        why = "; this looks like (B, T, C): transpose once where the data is read" if swapped else ""
+        raise ValueError(f"imu has shape {shape}, expected (B, C, T) with C={channels}{why}")
+    if mask is not None and (mask.shape != imu.shape or mask.dtype != torch.bool):
+        raise ValueError(f"mask must be bool {shape} like imu, got {mask.dtype} {tuple(mask.shape)}")
+
+
+def masked_mean(x: Tensor, mask: Tensor, dim: int) -> Tensor:
+    """Mean over ``dim`` (kept) of the entries where ``mask`` is True; zero where there is none.
+
+    Entries under False may hold anything, NaN included, without effect on value or gradient.
+    Shapes: x and mask (..., n, ...) -> (..., 1, ...).
+    """
+    total = torch.where(mask, x, 0).sum(dim, keepdim=True)
+    return total / mask.sum(dim, keepdim=True).clamp(min=1)

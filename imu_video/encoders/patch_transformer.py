@@ -1,0 +1,250 @@
+"""PatchTST: a Transformer over patches of each IMU channel, weights shared by channels; it has no head of its own."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from imu_video.encoders.base import check_window, masked_mean
+from imu_video.errors import ConfigError
+from imu_video.registry import encoders
+
+POSITION_AMPLITUDE = 0.2
+"""Amplitude of the sinusoidal positions: below the scale of embedded unit-variance patches, so content dominates."""
+
+
+def sinusoidal_positions(count: int, width: int, *, device: torch.device | None = None) -> Tensor:
+    """Fixed sine and cosine positions 0 .. count-1 (Vaswani et al. 2017, section 3.5), scaled by POSITION_AMPLITUDE.
+
+    Args:
+        count: number of positions; any.
+        width: even number of features.
+        device: where to build the table.
+
+    Shapes: (count, width) float32.
+
+    Example:
+        >>> table = sinusoidal_positions(16, 128)
+        >>> torch.equal(table[:8], sinusoidal_positions(8, 128))
+        True
+    """
+    frequency = torch.exp(torch.arange(0, width, 2, device=device) * (-math.log(10_000.0) / width))
+    angle = torch.arange(count, device=device)[:, None] * frequency
+    return POSITION_AMPLITUDE * torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
+
+
+class _TokenBatchNorm(nn.BatchNorm1d):
+    """Batch normalisation over all tokens of a batch; unmeasured tokens neither count nor change."""
+
+    def forward(self, x: Tensor, keys: Tensor | None = None) -> Tensor:
+        if keys is None:
+            return super().forward(x.flatten(0, 1)).view_as(x)
+        out = torch.zeros_like(x)
+        out[keys] = super().forward(x[keys]).to(out.dtype)
+        return out
+
+
+class _TokenLayerNorm(nn.LayerNorm):
+    """Layer normalisation with the signature of `_TokenBatchNorm`."""
+
+    def forward(self, x: Tensor, keys: Tensor | None = None) -> Tensor:
+        return super().forward(x)
+
+
+class _Layer(nn.Module):
+    """One encoder layer: self-attention and feed-forward, each with a residual."""
+
+    def __init__(
+        self, *, width: int, heads: int, ffn: int, dropout: float, norm: Literal["layer", "batch"], pre_norm: bool
+    ) -> None:
+        super().__init__()
+        normaliser = {"layer": _TokenLayerNorm, "batch": _TokenBatchNorm}[norm]
+        self.heads = heads
+        self.dropout = dropout
+        self.pre_norm = pre_norm
+        self.attention_norm = normaliser(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.ffn_norm = normaliser(width)
+        self.up = nn.Linear(width, ffn)
+        self.down = nn.Linear(ffn, width)
+
+    def forward(self, x: Tensor, keys: Tensor | None, *, only_first: bool) -> Tensor:
+        """Update tokens (S, L, width), attend where ``keys`` (S, L) is True; return only the first token if asked."""
+        rows = keys[:, :1] if only_first and keys is not None else keys
+        if self.pre_norm:
+            x = self._attend(self.attention_norm(x, keys), keys, only_first) + (x[:, :1] if only_first else x)
+            return x + self._feed(self.ffn_norm(x, rows))
+        x = self._attend(x, keys, only_first) + (x[:, :1] if only_first else x)
+        x = self.attention_norm(x, rows)
+        return self.ffn_norm(x + self._feed(x), rows)
+
+    def _attend(self, x: Tensor, keys: Tensor | None, only_first: bool) -> Tensor:
+        width = x.shape[-1]
+        if only_first:
+            q = F.linear(x[:, :1], self.qkv.weight[:width], self.qkv.bias[:width])
+            k, v = F.linear(x, self.qkv.weight[width:], self.qkv.bias[width:]).chunk(2, dim=-1)
+        else:
+            q, k, v = self.qkv(x).chunk(3, dim=-1)
+        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
+        attention_mask = None if keys is None else keys[:, None, None, :]
+        dropout = self.dropout if self.training else 0.0
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=attention_mask, dropout_p=dropout)
+        return F.dropout(self.out(out.transpose(1, 2).flatten(-2)), dropout)
+
+    def _feed(self, x: Tensor) -> Tensor:
+        dropout = self.dropout if self.training else 0.0
+        return F.dropout(self.down(F.dropout(F.gelu(self.up(x)), dropout)), dropout)
+
+
+@encoders.register("patch_tst")
+class PatchTST(nn.Module):
+    """Channel-independent patch Transformer: one class token a channel, their outputs concatenated.
+
+    Nie et al. 2023 (arXiv 2211.14730) as used for IMU by Cheshmi et al. 2025 (arXiv 2507.13482). Every channel is cut
+    into patches that are aligned on the window's END (the oldest ``(T - patch) % stride`` samples are not used),
+    embedded by one linear map, given a class token and positions, and passed through the same Transformer. Positions
+    are fixed sinusoids counted from the end (class token 0, newest patch 1): any T works, a position is an age.
+
+    Missing data: a gap inside a patch is filled with the mean of the patch's measured samples (zero would read as free
+    fall); a patch without a measured sample is no attention key; a channel without any is the class token's own output,
+    a learned "missing" vector. Values under a False mask never reach the output.
+
+    Args:
+        channels: C, 1 or more.
+        patch: samples a patch, at least 2; 16 (0.32 s at 50 Hz).
+        stride: samples from patch to patch, 1 to ``patch``.
+        width: token width, even and a multiple of ``heads``.
+        layers: Transformer layers, 1 or more.
+        heads: attention heads.
+        ffn: hidden width of the feed-forward part.
+        dropout: in [0, 1); the paper's is 0. Non-zero values draw from torch's global generator, per rank.
+        norm: ``layer``, or ``batch`` as in the paper (its statistics are a rank's own, so several processes then differ
+            from one).
+        pre_norm: normalise before each part (as in the paper's code) rather than after the residual.
+        scaling: ``none``, or ``instance``: each series minus its mean over its standard deviation (the paper; this
+            removes gravity's direction and the amplitude of motion).
+        pooling: ``cls_concat``, or ``mean_concat``: the mean over a channel's measured patches.
+
+    Shapes: imu (B, C, T), mask (B, C, T) bool or None -> (B, E) with E = C * width.
+
+    Raises:
+        ConfigError: arguments that do not fit together.
+
+    Example:
+        >>> PatchTST()(torch.zeros(2, 6, 250)).shape
+        torch.Size([2, 768])
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int = 6,
+        patch: int = 16,
+        stride: int = 16,
+        width: int = 128,
+        layers: int = 3,
+        heads: int = 4,
+        ffn: int = 512,
+        dropout: float = 0.0,
+        norm: Literal["layer", "batch"] = "layer",
+        pre_norm: bool = True,
+        scaling: Literal["none", "instance"] = "none",
+        pooling: Literal["cls_concat", "mean_concat"] = "cls_concat",
+    ) -> None:
+        super().__init__()
+        if min(channels, layers, heads, ffn) < 1 or patch < 2 or not 1 <= stride <= patch:
+            raise ConfigError(
+                "patch_tst: channels, layers, heads, ffn must be at least 1, patch at least 2, stride in 1..patch; "
+                f"got {channels=}, {layers=}, {heads=}, {ffn=}, {patch=}, {stride=}"
+            )
+        if width % heads or width % 2 or not 0 <= dropout < 1:
+            raise ConfigError(
+                "patch_tst: width must be even and a multiple of heads, dropout in [0, 1); "
+                f"got {width=}, {heads=}, {dropout=}"
+            )
+        self.channels = channels
+        self.patch = patch
+        self.stride = stride
+        self.scaling = scaling
+        self.pooling = pooling
+        self.feature_dim = channels * width
+        self.embed = nn.Linear(patch, width)
+        self.class_token = nn.Parameter(torch.empty(1, 1, width))
+        # The class token's output needs no other token's last layer; batch statistics would: only layer norm may skip.
+        self._skip = pooling == "cls_concat" and norm == "layer"
+        self.layers = nn.ModuleList(
+            _Layer(width=width, heads=heads, ffn=ffn, dropout=dropout, norm=norm, pre_norm=pre_norm)
+            for _ in range(layers)
+        )
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw all weights anew: Xavier-uniform maps, zero biases, a class token of scale 0.02."""
+        nn.init.normal_(self.class_token, std=0.02)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.LayerNorm | nn.BatchNorm1d):
+                module.reset_parameters()
+
+    def forward(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Features (B, C * width) of normalised windows (B, C, T); ``mask`` (B, C, T) is True where measured."""
+        check_window(imu, mask, self.channels)
+        patches, keys = self._patches(imu, mask)
+        tokens = self._tokens(patches)
+        for layer in self.layers:
+            tokens = layer(tokens, keys, only_first=self._skip and layer is self.layers[-1])
+        if self.pooling == "cls_concat":
+            pooled = tokens[:, 0]
+        elif keys is None:
+            pooled = tokens[:, 1:].mean(1)
+        else:
+            pooled = masked_mean(tokens[:, 1:], keys[:, 1:, None], 1)[:, 0]
+        return pooled.reshape(len(imu), self.feature_dim)
+
+    def patch_count(self, samples: int) -> int:
+        """Patches of a window of ``samples`` steps; a window shorter than one patch is padded to one."""
+        return max(samples - self.patch, 0) // self.stride + 1
+
+    def _patches(self, imu: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """(B*C, P, patch) values and, where something is missing, (B*C, 1+P) bool: which tokens may be attended to."""
+        short = self.patch - imu.shape[-1]
+        if mask is None and short > 0:
+            mask = torch.ones_like(imu, dtype=torch.bool)
+        elif mask is not None and short <= 0 and bool(mask.all()):
+            mask = None
+        if self.scaling == "instance":
+            imu = _standardise(imu, mask)
+        if mask is None:
+            return self._cut(imu), None
+        if short > 0:
+            imu, mask = F.pad(imu, (short, 0)), F.pad(mask, (short, 0))
+        values, measured = self._cut(imu), self._cut(mask)
+        values = torch.where(measured, values, masked_mean(values, measured, -1))
+        return values, F.pad(measured.any(-1), (1, 0), value=True)
+
+    def _cut(self, x: Tensor) -> Tensor:
+        used = self.patch + self.stride * (self.patch_count(x.shape[-1]) - 1)
+        return x[..., x.shape[-1] - used :].unfold(-1, self.patch, self.stride).flatten(0, 1)
+
+    def _tokens(self, patches: Tensor) -> Tensor:
+        embedded = self.embed(patches)
+        count, width = patches.shape[1] + 1, embedded.shape[-1]
+        position = sinusoidal_positions(count, width, device=patches.device).to(embedded.dtype)
+        # Position 0 is the class token's; patches count from the newest, which stands last.
+        first = (self.class_token + position[:1]).to(embedded.dtype).expand(len(patches), -1, -1)
+        return torch.cat([first, embedded + position[1:].flip(0)], dim=1)
+
+
+def _standardise(imu: Tensor, mask: Tensor | None) -> Tensor:
+    """Each series to zero mean and unit variance over its measured samples."""
+    if mask is None:
+        mask = torch.ones_like(imu, dtype=torch.bool)
+    centred = torch.where(mask, imu - masked_mean(imu, mask, -1), 0)
+    return centred / (masked_mean(centred.square(), mask, -1) + 1e-5).sqrt()

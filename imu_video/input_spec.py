@@ -1,0 +1,203 @@
+"""What an encoder eats: channels, units, rate, window, normalisation, and the checks of windows at its door.
+
+No weights and no files: those are hub's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self, TypeVar
+
+import numpy as np
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from imu_video.config import Config
+from imu_video.errors import DataError, RecordingError
+from imu_video.types import GRAVITY, IMU_CHANNELS, channel_unit
+
+Windows = TypeVar("Windows", np.ndarray, Tensor)
+
+
+class InputSpec(Config):
+    """What an encoder was trained on: the contract between a window in SI units and its normalised values.
+
+    Args:
+        channels: names in order, a subset of IMU_CHANNELS.
+        units: unit of each channel, SI; filled in when left out.
+        rate_hz: samples a second, > 0.
+        window_s: seconds a training window, > 0; other lengths are accepted by `EncoderBundle.encode`.
+        gravity: whether accelerations hold gravity (specific force) or had it removed.
+        mean, std: (C,) per channel, in the channel's unit; normalised = (x - mean) / std.
+
+    Raises:
+        ConfigError: through `imu_video.config.validate`; pydantic's ValidationError when built directly.
+
+    Example:
+        >>> spec = InputSpec(rate_hz=50, window_s=5, mean=(0,) * 6, std=(9.8,) * 3 + (1.0,) * 3)
+        >>> spec.samples, float(spec.normalise(np.full((6, 4), 9.8))[0, 0])
+        (250, 1.0)
+    """
+
+    channels: tuple[str, ...] = IMU_CHANNELS
+    units: dict[str, str] = Field(default_factory=dict)
+    rate_hz: float = Field(gt=0, allow_inf_nan=False)
+    window_s: float = Field(gt=0, allow_inf_nan=False)
+    gravity: Literal["included", "removed"] = "included"
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_units(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and not data.get("units"):
+            known = [c for c in data.get("channels", IMU_CHANNELS) if c in IMU_CHANNELS]
+            return {**data, "units": {c: channel_unit(c) for c in known}}
+        return data
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.channels or len(set(self.channels)) != len(self.channels) or set(self.channels) - set(IMU_CHANNELS):
+            raise ValueError(f"channels must be distinct names out of {list(IMU_CHANNELS)}, got {list(self.channels)}")
+        if self.units != {c: channel_unit(c) for c in self.channels}:
+            raise ValueError(f"units must be m/s^2 and rad/s for exactly the channels, got {self.units}")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != len(self.channels) or not all(map(math.isfinite, values)):
+                raise ValueError(f"{name} must be {len(self.channels)} finite numbers, got {list(values)}")
+        if min(self.std) <= 0:
+            raise ValueError(f"std must be positive, got {list(self.std)}")
+        return self
+
+    @property
+    def samples(self) -> int:
+        """T of a training window."""
+        return round(self.window_s * self.rate_hz)
+
+    def normalise(self, x: Windows) -> Windows:
+        """(x - mean) / std of (..., C, T) in SI units; NaN stays NaN. numpy in, numpy out; torch in, torch out."""
+        if x.shape[-2] != len(self.channels):
+            raise ValueError(f"expected (..., C, T) with C={len(self.channels)}, got {tuple(x.shape)}")
+        if isinstance(x, Tensor):
+            return (x - x.new_tensor(self.mean)[:, None]) / x.new_tensor(self.std)[:, None]
+        return (x - np.asarray(self.mean, x.dtype)[:, None]) / np.asarray(self.std, x.dtype)[:, None]
+
+
+def fit_input_spec(
+    imu: np.ndarray,
+    *,
+    rate_hz: float,
+    window_s: float,
+    channels: Sequence[str] = IMU_CHANNELS,
+    gravity: Literal["included", "removed"] = "included",
+) -> InputSpec:
+    """Fit the normalisation to training windows: zero mean and one RMS a sensor triad.
+
+    A common scale for the three axes of a sensor, and no offset, let rotations commute with the normalisation: a device
+    worn the other way round is a rotation of the same normalised signal.
+
+    Args:
+        imu: (N, C, T) or (N, V, C, T) in SI units, NaN = missing; a memory map is read in pieces.
+        rate_hz: of the windows.
+        window_s: of the windows.
+        channels: names of the C axis.
+        gravity: whether accelerations hold gravity.
+
+    Raises:
+        DataError: nothing measured, or a sensor that reads zero throughout (one missing throughout gets std 1).
+
+    Example:
+        >>> spec = fit_input_spec(np.full((3, 6, 100), 2.0), rate_hz=50, window_s=2)
+        >>> spec.std
+        (2.0, 2.0, 2.0, 2.0, 2.0, 2.0)
+    """
+    if imu.ndim not in (3, 4) or imu.shape[-2] != len(channels):
+        raise DataError(f"imu has shape {imu.shape}, expected (N, C, T) or (N, V, C, T) with C={len(channels)}")
+    squares, counts = np.zeros(len(channels)), np.zeros(len(channels))
+    for first in range(0, len(imu), 512):
+        piece = np.asarray(imu[first : first + 512], np.float64)
+        axes = tuple(a for a in range(piece.ndim) if a != piece.ndim - 2)
+        squares += np.nansum(piece**2, axis=axes)
+        counts += np.isfinite(piece).sum(axis=axes)
+    if not counts.any():
+        raise DataError("fit_input_spec: no window holds a measured sample")
+    sensors = [c.split("_")[0] for c in channels]
+    std = np.ones(len(channels))
+    for sensor in dict.fromkeys(sensors):
+        rows = [i for i, s in enumerate(sensors) if s == sensor]
+        if counts[rows].sum():
+            std[rows] = math.sqrt(squares[rows].sum() / counts[rows].sum())
+            if not np.all(std[rows] > 0) or not np.isfinite(std[rows]).all():
+                raise DataError(
+                    f"fit_input_spec: sensor {sensor!r} has RMS {std[rows[0]]} over {int(counts[rows].sum())} samples",
+                    hint="leave a dead sensor out as NaN (missing)",
+                )
+    return InputSpec(
+        channels=tuple(channels),
+        rate_hz=rate_hz,
+        window_s=window_s,
+        gravity=gravity,
+        mean=(0.0,) * len(channels),
+        std=tuple(std.tolist()),
+    )
+
+
+def as_windows(windows: np.ndarray, names: tuple[str, ...], spec: InputSpec) -> np.ndarray:
+    """Windows as (N, C, T), refused where axes, channel names or values cannot be meant.
+
+    Raises:
+        RecordingError: wrong axis order or type, unknown channels, infinite values, a window without a measured sample.
+    """
+    x = np.asarray(windows)
+    x = x[None] if x.ndim == 2 else x
+    unknown = [c for c in names if c not in IMU_CHANNELS]
+    if unknown or len(set(names)) != len(names):
+        raise RecordingError(f"channels {list(names)}: expected distinct names out of {list(IMU_CHANNELS)}")
+    if not set(names) & set(spec.channels):
+        raise RecordingError(f"channels {list(names)}: this encoder knows only {list(spec.channels)}")
+    if x.ndim != 3 or x.shape[1] != len(names) or x.shape[2] < 1 or not np.issubdtype(x.dtype, np.number):
+        swapped = x.ndim == 3 and x.shape[2] == len(names)
+        raise RecordingError(
+            f"windows are {x.dtype} of shape {np.shape(windows)}, expected numbers (N, C, T) or (C, T) "
+            f"with C={len(names)}: {', '.join(names)}",
+            hint="looks like (N, T, C): pass windows.transpose(0, 2, 1)"
+            if swapped
+            else "name the rows: channels=[...]",
+        )
+    if np.isinf(x).any():
+        raise RecordingError("windows hold infinite values", hint="mark missing samples as NaN")
+    known = [i for i, c in enumerate(names) if c in spec.channels]
+    empty = np.flatnonzero(np.isnan(x[:, known]).all(axis=(1, 2)))
+    if len(empty):
+        raise RecordingError(
+            f"{len(empty)} of {len(x)} windows hold no measured sample, first: window {empty[0]}", hint="leave them out"
+        )
+    return x
+
+
+def check_units(x: np.ndarray, names: tuple[str, ...], spec: InputSpec) -> None:
+    """Refuse (N, C, T) signals whose size says that they are not in m/s^2 (with gravity, if the spec says so) and rad/s.
+
+    Raises:
+        RecordingError: naming the value seen and the likely unit.
+    """
+    acc = [names.index(c) for c in IMU_CHANNELS[:3] if c in names]
+    gyr = [names.index(c) for c in IMU_CHANNELS[3:] if c in names]
+    if len(acc) == 3 and spec.gravity == "included":
+        norm = np.sqrt((x[:, acc].astype(np.float64) ** 2).sum(1))
+        median = float(np.median(norm[np.isfinite(norm)])) if np.isfinite(norm).any() else GRAVITY
+        if not 0.4 * GRAVITY < median < 4 * GRAVITY:
+            likely = "g, or gravity was removed" if median < GRAVITY else "mg or raw counts"
+            raise RecordingError(
+                f"the median acceleration is {median:.3g}; in m/s^2 with gravity it would be near {GRAVITY:.1f}",
+                hint=f"this looks like {likely}: convert to m/s^2 with gravity; check_units=False accepts it as is",
+            )
+    if gyr:
+        rate = np.abs(x[:, gyr])
+        rate = rate[np.isfinite(rate)]
+        high = float(np.quantile(rate, 0.999)) if len(rate) else 0.0
+        if high > 60:
+            raise RecordingError(
+                f"angular rates reach {high:.3g}; in rad/s a body stays below about 60",
+                hint="this looks like deg/s: multiply by pi / 180; check_units=False accepts it as is",
+            )

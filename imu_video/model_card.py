@@ -1,0 +1,100 @@
+"""The model card of an exported encoder: Markdown out of its config.json; nothing in it is invented, gaps are named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import yaml
+
+_USAGE = """\
+```python
+import numpy as np
+from imu_video import load_encoder
+
+encoder = load_encoder("path/to/this/folder")
+# (N, C, T): {channels}; m/s^2 and rad/s, NaN = missing; any rate, any length
+windows = np.load("windows.npy")
+features = encoder.encode(windows, rate_hz={rate:g})  # (N, {features}) float32
+```
+"""
+
+
+def render(config: Mapping[str, Any]) -> str:
+    """Markdown of an encoder's config: what it is, what it eats, where it comes from, licences, use, limits.
+
+    Args:
+        config: content of ``config.json`` as `EncoderBundle.save` writes it.
+
+    Example:
+        ``Path("encoder/README.md").write_text(render(read_config("encoder")))``
+    """
+    spec, encoder, lineage = config["input"], config["encoder"], dict(config["lineage"])
+    licences = lineage.pop("licences", None)
+    arguments = {k: v for k, v in encoder.items() if k != "name"}
+    front = {
+        "library_name": "imu-video",
+        "tags": ["imu", "accelerometer", "gyroscope", "wearables", "feature-extraction"],
+    }
+    parts = [
+        f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
+        f"# IMU encoder `{encoder['name']}`",
+        f"Turns a window of accelerometer and gyroscope data into {config['feature_dim']} features "
+        f"({config['parameters']:,} parameters). Exported by imu-video {config['versions']['imu-video']} "
+        f"(torch {config['versions']['torch']}).",
+        "## Input",
+        f"{spec['rate_hz']:g} Hz, trained on windows of {spec['window_s']:g} s, gravity {spec['gravity']}. "
+        "Normalised value = (value - mean) / std.",
+        _table(
+            ("channel", "unit", "mean", "std"),
+            [
+                (c, spec["units"][c], f"{m:.6g}", f"{s:.6g}")
+                for c, m, s in zip(spec["channels"], spec["mean"], spec["std"], strict=True)
+            ],
+        ),
+        "## Use",
+        _USAGE.format(channels=" ".join(spec["channels"]), rate=spec["rate_hz"], features=config["feature_dim"]),
+        "## Lineage",
+        _table(("fact", "value"), list(_flatten(lineage))) if lineage else "No lineage was recorded at export.",
+        "## Licences",
+        _licences(licences),
+        "## Encoder arguments",
+        _table(("argument", "value"), list(_flatten(arguments))),
+        "## Limits",
+        "- Features reflect the people, placements, devices and activities named under Lineage; measure before relying on "
+        "them elsewhere (`imu-eval fewshot`).\n"
+        "- Windows in other units, or with gravity removed where it was included, are out of its domain.\n"
+        "- Not a medical device. Movement data can identify a person: handle features as personal data.",
+        f"Weights sha256: `{config['weights_sha256']}`",
+    ]
+    return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
+
+
+def _licences(licences: Any) -> str:
+    if not licences:
+        return "No licences were recorded at export; ask whoever trained it before passing it on."
+    if isinstance(licences, Mapping):
+        return _table(("part", "licence"), list(_flatten(licences)))
+    return _text(licences)
+
+
+def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, item in value.items():
+        name = f"{prefix}{key}"
+        if isinstance(item, Mapping):
+            yield from _flatten(item, f"{name}.")
+        else:
+            yield name, _text(item)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(_text(v) for v in value) or "none"
+    return "none" if value is None else str(value)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(str(c).replace("|", "\\|").replace("\n", " ") for c in cells) + " |"
+
+    return "\n".join([line(head), "|" + " --- |" * len(head), *map(line, rows)])
