@@ -1,0 +1,219 @@
+"""Labelled windows of a data folder as arrays with their people, places and tags; no splitting and no features here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from imu_video.errors import ConfigError, ShardError, nearest
+
+if TYPE_CHECKING:
+    from imu_video.shards.columns import Columns
+    from imu_video.shards.schema import Index
+
+BUILT_IN = ("placement", "recording", "session", "split", "subject")
+"""Facts that every window has; a `where` filter may name them like tags."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LabelledWindows:
+    """Windows with labels: one row a window and device, so a sample worn at V places gives up to V rows.
+
+    Args:
+        x: (N, C, T) float32 in m/s^2 and rad/s at ``rate_hz``, NaN where missing; every row holds a measurement.
+        labels: (N,) int64 numbers into ``classes``.
+        classes: names of the classes, sorted; M of them.
+        facts: name -> (N,) str array: subject, placement, recording, session, split and every tag ("" = not tagged).
+        start: (N,) float64 seconds on the recording's clock.
+        sample: (N,) int64 row of the sample in its split's columns.
+        dataset: name of the dataset.
+        digest: identity of the shards.
+        rate_hz: sampling rate of ``x``.
+        window_s: window length in seconds.
+        channels: names of the C channels.
+        teacher: (N, Dt) frozen teacher features, NaN rows where the sample has none; or None.
+        teacher_name: fingerprint of the teacher; or None.
+
+    Raises:
+        ShardError: arrays whose lengths differ.
+    """
+
+    x: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    facts: Mapping[str, np.ndarray]
+    start: np.ndarray
+    sample: np.ndarray
+    dataset: str
+    digest: str
+    rate_hz: float
+    window_s: float
+    channels: tuple[str, ...]
+    teacher: np.ndarray | None = None
+    teacher_name: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.x.ndim != 3 or self.x.shape[1] != len(self.channels):
+            raise ShardError(f"windows have shape {self.x.shape}, expected (N, C, T) with C={len(self.channels)}")
+        lengths = {"labels": len(self.labels), "start": len(self.start), "sample": len(self.sample)}
+        lengths |= {name: len(column) for name, column in self.facts.items()}
+        if self.teacher is not None:
+            lengths["teacher"] = len(self.teacher)
+        wrong = {name: n for name, n in lengths.items() if n != len(self.x)}
+        if wrong:
+            raise ShardError(f"{len(self.x)} windows, but {wrong} entries")
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def subject(self) -> np.ndarray:
+        """(N,) names of the people."""
+        return self.facts["subject"]
+
+    @property
+    def recording(self) -> np.ndarray:
+        """(N,) names of the recordings."""
+        return self.facts["recording"]
+
+    def rows(
+        self,
+        *,
+        splits: Sequence[str] | None = None,
+        placements: Sequence[str] | None = None,
+        where: Mapping[str, str | Sequence[str]] | None = None,
+    ) -> np.ndarray:
+        """Row numbers that fulfil every filter; None means any.
+
+        Args:
+            splits: splits to keep.
+            placements: placements to keep.
+            where: fact or tag name -> value, or list of values, to keep.
+
+        Raises:
+            ConfigError: a fact or value that no window has; the known ones are listed.
+        """
+        wanted: dict[str, str | Sequence[str]] = dict(where or {})
+        if splits is not None:
+            wanted["split"] = splits
+        if placements is not None:
+            wanted["placement"] = placements
+        keep = np.ones(len(self), dtype=bool)
+        for name, values in wanted.items():
+            if name not in self.facts:
+                raise ConfigError(f"filter {name!r}: no such tag{nearest(name, self.facts)}")
+            column = self.facts[name]
+            accepted = [values] if isinstance(values, str) else list(values)
+            for value in accepted:
+                if not np.any(column == value):
+                    raise ConfigError(
+                        f"filter {name}={value!r} keeps no labelled window{nearest(value, set(column.tolist()))}"
+                    )
+            keep &= np.isin(column, accepted)
+        return np.flatnonzero(keep)
+
+    def take(self, rows: np.ndarray) -> LabelledWindows:
+        """The named rows, in that order."""
+        return replace(
+            self,
+            x=self.x[rows],
+            labels=self.labels[rows],
+            facts={name: column[rows] for name, column in self.facts.items()},
+            start=self.start[rows],
+            sample=self.sample[rows],
+            teacher=None if self.teacher is None else self.teacher[rows],
+        )
+
+
+def load_windows(
+    index: Index,
+    *,
+    splits: Sequence[str],
+    placements: Sequence[str] | None = None,
+    teacher: Any | None = None,
+) -> LabelledWindows:
+    """Read the labelled windows of some splits of a data folder.
+
+    Args:
+        index: from ``imu_video.shards.schema.load_index``.
+        splits: names of splits.
+        placements: devices to keep; all when None.
+        teacher: an open teacher cache, whose rows are then attached; or None.
+
+    Raises:
+        ConfigError: unknown split or placement.
+        ShardError: no labelled window in what was asked for.
+    """
+    from imu_video.shards.columns import open_columns
+
+    for split in splits:
+        if split not in index.splits:
+            raise ConfigError(f"split {split!r} is not in the data{nearest(split, index.splits)}")
+    for placement in placements or ():
+        if placement not in index.placements:
+            raise ConfigError(f"placement {placement!r} is not in the data{nearest(placement, index.placements)}")
+    parts = []
+    for split in dict.fromkeys(splits):
+        rows = None if teacher is None else np.asarray(teacher.rows(split))
+        parts.append(_split_rows(open_columns(index, split), split, placements, rows))
+    names = sorted({label for part in parts for label in part["label"].tolist()})
+    if not names:
+        raise ShardError(
+            f"splits {list(splits)} hold no labelled window",
+            hint="probes need labels: name a labelled data folder or another --split",
+        )
+    tags = sorted({tag for part in parts for row in part["tags"] for tag in row})
+    facts = {name: np.concatenate([part[name] for part in parts]) for name in BUILT_IN}
+    for tag in tags:
+        if tag in facts:
+            raise ShardError(f"tag {tag!r} has the name of a built-in fact ({', '.join(BUILT_IN)})")
+        facts[tag] = np.array([str(row.get(tag, "")) for part in parts for row in part["tags"]])
+    label = np.concatenate([part["label"] for part in parts])
+    return LabelledWindows(
+        x=np.concatenate([part["x"] for part in parts]),
+        labels=np.searchsorted(np.array(names), label).astype(np.int64),
+        classes=tuple(names),
+        facts=facts,
+        start=np.concatenate([part["start"] for part in parts]),
+        sample=np.concatenate([part["sample"] for part in parts]),
+        dataset=index.dataset,
+        digest=index.digest,
+        rate_hz=float(index.rate_hz),
+        window_s=float(index.window_s),
+        channels=tuple(index.channels),
+        teacher=None if teacher is None else np.concatenate([part["teacher"] for part in parts]),
+        teacher_name=None if teacher is None else teacher.fingerprint,
+    )
+
+
+def _split_rows(
+    columns: Columns, split: str, placements: Sequence[str] | None, teacher: np.ndarray | None
+) -> dict[str, Any]:
+    """The labelled windows of one split, flattened over devices, sample by sample."""
+    names = list(columns.placements)
+    views = [v for v, name in enumerate(names) if placements is None or name in placements]
+    labelled = np.array([label is not None for label in columns.labels], dtype=bool)
+    sample, view = np.nonzero((labelled[:, None] & np.asarray(columns.present))[:, views])
+    view = np.asarray(views, dtype=np.int64)[view]
+
+    def column(values: Sequence[Any]) -> np.ndarray:
+        return np.array([str(values[int(i)]) for i in sample], dtype=np.str_)
+
+    out: dict[str, Any] = {
+        "x": np.ascontiguousarray(columns.imu[sample, view], dtype=np.float32),
+        "label": column(columns.labels),
+        "placement": np.array([names[v] for v in view], dtype=np.str_),
+        "subject": column(columns.subjects),
+        "recording": column(columns.recordings),
+        "session": column(columns.sessions),
+        "split": np.full(len(sample), split, dtype=np.str_) if len(sample) else np.array([], dtype=np.str_),
+        "start": np.asarray(columns.start, dtype=np.float64)[sample],
+        "sample": sample.astype(np.int64),
+        "tags": [columns.tags[i] for i in sample],
+    }
+    if teacher is not None:
+        out["teacher"] = np.asarray(teacher[sample], dtype=np.float32)
+    return out
