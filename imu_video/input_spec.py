@@ -176,7 +176,7 @@ def as_windows(windows: np.ndarray, names: tuple[str, ...], spec: InputSpec) -> 
 
 
 def check_units(x: np.ndarray, names: tuple[str, ...], spec: InputSpec) -> None:
-    """Refuse (N, C, T) signals whose size says that they are not in m/s^2 (with gravity, if the spec says so) and rad/s.
+    """Refuse (N, C, T) signals whose size says that they are not in m/s^2 (with gravity, if the spec has it) and rad/s.
 
     Raises:
         RecordingError: naming the value seen and the likely unit.

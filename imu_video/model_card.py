@@ -61,8 +61,8 @@ def render(config: Mapping[str, Any]) -> str:
         "## Encoder arguments",
         _table(("argument", "value"), list(_flatten(arguments))),
         "## Limits",
-        "- Features reflect the people, placements, devices and activities named under Lineage; measure before relying on "
-        "them elsewhere (`imu-eval fewshot`).\n"
+        "- Features reflect the people, placements, devices and activities named under Lineage; measure before relying "
+        "on them elsewhere (`imu-eval fewshot`).\n"
         "- Windows in other units, or with gravity removed where it was included, are out of its domain.\n"
         "- Not a medical device. Movement data can identify a person: handle features as personal data.",
         f"Weights sha256: `{config['weights_sha256']}`",

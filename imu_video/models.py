@@ -1,4 +1,4 @@
-"""The model that is trained: student, teacher-side projector, one embedding space; losses and the teacher live elsewhere."""
+"""The model that is trained: student and projectors into one embedding space; it holds no loss and no teacher."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ class CrossModalModel(nn.Module):
         student: the encoder that will be exported, with its input specification.
         teacher_dim: Dt, width of the frozen teacher's features.
         dim: D, embedding width; the paper uses 512.
-        video_projector: ``mlp`` (a ProjectionHead), ``linear``, or ``none``: teacher features are only normalised, which
-            needs dim = teacher_dim and leaves nothing trainable on the teacher's side (distillation asks for this).
+        video_projector: ``mlp`` (a ProjectionHead), ``linear``, or ``none``: teacher features are only normalised,
+            which needs dim = teacher_dim and leaves nothing trainable on the teacher's side (for distillation).
         dropout: of the projection heads, in [0, 1); the paper uses 0.1.
         teacher_mean, teacher_std: (Dt,) statistics of the teacher's features over the training split; features are
             standardised with them before the projector. None: used as they are.

@@ -1,0 +1,126 @@
+"""Contrastive losses over all ranks' pairs, InfoNCE and sigmoid, scale fixed or learned; equations in functional.py."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from imu_video.errors import ConfigError
+from imu_video.losses.base import MAX_LOG_SCALE, PairLoss, full_precision, gather_pair, pair_stats
+from imu_video.losses.functional import info_nce, sigmoid_pair
+from imu_video.registry import losses
+from imu_video.types import LossOutput, PairEmbeddings
+
+
+class _Scale(nn.Module):
+    """A positive logit scale, stored as its logarithm; at most 100 whether learned or not."""
+
+    log: Tensor
+
+    def __init__(self, *, initial: float, learned: bool) -> None:
+        super().__init__()
+        if not 0 < initial <= 100:
+            raise ConfigError(f"logit scale must be in (0, 100], got {initial}")
+        value = torch.tensor(math.log(initial))
+        if learned:
+            self.log = nn.Parameter(value)
+        else:
+            self.register_buffer("log", value)
+
+    def forward(self) -> Tensor:
+        return self.log.clamp(max=MAX_LOG_SCALE).exp()
+
+    @torch.no_grad()
+    def clamp(self) -> None:
+        """Bring a scale that a step carried beyond the limit back onto it, where its gradient still counts."""
+        self.log.clamp_(max=MAX_LOG_SCALE)
+
+
+@losses.register("info_nce")
+class InfoNCE(PairLoss):
+    """Symmetric InfoNCE between IMU and video embeddings, negatives from all ranks (`functional.info_nce`).
+
+    Radford et al. 2021 (arXiv 2103.00020), section 2.3.
+
+    Args:
+        temperature: initial temperature, at least 0.01; logits are cosine / temperature. 0.07 is the paper's.
+        learned: train the scale 1 / temperature (as its logarithm, clamped so that the scale stays at or below 100).
+
+    Shapes: PairEmbeddings of (B, D) a rank -> scalar.
+
+    Raises:
+        ConfigError: a temperature out of range.
+
+    Example:
+        >>> z = torch.eye(4)
+        >>> InfoNCE(temperature=0.01)(PairEmbeddings(imu=z, video=z)).total.item()
+        0.0
+    """
+
+    def __init__(self, *, temperature: float = 0.07, learned: bool = True) -> None:
+        super().__init__()
+        if not 0.01 <= temperature < math.inf:
+            raise ConfigError(f"info_nce: temperature must be at least 0.01, got {temperature}")
+        self.scale = _Scale(initial=min(1 / temperature, 100.0), learned=learned)
+
+    def forward(self, pair: PairEmbeddings) -> LossOutput:
+        with full_precision(pair.imu):
+            g = gather_pair(pair)
+            scale = self.scale()
+            cosines = g.imu @ g.all_video.T
+            total = info_nce(scale * cosines, scale * (g.video @ g.all_imu.T), g.positives)
+        stats = {**pair_stats(cosines, g.positives), "scale": scale.detach()}
+        return LossOutput(total=total, terms={"info_nce": total.detach()}, stats=stats)
+
+    def observe(self, pair: PairEmbeddings) -> None:
+        self.scale.clamp()
+
+
+@losses.register("sigmoid_pair")
+class SigmoidPair(PairLoss):
+    """Sigmoid pair loss between IMU and video embeddings, all ranks' pairs counted (`functional.sigmoid_pair`).
+
+    Zhai et al. 2023 (arXiv 2303.15343); s_ij = exp(t) cos_ij + b with t and b learned. The bias starts low because
+    nearly all pairs are negatives: at the start the loss is about -bias.
+
+    Args:
+        initial_scale: exp(t) at the start, in (0, 100]; 10.
+        initial_bias: b at the start; -10.
+        learned: train t (clamped so that the scale stays at or below 100) and b.
+
+    Shapes: PairEmbeddings of (B, D) a rank -> scalar.
+
+    Raises:
+        ConfigError: a scale out of range or a bias that is not finite.
+
+    Example:
+        >>> z = torch.eye(4)
+        >>> round(SigmoidPair()(PairEmbeddings(imu=z, video=z)).total.item(), 3)
+        0.693
+    """
+
+    bias: Tensor
+
+    def __init__(self, *, initial_scale: float = 10.0, initial_bias: float = -10.0, learned: bool = True) -> None:
+        super().__init__()
+        if not math.isfinite(initial_bias):
+            raise ConfigError(f"sigmoid_pair: initial_bias must be finite, got {initial_bias}")
+        self.scale = _Scale(initial=initial_scale, learned=learned)
+        if learned:
+            self.bias = nn.Parameter(torch.tensor(float(initial_bias)))
+        else:
+            self.register_buffer("bias", torch.tensor(float(initial_bias)))
+
+    def forward(self, pair: PairEmbeddings) -> LossOutput:
+        with full_precision(pair.imu):
+            g = gather_pair(pair)
+            scale = self.scale()
+            cosines = g.imu @ g.all_video.T
+            total = sigmoid_pair(scale * cosines + self.bias, g.positives)
+        stats = {**pair_stats(cosines, g.positives), "scale": scale.detach(), "bias": self.bias.detach()}
+        return LossOutput(total=total, terms={"sigmoid_pair": total.detach()}, stats=stats)
+
+    def observe(self, pair: PairEmbeddings) -> None:
+        self.scale.clamp()
