@@ -1,0 +1,1 @@
+"""From raw streams to clean windows: units, resampling, subject splits, cutting; files are read in datasets."""

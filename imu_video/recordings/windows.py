@@ -1,0 +1,264 @@
+"""Recordings to fixed-length windows on a regular grid, clips and skeletons paired by time stamp; writes no files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field, model_validator
+
+from imu_video.config import Config
+from imu_video.errors import RecordingError
+from imu_video.recordings.signal import resample_to_grid
+from imu_video.types import IMU_CHANNELS, FrameSource, ImuStream, Recording, Segment, SkeletonTrack, Window
+
+_NEAR = 1.5  # frame periods: a clip time without a frame this near has no picture
+_MAX_GRID = 50_000_000
+
+
+class WindowConfig(Config):
+    """How recordings are cut.
+
+    Args:
+        seconds: window length; T = round(seconds * rate_hz) samples.
+        stride_s: distance of window starts in ``sliding`` mode, rounded to whole samples; the window length when None.
+        rate_hz: common rate of all devices.
+        mode: ``sliding`` along the recording, or ``whole``: one window a recording, its middle where it is longer, NaN
+            on both sides where it is shorter (for trials).
+        min_measured: share of samples in which a device has any channel, below which it is left out of the window; in
+            ``whole`` mode counted where the window covers the recording.
+        label_coverage: share of the window that one label must cover, more than any other; else the label is None.
+        max_gap_s: longest gap between IMU samples that is interpolated.
+        clip_fps: frames per second of clips; no clips when None.
+        clip_size: side in pixels of the square clips: short side scaled to this, the middle kept; even.
+        skeleton_fps: frames per second of skeletons; no skeletons when None.
+    """
+
+    seconds: float = Field(default=4.0, gt=0, le=3600)
+    stride_s: float | None = Field(default=None, gt=0)
+    rate_hz: float = Field(default=50.0, gt=0, le=10_000)
+    mode: Literal["sliding", "whole"] = "sliding"
+    min_measured: float = Field(default=0.8, gt=0, le=1)
+    label_coverage: float = Field(default=0.5, ge=0.5, le=1)
+    max_gap_s: float = Field(default=0.1, ge=0)
+    clip_fps: float | None = Field(default=None, gt=0, le=240)
+    clip_size: int = Field(default=128, ge=16, le=2048)
+    skeleton_fps: float | None = Field(default=None, gt=0, le=1000)
+
+    @model_validator(mode="after")
+    def _lengths(self) -> WindowConfig:
+        if self.samples < 2:
+            raise ValueError(f"a window of {self.seconds} s at {self.rate_hz} Hz has {self.samples} samples")
+        if self.mode == "whole" and self.stride_s is not None:
+            raise ValueError("stride_s belongs to mode 'sliding'; leave it out")
+        if self.clip_fps is not None and (self.clip_size % 2 or round(self.seconds * self.clip_fps) < 1):
+            raise ValueError(f"clip_size {self.clip_size} must be even and a clip must have a frame")
+        if self.skeleton_fps is not None and round(self.seconds * self.skeleton_fps) < 1:
+            raise ValueError(f"a skeleton of {self.seconds} s at {self.skeleton_fps} Hz has no frame")
+        return self
+
+    @property
+    def samples(self) -> int:
+        """T, samples a window."""
+        return round(self.seconds * self.rate_hz)
+
+    @property
+    def stride_samples(self) -> int:
+        """Samples between window starts."""
+        return max(1, round((self.seconds if self.stride_s is None else self.stride_s) * self.rate_hz))
+
+
+def cut(recording: Recording, config: WindowConfig) -> Iterator[Window]:
+    """Cut one recording into windows.
+
+    All devices are resampled once, on one grid that starts at the first sample of the earliest device; every window
+    start lies on that grid. Clip frame i is the frame nearest to ``start + i / clip_fps``; where none lies within 1.5
+    periods of the video the window has no clip. Skeletons are interpolated linearly and likewise missing beyond 1.5
+    periods. In ``whole`` mode the moments before the first and after the last frame show that frame.
+
+    Args:
+        recording: IMU devices with or without video and skeleton.
+        config: window length, rates and rules.
+
+    Yields:
+        Windows in time order; those without any device are skipped. Devices always carry all six canonical channels.
+
+    Raises:
+        RecordingError: a time span too long to be a recording, or an unreadable video.
+
+    Example:
+        >>> t = np.arange(500) / 100
+        >>> stream = ImuStream(placement="waist", times=t, values=np.ones((6, 500)))
+        >>> recording = Recording(dataset="d", subject="s", name="r", imu=(stream,))
+        >>> [w.start for w in cut(recording, WindowConfig(seconds=2.0))]
+        [0.0, 2.0]
+    """
+    begin = min(float(s.times[0]) for s in recording.imu)
+    # The last sample speaks for one more period.
+    end = max(float(s.times[-1]) + float(np.median(np.diff(s.times))) for s in recording.imu)
+    length = math.floor((end - begin) * config.rate_hz + 0.5)
+    if length > _MAX_GRID:
+        raise RecordingError(
+            f"recording {recording.name!r}: time stamps span {(end - begin) / 3600:.1f} hours",
+            hint="check the time unit, or split the recording where the clock jumps",
+        )
+    devices = {s.placement: _on_grid(s, begin, length, config) for s in recording.imu}
+    size = config.samples
+    if config.mode == "whole":
+        firsts: Sequence[int] = [(length - size) // 2]
+    else:
+        firsts = range(0, length - size + 1, config.stride_samples)
+    for number, first in enumerate(firsts):
+        imu = {}
+        low, high = max(0, first), min(length, first + size)
+        for placement, values in devices.items():
+            if np.isfinite(values[:, low:high]).any(axis=0).mean() >= config.min_measured:
+                imu[placement] = _slice(values, first, size)
+        if not imu:
+            continue
+        start = begin + first / config.rate_hz
+        covered = (begin + low / config.rate_hz, begin + high / config.rate_hz)
+        yield Window(
+            key=f"{recording.dataset}-{recording.name}-{number:05d}",
+            recording=recording.name,
+            subject=recording.subject,
+            session=recording.session,
+            start=start,
+            imu=imu,
+            clip=_clip(recording.video, start, config),
+            skeleton=_skeleton(recording.skeleton, start, config),
+            label=_label(recording.segments, *covered, config.label_coverage),
+            tags=dict(recording.tags),
+        )
+
+
+def _on_grid(stream: ImuStream, begin: float, length: int, config: WindowConfig) -> np.ndarray:
+    """(6, length) float32 in canonical channel order."""
+    values = resample_to_grid(
+        stream.times,
+        stream.values,
+        rate_hz=config.rate_hz,
+        start=begin,
+        samples=length,
+        max_gap_s=config.max_gap_s,
+    )
+    out = np.full((len(IMU_CHANNELS), length), np.nan, dtype=np.float32)
+    out[[IMU_CHANNELS.index(c) for c in stream.channels]] = values
+    return out
+
+
+def _slice(values: np.ndarray, first: int, size: int) -> np.ndarray:
+    """Columns first .. first + size, NaN where they lie outside."""
+    out = np.full((len(values), size), np.nan, dtype=np.float32)
+    low, high = max(0, first), min(values.shape[1], first + size)
+    out[:, low - first : high - first] = values[:, low:high]
+    return out
+
+
+def _label(segments: Sequence[Segment], start: float, end: float, coverage: float) -> str | None:
+    """The label that covers most of the window, if it covers enough of it and no other covers as much."""
+    spans: dict[str, list[tuple[float, float]]] = {}
+    for segment in segments:
+        low, high = max(segment.start, start), min(segment.end, end)
+        if low < high:
+            spans.setdefault(segment.label, []).append((low, high))
+    shares = sorted(((_union(s) / (end - start), label) for label, s in spans.items()), reverse=True)
+    if not shares or shares[0][0] < coverage - 1e-9:
+        return None
+    if len(shares) > 1 and shares[1][0] > shares[0][0] - 1e-9:
+        return None
+    return shares[0][1]
+
+
+def _union(spans: list[tuple[float, float]]) -> float:
+    total, reached = 0.0, -math.inf
+    for low, high in sorted(spans):
+        total += max(0.0, high - max(low, reached))
+        reached = max(reached, high)
+    return total
+
+
+# ------------------------------------------------------------------------------------------------ pairing by time
+
+
+def _moments(start: float, fps: float, times: np.ndarray, config: WindowConfig) -> np.ndarray | None:
+    """When frames are wanted; held inside the track in ``whole`` mode; None where the track does not reach."""
+    wanted = start + np.arange(round(config.seconds * fps)) / fps
+    if config.mode == "whole":
+        wanted = np.clip(wanted, times[0], times[-1])
+    period = float(np.median(np.diff(times))) if len(times) > 1 else 1 / fps
+    nearest = times[nearest_index(times, wanted)]
+    return wanted if np.all(np.abs(nearest - wanted) <= _NEAR * period + 1e-9) else None
+
+
+def nearest_index(times: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Index of the entry of increasing ``times`` nearest to each wanted time; the earlier one of two equally near.
+
+    Example:
+        >>> nearest_index(np.array([0.0, 1.0, 5.0]), np.array([0.4, 2.9, 9.0])).tolist()
+        [0, 1, 2]
+    """
+    right = np.clip(np.searchsorted(times, wanted), 1, max(1, len(times) - 1))
+    left = right - 1
+    right = np.minimum(right, len(times) - 1)
+    return np.where(np.abs(times[right] - wanted) < np.abs(wanted - times[left]), right, left)
+
+
+def _clip(video: FrameSource | None, start: float, config: WindowConfig) -> np.ndarray | None:
+    if video is None or config.clip_fps is None or len(video.times) == 0:
+        return None
+    wanted = _moments(start, config.clip_fps, video.times, config)
+    if wanted is None:
+        return None
+    indices = nearest_index(video.times, wanted)
+    frames = np.empty((len(indices), config.clip_size, config.clip_size, 3), dtype=np.uint8)
+    unique, place = np.unique(indices, return_inverse=True)
+    for first in range(0, len(unique), 8):  # a few at a time: frames of a user's video can be large
+        small = square(video.read(unique[first : first + 8].tolist()), config.clip_size)
+        for offset, frame in enumerate(small):
+            frames[place == first + offset] = frame
+    return frames
+
+
+def square(frames: np.ndarray, size: int) -> np.ndarray:
+    """Scale the short side to ``size`` pixels (area-true, anti-aliased) and keep the middle square.
+
+    Args:
+        frames: (F, H, W, 3) uint8.
+        size: side of the result in pixels.
+
+    Returns:
+        (F, size, size, 3) uint8.
+
+    Example:
+        >>> square(np.zeros((2, 48, 64, 3), np.uint8), 32).shape
+        (2, 32, 32, 3)
+    """
+    height, width = frames.shape[1:3]
+    scale = size / min(height, width)
+    tall, wide = max(size, round(height * scale)), max(size, round(width * scale))
+    top, left = (tall - size) // 2, (wide - size) // 2
+    out = np.empty((len(frames), size, size, 3), dtype=np.uint8)
+    for frame, target in zip(frames, out, strict=True):
+        if (tall, wide) != (height, width):
+            tensor = torch.from_numpy(np.array(frame)).permute(2, 0, 1)[None].float()
+            scaled = torch.nn.functional.interpolate(
+                tensor, size=(tall, wide), mode="bilinear", antialias=True, align_corners=False
+            )
+            frame = scaled[0].permute(1, 2, 0).round_().clamp_(0, 255).numpy().astype(np.uint8)
+        target[:] = frame[top : top + size, left : left + size]
+    return out
+
+
+def _skeleton(track: SkeletonTrack | None, start: float, config: WindowConfig) -> np.ndarray | None:
+    if track is None or config.skeleton_fps is None or len(track.times) == 0:
+        return None
+    wanted = _moments(start, config.skeleton_fps, track.times, config)
+    if wanted is None:
+        return None
+    flat = track.joints.reshape(len(track.times), -1)
+    moved = np.stack([np.interp(wanted, track.times, column) for column in flat.T], axis=1)
+    return moved.reshape(len(wanted), len(track.names), 3).astype(np.float32)
