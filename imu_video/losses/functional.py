@@ -1,6 +1,6 @@
 """Loss equations as pure functions of similarity rows; no state, no ranks, no logging: the modules own those.
 
-A rank holds some rows of a similarity matrix and all of its columns. Each function returns the mean over the given rows,
+A rank holds some rows of a similarity matrix and all of its columns. Each function is the mean over the given rows,
 so the mean over equally large ranks is the loss of the whole batch.
 """
 

@@ -1,0 +1,124 @@
+"""What augmentations share: base class, draws that are the same on any number of ranks, composition; no augmentation.
+
+An augmentation takes a window (B, C, T) in SI units, its mask and a generator, and returns a new window and mask. Every
+row is changed with probability ``p``, independently. The number of draws depends on the shape alone, so a generator's
+later draws do not depend on what came before.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from imu_video import registry
+from imu_video.distributed import World
+from imu_video.errors import ConfigError
+
+
+class GlobalDraws:
+    """Random numbers for one rank's rows, cut out of draws for the whole batch: the same in one process or several.
+
+    Args:
+        generator: seeded equally on all ranks (by seed and step).
+        world: this rank's place; one process by default.
+
+    Example:
+        >>> whole = GlobalDraws(torch.Generator().manual_seed(0)).uniform(4)
+        >>> second = GlobalDraws(torch.Generator().manual_seed(0), World(rank=1, size=2)).uniform(2)
+        >>> torch.equal(whole[2:], second)
+        True
+    """
+
+    def __init__(self, generator: torch.Generator, world: World | None = None) -> None:
+        self.generator = generator
+        self.world = world or World()
+
+    def uniform(self, rows: int, *shape: int) -> Tensor:
+        """(rows, ...) float32, uniform in [0, 1)."""
+        total = rows * self.world.size
+        drawn = torch.rand(total, *shape, generator=self.generator, device=self.generator.device)
+        return drawn[self.world.rows(total)]
+
+    def normal(self, rows: int, *shape: int) -> Tensor:
+        """(rows, ...) float32, standard normal."""
+        total = rows * self.world.size
+        drawn = torch.randn(total, *shape, generator=self.generator, device=self.generator.device)
+        return drawn[self.world.rows(total)]
+
+
+class Augmentation(ABC):
+    """Base of augmentations: checks the window, decides which rows change, keeps missing samples at zero.
+
+    Subclasses take keyword-only arguments, pass ``p`` on, and implement `change`.
+
+    Args:
+        p: probability that a row is changed, in [0, 1].
+    """
+
+    def __init__(self, *, p: float) -> None:
+        self.p = require("p", p, 0, 1)
+
+    def __call__(self, imu: Tensor, mask: Tensor, generator: torch.Generator | GlobalDraws) -> tuple[Tensor, Tensor]:
+        """A changed copy of a window and its mask.
+
+        Args:
+            imu: (B, C, T) float in SI units, canonical channels (C = 6, or 3 for an accelerometer alone).
+            mask: (B, C, T) bool, True where measured.
+            generator: all randomness; GlobalDraws for several ranks.
+
+        Raises:
+            ValueError: shapes that are not (B, C, T) with C of 3 or 6.
+        """
+        if imu.ndim != 3 or imu.shape[1] not in (3, 6) or mask.shape != imu.shape or mask.dtype != torch.bool:
+            raise ValueError(
+                f"imu and a bool mask must be (B, C, T) with C = 6 (or 3: accelerometer alone), got "
+                f"{tuple(imu.shape)} and {mask.dtype} {tuple(mask.shape)}"
+            )
+        draws = generator if isinstance(generator, GlobalDraws) else GlobalDraws(generator)
+        chosen = (draws.uniform(len(imu)) < self.p).to(imu.device)[:, None, None]
+        changed, changed_mask = self.change(imu, mask, draws)
+        out_mask = torch.where(chosen, changed_mask, mask)
+        out = torch.where(chosen, changed, imu)
+        return torch.where(out_mask, out, 0), out_mask
+
+    @abstractmethod
+    def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
+        """The change of every row, as new tensors; values where the new mask is False are of no interest."""
+
+
+class Compose:
+    """Augmentations one after another.
+
+    Example:
+        ``Compose.build([{"name": "rotate", "max_degrees": 30}, {"name": "jitter"}])(imu, mask, generator)``
+    """
+
+    def __init__(self, augmentations: Sequence[Augmentation]) -> None:
+        self.augmentations = list(augmentations)
+
+    @classmethod
+    def build(cls, entries: Sequence[Mapping[str, Any] | str]) -> Compose:
+        """Build from config entries of registered augmentations, in order; an empty list changes nothing."""
+        return cls([registry.augmentations.build(entry) for entry in entries])
+
+    def __call__(self, imu: Tensor, mask: Tensor, generator: torch.Generator | GlobalDraws) -> tuple[Tensor, Tensor]:
+        """A changed copy of a window and its mask; see `Augmentation`."""
+        for augmentation in self.augmentations:
+            imu, mask = augmentation(imu, mask, generator)
+        return imu, mask
+
+
+def sensors(channels: int) -> list[slice]:
+    """Channel rows of each sensor: accelerometer, then gyroscope where there is one."""
+    return [slice(first, first + 3) for first in range(0, channels, 3)]
+
+
+def require(name: str, value: float, low: float, high: float) -> float:
+    """The value, refused outside [low, high]."""
+    if not low <= value <= high:
+        raise ConfigError(f"augmentation argument {name!r} must be in [{low:g}, {high:g}], got {value}")
+    return value

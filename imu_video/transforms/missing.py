@@ -1,0 +1,129 @@
+"""Augmentations of the mask: samples, channels or sensors go missing, windows start early or late; no value is made up.
+
+None of them leaves a row that had a measured sample without one, except `shift` where all that was measured moves out.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from imu_video.registry import augmentations
+from imu_video.transforms.base import Augmentation, GlobalDraws, require, sensors
+
+
+@augmentations.register("cutout")
+class Cutout(Augmentation):
+    """One stretch of the window goes missing on all channels, as when a device loses its connection.
+
+    Args:
+        max_fraction: the stretch's share of the window is uniform in [0, max_fraction], below 1.
+        p: probability a row.
+
+    Example:
+        >>> imu = torch.ones(1, 6, 100)
+        >>> out, mask = Cutout()(imu, torch.ones_like(imu, dtype=torch.bool), torch.Generator().manual_seed(0))
+        >>> bool((out[~mask] == 0).all())
+        True
+    """
+
+    def __init__(self, *, max_fraction: float = 0.25, p: float = 0.5) -> None:
+        super().__init__(p=p)
+        self.max_fraction = require("max_fraction", max_fraction, 0, 0.95)
+
+    def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
+        samples = imu.shape[-1]
+        length = draws.uniform(len(imu)) * self.max_fraction * samples
+        start = draws.uniform(len(imu)) * (samples - length)
+        first, last = (edge.to(imu.device)[:, None] for edge in (start, start + length))
+        time = torch.arange(samples, device=imu.device)
+        kept = mask & ~((time >= first) & (time < last))[:, None]
+        # A row whose only measured samples lie in the stretch keeps them.
+        return imu, torch.where(kept.any((1, 2), keepdim=True), kept, mask)
+
+
+@augmentations.register("shift")
+class Shift(Augmentation):
+    """The window starts earlier or later: values move in time, vacated samples are missing.
+
+    Args:
+        max_fraction: shift's share of the window, uniform in [-max_fraction, max_fraction]; in [0, 0.9].
+        p: probability a row.
+
+    Example:
+        >>> imu = torch.ones(1, 6, 100)
+        >>> out, mask = Shift()(imu, torch.ones_like(imu, dtype=torch.bool), torch.Generator().manual_seed(0))
+        >>> bool(mask.all())
+        False
+    """
+
+    def __init__(self, *, max_fraction: float = 0.1, p: float = 1.0) -> None:
+        super().__init__(p=p)
+        self.max_fraction = require("max_fraction", max_fraction, 0, 0.9)
+
+    def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
+        samples = imu.shape[-1]
+        step = ((2 * draws.uniform(len(imu)) - 1) * self.max_fraction * samples).round().long().to(imu.device)
+        source = torch.arange(samples, device=imu.device) - step[:, None]
+        inside = (source >= 0) & (source < samples)
+        index = source.clamp(0, samples - 1)[:, None].expand_as(imu)
+        return imu.gather(-1, index), mask.gather(-1, index) & inside[:, None]
+
+
+@augmentations.register("drop_channel")
+class DropChannel(Augmentation):
+    """One random channel goes missing; a row's last measured channel stays.
+
+    Args:
+        p: probability a row.
+
+    Example:
+        >>> imu = torch.ones(1, 6, 4)
+        >>> _, mask = DropChannel(p=1)(imu, torch.ones_like(imu, dtype=torch.bool), torch.Generator().manual_seed(0))
+        >>> int(mask[0, :, 0].sum())
+        5
+    """
+
+    def __init__(self, *, p: float = 0.2) -> None:
+        super().__init__(p=p)
+
+    def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
+        # The lowest of random numbers falls on every measured channel alike; channels already missing are passed over.
+        measured = mask.any(-1)
+        order = draws.uniform(len(imu), imu.shape[1]).to(imu.device).masked_fill(~measured, 2.0)
+        lost = torch.nn.functional.one_hot(order.argmin(1), imu.shape[1]).bool()
+        lost &= (measured.sum(1) > 1)[:, None]
+        return imu, mask & ~lost[..., None]
+
+
+@augmentations.register("drop_sensor")
+class DropSensor(Augmentation):
+    """The accelerometer or the gyroscope goes missing, never both: many wearables have only one.
+
+    A row in which the other sensor has nothing measured stays as it is, and so does a window of one sensor.
+
+    Args:
+        p: probability a row.
+        accelerometer: given that a sensor is dropped, the probability that it is the accelerometer, in [0, 1].
+
+    Example:
+        >>> imu = torch.ones(1, 6, 4)
+        >>> drop = DropSensor(p=1, accelerometer=0)
+        >>> _, mask = drop(imu, torch.ones_like(imu, dtype=torch.bool), torch.Generator().manual_seed(0))
+        >>> mask[0, :, 0].tolist()
+        [True, True, True, False, False, False]
+    """
+
+    def __init__(self, *, p: float = 0.2, accelerometer: float = 0.25) -> None:
+        super().__init__(p=p)
+        self.accelerometer = require("accelerometer", accelerometer, 0, 1)
+
+    def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
+        first = (draws.uniform(len(imu)) < self.accelerometer).to(imu.device)
+        kept = mask.clone()
+        rows = sensors(imu.shape[1])
+        if len(rows) == 2:
+            acc, gyr = (mask[:, r].any((1, 2)) for r in rows)
+            kept[:, rows[0]] &= ~(first & gyr)[:, None, None]
+            kept[:, rows[1]] &= ~(~first & acc)[:, None, None]
+        return imu, kept

@@ -1,0 +1,147 @@
+"""Augmentations of values: mounting (rotate), gain (scale), noise (jitter), offset (bias); all in SI units."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from imu_video.registry import augmentations
+from imu_video.transforms.base import Augmentation, GlobalDraws, require, sensors
+
+
+@augmentations.register("rotate")
+class Rotate(Augmentation):
+    """Mounts the device differently: one random rotation a row, shared by accelerometer and gyroscope.
+
+    Gravity turns along, as it would on the body. A rotated axis mixes all three: where a sensor lacks an axis for a
+    while, it loses that while altogether; a row in which a sensor lacks an axis throughout stays as it is.
+
+    Args:
+        max_degrees: the angle is uniform in [0, max_degrees] about an axis uniform on the sphere; up to 180.
+        p: probability a row.
+
+    Example:
+        >>> g = torch.Generator().manual_seed(0)
+        >>> imu = torch.ones(1, 6, 4)
+        >>> out, _ = Rotate(max_degrees=180)(imu, torch.ones_like(imu, dtype=torch.bool), g)
+        >>> torch.allclose(out[:, :3].norm(dim=1), imu[:, :3].norm(dim=1))
+        True
+    """
+
+    def __init__(self, *, max_degrees: float = 30.0, p: float = 1.0) -> None:
+        super().__init__(p=p)
+        self.max_degrees = require("max_degrees", max_degrees, 0, 180)
+
+    def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
+        axis = draws.normal(len(imu), 3)
+        angle = draws.uniform(len(imu)) * math.radians(self.max_degrees)
+        matrix = rotation_matrices(axis, angle).to(imu)
+        out, out_mask = torch.empty_like(imu), torch.empty_like(mask)
+        possible = torch.ones(len(imu), 1, 1, dtype=torch.bool, device=imu.device)
+        for rows in sensors(imu.shape[1]):
+            out[:, rows] = matrix @ torch.where(mask[:, rows], imu[:, rows], 0)
+            out_mask[:, rows] = mask[:, rows].all(1, keepdim=True)
+            present = mask[:, rows].any(-1, keepdim=True)
+            possible &= present.all(1, keepdim=True) | ~present.any(1, keepdim=True)
+        return torch.where(possible, out, imu), torch.where(possible, out_mask, mask)
+
+
+def rotation_matrices(axis: Tensor, angle: Tensor) -> Tensor:
+    """Rotations about axes (Rodrigues): R = I + sin(a) K + (1 - cos(a)) K^2, K the cross-product matrix of the axis.
+
+    Args:
+        axis: (B, 3), any length above 0.
+        angle: (B,) rad.
+
+    Shapes: -> (B, 3, 3).
+
+    Example:
+        >>> quarter = rotation_matrices(torch.tensor([[0.0, 0.0, 2.0]]), torch.tensor([math.pi / 2]))
+        >>> torch.allclose(quarter[0] @ torch.tensor([1.0, 0, 0]), torch.tensor([0, 1.0, 0]), atol=1e-6)
+        True
+    """
+    x, y, z = torch.nn.functional.normalize(axis, dim=-1).unbind(-1)
+    zero = torch.zeros_like(x)
+    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
+    eye = torch.eye(3, dtype=axis.dtype, device=axis.device)
+    return eye + angle.sin()[:, None, None] * cross + (1 - angle.cos())[:, None, None] * (cross @ cross)
+
+
+@augmentations.register("scale")
+class Scale(Augmentation):
+    """A gain error: each sensor of a row times exp(sigma * n), n standard normal.
+
+    Args:
+        sigma: relative spread, in [0, 1]; 0.1 is about 10 %. Gravity is scaled along, as by a real gain error.
+        p: probability a row.
+
+    Example:
+        >>> imu = torch.ones(2, 6, 4)
+        >>> out, _ = Scale()(imu, torch.ones_like(imu, dtype=torch.bool), torch.Generator().manual_seed(0))
+        >>> bool((out[:, 0] == out[:, 2]).all())
+        True
+    """
+
+    def __init__(self, *, sigma: float = 0.1, p: float = 1.0) -> None:
+        super().__init__(p=p)
+        self.sigma = require("sigma", sigma, 0, 1)
+
+    def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
+        gain = torch.exp(self.sigma * draws.normal(len(imu), imu.shape[1] // 3, 1))
+        return imu * gain.repeat_interleave(3, 1).to(imu), mask
+
+
+@augmentations.register("jitter")
+class Jitter(Augmentation):
+    """White sensor noise.
+
+    Args:
+        acc_sigma: m/s^2, in [0, 10]; 0.2 is a noisy wearable.
+        gyr_sigma: rad/s, in [0, 10].
+        p: probability a row.
+
+    Example:
+        >>> imu = torch.zeros(2, 6, 4)
+        >>> out, _ = Jitter(gyr_sigma=0)(imu, torch.ones_like(imu, dtype=torch.bool), torch.Generator().manual_seed(0))
+        >>> bool(out[:, :3].any()), bool(out[:, 3:].any())
+        (True, False)
+    """
+
+    def __init__(self, *, acc_sigma: float = 0.2, gyr_sigma: float = 0.05, p: float = 1.0) -> None:
+        super().__init__(p=p)
+        self.sigmas = (require("acc_sigma", acc_sigma, 0, 10), require("gyr_sigma", gyr_sigma, 0, 10))
+
+    def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
+        noise = draws.normal(*imu.shape).to(imu)
+        return imu + noise * _per_channel(self.sigmas, imu), mask
+
+
+@augmentations.register("bias")
+class Bias(Augmentation):
+    """A constant offset on every axis, as of an uncalibrated sensor.
+
+    Args:
+        acc_sigma: m/s^2, in [0, 10].
+        gyr_sigma: rad/s, in [0, 10].
+        p: probability a row.
+
+    Example:
+        >>> imu = torch.zeros(1, 6, 4)
+        >>> out, _ = Bias()(imu, torch.ones_like(imu, dtype=torch.bool), torch.Generator().manual_seed(0))
+        >>> bool((out == out[..., :1]).all())
+        True
+    """
+
+    def __init__(self, *, acc_sigma: float = 0.3, gyr_sigma: float = 0.03, p: float = 1.0) -> None:
+        super().__init__(p=p)
+        self.sigmas = (require("acc_sigma", acc_sigma, 0, 10), require("gyr_sigma", gyr_sigma, 0, 10))
+
+    def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
+        offset = draws.normal(len(imu), imu.shape[1], 1).to(imu)
+        return imu + offset * _per_channel(self.sigmas, imu), mask
+
+
+def _per_channel(sigmas: tuple[float, float], imu: Tensor) -> Tensor:
+    return imu.new_tensor([sigmas[i // 3] for i in range(imu.shape[1])])[:, None]

@@ -1,0 +1,152 @@
+"""Augmentations of time: tempo that varies (time_warp), another tempo (crop_resize), a slower device (low_rate).
+
+A body that moves r times as fast turns r times as fast, so the gyroscope is scaled by the local rate. The accelerometer
+is not: its gravity must stay, and its motion part (which would grow with r^2) cannot be told apart from it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from imu_video.errors import ConfigError
+from imu_video.registry import augmentations
+from imu_video.transforms.base import Augmentation, GlobalDraws, require
+
+
+@augmentations.register("time_warp")
+class TimeWarp(Augmentation):
+    """Speeds up and slows down smoothly; the window's two ends stay where they are.
+
+    The rate over the window is exp of a random mixture of ``knots`` half-cosines, normalised so that the end stays the
+    end; values are interpolated linearly, a sample is measured where both neighbours are.
+
+    Args:
+        strength: standard deviation of the log rate, in [0, 1]; 0.2 is about 20 % faster or slower.
+        knots: half-cosines, 1 to 16; more make quicker changes.
+        scale_gyr: scale angular rates by the local rate.
+        p: probability a row.
+
+    Example:
+        >>> imu = torch.arange(50.0).expand(1, 6, 50)
+        >>> warp = TimeWarp(scale_gyr=False)
+        >>> out, _ = warp(imu, torch.ones_like(imu, dtype=torch.bool), torch.Generator().manual_seed(0))
+        >>> bool((out.diff(dim=-1) > 0).all())
+        True
+    """
+
+    def __init__(self, *, strength: float = 0.2, knots: int = 4, scale_gyr: bool = True, p: float = 0.5) -> None:
+        super().__init__(p=p)
+        self.strength = require("strength", strength, 0, 1)
+        self.knots = int(require("knots", knots, 1, 16))
+        self.scale_gyr = scale_gyr
+
+    def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
+        samples = imu.shape[-1]
+        weights = draws.normal(len(imu), self.knots).to(imu.device)
+        middle = (torch.arange(samples - 1, device=imu.device) + 0.5) / max(samples - 1, 1)
+        waves = torch.cos(math.pi * torch.arange(1, self.knots + 1, device=imu.device)[:, None] * middle)
+        # A unit-variance mixture: each cosine has mean square 1/2 over the window.
+        speed = torch.exp(self.strength * math.sqrt(2 / self.knots) * weights @ waves)
+        speed = speed * (samples - 1) / speed.sum(-1, keepdim=True)
+        source = F.pad(speed.cumsum(-1), (1, 0)).clamp(0, samples - 1)
+        # The rate at a sample is the mean of the steps around it.
+        rate = 0.5 * (F.pad(speed, (1, 0), mode="replicate") + F.pad(speed, (0, 1), mode="replicate"))
+        return _resample(imu, mask, source, rate if self.scale_gyr else None)
+
+
+@augmentations.register("crop_resize")
+class CropResize(Augmentation):
+    """Takes a random part of the window and stretches it to the full length: everything happens slower.
+
+    Args:
+        min_fraction: the part's share of the window is uniform in [min_fraction, 1]; in (0.1, 1].
+        scale_gyr: scale angular rates by the share (slower motion turns slower).
+        p: probability a row.
+
+    Example:
+        >>> imu = torch.ones(1, 6, 50)
+        >>> crop = CropResize(p=1)
+        >>> out, _ = crop(imu, torch.ones_like(imu, dtype=torch.bool), torch.Generator().manual_seed(0))
+        >>> bool((out[:, :3] == 1).all()), bool((out[:, 3:] < 1).all())
+        (True, True)
+    """
+
+    def __init__(self, *, min_fraction: float = 0.7, scale_gyr: bool = True, p: float = 0.5) -> None:
+        super().__init__(p=p)
+        self.min_fraction = require("min_fraction", min_fraction, 0.1, 1)
+        self.scale_gyr = scale_gyr
+
+    def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
+        last = imu.shape[-1] - 1
+        share = self.min_fraction + (1 - self.min_fraction) * draws.uniform(len(imu), 1).to(imu.device)
+        start = draws.uniform(len(imu), 1).to(imu.device) * (1 - share) * last
+        source = start + share * torch.arange(last + 1, device=imu.device)
+        return _resample(imu, mask, source.clamp(0, last), share.expand_as(source) if self.scale_gyr else None)
+
+
+@augmentations.register("low_rate")
+class LowRate(Augmentation):
+    """Sounds like a slower device: averages over 2 .. max_factor samples (anti-aliasing), then interpolates back.
+
+    Args:
+        max_factor: the factor is uniform over the integers 2 .. max_factor; 2 to 16.
+        p: probability a row.
+
+    Example:
+        >>> imu = torch.tensor([1.0, -1.0]).repeat(1, 6, 25)
+        >>> low = LowRate(max_factor=2, p=1)
+        >>> out, _ = low(imu, torch.ones_like(imu, dtype=torch.bool), torch.Generator().manual_seed(0))
+        >>> bool(out.abs().max() < 1e-6)
+        True
+    """
+
+    def __init__(self, *, max_factor: int = 3, p: float = 0.3) -> None:
+        super().__init__(p=p)
+        self.max_factor = int(require("max_factor", max_factor, 2, 16))
+
+    def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
+        samples = imu.shape[-1]
+        if samples < self.max_factor:
+            raise ConfigError(f"low_rate: max_factor {self.max_factor} is longer than the window of {samples} samples")
+        factors = 2 + (draws.uniform(len(imu)) * (self.max_factor - 1)).long().to(imu.device)
+        out = imu.clone()
+        weight = mask.to(imu.dtype)
+        values = torch.where(mask, imu, 0)
+        for factor in range(2, self.max_factor + 1):
+            rows = factors == factor
+            # Averages over measured samples only; ceil_mode keeps a shorter last bin.
+            total = F.avg_pool1d(values[rows], factor, ceil_mode=True)
+            share = F.avg_pool1d(weight[rows], factor, ceil_mode=True)
+            low = total / share.clamp(min=1e-6)
+            low = torch.where(share > 0, low, 0)
+            out[rows] = _hold_linear(low, share > 0, factor, samples)
+        return out, mask
+
+
+def _hold_linear(low: Tensor, measured: Tensor, factor: int, samples: int) -> Tensor:
+    """Interpolate bin means (B, C, S), standing at bin centres, to (B, C, samples); unmeasured bins take no part."""
+    position = ((torch.arange(samples, device=low.device) + 0.5) / factor - 0.5).clamp(0, low.shape[-1] - 1)
+    left = position.floor().long()
+    right = (left + 1).clamp(max=low.shape[-1] - 1)
+    share = (position - left).to(low.dtype)
+    w_left = (1 - share) * measured[..., left]
+    w_right = share * measured[..., right]
+    total = w_left + w_right
+    return (w_left * low[..., left] + w_right * low[..., right]) / torch.where(total > 0, total, 1)
+
+
+def _resample(imu: Tensor, mask: Tensor, source: Tensor, rate: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Values and mask at fractional positions ``source`` (B, T); angular rates times ``rate`` (B, T) if given."""
+    left = source.floor().long()
+    right = (left + 1).clamp(max=imu.shape[-1] - 1)
+    share = (source - left).to(imu.dtype)[:, None]
+    left, right = (i[:, None].expand_as(imu) for i in (left, right))
+    out = (1 - share) * imu.gather(-1, left) + share * imu.gather(-1, right)
+    out_mask = mask.gather(-1, left) & (mask.gather(-1, right) | (share == 0))
+    if rate is not None and imu.shape[1] == 6:
+        out = torch.cat([out[:, :3], out[:, 3:] * rate.to(imu.dtype)[:, None]], dim=1)
+    return out, out_mask
