@@ -1,0 +1,247 @@
+"""The only composition root: config and data folder -> model, losses, loaders, optimiser; it runs nothing."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from imu_video.distributed import World
+from imu_video.errors import ConfigError, nearest
+from imu_video.hub import EncoderBundle, InputSpec, fit_input_spec
+from imu_video.losses import LossMix
+from imu_video.models import CrossModalModel
+from imu_video.shards.columns import Columns, open_columns
+from imu_video.shards.index import load_index
+from imu_video.shards.loader import PairLoader
+from imu_video.shards.schema import Index
+from imu_video.shards.teacher_cache import TeacherCache, open_cache
+from imu_video.transforms import Compose
+from imu_video.types import PairBatch
+from pretrain.config import PretrainConfig
+from pretrain.optim import adamw
+from pretrain.task import PretrainTask, synchronised
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """A data folder as a config uses it; opening it reads no samples.
+
+    Args:
+        index: the folder's index.
+        teacher: the cached teacher.
+    """
+
+    index: Index
+    teacher: TeacherCache
+
+    def columns(self, split: str) -> Columns:
+        """Windows of a split; built on first use, so let one process go first."""
+        return open_columns(self.index, split)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Everything that the engine puts together.
+
+    Args:
+        config: resolved.
+        task: model and losses.
+        feed: training batches by number, read one ahead.
+        val_loader: validation pairs, None without a validation split.
+        val_batches: how many of its batches make the gallery.
+        augment: on SI units, or None.
+        optimizer: over the task's parameters.
+        steps: optimiser steps of the whole run.
+    """
+
+    config: PretrainConfig
+    task: PretrainTask
+    feed: Feed
+    val_loader: PairLoader | None
+    val_batches: int
+    augment: Compose | None
+    optimizer: torch.optim.Optimizer
+    steps: int
+
+
+class Feed:
+    """Batches by number; the next one is read by a thread while this one is trained on.
+
+    Access by number is what makes resuming arithmetic: what was read ahead and never used leaves no trace.
+
+    Args:
+        loader: anything with ``batch(number)``.
+    """
+
+    def __init__(self, loader: PairLoader) -> None:
+        self.loader = loader
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="feed")
+        self._ahead: tuple[int, concurrent.futures.Future[PairBatch]] | None = None
+
+    def get(self, number: int) -> PairBatch:
+        """Global batch ``number`` (this rank's rows)."""
+        if self._ahead is not None and self._ahead[0] == number:
+            batch = self._ahead[1].result()
+        else:
+            batch = self._thread.submit(self.loader.batch, number).result()
+        self._ahead = (number + 1, self._thread.submit(self.loader.batch, number + 1))
+        return batch
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown(cancel_futures=True)
+
+
+def open_data(config: PretrainConfig) -> Data:
+    """Open the index and the teacher cache that a config names.
+
+    Raises:
+        ConfigError: unknown split or placement.
+        ShardError, TeacherCacheError: the folder or its cache cannot be used.
+    """
+    index = load_index(Path(config.data.root))
+    for key in ("train_split", "val_split"):
+        split = getattr(config.data, key)
+        if split is not None and split not in index.splits:
+            raise ConfigError(f"data.{key}: {config.data.root} has no split {split!r}{nearest(split, index.splits)}")
+    for placement in config.data.placements or ():
+        if placement not in index.placements:
+            raise ConfigError(
+                f"data.placements: {config.data.root} has no device {placement!r}{nearest(placement, index.placements)}"
+            )
+    return Data(index=index, teacher=open_cache(index, config.data.teacher))
+
+
+def fit_spec(config: PretrainConfig, data: Data) -> InputSpec:
+    """Input specification with the normalisation of the training windows (of the placements that are trained on)."""
+    columns = data.columns(config.data.train_split)
+    chosen = config.data.placements or columns.placements
+    views = [columns.placements.index(p) for p in chosen]
+    imu = columns.imu if len(views) == len(columns.placements) else columns.imu[:, views]
+    return fit_input_spec(
+        imu, rate_hz=data.index.rate_hz, window_s=data.index.window_s, channels=tuple(data.index.channels)
+    )
+
+
+def build_task(
+    config: PretrainConfig, *, spec: InputSpec, teacher_dim: int, statistics: tuple[Tensor, Tensor] | None = None
+) -> PretrainTask:
+    """Student, projectors and losses; initial weights come from torch's global generator (seed it before).
+
+    Args:
+        config: resolved.
+        spec: what the encoder eats.
+        teacher_dim: Dt of the cached features.
+        statistics: mean and standard deviation (Dt,) of the teacher's features; None where they come with a checkpoint.
+    """
+    mean, std = statistics if statistics is not None else (None, None)
+    projector = config.projector
+    model = CrossModalModel(
+        student=EncoderBundle(spec=spec, encoder=config.encoder),
+        teacher_dim=teacher_dim,
+        dim=projector.dim,
+        dropout=projector.dropout,
+        video_projector=projector.teacher,
+        teacher_mean=mean,
+        teacher_std=std,
+    )
+    return PretrainTask(model=model, loss=LossMix.build(config.loss))
+
+
+def build_parts(config: PretrainConfig, data: Data, *, spec: InputSpec, world: World, device: torch.device) -> Parts:
+    """Build a run.
+
+    Args:
+        config: resolved.
+        data: opened by `open_data`.
+        spec: from `fit_spec`, or of the checkpoint that is continued.
+        world: this process among all.
+        device: where it will train.
+
+    Raises:
+        ConfigError: a component refuses its arguments, or the batch is larger than the usable windows.
+    """
+    loader = _loader(config, data, config.data.train_split, batch_size=config.data.batch_size, world=world)
+    val_loader, val_batches = _gallery(config, data, world)
+    features = data.teacher.rows(config.data.train_split)
+    statistics = feature_statistics(features, loader.usable) if config.projector.standardise else None
+    torch.manual_seed(config.seed)
+    task = build_task(config, spec=spec, teacher_dim=features.shape[1], statistics=statistics)
+    task = synchronised(task, world=world, device=device)
+    augment = Compose.build(config.augment) if config.augment else None
+    optim = config.optim
+    steps = optim.steps or optim.epochs * loader.steps_per_epoch // optim.accumulate  # type: ignore[operator]
+    if steps < 1:
+        raise ConfigError(
+            f"optim.epochs {optim.epochs}: {loader.steps_per_epoch} batches an epoch make no update of "
+            f"{optim.accumulate} batches",
+            hint="raise optim.epochs or lower optim.accumulate",
+        )
+    return Parts(
+        config=config,
+        task=task,
+        feed=Feed(loader),
+        val_loader=val_loader,
+        val_batches=val_batches,
+        augment=augment,
+        optimizer=adamw(task, weight_decay=optim.weight_decay, betas=optim.betas),
+        steps=steps,
+    )
+
+
+def feature_statistics(features: np.ndarray, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of the teacher's features over the windows that are trained on.
+
+    Args:
+        features: (N, Dt), may be a memory map; read in pieces.
+        rows: (M,) rows that take part.
+
+    Shapes: two (Dt,) float32.
+
+    Example:
+        >>> [t.tolist() for t in feature_statistics(np.array([[0.0], [2.0], [9.0]]), np.array([0, 1]))]
+        [[1.0], [1.0]]
+    """
+    pieces = [rows[i : i + 4096] for i in range(0, len(rows), 4096)]
+    mean = sum(features[p].astype(np.float64).sum(axis=0) for p in pieces) / len(rows)
+    variance = sum(((features[p].astype(np.float64) - mean) ** 2).sum(axis=0) for p in pieces) / len(rows)
+    return torch.from_numpy(mean).float(), torch.from_numpy(np.sqrt(variance)).float()
+
+
+def _loader(config: PretrainConfig, data: Data, split: str, *, batch_size: int, world: World) -> PairLoader:
+    return PairLoader(
+        columns=data.columns(split),
+        teacher=data.teacher.rows(split),
+        devices=config.data.placements,
+        batch_size=batch_size,
+        seed=config.seed,
+        world=world,
+    )
+
+
+def _gallery(config: PretrainConfig, data: Data, world: World) -> tuple[PairLoader | None, int]:
+    split = config.data.val_split
+    if split is None:
+        return None, 0
+    usable = _loader(config, data, split, batch_size=1, world=World()).usable
+    pairs = min(config.run.gallery, len(usable))
+    batches = max(1, math.ceil(pairs / config.data.batch_size))
+    batch_size = pairs // batches // world.size * world.size
+    if batch_size < 2:
+        raise ConfigError(
+            f"data.val_split {split!r} has {pairs} usable pairs, too few for a gallery on {world.size} processes",
+            hint="data.val_split=null trains without validation",
+        )
+    return _loader(config, data, split, batch_size=batch_size, world=world), batches
+
+
+def describe_teacher(data: Data) -> dict[str, Any]:
+    """Fingerprint and description of the teacher, for lineage."""
+    return {"fingerprint": data.teacher.fingerprint, **data.teacher.spec}

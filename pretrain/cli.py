@@ -1,0 +1,103 @@
+"""The command `imu-pretrain`: launch, export, status; it parses and prints, run.py and export.py do the work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imu_video import console
+from imu_video.config import load_config
+from imu_video.registry import load_plugin
+
+app = typer.Typer(
+    help="Pretrain an IMU encoder against a frozen video teacher, and export it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="Python file that registers your own parts.")]
+
+
+@app.command()
+def launch(
+    config: Annotated[Path, typer.Argument(help="Config file, for example configs/pretrain/base.yaml.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="section.key=value, any number.")] = None,
+    run: Annotated[Path | None, typer.Option("--run", help="Run folder; default runs/<name>-<run id>.")] = None,
+    nproc: Annotated[int, typer.Option("--nproc", min=1, help="Processes on this machine: one per GPU or core.")] = 1,
+    resume: Annotated[
+        str, typer.Option("--resume", help="auto: continue what is there; never: refuse; or a checkpoint folder.")
+    ] = "auto",
+    plugin: Plugins = None,
+) -> None:
+    """Train. The same command again continues an interrupted run; SIGTERM and Ctrl-C leave a checkpoint."""
+    from pretrain.config import PretrainConfig
+
+    plugins = plugin or []
+    for file in plugins:
+        load_plugin(file)
+    loaded = load_config(config, PretrainConfig, overrides or [])
+    if nproc > 1:
+        from pretrain.launch import supervise
+
+        arguments = ["launch", str(config), *(overrides or []), "--resume", resume]
+        arguments += ["--run", str(run)] if run is not None else []
+        arguments += [word for file in plugins for word in ("--plugin", str(file))]
+        raise typer.Exit(supervise(arguments, nproc=nproc, threads=loaded.run.threads))
+
+    from pretrain.launch import Place
+    from pretrain.run import run as train
+
+    place = Place.from_environment()
+    outcome = train(loaded, folder=run, resume=resume, plugins=[str(file) for file in plugins], place=place)
+    if place.rank != 0:
+        return
+    best = outcome.state.best
+    score = f"; best {best.rule} {best.value:.4f} at step {best.step}" if best is not None else ""
+    if outcome.stopped is not None:
+        console.say(
+            f"stopped by {outcome.stopped} after step {outcome.state.step} of {outcome.steps}{score}\n"
+            f"  checkpoint: {outcome.folder}/checkpoints\n  the same command continues"
+        )
+    else:
+        console.say(f"done: {outcome.steps} steps{score}\n  run: {outcome.folder}")
+        console.say(f"  next: imu-pretrain export {outcome.folder} OUT")
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    out: Annotated[Path, typer.Argument(help="Encoder folder to write.")],
+    checkpoint: Annotated[str, typer.Option("--checkpoint", help="best, latest or a step number.")] = "best",
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Data folder, where it is no longer where it was.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an encoder folder that exists.")] = False,
+    plugin: Plugins = None,
+) -> None:
+    """Write the student as a folder that explains itself, after proving that it reads back as it was."""
+    for file in plugin or []:
+        load_plugin(file)
+    from pretrain.export import export as write
+
+    done = write(run, out, checkpoint=checkpoint, data=data, force=force)
+    console.say(
+        f"{done.folder}: encoder of step {done.step}; {done.windows} validation windows read back with "
+        f"largest difference {done.difference:.1e}\n  next: imu-eval fewshot {done.folder} DATA"
+    )
+
+
+@app.command()
+def status(run: Annotated[Path, typer.Argument(help="Run folder.")]) -> None:
+    """Show how far a run is: last numbers, and the checkpoints that it can continue from."""
+    from pretrain.status import describe
+
+    for title, columns, rows in describe(run):
+        console.table(columns, rows, title=title)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    console.run(app)

@@ -1,0 +1,234 @@
+"""The pretraining config: its sections, its resolved form and the identity of a run; no component is built here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from imu_video import registry
+from imu_video.config import Config, digest, validate
+
+
+def _named(entry: Any) -> Any:
+    return {"name": entry} if isinstance(entry, str) else entry
+
+
+def _has_name(entry: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(entry.get("name"), str):
+        raise ValueError("a component entry needs a 'name'; `imu-video list` shows what exists")
+    return entry
+
+
+Component = Annotated[dict[str, Any], BeforeValidator(_named), AfterValidator(_has_name)]
+"""``{name: ..., argument: value, ...}`` of a registered component, or just its name."""
+
+
+class DataSection(Config):
+    """Which pairs are trained on.
+
+    Args:
+        root: data folder that `imu-video build` and `imu-video embed` made.
+        train_split: split that is trained on.
+        val_split: split of other people for validation and the choice of the best checkpoint; null = no validation.
+        placements: devices to draw from; null = all. Each window shows one device a step.
+        teacher: fingerprint (or a unique beginning of it) of the cached teacher; null = the only one there.
+        batch_size: windows of one global batch, all processes together.
+    """
+
+    root: str
+    train_split: str = "train"
+    val_split: str | None = "val"
+    placements: tuple[str, ...] | None = None
+    teacher: str | None = None
+    batch_size: int = Field(default=128, ge=2)
+
+
+class ProjectorSection(Config):
+    """Heads between features and embeddings; they are dropped at export.
+
+    Args:
+        dim: embedding width D.
+        dropout: rate inside the heads, 0 <= rate < 1.
+        teacher: head on the teacher's side; ``none`` needs teacher features of width D.
+        standardise: give each teacher feature zero mean and unit variance over the training split first.
+    """
+
+    dim: int = Field(default=128, ge=1)
+    dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
+    teacher: Literal["mlp", "linear", "none"] = "mlp"
+    standardise: bool = True
+
+
+class OptimSection(Config):
+    """AdamW, its schedule and how long; exactly one of ``steps`` and ``epochs``.
+
+    Args:
+        lr: peak learning rate, reached after the warm-up.
+        min_lr: learning rate of the last step.
+        weight_decay: on matrices only (see optim.py).
+        betas: AdamW's averages.
+        clip_norm: largest gradient norm; null = measured, not clipped.
+        warmup_fraction: share of all steps with a rising learning rate.
+        steps: optimiser steps (updates).
+        epochs: passes over the usable windows, full global batches only.
+        accumulate: global batches per update. Each batch keeps its own negatives: 2 x 128 is not one batch of 256.
+    """
+
+    lr: float = Field(default=1e-3, gt=0)
+    min_lr: float = Field(default=1e-6, ge=0)
+    weight_decay: float = Field(default=0.05, ge=0)
+    betas: tuple[float, float] = (0.9, 0.98)
+    clip_norm: float | None = Field(default=1.0, gt=0)
+    warmup_fraction: float = Field(default=0.1, ge=0, lt=1)
+    steps: int | None = Field(default=None, ge=1)
+    epochs: int | None = Field(default=None, ge=1)
+    accumulate: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _one_length(self) -> OptimSection:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError(
+                f"give exactly one of steps and epochs (steps={self.steps}, epochs={self.epochs}), the other null"
+            )
+        if self.min_lr > self.lr:
+            raise ValueError(f"min_lr {self.min_lr} is above lr {self.lr}")
+        return self
+
+
+class RunSection(Config):
+    """How a run is watched, kept and placed; counts are optimiser steps.
+
+    Args:
+        log_every: steps per line of log.jsonl.
+        validate_every: steps between validations; the last step is always validated.
+        checkpoint_every: steps between checkpoints; the last step and a new best are always written.
+        keep: newest checkpoints that stay, besides the best.
+        best: which validation number names the best checkpoint: ``mrr`` (mean of both directions) or ``loss``.
+        gallery: pairs in the validation gallery at most.
+        precision: ``auto`` = bf16 on a GPU that has it, else fp32.
+        device: ``auto`` = the GPU where there is one, else the CPU.
+        tracker: ``tensorboard`` writes event files beside the log, which is always written.
+        threads: CPU threads per process; null = torch's choice, divided among the processes of `--nproc`.
+    """
+
+    log_every: int = Field(default=10, ge=1)
+    validate_every: int = Field(default=200, ge=1)
+    checkpoint_every: int = Field(default=200, ge=1)
+    keep: int = Field(default=2, ge=1)
+    best: Literal["mrr", "loss"] = "mrr"
+    gallery: int = Field(default=512, ge=2)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    tracker: Literal["none", "tensorboard"] = "none"
+    threads: int | None = Field(default=None, ge=1)
+
+
+class PretrainConfig(Config):
+    """Everything that determines a pretraining run.
+
+    Args:
+        name: for people; part of the default run folder.
+        seed: initial weights, order of windows, devices drawn, augmentation, dropout.
+        encoder: registered encoder.
+        augment: registered augmentations, applied in order to SI units, in training only.
+        loss: registered losses, each with an optional ``weight``.
+    """
+
+    name: str = Field(default="pretrain", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    seed: int = Field(default=0, ge=0)
+    data: DataSection
+    encoder: Component = {"name": "patch_tst"}
+    projector: ProjectorSection = ProjectorSection()
+    augment: tuple[Component, ...] = ()
+    loss: tuple[Component, ...] = Field(default=({"name": "info_nce"},), min_length=1)
+    optim: OptimSection
+    run: RunSection = RunSection()
+
+
+def resolve(config: PretrainConfig, *, teacher: str, precision: str) -> PretrainConfig:
+    """The config with every default and every automatic choice written out: what is saved in the run.
+
+    Args:
+        config: as read.
+        teacher: full fingerprint of the cached teacher.
+        precision: what ``auto`` means on this machine.
+
+    Raises:
+        ConfigError: unknown component or argument.
+    """
+    raw = config.model_dump(mode="json")
+    raw["encoder"] = _filled(registry.encoders, config.encoder)
+    raw["augment"] = [_filled(registry.augmentations, entry) for entry in config.augment]
+    raw["loss"] = []
+    for entry in config.loss:
+        rest = {key: value for key, value in entry.items() if key != "weight"}
+        filled = _filled(registry.losses, rest)
+        raw["loss"].append({"name": filled.pop("name"), "weight": entry.get("weight", 1.0), **filled})
+    raw["data"]["teacher"] = teacher
+    raw["run"]["precision"] = precision
+    return validate(raw, PretrainConfig, source="resolved config")
+
+
+def _filled(components: registry.Registry[Any], entry: Mapping[str, Any]) -> dict[str, Any]:
+    name, arguments = components.arguments(entry)
+    return {"name": name, **arguments}
+
+
+# What may change between a run and its continuation without changing the weights that come out.
+_FREE = {
+    "name",
+    "data.root",
+    "run.log_every",
+    "run.checkpoint_every",
+    "run.keep",
+    "run.device",
+    "run.tracker",
+    "run.threads",
+}
+
+
+def identity(config: PretrainConfig, *, data: str) -> dict[str, Any]:
+    """Dotted keys and values that a continuation must share: all but paths, worker and logging counts.
+
+    Args:
+        config: resolved config.
+        data: digest of the data folder's index; it stands for the path.
+
+    Example:
+        >>> c = PretrainConfig(data=DataSection(root="d"), optim=OptimSection(steps=3))
+        >>> identity(c, data="abc")["optim.steps"], "data.root" in identity(c, data="abc")
+        (3, False)
+    """
+    flat = {k: v for k, v in _flatten(config.model_dump(mode="json")) if k not in _FREE}
+    return {**flat, "data (index digest)": data}
+
+
+def run_id(of: Mapping[str, Any]) -> str:
+    """Digest of an `identity`."""
+    return digest(of)
+
+
+def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Lines ``key: saved -> now`` for every key of two identities that differs.
+
+    Example:
+        >>> differences({"optim.lr": 0.1, "seed": 0}, {"optim.lr": 0.2, "seed": 0})
+        ['optim.lr: 0.1 -> 0.2']
+    """
+    missing = "(absent)"
+    keys = sorted({*saved, *now})
+    return [
+        f"{key}: {saved.get(key, missing)} -> {now.get(key, missing)}"
+        for key in keys
+        if saved.get(key, missing) != now.get(key, missing)
+    ]
+
+
+def _flatten(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        return [pair for k, v in value.items() for pair in _flatten(v, f"{prefix}.{k}" if prefix else str(k))]
+    if isinstance(value, list) and any(isinstance(v, dict) for v in value):
+        return [pair for i, v in enumerate(value) for pair in _flatten(v, f"{prefix}.{i}")]
+    return [(prefix, value)]

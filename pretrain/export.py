@@ -1,0 +1,157 @@
+"""From a run's checkpoint to an encoder folder with its lineage, proved to read back as it was; nothing is trained."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from imu_video.config import read_yaml, validate
+from imu_video.errors import CheckpointError, ParityError, ShardError
+from imu_video.hub import EncoderBundle, InputSpec, load_encoder
+from imu_video.shards.columns import Columns, open_columns
+from imu_video.shards.index import load_index
+from imu_video.types import JsonDict
+from pretrain.build import build_task
+from pretrain.checkpoint import Checkpoint
+from pretrain.config import PretrainConfig
+from pretrain.folder import RunFolder
+from pretrain.task import PretrainTask
+
+TOLERANCE = 1e-6
+"""Largest difference of a feature that an exported encoder may show."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What was written.
+
+    Args:
+        folder: the encoder folder.
+        step: step of the checkpoint.
+        windows: real windows that were compared.
+        difference: largest absolute difference of a feature.
+    """
+
+    folder: Path
+    step: int
+    windows: int
+    difference: float
+
+
+def export(
+    run: Path,
+    out: Path,
+    *,
+    checkpoint: str = "best",
+    data: Path | None = None,
+    force: bool = False,
+    windows: int = 256,
+) -> Exported:
+    """Write the student of a checkpoint as an encoder folder.
+
+    A draft is first written beside ``out``, read back, and compared with the student in memory on real windows of the
+    validation split (the training split where there is none); only then ``out`` is written.
+
+    Args:
+        run: run folder.
+        out: encoder folder to write.
+        checkpoint: ``best`` (``latest`` where nothing was validated), ``latest`` or a step number.
+        data: data folder, where it is no longer where the run found it.
+        force: replace an encoder folder that exists.
+        windows: how many to compare at most.
+
+    Raises:
+        CheckpointError: no such run or checkpoint, or ``out`` holds something else.
+        ShardError: the data folder is missing or another one.
+        ParityError: the folder does not reproduce the student; nothing is left behind.
+    """
+    folder = RunFolder(run)
+    if not folder.config_file.is_file():
+        raise CheckpointError(f"{run} is not a run folder (no config.yaml)", hint="`imu-pretrain launch` makes one")
+    which = "latest" if checkpoint == "best" and folder.store.pointer("best") is None else checkpoint
+    saved = folder.store.read(folder.store.resolve(which), optimizer=False)
+    config = validate(read_yaml(folder.config_file), PretrainConfig, source=str(folder.config_file))
+    task = restore_task(config, saved)
+    columns = _columns(config, saved, data)
+    bundle: EncoderBundle = task.model.student.eval()
+    lineage = lineage_of(saved)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.check-", dir=out.parent) as temporary:
+        draft = Path(temporary) / out.name
+        bundle.save(draft, lineage=lineage)
+        compared, difference = compare(bundle, load_encoder(draft), columns, windows=windows)
+    if not difference <= TOLERANCE:
+        raise ParityError(
+            f"the exported encoder differs from the student by up to {difference:.3g} on {compared} windows "
+            f"(allowed {TOLERANCE:g}); nothing was written to {out}",
+            hint="an encoder with state outside its state dict cannot be exported; register buffers",
+        )
+    bundle.save(out, lineage=lineage, force=force)
+    return Exported(folder=out, step=int(saved.state["state"]["step"]), windows=compared, difference=difference)
+
+
+def restore_task(config: PretrainConfig, checkpoint: Checkpoint) -> PretrainTask:
+    """Model and losses with a checkpoint's weights, without data or teacher.
+
+    Raises:
+        CheckpointError: the weights do not fit the config.
+    """
+    spec = InputSpec(**checkpoint.state["input"])
+    teacher_dim = checkpoint.model["model.teacher_mean"].shape[0]
+    with torch.random.fork_rng(devices=[]):
+        task = build_task(config, spec=spec, teacher_dim=teacher_dim)
+    try:
+        task.load_state_dict(checkpoint.model)
+    except RuntimeError as error:
+        raise CheckpointError(f"the checkpoint does not fit its config: {error}") from error
+    return task
+
+
+def compare(student: EncoderBundle, other: EncoderBundle, columns: Columns, *, windows: int) -> tuple[int, float]:
+    """Number of real windows compared and the largest difference of a feature between two encoders.
+
+    Args:
+        student: in memory.
+        other: read back.
+        columns: windows to take, every device of every row until there are enough.
+        windows: how many at most.
+    """
+    rows, devices = np.nonzero(columns.present)
+    chosen = np.linspace(0, len(rows) - 1, min(windows, len(rows))).round().astype(int)
+    picked = np.stack([columns.imu[rows[i], devices[i]] for i in chosen])
+    ours, theirs = (e.encode(picked, rate_hz=columns.rate_hz, channels=columns.channels) for e in (student, other))
+    return len(picked), float(np.abs(ours - theirs).max())
+
+
+def lineage_of(checkpoint: Checkpoint) -> JsonDict:
+    """Where the weights come from: the facts of the model card."""
+    state = checkpoint.state
+    data, teacher, best = state["data"], dict(state["teacher"]), state["state"]["best"]
+    fingerprint = teacher.pop("fingerprint")
+    return {
+        "run_id": state["run_id"],
+        "config": {key: value for key, value in state["identity"].items() if not key.startswith("data (")},
+        "steps": state["state"]["step"],
+        "validation": {f"best {best['rule']}": best["value"], "at step": best["step"]} if best else "none",
+        "dataset": {key: data[key] for key in ("dataset", "digest", "citation", "subjects")},
+        "teacher": {"fingerprint": fingerprint, "description": teacher},
+        "processes": state["processes"],
+        "versions": state["machine"]["versions"],
+        "commit": state["machine"]["commit"],
+        "licences": {"recordings": data["licence"], "teacher": teacher.get("licence", "not stated")},
+    }
+
+
+def _columns(config: PretrainConfig, checkpoint: Checkpoint, data: Path | None) -> Columns:
+    index = load_index(data if data is not None else Path(config.data.root))
+    expected = checkpoint.state["data"]["digest"]
+    if index.digest != expected:
+        raise ShardError(
+            f"{index.root}: digest {index.digest}, the run was trained on {expected}",
+            hint="name the folder it was trained on with --data",
+        )
+    return open_columns(index, config.data.val_split or config.data.train_split)

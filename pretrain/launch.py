@@ -1,0 +1,179 @@
+"""Starts the processes of a run on this machine and watches them; what each of them does is run.py's.
+
+One process runs in place. With ``--nproc N`` this process only supervises: it passes SIGTERM and SIGINT on, and when
+one process fails it ends the others and reports the one that failed first. Under an outer launcher (torchrun, or Slurm
+with RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT set) every process runs in place.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import FrameType
+from typing import IO
+
+from imu_video.errors import ConfigError, ImuVideoError
+
+PARENT = "IMU_VIDEO_LAUNCHER"
+"""Environment variable with the supervisor's process id: its processes stop by themselves when it is gone."""
+
+_GRACE_S = 20.0
+_OWN_CODES = {2, 3, 4, 5}  # errors that are printed as one message
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """This process among all: rank, number of processes, and rank on this machine.
+
+    Example:
+        >>> Place.from_environment({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"})
+        Place(rank=3, size=4, local_rank=1)
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Place:
+        """Read RANK, WORLD_SIZE and LOCAL_RANK, as every launcher of torch processes sets them.
+
+        Raises:
+            ConfigError: only some of them are set, or one is not a number.
+        """
+        found = os.environ if environment is None else environment
+        if "WORLD_SIZE" not in found:
+            return cls()
+        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+        values = [found.get(name, "") for name in names]
+        if not all(value.isdigit() for value in values):
+            seen = ", ".join(f"{n}={v!r}" for n, v in zip(names, values, strict=True))
+            raise ConfigError(
+                f"the environment names a group of processes, but incompletely: {seen}",
+                hint="start with torchrun or --nproc, or unset WORLD_SIZE",
+            )
+        rank, size, local = map(int, values)
+        return cls(rank=rank, size=size, local_rank=local)
+
+
+class WorkerFailed(ImuVideoError):
+    """A process of ``--nproc`` that ended with an error; carries its exit code."""
+
+    def __init__(self, message: str, *, code: int) -> None:
+        super().__init__(message)
+        self.exit_code = code
+
+
+def supervise(arguments: Sequence[str], *, nproc: int, threads: int | None = None) -> int:
+    """Run ``imu-pretrain ARGUMENTS`` in ``nproc`` processes that form one group, until all have ended.
+
+    Rank 0 writes to this terminal; what the others write is kept and shown if one of them is the first to fail.
+
+    Args:
+        arguments: without ``--nproc``.
+        nproc: processes, >= 2.
+        threads: CPU threads of each; None = an equal share of this machine's.
+
+    Returns:
+        0, or the exit code of rank 0 when it has already said on this terminal what was wrong.
+
+    Raises:
+        ConfigError: already inside a group.
+        WorkerFailed: another process failed, or rank 0 without a word; its exit code is the error's.
+    """
+    if "WORLD_SIZE" in os.environ:
+        raise ConfigError(
+            f"--nproc {nproc} inside a group of processes (WORLD_SIZE={os.environ['WORLD_SIZE']})",
+            hint="leave --nproc to the outer launcher",
+        )
+    command = [sys.executable, "-m", "pretrain", *arguments]
+    common = {
+        "WORLD_SIZE": str(nproc),
+        "LOCAL_WORLD_SIZE": str(nproc),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(_free_port()),
+        PARENT: str(os.getpid()),
+        "OMP_NUM_THREADS": str(threads or max(1, _cpus() // nproc)),
+    }
+    workers: list[subprocess.Popen[bytes]] = []
+    logs: list[IO[bytes] | None] = []
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        for worker in workers:
+            if worker.poll() is None:
+                worker.send_signal(number)
+
+    before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        for rank in range(nproc):
+            log = tempfile.TemporaryFile() if rank else None  # noqa: SIM115  closed below
+            environment = {**os.environ, **common, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+            # Their own session: the terminal's Ctrl-C reaches them once, through `forward`.
+            workers.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True))
+            logs.append(log)
+        failed = _wait(workers)
+        if failed is None:
+            return 0
+        code = workers[failed].returncode
+        if failed == 0 and code in _OWN_CODES:
+            return code
+        raise WorkerFailed(_describe(failed, code, nproc, logs[failed]), code=code if code > 0 else 128 - code)
+    finally:
+        for worker in workers:
+            if worker.poll() is None:
+                worker.kill()
+                worker.wait()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for log in logs:
+            if log is not None:
+                log.close()
+
+
+def _wait(workers: Sequence[subprocess.Popen[bytes]]) -> int | None:
+    """Wait for all; the number of the worker to blame, or None when all ended well.
+
+    A worker that failed with a code of ours knows what was wrong; those that lost their peer die of that.
+    """
+    first: int | None = None
+    deadline = 0.0
+    while any(worker.poll() is None for worker in workers):
+        codes = [worker.poll() for worker in workers]
+        if first is None:
+            first = next((i for i, code in enumerate(codes) if code), None)
+            deadline = time.monotonic() + _GRACE_S
+        elif time.monotonic() > deadline:
+            for worker in workers:
+                if worker.poll() is None:
+                    worker.kill()
+        time.sleep(0.05)
+    if first is None:
+        first = next((i for i, worker in enumerate(workers) if worker.returncode), None)
+    return next((i for i, worker in enumerate(workers) if worker.returncode in _OWN_CODES), first)
+
+
+def _describe(rank: int, code: int, nproc: int, log: IO[bytes] | None) -> str:
+    how = f"with code {code}" if code > 0 else f"by {signal.Signals(-code).name}"
+    message = f"process {rank} of {nproc} ended {how}"
+    if log is None:
+        return f"{message}; what it wrote stands above"
+    log.seek(0)
+    tail = log.read().decode(errors="replace").strip().splitlines()[-20:]
+    return "\n".join([f"{message}; it wrote:", *(f"    {line}" for line in tail)])
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

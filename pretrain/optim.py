@@ -1,0 +1,100 @@
+"""AdamW with parameter groups and its state as named tensors; the learning rate is set by the loop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from imu_video.errors import CheckpointError
+
+
+def parameter_groups(module: nn.Module, *, weight_decay: float) -> list[dict[str, Any]]:
+    """Two groups: matrices decay; vectors, scalars, norm layers, biases and everything marked ``no_decay`` do not.
+
+    Learned scales, class tokens and positions pull towards zero for no reason when they decay; their owners mark the
+    parameter (``parameter.no_decay = True``) where its shape does not tell.
+
+    Args:
+        module: parameters without ``requires_grad`` are left out.
+        weight_decay: >= 0, for the first group.
+
+    Example:
+        >>> groups = parameter_groups(nn.Linear(3, 2), weight_decay=0.1)
+        >>> [(g["names"], g["weight_decay"]) for g in groups]
+        [(['weight'], 0.1), (['bias'], 0.0)]
+    """
+    norms = {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, child in module.named_modules()
+        if isinstance(child, nn.LayerNorm | nn.GroupNorm | nn.modules.batchnorm._NormBase)
+        for name, _ in child.named_parameters(recurse=False)
+    }
+    groups: list[dict[str, Any]] = [
+        {"params": [], "names": [], "weight_decay": weight_decay},
+        {"params": [], "names": [], "weight_decay": 0.0},
+    ]
+    for name, parameter in module.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        last = name.rpartition(".")[2]
+        free = (
+            parameter.ndim < 2
+            or name in norms
+            or last.endswith(("bias", "scale"))
+            or getattr(parameter, "no_decay", False)
+        )
+        groups[free]["params"].append(parameter)
+        groups[free]["names"].append(name)
+    return groups
+
+
+def adamw(module: nn.Module, *, weight_decay: float, betas: tuple[float, float]) -> torch.optim.AdamW:
+    """AdamW (Loshchilov & Hutter 2019) over `parameter_groups`; the loop sets ``lr`` before each step."""
+    groups = [g for g in parameter_groups(module, weight_decay=weight_decay) if g["params"]]
+    return torch.optim.AdamW(groups, lr=0.0, betas=betas)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Give every group the same learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's state as ``parameter name/state name`` -> tensor, ready for safetensors.
+
+    Everything else that an optimiser's state dict holds (rates, betas, groups) follows from the config and the step.
+    """
+    return {
+        f"{name}/{key}": value.detach()
+        for group in optimizer.param_groups
+        for name, parameter in zip(group["names"], group["params"], strict=True)
+        for key, value in sorted(optimizer.state.get(parameter, {}).items())
+    }
+
+
+def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` gave; the optimiser must be over the same parameters.
+
+    Raises:
+        CheckpointError: a name without a parameter, or a moment of another shape.
+    """
+    parameters = {
+        name: parameter
+        for group in optimizer.param_groups
+        for name, parameter in zip(group["names"], group["params"], strict=True)
+    }
+    optimizer.state.clear()
+    for full, value in tensors.items():
+        name, _, key = full.rpartition("/")
+        if name not in parameters:
+            raise CheckpointError(f"optimizer state {full!r} belongs to no parameter of this model")
+        parameter = parameters[name]
+        if key != "step" and value.shape != parameter.shape:
+            raise CheckpointError(
+                f"optimizer state {full!r} has shape {tuple(value.shape)}, expected {tuple(parameter.shape)}"
+            )
+        # AdamW counts its steps on the CPU; the moments live beside their parameter.
+        optimizer.state[parameter][key] = value.to("cpu" if key == "step" else parameter.device, copy=True)

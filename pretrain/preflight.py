@@ -1,0 +1,132 @@
+"""Cross-field checks before anything is written or trained; what can only be seen while training is guards.py's."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import torch
+
+from imu_video.distributed import World
+from imu_video.errors import ConfigError, GuardStop, LeakageError
+from imu_video.hub import EncoderBundle, InputSpec
+from pretrain.build import Data
+from pretrain.config import PretrainConfig, RunSection
+
+
+def check_world(config: PretrainConfig, world: World) -> None:
+    """The global batch must divide over the processes, with at least one row each.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    batch = config.data.batch_size
+    if batch % world.size:
+        near = max(world.size, batch // world.size * world.size)
+        raise ConfigError(
+            f"data.batch_size {batch} is the global batch; it does not divide over {world.size} processes",
+            hint=f"data.batch_size={near} or {near + world.size}",
+        )
+
+
+def device_for(run: RunSection, *, local_rank: int = 0) -> torch.device:
+    """The device of this process.
+
+    Raises:
+        ConfigError: a GPU is asked for and there is none for this process.
+    """
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if run.device == "cpu" or (run.device == "auto" and not found):
+        return torch.device("cpu")
+    if local_rank >= found:
+        raise ConfigError(
+            f"run.device is {run.device}: process {local_rank} of this machine has no GPU of its own ({found} found)",
+            hint=f"--nproc {found}" if found else "run.device=cpu",
+        )
+    return torch.device("cuda", local_rank)
+
+
+def precision_for(run: RunSection, device: torch.device) -> str:
+    """``fp32`` or ``bf16``: what ``auto`` means on this device.
+
+    Raises:
+        ConfigError: bf16 is asked for and the device lacks it.
+    """
+    able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    if run.precision == "auto":
+        return "bf16" if able else "fp32"
+    if run.precision == "bf16" and device.type == "cuda" and not able:
+        raise ConfigError("run.precision is bf16, which this GPU lacks", hint="run.precision=fp32")
+    return run.precision
+
+
+def check_splits(config: PretrainConfig, data: Data) -> None:
+    """People of the validation split must not be trained on.
+
+    Raises:
+        LeakageError: they are.
+    """
+    if config.data.val_split is None:
+        return
+    train, val = (data.index.splits[s].subjects for s in (config.data.train_split, config.data.val_split))
+    shared = sorted(set(train) & set(val))
+    if shared:
+        raise LeakageError(
+            f"splits {config.data.train_split!r} and {config.data.val_split!r} share subjects {shared}",
+            hint="build the data folder with disjoint subjects, or data.val_split=null",
+        )
+
+
+def check_encoder(config: PretrainConfig, data: Data) -> None:
+    """The encoder must take windows of the data folder's length; one window of zeros tells.
+
+    Raises:
+        ConfigError: it refuses them.
+    """
+    index = data.index
+    channels = len(index.channels)
+    spec = InputSpec(
+        channels=tuple(index.channels),
+        rate_hz=index.rate_hz,
+        window_s=index.window_s,
+        mean=(0.0,) * channels,
+        std=(1.0,) * channels,
+    )
+    state = torch.random.get_rng_state()
+    bundle = EncoderBundle(spec=spec, encoder=config.encoder).eval()
+    torch.random.set_rng_state(state)
+    try:
+        with torch.no_grad():
+            features = bundle(torch.zeros(2, channels, index.samples_per_window))
+    except (ValueError, RuntimeError, ConfigError) as error:
+        raise ConfigError(
+            f"encoder {config.encoder['name']!r} does not take windows of {index.samples_per_window} samples "
+            f"({index.window_s:g} s at {index.rate_hz:g} Hz): {error}",
+            hint="change the encoder's patch or kernel sizes, or build longer windows",
+        ) from error
+    if features.shape != (2, bundle.feature_dim):
+        raise ConfigError(
+            f"encoder {config.encoder['name']!r} returned {tuple(features.shape)}, "
+            f"expected (B, E) = (2, {bundle.feature_dim})"
+        )
+
+
+def check_disk(path: Path, *, parameters: int, keep: int) -> None:
+    """The checkpoints to be kept must fit on the disk.
+
+    Args:
+        path: the run folder; need not exist yet.
+        parameters: trained numbers; a checkpoint holds three float32 of each.
+        keep: run.keep; the best and the one being written come on top.
+
+    Raises:
+        GuardStop: not enough room.
+    """
+    existing = next(p for p in (path.resolve(), *path.resolve().parents) if p.exists())
+    need = (keep + 2) * 3 * 4 * parameters + 16 * 2**20
+    free = shutil.disk_usage(existing).free
+    if free < need:
+        raise GuardStop(
+            f"--run {path}: {free / 2**20:.0f} MiB free, {need / 2**20:.0f} MiB needed for {keep + 2} checkpoints",
+            hint="free some space, lower run.keep, or name a folder on another disk",
+        )

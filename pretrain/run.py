@@ -1,0 +1,151 @@
+"""One process's whole run, from config to trained weights; starting several processes is launch.py's."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from imu_video.config import dump_yaml
+from imu_video.distributed import World
+from imu_video.hub import InputSpec
+from pretrain.build import Data, build_parts, describe_teacher, fit_spec, open_data
+from pretrain.callbacks import Reporter, StopSignal
+from pretrain.config import PretrainConfig, identity, resolve, run_id
+from pretrain.engine import Engine
+from pretrain.folder import RunFolder, describe_machine
+from pretrain.launch import Place
+from pretrain.preflight import check_disk, check_encoder, check_splits, check_world, device_for, precision_for
+from pretrain.state import TrainState
+from pretrain.trackers import open_trackers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a run ended.
+
+    Args:
+        folder: the run folder.
+        state: steps done and best validation.
+        steps: steps of the whole run.
+        stopped: the signal that ended it before its last step, or None.
+    """
+
+    folder: Path
+    state: TrainState
+    steps: int
+    stopped: str | None
+
+
+def run(
+    config: PretrainConfig,
+    *,
+    folder: Path | None = None,
+    resume: str = "auto",
+    plugins: Sequence[str] = (),
+    place: Place | None = None,
+) -> Outcome:
+    """Train in this process; with several, every one of them calls this.
+
+    All that can be wrong with the request is found before anything is written.
+
+    Args:
+        config: as read.
+        folder: run folder; None = ``runs/<name>-<run id>``.
+        resume: ``auto``, ``never``, or a checkpoint or run folder.
+        plugins: files that were loaded, to be noted in the run.
+        place: rank, world size and local rank; None = from the environment (one process where it says nothing).
+
+    Raises:
+        ConfigError, DataError: the request cannot be run.
+        GuardStop: stopped by a guard.
+
+    Example:
+        >>> run(load_config("configs/pretrain/base.yaml", PretrainConfig, ["data.root=data/mine"]))  # doctest: +SKIP
+    """
+    place = place or Place.from_environment()
+    world = World(rank=place.rank, size=place.size)
+    check_world(config, world)
+    data = open_data(config)
+    check_splits(config, data)
+    device = device_for(config.run, local_rank=place.local_rank)
+    precision = precision_for(config.run, device)
+    config = resolve(config, teacher=data.teacher.fingerprint, precision=precision)
+    check_encoder(config, data)
+    same = identity(config, data=data.index.digest)
+    run_folder = RunFolder(folder or Path("runs") / f"{config.name}-{run_id(same)}", keep=config.run.keep)
+    start = run_folder.find_start(resume, same)
+    if config.run.threads is not None:
+        torch.set_num_threads(config.run.threads)
+    accelerator = Accelerator(
+        cpu=device.type == "cpu", mixed_precision="bf16" if precision == "bf16" else "no", device_placement=True
+    )
+    with contextlib.ExitStack() as stack:
+        stack.callback(_leave, accelerator)
+        accelerator.wait_for_everyone()  # nobody writes before everybody has looked
+        with accelerator.main_process_first():
+            for split in filter(None, (config.data.train_split, config.data.val_split)):
+                data.columns(split)
+        checkpoint = run_folder.store.read(start) if start is not None else None
+        spec = InputSpec(**checkpoint.state["input"]) if checkpoint is not None else fit_spec(config, data)
+        parts = build_parts(config, data, spec=spec, world=world, device=accelerator.device)
+        stack.callback(parts.feed.close)
+        reporter = Reporter()
+        if accelerator.is_main_process:
+            check_disk(
+                run_folder.path, parameters=sum(p.numel() for p in parts.task.parameters()), keep=config.run.keep
+            )
+            stack.enter_context(run_folder.lock())
+            facts = {"processes": place.size, "device": str(accelerator.device), "threads": torch.get_num_threads()}
+            run_folder.begin(config, same, {**facts, "plugins": list(plugins), "from": str(start) if start else None})
+            begun = checkpoint.state["state"]["step"] if checkpoint is not None else 0
+            reporter = Reporter(open_trackers(run_folder.path, config.run.tracker, start=begun))
+        stack.callback(reporter.close)
+        stop = stack.enter_context(StopSignal())
+        engine = Engine(
+            parts=parts,
+            accelerator=accelerator,
+            store=run_folder.store,
+            reporter=reporter,
+            stop=stop,
+            lineage=_lineage(config, data, spec, same, place),
+        )
+        if checkpoint is not None:
+            engine.restore(checkpoint)
+        state = engine.fit()
+    stopped = stop.received if state.step < parts.steps else None
+    return Outcome(folder=run_folder.path, state=state, steps=parts.steps, stopped=stopped)
+
+
+def _lineage(config: PretrainConfig, data: Data, spec: InputSpec, same: dict[str, Any], place: Place) -> dict[str, Any]:
+    """What every checkpoint carries, so that it can be continued and exported without guessing."""
+    index = data.index
+    splits = filter(None, (config.data.train_split, config.data.val_split))
+    return {
+        "run_id": run_id(same),
+        "identity": same,
+        "config": dump_yaml(config),
+        "input": spec.model_dump(mode="json"),
+        "teacher": describe_teacher(data),
+        "data": {
+            "dataset": index.dataset,
+            "digest": index.digest,
+            "licence": index.licence,
+            "citation": index.citation,
+            "subjects": {split: list(index.splits[split].subjects) for split in splits},
+        },
+        "processes": place.size,
+        "machine": describe_machine(),
+    }
+
+
+def _leave(accelerator: Accelerator) -> None:
+    """Close the process group and forget accelerate's global state, so that a process may train again."""
+    accelerator.end_training()
+    AcceleratorState._reset_state(reset_partial_state=True)

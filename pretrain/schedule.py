@@ -1,0 +1,34 @@
+"""The learning rate as a pure function of the step, so that resuming needs no state; it sets nothing."""
+
+from __future__ import annotations
+
+import math
+
+
+def learning_rate(step: int, *, steps: int, lr: float, min_lr: float = 0.0, warmup_fraction: float = 0.0) -> float:
+    """Linear warm-up to ``lr``, then half a cosine to ``min_lr`` at the last step (Loshchilov & Hutter 2017, eq. 5).
+
+    With w = round(warmup_fraction * steps) warm-up steps: ``lr (s + 1) / (w + 1)`` for s < w, then
+    ``min_lr + (lr - min_lr) (1 + cos(pi (s - w) / (steps - 1 - w))) / 2``.
+
+    Args:
+        step: s, 0 <= s < steps.
+        steps: all optimiser steps of the run.
+        lr: peak, > 0.
+        min_lr: value of the last step, 0..lr.
+        warmup_fraction: 0 <= share < 1.
+
+    Raises:
+        ValueError: step outside the run.
+
+    Example:
+        >>> [round(learning_rate(s, steps=5, lr=1.0, warmup_fraction=0.2), 3) for s in range(5)]
+        [0.5, 1.0, 0.75, 0.25, 0.0]
+    """
+    if not 0 <= step < steps:
+        raise ValueError(f"step {step} is outside a run of {steps} steps")
+    warmup = min(round(warmup_fraction * steps), steps - 1)
+    if step < warmup:
+        return lr * (step + 1) / (warmup + 1)
+    progress = (step - warmup) / max(1, steps - 1 - warmup)
+    return min_lr + (lr - min_lr) * 0.5 * (1.0 + math.cos(math.pi * progress))

@@ -1,0 +1,69 @@
+"""Where a run stands and the random seed of each step; weights and optimiser state are checkpoint.py's."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from imu_video.types import JsonDict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """The best validation so far.
+
+    Args:
+        rule: ``mrr`` (higher is better) or ``loss`` (lower is better).
+        value: its value.
+        step: optimiser steps done when it was measured.
+    """
+
+    rule: str
+    value: float
+    step: int
+
+    def beaten_by(self, value: float) -> bool:
+        """Whether a new value is strictly better: of equals, the earlier checkpoint stays."""
+        return value > self.value if self.rule == "mrr" else value < self.value
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainState:
+    """All that a run knows besides its tensors.
+
+    The data cursor needs no field of its own: update ``step`` reads global batches ``step * accumulate`` onwards of a
+    plan that is a pure function of (seed, epoch), and `step_seed` makes its randomness a function of its number.
+
+    Args:
+        step: optimiser steps done.
+        best: best validation so far, or None.
+    """
+
+    step: int = 0
+    best: Best | None = None
+
+    def to_json(self) -> JsonDict:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> TrainState:
+        best = data["best"]
+        return cls(step=int(data["step"]), best=Best(**best) if best is not None else None)
+
+
+def step_seed(seed: int, batch: int, purpose: str, *, rank: int = 0) -> int:
+    """Seed of the randomness of one global batch: a pure function, so resuming needs no generator state.
+
+    Args:
+        seed: the run's seed.
+        batch: number of the global batch since the start of the run.
+        purpose: keeps, say, dropout and augmentation apart.
+        rank: where every process draws for itself (dropout); left out where all draw for the whole batch (augmentation).
+
+    Example:
+        >>> step_seed(0, 7, "dropout") == step_seed(0, 7, "dropout") != step_seed(0, 7, "dropout", rank=1)
+        True
+    """
+    text = f"{seed}/{batch}/{purpose}/{rank}".encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
