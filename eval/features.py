@@ -10,10 +10,10 @@ correlations between the axes of a sensor and between the two magnitudes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -46,17 +46,30 @@ _TINY = 1e-6
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FeatureSet:
-    """Features of one model for all windows, one array a seed.
+    """Features of one model, one array a seed.
 
     Args:
         model: name in tables (``pretrained``, ``untrained``, ``handcrafted``).
-        arrays: (N, E) float32 arrays; several where the model is random.
+        rows: (n,) sorted rows of the windows that have features.
+        arrays: (n, E) float32 arrays; several where the model is random.
         seeds: seed of each array; empty for a model without randomness.
     """
 
     model: str
+    rows: np.ndarray
     arrays: tuple[np.ndarray, ...]
     seeds: tuple[int, ...] = ()
+
+    def place(self, rows: np.ndarray) -> np.ndarray:
+        """Positions of the windows' rows in the arrays.
+
+        Raises:
+            ValueError: a row without features.
+        """
+        place = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
+        if not np.array_equal(self.rows[place], rows):
+            raise ValueError(f"{self.model}: features were not computed for all of the {len(rows)} windows asked for")
+        return place
 
 
 def encoder_features(bundle: EncoderBundle, windows: LabelledWindows, *, batch_size: int = 256) -> np.ndarray:
@@ -88,13 +101,10 @@ def untrained_twin(bundle: EncoderBundle, seed: int) -> EncoderBundle:
     import torch
 
     from imu_video.hub import EncoderBundle
-    from imu_video.registry import encoders
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        encoder = encoders.build(bundle.encoder_config)
-    twin = EncoderBundle(spec=bundle.spec, encoder=encoder)
-    return twin.eval()
+        return EncoderBundle(spec=bundle.spec, encoder=bundle.encoder_config).eval()
 
 
 def handcrafted_names() -> tuple[str, ...]:
@@ -209,43 +219,27 @@ def _ratio(top: np.ndarray, bottom: np.ndarray, *, floor: float = 0.0) -> np.nda
     return np.divide(top, bottom, out=np.zeros(shape), where=np.asarray(bottom) > floor)
 
 
-class FeatureStore:
-    """Computes each model's features of one set of windows once.
+def compute_features(
+    model: str, windows: LabelledWindows, rows: np.ndarray, *, bundle: EncoderBundle, seeds: Sequence[int] = ()
+) -> FeatureSet:
+    """Features of one of the models that need no labels, for the named rows.
 
     Args:
+        model: ``pretrained`` (the encoder as it is), ``untrained`` (twins of it, one a seed) or ``handcrafted``.
         windows: the windows.
+        rows: rows to compute, sorted.
         bundle: the encoder under test.
+        seeds: of the untrained twins.
+
+    Raises:
+        ConfigError: unknown model, or untrained twins without seeds.
     """
-
-    def __init__(self, *, windows: LabelledWindows, bundle: EncoderBundle) -> None:
-        self.windows = windows
-        self.bundle = bundle
-        self._held: dict[str, FeatureSet] = {}
-
-    def pretrained(self) -> FeatureSet:
-        """Features of the encoder under test."""
-        return self._once("pretrained", lambda: ((encoder_features(self.bundle, self.windows),), ()))
-
-    def untrained(self, seeds: tuple[int, ...]) -> FeatureSet:
-        """Features of twins that were never trained, one a seed."""
-        return self._once(
-            "untrained",
-            lambda: (tuple(encoder_features(untrained_twin(self.bundle, s), self.windows) for s in seeds), seeds),
-        )
-
-    def handcrafted(self) -> FeatureSet:
-        """Hand-crafted statistics."""
-        return self._once(
-            "handcrafted", lambda: ((handcrafted_features(self.windows.x, rate_hz=self.windows.rate_hz),), ())
-        )
-
-    def _once(self, model: str, compute: Callable[[], tuple[tuple[np.ndarray, ...], tuple[int, ...]]]) -> FeatureSet:
-        if model not in self._held:
-            arrays, seeds = compute()
-            self._held[model] = FeatureSet(model=model, arrays=arrays, seeds=seeds)
-        return self._held[model]
-
-
-def describe_bundle(bundle: EncoderBundle) -> Mapping[str, Any]:
-    """Constructor arguments of the encoder, for result lines."""
-    return dict(bundle.encoder_config)
+    some = windows.take(rows)
+    if model == "pretrained":
+        return FeatureSet(model=model, rows=rows, arrays=(encoder_features(bundle, some),))
+    if model == "handcrafted":
+        return FeatureSet(model=model, rows=rows, arrays=(handcrafted_features(some.x, rate_hz=some.rate_hz),))
+    if model == "untrained" and len(seeds):
+        arrays = tuple(encoder_features(untrained_twin(bundle, seed), some) for seed in seeds)
+        return FeatureSet(model=model, rows=rows, arrays=arrays, seeds=tuple(seeds))
+    raise ConfigError(f"features of {model!r} with seeds {list(seeds)}: expected pretrained, handcrafted or untrained")

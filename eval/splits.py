@@ -75,14 +75,16 @@ class EpisodeConfig(Config):
         episodes: number of episodes a domain.
         seed: base seed; an episode depends on (seed, domain name, episode number) and on the data only.
         support_subjects: people who give the support; default: as many as shots, at most half of the people.
-        query_windows: at most so many query windows a person and class, None for all.
+        windows_per_class: at most so many windows of a person and class take part in a domain, as support or query;
+        they
+            are drawn once, spread over recordings and time. None for all.
     """
 
     shots: list[int] = Field(default=[1, 5], min_length=1)
     episodes: int = Field(default=100, ge=1)
     seed: int = Field(default=0, ge=0)
     support_subjects: int | None = Field(default=None, ge=1)
-    query_windows: int | None = Field(default=None, ge=1)
+    windows_per_class: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _positive(self) -> EpisodeConfig:
@@ -146,6 +148,7 @@ class Episodes:
         left_out: classes of the domain with too few people or windows.
         episodes: the draws.
         subjects: everybody who is a query in some episode, sorted.
+        target: rows that are a query in some episode, sorted.
     """
 
     domain: Domain
@@ -154,6 +157,13 @@ class Episodes:
     left_out: tuple[str, ...]
     episodes: tuple[Episode, ...]
     subjects: tuple[str, ...]
+    target: np.ndarray
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Every row that an episode uses, sorted."""
+        support = np.concatenate([e.support.ravel() for e in self.episodes])
+        return np.union1d(self.target, support)
 
 
 def draw_episodes(windows: LabelledWindows, domain: Domain, config: EpisodeConfig) -> Episodes:
@@ -166,14 +176,18 @@ def draw_episodes(windows: LabelledWindows, domain: Domain, config: EpisodeConfi
         ConfigError: too few people, classes or windows for the largest shot count.
     """
     shots = max(config.shots)
+    name_seed = zlib.crc32(domain.name.encode())
     target = domain.rows(windows)
     source = target if domain.source is None else domain.source.rows(windows)
+    if config.windows_per_class is not None:
+        rng = np.random.default_rng([config.seed, name_seed])
+        target = _thin(windows, target, config.windows_per_class, rng)
+        source = target if domain.source is None else _thin(windows, source, config.windows_per_class, rng)
     classes, left_out = _classes(windows, domain, target, source, shots)
     target = target[np.isin(windows.labels[target], classes)]
     source = source[np.isin(windows.labels[source], classes)]
     givers, takers = np.unique(windows.subject[source]), np.unique(windows.subject[target])
     support_people = _support_people(domain, config, givers, takers)
-    name_seed = zlib.crc32(domain.name.encode())
     pools = {
         s: [source[(windows.subject[source] == s) & (windows.labels[source] == c)] for c in classes]
         for s in givers.tolist()
@@ -185,17 +199,16 @@ def draw_episodes(windows: LabelledWindows, domain: Domain, config: EpisodeConfi
         support = np.stack([_spread(windows, [pools[s][m] for s in chosen], shots, rng) for m in range(len(classes))])
         query = target[~np.isin(windows.subject[target], chosen)]
         query = query[~np.isin(windows.recording[query], np.unique(windows.recording[support]))]
-        if config.query_windows is not None:
-            query = _cap(windows, query, config.query_windows, rng)
         episodes.append(Episode(windows=windows, support=support, query=query, number=number))
-    subjects = sorted({s for e in episodes for s in e.query_subjects})
+    asked = np.unique(np.concatenate([e.query for e in episodes]))
     return Episodes(
         domain=domain,
         classes=classes,
         names=tuple(windows.classes[c] for c in classes),
         left_out=left_out,
         episodes=tuple(episodes),
-        subjects=tuple(subjects),
+        subjects=tuple(np.unique(windows.subject[asked]).tolist()),
+        target=asked,
     )
 
 
@@ -306,15 +319,15 @@ def _ordered(windows: LabelledWindows, rows: np.ndarray, number: int, rng: np.ra
     return rows[order]
 
 
-def _cap(windows: LabelledWindows, rows: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
-    """At most so many rows a person and class, in the original order."""
-    shuffled = rows[rng.permutation(len(rows))]
-    person = np.unique(windows.subject[shuffled], return_inverse=True)[1]
-    group = person * len(windows.classes) + windows.labels[shuffled]
-    by_group = np.argsort(group, kind="stable")
-    sizes = np.bincount(group)
-    place = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    return np.sort(shuffled[by_group[place < most]])
+def _thin(windows: LabelledWindows, rows: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    """At most so many rows a person and class, spread over recordings and time, in the original order."""
+    person = np.unique(windows.subject[rows], return_inverse=True)[1]
+    group = person * len(windows.classes) + windows.labels[rows]
+    kept = []
+    for g in np.unique(group):
+        own = rows[group == g]
+        kept.append(own if len(own) <= most else _ordered(windows, own, most, rng))
+    return np.sort(np.concatenate(kept))
 
 
 def refuse_training_subjects(lineage: Mapping[str, Any], windows: LabelledWindows, rows: np.ndarray) -> None:

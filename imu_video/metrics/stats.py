@@ -76,31 +76,58 @@ def hierarchical_bootstrap(
     v = np.asarray(cells, dtype=np.float64)
     if v.ndim != 2:
         raise ValueError(f"cells must be (S, E): subjects by episodes, got shape {v.shape}")
+    return hierarchical_bootstrap_many(v[None], generator=generator, resamples=resamples, level=level, expand=expand)[0]
+
+
+def hierarchical_bootstrap_many(
+    stack: np.ndarray,
+    *,
+    generator: np.random.Generator,
+    resamples: int = 4000,
+    level: float = 0.95,
+    expand: bool = True,
+) -> list[Interval]:
+    """`hierarchical_bootstrap` of several figures of the same cells, which share the drawn subjects and episodes.
+
+    Shapes:
+        stack (K, S, E) -> K intervals.
+
+    Raises:
+        ValueError: as `hierarchical_bootstrap`, or figures that exist in different cells.
+    """
+    v = np.asarray(stack, dtype=np.float64)
+    if v.ndim != 3 or not len(v):
+        raise ValueError(f"the stack must be (K, S, E), got shape {v.shape}")
     if not 0 < level < 1 or resamples < 100:
         raise ValueError(f"need 0 < level < 1 and resamples >= 100, got level={level}, resamples={resamples}")
-    exists = np.isfinite(v)
-    v, exists = v[exists.any(axis=1)], exists[exists.any(axis=1)]
-    v, exists = v[:, exists.any(axis=0)], exists[:, exists.any(axis=0)]
-    subjects, episodes = v.shape
+    exists = np.isfinite(v[0])
+    if not np.array_equal(np.isfinite(v), np.broadcast_to(exists, v.shape)):
+        raise ValueError("the figures of a stack must exist in the same cells")
+    people, draws = exists.any(axis=1), exists.any(axis=0)
+    v, exists = v[:, people][:, :, draws], exists[people][:, draws]
+    subjects, episodes = exists.shape
     if not subjects:
         raise ValueError("cells hold no finite figure")
     filled, there = np.where(exists, v, 0.0), exists.astype(np.float64)
-    value = float((filled.sum(axis=1) / there.sum(axis=1)).mean())
+    values = (filled.sum(axis=2) / there.sum(axis=1)).mean(axis=1)
     if subjects == 1:
-        return Interval(value, -math.inf, math.inf, 1, episodes)
+        return [Interval(float(value), -math.inf, math.inf, 1, episodes) for value in values]
 
     w = _multiplicities(subjects, resamples, generator)
     u = _multiplicities(episodes, resamples, generator)
     number = u @ there.T
     drawn = number > 0  # a subject may have no cell among the drawn episodes: it then carries no weight
-    means = np.divide(u @ filled.T, number, out=np.zeros_like(number), where=drawn)
     weight = w * drawn
     total = weight.sum(axis=1)
     usable = total > 0
-    theta = (weight * means).sum(axis=1)[usable] / total[usable]
     tail = _tail(level, subjects) if expand else (1 - level) / 2
-    low, high = np.quantile(theta, [tail, 1 - tail])
-    return Interval(value, float(low), float(high), subjects, episodes)
+    out = []
+    for value, figure in zip(values, filled, strict=True):
+        means = np.divide(u @ figure.T, number, out=np.zeros_like(number), where=drawn)
+        theta = (weight * means).sum(axis=1)[usable] / total[usable]
+        low, high = np.quantile(theta, [tail, 1 - tail])
+        out.append(Interval(float(value), float(low), float(high), subjects, episodes))
+    return out
 
 
 def _multiplicities(items: int, resamples: int, generator: np.random.Generator) -> np.ndarray:

@@ -140,12 +140,15 @@ def test_filters_name_what_is_unknown(windows: LabelledWindows) -> None:
         windows.rows(where={"device": "cheep"})
 
 
-def test_query_windows_are_capped_a_person_and_class(windows: LabelledWindows) -> None:
-    drawn = draw_episodes(windows, PEOPLE, EpisodeConfig(episodes=3, query_windows=2))
-    for episode in drawn.episodes:
-        for person in episode.query_subjects:
-            own = episode.query[windows.subject[episode.query] == person]
-            assert np.bincount(windows.labels[own]).tolist() == [2, 2, 2, 2]
+def test_windows_are_thinned_a_person_and_class_once(windows: LabelledWindows) -> None:
+    drawn = draw_episodes(windows, PEOPLE, EpisodeConfig(shots=[1, 2], episodes=10, windows_per_class=3))
+    used = drawn.rows
+    assert len(used) == 6 * 4 * 3
+    for person in np.unique(windows.subject):
+        own = used[windows.subject[used] == person]
+        assert np.bincount(windows.labels[own]).tolist() == [3, 3, 3, 3]
+        for c in range(4):  # both recordings of the class are kept
+            assert len(np.unique(windows.recording[own[windows.labels[own] == c]])) == 2
 
 
 def test_config_mistakes_are_refused() -> None:

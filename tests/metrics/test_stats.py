@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from imu_video.metrics.stats import hierarchical_bootstrap
+from imu_video.metrics.stats import hierarchical_bootstrap, hierarchical_bootstrap_many
 
 
 def twin(cells: np.ndarray, generator: np.random.Generator, resamples: int) -> tuple[float, float, float]:
@@ -67,6 +67,17 @@ def test_same_state_same_interval() -> None:
     one = hierarchical_bootstrap(cells, generator=np.random.default_rng(7))
     two = hierarchical_bootstrap(cells, generator=np.random.default_rng(7))
     assert one == two
+
+
+def test_a_stack_shares_its_draws_and_equals_single_figures() -> None:
+    cells = np.random.default_rng(0).random((3, 5, 9))
+    cells[:, 1, :4] = np.nan
+    many = hierarchical_bootstrap_many(cells, generator=np.random.default_rng(7))
+    for figure, interval in zip(cells, many, strict=True):
+        assert hierarchical_bootstrap(figure, generator=np.random.default_rng(7)) == interval
+    cells[0, 0, 0] = np.nan
+    with pytest.raises(ValueError, match="same cells"):
+        hierarchical_bootstrap_many(cells, generator=np.random.default_rng(7))
 
 
 def test_subjects_count_equally_whatever_their_number_of_cells() -> None:
