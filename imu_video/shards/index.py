@@ -1,0 +1,334 @@
+"""The index of a data folder: load, verify against the shards, rebuild from them; samples are read in pipeline.py."""
+
+from __future__ import annotations
+
+import json
+import re
+import tarfile
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from imu_video.config import dump_yaml
+from imu_video.errors import ShardError
+from imu_video.shards.pipeline import decode_array, decode_meta, open_tar
+from imu_video.shards.schema import (
+    FACTS_FILE,
+    INDEX_FILE,
+    SCHEMA_VERSION,
+    SHARD_FOLDER,
+    Facts,
+    Index,
+    SampleMeta,
+    ShardEntry,
+    SplitEntry,
+    check_member,
+    parse_member,
+    parse_shard_name,
+)
+from imu_video.shards.write import file_sha256, write_atomic
+
+_FACTS_HEADER = (
+    "# How this folder was made. `imu-video verify --repair` rebuilds index.json from this file and the shards.\n"
+)
+
+
+def load_index(path: str | Path) -> Index:
+    """Read the index of a data folder and check that its shards are there with the right number of bytes.
+
+    Args:
+        path: the data folder, or its index.json.
+
+    Returns:
+        The index; ``index.root`` is the folder.
+
+    Raises:
+        ShardError: no such folder, no index, an index that is no JSON, lists no shards, is of a newer schema version or
+            has foreign keys, or a shard that is missing or of another size.
+
+    Example:
+        >>> load_index("data/demo").split("train").samples  # doctest: +SKIP
+        2048
+    """
+    given = Path(path)
+    file = given if given.name == INDEX_FILE else given / INDEX_FILE
+    root = file.parent
+    if not file.is_file():
+        if root.is_dir() and list((root / SHARD_FOLDER).glob("*.tar")):
+            raise ShardError(f"{root}: shards without {INDEX_FILE}", hint=f"imu-video verify {root} --repair")
+        what = f"no {INDEX_FILE} in it" if root.is_dir() else "no such folder"
+        raise ShardError(f"data folder {root}: {what}", hint=f"imu-video build CONFIG.yaml {root}")
+    try:
+        raw = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise ShardError(f"{file}: not readable as JSON: {error}", hint=f"imu-video verify {root} --repair") from error
+    index = _parse(raw, file)
+    for shard in _shards(index):
+        where = root / shard.path
+        if not where.is_file():
+            raise ShardError(
+                f"{file} lists {shard.path}, which is missing", hint="restore it, or build the folder again"
+            )
+        size = where.stat().st_size
+        if size != shard.bytes:
+            raise ShardError(
+                f"{where} has {size} bytes, the index says {shard.bytes}",
+                hint="the copy is incomplete or changed: copy it again, or build the folder again",
+            )
+    return index.at(root)
+
+
+def _parse(raw: Any, file: Path) -> Index:
+    hint = f"imu-video verify {file.parent} --repair"
+    if not isinstance(raw, dict):
+        raise ShardError(f"{file}: expected a JSON object, got {type(raw).__name__}", hint=hint)
+    version = raw.get("schema_version")
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise ShardError(
+            f"{file} has schema version {version}, this imu_video reads up to {SCHEMA_VERSION}",
+            hint="pip install --upgrade imu-video",
+        )
+    splits = raw.get("splits")
+    if not isinstance(splits, dict) or not any(isinstance(s, dict) and s.get("shards") for s in splits.values()):
+        raise ShardError(f"{file} lists no shards", hint=hint)
+    try:
+        return Index.model_validate(raw)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        key = ".".join(str(part) for part in fault["loc"])
+        raise ShardError(f"{file}: {key}: {fault['msg']}", hint=hint) from error
+
+
+def write_index(index: Index, root: Path) -> Index:
+    """Write index.json and build.yaml atomically; returns the index located at ``root``."""
+    data = index.model_dump(mode="json")
+    lines = ",\n".join(
+        f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False, allow_nan=False)}" for key, value in data.items()
+    )
+    facts = Facts.model_validate({key: data[key] for key in Facts.model_fields})
+    write_atomic(root / FACTS_FILE, (_FACTS_HEADER + dump_yaml(facts)).encode())
+    write_atomic(root / INDEX_FILE, f"{{\n{lines}\n}}\n".encode())
+    return index.at(root)
+
+
+def verify(index: Index, *, deep: bool = True) -> list[str]:
+    """Compare the shards with the index.
+
+    Args:
+        index: a loaded index.
+        deep: also hash every shard, read every member and check splits for shared people, recordings and keys;
+            otherwise presence and size only.
+
+    Returns:
+        One line a problem; empty when all is well.
+    """
+    problems: list[str] = []
+    seen: dict[str, dict[str, str]] = {"key": {}, "subject": {}, "recording": {}}
+    for name, split in index.splits.items():
+        for shard in split.shards:
+            path = index.shard_path(shard)
+            if not path.is_file():
+                problems.append(f"{shard.path}: missing")
+            elif path.stat().st_size != shard.bytes:
+                problems.append(f"{shard.path}: {path.stat().st_size} bytes, expected {shard.bytes}")
+            elif deep:
+                problems += _verify_shard(index, name, shard, seen)
+    return problems
+
+
+def _verify_shard(index: Index, split: str, shard: ShardEntry, seen: dict[str, dict[str, str]]) -> list[str]:
+    path = index.shard_path(shard)
+    sha256 = file_sha256(path)
+    if sha256 != shard.sha256:
+        return [f"{shard.path}: sha256 {sha256[:12]}..., expected {shard.sha256[:12]}..."]
+    try:
+        found = scan_shard(path)
+    except ShardError as error:
+        return [error.message]
+    if found != shard.keys:
+        return [f"{shard.path}: members differ from the index at {_first_difference(found, shard.keys)}"]
+    problems = []
+    with path.open("rb") as file:
+        for key, members in found.items():
+
+            def data(suffix: str, members: dict[str, tuple[int, int]] = members) -> bytes:
+                file.seek(members[suffix][0])
+                return file.read(members[suffix][1])
+
+            try:
+                meta = _verify_sample(index, key, {suffix: data(suffix) for suffix in members})
+            except ShardError as error:
+                problems.append(f"{shard.path}: {error.message}")
+                continue
+            if meta.subject not in index.splits[split].subjects:
+                problems.append(f"{shard.path}: {key}: subject {meta.subject!r} is not one of split {split!r}")
+            for what, value in (("key", key), ("subject", meta.subject), ("recording", meta.recording)):
+                other = seen[what].setdefault(value, split)
+                if other != split:
+                    problems.append(f"{shard.path}: {key}: {what} {value!r} also occurs in split {other!r}")
+    return problems
+
+
+def _verify_sample(index: Index, key: str, members: dict[str, bytes]) -> SampleMeta:
+    if "meta.json" not in members:
+        raise ShardError(f"sample {key!r} has no meta.json")
+    meta = decode_meta(members["meta.json"], key)
+    devices = [suffix for suffix in members if suffix.startswith("imu.")]
+    if not devices:
+        raise ShardError(f"sample {key!r} has no IMU device")
+    for suffix in devices:
+        if suffix.split(".")[1] not in index.placements:
+            raise ShardError(f"sample {key!r}: placement of {suffix!r} is not one of {list(index.placements)}")
+        decode_array(members[suffix], f"{key}.{suffix}", (len(index.channels), index.samples_per_window))
+    if "skeleton.npy" in members:
+        expected = (index.skeleton.frames, len(index.skeleton.joints), 3) if index.skeleton else (0, 0, 3)
+        decode_array(members["skeleton.npy"], f"{key}.skeleton.npy", expected)
+    if "video.mp4" in members and members["video.mp4"][4:8] != b"ftyp":
+        raise ShardError(f"sample {key!r}: video.mp4 is no MP4 file")
+    if meta.label is not None and meta.label not in index.labels:
+        raise ShardError(f"sample {key!r}: label {meta.label!r} is not one of {list(index.labels)}")
+    return meta
+
+
+def _first_difference(found: dict[str, Any], listed: dict[str, Any]) -> str:
+    for key in sorted(found.keys() | listed.keys()):
+        if found.get(key) != listed.get(key):
+            return f"sample {key!r}"
+    return "the order of samples"
+
+
+def scan_shard(path: Path) -> dict[str, dict[str, tuple[int, int]]]:
+    """Member places of one tar: key -> suffix -> (offset, size), in tar order.
+
+    Raises:
+        ShardError: not a plain tar, cut off, links or folders in it, illegal member names, a sample in two pieces.
+    """
+    keys: dict[str, dict[str, tuple[int, int]]] = {}
+    last = None
+    with open_tar(path) as file:
+        try:
+            with tarfile.open(fileobj=file, mode="r:") as tar:
+                for info in tar:
+                    if not info.isreg():
+                        raise ShardError(f"{path}: {info.name!r} is not a plain file")
+                    key, suffix = parse_member(info.name)
+                    check_member(key, suffix, info.size)
+                    members = keys.setdefault(key, {})
+                    if suffix in members or (last != key and members):
+                        raise ShardError(f"{path}: sample {key!r} occurs twice")
+                    members[suffix] = (info.offset_data, info.size)
+                    last = key
+        except tarfile.TarError as error:
+            raise ShardError(
+                f"{path}: damaged tar: {error}", hint="copy it again, or build the folder again"
+            ) from error
+        end = max((offset + size for members in keys.values() for offset, size in members.values()), default=0)
+        if end > path.stat().st_size:
+            raise ShardError(f"{path}: cut off after {path.stat().st_size} bytes", hint="copy it again")
+    if not keys:
+        raise ShardError(f"{path}: holds no samples")
+    return keys
+
+
+def repair(folder: str | Path) -> tuple[Index, list[str]]:
+    """Rebuild index.json from the shards.
+
+    What the shards do not tell (licence, units, rate ...) comes from build.yaml, or from the old index where that file
+    is lost.
+
+    Args:
+        folder: the data folder.
+
+    Returns:
+        The new index, already written, and notes on what looked odd (missing shard numbers).
+
+    Raises:
+        ShardError: no shards, a damaged shard, or neither build.yaml nor a readable old index.
+    """
+    root = Path(folder)
+    paths: dict[str, dict[int, Path]] = defaultdict(dict)
+    for path in sorted((root / SHARD_FOLDER).glob("*.tar")):
+        parsed = parse_shard_name(path.name)
+        if parsed is None:
+            raise ShardError(f"{path}: not named <split>-<six digits>.tar", hint="move it out of the folder")
+        paths[parsed[0]][parsed[1]] = path
+    if not paths:
+        raise ShardError(f"{root}: no shards to rebuild an index from", hint=f"imu-video build CONFIG.yaml {root}")
+    facts = _facts(root)
+    order = [name for name in facts.build.split_order if name in paths]
+    notes, splits = [], {}
+    labels: set[str] = set()
+    tags: dict[str, set[str]] = defaultdict(set)
+    for name in [*order, *sorted(paths.keys() - set(order))]:
+        numbered = paths[name]
+        missing = sorted(set(range(max(numbered) + 1)) - set(numbered))
+        if missing:
+            notes.append(f"split {name!r}: no shards numbered {missing}; their samples are lost")
+        subjects: set[str] = set()
+        shards = []
+        for number in sorted(numbered):
+            entry, metas = _shard_entry(numbered[number])
+            shards.append(entry)
+            for meta in metas:
+                subjects.add(meta.subject)
+                labels.update([meta.label] if meta.label is not None else [])
+                for tag, value in meta.tags.items():
+                    tags[tag].add(value)
+        total = sum(shard.samples for shard in shards)
+        splits[name] = SplitEntry(subjects=tuple(sorted(subjects)), samples=total, shards=tuple(shards))
+    index = Index(
+        **{key: getattr(facts, key) for key in Facts.model_fields},
+        labels=tuple(sorted(labels)),
+        tags={tag: tuple(sorted(values)) for tag, values in sorted(tags.items())},
+        splits=splits,
+    )
+    problems = verify(index.at(root))
+    if problems:
+        raise ShardError(f"{root}: the shards do not fit build.yaml: {problems[0]}", hint="build the folder again")
+    return write_index(index, root), notes
+
+
+def _shard_entry(path: Path) -> tuple[ShardEntry, list[SampleMeta]]:
+    keys = scan_shard(path)
+    metas = []
+    with path.open("rb") as file:
+        for key, members in keys.items():
+            if "meta.json" not in members:
+                raise ShardError(f"{path}: sample {key!r} has no meta.json")
+            offset, size = members["meta.json"]
+            file.seek(offset)
+            metas.append(decode_meta(file.read(size), key))
+    entry = ShardEntry(
+        path=f"{SHARD_FOLDER}/{path.name}",
+        samples=len(keys),
+        bytes=path.stat().st_size,
+        sha256=file_sha256(path),
+        keys=keys,
+    )
+    return entry, metas
+
+
+def _facts(root: Path) -> Facts:
+    reasons = []
+    for name in (FACTS_FILE, INDEX_FILE):
+        file = root / name
+        try:
+            text = file.read_text(encoding="utf-8")
+            raw = yaml.safe_load(text) if name == FACTS_FILE else json.loads(text)
+            return Facts.model_validate({key: raw[key] for key in Facts.model_fields})
+        except OSError as error:
+            reasons.append(f"{name}: {error.strerror}")
+        except (yaml.YAMLError, ValueError, TypeError, KeyError) as error:
+            first_line = re.split(r"\n", str(error), maxsplit=1)[0]
+            reasons.append(f"{name}: {type(error).__name__}: {first_line}")
+    raise ShardError(
+        f"{root}: units, rate and licence cannot be recovered from the shards alone ({'; '.join(reasons)})",
+        hint=f"build the folder again: imu-video build CONFIG.yaml {root} --force",
+    )
+
+
+def _shards(index: Index) -> list[ShardEntry]:
+    return [shard for split in index.splits.values() for shard in split.shards]

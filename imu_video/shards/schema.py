@@ -1,0 +1,288 @@
+"""What a data folder contains, as pydantic models, and which member names are legal; nothing here opens a file.
+
+The folder is described for people in docs/shards.md.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, PrivateAttr, model_validator
+
+from imu_video.config import Config, digest
+from imu_video.errors import ShardError, nearest
+
+SCHEMA_VERSION = 1
+"""Version of the folder's layout; a reader refuses a newer one."""
+
+INDEX_FILE = "index.json"
+FACTS_FILE = "build.yaml"
+SHARD_FOLDER = "shards"
+COLUMN_FOLDER = "columns"
+TEACHER_FOLDER = "teachers"
+
+MEMBER_LIMITS = {"imu": 256 << 20, "video": 1 << 30, "skeleton": 256 << 20, "meta": 1 << 20}
+"""Largest size in bytes of a member of each kind; anything larger is refused, not read."""
+
+_NAME = r"[A-Za-z0-9_-]+"
+_PLACEMENT = r"[a-z0-9_]+"
+_MEMBER = re.compile(
+    rf"(?P<key>{_NAME})\.(?P<suffix>imu\.(?P<placement>{_PLACEMENT})\.npy|video\.mp4|skeleton\.npy|meta\.json)"
+)
+_SHARD = re.compile(rf"(?P<split>{_NAME})-(?P<number>\d{{6}})\.tar")
+_USTAR_NAME = 100
+
+Name = Annotated[str, Field(pattern=rf"^{_NAME}$")]
+Placement = Annotated[str, Field(pattern=rf"^{_PLACEMENT}$")]
+
+
+def shard_name(split: str, number: int) -> str:
+    """File name of a shard.
+
+    Example:
+        >>> shard_name("train", 3)
+        'train-000003.tar'
+    """
+    return f"{split}-{number:06d}.tar"
+
+
+def parse_shard_name(name: str) -> tuple[str, int] | None:
+    """Split and number of a shard's file name, or None for another file.
+
+    Example:
+        >>> parse_shard_name("train-000003.tar")
+        ('train', 3)
+    """
+    match = _SHARD.fullmatch(name)
+    return (match["split"], int(match["number"])) if match else None
+
+
+def imu_suffix(placement: str) -> str:
+    """Member suffix of one IMU device: ``imu.<placement>.npy``."""
+    return f"imu.{placement}.npy"
+
+
+def parse_member(name: str) -> tuple[str, str]:
+    """Split a tar member's name into key and suffix.
+
+    Args:
+        name: the name in the tar.
+
+    Returns:
+        Key and suffix; the suffix is one of ``imu.<placement>.npy``, ``video.mp4``, ``skeleton.npy``, ``meta.json``.
+
+    Raises:
+        ShardError: any other name: folders, absolute paths, ``..``, foreign suffixes.
+
+    Example:
+        >>> parse_member("walk_00001.imu.right_wrist.npy")
+        ('walk_00001', 'imu.right_wrist.npy')
+    """
+    match = _MEMBER.fullmatch(name)
+    if match is None:
+        raise ShardError(
+            f"tar member {name!r}: expected KEY.imu.<placement>.npy, KEY.video.mp4, KEY.skeleton.npy or KEY.meta.json",
+            hint="only shards written by `imu-video build` are read",
+        )
+    return match["key"], match["suffix"]
+
+
+def check_member(key: str, suffix: str, size: int) -> str:
+    """The member's full name after checking that a reader will accept it.
+
+    Raises:
+        ShardError: illegal or too long name, or more bytes than MEMBER_LIMITS allows.
+    """
+    name = f"{key}.{suffix}"
+    parse_member(name)
+    if len(name) > _USTAR_NAME:
+        raise ShardError(
+            f"tar member {name!r} has {len(name)} letters, the format allows {_USTAR_NAME}",
+            hint="give the recording a shorter name",
+        )
+    limit = MEMBER_LIMITS[suffix.split(".")[0]]
+    if size > limit:
+        raise ShardError(f"tar member {name!r} has {size} bytes, allowed are {limit}", hint="cut shorter windows")
+    return name
+
+
+class SampleMeta(Config):
+    """Content of KEY.meta.json: where the sample comes from. ``start`` is in seconds on the recording's clock."""
+
+    key: Name
+    dataset: str
+    recording: Name
+    subject: str
+    session: str
+    start: float = Field(allow_inf_nan=False)
+    label: str | None
+    tags: dict[str, str]
+
+
+class ClipSpec(Config):
+    """Clips of the folder, all alike: frames per second, frames F, stored height H and width W in pixels."""
+
+    fps: float
+    frames: int
+    height: int
+    width: int
+
+
+class SkeletonSpec(Config):
+    """Skeletons of the folder: frames per second, frames F, and the names of the J joints."""
+
+    fps: float
+    frames: int
+    joints: tuple[str, ...]
+
+
+class ShardEntry(Config):
+    """One tar: path in the folder, counts, hash, and for each key and member suffix its (offset, size) in bytes."""
+
+    path: str = Field(pattern=rf"^{SHARD_FOLDER}/{_NAME}\.tar$")
+    samples: int = Field(ge=1)
+    bytes: int = Field(ge=1)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    keys: dict[Name, dict[str, tuple[int, int]]] = Field(repr=False)
+
+    @model_validator(mode="after")
+    def _counted(self) -> ShardEntry:
+        if len(self.keys) != self.samples:
+            raise ValueError(f"{self.path}: {self.samples} samples declared, {len(self.keys)} keys listed")
+        for key, members in self.keys.items():
+            for suffix, (_, size) in members.items():
+                check_member(key, suffix, size)
+        return self
+
+
+class SplitEntry(Config):
+    """One split: its people, its number of samples and its shards in reading order."""
+
+    subjects: tuple[str, ...]
+    samples: int = Field(ge=1)
+    shards: tuple[ShardEntry, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _counted(self) -> SplitEntry:
+        total = sum(shard.samples for shard in self.shards)
+        if total != self.samples:
+            raise ValueError(f"{self.samples} samples declared, the shards hold {total}")
+        return self
+
+
+class BuildFacts(Config):
+    """How the folder was made.
+
+    Args:
+        config: resolved build config.
+        config_digest: its hash; the same config is not built twice.
+        version: imu_video version.
+        recordings: recordings read.
+        windows: windows cut, before any was dropped.
+        dropped: number of windows left out, by reason.
+        without: number of kept windows that lack a clip, skeleton or label.
+        split_order: names of the splits in the order of the config.
+        unused_subjects: people of the dataset who are in no split.
+    """
+
+    config: dict[str, Any]
+    config_digest: str
+    version: str
+    recordings: int
+    windows: int
+    dropped: dict[str, int]
+    without: dict[str, int]
+    split_order: tuple[str, ...]
+    unused_subjects: tuple[str, ...] = ()
+
+
+class Facts(Config):
+    """What the shards themselves do not tell: kept in index.json and in build.yaml, so that an index can be repaired.
+
+    Args:
+        schema_version: layout version.
+        dataset: registered name of the source.
+        licence, citation, url: terms of the source data.
+        channels: the C rows of every IMU member.
+        units: unit of each channel.
+        rate_hz: samples per second.
+        window_s: seconds of a window.
+        samples_per_window: T.
+        placements: the V devices, sorted: the order of the device axis.
+        clip: clips, or None when the folder has none.
+        skeleton: skeletons, or None when the folder has none.
+        build: how the folder was made.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    dataset: str
+    licence: str
+    citation: str
+    url: str = ""
+    channels: tuple[str, ...]
+    units: dict[str, str]
+    rate_hz: float = Field(gt=0)
+    window_s: float = Field(gt=0)
+    samples_per_window: int = Field(ge=1)
+    placements: tuple[Placement, ...] = Field(min_length=1)
+    clip: ClipSpec | None = None
+    skeleton: SkeletonSpec | None = None
+    build: BuildFacts
+
+
+class Index(Facts):
+    """Content of index.json: the facts, the sorted labels, the sorted values of each tag, and the splits.
+
+    Example:
+        >>> index = load_index("data/demo")  # doctest: +SKIP
+        >>> index.split("train").samples  # doctest: +SKIP
+        2048
+    """
+
+    labels: tuple[str, ...]
+    tags: dict[str, tuple[str, ...]]
+    splits: dict[Name, SplitEntry] = Field(min_length=1)
+    _root: Path | None = PrivateAttr(default=None)
+
+    @property
+    def root(self) -> Path:
+        """The data folder that the index was loaded from.
+
+        Raises:
+            ShardError: the index was made in memory and lies in no folder.
+        """
+        if self._root is None:
+            raise ShardError("this index was not loaded from a folder", hint="use load_index(folder)")
+        return self._root
+
+    def at(self, root: Path) -> Index:
+        """A copy that lies in ``root``."""
+        copy = self.model_copy()
+        copy._root = root
+        return copy
+
+    @property
+    def digest(self) -> str:
+        """12 hex digits of a hash of the content: the bytes of all shards and the axes they are read with."""
+        shards = {name: [shard.sha256 for shard in split.shards] for name, split in self.splits.items()}
+        return digest(
+            {"shards": shards, "channels": self.channels, "placements": self.placements, "rate": self.rate_hz}
+        )
+
+    def split(self, name: str) -> SplitEntry:
+        """The named split.
+
+        Raises:
+            ShardError: no such split; the nearest spelling is offered.
+        """
+        if name not in self.splits:
+            raise ShardError(
+                f"the data has no split {name!r}{nearest(name, self.splits)}", hint="`imu-video inspect DATA`"
+            )
+        return self.splits[name]
+
+    def shard_path(self, shard: ShardEntry) -> Path:
+        """Where a shard lies."""
+        return self.root / shard.path

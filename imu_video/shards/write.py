@@ -1,0 +1,227 @@
+"""Windows into tar shards, byte for byte the same on every run and never half-written; reading is in pipeline.py."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from imu_video.errors import ShardError
+from imu_video.shards.schema import (
+    SHARD_FOLDER,
+    SampleMeta,
+    ShardEntry,
+    check_member,
+    imu_suffix,
+    shard_name,
+)
+from imu_video.shards.video import encode_mp4
+from imu_video.types import Window
+
+_HEADER = 512  # bytes of a USTAR header; names are short enough to need no further block
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedSample:
+    """One sample as it will lie in the tar: member suffix -> bytes."""
+
+    key: str
+    members: Mapping[str, bytes]
+
+
+def encode_window(window: Window, *, dataset: str, clip_fps: float | None = None) -> EncodedSample:
+    """Encode a window's arrays, clip and facts.
+
+    Args:
+        window: a cut window; devices whose values are all NaN are left out.
+        dataset: short name written to meta.json.
+        clip_fps: frames per second of the clip; needed when the window has one.
+
+    Raises:
+        ShardError: no measured device, or a key that cannot be a member name.
+        ValueError: a clip without ``clip_fps``.
+    """
+    check_member(window.key, "meta.json", 0)
+    members: dict[str, bytes] = {}
+    for placement in sorted(window.imu):
+        values = np.asarray(window.imu[placement], dtype=np.float32)
+        if np.isfinite(values).any():
+            members[imu_suffix(placement)] = npy_bytes(values)
+    if not members:
+        raise ShardError(f"sample {window.key!r} has no measured IMU device")
+    if window.clip is not None:
+        if clip_fps is None:
+            raise ValueError(f"sample {window.key!r} has a clip: clip_fps is needed")
+        members["video.mp4"] = encode_mp4(window.clip, clip_fps)
+    if window.skeleton is not None:
+        members["skeleton.npy"] = npy_bytes(np.asarray(window.skeleton, dtype=np.float32))
+    meta = SampleMeta(
+        key=window.key,
+        dataset=dataset,
+        recording=window.recording,
+        subject=window.subject,
+        session=window.session,
+        start=float(window.start),
+        label=window.label,
+        tags=dict(window.tags),
+    )
+    members["meta.json"] = json_bytes(meta.model_dump())
+    for suffix, data in members.items():
+        check_member(window.key, suffix, len(data))
+    return EncodedSample(key=window.key, members=members)
+
+
+def npy_bytes(array: np.ndarray) -> bytes:
+    """The array as a version 1.0 .npy file, little endian and C order whatever the machine."""
+    buffer = io.BytesIO()
+    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    np.lib.format.write_array(buffer, little, version=(1, 0), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def json_bytes(data: Mapping[str, object]) -> bytes:
+    """Canonical UTF-8 JSON: sorted keys, no NaN."""
+    return json.dumps(data, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+class TarFile:
+    """A tar that is written under a temporary name, synced and renamed when it is closed.
+
+    Plain USTAR with fixed owner, mode and time, so that equal samples give equal bytes; webdataset reads it.
+
+    Args:
+        path: final name; the folder exists.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.keys: dict[str, dict[str, tuple[int, int]]] = {}
+        self._temp = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+        self._file: BinaryIO = self._temp.open("wb")
+        self._tar = tarfile.TarFile(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)
+
+    def add(self, sample: EncodedSample) -> None:
+        """Append one sample, members in the order of their names.
+
+        Raises:
+            ShardError: a repeated key, an illegal name or an oversized member.
+        """
+        if sample.key in self.keys:
+            raise ShardError(f"{self.path.name}: key {sample.key!r} occurs twice")
+        places: dict[str, tuple[int, int]] = {}
+        for suffix in sorted(sample.members):
+            data = sample.members[suffix]
+            info = tarfile.TarInfo(check_member(sample.key, suffix, len(data)))
+            info.size = len(data)
+            info.mode = 0o644
+            places[suffix] = (self._file.tell() + _HEADER, len(data))
+            self._tar.addfile(info, io.BytesIO(data))
+        self.keys[sample.key] = places
+
+    def close(self) -> ShardEntry:
+        """Finish, sync and rename; returns what the index says about the file."""
+        self._tar.close()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        size = self._file.tell()
+        self._file.close()
+        sha256 = file_sha256(self._temp)
+        os.replace(self._temp, self.path)
+        return ShardEntry(
+            path=f"{SHARD_FOLDER}/{self.path.name}",
+            samples=len(self.keys),
+            bytes=size,
+            sha256=sha256,
+            keys=self.keys,
+        )
+
+    def discard(self) -> None:
+        """Remove the temporary file."""
+        self._file.close()
+        self._temp.unlink(missing_ok=True)
+
+
+class ShardWriter:
+    """Writes one split's samples into numbered tars of a fixed number of samples.
+
+    Use it as a context manager: an exception removes the unfinished tar.
+
+    Args:
+        folder: the data folder; tars go to its ``shards`` folder.
+        split: name of the split.
+        shard_samples: samples a tar, >= 1; 256..2048 is sensible (100 MB to 1 GB with clips).
+
+    Example:
+        >>> with ShardWriter(folder=folder, split="train", shard_samples=512) as writer:  # doctest: +SKIP
+        ...     writer.add(encode_window(window, dataset="mine"))
+        >>> writer.shards  # doctest: +SKIP
+    """
+
+    def __init__(self, *, folder: Path, split: str, shard_samples: int) -> None:
+        if shard_samples < 1:
+            raise ValueError(f"shard_samples must be at least 1, got {shard_samples}")
+        self.shards: list[ShardEntry] = []
+        self._folder = folder / SHARD_FOLDER
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._split = split
+        self._shard_samples = shard_samples
+        self._open: TarFile | None = None
+
+    def add(self, sample: EncodedSample) -> None:
+        """Append one sample; opens the next tar when the current one is full."""
+        if self._open is None:
+            self._open = TarFile(self._folder / shard_name(self._split, len(self.shards)))
+        self._open.add(sample)
+        if len(self._open.keys) >= self._shard_samples:
+            self._finish()
+
+    def _finish(self) -> None:
+        if self._open is not None:
+            self.shards.append(self._open.close())
+            self._open = None
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._finish()
+        elif self._open is not None:
+            self._open.discard()
+
+
+def file_sha256(path: Path) -> str:
+    """Hex SHA-256 of a file, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a small file so that a reader sees the old content or the new, never a part."""
+    temp = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        with temp.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temp, path)
+    finally:
+        temp.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside ``folder`` durable, where the platform can open a folder."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,112 @@
+"""Small data folders for the tests of this room, written straight from windows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from imu_video.registry import load_plugin
+from imu_video.shards.index import load_index, write_index
+from imu_video.shards.schema import BuildFacts, ClipSpec, Index, SkeletonSpec, SplitEntry
+from imu_video.shards.write import ShardWriter, encode_window
+from imu_video.types import IMU_CHANNELS, Window, channel_unit
+
+T, FRAMES, SIZE, JOINTS = 20, 3, 16, ("head", "hip", "foot", "hand")
+PLACEMENTS = ("right_wrist", "waist")
+
+
+def make_window(split: str, i: int) -> Window:
+    """Window i of a split: every third lacks the wrist, every fourth the clip, every fifth skeleton and label."""
+    rng = np.random.default_rng([len(split), i])
+    imu = {"waist": rng.normal(size=(6, T)).astype(np.float32)}
+    imu["waist"][:, :2] = np.nan
+    if i % 3:
+        imu["right_wrist"] = rng.normal(size=(6, T)).astype(np.float32)
+    clip = np.full((FRAMES, SIZE, SIZE, 3), 10 * (i % 20), np.uint8) if i % 4 else None
+    return Window(
+        key=f"tiny-{split}-walk{i // 3}-{i:05d}",
+        recording=f"{split}-walk{i // 3}",
+        subject=f"{split}{i // 6}",
+        session="1",
+        start=1.5 * (i % 3),
+        imu=imu,
+        clip=clip,
+        skeleton=rng.normal(size=(FRAMES, 4, 3)).astype(np.float32) if i % 5 else None,
+        label="walk" if i % 2 else ("sit" if i % 5 else None),
+        tags={"device": "abc"[i % 3]},
+    )
+
+
+def make_folder(root: Path, samples: Mapping[str, int], *, shard_samples: int = 4) -> Index:
+    """Write a complete data folder of made-up windows."""
+    splits = {}
+    for split, count in samples.items():
+        windows = [make_window(split, i) for i in range(count)]
+        with ShardWriter(folder=root, split=split, shard_samples=shard_samples) as writer:
+            for window in windows:
+                writer.add(encode_window(window, dataset="tiny", clip_fps=5))
+        people = tuple(sorted({w.subject for w in windows}))
+        splits[split] = SplitEntry(subjects=people, samples=count, shards=tuple(writer.shards))
+    index = Index(
+        dataset="tiny",
+        licence="CC0",
+        citation="nobody",
+        channels=IMU_CHANNELS,
+        units={c: channel_unit(c) for c in IMU_CHANNELS},
+        rate_hz=10,
+        window_s=2,
+        samples_per_window=T,
+        placements=PLACEMENTS,
+        clip=ClipSpec(fps=5, frames=FRAMES, height=SIZE, width=SIZE),
+        skeleton=SkeletonSpec(fps=5, frames=FRAMES, joints=JOINTS),
+        build=BuildFacts(
+            config={"a": 1},
+            config_digest="0" * 12,
+            version="test",
+            recordings=3,
+            windows=sum(samples.values()),
+            dropped={},
+            without={},
+            split_order=tuple(samples),
+        ),
+        labels=("sit", "walk"),
+        tags={"device": ("a", "b", "c")},
+        splits=splits,
+    )
+    write_index(index, root)
+    return load_index(root)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Index:
+    """A folder of 10 train samples in shards of 5 and 5 val samples."""
+    return make_folder(tmp_path / "data", {"train": 10, "val": 5}, shard_samples=5)
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Index:
+    """The same, shared by tests that only read."""
+    return make_folder(tmp_path_factory.mktemp("shared") / "data", {"train": 40, "val": 5}, shard_samples=16)
+
+
+@pytest.fixture
+def folder_maker() -> Callable[..., Index]:
+    """`make_folder`."""
+    return make_folder
+
+
+@pytest.fixture
+def window_maker() -> Callable[[str, int], Window]:
+    """`make_window`."""
+    return make_window
+
+
+@pytest.fixture(scope="session")
+def tiny_plugin() -> Path:
+    """Plugin file that registers the dataset ``tiny_people``; already loaded."""
+    path = Path(__file__).parent / "tiny_dataset.py"
+    load_plugin(path)
+    return path

@@ -1,0 +1,127 @@
+"""Tars are deterministic, never half-written, and plain webdataset reads them."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from imu_video.errors import ShardError
+from imu_video.shards.schema import Index, parse_member
+from imu_video.shards.write import EncodedSample, ShardWriter, TarFile, encode_window, file_sha256, write_atomic
+from imu_video.types import Window
+
+Maker = Callable[[str, int], Window]
+
+
+def tar_bytes(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((folder / "shards").iterdir())}
+
+
+def test_equal_windows_give_equal_tars(folder_maker: Callable[..., Index], tmp_path: Path) -> None:
+    folder_maker(tmp_path / "a", {"train": 10})
+    folder_maker(tmp_path / "b", {"train": 10})
+    a, b = tar_bytes(tmp_path / "a"), tar_bytes(tmp_path / "b")
+    assert list(a) == ["train-000000.tar", "train-000001.tar", "train-000002.tar"]
+    assert a == b
+    folder_maker(tmp_path / "c", {"train": 10}, shard_samples=5)
+    assert tar_bytes(tmp_path / "c") != a
+
+
+def test_headers_carry_nothing_of_the_machine(folder: Index) -> None:
+    with tarfile.open(folder.root / "shards" / "train-000000.tar") as tar:
+        members = tar.getmembers()
+    assert {(m.mtime, m.uid, m.gid, m.uname, m.gname, m.mode) for m in members} == {(0, 0, 0, "", "", 0o644)}
+    for key in dict.fromkeys(m.name.split(".")[0] for m in members):
+        names = [m.name for m in members if m.name.startswith(key)]
+        assert names == sorted(names)
+
+
+def test_recorded_places_and_hashes_are_those_of_the_file(folder: Index) -> None:
+    for shard in folder.split("train").shards:
+        path = folder.shard_path(shard)
+        data = path.read_bytes()
+        assert (len(data), file_sha256(path)) == (shard.bytes, shard.sha256)
+        with tarfile.open(path) as tar:
+            for member in tar.getmembers():
+                key, suffix = parse_member(member.name)
+                offset, size = shard.keys[key][suffix]
+                extracted = tar.extractfile(member)
+                assert extracted is not None
+                assert data[offset : offset + size] == extracted.read()
+
+
+def test_plain_webdataset_reads_the_shards(folder: Index, window_maker: Maker) -> None:
+    import webdataset as wds
+
+    urls = [str(folder.shard_path(shard)) for shard in folder.split("train").shards]
+    samples = list(wds.WebDataset(urls, shardshuffle=False))
+    assert [s["__key__"] for s in samples] == [window_maker("train", i).key for i in range(10)]
+    waist = np.load(io.BytesIO(samples[1]["imu.waist.npy"]))
+    np.testing.assert_array_equal(waist, window_maker("train", 1).imu["waist"])
+    assert json.loads(samples[1]["meta.json"])["tags"] == {"device": "b"}
+    assert {k for k in samples[1] if not k.startswith("__")} == {
+        "imu.waist.npy",
+        "imu.right_wrist.npy",
+        "video.mp4",
+        "skeleton.npy",
+        "meta.json",
+    }
+
+
+def test_devices_without_a_measurement_are_left_out(window_maker: Maker) -> None:
+    window = window_maker("train", 1)
+    imu = {**window.imu, "right_wrist": np.full((6, 20), np.nan, np.float32)}
+    encoded = encode_window(Window(**{**vars(window), "imu": imu}), dataset="d", clip_fps=5)
+    assert "imu.right_wrist.npy" not in encoded.members
+    nothing = {"waist": np.full((6, 20), np.nan, np.float32)}
+    with pytest.raises(ShardError, match="no measured IMU device"):
+        encode_window(Window(**{**vars(window), "imu": nothing}), dataset="d", clip_fps=5)
+
+
+def test_illegal_names_and_repeats_are_refused(window_maker: Maker, tmp_path: Path) -> None:
+    window = window_maker("train", 1)
+    for key in ("a.b", "../a", "a/b", "/a", ""):
+        with pytest.raises(ShardError, match="tar member"):
+            encode_window(Window(**{**vars(window), "key": key}), dataset="d", clip_fps=5)
+    with pytest.raises(ShardError, match="tar member"):
+        encode_window(Window(**{**vars(window), "imu": {"Left Wrist": window.imu["waist"]}}), dataset="d", clip_fps=5)
+    tar = TarFile(tmp_path / "train-000000.tar")
+    with pytest.raises(ShardError, match="shorter name"):
+        tar.add(EncodedSample(key="k" * 95, members={"meta.json": b"{}"}))
+    tar.add(EncodedSample(key="k", members={"meta.json": b"{}"}))
+    with pytest.raises(ShardError, match="occurs twice"):
+        tar.add(EncodedSample(key="k", members={"meta.json": b"{}"}))
+    tar.discard()
+
+
+def test_a_failure_leaves_no_tar_and_no_temporary_file(window_maker: Maker, tmp_path: Path) -> None:
+    def fail() -> None:
+        with ShardWriter(folder=tmp_path, split="train", shard_samples=8) as writer:
+            writer.add(encode_window(window_maker("train", 1), dataset="d", clip_fps=5))
+            raise RuntimeError("power")
+
+    with pytest.raises(RuntimeError, match="power"):
+        fail()
+    assert list((tmp_path / "shards").iterdir()) == []
+
+
+def test_a_tar_has_its_final_name_only_when_complete(window_maker: Maker, tmp_path: Path) -> None:
+    tar = TarFile(tmp_path / "train-000000.tar")
+    tar.add(encode_window(window_maker("train", 1), dataset="d", clip_fps=5))
+    assert not (tmp_path / "train-000000.tar").exists()
+    tar.close()
+    assert [p.name for p in tmp_path.iterdir()] == ["train-000000.tar"]
+
+
+def test_write_atomic_keeps_the_old_file_when_writing_fails(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "a.json", b"old")
+    with pytest.raises(TypeError):
+        write_atomic(tmp_path / "a.json", "text")  # type: ignore[arg-type]
+    assert (tmp_path / "a.json").read_bytes() == b"old"
+    assert len(list(tmp_path.iterdir())) == 1
