@@ -1,0 +1,119 @@
+"""Columns hold what the shards hold, are made once, and never outlive the shards."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from imu_video.errors import ConfigError, ShardError
+from imu_video.shards import columns as columns_module
+from imu_video.shards.columns import Columns, open_columns
+from imu_video.shards.schema import Index
+from imu_video.types import Window
+
+
+def test_rows_equal_the_windows(folder: Index, window_maker: Callable[[str, int], Window]) -> None:
+    columns = open_columns(folder, "train")
+    windows = [window_maker("train", i) for i in range(10)]
+    assert len(columns) == 10
+    assert columns.placements == ("right_wrist", "waist")
+    assert columns.imu.shape == (10, 2, 6, 20)
+    assert isinstance(columns.imu, np.memmap)
+    for i, window in enumerate(windows):
+        np.testing.assert_array_equal(columns.imu[i, 1], window.imu["waist"])
+        if "right_wrist" in window.imu:
+            np.testing.assert_array_equal(columns.imu[i, 0], window.imu["right_wrist"])
+        else:
+            assert np.isnan(columns.imu[i, 0]).all()
+    np.testing.assert_array_equal(columns.present, [[i % 3 != 0, True] for i in range(10)])
+    assert columns.keys == [w.key for w in windows]
+    assert columns.labels == [w.label for w in windows]
+    assert columns.subjects == [w.subject for w in windows]
+    assert columns.recordings == [w.recording for w in windows]
+    assert columns.sessions == ["1"] * 10
+    assert columns.tags == [w.tags for w in windows]
+    np.testing.assert_array_equal(columns.start, [w.start for w in windows])
+    np.testing.assert_array_equal(columns.recording_id, [0, 0, 0, 1, 1, 1, 2, 2, 2, 3])
+    assert columns.recording_id.dtype == np.int64
+
+
+def test_select_is_a_view_of_one_device(shared_folder: Index) -> None:
+    columns = open_columns(shared_folder, "train")
+    np.testing.assert_array_equal(columns.select("waist"), columns.imu[:, 1])
+    assert np.shares_memory(columns.select("waist"), columns.imu)
+    with pytest.raises(ConfigError, match="did you mean 'waist'"):
+        columns.select("waste")
+
+
+def test_columns_are_made_once(folder: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = open_columns(folder, "train")
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("made again")
+
+    monkeypatch.setattr(columns_module, "_fill", refuse)
+    np.testing.assert_array_equal(open_columns(folder, "train").imu, first.imu)
+
+
+def test_columns_of_other_shards_are_replaced(folder_maker: Callable[..., Index], tmp_path: Path) -> None:
+    old = open_columns(folder_maker(tmp_path / "data", {"train": 6}), "train")
+    before = np.array(old.imu)
+    new = open_columns(folder_maker(tmp_path / "data", {"train": 9}), "train")
+    assert (len(old), len(new)) == (6, 9)
+    np.testing.assert_array_equal(old.imu, before)  # whoever has the old ones open keeps them
+    assert sorted(p.name for p in (tmp_path / "data" / "columns").iterdir()) == ["train"]
+
+
+def test_several_openers_at_once_agree(folder: Index) -> None:
+    results: list[Columns] = []
+    threads = [threading.Thread(target=lambda: results.append(open_columns(folder, "train"))) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 6
+    assert all(np.array_equal(r.imu, results[0].imu, equal_nan=True) for r in results)
+    assert [p.name for p in (folder.root / "columns").iterdir()] == ["train"]
+
+
+def test_a_failure_leaves_nothing(folder: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(columns_module, "_fill", fail)
+    with pytest.raises(OSError, match="disk full"):
+        open_columns(folder, "train")
+    assert list((folder.root / "columns").iterdir()) == []
+
+
+def test_damaged_columns_name_the_folder_to_delete(folder: Index) -> None:
+    open_columns(folder, "val")
+    where = folder.root / "columns" / "val"
+    whole = (where / "imu.npy").read_bytes()
+    (where / "imu.npy").write_bytes(whole[:-100])
+    with pytest.raises(ShardError, match=rf"damaged(.|\n)*delete {where}"):
+        open_columns(folder, "val")
+    (where / "imu.npy").write_bytes(whole)
+    meta = json.loads((where / "meta.json").read_text())
+    (where / "meta.json").write_text(json.dumps({**meta, "keys": meta["keys"][:-1]}))
+    with pytest.raises(ShardError, match=r"expected \(N, V, C, T\)"):
+        open_columns(folder, "val")
+    (where / "meta.json").write_text("{")
+    with pytest.raises(ShardError, match="not JSON"):
+        open_columns(folder, "val")
+
+
+def test_unknown_split(folder: Index) -> None:
+    with pytest.raises(ShardError, match="no split 'tset'"):
+        open_columns(folder, "tset")
+    assert not (folder.root / "columns").exists()
+
+
+def test_folder_permissions_follow_the_umask(folder: Index) -> None:
+    open_columns(folder, "val")
+    assert (folder.root / "columns" / "val").stat().st_mode == (folder.root / "shards").stat().st_mode

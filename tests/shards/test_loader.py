@@ -1,0 +1,124 @@
+"""Batches are an address book: the same step gives the same rows on every rank, in any order of asking."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from imu_video.distributed import World
+from imu_video.errors import ConfigError
+from imu_video.shards.columns import Columns, open_columns
+from imu_video.shards.loader import PairLoader
+from imu_video.shards.plan import epoch_plan
+from imu_video.shards.schema import Index
+
+N = 40
+
+
+@pytest.fixture(scope="module")
+def columns(shared_folder: Index) -> Columns:
+    return open_columns(shared_folder, "train")
+
+
+@pytest.fixture(scope="module")
+def teacher() -> np.ndarray:
+    """(N, 5) float16 features that tell their row; rows 4, 8, 12 ... of every fourth sample lack the clip."""
+    rows = np.arange(N, dtype=np.float16)[:, None] + np.linspace(0, 0.5, 5, dtype=np.float16)
+    rows[::4] = np.nan
+    return rows
+
+
+def test_a_batch_holds_what_the_columns_hold(columns: Columns, teacher: np.ndarray) -> None:
+    loader = PairLoader(columns=columns, teacher=teacher, batch_size=10, seed=7)
+    assert loader.steps_per_epoch == 3
+    np.testing.assert_array_equal(loader.usable, [i for i in range(N) if i % 4])
+    for step in (0, 2, 5):
+        batch = loader.batch(step)
+        rows, devices = loader.rows(step)
+        np.testing.assert_array_equal(batch.meta.sample, rows)
+        np.testing.assert_array_equal(batch.meta.device, devices)
+        truth = np.stack([columns.imu[row, device] for row, device in zip(rows, devices, strict=True)])
+        assert batch.imu.dtype == torch.float32
+        np.testing.assert_array_equal(batch.mask, ~np.isnan(truth))
+        np.testing.assert_array_equal(batch.imu, np.nan_to_num(truth))
+        assert batch.teacher.dtype == torch.float32
+        np.testing.assert_array_equal(batch.teacher, teacher[rows].astype(np.float32))
+        np.testing.assert_array_equal(batch.meta.recording, columns.recording_id[rows])
+        np.testing.assert_array_equal(batch.meta.time, columns.start[rows])
+        assert batch.meta.time.dtype == torch.float64
+        assert columns.present[rows, devices].all()
+    assert not batch.mask.all()  # the waist's first two samples are missing in every window
+
+
+def test_the_order_is_the_plan(columns: Columns, teacher: np.ndarray) -> None:
+    loader = PairLoader(columns=columns, teacher=teacher, batch_size=10, seed=7)
+    for epoch in (0, 3):
+        plan = epoch_plan(30, batch_size=10, seed=7, epoch=epoch)
+        for i in range(3):
+            np.testing.assert_array_equal(loader.rows(3 * epoch + i)[0], loader.usable[plan[i]])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
+@given(st.integers(1, 8), st.integers(1, 3), st.integers(0, 50), st.integers(0, 2**20))
+def test_ranks_together_are_one_process(
+    columns: Columns, teacher: np.ndarray, ranks: int, local: int, step: int, seed: int
+) -> None:
+    batch_size = ranks * local
+    alone = PairLoader(columns=columns, teacher=teacher, batch_size=batch_size, seed=seed).batch(step)
+    parts = [
+        PairLoader(columns=columns, teacher=teacher, batch_size=batch_size, seed=seed, world=World(rank, ranks)).batch(
+            step
+        )
+        for rank in range(ranks)
+    ]
+    assert all(len(part.imu) == local for part in parts)
+    for name in ("imu", "mask", "teacher"):
+        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(alone, name))
+    for name in ("sample", "recording", "time", "device"):
+        assert torch.equal(torch.cat([getattr(p.meta, name) for p in parts]), getattr(alone.meta, name))
+
+
+def test_resuming_is_random_access(columns: Columns, teacher: np.ndarray) -> None:
+    straight = PairLoader(columns=columns, teacher=teacher, batch_size=8, seed=1)
+    walked = [straight.batch(step) for step in range(12)]
+    for step in (11, 4, 7, 0):
+        fresh = PairLoader(columns=columns, teacher=teacher, batch_size=8, seed=1).batch(step)
+        assert torch.equal(fresh.imu, walked[step].imu)
+        assert torch.equal(fresh.meta.device, walked[step].meta.device)
+
+
+def test_an_epoch_shows_nobody_twice_and_devices_change(columns: Columns, teacher: np.ndarray) -> None:
+    loader = PairLoader(columns=columns, teacher=teacher, batch_size=6, seed=1)
+    drawn = []
+    for epoch in range(4):
+        steps = range(epoch * loader.steps_per_epoch, (epoch + 1) * loader.steps_per_epoch)
+        batches = [loader.batch(step) for step in steps]
+        samples = torch.cat([b.meta.sample for b in batches])
+        assert len(samples.unique()) == len(samples) == 30
+        devices = torch.cat([b.meta.device for b in batches])[samples.argsort()]
+        drawn.append(devices)
+    assert any(not torch.equal(drawn[0], other) for other in drawn[1:])
+
+
+def test_devices_restrict_the_draw_and_the_samples(columns: Columns, teacher: np.ndarray) -> None:
+    loader = PairLoader(columns=columns, teacher=teacher, devices=["right_wrist"], batch_size=4, seed=0)
+    np.testing.assert_array_equal(loader.usable, [i for i in range(N) if i % 4 and i % 3])
+    assert (loader.batch(3).meta.device == columns.placements.index("right_wrist")).all()
+    with pytest.raises(ConfigError, match="did you mean 'right_wrist'"):
+        PairLoader(columns=columns, teacher=teacher, devices=["rightwrist"], batch_size=4, seed=0)
+
+
+def test_what_cannot_work_is_refused_at_once(columns: Columns, teacher: np.ndarray) -> None:
+    with pytest.raises(ConfigError, match=r"30 of 40 samples have a teacher feature(.|\n)*batch_size is 31"):
+        PairLoader(columns=columns, teacher=teacher, batch_size=31, seed=0)
+    with pytest.raises(ConfigError, match="does not divide evenly over 4 ranks"):
+        PairLoader(columns=columns, teacher=teacher, batch_size=6, seed=0, world=World(0, 4))
+    with pytest.raises(ConfigError, match=r"shape \(39, 5\), expected \(N, Dt\) with N=40"):
+        PairLoader(columns=columns, teacher=teacher[:-1], batch_size=6, seed=0)
+    with pytest.raises(ConfigError, match="0 of 40 samples"):
+        PairLoader(columns=columns, teacher=np.full_like(teacher, np.nan), batch_size=6, seed=0)
+    with pytest.raises(ValueError, match="negative"):
+        PairLoader(columns=columns, teacher=teacher, batch_size=6, seed=0).batch(-1)
