@@ -96,21 +96,9 @@ def cut(recording: Recording, config: WindowConfig) -> Iterator[Window]:
         >>> [w.start for w in cut(recording, WindowConfig(seconds=2.0))]
         [0.0, 2.0]
     """
-    begin = min(float(s.times[0]) for s in recording.imu)
-    # The last sample speaks for one more period.
-    end = max(float(s.times[-1]) + float(np.median(np.diff(s.times))) for s in recording.imu)
-    length = math.floor((end - begin) * config.rate_hz + 0.5)
-    if length > _MAX_GRID:
-        raise RecordingError(
-            f"recording {recording.name!r}: time stamps span {(end - begin) / 3600:.1f} hours",
-            hint="check the time unit, or split the recording where the clock jumps",
-        )
+    begin, length, firsts = _layout(recording, config)
     devices = {s.placement: _on_grid(s, begin, length, config) for s in recording.imu}
     size = config.samples
-    if config.mode == "whole":
-        firsts: Sequence[int] = [(length - size) // 2]
-    else:
-        firsts = range(0, length - size + 1, config.stride_samples)
     for number, first in enumerate(firsts):
         imu = {}
         low, high = max(0, first), min(length, first + size)
@@ -133,6 +121,31 @@ def cut(recording: Recording, config: WindowConfig) -> Iterator[Window]:
             label=_label(recording.segments, *covered, config.label_coverage),
             tags=dict(recording.tags),
         )
+
+
+def window_count(recording: Recording, config: WindowConfig) -> int:
+    """Windows that `cut` considers in a recording, those that it skips for want of a device included.
+
+    Raises:
+        RecordingError: a time span too long to be a recording.
+    """
+    return len(_layout(recording, config)[2])
+
+
+def _layout(recording: Recording, config: WindowConfig) -> tuple[float, int, Sequence[int]]:
+    """Start of the grid in seconds, its length in samples, and the first sample of every window."""
+    begin = min(float(s.times[0]) for s in recording.imu)
+    # The last sample speaks for one more period.
+    end = max(float(s.times[-1]) + float(np.median(np.diff(s.times))) for s in recording.imu)
+    length = math.floor((end - begin) * config.rate_hz + 0.5)
+    if length > _MAX_GRID:
+        raise RecordingError(
+            f"recording {recording.name!r}: time stamps span {(end - begin) / 3600:.1f} hours",
+            hint="check the time unit, or split the recording where the clock jumps",
+        )
+    if config.mode == "whole":
+        return begin, length, [(length - config.samples) // 2]
+    return begin, length, range(0, length - config.samples + 1, config.stride_samples)
 
 
 def _on_grid(stream: ImuStream, begin: float, length: int, config: WindowConfig) -> np.ndarray:
