@@ -1,0 +1,24 @@
+"""Contract checks that every component of this toolkit passes, for use in anyone's tests; they measure no quality.
+
+Each ``check_*`` takes a registered name, a config entry or a built component, and raises AssertionError with what was
+expected, what was seen and what to change.
+"""
+
+from __future__ import annotations
+
+from imu_video.testing.augmentations import check_augmentation
+from imu_video.testing.datasets import check_dataset
+from imu_video.testing.encoders import check_encoder
+from imu_video.testing.losses import check_loss, check_losses_over_ranks
+from imu_video.testing.ranks import run_on_ranks
+from imu_video.testing.teachers import check_teacher
+
+__all__ = [
+    "check_augmentation",
+    "check_dataset",
+    "check_encoder",
+    "check_loss",
+    "check_losses_over_ranks",
+    "check_teacher",
+    "run_on_ranks",
+]

@@ -1,0 +1,123 @@
+"""Runs one function on several gloo processes of this machine, for tests and checks; training is launched elsewhere.
+
+Arguments and results travel as files of tensors and plain values; nothing is pickled but what torch reads with
+``weights_only``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+
+def run_on_ranks(
+    function: Callable[..., Any],
+    *args: Any,
+    ranks: int = 2,
+    timeout_s: float = 120.0,
+    env: dict[str, str] | None = None,
+) -> list[Any]:
+    """Call ``function(*args)`` in ``ranks`` fresh processes that share a gloo process group; return what each returned.
+
+    Args:
+        function: defined at the top level of a file; that file is run in every process.
+        args: tensors, numbers, strings, and lists, tuples and dicts of them.
+        ranks: processes, 1 or more.
+        timeout_s: seconds until all processes are ended, and of every collective.
+        env: further environment variables.
+
+    Returns:
+        One result a rank, in order; the same kinds of values as ``args``.
+
+    Raises:
+        RuntimeError: a process failed (with the end of its error output) or time ran out.
+
+    Example:
+        ``run_on_ranks(my_module.mean_over_ranks, torch.ones(3), ranks=2)``
+    """
+    file = inspect.getsourcefile(function)
+    if file is None or "." in function.__qualname__ or ranks < 1:
+        raise ValueError(f"{function.__qualname__} must be a top-level function of a file, ranks at least 1")
+    with tempfile.TemporaryDirectory(prefix="imu-video-ranks-") as name:
+        folder = Path(name)
+        torch.save(list(args), folder / "args.pt")
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+            **(env or {}),
+        }
+        command = [sys.executable, "-c", "from imu_video.testing.ranks import _child; _child()"]
+        task = [str(folder), str(Path(file).resolve()), function.__qualname__, str(ranks), str(timeout_s)]
+        processes = []
+        try:
+            for rank in range(ranks):
+                with (folder / f"log-{rank}.txt").open("wb") as log:
+                    processes.append(
+                        subprocess.Popen([*command, *task, str(rank)], env=environment, stdout=log, stderr=log)
+                    )
+            _wait(processes, folder, timeout_s)
+        finally:
+            for process in processes:
+                if process.poll() is None:
+                    process.kill()
+                process.wait()
+        return [torch.load(folder / f"result-{rank}.pt", weights_only=True) for rank in range(ranks)]
+
+
+def _wait(processes: Sequence[subprocess.Popen[bytes]], folder: Path, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while any(p.poll() is None for p in processes):
+        failed = [rank for rank, p in enumerate(processes) if p.poll() not in (None, 0)]
+        if failed or time.monotonic() > deadline:
+            break
+        time.sleep(0.02)
+    codes = [p.poll() for p in processes]
+    # A rank that fails takes its peers down: the first to fail is the one that explains.
+    for rank, code in enumerate(codes):
+        if code not in (None, 0):
+            raise RuntimeError(f"rank {rank} of {len(codes)} ended with {code}:\n{_tail(folder / f'log-{rank}.txt')}")
+    if None in codes:
+        logs = "\n".join(f"rank {r}: {_tail(folder / f'log-{r}.txt')}" for r in range(len(codes)))
+        raise RuntimeError(f"no end after {timeout_s:g} s:\n{logs}")
+
+
+def _tail(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")[-3000:]
+
+
+def _child() -> None:
+    """Entry of one process: join the group, call the function, leave the result in the folder."""
+    folder, file, qualname, ranks, timeout_s, rank = sys.argv[1:]
+    torch.set_num_threads(1)
+    spec = importlib.util.spec_from_file_location("imu_video_rank_function", file)
+    if spec is None or spec.loader is None:
+        raise RuntimeError(f"{file} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    args = torch.load(Path(folder) / "args.pt", weights_only=True)
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/rendezvous",
+        rank=int(rank),
+        world_size=int(ranks),
+        timeout=timedelta(seconds=float(timeout_s)),
+    )
+    try:
+        torch.save(getattr(module, qualname)(*args), Path(folder) / f"result-{rank}.pt")
+        dist.barrier()
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,74 @@
+"""The contract of frozen teachers, checked; what their features mean is not."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from imu_video import registry
+from imu_video.errors import ImuVideoError
+from imu_video.testing.base import Component, build, close, require
+
+
+def check_teacher(teacher: Component, *, inputs: Tensor | None = None) -> None:
+    """Check the contract of `protocols.VideoTeacher`: frozen, deterministic, described, rows independent.
+
+    Args:
+        teacher: name, config entry or built (and where it needs it, fitted) teacher.
+        inputs: (B, F, H, W, 3) uint8 or (B, F, J, 3) float32, B at least 2; None: random ones of its modality.
+
+    Raises:
+        AssertionError: naming the broken point.
+
+    Example:
+        ``check_teacher({"name": "tiny"})``
+    """
+    model: Any = build(registry.teachers, teacher)
+    name = type(model).__name__
+    require(
+        model.modality in ("video", "skeleton"), f"{name}.modality is {model.modality!r}, expected video or skeleton"
+    )
+    if inputs is None:
+        generator = torch.Generator().manual_seed(0)
+        if model.modality == "video":
+            inputs = torch.randint(0, 256, (3, 6, 48, 64, 3), generator=generator, dtype=torch.uint8)
+        else:
+            inputs = torch.randn(3, 30, 20, 3, generator=generator)
+    description = model.describe()
+    require(
+        isinstance(description, dict) and json.dumps(description, sort_keys=True, allow_nan=False) != "{}",
+        f"{name}.describe() must be a JSON object of what determines the features",
+    )
+    before = inputs.clone()
+    features = model.encode(inputs)
+    require(
+        features.shape == (len(inputs), model.feature_dim) and features.dtype == torch.float32,
+        f"{name}.encode: expected float32 ({len(inputs)}, {model.feature_dim}), got {features.dtype} "
+        f"{tuple(features.shape)}",
+    )
+    require(not features.requires_grad, f"{name}.encode returns features with gradient: a teacher is frozen")
+    require(features.isfinite().all(), f"{name}.encode gives values that are not finite")
+    require(torch.equal(inputs, before), f"{name}.encode changes its input in place")
+    if isinstance(model, nn.Module):
+        model.train()
+        training = [key or name for key, module in model.named_modules() if module.training]
+        require(not training, f"{name}: train() leaves evaluation mode in {training[:3]}: a teacher stays in eval")
+        trainable = [key for key, p in model.named_parameters() if p.requires_grad]
+        require(not trainable, f"{name}: parameters take gradients: {trainable[:3]}")
+        state = {k: v.clone() for k, v in model.state_dict().items()}
+        require(torch.equal(model.encode(inputs), features), f"{name}.encode: two calls differ")
+        changed = [k for k, v in model.state_dict().items() if not torch.equal(v, state[k])]
+        require(not changed, f"{name}.encode changes its state: {changed[:3]}")
+    alone = torch.cat([model.encode(row[None]) for row in inputs])
+    require(close(alone, features, 1e-3), f"{name}.encode: a clip's features depend on the other clips of its batch")
+    require(model.describe() == description, f"{name}.describe() changes with use")
+    try:
+        model.encode(inputs[0])
+    except (ValueError, ImuVideoError):
+        return
+    raise AssertionError(
+        f"{name}.encode accepts an input without a batch axis: refuse it with a ValueError naming the axes"
+    )
