@@ -53,15 +53,7 @@ def check_teacher(teacher: Component, *, inputs: Tensor | None = None) -> None:
     require(features.isfinite().all(), f"{name}.encode gives values that are not finite")
     require(torch.equal(inputs, before), f"{name}.encode changes its input in place")
     if isinstance(model, nn.Module):
-        model.train()
-        training = [key or name for key, module in model.named_modules() if module.training]
-        require(not training, f"{name}: train() leaves evaluation mode in {training[:3]}: a teacher stays in eval")
-        trainable = [key for key, p in model.named_parameters() if p.requires_grad]
-        require(not trainable, f"{name}: parameters take gradients: {trainable[:3]}")
-        state = {k: v.clone() for k, v in model.state_dict().items()}
-        require(torch.equal(model.encode(inputs), features), f"{name}.encode: two calls differ")
-        changed = [k for k, v in model.state_dict().items() if not torch.equal(v, state[k])]
-        require(not changed, f"{name}.encode changes its state: {changed[:3]}")
+        _check_frozen(model, name, inputs, features)
     alone = torch.cat([model.encode(row[None]) for row in inputs])
     require(close(alone, features, 1e-3), f"{name}.encode: a clip's features depend on the other clips of its batch")
     require(model.describe() == description, f"{name}.describe() changes with use")
@@ -72,3 +64,15 @@ def check_teacher(teacher: Component, *, inputs: Tensor | None = None) -> None:
     raise AssertionError(
         f"{name}.encode accepts an input without a batch axis: refuse it with a ValueError naming the axes"
     )
+
+
+def _check_frozen(model: Any, name: str, inputs: Tensor, features: Tensor) -> None:
+    model.train()
+    training = [key or name for key, module in model.named_modules() if module.training]
+    require(not training, f"{name}: train() leaves evaluation mode in {training[:3]}: a teacher stays in eval")
+    trainable = [key for key, p in model.named_parameters() if p.requires_grad]
+    require(not trainable, f"{name}: parameters take gradients: {trainable[:3]}")
+    state = {k: v.clone() for k, v in model.state_dict().items()}
+    require(torch.equal(model.encode(inputs), features), f"{name}.encode: two calls differ")
+    changed = [k for k, v in model.state_dict().items() if not torch.equal(v, state[k])]
+    require(not changed, f"{name}.encode changes its state: {changed[:3]}")
