@@ -330,34 +330,44 @@ def _thin(windows: LabelledWindows, rows: np.ndarray, most: int, rng: np.random.
     return np.sort(np.concatenate(kept))
 
 
-def refuse_training_subjects(lineage: Mapping[str, Any], windows: LabelledWindows, rows: np.ndarray) -> None:
+def refuse_training_subjects(lineage: Mapping[str, Any], windows: LabelledWindows, rows: np.ndarray) -> list[str]:
     """Refuse queries by people on whom the encoder was pretrained.
 
-    The lineage of an exported encoder names its pretraining data: ``{"data": {"dataset": ..., "subjects": [...]}}``.
     People are only compared within the same dataset, since names such as ``s01`` recur.
 
     Args:
-        lineage: from the encoder's folder.
+        lineage: of an exported encoder.
         windows: what the rows refer to.
         rows: every row that may be a query.
+
+    Returns:
+        The queried people who chose the checkpoint (the run's validation split): not refused, but to be stated.
 
     Raises:
         LeakageError: the same dataset's training people are among the queries.
     """
-    dataset, subjects = training_subjects(lineage)
+    dataset, train, validation = pretraining_people(lineage)
     if dataset is None or dataset != windows.dataset:
-        return
-    shared = sorted(set(subjects) & set(windows.subject[rows].tolist()))
+        return []
+    queried = set(windows.subject[rows].tolist())
+    shared = sorted(queried & set(train))
     if shared:
         raise LeakageError(
             f"the encoder was pretrained on {len(shared)} of the people to be queried: {dataset} {shared}",
             hint="evaluate on a split of other people (--split test)",
         )
+    return sorted(queried & set(validation))
 
 
-def training_subjects(lineage: Mapping[str, Any]) -> tuple[str | None, tuple[str, ...]]:
-    """Name of the pretraining dataset and its training people; (None, ()) where the lineage does not say."""
-    data = lineage.get("data", {})
-    if not isinstance(data, Mapping) or data.get("dataset") is None:
-        return None, ()
-    return str(data["dataset"]), tuple(str(s) for s in data.get("subjects", ()))
+def pretraining_people(lineage: Mapping[str, Any]) -> tuple[str | None, tuple[str, ...], tuple[str, ...]]:
+    """Pretraining dataset, its training people, and the people of the validation split; None where nothing is said.
+
+    A split of the lineage that is not its validation split counts as training.
+    """
+    facts = lineage.get("dataset")
+    if not isinstance(facts, Mapping) or not isinstance(facts.get("subjects"), Mapping):
+        return None, (), ()
+    chosen_on = lineage.get("config", {}).get("data.val_split")
+    subjects: Mapping[str, Sequence[str]] = facts["subjects"]
+    train = {s for split, people in subjects.items() if split != chosen_on for s in people}
+    return str(facts["dataset"]), tuple(sorted(train)), tuple(subjects.get(chosen_on, ()))

@@ -103,12 +103,19 @@ def test_a_planted_recording_on_both_sides_is_refused(windows: LabelledWindows) 
 
 
 def test_people_of_the_pretraining_are_refused(windows: LabelledWindows) -> None:
+    def lineage(dataset: str, **subjects: list[str]) -> dict[str, object]:
+        return {
+            "dataset": {"dataset": dataset, "subjects": subjects},
+            "config": {"data.train_split": "train", "data.val_split": "val"},
+        }
+
     rows = np.arange(len(windows))
-    refuse_training_subjects({"data": {"dataset": "made", "subjects": ["s90"]}}, windows, rows)
-    refuse_training_subjects({"data": {"dataset": "other", "subjects": ["s01"]}}, windows, rows)
-    refuse_training_subjects({}, windows, rows)
+    assert refuse_training_subjects(lineage("made", train=["s90"]), windows, rows) == []
+    assert refuse_training_subjects(lineage("other", train=["s01"]), windows, rows) == []
+    assert refuse_training_subjects({}, windows, rows) == []
+    assert refuse_training_subjects(lineage("made", train=["s90"], val=["s02"]), windows, rows) == ["s02"]
     with pytest.raises(LeakageError, match=r"made \['s01'\]"):
-        refuse_training_subjects({"data": {"dataset": "made", "subjects": ["s01", "s77"]}}, windows, rows)
+        refuse_training_subjects(lineage("made", train=["s01", "s77"], val=["s02"]), windows, rows)
 
 
 def test_scarce_classes_are_named_not_dropped_silently(windows: LabelledWindows) -> None:

@@ -1,0 +1,128 @@
+"""What an evaluation config says; the YAML files lie in configs/eval. Nothing is loaded or run here."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from eval.splits import Domain, EpisodeConfig, Slice
+from imu_video.config import Config
+
+Metric = Literal["accuracy", "balanced_accuracy", "macro_f1"]
+
+
+class SupervisedConfig(Config):
+    """The reference that learns encoder and head from the support alone.
+
+    Args:
+        episodes: of how many of each domain's episodes; each costs a training, 0 leaves the reference out.
+        steps: optimiser steps a training, the same for every domain and shot count.
+        batch: windows a step, at most; smaller supports are taken whole.
+        learning_rate: peak of a cosine schedule with 10 % warm-up, AdamW.
+        weight_decay: of AdamW.
+        augment: augmentations of the support windows, as in pretraining configs.
+    """
+
+    episodes: int = Field(default=0, ge=0)
+    steps: int = Field(default=60, ge=1)
+    batch: int = Field(default=64, ge=2)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.05, ge=0)
+    augment: list[dict[str, Any] | str] = Field(
+        default=[{"name": "scale"}, {"name": "jitter"}, {"name": "crop_resize", "min_fraction": 0.8}]
+    )
+
+
+class References(Config):
+    """What the encoder is compared with, on the same episodes.
+
+    Args:
+        untrained_seeds: seeds of encoders that were never trained; their figures are averaged. Empty leaves it out.
+        handcrafted: hand-crafted statistics.
+        supervised: encoder and head from scratch on the support.
+    """
+
+    untrained_seeds: list[int] = Field(default=[0, 1, 2])
+    handcrafted: bool = True
+    supervised: SupervisedConfig = SupervisedConfig()
+
+
+class Bootstrap(Config):
+    """Intervals: number of resamples, coverage aimed at, seed."""
+
+    resamples: int = Field(default=4000, ge=100)
+    level: float = Field(default=0.95, gt=0, lt=1)
+    seed: int = Field(default=0, ge=0)
+
+
+class ZeroShot(Config):
+    """Class prototypes from teacher embeddings.
+
+    Args:
+        support: slice whose videos and labels make the prototypes; its people are never queried.
+        anchors: windows a class at most, drawn with the episodes' seed; None takes all. At least 16 are recommended.
+    """
+
+    support: Slice = Slice(split="train")
+    anchors: int | None = Field(default=None, ge=1)
+
+
+class Retrieval(Config):
+    """Galleries of matched pairs: number of pairs, number of galleries, seed, cut-offs."""
+
+    gallery: int = Field(default=64, ge=2)
+    galleries: int = Field(default=50, ge=1)
+    seed: int = Field(default=0, ge=0)
+    ks: list[int] = Field(default=[1, 5, 10], min_length=1)
+
+
+class EvalConfig(Config):
+    """A whole evaluation: domains, episodes, probes, references, intervals, zero-shot, retrieval.
+
+    Args:
+        domains: where to evaluate.
+        episodes: how supports are drawn.
+        probes: entries of the probe registry.
+        references: what to compare with.
+        metrics: figures to report.
+        bootstrap: intervals.
+        zeroshot: prototypes from video.
+        retrieval: galleries.
+        batch_size: windows at a time through an encoder.
+    """
+
+    domains: list[Domain] = Field(default=[Domain(name="people")], min_length=1)
+    episodes: EpisodeConfig = EpisodeConfig()
+    probes: list[str | dict[str, Any]] = Field(default=["prototype", "ridge"], min_length=1)
+    references: References = References()
+    metrics: list[Metric] = Field(default=["accuracy", "balanced_accuracy", "macro_f1"], min_length=1)
+    bootstrap: Bootstrap = Bootstrap()
+    zeroshot: ZeroShot = ZeroShot()
+    retrieval: Retrieval = Retrieval()
+    batch_size: int = Field(default=256, ge=1)
+
+    @model_validator(mode="after")
+    def _distinct(self) -> EvalConfig:
+        names = [d.name for d in self.domains]
+        if len(set(names)) != len(names):
+            raise ValueError(f"domain names must be distinct, got {names}")
+        probes = self.probe_names
+        if len(set(probes)) != len(probes):
+            raise ValueError(f"probes must have distinct names, got {probes}; `as` gives one a name of its own")
+        return self
+
+    @property
+    def probe_names(self) -> list[str]:
+        """Name of each probe in tables: its ``as``, else its registered name."""
+        return [p if isinstance(p, str) else str(p.get("as", p.get("name"))) for p in self.probes]
+
+    @property
+    def probe_entries(self) -> list[dict[str, Any]]:
+        """Registry entry of each probe."""
+        return [{"name": p} if isinstance(p, str) else {k: v for k, v in p.items() if k != "as"} for p in self.probes]
+
+    @property
+    def splits(self) -> list[str]:
+        """Every split that a domain uses, in order of first use."""
+        return list(dict.fromkeys(split for d in self.domains for split in d.all_splits))

@@ -1,0 +1,287 @@
+"""Result lines: one JSON object a measurement with everything needed to repeat it; computing happens elsewhere."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import os
+import platform
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, ValidationError
+
+from eval.config import Bootstrap, EvalConfig
+from eval.fewshot import SUPERVISED, Counts
+from imu_video import __version__
+from imu_video.config import Config, digest
+from imu_video.errors import DataError
+from imu_video.metrics.classify import METRICS
+from imu_video.metrics.stats import Interval, hierarchical_bootstrap_many
+
+Kind = Literal["fewshot", "fewshot-difference", "zeroshot", "retrieval"]
+
+
+class Result(Config):
+    """One measurement.
+
+    Args:
+        kind: which protocol; a ``fewshot-difference`` is ``model`` minus ``reference`` on the same episodes.
+        metric: name of the figure, a fraction in [0, 1] (differences in [-1, 1]).
+        value: mean over people of the mean over episodes.
+        low, high: ends of the interval; None where there is none (one person).
+        level: coverage that the interval aims at.
+        model, reference, probe, domain, setting, shots: what was measured.
+        subjects, episodes: over how many people and episodes (galleries, in retrieval).
+        chance: what guessing gives.
+        details: classes, gallery size, anchors, remarks ...
+        seeds: every seed that enters the figure.
+        encoder: name, weights digest and run id.
+        data: dataset and digest of its shards.
+        config_digest: of the resolved evaluation config.
+        cells: ``FILE.npz::KEY`` of the counts behind the figure, relative to the result file; or None.
+        versions, command, time: of the measurement.
+    """
+
+    kind: Kind
+    metric: str
+    value: float = Field(allow_inf_nan=False)
+    low: float | None = Field(default=None, allow_inf_nan=False)
+    high: float | None = Field(default=None, allow_inf_nan=False)
+    level: float = 0.95
+    model: str
+    reference: str | None = None
+    probe: str | None = None
+    domain: str
+    setting: str | None = None
+    shots: int | None = None
+    subjects: int
+    episodes: int
+    chance: float | None = None
+    details: dict[str, Any] = Field(default_factory=dict)
+    seeds: dict[str, Any] = Field(default_factory=dict)
+    encoder: dict[str, Any] = Field(default_factory=dict)
+    data: dict[str, Any] = Field(default_factory=dict)
+    config_digest: str = ""
+    cells: str | None = None
+    versions: dict[str, str] = Field(default_factory=dict)
+    command: str = ""
+    time: str = ""
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """What a repeated measurement shares with this one: the later line replaces the earlier in reports."""
+        return (
+            self.kind,
+            self.metric,
+            self.model,
+            self.reference,
+            self.probe,
+            self.domain,
+            self.setting,
+            self.shots,
+            self.encoder.get("weights"),
+            self.data.get("digest"),
+        )
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether a difference's interval lies on one side of zero."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+
+def provenance(*, encoder: Mapping[str, Any], data: Mapping[str, Any], config: EvalConfig) -> dict[str, Any]:
+    """The fields that all lines of one command share."""
+    import torch
+
+    return {
+        "encoder": dict(encoder),
+        "data": dict(data),
+        "config_digest": digest(config),
+        "versions": {
+            "imu-video": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+        "command": " ".join(["imu-eval", *sys.argv[1:]]),
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def measure(counts: Sequence[Counts], config: EvalConfig, shared: Mapping[str, Any]) -> list[Result]:
+    """Figures with intervals of every model, and paired differences of ``pretrained`` from every reference.
+
+    A difference is taken cell by cell (person and episode) on the episodes that both have; the supervised reference has
+    its own probe (its head) and usually fewer episodes.
+
+    Args:
+        counts: from run_fewshot.
+        config: metrics and bootstrap.
+        shared: from `provenance`, plus ``cells`` where the counts are stored.
+    """
+    out: list[Result] = []
+    for c in counts:
+        stack = np.stack([c.cells(METRICS[m]) for m in config.metrics])
+        out += _lines("fewshot", c, None, stack, config, shared)
+    for c in counts:
+        if c.model != "pretrained":
+            continue
+        for r in counts:
+            same_place = (r.domain, r.shots) == (c.domain, c.shots)
+            if r.model == "pretrained" or not same_place or (r.model != SUPERVISED and r.probe != c.probe):
+                continue
+            stack = np.stack([c.cells(METRICS[m]) - r.cells(METRICS[m]) for m in config.metrics])
+            out += _lines("fewshot-difference", c, r.model, stack, config, shared)
+    return out
+
+
+def _lines(
+    kind: Kind, c: Counts, reference: str | None, stack: np.ndarray, config: EvalConfig, shared: Mapping[str, Any]
+) -> list[Result]:
+    intervals = bootstrap(stack, config.bootstrap)
+    common = dict(shared)
+    store = common.pop("cells", None)
+    seeds = {"episodes": config.episodes.seed, "bootstrap": config.bootstrap.seed}
+    if c.seeds or reference == "untrained":
+        seeds["untrained"] = list(config.references.untrained_seeds)  # type: ignore[assignment]
+    return [
+        Result(
+            kind=kind,
+            metric=metric,
+            value=interval.value,
+            **ends(interval),
+            level=config.bootstrap.level,
+            model=c.model,
+            reference=reference,
+            probe=c.probe,
+            domain=c.domain,
+            setting=c.setting,
+            shots=c.shots,
+            subjects=interval.subjects,
+            episodes=interval.episodes,
+            chance=None if kind != "fewshot" else 1.0 / len(c.classes),
+            details={"classes": list(c.classes), "left_out": list(c.left_out)},
+            seeds=seeds,
+            cells=f"{store}::{cell_key(c)}" if store and kind == "fewshot" else None,
+            **common,
+        )
+        for metric, interval in zip(config.metrics, intervals, strict=True)
+    ]
+
+
+def bootstrap(stack: np.ndarray, config: Bootstrap) -> list[Interval]:
+    """Intervals of figures (K, S, E) that share their cells, from a generator of their own."""
+    return hierarchical_bootstrap_many(
+        stack,
+        generator=np.random.default_rng(config.seed),
+        resamples=config.resamples,
+        level=config.level,
+    )
+
+
+def ends(interval: Interval) -> dict[str, float | None]:
+    """``low`` and ``high`` as result fields: None where unbounded."""
+    return {
+        name: value if math.isfinite(value) else None
+        for name, value in (("low", interval.low), ("high", interval.high))
+    }
+
+
+# ------------------------------------------------------------------------------------------------------ files
+
+
+def cell_key(c: Counts) -> str:
+    """Name under which the counts of a measurement are stored."""
+    return "|".join([c.domain, c.model, c.probe, str(c.shots)])
+
+
+def save_counts(path: Path, counts: Sequence[Counts]) -> None:
+    """Write all counts as one compressed .npz, atomically: arrays by `cell_key`, and a JSON member of names."""
+    names = {
+        cell_key(c): {"classes": list(c.classes), "subjects": list(c.subjects), "seeds": list(c.seeds)} for c in counts
+    }
+    arrays = {cell_key(c): c.counts.astype(np.min_scalar_type(int(c.counts.max(initial=0)))) for c in counts}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, _names=np.array(json.dumps(names)), **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_counts(reference: str, beside: Path) -> tuple[np.ndarray, dict[str, Any]]:
+    """Counts (R, E, S, M, M) and their names from a result's ``cells`` field.
+
+    Args:
+        reference: ``FILE.npz::KEY``.
+        beside: folder of the result file.
+
+    Raises:
+        DataError: the file or key is missing or damaged.
+    """
+    name, _, key = reference.partition("::")
+    path = beside / name
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return file[key].astype(np.int64), json.loads(str(file["_names"]))[key]
+    except (OSError, KeyError, ValueError) as error:
+        raise DataError(f"{path}: cannot read counts {key!r}: {error}", hint="run the evaluation again") from error
+
+
+def append_results(path: Path, results: Iterable[Result]) -> int:
+    """Append lines in one write and sync them; a line that was cut short before does not swallow the first one.
+
+    Returns:
+        Number of lines written.
+    """
+    lines = [json.dumps(r.model_dump(mode="json"), allow_nan=False) for r in results]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        size = os.fstat(handle).st_size
+        broken = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
+        os.write(handle, (("\n" if broken else "") + "".join(line + "\n" for line in lines)).encode())
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    return len(lines)
+
+
+def read_results(paths: Sequence[Path]) -> tuple[list[Result], int]:
+    """All measurements of some files, the latest of each; and how many earlier ones they replace.
+
+    Raises:
+        DataError: a missing file, or a line that is not a result.
+    """
+    held: dict[tuple[Any, ...], Result] = {}
+    total = 0
+    for path in paths:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise DataError(f"{path}: {error.strerror or error}", hint="`imu-eval fewshot` writes results") from error
+        for number, line in enumerate(text.splitlines(), start=1):
+            if not line.strip():
+                continue
+            try:
+                result = Result.model_validate(json.loads(line))
+            except (ValueError, ValidationError) as error:
+                first = str(error).splitlines()[0]
+                raise DataError(f"{path}, line {number}: not a result ({first})", hint="delete that line") from error
+            if result.cells is not None:
+                result = result.model_copy(update={"cells": str(path.parent / result.cells)})
+            total += 1
+            held.pop(result.identity, None)
+            held[result.identity] = result
+    if not held:
+        raise DataError(f"no results in {', '.join(map(str, paths))}", hint="`imu-eval fewshot` writes result files")
+    return list(held.values()), total - len(held)
