@@ -180,17 +180,19 @@ class BuildFacts(Config):
         config_digest: its hash; the same config is not built twice.
         version: imu_video version.
         recordings: recordings read.
+        empty_recordings: those among them that are shorter than a window.
         windows: windows cut, before any was dropped.
         dropped: number of windows left out, by reason.
         without: number of kept windows that lack a clip, skeleton or label.
         split_order: names of the splits in the order of the config.
-        unused_subjects: people of the dataset who are in no split.
+        unused_subjects: people of the dataset who are in no split, or gave no window.
     """
 
     config: dict[str, Any]
     config_digest: str
     version: str
     recordings: int
+    empty_recordings: int
     windows: int
     dropped: dict[str, int]
     without: dict[str, int]

@@ -115,7 +115,10 @@ class TarFile:
             ShardError: a repeated key, an illegal name or an oversized member.
         """
         if sample.key in self.keys:
-            raise ShardError(f"{self.path.name}: key {sample.key!r} occurs twice")
+            raise ShardError(
+                f"{self.path.name}: key {sample.key!r} occurs twice",
+                hint="recording names are unique within a dataset",
+            )
         places: dict[str, tuple[int, int]] = {}
         for suffix in sorted(sample.members):
             data = sample.members[suffix]

@@ -67,6 +67,7 @@ def make_folder(root: Path, samples: Mapping[str, int], *, shard_samples: int = 
             config_digest="0" * 12,
             version="test",
             recordings=3,
+            empty_recordings=0,
             windows=sum(samples.values()),
             dropped={},
             without={},
