@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imu_video.errors import ConfigError
@@ -30,7 +31,8 @@ class _Scale(nn.Module):
             self.register_buffer("log", value)
 
     def forward(self) -> Tensor:
-        return self.log.clamp(max=MAX_LOG_SCALE).exp()
+        # Not clamp(): torch's passes no gradient on the limit, where a scale that was brought back would then stay.
+        return (self.log - F.relu(self.log - MAX_LOG_SCALE)).exp()
 
     @torch.no_grad()
     def clamp(self) -> None:
