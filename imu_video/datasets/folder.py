@@ -1,0 +1,439 @@
+"""Your own recordings: IMU tables and videos, declared in a `dataset.yaml` beside them (docs/your-recordings.md)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import Field, field_validator, model_validator
+
+from imu_video.config import Config, merge, read_yaml, validate
+from imu_video.datasets.common import chosen
+from imu_video.datasets.tables import PER_SECOND, Table, TimeUnit, iso_seconds
+from imu_video.errors import ConfigError, RecordingError, nearest
+from imu_video.recordings.signal import UNITS, check_plausible, convert
+from imu_video.registry import datasets
+from imu_video.shards.video import Mp4Source
+from imu_video.types import IMU_CHANNELS, ImuStream, Recording, Segment
+
+DECLARATION = "dataset.yaml"
+_VARIABLES = ("subject", "session", "recording", "placement")
+_WORD = "[A-Za-z0-9_-]+"
+
+
+class TimeFormat(Config):
+    """Where sample times are: a ``column`` with its ``unit``, or a fixed ``rate_hz`` for files without times.
+
+    Args:
+        column: name of the time column.
+        unit: ``s``, ``ms``, ``us``, ``ns`` or ``iso8601``.
+        rate_hz: samples per second where there is no time column.
+        start_s: time of the first sample in seconds, with ``rate_hz``.
+    """
+
+    column: str | None = None
+    unit: TimeUnit = "s"
+    rate_hz: float | None = Field(default=None, gt=0)
+    start_s: float = 0.0
+
+    @model_validator(mode="after")
+    def _one_way(self) -> TimeFormat:
+        if (self.column is None) == (self.rate_hz is None):
+            raise ValueError("give either 'column' (with 'unit') or 'rate_hz'")
+        return self
+
+
+class ImuFormat(Config):
+    """What an IMU file looks like; under ``placements`` each key overrides the one under ``imu``.
+
+    Args:
+        time: see `TimeFormat`.
+        channels: canonical channel -> column of the file; channels left out are missing on this device.
+        units: ``acc`` -> m/s^2, g or mg; ``gyr`` -> rad/s or deg/s.
+        columns: names of all columns of a CSV file without a header line.
+        delimiter: of CSV files.
+        skip_rows: lines of CSV files before the header.
+    """
+
+    time: TimeFormat | None = None
+    channels: dict[str, str] | None = None
+    units: dict[str, str] | None = None
+    columns: list[str] | None = None
+    delimiter: str = Field(default=",", min_length=1, max_length=1)
+    skip_rows: int = Field(default=0, ge=0)
+
+    @field_validator("channels")
+    @classmethod
+    def _channels(cls, value: dict[str, str] | None) -> dict[str, str] | None:
+        for channel in value or {}:
+            if channel not in IMU_CHANNELS:
+                raise ValueError(f"unknown channel {channel!r}{nearest(channel, IMU_CHANNELS)}")
+        return value
+
+    @field_validator("units")
+    @classmethod
+    def _units(cls, value: dict[str, str] | None) -> dict[str, str] | None:
+        for kind, unit in (value or {}).items():
+            if kind not in UNITS:
+                raise ValueError(f"unknown kind {kind!r}{nearest(kind, UNITS)}")
+            if unit not in UNITS[kind]:
+                raise ValueError(f"unknown unit {unit!r} of {kind}; known: {', '.join(UNITS[kind])}")
+        return value
+
+
+class VideoFile(Config):
+    """A video and when its first frame was taken: ``offset_s`` in seconds on the IMU's clock, or ``start`` as the time
+    column writes it.
+    """
+
+    file: str
+    offset_s: float | None = None
+    start: str | float | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> VideoFile:
+        if self.offset_s is not None and self.start is not None:
+            raise ValueError("give either 'offset_s' or 'start'")
+        return self
+
+
+class Entry(Config):
+    """One recording, file by file."""
+
+    subject: str
+    name: str
+    session: str = "1"
+    imu: dict[str, str] = Field(min_length=1)
+    video: VideoFile | None = None
+    labels: str | None = None
+    tags: dict[str, str] = Field(default_factory=dict)
+
+
+class Pattern(Config):
+    """Recordings by file name: ``{subject}``, ``{session}``, ``{recording}`` and ``{placement}`` stand for letters,
+    digits, ``-`` and ``_``.
+
+    Args:
+        imu: path of the IMU files, with ``{subject}``; without ``{placement}``, all declared placements read one file.
+        video: path of the video, in the variables of ``imu`` except ``{placement}``.
+        labels: path of the label file, likewise.
+        offset_s: time of the first frame in seconds on the IMU's clock, for all or by recording name.
+        optional: which of ``video`` and ``labels`` a recording may lack.
+    """
+
+    imu: str
+    video: str | None = None
+    labels: str | None = None
+    offset_s: float | dict[str, float] = 0.0
+    optional: list[Literal["video", "labels"]] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _variables(self) -> Pattern:
+        own = set(re.findall(r"{(\w*)}", self.imu))
+        for template, known in (
+            (self.imu, set(_VARIABLES)),
+            (self.video or "", own - {"placement"}),
+            (self.labels or "", own - {"placement"}),
+        ):
+            for variable in re.findall(r"{(\w*)}", template):
+                if variable not in known:
+                    raise ValueError(f"{template!r} has the variable {{{variable}}}{nearest(variable, known)}")
+        if "subject" not in own:
+            raise ValueError(f"{self.imu!r} must say where the {{subject}} stands")
+        return self
+
+
+class LabelFormat(Config):
+    """Columns of the label files (CSV or Parquet); times as the IMU's time column has them unless ``unit`` is given."""
+
+    start: str = "start"
+    end: str = "end"
+    label: str = "label"
+    unit: TimeUnit | None = None
+    delimiter: str = Field(default=",", min_length=1, max_length=1)
+
+
+class Declaration(Config):
+    """The whole `dataset.yaml`."""
+
+    dataset: str = Field(pattern=f"^{_WORD}$")
+    licence: str
+    citation: str = ""
+    url: str = ""
+    imu: ImuFormat = Field(default_factory=ImuFormat)
+    placements: dict[str, ImuFormat] = Field(min_length=1)
+    files: Pattern | None = None
+    recordings: list[Entry] | None = None
+    labels: list[str] | None = None
+    label_files: LabelFormat = Field(default_factory=LabelFormat)
+    check_units: bool = True
+
+    @field_validator("placements", mode="before")
+    @classmethod
+    def _empty_means_default(cls, value: object) -> object:
+        return {k: {} if v is None else v for k, v in value.items()} if isinstance(value, Mapping) else value
+
+    @model_validator(mode="after")
+    def _complete(self) -> Declaration:
+        if (self.files is None) == (self.recordings is None):
+            raise ValueError("give either 'files' (a pattern) or 'recordings' (a list)")
+        for placement in self.placements:
+            if not re.fullmatch("[a-z0-9_]+", placement):
+                raise ValueError(f"placement {placement!r}: use lower case letters, digits and '_' only")
+            form = self.format_of(placement)
+            if form.time is None or not form.channels:
+                raise ValueError(f"placement {placement!r} needs 'time' and 'channels', its own or under 'imu'")
+            for kind in sorted({c.split("_")[0] for c in form.channels}):
+                if kind not in (form.units or {}):
+                    raise ValueError(f"placement {placement!r} has {kind} channels: declare 'units.{kind}'")
+        for entry in self.recordings or []:
+            for placement in entry.imu:
+                if placement not in self.placements:
+                    raise ValueError(
+                        f"recording {entry.name!r}: placement {placement!r} is not declared"
+                        f"{nearest(placement, self.placements)}"
+                    )
+        names = [e.name for e in self.recordings or []]
+        if len(set(names)) != len(names):
+            raise ValueError(f"two recordings are called {next(n for n in names if names.count(n) > 1)!r}")
+        return self
+
+    def format_of(self, placement: str) -> ImuFormat:
+        """The defaults under ``imu`` with the placement's own keys over them."""
+        own = self.placements[placement].model_dump(exclude_unset=True)
+        base = self.imu.model_dump(exclude_unset=True)
+        for whole in ("time", "channels"):  # replaced as a whole: halves of two declarations do not mix
+            if whole in own:
+                base.pop(whole, None)
+        return ImuFormat.model_validate(merge(base, own))
+
+
+@dataclass(kw_only=True)
+class _Planned:
+    """One recording's files, found but not read."""
+
+    subject: str
+    name: str
+    session: str = "1"
+    imu: dict[str, Path] = field(default_factory=dict)
+    video: VideoFile | None = None
+    labels: Path | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@datasets.register("folder")
+class Folder:
+    """A folder of your own recordings with a `dataset.yaml` that says what the files mean.
+
+    Args:
+        root: the folder, or the path of the declaration; the paths in it are relative to the folder it lies in.
+
+    Raises:
+        ConfigError: a declaration with unknown keys, missing units, or both ways of naming files.
+        RecordingError: no declaration, or no file that its pattern fits.
+
+    Example:
+        >>> source = Folder(root="my-study")  # doctest: +SKIP
+        >>> next(source.recordings(["s01"])).imu[0].placement  # doctest: +SKIP
+        'right_wrist'
+    """
+
+    name = "folder"
+    licence: str = "declared in dataset.yaml"
+    citation: str = "declared in dataset.yaml"
+    url: str = "your own files"
+    placements: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    rate_hz: float = 0.0
+    """0: the files' own, whatever it is."""
+
+    def __init__(self, *, root: str) -> None:
+        given = Path(root).expanduser()
+        self.declaration = given / DECLARATION if given.is_dir() else given
+        self.root = self.declaration.parent
+        if not self.declaration.is_file():
+            raise RecordingError(
+                f"folder: no file {self.declaration}",
+                hint=f"declare your recordings in {DECLARATION}; docs/your-recordings.md shows how",
+            )
+        self.config = validate(read_yaml(self.declaration), Declaration, source=str(self.declaration))
+        self.name = self.config.dataset
+        self.licence, self.citation, self.url = self.config.licence, self.config.citation, self.config.url
+        self.placements = tuple(sorted(self.config.placements))
+        self.labels = tuple(sorted(self.config.labels or ()))
+        self._planned = self._find() if self.config.files else self._list()
+
+    def subjects(self) -> list[str]:
+        """Sorted subjects, from the declaration or the file names."""
+        return sorted({p.subject for p in self._planned})
+
+    def recordings(self, subjects: list[str] | None = None) -> Iterator[Recording]:
+        """Recordings in the order of the declaration, or of their names."""
+        wanted = chosen(subjects, self.subjects(), dataset=self.name)
+        for planned in self._planned:
+            if planned.subject in wanted:
+                yield self._recording(planned)
+
+    # ------------------------------------------------------------------------------------------------ finding
+
+    def _list(self) -> list[_Planned]:
+        return [
+            _Planned(
+                subject=entry.subject,
+                name=entry.name,
+                session=entry.session,
+                imu={placement: self.root / path for placement, path in entry.imu.items()},
+                video=entry.video,
+                labels=self.root / entry.labels if entry.labels else None,
+                tags=entry.tags,
+            )
+            for entry in self.config.recordings or []
+        ]
+
+    def _find(self) -> list[_Planned]:
+        pattern = self.config.files
+        assert pattern is not None
+        expression = _expression(pattern.imu)
+        found: dict[str, _Planned] = {}
+        for path in sorted(self.root.glob(re.sub(r"{\w+}", "*", pattern.imu))):
+            match = expression.fullmatch(path.relative_to(self.root).as_posix())
+            if not match:
+                continue
+            words = match.groupdict()
+            placement = words.pop("placement", None)
+            if placement is not None and placement not in self.config.placements:
+                raise RecordingError(
+                    f"{path}: placement {placement!r} is not declared{nearest(placement, self.config.placements)}",
+                    hint=f"add it under 'placements' in {self.declaration}",
+                )
+            name = "-".join(words[v] for v in _VARIABLES if v in words)
+            planned = found.get(name)
+            if planned is None:
+                planned = found[name] = self._plan(pattern, name, words)
+            planned.imu.update(dict.fromkeys([placement] if placement else self.config.placements, path))
+        if not found:
+            raise RecordingError(
+                f"{self.declaration}: no file in {self.root} fits files.imu = {pattern.imu!r}",
+                hint=f"each variable stands for one piece of {_WORD}",
+            )
+        if isinstance(pattern.offset_s, dict):
+            for name in pattern.offset_s:
+                if name not in found:
+                    raise ConfigError(f"{self.declaration}: files.offset_s names {name!r}{nearest(name, found)}")
+        return [found[name] for name in sorted(found)]
+
+    def _plan(self, pattern: Pattern, name: str, words: Mapping[str, str]) -> _Planned:
+        planned = _Planned(subject=words["subject"], name=name, session=words.get("session", "1"))
+        if pattern.video:
+            file = pattern.video.format(**words)
+            if (self.root / file).is_file() or "video" not in pattern.optional:
+                offset = pattern.offset_s
+                if isinstance(offset, dict):
+                    if name not in offset:
+                        raise ConfigError(f"{self.declaration}: files.offset_s has no entry for recording {name!r}")
+                    offset = offset[name]
+                planned.video = VideoFile(file=file, offset_s=offset)
+        if pattern.labels:
+            labels = self.root / pattern.labels.format(**words)
+            if labels.is_file() or "labels" not in pattern.optional:
+                planned.labels = labels
+        return planned
+
+    # ------------------------------------------------------------------------------------------------ reading
+
+    def _recording(self, planned: _Planned) -> Recording:
+        streams = tuple(self._stream(placement, path) for placement, path in sorted(planned.imu.items()))
+        unit = self._time_unit(planned)
+        return Recording(
+            dataset=self.name,
+            subject=planned.subject,
+            name=planned.name,
+            imu=streams,
+            video=self._video(planned.video, unit) if planned.video else None,
+            segments=self._segments(planned.labels, unit) if planned.labels else (),
+            session=planned.session,
+            tags=dict(planned.tags),
+        )
+
+    def _stream(self, placement: str, path: Path) -> ImuStream:
+        form = self.config.format_of(placement)
+        assert form.time is not None
+        assert form.channels is not None
+        units = form.units or {}
+        columns = ([form.time.column] if form.time.column else []) + list(form.channels.values())
+        table = Table(path, columns, header=form.columns, delimiter=form.delimiter, skip_rows=form.skip_rows)
+        channels = tuple(c for c in IMU_CHANNELS if c in form.channels)
+        values = np.stack([convert(table.numbers(form.channels[c]), units[c[:3]], c[:3]) for c in channels])
+        if form.time.column is not None:
+            times = table.increasing_seconds(form.time.column, form.time.unit)
+        else:
+            times = form.time.start_s + np.arange(len(table)) / (form.time.rate_hz or 1.0)
+        if not np.isfinite(values).any():
+            raise RecordingError(f"{path}: no numbers in the columns {list(form.channels.values())}")
+        if self.config.check_units:
+            check_plausible(
+                values,
+                channels,
+                source=str(path),
+                acc_unit=units.get("acc", "m/s^2"),
+                gyr_unit=units.get("gyr", "rad/s"),
+            )
+        return ImuStream(placement=placement, times=times, values=values, channels=channels)
+
+    def _time_unit(self, planned: _Planned) -> TimeUnit:
+        form = self.config.format_of(next(iter(sorted(planned.imu))))
+        assert form.time is not None
+        return form.time.unit
+
+    def _video(self, video: VideoFile, unit: TimeUnit) -> Mp4Source:
+        offset = video.offset_s or 0.0
+        if video.start is not None:
+            if unit == "iso8601":
+                offset = float(iso_seconds([str(video.start)])[0])
+            else:
+                try:
+                    offset = float(video.start) / PER_SECOND[unit]
+                except ValueError:
+                    offset = float("nan")
+            if not np.isfinite(offset):
+                raise ConfigError(f"{self.declaration}: video start {video.start!r} of {video.file}, expected {unit}")
+        elif unit == "iso8601" and video.offset_s is None:
+            raise ConfigError(
+                f"{self.declaration}: {video.file} needs 'start': its first frame's time as the IMU's times are written"
+            )
+        return Mp4Source(self.root / video.file, offset_s=offset)
+
+    def _segments(self, path: Path, unit: TimeUnit) -> tuple[Segment, ...]:
+        form = self.config.label_files
+        table = Table(path, [form.start, form.end, form.label], delimiter=form.delimiter)
+        starts, ends = (table.seconds(c, form.unit or unit) for c in (form.start, form.end))
+        segments = []
+        for row, (start, end, label) in enumerate(zip(starts, ends, table.texts(form.label), strict=True)):
+            if not start < end or not label:
+                raise RecordingError(f"{table.where(row)}: {label!r} from {start} s to {end} s, expected start < end")
+            if self.config.labels is not None and label not in self.config.labels:
+                raise RecordingError(
+                    f"{table.where(row)}: label {label!r} is not declared{nearest(label, self.labels)}"
+                )
+            segments.append(Segment(start=float(start), end=float(end), label=label))
+        return tuple(segments)
+
+
+def _expression(template: str) -> re.Pattern[str]:
+    """The template as a regular expression; a repeated variable must repeat its text."""
+    seen: set[str] = set()
+
+    def piece(part: str) -> str:
+        if not re.fullmatch(r"{\w+}", part):
+            return re.escape(part)
+        variable = part[1:-1]
+        if variable in seen:
+            return f"(?P={variable})"
+        seen.add(variable)
+        return f"(?P<{variable}>{_WORD})"
+
+    return re.compile("".join(piece(part) for part in re.split(r"({\w+})", template)))

@@ -1,0 +1,198 @@
+"""CSV and Parquet files with a time column, faults reported by file and line; knows no channels or units."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from imu_video.errors import ConfigError, RecordingError, nearest
+
+TimeUnit = Literal["s", "ms", "us", "ns", "iso8601"]
+PER_SECOND: dict[str, float] = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+PARQUET = {".parquet", ".pq"}
+TEXT = {".csv", ".txt", ".tsv"}
+
+
+class Table:
+    """Some columns of a file, with the line (CSV) or row (Parquet) that each entry came from.
+
+    Args:
+        path: ``.csv``, ``.txt``, ``.tsv`` (optionally ``.gz``), ``.parquet`` or ``.pq``.
+        columns: the columns to read.
+        header: names of all columns for a CSV file without a header line.
+        delimiter: between the fields of a CSV file.
+        skip_rows: lines of a CSV file before its header.
+
+    Raises:
+        RecordingError: missing, empty or broken file, or a column that it does not have.
+        ConfigError: a Parquet file where pyarrow is not installed.
+
+    Example:
+        >>> table = Table(Path("watch.csv"), ["t", "ax"])  # doctest: +SKIP
+        >>> table.numbers("ax").shape  # doctest: +SKIP
+        (5000,)
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        columns: Sequence[str],
+        *,
+        header: Sequence[str] | None = None,
+        delimiter: str = ",",
+        skip_rows: int = 0,
+    ) -> None:
+        self.path = path
+        if not path.is_file():
+            raise RecordingError(f"{path}: no such file", hint="correct its path in the declaration")
+        if path.stat().st_size == 0:
+            raise RecordingError(f"{path}: the file is empty")
+        wanted = list(dict.fromkeys(columns))
+        suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+        if suffix.lower() in PARQUET:
+            self._frame, self._first_line, self._word = _read_parquet(path, wanted), 1, "row"
+        elif suffix.lower() in TEXT:
+            self._frame = _read_text(path, wanted, header, delimiter, skip_rows)
+            self._first_line, self._word = skip_rows + (2 if header is None else 1), "line"
+        else:
+            raise RecordingError(
+                f"{path}: ending {path.suffix!r} is not known", hint=f"one of {', '.join(sorted(TEXT | PARQUET))}"
+            )
+        self._frame = self._frame.dropna(how="all")  # blank lines
+        if self._frame.empty:
+            raise RecordingError(f"{path}: no rows")
+
+    def __len__(self) -> int:
+        return len(self._frame)
+
+    def where(self, row: int) -> str:
+        """``file, line n`` of an entry."""
+        return f"{self.path}, {self._word} {int(self._frame.index[row]) + self._first_line}"
+
+    def numbers(self, column: str) -> np.ndarray:
+        """(rows,) float64, NaN where a field is empty.
+
+        Raises:
+            RecordingError: a field that is no number.
+        """
+        import pandas as pd
+
+        series = self._frame[column]
+        parsed = pd.to_numeric(series, errors="coerce")
+        bad = np.flatnonzero((parsed.isna() & series.notna()).to_numpy())
+        if len(bad):
+            raise RecordingError(f"{self.where(bad[0])}: {column!r} is {series.iloc[bad[0]]!r}, expected a number")
+        values = parsed.to_numpy(dtype=np.float64, na_value=np.nan)
+        values[~np.isfinite(values)] = np.nan
+        return values
+
+    def texts(self, column: str) -> list[str]:
+        """Stripped strings, empty where a field is empty."""
+        return ["" if value is None or value != value else str(value).strip() for value in self._frame[column]]
+
+    def seconds(self, column: str, unit: TimeUnit) -> np.ndarray:
+        """(rows,) float64 seconds; ISO 8601 is read as UTC where it names no zone, and becomes POSIX seconds.
+
+        Raises:
+            RecordingError: an empty field or one that is no time.
+        """
+        iso = unit == "iso8601"
+        out = iso_seconds(self.texts(column)) if iso else self.numbers(column) / PER_SECOND[unit]
+        missing = np.flatnonzero(~np.isfinite(out))
+        if len(missing):
+            value = self._frame[column].iloc[missing[0]]
+            raise RecordingError(f"{self.where(missing[0])}: time {column!r} is {value!r}, expected {unit}")
+        return out
+
+    def increasing_seconds(self, column: str, unit: TimeUnit) -> np.ndarray:
+        """`seconds`, refused unless every row is later than the one before.
+
+        Raises:
+            RecordingError: the first row that is not, by line.
+        """
+        out = self.seconds(column, unit)
+        wrong = np.flatnonzero(np.diff(out) <= 0)
+        if len(wrong):
+            row = int(wrong[0]) + 1
+            texts = [str(self._frame[column].iloc[r]) for r in (row - 1, row)]
+            same = "repeats" if out[row] == out[row - 1] else "goes back"
+            raise RecordingError(
+                f"{self.where(row)}: time {column!r} {same}: {texts[1]} after {texts[0]}",
+                hint="sort the rows and drop repeated ones, or declare the column and unit that increase",
+            )
+        if len(out) < 2:
+            raise RecordingError(f"{self.path}: {len(out)} row of samples, expected at least 2")
+        return out
+
+
+def iso_seconds(texts: Sequence[str]) -> np.ndarray:
+    """POSIX seconds of ISO 8601 times, NaN where a text is none.
+
+    Example:
+        >>> iso_seconds(["1970-01-01T00:01:00.5Z", "noon"]).tolist()
+        [60.5, nan]
+    """
+    import pandas as pd
+
+    moments = pd.to_datetime(pd.Series(list(texts), dtype="object"), utc=True, format="ISO8601", errors="coerce")
+    return ((moments - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)).to_numpy(dtype=np.float64)
+
+
+def _need(path: Path, wanted: Sequence[str], there: Sequence[str]) -> None:
+    for column in wanted:
+        if column not in there:
+            raise RecordingError(
+                f"{path}: no column {column!r}{nearest(column, there)}",
+                hint=f"its columns are: {', '.join(map(repr, there))}",
+            )
+
+
+def _read_text(path: Path, wanted: list[str], header: Sequence[str] | None, delimiter: str, skip_rows: int) -> Any:
+    import pandas as pd
+
+    common: dict[str, Any] = {
+        "sep": delimiter,
+        "skiprows": skip_rows,
+        "skipinitialspace": True,
+        "skip_blank_lines": False,  # so that the row number tells the line
+        "encoding": "utf-8-sig",
+        "low_memory": False,
+        "index_col": False,
+    }
+    try:
+        if header is None:
+            there = [str(c) for c in pd.read_csv(path, nrows=0, **common).columns]
+            names = [c.strip() for c in there]
+        else:
+            names = list(header)
+            first = pd.read_csv(path, nrows=1, header=None, **common)
+            if first.shape[1] != len(names):
+                raise RecordingError(f"{path}: {first.shape[1]} columns, but 'columns' names {len(names)}")
+        _need(path, wanted, names)
+        frame = pd.read_csv(
+            path,
+            header=None,
+            names=names,
+            usecols=wanted,
+            **{**common, "skiprows": skip_rows + (1 if header is None else 0)},
+        )
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError, ValueError) as error:
+        raise RecordingError(f"{path}: not a readable table: {str(error).strip()}") from error
+    return frame
+
+
+def _read_parquet(path: Path, wanted: list[str]) -> Any:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise ConfigError(f"{path}: reading Parquet needs pyarrow", hint="pip install 'imu-video[parquet]'") from error
+    try:
+        _need(path, wanted, pq.read_schema(path).names)
+        frame = pq.read_table(path, columns=wanted).to_pandas()
+    except (pa.ArrowException, OSError) as error:
+        raise RecordingError(f"{path}: not a readable Parquet file: {str(error).strip()}") from error
+    return frame.reset_index(drop=True)
