@@ -45,7 +45,7 @@ def load_config(path: str | Path, model: type[C], overrides: Sequence[str] = ())
     """
     raw = read_yaml(path)
     for override in overrides:
-        _override(raw, override)
+        apply_override(raw, override)
     return validate(raw, model, source=str(path))
 
 
@@ -124,7 +124,8 @@ def _expand(value: Any, path: Path) -> Any:
     return value
 
 
-def _override(raw: dict[str, Any], override: str) -> None:
+def apply_override(raw: dict[str, Any], override: str) -> None:
+    """Set one key of a raw config in place from ``a.b=value``; see `load_config`."""
     dotted, equals, text = override.partition("=")
     if not equals or not dotted:
         raise ConfigError(f"override {override!r}: expected section.key=value", hint="for example data.batch_size=64")
