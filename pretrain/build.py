@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from imu_video.shards.teacher_cache import TeacherCache, open_cache
 from torch import Tensor
 
 from imu_video.distributed import World
@@ -21,7 +22,6 @@ from imu_video.shards.columns import Columns, open_columns
 from imu_video.shards.index import load_index
 from imu_video.shards.loader import PairLoader
 from imu_video.shards.schema import Index
-from imu_video.shards.teacher_cache import TeacherCache, open_cache
 from imu_video.transforms import Compose
 from imu_video.types import PairBatch
 from pretrain.config import PretrainConfig

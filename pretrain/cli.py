@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -33,7 +34,7 @@ def launch(
     plugin: Plugins = None,
 ) -> None:
     """Train. The same command again continues an interrupted run; SIGTERM and Ctrl-C leave a checkpoint."""
-    from pretrain.config import PretrainConfig
+    from pretrain.config import PretrainConfig, check_processes
 
     plugins = plugin or []
     for file in plugins:
@@ -42,10 +43,11 @@ def launch(
     if nproc > 1:
         from pretrain.launch import supervise
 
-        arguments = ["launch", str(config), *(overrides or []), "--resume", resume]
-        arguments += ["--run", str(run)] if run is not None else []
-        arguments += [word for file in plugins for word in ("--plugin", str(file))]
-        raise typer.Exit(supervise(arguments, nproc=nproc, threads=loaded.run.threads))
+        check_processes(loaded, nproc)
+        command = [sys.executable, "-m", "pretrain", "launch", str(config), *(overrides or []), "--resume", resume]
+        command += ["--run", str(run)] if run is not None else []
+        command += [word for file in plugins for word in ("--plugin", str(file))]
+        raise typer.Exit(supervise(command, nproc=nproc, threads=loaded.run.threads))
 
     from pretrain.launch import Place
     from pretrain.run import run as train

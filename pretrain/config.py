@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from imu_video import registry
 from imu_video.config import Config, digest, validate
+from imu_video.errors import ConfigError
 
 
 def _named(entry: Any) -> Any:
@@ -147,11 +148,27 @@ class PretrainConfig(Config):
     run: RunSection = RunSection()
 
 
-def resolve(config: PretrainConfig, *, teacher: str, precision: str) -> PretrainConfig:
+def check_processes(config: PretrainConfig, processes: int) -> None:
+    """The global batch must divide over the processes.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    batch = config.data.batch_size
+    if batch % processes:
+        near = max(processes, batch // processes * processes)
+        raise ConfigError(
+            f"data.batch_size {batch} is the global batch; it does not divide over {processes} processes",
+            hint=f"data.batch_size={near} or {near + processes}",
+        )
+
+
+def resolve(config: PretrainConfig, *, channels: int = 6, teacher: str, precision: str) -> PretrainConfig:
     """The config with every default and every automatic choice written out: what is saved in the run.
 
     Args:
         config: as read.
+        channels: C of the data.
         teacher: full fingerprint of the cached teacher.
         precision: what ``auto`` means on this machine.
 
@@ -159,7 +176,7 @@ def resolve(config: PretrainConfig, *, teacher: str, precision: str) -> Pretrain
         ConfigError: unknown component or argument.
     """
     raw = config.model_dump(mode="json")
-    raw["encoder"] = _filled(registry.encoders, config.encoder)
+    raw["encoder"] = _filled(registry.encoders, config.encoder, channels=channels)
     raw["augment"] = [_filled(registry.augmentations, entry) for entry in config.augment]
     raw["loss"] = []
     for entry in config.loss:
@@ -171,8 +188,8 @@ def resolve(config: PretrainConfig, *, teacher: str, precision: str) -> Pretrain
     return validate(raw, PretrainConfig, source="resolved config")
 
 
-def _filled(components: registry.Registry[Any], entry: Mapping[str, Any]) -> dict[str, Any]:
-    name, arguments = components.arguments(entry)
+def _filled(components: registry.Registry[Any], entry: Mapping[str, Any], **context: Any) -> dict[str, Any]:
+    name, arguments = components.arguments(entry, **context)
     return {"name": name, **arguments}
 
 

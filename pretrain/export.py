@@ -12,6 +12,7 @@ import torch
 from imu_video.config import read_yaml, validate
 from imu_video.errors import CheckpointError, ParityError, ShardError
 from imu_video.hub import EncoderBundle, InputSpec, load_encoder
+from imu_video.projectors import save_projectors
 from imu_video.shards.columns import Columns, open_columns
 from imu_video.shards.index import load_index
 from imu_video.types import JsonDict
@@ -91,6 +92,7 @@ def export(
             hint="an encoder with state outside its state dict cannot be exported; register buffers",
         )
     bundle.save(out, lineage=lineage, force=force)
+    save_projectors(task.model, out, teacher=saved.state["teacher"]["fingerprint"])
     return Exported(folder=out, step=int(saved.state["state"]["step"]), windows=compared, difference=difference)
 
 

@@ -11,7 +11,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -71,13 +70,13 @@ class WorkerFailed(ImuVideoError):
         self.exit_code = code
 
 
-def supervise(arguments: Sequence[str], *, nproc: int, threads: int | None = None) -> int:
-    """Run ``imu-pretrain ARGUMENTS`` in ``nproc`` processes that form one group, until all have ended.
+def supervise(command: Sequence[str], *, nproc: int, threads: int | None = None) -> int:
+    """Run a command in ``nproc`` processes that form one group, until all have ended.
 
     Rank 0 writes to this terminal; what the others write is kept and shown if one of them is the first to fail.
 
     Args:
-        arguments: without ``--nproc``.
+        command: program and arguments, without ``--nproc``.
         nproc: processes, >= 2.
         threads: CPU threads of each; None = an equal share of this machine's.
 
@@ -93,7 +92,6 @@ def supervise(arguments: Sequence[str], *, nproc: int, threads: int | None = Non
             f"--nproc {nproc} inside a group of processes (WORLD_SIZE={os.environ['WORLD_SIZE']})",
             hint="leave --nproc to the outer launcher",
         )
-    command = [sys.executable, "-m", "pretrain", *arguments]
     common = {
         "WORLD_SIZE": str(nproc),
         "LOCAL_WORLD_SIZE": str(nproc),

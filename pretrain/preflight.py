@@ -7,26 +7,10 @@ from pathlib import Path
 
 import torch
 
-from imu_video.distributed import World
 from imu_video.errors import ConfigError, GuardStop, LeakageError
 from imu_video.hub import EncoderBundle, InputSpec
 from pretrain.build import Data
 from pretrain.config import PretrainConfig, RunSection
-
-
-def check_world(config: PretrainConfig, world: World) -> None:
-    """The global batch must divide over the processes, with at least one row each.
-
-    Raises:
-        ConfigError: it does not.
-    """
-    batch = config.data.batch_size
-    if batch % world.size:
-        near = max(world.size, batch // world.size * world.size)
-        raise ConfigError(
-            f"data.batch_size {batch} is the global batch; it does not divide over {world.size} processes",
-            hint=f"data.batch_size={near} or {near + world.size}",
-        )
 
 
 def device_for(run: RunSection, *, local_rank: int = 0) -> torch.device:

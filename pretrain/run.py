@@ -17,11 +17,11 @@ from imu_video.distributed import World
 from imu_video.hub import InputSpec
 from pretrain.build import Data, build_parts, describe_teacher, fit_spec, open_data
 from pretrain.callbacks import Reporter, StopSignal
-from pretrain.config import PretrainConfig, identity, resolve, run_id
+from pretrain.config import PretrainConfig, check_processes, identity, resolve, run_id
 from pretrain.engine import Engine
 from pretrain.folder import RunFolder, describe_machine
 from pretrain.launch import Place
-from pretrain.preflight import check_disk, check_encoder, check_splits, check_world, device_for, precision_for
+from pretrain.preflight import check_disk, check_encoder, check_splits, device_for, precision_for
 from pretrain.state import TrainState
 from pretrain.trackers import open_trackers
 
@@ -71,12 +71,12 @@ def run(
     """
     place = place or Place.from_environment()
     world = World(rank=place.rank, size=place.size)
-    check_world(config, world)
+    check_processes(config, place.size)
     data = open_data(config)
     check_splits(config, data)
     device = device_for(config.run, local_rank=place.local_rank)
     precision = precision_for(config.run, device)
-    config = resolve(config, teacher=data.teacher.fingerprint, precision=precision)
+    config = resolve(config, channels=len(data.index.channels), teacher=data.teacher.fingerprint, precision=precision)
     check_encoder(config, data)
     same = identity(config, data=data.index.digest)
     run_folder = RunFolder(folder or Path("runs") / f"{config.name}-{run_id(same)}", keep=config.run.keep)

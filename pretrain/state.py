@@ -59,7 +59,7 @@ def step_seed(seed: int, batch: int, purpose: str, *, rank: int = 0) -> int:
         seed: the run's seed.
         batch: number of the global batch since the start of the run.
         purpose: keeps, say, dropout and augmentation apart.
-        rank: where every process draws for itself (dropout); left out where all draw for the whole batch (augmentation).
+        rank: for what every process draws for itself (dropout); augmentation is drawn for the whole batch.
 
     Example:
         >>> step_seed(0, 7, "dropout") == step_seed(0, 7, "dropout") != step_seed(0, 7, "dropout", rank=1)

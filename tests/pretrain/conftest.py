@@ -1,0 +1,165 @@
+"""A small data folder with a teacher that knows what the windows show, and what a test needs to train on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from imu_video.shards.index import load_index, write_index
+from imu_video.shards.schema import BuildFacts, Index, SplitEntry
+from imu_video.shards.write import ShardWriter, encode_window
+from imu_video.types import IMU_CHANNELS, Window, channel_unit
+from pretrain.config import PretrainConfig
+
+T, RATE, PLACEMENTS, TEACHER_DIM = 50, 25.0, ("waist", "wrist"), 12
+FINGERPRINT = "feedfacecafe"
+
+
+def make_window(split: str, i: int, latent: np.ndarray) -> Window:
+    """Oscillations whose tempo, size and direction are the latent; every seventh window lacks the wrist."""
+    rng = np.random.default_rng([len(split), i])
+    time = np.arange(T) / RATE
+    tempo, size, lean = 1.0 + latent[0], 1.0 + latent[1], latent[2]
+    wave = np.sin(2 * np.pi * tempo * time + rng.uniform(0, 2 * np.pi))
+    values = np.stack([size * wave, lean + 0 * wave, 9.8 + size * wave**2, lean * wave, tempo * wave, size * wave])
+    imu = {
+        name: (values * (1 + 0.3 * k) + rng.normal(0, 0.1, (6, T))).astype(np.float32)
+        for k, name in enumerate(PLACEMENTS)
+        if not (name == "wrist" and i % 7 == 0)
+    }
+    imu["waist"][3:, :5] = np.nan
+    return Window(
+        key=f"made-{split}-{i:05d}",
+        recording=f"{split}-r{i // 8}",
+        subject=f"{split}-s{i // 32}",
+        session="1",
+        start=2.0 * (i % 8),
+        imu=imu,
+        label=None,
+    )
+
+
+def make_data(root: Path, samples: Mapping[str, int]) -> Index:
+    """A data folder and its teacher cache; a few teacher rows are missing."""
+    splits, features = {}, {}
+    mix = np.random.default_rng(5).normal(size=(3, TEACHER_DIM))
+    for split, count in samples.items():
+        latent = np.random.default_rng([7, len(split)]).uniform(0, 1, (count, 3))
+        windows = [make_window(split, i, latent[i]) for i in range(count)]
+        with ShardWriter(folder=root, split=split, shard_samples=256) as writer:
+            for window in windows:
+                writer.add(encode_window(window, dataset="made"))
+        people = tuple(sorted({w.subject for w in windows}))
+        splits[split] = SplitEntry(subjects=people, samples=count, shards=tuple(writer.shards))
+        features[split] = (np.tanh(latent @ mix) * 3 + 5).astype(np.float32)
+        features[split][::19] = np.nan
+    index = Index(
+        dataset="made",
+        licence="CC0-1.0",
+        citation="nobody",
+        channels=IMU_CHANNELS,
+        units={c: channel_unit(c) for c in IMU_CHANNELS},
+        rate_hz=RATE,
+        window_s=T / RATE,
+        samples_per_window=T,
+        placements=PLACEMENTS,
+        build=BuildFacts(
+            config={"made": True},
+            config_digest="0" * 12,
+            version="test",
+            recordings=1,
+            empty_recordings=0,
+            windows=sum(samples.values()),
+            dropped={},
+            without={},
+            split_order=tuple(samples),
+        ),
+        labels=(),
+        tags={},
+        splits=splits,
+    )
+    write_index(index, root)
+    index = load_index(root)
+    write_teacher(index, features)
+    return index
+
+
+def write_teacher(index: Index, features: Mapping[str, np.ndarray], fingerprint: str = FINGERPRINT) -> None:
+    """A teacher cache as `imu-video embed` would leave it."""
+    folder = index.root / "teachers" / fingerprint
+    folder.mkdir(parents=True)
+    for split, rows in features.items():
+        np.save(folder / f"{split}.npy", rows)
+    spec = {"fingerprint": fingerprint, "index": index.digest, "spec": {"name": "made", "licence": "CC0-1.0"}}
+    (folder / "teacher.json").write_text(json.dumps(spec))
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Index:
+    """Folder of 160 training and 64 validation windows with a cached teacher; read only."""
+    return make_data(tmp_path_factory.mktemp("pretrain") / "data", {"train": 160, "val": 64})
+
+
+@pytest.fixture(scope="session")
+def data_maker() -> Callable[[Path, Mapping[str, int]], Index]:
+    """`make_data`."""
+    return make_data
+
+
+def raw_config(root: Path, **sections: Any) -> dict[str, Any]:
+    """A config that trains in seconds; sections are merged key by key."""
+    base: dict[str, Any] = {
+        "name": "made",
+        "data": {"root": str(root), "batch_size": 32},
+        "encoder": {"name": "patch_tst", "width": 16, "layers": 1, "heads": 2, "ffn": 32, "patch": 10, "stride": 10},
+        "projector": {"dim": 16, "dropout": 0.1},
+        "augment": [{"name": "rotate", "max_degrees": 20}, {"name": "jitter"}, {"name": "cutout"}],
+        "optim": {"steps": 12, "lr": 3e-3},
+        "run": {"log_every": 1, "validate_every": 5, "checkpoint_every": 4, "device": "cpu", "threads": 1},
+    }
+    for name, value in sections.items():
+        base[name] = {**base[name], **value} if isinstance(value, dict) and isinstance(base.get(name), dict) else value
+    return base
+
+
+@pytest.fixture
+def make_config(data: Index) -> Callable[..., PretrainConfig]:
+    """A validated config on the shared data folder: ``make_config(optim={"steps": 3})``."""
+    return lambda **sections: PretrainConfig.model_validate(raw_config(data.root, **sections))
+
+
+@pytest.fixture
+def config_file(data: Index, tmp_path: Path) -> Callable[..., Path]:
+    """The same as a file."""
+
+    def write(**sections: Any) -> Path:
+        file = tmp_path / "config.yaml"
+        file.write_text(yaml.safe_dump(raw_config(data.root, **sections)))
+        return file
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def start() -> Callable[..., subprocess.Popen[str]]:
+    """Start ``imu-pretrain`` in a process of its own."""
+
+    def begin(*arguments: object) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "pretrain", *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        )
+
+    return begin

@@ -1,0 +1,90 @@
+"""Sections, the resolved form, and what makes two configs the same run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from imu_video.config import load_config, read_yaml, shipped
+from imu_video.errors import ConfigError
+from pretrain.config import PretrainConfig, differences, identity, resolve, run_id
+
+SHIPPED = sorted((shipped() / "pretrain").glob("*.yaml"))
+
+
+def config(**sections: object) -> PretrainConfig:
+    raw = {"data": {"root": "d"}, "optim": {"steps": 10}, **sections}
+    return PretrainConfig.model_validate(raw)
+
+
+def test_unknown_key_names_the_nearest(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("data: {root: d, batchsize: 4}\noptim: {steps: 3}\n")
+    with pytest.raises(ConfigError, match=r"data\.batchsize.*did you mean 'batch_size'"):
+        load_config(file, PretrainConfig)
+
+
+@pytest.mark.parametrize("optim", [{}, {"steps": 3, "epochs": 2}])
+def test_exactly_one_length(optim: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="exactly one of steps and epochs"):
+        config(optim=optim)
+
+
+def test_component_may_be_a_bare_name_and_needs_one() -> None:
+    assert config(encoder="patch_tst").encoder == {"name": "patch_tst"}
+    with pytest.raises(ValueError, match="needs a 'name'"):
+        config(loss=[{"weight": 1.0}])
+
+
+def test_resolving_fills_in_every_argument_and_is_stable() -> None:
+    once = resolve(
+        config(augment=["rotate"], loss=[{"name": "info_nce", "weight": 2}]), teacher="abc", precision="fp32"
+    )
+    assert once.encoder["patch"] == 16
+    assert once.augment[0]["max_degrees"] > 0
+    assert once.loss[0]["weight"] == 2
+    assert once.data.teacher == "abc"
+    assert resolve(once, teacher="abc", precision="fp32") == once
+
+
+def test_resolving_refuses_an_unknown_argument() -> None:
+    with pytest.raises(ConfigError, match=r"patch_tst.*'widht'.*'width'"):
+        resolve(config(encoder={"name": "patch_tst", "widht": 3}), teacher="abc", precision="fp32")
+
+
+def test_run_id_ignores_paths_and_logging_only() -> None:
+    def of(data: str = "x", **sections: object) -> str:
+        return run_id(identity(config(**sections), data=data))
+
+    base = of()
+    assert of(data="x", run={"log_every": 3, "keep": 7, "threads": 2, "tracker": "tensorboard"}) == base
+    assert run_id(identity(config(data={"root": "elsewhere"}), data="x")) == base
+    assert of(seed=1) != base
+    assert of(data="y") != base
+    assert of(optim={"steps": 11}) != base
+
+
+def test_differences_name_the_dotted_keys() -> None:
+    before = identity(config(loss=[{"name": "info_nce", "temperature": 0.1}]), data="x")
+    after = identity(config(loss=[{"name": "info_nce", "temperature": 0.2}], seed=4), data="x")
+    assert differences(before, after) == ["loss.0.temperature: 0.1 -> 0.2", "seed: 0 -> 4"]
+
+
+def test_some_configs_are_shipped() -> None:
+    assert {p.stem for p in SHIPPED} >= {"base", "demo", "utd_mhad_depth", "utd_mhad_skeleton"}
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda p: p.stem)
+def test_every_shipped_config_resolves(file: Path) -> None:
+    loaded = load_config(file, PretrainConfig, ["data.root=somewhere"])
+    resolve(loaded, teacher="abc", precision="fp32")
+
+
+def test_the_base_config_documents_every_key() -> None:
+    """A key that exists and is not in base.yaml would be one that nobody finds."""
+    base = read_yaml(shipped() / "pretrain" / "base.yaml")
+    for name, field in PretrainConfig.model_fields.items():
+        assert name in base, name
+        inner = getattr(field.annotation, "model_fields", {})
+        assert set(inner) <= set(base[name] if inner else {}), name
