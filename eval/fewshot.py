@@ -77,7 +77,7 @@ def run_fewshot(
     drawn = [draw_episodes(windows, domain, config.episodes) for domain in config.domains]
     remarks: list[str] = []
     for episodes in drawn:
-        chosen_on = refuse_training_subjects(bundle.lineage, windows, episodes.target)
+        chosen_on = refuse_training_subjects(bundle.lineage, windows, episodes.domain.rows(windows))
         if chosen_on:
             remarks.append(f"{episodes.domain.name}: queries {chosen_on}, on whom the checkpoint was chosen")
         if episodes.left_out:

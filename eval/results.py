@@ -113,7 +113,9 @@ def provenance(*, encoder: Mapping[str, Any], data: Mapping[str, Any], config: E
     }
 
 
-def measure(counts: Sequence[Counts], config: EvalConfig, shared: Mapping[str, Any]) -> list[Result]:
+def measure(
+    counts: Sequence[Counts], config: EvalConfig, shared: Mapping[str, Any], *, remarks: Sequence[str] = ()
+) -> list[Result]:
     """Figures with intervals of every model, and paired differences of ``pretrained`` from every reference.
 
     A difference is taken cell by cell (person and episode) on the episodes that both have; the supervised reference has
@@ -123,11 +125,12 @@ def measure(counts: Sequence[Counts], config: EvalConfig, shared: Mapping[str, A
         counts: from run_fewshot.
         config: metrics and bootstrap.
         shared: from `provenance`, plus ``cells`` where the counts are stored.
+        remarks: sentences that belong beside every figure.
     """
     out: list[Result] = []
     for c in counts:
         stack = np.stack([c.cells(METRICS[m]) for m in config.metrics])
-        out += _lines("fewshot", c, None, stack, config, shared)
+        out += _lines("fewshot", c, None, stack, config, shared, remarks)
     for c in counts:
         if c.model != "pretrained":
             continue
@@ -136,19 +139,25 @@ def measure(counts: Sequence[Counts], config: EvalConfig, shared: Mapping[str, A
             if r.model == "pretrained" or not same_place or (r.model != SUPERVISED and r.probe != c.probe):
                 continue
             stack = np.stack([c.cells(METRICS[m]) - r.cells(METRICS[m]) for m in config.metrics])
-            out += _lines("fewshot-difference", c, r.model, stack, config, shared)
+            out += _lines("fewshot-difference", c, r.model, stack, config, shared, remarks)
     return out
 
 
 def _lines(
-    kind: Kind, c: Counts, reference: str | None, stack: np.ndarray, config: EvalConfig, shared: Mapping[str, Any]
+    kind: Kind,
+    c: Counts,
+    reference: str | None,
+    stack: np.ndarray,
+    config: EvalConfig,
+    shared: Mapping[str, Any],
+    remarks: Sequence[str],
 ) -> list[Result]:
     intervals = bootstrap(stack, config.bootstrap)
     common = dict(shared)
     store = common.pop("cells", None)
-    seeds = {"episodes": config.episodes.seed, "bootstrap": config.bootstrap.seed}
+    seeds: dict[str, Any] = {"episodes": config.episodes.seed, "bootstrap": config.bootstrap.seed}
     if c.seeds or reference == "untrained":
-        seeds["untrained"] = list(config.references.untrained_seeds)  # type: ignore[assignment]
+        seeds["untrained"] = list(config.references.untrained_seeds)
     return [
         Result(
             kind=kind,
@@ -165,7 +174,7 @@ def _lines(
             subjects=interval.subjects,
             episodes=interval.episodes,
             chance=None if kind != "fewshot" else 1.0 / len(c.classes),
-            details={"classes": list(c.classes), "left_out": list(c.left_out)},
+            details={"classes": list(c.classes), "left_out": list(c.left_out), "remarks": list(remarks)},
             seeds=seeds,
             cells=f"{store}::{cell_key(c)}" if store and kind == "fewshot" else None,
             **common,

@@ -1,0 +1,275 @@
+"""The command `imu-eval`: fewshot, zeroshot, retrieval, report; it parses and prints, the other modules do the work."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from imu_video import console
+from imu_video.errors import ConfigError, nearest
+from imu_video.registry import load_plugin
+
+if TYPE_CHECKING:
+    from eval.config import EvalConfig
+    from eval.results import Result
+    from imu_video.shards.schema import Index
+
+app = typer.Typer(
+    help="Measure how an exported encoder carries over to people, placements and sensors it never saw.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+BASE = Path("configs/eval/base.yaml")
+
+Encoder = Annotated[Path, typer.Argument(help="Encoder folder, from `imu-pretrain export`.")]
+Data = Annotated[Path, typer.Argument(help="Data folder with labels, from `imu-video build`.")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="section.key=value, any number.")]
+ConfigFile = Annotated[Path, typer.Option("--config", help="Evaluation config.")]
+Split = Annotated[list[str] | None, typer.Option("--split", help="Evaluate on this split; replaces the domains.")]
+Placement = Annotated[list[str] | None, typer.Option("--placement", help="With --split: these devices only.")]
+By = Annotated[
+    list[str] | None,
+    typer.Option("--by", help="With --split: one domain more for each value of this tag or placement."),
+]
+Out = Annotated[Path, typer.Option("--out", help="Result file; lines are appended.")]
+Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="Python file that registers your own parts.")]
+
+
+@app.command()
+def fewshot(
+    encoder: Encoder,
+    data: Data,
+    overrides: Overrides = None,
+    config: ConfigFile = BASE,
+    shots: Annotated[list[int] | None, typer.Option("--shots", help="Labelled windows a class.")] = None,
+    episodes: Annotated[int | None, typer.Option("--episodes", help="Episodes a domain.")] = None,
+    probe: Annotated[list[str] | None, typer.Option("--probe", help="Registered probe.")] = None,
+    split: Split = None,
+    placement: Placement = None,
+    by: By = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of the episodes.")] = None,
+    out: Out = Path("results.jsonl"),
+    plugin: Plugins = None,
+) -> None:
+    """K-shot episodes with disjoint people, next to untrained, hand-crafted and supervised references."""
+    _plugins(plugin)
+    from eval.datasets import load_windows
+    from eval.fewshot import run_fewshot
+    from eval.results import measure, save_counts
+    from imu_video.hub import load_encoder
+    from imu_video.shards.index import load_index
+
+    index = load_index(data)
+    short = {"episodes.shots": shots, "episodes.episodes": episodes, "episodes.seed": seed, "probes": probe}
+    loaded = _load(config, index, short, split, placement, by, overrides)
+    bundle = load_encoder(encoder)
+    windows = load_windows(index, splits=loaded.splits)
+    counts, remarks = run_fewshot(windows, bundle, loaded, say=console.say)
+    shared = _shared(encoder, index, loaded)
+    cells = Path(f"{out.stem}.cells") / f"{_cells_name(shared)}.npz"
+    save_counts(out.parent / cells, counts)
+    results = measure(counts, loaded, {**shared, "cells": cells.as_posix()}, remarks=remarks)
+    _write(out, results, metric=_headline(loaded))
+    for remark in remarks:
+        console.say(f"note: {remark}")
+    console.say(f"  next: imu-eval report {out} REPORT")
+
+
+@app.command()
+def zeroshot(
+    encoder: Encoder,
+    data: Data,
+    overrides: Overrides = None,
+    mode: Annotated[str, typer.Option("--mode", help="What stands for the classes: video.")] = "video",
+    config: ConfigFile = BASE,
+    split: Split = None,
+    placement: Placement = None,
+    by: By = None,
+    out: Out = Path("results.jsonl"),
+    plugin: Plugins = None,
+) -> None:
+    """Classify windows by class prototypes out of teacher embeddings: no labelled IMU window is used."""
+    _plugins(plugin)
+    if mode != "video":
+        raise ConfigError(f"--mode {mode!r}: this command knows 'video'", hint="--mode video")
+    from eval.zeroshot import run_zeroshot
+
+    index, loaded, windows, model = _pair(encoder, data, config, split, placement, by, overrides, support=True)
+    results = run_zeroshot(windows, model, loaded, _shared(encoder, index, loaded), say=console.say)
+    _write(out, results)
+
+
+@app.command()
+def retrieval(
+    encoder: Encoder,
+    data: Data,
+    overrides: Overrides = None,
+    config: ConfigFile = BASE,
+    split: Split = None,
+    placement: Placement = None,
+    by: By = None,
+    gallery: Annotated[int | None, typer.Option("--gallery", help="Pairs a gallery.")] = None,
+    out: Out = Path("results.jsonl"),
+    plugin: Plugins = None,
+) -> None:
+    """Find a window's own video among others, and the other way round: R@k and MRR."""
+    _plugins(plugin)
+    from eval.retrieve import run_retrieval
+
+    more = [] if gallery is None else [f"retrieval.gallery={gallery}"]
+    index, loaded, windows, model = _pair(
+        encoder, data, config, split, placement, by, [*(overrides or []), *more], support=False
+    )
+    results = run_retrieval(windows, model, loaded, _shared(encoder, index, loaded), say=console.say)
+    _write(out, results)
+
+
+@app.command()
+def report(
+    results: Annotated[list[Path], typer.Argument(help="Result files.")],
+    out: Annotated[Path, typer.Argument(help="Folder for report.md and report.html.")],
+    run: Annotated[Path | None, typer.Option("--run", help="Run folder, for the loss curve.")] = None,
+    encoder: Annotated[Path | None, typer.Option("--encoder", help="Encoder folder, for the feature map.")] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Data folder, for feature map and sample pairs.")] = None,
+    plugin: Plugins = None,
+) -> None:
+    """Write result files as Markdown and one self-contained HTML page with plots."""
+    _plugins(plugin)
+    from eval.illustrate import draw
+    from eval.report import write_report
+    from eval.results import read_results
+
+    if encoder is not None and data is None:
+        raise ConfigError("--encoder needs --data: a feature map is a map of windows", hint="add --data DATA")
+    read, replaced = read_results(results)
+    pictures = draw(encoder, data) if data is not None else {}
+    markdown, page = write_report(read, out, replaced=replaced, run=run, pictures=pictures)
+    console.say(f"{page}\n{markdown}")
+
+
+# --------------------------------------------------------------------------------------------------- shared
+
+
+def _load(
+    path: Path,
+    index: Index,
+    short: dict[str, Any],
+    split: Sequence[str] | None,
+    placement: Sequence[str] | None,
+    by: Sequence[str] | None,
+    overrides: Sequence[str] | None,
+) -> EvalConfig:
+    """The config with the short options and then the overrides applied."""
+    from eval.config import EvalConfig
+    from imu_video.config import load_config
+
+    given = [f"{key}={json.dumps(value)}" for key, value in short.items() if value]
+    if short.get("episodes.seed") == 0:
+        given.append("episodes.seed=0")
+    if split:
+        given.append(f"domains={json.dumps(make_domains(index, split, placement, by))}")
+    elif placement or by:
+        raise ConfigError("--placement and --by go with --split: together they replace the config's domains")
+    return load_config(path, EvalConfig, [*given, *(overrides or [])])
+
+
+def make_domains(
+    index: Index, split: Sequence[str], placement: Sequence[str] | None, by: Sequence[str] | None
+) -> list[dict[str, Any]]:
+    """Domains from the short options: everybody of the split, then one a value of each ``by``.
+
+    Raises:
+        ConfigError: a ``by`` that is neither ``placement`` nor a tag of the data.
+    """
+    whole: dict[str, Any] = {"name": "people", "split": list(split)}
+    if placement:
+        whole["placements"] = list(placement)
+    out = [whole]
+    for name in by or []:
+        if name == "placement":
+            out += [{**whole, "name": f"placement={p}", "placements": [p]} for p in placement or index.placements]
+        elif name in index.tags:
+            out += [{**whole, "name": f"{name}={value}", "where": {name: value}} for value in index.tags[name]]
+        else:
+            raise ConfigError(f"--by {name!r}: not a tag of the data{nearest(name, [*index.tags, 'placement'])}")
+    return out
+
+
+def _pair(
+    encoder: Path,
+    data: Path,
+    config: Path,
+    split: Sequence[str] | None,
+    placement: Sequence[str] | None,
+    by: Sequence[str] | None,
+    overrides: Sequence[str] | None,
+    *,
+    support: bool,
+) -> tuple[Index, EvalConfig, Any, Any]:
+    """Index, config, windows with the encoder's own teacher features, and the encoder with its projectors."""
+    from eval.datasets import load_windows
+    from imu_video.projectors import load_pair_model
+    from imu_video.shards.index import load_index
+    from imu_video.shards.teacher_cache import open_cache
+
+    index = load_index(data)
+    loaded = _load(config, index, {}, split, placement, by, overrides)
+    model, facts = load_pair_model(encoder)
+    splits = list(dict.fromkeys([*loaded.splits, *(loaded.zeroshot.support.splits if support else [])]))
+    windows = load_windows(index, splits=splits, teacher=open_cache(index, facts.teacher))
+    return index, loaded, windows, model
+
+
+def _shared(encoder: Path, index: Index, config: EvalConfig) -> dict[str, Any]:
+    from eval.results import provenance
+    from imu_video.hub import read_config
+
+    facts = read_config(encoder)
+    return provenance(
+        encoder={
+            "name": encoder.resolve().name,
+            "weights": str(facts["weights_sha256"])[:12],
+            "architecture": facts["encoder"],
+            "run_id": facts["lineage"].get("run_id"),
+        },
+        data={"dataset": index.dataset, "digest": index.digest},
+        config=config,
+    )
+
+
+def _cells_name(shared: dict[str, Any]) -> str:
+    return "-".join([shared["encoder"]["weights"], shared["data"]["digest"], shared["config_digest"]])
+
+
+def _write(out: Path, results: Sequence[Result], *, metric: str | None = None) -> None:
+    from eval.report import plain_rows, terminal_rows
+    from eval.results import append_results
+
+    number = append_results(out, results)
+    columns, rows = plain_rows(results) if metric is None else terminal_rows(results, metric=metric)
+    console.table(columns, rows, title="value [interval]; * = the difference's interval excludes zero")
+    console.say(f"{number} results appended to {out}")
+
+
+def _headline(config: EvalConfig) -> str:
+    return "macro_f1" if "macro_f1" in config.metrics else config.metrics[0]
+
+
+def _plugins(files: Sequence[Path] | None) -> None:
+    for file in files or []:
+        load_plugin(file)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    console.run(app)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,217 @@
+"""Blocks of a report and their two renderings, Markdown and one self-contained HTML page; knows nothing of results."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+Mark = Literal["", "up", "down"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A table cell; ``mark`` colours a difference whose interval excludes zero."""
+
+    text: str
+    mark: Mark = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows of cells under column names; the first ``labels`` columns are words, the others figures."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell | str]]
+    caption: str = ""
+    labels: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """An image with a text that says what it shows; left out of Markdown, where ``alt`` stands for it."""
+
+    data: bytes
+    kind: Literal["svg+xml", "png"]
+    alt: str
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """A list of sentences."""
+
+    items: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Blocks behind a line that can be opened; plain blocks under a heading in Markdown."""
+
+    summary: str
+    blocks: Sequence[Table | Figure | Text | Bullets]
+
+
+Block = Table | Figure | Text | Bullets | Folded
+
+
+@dataclass
+class Section:
+    """A heading and its blocks."""
+
+    title: str
+    blocks: list[Block] = field(default_factory=list)
+
+
+def to_markdown(title: str, sections: Sequence[Section]) -> str:
+    """The report as Markdown; figures are left out.
+
+    Example:
+        >>> print(to_markdown("R", [Section("S", [Text("hello")])]).strip())
+        # R
+        <BLANKLINE>
+        ## S
+        <BLANKLINE>
+        hello
+    """
+    parts = [f"# {title}"]
+    for section in sections:
+        blocks = [text for block in section.blocks if (text := _markdown(block))]
+        if blocks:
+            parts += [f"## {section.title}", *blocks]
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown(block: Block) -> str:
+    match block:
+        case Text(text):
+            return text
+        case Bullets(items):
+            return "\n".join(f"- {item}" for item in items)
+        case Table():
+            rule = ["---"] * block.labels + ["---:"] * (len(block.columns) - block.labels)
+            rows = [[_pipe(c) for c in row] for row in block.rows]
+            lines = [[_pipe(c) for c in block.columns], rule, *rows]
+            table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+            return f"{block.caption}\n\n{table}" if block.caption else table
+        case Folded(summary, blocks):
+            return "\n\n".join([f"### {summary}", *(t for b in blocks if (t := _markdown(b)))])
+        case _:
+            return ""
+
+
+def _pipe(cell: Cell | str) -> str:
+    if isinstance(cell, Cell):
+        return cell.text.replace("|", "\\|") + {"": "", "up": " ▲", "down": " ▼"}[cell.mark]
+    return cell.replace("|", "\\|")
+
+
+def to_html(title: str, sections: Sequence[Section], *, lead: str = "") -> str:
+    """The report as one HTML page without a single outside reference; all text is escaped.
+
+    Args:
+        title: of the page.
+        sections: its content.
+        lead: a line under the title.
+    """
+    named = [(f"s{n}", section) for n, section in enumerate(sections) if section.blocks]
+    contents = "".join(f'<a href="#{key}">{_e(section.title)}</a>' for key, section in named)
+    body = "".join(
+        f'<section id="{key}"><h2>{_e(section.title)}</h2>{"".join(map(_html, section.blocks))}</section>'
+        for key, section in named
+    )
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{_e(title)}</title><style>{CSS}</style></head><body>"
+        f"<header><h1>{_e(title)}</h1><p>{_e(lead)}</p><nav>{contents}</nav></header>"
+        f"<main>{body}</main></body></html>\n"
+    )
+
+
+def _html(block: Block) -> str:
+    match block:
+        case Text(text):
+            return f"<p>{_e(text)}</p>"
+        case Bullets(items):
+            return "<ul>" + "".join(f"<li>{_e(item)}</li>" for item in items) + "</ul>"
+        case Table():
+            return _table(block)
+        case Figure():
+            source = f"data:image/{block.kind};base64,{base64.b64encode(block.data).decode()}"
+            caption = f"<figcaption>{_e(block.caption)}</figcaption>" if block.caption else ""
+            return f'<figure><img src="{source}" alt="{_e(block.alt)}">{caption}</figure>'
+        case Folded(summary, blocks):
+            return f"<details><summary>{_e(summary)}</summary>{''.join(map(_html, blocks))}</details>"
+
+
+def _table(table: Table) -> str:
+    head = "".join(
+        f'<th scope="col"{"" if i < table.labels else " class=n"}>{_e(name)}</th>'
+        for i, name in enumerate(table.columns)
+    )
+    rows = []
+    for row in table.rows:
+        cells = []
+        for i, cell in enumerate(row):
+            text, mark = (cell.text, cell.mark) if isinstance(cell, Cell) else (cell, "")
+            kinds = " ".join(filter(None, ["" if i < table.labels else "n", mark]))
+            attribute = f' class="{kinds}"' if kinds else ""
+            cells.append(f"<td{attribute}>{_e(text)}{_SIGNS[mark]}</td>")
+        rows.append(f"<tr>{''.join(cells)}</tr>")
+    caption = f"<caption>{_e(table.caption)}</caption>" if table.caption else ""
+    return f"<div class=t><table>{caption}<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+
+
+_SIGNS: dict[Mark, str] = {
+    "": "",
+    "up": ' <span title="interval above zero">▲</span>',
+    "down": ' <span title="interval below zero">▼</span>',
+}
+
+
+def _e(text: str) -> str:
+    return html.escape(text, quote=True)
+
+
+CSS = """
+:root{--ink:#1d2430;--soft:#5b6675;--line:#dfe4ea;--paper:#fff;--tint:#f5f7fa;--blue:#1f5fa8;--up:#1b7a3d;--down:#b3361f}
+*{box-sizing:border-box}
+body{margin:0;background:var(--paper);color:var(--ink)}
+body{font:16px/1.6 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
+header,main{max-width:1040px;margin:0 auto;padding:0 24px}
+header{padding-top:48px}
+h1{font-size:30px;line-height:1.2;margin:0 0 8px;letter-spacing:-.01em}
+header p{color:var(--soft);margin:0 0 20px}
+nav{display:flex;flex-wrap:wrap;gap:6px 18px;padding:10px 0}
+nav{border-top:1px solid var(--line);border-bottom:1px solid var(--line)}
+nav a{color:var(--blue);text-decoration:none;font-size:14px}
+nav a:hover{text-decoration:underline}
+section{margin:40px 0}
+h2{font-size:21px;margin:0 0 12px}
+p,ul{max-width:74ch}
+li{margin:4px 0}
+.t{overflow-x:auto;margin:16px 0}
+table{border-collapse:collapse;font-size:14px;min-width:50%}
+caption{text-align:left;color:var(--soft);padding-bottom:8px}
+th,td{padding:6px 14px 6px 0;text-align:left;border-bottom:1px solid var(--line);white-space:nowrap}
+th{font-weight:600;color:var(--soft);border-bottom:2px solid var(--line)}
+tbody tr:hover{background:var(--tint)}
+.n{text-align:right;font-variant-numeric:tabular-nums}
+.up{color:var(--up)}.down{color:var(--down)}
+figure{margin:20px 0}
+figure img{max-width:100%;height:auto;display:block}
+figcaption{color:var(--soft);font-size:14px;margin-top:6px;max-width:80ch}
+details{border:1px solid var(--line);border-radius:6px;padding:8px 16px;margin:12px 0;background:var(--tint)}
+summary{cursor:pointer;color:var(--blue)}
+@media print{nav{display:none}details{border:0;padding:0}}
+"""
