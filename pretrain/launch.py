@@ -111,7 +111,7 @@ def supervise(command: Sequence[str], *, nproc: int, threads: int | None = None)
     before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         for rank in range(nproc):
-            log = tempfile.TemporaryFile() if rank else None  # noqa: SIM115  closed below
+            log: IO[bytes] | None = tempfile.TemporaryFile() if rank else None  # noqa: SIM115  closed below
             environment = {**os.environ, **common, "RANK": str(rank), "LOCAL_RANK": str(rank)}
             # Their own session: the terminal's Ctrl-C reaches them once, through `forward`.
             workers.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True))

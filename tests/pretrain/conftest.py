@@ -131,6 +131,12 @@ def raw_config(root: Path, **sections: Any) -> dict[str, Any]:
     return base
 
 
+@pytest.fixture(scope="session")
+def raw() -> Callable[..., dict[str, Any]]:
+    """`raw_config`."""
+    return raw_config
+
+
 @pytest.fixture
 def make_config(data: Index) -> Callable[..., PretrainConfig]:
     """A validated config on the shared data folder: ``make_config(optim={"steps": 3})``."""
