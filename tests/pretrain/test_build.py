@@ -93,14 +93,20 @@ def test_losses_learn_too_and_do_not_decay(make_config: Maker) -> None:
     assert names["model.imu_projector.first.weight"] == 0.05
 
 
-def test_windows_too_short_for_the_encoder_are_refused_at_once(make_config: Maker) -> None:
-    @encoders.register("fussy")
+def test_windows_too_short_for_the_encoder_are_refused_at_once(
+    make_config: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Fussy(nn.Module):
         channels, feature_dim = 6, 6
+
+        def __init__(self) -> None:
+            super().__init__()
 
         def forward(self, imu: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
             return imu.unfold(-1, 64, 64).mean((-1, -2))
 
+    encoders.names()  # loads the built-in ones
+    monkeypatch.setitem(encoders._classes, "fussy", Fussy)
     config = make_config()
     config = config.model_copy(update={"encoder": {"name": "fussy"}})
     with pytest.raises(ConfigError, match="'fussy' does not take windows of 50 samples"):
