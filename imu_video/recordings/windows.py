@@ -257,11 +257,9 @@ def square(frames: np.ndarray, size: int) -> np.ndarray:
     out = np.empty((len(frames), size, size, 3), dtype=np.uint8)
     for frame, target in zip(frames, out, strict=True):
         if (tall, wide) != (height, width):
-            tensor = torch.from_numpy(np.array(frame)).permute(2, 0, 1)[None].float()
-            scaled = torch.nn.functional.interpolate(
-                tensor, size=(tall, wide), mode="bilinear", antialias=True, align_corners=False
-            )
-            frame = scaled[0].permute(1, 2, 0).round_().clamp_(0, 255).numpy().astype(np.uint8)
+            pixels = torch.from_numpy(np.array(frame)).permute(2, 0, 1)[None]  # uint8: torch rounds and clips in place
+            scaled = torch.nn.functional.interpolate(pixels, size=(tall, wide), mode="bilinear", antialias=True)
+            frame = scaled[0].permute(1, 2, 0).numpy()
         target[:] = frame[top : top + size, left : left + size]
     return out
 
