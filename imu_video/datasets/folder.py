@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -297,19 +297,24 @@ class Folder:
     def _find(self) -> list[_Planned]:
         pattern = self.config.files
         assert pattern is not None
-        expression = _expression(pattern.imu)
+        expression = _expression(pattern.imu, self.config.placements)
+        anything = _expression(pattern.imu)
+        labels = _expression(pattern.labels) if pattern.labels else None
         found: dict[str, _Planned] = {}
         for path in sorted(self.root.glob(re.sub(r"{\w+}", "*", pattern.imu))):
-            match = expression.fullmatch(path.relative_to(self.root).as_posix())
+            relative = path.relative_to(self.root).as_posix()
+            match = expression.fullmatch(relative)
             if not match:
+                other = anything.fullmatch(relative)
+                if other and not (labels and labels.fullmatch(relative)):
+                    placement = other["placement"]
+                    raise RecordingError(
+                        f"{path}: placement {placement!r} is not declared{nearest(placement, self.config.placements)}",
+                        hint=f"add it under 'placements' in {self.declaration}, or move the file out of the way",
+                    )
                 continue
             words = match.groupdict()
-            placement = words.pop("placement", None)
-            if placement is not None and placement not in self.config.placements:
-                raise RecordingError(
-                    f"{path}: placement {placement!r} is not declared{nearest(placement, self.config.placements)}",
-                    hint=f"add it under 'placements' in {self.declaration}",
-                )
+            placement = words.pop("placement", "")
             name = "-".join(words[v] for v in _VARIABLES if v in words)
             planned = found.get(name)
             if planned is None:
@@ -423,8 +428,8 @@ class Folder:
         return tuple(segments)
 
 
-def _expression(template: str) -> re.Pattern[str]:
-    """The template as a regular expression; a repeated variable must repeat its text."""
+def _expression(template: str, placements: Iterable[str] = ()) -> re.Pattern[str]:
+    """The template as a regular expression; a repeated variable must repeat its text, placements are the given ones."""
     seen: set[str] = set()
 
     def piece(part: str) -> str:
@@ -434,6 +439,7 @@ def _expression(template: str) -> re.Pattern[str]:
         if variable in seen:
             return f"(?P={variable})"
         seen.add(variable)
-        return f"(?P<{variable}>{_WORD})"
+        known = "|".join(map(re.escape, placements)) if variable == "placement" else ""
+        return f"(?P<{variable}>{known or _WORD + '?'})"
 
     return re.compile("".join(piece(part) for part in re.split(r"({\w+})", template)))

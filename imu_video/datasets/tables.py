@@ -85,7 +85,7 @@ class Table:
         bad = np.flatnonzero((parsed.isna() & series.notna()).to_numpy())
         if len(bad):
             raise RecordingError(f"{self.where(bad[0])}: {column!r} is {series.iloc[bad[0]]!r}, expected a number")
-        values = parsed.to_numpy(dtype=np.float64, na_value=np.nan)
+        values = np.array(parsed.to_numpy(dtype=np.float64, na_value=np.nan))
         values[~np.isfinite(values)] = np.nan
         return values
 
@@ -103,8 +103,8 @@ class Table:
         out = iso_seconds(self.texts(column)) if iso else self.numbers(column) / PER_SECOND[unit]
         missing = np.flatnonzero(~np.isfinite(out))
         if len(missing):
-            value = self._frame[column].iloc[missing[0]]
-            raise RecordingError(f"{self.where(missing[0])}: time {column!r} is {value!r}, expected {unit}")
+            seen = self.texts(column)[missing[0]]
+            raise RecordingError(f"{self.where(missing[0])}: time {column!r} is {seen or 'empty'}, expected {unit}")
         return out
 
     def increasing_seconds(self, column: str, unit: TimeUnit) -> np.ndarray:
@@ -164,21 +164,22 @@ def _read_text(path: Path, wanted: list[str], header: Sequence[str] | None, deli
     }
     try:
         if header is None:
-            there = [str(c) for c in pd.read_csv(path, nrows=0, **common).columns]
-            names = [c.strip() for c in there]
+            line = pd.read_csv(path, nrows=1, header=None, dtype=str, keep_default_na=False, **common)
+            names = [str(name).strip() for name in line.iloc[0]]
+            common["skiprows"] += 1
         else:
             names = list(header)
-            first = pd.read_csv(path, nrows=1, header=None, **common)
-            if first.shape[1] != len(names):
-                raise RecordingError(f"{path}: {first.shape[1]} columns, but 'columns' names {len(names)}")
         _need(path, wanted, names)
-        frame = pd.read_csv(
-            path,
-            header=None,
-            names=names,
-            usecols=wanted,
-            **{**common, "skiprows": skip_rows + (1 if header is None else 0)},
-        )
+        try:
+            width = pd.read_csv(path, nrows=1, header=None, **common).dropna(axis=1).shape[1]
+        except pd.errors.EmptyDataError:  # a header and nothing else: "no rows" is said later
+            width = 0
+        if width > len(names):
+            raise RecordingError(
+                f"{path}: its first row has {width} fields for {len(names)} columns",
+                hint="declare the delimiter; numbers must be written with a decimal point",
+            )
+        frame = pd.read_csv(path, header=None, names=names, usecols=wanted, **common)
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError, ValueError) as error:
         raise RecordingError(f"{path}: not a readable table: {str(error).strip()}") from error
     return frame

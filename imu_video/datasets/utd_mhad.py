@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -74,7 +74,6 @@ JOINTS = (
     "right_foot",
 )
 _FIRST_THIGH_ACTION = 22
-_FOCAL_PIXELS = 285.6  # Kinect v1 depth camera at 320 x 240
 _RANGE_MM = 700.0
 _NAME = re.compile(r"a(\d+)_s(\d+)_t(\d+)_inertial\.mat")
 
@@ -178,6 +177,9 @@ class UtdMhad:
 class DepthClip:
     """Depth frames as a FrameSource, spread evenly over the inertial duration; the file is read at first use.
 
+    Pictures are cut to a square around everything that the person covers during the clip, one square for all frames, so
+    that the person fills the picture and moves within it.
+
     Args:
         path: ``.mat`` file with ``d_depth`` (H, W, F) uint16 in mm, 0 = background.
         duration_s: time of the last frame in seconds; the first is at 0.
@@ -186,35 +188,45 @@ class DepthClip:
     def __init__(self, path: Path, *, duration_s: float) -> None:
         self.path, self.duration_s = path, float(duration_s)
         self._depth: np.ndarray | None = None
-        self._centre = 0.0
+        self._centre_mm = 0.0
 
     @property
     def times(self) -> np.ndarray:
         """(F,) seconds."""
-        return np.linspace(0.0, self.duration_s, self._load().shape[2])
+        return np.linspace(0.0, self.duration_s, len(self._load()))
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
-        """The named frames as (F, H, W, 3) uint8, see `depth_to_rgb`."""
-        depth = self._load()
-        return depth_to_rgb(np.moveaxis(depth[:, :, list(indices)], 2, 0), centre_mm=self._centre)
+        """The named frames as (F, S, S, 3) uint8, see `depth_to_rgb`."""
+        return depth_to_rgb(self._load()[list(indices)], centre_mm=self._centre_mm)
 
     def _load(self) -> np.ndarray:
+        """(F, S, S) depth in mm."""
         if self._depth is None:
             depth = load_mat(self.path, "d_depth")
-            if depth.ndim != 3:
+            if depth.ndim != 3 or 0 in depth.shape:
                 raise RecordingError(f"{self.path}: d_depth has shape {depth.shape}, expected (H, W, F)")
             person = depth[depth > 0]
-            self._centre = float(np.median(person)) if len(person) else 0.0
-            self._depth = depth
+            self._centre_mm = float(np.median(person)) if len(person) else 0.0
+            self._depth = _person_square(np.moveaxis(depth, 2, 0))
         return self._depth
 
 
-def depth_to_rgb(depth: np.ndarray, *, centre_mm: float) -> np.ndarray:
-    """Show segmented depth as a colour picture, by a fixed map without any adaptation between frames.
+def _person_square(depth: np.ndarray) -> np.ndarray:
+    """(F, H, W) cut to the smallest square that holds the person in all frames, filled up with background."""
+    covered: np.ndarray = np.any(depth > 0, axis=0)
+    rows, columns = np.flatnonzero(covered.any(axis=1)), np.flatnonzero(covered.any(axis=0))
+    if not len(rows):
+        return depth
+    box = depth[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    side = max(box.shape[1:])
+    top, left = (side - box.shape[1]) // 2, (side - box.shape[2]) // 2
+    return np.pad(box, ((0, 0), (top, side - box.shape[1] - top), (left, side - box.shape[2] - left)))
 
-    Red is nearness: 255 at 0.7 m before the person's median depth, 55 at 0.7 m behind it. Green and blue are the
-    horizontal and the vertical component of the surface normal (128 = facing the camera), so that the shape of the body
-    shows as shading does. Background is black.
+
+def depth_to_rgb(depth: np.ndarray, *, centre_mm: float) -> np.ndarray:
+    """Show segmented depth as a grey picture of nearness, by a fixed map without any adaptation between frames.
+
+    155 at the person's median depth, 255 at 0.7 m before it, 55 at 0.7 m behind it; background is black.
 
     Args:
         depth: (F, H, W) in mm, 0 = background.
@@ -224,30 +236,12 @@ def depth_to_rgb(depth: np.ndarray, *, centre_mm: float) -> np.ndarray:
         (F, H, W, 3) uint8.
 
     Example:
-        >>> depth_to_rgb(np.full((1, 4, 4), 2000), centre_mm=2000)[0, 1, 1].tolist()
-        [155, 128, 128]
+        >>> depth_to_rgb(np.array([[[2000, 1300, 0]]]), centre_mm=2000)[0, 0, :, 0].tolist()
+        [155, 255, 0]
     """
-    z = depth.astype(np.float32)
-    person = z > 0
-    near = np.clip((centre_mm - z) / _RANGE_MM, -1, 1)
-    pixel_mm = np.maximum(z, 1.0) / _FOCAL_PIXELS
-    across = _slope(z, person, axis=2) / pixel_mm
-    down = _slope(z, person, axis=1) / pixel_mm
-    length = np.sqrt(1 + across**2 + down**2)
-    picture = np.stack([155 + 100 * near, 128 + 127 * across / length, 128 + 127 * down / length], axis=-1)
-    picture[~person] = 0
-    return np.clip(np.round(picture), 0, 255).astype(np.uint8)
-
-
-def _slope(z: np.ndarray, person: np.ndarray, axis: int) -> np.ndarray:
-    """Depth difference per pixel between the neighbours along an axis; 0 where one of them is background."""
-    before, after = np.roll(z, 1, axis), np.roll(z, -1, axis)
-    known = person & np.roll(person, 1, axis) & np.roll(person, -1, axis)
-    edge: list[Any] = [slice(None)] * z.ndim
-    for end in (0, -1):
-        edge[axis] = end
-        known[tuple(edge)] = False
-    return np.where(known, (after - before) / 2, 0.0)
+    near = np.clip((centre_mm - depth.astype(np.float32)) / _RANGE_MM, -1, 1)
+    grey = np.where(depth > 0, np.round(155 + 100 * near), 0).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=-1)
 
 
 def load_mat(path: Path, key: str) -> np.ndarray:

@@ -26,7 +26,7 @@ def trial(root: Path, action: int, subject: int, number: int, *, samples: int = 
     savemat(root / "Skeleton" / f"{stem}_skeleton.mat", {"d_skel": rng.normal(size=(20, 3, frames))})
     if number == 1:
         depth = np.zeros((24, 32, frames), np.uint16)
-        depth[6:20, 10:20] = 2000 + 10 * np.arange(frames)
+        depth[6:20, 10:20] = 2000 + 10 * np.arange(frames)  # 14 rows, 10 columns
         savemat(root / "Depth" / f"{stem}_depth.mat", {"d_depth": depth}, do_compression=True)
 
 
@@ -62,9 +62,9 @@ def test_frames_are_spread_over_the_inertial_duration(tree: Path) -> None:
     for times in (swipe.video.times, swipe.skeleton.times):
         np.testing.assert_allclose(times, np.linspace(0, 119 / 50, 40))
     frames = swipe.video.read([0, 39, 39])
-    assert frames.shape == (3, 24, 32, 3)
+    assert frames.shape == (3, 14, 14, 3)  # the square around the person
     assert np.array_equal(frames[1], frames[2])
-    assert frames[0][10, 15, 0] > frames[1][10, 15, 0]  # walks away from the camera
+    assert frames[0][7, 7, 0] > frames[1][7, 7, 0]  # walks away from the camera
 
 
 def test_options_leave_modalities_and_trials_out(tree: Path) -> None:
@@ -153,7 +153,8 @@ def test_real_tree_is_complete(real_data: Path) -> None:
     assert len(recording.video.times) == len(recording.skeleton.times)
     picture = recording.video.read([len(recording.video.times) // 2])[0]
     person = picture.any(axis=-1)
-    assert picture.shape == (240, 320, 3)
-    assert 0.02 < person.mean() < 0.5
+    assert picture.shape[0] == picture.shape[1] > 100
+    assert 0.1 < person.mean() < 0.6
     assert picture[person].std(axis=0).min() > 5
+    assert picture[person].mean() == pytest.approx(155, abs=25)
     assert np.median(np.linalg.norm(recording.imu[0].values[:3], axis=0)) == pytest.approx(GRAVITY, rel=0.2)
