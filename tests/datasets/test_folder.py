@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from imu_video.datasets.folder import Folder
+from imu_video.config import validate
+from imu_video.datasets.folder import Declaration, Folder
 from imu_video.errors import ConfigError, DataError, RecordingError
 from imu_video.recordings.windows import WindowConfig, cut
 from imu_video.registry import datasets
@@ -406,3 +408,12 @@ def test_nothing_found_and_nothing_declared(study: Path, tmp_path: Path) -> None
     with pytest.raises(DataError, match=r"no file .*dataset\.yaml") as error:
         Folder(root=str(study))
     assert "docs/your-recordings.md" in str(error.value.hint)
+
+
+def test_the_declarations_in_the_docs_are_valid() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "your-recordings.md"
+    blocks = re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    declared = [validate(yaml.safe_load(block), Declaration, source=str(page)) for block in blocks]
+    assert [d.dataset for d in declared] == ["my-study", "pilot"]
+    assert declared[0].format_of("waist").units == {"acc": "mg", "gyr": "deg/s"}
+    assert declared[0].format_of("waist").time == declared[0].format_of("right_wrist").time

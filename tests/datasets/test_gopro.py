@@ -12,7 +12,8 @@ import pytest
 from imu_video.datasets import gopro
 from imu_video.datasets.gopro import GoPro, axis_order, to_camera_axes
 from imu_video.errors import ConfigError, RecordingError
-from imu_video.recordings.windows import WindowConfig, cut
+from imu_video.recordings.splits import SplitConfig
+from imu_video.recordings.windows import WindowConfig
 from imu_video.registry import datasets
 
 
@@ -181,9 +182,27 @@ def test_real_clips(real_data: Path, clip: str, camera: str, acc_hz: float, gyr_
     norm = np.linalg.norm(stream.values[:3], axis=0)
     assert np.nanmedian(norm) == pytest.approx(9.8, abs=0.3)
     assert np.nanmean(stream.values[2]) == pytest.approx(9.7, abs=0.1)  # z is up in both
-    windows = list(cut(recording, WindowConfig(seconds=4.0, clip_fps=1, clip_size=32)))
-    assert len(windows) == int(end // 4)
-    assert all(w.clip is not None and np.isfinite(w.imu["camera"]).all() for w in windows)
+
+
+@pytest.mark.realdata
+def test_both_real_clips_build_into_shards(real_data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("py_gpmf_parser")
+    from imu_video.shards.build import BuildConfig, build
+    from imu_video.shards.pipeline import read_samples
+
+    people = {"karma": "drone", "max-heromode": "walker"}
+    config = BuildConfig(
+        dataset={"name": "gopro", "root": str(real_data / "gopro-gpmf"), "subjects": people},
+        window=WindowConfig(seconds=4.0, clip_fps=1, clip_size=32),
+        splits=SplitConfig(subjects={"train": ["drone"], "test": ["walker"]}),
+    )
+    index = build(config, tmp_path / "data")
+    for split, recording, count in (("train", "karma", 3), ("test", "max-heromode", 2)):
+        samples = list(read_samples(index, split))
+        assert [s.meta["recording"] for s in samples] == [recording] * count
+        for sample in samples:
+            assert np.isfinite(sample.imu["camera"]).all()
+            assert sample.video is not None
 
 
 @pytest.mark.realdata
