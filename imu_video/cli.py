@@ -1,0 +1,266 @@
+"""The command `imu-video`: build, embed, inspect, verify, list, doctor; it parses and prints, the rooms do the work.
+
+Only light modules are imported at the top, so that ``--help`` is immediate.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from imu_video import __version__, console
+from imu_video.errors import ConfigError, ShardError, nearest
+from imu_video.registry import ALL, Registry, load_plugin
+
+if TYPE_CHECKING:
+    from imu_video.shards.schema import Index
+    from imu_video.shards.summary import Table
+
+app = typer.Typer(
+    help="Recordings into shards, shards into teacher embeddings; then `imu-pretrain` and `imu-eval`.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="Python file that registers your own parts.")]
+Data = Annotated[Path, typer.Argument(help="Data folder, as `imu-video build` made it.")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="section.key=value, any number.")]
+
+
+def _version(value: bool) -> None:
+    if value:
+        console.say(f"imu-video {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Recordings into shards, shards into teacher embeddings; then `imu-pretrain` and `imu-eval`."""
+
+
+@app.command()
+def build(
+    config: Annotated[Path, typer.Argument(help="Build config, for example configs/data/folder.yaml.")],
+    out: Annotated[Path, typer.Argument(help="Data folder to make.")],
+    overrides: Overrides = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a folder that another config built.")] = False,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes; the result is the same.")] = 1,
+    plugin: Plugins = None,
+) -> None:
+    """Cut recordings into windows and write them as shards with an index."""
+    _load(plugin)
+    from imu_video.config import load_config
+    from imu_video.shards.build import BuildConfig, already_built
+    from imu_video.shards.build import build as make
+
+    loaded = load_config(config, BuildConfig, overrides or [])
+    if not force:
+        built = already_built(loaded, out)
+        if built is not None:
+            console.say(f"{out} is already built from this config: {_size(built)}")
+            return
+    with _stoppable(), _progress("people") as progress:
+        index = make(loaded, out, force=force, workers=workers, plugins=plugin or [], progress=progress)
+    from imu_video.shards import summary
+
+    _show(summary.splits(index))
+    facts = index.build
+    for reason, count in facts.dropped.items():
+        console.say(f"dropped {count} of {facts.windows} windows: {reason}")
+    if facts.empty_recordings:
+        console.say(f"{facts.empty_recordings} of {facts.recordings} recordings are shorter than a window")
+    console.say(f"built {out}: {_size(index)}")
+
+
+@app.command()
+def embed(
+    data: Data,
+    teacher: Annotated[str, typer.Argument(help="Teacher config (YAML), or the name of a registered teacher.")],
+    overrides: Overrides = None,
+    split: Annotated[list[str] | None, typer.Option("--split", help="Only these splits; default all.")] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Clips a forward pass.")] = 16,
+    plugin: Plugins = None,
+) -> None:
+    """Compute a frozen teacher's embeddings once and keep them beside the shards."""
+    _load(plugin)
+    from imu_video.config import apply_override, read_yaml
+    from imu_video.shards.index import load_index
+
+    index = load_index(data)
+    entry: dict[str, Any] = read_yaml(teacher) if Path(teacher).suffix in {".yaml", ".yml"} else {"name": teacher}
+    for override in overrides or []:
+        apply_override(entry, override)
+    from imu_video.shards.embed import embed as compute
+
+    with _stoppable(), _progress("samples") as progress:
+        cache = compute(index, entry, splits=split, batch_size=batch_size, progress=progress)
+    console.say(f"embedded {data} with {entry.get('name')}: teachers/{cache.fingerprint}")
+
+
+@app.command()
+def inspect(
+    data: Data,
+) -> None:
+    """Show what a data folder holds: splits, people, labels by placement, rates, units, teacher caches."""
+    from imu_video.shards import summary
+    from imu_video.shards.index import load_index
+
+    index = load_index(data)
+    for table in (summary.facts(index), summary.splits(index), summary.labels(index), summary.teachers(index)):
+        _show(table)
+
+
+@app.command()
+def verify(
+    data: Data,
+    repair: Annotated[bool, typer.Option("--repair", help="Rebuild index.json from the shards first.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Presence and size only, no hashes.")] = False,
+) -> None:
+    """Compare every shard with the index: sizes, hashes, members, people in one split only."""
+    from imu_video.shards import index as indices
+
+    if repair:
+        rebuilt, notes = indices.repair(data)
+        for note in notes:
+            console.say(f"note: {note}")
+        console.say(f"rebuilt {data / 'index.json'}: {_size(rebuilt)}")
+    index = indices.load_index(data)
+    problems = indices.verify(index, deep=not quick)
+    for problem in problems:
+        console.say(f"problem: {problem}")
+    if problems:
+        raise ShardError(
+            f"{data}: {len(problems)} problems, the first: {problems[0]}",
+            hint="copy the shards again, or build the folder again with --force",
+        )
+    console.say(f"{data} is sound: {_size(index)}, digest {index.digest}")
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[str | None, typer.Argument(help="datasets, teachers, encoders, losses or augmentations.")] = None,
+    plugin: Plugins = None,
+) -> None:
+    """List components that a config can name; for one kind, with their arguments."""
+    _load(plugin)
+    if kind is not None and kind not in ALL and f"{kind}s" not in ALL:
+        raise ConfigError(f"no components of kind {kind!r}{nearest(kind, ALL)}")
+    if kind is None:
+        rows = [(name, component, _summary(registry, component)) for name, registry, component in _components(ALL)]
+        console.table(("kind", "name", "what it is"), rows)
+        return
+    registry = ALL.get(kind) or ALL[f"{kind}s"]
+    described = [(name, _summary(registry, name), _arguments(registry, name)) for name in registry.names()]
+    console.table(("name", "what it is", "arguments"), described)
+
+
+@app.command()
+def doctor() -> None:
+    """Check the installation: Python, torch, devices, video decoding, optional extras, disk."""
+    from imu_video.doctor import BROKEN, examine
+
+    findings = examine()
+    console.table(("check", "status", "detail"), [(f.what, f.status, f.detail) for f in findings])
+    broken = [f.what for f in findings if f.status == BROKEN]
+    if broken:
+        raise ConfigError(f"the installation has {len(broken)} broken parts: {', '.join(broken)}", hint="see above")
+
+
+def main() -> None:
+    """Entry point: known errors become one message and their exit code."""
+    console.run(app)
+
+
+# ------------------------------------------------------------------------------------------------------------ helpers
+
+
+def _load(plugins: Sequence[Path] | None) -> None:
+    for file in plugins or ():
+        load_plugin(file)
+
+
+def _size(index: Index) -> str:
+    parts = ", ".join(f"{name} {split.samples}" for name, split in index.splits.items())
+    return f"{sum(split.samples for split in index.splits.values())} samples ({parts})"
+
+
+def _show(table: Table) -> None:
+    if not table.rows:
+        return
+    if not sys.stdout.isatty():
+        console.say(f"# {table.title}")
+    console.table(table.columns, table.rows, title=table.title)
+
+
+def _components(registries: dict[str, Registry[Any]]) -> Iterator[tuple[str, Registry[Any], str]]:
+    for kind, registry in registries.items():
+        for name in registry.names():
+            yield kind, registry, name
+
+
+def _summary(registry: Registry[Any], name: str) -> str:
+    """First line of the class's docstring."""
+    doc = (registry.get(name).__doc__ or "").strip()
+    return doc.splitlines()[0] if doc else ""
+
+
+def _arguments(registry: Registry[Any], name: str) -> str:
+    fields = registry.schema(name).model_fields
+    return ", ".join(key if field.is_required() else f"{key}={field.default!r}" for key, field in fields.items())
+
+
+@contextmanager
+def _progress(unit: str) -> Iterator[Callable[..., None]]:
+    """A callback ``(done, total, what)``: one moving line in a terminal, plain lines elsewhere."""
+    if not sys.stderr.isatty():
+        shown = -1
+
+        def plain(done: int, total: int, what: str = "") -> None:
+            nonlocal shown
+            part = done * 20 // max(total, 1)  # some twenty lines at most
+            if part != shown:
+                shown = part
+                console.say(f"{done}/{total} {unit}{': ' if what else ''}{what}")
+
+        yield plain
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total, what="": bar.update(task, completed=done, total=total, description=what)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """SIGTERM unwinds like Ctrl-C, so that temporary folders are removed."""
+
+    def stop(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+if __name__ == "__main__":
+    main()
