@@ -94,14 +94,15 @@ def teachers(index: Index) -> Table:
         if file.parent.name.startswith("."):
             continue  # being written
         try:
-            spec: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            cache: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         except ValueError as error:
             raise TeacherCacheError(
                 f"{file}: not JSON: {error}", hint=f"delete {file.parent} and embed again"
             ) from error
         embedded = sorted(path.stem for path in file.parent.glob("*.npy"))
-        rows.append((file.parent.name, spec.get("name", spec.get("teacher", "")), ", ".join(embedded)))
-    return Table(title="teachers", columns=("fingerprint", "teacher", "splits"), rows=tuple(rows))
+        shards = "these" if cache.get("index") == index.digest else "others: embed again"
+        rows.append((file.parent.name, cache.get("spec", {}).get("name", ""), ", ".join(embedded), shards))
+    return Table(title="teachers", columns=("fingerprint", "teacher", "splits", "of shards"), rows=tuple(rows))
 
 
 def _counts(reasons: dict[str, int]) -> str:
