@@ -32,6 +32,8 @@ _STOP_DB = 55.0
 _SAME_RATE = 1.02  # a source this little faster than the grid folds nothing that matters
 _MERGE = 0.25  # samples closer than this share of the period are averaged
 _MAX_SAMPLES = 100_000_000
+_BLOCK = 65_536  # grid points at a time
+_SPLINE_MARGIN = 32  # samples beyond a block: a spline's end conditions fade by 0.27 a sample
 
 
 def convert(values: np.ndarray, unit: str, kind: str) -> np.ndarray:
@@ -184,12 +186,18 @@ def _fill(
         high = min(out.shape[1] - 1, math.floor((times[b - 1] + period / 2 - start) * rate_hz + 1e-6))
         if low > high:
             continue
-        piece = _Piece(times[a:b], values[:, a:b])
-        if oversample <= 1:
-            result = piece.at(start + np.arange(low, high + 1) / rate_hz)
-        else:
-            result = _decimated(piece, rate_hz, start, low, high, oversample)
-        out[rows, low : high + 1] = result
+        margin = (_HALF + 1) / rate_hz + _SPLINE_MARGIN * period
+        for begin in range(low, high + 1, _BLOCK):  # in blocks, so that hours at a high rate fit in memory
+            end = min(begin + _BLOCK - 1, high)
+            first, last = start + begin / rate_hz - margin, start + end / rate_hz + margin
+            i = max(a, int(np.searchsorted(times, first)) - _SPLINE_MARGIN)
+            j = min(b, int(np.searchsorted(times, last)) + _SPLINE_MARGIN)
+            piece = _Piece(times[i:j], values[:, i:j])
+            if oversample <= 1:
+                result = piece.at(start + np.arange(begin, end + 1) / rate_hz)
+            else:
+                result = _decimated(piece, rate_hz, start, begin, end, oversample)
+            out[rows, begin : end + 1] = result
 
 
 class _Piece:
