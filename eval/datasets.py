@@ -209,7 +209,7 @@ def _split_rows(
         "subject": column(columns.subjects),
         "recording": column(columns.recordings),
         "session": column(columns.sessions),
-        "split": np.full(len(sample), split, dtype=np.str_) if len(sample) else np.array([], dtype=np.str_),
+        "split": np.full(len(sample), split),
         "start": np.asarray(columns.start, dtype=np.float64)[sample],
         "sample": sample.astype(np.int64),
         "tags": [columns.tags[i] for i in sample],

@@ -145,10 +145,7 @@ def conclusions(results: Sequence[Result], *, metric: str) -> list[str]:
             f"{len(losses)}, undecided in {open_ones}, by {words(metric)}."
         )
         if losses:
-            named = "; ".join(
-                f"{r.domain}, {r.shots} shot{'s' if r.shots != 1 else ''}, {r.probe}: {_signed(r)}" for r in losses
-            )
-            out.append(f"{name[0].upper()}{name[1:]} win here: {named}.")
+            out.append(f"Where {name} did better: {'; '.join(_gathered(losses))}.")
     shots = [r for r in results if r.kind == "fewshot" and r.metric == metric and r.model == "pretrained"]
     if shots:
         most = max(int(r.shots or 0) for r in shots)
@@ -169,6 +166,18 @@ def conclusions(results: Sequence[Result], *, metric: str) -> list[str]:
         )
     remarks = _unique(str(m) for r in results for m in r.details.get("remarks", ()))
     return out + [f"Note: {remark}." for remark in remarks] or ["No comparison was measured."]
+
+
+def _gathered(losses: Sequence[Result]) -> list[str]:
+    """Losses a domain: over which shots and probes, and how large."""
+    out = []
+    for domain in _unique(r.domain for r in losses):
+        own = [r for r in losses if r.domain == domain]
+        shots = ", ".join(_unique(str(r.shots) for r in own))
+        low, high = min(r.value for r in own), max(r.value for r in own)
+        size = f"{low:+.3f}" if low == high else f"{low:+.3f} to {high:+.3f}"
+        out.append(f"{domain} ({shots} shots; {', '.join(_unique(str(r.probe) for r in own))}) by {size}")
+    return out
 
 
 def few_shot_table(results: Sequence[Result], domain: str, metric: str) -> Table:

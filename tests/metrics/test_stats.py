@@ -42,13 +42,17 @@ def test_agrees_with_the_slow_twin() -> None:
     assert (fast.subjects, fast.episodes) == (6, 12)
 
 
-@pytest.mark.parametrize(("subjects", "expand", "at_least", "at_most"), [(5, True, 0.90, 1.0), (5, False, 0.6, 0.90)])
-def test_coverage_with_few_people(subjects: int, expand: bool, at_least: float, at_most: float) -> None:
+@pytest.mark.parametrize(
+    ("subjects", "episodes", "expand", "at_least", "at_most"),
+    [(5, 20, True, 0.91, 1.0), (5, 20, False, 0.6, 0.90), (8, 4, True, 0.91, 1.0), (20, 20, True, 0.91, 0.99)],
+)
+def test_coverage(subjects: int, episodes: int, expand: bool, at_least: float, at_most: float) -> None:
     """Of 400 simulated studies about 95 % contain the truth; plain percentiles with five people do not."""
     rng = np.random.default_rng(3)
     hit = 0
     for _ in range(400):
-        cells = rng.normal(0.5, 0.1, (subjects, 1)) + rng.normal(0, 0.05, (1, 20)) + rng.normal(0, 0.05, (subjects, 20))
+        person, luck = rng.normal(0.5, 0.1, (subjects, 1)), rng.normal(0, 0.05, (1, episodes))
+        cells = person + luck + rng.normal(0, 0.05, (subjects, episodes))
         i = hierarchical_bootstrap(cells, generator=rng, resamples=800, expand=expand)
         hit += i.low <= 0.5 <= i.high
     assert at_least <= hit / 400 <= at_most

@@ -1,0 +1,197 @@
+"""imu-eval from the command line on a small data folder: every command, its files, and its refusals."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+from eval import cli
+from eval.results import load_counts, read_results
+from imu_video.config import validate
+from imu_video.errors import ConfigError, ImuVideoError, LeakageError
+from imu_video.hub import EncoderBundle, InputSpec
+from imu_video.registry import load_plugin
+from imu_video.shards.build import BuildConfig, build
+
+PLUGIN = Path(__file__).parent / "eval_people.py"
+ENCODER = {"name": "patch_tst", "width": 8, "heads": 2, "layers": 1, "ffn": 16}
+LINEAGE = {
+    "run_id": "abc",
+    "dataset": {"dataset": "eval_people", "subjects": {"train": ["s0", "s1"], "val": []}},
+    "config": {"data.train_split": "train", "data.val_split": None},
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds `data`, split into train (2 people) and test (6), and `encoder`."""
+    root = tmp_path_factory.mktemp("eval")
+    load_plugin(PLUGIN)
+    config = {
+        "dataset": {"name": "eval_people"},
+        "window": {"seconds": 2, "rate_hz": 32, "stride_s": 1, "clip_fps": 5, "clip_size": 32},
+        "splits": {"subjects": {"train": ["s0", "s1"], "test": [f"s{i}" for i in range(2, 8)]}},
+    }
+    build(validate(config, BuildConfig, source="test"), root / "data")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        spec = InputSpec(rate_hz=32, window_s=2, mean=(0.0,) * 6, std=(9.8,) * 3 + (2.0,) * 3)
+        EncoderBundle(spec=spec, encoder=ENCODER).save(root / "encoder", lineage=LINEAGE)
+    return root
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(cli.app, [str(w) for w in words])
+
+
+@pytest.fixture(scope="module")
+def measured(folder: Path) -> Path:
+    """The result file of a few-shot run with all references."""
+    out = folder / "results.jsonl"
+    overrides = ["references.supervised.episodes=1", "references.supervised.steps=3", "bootstrap.resamples=200"]
+    words = ["--shots", 1, "--shots", 2, "--split", "test", "--by", "placement", "--by", "device", "--episodes", 4]
+    untrained = "references.untrained_seeds=[0,1]"
+    done = call("fewshot", folder / "encoder", folder / "data", *overrides, untrained, *words, "--out", out)
+    assert done.exit_code == 0, done.output + repr(done.exception)
+    assert "minus handcrafted" in done.output
+    assert f"appended to {out}" in done.output
+    return out
+
+
+def test_fewshot_writes_every_figure_with_its_origin(folder: Path, measured: Path) -> None:
+    results, _ = read_results([measured])
+    domains = ["people", "placement=ankle", "placement=wrist", "device=cheap", "device=good"]
+    assert list(dict.fromkeys(r.domain for r in results)) == domains
+    single = [r for r in results if r.kind == "fewshot"]
+    per_domain = 2 * (3 * 2 + 1)  # shots, feature models and probes, supervised
+    assert len(single) == 5 * per_domain * 3
+    assert {r.reference for r in results} == {None, "untrained", "handcrafted", "supervised"}
+    for r in results:
+        assert 0 <= abs(r.value) <= 1
+        assert r.low is not None
+        assert r.high is not None
+        assert r.low <= r.value <= r.high
+        assert r.encoder["run_id"] == "abc"
+        assert r.data["dataset"] == "eval_people"
+        assert r.versions["torch"]
+        assert r.command.startswith("imu-eval")
+        assert r.config_digest
+        assert r.seeds["episodes"] == 0
+    people = next(r for r in single if r.domain == "people" and r.metric == "accuracy" and r.shots == 2)
+    assert (people.subjects, people.episodes, people.chance) == (6, 4, 0.25)
+    assert (folder / "data" / "columns" / "test").is_dir()
+
+
+def test_figures_can_be_made_again_from_the_stored_counts(measured: Path) -> None:
+    results, _ = read_results([measured])
+    r = next(r for r in results if r.kind == "fewshot" and r.metric == "accuracy" and r.model == "pretrained")
+    counts, names = load_counts(str(r.cells), Path())
+    hits = np.trace(counts[0], axis1=2, axis2=3) / np.maximum(counts[0].sum(axis=(2, 3)), 1)
+    asked = counts[0].sum(axis=(2, 3)) > 0
+    per_person = [hits[asked[:, s], s].mean() for s in range(len(names["subjects"]))]
+    assert r.value == pytest.approx(np.mean(per_person))
+
+
+def test_the_same_command_gives_the_same_figures(folder: Path, tmp_path: Path) -> None:
+    def values(out: Path) -> list[tuple[float, float | None]]:
+        words = ["--shots", "1", "--episodes", "3", "--probe", "ridge", "--split", "test", "--seed", "4"]
+        done = call("fewshot", folder / "encoder", folder / "data", "bootstrap.resamples=100", *words, "--out", out)
+        assert done.exit_code == 0, done.output
+        return [(r.value, r.low) for r in read_results([out])[0]]
+
+    assert values(tmp_path / "a.jsonl") == values(tmp_path / "b.jsonl")
+
+
+def test_report_is_one_page_without_outside_references(folder: Path, measured: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    entries = [{"kind": "train", "step": s, "loss": 5 / s} for s in range(1, 20)]
+    entries += [{"kind": "validate", "step": s, "loss": 4 / s, "imu_to_video/R@1": s / 40, "mrr": 0.2} for s in (5, 10)]
+    (run / "log.jsonl").write_text("".join(json.dumps(e) + "\n" for e in entries) + '{"kind": "tra')
+    out = tmp_path / "report"
+    words = ["--run", run, "--data", folder / "data", "--encoder", folder / "encoder"]
+    done = call("report", measured, out, *words)
+    assert done.exit_code == 0, done.output + repr(done.exception)
+    assert sorted(p.name for p in out.iterdir()) == ["report.html", "report.md"]
+    page = (out / "report.html").read_text()
+    assert "http" not in page.split("</style>")[1].replace("data:image", "").split("base64,")[0]
+    assert page.count('<img src="data:image/') >= 6, "curves, forest, confusion, loss, map, pairs"
+    assert "<link" not in page
+    assert "<script" not in page
+    text = (out / "report.md").read_text()
+    for words_ in (
+        "## In short",
+        "Against hand-crafted features: better in",
+        "## Few-shot",
+        "placement=ankle",
+        "| model |",
+    ):
+        assert words_ in text
+    assert str(measured) not in page.split("Origin of every figure")[0]
+
+
+def test_a_report_without_matplotlib_extras_says_what_to_install(
+    measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
+    done = call("report", measured, tmp_path / "r")
+    assert isinstance(done.exception, ConfigError)
+    assert "imu-video[report]" in str(done.exception)
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "message"),
+    [
+        (
+            ["--split", "train"],
+            LeakageError,
+            r"pretrained on 2 of the people to be queried: eval_people \['s0', 's1'\]",
+        ),
+        (["--split", "tset"], ConfigError, "split 'tset' is not in the data; did you mean 'test'"),
+        (["--by", "placement"], ConfigError, "go with --split"),
+        (
+            ["--split", "test", "--by", "devise"],
+            ConfigError,
+            "--by 'devise': not a tag of the data; did you mean 'device'",
+        ),
+        (["--split", "test", "--placement", "hip"], ConfigError, "placement='hip' keeps no labelled window"),
+        (["episodes.shotz=[1]"], ConfigError, r"unknown key 'episodes\.shotz'; did you mean 'shots'"),
+        (["--probe", "rigde"], ConfigError, "did you mean 'ridge'"),
+        (["--config", "configs/eval/none.yaml"], ConfigError, r"none\.yaml"),
+        (["--shots", "500"], ConfigError, "at least 2 are needed"),
+    ],
+)
+def test_mistakes_end_in_one_message_and_write_nothing(
+    folder: Path, tmp_path: Path, words: list[str], kind: type[ImuVideoError], message: str
+) -> None:
+    out = tmp_path / "none.jsonl"
+    done = call("fewshot", folder / "encoder", folder / "data", *words, "--out", out)
+    assert type(done.exception) is kind, done.output + repr(done.exception)
+    with pytest.raises(kind, match=message):
+        raise done.exception
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_zeroshot_without_projectors_says_what_to_do(folder: Path, tmp_path: Path) -> None:
+    done = call("zeroshot", folder / "encoder", folder / "data", "--out", tmp_path / "r.jsonl")
+    assert isinstance(done.exception, ImuVideoError)
+    assert "projectors.safetensors" in str(done.exception)
+    done = call("zeroshot", "--mode", "text", folder / "encoder", folder / "data")
+    assert isinstance(done.exception, ConfigError)
+
+
+def test_a_damaged_encoder_is_refused(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "encoder", tmp_path / "e")
+    weights = tmp_path / "e" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4])
+    done = call("fewshot", tmp_path / "e", folder / "data", "--out", tmp_path / "r.jsonl")
+    assert isinstance(done.exception, ImuVideoError)
+    assert done.exception.exit_code == 3
+    assert not (tmp_path / "r.jsonl").exists()
