@@ -132,8 +132,8 @@ def resample_to_grid(
 
     Example:
         >>> t = np.arange(100) / 100
-        >>> resample_to_grid(t, t[None], rate_hz=50, start=0, samples=3).astype(float).round(3).tolist()
-        [[0.0, 0.02, 0.04]]
+        >>> resample_to_grid(t, t[None], rate_hz=50, start=0.5, samples=3).astype(float).round(3).tolist()
+        [[0.5, 0.52, 0.54]]
     """
     times = np.asarray(times, dtype=np.float64)
     values = np.asarray(values, dtype=np.float64)
