@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from imu_video import __version__, registry
 from imu_video.config import validate
-from imu_video.errors import CheckpointError, ConfigError
+from imu_video.errors import CheckpointError, ConfigError, RecordingError
 from imu_video.input_spec import InputSpec, as_windows, fit_input_spec
 from imu_video.input_spec import check_units as refuse_other_units
 from imu_video.types import JsonDict
@@ -126,6 +126,9 @@ class EncoderBundle(nn.Module):
         for row, name in enumerate(self.spec.channels):
             if name in names:
                 full[:, row] = x[:, names.index(name)]
+        empty = np.flatnonzero(np.isnan(full).all(axis=(1, 2)))
+        if len(empty):
+            raise RecordingError(f"{len(empty)} windows are too sparse to resample from {rate_hz:g} Hz: leave them out")
         imu = torch.from_numpy(full).to(self.mean.device)
         mask = imu.isfinite()
         with _evaluating(self):

@@ -149,7 +149,9 @@ class Registry(Generic[T]):
 
 def _parameters(cls: type) -> dict[str, inspect.Parameter]:
     signature = inspect.signature(cls)
-    return {name: p for name, p in signature.parameters.items() if p.kind is not inspect.Parameter.VAR_KEYWORD}
+    # A class without a constructor of its own may inherit (*args, **kwargs): that is no argument of the component.
+    catch_all = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return {name: p for name, p in signature.parameters.items() if p.kind not in catch_all}
 
 
 def load_plugin(path: str | Path) -> None:

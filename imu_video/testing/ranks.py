@@ -59,7 +59,7 @@ def run_on_ranks(
             "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
             **(env or {}),
         }
-        command = [sys.executable, "-c", "from imu_video.testing.ranks import _child; _child()"]
+        command = [sys.executable, "-P", __file__]  # as a plain file: the package would load more than a rank needs
         task = [str(folder), str(Path(file).resolve()), function.__qualname__, str(ranks), str(timeout_s)]
         processes = []
         try:
@@ -84,18 +84,23 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]], folder: Path, timeout_s:
         if failed or time.monotonic() > deadline:
             break
         time.sleep(0.02)
-    codes = [p.poll() for p in processes]
-    # A rank that fails takes its peers down: the first to fail is the one that explains.
-    for rank, code in enumerate(codes):
-        if code not in (None, 0):
-            raise RuntimeError(f"rank {rank} of {len(codes)} ended with {code}:\n{_tail(folder / f'log-{rank}.txt')}")
-    if None in codes:
-        logs = "\n".join(f"rank {r}: {_tail(folder / f'log-{r}.txt')}" for r in range(len(codes)))
-        raise RuntimeError(f"no end after {timeout_s:g} s:\n{logs}")
+    if all(p.poll() == 0 for p in processes):
+        return
+    # A rank that fails takes its peers down, sometimes before it has ended itself: let all of them speak.
+    late = time.monotonic() > deadline
+    grace = time.monotonic() + (0 if late else 5)
+    while any(p.poll() is None for p in processes) and time.monotonic() < grace:
+        time.sleep(0.02)
+    logs = [
+        f"rank {rank}, {'running' if p.poll() is None else f'exit code {p.poll()}'}:\n" + _tail(folder, rank)
+        for rank, p in enumerate(processes)
+        if p.poll() != 0
+    ]
+    raise RuntimeError("\n".join([f"no end after {timeout_s:g} s" if late else "a rank failed", *logs]))
 
 
-def _tail(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace")[-3000:]
+def _tail(folder: Path, rank: int) -> str:
+    return (folder / f"log-{rank}.txt").read_text(encoding="utf-8", errors="replace")[-3000:] or "no output"
 
 
 def _child() -> None:
@@ -121,3 +126,7 @@ def _child() -> None:
         dist.barrier()
     finally:
         dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    _child()
