@@ -1,0 +1,130 @@
+"""What all teachers share: frozen, self-describing, and named by the hash of that description."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from imu_video.config import digest
+from imu_video.errors import ConfigError
+from imu_video.teachers.projection import Projection, make_projection
+
+AXES = {"video": "(B, F, H, W, 3) uint8", "skeleton": "(B, F, J, 3) float"}
+"""What `FrozenTeacher.encode` takes, by modality."""
+
+
+class FrozenTeacher(nn.Module):
+    """Base of teachers: stays in evaluation mode, takes no gradient, and knows what determines its features.
+
+    A subclass sets ``modality``, builds its network, calls `freeze` at the end of its constructor (or of `fit`), and
+    implements `features` and `recipe`.
+
+    Args:
+        width: features that the network gives, before the projection.
+        projection: ``identity``, or a mapping ``{name: pca, dim: 64}``, ``{name: orthogonal, dim: 64, seed: 0}``.
+    """
+
+    modality: ClassVar[Literal["video", "skeleton"]] = "video"
+    needs_fit: ClassVar[bool] = False
+
+    def __init__(self, *, width: int, projection: str | Mapping[str, Any] = "identity") -> None:
+        super().__init__()
+        self.projection: Projection = make_projection(projection, width)
+
+    @property
+    def feature_dim(self) -> int:
+        """Dt, the width of what `encode` returns."""
+        return self.projection.dim
+
+    def features(self, inputs: Tensor) -> Tensor:
+        """(B, width) features of checked inputs, before the projection."""
+        raise NotImplementedError(f"{type(self).__name__} must implement features()")
+
+    def recipe(self) -> dict[str, Any]:
+        """Everything beside weights and projection that determines the features, as JSON: model, transform, sampler."""
+        raise NotImplementedError(f"{type(self).__name__} must implement recipe()")
+
+    def fit(self, inputs: Tensor, *, progress: Callable[[int, int], None] | None = None) -> None:
+        """Train on (N, ...) inputs of the training split; only for teachers that set ``needs_fit``."""
+        raise NotImplementedError(f"{type(self).__name__} is not fitted")
+
+    def sample_indices(self, frames: int) -> list[int]:
+        """Which frames of a stored clip or skeleton of ``frames`` frames the teacher looks at; all by default."""
+        return list(range(frames))
+
+    def freeze(self) -> None:
+        """Switch gradients off and evaluation mode on."""
+        for parameter in self.parameters():
+            parameter.requires_grad = False
+        self.train(False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Stays in evaluation mode whatever is asked: a teacher that trains along is no teacher."""
+        return super().train(False)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Refused when it would switch gradients on.
+
+        Raises:
+            ConfigError: ``requires_grad`` is True.
+        """
+        if requires_grad:
+            raise ConfigError(f"{type(self).__name__} is frozen: its parameters take no gradient")
+        return super().requires_grad_(False)
+
+    def encode(self, inputs: Tensor) -> Tensor:
+        """Features without gradient.
+
+        Args:
+            inputs: frames or joints that `sample_indices` chose: (B, F, H, W, 3) uint8, or (B, F, J, 3) in metres.
+
+        Returns:
+            (B, Dt) float32.
+
+        Raises:
+            ValueError: another number of axes or another type.
+        """
+        return self.projection(self.raw_features(inputs))
+
+    def raw_features(self, inputs: Tensor) -> Tensor:
+        """(B, width) float32 features before the projection, without gradient."""
+        axes = 5 if self.modality == "video" else 4
+        wrong_type = inputs.dtype != torch.uint8 if self.modality == "video" else not inputs.is_floating_point()
+        if inputs.ndim != axes or inputs.shape[-1] != 3 or wrong_type:
+            raise ValueError(
+                f"{type(self).__name__} takes {AXES[self.modality]}, got {tuple(inputs.shape)} {inputs.dtype}"
+            )
+        self.freeze()
+        with torch.no_grad():
+            return self.features(inputs).float()
+
+    def fit_projection(self, features: Tensor) -> None:
+        """Fit a projection that needs data on (N, width) raw features of the training split; others ignore it."""
+        self.projection.fit(features)
+
+    def describe(self) -> dict[str, Any]:
+        """Everything that determines the features, as JSON; `fingerprint` is its hash."""
+        return {**self.recipe(), "weights_sha256": self.weights_digest(), "projection": self.projection.describe()}
+
+    def weights_digest(self) -> str:
+        """Hash of all parameters and buffers outside the projection: names, shapes and bytes."""
+        return hash_state({k: v for k, v in self.state_dict().items() if not k.startswith("projection.")})
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hex digits that stand for this teacher in caches and model cards."""
+        return digest(self.describe())
+
+
+def hash_state(state: Mapping[str, Tensor]) -> str:
+    """sha256 over names, types, shapes and bytes of tensors, in order of their names."""
+    total = hashlib.sha256()
+    for name in sorted(state):
+        value = state[name].detach().cpu().contiguous()
+        total.update(f"{name}:{value.dtype}:{tuple(value.shape)};".encode())
+        total.update(value.numpy().tobytes())
+    return total.hexdigest()

