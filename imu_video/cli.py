@@ -214,8 +214,14 @@ def _summary(registry: Registry[Any], name: str) -> str:
 
 
 def _arguments(registry: Registry[Any], name: str) -> str:
+    """Constructor arguments with their defaults, long ones cut."""
+
+    def shown(value: object) -> str:
+        text = repr(value)
+        return text if len(text) <= 60 else f"{text[:57]}..."
+
     fields = registry.schema(name).model_fields
-    return ", ".join(key if field.is_required() else f"{key}={field.default!r}" for key, field in fields.items())
+    return ", ".join(key if field.is_required() else f"{key}={shown(field.default)}" for key, field in fields.items())
 
 
 @contextmanager
