@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -69,11 +68,13 @@ class Reporter:
 
     Args:
         trackers: where numbers go; empty on ranks other than 0.
+        title: what the run is called, shown at the start.
         live: draw the live line; None = when stdout is a terminal.
     """
 
-    def __init__(self, trackers: Sequence[Tracker] = (), *, live: bool | None = None) -> None:
+    def __init__(self, trackers: Sequence[Tracker] = (), *, title: str = "pretrain", live: bool | None = None) -> None:
         self.trackers = trackers
+        self.title = title
         self._live = sys.stdout.isatty() if live is None else live
         self._bar: Any = None
         self._task: Any = None
@@ -88,8 +89,8 @@ class Reporter:
         self._steps, self._since = steps, (state.step, time.perf_counter())
         if state.best is not None:
             self._shown["best"] = f"{state.best.value:.3f}"
+        say(f"{self.title}: {steps} steps" + (f", continuing after step {state.step}" if state.step else ""))
         if not self._live:
-            say(f"step {state.step} of {steps}")
             return
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -131,10 +132,6 @@ class Reporter:
                     f"step {step}/{self._steps}  validation: loss {numbers['loss']:.4f}  MRR {numbers['mrr']:.3f}  "
                     f"R@1 {both} in {numbers['gallery']:.0f} pairs"
                 )
-
-    def saved(self, path: Path) -> None:
-        """Note a written checkpoint."""
-        self._shown["saved"] = path.name
 
     def close(self) -> None:
         """Leave the screen and the files in order."""

@@ -178,4 +178,4 @@ class Engine:
             optimizer=optimizer_tensors(self.parts.optimizer),
             state={**self.lineage, "state": self.state.to_json()},
         )
-        self.reporter.saved(self.store.write(self.state.step, checkpoint, best=best))
+        self.store.write(self.state.step, checkpoint, best=best)

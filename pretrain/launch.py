@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -73,7 +74,8 @@ class WorkerFailed(ImuVideoError):
 def supervise(command: Sequence[str], *, nproc: int, threads: int | None = None) -> int:
     """Run a command in ``nproc`` processes that form one group, until all have ended.
 
-    Rank 0 writes to this terminal; what the others write is kept and shown if one of them is the first to fail.
+    Rank 0 writes its progress to this terminal. Errors and warnings are kept: in the end those of rank 0 are shown, or,
+    when a process failed, only those of the one that is to blame (the others die of losing it).
 
     Args:
         command: program and arguments, without ``--nproc``.
@@ -81,11 +83,11 @@ def supervise(command: Sequence[str], *, nproc: int, threads: int | None = None)
         threads: CPU threads of each; None = an equal share of this machine's.
 
     Returns:
-        0, or the exit code of rank 0 when it has already said on this terminal what was wrong.
+        0, or the exit code of rank 0 when it ended with a message of its own, which is shown as it is.
 
     Raises:
         ConfigError: already inside a group.
-        WorkerFailed: another process failed, or rank 0 without a word; its exit code is the error's.
+        WorkerFailed: a process failed in another way; its exit code is the error's.
     """
     if "WORLD_SIZE" in os.environ:
         raise ConfigError(
@@ -101,7 +103,7 @@ def supervise(command: Sequence[str], *, nproc: int, threads: int | None = None)
         "OMP_NUM_THREADS": str(threads or max(1, _cpus() // nproc)),
     }
     workers: list[subprocess.Popen[bytes]] = []
-    logs: list[IO[bytes] | None] = []
+    logs: list[IO[bytes]] = []
 
     def forward(number: int, frame: FrameType | None) -> None:
         for worker in workers:
@@ -111,16 +113,19 @@ def supervise(command: Sequence[str], *, nproc: int, threads: int | None = None)
     before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         for rank in range(nproc):
-            log: IO[bytes] | None = tempfile.TemporaryFile() if rank else None  # noqa: SIM115  closed below
+            log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  closed below
             environment = {**os.environ, **common, "RANK": str(rank), "LOCAL_RANK": str(rank)}
             # Their own session: the terminal's Ctrl-C reaches them once, through `forward`.
-            workers.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True))
+            workers.append(
+                subprocess.Popen(
+                    command, env=environment, stdout=log if rank else None, stderr=log, start_new_session=True
+                )
+            )
             logs.append(log)
         failed = _wait(workers)
-        if failed is None:
-            return 0
-        code = workers[failed].returncode
-        if failed == 0 and code in _OWN_CODES:
+        code = workers[failed].returncode if failed is not None else 0
+        if failed is None or (failed == 0 and code in _OWN_CODES):
+            sys.stderr.write(_text(logs[0]))
             return code
         raise WorkerFailed(_describe(failed, code, nproc, logs[failed]), code=code if code > 0 else 128 - code)
     finally:
@@ -131,8 +136,7 @@ def supervise(command: Sequence[str], *, nproc: int, threads: int | None = None)
         for number, handler in before.items():
             signal.signal(number, handler)
         for log in logs:
-            if log is not None:
-                log.close()
+            log.close()
 
 
 def _wait(workers: Sequence[subprocess.Popen[bytes]]) -> int | None:
@@ -157,14 +161,17 @@ def _wait(workers: Sequence[subprocess.Popen[bytes]]) -> int | None:
     return next((i for i, worker in enumerate(workers) if worker.returncode in _OWN_CODES), first)
 
 
-def _describe(rank: int, code: int, nproc: int, log: IO[bytes] | None) -> str:
+def _describe(rank: int, code: int, nproc: int, log: IO[bytes]) -> str:
     how = f"with code {code}" if code > 0 else f"by {signal.Signals(-code).name}"
-    message = f"process {rank} of {nproc} ended {how}"
-    if log is None:
-        return f"{message}; what it wrote stands above"
+    tail = _text(log).strip().splitlines()[-20:]
+    return "\n".join(
+        [f"process {rank} of {nproc} ended {how}; it wrote:", *(f"    {line}" for line in tail or ["nothing"])]
+    )
+
+
+def _text(log: IO[bytes]) -> str:
     log.seek(0)
-    tail = log.read().decode(errors="replace").strip().splitlines()[-20:]
-    return "\n".join([f"{message}; it wrote:", *(f"    {line}" for line in tail)])
+    return log.read().decode(errors="replace")
 
 
 def _cpus() -> int:

@@ -105,7 +105,8 @@ def run(
             facts = {"processes": place.size, "device": str(accelerator.device), "threads": torch.get_num_threads()}
             run_folder.begin(config, same, {**facts, "plugins": list(plugins), "from": str(start) if start else None})
             begun = checkpoint.state["state"]["step"] if checkpoint is not None else 0
-            reporter = Reporter(open_trackers(run_folder.path, config.run.tracker, start=begun))
+            trackers = open_trackers(run_folder.path, config.run.tracker, start=begun)
+            reporter = Reporter(trackers, title=f"run {run_id(same)} in {run_folder.path}")
         stack.callback(reporter.close)
         stop = stack.enter_context(StopSignal())
         engine = Engine(

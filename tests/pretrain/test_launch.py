@@ -43,8 +43,11 @@ def test_a_failure_elsewhere_is_shown_with_its_code() -> None:
     assert caught.value.exit_code == 3
 
 
-def test_rank_0_speaks_for_itself() -> None:
-    assert supervise(program("sys.exit(2 if rank == 0 else 0)"), nproc=2) == 2
+def test_rank_0_speaks_for_itself(capfd: pytest.CaptureFixture[str]) -> None:
+    text = "sys.stderr.write(f'error: {rank}\\n')\nprint('progress', rank)\nsys.exit(2 if rank == 0 else 1)"
+    assert supervise(program(text), nproc=2) == 2
+    out, err = capfd.readouterr()
+    assert (out, err) == ("progress 0\n", "error: 0\n")
 
 
 def test_a_process_that_lost_its_peer_is_not_blamed() -> None:
