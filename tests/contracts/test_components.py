@@ -19,13 +19,18 @@ from imu_video.testing import (
 # Where the defaults are large, an entry here makes the component small; where it needs files, other tests check it.
 ENCODERS: dict[str, dict[str, Any]] = {"patch_tst": {"width": 16, "layers": 2, "heads": 2, "ffn": 32}}
 TEACHERS: dict[str, dict[str, Any] | None] = {
-    "frames": {"weights": "random", "image_size": 64, "frames": 2},
+    "frames": {"weights": "random:0", "image_size": 64, "frames": 2},
     "skeleton": None,  # fitted before use: tests/teachers
 }
 DATASETS_WITHOUT_FILES: dict[str, dict[str, Any]] = {"synthetic": {}}
 
 
-@pytest.mark.parametrize("name", registry.encoders.names())
+def shipped(kind: registry.Registry[Any]) -> list[str]:
+    """Names without those that tests register for themselves, some of them broken on purpose."""
+    return [name for name in kind.names() if not name.startswith("test_")]
+
+
+@pytest.mark.parametrize("name", shipped(registry.encoders))
 def test_encoders(name: str) -> None:
     check_encoder({"name": name, **ENCODERS.get(name, {})})
 
@@ -39,23 +44,23 @@ def test_patch_tst_options(options: dict[str, Any]) -> None:
     check_encoder({"name": "patch_tst", **ENCODERS["patch_tst"], **options})
 
 
-@pytest.mark.parametrize("name", registry.losses.names())
+@pytest.mark.parametrize("name", shipped(registry.losses))
 def test_losses(name: str) -> None:
     check_loss(name)
 
 
 def test_losses_over_two_ranks() -> None:
     """A2: the gradient over processes is that of one process on the whole batch."""
-    check_losses_over_ranks([{"name": name} for name in registry.losses.names()], ranks=2)
+    check_losses_over_ranks([{"name": name} for name in shipped(registry.losses)], ranks=2)
 
 
-@pytest.mark.parametrize("name", registry.augmentations.names())
+@pytest.mark.parametrize("name", shipped(registry.augmentations))
 def test_augmentations(name: str) -> None:
     check_augmentation(name)
     check_augmentation({"name": name, "p": 1.0})
 
 
-@pytest.mark.parametrize("name", registry.teachers.names())
+@pytest.mark.parametrize("name", shipped(registry.teachers))
 def test_teachers(name: str) -> None:
     options = TEACHERS.get(name, {})
     if options is None:
