@@ -17,6 +17,7 @@ class SupervisedConfig(Config):
 
     Args:
         episodes: of how many of each domain's episodes; each costs a training, 0 leaves the reference out.
+        domains, shots: only these domains and shot counts; None takes all.
         steps: optimiser steps a training, the same for every domain and shot count.
         batch: windows a step, at most; smaller supports are taken whole.
         learning_rate: peak of a cosine schedule with 10 % warm-up, AdamW.
@@ -25,6 +26,8 @@ class SupervisedConfig(Config):
     """
 
     episodes: int = Field(default=0, ge=0)
+    domains: list[str] | None = None
+    shots: list[int] | None = None
     steps: int = Field(default=60, ge=1)
     batch: int = Field(default=64, ge=2)
     learning_rate: float = Field(default=1e-3, gt=0)
@@ -32,6 +35,11 @@ class SupervisedConfig(Config):
     augment: list[dict[str, Any] | str] = Field(
         default=[{"name": "scale"}, {"name": "jitter"}, {"name": "crop_resize", "min_fraction": 0.8}]
     )
+
+    def wanted(self, domain: str, shots: int) -> bool:
+        """Whether the reference is run in a domain at a shot count."""
+        chosen = self.domains is None or domain in self.domains
+        return self.episodes > 0 and chosen and (self.shots is None or shots in self.shots)
 
 
 class References(Config):
@@ -107,6 +115,11 @@ class EvalConfig(Config):
         names = [d.name for d in self.domains]
         if len(set(names)) != len(names):
             raise ValueError(f"domain names must be distinct, got {names}")
+        supervised = self.references.supervised
+        unknown = [d for d in supervised.domains or () if d not in names]
+        unknown += [str(n) for n in supervised.shots or () if n not in self.episodes.shots]
+        if unknown:
+            raise ValueError(f"references.supervised names {unknown}, which are no domains or shots of this config")
         probes = self.probe_names
         if len(set(probes)) != len(probes):
             raise ValueError(f"probes must have distinct names, got {probes}; `as` gives one a name of its own")

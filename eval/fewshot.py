@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from eval.config import EvalConfig
 from eval.datasets import LabelledWindows
@@ -101,7 +102,7 @@ def run_fewshot(
                 for name, fitter in fitters.items():
                     counts = count_probe(windows, episodes, feature, fitter, shots)
                     out.append(_counts(episodes, feature.model, name, shots, counts, feature.seeds))
-            if config.references.supervised.episodes:
+            if config.references.supervised.wanted(episodes.domain.name, shots):
                 counts = count_supervised(windows, episodes, bundle, config, shots)
                 out.append(_counts(episodes, SUPERVISED, HEAD, shots, counts[None], ()))
     return out, remarks
@@ -119,7 +120,8 @@ def count_probe(
         supports.append((features.place(rows), labels))
     out = []
     for array in features.arrays:
-        fitted = [probe.fit(array[rows], labels, classes=tally.classes) for rows, labels in supports]
+        with threadpool_limits(1):  # supports are tiny: threads cost more than they give
+            fitted = [probe.fit(array[rows], labels, classes=tally.classes) for rows, labels in supports]
         predicted = predict_many(fitted, array[target])
         out.append(np.stack([tally.count(e, p) for e, p in enumerate(predicted)]))
     return np.stack(out)

@@ -127,19 +127,28 @@ def measure(
         shared: from `provenance`, plus ``cells`` where the counts are stored.
         remarks: sentences that belong beside every figure.
     """
-    out: list[Result] = []
+    jobs: list[tuple[Kind, Counts, str | None, np.ndarray]] = [
+        ("fewshot", c, None, np.stack([c.cells(METRICS[m]) for m in config.metrics])) for c in counts
+    ]
     for c in counts:
-        stack = np.stack([c.cells(METRICS[m]) for m in config.metrics])
-        out += _lines("fewshot", c, None, stack, config, shared, remarks)
-    for c in counts:
-        if c.model != "pretrained":
-            continue
-        for r in counts:
+        for r in counts if c.model == "pretrained" else ():
             same_place = (r.domain, r.shots) == (c.domain, c.shots)
             if r.model == "pretrained" or not same_place or (r.model != SUPERVISED and r.probe != c.probe):
                 continue
             stack = np.stack([c.cells(METRICS[m]) - r.cells(METRICS[m]) for m in config.metrics])
-            out += _lines("fewshot-difference", c, r.model, stack, config, shared, remarks)
+            jobs.append(("fewshot-difference", c, r.model, stack))
+    # Figures that exist in the same cells share their resamples, which is where the time goes.
+    alike: dict[tuple[Any, ...], list[int]] = {}
+    for number, (_, _, _, stack) in enumerate(jobs):
+        alike.setdefault((stack.shape, np.isfinite(stack[0]).tobytes()), []).append(number)
+    intervals: dict[int, list[Interval]] = {}
+    for numbers in alike.values():
+        many = bootstrap(np.concatenate([jobs[n][3] for n in numbers]), config.bootstrap)
+        for place, n in enumerate(numbers):
+            intervals[n] = many[place * len(config.metrics) : (place + 1) * len(config.metrics)]
+    out: list[Result] = []
+    for number, (kind, c, reference, _) in enumerate(jobs):
+        out += _lines(kind, c, reference, intervals[number], config, shared, remarks)
     return out
 
 
@@ -147,12 +156,11 @@ def _lines(
     kind: Kind,
     c: Counts,
     reference: str | None,
-    stack: np.ndarray,
+    intervals: Sequence[Interval],
     config: EvalConfig,
     shared: Mapping[str, Any],
     remarks: Sequence[str],
 ) -> list[Result]:
-    intervals = bootstrap(stack, config.bootstrap)
     common = dict(shared)
     store = common.pop("cells", None)
     seeds: dict[str, Any] = {"episodes": config.episodes.seed, "bootstrap": config.bootstrap.seed}
