@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from imu_video.shards.teacher_cache import TeacherCache, open_cache
 from torch import Tensor
 
 from imu_video.distributed import World
@@ -22,6 +21,7 @@ from imu_video.shards.columns import Columns, open_columns
 from imu_video.shards.index import load_index
 from imu_video.shards.loader import PairLoader
 from imu_video.shards.schema import Index
+from imu_video.shards.teacher_cache import TeacherCache, open_cache, read_caches
 from imu_video.transforms import Compose
 from imu_video.types import PairBatch
 from pretrain.config import PretrainConfig
@@ -116,7 +116,16 @@ def open_data(config: PretrainConfig) -> Data:
             raise ConfigError(
                 f"data.placements: {config.data.root} has no device {placement!r}{nearest(placement, index.placements)}"
             )
-    return Data(index=index, teacher=open_cache(index, config.data.teacher))
+    teacher = open_cache(index, _fingerprint(index, config.data.teacher))
+    for split in filter(None, (config.data.train_split, config.data.val_split)):
+        teacher.rows(split)
+    return Data(index=index, teacher=teacher)
+
+
+def _fingerprint(index: Index, wanted: str | None) -> str | None:
+    """The fingerprint of the one cached teacher of that registered name; anything else as it is."""
+    named = [mark for mark, content in read_caches(index).items() if content.get("spec", {}).get("name") == wanted]
+    return named[0] if len(named) == 1 else wanted
 
 
 def fit_spec(config: PretrainConfig, data: Data) -> InputSpec:

@@ -34,7 +34,8 @@ class DataSection(Config):
         train_split: split that is trained on.
         val_split: split of other people for validation and the choice of the best checkpoint; null = no validation.
         placements: devices to draw from; null = all. Each window shows one device a step.
-        teacher: fingerprint (or a unique beginning of it) of the cached teacher; null = the only one there.
+        teacher: the cached teacher: its name where only one of that name is there, or the beginning of its
+            fingerprint; null = the only one there.
         batch_size: windows of one global batch, all processes together.
     """
 

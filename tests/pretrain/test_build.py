@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ import torch
 from torch import nn
 
 from imu_video.distributed import World
-from imu_video.errors import ConfigError
+from imu_video.errors import ConfigError, TeacherCacheError
 from imu_video.registry import encoders
 from imu_video.shards.columns import open_columns
 from imu_video.shards.schema import Index
@@ -132,3 +135,18 @@ def test_precision_and_device_follow_the_machine() -> None:
     assert precision_for(RunSection(), CPU) == "fp32"
     assert precision_for(RunSection(precision="bf16"), CPU) == "bf16"
     assert device_for(RunSection(device="cpu"), local_rank=5) == CPU
+
+
+def test_a_teacher_by_name_or_fingerprint(data_maker: Any, raw: Any, tmp_path: Path) -> None:
+    index = data_maker(tmp_path / "data", {"train": 8, "val": 8})
+
+    def opened(teacher: str | None) -> str:
+        config = PretrainConfig.model_validate(raw(index.root, data={"teacher": teacher}))
+        return open_data(config).teacher.fingerprint
+
+    assert opened(None) == opened("made") == opened("feed") == "feedfacecafe"
+    shutil.copytree(index.root / "teachers" / "feedfacecafe", index.root / "teachers" / "feed00000000")
+    for unclear in (None, "made", "feed"):
+        with pytest.raises(TeacherCacheError, match="feed00000000"):
+            opened(unclear)
+    assert opened("feed0") == "feed00000000"
