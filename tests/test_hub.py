@@ -137,6 +137,10 @@ def test_values_under_a_false_mask_never_count() -> None:
     mask = torch.ones_like(x, dtype=torch.bool)
     mask[:, 4, 20:60] = False
     assert torch.equal(b(torch.where(mask, x, 0), mask), b(torch.where(mask, x, 777.0), mask))
+    seen: list[torch.Tensor] = []
+    b.encoder.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    b(torch.where(mask, x, torch.nan), mask)
+    assert (seen[0][~mask] == 0).all(), "no encoder meets a NaN"
 
 
 @pytest.mark.parametrize("rate_hz", [100, 200, 40, 59.6])

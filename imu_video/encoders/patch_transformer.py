@@ -246,5 +246,5 @@ def _standardise(imu: Tensor, mask: Tensor | None) -> Tensor:
     """Each series to zero mean and unit variance over its measured samples."""
     if mask is None:
         mask = torch.ones_like(imu, dtype=torch.bool)
-    centred = torch.where(mask, imu - masked_mean(imu, mask, -1), 0)
+    centred = imu - masked_mean(imu, mask, -1)
     return centred / (masked_mean(centred.square(), mask, -1) + 1e-5).sqrt()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from imu_video.losses import InfoNCE, SigmoidPair, functional
+from imu_video.losses import InfoNCE, PairLoss, SigmoidPair, functional
 from imu_video.types import PairEmbeddings
 
 
@@ -85,6 +85,23 @@ def test_info_nce_gradient_equals_the_analytic_one() -> None:
     rows, columns = torch.softmax(s.detach(), 1) - eye, torch.softmax(s.detach(), 0) - eye
     assert s.grad is not None
     assert (s.grad - 0.5 * (rows + columns) / 6).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("name", ["info_nce", "sigmoid_pair"])
+def test_modules_pass_the_gradient_of_the_equation_to_both_sides(name: str) -> None:
+    z, v = (x.requires_grad_() for x in embeddings(6, seed=3))
+    y = 2 * torch.eye(6, dtype=torch.float64) - 1
+    if name == "info_nce":
+        logits = z @ v.T / 0.1
+        picked = torch.log_softmax(logits, 1).diagonal() + torch.log_softmax(logits, 0).diagonal()
+        expected = torch.autograd.grad(-picked.mean() / 2, [z, v])
+        module: PairLoss = InfoNCE(temperature=0.1, learned=False)
+    else:
+        expected = torch.autograd.grad(torch.log1p(torch.exp(-y * (10 * z @ v.T - 10))).sum() / 6, [z, v])
+        module = SigmoidPair(learned=False)
+    got = torch.autograd.grad(module(PairEmbeddings(imu=z, video=v)).total, [z, v])
+    for ours, theirs in zip(got, expected, strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-5)
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
