@@ -1,4 +1,4 @@
-"""The synthetic world: virtual people, worn devices and a filming camera as a dataset; for demos and tests, not for claims about people.
+"""The synthetic world: virtual people, worn devices and a camera as a dataset; never evidence about real people.
 
 Shift axes are arguments: people (seeded subjects), placements, devices (sensor profiles), cameras and populations. Each
 recording is one session of one person, a pure function of (seed, subject, session): subsets are the same data.
@@ -31,8 +31,8 @@ class Group(Config):
         prefix: subjects are named ``<prefix>00``, ``<prefix>01`` ...; the name decides the person, the count does not.
         count: number of people.
         population: ``general`` or ``slow_gait`` (slower, shorter and asymmetric steps, tremor).
-        devices: sensor profiles; each person has one session with each, on different days.
-        cameras: views, one drawn a session.
+        devices: sensor profiles; each person has one session with each, on different days; names may repeat.
+        cameras: views, one drawn a session; naming a view twice makes it twice as likely.
         seconds_per_activity: mean length of a bout in seconds.
     """
 
@@ -125,8 +125,8 @@ class SyntheticWorld:
             raise ConfigError(f"dataset 'synthetic': image_size is {image_size}, expected 16 to 1024")
         self._group_of: dict[str, Group] = {}
         for group in self.groups:
-            _known(group.devices, PROFILES, "device")
-            _known(group.cameras, VIEWS, "camera")
+            _known(group.devices, PROFILES, "device", repeats=True)
+            _known(group.cameras, VIEWS, "camera", repeats=True)
             _known([group.population], POPULATIONS, "population")
             for subject in group.subjects:
                 if subject in self._group_of:
@@ -188,9 +188,9 @@ class SyntheticWorld:
         )
 
 
-def _known(names: Sequence[str], table: dict[str, Any], kind: str) -> None:
+def _known(names: Sequence[str], table: dict[str, Any], kind: str, *, repeats: bool = False) -> None:
     for name in names:
         if name not in table:
             raise ConfigError(f"dataset 'synthetic': unknown {kind} {name!r}{nearest(name, table)}")
-    if not names or len(set(names)) != len(names):
+    if not names or (len(set(names)) != len(names) and not repeats):
         raise ConfigError(f"dataset 'synthetic': {kind} names must be distinct and at least one, got {list(names)}")

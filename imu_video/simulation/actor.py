@@ -26,8 +26,8 @@ class Prop:
     """A thing in the scene, in the bout's coordinates.
 
     Args:
-        kind: ``box`` (``at`` is its centre, ``size`` its edges), ``rod`` (``at`` to ``to``, radius ``size[0]``) or ``held``
-            (an object in the hand ``held_in``, named by ``name``).
+        kind: ``box`` (``at`` is its centre, ``size`` its edges), ``rod`` (``at`` to ``to``, radius ``size[0]``) or
+            ``held`` (an object in the hand ``held_in``, named by ``name``).
         colour: RGB in 0..1.
     """
 
@@ -181,6 +181,11 @@ class Actor:
     def fixed(self, x: np.ndarray | float, y: np.ndarray | float, z: np.ndarray | float) -> np.ndarray:
         """A (3, T) path from constants or (T,) arrays."""
         return np.stack([np.broadcast_to(np.asarray(v, dtype=np.float64), self.t.shape) for v in (x, y, z)])
+
+    def colour(self, low: float, high: float) -> tuple[float, float, float]:
+        """A random RGB colour with components between ``low`` and ``high``."""
+        r, g, b = self.rng.uniform(low, high, 3).tolist()
+        return r, g, b
 
     def soften(self, values: np.ndarray, seconds: float) -> np.ndarray:
         """Gaussian smoothing (T,), for contacts that would otherwise be infinitely hard."""

@@ -1,7 +1,7 @@
-"""The articulated body: bone lengths, joint angles (a Pose), forward kinematics and two-bone reaching; no activity lives here.
+"""The articulated body: bone lengths, joint angles (a Pose), forward kinematics, two-bone reaching; no activities.
 
-World axes: x forwards at heading 0, y to the person's left, z up, metres. In the neutral pose the person stands upright with
-hanging arms, and every segment's axes are parallel to the world's; limbs point along -z, feet along +x.
+World axes: x forwards at heading 0, y to the person's left, z up, metres. In the neutral pose the person stands upright
+with hanging arms, and every segment's axes are parallel to the world's; limbs point along -z, feet along +x.
 """
 
 from __future__ import annotations
@@ -102,8 +102,8 @@ class Pose:
 class Body:
     """Bone lengths in metres and a girth factor.
 
-    Proportions follow Drillis and Contini (1966) as tabulated by Winter, *Biomechanics and Motor Control of Human Movement*:
-    hip at 0.530 of stature, shoulder at 0.818, upper arm 0.186, forearm 0.146, thigh 0.245, shank 0.246, foot 0.152.
+    Proportions follow Drillis and Contini (1966) as tabulated in Winter, *Biomechanics and Motor Control of Human
+    Movement*: hip at 0.530 of stature, shoulder at 0.818, upper arm 0.186, forearm 0.146, thigh 0.245, shank 0.246.
 
     Args:
         height: stature in metres, 1.4 to 2.1.
@@ -271,8 +271,9 @@ def two_bone(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Angles that put the end of a two-bone limb at a target, in closed form.
 
-    The limb is ``Ry(-flex) Rx(abd) Rz(-twist)`` followed by one hinge. Targets out of reach are drawn in smoothly, so that
-    the angles stay differentiable.
+    The limb is ``Ry(-flex) Rx(abd) Rz(-twist)`` followed by one hinge. Targets out of reach are drawn in smoothly, so
+    that the angles stay differentiable; a folded limb with a given twist cannot reach straight sideways, and ends as
+    near as abduction allows.
 
     Args:
         target: (3, T) metres from the limb's root, in the coordinates of the parent segment, mirrored to the left side.
@@ -304,7 +305,7 @@ def two_bone(
 def plant_leg(
     pose: Pose, body: Body, frames: Motion, side: str, ankle: np.ndarray, pitch: np.ndarray | float, toe_out: float
 ) -> None:
-    """Set hip, knee and ankle angles so that the ankle is at ``ankle`` (3, T) world metres and the foot pitched by ``pitch``.
+    """Set hip, knee and ankle angles so that the ankle is at ``ankle`` and the foot pitched by ``pitch``.
 
     Args:
         pose: changed in place.
@@ -326,9 +327,15 @@ def plant_leg(
 def reach_arm(
     pose: Pose, body: Body, frames: Motion, side: str, wrist: np.ndarray, elbow_out: np.ndarray | float
 ) -> None:
-    """Set shoulder and elbow angles so that the wrist is at ``wrist`` (3, T) world metres; ``frames`` is `trunk` of the pose.
+    """Set shoulder and elbow angles so that the wrist is at ``wrist``.
 
-    ``elbow_out`` (rad) is the inward rotation of the upper arm: larger values lift the elbow sideways.
+    Args:
+        pose: changed in place.
+        body: bone lengths.
+        frames: `trunk` of the same pose.
+        side: ``left`` or ``right``.
+        wrist: (3, T) target in world metres.
+        elbow_out: inward rotation of the upper arm in rad; larger values lift the elbow sideways.
     """
     local = apply_inverse(frames.segments["torso"], wrist - frames.joint(f"{side}_shoulder"))
     local[1] *= _mirror(side)

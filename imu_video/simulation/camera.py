@@ -30,7 +30,7 @@ VIEWS: dict[str, View] = {
     "oblique": View((42.0, 12.0), True, (4.0, 18.0), (0.62, 0.76)),
     "side": View((88.0, 10.0), True, (2.0, 14.0), (0.62, 0.76)),
     "rear": View((180.0, 20.0), False, (4.0, 18.0), (0.62, 0.76)),
-    "high": View((20.0, 60.0), True, (36.0, 52.0), (0.60, 0.72)),
+    "high": View((20.0, 60.0), True, (34.0, 50.0), (0.78, 0.92)),
 }
 """Views by name; ``high`` looks down like a ceiling camera."""
 
@@ -129,7 +129,7 @@ def draw_camera(view: str, size: int, rng: np.random.Generator) -> Camera:
         focal=float(focal),
         size=(size, size),
         light=light,
-        ambient=float(u(0.3, 0.5)),
+        ambient=float(u(0.38, 0.55)),
         wall=np.clip(u(0.45, 0.9) + rng.normal(0, 0.05, 3), 0, 1),
         ground=np.clip(u(0.3, 0.7) + rng.normal(0, 0.07, 3), 0, 1),
         pattern=str(rng.choice(["tiles", "planks", "plain"], p=[0.45, 0.35, 0.2])),

@@ -9,7 +9,7 @@ from imu_video.simulation.body import SIDES
 
 
 def vacuum(actor: Actor) -> Bout:
-    """Vacuum or sweep: strokes of one arm from a staggered stance, trunk and weight following, a step to the side now and then."""
+    """Vacuum: strokes of one arm from a staggered stance, trunk and weight following, steps to new places."""
     p, body, rng = actor.person, actor.body, actor.rng
     t = actor.t
     pose = actor.start()
@@ -51,7 +51,7 @@ def vacuum(actor: Actor) -> Bout:
         foot: actor.fixed(home[foot][0] + forward[foot], home[foot][1] + k * half, body.ankle_height + lift[foot])
         for foot, k in zip(SIDES, (1.0, -1.0), strict=True)
     }
-    actor.legs(pose, feet, -0.15 * (lift["left"] + lift["right"]) / 0.05 * 0.5)
+    actor.legs(pose, feet, {foot: -1.5 * lift[foot] for foot in SIDES})
     hip = 0.56 * body.height
     grip = actor.fixed(
         pose["x"] + 0.33 + stroke + actor.wander(0.006, 0.5),
@@ -62,7 +62,7 @@ def vacuum(actor: Actor) -> Bout:
     pose[f"{side}_pronation"] = 0.55 + actor.wander(0.05, 0.8) + 0.25 * stroke
     pose[f"{side}_wrist_flex"] = 0.15 - 0.6 * stroke
     if rng.random() < 0.4:
-        second = grip + actor.fixed(-0.12, -s * 0.06, 0.1)
+        second = grip + actor.fixed(0.1, -s * 0.15, -0.12)
         actor.hand(pose, other, second, 0.5)
     else:
         actor.arm(pose, other, str(rng.choice(["hang", "hips", "lap"])), 0.9)
@@ -128,7 +128,7 @@ def jumping_jacks(actor: Actor) -> Bout:
 
 
 def cycle(actor: Actor) -> Bout:
-    """Pedal an exercise bike: legs driven round by the cranks, trunk leaning on the handlebars, coasting now and then."""
+    """Pedal an exercise bike: legs driven round by the cranks, hands on the bar, coasting now and then."""
     p, body, rng = actor.person, actor.body, actor.rng
     pose = actor.start()
     coast = actor.episodes((6, 25), (0.5, 2.5), (0.4, 0.9))

@@ -1,8 +1,9 @@
 """Activities on foot: walk, jog, stairs_up, stairs_down, from one stride engine; standing activities are elsewhere.
 
-A stride is planned in a frame that moves with the mean progression. In stance the foot is at rest on the ground (it moves
-backwards in that frame at the mean speed), in swing it returns on a cubic that matches both velocities; the legs follow by
-inverse kinematics, so feet neither slide nor sink, and step frequency, heel strike and knee flexion appear in every segment.
+A stride is planned in a frame that moves with the mean progression. In stance the foot is at rest on the ground (it
+moves backwards in that frame at the mean speed), in swing it returns on a cubic that matches both velocities; the legs
+follow by inverse kinematics, so feet neither slide nor sink, and step frequency, heel strike and knee flexion appear in
+every segment.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from scipy.interpolate import CubicSpline, PchipInterpolator
 from scipy.ndimage import gaussian_filter1d
 
 from imu_video.simulation.actor import TAU, Actor, Bout, Prop
-from imu_video.simulation.body import SIDES, Pose
+from imu_video.simulation.body import SIDES, Body, Pose
 
 _GRID = 256
 _STANCE = 0.62  # stance share for which the knots below are written
@@ -31,7 +32,9 @@ class Stride:
         stance: share of the stride that a foot is on the ground, below 0.5 when running.
         lift: (phase, height) knots of the ankle above its straight path, as a share of leg length.
         pitch: (phase, degrees) knots of the foot's pitch, toes up.
-        bob: amplitude of the pelvis' two vertical oscillations per stride in metres, positive when highest in mid-stance.
+        behind: how far the middle of stance lies behind the hip in metres; the foot rolls forward over its length.
+        bob: amplitude of the pelvis' vertical oscillation (twice a stride) in metres, positive when highest in
+            mid-stance.
         extension: share of full leg length used at the most extended moment of stance.
         impact: depth in metres of the brief dip after foot contact.
         softness: duration scale in seconds over which foot contact is smoothed.
@@ -43,6 +46,7 @@ class Stride:
     stance: float
     lift: tuple[tuple[float, float], ...]
     pitch: tuple[tuple[float, float], ...]
+    behind: float
     bob: float
     extension: float
     impact: float
@@ -56,8 +60,8 @@ def _periodic(values: np.ndarray, smooth_cycles: float) -> CubicSpline:
     return CubicSpline(np.linspace(0, 1, _GRID + 1), closed, bc_type="periodic")
 
 
-def _foot_cycle(plan: Stride, leg: float, lift: float) -> np.ndarray:
-    """One foot over its own cycle, contact at 0: (G, 3) forward, up (both in the moving frame, metres) and pitch (rad)."""
+def _foot_cycle(plan: Stride, body: Body, lift: float) -> np.ndarray:
+    """One foot over its own cycle, contact at 0: (G, 3) forward and up in the moving frame (m), pitch (rad)."""
     u = np.arange(_GRID) / _GRID
     swing = u >= plan.stance
     reference = np.where(
@@ -68,14 +72,18 @@ def _foot_cycle(plan: Stride, leg: float, lift: float) -> np.ndarray:
     back = np.where(
         swing,
         -plan.stance / 2 * (2 * w**3 - 3 * w**2 + 1)
-        + slope * (w**3 - 2 * w**2 + w)
+        + 0.1 * slope * (w**3 - 2 * w**2 + w)  # pushed off: the ankle leaves the ground moving forwards
         + plan.stance / 2 * (3 * w**2 - 2 * w**3)
         + slope * (w**3 - w**2),
         plan.stance / 2 - u,
     )
-    height = PchipInterpolator(*np.array(plan.lift).T)(reference) * leg * lift
-    pitch = np.deg2rad(PchipInterpolator(*np.array(plan.pitch).T)(reference))
-    return np.stack([plan.length * back, plan.rise * back + height, pitch], axis=1)
+    pitch = np.deg2rad(PchipInterpolator(*np.array(plan.pitch).T)(reference)) * min(lift, 1.0)
+    height = PchipInterpolator(*np.array(plan.lift).T)(reference) * body.leg * lift
+    # The heel rises about the ball of the foot, which stays where it is and above ground.
+    heel_up = np.maximum(-pitch, 0.0)
+    height = np.maximum(height, body.foot * np.sin(heel_up))
+    rolled = body.foot * (1 - np.cos(heel_up))
+    return np.stack([plan.length * back - plan.behind + rolled, plan.rise * back + height, pitch], axis=1)
 
 
 def _pelvis_cycle(plan: Stride, actor: Actor, foot: np.ndarray, offsets: dict[str, float]) -> np.ndarray:
@@ -122,7 +130,7 @@ def stride_bout(
     else:
         offsets["right"] += p["asymmetry"]
 
-    cycle = {side: _foot_cycle(plan, body.leg, p["lift"] * (0.6 if side == p.weak else 1.0)) for side in SIDES}
+    cycle = {side: _foot_cycle(plan, body, p["lift"] * (0.6 if side == p.weak else 1.0)) for side in SIDES}
     smooth = plan.softness * plan.hz
     foot = {side: _periodic(cycle[side], smooth)((cycles + offsets[side]) % 1.0).T for side in SIDES}
     pelvis = _periodic(_pelvis_cycle(plan, actor, cycle["left"], offsets)[:, None], 0.6 * smooth)(cycles % 1.0)[:, 0]
@@ -150,8 +158,8 @@ def stride_bout(
         ankles[side] = actor.fixed(ahead, across, foot[side][1] + body.ankle_height)
     actor.legs(pose, ankles, {side: foot[side][2] for side in SIDES})
     _swing_arms(actor, pose, cycles, offsets, arm_swing, elbow, elbow_swing)
-    actor_fidget = actor.episodes((10 / p["restless"], 40 / p["restless"]), (0.5, 2.5), (0.4, 0.9))
-    pose["turn"] = pose["turn"] + actor_fidget * actor.rng.choice([-0.6, 0.6])
+    glance = actor.episodes((10 / p["restless"], 40 / p["restless"]), (0.5, 2.5), (0.4, 0.9))
+    pose["turn"] = pose["turn"] + glance * actor.rng.choice([-0.6, 0.6])
 
     heading = actor.wander(turns, 5.0)
     heading = heading - heading[np.searchsorted(t, 0.0)]
@@ -209,20 +217,20 @@ def _swing_arms(
 def _staircase(actor: Actor, plan: Stride, cycles: np.ndarray) -> list[Prop]:
     """Treads where the feet land; tread k belongs to the half stride k."""
     start = cycles[int(np.searchsorted(actor.t, 0.0))]
-    colour = tuple(float(c) for c in np.clip(actor.rng.uniform(0.35, 0.8) + actor.rng.normal(0, 0.04, 3), 0, 1))
-    tread, rise = plan.length / 2, plan.rise / 2
+    colour = actor.colour(0.4, 0.75)
+    tread = plan.length / 2
     # A stance foot sits where it was at contact: half the stance length ahead of the moving frame.
     first = int(np.floor(2 * cycles[0])) - 3
     props = []
     for k in range(first, int(np.ceil(2 * cycles[-1])) + 5):
         ahead = (k / 2 - start) + plan.stance / 2
-        x, top = plan.length * ahead + 0.35 * actor.body.foot, plan.rise * ahead
+        x, top = plan.length * ahead - plan.behind + 0.35 * actor.body.foot, plan.rise * ahead
         props.append(
             Prop(
                 kind="box",
                 at=(x, 0.0, top - 0.03),
                 size=(tread, 1.0, 0.06),
-                colour=(colour[0], colour[1], colour[2]),
+                colour=colour,
                 name="stair",
             )
         )
@@ -238,15 +246,26 @@ def walk(actor: Actor) -> Bout:
         length=2 * step,
         rise=0.0,
         stance=p["stance"],
-        lift=((0, 0.005), (0.06, 0), (0.35, 0), (0.48, 0.03), (0.62, 0.085), (0.73, 0.085), (0.86, 0.03), (1, 0.005)),
-        pitch=((0, 20), (0.1, 0), (0.38, 0), (0.5, -20), (0.62, -58), (0.74, -25), (0.9, 14), (1, 20)),
-        bob=0.019 * p["bob"] * (step / 0.7) ** 1.5,
-        extension=0.992,
+        lift=(
+            (0, 0.018),
+            (0.09, 0),
+            (0.35, 0),
+            (0.48, 0.03),
+            (0.62, 0.15),
+            (0.7, 0.2),
+            (0.79, 0.12),
+            (0.88, 0.045),
+            (1, 0.018),
+        ),
+        pitch=((0, 20), (0.1, 0), (0.38, 0), (0.5, -20), (0.62, -58), (0.69, -52), (0.8, -18), (0.9, 12), (1, 20)),
+        behind=0.5 * actor.body.foot,
+        bob=0.025 * p["bob"] ** 0.5 * (step / 0.7) ** 1.5,
+        extension=0.997,
         impact=0.0011 * p["impact"] * (step / 0.7),
     )
     pace = plan.hz * plan.length / 1.3
     return stride_bout(
-        actor, plan, arm_swing=p["arm_swing"] * pace, elbow=p["elbow_carry"] - 0.1, elbow_swing=0.3 * pace, turns=0.3
+        actor, plan, arm_swing=p["arm_swing"] * pace, elbow=p["elbow_carry"] - 0.1, elbow_swing=0.3 * pace, turns=0.16
     )
 
 
@@ -261,20 +280,20 @@ def jog(actor: Actor) -> Bout:
         stance=0.40,
         lift=((0, 0.015), (0.08, 0), (0.4, 0), (0.62, 0.13), (0.73, 0.30), (0.85, 0.17), (0.95, 0.05), (1, 0.015)),
         pitch=((0, 8), (0.12, 0), (0.36, -5), (0.62, -65), (0.75, -70), (0.9, -5), (1, 8)),
-        bob=-0.036 * p["bob"],
-        extension=0.975,
-        impact=0.0022 * p["impact"],
+        behind=0.55 * actor.body.foot,
+        bob=-0.030 * p["bob"],
+        extension=0.99,
+        impact=0.0030 * p["impact"],
         softness=0.008,
     )
     return stride_bout(
-        actor, plan, arm_swing=0.15 + p["arm_swing"], elbow=1.15 + p["elbow_carry"], elbow_swing=0.3, turns=0.3
+        actor, plan, arm_swing=0.15 + p["arm_swing"], elbow=1.15 + p["elbow_carry"], elbow_swing=0.3, turns=0.16
     )
 
 
 def stairs_up(actor: Actor) -> Bout:
     """Climb stairs of equal treads, one tread a step."""
     p = actor.person
-    actor_lean = 0.12
     plan = Stride(
         hz=p["up_cadence"] / 2,
         length=2 * 0.285,
@@ -282,12 +301,13 @@ def stairs_up(actor: Actor) -> Bout:
         stance=min(p["stance"] + 0.02, 0.7),
         lift=((0, 0), (0.3, 0), (0.5, 0.02), (0.62, 0.07), (0.74, 0.19), (0.86, 0.15), (0.96, 0.03), (1, 0)),
         pitch=((0, 3), (0.1, 0), (0.4, 0), (0.52, -14), (0.62, -38), (0.75, -25), (0.9, 2), (1, 3)),
+        behind=0.1 * actor.body.foot,
         bob=0.014 * p["bob"],
-        extension=0.985,
+        extension=0.99,
         impact=0.0007 * p["impact"],
     )
     bout = stride_bout(actor, plan, arm_swing=0.55 * p["arm_swing"], elbow=p["elbow_carry"], elbow_swing=0.2, turns=0.0)
-    bout.pose["bend"] = bout.pose["bend"] + actor_lean
+    bout.pose["bend"] = bout.pose["bend"] + 0.12
     bout.pose["nod"] = bout.pose["nod"] + 0.15
     return bout
 
@@ -302,8 +322,9 @@ def stairs_down(actor: Actor) -> Bout:
         stance=min(p["stance"], 0.68),
         lift=((0, 0.0), (0.08, 0), (0.4, 0), (0.52, 0.03), (0.62, 0.07), (0.74, 0.07), (0.88, 0.03), (1, 0.0)),
         pitch=((0, -18), (0.1, 0), (0.36, 0), (0.5, -18), (0.62, -35), (0.75, -12), (0.9, -10), (1, -18)),
+        behind=0.3 * actor.body.foot,
         bob=0.016 * p["bob"],
-        extension=0.985,
+        extension=0.99,
         impact=0.0024 * p["impact"],
         softness=0.010,
     )

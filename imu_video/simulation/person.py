@@ -1,4 +1,4 @@
-"""Virtual people: bodies and habits drawn from a seed, and the populations they come from; how they move is in activities."""
+"""Virtual people: bodies and habits drawn from a seed, and their populations; how they move is in the activities."""
 
 from __future__ import annotations
 

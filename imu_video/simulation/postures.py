@@ -7,9 +7,8 @@ import numpy as np
 from imu_video.simulation.actor import Actor, Bout, Prop
 from imu_video.simulation.body import SIDES, Pose
 
-RGB = tuple[float, float, float]
-_WOOD: RGB = (0.55, 0.4, 0.26)
-_GREY: RGB = (0.35, 0.37, 0.42)
+_WOOD = (0.55, 0.4, 0.26)
+_GREY = (0.35, 0.37, 0.42)
 
 
 def stand_still(actor: Actor, pose: Pose, *, width: float = 0.0) -> dict[str, np.ndarray]:
@@ -99,7 +98,7 @@ def seat(actor: Actor, pose: Pose, *, lean: float, desk: bool) -> tuple[float, l
         )
         pitch[over] = np.full(len(actor.t), -0.25) + actor.wander(0.08, 0.7)
     actor.legs(pose, feet, pitch, toe_out=0.1)
-    colour: RGB = tuple(float(c) for c in rng.uniform(0.15, 0.6, 3))  # type: ignore[assignment]
+    colour = actor.colour(0.15, 0.6)
     props = [
         Prop(kind="box", at=(0.03, 0, top - 0.03), size=(0.46, 0.44, 0.06), colour=colour),
         Prop(kind="box", at=(-0.22, 0, top + 0.3), size=(0.05, 0.42, 0.42), colour=colour),
@@ -191,8 +190,7 @@ def drink(actor: Actor) -> Bout:
     tilt = sip * (0.5 + actor.wander(0.1, 0.8))
     pose[f"{side}_pronation"] = 0.1 - 0.25 * sip + actor.wander(0.03, 0.6)
     pose[f"{side}_wrist_dev"] = 0.1 + 0.7 * tilt
-    cup: RGB = tuple(float(c) for c in rng.uniform(0.5, 1.0, 3))  # type: ignore[assignment]
-    props.append(Prop(kind="held", name="cup", held_in=side, colour=cup))
+    props.append(Prop(kind="held", name="cup", held_in=side, colour=actor.colour(0.5, 1.0)))
     return Bout(pose=pose, props=props)
 
 

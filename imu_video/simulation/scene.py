@@ -36,7 +36,7 @@ class Shapes:
         nearer: float = 0.0,
         widths: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> None:
-        """Add a capsule, or a slab with half-width vectors ``widths`` (m) at its ends; ``nearer`` (m) draws it later."""
+        """Add a capsule, or a slab with half-width vectors ``widths`` (m); ``nearer`` (m) draws it later."""
         self.starts.append(start)
         self.ends.append(end)
         self.radii.append(radii)
@@ -133,7 +133,7 @@ def add_props(
     eye: np.ndarray,
     reach: float,
 ) -> None:
-    """Add the props of a bout: ``origin`` (3,) of its coordinates; things further than ``reach`` metres away are left out."""
+    """Add the props of a bout whose coordinates start at ``origin`` (3,), as far as ``reach`` metres around."""
     pelvis = joints[_AT["pelvis"]]
     for prop in props:
         at = np.array(prop.at) + origin
@@ -151,8 +151,8 @@ def _add_held(shapes: Shapes, prop: Prop, joints: np.ndarray, gaze: np.ndarray) 
     hand, wrist = joints[_AT[f"{prop.held_in}_hand"]], joints[_AT[f"{prop.held_in}_wrist"]]
     along = (hand - wrist) / max(float(np.linalg.norm(hand - wrist)), 1e-6)
     if prop.name == "cup":
-        base = hand + 0.02 * along
-        shapes.capsule(base - [0, 0, 0.03], base + [0, 0, 0.05], (0.036, 0.04), prop.colour, 0.03)
+        base, up = hand + 0.02 * along, np.array([0.0, 0.0, 0.05])
+        shapes.capsule(base - 0.6 * up, base + up, (0.036, 0.04), prop.colour, 0.03)
     elif prop.name == "phone":
         shapes.capsule(hand - 0.02 * along, hand + 0.08 * along, (0.03, 0.03), prop.colour, 0.03)
     elif prop.name == "brush":

@@ -1,4 +1,4 @@
-"""The virtual IMU: from a segment's position and orientation to what a worn device reports; no body or activity lives here."""
+"""The virtual IMU: from a segment's position and orientation to what a worn device reports; no body, no activity."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def specific_force_and_rate(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Ideal accelerometer and gyroscope of a moving frame: ``f = R^T (d2p/dt2 - g)`` and ``[w]x = R^T dR/dt``.
 
-    Source: strapdown inertial mechanisation, for instance Titterton and Weston, *Strapdown Inertial Navigation Technology*.
-    The first and last three samples are one-sided guesses; simulate a margin.
+    Source: strapdown mechanisation, for instance Titterton and Weston, *Strapdown Inertial Navigation Technology*. The
+    first and last three samples are one-sided guesses; simulate a margin.
 
     Args:
         position: (3, T) metres in world axes, z up.

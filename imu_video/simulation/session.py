@@ -1,4 +1,4 @@
-"""One person's session: bouts of activities in turn, joined by transitions, as motion on one clock; sensors come after."""
+"""One person's session: bouts of activities joined by transitions, as motion on one clock; sensors come after."""
 
 from __future__ import annotations
 
@@ -74,7 +74,8 @@ def simulate(
 ) -> Session:
     """Let a person perform each activity once, in random order.
 
-    Each bout lasts ``seconds_per_activity`` give or take 15 %, transitions 1.6 to 3.2 s. A pure function of its arguments.
+    Each bout lasts ``seconds_per_activity`` give or take 15 %, transitions 1.6 to 3.2 s. A pure function of its
+    arguments.
 
     Args:
         person: as drawn by `draw_person`.
@@ -128,7 +129,7 @@ def simulate(
         path = local[moving]
         bout.pose["z"] -= bout.pose["level"]
         values[:, lo:hi] += local * weight
-        # Progress is blended as speed, so that a walk fades out where it stops instead of being pulled to the next place.
+        # Progress is blended as speed: a walk fades out where it stops instead of being pulled to the next place.
         speed[:, lo:hi] += np.diff(path, axis=1, prepend=path[:, :1]) * weight
         spans.append((lo, path))
         bouts.append(bout)
@@ -171,14 +172,10 @@ def _tremble(person: Person, pose: Pose, times: np.ndarray, rng: np.random.Gener
         return
     for side in SIDES:
         size = person["tremor"] * (1.0 if side == person.weak else 0.35)
-        slow = TAU_SLOW * times
+        slow = 2 * np.pi / 11.0 * times  # waxes and wanes over about 11 s
         envelope = np.clip(0.7 + 0.6 * np.sin(slow * rng.uniform(0.5, 1.5) + rng.uniform(0, 6.28)), 0, None)
         angle = 2 * np.pi * person["tremor_hz"] * times + 0.8 * np.sin(slow * 3.1 + rng.uniform(0, 6.28))
         shake = size * envelope * np.sin(angle)
         pose[f"{side}_pronation"] += shake
         pose[f"{side}_wrist_flex"] += 0.6 * shake
         pose[f"{side}_elbow"] += 0.25 * size * envelope * np.sin(angle + 0.7)
-
-
-TAU_SLOW = 2 * np.pi / 11.0
-"""Angular frequency of the slow changes of tremor, rad/s."""

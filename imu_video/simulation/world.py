@@ -1,4 +1,4 @@
-"""From a session to a Recording: worn sensors, a camera's clip and the skeleton track; who takes part is the dataset's matter."""
+"""From a session to what is recorded of it: worn sensors, a camera's clip, the skeleton; the dataset says of whom."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from imu_video.simulation.body import JOINTS
 from imu_video.simulation.camera import VIEWS, draw_camera
 from imu_video.simulation.person import stream
 from imu_video.simulation.render import RenderedVideo
@@ -19,7 +20,6 @@ from imu_video.simulation.sensors import (
     specific_force_and_rate,
 )
 from imu_video.simulation.session import RATE_HZ, Session
-from imu_video.simulation.body import JOINTS
 from imu_video.types import ImuStream, SkeletonTrack
 
 FOLLOW_S = 0.6
