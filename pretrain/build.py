@@ -133,10 +133,27 @@ def fit_spec(config: PretrainConfig, data: Data) -> InputSpec:
     columns = data.columns(config.data.train_split)
     chosen = config.data.placements or columns.placements
     views = [columns.placements.index(p) for p in chosen]
-    imu = columns.imu if len(views) == len(columns.placements) else columns.imu[:, views]
     return fit_input_spec(
-        imu, rate_hz=data.index.rate_hz, window_s=data.index.window_s, channels=tuple(data.index.channels)
+        _Views(columns.imu, views),  # type: ignore[arg-type]
+        rate_hz=data.index.rate_hz,
+        window_s=data.index.window_s,
+        channels=tuple(data.index.channels),
     )
+
+
+class _Views:
+    """Some devices of an (N, V, C, T) memory map, read in pieces along N."""
+
+    def __init__(self, imu: np.ndarray, views: list[int]) -> None:
+        self._imu, self._views = imu, views
+        self.shape = (len(imu), len(views), *imu.shape[2:])
+        self.ndim = imu.ndim
+
+    def __len__(self) -> int:
+        return len(self._imu)
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        return np.asarray(self._imu[rows][:, self._views])
 
 
 def build_task(

@@ -26,6 +26,8 @@ from pretrain.checkpoint import CheckpointStore, read_state, write_atomic
 from pretrain.config import PretrainConfig, differences, run_id
 
 _LOCK = ".lock"
+# What a process that was killed before it wrote config.yaml may have left.
+_BEFORE_CONFIG = {_LOCK, "environment.json", ".environment.json.partial", ".config.yaml.partial"}
 
 
 class RunFolder:
@@ -56,7 +58,9 @@ class RunFolder:
             CheckpointError: the checkpoint asked for is missing or damaged.
         """
         holds_run = self.config_file.is_file()
-        foreign = self.path.exists() and (not self.path.is_dir() or any(p.name != _LOCK for p in self.path.iterdir()))
+        foreign = self.path.exists() and (
+            not self.path.is_dir() or any(p.name not in _BEFORE_CONFIG for p in self.path.iterdir())
+        )
         if foreign and not holds_run:
             raise ConfigError(
                 f"--run {self.path}: exists and is not a run folder (it has no config.yaml)", hint="name a new folder"

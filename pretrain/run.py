@@ -34,7 +34,7 @@ class Outcome:
         folder: the run folder.
         state: steps done and best validation.
         steps: steps of the whole run.
-        stopped: the signal that ended it before its last step, or None.
+        stopped: what ended it before its last step (``SIGTERM``), or None.
     """
 
     folder: Path
@@ -120,7 +120,7 @@ def run(
         if checkpoint is not None:
             engine.restore(checkpoint)
         state = engine.fit()
-    stopped = stop.received if state.step < parts.steps else None
+    stopped = stop.received or "another process" if state.step < parts.steps else None
     return Outcome(folder=run_folder.path, state=state, steps=parts.steps, stopped=stopped)
 
 

@@ -278,6 +278,9 @@ def test_resume_never_and_paths(make_config: Maker, tmp_path: Path) -> None:
     assert read_log(tmp_path / "branch" / "log.jsonl")[0]["step"] == 5
     with pytest.raises(CheckpointError, match="no such checkpoint folder"):
         run(config, folder=tmp_path / "new", resume=str(tmp_path / "nowhere"))
+    (tmp_path / "early").mkdir()
+    (tmp_path / "early" / ".environment.json.partial").write_text("{")  # killed before config.yaml was written
+    assert run(config, folder=tmp_path / "early").state.step == 6
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("mine")
     with pytest.raises(ConfigError, match="not a run folder"):
