@@ -93,7 +93,7 @@ class SyntheticWorld:
         >>> world.subjects()
         ['p00', 'p01']
         >>> next(world.recordings(["p01"])).tags
-        {'device': 'watch', 'camera': 'side', 'population': 'general'}
+        {'device': 'watch', 'camera': 'oblique', 'population': 'general'}
     """
 
     name = "synthetic"

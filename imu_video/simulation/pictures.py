@@ -201,7 +201,7 @@ def _shifts(out: Path, seed: int) -> Path:
     axis.set_ylabel("walking speed, m/s", fontsize=7)
     axis.tick_params(labelsize=6, length=2)
     axis.legend(fontsize=6, frameon=False)
-    return _save(figure, out / "world_shifts.png", colours=128)
+    return _save(figure, out / "world_shifts.png", colours=250)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
