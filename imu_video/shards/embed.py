@@ -93,7 +93,7 @@ def embed(
 
 def _by_recipe(index: Index, recipe: str) -> TeacherCache | None:
     for fingerprint, content in read_caches(index).items():
-        if content.get("recipe") == recipe:
+        if content.get("recipe") == recipe and content.get("index") == index.digest:
             return open_cache(index, fingerprint)
     return None
 

@@ -63,7 +63,7 @@ class FrameTeacher(FrozenTeacher):
         std: Sequence[float] = (128.0, 128.0, 128.0),
         projection: str | Mapping[str, Any] = "identity",
     ) -> None:
-        if image_size < 32 or frames < 1 or not 1 <= segments <= frames:
+        if image_size < 32 or frames < 1 or (pooling == "segments" and not 1 <= segments <= frames):
             raise ConfigError(
                 f"teacher 'frames': image_size {image_size} must be >= 32, frames {frames} >= 1, "
                 f"segments {segments} between 1 and frames"
