@@ -142,4 +142,5 @@ class Reporter:
             tracker.close()
 
     def _line(self) -> str:
-        return "  ".join(f"{k} {v}" for k, v in self._shown.items())
+        order = ("loss", "val MRR", "best", "windows/s")
+        return "  ".join(f"{name} {self._shown[name]}" for name in order if name in self._shown)

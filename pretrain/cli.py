@@ -97,6 +97,8 @@ def status(run: Annotated[Path, typer.Argument(help="Run folder.")]) -> None:
     from pretrain.status import describe
 
     for title, columns, rows in describe(run):
+        if not sys.stdout.isatty():
+            console.say(f"# {title}")
         console.table(columns, rows, title=title)
 
 

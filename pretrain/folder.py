@@ -105,8 +105,7 @@ class RunFolder:
         changed = differences(saved, now)
         if changed:
             raise ConfigError(
-                f"{of} was made with another config; {len(changed)} keys differ (saved -> now):\n    "
-                + "\n    ".join(changed),
+                f"{of} was made with another config; what differs (saved -> now):\n    " + "\n    ".join(changed),
                 hint="give the changed config a new --run, or put the saved values back",
             )
 

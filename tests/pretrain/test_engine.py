@@ -257,7 +257,7 @@ def test_a_changed_config_is_refused_key_by_key(make_config: Maker, tmp_path: Pa
     with pytest.raises(ConfigError) as caught:
         run(make_config(optim={"steps": 4, "lr": 0.01}, seed=3), folder=tmp_path / "run")
     text = str(caught.value)
-    assert "3 keys differ" in text
+    assert text.count(" -> ") == 4
     assert "optim.lr: 0.003 -> 0.01" in text
     assert "optim.steps: 2 -> 4" in text
     assert "seed: 0 -> 3" in text
