@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from imu_video.distributed import gather
+from imu_video.errors import GuardStop
 from imu_video.metrics.retrieval import retrieval
 from imu_video.shards.loader import PairLoader
 from pretrain.task import PretrainTask
@@ -24,6 +26,9 @@ def validate(task: PretrainTask, loader: PairLoader, *, batches: int, device: to
         batches: how many of its batches make the gallery.
         device: where the task is.
 
+    Raises:
+        GuardStop: an embedding is not finite.
+
     Example:
         >>> validate(task, loader, batches=4, device=torch.device("cpu"))["mrr"]  # doctest: +SKIP
         0.41
@@ -39,6 +44,11 @@ def validate(task: PretrainTask, loader: PairLoader, *, batches: int, device: to
             losses.append(gather(output.total.detach().float().reshape(1)).mean())
     task.train(was_training)
     similarity = (torch.cat(imu) @ torch.cat(video).T).cpu().numpy()
+    if not np.isfinite(similarity).all():
+        raise GuardStop(
+            "validation: embeddings are not finite although the loss was",
+            hint="look at the validation split with `imu-video inspect`; lower optim.lr",
+        )
     scores = {"loss": float(torch.stack(losses).mean()), "gallery": float(len(similarity))}
     ways = dict(zip(DIRECTIONS, (retrieval(similarity), retrieval(similarity.T)), strict=True))
     scores |= {f"{way}/{name}": value for way, numbers in ways.items() for name, value in numbers.items()}

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from imu_video.distributed import World
+from imu_video.errors import GuardStop
 from pretrain.build import Parts, build_parts, fit_spec, open_data
 from pretrain.config import PretrainConfig
 from pretrain.validate import validate
@@ -63,3 +64,12 @@ def test_gallery_is_split_into_equal_batches(make_config: Maker) -> None:
     assert parts.val_loader is not None
     assert (parts.val_batches, parts.val_loader.batch_size) == (2, 30)
     assert build(make_config(data={"val_split": None})).val_loader is None
+
+
+def test_embeddings_that_are_not_finite_stop_the_run(make_config: Maker) -> None:
+    parts = build(make_config())
+    assert parts.val_loader is not None
+    with torch.no_grad():
+        parts.task.model.imu_projector.first.weight.fill_(float("inf"))
+    with pytest.raises(GuardStop, match="not finite"):
+        validate(parts.task, parts.val_loader, batches=1, device=torch.device("cpu"))
