@@ -88,6 +88,7 @@ def embed(
     overrides: Overrides = None,
     split: Annotated[list[str] | None, typer.Option("--split", help="Only these splits; default all.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Clips a forward pass.")] = 16,
+    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1 ...; a GPU where there is.")] = None,
     plugin: Plugins = None,
 ) -> None:
     """Compute a frozen teacher's embeddings once and keep them beside the shards."""
@@ -102,7 +103,7 @@ def embed(
     from imu_video.shards.embed import embed as compute
 
     with _stoppable(), _progress("samples") as progress:
-        cache = compute(index, entry, splits=split, batch_size=batch_size, progress=progress)
+        cache = compute(index, entry, splits=split, batch_size=batch_size, device=device, progress=progress)
     console.say(f"embedded {data} with {entry.get('name')}: teachers/{cache.fingerprint}")
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
-from imu_video.errors import TeacherCacheError
 from imu_video.shards.columns import open_columns
 from imu_video.shards.schema import TEACHER_FOLDER, Index
+from imu_video.shards.teacher_cache import read_caches
 
 UNLABELLED = "(unlabelled)"
 
@@ -89,19 +87,11 @@ def teachers(index: Index) -> Table:
     Raises:
         TeacherCacheError: a teacher.json that cannot be read.
     """
-    rows: list[tuple[object, ...]] = []
-    for file in sorted((index.root / TEACHER_FOLDER).glob("*/teacher.json")):
-        if file.parent.name.startswith("."):
-            continue  # being written
-        try:
-            cache: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise TeacherCacheError(
-                f"{file}: not JSON: {error}", hint=f"delete {file.parent} and embed again"
-            ) from error
-        embedded = sorted(path.stem for path in file.parent.glob("*.npy"))
+    rows = []
+    for fingerprint, cache in read_caches(index).items():
+        embedded = sorted(path.stem for path in (index.root / TEACHER_FOLDER / fingerprint).glob("*.npy"))
         shards = "these" if cache.get("index") == index.digest else "others: embed again"
-        rows.append((file.parent.name, cache.get("spec", {}).get("name", ""), ", ".join(embedded), shards))
+        rows.append((fingerprint, cache.get("spec", {}).get("name", ""), ", ".join(embedded), shards))
     return Table(title="teachers", columns=("fingerprint", "teacher", "splits", "of shards"), rows=tuple(rows))
 
 
