@@ -16,8 +16,12 @@ from eval.results import load_counts, read_results
 from imu_video.config import validate
 from imu_video.errors import ConfigError, ImuVideoError, LeakageError
 from imu_video.hub import EncoderBundle, InputSpec
+from imu_video.models import CrossModalModel
+from imu_video.projectors import save_projectors
 from imu_video.registry import load_plugin
 from imu_video.shards.build import BuildConfig, build
+from imu_video.shards.embed import embed
+from imu_video.shards.index import load_index
 
 PLUGIN = Path(__file__).parent / "eval_people.py"
 ENCODER = {"name": "patch_tst", "width": 8, "heads": 2, "layers": 1, "ffn": 16}
@@ -177,6 +181,50 @@ def test_mistakes_end_in_one_message_and_write_nothing(
     with pytest.raises(kind, match=message):
         raise done.exception
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def paired(folder: Path) -> Path:
+    """An encoder folder with projectors for the tiny teacher, whose features the data folder holds."""
+    cache = embed(load_index(folder / "data"), {"name": "tiny", "dim": 16})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        spec = InputSpec(rate_hz=32, window_s=2, mean=(0.0,) * 6, std=(9.8,) * 3 + (2.0,) * 3)
+        model = CrossModalModel(student=EncoderBundle(spec=spec, encoder=ENCODER), teacher_dim=16, dim=16)
+    model.student.save(folder / "paired", lineage=LINEAGE)
+    save_projectors(model, folder / "paired", teacher=cache.fingerprint)
+    return folder / "paired"
+
+
+def test_zeroshot_and_retrieval_reach_the_report(folder: Path, paired: Path, tmp_path: Path) -> None:
+    out = tmp_path / "r.jsonl"
+    words = ["--split", "test", "--by", "placement", "bootstrap.resamples=200", "--out", out]
+    done = call("zeroshot", paired, folder / "data", "--mode", "video", *words)
+    assert done.exit_code == 0, done.output + repr(done.exception)
+    assert "noisy" in done.output, "two people give 14 anchors a class"
+    done = call("retrieval", paired, folder / "data", "--gallery", 12, *words)
+    assert done.exit_code == 0, done.output + repr(done.exception)
+    results, _ = read_results([out])
+    zero = {(r.domain, r.model, r.metric): r for r in results if r.kind == "zeroshot"}
+    assert len(zero) == 3 * 2 * 3
+    assert zero["people", "teacher", "accuracy"].value > 0.9, "the hue of a clip tells its activity"
+    assert zero["people", "pretrained", "accuracy"].value < 0.6, "this student was never trained"
+    found = {(r.domain, r.probe, r.metric): r for r in results if r.kind == "retrieval"}
+    assert len(found) == 3 * 2 * 4
+    first = found["placement=wrist", "imu to video", "R@1"]
+    assert (first.details["gallery"], first.chance) == (12, pytest.approx(1 / 12))
+    done = call("report", out, tmp_path / "report")
+    assert done.exit_code == 0, done.output + repr(done.exception)
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "## Zero-shot from video" in text
+    assert "## Retrieval between IMU and video" in text
+    assert "## Few-shot" not in text
+
+
+def test_prototypes_from_queried_people_are_refused(folder: Path, paired: Path, tmp_path: Path) -> None:
+    done = call("zeroshot", paired, folder / "data", "zeroshot.support.split=test", "--out", tmp_path / "r.jsonl")
+    assert isinstance(done.exception, LeakageError)
+    assert not (tmp_path / "r.jsonl").exists()
 
 
 def test_zeroshot_without_projectors_says_what_to_do(folder: Path, tmp_path: Path) -> None:
