@@ -1,0 +1,302 @@
+"""An encoder of joint positions, trained without labels on the training split alone; camera pictures are not for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from imu_video.errors import ConfigError, DataError, nearest
+from imu_video.registry import teachers
+from imu_video.teachers.base import FrozenTeacher
+from imu_video.teachers.skeleton_views import Views, held_ends_removed, level, turn_to_front
+
+CENTRES = ("hip_center", "pelvis", "hips", "mid_hip", "spine_base", "root")
+TOPS = ("shoulder_center", "neck", "spine_shoulder", "thorax", "chest")
+"""Joint names tried in this order for the two ends of the torso."""
+
+_MOTION_GAIN = 8.0  # brings steps between neighbouring frames to the size of positions
+
+
+@teachers.register("skeleton")
+class SkeletonTeacher(FrozenTeacher):
+    """Point and motion streams of 1-D convolutions over time, fitted by contrasting two views of each skeleton.
+
+    The two streams follow the co-occurrence network of Li et al. 2018 (all joints meet in one layer); the objective is
+    NT-Xent (Chen et al. 2020, SimCLR, eq. 1) on views that differ in viewpoint, body shape, tempo and lost joints. No
+    label is used. Skeletons are cut to their moving part, resampled to ``frames``, put upright and turned to the front,
+    centred on the hips and divided by the length of the torso.
+
+    Args:
+        frames: time steps after resampling, >= 16.
+        width: channels of the narrowest layer, >= 4; features are 4 * width * segments.
+        segments: stretches over which features are averaged, so that their order in time is kept; 1 to frames / 4.
+        epochs: passes over the training split, >= 1; 40 .. 100.
+        batch: skeletons an update, >= 2.
+        lr: peak learning rate of AdamW, 1e-4 .. 5e-3.
+        temperature: of the softmax, 0.05 .. 0.5.
+        body: standard deviation of the constant shift of each joint in a view, in torso lengths, 0 .. 0.2.
+        rotation: largest turn of a view about the vertical, in degrees, 0 .. 180.
+        align: turn every skeleton to the front; needs hips or shoulders named ``left_*`` and ``right_*``.
+        seed: of initial weights, order and views.
+        joints: names of the J joints in order; `imu-video embed` supplies those of the data.
+        centre: joint at the lower end of the torso; the first known name of CENTRES when None.
+        top: joint at the upper end of the torso; the first known name of TOPS when None.
+        projection: see `FrozenTeacher`.
+
+    Raises:
+        ConfigError: an argument out of range, or joints without a known torso.
+
+    Example:
+        >>> names = ["pelvis", "neck", "left_hip", "right_hip"]
+        >>> teacher = SkeletonTeacher(joints=names, width=4, epochs=1)
+        >>> walks = torch.randn(8, 30, 4, 3, generator=torch.Generator().manual_seed(0))
+        >>> teacher.fit(walks)
+        >>> teacher.encode(walks).shape
+        torch.Size([8, 64])
+    """
+
+    modality = "skeleton"
+    needs_fit = True
+    fitted: Tensor
+    up: Tensor
+
+    def __init__(
+        self,
+        *,
+        frames: int = 48,
+        width: int = 64,
+        segments: int = 4,
+        epochs: int = 60,
+        batch: int = 128,
+        lr: float = 2e-3,
+        temperature: float = 0.2,
+        body: float = 0.1,
+        rotation: float = 30.0,
+        align: bool = True,
+        seed: int = 0,
+        joints: Sequence[str] | None = None,
+        centre: str | None = None,
+        top: str | None = None,
+        projection: str | Mapping[str, Any] = "identity",
+    ) -> None:
+        if frames < 16 or width < 4 or not 1 <= segments <= frames // 4 or epochs < 1 or batch < 2:
+            raise ConfigError(
+                f"teacher 'skeleton': frames {frames} must be >= 16, width {width} >= 4, segments {segments} in "
+                f"1..{frames // 4}, epochs {epochs} >= 1, batch {batch} >= 2"
+            )
+        if not (lr > 0 and temperature > 0 and body >= 0 and 0 <= rotation <= 180):
+            raise ConfigError(
+                f"teacher 'skeleton': lr {lr} and temperature {temperature} must be > 0, body {body} >= 0, "
+                f"rotation {rotation} in 0..180"
+            )
+        super().__init__(width=4 * width * segments, projection=projection)
+        self.arguments: dict[str, Any] = {
+            "frames": frames, "width": width, "segments": segments, "epochs": epochs, "batch": batch, "lr": lr,
+            "temperature": temperature, "body": body, "rotation": rotation, "align": align, "seed": seed,
+            "joints": None if joints is None else list(joints), "centre": centre, "top": top,
+        }  # fmt: skip
+        self.frames, self.align = frames, align
+        self.views = Views(body=body, rotation=rotation)
+        self.register_buffer("fitted", torch.tensor(False))
+        self.register_buffer("up", torch.tensor(1))
+        self.encoder: SkeletonEncoder | None = None
+        if joints is not None:
+            self.torso = (_find(centre, CENTRES, joints, "centre"), _find(top, TOPS, joints, "top"))
+            self.sides = _sides(joints) if align else []
+            self.encoder = self._new_encoder(len(joints))
+        self.freeze()
+
+    def _new_encoder(self, joints: int) -> SkeletonEncoder:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.arguments["seed"])
+            return SkeletonEncoder(joints=joints, width=self.arguments["width"], segments=self.arguments["segments"])
+
+    def recipe(self) -> dict[str, Any]:
+        return {
+            "name": "skeleton",
+            **self.arguments,
+            "transform": "moving part, upright, in front, centred, torso length 1",
+            "sampler": {"frames": self.frames, "rule": "linear interpolation"},
+            "licence": "trained on the data's own training split: the data's licence applies",
+        }
+
+    def features(self, inputs: Tensor) -> Tensor:
+        if not bool(self.fitted):
+            raise ConfigError(
+                "teacher 'skeleton' was not fitted",
+                hint="`imu-video embed` fits it on the split `train`; or call fit()",
+            )
+        out: Tensor = self._checked(inputs)(streams(self.normalise(inputs), self.torso[0]))
+        return out
+
+    def _checked(self, inputs: Tensor) -> SkeletonEncoder:
+        names = self.arguments["joints"]
+        if self.encoder is None or names is None:
+            raise ConfigError(
+                "teacher 'skeleton' needs the names of the joints",
+                hint="`imu-video embed` supplies them; else joints=[...]",
+            )
+        if inputs.shape[2] != len(names):
+            raise ConfigError(f"teacher 'skeleton': {inputs.shape[2]} joints given, {len(names)} are named: {names}")
+        return self.encoder
+
+    def normalise(self, inputs: Tensor) -> Tensor:
+        """Skeletons without position, size, heading and pauses at the ends; NaN where two complete frames are lacking.
+
+        Shapes: (B, F, J, 3) metres -> (B, frames, J, 3) torso lengths, vertical second.
+        """
+        low, high = self.torso
+        x = level(held_ends_removed(inputs.float(), self.frames), int(self.up))
+        length = (x[:, :, high] - x[:, :, low]).norm(dim=-1).mean(1).clamp_min(1e-3)
+        x = (x - x[:, :, low].mean(1)[:, None, None]) / length[:, None, None, None]
+        return turn_to_front(x, self.sides) if self.sides else x
+
+    @torch.enable_grad()
+    def fit(self, inputs: Tensor, *, progress: Callable[[int, int], None] | None = None) -> None:
+        """Train from scratch; the result follows from the skeletons and the constructor arguments alone.
+
+        Args:
+            inputs: (N, F, J, 3) joints of the training split, in metres.
+            progress: called with updates done and updates in all.
+
+        Raises:
+            DataError: fewer than two skeletons with two complete frames.
+            ConfigError: joints unnamed or of another number.
+        """
+        self._checked(inputs)
+        device = self.up.device
+        low, high = self.torso
+        upright = (inputs[:, :, high] - inputs[:, :, low]).reshape(-1, 3).double()
+        upright = upright[upright.isfinite().all(1)]
+        if len(upright):
+            self.up.copy_(upright.mean(0).abs().argmax())
+        poses = self.normalise(inputs)
+        poses = poses[poses.isfinite().flatten(1).all(1)].to(device)
+        if len(poses) < 2:
+            raise DataError(
+                f"teacher 'skeleton' not fitted: {len(poses)} of {len(inputs)} skeletons have two complete frames",
+                hint="it contrasts skeletons with each other and needs at least two",
+            )
+        encoder = self._new_encoder(inputs.shape[2]).to(device)
+        self._contrast(encoder, poses, progress)
+        self.encoder = encoder
+        self.fitted.fill_(True)
+        self.freeze()
+
+    def _contrast(self, encoder: SkeletonEncoder, poses: Tensor, progress: Callable[[int, int], None] | None) -> None:
+        """Minimise NT-Xent between two views of each skeleton."""
+        arg = self.arguments
+        generator = torch.Generator().manual_seed(arg["seed"])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(arg["seed"] + 1)
+            head = nn.Sequential(nn.Linear(self.projection.width, 256), nn.ReLU(), nn.Linear(256, 128))
+        head.to(poses.device)
+        batch = min(arg["batch"], len(poses))
+        each = len(poses) // batch
+        total = each * arg["epochs"]
+        optimiser = torch.optim.AdamW([*encoder.parameters(), *head.parameters()], lr=arg["lr"], weight_decay=1e-4)
+        encoder.train()
+        for step in range(total):
+            if step % each == 0:
+                order = torch.randperm(len(poses), generator=generator)
+            rows = order[step % each * batch :][:batch].to(poses.device)
+            both = torch.cat([self._view(poses[rows], generator) for _ in range(2)])
+            for group in optimiser.param_groups:
+                group["lr"] = arg["lr"] * min(1.0, 20 * (step + 1) / total) * (1 + math.cos(math.pi * step / total)) / 2
+            loss = nt_xent(head(encoder(both)), arg["temperature"])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            if progress is not None:
+                progress(step + 1, total)
+
+    def _view(self, poses: Tensor, generator: torch.Generator) -> Tensor:
+        view = streams(self.views(poses, generator), self.torso[0])
+        return view * self.views.kept(len(view), view.shape[3], generator).to(view.device)
+
+
+class SkeletonEncoder(nn.Module):
+    """Two streams of 1-D convolutions over time, joined, then averaged over equal stretches of time.
+
+    Args:
+        joints: J.
+        width: channels of the narrowest layer.
+        segments: stretches of the average.
+
+    Shapes: (B, 2, F, J, 3) -> (B, 4 * width * segments).
+    """
+
+    def __init__(self, *, joints: int, width: int, segments: int) -> None:
+        super().__init__()
+        self.segments = segments
+        self.point = self._stream(joints, width)
+        self.motion = self._stream(joints, width)
+        self.joined = nn.Sequential(
+            nn.Conv1d(4 * width, 4 * width, 5, stride=2, padding=2), nn.BatchNorm1d(4 * width), nn.ReLU(),
+            nn.Conv1d(4 * width, 4 * width, 3, padding=1), nn.BatchNorm1d(4 * width), nn.ReLU(),
+        )  # fmt: skip
+
+    @staticmethod
+    def _stream(joints: int, width: int) -> nn.Sequential:
+        return nn.Sequential(
+            nn.Conv1d(3 * joints, 2 * width, 5, padding=2), nn.BatchNorm1d(2 * width), nn.ReLU(),
+            nn.Conv1d(2 * width, 2 * width, 5, stride=2, padding=2), nn.BatchNorm1d(2 * width), nn.ReLU(),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        point, motion = x.flatten(3).transpose(2, 3).unbind(1)
+        time = self.joined(torch.cat([self.point(point), self.motion(motion)], dim=1))
+        return F.adaptive_avg_pool1d(time, self.segments).flatten(1)
+
+
+def streams(poses: Tensor, centre: int) -> Tensor:
+    """Positions and their change from frame to frame.
+
+    Positions are taken over the hips of the same frame, but keep their height: a squat lowers them, and the way of a
+    walk over the floor shows in the change only.
+
+    Shapes: (B, F, J, 3) -> (B, 2, F, J, 3).
+    """
+    motion = torch.zeros_like(poses)
+    motion[:, 1:] = poses.diff(dim=1) * _MOTION_GAIN
+    floor = poses[:, :, centre : centre + 1] * poses.new_tensor([1.0, 0.0, 1.0])
+    return torch.stack([poses - floor, motion], dim=1)
+
+
+def nt_xent(embeddings: Tensor, temperature: float) -> Tensor:
+    """NT-Xent (Chen et al. 2020, eq. 1) of 2B embeddings; rows i and i + B are two views. Shapes: (2B, D) -> ()."""
+    unit = F.normalize(embeddings, dim=1)
+    logits = (unit @ unit.T / temperature).fill_diagonal_(-torch.inf)
+    return F.cross_entropy(logits, torch.arange(len(unit), device=unit.device).roll(len(unit) // 2))
+
+
+def _find(given: str | None, usual: Sequence[str], joints: Sequence[str], argument: str) -> int:
+    """Number of the named joint, or of the first usual one."""
+    if given is not None:
+        if given not in joints:
+            raise ConfigError(f"teacher 'skeleton': {argument}={given!r} is no joint{nearest(given, joints)}")
+        return list(joints).index(given)
+    for name in usual:
+        if name in joints:
+            return list(joints).index(name)
+    raise ConfigError(
+        f"teacher 'skeleton': none of {list(usual)} is among the joints {list(joints)}", hint=f"set {argument}=JOINT"
+    )
+
+
+def _sides(joints: Sequence[str]) -> list[tuple[int, int]]:
+    """Pairs of left and right hips and shoulders."""
+    names = list(joints)
+    pairs = [(f"left_{part}", f"right_{part}") for part in ("hip", "shoulder")]
+    found = [(names.index(left), names.index(right)) for left, right in pairs if left in names and right in names]
+    if not found:
+        raise ConfigError(
+            f"teacher 'skeleton': no left_hip, right_hip, left_shoulder, right_shoulder among the joints {names}",
+            hint="set align: false",
+        )
+    return found
