@@ -70,13 +70,14 @@ def embed(
     for split in wanted:
         index.split(split)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    name, arguments = teachers.arguments(teacher)
+    context = {"joints": list(index.skeleton.joints)} if index.skeleton is not None else {}
+    name, arguments = teachers.arguments(teacher, **context)
     entry = json.loads(json.dumps({"name": name, **arguments}))
     recipe = digest({"teacher": entry, "index": index.digest})
     known = _by_recipe(index, recipe)
     if known is not None and set(wanted) <= set(known.splits):
         return known
-    model: FrozenTeacher = teachers.build(teacher)
+    model: FrozenTeacher = teachers.build(entry)
     _check_modality(index, model)
     model.to(device)
     rows: dict[str, np.ndarray] = {}
