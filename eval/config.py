@@ -28,7 +28,7 @@ class SupervisedConfig(Config):
     episodes: int = Field(default=0, ge=0)
     domains: list[str] | None = None
     shots: list[int] | None = None
-    steps: int = Field(default=60, ge=1)
+    steps: int = Field(default=100, ge=1)
     batch: int = Field(default=64, ge=2)
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.05, ge=0)
