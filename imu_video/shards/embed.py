@@ -10,7 +10,10 @@ import json
 import os
 import secrets
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ from torch import Tensor
 from imu_video.config import digest
 from imu_video.errors import ConfigError, DataError, TeacherCacheError
 from imu_video.registry import teachers
-from imu_video.shards.pipeline import read_samples
+from imu_video.shards.pipeline import Sample, read_samples
 from imu_video.shards.schema import TEACHER_FOLDER, Index
 from imu_video.shards.teacher_cache import CACHE_FILE, TeacherCache, open_cache, read_caches
 from imu_video.shards.video import decode_mp4
@@ -121,7 +124,11 @@ def _fit(
             hint="build the data with a split of that name, or use a teacher that needs no fitting",
         )
     if model.needs_fit:
-        inputs = [x for _, batch in _batches(index, FIT_SPLIT, model, batch_size) for x in batch]
+        inputs = [
+            _inputs(index, one, model)
+            for _, samples in _batches(index, FIT_SPLIT, model, batch_size)
+            for one in samples
+        ]
         if not inputs:
             raise DataError(f"{index.root}: no sample of split {FIT_SPLIT!r} has {model.modality} to fit a teacher on")
         total = len(inputs)
@@ -167,34 +174,64 @@ def _embed_split(
     width = model.projection.width if raw else model.feature_dim
     rows = np.full((total, width), np.nan, np.float32)
     encode = model.raw_features if raw else model.encode
-    for numbers, batch in _batches(index, split, model, batch_size):
-        rows[numbers] = encode(torch.stack(batch).to(device)).cpu().numpy()
+
+    def work(numbers: list[int], samples: list[Sample]) -> int:
+        inputs = torch.stack([_inputs(index, sample, model) for sample in samples])
+        rows[numbers] = encode(inputs.to(device)).cpu().numpy()
+        return numbers[-1] + 1
+
+    for done in _in_threads(work, _batches(index, split, model, batch_size), on_cpu=str(device) == "cpu"):
         if progress is not None:
-            progress(numbers[-1] + 1, total, split)
+            progress(done, total, split)
     return rows
+
+
+def _in_threads(
+    work: Callable[[list[int], list[Sample]], int],
+    batches: Iterator[tuple[list[int], list[Sample]]],
+    *,
+    on_cpu: bool,
+) -> Iterator[int]:
+    """Decode and encode several batches at once: on a CPU one core each, which small images use better than sharing."""
+    count = torch.get_num_threads()
+    with ThreadPoolExecutor(count, initializer=partial(torch.set_num_threads, 1) if on_cpu else None) as pool:
+        pending: deque[Future[int]] = deque()
+        try:
+            for numbers, samples in batches:
+                pending.append(pool.submit(work, numbers, samples))
+                if len(pending) > 2 * count:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _batches(
     index: Index, split: str, model: FrozenTeacher, batch_size: int
-) -> Iterator[tuple[list[int], list[Tensor]]]:
-    """Row numbers and inputs of the samples that have the teacher's modality."""
+) -> Iterator[tuple[list[int], list[Sample]]]:
+    """Row numbers and samples, still encoded, of those that have the teacher's modality."""
     numbers: list[int] = []
-    inputs: list[Tensor] = []
+    samples: list[Sample] = []
     for row, sample in enumerate(read_samples(index, split, {model.modality})):
-        if model.modality == "video" and sample.video is not None and index.clip is not None:
-            frames = decode_mp4(sample.video, model.sample_indices(index.clip.frames))
-            inputs.append(torch.from_numpy(frames))
-        elif model.modality == "skeleton" and sample.skeleton is not None:
-            chosen = model.sample_indices(len(sample.skeleton))
-            inputs.append(torch.from_numpy(np.ascontiguousarray(sample.skeleton[chosen])))
-        else:
+        if (sample.video if model.modality == "video" else sample.skeleton) is None:
             continue
         numbers.append(row)
-        if len(inputs) == batch_size:
-            yield numbers, inputs
-            numbers, inputs = [], []
-    if inputs:
-        yield numbers, inputs
+        samples.append(sample)
+        if len(samples) == batch_size:
+            yield numbers, samples
+            numbers, samples = [], []
+    if samples:
+        yield numbers, samples
+
+
+def _inputs(index: Index, sample: Sample, model: FrozenTeacher) -> Tensor:
+    """What the teacher looks at: chosen frames (F, H, W, 3) uint8 or chosen poses (F, J, 3) float32."""
+    if sample.video is not None and index.clip is not None:
+        return torch.from_numpy(decode_mp4(sample.video, model.sample_indices(index.clip.frames)))
+    if sample.skeleton is not None:
+        return torch.from_numpy(np.ascontiguousarray(sample.skeleton[model.sample_indices(len(sample.skeleton))]))
+    raise DataError(f"{index.root}: sample {sample.key!r} has no {model.modality}")
 
 
 def _write(
