@@ -248,12 +248,12 @@ def _cells_name(shared: dict[str, Any]) -> str:
 
 
 def _write(out: Path, results: Sequence[Result], *, metric: str | None = None) -> None:
-    from eval.report import plain_rows, terminal_rows
+    from eval.report import plain_table, terminal_tables
     from eval.results import append_results
 
     number = append_results(out, results)
-    columns, rows = plain_rows(results) if metric is None else terminal_rows(results, metric=metric)
-    console.table(columns, rows, title="value [interval]; * = the difference's interval excludes zero")
+    for title, columns, rows in [plain_table(results)] if metric is None else terminal_tables(results, metric=metric):
+        console.table(columns, rows, title=title)
     console.say(f"{number} results appended to {out}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -141,9 +142,9 @@ def to_html(title: str, sections: Sequence[Section], *, lead: str = "") -> str:
 def _html(block: Block) -> str:
     match block:
         case Text(text):
-            return f"<p>{_e(text)}</p>"
+            return f"<p>{_prose(text)}</p>"
         case Bullets(items):
-            return "<ul>" + "".join(f"<li>{_e(item)}</li>" for item in items) + "</ul>"
+            return "<ul>" + "".join(f"<li>{_prose(item)}</li>" for item in items) + "</ul>"
         case Table():
             return _table(block)
         case Figure():
@@ -179,6 +180,11 @@ _SIGNS: dict[Mark, str] = {
 }
 
 
+def _prose(text: str) -> str:
+    """Escaped text in which `words in backticks` are set as code, as Markdown does."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", _e(text))
+
+
 def _e(text: str) -> str:
     return html.escape(text, quote=True)
 
@@ -200,6 +206,7 @@ section{margin:40px 0}
 h2{font-size:21px;margin:0 0 12px}
 p,ul{max-width:74ch}
 li{margin:4px 0}
+code{font:.92em ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;background:var(--tint);padding:1px 4px}
 .t{overflow-x:auto;margin:16px 0}
 table{border-collapse:collapse;font-size:14px;min-width:50%}
 caption{text-align:left;color:var(--soft);padding-bottom:8px}

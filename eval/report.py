@@ -342,42 +342,62 @@ def _unique(items: Any) -> list[str]:
     return list(dict.fromkeys(items))
 
 
-def terminal_rows(results: Sequence[Result], *, metric: str) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows of the table that the commands print: figures, then differences of the few-shot results."""
+def terminal_tables(results: Sequence[Result], *, metric: str) -> list[tuple[str, list[str], list[list[str]]]]:
+    """Title, columns and rows of the two tables that `imu-eval fewshot` prints: figures, and paired differences.
+
+    A row is a domain, shot count and probe; the supervised reference, which has a head of its own, stands in each row of
+    its domain and shots.
+    """
+    keys = list(dict.fromkeys((r.domain, r.shots, r.probe) for r in results if r.model == "pretrained" and r.shots))
+    models = _unique(r.model for r in results if r.kind == "fewshot")
+    references = _unique(str(r.reference) for r in results if r.kind == "fewshot-difference")
+    held = {
+        (r.kind, r.domain, r.shots, r.probe if r.model != "supervised" else None, r.reference or r.model): r
+        for r in results
+        if r.metric == metric
+    }
+    figures, differences = [], []
+    for domain, shots, probe in keys:
+        row = [domain, str(shots), str(probe)]
+        cells = [held.get(("fewshot", domain, shots, probe if m != "supervised" else None, m)) for m in models]
+        figures.append(
+            row + [_figure(c) if i == 0 and c else f"{c.value:.3f}" if c else "" for i, c in enumerate(cells)]
+        )
+        found = [held.get(("fewshot-difference", domain, shots, probe, reference)) for reference in references]
+        differences.append(row + [_signed(d) + (" *" if d.excludes_zero else "") if d else "" for d in found])
+    level = f"{100 * results[0].level:.0f} %"
+    words_ = ["domain", "shots", "probe"]
+    tables = [(f"{words(metric)} of unseen people [{level} interval]", words_ + models, figures)]
+    if references:
+        title = f"pretrained minus reference, paired [{level} interval]; * = the interval excludes zero"
+        tables.append((title, words_ + [f"minus {r}" for r in references], differences))
+    return tables
+
+
+def plain_table(results: Sequence[Result]) -> tuple[str, list[str], list[list[str]]]:
+    """Title, columns and rows of the table that zero-shot and retrieval print."""
+    last = "gallery" if results[0].kind == "retrieval" else "classes"
     columns = [
         "domain",
-        "shots",
-        "probe",
         "model",
-        words(metric),
-        "minus untrained",
-        "minus handcrafted",
-        "minus supervised",
+        "probe",
+        "metric",
+        f"value [{100 * results[0].level:.0f} %]",
+        "chance",
+        "people",
+        last,
     ]
-    rows = []
-    for r in results:
-        if r.kind != "fewshot" or r.metric != metric:
-            continue
-        line = [r.domain, str(r.shots), str(r.probe), r.model, _figure(r)]
-        for reference in ("untrained", "handcrafted", "supervised"):
-            found = [
-                d
-                for d in results
-                if d.kind == "fewshot-difference"
-                and d.metric == metric
-                and (d.domain, d.shots, d.probe, d.model, d.reference)
-                == (r.domain, r.shots, r.probe, r.model, reference)
-            ]
-            line.append(_signed(found[0]) + (" *" if found[0].excludes_zero else "") if found else "")
-        rows.append(line)
-    return columns, rows
-
-
-def plain_rows(results: Sequence[Result]) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows of the table that zero-shot and retrieval print."""
-    columns = ["domain", "model", "probe", "metric", "value", "chance", "people"]
     rows = [
-        [r.domain, r.model, str(r.probe), words(r.metric), _figure(r), f"{r.chance or 0:.3f}", str(r.subjects)]
+        [
+            r.domain,
+            r.model,
+            str(r.probe),
+            words(r.metric),
+            _figure(r),
+            f"{r.chance or 0:.3f}",
+            str(r.subjects),
+            str(r.details.get("gallery", len(r.details.get("classes", ())))),
+        ]
         for r in results
     ]
-    return columns, rows
+    return results[0].kind, columns, rows

@@ -262,14 +262,15 @@ def append_results(path: Path, results: Iterable[Result]) -> int:
     """
     lines = [json.dumps(r.model_dump(mode="json"), allow_nan=False) for r in results]
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        size = os.fstat(handle).st_size
-        broken = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
-        os.write(handle, (("\n" if broken else "") + "".join(line + "\n" for line in lines)).encode())
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with path.open("ab+", buffering=0) as file:  # unbuffered: one write, so that lines of two processes do not mix
+        broken = False
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            broken = file.read(1) != b"\n"
+        data = (("\n" if broken else "") + "".join(line + "\n" for line in lines)).encode()
+        while data:
+            data = data[file.write(data) :]
+        os.fsync(file.fileno())
     return len(lines)
 
 

@@ -42,7 +42,7 @@ class RidgeProbe:
         *,
         scaling: Scaling = "standard",
         strengths: Sequence[float] = STRENGTHS,
-        one_shot_strength: float = 0.1,
+        one_shot_strength: float = 1.0,
     ) -> None:
         if not len(strengths) or min(strengths) <= 0 or one_shot_strength <= 0:
             raise ValueError(f"ridge strengths must be above 0, got {list(strengths)} and {one_shot_strength}")
