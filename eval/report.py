@@ -345,8 +345,8 @@ def _unique(items: Any) -> list[str]:
 def terminal_tables(results: Sequence[Result], *, metric: str) -> list[tuple[str, list[str], list[list[str]]]]:
     """Title, columns and rows of the two tables that `imu-eval fewshot` prints: figures, and paired differences.
 
-    A row is a domain, shot count and probe; the supervised reference, which has a head of its own, stands in each row of
-    its domain and shots.
+    A row is a domain, shot count and probe; the supervised reference, which has a head of its own, stands in every row
+    of its domain and shots.
     """
     keys = list(dict.fromkeys((r.domain, r.shots, r.probe) for r in results if r.model == "pretrained" and r.shots))
     models = _unique(r.model for r in results if r.kind == "fewshot")
