@@ -375,29 +375,16 @@ def terminal_tables(results: Sequence[Result], *, metric: str) -> list[tuple[str
 
 
 def plain_table(results: Sequence[Result]) -> tuple[str, list[str], list[list[str]]]:
-    """Title, columns and rows of the table that zero-shot and retrieval print."""
+    """Title, columns and rows of the table that zero-shot and retrieval print; the first figure has its interval."""
+    metrics = _unique(r.metric for r in results)
     last = "gallery" if results[0].kind == "retrieval" else "classes"
-    columns = [
-        "domain",
-        "model",
-        "probe",
-        "metric",
-        f"value [{100 * results[0].level:.0f} %]",
-        "chance",
-        "people",
-        last,
-    ]
-    rows = [
-        [
-            r.domain,
-            r.model,
-            str(r.probe),
-            words(r.metric),
-            _figure(r),
-            f"{r.chance or 0:.3f}",
-            str(r.subjects),
-            str(r.details.get("gallery", len(r.details.get("classes", ())))),
-        ]
-        for r in results
-    ]
+    rows = []
+    for key in dict.fromkeys((r.domain, r.model, str(r.probe)) for r in results):
+        line = {r.metric: r for r in results if (r.domain, r.model, str(r.probe)) == key}
+        first = line[metrics[0]]
+        size = str(first.details.get("gallery", len(first.details.get("classes", ()))))
+        others = [f"{line[m].value:.3f}" for m in metrics[1:]]
+        rows.append([*key, _figure(first), *others, f"{first.chance or 0:.3f}", str(first.subjects), size])
+    names = [f"{words(metrics[0])} [{100 * results[0].level:.0f} %]", *map(words, metrics[1:])]
+    columns = ["domain", "model", "probe", *names, f"chance {words(metrics[0])}", "people", last]
     return results[0].kind, columns, rows
