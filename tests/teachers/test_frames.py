@@ -59,7 +59,7 @@ def test_transform_takes_the_middle_square_and_normalises() -> None:
     torch.testing.assert_close(scaled.contiguous(), torch.full((1, 3, 32, 32), -0.5))
 
 
-@pytest.mark.parametrize("pooling", ["mean", "mean_std", "mean_diff", "segments"])
+@pytest.mark.parametrize("pooling", ["mean", "std", "mean_std", "mean_diff", "segments"])
 def test_pooling_equals_loops(pooling: Pooling) -> None:
     x = np.random.default_rng(0).normal(size=(2, 5, 3))
     rows = []
@@ -67,6 +67,8 @@ def test_pooling_equals_loops(pooling: Pooling) -> None:
         mean = sum(clip) / 5
         if pooling == "mean":
             rows.append(mean)
+        elif pooling == "std":
+            rows.append(np.sqrt(sum((f - mean) ** 2 for f in clip) / 5))
         elif pooling == "mean_std":
             rows.append(np.concatenate([mean, np.sqrt(sum((f - mean) ** 2 for f in clip) / 5)]))
         elif pooling == "mean_diff":
