@@ -87,7 +87,7 @@ def embed(
     teacher: Annotated[str, typer.Argument(help="Teacher config (YAML), or the name of a registered teacher.")],
     overrides: Overrides = None,
     split: Annotated[list[str] | None, typer.Option("--split", help="Only these splits; default all.")] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Clips a forward pass.")] = 16,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Clips a forward pass; a GPU likes more.")] = 4,
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1 ...; a GPU where there is.")] = None,
     plugin: Plugins = None,
 ) -> None:

@@ -6,10 +6,12 @@ fitted is kept in the cache folder, so that the same teacher can be embedded on 
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import secrets
 import shutil
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,6 +36,7 @@ from imu_video.teachers.base import FrozenTeacher
 
 FIT_SPLIT = "train"
 WEIGHTS_FILE = "fitted.safetensors"
+_M_ARENA_MAX, _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -8, -1, -3  # malloc.h of glibc
 Progress = Callable[[int, int, str], None]
 """Called with samples done, samples in all, and the split."""
 
@@ -43,7 +46,7 @@ def embed(
     teacher: Mapping[str, Any] | str,
     *,
     splits: Sequence[str] | None = None,
-    batch_size: int = 16,
+    batch_size: int = 4,
     device: str | torch.device | None = None,
     progress: Progress | None = None,
 ) -> TeacherCache:
@@ -55,7 +58,7 @@ def embed(
         index: a loaded index.
         teacher: a registered teacher and its arguments.
         splits: splits to embed; all when None.
-        batch_size: clips a forward pass, >= 1.
+        batch_size: clips a forward pass, >= 1; a GPU likes more.
         device: where the teacher runs; a GPU where there is one when None.
         progress: called after every batch.
 
@@ -186,6 +189,20 @@ def _embed_split(
     return rows
 
 
+def _keep_freed_memory() -> None:
+    """Tell glibc to keep large freed blocks: a network frees and takes the same ones for every batch.
+
+    By default each thread hands them back to the kernel and faults them in again, which cost as much time as the
+    arithmetic (docs/teachers.md). Other C libraries have no such switch and are left alone.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "gnu_get_libc_version"):
+        for option, value in ((_M_ARENA_MAX, 1), (_M_TRIM_THRESHOLD, 2**30), (_M_MMAP_THRESHOLD, 2**25)):
+            libc.mallopt(option, value)
+
+
 def _in_threads(
     work: Callable[[list[int], list[Sample]], int],
     batches: Iterator[tuple[list[int], list[Sample]]],
@@ -194,6 +211,8 @@ def _in_threads(
 ) -> Iterator[int]:
     """Decode and encode several batches at once: on a CPU one core each, which small images use better than sharing."""
     count = torch.get_num_threads()
+    if on_cpu:
+        _keep_freed_memory()
     with ThreadPoolExecutor(count, initializer=partial(torch.set_num_threads, 1) if on_cpu else None) as pool:
         pending: deque[Future[int]] = deque()
         try:
