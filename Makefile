@@ -1,7 +1,9 @@
 # One command each, from a fresh clone, on a machine with nothing but Python 3.11+. `make` alone prints this list.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3 python,$(if $(shell command -v $(p) 2>/dev/null),$(p))))
+# The first Python on the machine that runs, is new enough and can make environments; `make PYTHON=...` names another.
+USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 python,$(shell $(p) -c '$(USABLE)' 2>/dev/null && echo $(p))))
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo-run
@@ -11,7 +13,7 @@ help:  ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, found " + sys.version if sys.version_info < (3, 11) else 0)'
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or newer with venv found; try: make PYTHON=/path/to/python3" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
