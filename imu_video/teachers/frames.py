@@ -26,8 +26,9 @@ class FrameTeacher(FrozenTeacher):
 
     The default is EfficientNet-Lite0 with its ImageNet weights (Tan and Le 2019, Lite variant), an ImageNet classifier
     without its head, 1280 features a frame. Pooling keeps what it can of time: ``mean`` of the frames; ``std``, their
-    standard deviation: only what changes, so that room, camera and clothes cancel; ``mean_std``, both; ``mean_diff``, the mean and the mean absolute change between neighbours;
-    ``segments`` concatenates the means of ``segments`` equal stretches.
+    standard deviation: only what changes, so that room, camera and clothes cancel; ``mean_std``, both;
+    ``mean_diff``, the mean and the mean absolute change between neighbours; ``segments``, the means of ``segments``
+    equal stretches side by side.
 
     Args:
         model: timm model name.
