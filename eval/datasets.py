@@ -138,7 +138,7 @@ def load_windows(
     """Read the labelled windows of some splits of a data folder.
 
     Args:
-        index: from ``imu_video.shards.schema.load_index``.
+        index: from ``imu_video.shards.index.load_index``.
         splits: names of splits.
         placements: devices to keep; all when None.
         teacher: an open teacher cache, whose rows are then attached; or None.
