@@ -142,7 +142,7 @@ def report(
     """Write result files as Markdown and one self-contained HTML page with plots."""
     _plugins(plugin)
     from eval.illustrate import draw
-    from eval.report import write_report
+    from eval.report import terminal_tables, write_report
     from eval.results import read_results
 
     if encoder is not None and data is None:
@@ -150,6 +150,10 @@ def report(
     read, replaced = read_results(results)
     pictures = draw(encoder, data) if data is not None else {}
     markdown, page = write_report(read, out, replaced=replaced, run=run, pictures=pictures)
+    shown = [r for r in read if r.kind.startswith("fewshot") and r.metric == "macro_f1"]
+    if len({(r.encoder["weights"], r.data["digest"], r.config_digest) for r in shown}) == 1:  # else: see the page
+        for title, columns, rows in terminal_tables(shown, metric="macro_f1"):
+            console.table(columns, rows, title=title)
     console.say(f"{page}\n{markdown}")
 
 
