@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, Self
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from imu_video.config import digest
 from imu_video.errors import ConfigError
+from imu_video.teachers.fingerprint import hash_state
 from imu_video.teachers.projection import Projection, make_projection
 
 AXES = {"video": "(B, F, H, W, 3) uint8", "skeleton": "(B, F, J, 3) float"}
@@ -118,13 +118,3 @@ class FrozenTeacher(nn.Module):
     def fingerprint(self) -> str:
         """Twelve hex digits that stand for this teacher in caches and model cards."""
         return digest(self.describe())
-
-
-def hash_state(state: Mapping[str, Tensor]) -> str:
-    """sha256 over names, types, shapes and bytes of tensors, in order of their names."""
-    total = hashlib.sha256()
-    for name in sorted(state):
-        value = state[name].detach().cpu().contiguous()
-        total.update(f"{name}:{value.dtype}:{tuple(value.shape)};".encode())
-        total.update(value.numpy().tobytes())
-    return total.hexdigest()

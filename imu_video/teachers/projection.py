@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from imu_video.errors import ConfigError, nearest
+from imu_video.teachers.fingerprint import hash_state
 
 
 class Projection(nn.Module):
@@ -117,8 +118,6 @@ class PCA(Projection):
         return (features - self.mean) @ self.matrix
 
     def describe(self) -> dict[str, Any]:
-        from imu_video.teachers.base import hash_state
-
         return {
             "name": self.name,
             "dim": self.dim,

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from imu_video.errors import ConfigError
-from imu_video.teachers.base import hash_state
+from imu_video.teachers.fingerprint import hash_state
 from imu_video.teachers.projection import PCA, make_projection
 from imu_video.teachers.tiny import TinyTeacher
 
