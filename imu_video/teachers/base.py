@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, Self
 
@@ -17,7 +18,7 @@ AXES = {"video": "(B, F, H, W, 3) uint8", "skeleton": "(B, F, J, 3) float"}
 """What `FrozenTeacher.encode` takes, by modality."""
 
 
-class FrozenTeacher(nn.Module):
+class FrozenTeacher(nn.Module, ABC):
     """Base of teachers: stays in evaluation mode, takes no gradient, and knows what determines its features.
 
     A subclass sets ``modality``, builds its network, calls `freeze` at the end of its constructor (or of `fit`), and
@@ -40,17 +41,17 @@ class FrozenTeacher(nn.Module):
         """Dt, the width of what `encode` returns."""
         return self.projection.dim
 
+    @abstractmethod
     def features(self, inputs: Tensor) -> Tensor:
         """(B, width) features of checked inputs, before the projection."""
-        raise NotImplementedError(f"{type(self).__name__} must implement features()")
 
+    @abstractmethod
     def recipe(self) -> dict[str, Any]:
         """Everything beside weights and projection that determines the features, as JSON: model, transform, sampler."""
-        raise NotImplementedError(f"{type(self).__name__} must implement recipe()")
 
     def fit(self, inputs: Tensor, *, progress: Callable[[int, int], None] | None = None) -> None:
         """Train on (N, ...) inputs of the training split; only for teachers that set ``needs_fit``."""
-        raise NotImplementedError(f"{type(self).__name__} is not fitted")
+        raise ConfigError(f"{type(self).__name__} has nothing to fit: needs_fit is {self.needs_fit}")
 
     def sample_indices(self, frames: int) -> list[int]:
         """Which frames of a stored clip or skeleton of ``frames`` frames the teacher looks at; all by default."""
