@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -19,6 +20,16 @@ def run(app: Callable[[], object]) -> None:
     except ImuVideoError as error:
         sys.stderr.write(f"error: {error}\n")
         raise SystemExit(error.exit_code) from None
+    except OSError as error:
+        if error.errno is None:
+            raise
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        hint = (
+            "free some space, or name a folder on another disk" if full else "name a path that you may read and write"
+        )
+        where = f"{error.filename}: " if error.filename is not None else ""
+        sys.stderr.write(f"error: {where}{error.strerror}\n  try: {hint}\n")
+        raise SystemExit(4 if full else 2) from None
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         raise SystemExit(130) from None

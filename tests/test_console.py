@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
+
 import pytest
 
 from imu_video import console, errors
@@ -37,6 +40,26 @@ def test_known_errors_become_exit_codes(
 def test_a_fault_of_ours_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError):
         console.run(lambda: 1 / 0)
+
+
+def test_a_path_that_cannot_be_written_is_one_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit) as stopped:
+        console.run((tmp_path / "file" / "run").mkdir)
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path}/file/run: Not a directory\n  try: name a path that you may read and write\n"
+    )
+
+
+def test_a_full_disk_is_a_guard(capsys: pytest.CaptureFixture[str]) -> None:
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(SystemExit) as stopped:
+        console.run(full)
+    assert stopped.value.code == 4
+    assert capsys.readouterr().err.startswith("error: No space left on device\n  try: free some space")
 
 
 def test_interrupts_are_quiet(capsys: pytest.CaptureFixture[str]) -> None:

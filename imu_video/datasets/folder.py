@@ -23,6 +23,8 @@ from imu_video.types import IMU_CHANNELS, ImuStream, Recording, Segment
 DECLARATION = "dataset.yaml"
 _VARIABLES = ("subject", "session", "recording", "placement")
 _WORD = "[A-Za-z0-9_-]+"
+RATES_HZ = (1.0, 10_000.0)
+"""Sampling rates that a wearable may have; beyond them the declared unit of time is wrong."""
 
 
 class TimeFormat(Config):
@@ -380,6 +382,7 @@ class Folder:
         if not np.isfinite(values).any():
             raise RecordingError(f"{path}: no numbers in the columns {list(form.channels.values())}")
         if self.config.check_units:
+            _check_rate(times, path, form.time)
             check_plausible(
                 values,
                 channels,
@@ -426,6 +429,19 @@ class Folder:
                 )
             segments.append(Segment(start=float(start), end=float(end), label=label))
         return tuple(segments)
+
+
+def _check_rate(times: np.ndarray, path: Path, form: TimeFormat) -> None:
+    """Refuse times that no wearable has in the declared unit: a wrong one makes 16 seconds four hours, and 0.06 Hz."""
+    if form.column is None or len(times) < 2:
+        return
+    rate = 1 / float(np.median(np.diff(times)))
+    if not RATES_HZ[0] <= rate <= RATES_HZ[1]:
+        raise RecordingError(
+            f"{path}: {rate:.3g} samples a second when {form.column!r} is read as {form.unit}, "
+            f"expected {RATES_HZ[0]:g} .. {RATES_HZ[1]:g}",
+            hint="declare the time column's unit: s, ms, us, ns or iso8601; `check_units: false` accepts it as it is",
+        )
 
 
 def _expression(template: str, placements: Iterable[str] = ()) -> re.Pattern[str]:

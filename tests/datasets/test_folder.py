@@ -337,6 +337,18 @@ def test_lines_are_counted_through_skipped_and_blank_ones(study: Path) -> None:
         first(study)
 
 
+@pytest.mark.parametrize(("unit", "rate"), [("s", r"0\.1"), ("us", r"1e\+05")])
+def test_times_in_another_unit_are_refused(study: Path, unit: str, rate: str) -> None:
+    imu = {**declaration()["imu"], "time": {"column": "t", "unit": unit}}
+    declare(study, imu=imu)
+    with pytest.raises(
+        RecordingError, match=rf"{rate} samples a second when 't' is read as {unit}, expected 1 \.\. 10000"
+    ):
+        first(study)
+    declare(study, imu=imu, check_units=False)
+    assert len(first(study).imu[0].times) == N
+
+
 def test_unit_check_can_be_switched_off(study: Path) -> None:
     put(study, "s01/walk_wrist.csv", table(acc=0.01))
     with pytest.raises(RecordingError, match="gravity must be included"):
