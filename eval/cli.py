@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -37,7 +38,21 @@ By = Annotated[
     list[str] | None,
     typer.Option("--by", help="With --split: one domain more for each value of this tag or placement."),
 ]
-Out = Annotated[Path, typer.Option("--out", help="Result file; lines are appended.")]
+
+
+def _appendable(out: Path) -> Path:
+    """Refuse a result file that cannot be written before hours of episodes are spent on it, and not after."""
+    there = next(p for p in (out, *out.absolute().parents) if p.exists())
+    if there == out and not out.is_file():
+        raise ConfigError(f"--out {out}: exists and is not a file", hint="name a result file, e.g. results.jsonl")
+    if there != out and not there.is_dir():
+        raise ConfigError(f"--out {out}: {there} is not a folder", hint="name a result file, e.g. results.jsonl")
+    if not os.access(there, os.W_OK):
+        raise ConfigError(f"--out {out}: no permission to write to {there}", hint="name a file in a folder of yours")
+    return out
+
+
+Out = Annotated[Path, typer.Option("--out", help="Result file; lines are appended.", callback=_appendable)]
 Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="Python file that registers your own parts.")]
 
 

@@ -196,6 +196,16 @@ def paired(folder: Path) -> Path:
     return folder / "paired"
 
 
+@pytest.mark.parametrize("command", ["fewshot", "zeroshot", "retrieval"])
+def test_a_result_file_that_cannot_be_written_is_refused_at_once(command: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for out, message in ((tmp_path, "is not a file"), (tmp_path / "file" / "r.jsonl", "file is not a folder")):
+        done = call(command, tmp_path / "encoder", tmp_path / "data", "--out", out)
+        assert isinstance(done.exception, ConfigError)
+        assert message in str(done.exception)
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
 def test_zeroshot_and_retrieval_reach_the_report(folder: Path, paired: Path, tmp_path: Path) -> None:
     out = tmp_path / "r.jsonl"
     words = ["--split", "test", "--by", "placement", "bootstrap.resamples=200", "--out", out]
