@@ -243,7 +243,8 @@ def repair(folder: str | Path) -> tuple[Index, list[str]]:
         folder: the data folder.
 
     Returns:
-        The new index, already written, and notes on what looked odd (missing shard numbers).
+        The new index, already written, and notes on what is lost: shards and splits that build.yaml, the old index or
+        the numbering know of.
 
     Raises:
         ShardError: no shards, a damaged shard, or neither build.yaml nor a readable old index.
@@ -259,12 +260,16 @@ def repair(folder: str | Path) -> tuple[Index, list[str]]:
         raise ShardError(f"{root}: no shards to rebuild an index from", hint=f"imu-video build CONFIG.yaml {root}")
     facts = _facts(root)
     order = [name for name in facts.build.split_order if name in paths]
-    notes, splits = [], {}
+    notes = [
+        f"split {name!r}: no shard left; its samples are lost" for name in facts.build.split_order if name not in paths
+    ]
+    splits = {}
+    listed = _listed_shards(root)
     labels: set[str] = set()
     tags: dict[str, set[str]] = defaultdict(set)
     for name in [*order, *sorted(paths.keys() - set(order))]:
         numbered = paths[name]
-        missing = sorted(set(range(max(numbered) + 1)) - set(numbered))
+        missing = sorted((set(range(max(numbered) + 1)) | listed[name]) - set(numbered))
         if missing:
             notes.append(f"split {name!r}: no shards numbered {missing}; their samples are lost")
         subjects: set[str] = set()
@@ -328,6 +333,20 @@ def _facts(root: Path) -> Facts:
         f"{root}: units, rate and licence cannot be recovered from the shards alone ({'; '.join(reasons)})",
         hint=f"build the folder again: imu-video build CONFIG.yaml {root} --force",
     )
+
+
+def _listed_shards(root: Path) -> dict[str, set[int]]:
+    """Split -> shard numbers that the old index lists; empty where it cannot be read, which is why one repairs."""
+    numbers: dict[str, set[int]] = defaultdict(set)
+    try:
+        old = Index.model_validate(json.loads((root / INDEX_FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return numbers
+    for shard in _shards(old):
+        parsed = parse_shard_name(Path(shard.path).name)
+        if parsed is not None:
+            numbers[parsed[0]].add(parsed[1])
+    return numbers
 
 
 def _shards(index: Index) -> list[ShardEntry]:

@@ -155,6 +155,17 @@ def test_repair_notes_lost_shards(folder: Index) -> None:
     assert repaired.split("train").samples == 5
 
 
+def test_repair_notes_a_lost_last_shard_and_a_lost_split(folder: Index) -> None:
+    (folder.root / "shards" / "train-000001.tar").unlink()
+    (folder.root / "shards" / "val-000000.tar").unlink()
+    repaired, notes = repair(folder.root)
+    assert notes == [
+        "split 'val': no shard left; its samples are lost",
+        "split 'train': no shards numbered [1]; their samples are lost",
+    ]
+    assert list(repaired.splits) == ["train"]
+
+
 def test_repair_refuses_what_it_cannot_know(folder: Index, tmp_path: Path) -> None:
     for name in ("index.json", "build.yaml"):
         (folder.root / name).unlink()
