@@ -165,6 +165,8 @@ class Window:
         skeleton: (F, J, 3) float32 metres at the index's skeleton rate, or None.
         label: activity, or None where unlabelled or ambiguous.
         tags: copied from the recording.
+        flags: what quality checks found, sorted: ``<placement>:<reason>`` or ``video:<reason>``.
+        sync: estimate for the recording: ``offset_s``, ``drift_ppm`` and ``score``; None where none was made.
     """
 
     key: str
@@ -177,6 +179,8 @@ class Window:
     skeleton: np.ndarray | None = None
     label: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
+    sync: Mapping[str, float] | None = None
 
 
 # ---------------------------------------------------------------------------------------------- training

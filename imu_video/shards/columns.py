@@ -39,6 +39,7 @@ class Columns:
         labels: N activities, None where unlabelled.
         start: (N,) float64 seconds on the recording's clock.
         tags: N mappings.
+        flags: N tuples of findings of quality checks, ``<placement>:<reason>`` or ``video:<reason>``; mostly empty.
         channels: names of the C rows.
         rate_hz: samples per second.
         digest: digest of the index that they were made from.
@@ -61,6 +62,7 @@ class Columns:
     labels: list[str | None]
     start: np.ndarray
     tags: list[dict[str, str]]
+    flags: list[tuple[str, ...]]
     channels: tuple[str, ...]
     rate_hz: float
     digest: str
@@ -147,6 +149,8 @@ def _open(index: Index, split: str, folder: Path) -> Columns | None:
         present=present,
         recording_id=np.array(recording_id, dtype=np.int64),
         start=np.array(meta["start"], dtype=np.float64),
+        # Columns made before flags existed belong to shards without any: the digest ties them together.
+        flags=[tuple(found) for found in meta.get("flags", [()] * expected[0])],
         channels=index.channels,
         rate_hz=index.rate_hz,
         digest=index.digest,
@@ -177,7 +181,7 @@ def _fill(index: Index, split: str, temp: Path) -> None:
     imu = np.lib.format.open_memmap(temp / "imu.npy", mode="w+", dtype=np.float32, shape=shape)
     present = np.zeros(shape[:2], dtype=bool)
     facts: dict[str, list[Any]] = {
-        name: [] for name in ("keys", "subjects", "sessions", "recordings", "labels", "start", "tags")
+        name: [] for name in ("keys", "subjects", "sessions", "recordings", "labels", "start", "tags", "flags")
     }
     for row, sample in enumerate(read_samples(index, split, {"imu", "meta"})):
         for device, placement in enumerate(index.placements):
@@ -192,6 +196,7 @@ def _fill(index: Index, split: str, temp: Path) -> None:
         facts["labels"].append(meta["label"])
         facts["start"].append(meta["start"])
         facts["tags"].append(meta["tags"])
+        facts["flags"].append(meta["flags"])
     imu.flush()
     del imu
     np.save(temp / "present.npy", present, allow_pickle=False)

@@ -30,7 +30,7 @@ class Sample:
 
     Args:
         key: sample key.
-        meta: content of meta.json: key, dataset, recording, subject, session, start, label, tags.
+        meta: content of meta.json: key, dataset, recording, subject, session, start, label, tags, flags, sync.
         imu: placement -> (C, T) float32 in SI units, NaN where missing.
         video: the clip's MP4 bytes (`imu_video.shards.video.decode_mp4` decodes them).
         skeleton: (F, J, 3) float32 metres.

@@ -36,6 +36,7 @@ _USTAR_NAME = 100
 
 Name = Annotated[str, Field(pattern=rf"^{_NAME}$")]
 Placement = Annotated[str, Field(pattern=rf"^{_PLACEMENT}$")]
+Flag = Annotated[str, Field(pattern=rf"^{_PLACEMENT}:{_PLACEMENT}$")]
 
 
 def shard_name(split: str, number: int) -> str:
@@ -109,7 +110,12 @@ def check_member(key: str, suffix: str, size: int) -> str:
 
 
 class SampleMeta(Config):
-    """Content of KEY.meta.json: where the sample comes from. ``start`` is in seconds on the recording's clock."""
+    """Content of KEY.meta.json: where the sample comes from and what is known about it.
+
+    ``start`` is in seconds on the recording's clock; ``flags`` are findings of quality checks, ``<placement>:<reason>``
+    or ``video:<reason>``; ``sync`` has ``offset_s``, ``drift_ppm`` and ``score``. Absent keys mean no findings, no
+    estimate.
+    """
 
     key: Name
     dataset: str
@@ -119,6 +125,13 @@ class SampleMeta(Config):
     start: float = Field(allow_inf_nan=False)
     label: str | None
     tags: dict[str, str]
+    flags: tuple[Flag, ...] = ()
+    sync: dict[str, float] | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """The content as written: empty ``flags`` and ``sync`` are left out, so that a sample without has no trace."""
+        data = self.model_dump()
+        return {key: value for key, value in data.items() if key not in ("flags", "sync") or value}
 
 
 class ClipSpec(Config):

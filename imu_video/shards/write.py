@@ -72,8 +72,10 @@ def encode_window(window: Window, *, dataset: str, clip_fps: float | None = None
         start=float(window.start),
         label=window.label,
         tags=dict(window.tags),
+        flags=tuple(sorted(set(window.flags))),
+        sync=None if window.sync is None else dict(window.sync),
     )
-    members["meta.json"] = json_bytes(meta.model_dump())
+    members["meta.json"] = json_bytes(meta.plain())
     for suffix, data in members.items():
         check_member(window.key, suffix, len(data))
     return EncodedSample(key=window.key, members=members)

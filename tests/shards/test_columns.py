@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ import pytest
 from imu_video.errors import ConfigError, ShardError
 from imu_video.shards import columns as columns_module
 from imu_video.shards.columns import Columns, open_columns
-from imu_video.shards.schema import Index
+from imu_video.shards.schema import Index, SplitEntry
+from imu_video.shards.write import ShardWriter, encode_window
 from imu_video.types import Window
 
 
@@ -40,6 +42,23 @@ def test_rows_equal_the_windows(folder: Index, window_maker: Callable[[str, int]
     np.testing.assert_array_equal(columns.start, [w.start for w in windows])
     np.testing.assert_array_equal(columns.recording_id, [0, 0, 0, 1, 1, 1, 2, 2, 2, 3])
     assert columns.recording_id.dtype == np.int64
+
+
+def test_flags_come_along_and_older_columns_have_none(
+    folder: Index, window_maker: Callable[[str, int], Window]
+) -> None:
+    assert open_columns(folder, "train").flags == [()] * 10
+    place = folder.root / "columns" / "train" / "meta.json"
+    old = json.loads(place.read_text())
+    del old["flags"]  # as written before there were flags
+    place.write_text(json.dumps(old))
+    assert open_columns(folder, "train").flags == [()] * 10
+    with ShardWriter(folder=folder.root / "flagged", split="a", shard_samples=8) as writer:
+        for i, flags in enumerate([(), ("waist:gap", "video:low_sync")]):
+            writer.add(encode_window(replace(window_maker("train", i), flags=flags), dataset="tiny", clip_fps=5))
+    entry = SplitEntry(subjects=("train0",), samples=2, shards=tuple(writer.shards))
+    index = folder.model_copy(update={"splits": {"a": entry}}).at(folder.root / "flagged")
+    assert open_columns(index, "a").flags == [(), ("video:low_sync", "waist:gap")]
 
 
 def test_select_is_a_view_of_one_device(shared_folder: Index) -> None:

@@ -6,12 +6,15 @@ import io
 import json
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from imu_video.errors import ShardError
+from imu_video.shards.pipeline import decode_meta
 from imu_video.shards.schema import Index, parse_member
 from imu_video.shards.write import EncodedSample, ShardWriter, TarFile, encode_window, file_sha256, write_atomic
 from imu_video.types import Window
@@ -82,6 +85,19 @@ def test_devices_without_a_measurement_are_left_out(window_maker: Maker) -> None
     nothing = {"waist": np.full((6, 20), np.nan, np.float32)}
     with pytest.raises(ShardError, match="no measured IMU device"):
         encode_window(Window(**{**vars(window), "imu": nothing}), dataset="d", clip_fps=5)
+
+
+def test_flags_and_sync_are_written_only_where_there_are_any(window_maker: Maker) -> None:
+    window = window_maker("train", 1)
+    plain = json.loads(encode_window(window, dataset="d", clip_fps=5).members["meta.json"])
+    assert sorted(plain) == ["dataset", "key", "label", "recording", "session", "start", "subject", "tags"]
+    sync = {"offset_s": 0.25, "drift_ppm": 0.0, "score": 0.5}
+    flagged = replace(window, flags=("waist:flat", "video:frozen_video"), sync=sync)
+    meta = decode_meta(encode_window(flagged, dataset="d", clip_fps=5).members["meta.json"], window.key)
+    assert meta.flags == ("video:frozen_video", "waist:flat")
+    assert meta.sync == sync
+    with pytest.raises(ValidationError, match="pattern"):
+        encode_window(replace(window, flags=("flat",)), dataset="d", clip_fps=5)
 
 
 def test_illegal_names_and_repeats_are_refused(window_maker: Maker, tmp_path: Path) -> None:
