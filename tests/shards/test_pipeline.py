@@ -40,6 +40,8 @@ def test_samples_equal_the_windows_they_were_made_from(
             "start": window.start,
             "label": window.label,
             "tags": window.tags,
+            "flags": (),
+            "sync": None,
         }
         if window.skeleton is None:
             assert sample.skeleton is None
