@@ -41,7 +41,7 @@ class EncoderBundle(nn.Module):
     Args:
         spec: channels, rate, normalisation.
         encoder: name or config entry (``{"name": "patch_tst", "width": 64}``) of a registered encoder; its ``channels``
-            argument is filled in from the spec.
+            and ``samples`` arguments are filled in from the spec.
 
     Raises:
         ConfigError: unknown encoder or argument, or an encoder for another number of channels.
@@ -58,7 +58,7 @@ class EncoderBundle(nn.Module):
 
     def __init__(self, *, spec: InputSpec, encoder: Mapping[str, Any] | str) -> None:
         super().__init__()
-        name, arguments = registry.encoders.arguments(encoder, channels=len(spec.channels))
+        name, arguments = registry.encoders.arguments(encoder, channels=len(spec.channels), samples=spec.samples)
         self.spec = spec
         self.encoder_config: JsonDict = {"name": name, **arguments}
         self.lineage: JsonDict = {}

@@ -35,13 +35,23 @@ class IMUEncoder(Protocol):
     """Turns windows into features: an ``nn.Module`` with keyword-only constructor arguments.
 
     ``forward(imu, mask)`` takes normalised (B, C, T) float and (B, C, T) bool (True = measured) and returns (B, E);
-    values under a False mask never change the output.
+    values under a False mask never change the output. Encoders that can also give features over time have
+    ``token_dim`` and ``tokens(imu, mask)`` -> (B, S, token_dim), oldest first: `TokenEncoder`.
     """
 
     channels: int
     feature_dim: int
 
     def __call__(self, imu: Tensor, mask: Tensor | None = None) -> Tensor: ...
+
+
+@runtime_checkable
+class TokenEncoder(IMUEncoder, Protocol):
+    """An IMU encoder with features over time: what temporal alignment and masked reconstruction need."""
+
+    token_dim: int
+
+    def tokens(self, imu: Tensor, mask: Tensor | None = None) -> Tensor: ...
 
 
 @runtime_checkable

@@ -37,3 +37,31 @@ def masked_mean(x: Tensor, mask: Tensor, dim: int) -> Tensor:
     """
     total = torch.where(mask, x, 0).sum(dim, keepdim=True)
     return total / mask.sum(dim, keepdim=True).clamp(min=1)
+
+
+def fill_gaps(imu: Tensor, mask: Tensor) -> Tensor:
+    """Linear interpolation over the gaps of each channel; beyond its first and last sample the nearest one is held.
+
+    A convolution over zeros would read a gap as free fall. A channel without any sample becomes zeros.
+
+    Args:
+        imu: (B, C, T); entries under False may hold anything.
+        mask: (B, C, T) bool, True where measured.
+
+    Shapes: -> (B, C, T), measured samples unchanged.
+
+    Example:
+        >>> mask = torch.tensor([[[False, True, False, True]]])
+        >>> fill_gaps(torch.tensor([[[9.0, 1.0, 9.0, 3.0]]]), mask).tolist()
+        [[[1.0, 1.0, 2.0, 3.0]]]
+    """
+    last = imu.shape[-1] - 1
+    place = torch.arange(last + 1, device=imu.device).expand_as(mask)
+    before = torch.where(mask, place, -1).cummax(-1).values
+    after = torch.where(mask, place, last + 1).flip(-1).cummin(-1).values.flip(-1)
+    left = torch.where(before >= 0, before, after).clamp(max=last)
+    right = torch.where(after <= last, after, before).clamp(min=0)
+    values = torch.where(mask, imu, 0)
+    low, high = values.gather(-1, left), values.gather(-1, right)
+    share = (place - left).to(imu.dtype) / (right - left).clamp(min=1).to(imu.dtype)
+    return low + (high - low) * share

@@ -17,6 +17,7 @@ def check_encoder(encoder: Component, *, lengths: tuple[int, ...] = (250, 100, 7
 
     Axes and widths as declared; any length; rows independent in evaluation; missing samples, channels and rows handled
     without NaN and without a look at values under a False mask; gradients reach every parameter; inputs untouched.
+    Where the encoder has ``tokens(imu, mask)``, features over time: their shape and the same mask rules.
 
     Args:
         encoder: name, config entry or built module.
@@ -48,6 +49,8 @@ def check_encoder(encoder: Component, *, lengths: tuple[int, ...] = (250, 100, 7
     features = model(x).detach()
     _check_encoder_rows(model, name, x, features)
     _check_encoder_mask(model, name, x, features)
+    if hasattr(model, "tokens"):
+        _check_encoder_tokens(model, name, x)
     _check_encoder_gradient(model, name, x)
     try:
         model(x.transpose(1, 2))
@@ -85,6 +88,22 @@ def _check_encoder_mask(model: Any, name: str, x: Tensor, features: Tensor) -> N
         not close(model(clean)[:2], expected[:2], 1e-6),
         f"{name} ignores its mask: a missing stretch must not read like zeros",
     )
+
+
+def _check_encoder_tokens(model: Any, name: str, x: Tensor) -> None:
+    """Encoders that give features over time serve temporal alignment and masked reconstruction."""
+    width = getattr(model, "token_dim", None)
+    require(isinstance(width, int) and width > 0, f"{name}.token_dim must be a positive int, it is {width!r}")
+    mask = torch.ones_like(x, dtype=torch.bool)
+    mask[0, :, 30:70] = False
+    mask[1] = False
+    tokens = model.tokens(torch.where(mask, x, 0), mask)
+    require(
+        tokens.ndim == 3 and tokens.shape[::2] == (len(x), width) and bool(tokens.isfinite().all()),
+        f"{name}.tokens: expected finite (B, S, token_dim) = ({len(x)}, S, {width}), got {tuple(tokens.shape)}",
+    )
+    spoiled = model.tokens(torch.where(mask, x, 1e4), mask)
+    require(torch.equal(spoiled, tokens), f"{name}.tokens: values under a False mask change the tokens: fill them")
 
 
 def _check_encoder_gradient(model: Any, name: str, x: Tensor) -> None:

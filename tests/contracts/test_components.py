@@ -17,7 +17,12 @@ from imu_video.testing import (
 )
 
 # Where the defaults are large, an entry here makes the component small; where it needs files, other tests check it.
-ENCODERS: dict[str, dict[str, Any]] = {"patch_tst": {"width": 16, "layers": 2, "heads": 2, "ffn": 32}}
+ENCODERS: dict[str, dict[str, Any]] = {
+    "patch_tst": {"width": 16, "layers": 2, "heads": 2, "ffn": 32},
+    "cnn_gru": {"hidden": 32},
+    "cnn_transformer": {"width": 16, "ffn": 32},
+    "resnet1d": {"width": 8},
+}
 TEACHERS: dict[str, dict[str, Any] | None] = {
     "frames": {"weights": "random:0", "image_size": 64, "frames": 2},
     "skeleton": None,  # fitted before use: tests/teachers
@@ -42,6 +47,21 @@ def test_encoders(name: str) -> None:
 )
 def test_patch_tst_options(options: dict[str, Any]) -> None:
     check_encoder({"name": "patch_tst", **ENCODERS["patch_tst"], **options})
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"name": "resnet1d", "width": 8, "blocks": (1, 1), "norm": "batch", "pooling": "mean_max", "segments": 3},
+        {"name": "cnn_gru", "hidden": 16, "pool": 1, "pooling": "mean", "channels": 3},
+        {"name": "cnn_transformer", "width": 16, "ffn": 16, "stride": 2, "pooling": "max", "norm": "batch"},
+        {"name": "harood_cnn", "norm": "batch", "kernel": 6, "samples": 50},
+        {"name": "tpn", "width": 8, "pooling": "mean", "segments": 2},
+    ],
+    ids=str,
+)
+def test_encoder_options(config: dict[str, Any]) -> None:
+    check_encoder(config)
 
 
 @pytest.mark.parametrize("name", shipped(registry.losses))

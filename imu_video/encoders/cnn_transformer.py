@@ -1,0 +1,80 @@
+"""Convolutions under a small Transformer: the IMU encoder of CMC-CMKM."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from imu_video.encoders.convolutional import Norm, TimeEncoder, norm_layer
+from imu_video.encoders.pooling import Pooling, valid_tokens
+from imu_video.encoders.transformer import TransformerLayer, sinusoidal_positions
+from imu_video.errors import ConfigError
+from imu_video.registry import encoders
+
+
+@encoders.register("cnn_transformer")
+class CnnTransformer(TimeEncoder):
+    """Three convolutions, sinusoidal positions, Transformer layers over time (CMC-CMKM, Brinzea et al. 2022).
+
+    Convolutions of kernel 5 with norm and ReLU to 1/4, 1/2 and all of ``width``; two layers with two heads. The paper
+    flattens all T steps; ``segments`` keeps the order of time in a width that does not grow with the window.
+
+    Args:
+        channels: C.
+        width: token width, a multiple of 4 and of ``heads``; 128.
+        layers: Transformer layers, at least 1; 2.
+        heads: attention heads; 2.
+        ffn: hidden width of the feed-forward part; 512 (ours: the paper's is not known to us).
+        dropout: in [0, 1), in the Transformer. Non-zero values draw from torch's global generator, per rank.
+        stride: of the last convolution, at least 1; 1 as published, 2 halves the tokens.
+        norm: ``batch`` as published, or ``group``.
+        pooling: ``mean``, ``max`` or ``mean_max``.
+        segments: stretches pooled apart; 4.
+
+    Shapes: (B, C, T) -> (B, width * segments); tokens (B, S, width).
+
+    Example:
+        >>> CnnTransformer(width=32, segments=2).feature_dim
+        64
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int = 6,
+        width: int = 128,
+        layers: int = 2,
+        heads: int = 2,
+        ffn: int = 512,
+        dropout: float = 0.0,
+        stride: int = 1,
+        norm: Norm = "group",
+        pooling: Pooling = "mean",
+        segments: int = 4,
+    ) -> None:
+        if min(layers, heads, ffn, stride) < 1 or width % 4 or width % heads or not 0 <= dropout < 1:
+            raise ConfigError(
+                "cnn_transformer: layers, heads, ffn, stride must be at least 1, width a multiple of 4 and of heads, "
+                f"dropout in [0, 1); got {layers=}, {heads=}, {ffn=}, {stride=}, {width=}, {dropout=}"
+            )
+        super().__init__(channels=channels, token_dim=width, least=1, pooling=pooling, segments=segments)
+        parts: list[nn.Module] = []
+        for before, after, step in (
+            (channels, width // 4, 1),
+            (width // 4, width // 2, 1),
+            (width // 2, width, stride),
+        ):
+            parts += [nn.Conv1d(before, after, 5, stride=step, padding=2), norm_layer(norm, after), nn.ReLU()]
+        self.convolutions = nn.Sequential(*parts)
+        self.layers = nn.ModuleList(
+            TransformerLayer(width=width, heads=heads, ffn=ffn, dropout=dropout, norm="layer", pre_norm=True)
+            for _ in range(layers)
+        )
+
+    def over_time(self, x: Tensor, valid: Tensor) -> Tensor:
+        tokens = self.convolutions(x).transpose(1, 2)
+        keys = valid_tokens(valid, tokens.shape[1])
+        keys = keys | ~keys.any(1, keepdim=True)
+        tokens = tokens + sinusoidal_positions(tokens.shape[1], tokens.shape[2], device=x.device).to(tokens.dtype)
+        for layer in self.layers:
+            tokens = layer(tokens, keys, only_first=False)
+        return tokens.transpose(1, 2)

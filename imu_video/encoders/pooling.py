@@ -1,0 +1,62 @@
+"""From features over time to one vector a window, under a mask; what makes the features over time is the encoders'."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from imu_video.errors import ConfigError
+
+Pooling = Literal["mean", "max", "mean_max", "last"]
+"""``mean`` and ``max`` over time, both side by side, or the last moment (of a recurrent network)."""
+
+
+def pooled_width(pooling: Pooling, segments: int, token_dim: int) -> int:
+    """E of `pool_tokens`.
+
+    Raises:
+        ConfigError: fewer than one segment, or several of ``last``.
+    """
+    if segments < 1 or (pooling == "last" and segments != 1):
+        raise ConfigError(f"pooling {pooling!r}: segments must be at least 1 (exactly 1 with last), got {segments}")
+    return token_dim * segments * (2 if pooling == "mean_max" else 1)
+
+
+def pool_tokens(tokens: Tensor, valid: Tensor, *, pooling: Pooling = "mean", segments: int = 1) -> Tensor:
+    """Pool over equal stretches of time and put the stretches side by side, so that their order is kept.
+
+    Args:
+        tokens: (B, S, E').
+        valid: (B, S) bool, False where nothing was measured; a row without any True counts as all True, a stretch
+            without one gives zeros.
+        pooling: see `Pooling`.
+        segments: stretches G, at least 1; they overlap by a token where G does not divide S.
+
+    Shapes: -> (B, E' * G), twice that for ``mean_max``.
+
+    Example:
+        >>> x = torch.tensor([[[1.0], [3.0], [5.0], [9.0]]])
+        >>> pool_tokens(x, torch.tensor([[True, True, True, False]]), segments=2).tolist()
+        [[2.0, 5.0]]
+    """
+    if pooling == "last":
+        return tokens[:, -1]
+    valid = (valid | ~valid.any(1, keepdim=True))[:, None]
+    x = tokens.transpose(1, 2)
+    count = F.adaptive_avg_pool1d(valid.to(x.dtype), segments)
+    parts = []
+    if pooling in ("mean", "mean_max"):
+        parts.append(F.adaptive_avg_pool1d(torch.where(valid, x, 0), segments) / count.clamp(min=1e-6))
+    if pooling in ("max", "mean_max"):
+        lowest = torch.finfo(x.dtype).min
+        highest = F.adaptive_max_pool1d(torch.where(valid, x, lowest), segments)
+        parts.append(torch.where(count > 0, highest, 0))
+    return torch.cat([part.transpose(1, 2).flatten(1) for part in parts], dim=1)
+
+
+def valid_tokens(mask: Tensor, count: int) -> Tensor:
+    """Which of ``count`` equal stretches of a window hold a measured sample. Shapes: (B, C, T) bool -> (B, count)."""
+    return F.adaptive_max_pool1d(mask.any(1, keepdim=True).float(), count)[:, 0] > 0

@@ -1,0 +1,85 @@
+"""A residual network over time with activation before convolution, as ssl-wearables uses for wrist accelerometers."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from imu_video.encoders.convolutional import Norm, TimeEncoder, norm_layer
+from imu_video.encoders.pooling import Pooling
+from imu_video.errors import ConfigError
+from imu_video.registry import encoders
+
+
+class _Block(nn.Module):
+    """Norm, ReLU, convolution, twice, and a residual (He et al. 2016, arXiv 1603.05027, figure 4e)."""
+
+    def __init__(self, before: int, after: int, *, kernel: int, stride: int, norm: Norm) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            norm_layer(norm, before), nn.ReLU(),
+            nn.Conv1d(before, after, kernel, stride=stride, padding=kernel // 2, bias=False),
+            norm_layer(norm, after), nn.ReLU(),
+            nn.Conv1d(after, after, kernel, padding=kernel // 2, bias=False),
+        )  # fmt: skip
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or before != after:
+            self.shortcut = nn.Conv1d(before, after, 1, stride=stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layers(x) + self.shortcut(x)
+        return out
+
+
+@encoders.register("resnet1d")
+class ResNet1d(TimeEncoder):
+    """Pre-activation residual network of 1-D convolutions (the ResNet-18-V2 of Yuan et al. 2024, arXiv 2206.02909).
+
+    A stem, then a stage for each entry of ``blocks``: each stage but the first doubles the width and halves the steps.
+
+    Args:
+        channels: C; the source uses 3 (accelerometer) at 30 Hz over 10 s.
+        width: channels of the stem and first stage, at least 1; 64.
+        blocks: residual blocks of each stage; (2, 2, 2, 2) makes 18 layers.
+        kernel: odd; 5.
+        norm: ``batch`` as published, or ``group``.
+        pooling: ``mean``, ``max`` or ``mean_max``.
+        segments: stretches pooled apart; 1.
+
+    Shapes: (B, C, T) -> (B, 8 * width) with four stages; tokens (B, S, 8 * width), about T / 16 of them.
+
+    Example:
+        >>> ResNet1d(width=8, blocks=(1, 1)).feature_dim
+        16
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int = 6,
+        width: int = 64,
+        blocks: tuple[int, ...] = (2, 2, 2, 2),
+        kernel: int = 5,
+        norm: Norm = "group",
+        pooling: Pooling = "mean",
+        segments: int = 1,
+    ) -> None:
+        if width < 1 or not blocks or min(blocks) < 1 or kernel < 1 or kernel % 2 == 0:
+            raise ConfigError(
+                "resnet1d: width and every stage's blocks must be at least 1, kernel odd; "
+                f"got {width=}, {blocks=}, {kernel=}"
+            )
+        last = width * 2 ** (len(blocks) - 1)
+        super().__init__(channels=channels, token_dim=last, least=1, pooling=pooling, segments=segments)
+        parts: list[nn.Module] = [nn.Conv1d(channels, width, kernel, stride=2, padding=kernel // 2, bias=False)]
+        before = width
+        for stage, count in enumerate(blocks):
+            after = width * 2**stage
+            for number in range(count):
+                stride = 2 if stage and not number else 1
+                parts.append(_Block(before, after, kernel=kernel, stride=stride, norm=norm))
+                before = after
+        self.layers = nn.Sequential(*parts, norm_layer(norm, last), nn.ReLU())
+
+    def over_time(self, x: Tensor, valid: Tensor) -> Tensor:
+        out: Tensor = self.layers(x)
+        return out
