@@ -8,6 +8,7 @@ S shots.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -23,6 +24,8 @@ IMU_CHANNELS: tuple[str, ...] = ("acc_x", "acc_y", "acc_z", "gyr_x", "gyr_y", "g
 
 GRAVITY = 9.80665
 """Standard gravity in m/s^2."""
+
+_VIEW = re.compile(r"[a-z0-9_]+")
 
 
 def channel_unit(channel: str) -> str:
@@ -128,6 +131,8 @@ class Recording:
         name: unique within the dataset; letters, digits, ``-`` and ``_`` only (it becomes part of sample keys).
         imu: one stream a device, placements distinct.
         video: frames, or None.
+        views: further videos of the same moment by name (``depth``, ``exo``), each with its own frame times;
+            letters a-z, digits and underscores.
         skeleton: joints, or None.
         segments: labelled stretches; may be empty.
         session: visit or day; people may come back.
@@ -139,6 +144,7 @@ class Recording:
     name: str
     imu: tuple[ImuStream, ...]
     video: FrameSource | None = None
+    views: Mapping[str, FrameSource] = field(default_factory=dict)
     skeleton: SkeletonTrack | None = None
     segments: tuple[Segment, ...] = ()
     session: str = "1"
@@ -150,6 +156,12 @@ class Recording:
         placements = [s.placement for s in self.imu]
         if not placements or len(set(placements)) != len(placements):
             raise RecordingError(f"recording {self.name!r}: needs IMU streams of distinct placements, got {placements}")
+        wrong = [view for view in self.views if not _VIEW.fullmatch(view)]
+        if wrong:
+            raise RecordingError(
+                f"recording {self.name!r}: view name {wrong[0]!r}: use letters a-z, digits and '_' only",
+                hint="the default video goes to `video`; further ones are named like `depth` or `exo_2`",
+            )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -162,6 +174,7 @@ class Window:
         start: seconds on the recording's clock.
         imu: placement -> (C, T) float32 in SI units at the index's rate, canonical channels, NaN where missing.
         clip: (F, H, W, 3) uint8 RGB at the index's clip rate, or None.
+        views: the same of further videos by name; those without a picture at that time are left out.
         skeleton: (F, J, 3) float32 metres at the index's skeleton rate, or None.
         label: activity, or None where unlabelled or ambiguous.
         tags: copied from the recording.
@@ -176,6 +189,7 @@ class Window:
     start: float
     imu: Mapping[str, np.ndarray]
     clip: np.ndarray | None = None
+    views: Mapping[str, np.ndarray] = field(default_factory=dict)
     skeleton: np.ndarray | None = None
     label: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)

@@ -210,7 +210,7 @@ def test_list_shows_components_and_their_arguments(run: Run) -> None:
     code, out, _ = run("list", "datasets", "--plugin", PLUGIN)
     assert code == 0
     assert "tiny_people\tEverybody has a walk of 4 s" in out
-    assert "people=4, fault='none', seed=0" in out
+    assert "people=4, fault='none', views=False, seed=0" in out
     assert run("list", "dataset")[1] == out
     code, _, err = run("list", "datasetz")
     assert (code, "did you mean 'datasets'" in err) == (2, True)

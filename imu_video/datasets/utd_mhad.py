@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -86,7 +86,8 @@ class UtdMhad:
 
     Args:
         root: folder with ``Inertial/`` and, as far as wanted, ``Skeleton/`` and ``Depth/``, as distributed.
-        depth: offer depth clips as video where the file exists; see `depth_to_rgb`.
+        depth: offer depth clips where the file exists (see `depth_to_rgb`): True as the video, ``view`` as the view
+            ``depth`` beside it, for folders that are merged with others whose video is RGB.
         skeleton: offer skeletons where the file exists.
         trials: trial numbers to read; all when None.
 
@@ -110,7 +111,12 @@ class UtdMhad:
     rate_hz: ClassVar[float] = RATE_HZ
 
     def __init__(
-        self, *, root: str, depth: bool = True, skeleton: bool = True, trials: list[int] | None = None
+        self,
+        *,
+        root: str,
+        depth: bool | Literal["view"] = True,
+        skeleton: bool = True,
+        trials: list[int] | None = None,
     ) -> None:
         self.root = existing_folder(root, dataset=self.name, hint=f"download it from {self.url} and name its folder")
         self.depth, self.skeleton = depth, skeleton
@@ -150,13 +156,15 @@ class UtdMhad:
         times = np.arange(len(inertial)) / RATE_HZ
         values = np.concatenate([convert(inertial[:, :3], "g", "acc"), convert(inertial[:, 3:], "deg/s", "gyr")], 1)
         label = ACTIONS[action - 1]
-        depth = self.root / "Depth" / f"{stem}_depth.mat"
+        file = self.root / "Depth" / f"{stem}_depth.mat"
+        depth = DepthClip(file, duration_s=times[-1]) if self.depth and file.is_file() else None
         return Recording(
             dataset=self.name,
             subject=f"s{subject}",
             name=stem,
             imu=(ImuStream(placement=placement, times=times, values=values.T),),
-            video=DepthClip(depth, duration_s=times[-1]) if self.depth and depth.is_file() else None,
+            video=depth if self.depth is True else None,
+            views={"depth": depth} if depth is not None and self.depth == "view" else {},
             skeleton=self._skeleton(stem, times[-1]) if self.skeleton else None,
             segments=(Segment(start=0.0, end=len(times) / RATE_HZ, label=label),),
             tags={"trial": str(trial)},

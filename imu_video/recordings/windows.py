@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -76,8 +76,8 @@ def cut(recording: Recording, config: WindowConfig) -> Iterator[Window]:
 
     All devices are resampled once, on one grid that starts at the first sample of the earliest device; every window
     start lies on that grid. Clip frame i is the frame nearest to ``start + i / clip_fps``; where none lies within 1.5
-    periods of the video the window has no clip. Skeletons are interpolated linearly and likewise missing beyond 1.5
-    periods. In ``whole`` mode the moments before the first and after the last frame show that frame.
+    periods of the video the window has no clip; further views likewise, each by its own frame times. Skeletons are
+    interpolated linearly and likewise missing beyond 1.5 periods. In ``whole`` mode the moments before the first and after the last frame show that frame.
 
     Args:
         recording: IMU devices with or without video and skeleton.
@@ -117,6 +117,7 @@ def cut(recording: Recording, config: WindowConfig) -> Iterator[Window]:
             start=start,
             imu=imu,
             clip=_clip(recording.video, start, config),
+            views=_views(recording.views, start, config),
             skeleton=_skeleton(recording.skeleton, start, config),
             label=_label(recording.segments, *covered, config.label_coverage),
             tags=dict(recording.tags),
@@ -234,6 +235,11 @@ def _clip(video: FrameSource | None, start: float, config: WindowConfig) -> np.n
         for offset, frame in enumerate(small):
             frames[place == first + offset] = frame
     return frames
+
+
+def _views(views: Mapping[str, FrameSource], start: float, config: WindowConfig) -> dict[str, np.ndarray]:
+    clips = {name: _clip(video, start, config) for name, video in sorted(views.items())}
+    return {name: clip for name, clip in clips.items() if clip is not None}
 
 
 def square(frames: np.ndarray, size: int) -> np.ndarray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -236,11 +237,9 @@ def _index(
     tally: Tally,
 ) -> Index:
     window = config.window
+    lacking = Counter({f"view {view}": tally.kept - n for view, n in tally.with_view.items()})
     used = {subject for split in splits.values() for subject in split.subjects}
-    clip = skeleton = None
-    if tally.clip is not None and window.clip_fps is not None:
-        frames, height, width = tally.clip
-        clip = ClipSpec(fps=window.clip_fps, frames=frames, height=height + height % 2, width=width + width % 2)
+    skeleton = None
     if tally.skeleton is not None and tally.joints is not None and window.skeleton_fps is not None:
         skeleton = SkeletonSpec(fps=window.skeleton_fps, frames=tally.skeleton[0], joints=tally.joints)
     return Index(
@@ -256,7 +255,8 @@ def _index(
         placements=tuple(sorted(tally.placements)),
         labels=tuple(sorted(tally.labels)),
         tags={tag: tuple(sorted(values)) for tag, values in sorted(tally.tags.items())},
-        clip=clip,
+        clip=_clip_spec(tally.clip, window),
+        views={view: spec for view, shape in sorted(tally.views.items()) if (spec := _clip_spec(shape, window))},
         skeleton=skeleton,
         splits=splits,
         build=BuildFacts(
@@ -267,8 +267,15 @@ def _index(
             empty_recordings=tally.empty_recordings,
             windows=tally.windows,
             dropped=dict(sorted(tally.dropped.items())),
-            without=dict(sorted(tally.without.items())),
+            without=dict(sorted((tally.without + lacking).items())),
             split_order=tuple(splits),
             unused_subjects=tuple(sorted(set(everybody) - used)),
         ),
     )
+
+
+def _clip_spec(shape: tuple[int, ...] | None, window: WindowConfig) -> ClipSpec | None:
+    if shape is None or window.clip_fps is None:
+        return None
+    frames, height, width = shape
+    return ClipSpec(fps=window.clip_fps, frames=frames, height=height + height % 2, width=width + width % 2)

@@ -39,6 +39,8 @@ class Tally:
     labels: set[str] = field(default_factory=set)
     tags: dict[str, set[str]] = field(default_factory=dict)
     clip: tuple[int, ...] | None = None
+    views: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    with_view: Counter[str] = field(default_factory=Counter)
     joints: tuple[str, ...] | None = None
     skeleton: tuple[int, ...] | None = None
 
@@ -58,6 +60,9 @@ class Tally:
         where = f"recording {window.recording!r}"
         if window.clip is not None:
             self.clip = _same(self.clip, window.clip.shape[:3], f"{where}: clip (F, H, W)")
+        for view, clip in window.views.items():
+            self.with_view[view] += 1
+            self.views[view] = _same(self.views.get(view), clip.shape[:3], f"{where}: view {view!r} (F, H, W)")
         if window.skeleton is not None:
             self.skeleton = _same(self.skeleton, window.skeleton.shape[:2], f"{where}: skeleton (F, J)")
             self.joints = _same(self.joints, joints, f"{where}: joints")
@@ -87,6 +92,9 @@ class Tally:
             self.tags.setdefault(tag, set()).update(values)
         where = f"recording {other.recordings[0]!r}" if other.recordings else ""
         self.clip = _same(self.clip, other.clip, f"{where}: clip (F, H, W)")
+        self.with_view += other.with_view
+        for view, shape in other.views.items():
+            self.views[view] = _same(self.views.get(view), shape, f"{where}: view {view!r} (F, H, W)")
         self.skeleton = _same(self.skeleton, other.skeleton, f"{where}: skeleton (F, J)")
         self.joints = _same(self.joints, other.joints, f"{where}: joints")
 

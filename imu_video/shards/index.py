@@ -26,6 +26,7 @@ from imu_video.shards.schema import (
     ShardEntry,
     SplitEntry,
     check_member,
+    member_kind,
     parse_member,
     parse_shard_name,
 )
@@ -104,11 +105,11 @@ def _parse(raw: Any, file: Path) -> Index:
 
 def write_index(index: Index, root: Path) -> Index:
     """Write index.json and build.yaml atomically; returns the index located at ``root``."""
-    data = index.model_dump(mode="json")
+    data = index.plain()
     lines = ",\n".join(
         f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False, allow_nan=False)}" for key, value in data.items()
     )
-    facts = Facts.model_validate({key: data[key] for key in Facts.model_fields})
+    facts = {key: data[key] for key in Facts.model_fields if key in data}
     write_atomic(root / FACTS_FILE, (_FACTS_HEADER + dump_yaml(facts)).encode())
     write_atomic(root / INDEX_FILE, f"{{\n{lines}\n}}\n".encode())
     return index.at(root)
@@ -186,8 +187,12 @@ def _verify_sample(index: Index, key: str, members: dict[str, bytes]) -> SampleM
     if "skeleton.npy" in members:
         expected = (index.skeleton.frames, len(index.skeleton.joints), 3) if index.skeleton else (0, 0, 3)
         decode_array(members["skeleton.npy"], f"{key}.skeleton.npy", expected)
-    if "video.mp4" in members and members["video.mp4"][4:8] != b"ftyp":
-        raise ShardError(f"sample {key!r}: video.mp4 is no MP4 file")
+    for suffix, content in members.items():
+        kind = member_kind(suffix)
+        if kind == "views" and suffix.split(".")[1] not in index.views:
+            raise ShardError(f"sample {key!r}: view of {suffix!r} is not one of {list(index.views)}")
+        if kind in ("video", "views") and content[4:8] != b"ftyp":
+            raise ShardError(f"sample {key!r}: {suffix} is no MP4 file")
     if meta.label is not None and meta.label not in index.labels:
         raise ShardError(f"sample {key!r}: label {meta.label!r} is not one of {list(index.labels)}")
     return meta
@@ -323,7 +328,7 @@ def _facts(root: Path) -> Facts:
         try:
             text = file.read_text(encoding="utf-8")
             raw = yaml.safe_load(text) if name == FACTS_FILE else json.loads(text)
-            return Facts.model_validate({key: raw[key] for key in Facts.model_fields})
+            return Facts.model_validate({key: raw[key] for key in Facts.model_fields if key in raw})
         except OSError as error:
             reasons.append(f"{name}: {error.strerror}")
         except (yaml.YAMLError, ValueError, TypeError, KeyError) as error:

@@ -18,9 +18,9 @@ import numpy as np
 from pydantic import ValidationError
 
 from imu_video.errors import ShardError
-from imu_video.shards.schema import Index, SampleMeta, ShardEntry, check_member, parse_member
+from imu_video.shards.schema import Index, SampleMeta, ShardEntry, check_member, member_kind, parse_member
 
-MEMBER_KINDS = ("imu", "video", "skeleton", "meta")
+MEMBER_KINDS = ("imu", "video", "views", "skeleton", "meta")
 """What a sample may consist of."""
 
 
@@ -33,6 +33,7 @@ class Sample:
         meta: content of meta.json: key, dataset, recording, subject, session, start, label, tags, flags, sync.
         imu: placement -> (C, T) float32 in SI units, NaN where missing.
         video: the clip's MP4 bytes (`imu_video.shards.video.decode_mp4` decodes them).
+        views: MP4 bytes of further videos by name.
         skeleton: (F, J, 3) float32 metres.
     """
 
@@ -40,6 +41,7 @@ class Sample:
     meta: dict[str, Any] = field(default_factory=dict)
     imu: dict[str, np.ndarray] = field(default_factory=dict)
     video: bytes | None = None
+    views: dict[str, bytes] = field(default_factory=dict)
     skeleton: np.ndarray | None = None
 
 
@@ -49,7 +51,7 @@ def read_samples(index: Index, split: str, members: Collection[str] = MEMBER_KIN
     Args:
         index: a loaded index.
         split: name of a split.
-        members: which of ``imu``, ``video``, ``skeleton``, ``meta`` to read; the others are skipped.
+        members: which of ``imu``, ``video``, ``views``, ``skeleton``, ``meta`` to read; the others are skipped.
 
     Yields:
         Every sample of the split once.
@@ -80,7 +82,7 @@ def _shard_samples(index: Index, shard: ShardEntry, members: frozenset[str]) -> 
         key, suffix = parse_member(name)
         if suffix not in shard.keys.get(key, {}):
             raise ShardError(f"{path}: member {name!r} is not in the index", hint=hint)
-        return suffix.split(".")[0] in kinds
+        return member_kind(suffix) in kinds
 
     listed = iter(shard.keys)
     with open_tar(path) as file:
@@ -88,7 +90,7 @@ def _shard_samples(index: Index, shard: ShardEntry, members: frozenset[str]) -> 
             for raw in group_by_keys(tar_file_expander([{"url": shard.path, "stream": file}], select_files=wanted)):
                 key = raw["__key__"]
                 found = {suffix: data for suffix, data in raw.items() if not suffix.startswith("__")}
-                expected = {suffix for suffix in shard.keys[key] if suffix.split(".")[0] in kinds}
+                expected = {suffix for suffix in shard.keys[key] if member_kind(suffix) in kinds}
                 if key != next(listed, None) or found.keys() != expected:
                     raise ShardError(
                         f"{path}: sample {key!r} is not where the index has it, or lacks members", hint=hint
@@ -103,14 +105,17 @@ def _shard_samples(index: Index, shard: ShardEntry, members: frozenset[str]) -> 
 
 def _decode(index: Index, key: str, raw: dict[str, bytes], members: frozenset[str]) -> Sample:
     imu: dict[str, np.ndarray] = {}
+    views: dict[str, bytes] = {}
     meta: dict[str, Any] = {}
     skeleton = None
     for suffix, data in raw.items():
         check_member(key, suffix, len(data))
-        kind = suffix.split(".")[0]
+        kind = member_kind(suffix)
         if kind == "imu":
             shape = (len(index.channels), index.samples_per_window)
             imu[suffix.split(".")[1]] = decode_array(data, f"{key}.{suffix}", shape)
+        elif kind == "views":
+            views[suffix.split(".")[1]] = data
         elif kind == "skeleton":
             spec = index.skeleton
             if spec is None:
@@ -118,7 +123,7 @@ def _decode(index: Index, key: str, raw: dict[str, bytes], members: frozenset[st
             skeleton = decode_array(data, f"{key}.{suffix}", (spec.frames, len(spec.joints), 3))
         elif kind == "meta" and "meta" in members:
             meta = decode_meta(data, key).model_dump()
-    return Sample(key=key, meta=meta, imu=imu, video=raw.get("video.mp4"), skeleton=skeleton)
+    return Sample(key=key, meta=meta, imu=imu, video=raw.get("video.mp4"), views=views, skeleton=skeleton)
 
 
 def open_tar(path: Path) -> BinaryIO:

@@ -29,7 +29,7 @@ MEMBER_LIMITS = {"imu": 256 << 20, "video": 1 << 30, "skeleton": 256 << 20, "met
 _NAME = r"[A-Za-z0-9_-]+"
 _PLACEMENT = r"[a-z0-9_]+"
 _MEMBER = re.compile(
-    rf"(?P<key>{_NAME})\.(?P<suffix>imu\.(?P<placement>{_PLACEMENT})\.npy|video\.mp4|skeleton\.npy|meta\.json)"
+    rf"(?P<key>{_NAME})\.(?P<suffix>imu\.{_PLACEMENT}\.npy|video(\.{_PLACEMENT})?\.mp4|skeleton\.npy|meta\.json)"
 )
 _SHARD = re.compile(rf"(?P<split>{_NAME})-(?P<number>\d{{6}})\.tar")
 _USTAR_NAME = 100
@@ -65,6 +65,22 @@ def imu_suffix(placement: str) -> str:
     return f"imu.{placement}.npy"
 
 
+def view_suffix(view: str) -> str:
+    """Member suffix of a further video: ``video.<view>.mp4``."""
+    return f"video.{view}.mp4"
+
+
+def member_kind(suffix: str) -> str:
+    """What a member is: ``imu``, ``video``, ``views`` (a further video), ``skeleton`` or ``meta``.
+
+    Example:
+        >>> member_kind("video.mp4"), member_kind("video.depth.mp4")
+        ('video', 'views')
+    """
+    kind = suffix.split(".")[0]
+    return "views" if kind == "video" and suffix != "video.mp4" else kind
+
+
 def parse_member(name: str) -> tuple[str, str]:
     """Split a tar member's name into key and suffix.
 
@@ -72,7 +88,8 @@ def parse_member(name: str) -> tuple[str, str]:
         name: the name in the tar.
 
     Returns:
-        Key and suffix; the suffix is one of ``imu.<placement>.npy``, ``video.mp4``, ``skeleton.npy``, ``meta.json``.
+        Key and suffix; the suffix is one of ``imu.<placement>.npy``, ``video.mp4``, ``video.<view>.mp4``,
+        ``skeleton.npy``, ``meta.json``.
 
     Raises:
         ShardError: any other name: folders, absolute paths, ``..``, foreign suffixes.
@@ -84,7 +101,8 @@ def parse_member(name: str) -> tuple[str, str]:
     match = _MEMBER.fullmatch(name)
     if match is None:
         raise ShardError(
-            f"tar member {name!r}: expected KEY.imu.<placement>.npy, KEY.video.mp4, KEY.skeleton.npy or KEY.meta.json",
+            f"tar member {name!r}: expected KEY.imu.<placement>.npy, KEY.video.mp4, KEY.video.<view>.mp4, "
+            f"KEY.skeleton.npy or KEY.meta.json",
             hint="only shards written by `imu-video build` are read",
         )
     return match["key"], match["suffix"]
@@ -213,6 +231,9 @@ class BuildFacts(Config):
     unused_subjects: tuple[str, ...] = ()
 
 
+_OPTIONAL = ("views",)
+
+
 class Facts(Config):
     """What the shards themselves do not tell: kept in index.json and in build.yaml, so that an index can be repaired.
 
@@ -227,6 +248,7 @@ class Facts(Config):
         samples_per_window: T.
         placements: the V devices, sorted: the order of the device axis.
         clip: clips, or None when the folder has none.
+        views: clips of further videos by name; not written when there are none.
         skeleton: skeletons, or None when the folder has none.
         build: how the folder was made.
     """
@@ -243,8 +265,18 @@ class Facts(Config):
     samples_per_window: int = Field(ge=1)
     placements: tuple[Placement, ...] = Field(min_length=1)
     clip: ClipSpec | None = None
+    views: dict[Placement, ClipSpec] = {}
     skeleton: SkeletonSpec | None = None
     build: BuildFacts
+
+    def plain(self) -> dict[str, Any]:
+        """The content as written: what came later than version 0.1 and is empty has no trace."""
+        data = self.model_dump(mode="json")
+        return {key: value for key, value in data.items() if key not in _OPTIONAL or value}
+
+    def clips(self, view: str | None = None) -> ClipSpec | None:
+        """Clips of the default video, or of a named view; None where the folder has none."""
+        return self.clip if view is None else self.views.get(view)
 
 
 class Index(Facts):

@@ -33,6 +33,10 @@ def facts(index: Index) -> Table:
         ("units", "; ".join(f"{', '.join(channels)} in {unit}" for unit, channels in units.items())),
         ("placements", ", ".join(index.placements)),
         ("clip", f"{clip.frames} frames at {clip.fps:g} Hz, {clip.height} x {clip.width}" if clip else "none"),
+        *(
+            (f"view {view}", f"{spec.frames} frames at {spec.fps:g} Hz, {spec.height} x {spec.width}")
+            for view, spec in index.views.items()
+        ),
         (
             "skeleton",
             f"{skeleton.frames} frames at {skeleton.fps:g} Hz, {len(skeleton.joints)} joints" if skeleton else "none",

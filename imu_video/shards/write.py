@@ -22,6 +22,7 @@ from imu_video.shards.schema import (
     check_member,
     imu_suffix,
     shard_name,
+    view_suffix,
 )
 from imu_video.shards.video import encode_mp4
 from imu_video.types import Window
@@ -43,7 +44,7 @@ def encode_window(window: Window, *, dataset: str, clip_fps: float | None = None
     Args:
         window: a cut window; devices whose values are all NaN are left out.
         dataset: short name written to meta.json.
-        clip_fps: frames per second of the clip; needed when the window has one.
+        clip_fps: frames per second of the clip and the views; needed when the window has any.
 
     Raises:
         ShardError: no measured device, or a key that cannot be a member name.
@@ -61,6 +62,10 @@ def encode_window(window: Window, *, dataset: str, clip_fps: float | None = None
         if clip_fps is None:
             raise ValueError(f"sample {window.key!r} has a clip: clip_fps is needed")
         members["video.mp4"] = encode_mp4(window.clip, clip_fps)
+    for view, clip in sorted(window.views.items()):
+        if clip_fps is None:
+            raise ValueError(f"sample {window.key!r} has view {view!r}: clip_fps is needed")
+        members[view_suffix(view)] = encode_mp4(clip, clip_fps)
     if window.skeleton is not None:
         members["skeleton.npy"] = npy_bytes(np.asarray(window.skeleton, dtype=np.float32))
     meta = SampleMeta(

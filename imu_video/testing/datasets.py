@@ -88,14 +88,19 @@ def _check_recording(adapter: Any, name: str, recording: Recording) -> None:
             f"{start:.2f}..{end:.2f} s",
         )
         require(not labels or segment.label in labels, f"{where}: label {segment.label!r} is not declared")
-    if recording.video is not None:
-        times = np.asarray(recording.video.times)
-        require(len(times) > 0 and bool(np.all(np.diff(times) > 0)), f"{where}: frame times must increase strictly")
-        require(times[0] < end and times[-1] > start, f"{where}: video and IMU do not overlap: are they on one clock?")
-        frames = recording.video.read([0])
+    videos = {"video": recording.video, **{f"view {view}": video for view, video in recording.views.items()}}
+    for what, video in videos.items():
+        if video is None:
+            continue
+        times = np.asarray(video.times)
+        require(
+            len(times) > 0 and bool(np.all(np.diff(times) > 0)), f"{where}, {what}: frame times must increase strictly"
+        )
+        require(times[0] < end and times[-1] > start, f"{where}: {what} and IMU do not overlap: are they on one clock?")
+        frames = video.read([0])
         require(
             frames.ndim == 4 and frames.shape[0] == 1 and frames.shape[3] == 3 and frames.dtype == np.uint8,
-            f"{where}: read([0]) must be (1, H, W, 3) uint8, got {frames.dtype} {frames.shape}",
+            f"{where}, {what}: read([0]) must be (1, H, W, 3) uint8, got {frames.dtype} {frames.shape}",
         )
     if recording.skeleton is not None:
         times = recording.skeleton.times

@@ -72,6 +72,18 @@ def test_options_leave_modalities_and_trials_out(tree: Path) -> None:
     assert [(r.name, r.video, r.skeleton) for r in bare] == [("a1_s2_t2", None, None)]
 
 
+def test_depth_may_be_a_view_beside_the_video(tree: Path) -> None:
+    source = datasets.build({"name": "utd_mhad", "root": str(tree), "depth": "view"})
+    (first, second) = source.recordings(["s2"])
+    assert first.video is None
+    as_video = next(UtdMhad(root=str(tree)).recordings(["s2"])).video
+    assert as_video is not None
+    np.testing.assert_array_equal(first.views["depth"].read([3]), as_video.read([3]))
+    assert second.views == {}
+    with pytest.raises(ConfigError, match="argument 'depth"):
+        datasets.build({"name": "utd_mhad", "root": str(tree), "depth": "voew"})
+
+
 def test_depth_map_is_fixed_and_readable() -> None:
     depth = np.zeros((2, 20, 20), np.uint16)
     depth[:, 4:16, 4:16] = 2000

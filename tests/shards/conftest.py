@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from imu_video.registry import load_plugin
+from imu_video.shards.build import BuildConfig
 from imu_video.shards.index import load_index, write_index
 from imu_video.shards.schema import BuildFacts, ClipSpec, Index, SkeletonSpec, SplitEntry
 from imu_video.shards.write import ShardWriter, encode_window
@@ -103,6 +105,32 @@ def folder_maker() -> Callable[..., Index]:
 def window_maker() -> Callable[[str, int], Window]:
     """`make_window`."""
     return make_window
+
+
+@pytest.fixture(scope="session")
+def people_config(tiny_plugin: Path) -> Callable[..., BuildConfig]:
+    """Build config of ``tiny_people`` in three splits; keyword arguments replace sections."""
+
+    def make(**changes: Any) -> BuildConfig:
+        raw: dict[str, Any] = {
+            "dataset": {"name": "tiny_people"},
+            "window": {"seconds": 1.0, "rate_hz": 20, "clip_fps": 5, "clip_size": 16, "skeleton_fps": 10},
+            "splits": {"subjects": {"train": ["p0", "p1"], "val": ["p3"], "test": ["p2"]}},
+            "shard_samples": 8,
+        }
+        return BuildConfig.model_validate({**raw, **changes})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def files_of() -> Callable[[Path], dict[str, bytes]]:
+    """Relative path -> content of every file below a folder."""
+
+    def tree(folder: Path) -> dict[str, bytes]:
+        return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+    return tree
 
 
 @pytest.fixture(scope="session")

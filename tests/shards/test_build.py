@@ -68,7 +68,7 @@ def test_the_folder_holds_what_the_people_did(built: Path) -> None:
     assert (facts.recordings, facts.windows, facts.dropped, facts.empty_recordings) == (8, 28, {}, 0)
     assert facts.without == {"clip": 7}
     assert facts.unused_subjects == ()
-    assert facts.config["dataset"] == {"name": "tiny_people", "people": 4, "fault": "none", "seed": 0}
+    assert facts.config["dataset"] == {"name": "tiny_people", "people": 4, "fault": "none", "views": False, "seed": 0}
 
 
 def test_samples_carry_the_paired_clip_and_the_devices_that_measured(built: Path) -> None:

@@ -12,17 +12,18 @@ from imu_video.types import ImuStream, Recording, Segment, SkeletonTrack
 
 
 class GreyFrames:
-    """Video at 10 Hz whose frame i has grey level 5 * i."""
+    """Video at 10 Hz whose frame i has grey level 5 * i, or another multiple."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, level: int = 5) -> None:
         self._count = count
+        self._level = level
 
     @property
     def times(self) -> np.ndarray:
         return np.arange(self._count) / 10
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
-        levels = np.array(indices, np.uint8) * 5
+        levels = np.array(indices, np.uint8) * self._level
         return np.broadcast_to(levels[:, None, None, None], (len(indices), 24, 32, 3)).copy()
 
 
@@ -33,6 +34,7 @@ class TinyPeople:
     Args:
         people: how many, named p0, p1, ...
         fault: ``none``, or which promise of a dataset to break.
+        views: also offer a view ``depth`` of everybody and a view ``exo`` of p0.
         seed: of the signals.
     """
 
@@ -44,9 +46,10 @@ class TinyPeople:
     labels: ClassVar[tuple[str, ...]] = ("sit", "walk")
     rate_hz: ClassVar[float] = 50.0
 
-    def __init__(self, *, people: int = 4, fault: str = "none", seed: int = 0) -> None:
+    def __init__(self, *, people: int = 4, fault: str = "none", views: bool = False, seed: int = 0) -> None:
         self.people = people
         self.fault = fault
+        self.views = views
         self.seed = seed
 
     def subjects(self) -> list[str]:
@@ -80,9 +83,16 @@ class TinyPeople:
                 ImuStream(placement="right_wrist", times=times, values=wrist),
             ),
             video=GreyFrames(10 * seconds) if number != 3 else None,
+            views=self._views(number, seconds),
             skeleton=SkeletonTrack(
                 times=np.arange(10 * seconds) / 10, joints=rng.normal(size=(10 * seconds, 2, 3)), names=names
             ),
             segments=(Segment(start=0, end=seconds, label=label),),
             tags={"camera": "front" if number % 2 else "side"},
         )
+
+    def _views(self, number: int, seconds: int) -> dict[str, GreyFrames]:
+        if not self.views:
+            return {}
+        depth = {"depth": GreyFrames(10 * seconds, level=3)}
+        return {**depth, "exo": GreyFrames(10 * seconds, level=4)} if number == 0 else depth
