@@ -104,7 +104,13 @@ class CrossModalModel(nn.Module):
         self.register_buffer("teacher_std", std.clamp(min=max(1e-3 * float(std.max()), 1e-8)))
 
     def forward(self, batch: PairBatch) -> PairEmbeddings:
-        """Embeddings of one rank's rows, gradients flowing to student and projectors."""
+        """Embeddings of one rank's rows, gradients flowing to student and projectors.
+
+        Raises:
+            ValueError: a batch without teacher features.
+        """
+        if batch.teacher is None:
+            raise ValueError("the batch has no teacher features: this model pairs windows with a teacher")
         return PairEmbeddings(
             imu=self.embed_imu(batch.imu, batch.mask), video=self.embed_teacher(batch.teacher), meta=batch.meta
         )

@@ -209,12 +209,14 @@ class PairMeta:
         recording: int64 recording number.
         time: float64 window start in seconds on the recording's clock.
         device: int64 number of the placement that was drawn.
+        subject: int64 person number.
     """
 
     sample: Tensor
     recording: Tensor
     time: Tensor
     device: Tensor
+    subject: Tensor
 
     def to(self, device: torch.device | str) -> PairMeta:
         return PairMeta(**{k: v.to(device, non_blocking=True) for k, v in vars(self).items()})
@@ -222,33 +224,57 @@ class PairMeta:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PairBatch:
-    """One rank's part of a training batch.
+    """One rank's part of a training batch; what a run did not ask for is None.
 
     Args:
         imu: (B, C, T) float32 in SI units, zeros where missing.
         mask: (B, C, T) bool, True where a sample was measured.
-        teacher: (B, Dt) float32 frozen teacher features.
         meta: where the rows come from.
+        teacher: (B, Dt) float32 frozen teacher features.
+        views: (B, V, C, T) float32, all devices of each window in SI units, zeros where missing.
+        views_mask: (B, V, C, T) bool, True where a device measured; comes with ``views``.
+        skeleton: (B, F, J, 3) float32 joint positions in metres.
+        clip: (B, F, H, W, 3) uint8 RGB frames, for a teacher that is computed while training.
+
+    Raises:
+        ValueError: axes that do not fit together.
     """
 
     imu: Tensor
     mask: Tensor
-    teacher: Tensor
     meta: PairMeta
+    teacher: Tensor | None = None
+    views: Tensor | None = None
+    views_mask: Tensor | None = None
+    skeleton: Tensor | None = None
+    clip: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.imu.ndim != 3 or self.mask.shape != self.imu.shape:
             raise ValueError(f"imu and mask must be (B, C, T): got {tuple(self.imu.shape)}, {tuple(self.mask.shape)}")
-        if self.teacher.ndim != 2 or len(self.teacher) != len(self.imu):
-            raise ValueError(f"teacher must be (B, Dt) with B={len(self.imu)}, got {tuple(self.teacher.shape)}")
+        for name, axes in (("teacher", "B Dt"), ("views", "B V C T"), ("skeleton", "B F J 3"), ("clip", "B F H W 3")):
+            value = getattr(self, name)
+            shape = f"({', '.join(axes.split())})"
+            if value is None:
+                continue
+            last = value.shape[-1:] if axes.endswith("3") else (3,)
+            if value.ndim != len(axes.split()) or len(value) != len(self.imu) or last != (3,):
+                raise ValueError(f"{name} must be {shape} with B={len(self.imu)}, got {tuple(value.shape)}")
+        if (self.views is None) != (self.views_mask is None):
+            raise ValueError("views and views_mask come together")
+        if (
+            self.views is not None
+            and self.views_mask is not None
+            and not (self.views.shape[2:] == self.imu.shape[1:] and self.views_mask.shape == self.views.shape)
+        ):
+            raise ValueError(
+                f"views and views_mask must be (B, V, C, T) with (C, T)={tuple(self.imu.shape[1:])}, got "
+                f"{tuple(self.views.shape)}, {tuple(self.views_mask.shape)}"
+            )
 
     def to(self, device: torch.device | str) -> PairBatch:
-        return PairBatch(
-            imu=self.imu.to(device, non_blocking=True),
-            mask=self.mask.to(device, non_blocking=True),
-            teacher=self.teacher.to(device, non_blocking=True),
-            meta=self.meta.to(device),
-        )
+        moved = {k: v.to(device, non_blocking=True) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        return replace(self, meta=self.meta.to(device), **moved)
 
     def with_imu(self, imu: Tensor, mask: Tensor) -> PairBatch:
         return replace(self, imu=imu, mask=mask)

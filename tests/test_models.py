@@ -28,7 +28,7 @@ def batch(rows: int = 5, teacher: Tensor | None = None) -> PairBatch:
         imu=imu,
         mask=torch.ones_like(imu, dtype=torch.bool),
         teacher=torch.randn(rows, 10, generator=generator) if teacher is None else teacher,
-        meta=PairMeta(**{k: torch.arange(rows) for k in ("sample", "recording", "time", "device")}),
+        meta=PairMeta(**{k: torch.arange(rows) for k in ("sample", "recording", "time", "device", "subject")}),
     )
 
 

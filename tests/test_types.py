@@ -46,7 +46,11 @@ def test_skeletons_check_their_shape() -> None:
 
 def test_batches_check_their_axes_and_move_together() -> None:
     meta = PairMeta(
-        sample=torch.arange(2), recording=torch.zeros(2), time=torch.zeros(2), device=torch.zeros(2, dtype=torch.int64)
+        sample=torch.arange(2),
+        recording=torch.zeros(2),
+        time=torch.zeros(2),
+        device=torch.zeros(2, dtype=torch.int64),
+        subject=torch.arange(2),
     )
     imu, mask = torch.zeros(2, 6, 5), torch.ones(2, 6, 5, dtype=torch.bool)
     batch = PairBatch(imu=imu, mask=mask, teacher=torch.zeros(2, 3), meta=meta).to("cpu")
@@ -56,6 +60,29 @@ def test_batches_check_their_axes_and_move_together() -> None:
         PairBatch(imu=imu, mask=mask[:, :, :3], teacher=torch.zeros(2, 3), meta=meta)
     with pytest.raises(ValueError, match="B=2"):
         PairBatch(imu=imu, mask=mask, teacher=torch.zeros(3, 3), meta=meta)
+
+
+def test_optional_parts_of_a_batch_check_their_axes_and_move_along() -> None:
+    meta = PairMeta(**{k: torch.arange(2) for k in ("sample", "recording", "time", "device", "subject")})
+    imu, mask = torch.zeros(2, 6, 5), torch.ones(2, 6, 5, dtype=torch.bool)
+    views, clip = torch.zeros(2, 3, 6, 5), torch.zeros(2, 4, 8, 8, 3, dtype=torch.uint8)
+    whole = {"views": views, "views_mask": views > 0, "skeleton": torch.zeros(2, 4, 7, 3), "clip": clip}
+    batch = PairBatch(imu=imu, mask=mask, meta=meta, **whole)
+    assert batch.teacher is None
+    moved = batch.to("meta").with_imu(imu, mask)
+    for name, value in whole.items():
+        assert getattr(moved, name).shape == value.shape
+        assert getattr(moved, name).device.type == "meta"
+    for wrong, message in (
+        ({"views": views}, "come together"),
+        ({"views": views, "views_mask": views[:, :1] > 0}, r"\(B, V, C, T\)"),
+        ({"views": views[..., :4], "views_mask": views[..., :4] > 0}, r"\(C, T\)=\(6, 5\)"),
+        ({"skeleton": torch.zeros(2, 4, 7)}, r"skeleton must be \(B, F, J, 3\)"),
+        ({"skeleton": torch.zeros(2, 4, 7, 2)}, r"skeleton must be \(B, F, J, 3\)"),
+        ({"clip": clip[:1]}, r"clip must be \(B, F, H, W, 3\) with B=2, got \(1, 4, 8, 8, 3\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            PairBatch(imu=imu, mask=mask, meta=meta, **wrong)
 
 
 def test_units_of_channels() -> None:

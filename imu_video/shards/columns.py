@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from imu_video.shards.pipeline import read_samples
 from imu_video.shards.schema import COLUMN_FOLDER, Index
 from imu_video.shards.write import sync_folder, write_atomic
 
-COLUMN_VERSION = 1
+COLUMN_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,9 +34,12 @@ class Columns:
         imu: (N, V, C, T) float32 memory map in SI units, NaN where a device, channel or sample is missing.
         placements: names of the V devices.
         present: (N, V) bool: the device measured anything in that window.
+        complete: (N, V) bool: it measured every sample of every channel, so that nobody need look for gaps.
+        skeleton: (N, F, J, 3) float32 memory map in metres, NaN where a sample has none; None without skeletons.
         keys, subjects, sessions: N strings.
         recordings: N recording names.
         recording_id: (N,) int64, equal for windows of one recording, numbered in order of appearance.
+        subject_id: (N,) int64, equal for windows of one person, numbered in order of appearance.
         labels: N activities, None where unlabelled.
         start: (N,) float64 seconds on the recording's clock.
         tags: N mappings.
@@ -54,11 +58,14 @@ class Columns:
     imu: np.ndarray
     placements: tuple[str, ...]
     present: np.ndarray
+    complete: np.ndarray
+    skeleton: np.ndarray | None
     keys: list[str]
     subjects: list[str]
     sessions: list[str]
     recordings: list[str]
     recording_id: np.ndarray
+    subject_id: np.ndarray
     labels: list[str | None]
     start: np.ndarray
     tags: list[dict[str, str]]
@@ -128,6 +135,10 @@ def _open(index: Index, split: str, folder: Path) -> Columns | None:
     try:
         imu = np.load(folder / "imu.npy", mmap_mode="r", allow_pickle=False)
         present = np.load(folder / "present.npy", allow_pickle=False)
+        complete = np.load(folder / "complete.npy", allow_pickle=False)
+        skeleton = None
+        if index.skeleton is not None:
+            skeleton = np.load(folder / "skeleton.npy", mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:  # another process is replacing stale columns
         return None
     except (OSError, ValueError) as error:
@@ -135,27 +146,44 @@ def _open(index: Index, split: str, folder: Path) -> Columns | None:
             f"{folder}: columns are damaged: {error}", hint=f"delete {folder}, it is made again"
         ) from error
     expected = (index.split(split).samples, len(index.placements), len(index.channels), index.samples_per_window)
-    if imu.shape != expected or present.shape != expected[:2] or len(meta["keys"]) != expected[0]:
+    if imu.shape != expected or not present.shape == complete.shape == expected[:2] or len(meta["keys"]) != expected[0]:
         raise ShardError(
             f"{folder}: imu.npy has shape {imu.shape}, expected (N, V, C, T) = {expected}",
             hint=f"delete {folder}, it is made again",
         )
-    numbers: dict[str, int] = {}
-    recording_id = [numbers.setdefault(name, len(numbers)) for name in meta["recordings"]]
+    if skeleton is not None and skeleton.shape != (expected[0], *_skeleton_axes(index)):
+        raise ShardError(
+            f"{folder}: skeleton.npy has shape {skeleton.shape}, expected (N, F, J, 3) = "
+            f"{(expected[0], *_skeleton_axes(index))}",
+            hint=f"delete {folder}, it is made again",
+        )
     return Columns(
         split=split,
         imu=imu,
         placements=index.placements,
         present=present,
-        recording_id=np.array(recording_id, dtype=np.int64),
+        complete=complete,
+        skeleton=skeleton,
+        recording_id=_numbered(meta["recordings"]),
+        subject_id=_numbered(meta["subjects"]),
         start=np.array(meta["start"], dtype=np.float64),
-        # Columns made before flags existed belong to shards without any: the digest ties them together.
-        flags=[tuple(found) for found in meta.get("flags", [()] * expected[0])],
+        flags=[tuple(found) for found in meta["flags"]],
         channels=index.channels,
         rate_hz=index.rate_hz,
         digest=index.digest,
         **{name: meta[name] for name in ("keys", "subjects", "sessions", "recordings", "labels", "tags")},
     )
+
+
+def _numbered(names: Sequence[str]) -> np.ndarray:
+    """(N,) int64: equal names, equal numbers, in order of appearance."""
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=np.int64)
+
+
+def _skeleton_axes(index: Index) -> tuple[int, int, int]:
+    spec = index.skeleton
+    return (0, 0, 3) if spec is None else (spec.frames, len(spec.joints), 3)
 
 
 def _make(index: Index, split: str, folder: Path) -> None:
@@ -179,15 +207,23 @@ def _fill(index: Index, split: str, temp: Path) -> None:
     samples = index.split(split).samples
     shape = (samples, len(index.placements), len(index.channels), index.samples_per_window)
     imu = np.lib.format.open_memmap(temp / "imu.npy", mode="w+", dtype=np.float32, shape=shape)
-    present = np.zeros(shape[:2], dtype=bool)
+    present, complete = np.zeros(shape[:2], dtype=bool), np.zeros(shape[:2], dtype=bool)
+    skeleton = None
+    if index.skeleton is not None:
+        axes = (samples, *_skeleton_axes(index))
+        skeleton = np.lib.format.open_memmap(temp / "skeleton.npy", mode="w+", dtype=np.float32, shape=axes)
     facts: dict[str, list[Any]] = {
         name: [] for name in ("keys", "subjects", "sessions", "recordings", "labels", "start", "tags", "flags")
     }
-    for row, sample in enumerate(read_samples(index, split, {"imu", "meta"})):
+    for row, sample in enumerate(read_samples(index, split, {"imu", "skeleton", "meta"})):
         for device, placement in enumerate(index.placements):
             values = sample.imu.get(placement)
             imu[row, device] = np.nan if values is None else values
-            present[row, device] = values is not None and bool(np.isfinite(values).any())
+            if values is not None:
+                finite = np.isfinite(values)
+                present[row, device], complete[row, device] = finite.any(), finite.all()
+        if skeleton is not None:
+            skeleton[row] = np.nan if sample.skeleton is None else sample.skeleton
         meta = sample.meta
         facts["keys"].append(sample.key)
         facts["subjects"].append(meta["subject"])
@@ -198,12 +234,15 @@ def _fill(index: Index, split: str, temp: Path) -> None:
         facts["tags"].append(meta["tags"])
         facts["flags"].append(meta["flags"])
     imu.flush()
-    del imu
+    if skeleton is not None:
+        skeleton.flush()
+    del imu, skeleton
     np.save(temp / "present.npy", present, allow_pickle=False)
+    np.save(temp / "complete.npy", complete, allow_pickle=False)
     meta_json = {"version": COLUMN_VERSION, "digest": index.digest, **facts}
     write_atomic(temp / "meta.json", json.dumps(meta_json, ensure_ascii=False, allow_nan=False).encode())
-    for name in ("imu.npy", "present.npy"):
-        with (temp / name).open("rb") as file:
+    for path in temp.glob("*.npy"):
+        with path.open("rb") as file:
             os.fsync(file.fileno())
 
 

@@ -182,6 +182,7 @@ def _pair(rows: int, width: int) -> PairEmbeddings:
         recording=torch.arange(rows) // 2,
         time=torch.arange(rows, dtype=torch.float64) * 5,
         device=torch.zeros(rows, dtype=torch.int64),
+        subject=torch.arange(rows) // 4,
     )
     return PairEmbeddings(imu=imu.requires_grad_(), video=video, meta=meta)
 

@@ -47,7 +47,7 @@ def train(steps: int) -> dict[str, Tensor]:
         imu = torch.randn(ROWS, 6, 100, generator=generator)
         mask = torch.rand(ROWS, 6, 1, generator=generator).expand(-1, -1, 100) > 0.1
         teacher = torch.randn(ROWS, 10, generator=generator)
-        meta = PairMeta(**{k: torch.arange(ROWS)[rows] for k in ("sample", "recording", "time", "device")})
+        meta = PairMeta(**{k: torch.arange(ROWS)[rows] for k in ("sample", "recording", "time", "device", "subject")})
         batch = PairBatch(imu=(imu * mask)[rows], mask=mask[rows], teacher=teacher[rows], meta=meta)
         task.zero_grad()
         total, pair = task(batch)

@@ -32,6 +32,10 @@ def test_rows_equal_the_windows(folder: Index, window_maker: Callable[[str, int]
             np.testing.assert_array_equal(columns.imu[i, 0], window.imu["right_wrist"])
         else:
             assert np.isnan(columns.imu[i, 0]).all()
+        np.testing.assert_array_equal(columns.skeleton[i], np.nan if window.skeleton is None else window.skeleton)
+    assert isinstance(columns.skeleton, np.memmap)
+    np.testing.assert_array_equal(columns.complete, [[i % 3 != 0, False] for i in range(10)])  # the waist begins late
+    np.testing.assert_array_equal(columns.subject_id, [0] * 6 + [1] * 4)
     np.testing.assert_array_equal(columns.present, [[i % 3 != 0, True] for i in range(10)])
     assert columns.keys == [w.key for w in windows]
     assert columns.labels == [w.label for w in windows]
@@ -44,15 +48,16 @@ def test_rows_equal_the_windows(folder: Index, window_maker: Callable[[str, int]
     assert columns.recording_id.dtype == np.int64
 
 
-def test_flags_come_along_and_older_columns_have_none(
+def test_flags_come_along_and_older_columns_are_made_again(
     folder: Index, window_maker: Callable[[str, int], Window]
 ) -> None:
     assert open_columns(folder, "train").flags == [()] * 10
     place = folder.root / "columns" / "train" / "meta.json"
     old = json.loads(place.read_text())
-    del old["flags"]  # as written before there were flags
-    place.write_text(json.dumps(old))
+    del old["flags"]  # as written before there were flags: columns of that version are made again
+    place.write_text(json.dumps({**old, "version": 1}))
     assert open_columns(folder, "train").flags == [()] * 10
+    assert json.loads(place.read_text())["flags"] == [[]] * 10
     with ShardWriter(folder=folder.root / "flagged", split="a", shard_samples=8) as writer:
         for i, flags in enumerate([(), ("waist:gap", "video:low_sync")]):
             writer.add(encode_window(replace(window_maker("train", i), flags=flags), dataset="tiny", clip_fps=5))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -48,6 +51,7 @@ def test_a_batch_holds_what_the_columns_hold(columns: Columns, teacher: np.ndarr
         np.testing.assert_array_equal(batch.teacher, teacher[rows].astype(np.float32))
         np.testing.assert_array_equal(batch.meta.recording, columns.recording_id[rows])
         np.testing.assert_array_equal(batch.meta.time, columns.start[rows])
+        np.testing.assert_array_equal(batch.meta.subject, columns.subject_id[rows])
         assert batch.meta.time.dtype == torch.float64
         assert columns.present[rows, devices].all()
     assert not batch.mask.all()  # the waist's first two samples are missing in every window
@@ -77,7 +81,7 @@ def test_ranks_together_are_one_process(
     assert all(len(part.imu) == local for part in parts)
     for name in ("imu", "mask", "teacher"):
         assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(alone, name))
-    for name in ("sample", "recording", "time", "device"):
+    for name in ("sample", "recording", "time", "device", "subject"):
         assert torch.equal(torch.cat([getattr(p.meta, name) for p in parts]), getattr(alone.meta, name))
 
 
@@ -109,6 +113,43 @@ def test_devices_restrict_the_draw_and_the_samples(columns: Columns, teacher: np
     assert (loader.batch(3).meta.device == columns.placements.index("right_wrist")).all()
     with pytest.raises(ConfigError, match="did you mean 'right_wrist'"):
         PairLoader(columns=columns, teacher=teacher, devices=["rightwrist"], batch_size=4, seed=0)
+
+
+def test_without_a_teacher_every_window_with_a_device_is_usable(columns: Columns, teacher: np.ndarray) -> None:
+    loader = PairLoader(columns=columns, batch_size=8, seed=0)
+    np.testing.assert_array_equal(loader.usable, np.arange(N))
+    batch = loader.batch(0)
+    assert batch.teacher is batch.views is batch.views_mask is batch.skeleton is batch.clip is None
+
+
+def test_all_devices_of_a_window_come_along(columns: Columns, teacher: np.ndarray) -> None:
+    asked = {"columns": columns, "teacher": teacher, "batch_size": 10, "seed": 7}
+    batch = PairLoader(**asked, all_devices=True).batch(1)
+    plain = PairLoader(**asked).batch(1)
+    assert torch.equal(batch.imu, plain.imu)
+    truth = columns.imu[batch.meta.sample.numpy()]
+    np.testing.assert_array_equal(batch.views_mask, ~np.isnan(truth))
+    np.testing.assert_array_equal(batch.views, np.nan_to_num(truth))
+    rows = torch.arange(10)
+    assert torch.equal(batch.views[rows, batch.meta.device], batch.imu)
+    one = PairLoader(**asked, devices=["waist"], all_devices=True).batch(1)
+    assert not one.views_mask[:, columns.device("right_wrist")].any()
+    assert not one.views[:, columns.device("right_wrist")].any()
+    assert one.views_mask[:, columns.device("waist")].any(dim=(1, 2)).all()
+
+
+def test_skeletons_come_along_and_windows_without_are_left_out(
+    columns: Columns, teacher: np.ndarray, tmp_path: Path
+) -> None:
+    loader = PairLoader(columns=columns, teacher=teacher, batch_size=8, seed=0, skeleton=True)
+    np.testing.assert_array_equal(loader.usable, [i for i in range(N) if i % 4 and i % 5])
+    batch = loader.batch(2)
+    assert batch.skeleton.dtype == torch.float32
+    np.testing.assert_array_equal(batch.skeleton, columns.skeleton[batch.meta.sample.numpy()])
+    with pytest.raises(ConfigError, match="24 of 40 samples have a teacher feature and a skeleton and a device"):
+        PairLoader(columns=columns, teacher=teacher, batch_size=25, seed=0, skeleton=True)
+    with pytest.raises(ConfigError, match="has no skeletons"):
+        PairLoader(columns=replace(columns, skeleton=None), teacher=teacher, batch_size=8, seed=0, skeleton=True)
 
 
 def test_what_cannot_work_is_refused_at_once(columns: Columns, teacher: np.ndarray) -> None:
