@@ -1,9 +1,12 @@
-"""What adapters share: finding the data folder, choosing subjects; nothing here knows a file format."""
+"""What adapters share: finding the folder, choosing subjects, merging sensors; nothing here knows a file format."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
+
+import numpy as np
 
 from imu_video.errors import ConfigError, RecordingError, nearest
 
@@ -33,3 +36,39 @@ def chosen(wanted: list[str] | None, known: Iterable[str], *, dataset: str) -> s
         if subject not in everybody:
             raise ConfigError(f"{dataset} has no subject {subject!r}{nearest(subject, everybody)}")
     return set(wanted)
+
+
+def union_of_times(
+    acc: tuple[np.ndarray, np.ndarray], gyr: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Accelerometer and gyroscope with clocks of their own as one set of samples, NaN where the other one measured.
+
+    Args:
+        acc, gyr: times (T,) in seconds and values (3, T).
+
+    Returns:
+        Times (T',) and values (6, T') in canonical channel order.
+
+    Example:
+        >>> times, values = union_of_times((np.array([0.0, 1.0]), np.ones((3, 2))), (np.array([0.5]), np.ones((3, 1))))
+        >>> times.tolist(), values[[0, 3]].tolist()
+        ([0.0, 0.5, 1.0], [[1.0, nan, 1.0], [nan, 1.0, nan]])
+    """
+    times = np.union1d(acc[0], gyr[0])
+    values = np.full((6, len(times)), np.nan)
+    values[:3, np.searchsorted(times, acc[0])] = acc[1]
+    values[3:, np.searchsorted(times, gyr[0])] = gyr[1]
+    return times, values
+
+
+def runs(values: np.ndarray) -> list[tuple[int, int]]:
+    """First index and end of each stretch of equal neighbours.
+
+    Example:
+        >>> runs(np.array([1, 1, 2, 1]))
+        [(0, 2), (2, 3), (3, 4)]
+    """
+    if len(values) == 0:
+        return []
+    cuts = [0, *(np.flatnonzero(values[1:] != values[:-1]) + 1).tolist(), len(values)]
+    return list(itertools.pairwise(cuts))

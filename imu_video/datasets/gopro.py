@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from imu_video.datasets.common import chosen
+from imu_video.datasets.common import chosen, union_of_times
 from imu_video.errors import ConfigError, RecordingError
 from imu_video.recordings.signal import check_plausible
 from imu_video.registry import datasets
@@ -307,10 +307,9 @@ def _merge(acc: SensorTrack, gyr: SensorTrack, path: Path) -> ImuStream:
     for key, track in (("ACCL", acc), ("GYRO", gyr)):
         if np.any(np.diff(track.times) <= 0):
             raise RecordingError(f"{path}: the clock of its {key} telemetry runs backwards")
-    times = np.union1d(acc.times, gyr.times)
-    values = np.full((6, len(times)), np.nan)
-    values[:3, np.searchsorted(times, acc.times)] = to_camera_axes(acc.values, acc.order).T
-    values[3:, np.searchsorted(times, gyr.times)] = to_camera_axes(gyr.values, gyr.order).T
+    times, values = union_of_times(
+        (acc.times, to_camera_axes(acc.values, acc.order).T), (gyr.times, to_camera_axes(gyr.values, gyr.order).T)
+    )
     check_plausible(values, IMU_CHANNELS, source=str(path))
     return ImuStream(placement="camera", times=times, values=values)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
 from imu_video.datasets.common import chosen, existing_folder
+from imu_video.datasets.tables import number_table
 from imu_video.errors import RecordingError
 from imu_video.recordings.signal import convert
 from imu_video.registry import datasets
@@ -84,8 +84,8 @@ class Hapt:
             if f"user{user}" not in wanted:
                 continue
             stem = f"exp{experiment}_user{user}"
-            acc = _read(self.root / f"acc_{stem}.txt", 3)
-            gyr = _read(self.root / f"gyro_{stem}.txt", 3)
+            acc = number_table(self.root / f"acc_{stem}.txt", 3)
+            gyr = number_table(self.root / f"gyro_{stem}.txt", 3)
             if len(acc) != len(gyr) or len(acc) < 2:
                 raise RecordingError(f"{self.root}: {stem} has {len(acc)} acceleration and {len(gyr)} gyroscope rows")
             values = np.concatenate([convert(acc, "g", "acc"), convert(gyr, "rad/s", "gyr")], axis=1).T
@@ -101,7 +101,9 @@ class Hapt:
     def _segments(self) -> dict[tuple[int, int], list[Segment]]:
         path = self.root / "labels.txt"
         found: dict[tuple[int, int], list[Segment]] = {}
-        for line, (experiment, user, activity, first, last) in enumerate(_read(path, 5).astype(int).tolist(), start=1):
+        for line, (experiment, user, activity, first, last) in enumerate(
+            number_table(path, 5).astype(int).tolist(), start=1
+        ):
             if not 1 <= activity <= len(self.labels) or not 1 <= first <= last:
                 raise RecordingError(
                     f"{path}, line {line}: activity {activity}, samples {first} .. {last}",
@@ -111,18 +113,3 @@ class Hapt:
                 segment = Segment(start=(first - 1) / RATE_HZ, end=last / RATE_HZ, label=self.labels[activity - 1])
                 found.setdefault((experiment, user), []).append(segment)
         return found
-
-
-def _read(path: Path, columns: int) -> np.ndarray:
-    """A space-separated table of numbers as (rows, columns)."""
-    import pandas as pd
-
-    try:
-        table = pd.read_csv(path, sep=r"\s+", header=None, dtype=np.float64).to_numpy()
-    except FileNotFoundError as error:
-        raise RecordingError(f"{path}: no such file") from error
-    except (ValueError, pd.errors.EmptyDataError) as error:
-        raise RecordingError(f"{path}: not a table of numbers: {error}") from error
-    if table.shape[1] != columns or not np.isfinite(table).all():
-        raise RecordingError(f"{path}: {table.shape[1]} columns, expected {columns} of finite numbers")
-    return table

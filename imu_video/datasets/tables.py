@@ -1,4 +1,4 @@
-"""CSV and Parquet files with a time column, faults reported by file and line; knows no channels or units."""
+"""CSV and Parquet files, and plain tables of numbers, faults reported by file and line; knows no channels or units."""
 
 from __future__ import annotations
 
@@ -126,6 +126,53 @@ class Table:
         if len(out) < 2:
             raise RecordingError(f"{self.path}: {len(out)} row of samples, expected at least 2")
         return out
+
+
+def number_table(path: Path, columns: int, *, separator: str | None = None) -> np.ndarray:
+    """A text file of nothing but numbers, without header, as (rows, columns) float64.
+
+    Args:
+        path: the file; blank lines are skipped.
+        columns: numbers expected in every line.
+        separator: between the numbers; any white space when None.
+
+    Raises:
+        RecordingError: no such file, no rows, or the first line that is not ``columns`` finite numbers.
+    """
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, sep=separator or r"\s+", header=None, dtype=np.float64).to_numpy()
+    except FileNotFoundError as error:
+        raise RecordingError(f"{path}: no such file") from error
+    except pd.errors.EmptyDataError as error:
+        raise RecordingError(f"{path}: no rows") from error
+    except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
+        _find_fault(path, columns, separator)
+        raise RecordingError(f"{path}: not a table of numbers: {error}") from error
+    if table.shape[1] != columns or not np.isfinite(table).all():
+        _find_fault(path, columns, separator)
+        raise RecordingError(f"{path}: {table.shape[1]} columns, expected {columns} of finite numbers")
+    return np.asarray(table)
+
+
+def _find_fault(path: Path, columns: int, separator: str | None) -> None:
+    """Name the first line that is not ``columns`` finite numbers."""
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(lines, start=1):
+            fields = line.split(separator)
+            if line.strip() and (len(fields) != columns or not all(map(_is_finite, fields))):
+                raise RecordingError(
+                    f"{path}, line {number}: {line.strip()[:60]!r} has {len(fields)} fields, "
+                    f"expected {columns} finite numbers"
+                )
+
+
+def _is_finite(text: str) -> bool:
+    try:
+        return bool(np.isfinite(float(text)))
+    except ValueError:
+        return False
 
 
 def iso_seconds(texts: Sequence[str]) -> np.ndarray:

@@ -15,6 +15,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from imu_video.datasets.common import chosen, existing_folder
+from imu_video.datasets.matlab import load_mat
 from imu_video.errors import RecordingError
 from imu_video.recordings.signal import convert
 from imu_video.registry import datasets
@@ -250,22 +251,3 @@ def depth_to_rgb(depth: np.ndarray, *, centre_mm: float) -> np.ndarray:
     near = np.clip((centre_mm - depth.astype(np.float32)) / _RANGE_MM, -1, 1)
     grey = np.where(depth > 0, np.round(155 + 100 * near), 0).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=-1)
-
-
-def load_mat(path: Path, key: str) -> np.ndarray:
-    """One array of a MATLAB file.
-
-    Raises:
-        RecordingError: missing or damaged file, or no such array in it.
-    """
-    from scipy.io import loadmat
-
-    try:
-        content = loadmat(path, variable_names=[key])
-    except FileNotFoundError as error:
-        raise RecordingError(f"{path}: no such file") from error
-    except Exception as error:  # damaged files make scipy raise a dozen types, IndexError among them
-        raise RecordingError(f"{path}: not a readable MATLAB file: {error}") from error
-    if key not in content:
-        raise RecordingError(f"{path}: holds no array {key!r}")
-    return np.asarray(content[key])
