@@ -58,8 +58,11 @@ class TokenEncoder(IMUEncoder, Protocol):
 class PairLoss(Protocol):
     """A cross-modal objective: an ``nn.Module`` that owns only state (scales, queues).
 
-    ``forward`` is pure; ``observe`` is called once after each optimiser step and may update queues or statistics.
+    ``needs`` names what the embeddings must hold besides ``imu``. ``forward`` is pure; ``observe`` is called once after
+    each optimiser step and may update queues or statistics.
     """
+
+    needs: frozenset[str]
 
     def __call__(self, pair: PairEmbeddings) -> LossOutput: ...
 

@@ -9,7 +9,7 @@ S shots.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -284,15 +284,62 @@ class PairBatch:
 class PairEmbeddings:
     """What a loss sees: unit-norm embeddings of one rank's rows, with where the rows come from.
 
+    Everything but ``imu`` is there only when a loss of the run needs it (`losses.PairLoss.needs`, in brackets below);
+    the tensors carry gradient unless said otherwise.
+
     Args:
-        imu: (B, D) float, unit norm, with gradient.
-        video: (B, D) float, unit norm.
+        imu: (B, D) float, unit norm.
+        video: (B, D) float, unit norm [video].
         meta: where the rows come from.
+        teacher: (B, Dt) float, frozen standardised teacher features, without gradient [teacher].
+        imu_two: (B, D) float, unit norm, of a second augmented view of the same windows [two_views].
+        devices: (B, V, D) float, unit norm, of every device worn at that moment [devices].
+        devices_present: (B, V) bool, True where the device was worn; None: all were [devices].
+        views: (B, V, C, T) float, the devices' windows in SI units, without gradient [devices].
+        imu_segments: (B, S, D) float, unit norm, one embedding per time segment of the window [segments].
+        video_segments: (B, S, D) float, unit norm, of the same time segments of the clip [segments].
+        parts: rows of each of the batches that were joined into this one, in order; empty: one batch.
     """
 
     imu: Tensor
-    video: Tensor
+    video: Tensor | None = None
     meta: PairMeta | None = None
+    teacher: Tensor | None = None
+    imu_two: Tensor | None = None
+    devices: Tensor | None = None
+    devices_present: Tensor | None = None
+    views: Tensor | None = None
+    imu_segments: Tensor | None = None
+    video_segments: Tensor | None = None
+    parts: tuple[int, ...] = ()
+
+    def apply(self, change: Callable[[Tensor], Tensor]) -> PairEmbeddings:
+        """The same function on every tensor, metadata included.
+
+        Example:
+            >>> PairEmbeddings(imu=torch.eye(3), video=torch.eye(3)).apply(lambda x: x[:2]).video.shape
+            torch.Size([2, 3])
+        """
+        changed: dict[str, Any] = {k: change(v) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        if self.meta is not None:
+            changed["meta"] = PairMeta(**{k: change(v) for k, v in vars(self.meta).items()})
+        return PairEmbeddings(**changed)
+
+    def detach(self) -> PairEmbeddings:
+        """The same values without gradient."""
+        return replace(self.apply(Tensor.detach), parts=self.parts)
+
+    @staticmethod
+    def join(pairs: Sequence[PairEmbeddings]) -> PairEmbeddings:
+        """The rows of several batches as one, which remembers how many each had."""
+        if len(pairs) == 1:
+            return pairs[0]
+        names = [name for name, value in vars(pairs[0]).items() if isinstance(value, Tensor)]
+        joined: dict[str, Any] = {name: torch.cat([getattr(p, name) for p in pairs]) for name in names}
+        metas = [p.meta for p in pairs if p.meta is not None]
+        if metas:
+            joined["meta"] = PairMeta(**{k: torch.cat([getattr(m, k) for m in metas]) for k in vars(metas[0])})
+        return PairEmbeddings(**joined, parts=tuple(n for p in pairs for n in p.parts or (len(p.imu),)))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -23,7 +23,7 @@ from imu_video.shards.loader import PairLoader
 from imu_video.shards.schema import Index
 from imu_video.shards.teacher_cache import TeacherCache, open_cache, read_caches
 from imu_video.transforms import Compose
-from imu_video.types import PairBatch
+from imu_video.types import PairBatch, PairMeta
 from pretrain.config import PretrainConfig
 from pretrain.optim import adamw
 from pretrain.task import PretrainTask, synchronised
@@ -178,7 +178,7 @@ def build_task(
         teacher_mean=mean,
         teacher_std=std,
     )
-    return PretrainTask(model=model, loss=LossMix.build(config.loss))
+    return PretrainTask(model=model, loss=LossMix.build(config.loss, dim=projector.dim, teacher_dim=teacher_dim))
 
 
 def build_parts(config: PretrainConfig, data: Data, *, spec: InputSpec, world: World, device: torch.device) -> Parts:
@@ -200,6 +200,7 @@ def build_parts(config: PretrainConfig, data: Data, *, spec: InputSpec, world: W
     statistics = feature_statistics(features, loader.usable) if config.projector.standardise else None
     torch.manual_seed(config.seed)
     task = build_task(config, spec=spec, teacher_dim=features.shape[1], statistics=statistics)
+    warm_start(task, loader, features, seed=config.seed)
     task = synchronised(task, world=world, device=device)
     augment = Compose.build(config.augment) if config.augment else None
     optim = config.optim
@@ -220,6 +221,34 @@ def build_parts(config: PretrainConfig, data: Data, *, spec: InputSpec, world: W
         optimizer=adamw(task, weight_decay=optim.weight_decay, betas=optim.betas),
         steps=steps,
     )
+
+
+def warm_start(task: PretrainTask, loader: PairLoader, features: np.ndarray, *, seed: int) -> None:
+    """Fill the losses' queues from the teacher cache: the same windows on every rank, drawn by the seed.
+
+    A continued run loads its queues from the checkpoint afterwards.
+
+    Args:
+        task: model and losses, on the CPU.
+        loader: training pairs; only usable windows are drawn.
+        features: (N, Dt) teacher features of the split.
+        seed: of the run.
+    """
+    wanted = min(task.loss.warm_rows, len(loader.usable))
+    if not wanted:
+        return
+    rows = np.sort(np.random.default_rng([seed, 16349]).permutation(loader.usable)[:wanted])
+    with torch.no_grad():
+        video = task.model.embed_teacher(torch.from_numpy(np.asarray(features[rows], dtype=np.float32)))
+    columns = loader.columns
+    meta = PairMeta(
+        sample=torch.from_numpy(rows),
+        recording=torch.from_numpy(np.asarray(columns.recording_id[rows])),
+        time=torch.from_numpy(np.asarray(columns.start[rows])),
+        device=torch.full((len(rows),), -1),
+        subject=torch.from_numpy(np.asarray(columns.subject_id[rows])),
+    )
+    task.loss.warm_start(video=video, meta=meta)
 
 
 def feature_statistics(features: np.ndarray, rows: np.ndarray) -> tuple[Tensor, Tensor]:

@@ -182,7 +182,7 @@ def resolve(config: PretrainConfig, *, channels: int = 6, teacher: str, precisio
     raw["loss"] = []
     for entry in config.loss:
         rest = {key: value for key, value in entry.items() if key != "weight"}
-        filled = _filled(registry.losses, rest)
+        filled = _filled(registry.losses, rest, dim=config.projector.dim)
         raw["loss"].append({"name": filled.pop("name"), "weight": entry.get("weight", 1.0), **filled})
     raw["data"]["teacher"] = teacher
     raw["run"]["precision"] = precision

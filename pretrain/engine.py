@@ -26,7 +26,6 @@ from pretrain.guards import check_rows, not_finite
 from pretrain.optim import load_optimizer_tensors, optimizer_tensors, set_learning_rate
 from pretrain.schedule import learning_rate
 from pretrain.state import Best, TrainState, step_seed
-from pretrain.task import join
 from pretrain.validate import validate
 
 
@@ -130,7 +129,7 @@ class Engine:
             raise not_finite(step, numbers, self.store.folder)
         self.parts.optimizer.step()
         self.parts.optimizer.zero_grad(set_to_none=True)
-        self.parts.task.observe(join(pairs))
+        self.parts.task.observe(PairEmbeddings.join(pairs))
         numbers |= {"lr": lr, "windows_per_s": windows / (time.perf_counter() - started), "data_wait_s": waited}
         return numbers, stopping
 

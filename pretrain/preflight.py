@@ -9,6 +9,7 @@ import torch
 
 from imu_video.errors import ConfigError, GuardStop, LeakageError
 from imu_video.hub import EncoderBundle, InputSpec
+from imu_video.losses import LossMix
 from pretrain.build import Data
 from pretrain.config import PretrainConfig, RunSection
 
@@ -93,6 +94,34 @@ def check_encoder(config: PretrainConfig, data: Data) -> None:
             f"encoder {config.encoder['name']!r} returned {tuple(features.shape)}, "
             f"expected (B, E) = (2, {bundle.feature_dim})"
         )
+
+
+def check_losses(config: PretrainConfig, *, teacher_dim: int) -> None:
+    """A fixed target must be fixed, and a queue must hold at least one batch.
+
+    Args:
+        config: resolved.
+        teacher_dim: Dt of the cached features.
+
+    Raises:
+        ConfigError: a trainable video projector under a loss that distils, or a queue shorter than the global batch.
+    """
+    mix = LossMix.build(config.loss, dim=config.projector.dim, teacher_dim=teacher_dim)
+    if mix.fixed_target and config.projector.teacher != "none":
+        names = [name for name, loss in mix.losses.items() if getattr(loss, "fixed_target", False)]
+        raise ConfigError(
+            f"projector.teacher is {config.projector.teacher!r}: {' and '.join(names)} distils towards the video "
+            "embedding, and what is distilled from must not train along",
+            hint=f"projector.teacher=none projector.dim={teacher_dim}; narrow the teacher when embedding instead "
+            "(projection: pca or orthogonal)",
+        )
+    for name, loss in mix.losses.items():
+        size = getattr(loss, "queue_size", 0)
+        if isinstance(size, int) and 0 < size < config.data.batch_size:
+            raise ConfigError(
+                f"loss {name!r}: a queue of {size} is shorter than the global batch of {config.data.batch_size}",
+                hint="make the queue at least as long as data.batch_size, or 0",
+            )
 
 
 def check_disk(path: Path, *, parameters: int, keep: int) -> None:

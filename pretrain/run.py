@@ -21,7 +21,7 @@ from pretrain.config import PretrainConfig, check_processes, identity, resolve, 
 from pretrain.engine import Engine
 from pretrain.folder import RunFolder, describe_machine
 from pretrain.launch import Place
-from pretrain.preflight import check_disk, check_encoder, check_splits, device_for, precision_for
+from pretrain.preflight import check_disk, check_encoder, check_losses, check_splits, device_for, precision_for
 from pretrain.state import TrainState
 from pretrain.trackers import open_trackers
 
@@ -78,6 +78,7 @@ def run(
     precision = precision_for(config.run, device)
     config = resolve(config, channels=len(data.index.channels), teacher=data.teacher.fingerprint, precision=precision)
     check_encoder(config, data)
+    check_losses(config, teacher_dim=data.teacher.rows(config.data.train_split).shape[1])
     same = identity(config, data=data.index.digest)
     run_folder = RunFolder(folder or Path("runs") / f"{config.name}-{run_id(same)}", keep=config.run.keep)
     start = run_folder.find_start(resume, same)

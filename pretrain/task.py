@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
-
 import torch
 from torch import nn
 
@@ -12,7 +9,7 @@ from imu_video.distributed import World
 from imu_video.errors import ConfigError
 from imu_video.losses import LossMix
 from imu_video.models import CrossModalModel
-from imu_video.types import LossOutput, PairBatch, PairEmbeddings, PairMeta
+from imu_video.types import LossOutput, PairBatch, PairEmbeddings
 
 
 class PretrainTask(nn.Module):
@@ -34,8 +31,7 @@ class PretrainTask(nn.Module):
     def forward(self, batch: PairBatch) -> tuple[LossOutput, PairEmbeddings]:
         pair = self.model(batch)
         output = self.loss(pair)
-        seen = PairEmbeddings(imu=pair.imu.detach(), video=pair.video.detach(), meta=pair.meta)
-        return output, seen
+        return output, pair.detach()
 
     def observe(self, pair: PairEmbeddings) -> None:
         """Let queues and statistics see the rows of an update, after the optimiser's step."""
@@ -64,13 +60,3 @@ def synchronised(task: PretrainTask, *, world: World, device: torch.device) -> P
         )
     converted: PretrainTask = nn.SyncBatchNorm.convert_sync_batchnorm(task)
     return converted
-
-
-def join(pairs: Sequence[PairEmbeddings]) -> PairEmbeddings:
-    """The rows of several batches as one: what `observe` gets when gradients are accumulated."""
-    if len(pairs) == 1:
-        return pairs[0]
-    metas = [pair.meta for pair in pairs if pair.meta is not None]
-    names = [field.name for field in dataclasses.fields(PairMeta)]
-    meta = PairMeta(**{n: torch.cat([getattr(m, n) for m in metas]) for n in names}) if metas else None
-    return PairEmbeddings(imu=torch.cat([p.imu for p in pairs]), video=torch.cat([p.video for p in pairs]), meta=meta)

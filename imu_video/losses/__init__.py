@@ -5,7 +5,8 @@ Importing this package registers the built-in losses.
 
 from __future__ import annotations
 
-from imu_video.losses.base import LossMix, PairLoss
+from imu_video.losses.base import NEEDS, PairLoss
 from imu_video.losses.contrastive import InfoNCE, SigmoidPair
+from imu_video.losses.mix import LossMix, Ramp
 
-__all__ = ["InfoNCE", "LossMix", "PairLoss", "SigmoidPair"]
+__all__ = ["NEEDS", "InfoNCE", "LossMix", "PairLoss", "Ramp", "SigmoidPair"]

@@ -1,37 +1,90 @@
-"""What losses share: the base module, exact gathering over ranks, in-batch statistics, and the weighted mix."""
+"""What losses share: the base module, exact gathering over ranks, in-batch statistics; the weighted mix is mix.py's."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from imu_video import registry
-from imu_video.distributed import gather_with_gradient, world
+from imu_video.distributed import gather, gather_with_gradient, world
 from imu_video.errors import ConfigError
-from imu_video.types import LossOutput, PairEmbeddings
+from imu_video.types import LossOutput, PairEmbeddings, PairMeta
 
 MAX_LOG_SCALE = math.log(100.0)
 """Learned logit scales stay at or below 100 (Radford et al. 2021, section 2.5): above, single pairs rule."""
+
+
+NEEDS: dict[str, tuple[str, ...]] = {
+    "video": ("video",),
+    "teacher": ("teacher",),
+    "two_views": ("imu_two",),
+    "devices": ("devices", "views"),
+    "segments": ("imu_segments", "video_segments"),
+}
+"""What a loss may need besides ``imu``, and the fields of PairEmbeddings that must then be there."""
 
 
 class PairLoss(nn.Module, ABC):
     """Base of losses on paired embeddings: owns only state; ``forward`` is pure, ``observe`` follows the step.
 
     Learned scalars (scale, bias) have ndim 0: parameters with ndim < 2 get no weight decay.
+
+    Attributes:
+        needs: keys of `NEEDS`, so that the trainer computes only what is used; an instance may narrow or widen it.
+        fixed_target: the video embedding is a target that carries no gradient, so that nothing may be trainable on the
+            video's side.
+        warm_rows: rows that `warm_start` would like, 0 where there is nothing to warm.
     """
+
+    needs: frozenset[str] = frozenset({"video"})
+    fixed_target: bool = False
+    warm_rows: int = 0
 
     @abstractmethod
     def forward(self, pair: PairEmbeddings) -> LossOutput:
         """The loss of this rank's rows; its mean over ranks is the loss of the whole batch."""
 
+    def __call__(self, pair: PairEmbeddings) -> LossOutput:
+        check_needs(pair, self.needs, type(self).__name__)
+        out: LossOutput = super().__call__(pair)
+        return out
+
     def observe(self, pair: PairEmbeddings) -> None:  # most losses have nothing to observe
         """Called once after each optimiser step with the step's embeddings; may update queues or statistics."""
+
+    def warm_start(self, *, video: Tensor, meta: PairMeta) -> None:  # most losses have nothing to fill
+        """Called once before the first step of a new run with frozen embeddings, the same rows on every rank.
+
+        Args:
+            video: (N, D) video embeddings of N <= ``warm_rows`` windows, drawn from the training split by the seed.
+            meta: where they come from.
+        """
+
+
+def check_needs(pair: PairEmbeddings, needs: frozenset[str], name: str) -> None:
+    """Refuse embeddings that lack what a loss needs.
+
+    Raises:
+        ConfigError: naming the loss and what is missing.
+    """
+    for need in sorted(needs):
+        missing = [field for field in NEEDS[need] if getattr(pair, field) is None]
+        if missing:
+            raise ConfigError(
+                f"{name} needs {need!r}: the embeddings have no {' and no '.join(missing)}",
+                hint="train with a model that computes it (`imu-pretrain` builds one from `needs`), "
+                "or take another loss",
+            )
+
+
+def given(x: Tensor | None) -> Tensor:
+    """A field of PairEmbeddings that `check_needs` has seen."""
+    if x is None:
+        raise ConfigError("a field of PairEmbeddings is used that the loss does not name in its `needs`")
+    return x
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +110,8 @@ def gather_pair(pair: PairEmbeddings) -> GlobalPair:
     Raises:
         ValueError: embeddings that are not (B, D) of equal shape.
     """
-    if pair.imu.ndim != 2 or pair.imu.shape != pair.video.shape or not len(pair.imu):
-        raise ValueError(f"imu and video must both be (B, D): got {tuple(pair.imu.shape)}, {tuple(pair.video.shape)}")
-    imu, video = at_least_float32(pair.imu), at_least_float32(pair.video)
+    imu, video = at_least_float32(pair.imu), at_least_float32(given(pair.video))
+    check_same_shape(imu=imu, video=video)
     rows = world().rows(len(imu) * world().size)
     return GlobalPair(
         imu=imu,
@@ -68,6 +120,45 @@ def gather_pair(pair: PairEmbeddings) -> GlobalPair:
         all_video=gather_with_gradient(video),
         positives=torch.arange(rows.start, rows.stop, device=imu.device),
     )
+
+
+def check_same_shape(**sides: Tensor) -> None:
+    """Two sides must both be (B, D) and hold a row.
+
+    Raises:
+        ValueError: they are not.
+    """
+    shapes = [tuple(x.shape) for x in sides.values()]
+    if len(shapes[0]) != 2 or len(set(shapes)) != 1 or not shapes[0][0]:
+        raise ValueError(f"{' and '.join(sides)} must both be (B, D): got {', '.join(map(str, shapes))}")
+
+
+def gather_rows(x: Tensor, parts: tuple[int, ...] = ()) -> Tensor:
+    """All ranks' rows without gradient, in the order of the global batches, whatever the number of ranks.
+
+    Joined batches (`PairEmbeddings.parts`) lie one after the other on each rank; they are put back batch by batch, so
+    that a queue holds the same rows in the same order as in one process.
+
+    Shapes: (B, ...) -> (W*B, ...).
+    """
+    rows = gather(x)
+    if len(parts) < 2 or world().size == 1:
+        return rows
+    ranks = [piece.split(parts) for piece in rows.chunk(world().size)]
+    return torch.cat([rank[number] for number in range(len(parts)) for rank in ranks])
+
+
+def mean_over_ranks(values: Tensor, counted: Tensor) -> Tensor:
+    """A mean over rows of which only some count: its mean over ranks is the mean over all counted rows of the batch.
+
+    Args:
+        values: (B,) own rows, finite also where they do not count.
+        counted: (B,) bool.
+
+    Shapes: -> () scalar; 0 where no row of the batch counts.
+    """
+    total = gather(counted.sum().reshape(1)).sum().clamp(min=1)
+    return torch.where(counted, values, 0).sum() * world().size / total
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -91,63 +182,3 @@ def pair_stats(cosines: Tensor, positives: Tensor) -> dict[str, Tensor]:
         "positive": matched / rows,
         "negative": others,
     }
-
-
-class LossMix(PairLoss):
-    """A weighted sum of losses, each logged under its own name.
-
-    Args:
-        terms: name -> (weight, loss); weights finite, at least one of them not zero.
-
-    Raises:
-        ConfigError: no term, or weights that are negative, not finite or all zero.
-
-    Example:
-        ``LossMix.build([{"name": "info_nce", "weight": 1.0}, {"name": "sigmoid_pair", "weight": 0.1}])``
-    """
-
-    def __init__(self, terms: Mapping[str, tuple[float, PairLoss]]) -> None:
-        super().__init__()
-        weights = {name: float(weight) for name, (weight, _) in terms.items()}
-        if not any(weights.values()) or not all(math.isfinite(w) and w >= 0 for w in weights.values()):
-            raise ConfigError(f"loss weights must be finite, not negative, not all zero; got {weights or 'no loss'}")
-        self.weights = weights
-        self.losses = nn.ModuleDict({name: loss for name, (_, loss) in terms.items()})
-
-    @classmethod
-    def build(cls, entries: Sequence[Mapping[str, Any] | str]) -> LossMix:
-        """Build from config entries: a registered loss each, with an optional ``weight`` (default 1).
-
-        A loss that stands twice is logged as ``name`` and ``name_2``.
-        """
-        terms: dict[str, tuple[float, PairLoss]] = {}
-        for entry in entries:
-            config = {"name": entry} if isinstance(entry, str) else dict(entry)
-            weight = config.pop("weight", 1.0)
-            if isinstance(weight, bool) or not isinstance(weight, int | float):
-                raise ConfigError(f"loss {config.get('name')!r}: weight must be a number, got {weight!r}")
-            loss = registry.losses.build(config)
-            name = unique = str(config["name"])
-            number = 1
-            while unique in terms:
-                number += 1
-                unique = f"{name}_{number}"
-            terms[unique] = (float(weight), loss)
-        return cls(terms)
-
-    def forward(self, pair: PairEmbeddings) -> LossOutput:
-        """Weighted total; ``terms`` hold each loss before its weight, ``stats`` are named ``loss/stat``."""
-        total = pair.imu.new_zeros((), dtype=at_least_float32(pair.imu).dtype)
-        terms: dict[str, Tensor] = {}
-        stats: dict[str, Tensor] = {}
-        for name, loss in self.losses.items():
-            out: LossOutput = loss(pair)
-            total = total + self.weights[name] * out.total
-            terms[name] = out.total.detach()
-            stats.update({f"{name}/{key}": value for key, value in out.stats.items()})
-        return LossOutput(total=total, terms=terms, stats=stats)
-
-    def observe(self, pair: PairEmbeddings) -> None:
-        """Pass the step's embeddings on to every loss."""
-        for loss in self.losses.values():
-            loss.observe(pair)  # type: ignore[operator]  # ModuleDict hides the type of its values

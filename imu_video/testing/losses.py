@@ -6,27 +6,38 @@ import inspect
 import itertools
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from imu_video import registry
-from imu_video.distributed import world
+from imu_video.distributed import gather, world
+from imu_video.errors import ConfigError
+from imu_video.losses.base import NEEDS
+from imu_video.losses.base import PairLoss as BaseLoss
 from imu_video.testing.base import Component, build, close, require, windows
 from imu_video.testing.ranks import run_on_ranks
 from imu_video.types import LossOutput, PairEmbeddings, PairMeta
+
+WIDTH = 8
+"""Embedding and teacher width of the made-up batches."""
+
+_STUDENT = ("imu", "imu_two", "devices", "imu_segments")
+_VIDEO = ("video", "video_segments")
 
 
 def check_loss(loss: Component, *, ranks: int = 1) -> None:
     """Check the contract of `protocols.PairLoss`.
 
     A finite scalar with gradient, detached numbers to log, a pure ``forward``, row order without meaning, float32 under
-    autocast, matched pairs cheaper than mismatched ones, state that survives a state_dict round trip; with ``ranks``
-    > 1 also the gradient over processes against one process (`check_losses_over_ranks`).
+    autocast, matched pairs cheaper than mismatched ones, state that survives a state_dict round trip, and nothing used
+    but what ``needs`` names; with ``ranks`` > 1 also the gradient over processes against one process
+    (`check_losses_over_ranks`).
 
     Args:
-        loss: name, config entry or built module.
+        loss: name, config entry or built module (of embedding and teacher width 8, where it has one).
         ranks: processes; more than 1 needs a name or config entry, and a few seconds.
 
     Raises:
@@ -35,12 +46,15 @@ def check_loss(loss: Component, *, ranks: int = 1) -> None:
     Example:
         >>> check_loss({"name": "sigmoid_pair", "initial_bias": -5.0})
     """
-    module = build(registry.losses, loss)
+    module = build(registry.losses, loss, dim=WIDTH, teacher_dim=WIDTH)
     name = type(module).__name__
     require(isinstance(module, nn.Module), f"{name} must be an nn.Module")
     for key, parameter in module.named_parameters():
         require(parameter.dtype == torch.float32, f"{name}: keep {key} in float32, it is {parameter.dtype}")
-    pair = _pair(12, 8)
+    needs = frozenset(getattr(module, "needs", BaseLoss.needs))
+    require(needs <= NEEDS.keys(), f"{name}.needs is {sorted(needs)}, known are {sorted(NEEDS)}")
+    pair = _pair(12, needs)
+    _check_loss_needs(module, name, pair, needs)
     state = {k: v.clone() for k, v in module.state_dict().items()}
     random = torch.get_rng_state()
     out = module(pair)
@@ -51,7 +65,9 @@ def check_loss(loss: Component, *, ranks: int = 1) -> None:
         require(torch.equal(value, state[key]), f"{name}: forward changes its state {key!r}: do that in observe()")
     require(torch.equal(torch.get_rng_state(), random), f"{name}: forward draws from torch's global generator")
     out.total.backward()
-    gradients = {"pair.imu": pair.imu.grad, **{k: p.grad for k, p in module.named_parameters() if p.requires_grad}}
+    student = {field: x.grad for field in _STUDENT if (x := getattr(pair, field)) is not None and x.grad is not None}
+    gradients = {**(student or {"pair.imu": None})}
+    gradients |= {k: p.grad for k, p in module.named_parameters() if p.requires_grad}
     for key, grad in gradients.items():
         require(
             grad is not None and grad.isfinite().all(),
@@ -61,7 +77,7 @@ def check_loss(loss: Component, *, ranks: int = 1) -> None:
     value = again.double()
     order = torch.randperm(12, generator=torch.Generator().manual_seed(1))
     require(
-        close(module(_rows(pair, order)).total.double(), value, 1e-4),
+        close(module(pair.apply(lambda x: x[order])).total.double(), value, 1e-4),
         f"{name}: the order of the rows changes the loss",
     )
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -71,13 +87,25 @@ def check_loss(loss: Component, *, ranks: int = 1) -> None:
         f"{name}: under bf16 autocast the loss is {low.dtype} {low.item():.6g}, without {value.item():.6g}: compute "
         "similarities and logarithms in float32 with autocast off",
     )
-    matched = PairEmbeddings(imu=pair.video, video=pair.video, meta=pair.meta)
-    crossed = PairEmbeddings(imu=pair.video.roll(1, 0), video=pair.video, meta=pair.meta)
+    matched, crossed = _matched(pair)
     good, bad = module(matched).total.item(), module(crossed).total.item()
     require(good < bad, f"{name}: matched pairs cost {good:.4g}, mismatched ones {bad:.4g}: matched must cost less")
     _check_loss_state(module, name, pair)
     if ranks > 1:
         check_losses_over_ranks([loss], ranks=ranks)
+
+
+def _check_loss_needs(module: Any, name: str, pair: PairEmbeddings, needs: frozenset[str]) -> None:
+    for need in sorted(needs):
+        try:
+            without: dict[str, Any] = dict.fromkeys(NEEDS[need])
+            module(replace(pair, **without))
+        except ConfigError as error:
+            require(need in str(error), f"{name}: the error without {need!r} does not name it: {error}")
+        else:
+            raise AssertionError(
+                f"{name} names {need!r} in `needs` and works without it: a run would compute it in vain"
+            )
 
 
 def _check_loss_output(out: Any, name: str) -> None:
@@ -92,12 +120,12 @@ def _check_loss_output(out: Any, name: str) -> None:
 
 
 def _check_loss_state(module: Any, name: str, pair: PairEmbeddings) -> None:
-    seen = PairEmbeddings(imu=pair.imu.detach(), video=pair.video.detach(), meta=pair.meta)
+    seen = pair.detach()
     require(module.observe(seen) is None, f"{name}.observe must return None")
     value = module(pair).total.detach()
     require(value.isfinite(), f"{name}: the loss is not finite after observe()")
     saved = {k: v.clone() for k, v in module.state_dict().items()}
-    module.observe(PairEmbeddings(imu=seen.imu.flip(0), video=seen.video.flip(0), meta=seen.meta))
+    module.observe(seen.apply(lambda x: x.flip(0)))
     module.load_state_dict(saved)
     require(
         torch.equal(module(pair).total.detach(), value),
@@ -109,7 +137,8 @@ def check_losses_over_ranks(losses: list[Mapping[str, Any] | str], *, ranks: int
     """Check that losses over several gloo processes equal one process on the concatenated batch.
 
     Compared are the mean of the totals, the gradient of an encoder shared by the ranks and of the loss's own parameters
-    (averaged over ranks, as DDP does), and the state after ``observe``.
+    (averaged over ranks, as DDP does) over two accumulated batches of different size, the state after ``observe``
+    (in the same bits on every rank), and total and gradient of the step after it.
 
     Args:
         losses: names or config entries; all are checked in the same processes.
@@ -132,6 +161,10 @@ def check_losses_over_ranks(losses: list[Mapping[str, Any] | str], *, ranks: int
                     f"{(got.double() - value.double()).abs().max():.3g}: gather with gradient "
                     "(distributed.gather_with_gradient), take the mean over own rows; gather in observe()",
                 )
+                require(
+                    torch.equal(got, results[0][number][key]),
+                    f"loss {entry['name']!r}: {key} is not the same on rank 0 and rank {rank}",
+                )
 
 
 def _losses_on_rank(entries: str, files: list[str]) -> list[dict[str, Tensor]]:
@@ -142,41 +175,59 @@ def _losses_on_rank(entries: str, files: list[str]) -> list[dict[str, Tensor]]:
 
 
 def _loss_step(entry: Mapping[str, Any]) -> dict[str, Tensor]:
-    """One step on this rank's rows of a fixed batch, reduced over ranks: every rank and one process must agree."""
+    """Two steps on this rank's rows of fixed batches, reduced over ranks: every rank and one process must agree.
+
+    The first step accumulates a batch of 12 and one of 6 rows; the second meets what the first left in the state.
+    """
     here = world()
-    loss = registry.losses.build(entry)
-    whole = _pair(12, 8)
-    rows = here.rows(12)
-    encoder = torch.eye(8, dtype=torch.float64) + 0.1 * windows(1, 8, 8, seed=5)[0].double()
-    projector = torch.eye(8, dtype=torch.float64) + 0.1 * windows(1, 8, 8, seed=6)[0].double()
-    shared = {"encoder": encoder.requires_grad_(), "projector": projector.requires_grad_()}
-    own = _rows(whole, torch.arange(12)[rows])
-    pair = PairEmbeddings(
-        imu=nn.functional.normalize(own.imu.detach().double() @ shared["encoder"], dim=-1),
-        video=nn.functional.normalize(own.video.double() @ shared["projector"], dim=-1),
-        meta=own.meta,
-    )
-    total = loss(pair).total
+    loss = registry.losses.build(entry, dim=WIDTH, teacher_dim=WIDTH)
+    whole = _pair(18, frozenset(getattr(loss, "needs", BaseLoss.needs)))
+    eye = torch.eye(WIDTH, dtype=torch.float64)
+    shared = {
+        "encoder": (eye + 0.1 * windows(1, WIDTH, WIDTH, seed=5)[0].double()).requires_grad_(),
+        "projector": (eye + 0.1 * windows(1, WIDTH, WIDTH, seed=6)[0].double()).requires_grad_(),
+    }
+
+    def embed(first: int, last: int) -> PairEmbeddings:
+        mine = here.rows(last - first)
+        own = whole.detach().apply(lambda x: x[first:last][mine])
+        sides = {**dict.fromkeys(_STUDENT, "encoder"), **dict.fromkeys(_VIDEO, "projector")}
+        new: dict[str, Any] = {
+            field: nn.functional.normalize(getattr(own, field).double() @ shared[side], dim=-1)
+            for field, side in sides.items()
+            if getattr(own, field) is not None
+        }
+        return replace(own, **new)
+
+    def reduced(total: Tensor, when: str) -> dict[str, Tensor]:
+        out = {f"total {when}": _rank_mean(total.detach())}
+        for key, parameter in itertools.chain(shared.items(), loss.named_parameters()):
+            grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            out[f"gradient of {key} {when}"] = _rank_mean(grad)
+            parameter.grad = None
+        return out
+
+    pairs = [embed(0, 12), embed(12, 18)]
+    total = sum((loss(pair).total for pair in pairs), torch.zeros(())) / len(pairs)
     total.backward()
-    out = {"total": _rank_mean(total.detach())}
-    for key, parameter in itertools.chain(shared.items(), loss.named_parameters()):
-        grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-        out[f"gradient of {key}"] = _rank_mean(grad)
-    loss.observe(PairEmbeddings(imu=pair.imu.detach(), video=pair.video.detach(), meta=pair.meta))
-    out.update({f"state {key}": value for key, value in loss.state_dict().items()})
-    return out
+    out = reduced(total, "over two batches")
+    loss.observe(PairEmbeddings.join([pair.detach() for pair in pairs]))
+    out.update({f"state {key}": value.clone() for key, value in loss.state_dict().items()})
+    total = loss(embed(3, 15)).total
+    total.backward()
+    return {**out, **reduced(total, "in the second step")}
 
 
 def _rank_mean(x: Tensor) -> Tensor:
-    if world().size == 1:
-        return x
-    total = x.clone()
-    torch.distributed.all_reduce(total)
-    return total / world().size
+    return gather(x[None]).mean(0)
 
 
-def _pair(rows: int, width: int) -> PairEmbeddings:
-    imu, video = (nn.functional.normalize(windows(1, rows, width, seed=s)[0], dim=-1) for s in (3, 4))
+def _pair(rows: int, needs: frozenset[str]) -> PairEmbeddings:
+    """Made-up embeddings that hold what is needed, and nothing else."""
+
+    def unit(*shape: int, seed: int) -> Tensor:
+        return nn.functional.normalize(windows(1, 1, rows * shape[0], seed=seed).reshape(rows, *shape[1:], -1), dim=-1)
+
     meta = PairMeta(
         sample=torch.arange(rows),
         recording=torch.arange(rows) // 2,
@@ -184,9 +235,48 @@ def _pair(rows: int, width: int) -> PairEmbeddings:
         device=torch.zeros(rows, dtype=torch.int64),
         subject=torch.arange(rows) // 4,
     )
-    return PairEmbeddings(imu=imu.requires_grad_(), video=video, meta=meta)
+    devices, segments = 3, 4
+    fields: dict[str, Any] = {"imu": unit(WIDTH, seed=3)}
+    if "video" in needs:
+        fields["video"] = unit(WIDTH, seed=4)
+    if "teacher" in needs:
+        fields["teacher"] = windows(1, rows, WIDTH, seed=7)[0]
+    if "two_views" in needs:
+        fields["imu_two"] = unit(WIDTH, seed=8)
+    if "devices" in needs:
+        fields["devices"] = unit(devices * WIDTH, devices, seed=9)
+        fields["devices_present"] = torch.arange(rows * devices).reshape(rows, devices) % 7 != 0
+        strength = torch.arange(1, devices + 1).reshape(-1, 1, 1)
+        fields["views"] = 3 * strength * windows(1, rows, devices * 6 * 10, seed=10)[0].reshape(rows, devices, 6, 10)
+    if "segments" in needs:
+        fields["imu_segments"] = unit(segments * WIDTH, segments, seed=11)
+        fields["video_segments"] = unit(segments * WIDTH, segments, seed=12)
+    for field in _STUDENT:
+        if field in fields:
+            fields[field].requires_grad_()
+    return PairEmbeddings(**fields, meta=meta)
 
 
-def _rows(pair: PairEmbeddings, index: Tensor) -> PairEmbeddings:
-    meta = PairMeta(**{k: v[index] for k, v in vars(pair.meta).items()}) if pair.meta is not None else None
-    return PairEmbeddings(imu=pair.imu[index], video=pair.video[index], meta=meta)
+def _matched(pair: PairEmbeddings) -> tuple[PairEmbeddings, PairEmbeddings]:
+    """The same batch with everything that belongs together alike, and with it crossed."""
+    pair = pair.detach()
+    imu = pair.imu
+    if pair.video is not None:
+        imu = pair.video
+    elif pair.teacher is not None:
+        imu = nn.functional.normalize(pair.teacher, dim=-1)
+    new: dict[str, Any] = {}
+    if pair.teacher is not None:
+        new["teacher"] = imu
+    if pair.imu_two is not None:
+        new["imu_two"] = imu
+    if pair.video_segments is not None:
+        new["imu_segments"] = pair.video_segments
+    crossed: dict[str, Any] = {"imu": imu.roll(1, 0), **new}
+    if "imu_segments" in new:
+        crossed["imu_segments"] = new["imu_segments"].roll(1, 0)
+    if pair.devices is not None:
+        same = pair.devices[:, :1].expand_as(pair.devices)
+        new["devices"] = same
+        crossed["devices"] = torch.stack([same[:, v].roll(v, 0) for v in range(same.shape[1])], dim=1)
+    return replace(pair, imu=imu, **new), replace(pair, **crossed)

@@ -1,0 +1,150 @@
+"""The weighted sum of losses, with weights that stand still or ramp over the steps; it knows no single loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from imu_video import registry
+from imu_video.config import Config, validate
+from imu_video.errors import ConfigError
+from imu_video.losses.base import PairLoss
+from imu_video.types import LossOutput, PairEmbeddings, PairMeta
+
+
+class Ramp(Config):
+    """A weight that moves from one value to another, a pure function of the optimiser steps done.
+
+    Args:
+        first: weight up to step ``start``, >= 0.
+        last: weight from step ``end`` on, >= 0.
+        start, end: steps, 0 <= start < end.
+        shape: ``linear``, or ``cosine`` (half a wave: slow, fast, slow).
+
+    Example:
+        >>> float(Ramp(first=0.0, last=2.0, end=100)(torch.tensor(25)))
+        0.5
+    """
+
+    first: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    last: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    start: int = Field(default=0, ge=0)
+    end: int = Field(ge=1)
+    shape: Literal["linear", "cosine"] = "linear"
+
+    @model_validator(mode="after")
+    def _order(self) -> Ramp:
+        if self.end <= self.start:
+            raise ValueError(f"end {self.end} must be after start {self.start}")
+        return self
+
+    def __call__(self, step: Tensor) -> Tensor:
+        """The weight at a step, () -> ()."""
+        way = ((step - self.start) / (self.end - self.start)).clamp(0, 1)
+        if self.shape == "cosine":
+            way = 0.5 - 0.5 * torch.cos(math.pi * way)
+        return self.first + (self.last - self.first) * way
+
+
+class LossMix(PairLoss):
+    """A weighted sum of losses, each logged under its own name.
+
+    Args:
+        terms: name -> (weight, loss); numbers finite and >= 0, at least one weight not zero, or a `Ramp`.
+
+    Attributes:
+        needs: what any of the losses needs.
+        fixed_target, warm_rows: of any of the losses, see `PairLoss`.
+
+    Raises:
+        ConfigError: no term, or weights that are negative, not finite or all zero.
+
+    Example:
+        ``LossMix.build([{"name": "info_nce", "weight": 1.0}, {"name": "sigmoid_pair", "weight": {"end": 1000}}])``
+    """
+
+    step: Tensor
+
+    def __init__(self, terms: Mapping[str, tuple[float | Ramp, PairLoss]]) -> None:
+        super().__init__()
+        weights = {name: weight if isinstance(weight, Ramp) else float(weight) for name, (weight, _) in terms.items()}
+        numbers = [n for w in weights.values() for n in ([w.first, w.last] if isinstance(w, Ramp) else [w])]
+        if not any(numbers) or not all(math.isfinite(n) and n >= 0 for n in numbers):
+            raise ConfigError(f"loss weights must be finite, not negative, not all zero; got {weights or 'no loss'}")
+        self.weights = weights
+        self.losses = nn.ModuleDict({name: loss for name, (_, loss) in terms.items()})
+        parts = [loss for _, loss in terms.values()]
+        self.needs = frozenset().union(*(getattr(loss, "needs", PairLoss.needs) for loss in parts))
+        self.fixed_target = any(getattr(loss, "fixed_target", False) for loss in parts)
+        self.warm_rows = max(getattr(loss, "warm_rows", 0) for loss in parts)
+        if any(isinstance(weight, Ramp) for weight in weights.values()):
+            # Counted by observe() and kept in checkpoints: forward stays a function of state and batch.
+            self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+
+    @classmethod
+    def build(cls, entries: Sequence[Mapping[str, Any] | str], **context: Any) -> LossMix:
+        """Build from config entries: a registered loss each, with an optional ``weight`` (default 1).
+
+        A loss that stands twice is logged as ``name`` and ``name_2``.
+
+        Args:
+            entries: names or mappings; ``weight`` is a number or the arguments of a `Ramp`.
+            context: what losses may ask for and configs leave out: ``dim`` (D), ``teacher_dim`` (Dt).
+        """
+        terms: dict[str, tuple[float | Ramp, PairLoss]] = {}
+        for entry in entries:
+            config = {"name": entry} if isinstance(entry, str) else dict(entry)
+            weight = config.pop("weight", 1.0)
+            if isinstance(weight, Mapping):
+                weight = validate(dict(weight), Ramp, source=f"loss {config.get('name')!r}, weight")
+            elif isinstance(weight, bool) or not isinstance(weight, int | float):
+                raise ConfigError(f"loss {config.get('name')!r}: weight must be a number or a ramp, got {weight!r}")
+            loss = registry.losses.build(config, **context)
+            name = unique = str(config["name"])
+            number = 1
+            while unique in terms:
+                number += 1
+                unique = f"{name}_{number}"
+            terms[unique] = (weight, loss)
+        return cls(terms)
+
+    def weight(self, name: str) -> float | Tensor:
+        """The present weight of a term: a number, or a scalar tensor where it is scheduled."""
+        weight = self.weights[name]
+        return weight(self.step) if isinstance(weight, Ramp) else weight
+
+    def forward(self, pair: PairEmbeddings) -> LossOutput:
+        """Weighted total; ``terms`` hold each loss before its weight, ``stats`` are named ``loss/stat``."""
+        total: Tensor | None = None
+        terms: dict[str, Tensor] = {}
+        stats: dict[str, Tensor] = {}
+        for name, loss in self.losses.items():
+            out: LossOutput = loss(pair)
+            weight = self.weight(name)
+            if isinstance(weight, Tensor):
+                stats[f"{name}/weight"] = weight
+            total = weight * out.total if total is None else total + weight * out.total
+            terms[name] = out.total.detach()
+            stats.update({f"{name}/{key}": value for key, value in out.stats.items()})
+        assert total is not None  # the constructor refuses a mix of nothing
+        return LossOutput(total=total, terms=terms, stats=stats)
+
+    def observe(self, pair: PairEmbeddings) -> None:
+        """Pass the step's embeddings on to every loss, then count the step."""
+        for loss in self.losses.values():
+            loss.observe(pair)  # type: ignore[operator]  # ModuleDict hides the type of its values
+        if any(isinstance(weight, Ramp) for weight in self.weights.values()):
+            self.step += 1
+
+    def warm_start(self, *, video: Tensor, meta: PairMeta) -> None:
+        """Give every loss the rows that it would like."""
+        for loss in self.losses.values():
+            rows = getattr(loss, "warm_rows", 0)
+            if rows:
+                first = PairMeta(**{k: v[:rows] for k, v in vars(meta).items()})
+                loss.warm_start(video=video[:rows], meta=first)  # type: ignore[operator]
