@@ -5,6 +5,7 @@ Only light modules are imported at the top, so that ``--help`` is immediate.
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,7 @@ import typer
 
 from imu_video import __version__, console
 from imu_video.errors import ConfigError, ShardError, nearest
-from imu_video.registry import ALL, Registry, load_plugin
+from imu_video.registry import ALL, load_plugin
 
 if TYPE_CHECKING:
     from imu_video.shards.schema import Index
@@ -149,19 +150,37 @@ def verify(
 @app.command("list")
 def list_(
     kind: Annotated[str | None, typer.Argument(help="datasets, teachers, encoders, losses or augmentations.")] = None,
+    name: Annotated[str | None, typer.Argument(help="One of them, for everything that is known of it.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document for machines.")] = False,
     plugin: Plugins = None,
 ) -> None:
-    """List components that a config can name; for one kind, with their arguments."""
+    """List components that a config can name; for one kind, with their arguments; for one dataset, all its facts."""
+    from imu_video import listing
+
     _load(plugin)
     if kind is not None and kind not in ALL and f"{kind}s" not in ALL:
         raise ConfigError(f"no components of kind {kind!r}{nearest(kind, ALL)}")
-    if kind is None:
-        rows = [(name, component, _summary(registry, component)) for name, registry, component in _components(ALL)]
+    chosen = ALL if kind is None else {kind if kind in ALL else f"{kind}s": ALL.get(kind) or ALL[f"{kind}s"]}
+    parts = [p for p in listing.components(chosen) if name is None or p[2] == name]
+    if name is not None and not parts:
+        next(iter(chosen.values())).get(name)  # says which names there are
+    if as_json:
+        console.say(json.dumps([listing.as_json(*part) for part in parts], indent=2, ensure_ascii=False))
+    elif kind is None:
+        rows = [(what, part, listing.summary(registry, part)) for what, registry, part in parts]
         console.table(("kind", "name", "what it is"), rows)
-        return
-    registry = ALL.get(kind) or ALL[f"{kind}s"]
-    described = [(name, _summary(registry, name), _arguments(registry, name)) for name in registry.names()]
-    console.table(("name", "what it is", "arguments"), described)
+    elif "datasets" in chosen and name is not None:
+        console.table(("fact", "value"), listing.dataset_lines(listing.facts_of(chosen["datasets"], name)))
+    elif "datasets" in chosen:
+        console.table(*listing.dataset_table(listing.dataset_facts(chosen["datasets"])))
+        if sys.stdout.isatty():
+            console.say("all facts of one: imu-video list datasets NAME")
+    elif name is not None:
+        _, registry, _ = parts[0]
+        console.say(listing.description(registry, name))
+    else:
+        rows = [(part, listing.summary(registry, part), listing.call(registry, part)) for _, registry, part in parts]
+        console.table(("name", "what it is", "arguments"), rows)
 
 
 @app.command()
@@ -200,29 +219,6 @@ def _show(table: Table) -> None:
     if not sys.stdout.isatty():
         console.say(f"# {table.title}")
     console.table(table.columns, table.rows, title=table.title)
-
-
-def _components(registries: dict[str, Registry[Any]]) -> Iterator[tuple[str, Registry[Any], str]]:
-    for kind, registry in registries.items():
-        for name in registry.names():
-            yield kind, registry, name
-
-
-def _summary(registry: Registry[Any], name: str) -> str:
-    """First line of the class's docstring."""
-    doc = (registry.get(name).__doc__ or "").strip()
-    return doc.splitlines()[0] if doc else ""
-
-
-def _arguments(registry: Registry[Any], name: str) -> str:
-    """Constructor arguments with their defaults, long ones cut."""
-
-    def shown(value: object) -> str:
-        text = repr(value)
-        return text if len(text) <= 60 else f"{text[:57]}..."
-
-    fields = registry.schema(name).model_fields
-    return ", ".join(key if field.is_required() else f"{key}={shown(field.default)}" for key, field in fields.items())
 
 
 @contextmanager

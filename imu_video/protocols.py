@@ -15,7 +15,8 @@ class RecordingSource(Protocol):
     """A dataset adapter: iterates over the recordings of one dataset, in a stable order, in SI units.
 
     Class attributes tell users what the data is: ``licence``, ``citation``, ``url`` (how to obtain it), ``placements``,
-    ``labels``, ``rate_hz`` (nominal; a mapping by placement where devices differ).
+    ``labels``, ``rate_hz`` (nominal; a mapping by placement where devices differ, 0 where only the files say it),
+    ``streams`` (of ``imu``, ``video``, ``skeleton``).
     """
 
     name: str

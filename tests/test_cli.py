@@ -207,13 +207,44 @@ def test_data_folders_that_are_none(run: Run, tmp_path: Path) -> None:
 
 
 def test_list_shows_components_and_their_arguments(run: Run) -> None:
-    code, out, _ = run("list", "datasets", "--plugin", PLUGIN)
+    code, out, _ = run("list", "losses")
     assert code == 0
-    assert "tiny_people\tEverybody has a walk of 4 s" in out
-    assert "people=4, fault='none', views=False, seed=0" in out
-    assert run("list", "dataset")[1] == out
+    assert "info_nce\tSymmetric InfoNCE" in out
+    assert "temperature=0.07, learned=True" in out
+    assert run("list", "loss")[0] == 2
+    assert run("list", "encoder")[1] == run("list", "encoders")[1]
+    assert "Args:" in run("list", "encoders", "patch_tst")[1]
     code, _, err = run("list", "datasetz")
     assert (code, "did you mean 'datasets'" in err) == (2, True)
+    assert "tiny_people" in run("list", "--plugin", PLUGIN)[1]
+
+
+def test_list_datasets_fits_the_screen_and_tells_everything_of_one(run: Run) -> None:
+    code, out, _ = run("list", "datasets", "--plugin", PLUGIN)
+    assert code == 0
+    rows = out.splitlines()
+    assert rows[0].split("\t") == ["name", "Hz", "besides IMU", "placements", "labels", "licence"]
+    assert "tiny_people\t50\t-\tright_wrist, waist\t2\tCC0-1.0" in rows
+    assert max(map(len, rows)) <= 100
+    facts = dict(line.split("\t") for line in run("list", "datasets", "tiny_people")[1].splitlines())
+    assert facts["what it is"].startswith("Everybody has a walk of 4 s")
+    assert (facts["labels (2)"], facts["rate"], facts["citation"]) == ("sit, walk", "50 Hz", "Nobody, 2024")
+    assert (facts["obtain"], facts["arguments"]) == (
+        "https://example.org",
+        "people=4, fault='none', views=False, seed=0",
+    )
+    code, _, err = run("list", "datasets", "tiny_peopel")
+    assert (code, "did you mean 'tiny_people'" in err) == (2, True)
+
+
+def test_list_as_json(run: Run) -> None:
+    entries = {e["name"]: e for e in json.loads(run("list", "datasets", "--json", "--plugin", PLUGIN)[1])}
+    assert entries["tiny_people"]["placements"] == ["right_wrist", "waist"]
+    assert entries["utd_mhad"]["streams"] == ["imu", "video", "skeleton"]
+    assert len(entries["hapt"]["labels"]) == 12
+    everything = json.loads(run("list", "--json")[1])
+    assert {e["kind"] for e in everything} == {"datasets", "teachers", "encoders", "losses", "augmentations"}
+    assert json.loads(run("list", "losses", "info_nce", "--json")[1])[0]["arguments"]["temperature"] == "=0.07"
 
 
 def test_embed_hands_over_the_resolved_teacher(

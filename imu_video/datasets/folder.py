@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
@@ -248,6 +248,7 @@ class Folder:
     licence: str = "declared in dataset.yaml"
     citation: str = "declared in dataset.yaml"
     url: str = "your own files"
+    streams: ClassVar[tuple[str, ...]] = ("imu", "video")
     placements: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     rate_hz: float = 0.0

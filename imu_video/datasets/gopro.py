@@ -59,6 +59,7 @@ class GoPro:
     licence: ClassVar[str] = "yours: these are your own files"
     citation: ClassVar[str] = "own recordings; telemetry format: GoPro GPMF, https://github.com/gopro/gpmf-parser"
     url: ClassVar[str] = "https://github.com/gopro/gpmf-parser"
+    streams: ClassVar[tuple[str, ...]] = ("imu", "video")
     placements: ClassVar[tuple[str, ...]] = ("camera",)
     labels: ClassVar[tuple[str, ...]] = ()
     rate_hz: ClassVar[float] = 200.0

@@ -100,6 +100,7 @@ class SyntheticWorld:
     licence: ClassVar[str] = "CC0-1.0"
     citation: ClassVar[str] = "Simulated by imu-video; nobody was recorded."
     url: ClassVar[str] = "https://github.com/imu-video/imu-video/blob/main/docs/world.md"
+    streams: ClassVar[tuple[str, ...]] = ("imu", "video", "skeleton")
 
     def __init__(
         self,

@@ -107,6 +107,7 @@ class UtdMhad:
         "depth camera and a wearable inertial sensor. ICIP 2015."
     )
     url: ClassVar[str] = "https://personal.utdallas.edu/~kehtar/UTD-MHAD.html"
+    streams: ClassVar[tuple[str, ...]] = ("imu", "video", "skeleton")
     placements: ClassVar[tuple[str, ...]] = ("right_wrist", "right_thigh")
     labels: ClassVar[tuple[str, ...]] = ACTIONS
     rate_hz: ClassVar[float] = RATE_HZ
