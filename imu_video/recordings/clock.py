@@ -1,4 +1,4 @@
-"""Sample times from arrival times, for devices whose stamps were made by the receiver; offsets between devices are not."""
+"""Sample times from arrival times, for devices whose stamps the receiver made; offsets between devices are not here."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def sample_times(arrived: np.ndarray, *, rate_hz: float, tolerance: float = 0.05
 
         t_i = min over j >= i of (arrived_j - (j - i) * period),   period = (1 - tolerance) / rate_hz.
 
-    Backlogs are spread out before their delivery, steps never fall below the period, and a real loss stays a gap, because
-    nothing catches up after it. The device's true rate may be up to ``1 / (1 - tolerance)`` of the nominal one.
+    Backlogs are spread out before their delivery, steps never fall below the period, and a real loss stays a gap,
+    because nothing catches up after it. The device's true rate may be up to ``1 / (1 - tolerance)`` of the nominal one.
 
     Args:
         arrived: (T,) seconds, never decreasing.

@@ -77,7 +77,8 @@ def cut(recording: Recording, config: WindowConfig) -> Iterator[Window]:
     All devices are resampled once, on one grid that starts at the first sample of the earliest device; every window
     start lies on that grid. Clip frame i is the frame nearest to ``start + i / clip_fps``; where none lies within 1.5
     periods of the video the window has no clip; further views likewise, each by its own frame times. Skeletons are
-    interpolated linearly and likewise missing beyond 1.5 periods. In ``whole`` mode the moments before the first and after the last frame show that frame.
+    interpolated linearly and likewise missing beyond 1.5 periods. In ``whole`` mode the moments before the first and
+    after the last frame show that frame.
 
     Args:
         recording: IMU devices with or without video and skeleton.
