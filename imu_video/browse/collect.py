@@ -1,0 +1,212 @@
+"""Which samples a page shows, and each as plain JSON: traces, clip, skeleton, facts; how they look is page.py's."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from imu_video.shards.columns import Columns, open_columns
+from imu_video.shards.pipeline import Sample
+from imu_video.shards.schema import Index
+from imu_video.shards.summary import UNLABELLED, facts
+from imu_video.types import JsonDict
+
+MOST_POINTS = 400
+"""Points of a trace at most: beyond what a screen shows, every n-th sample is left."""
+
+_MAX_BONE_FRAMES = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A sample of the folder: split and row in that split's columns."""
+
+    split: str
+    row: int
+
+
+def choose(index: Index, *, most: int, split: str | None = None, seed: int = 0) -> list[Place]:
+    """Samples that stand for the folder: in turn from every group of equal split, label, person and quality flags.
+
+    Args:
+        index: a loaded index.
+        most: samples at most, >= 1; 100 to 500 make a page that a browser opens at once.
+        split: only this split; None: all.
+        seed: which members of each group.
+
+    Returns:
+        Places in the order of the shards; the same for the same folder and seed.
+
+    Example:
+        >>> choose(load_index("data/demo"), most=200)[0]  # doctest: +SKIP
+        Place(split='train', row=3)
+    """
+    rng = np.random.default_rng(seed)
+    groups: dict[tuple[object, ...], list[Place]] = {}
+    for name in index.splits if split is None else [split]:
+        columns = open_columns(index, name)
+        for row in rng.permutation(len(columns)).tolist():
+            group = (name, columns.labels[row] or "", columns.subjects[row], _flags(columns, row))
+            groups.setdefault(group, []).append(Place(split=name, row=row))
+    # Flagged groups first: a page that is too small for all must not leave out what went wrong.
+    order = sorted(groups, key=lambda group: (not group[-1], str(group)))
+    chosen: list[Place] = []
+    for turn in range(max(map(len, groups.values()))):
+        chosen += [groups[group][turn] for group in order if turn < len(groups[group])]
+        if len(chosen) >= most:
+            break
+    splits = list(index.splits)
+    return sorted(chosen[:most], key=lambda place: (splits.index(place.split), place.row))
+
+
+def collect(index: Index, places: Sequence[Place], *, clip_bytes: int) -> JsonDict:
+    """Everything that the page shows, as JSON.
+
+    Args:
+        index: a loaded index.
+        places: from `choose`.
+        clip_bytes: bytes of clips at most; samples after that come without their clip and say so.
+
+    Returns:
+        ``title``, ``facts`` (rows of `imu_video.shards.summary.facts`), ``channels``, ``units``, ``window_s`` and
+        ``samples``.
+    """
+    samples = []
+    room = clip_bytes
+    opened: dict[str, Columns] = {}
+    poses: list[np.ndarray] = []
+    for place in places:
+        if place.split not in opened:
+            opened[place.split] = open_columns(index, place.split)
+        sample = read_sample(index, place.split, place.row)
+        entry = _facts(opened[place.split], place, sample)
+        entry["devices"] = [_device(name, sample.imu[name]) for name in sorted(sample.imu)]
+        entry["clips"] = []
+        for view, data in _clips(sample):
+            if len(data) <= room:
+                room -= len(data)
+                entry["clips"].append({"view": view, "mp4": base64.b64encode(data).decode()})
+            else:
+                entry["left_out"] = True
+        if sample.skeleton is not None:
+            poses.append(sample.skeleton)
+            entry["skeleton"] = np.round(sample.skeleton.astype(float), 3).tolist()
+        samples.append(entry)
+    return {
+        "title": index.dataset,
+        "facts": [[str(cell) for cell in row] for row in facts(index).rows],
+        "total": sum(split.samples for split in index.splits.values()),
+        "dropped": dict(index.build.dropped),
+        "channels": list(index.channels),
+        "units": dict(index.units),
+        "window_s": index.window_s,
+        "skeleton": _drawing(poses, index),
+        "samples": samples,
+    }
+
+
+def _flags(columns, row):
+    return getattr(columns, "flags", [()] * len(columns))[row]
+
+
+def read_sample(index, split, row):
+    from imu_video.shards.pipeline import read_samples
+    import functools
+    return _all(index.root, split)[row]
+
+
+import functools
+
+
+@functools.lru_cache
+def _all(root, split):
+    from imu_video.shards.pipeline import read_samples
+    from imu_video.shards.index import load_index
+    return list(read_samples(load_index(root), split))
+
+
+def _facts(columns: Columns, place: Place, sample: Sample) -> JsonDict:
+    row, meta = place.row, sample.meta
+    return {
+        "key": sample.key,
+        "split": place.split,
+        "label": columns.labels[row] or UNLABELLED,
+        "subject": columns.subjects[row],
+        "recording": columns.recordings[row],
+        "session": columns.sessions[row],
+        "start": columns.start[row],
+        "tags": columns.tags[row],
+        "flags": list(_flags(columns, row)),
+        "sync": meta.get("sync"),
+    }
+
+
+def _clips(sample: Sample) -> Iterator[tuple[str, bytes]]:
+    if sample.video is not None:
+        yield "video", sample.video
+    yield from sorted(getattr(sample, 'views', {}).items())
+
+
+def _device(placement: str, values: np.ndarray) -> JsonDict:
+    """One device's traces, thinned to what a screen shows; None where nothing was measured."""
+    step = -(-values.shape[1] // MOST_POINTS)
+    thin = np.round(values[:, ::step].astype(float), 3)
+    rows: list[list[float | None]] = [[v if np.isfinite(v) else None for v in row] for row in thin.tolist()]
+    return {"placement": placement, "step": step, "samples": values.shape[1], "values": rows}
+
+
+# ---------------------------------------------------------------------------------------------------------- skeletons
+
+
+def _drawing(poses: Sequence[np.ndarray], index: Index) -> JsonDict | None:
+    """How to draw the folder's skeletons: bones, and which axes are right and up; None where there are none."""
+    if not poses or index.skeleton is None:
+        return None
+    frames = np.concatenate(poses)
+    frames = frames[np.isfinite(frames).all(axis=(1, 2))]
+    if not len(frames):
+        return None
+    thin = frames[:: -(-len(frames) // _MAX_BONE_FRAMES)].astype(float)
+    right, up = upright_axes(thin)
+    return {"bones": bones(thin), "right": right, "up": up, "fps": index.skeleton.fps}
+
+
+def bones(frames: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs of joints that a body connects, found from motion alone: the tree whose lengths are short and vary least.
+
+    Datasets name their joints differently and do not say which belong together; a bone is what keeps its length.
+
+    Args:
+        frames: (F, J, 3) metres, finite.
+
+    Returns:
+        J - 1 pairs of joint numbers.
+
+    Example:
+        >>> still = np.zeros((4, 3, 3))
+        >>> still[:, 1, 0], still[:, 2, 0] = 1.0, 2.0
+        >>> bones(still)
+        [(0, 1), (1, 2)]
+    """
+    from scipy.sparse.csgraph import minimum_spanning_tree
+
+    lengths = np.linalg.norm(frames[:, :, None] - frames[:, None], axis=-1)
+    cost = lengths.std(axis=0) + 0.1 * lengths.mean(axis=0) + 1e-6  # zero would mean "no edge"
+    tree = minimum_spanning_tree(np.triu(cost, 1)).tocoo()
+    return sorted((int(min(i, j)), int(max(i, j))) for i, j in zip(tree.row, tree.col, strict=True))
+
+
+def upright_axes(frames: np.ndarray) -> tuple[int, int]:
+    """Which of the three axes point right and up on a drawing: up is where a body is longest, right where it is wider.
+
+    Args:
+        frames: (F, J, 3) metres, finite.
+    """
+    extent = np.median(np.ptp(frames, axis=1), axis=0)
+    up = int(np.argmax(extent))
+    right = int(max((axis for axis in range(3) if axis != up), key=lambda axis: extent[axis]))
+    return right, up
