@@ -111,12 +111,23 @@ def embed(
 @app.command()
 def inspect(
     data: Data,
+    page: Annotated[Path | None, typer.Option("--html", help="Write a page to browse samples instead.")] = None,
+    samples: Annotated[int, typer.Option("--samples", min=1, help="Samples on the page at most.")] = 200,
+    megabytes: Annotated[float, typer.Option("--megabytes", min=0, help="Of clips on the page at most.")] = 64.0,
+    split: Annotated[str | None, typer.Option("--split", help="Only this split on the page.")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Which samples the page shows.")] = 0,
 ) -> None:
-    """Show what a data folder holds: splits, people, labels by placement, rates, units, teacher caches."""
+    """Show what a data folder holds: splits, people, labels by placement, rates, units, quality, teacher caches."""
     from imu_video.shards import summary
     from imu_video.shards.index import load_index
 
     index = load_index(data)
+    if page is not None:
+        from imu_video.browse.page import write_page
+
+        shown = write_page(index, page, most=samples, megabytes=megabytes, split=split, seed=seed)
+        console.say(f"wrote {page}: {shown} samples, {page.stat().st_size / 1e6:.1f} MB; open it in a browser")
+        return
     for table in (summary.facts(index), summary.splits(index), summary.labels(index), summary.teachers(index)):
         _show(table)
 

@@ -1,1 +1,1 @@
-"""A data folder as one HTML page on which a person looks at samples: clip, traces and skeleton in step; reads, never writes shards."""
+"""A data folder as one HTML page to look at samples: clip, traces and skeleton in step; reads shards, never writes."""

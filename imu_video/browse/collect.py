@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -50,10 +49,11 @@ def choose(index: Index, *, most: int, split: str | None = None, seed: int = 0) 
     for name in index.splits if split is None else [split]:
         columns = open_columns(index, name)
         for row in rng.permutation(len(columns)).tolist():
-            group = (name, columns.labels[row] or "", columns.subjects[row], _flags(columns, row))
+            group = (name, columns.labels[row] or "", columns.subjects[row], columns.flags[row])
             groups.setdefault(group, []).append(Place(split=name, row=row))
     # Flagged groups first: a page that is too small for all must not leave out what went wrong.
-    order = sorted(groups, key=lambda group: (not group[-1], str(group)))
+    names = list(groups)
+    order = sorted((names[i] for i in rng.permutation(len(names))), key=lambda group: not group[-1])
     chosen: list[Place] = []
     for turn in range(max(map(len, groups.values()))):
         chosen += [groups[group][turn] for group in order if turn < len(groups[group])]
@@ -109,24 +109,10 @@ def collect(index: Index, places: Sequence[Place], *, clip_bytes: int) -> JsonDi
     }
 
 
-def _flags(columns, row):
-    return getattr(columns, "flags", [()] * len(columns))[row]
-
-
-def read_sample(index, split, row):
+def read_sample(index: Index, split: str, row: int) -> Sample:
     from imu_video.shards.pipeline import read_samples
-    import functools
-    return _all(index.root, split)[row]
 
-
-import functools
-
-
-@functools.lru_cache
-def _all(root, split):
-    from imu_video.shards.pipeline import read_samples
-    from imu_video.shards.index import load_index
-    return list(read_samples(load_index(root), split))
+    return list(read_samples(index, split))[row]
 
 
 def _facts(columns: Columns, place: Place, sample: Sample) -> JsonDict:
@@ -140,7 +126,7 @@ def _facts(columns: Columns, place: Place, sample: Sample) -> JsonDict:
         "session": columns.sessions[row],
         "start": columns.start[row],
         "tags": columns.tags[row],
-        "flags": list(_flags(columns, row)),
+        "flags": list(columns.flags[row]),
         "sync": meta.get("sync"),
     }
 
@@ -148,7 +134,7 @@ def _facts(columns: Columns, place: Place, sample: Sample) -> JsonDict:
 def _clips(sample: Sample) -> Iterator[tuple[str, bytes]]:
     if sample.video is not None:
         yield "video", sample.video
-    yield from sorted(getattr(sample, 'views', {}).items())
+    yield from sorted(getattr(sample, "views", {}).items())
 
 
 def _device(placement: str, values: np.ndarray) -> JsonDict:

@@ -42,10 +42,7 @@ def test_choice_is_bounded_sorted_and_follows_the_seed(folder: Index) -> None:
 
 def test_flagged_samples_come_first(folder: Index) -> None:
     flagged = [
-        (split, row)
-        for split in folder.splits
-        for row, flags in enumerate(open_columns(folder, split).flags)
-        if flags
+        (split, row) for split in folder.splits for row, flags in enumerate(open_columns(folder, split).flags) if flags
     ]
     assert flagged
     shown = {(p.split, p.row) for p in choose(folder, most=len(flagged))}
