@@ -134,7 +134,7 @@ def _facts(columns: Columns, place: Place, sample: Sample) -> JsonDict:
 def _clips(sample: Sample) -> Iterator[tuple[str, bytes]]:
     if sample.video is not None:
         yield "video", sample.video
-    yield from sorted(getattr(sample, "views", {}).items())
+    yield from sorted(sample.views.items())
 
 
 def _device(placement: str, values: np.ndarray) -> JsonDict:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from imu_video.transforms.base import Augmentation, Compose, GlobalDraws
 from imu_video.transforms.missing import Cutout, DropChannel, DropSensor, Shift
-from imu_video.transforms.signal import Bias, Jitter, Rotate, Scale
-from imu_video.transforms.timing import CropResize, LowRate, TimeWarp
+from imu_video.transforms.signal import Bias, Jitter, MagnitudeWarp, Rotate, Scale
+from imu_video.transforms.timing import CropResize, LowRate, Permute, TimeWarp
 
 __all__ = [
     "Augmentation",
@@ -21,6 +21,8 @@ __all__ = [
     "GlobalDraws",
     "Jitter",
     "LowRate",
+    "MagnitudeWarp",
+    "Permute",
     "Rotate",
     "Scale",
     "Shift",

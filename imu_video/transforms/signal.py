@@ -93,6 +93,40 @@ class Scale(Augmentation):
         return imu * gain.repeat_interleave(3, 1).to(imu), mask
 
 
+@augmentations.register("magnitude_warp")
+class MagnitudeWarp(Augmentation):
+    """Makes a sensor's readings larger here and smaller there, smoothly: one curve a sensor, so directions stay.
+
+    The curve is exp of a random mixture of ``knots`` half-cosines over the window.
+
+    Args:
+        sigma: standard deviation of the log factor, in [0, 1]; 0.2 is about 20 % more or less.
+        knots: half-cosines, 1 to 16; more make quicker changes.
+        p: probability a row.
+
+    Example:
+        >>> imu = torch.ones(1, 6, 50)
+        >>> warp = MagnitudeWarp(p=1)
+        >>> out, _ = warp(imu, torch.ones_like(imu, dtype=torch.bool), torch.Generator().manual_seed(0))
+        >>> bool((out[:, :3] == out[:, :1]).all()), bool((out > 0).all())
+        (True, True)
+    """
+
+    def __init__(self, *, sigma: float = 0.2, knots: int = 4, p: float = 1.0) -> None:
+        super().__init__(p=p)
+        self.sigma = require("sigma", sigma, 0, 1)
+        self.knots = int(require("knots", knots, 1, 16))
+
+    def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
+        samples, number = imu.shape[-1], len(sensors(imu.shape[1]))
+        weights = draws.normal(len(imu), number, self.knots).to(imu)
+        place = (torch.arange(samples, device=imu.device, dtype=imu.dtype) + 0.5) / samples
+        steps = torch.arange(1, self.knots + 1, device=imu.device, dtype=imu.dtype)
+        waves = torch.cos(math.pi * steps[:, None] * place)
+        factor = torch.exp(self.sigma * math.sqrt(2 / self.knots) * weights @ waves)  # each cosine: mean square 1/2
+        return imu * factor.repeat_interleave(3, dim=1), mask
+
+
 @augmentations.register("jitter")
 class Jitter(Augmentation):
     """White sensor noise.

@@ -1,4 +1,5 @@
-"""Augmentations of time: tempo that varies (time_warp), another tempo (crop_resize), a slower device (low_rate).
+"""Augmentations of time: tempo that varies (time_warp), another tempo (crop_resize), a slower device (low_rate), and
+pieces in another order (permute).
 
 A body that moves r times as fast turns r times as fast, so the gyroscope is scaled by the local rate. The accelerometer
 is not: its gravity must stay, and its motion part (which would grow with r^2) cannot be told apart from it.
@@ -125,6 +126,50 @@ class LowRate(Augmentation):
             low = torch.where(share > 0, low, 0)
             out[rows] = _hold_linear(low, share > 0, factor, samples)
         return out, mask
+
+
+@augmentations.register("permute")
+class Permute(Augmentation):
+    """Cuts the window into pieces and puts them together in another order; what happens within a piece stays.
+
+    Args:
+        max_segments: the number of pieces is uniform over the integers 2 .. max_segments; 2 to 32.
+        min_samples: shortest piece, at least 1; lowered where a window is too short for so many.
+        p: probability a row.
+
+    Example:
+        >>> imu = torch.arange(40.0).expand(1, 6, 40)
+        >>> out, _ = Permute(p=1)(imu, torch.ones_like(imu, dtype=torch.bool), torch.Generator().manual_seed(0))
+        >>> bool((out.sort(dim=-1).values == imu).all()), bool((out == imu).all())
+        (True, False)
+    """
+
+    def __init__(self, *, max_segments: int = 4, min_samples: int = 10, p: float = 0.5) -> None:
+        super().__init__(p=p)
+        self.max_segments = int(require("max_segments", max_segments, 2, 32))
+        self.min_samples = int(require("min_samples", min_samples, 1, 1_000_000))
+
+    def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
+        rows, samples, most = len(imu), imu.shape[-1], self.max_segments
+        number = 2 + (draws.uniform(rows) * (most - 1)).long()
+        cuts, keys = draws.uniform(rows, most), draws.uniform(rows, most)
+        least = (samples // number).clamp(max=self.min_samples)
+        used = torch.arange(most) < number[:, None]
+        # Pieces of at least `least` samples; what is left over is shared out at sorted random points.
+        spare = samples - least * number
+        points = torch.where(torch.arange(most) < number[:, None] - 1, cuts, 1.0).sort(dim=1).values
+        ends = (points * spare[:, None]).round().long() + least[:, None] * (torch.arange(most) + 1)
+        ends = torch.where(used, ends, samples)
+        begins = F.pad(ends[:, :-1], (1, 0))
+        order = torch.where(used, keys, 2.0).argsort(dim=1)  # the pieces that are not used stay behind, empty
+        begins, ends = begins.gather(1, order), ends.gather(1, order)
+        lengths = ends - begins
+        stops = lengths.cumsum(1)
+        place = torch.arange(samples).expand(rows, samples).contiguous()
+        piece = torch.searchsorted(stops, place, right=True)
+        source = (begins - (stops - lengths)).gather(1, piece) + place
+        source = source.to(imu.device)[:, None].expand_as(imu)
+        return imu.gather(-1, source), mask.gather(-1, source)
 
 
 def _hold_linear(low: Tensor, measured: Tensor, factor: int, samples: int) -> Tensor:

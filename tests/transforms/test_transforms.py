@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from imu_video.transforms import (
     GlobalDraws,
     Jitter,
     LowRate,
+    MagnitudeWarp,
+    Permute,
     Rotate,
     Scale,
     Shift,
@@ -299,3 +302,34 @@ def test_a_chain_leaves_global_random_state_alone() -> None:
     Compose.build(ENTRIES)(imu, mask, generator())
     assert torch.equal(torch.get_rng_state(), before[0])
     assert str(np.random.get_state(legacy=False)) == str(before[1])  # noqa: NPY002
+
+
+@pytest.mark.parametrize("samples", [2, 7, 40, 101])
+def test_permute_moves_whole_pieces(samples: int) -> None:
+    rows, least = 200, 5
+    imu = torch.arange(float(samples)).expand(rows, 6, samples).contiguous()
+    mask = imu % 3 > 0
+    out, out_mask = Permute(max_segments=4, min_samples=least, p=1)(imu, mask, generator())
+    place, _ = Permute(max_segments=4, min_samples=least, p=1)(imu, torch.ones_like(mask), generator())
+    assert torch.equal(place.sort(dim=-1).values, imu)  # every sample once
+    assert torch.equal(out_mask, place % 3 > 0)  # the mask moves with the samples
+    assert torch.equal(out, torch.where(out_mask, place, 0.0))
+    jumps = place[:, 0].diff(dim=-1) != 1
+    assert int(jumps.sum(1).max()) <= 3
+    assert 0.3 < (jumps.sum(1) > 0).float().mean() < 1 or samples == 2
+    if samples >= 4 * least:
+        for row in jumps.nonzero().tolist():
+            cuts = [0, *[j + 1 for i, j in jumps.nonzero().tolist() if i == row[0]], samples]
+            assert min(b - a for a, b in pairwise(cuts)) >= least
+
+
+def test_magnitude_warp_keeps_directions_and_has_the_asked_spread() -> None:
+    imu = torch.randn(2000, 6, 64, generator=generator(1))
+    mask = torch.ones_like(imu, dtype=torch.bool)
+    out, _ = MagnitudeWarp(sigma=0.2)(imu, mask, generator())
+    cosine = torch.nn.functional.cosine_similarity(out[:, :3], imu[:, :3], dim=1)
+    assert float(cosine.min()) > 1 - 1e-5
+    log = (out[:, 0] / imu[:, 0]).log()
+    assert float(log.std()) == pytest.approx(0.2, rel=0.05)
+    other = (out[:, 3] / imu[:, 3]).log()
+    assert not torch.allclose(log, other, atol=1e-3)
