@@ -164,6 +164,16 @@ def test_inspect_prints_every_table(run: Run, built: Path) -> None:
     assert ["train", "walk", "8", "8", "8"] in rows
 
 
+def test_inspect_writes_a_page(run: Run, built: Path, tmp_path: Path) -> None:
+    page = tmp_path / "pages" / "people.html"
+    code, out, _ = run("inspect", built, "--html", page, "--samples", "6", "--split", "train")
+    assert code == 0
+    assert out.startswith(f"wrote {page}: 6 samples")
+    assert page.read_text().count('"mp4": "') == 6
+    assert run("inspect", built, "--html", tmp_path / "b.html", "--split", "tset")[0] == 3
+    assert sorted(tmp_path.iterdir()) == [page.parent]
+
+
 def test_inspect_lists_teacher_caches(run: Run, built: Path) -> None:
     cache = built / "teachers" / "abc123"
     cache.mkdir(parents=True)
