@@ -1,0 +1,45 @@
+"""Algorithms of domain generalisation, one file each; importing this package registers them all."""
+
+from eval.algorithms import (
+    andmask,
+    coral,
+    dann,
+    ddlearn,
+    erm,
+    ermpp,
+    fish,
+    fishr,
+    groupdro,
+    lag,
+    mixup,
+    mldg,
+    mmd,
+    rsc,
+    urm,
+    vrex,
+)
+from eval.algorithms.base import AdamSettings, Algorithm, DomainBatch, Network, algorithms
+
+__all__ = [
+    "AdamSettings",
+    "Algorithm",
+    "DomainBatch",
+    "Network",
+    "algorithms",
+    "andmask",
+    "coral",
+    "dann",
+    "ddlearn",
+    "erm",
+    "ermpp",
+    "fish",
+    "fishr",
+    "groupdro",
+    "lag",
+    "mixup",
+    "mldg",
+    "mmd",
+    "rsc",
+    "urm",
+    "vrex",
+]

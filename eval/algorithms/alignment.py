@@ -1,0 +1,74 @@
+"""Distances between the feature distributions of domains, and the objective that CORAL and MMD share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import combinations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from eval.algorithms.base import Algorithm, DomainBatch
+from imu_video.errors import ConfigError
+
+BANDWIDTHS = (1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3)
+"""Factors g of exp(-g d^2) that the MMD sums over (methods, algorithm 6)."""
+
+
+def coral_distance(x: Tensor, y: Tensor) -> Tensor:
+    """Mean squared difference of means plus that of unbiased covariances (Sun and Saenko 2016, arXiv 1607.01719).
+
+    Shapes: (n, E), (k, E) with n, k >= 2 -> ().
+    """
+    mean = ((x.mean(dim=0) - y.mean(dim=0)) ** 2).mean()
+    covariance = ((torch.cov(x.T) - torch.cov(y.T)) ** 2).mean()
+    return mean + covariance
+
+
+def mmd_distance(x: Tensor, y: Tensor, bandwidths: Sequence[float] = BANDWIDTHS) -> Tensor:
+    """Squared maximum mean discrepancy, kernels summed over bandwidths, diagonals included (Gretton et al. 2012).
+
+    K = sum_g exp(-g |a - b|^2);  MMD^2 = mean K(x, x) + mean K(y, y) - 2 mean K(x, y).
+
+    Shapes: (n, E), (k, E) -> ().
+    """
+
+    def kernel(a: Tensor, b: Tensor) -> Tensor:
+        squared = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T
+        squared = squared.clamp(min=0)
+        return torch.stack([torch.exp(-g * squared) for g in bandwidths]).sum(0).mean()
+
+    return kernel(x, x) + kernel(y, y) - 2 * kernel(x, y)
+
+
+def pairwise_penalty(features: Sequence[Tensor], distance: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Mean distance over all pairs of domains; zero for a single domain."""
+    pairs = list(combinations(features, 2))
+    if not pairs:
+        return features[0].new_zeros(())
+    return torch.stack([distance(x, y) for x, y in pairs]).mean()
+
+
+class Aligned(Algorithm):
+    """Cross-entropy plus gamma times the mean distance between the features of two domains.
+
+    Args:
+        gamma: weight, >= 0.
+    """
+
+    distance: Callable[[Tensor, Tensor], Tensor]
+
+    def __init__(self, *, gamma: float = 1.0) -> None:
+        super().__init__()
+        if gamma < 0:
+            raise ConfigError(f"{type(self).__name__.lower()}: gamma must not be negative, got {gamma}")
+        self.gamma = gamma
+
+    def update(self, batches: Sequence[DomainBatch]) -> dict[str, float]:
+        batch = self.join(batches)
+        features = self.network.features(batch.imu, batch.mask)
+        loss = F.cross_entropy(self.network.classifier(features), batch.label)
+        penalty = pairwise_penalty(self.by_domain(features), type(self).distance)
+        self.step(loss + self.gamma * penalty)
+        return {"loss": float(loss), "penalty": float(penalty)}

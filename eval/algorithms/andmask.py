@@ -1,0 +1,45 @@
+"""AND-mask: parameters move only where the domains' gradients agree in sign."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from eval.algorithms.base import Algorithm, DomainBatch, algorithms, domain_losses
+from imu_video.errors import ConfigError
+
+
+@algorithms.register("andmask")
+class ANDMask(Algorithm):
+    """Gradient components kept where their signs agree over domains (Parascandolo et al. 2021, arXiv 2009.00329).
+
+    keep = |mean_e sign(g_e)| >= tau;  g = keep * mean_e g_e / (1e-10 + share of the tensor that is kept).
+
+    Args:
+        tau: agreement asked for, in [0, 1]; 1 = all domains agree, 0 = keep everything.
+    """
+
+    def __init__(self, *, tau: float = 1.0) -> None:
+        super().__init__()
+        if not 0 <= tau <= 1:
+            raise ConfigError(f"andmask: tau must be in [0, 1], got {tau}")
+        self.tau = tau
+
+    def update(self, batches: Sequence[DomainBatch]) -> dict[str, float]:
+        batch = self.join(batches)
+        risks = domain_losses(self.network(batch.imu, batch.mask), batch.label, self.domains)
+        parameters = [p for p in self.network.parameters() if p.requires_grad]
+        gradients = [torch.autograd.grad(risk, parameters, retain_graph=True, allow_unused=True) for risk in risks]
+        kept = 0.0
+        for parameter, of_domains in zip(parameters, zip(*gradients, strict=True), strict=True):
+            if of_domains[0] is None:  # a parameter that no domain uses
+                parameter.grad = None
+                continue
+            g = torch.stack(of_domains)
+            keep = (g.sign().mean(dim=0).abs() >= self.tau - 1e-6).to(g.dtype)
+            parameter.grad = keep * g.mean(dim=0) / (1e-10 + keep.mean())
+            kept += float(keep.sum())
+        self.optimizer.step()
+        self.updates += 1
+        return {"loss": float(risks.mean()), "kept": kept / sum(p.numel() for p in parameters)}

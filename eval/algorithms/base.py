@@ -1,0 +1,172 @@
+"""What an algorithm of domain generalisation is: hyper-parameters, one update on a batch of every source domain.
+
+How domains are divided, how long is trained and which run is reported are decided in eval.ood, not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from imu_video.errors import ConfigError
+from imu_video.hub import EncoderBundle
+from imu_video.registry import Registry
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DomainBatch:
+    """A minibatch of one source domain.
+
+    Args:
+        imu: (B, C, T) in SI units, zeros where missing.
+        mask: (B, C, T) bool, True where measured.
+        label: (B,) int64 class numbers.
+    """
+
+    imu: Tensor
+    mask: Tensor
+    label: Tensor
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamSettings:
+    """The optimiser that every algorithm uses: Adam with L2 decay, as in HAROOD (methods: betas .5 and .9).
+
+    Args:
+        lr: learning rate, > 0; 1e-3 or 1e-2.
+        weight_decay: >= 0; 5e-4.
+        betas: Adam's averages.
+    """
+
+    lr: float = 1e-3
+    weight_decay: float = 5e-4
+    betas: tuple[float, float] = (0.5, 0.9)
+
+    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Adam:
+        """A fresh optimiser over the parameters that take a gradient."""
+        wanted = [p for p in parameters if p.requires_grad]
+        return torch.optim.Adam(wanted, lr=self.lr, weight_decay=self.weight_decay, betas=self.betas)
+
+
+class Network(nn.Module):
+    """An encoder and a linear classifier.
+
+    Args:
+        encoder: SI units in, features (B, E) out; pretrained or fresh.
+        classes: M.
+        frozen: train the classifier only; the encoder then also stays in evaluation mode.
+    """
+
+    def __init__(self, encoder: EncoderBundle, classes: int, *, frozen: bool = False) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.classifier = nn.Linear(encoder.feature_dim, classes)
+        self.frozen = frozen
+        encoder.requires_grad_(not frozen)
+
+    def train(self, mode: bool = True) -> Network:
+        """Training mode; a frozen encoder keeps its running statistics."""
+        super().train(mode)
+        if self.frozen:
+            self.encoder.eval()
+        return self
+
+    def features(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Features. Shapes: (B, C, T) -> (B, E)."""
+        out: Tensor = self.encoder(imu, mask)
+        return out
+
+    def forward(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Class scores. Shapes: (B, C, T) -> (B, M)."""
+        out: Tensor = self.classifier(self.features(imu, mask))
+        return out
+
+
+class Algorithm(nn.Module):
+    """Base of the algorithms: hyper-parameters in the constructor, network and optimiser from `begin`.
+
+    A subclass implements `update`, and `extend` where it owns further networks. All source domains go through the
+    network in one batch, so that batch statistics are the same in every algorithm and algorithms differ in their
+    objective alone.
+    """
+
+    network: Network
+    optimizer: torch.optim.Optimizer
+
+    def begin(self, network: Network, *, domains: int, adam: AdamSettings, generator: torch.Generator) -> None:
+        """Take over a network before the first update.
+
+        Args:
+            network: to be trained.
+            domains: m, number of source domains.
+            adam: settings of the optimiser.
+            generator: every random draw of the algorithm.
+        """
+        if domains < 1:
+            raise ConfigError(f"an algorithm needs at least one source domain, got {domains}")
+        self.network, self.domains, self.adam, self.generator = network, domains, adam, generator
+        self.updates = 0
+        self.extend()
+        self.optimizer = adam.build(self.parameters())
+
+    def extend(self) -> None:
+        """Build what the algorithm owns besides the network."""
+
+    def update(self, batches: Sequence[DomainBatch]) -> dict[str, float]:
+        """One optimiser step on one batch of every source domain, all of one size; numbers to log.
+
+        Raises:
+            ValueError: another number of domains, or batches of different sizes.
+        """
+        raise NotImplementedError
+
+    def predict(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Class scores in evaluation mode. Shapes: (B, C, T) -> (B, M)."""
+        out: Tensor = self.network(imu, mask)
+        return out
+
+    # ------------------------------------------------------------------------------------------ for subclasses
+
+    def join(self, batches: Sequence[DomainBatch]) -> DomainBatch:
+        """The domains' batches as one, in their order; refused unless all are equally large."""
+        if len(batches) != self.domains or len({len(b) for b in batches}) != 1:
+            raise ValueError(
+                f"expected {self.domains} domain batches of one size, got sizes {[len(b) for b in batches]}"
+            )
+        return join(batches)
+
+    def by_domain(self, rows: Tensor) -> list[Tensor]:
+        """Rows of a joined batch, a tensor a domain."""
+        return list(rows.chunk(self.domains))
+
+    def step(self, loss: Tensor) -> None:
+        """Backward and one optimiser step."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.updates += 1
+
+
+def join(batches: Sequence[DomainBatch]) -> DomainBatch:
+    """Batches one after the other."""
+    return DomainBatch(
+        imu=torch.cat([b.imu for b in batches]),
+        mask=torch.cat([b.mask for b in batches]),
+        label=torch.cat([b.label for b in batches]),
+    )
+
+
+def domain_losses(logits: Tensor, labels: Tensor, domains: int) -> Tensor:
+    """Cross-entropy of each domain of a joined batch. Shapes: (m B, M), (m B,) -> (m,)."""
+    return F.cross_entropy(logits, labels, reduction="none").reshape(domains, -1).mean(dim=1)
+
+
+algorithms: Registry[Algorithm] = Registry("algorithm", "eval.algorithms")
+"""Algorithms by name; ``eval.algorithms`` registers the built-in ones."""

@@ -1,0 +1,75 @@
+"""Domain-adversarial training: features that do not tell their domain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from eval.algorithms.base import Algorithm, DomainBatch, algorithms
+from imu_video.errors import ConfigError
+
+
+class _Reverse(torch.autograd.Function):
+    """Identity forward, minus alpha times the gradient backward."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, alpha: float) -> Tensor:
+        ctx.alpha = alpha
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return -ctx.alpha * gradients[0], None
+
+
+def reverse_gradient(x: Tensor, alpha: float) -> Tensor:
+    """x itself; its gradient is multiplied by -alpha (Ganin et al. 2016, equation 18)."""
+    out: Tensor = _Reverse.apply(x, alpha)
+    return out
+
+
+def discriminator(width: int, hidden: int, outputs: int) -> nn.Sequential:
+    """Two hidden layers with batch norm and ReLU."""
+    return nn.Sequential(
+        nn.Linear(width, hidden),
+        nn.BatchNorm1d(hidden),
+        nn.ReLU(),
+        nn.Linear(hidden, hidden),
+        nn.BatchNorm1d(hidden),
+        nn.ReLU(),
+        nn.Linear(hidden, outputs),
+    )
+
+
+@algorithms.register("dann")
+class DANN(Algorithm):
+    """Cross-entropy plus a discriminator of domains behind a gradient reversal (Ganin et al. 2016, arXiv 1505.07818).
+
+    L = CE(g(f), y) + CE(D(R_alpha(f)), e): the discriminator learns to tell the domain e, the encoder to hide it.
+
+    Args:
+        alpha: strength of the reversed gradient, >= 0.
+        hidden: width of the discriminator's two hidden layers.
+    """
+
+    def __init__(self, *, alpha: float = 1.0, hidden: int = 256) -> None:
+        super().__init__()
+        if alpha < 0 or hidden < 1:
+            raise ConfigError(f"dann: alpha must be >= 0 and hidden >= 1, got {alpha=}, {hidden=}")
+        self.alpha, self.hidden = alpha, hidden
+
+    def extend(self) -> None:
+        self.discriminator = discriminator(self.network.encoder.feature_dim, self.hidden, self.domains)
+
+    def update(self, batches: Sequence[DomainBatch]) -> dict[str, float]:
+        batch = self.join(batches)
+        features = self.network.features(batch.imu, batch.mask)
+        domain = torch.arange(self.domains, device=features.device).repeat_interleave(len(batches[0]))
+        classes = F.cross_entropy(self.network.classifier(features), batch.label)
+        domains = F.cross_entropy(self.discriminator(reverse_gradient(features, self.alpha)), domain)
+        self.step(classes + domains)
+        return {"loss": float(classes), "domain_loss": float(domains)}

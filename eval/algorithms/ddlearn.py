@@ -1,0 +1,91 @@
+"""DDLearn: seven augmentations whose kind is told, whose features stay diverse, and whose classes stay together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from eval.algorithms.base import Algorithm, DomainBatch, algorithms
+from imu_video.errors import ConfigError
+from imu_video.transforms import Compose
+
+AUGMENTATIONS = ("jitter", "scale", "magnitude_warp", "time_warp", "rotate", "permute", "low_rate")
+"""The kinds that are told apart (numbers 1..7; 0 is the raw window): registered augmentations, each always applied."""
+
+
+def supervised_contrastive(features: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    """SupCon: windows of one class are positives of each other (Khosla et al. 2020, arXiv 2004.11362, equation 2).
+
+    L = -mean_i 1/|P(i)| sum_{p in P(i)} log softmax_{a != i}(z_i z_a / t)_p over the rows that have a positive.
+
+    Args:
+        features: (n, E), normalised here.
+        labels: (n,).
+        temperature: t > 0.
+    """
+    z = F.normalize(features, dim=1)
+    others = ~torch.eye(len(z), dtype=torch.bool, device=z.device)
+    logits = (z @ z.T / temperature).masked_fill(~others, float("-inf"))
+    log_share = logits.log_softmax(dim=1).masked_fill(~others, 0.0)
+    positive = (labels[:, None] == labels[None]) & others
+    number = positive.sum(dim=1)
+    rows = number > 0
+    if not bool(rows.any()):
+        return features.sum() * 0
+    return -((log_share * positive).sum(dim=1)[rows] / number[rows]).mean()
+
+
+@algorithms.register("ddlearn")
+class DDLearn(Algorithm):
+    """Diverse and discriminative representations for little data (Qin et al. 2023, arXiv 2305.08434).
+
+    Each window stands in the batch twice, raw and under one of seven augmentations. L = CE of the activity of both +
+    ``kind`` CE of the augmentation's kind + ``diverse`` [BCE(D(raw), 1) + BCE(D(augmented), 0)] + ``contrast`` SupCon.
+    D learns with the network: telling raw from augmented keeps their features diverse. Augmented windows are drawn
+    from training windows alone, at every step, and SupCon sees unit vectors (both differ from a release, methods 4.7).
+
+    Args:
+        kind, diverse, contrast: weights, >= 0.
+        temperature: of SupCon, > 0.
+    """
+
+    def __init__(
+        self, *, kind: float = 1.0, diverse: float = 1.0, contrast: float = 1.0, temperature: float = 0.07
+    ) -> None:
+        super().__init__()
+        if min(kind, diverse, contrast) < 0 or not temperature > 0:
+            raise ConfigError(f"ddlearn: need weights >= 0, temperature > 0; got {kind=}, {diverse=}, {contrast=}")
+        self.weights, self.temperature = (kind, diverse, contrast), temperature
+        self.augmentations = [Compose.build([{"name": name, "p": 1.0}]) for name in AUGMENTATIONS]
+
+    def extend(self) -> None:
+        width = self.network.encoder.feature_dim
+        self.kind_head = nn.Linear(width, 1 + len(AUGMENTATIONS))
+        self.judge = nn.Linear(width, 1)
+
+    def augmented(self, batch: DomainBatch) -> tuple[DomainBatch, Tensor]:
+        """Every window under an augmentation drawn for it, and the kind's number 1..7."""
+        kinds = torch.randint(len(AUGMENTATIONS), (len(batch),), generator=self.generator)
+        imu, mask = batch.imu.clone(), batch.mask.clone()
+        for number, augmentation in enumerate(self.augmentations):
+            rows = kinds == number
+            if bool(rows.any()):
+                imu[rows], mask[rows] = augmentation(batch.imu[rows], batch.mask[rows], self.generator)
+        return DomainBatch(imu=imu, mask=mask, label=batch.label), kinds + 1
+
+    def update(self, batches: Sequence[DomainBatch]) -> dict[str, float]:
+        raw = self.join(batches)
+        changed, kinds = self.augmented(raw)
+        features = self.network.features(torch.cat([raw.imu, changed.imu]), torch.cat([raw.mask, changed.mask]))
+        labels = raw.label.repeat(2)
+        loss = F.cross_entropy(self.network.classifier(features), labels)
+        kind = F.cross_entropy(self.kind_head(features), torch.cat([torch.zeros_like(kinds), kinds]))
+        is_raw = torch.cat([torch.ones(len(raw)), torch.zeros(len(raw))])
+        told = 2 * F.binary_cross_entropy_with_logits(self.judge(features)[:, 0], is_raw)  # mean of each half, added
+        contrast = supervised_contrastive(features, labels, self.temperature)
+        a, b, c = self.weights
+        self.step(loss + a * kind + b * told + c * contrast)
+        return {"loss": float(loss), "kind": float(kind), "told": float(told), "contrast": float(contrast)}

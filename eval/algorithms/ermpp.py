@@ -1,0 +1,64 @@
+"""ERM++: the classifier first, then everything, and an average of the weights for prediction."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from eval.algorithms.base import Algorithm, DomainBatch, Network, algorithms
+from imu_video.errors import ConfigError
+
+
+@algorithms.register("ermpp")
+class ERMPlusPlus(Algorithm):
+    """A careful ERM: linear warm-up of the classifier and a running mean of the weights (Teterwak et al. 2023).
+
+    During the first ``linear_steps`` updates only the classifier learns. From update ``average_from`` on, the mean of
+    all weights since then (running statistics included) predicts; before, the weights themselves.
+
+    Args:
+        linear_steps: updates of the classifier alone, >= 0.
+        average_from: update at which averaging starts, >= 0.
+    """
+
+    def __init__(self, *, linear_steps: int = 500, average_from: int = 600) -> None:
+        super().__init__()
+        if linear_steps < 0 or average_from < 0:
+            raise ConfigError(f"ermpp: steps must not be negative, got {linear_steps=}, {average_from=}")
+        self.linear_steps, self.average_from = linear_steps, average_from
+
+    def extend(self) -> None:
+        self._average: list[Network] = []  # in a list: not part of this module's weights
+        self._averaged = 0
+
+    def update(self, batches: Sequence[DomainBatch]) -> dict[str, float]:
+        batch = self.join(batches)
+        with torch.set_grad_enabled(self.updates >= self.linear_steps):
+            features = self.network.features(batch.imu, batch.mask)
+        loss = F.cross_entropy(self.network.classifier(features), batch.label)
+        self.step(loss)
+        if self.updates > self.average_from:
+            self._take_in()
+        return {"loss": float(loss)}
+
+    @torch.no_grad()
+    def _take_in(self) -> None:
+        if not self._average:
+            self._average.append(copy.deepcopy(self.network))
+            self._averaged = 1
+            return
+        self._averaged += 1
+        current = self.network.state_dict()
+        for name, value in self._average[0].state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(current[name], 1 / self._averaged)
+
+    def predict(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
+        network = self._average[0] if self._average else self.network
+        network.train(self.training)
+        out: Tensor = network(imu, mask)
+        return out

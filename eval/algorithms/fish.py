@@ -1,0 +1,53 @@
+"""Fish: gradients of the domains should point the same way, by first-order meta-steps."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+
+from eval.algorithms.base import Algorithm, DomainBatch, algorithms
+from imu_video.errors import ConfigError
+
+
+@algorithms.register("fish")
+class Fish(Algorithm):
+    """Inter-domain gradient matching (Shi et al. 2022, arXiv 2104.09937, algorithm 1).
+
+    A copy of the network takes one Adam step on each domain in turn (the inner optimiser keeps its state between
+    updates); theta <- theta + meta_lr (theta_copy - theta), running statistics included, counters not (methods 4.7).
+
+    Args:
+        meta_lr: share of the way to the copy, in (0, 1].
+    """
+
+    def __init__(self, *, meta_lr: float = 0.1) -> None:
+        super().__init__()
+        if not 0 < meta_lr <= 1:
+            raise ConfigError(f"fish: meta_lr must be in (0, 1], got {meta_lr}")
+        self.meta_lr = meta_lr
+
+    def extend(self) -> None:
+        self._copy = [copy.deepcopy(self.network)]  # in a list: its weights are not part of this module
+        self._inner = self.adam.build(self._copy[0].parameters())
+
+    def update(self, batches: Sequence[DomainBatch]) -> dict[str, float]:
+        self.join(batches)
+        clone = self._copy[0]
+        clone.load_state_dict(self.network.state_dict())
+        clone.train(self.network.training)
+        losses = []
+        for batch in batches:
+            loss = F.cross_entropy(clone(batch.imu, batch.mask), batch.label)
+            self._inner.zero_grad(set_to_none=True)
+            loss.backward()
+            self._inner.step()
+            losses.append(float(loss))
+        with torch.no_grad():
+            for name, value in self.network.state_dict().items():
+                if value.is_floating_point():
+                    value.lerp_(clone.state_dict()[name], self.meta_lr)
+        self.updates += 1
+        return {"loss": sum(losses) / len(losses)}

@@ -1,0 +1,53 @@
+"""Mixup: convex combinations of windows and of their labels, across domains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from eval.algorithms.base import Algorithm, DomainBatch, algorithms
+from imu_video.errors import ConfigError
+
+
+@algorithms.register("mixup")
+class Mixup(Algorithm):
+    """Cross-entropy on mixed windows, one weight a step (Zhang et al. 2018, arXiv 1710.09412).
+
+    With lambda ~ Beta(alpha, alpha) and a random partner p(i) among all domains: x~ = lambda x + (1 - lambda) x_p,
+    L = lambda CE(x~, y) + (1 - lambda) CE(x~, y_p). A sample counts as measured where both were.
+
+    Args:
+        alpha: of the Beta distribution, > 0; 0.2 keeps most mixtures near one of the two.
+    """
+
+    def __init__(self, *, alpha: float = 0.2) -> None:
+        super().__init__()
+        if not alpha > 0:
+            raise ConfigError(f"mixup: alpha must be positive, got {alpha}")
+        self.alpha = alpha
+
+    def draw(self) -> float:
+        """lambda, by two gamma variates: X / (X + Y)."""
+        shape = torch.full((2,), self.alpha, dtype=torch.float64)
+        x, y = torch._standard_gamma(shape, generator=self.generator).tolist()
+        return x / (x + y) if x + y > 0 else 0.5
+
+    def update(self, batches: Sequence[DomainBatch]) -> dict[str, float]:
+        batch = self.join(batches)
+        partner = torch.randperm(len(batch), generator=self.generator)
+        loss = self.loss(batch, partner, self.draw())
+        self.step(loss)
+        return {"loss": float(loss)}
+
+    def loss(self, batch: DomainBatch, partner: Tensor, weight: float) -> Tensor:
+        """The loss at a given lambda and partner of each row; lambda = 1 is plain cross-entropy."""
+        if weight == 1:
+            return F.cross_entropy(self.network(batch.imu, batch.mask), batch.label)
+        imu = weight * batch.imu + (1 - weight) * batch.imu[partner]
+        mask = batch.mask & batch.mask[partner]
+        logits = self.network(imu, mask)
+        own, other = F.cross_entropy(logits, batch.label), F.cross_entropy(logits, batch.label[partner])
+        return weight * own + (1 - weight) * other

@@ -1,0 +1,69 @@
+"""MLDG: a step on one domain should help on another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.func import functional_call
+
+from eval.algorithms.base import Algorithm, DomainBatch, algorithms, domain_losses
+from imu_video.errors import ConfigError
+
+
+@algorithms.register("mldg")
+class MLDG(Algorithm):
+    """First-order meta-learning over pairs of source domains (Li et al. 2018, arXiv 1710.03463).
+
+    Domains in random order give cyclic pairs (i, j). With g_i the gradient of domain i's risk and theta_i the network
+    after one fresh Adam step along it, the gradient is 1/m sum (g_i + beta grad l_j(theta_i)). The first step of a
+    fresh Adam is theta - lr g / (|g| + 1e-8).
+
+    Args:
+        beta: weight of the second term, >= 0; 0 is ERM.
+        inner_lr: learning rate of the trial step, > 0.
+    """
+
+    def __init__(self, *, beta: float = 1.0, inner_lr: float = 1e-2) -> None:
+        super().__init__()
+        if beta < 0 or not inner_lr > 0:
+            raise ConfigError(f"mldg: beta must be >= 0 and inner_lr positive, got {beta=}, {inner_lr=}")
+        self.beta, self.inner_lr = beta, inner_lr
+
+    def update(self, batches: Sequence[DomainBatch]) -> dict[str, float]:
+        batch = self.join(batches)
+        names, parameters = zip(*((n, p) for n, p in self.network.named_parameters() if p.requires_grad), strict=True)
+        risks = domain_losses(self.network(batch.imu, batch.mask), batch.label, self.domains)
+        own = [_gradient(risk, parameters, keep=True) for risk in risks]
+        total = [torch.stack(g).mean(dim=0) for g in zip(*own, strict=True)]
+        order = torch.randperm(self.domains, generator=self.generator).tolist()
+        other_risk = 0.0
+        if self.beta:
+            for i, j in zip(order, [*order[1:], order[0]], strict=True):
+                stepped = [
+                    (p.detach() - self.inner_lr * g / (g.abs() + 1e-8)).requires_grad_()
+                    for p, g in zip(parameters, own[i], strict=True)
+                ]
+                risk = self._risk(dict(zip(names, stepped, strict=True)), batches[j])
+                for sum_, g in zip(total, _gradient(risk, stepped), strict=True):
+                    sum_ += self.beta * g / self.domains
+                other_risk += float(risk) / self.domains
+        for parameter, gradient in zip(parameters, total, strict=True):
+            parameter.grad = gradient
+        self.optimizer.step()
+        self.updates += 1
+        return {"loss": float(risks.mean()), "other_loss": other_risk}
+
+    def _risk(self, parameters: dict[str, Tensor], batch: DomainBatch) -> Tensor:
+        """Risk of a domain at other parameters; running statistics are left as they are."""
+        buffers = {name: b.clone() for name, b in self.network.named_buffers()}
+        logits = functional_call(self.network, {**parameters, **buffers}, (batch.imu, batch.mask))
+        return F.cross_entropy(logits, batch.label)
+
+
+def _gradient(risk: Tensor, parameters: Sequence[Tensor], *, keep: bool = False) -> list[Tensor]:
+    """Gradients, zero where a parameter is not used."""
+    found = torch.autograd.grad(risk, parameters, retain_graph=keep, allow_unused=True)
+    return [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]

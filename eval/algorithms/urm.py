@@ -1,0 +1,64 @@
+"""URM: features spread evenly over a cube, the same cube in every domain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from eval.algorithms.base import Algorithm, DomainBatch, algorithms
+from imu_video.errors import ConfigError
+
+
+@algorithms.register("urm")
+class URM(Algorithm):
+    """Uniform risk minimisation: an adversary tells features from uniform noise (Krishnamachari et al. 2024).
+
+    h = tanh(f). The discriminator, with an Adam of its own, minimises BCE(D(u), 1) + penalty BCE(D(h), 0) for
+    u ~ U(-1, 1); the network minimises CE(g(h), y) + penalty BCE(D(h), 1).
+
+    Args:
+        penalty: weight of the adversarial terms, >= 0.
+        hidden: width of the discriminator's layers.
+        layers: hidden layers after the first.
+    """
+
+    def __init__(self, *, penalty: float = 0.1, hidden: int = 100, layers: int = 2) -> None:
+        super().__init__()
+        if penalty < 0 or hidden < 1 or layers < 0:
+            raise ConfigError(f"urm: need penalty >= 0, hidden >= 1, layers >= 0; got {penalty=}, {hidden=}, {layers=}")
+        self.penalty, self.hidden, self.layers = penalty, hidden, layers
+
+    def extend(self) -> None:
+        widths = [self.network.encoder.feature_dim, *[self.hidden] * (1 + self.layers)]
+        parts: list[nn.Module] = []
+        for a, b in pairwise(widths):
+            parts += [nn.Linear(a, b), nn.ReLU()]
+        # In a list: its weights belong to its own optimiser, not to the network's.
+        self._discriminator = [nn.Sequential(*parts, nn.Linear(self.hidden, 1))]
+        self._adversary = self.adam.build(self._discriminator[0].parameters())
+
+    def predict(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
+        out: Tensor = self.network.classifier(torch.tanh(self.network.features(imu, mask)))
+        return out
+
+    def update(self, batches: Sequence[DomainBatch]) -> dict[str, float]:
+        batch = self.join(batches)
+        judge = self._discriminator[0]
+        h = torch.tanh(self.network.features(batch.imu, batch.mask))
+        noise = 2 * torch.rand(h.shape, generator=self.generator) - 1
+        told = _bce(judge(noise), 1.0) + self.penalty * _bce(judge(h.detach()), 0.0)
+        self._adversary.zero_grad(set_to_none=True)
+        told.backward()
+        self._adversary.step()
+        loss = F.cross_entropy(self.network.classifier(h), batch.label)
+        fooled = _bce(judge(h), 1.0)
+        self.step(loss + self.penalty * fooled)
+        return {"loss": float(loss), "discriminator_loss": float(told)}
+
+
+def _bce(logits: Tensor, target: float) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))

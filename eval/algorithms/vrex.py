@@ -1,0 +1,37 @@
+"""V-REx: the risks of the source domains should not differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from eval.algorithms.base import Algorithm, DomainBatch, algorithms, domain_losses
+from imu_video.errors import ConfigError
+
+
+@algorithms.register("vrex")
+class VREx(Algorithm):
+    """Mean risk plus the variance of the risks over domains (Krueger et al. 2021, arXiv 2003.00688).
+
+    L = mean_e l_e + w mean_e (l_e - mean_e l_e)^2, where w is 1 during the first updates and then ``penalty``. With the
+    default both are 1, so annealing changes nothing (methods 4.7); the optimiser starts anew where the weight changes.
+
+    Args:
+        penalty: weight of the variance after annealing, >= 0; the paper sweeps up to 1e5.
+        anneal: updates before that.
+    """
+
+    def __init__(self, *, penalty: float = 1.0, anneal: int = 500) -> None:
+        super().__init__()
+        if penalty < 0 or anneal < 0:
+            raise ConfigError(f"vrex: penalty and anneal must not be negative, got {penalty=}, {anneal=}")
+        self.penalty, self.anneal = penalty, anneal
+
+    def update(self, batches: Sequence[DomainBatch]) -> dict[str, float]:
+        batch = self.join(batches)
+        if self.updates == self.anneal and self.anneal and self.penalty != 1:
+            self.optimizer = self.adam.build(self.parameters())
+        risks = domain_losses(self.network(batch.imu, batch.mask), batch.label, self.domains)
+        variance = ((risks - risks.mean()) ** 2).mean()
+        weight = self.penalty if self.updates >= self.anneal else 1.0
+        self.step(risks.mean() + weight * variance)
+        return {"loss": float(risks.mean()), "variance": float(variance)}
