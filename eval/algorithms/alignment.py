@@ -71,4 +71,4 @@ class Aligned(Algorithm):
         loss = F.cross_entropy(self.network.classifier(features), batch.label)
         penalty = pairwise_penalty(self.by_domain(features), type(self).distance)
         self.step(loss + self.gamma * penalty)
-        return {"loss": float(loss), "penalty": float(penalty)}
+        return {"loss": loss.item(), "penalty": penalty.item()}

@@ -42,4 +42,4 @@ class ANDMask(Algorithm):
             kept += float(keep.sum())
         self.optimizer.step()
         self.updates += 1
-        return {"loss": float(risks.mean()), "kept": kept / sum(p.numel() for p in parameters)}
+        return {"loss": risks.mean().item(), "kept": kept / sum(p.numel() for p in parameters)}

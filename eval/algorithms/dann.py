@@ -72,4 +72,4 @@ class DANN(Algorithm):
         classes = F.cross_entropy(self.network.classifier(features), batch.label)
         domains = F.cross_entropy(self.discriminator(reverse_gradient(features, self.alpha)), domain)
         self.step(classes + domains)
-        return {"loss": float(classes), "domain_loss": float(domains)}
+        return {"loss": classes.item(), "domain_loss": domains.item()}

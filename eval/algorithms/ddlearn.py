@@ -88,4 +88,4 @@ class DDLearn(Algorithm):
         contrast = supervised_contrastive(features, labels, self.temperature)
         a, b, c = self.weights
         self.step(loss + a * kind + b * told + c * contrast)
-        return {"loss": float(loss), "kind": float(kind), "told": float(told), "contrast": float(contrast)}
+        return {"loss": loss.item(), "kind": kind.item(), "told": told.item(), "contrast": contrast.item()}

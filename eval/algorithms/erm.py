@@ -22,4 +22,4 @@ class ERM(Algorithm):
         batch = self.join(batches)
         loss = F.cross_entropy(self.network(batch.imu, batch.mask), batch.label)
         self.step(loss)
-        return {"loss": float(loss)}
+        return {"loss": loss.item()}

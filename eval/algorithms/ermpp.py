@@ -43,7 +43,7 @@ class ERMPlusPlus(Algorithm):
         self.step(loss)
         if self.updates > self.average_from:
             self._take_in()
-        return {"loss": float(loss)}
+        return {"loss": loss.item()}
 
     @torch.no_grad()
     def _take_in(self) -> None:

@@ -44,7 +44,7 @@ class Fish(Algorithm):
             self._inner.zero_grad(set_to_none=True)
             loss.backward()
             self._inner.step()
-            losses.append(float(loss))
+            losses.append(loss.item())
         with torch.no_grad():
             for name, value in self.network.state_dict().items():
                 if value.is_floating_point():

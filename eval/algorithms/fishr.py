@@ -67,4 +67,4 @@ class Fishr(Algorithm):
         variance = mixed / (1 - self.ema)
         penalty = ((variance - variance.mean(dim=0)) ** 2).mean()
         self.step(loss + (self.penalty if self.updates >= self.start else 0.0) * penalty)
-        return {"loss": float(loss), "penalty": float(penalty)}
+        return {"loss": loss.item(), "penalty": penalty.item()}

@@ -39,4 +39,4 @@ class GroupDRO(Algorithm):
         self.q = torch.softmax(self.q.log() + self.eta * risks.detach(), dim=0)
         loss = (self.q * risks).sum()
         self.step(loss)
-        return {"loss": float(loss), "largest_weight": float(self.q.max())}
+        return {"loss": loss.item(), "largest_weight": self.q.max().item()}

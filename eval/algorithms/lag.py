@@ -118,4 +118,4 @@ class LAG(Algorithm):
         distances = [pairwise_penalty(self.by_domain(x), coral_distance) for x in both]
         penalty = self.gammas[0] * distances[0] + self.gammas[1] * distances[1]
         self.step(loss + penalty)
-        return {"loss": float(loss), "penalty": float(penalty)}
+        return {"loss": loss.item(), "penalty": penalty.item()}

@@ -40,7 +40,7 @@ class Mixup(Algorithm):
         partner = torch.randperm(len(batch), generator=self.generator)
         loss = self.loss(batch, partner, self.draw())
         self.step(loss)
-        return {"loss": float(loss)}
+        return {"loss": loss.item()}
 
     def loss(self, batch: DomainBatch, partner: Tensor, weight: float) -> Tensor:
         """The loss at a given lambda and partner of each row; lambda = 1 is plain cross-entropy."""

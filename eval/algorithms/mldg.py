@@ -54,7 +54,7 @@ class MLDG(Algorithm):
             parameter.grad = gradient
         self.optimizer.step()
         self.updates += 1
-        return {"loss": float(risks.mean()), "other_loss": other_risk}
+        return {"loss": risks.mean().item(), "other_loss": other_risk}
 
     def _risk(self, parameters: dict[str, Tensor], batch: DomainBatch) -> Tensor:
         """Risk of a domain at other parameters; running statistics are left as they are."""

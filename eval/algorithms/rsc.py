@@ -37,7 +37,7 @@ class RSC(Algorithm):
         muted = features * self.mask(features, batch.label)
         loss = F.cross_entropy(self.network.classifier(muted), batch.label)
         self.step(loss)
-        return {"loss": float(loss)}
+        return {"loss": loss.item()}
 
     def mask(self, features: Tensor, labels: Tensor) -> Tensor:
         """What is kept of each feature. Shapes: (B, E), (B,) -> (B, E) of zeros and ones."""

@@ -57,7 +57,7 @@ class URM(Algorithm):
         loss = F.cross_entropy(self.network.classifier(h), batch.label)
         fooled = _bce(judge(h), 1.0)
         self.step(loss + self.penalty * fooled)
-        return {"loss": float(loss), "discriminator_loss": float(told)}
+        return {"loss": loss.item(), "discriminator_loss": told.item()}
 
 
 def _bce(logits: Tensor, target: float) -> Tensor:

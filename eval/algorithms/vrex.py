@@ -34,4 +34,4 @@ class VREx(Algorithm):
         variance = ((risks - risks.mean()) ** 2).mean()
         weight = self.penalty if self.updates >= self.anneal else 1.0
         self.step(risks.mean() + weight * variance)
-        return {"loss": float(risks.mean()), "variance": float(variance)}
+        return {"loss": risks.mean().item(), "variance": variance.item()}

@@ -5,10 +5,11 @@ Importing this package registers the built-in encoders.
 
 from __future__ import annotations
 
+from imu_video.encoders.channel_transformer import HaroodTransformer
 from imu_video.encoders.cnn import TPN, HaroodCNN
 from imu_video.encoders.cnn_gru import CnnGru
 from imu_video.encoders.cnn_transformer import CnnTransformer
 from imu_video.encoders.patch_transformer import PatchTST
 from imu_video.encoders.resnet1d import ResNet1d
 
-__all__ = ["TPN", "CnnGru", "CnnTransformer", "HaroodCNN", "PatchTST", "ResNet1d"]
+__all__ = ["TPN", "CnnGru", "CnnTransformer", "HaroodCNN", "HaroodTransformer", "PatchTST", "ResNet1d"]

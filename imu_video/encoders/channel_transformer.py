@@ -1,0 +1,80 @@
+"""A Transformer whose tokens are channels, not moments: the second backbone of HAROOD."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from imu_video.encoders.base import check_window, fill_gaps
+from imu_video.errors import ConfigError
+from imu_video.registry import encoders
+
+
+@encoders.register("harood_transformer")
+class HaroodTransformer(nn.Module):
+    """Each channel's whole window is one token; channels attend to each other (HAROOD, KDD 2026, arXiv 2512.10807).
+
+    Linear T -> width for every channel, then encoder layers without positions, flattened to C * width. Scores are
+    scaled by the square root of the width of a head (a release divides by that of the number of tokens).
+
+    Args:
+        channels: C.
+        samples: T of training windows; filled in from the data. Windows of another length are stretched to it.
+        width: of a token; 64.
+        layers: encoder layers, at least 1; 2.
+        heads: attention heads, a divisor of the width; 8.
+        ffn: hidden width of the feed-forward part; 2048.
+        dropout: in [0, 1); 0.2. Draws from torch's global generator, per rank.
+        reach: a channel attends to those at most so many places away; 12 as published, None for all.
+
+    Shapes: (B, C, T) -> (B, C * width).
+
+    Example:
+        >>> HaroodTransformer(channels=45, samples=125).feature_dim
+        2880
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int = 6,
+        samples: int = 128,
+        width: int = 64,
+        layers: int = 2,
+        heads: int = 8,
+        ffn: int = 2048,
+        dropout: float = 0.2,
+        reach: int | None = 12,
+    ) -> None:
+        super().__init__()
+        if min(channels, samples, width, layers, heads, ffn) < 1 or width % heads or not 0 <= dropout < 1:
+            raise ConfigError(
+                f"harood_transformer: sizes must be at least 1, width a multiple of heads, dropout in [0, 1); got "
+                f"{channels=}, {samples=}, {width=}, {layers=}, {heads=}, {ffn=}, {dropout=}"
+            )
+        self.channels, self.samples = channels, samples
+        self.feature_dim = channels * width
+        self.embed = nn.Linear(samples, width)
+        self.missing = nn.Parameter(torch.randn(width) * 0.02)
+        layer = nn.TransformerEncoderLayer(width, heads, ffn, dropout, batch_first=True)
+        self.layers = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+        place = torch.arange(channels)
+        far = (place[:, None] - place).abs() > (channels if reach is None else reach)
+        self.register_buffer("far", far, persistent=False)
+
+    far: Tensor
+
+    def forward(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Features of normalised windows; ``mask`` is True where measured, a missing channel is a learned token."""
+        check_window(imu, mask, self.channels)
+        there = None
+        if mask is not None:
+            imu, there = fill_gaps(imu, mask), mask.any(-1, keepdim=True)
+        if imu.shape[-1] != self.samples:
+            imu = F.interpolate(imu, size=self.samples, mode="linear", align_corners=False)
+        tokens = self.embed(imu)
+        if there is not None:
+            tokens = torch.where(there, tokens, self.missing.to(tokens.dtype))
+        out: Tensor = self.layers(tokens, mask=self.far).flatten(1)
+        return out
