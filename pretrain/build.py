@@ -224,9 +224,9 @@ def build_parts(config: PretrainConfig, data: Data, *, spec: InputSpec, world: W
 
 
 def warm_start(task: PretrainTask, loader: PairLoader, features: np.ndarray, *, seed: int) -> None:
-    """Fill the losses' queues from the teacher cache: the same windows on every rank, drawn by the seed.
+    """Fill what the losses want to know before the first step: queues, distances between devices.
 
-    A continued run loads its queues from the checkpoint afterwards.
+    The same windows on every rank, drawn by the seed. A continued run loads its state from the checkpoint afterwards.
 
     Args:
         task: model and losses, on the CPU.
@@ -237,9 +237,7 @@ def warm_start(task: PretrainTask, loader: PairLoader, features: np.ndarray, *, 
     wanted = min(task.loss.warm_rows, len(loader.usable))
     if not wanted:
         return
-    rows = np.sort(np.random.default_rng([seed, 16349]).permutation(loader.usable)[:wanted])
-    with torch.no_grad():
-        video = task.model.embed_teacher(torch.from_numpy(np.asarray(features[rows], dtype=np.float32)))
+    rows = np.random.default_rng([seed, 16349]).permutation(loader.usable)[:wanted]
     columns = loader.columns
     meta = PairMeta(
         sample=torch.from_numpy(rows),
@@ -248,7 +246,13 @@ def warm_start(task: PretrainTask, loader: PairLoader, features: np.ndarray, *, 
         device=torch.full((len(rows),), -1),
         subject=torch.from_numpy(np.asarray(columns.subject_id[rows])),
     )
-    task.loss.warm_start(video=video, meta=meta)
+    video = views = None
+    if "video" in task.loss.needs:
+        with torch.no_grad():
+            video = task.model.embed_teacher(torch.from_numpy(np.asarray(features[rows], dtype=np.float32)))
+    if "devices" in task.loss.needs:
+        views = torch.from_numpy(np.asarray(columns.imu[rows], dtype=np.float32))
+    task.loss.warm_start(meta=meta, video=video, views=views)
 
 
 def feature_statistics(features: np.ndarray, rows: np.ndarray) -> tuple[Tensor, Tensor]:

@@ -55,12 +55,13 @@ class PairLoss(nn.Module, ABC):
     def observe(self, pair: PairEmbeddings) -> None:  # most losses have nothing to observe
         """Called once after each optimiser step with the step's embeddings; may update queues or statistics."""
 
-    def warm_start(self, *, video: Tensor, meta: PairMeta) -> None:  # most losses have nothing to fill
-        """Called once before the first step of a new run with frozen embeddings, the same rows on every rank.
+    def warm_start(self, *, meta: PairMeta, video: Tensor | None = None, views: Tensor | None = None) -> None:
+        """Called once before the first step of a new run, with the same rows on every rank; most losses do nothing.
 
         Args:
-            video: (N, D) video embeddings of N <= ``warm_rows`` windows, drawn from the training split by the seed.
-            meta: where they come from.
+            meta: where the N <= ``warm_rows`` rows come from: windows of the training split, drawn by the seed.
+            video: (N, D) their video embeddings, where the run has any.
+            views: (N, V, C, T) their windows of all devices in SI units, NaN where missing, where the run has several.
         """
 
 
@@ -164,6 +165,11 @@ def mean_over_ranks(values: Tensor, counted: Tensor) -> Tensor:
 def at_least_float32(x: Tensor) -> Tensor:
     """float32 of half-precision tensors; float32 and float64 as they are."""
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
+
+
+def unit(features: Tensor) -> Tensor:
+    """Frozen features as unit vectors in at least float32, without gradient."""
+    return nn.functional.normalize(at_least_float32(features.detach()), dim=-1)
 
 
 def full_precision(x: Tensor) -> torch.autocast:

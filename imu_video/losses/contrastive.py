@@ -1,4 +1,4 @@
-"""Contrastive losses over all ranks' pairs, InfoNCE and sigmoid, scale fixed or learned; equations in functional.py."""
+"""Contrastive losses over all ranks' pairs: InfoNCE, sigmoid, soft targets; equations in functional.contrastive."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from imu_video.distributed import gather_with_gradient
 from imu_video.errors import ConfigError
 from imu_video.losses.base import MAX_LOG_SCALE, PairLoss, full_precision, gather_pair, pair_stats
-from imu_video.losses.functional import info_nce, sigmoid_pair
+from imu_video.losses.functional import info_nce, sigmoid_pair, soft_target_cross_entropy
 from imu_video.registry import losses
 from imu_video.types import LossOutput, PairEmbeddings
 
 
-class _Scale(nn.Module):
+class Scale(nn.Module):
     """A positive logit scale, stored as its logarithm; at most 100 whether learned or not."""
 
     log: Tensor
@@ -29,6 +30,13 @@ class _Scale(nn.Module):
             self.log = nn.Parameter(value)
         else:
             self.register_buffer("log", value)
+
+    @classmethod
+    def of_temperature(cls, loss: str, temperature: float, *, learned: bool) -> Scale:
+        """The scale 1 / temperature; the loss's name is for the error that an impossible one raises."""
+        if not 0.01 <= temperature < math.inf:
+            raise ConfigError(f"{loss}: temperature must be at least 0.01, got {temperature}")
+        return cls(initial=min(1 / temperature, 100.0), learned=learned)
 
     def forward(self) -> Tensor:
         # Not clamp(): torch's passes no gradient on the limit, where a scale that was brought back would then stay.
@@ -63,9 +71,7 @@ class InfoNCE(PairLoss):
 
     def __init__(self, *, temperature: float = 0.07, learned: bool = True) -> None:
         super().__init__()
-        if not 0.01 <= temperature < math.inf:
-            raise ConfigError(f"info_nce: temperature must be at least 0.01, got {temperature}")
-        self.scale = _Scale(initial=min(1 / temperature, 100.0), learned=learned)
+        self.scale = Scale.of_temperature("info_nce", temperature, learned=learned)
 
     def forward(self, pair: PairEmbeddings) -> LossOutput:
         with full_precision(pair.imu):
@@ -109,7 +115,7 @@ class SigmoidPair(PairLoss):
         super().__init__()
         if not math.isfinite(initial_bias):
             raise ConfigError(f"sigmoid_pair: initial_bias must be finite, got {initial_bias}")
-        self.scale = _Scale(initial=initial_scale, learned=learned)
+        self.scale = Scale(initial=initial_scale, learned=learned)
         if learned:
             self.bias = nn.Parameter(torch.tensor(float(initial_bias)))
         else:
@@ -123,6 +129,66 @@ class SigmoidPair(PairLoss):
             total = sigmoid_pair(scale * cosines + self.bias, g.positives)
         stats = {**pair_stats(cosines, g.positives), "scale": scale.detach(), "bias": self.bias.detach()}
         return LossOutput(total=total, terms={"sigmoid_pair": total.detach()}, stats=stats)
+
+    def observe(self, pair: PairEmbeddings) -> None:
+        self.scale.clamp()
+
+
+@losses.register("soft_target")
+class SoftTarget(PairLoss):
+    """Contrast whose targets are how alike windows and clips are among themselves.
+
+    `functional.soft_target_cross_entropy`: the loss of the IMU2CLIP baseline of Cheshmi et al. 2025
+    (arXiv 2507.13482). Its release multiplies the intra-modal similarities by the temperature where a softmax divides:
+    with 0.1 the targets are then nearly uniform. ``multiply_targets`` does that; it is off.
+
+    Args:
+        temperature: of the logits at the start, at least 0.01; 0.1.
+        learned: train the scale 1 / temperature.
+        target_temperature: of the targets, > 0, fixed; small ones approach `info_nce`.
+        multiply_targets: multiply by target_temperature, as released.
+        detach_targets: no gradient through the targets; in the release it flows.
+
+    Shapes: PairEmbeddings of (B, D) a rank -> scalar.
+
+    Raises:
+        ConfigError: a temperature out of range.
+
+    Example:
+        >>> z = torch.eye(4)
+        >>> round(SoftTarget(target_temperature=0.01)(PairEmbeddings(imu=z, video=z)).total.item(), 3)
+        0.0
+    """
+
+    def __init__(
+        self,
+        *,
+        temperature: float = 0.1,
+        learned: bool = True,
+        target_temperature: float = 0.1,
+        multiply_targets: bool = False,
+        detach_targets: bool = False,
+    ) -> None:
+        super().__init__()
+        self.scale = Scale.of_temperature("soft_target", temperature, learned=learned)
+        if not 0 < target_temperature < math.inf:
+            raise ConfigError(f"soft_target: target_temperature must be above 0, got {target_temperature}")
+        self.target_scale = target_temperature if multiply_targets else 1 / target_temperature
+        self.detach_targets = detach_targets
+
+    def forward(self, pair: PairEmbeddings) -> LossOutput:
+        with full_precision(pair.imu):
+            g = gather_pair(pair)
+            scale = self.scale()
+            cosines = g.imu @ g.all_video.T
+            likeness = 0.5 * self.target_scale * (g.imu @ g.all_imu.T + g.video @ g.all_video.T)
+            if self.detach_targets:
+                likeness = likeness.detach()
+            normaliser = gather_with_gradient(likeness.logsumexp(1))
+            total = soft_target_cross_entropy(scale * cosines, scale * (g.video @ g.all_imu.T), likeness, normaliser)
+            own = likeness.detach().softmax(1).gather(1, g.positives[:, None]).mean()
+        stats = {**pair_stats(cosines, g.positives), "scale": scale.detach(), "own_target": own}
+        return LossOutput(total=total, terms={"soft_target": total.detach()}, stats=stats)
 
     def observe(self, pair: PairEmbeddings) -> None:
         self.scale.clamp()

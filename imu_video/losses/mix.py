@@ -141,10 +141,13 @@ class LossMix(PairLoss):
         if any(isinstance(weight, Ramp) for weight in self.weights.values()):
             self.step += 1
 
-    def warm_start(self, *, video: Tensor, meta: PairMeta) -> None:
+    def warm_start(self, *, meta: PairMeta, video: Tensor | None = None, views: Tensor | None = None) -> None:
         """Give every loss the rows that it would like."""
         for loss in self.losses.values():
             rows = getattr(loss, "warm_rows", 0)
             if rows:
                 first = PairMeta(**{k: v[:rows] for k, v in vars(meta).items()})
-                loss.warm_start(video=video[:rows], meta=first)  # type: ignore[operator]
+                some = {"video": video, "views": views}
+                loss.warm_start(  # type: ignore[operator]  # see observe
+                    meta=first, **{k: None if v is None else v[:rows] for k, v in some.items()}
+                )

@@ -156,9 +156,15 @@ def check_losses_over_ranks(losses: list[Mapping[str, Any] | str], *, ranks: int
             for rank, result in enumerate(results):
                 got = result[number][key]
                 require(
-                    got.shape == value.shape and torch.allclose(got.double(), value.double(), rtol=1e-4, atol=1e-6),
+                    got.shape == value.shape,
+                    f"loss {entry['name']!r}: {key} has shape {tuple(got.shape)} on rank {rank} of {ranks}, "
+                    f"{tuple(value.shape)} in one process",
+                )
+                apart = max((got.double() - value.double()).abs().flatten().tolist(), default=0.0)
+                require(
+                    torch.allclose(got.double(), value.double(), rtol=1e-4, atol=1e-6),
                     f"loss {entry['name']!r}: {key} on rank {rank} of {ranks} differs from one process by up to "
-                    f"{(got.double() - value.double()).abs().max():.3g}: gather with gradient "
+                    f"{apart:.3g}: gather with gradient "
                     "(distributed.gather_with_gradient), take the mean over own rows; gather in observe()",
                 )
                 require(

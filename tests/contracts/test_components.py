@@ -64,14 +64,52 @@ def test_encoder_options(config: dict[str, Any]) -> None:
     check_encoder(config)
 
 
-@pytest.mark.parametrize("name", shipped(registry.losses))
-def test_losses(name: str) -> None:
-    check_loss(name)
+# Besides the defaults: options that change what is gathered, kept or drawn.
+LOSS_OPTIONS: list[dict[str, Any]] = [
+    {"name": "info_nce", "learned": False},
+    {"name": "soft_target", "multiply_targets": True, "detach_targets": True},
+    {"name": "hard_negative", "queue": 20, "gap_s": 5.0, "recording_weight": 2.0, "guard": 0.5, "top_k": 7},
+    {
+        "name": "hard_negative",
+        "beta": 2.0,
+        "tau_plus": 0.1,
+        "beta_on": "cosine",
+        "detach_weights": True,
+        "learned": True,
+    },
+    {"name": "queue_distill", "size": 16, "target": "teacher"},
+    {"name": "nearest_neighbour", "size": 16, "look_by": "imu", "take": "imu", "gap_s": 5.0, "learned": True},
+    {"name": "relational", "measure": "mse"},
+    {"name": "feature_regression", "measure": "cosine"},
+    {"name": "cmc_cmkm", "guide": "other", "connectivity_scale": 1.0, "top_k": 2, "prune": 0.3},
+    {"name": "cmc_cmkm", "guide": "anchor", "learned": True},
+    {"name": "collossl", "policy": "random", "weights": "none"},
+    {"name": "collossl", "anchor": 0, "negatives_per_device": 2, "anchor_negative": True, "weights": "mean1"},
+    {"name": "collossl", "policy": "closest_pos_random_neg", "compare": "axes", "unbiased": True, "unit": "g"},
+    {"name": "vicreg", "between": "video"},
+    {"name": "barlow_twins", "between": "video"},
+]
+# Nothing to compare before something was observed, or a control that ought to be worse: the other checks hold.
+LOSSES_OVER_RANKS_ONLY: list[dict[str, Any]] = [
+    {"name": "queue_distill", "size": 16, "own_keys": "out"},
+    {"name": "collossl", "sampling": "unsync_all"},
+    {"name": "collossl", "sampling": "sync_all"},
+]
 
 
-def test_losses_over_two_ranks() -> None:
-    """A2: the gradient over processes is that of one process on the whole batch."""
-    check_losses_over_ranks([{"name": name} for name in shipped(registry.losses)], ranks=2)
+@pytest.mark.parametrize("config", [*({"name": name} for name in shipped(registry.losses)), *LOSS_OPTIONS], ids=str)
+def test_losses(config: dict[str, Any]) -> None:
+    check_loss(config)
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_losses_over_ranks(ranks: int) -> None:
+    """A2: the gradient over processes is that of one process on the whole batch, batches of unequal size accumulated.
+
+    Queues are the same in every bit on all ranks, and hold what one process would hold.
+    """
+    names: list[dict[str, Any]] = [{"name": name} for name in shipped(registry.losses)]
+    check_losses_over_ranks([*names, *LOSS_OPTIONS, *LOSSES_OVER_RANKS_ONLY], ranks=ranks)
 
 
 @pytest.mark.parametrize("name", shipped(registry.augmentations))

@@ -1,8 +1,4 @@
-"""Loss equations as pure functions of similarity rows; no state, no ranks, no logging: the modules own those.
-
-A rank holds some rows of a similarity matrix and all of its columns. Each function is the mean over the given rows,
-so the mean over equally large ranks is the loss of the whole batch.
-"""
+"""Contrastive equations on similarity rows: InfoNCE, sigmoid pairs, soft targets; hard negatives: negatives.py."""
 
 from __future__ import annotations
 
@@ -50,3 +46,31 @@ def sigmoid_pair(logits: Tensor, positives: Tensor) -> Tensor:
     sign = torch.full_like(logits, -1.0)
     sign.scatter_(1, positives[:, None], 1.0)
     return -F.logsigmoid(sign * logits).sum() / len(logits)
+
+
+def soft_target_cross_entropy(
+    imu_to_video: Tensor, video_to_imu: Tensor, likeness: Tensor, column_normaliser: Tensor
+) -> Tensor:
+    """Cross-entropy towards targets that the similarities inside each modality give.
+
+    The loss of the IMU2CLIP baseline of Cheshmi et al. 2025 (arXiv 2507.13482). With A the mean of both intra-modal
+    similarity matrices over the target temperature and P_ij = softmax_j(A_ij):
+    L = mean_i 1/2 [ -sum_j P_ij log softmax_j(s_ij) - sum_j P_ji log softmax_j(s'_ij) ].
+
+    Args:
+        imu_to_video: (B, N) s, similarities of own IMU rows to all videos, already times the scale.
+        video_to_imu: (B, N) s', similarities of own video rows to all IMU windows, already times the scale.
+        likeness: (B, N) own rows of A, which is symmetric.
+        column_normaliser: (N,) log sum_k exp(A_jk) of every row j of A.
+
+    Shapes: -> () scalar.
+
+    Example:
+        >>> a = torch.zeros(2, 2)
+        >>> round(float(soft_target_cross_entropy(a, a, a, a.logsumexp(1))), 4)
+        0.6931
+    """
+    rows, columns = likeness.softmax(1), (likeness - column_normaliser).exp()
+    forth = -(rows * imu_to_video.log_softmax(1)).sum(1)
+    back = -(columns * video_to_imu.log_softmax(1)).sum(1)
+    return 0.5 * (forth + back).mean()

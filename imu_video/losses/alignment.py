@@ -1,0 +1,87 @@
+"""InfoNCE on similarities of segment sequences, tolerant of shift and tempo; equation in functional.alignment."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from imu_video.distributed import gather_with_gradient, world
+from imu_video.errors import ConfigError
+from imu_video.losses.base import PairLoss, at_least_float32, full_precision, given, pair_stats
+from imu_video.losses.contrastive import Scale
+from imu_video.losses.functional import info_nce, warped_similarity, warps
+from imu_video.registry import losses
+from imu_video.types import LossOutput, PairEmbeddings
+
+
+@losses.register("segment_alignment")
+class SegmentAlignment(PairLoss):
+    """Symmetric InfoNCE whose similarity compares window and clip segment by segment, along the best warp.
+
+    After the idea of C3T (arXiv 2407.16803); the equation is ours: `functional.warped_similarity`, then
+    `functional.info_nce`. It forgives a clock offset of ``max_shift`` segments and another frame rate.
+
+    Args:
+        temperature: at least 0.01; 0.1.
+        learned: train 1 / temperature.
+        max_shift: segments that IMU and video may be apart, >= 0; below half of S, or nothing tells the order of time.
+        dilations: tempo ratios that are tried, each > 0; [1.0] allows shifts alone.
+        sharpness: > 0; small takes the best warp, large averages all.
+
+    Shapes: PairEmbeddings with imu_segments and video_segments (B, S, D) a rank -> scalar.
+
+    Raises:
+        ConfigError: an argument out of range.
+        ValueError: segments that are not (B, S, D) of equal shape.
+
+    Example:
+        >>> z = torch.eye(4).reshape(2, 2, 4)
+        >>> loss = SegmentAlignment(temperature=0.01, max_shift=0, dilations=(1.0,))
+        >>> loss(PairEmbeddings(imu=z[:, 0], imu_segments=z, video_segments=z)).total.item()
+        0.0
+    """
+
+    needs = frozenset({"segments"})
+
+    def __init__(
+        self,
+        *,
+        temperature: float = 0.1,
+        learned: bool = False,
+        max_shift: int = 1,
+        dilations: tuple[float, ...] = (0.75, 1.0, 1.25),
+        sharpness: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if max_shift < 0 or not dilations or not all(0 < a < math.inf for a in dilations):
+            raise ConfigError(
+                "segment_alignment: max_shift must be at least 0, dilations one or more numbers above 0; "
+                f"got {max_shift}, {dilations}"
+            )
+        if not 0 < sharpness < math.inf:
+            raise ConfigError(f"segment_alignment: sharpness must be above 0, got {sharpness}")
+        self.max_shift, self.dilations, self.sharpness = max_shift, tuple(dilations), sharpness
+        self.scale = Scale.of_temperature("segment_alignment", temperature, learned=learned)
+
+    def forward(self, pair: PairEmbeddings) -> LossOutput:
+        with full_precision(pair.imu):
+            imu, video = at_least_float32(given(pair.imu_segments)), at_least_float32(given(pair.video_segments))
+            if imu.ndim != 3 or imu.shape != video.shape:
+                raise ValueError(
+                    f"imu_segments and video_segments must both be (B, S, D): got {tuple(imu.shape)}, "
+                    f"{tuple(video.shape)}"
+                )
+            paths = warps(imu.shape[1], max_shift=self.max_shift, dilations=self.dilations).to(imu)
+            forth = warped_similarity(imu, gather_with_gradient(video), paths, sharpness=self.sharpness)
+            # The other way round the paths turn round too: a pair has one similarity.
+            back = warped_similarity(video, gather_with_gradient(imu), paths.mT, sharpness=self.sharpness)
+            rows = world().rows(forth.shape[1])
+            positives = torch.arange(rows.start, rows.stop, device=imu.device)
+            scale = self.scale()
+            total = info_nce(scale * forth, scale * back, positives)
+        stats = {**pair_stats(forth, positives), "scale": scale.detach()}
+        return LossOutput(total=total, terms={"segment_alignment": total.detach()}, stats=stats)
+
+    def observe(self, pair: PairEmbeddings) -> None:
+        self.scale.clamp()

@@ -1,0 +1,51 @@
+"""Loss equations as pure functions; no state, no ranks, no logging: the modules beside this package own those.
+
+A rank holds some rows of a similarity matrix and all of its columns. Each function is the mean over the given rows,
+so the mean over equally large ranks is the loss of the whole batch.
+"""
+
+from __future__ import annotations
+
+from imu_video.losses.functional.alignment import warped_similarity, warps
+from imu_video.losses.functional.contrastive import info_nce, sigmoid_pair, soft_target_cross_entropy
+from imu_video.losses.functional.distill import feature_regression, queue_distill, relational
+from imu_video.losses.functional.mining import cross_modal_mining
+from imu_video.losses.functional.multiview import (
+    derangement,
+    device_distances,
+    device_weights,
+    mmd,
+    motion,
+    multiview_nce,
+    scramble,
+    select_devices,
+)
+from imu_video.losses.functional.negatives import hard_negative_nce, hardest, log_importance, same_recording
+from imu_video.losses.functional.self_supervised import barlow_twins, nt_xent, variance_and_covariance
+
+__all__ = [
+    "barlow_twins",
+    "cross_modal_mining",
+    "derangement",
+    "device_distances",
+    "device_weights",
+    "feature_regression",
+    "hard_negative_nce",
+    "hardest",
+    "info_nce",
+    "log_importance",
+    "mmd",
+    "motion",
+    "multiview_nce",
+    "nt_xent",
+    "queue_distill",
+    "relational",
+    "same_recording",
+    "scramble",
+    "select_devices",
+    "sigmoid_pair",
+    "soft_target_cross_entropy",
+    "variance_and_covariance",
+    "warped_similarity",
+    "warps",
+]

@@ -1,0 +1,165 @@
+"""Contrast with chosen negatives: importance, debiasing, metadata, mining, queue, guard; equations in functional."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from imu_video.distributed import gather
+from imu_video.errors import ConfigError
+from imu_video.losses.base import PairLoss, full_precision, gather_pair, given, pair_stats, unit
+from imu_video.losses.contrastive import Scale
+from imu_video.losses.functional import hard_negative_nce, hardest, same_recording
+from imu_video.losses.functional.negatives import BetaOn
+from imu_video.losses.queue import Ring
+from imu_video.registry import losses
+from imu_video.types import LossOutput, PairEmbeddings
+
+
+@losses.register("hard_negative")
+class HardNegative(PairLoss):
+    """Symmetric contrastive loss that concentrates on hard negatives and knows which are false.
+
+    Importance weights and debiasing of Robinson et al. 2021 (arXiv 2010.04592) across modalities, as in Choi et al.
+    2023 (arXiv 2309.01262); metadata rules, queue, mining and guard are ours (`functional.hard_negative_nce`). With
+    beta 0, tau_plus 0 and no rule it is `info_nce`.
+
+    Args:
+        beta: concentration on hard negatives, >= 0; sensible 0 to 2.
+        tau_plus: prior that a negative is false, in [0, 1); sensible 0 to 0.1 (about 1 / classes).
+        temperature: at least 0.01.
+        learned: train 1 / temperature.
+        beta_on: what beta multiplies, ``logit`` (published: cosine / temperature) or ``cosine``.
+        detach_weights: no gradient through the importance weights.
+        gap_s: windows of one recording whose starts are at most this many seconds apart are no negatives; null: the
+            batch's metadata is not looked at.
+        recording_weight: factor > 0 on the importance of windows of the same recording that are farther apart; needs
+            gap_s when it is not 1.
+        top_k: only the so many most similar negatives a row; null: all.
+        guard: windows whose teacher features have a cosine above this are no negatives, in (-1, 1); null: no guard.
+        queue: earlier embeddings of both sides as further negatives, without gradient; 0: none. The same moment seen
+            earlier is none.
+        dim, teacher_dim: D and Dt, from the model; only the queue needs them.
+
+    Shapes: PairEmbeddings of (B, D) a rank (teacher (B, Dt) with a guard) -> scalar.
+
+    Raises:
+        ConfigError: an argument out of range, or metadata rules on a batch without metadata.
+
+    Example:
+        >>> z = torch.eye(4)
+        >>> HardNegative(beta=1.0, temperature=0.01)(PairEmbeddings(imu=z, video=z)).total.item() < 1e-30
+        True
+    """
+
+    def __init__(
+        self,
+        *,
+        beta: float = 0.5,
+        tau_plus: float = 0.0,
+        temperature: float = 0.1,
+        learned: bool = False,
+        beta_on: BetaOn = "logit",
+        detach_weights: bool = False,
+        gap_s: float | None = None,
+        recording_weight: float = 1.0,
+        top_k: int | None = None,
+        guard: float | None = None,
+        queue: int = 0,
+        dim: int = 128,
+        teacher_dim: int = 128,
+    ) -> None:
+        super().__init__()
+        checks = {
+            f"beta must be finite and at least 0, got {beta}": 0 <= beta < math.inf,
+            f"tau_plus must be in [0, 1), got {tau_plus}": 0 <= tau_plus < 1,
+            f"gap_s must be null or at least 0 seconds, got {gap_s}": gap_s is None or gap_s >= 0,
+            f"recording_weight must be finite and above 0, got {recording_weight}": 0 < recording_weight < math.inf,
+            "recording_weight needs gap_s": recording_weight == 1 or gap_s is not None,
+            f"top_k must be null or at least 1, got {top_k}": top_k is None or top_k >= 1,
+            f"guard must be null or in (-1, 1), got {guard}": guard is None or -1 < guard < 1,
+            f"queue must be at least 0, got {queue}": queue >= 0,
+        }
+        for message, holds in checks.items():
+            if not holds:
+                raise ConfigError(f"hard_negative: {message}")
+        self.beta, self.tau_plus, self.beta_on, self.detach_weights = beta, tau_plus, beta_on, detach_weights
+        self.gap_s, self.recording_weight, self.top_k, self.guard = gap_s, recording_weight, top_k, guard
+        self.scale = Scale.of_temperature("hard_negative", temperature, learned=learned)
+        self.queue_size = queue
+        if guard is not None:
+            self.needs = self.needs | {"teacher"}
+        if queue:
+            widths = {"imu": dim, "video": dim} | ({"teacher": teacher_dim} if guard is not None else {})
+            self.queue = Ring(size=queue, **widths)
+
+    def forward(self, pair: PairEmbeddings) -> LossOutput:
+        with full_precision(pair.imu):
+            g = gather_pair(pair)
+            scale = self.scale()
+            allowed, log_prior = self._negatives(pair, g.positives)
+            queued = [self.queue.rows(side, g.imu) for side in ("video", "imu")] if self.queue_size else [None, None]
+            totals = []
+            for own, others, earlier in ((g.imu, g.all_video, queued[0]), (g.video, g.all_imu, queued[1])):
+                cosines = own @ (others if earlier is None else torch.cat([others, earlier])).T
+                chosen = allowed if self.top_k is None else hardest(cosines.detach(), allowed, self.top_k)
+                totals.append(
+                    hard_negative_nce(
+                        cosines,
+                        g.positives,
+                        chosen,
+                        scale=scale,
+                        beta=self.beta,
+                        tau_plus=self.tau_plus,
+                        beta_on=self.beta_on,
+                        detach_weights=self.detach_weights,
+                        log_prior=log_prior,
+                    )
+                )
+            total = 0.5 * (totals[0] + totals[1])
+            stats = pair_stats(g.imu @ g.all_video.T, g.positives)
+        stats |= {"scale": scale.detach(), "negatives": allowed.sum(1).to(total.dtype).mean()}
+        return LossOutput(total=total, terms={"hard_negative": total.detach()}, stats=stats)
+
+    def observe(self, pair: PairEmbeddings) -> None:
+        self.scale.clamp()
+        if self.queue_size:
+            sides = {"imu": pair.imu, "video": given(pair.video)}
+            if self.guard is not None:
+                sides["teacher"] = unit(given(pair.teacher))
+            self.queue.write(pair, **sides)
+
+    def _negatives(self, pair: PairEmbeddings, positives: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(B, N + K) bool which columns are negatives, and the log of the metadata's factor on their weight."""
+        meta = pair.meta
+        if meta is None and self.gap_s is not None:
+            raise ConfigError("hard_negative: gap_s needs metadata: PairEmbeddings.meta is None")
+        rows, columns = len(positives), len(gather(positives))
+        own = torch.zeros(rows, columns, dtype=torch.bool, device=positives.device)
+        masks = [~own.scatter(1, positives[:, None], True)]
+        far: list[Tensor] = [torch.zeros_like(own)]
+        if self.gap_s is not None and meta is not None:
+            near, far[0] = same_recording(
+                meta.recording, meta.time, gather(meta.recording), gather(meta.time), self.gap_s
+            )
+            masks[0] = masks[0] & ~near
+        if self.queue_size:
+            masks.append(self.queue.valid.expand(rows, -1))
+            far.append(torch.zeros_like(masks[1]))
+            if meta is not None:
+                near, far[1] = same_recording(
+                    meta.recording, meta.time, self.queue.recording, self.queue.time, self.gap_s or 0.0
+                )
+                masks[1] = masks[1] & ~near
+        allowed = torch.cat(masks, dim=1)
+        if self.guard is not None:
+            teacher = unit(given(pair.teacher))
+            known = gather(teacher)
+            if self.queue_size:
+                known = torch.cat([known, self.queue.rows("teacher", teacher)])
+            allowed = allowed & (teacher @ known.T <= self.guard)
+        if self.recording_weight == 1:
+            return allowed, None
+        return allowed, math.log(self.recording_weight) * torch.cat(far, dim=1)

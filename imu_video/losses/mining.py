@@ -1,0 +1,111 @@
+"""Cross-modal knowledge mining (CMC-CMKM) over all ranks' pairs; the equation is functional.cross_modal_mining."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from imu_video.distributed import gather
+from imu_video.errors import ConfigError
+from imu_video.losses.base import PairLoss, full_precision, gather_pair, given, pair_stats, unit
+from imu_video.losses.contrastive import Scale
+from imu_video.losses.functional import cross_modal_mining
+from imu_video.registry import losses
+from imu_video.types import LossOutput, PairEmbeddings
+
+
+@losses.register("cmc_cmkm")
+class CrossModalMining(PairLoss):
+    """Contrast across modalities with positives and negatives mined from similarities inside a modality.
+
+    After Brinzea et al. 2022 (CMC-CMKM, IJCNN); the exact equation is ours (`functional.cross_modal_mining`).
+
+    Args:
+        temperature: at least 0.01; 0.1.
+        learned: train 1 / temperature.
+        top_k: mined positives a row besides the own pair, >= 0.
+        prune: share of the batch, the best connected windows, that is no negative, in [0, 1).
+        intra_weight: lambda >= 0, weight of negatives of the anchor's own modality.
+        connectivity_scale: gamma; rows count exp(gamma x mean similarity to the others), brought to mean 1.
+        guide: whose similarities are mined: of the ``anchor``'s modality, of the ``other`` one, or of the frozen
+            ``teacher`` features.
+
+    Shapes: PairEmbeddings of (B, D) a rank (teacher (B, Dt) where it guides) -> scalar.
+
+    Raises:
+        ConfigError: an argument out of range.
+
+    Example:
+        >>> z = torch.eye(4)
+        >>> loss = CrossModalMining(temperature=0.01, top_k=0, prune=0.0, intra_weight=0.0, guide="anchor")
+        >>> loss(PairEmbeddings(imu=z, video=z)).total.item()
+        0.0
+    """
+
+    def __init__(
+        self,
+        *,
+        temperature: float = 0.1,
+        learned: bool = False,
+        top_k: int = 1,
+        prune: float = 0.1,
+        intra_weight: float = 0.5,
+        connectivity_scale: float = 0.0,
+        guide: Literal["anchor", "other", "teacher"] = "teacher",
+    ) -> None:
+        super().__init__()
+        if top_k < 0 or not 0 <= prune < 1 or intra_weight < 0:
+            raise ConfigError(
+                "cmc_cmkm: top_k and intra_weight must be at least 0, prune in [0, 1); "
+                f"got {top_k}, {intra_weight}, {prune}"
+            )
+        self.scale = Scale.of_temperature("cmc_cmkm", temperature, learned=learned)
+        self.top_k, self.prune = top_k, prune
+        self.intra_weight, self.connectivity_scale = intra_weight, connectivity_scale
+        self.guide = guide
+        if guide == "teacher":
+            self.needs = self.needs | {"teacher"}
+
+    def forward(self, pair: PairEmbeddings) -> LossOutput:
+        with full_precision(pair.imu):
+            g = gather_pair(pair)
+            scale = self.scale()
+            inside = (g.imu @ g.all_imu.T, g.video @ g.all_video.T)
+            across = (g.imu @ g.all_video.T, g.video @ g.all_imu.T)
+            guides = self._guides(pair, inside)
+            total = torch.zeros((), dtype=scale.dtype, device=scale.device)
+            for cross, intra, guide in zip(across, inside, guides, strict=True):
+                connectivity = self._connectivity(guide, g.positives)
+                total = total + 0.5 * cross_modal_mining(
+                    cross,
+                    intra,
+                    guide,
+                    connectivity,
+                    g.positives,
+                    scale=scale,
+                    top_k=self.top_k,
+                    prune=self.prune,
+                    intra_weight=self.intra_weight,
+                    connectivity_scale=self.connectivity_scale,
+                )
+        stats = {**pair_stats(across[0], g.positives), "scale": scale.detach()}
+        return LossOutput(total=total, terms={"cmc_cmkm": total.detach()}, stats=stats)
+
+    def _guides(self, pair: PairEmbeddings, inside: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        if self.guide == "teacher":
+            teacher = unit(given(pair.teacher))
+            likeness = teacher @ gather(teacher).T
+            return likeness, likeness
+        imu, video = (x.detach() for x in inside)
+        return (imu, video) if self.guide == "anchor" else (video, imu)
+
+    @staticmethod
+    def _connectivity(guide: Tensor, positives: Tensor) -> Tensor:
+        """(N,) mean similarity of every window of the batch to the others."""
+        others = guide.sum(1) - guide.gather(1, positives[:, None])[:, 0]
+        return gather(others / max(guide.shape[1] - 1, 1))
+
+    def observe(self, pair: PairEmbeddings) -> None:
+        self.scale.clamp()

@@ -1,0 +1,246 @@
+"""ColloSSL: several devices worn at once as each other's positives and negatives; equations in functional.multiview."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from imu_video.distributed import gather, gather_with_gradient, world
+from imu_video.errors import ConfigError
+from imu_video.losses.base import PairLoss, at_least_float32, full_precision, given, mean_over_ranks
+from imu_video.losses.functional import (
+    derangement,
+    device_distances,
+    device_weights,
+    motion,
+    multiview_nce,
+    same_recording,
+    scramble,
+    select_devices,
+)
+from imu_video.losses.functional.multiview import Policy, Unit, WeightScale
+from imu_video.registry import losses
+from imu_video.types import LossOutput, PairEmbeddings, PairMeta
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Batch:
+    """What all ranks' rows hold: (N, V, D) embeddings, (N, V) worn, (N,) samples, and which rows are this rank's."""
+
+    embeddings: Tensor
+    worn: Tensor
+    samples: Tensor
+    here: Tensor
+    recording: Tensor | None
+    time: Tensor | None
+
+    @classmethod
+    def of(cls, pair: PairEmbeddings, own: Tensor, worn: Tensor) -> _Batch:
+        embeddings, meta = gather_with_gradient(own), pair.meta
+        numbers = torch.arange(len(embeddings), device=own.device)
+        return cls(
+            embeddings=embeddings,
+            worn=gather(worn),
+            samples=numbers if meta is None else gather(meta.sample),
+            here=numbers[world().rows(len(embeddings))],
+            recording=None if meta is None else gather(meta.recording),
+            time=None if meta is None else gather(meta.time),
+        )
+
+    def same_moment(self, other: Tensor, gap_s: float) -> Tensor:
+        """(B,) whether row ``other`` shows the moment of the own row."""
+        if self.recording is None or self.time is None:
+            return torch.zeros_like(other, dtype=torch.bool)
+        near, _ = same_recording(self.recording[self.here], self.time[self.here], self.recording, self.time, gap_s)
+        return near.gather(1, other[:, None])[:, 0]
+
+
+@losses.register("collossl")
+class ColloSSL(PairLoss):
+    """Multi-view contrast between devices: synchronous positives, asynchronous negatives, both chosen by distance.
+
+    Jain et al. 2022 (arXiv 2202.00758), with positives drawn together (the released code has the sign turned) and
+    negatives that are never of the same moment.
+
+    Args:
+        anchor: number of the device that the encoder is for; null: every device in turn, averaged.
+        policy: which devices serve, see `functional.select_devices`; ``closest_pos_all_neg`` as published.
+        temperature: > 0; 0.05.
+        sampling: ``unsync_neg`` (published): negatives are other moments of their device; ``sync_all``: the same
+            moment; ``unsync_all``: positives too are other moments (a control).
+        negatives_per_device: rounds of other moments a negative device, at least 1.
+        weights: scale of the weights 1 / distance, ``max`` (published), ``mean1`` or ``none``.
+        distances: ``dynamic`` (published): from every batch; ``a_priori``: once before training, from up to
+            ``a_priori_rows`` windows in pieces of 512.
+        a_priori_rows: at least 2.
+        unit: what accelerations are brought to before devices are compared; kernels of fixed width need one:
+            ``si_over_30`` (published), ``g``, ``si``.
+        compare: ``norm`` of the acceleration, or its three ``axes``.
+        unbiased: leave out the diagonals of the distance (batches below about 100).
+        floor: smallest distance, > 0.
+        anchor_negative: the anchor device's own other moments are negatives too, at half the smallest distance.
+        gap_s: another moment of the same recording closer than or at this is no negative, seconds >= 0.
+        seed: of the draws.
+
+    Shapes: PairEmbeddings with devices (B, V, D), views (B, V, C, T) a rank, two rows or more over all ranks -> scalar.
+        Rows at which the anchor or all its positives were not worn do not count.
+
+    Raises:
+        ConfigError: an argument out of range, too few devices for the policy, no a-priori distances.
+
+    Example:
+        >>> z = torch.eye(4)[:, None].expand(4, 2, 4)
+        >>> pair = PairEmbeddings(imu=z[:, 0], devices=z, views=torch.ones(4, 2, 6, 20))
+        >>> ColloSSL(weights="none", floor=1.0)(pair).total.item() < 1e-6
+        True
+    """
+
+    needs = frozenset({"devices"})
+    step: Tensor
+    table: Tensor
+
+    def __init__(
+        self,
+        *,
+        anchor: int | None = None,
+        policy: Policy = "closest_pos_all_neg",
+        temperature: float = 0.05,
+        sampling: Literal["unsync_neg", "sync_all", "unsync_all"] = "unsync_neg",
+        negatives_per_device: int = 1,
+        weights: WeightScale = "max",
+        distances: Literal["dynamic", "a_priori"] = "dynamic",
+        a_priori_rows: int = 2048,
+        unit: Unit = "si_over_30",
+        compare: Literal["norm", "axes"] = "norm",
+        unbiased: bool = False,
+        floor: float = 1e-4,
+        anchor_negative: bool = False,
+        gap_s: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        checks = {
+            f"anchor must be null or at least 0, got {anchor}": anchor is None or anchor >= 0,
+            f"temperature must be above 0, got {temperature}": 0 < temperature < math.inf,
+            f"negatives_per_device must be at least 1, got {negatives_per_device}": negatives_per_device >= 1,
+            f"a_priori_rows must be at least 2, got {a_priori_rows}": a_priori_rows >= 2,
+            f"floor must be above 0, got {floor}": 0 < floor < math.inf,
+            f"gap_s must be at least 0 seconds, got {gap_s}": 0 <= gap_s < math.inf,
+            f"seed must be in [0, 2^31), got {seed}": 0 <= seed < 2**31,
+        }
+        for message, holds in checks.items():
+            if not holds:
+                raise ConfigError(f"collossl: {message}")
+        self.anchor, self.policy, self.temperature, self.sampling = anchor, policy, temperature, sampling
+        self.rounds, self.weight_scale, self.a_priori = negatives_per_device, weights, distances == "a_priori"
+        self.unit, self.compare, self.unbiased, self.floor = unit, compare, unbiased, floor
+        self.anchor_negative, self.gap_s, self.seed = anchor_negative, gap_s, seed
+        self.warm_rows = a_priori_rows if self.a_priori else 0
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("table", torch.zeros(0, 0))
+
+    def forward(self, pair: PairEmbeddings) -> LossOutput:
+        with full_precision(pair.imu):
+            own = at_least_float32(given(pair.devices))
+            if own.ndim != 3 or own.shape[1] < 2 or not 0 <= (self.anchor or 0) < own.shape[1]:
+                raise ConfigError(
+                    f"collossl: devices must be (B, V, D) with V of 2 or more and hold anchor {self.anchor}, "
+                    f"got {tuple(own.shape)}"
+                )
+            worn = torch.ones_like(own[..., 0], dtype=torch.bool)
+            worn = worn if pair.devices_present is None else pair.devices_present
+            batch = _Batch.of(pair, own, worn)
+            distances = self._distances(pair, batch.worn)
+            devices = own.shape[1]
+            anchors = range(devices) if self.anchor is None else [self.anchor]
+            results = [self._contrast(a, own, worn, batch, distances) for a in anchors]
+            total = torch.stack([loss for loss, _ in results]).mean()
+        stats = {
+            "positive": torch.stack([cosine for _, cosine in results]).mean(),
+            "distance": (distances.sum() - distances.trace()) / (devices * (devices - 1)),
+        }
+        return LossOutput(total=total, terms={"collossl": total.detach()}, stats=stats)
+
+    def _contrast(
+        self, anchor: int, own: Tensor, worn: Tensor, batch: _Batch, distances: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The loss of one anchor, and the mean cosine to its first positive."""
+        others = torch.tensor([v for v in range(own.shape[1]) if v != anchor], device=own.device)
+        away = torch.ones_like(others, dtype=own.dtype) if self.policy == "random" else distances[anchor][others]
+        draw = scramble(others, self.seed, anchor, self.step)
+        chosen_positive, chosen_negative = select_devices(away, self.policy, draw=draw)
+        negative_devices, negative_distances = others[chosen_negative], away[chosen_negative]
+        if self.anchor_negative:
+            negative_devices = torch.cat([negative_devices, others.new_tensor([anchor])])
+            negative_distances = torch.cat([negative_distances, 0.5 * away.min()[None]])
+        count = len(chosen_positive)
+        log_weights = device_weights(negative_distances, count, self.weight_scale).log().to(own.dtype)
+        query = own[:, anchor]
+
+        def logits(device: Tensor, other: Tensor, log_weight: Tensor) -> Tensor:
+            """(B,) of one device at other moments; -inf where it was not worn."""
+            cosine = (query * batch.embeddings[other, device]).sum(1)
+            return (cosine / self.temperature + log_weight).masked_fill(~batch.worn[other, device], -math.inf)
+
+        positives, negatives = [], []
+        for number in range(count):
+            other = self._elsewhere(batch, anchor, number) if self.sampling == "unsync_all" else batch.here
+            positives.append(logits(others[chosen_positive[number]], other, log_weights[number]))
+        for number in range(len(negative_devices)):
+            for turn in range(self.rounds):
+                if self.sampling == "sync_all":
+                    negatives.append(logits(negative_devices[number], batch.here, log_weights[count + number]))
+                    continue
+                other = self._elsewhere(batch, anchor, own.shape[1] + number * self.rounds + turn)
+                value = logits(negative_devices[number], other, log_weights[count + number])
+                negatives.append(value.masked_fill(batch.same_moment(other, self.gap_s), -math.inf))
+        positive, negative = torch.stack(positives, 1), torch.stack(negatives, 1)
+        counts = worn[:, anchor] & positive.isfinite().any(1)
+        # Rows that do not count get finite numbers, so that their zero weight is not zero times infinity.
+        positive = torch.where(counts[:, None], positive, 0)
+        negative = torch.where(counts[:, None], negative, 0)
+        loss = mean_over_ranks(multiview_nce(positive, negative), counts)
+        nearest = (query * own[:, others[chosen_positive[0]]]).sum(1).detach()
+        return loss, mean_over_ranks(nearest, counts)
+
+    def _elsewhere(self, batch: _Batch, anchor: int, slot: int) -> Tensor:
+        """(B,) another row of all for every own row: a function of seed, step, window, anchor and use."""
+        return derangement(scramble(batch.samples, self.seed, anchor, slot, self.step))[batch.here]
+
+    def _distances(self, pair: PairEmbeddings, all_worn: Tensor) -> Tensor:
+        if not self.a_priori:
+            curves = gather(motion(at_least_float32(given(pair.views)), unit=self.unit, on=self.compare))
+            return device_distances(curves, all_worn, unbiased=self.unbiased, floor=self.floor)
+        if not len(self.table):
+            raise ConfigError(
+                "collossl: distances 'a_priori' were not computed",
+                hint="imu-pretrain does before the first step; elsewhere call loss.warm_start(meta=..., views=...)",
+            )
+        return self.table
+
+    def observe(self, pair: PairEmbeddings) -> None:
+        self.step += 1
+
+    @torch.no_grad()
+    def warm_start(self, *, meta: PairMeta, video: Tensor | None = None, views: Tensor | None = None) -> None:
+        if not self.a_priori:
+            return
+        windows = given(views)
+        worn = windows.isfinite().flatten(2).any(2)
+        curves = motion(windows.nan_to_num().float(), unit=self.unit, on=self.compare)
+        tables = [
+            device_distances(c, w, unbiased=self.unbiased, floor=self.floor)
+            for c, w in zip(curves.split(512), worn.split(512), strict=True)
+        ]
+        self.table = torch.stack(tables).mean(0).to(self.step.device)
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
+        saved = state_dict.get(f"{prefix}table")
+        if saved is not None:  # its size is that of the data, which the constructor does not know
+            self.table = self.table.new_zeros(saved.shape)
+        super()._load_from_state_dict(state_dict, prefix, *rest)

@@ -1,0 +1,161 @@
+"""IMU-only objectives on two views of a window, some of which also serve across modalities; equations in functional."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from imu_video.distributed import gather_with_gradient, world
+from imu_video.errors import ConfigError
+from imu_video.losses.base import PairLoss, at_least_float32, check_same_shape, full_precision, given, pair_stats
+from imu_video.losses.contrastive import Scale
+from imu_video.losses.functional import barlow_twins, nt_xent, variance_and_covariance
+from imu_video.registry import losses
+from imu_video.types import LossOutput, PairEmbeddings
+
+Between = Literal["two_views", "video"]
+"""What is compared with the IMU embedding: a second augmented view of the window, or the video embedding."""
+
+
+def _sides(pair: PairEmbeddings, between: Between) -> tuple[Tensor, Tensor]:
+    one = at_least_float32(pair.imu)
+    two = at_least_float32(given(pair.imu_two if between == "two_views" else pair.video))
+    check_same_shape(imu=one, **{between: two})
+    return one, two
+
+
+@losses.register("nt_xent")
+class NTXent(PairLoss):
+    """SimCLR on two augmented views of each window, negatives from both views of all ranks (`functional.nt_xent`).
+
+    Chen et al. 2020 (arXiv 2002.05709).
+
+    Args:
+        temperature: at least 0.01; 0.1.
+        learned: train 1 / temperature.
+
+    Shapes: PairEmbeddings with imu and imu_two (B, D) a rank -> scalar.
+
+    Raises:
+        ConfigError: a temperature out of range.
+
+    Example:
+        >>> z = torch.eye(4)
+        >>> NTXent(temperature=0.01)(PairEmbeddings(imu=z, imu_two=z)).total.item()
+        0.0
+    """
+
+    needs = frozenset({"two_views"})
+
+    def __init__(self, *, temperature: float = 0.1, learned: bool = False) -> None:
+        super().__init__()
+        self.scale = Scale.of_temperature("nt_xent", temperature, learned=learned)
+
+    def forward(self, pair: PairEmbeddings) -> LossOutput:
+        with full_precision(pair.imu):
+            one, two = _sides(pair, "two_views")
+            all_one, all_two = gather_with_gradient(one), gather_with_gradient(two)
+            rows = world().rows(len(all_one))
+            first = torch.arange(rows.start, rows.stop, device=one.device)
+            second = first + len(all_one)
+            cosines = torch.cat([one, two]) @ torch.cat([all_one, all_two]).T
+            scale = self.scale()
+            total = nt_xent(scale * cosines, torch.cat([first, second]), torch.cat([second, first]))
+        stats = {**pair_stats(cosines[: len(one), len(all_one) :], first), "scale": scale.detach()}
+        return LossOutput(total=total, terms={"nt_xent": total.detach()}, stats=stats)
+
+    def observe(self, pair: PairEmbeddings) -> None:
+        self.scale.clamp()
+
+
+@losses.register("vicreg")
+class VICReg(PairLoss):
+    """Invariance, variance and covariance of two sides (`functional.variance_and_covariance`).
+
+    Bardes et al. 2022 (arXiv 2105.04906): L = invariance x mean |x - y|^2 / D + variance x (v(x) + v(y)) +
+    covariance x (c(x) + c(y)), statistics over the batch of all ranks. Embeddings are unit-norm here, so x and y are
+    sqrt(D) times as long: evenly spread embeddings have a standard deviation of 1 in every dimension.
+
+    Args:
+        between: IMU with its second view (``two_views``) or with the ``video``.
+        invariance, variance, covariance: weights >= 0; 25, 25, 1 as published. invariance 0 leaves a regulariser.
+
+    Shapes: PairEmbeddings of (B, D) a rank, two rows or more over all ranks -> scalar.
+
+    Raises:
+        ConfigError: a negative weight, or no weight at all.
+
+    Example:
+        >>> z = torch.eye(4)
+        >>> VICReg(variance=0.0, covariance=0.0)(PairEmbeddings(imu=z, imu_two=z)).total.item()
+        0.0
+    """
+
+    def __init__(
+        self,
+        *,
+        between: Between = "two_views",
+        invariance: float = 25.0,
+        variance: float = 25.0,
+        covariance: float = 1.0,
+    ) -> None:
+        super().__init__()
+        weights = (invariance, variance, covariance)
+        if not all(0 <= w < math.inf for w in weights) or not any(weights):
+            raise ConfigError(f"vicreg: weights must be finite, at least 0, one of them above; got {weights}")
+        self.between, self.weights = between, weights
+        self.needs = frozenset({between})
+
+    def forward(self, pair: PairEmbeddings) -> LossOutput:
+        with full_precision(pair.imu):
+            sides = [x * math.sqrt(x.shape[1]) for x in _sides(pair, self.between)]
+            invariance = (sides[0] - sides[1]).square().mean()
+            spread, redundancy = invariance.new_zeros(()), invariance.new_zeros(())
+            for side in sides:
+                v, c = variance_and_covariance(gather_with_gradient(side))
+                spread, redundancy = spread + v, redundancy + c
+            total = self.weights[0] * invariance + self.weights[1] * spread + self.weights[2] * redundancy
+        stats = {"invariance": invariance, "variance": spread, "covariance": redundancy}
+        return LossOutput(
+            total=total, terms={"vicreg": total.detach()}, stats={k: v.detach() for k, v in stats.items()}
+        )
+
+
+@losses.register("barlow_twins")
+class BarlowTwins(PairLoss):
+    """Cross-correlation of two sides drawn towards the identity (`functional.barlow_twins`).
+
+    Zbontar et al. 2021 (arXiv 2103.03230), statistics over the batch of all ranks.
+
+    Args:
+        between: IMU with its second view (``two_views``) or with the ``video``.
+        redundancy: lambda > 0; 0.005 as published.
+
+    Shapes: PairEmbeddings of (B, D) a rank, two rows or more over all ranks -> scalar.
+
+    Raises:
+        ConfigError: redundancy that is not above 0.
+
+    Example:
+        >>> z = torch.eye(4)
+        >>> BarlowTwins()(PairEmbeddings(imu=z, imu_two=z)).total < BarlowTwins()(
+        ...     PairEmbeddings(imu=z, imu_two=z.flip(0))).total
+        tensor(True)
+    """
+
+    def __init__(self, *, between: Between = "two_views", redundancy: float = 0.005) -> None:
+        super().__init__()
+        if not 0 < redundancy < math.inf:
+            raise ConfigError(f"barlow_twins: redundancy must be above 0, got {redundancy}")
+        self.between, self.redundancy = between, redundancy
+        self.needs = frozenset({between})
+
+    def forward(self, pair: PairEmbeddings) -> LossOutput:
+        with full_precision(pair.imu):
+            one, two = _sides(pair, self.between)
+            total = barlow_twins(gather_with_gradient(one), gather_with_gradient(two), redundancy=self.redundancy)
+        positive = (one.detach() * two.detach()).sum(1).mean()
+        return LossOutput(total=total, terms={"barlow_twins": total.detach()}, stats={"positive": positive})
