@@ -1,16 +1,13 @@
-"""A dataset into a data folder, all or nothing: divide people, cut, encode, write, index; signals are recordings' work.
+"""A dataset into a data folder, whole or in parts, restartable: divide people, encode, collect; assemble.py writes.
 
 People are divided before anything is cut. One recording is in memory at a time (in each worker). The result does not
-depend on the number of workers, byte for byte.
+depend on the number of workers, parts or restarts, byte for byte.
 """
 
 from __future__ import annotations
 
-import os
-import secrets
-import shutil
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +16,19 @@ from pydantic_core import to_jsonable_python
 
 from imu_video import __version__
 from imu_video.config import Config, digest
-from imu_video.errors import ConfigError, LeakageError, ShardError
+from imu_video.errors import ConfigError
 from imu_video.protocols import RecordingSource
 from imu_video.recordings.splits import SplitConfig, assign
 from imu_video.recordings.windows import WindowConfig
 from imu_video.registry import datasets
-from imu_video.shards.columns import open_columns
-from imu_video.shards.encode import Encode, Tally, encoders
-from imu_video.shards.index import load_index, write_index
-from imu_video.shards.schema import (
-    FACTS_FILE,
-    INDEX_FILE,
-    BuildFacts,
-    ClipSpec,
-    Index,
-    SkeletonSpec,
-    SplitEntry,
-)
-from imu_video.shards.write import ShardWriter, sync_folder
-from imu_video.types import IMU_CHANNELS, channel_unit
+from imu_video.shards.assemble import DATA_FOLDER, Assembly, BuildJob, Progress, publish, read_person, refuse_overlap
+from imu_video.shards.encode import EncodePerson
+from imu_video.shards.engine import run
+from imu_video.shards.index import load_index
+from imu_video.shards.journal import PARTIAL_SUFFIX, PARTS_SUFFIX, Journal, Note, interrupted, read_job
+from imu_video.shards.schema import FACTS_FILE, INDEX_FILE, Index
 
-Progress = Callable[[int, int, str], None]
-"""Called with people done, people in all, and what was done last."""
+WHAT = "build"
 
 
 class BuildConfig(Config):
@@ -77,29 +65,35 @@ def build(
     *,
     force: bool = False,
     workers: int = 1,
+    engine: str = "local",
     plugins: Sequence[str | Path] = (),
     progress: Progress | None = None,
+    note: Note | None = None,
 ) -> Index:
     """Build a data folder, or return the one that the same config already built.
 
-    Everything is written to ``OUT.partial-...`` beside ``out`` and renamed when complete; a failure removes it.
+    The work lies in ``OUT.partial`` beside ``out`` and is renamed when complete. A build that is stopped, killed or out
+    of disk leaves that folder, and the same call continues: finished people and finished shards are not made again. A
+    build that fails over its data or config removes it.
 
     Args:
         config: dataset, windows, splits.
         out: the data folder to be.
-        force: replace a data folder that another config built (its teacher caches go with it).
-        workers: processes that cut and encode, a person each at a time; the result is the same for any number.
-        plugins: files that register datasets, imported by every worker; needed only with several workers.
+        force: replace a data folder that another config built (its teacher caches go with it), or such unfinished work.
+        workers: people encoded at once, each in a process; the result is the same for any number.
+        engine: ``local`` or ``ray``, see `engine.run`.
+        plugins: files that register datasets, imported by every worker.
         progress: called after every person.
+        note: is told when unfinished work is continued or thrown away.
 
     Returns:
         The index of the folder.
 
     Raises:
-        ConfigError: unknown dataset or argument, ``out`` exists and is something else.
+        ConfigError: unknown dataset or argument, ``out`` exists and is something else, another build works there.
         LeakageError: a person or recording in two splits.
         RecordingError: a recording that cannot be read.
-        ShardError: a split without any window, or an existing folder that is damaged.
+        ShardError: a split without any window, an existing folder that is damaged, a worker that died.
 
     Example:
         >>> config = load_config("configs/data/demo.yaml", BuildConfig)  # doctest: +SKIP
@@ -107,39 +101,163 @@ def build(
         2048
     """
     target = Path(out)
-    if workers < 1:
+    if workers < (0 if engine == "ray" else 1):
         raise ConfigError(f"workers must be at least 1, got {workers}")
-    resolved = config.resolved()
     if not force:
         built = already_built(config, target)
         if built is not None:
             return built
     elif target.exists():
-        _require_data_folder(target)
+        require_data_folder(target)
+    job = plan(config)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = Journal(partial_folder(target), job.model_dump(mode="json"), what=WHAT, replace=force, note=note)
+    with _kept_when_interrupted(work):
+        assembly = Assembly(job, work, dict.fromkeys(job.order, work), drop=True)
+        index = _encode_and_write(config, assembly, workers, engine, plugins, progress, note)
+        publish(work.folder / DATA_FOLDER, target, force=force)
+        work.remove()
+    return index.at(target)
+
+
+def build_part(
+    config: BuildConfig,
+    out: str | Path,
+    part: tuple[int, int],
+    *,
+    force: bool = False,
+    workers: int = 1,
+    engine: str = "local",
+    plugins: Sequence[str | Path] = (),
+    progress: Progress | None = None,
+    note: Note | None = None,
+) -> Path:
+    """Encode one of n shares of the people into ``OUT.parts/i-of-n``; `merge.merge_parts` makes the data folder.
+
+    Every n-th person of the build's order belongs to a part. A part that was stopped continues; a finished one is only
+    looked at.
+
+    Args:
+        config, out, force, workers, engine, plugins, progress, note: as for `build`.
+        part: (i, n) with 1 <= i <= n.
+
+    Returns:
+        The folder of the part.
+
+    Raises:
+        ConfigError, LeakageError, RecordingError, ShardError: as for `build`.
+    """
+    target, (number, of) = Path(out), part
+    if not 1 <= number <= of:
+        raise ConfigError(f"part {number}/{of}: expected i/n with 1 <= i <= n", hint="for example --part 3/16")
+    if not force and already_built(config, target) is not None:
+        raise ConfigError(f"{target} is already built from this config", hint="build into another folder")
+    job = plan(config)
+    mine = job.order[number - 1 :: of]
+    folder = parts_folder(target) / f"{number}-of-{of}"
+    work = Journal(folder, {**job.model_dump(mode="json"), "part": [number, of]}, what=WHAT, replace=force, note=note)
+    with _kept_when_interrupted(work):
+        missing = [subject for subject in mine if read_person(work, subject, check=True) is None]
+        _tell(work, len(mine) - len(missing), len(mine), note)
+        results = run(_task(config, work, plugins), missing, workers=workers, engine=engine)
+        for done, subject in enumerate(missing, len(mine) - len(missing) + 1):
+            next(results)
+            if progress is not None:
+                progress(done, len(mine), subject)
+    return folder
+
+
+def plan(config: BuildConfig) -> BuildJob:
+    """Open the dataset and divide its people.
+
+    Raises:
+        ConfigError: unknown dataset, argument or subject.
+        LeakageError: a person in two splits.
+    """
+    resolved = config.resolved()
     source: RecordingSource = datasets.build(config.dataset, seed=config.seed)
     everybody = source.subjects()
     people = assign(everybody, config.splits)
     refuse_overlap(people)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temp = target.with_name(f"{target.name}.partial-{secrets.token_hex(4)}")
-    temp.mkdir()
-    try:
-        with encoders(
-            config.dataset, config.seed, config.window, parts=temp / "parts", workers=workers, plugins=plugins
-        ) as encode:
-            splits, tally = _write_splits(config, people, temp, encode, progress)
-        index = _index(config, resolved, source, everybody, splits, tally)
-        index = write_index(index, temp)
-        for split in index.splits:
-            open_columns(index, split)
-        _publish(temp, target, force=force)
-    finally:
-        shutil.rmtree(temp, ignore_errors=True)
-    return index.at(target)
+    return BuildJob(
+        version=__version__,
+        config=resolved,
+        config_digest=digest(resolved),
+        dataset=str(resolved["dataset"]["name"]),
+        licence=source.licence,
+        citation=source.citation,
+        url=source.url,
+        window=config.window,
+        shard_samples=config.shard_samples,
+        everybody=tuple(everybody),
+        people={split: tuple(subjects) for split, subjects in people.items()},
+    )
+
+
+def partial_folder(out: Path) -> Path:
+    """Where an unfinished build of ``out`` lies."""
+    return out.with_name(out.name + PARTIAL_SUFFIX)
+
+
+def parts_folder(out: Path) -> Path:
+    """Where the parts of ``out`` lie."""
+    return out.with_name(out.name + PARTS_SUFFIX)
+
+
+def _task(config: BuildConfig, journal: Journal, plugins: Sequence[str | Path]) -> EncodePerson:
+    return EncodePerson(
+        dataset=dict(config.dataset),
+        seed=config.seed,
+        window=config.window,
+        plugins=tuple(str(plugin) for plugin in plugins),
+        journal=journal,
+    )
+
+
+def _encode_and_write(
+    config: BuildConfig,
+    assembly: Assembly,
+    workers: int,
+    engine: str,
+    plugins: Sequence[str | Path],
+    progress: Progress | None,
+    note: Note | None,
+) -> Index:
+    missing, order = assembly.unfinished(), assembly.job.order
+    _tell(assembly.work, len(order) - len(missing), len(order), note)
+    results = run(_task(config, assembly.work, plugins), missing, workers=workers, engine=engine)
+    awaited = set(missing)
+
+    def ready(subject: str) -> None:
+        if subject in awaited:
+            next(results)
+
+    return assembly.write(ready, progress)
+
+
+def _tell(work: Journal, done: int, of: int, note: Note | None) -> None:
+    if work.continued and done and note is not None:
+        note(
+            f"continuing {work.folder}: {done} of {of} people are finished (delete that folder if their recordings "
+            f"changed since)"
+        )
+
+
+@contextmanager
+def _kept_when_interrupted(work: Journal) -> Iterator[None]:
+    with work:
+        try:
+            yield
+        except BaseException as error:
+            if not interrupted(error):
+                work.remove()
+            raise
 
 
 def already_built(config: BuildConfig, out: str | Path) -> Index | None:
     """The index of ``out`` where the same config built it, None where ``out`` does not exist.
+
+    What a build leaves beside it that was killed at its very last step is removed.
 
     Raises:
         ConfigError: ``out`` is no data folder, or another config built it.
@@ -148,7 +266,7 @@ def already_built(config: BuildConfig, out: str | Path) -> Index | None:
     target = Path(out)
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return None
-    _require_data_folder(target)
+    require_data_folder(target)
     index = load_index(target)
     if index.build.config_digest != digest(config.resolved()):
         raise ConfigError(
@@ -156,126 +274,19 @@ def already_built(config: BuildConfig, out: str | Path) -> Index | None:
             f"{digest(config.resolved())})",
             hint=f"build into another folder, or replace it: imu-video build CONFIG {target} --force",
         )
+    left = read_job(partial_folder(target))
+    if left is not None and left.get("config_digest") == index.build.config_digest:
+        with Journal(partial_folder(target), left, what=WHAT) as work:
+            work.remove()
     return index
 
 
-def refuse_overlap(people: dict[str, list[str]]) -> None:
-    """Check that no person is in two splits.
+def require_data_folder(target: Path) -> None:
+    """Refuse to replace anything but a data folder or an empty one.
 
     Raises:
-        LeakageError: somebody is.
+        ConfigError: it is something else.
     """
-    owner: dict[str, str] = {}
-    for split, subjects in people.items():
-        for subject in subjects:
-            if owner.setdefault(subject, split) != split:
-                raise LeakageError(
-                    f"subject {subject!r} is in split {owner[subject]!r} and in split {split!r}",
-                    hint="a person belongs to one split only",
-                )
-
-
-def _require_data_folder(target: Path) -> None:
     empty = target.is_dir() and not any(target.iterdir())
     if not empty and not any((target / name).is_file() for name in (INDEX_FILE, FACTS_FILE)):
         raise ConfigError(f"{target} exists and is no data folder", hint="name a folder that does not exist yet")
-
-
-def _publish(temp: Path, target: Path, *, force: bool) -> None:
-    """Rename the finished folder to its name; with ``force`` the old one steps aside first and is then removed."""
-    old = target.with_name(f"{target.name}.old-{secrets.token_hex(4)}")
-    replace = force and target.exists()
-    if replace:
-        os.rename(target, old)
-    try:
-        os.rename(temp, target)
-    except OSError as error:
-        if replace:
-            os.rename(old, target)
-        raise ShardError(f"{target} appeared while it was being built: {error.strerror}") from error
-    sync_folder(target.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _write_splits(
-    config: BuildConfig, people: dict[str, list[str]], temp: Path, encode: Encode, progress: Progress | None
-) -> tuple[dict[str, SplitEntry], Tally]:
-    order = [(split, subject) for split, subjects in people.items() for subject in subjects]
-    encoded = encode([subject for _, subject in order])
-    total, done = Tally(), 0
-    splits = {}
-    for split, subjects in people.items():
-        present = []
-        before = total.kept
-        with ShardWriter(folder=temp, split=split, shard_samples=config.shard_samples) as writer:
-            for subject in subjects:
-                samples, tally = next(encoded)
-                for sample in samples:
-                    writer.add(sample)
-                total.add(tally)
-                done += 1
-                if tally.kept:
-                    present.append(subject)
-                if progress is not None:
-                    progress(done, len(order), f"{split}: {subject}, {tally.kept} windows")
-        if not writer.shards:
-            raise ShardError(
-                f"split {split!r} ({', '.join(subjects)}) has no window: {total.empty_recordings} of "
-                f"{len(total.recordings)} recordings so far are shorter than a window, dropped {dict(total.dropped)}",
-                hint="check window.seconds and window.min_measured, or move people between splits",
-            )
-        splits[split] = SplitEntry(subjects=tuple(present), samples=total.kept - before, shards=tuple(writer.shards))
-    return splits, total
-
-
-def _index(
-    config: BuildConfig,
-    resolved: dict[str, Any],
-    source: RecordingSource,
-    everybody: list[str],
-    splits: dict[str, SplitEntry],
-    tally: Tally,
-) -> Index:
-    window = config.window
-    lacking = Counter({f"view {view}": tally.kept - n for view, n in tally.with_view.items()})
-    used = {subject for split in splits.values() for subject in split.subjects}
-    skeleton = None
-    if tally.skeleton is not None and tally.joints is not None and window.skeleton_fps is not None:
-        skeleton = SkeletonSpec(fps=window.skeleton_fps, frames=tally.skeleton[0], joints=tally.joints)
-    return Index(
-        dataset=str(resolved["dataset"]["name"]),
-        licence=source.licence,
-        citation=source.citation,
-        url=source.url,
-        channels=IMU_CHANNELS,
-        units={channel: channel_unit(channel) for channel in IMU_CHANNELS},
-        rate_hz=window.rate_hz,
-        window_s=window.seconds,
-        samples_per_window=window.samples,
-        placements=tuple(sorted(tally.placements)),
-        labels=tuple(sorted(tally.labels)),
-        tags={tag: tuple(sorted(values)) for tag, values in sorted(tally.tags.items())},
-        clip=_clip_spec(tally.clip, window),
-        views={view: spec for view, shape in sorted(tally.views.items()) if (spec := _clip_spec(shape, window))},
-        skeleton=skeleton,
-        splits=splits,
-        build=BuildFacts(
-            config=resolved,
-            config_digest=digest(resolved),
-            version=__version__,
-            recordings=len(tally.recordings),
-            empty_recordings=tally.empty_recordings,
-            windows=tally.windows,
-            dropped=dict(sorted(tally.dropped.items())),
-            without=dict(sorted((tally.without + lacking).items())),
-            split_order=tuple(splits),
-            unused_subjects=tuple(sorted(set(everybody) - used)),
-        ),
-    )
-
-
-def _clip_spec(shape: tuple[int, ...] | None, window: WindowConfig) -> ClipSpec | None:
-    if shape is None or window.clip_fps is None:
-        return None
-    frames, height, width = shape
-    return ClipSpec(fps=window.clip_fps, frames=frames, height=height + height % 2, width=width + width % 2)

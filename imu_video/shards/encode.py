@@ -1,25 +1,19 @@
-"""People's recordings into encoded samples, in one process or several; who belongs to which split is for build.py."""
+"""People's recordings into encoded samples, each person a finished piece; who belongs to which split: build.py."""
 
 from __future__ import annotations
 
-import secrets
-import shutil
-import signal
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from multiprocessing import get_all_start_methods, get_context
-from multiprocessing.context import BaseContext
-from pathlib import Path
 from typing import Any
 
-from imu_video.errors import LeakageError, RecordingError, ShardError
+from pydantic import TypeAdapter
+
+from imu_video.errors import LeakageError, RecordingError
 from imu_video.protocols import RecordingSource
 from imu_video.recordings.windows import WindowConfig, cut, window_count
 from imu_video.registry import datasets, load_plugin
+from imu_video.shards.journal import Journal, piece_name
 from imu_video.shards.schema import ShardEntry
 from imu_video.shards.write import EncodedSample, TarFile, encode_window
 from imu_video.types import Recording, Window
@@ -131,127 +125,89 @@ def _encode_recording(recording: Recording, config: WindowConfig, tally: Tally) 
     tally.dropped += Counter({"no device measured enough": considered - (tally.kept - before)})
 
 
-Encode = Callable[[Sequence[str]], Iterator[tuple[Iterator[EncodedSample], Tally]]]
-"""From people to each one's samples, with a tally that is complete when the samples are used up."""
+@dataclass(frozen=True, kw_only=True)
+class Person:
+    """One person's samples in a tar of their own, waiting to be collected into shards.
+
+    Args:
+        tally: what was counted.
+        entry: places of the samples in the tar; None for a person without any.
+        collected: the samples are in finished shards, the tar is gone.
+    """
+
+    tally: Tally
+    entry: ShardEntry | None
+    collected: bool = False
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON, for a journal."""
+        entry = None if self.entry is None else self.entry.model_dump(mode="json")
+        return {"tally": _TALLY.dump_python(self.tally, mode="json"), "entry": entry, "collected": self.collected}
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> Person:
+        """Back from a journal."""
+        entry = None if facts["entry"] is None else ShardEntry.model_validate(facts["entry"])
+        return cls(tally=_TALLY.validate_python(facts["tally"]), entry=entry, collected=facts["collected"])
+
+    @property
+    def keys(self) -> Mapping[str, dict[str, tuple[int, int]]]:
+        """Sample key -> member suffix -> place in the tar."""
+        return {} if self.entry is None else self.entry.keys
 
 
-@contextmanager
-def encoders(
-    dataset: Mapping[str, Any],
-    seed: int,
-    window: WindowConfig,
-    *,
-    parts: Path,
-    workers: int,
-    plugins: Sequence[str | Path],
-) -> Iterator[Encode]:
-    """A function that encodes people one after the other, or several at once with the results in order.
+_TALLY: TypeAdapter[Tally] = TypeAdapter(Tally)
+
+
+def tar_of(subject: str) -> str:
+    """File name of a person's tar in a journal's folder."""
+    return f"{piece_name(subject)}.tar"
+
+
+@dataclass
+class EncodePerson:
+    """Task for an engine: one person's recordings into a finished piece of a journal.
 
     Args:
         dataset: registered name and arguments, as in the config.
         seed: for datasets that take one and were given none.
         window: how recordings are cut.
-        parts: folder for what workers have encoded and nobody has collected yet; removed at the end.
-        workers: processes; 1 encodes here.
-        plugins: files that every worker imports first.
-
-    Raises:
-        ShardError: a worker died.
+        plugins: files that register datasets, imported first.
+        journal: the journal, held open by whoever started the engine.
     """
-    if workers == 1:
-        source: RecordingSource = datasets.build(dataset, seed=seed)
 
-        def here(people: Sequence[str]) -> Iterator[tuple[Iterator[EncodedSample], Tally]]:
-            for subject in people:
-                tally = Tally()
-                yield _encode_person(source, subject, window, tally), tally
-
-        yield here
-        return
-    parts.mkdir()
-    pool = ProcessPoolExecutor(
-        max_workers=workers,
-        mp_context=_context(),
-        initializer=_start_worker,
-        initargs=(_Job(dict(dataset), seed, window, tuple(str(p) for p in plugins), parts),),
-    )
-
-    def pooled(people: Sequence[str]) -> Iterator[tuple[Iterator[EncodedSample], Tally]]:
-        for entry, tally in pool.map(_work, people):
-            yield _read_part(parts, entry), tally
-
-    try:
-        yield pooled
-    except BrokenProcessPool as error:
-        raise ShardError(
-            "a build worker died (out of memory, or a script without `if __name__ == '__main__'`)",
-            hint="use fewer --workers",
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-        shutil.rmtree(parts, ignore_errors=True)
-
-
-def _context() -> BaseContext:
-    """Fresh processes: forking this one after torch has started threads can hang. A fork server imports only once."""
-    if "forkserver" not in get_all_start_methods():
-        return get_context("spawn")
-    context = get_context("forkserver")
-    context.set_forkserver_preload([__name__, "imu_video.datasets"])
-    return context
-
-
-@dataclass
-class _Job:
-    """What a worker process needs; the dataset is opened at the first person, so that its errors travel back."""
-
-    dataset: dict[str, Any]
+    dataset: Mapping[str, Any]
     seed: int
     window: WindowConfig
     plugins: tuple[str, ...]
-    parts: Path
+    journal: Journal
     source: RecordingSource | None = None
 
+    def __call__(self, subject: str) -> None:
+        """Encode one person.
 
-_job: _Job | None = None
+        Raises:
+            RecordingError: a recording that cannot be read, or differs in its axes from the others.
+            LeakageError: recordings of somebody else.
+        """
+        if self.source is None:
+            for plugin in self.plugins:
+                load_plugin(plugin)
+            self.source = datasets.build(self.dataset, seed=self.seed)
+        tally = Tally()
+        tar = TarFile(self.journal.folder / tar_of(subject), sync=False)
+        try:
+            for sample in _encode_person(self.source, subject, self.window, tally):
+                tar.add(sample)
+            entry = tar.close() if tar.keys else None
+        finally:
+            tar.discard()
+        self.journal.finish(
+            piece_name(subject),
+            Person(tally=tally, entry=entry).facts(),
+            file=None if entry is None else tar_of(subject),
+            sha256=None if entry is None else entry.sha256,
+        )
 
-
-def _start_worker(job: _Job) -> None:
-    global _job
-    _job = job
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-
-
-def _work(subject: str) -> tuple[ShardEntry | None, Tally]:
-    """Encode one person into a part file."""
-    if _job is None:
-        raise RuntimeError("worker was not started")
-    if _job.source is None:
-        import torch
-
-        torch.set_num_threads(1)
-        for plugin in _job.plugins:
-            load_plugin(plugin)
-        _job.source = datasets.build(_job.dataset, seed=_job.seed)
-    tally = Tally()
-    tar = TarFile(_job.parts / f"part-{secrets.token_hex(8)}.tar")
-    try:
-        for sample in _encode_person(_job.source, subject, _job.window, tally):
-            tar.add(sample)
-        return (tar.close() if tar.keys else None), tally
-    finally:
-        tar.discard()
-
-
-def _read_part(parts: Path, entry: ShardEntry | None) -> Iterator[EncodedSample]:
-    if entry is None:
-        return
-    path = parts / Path(entry.path).name
-    with path.open("rb") as file:
-        for key, members in entry.keys.items():
-            data = {}
-            for suffix, (offset, size) in members.items():
-                file.seek(offset)
-                data[suffix] = file.read(size)
-            yield EncodedSample(key=key, members=data)
-    path.unlink()
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "source": None}

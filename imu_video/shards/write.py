@@ -7,7 +7,7 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -27,7 +27,7 @@ from imu_video.shards.schema import (
 from imu_video.shards.video import encode_mp4
 from imu_video.types import Window
 
-_HEADER = 512  # bytes of a USTAR header; names are short enough to need no further block
+_BLOCK = 512  # of a tar: a USTAR header is one; names are short enough to need no further block
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,18 +102,22 @@ def json_bytes(data: Mapping[str, object]) -> bytes:
 class TarFile:
     """A tar that is written under a temporary name, synced and renamed when it is closed.
 
-    Plain USTAR with fixed owner, mode and time, so that equal samples give equal bytes; webdataset reads it.
+    Plain USTAR with fixed owner, mode and time, so that equal samples give equal bytes; webdataset reads it. The hash
+    is taken while writing: nothing is read back.
 
     Args:
         path: final name; the folder exists.
+        sync: wait until the disk has it; not needed for what is checked before it is used.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, sync: bool = True) -> None:
         self.path = path
+        self._sync = sync
         self.keys: dict[str, dict[str, tuple[int, int]]] = {}
         self._temp = path.with_name(f".{path.name}.tmp-{os.getpid()}")
         self._file: BinaryIO = self._temp.open("wb")
-        self._tar = tarfile.TarFile(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)
+        self._hash = hashlib.sha256()
+        self._size = 0
 
     def add(self, sample: EncodedSample) -> None:
         """Append one sample, members in the order of their names.
@@ -121,35 +125,69 @@ class TarFile:
         Raises:
             ShardError: a repeated key, an illegal name or an oversized member.
         """
-        if sample.key in self.keys:
-            raise ShardError(
-                f"{self.path.name}: key {sample.key!r} occurs twice",
-                hint="recording names are unique within a dataset",
-            )
+        self._refuse_repeated(sample.key)
         places: dict[str, tuple[int, int]] = {}
         for suffix in sorted(sample.members):
             data = sample.members[suffix]
             info = tarfile.TarInfo(check_member(sample.key, suffix, len(data)))
             info.size = len(data)
             info.mode = 0o644
-            places[suffix] = (self._file.tell() + _HEADER, len(data))
-            self._tar.addfile(info, io.BytesIO(data))
+            places[suffix] = (self._size + _BLOCK, len(data))
+            self._write(info.tobuf(tarfile.USTAR_FORMAT, "utf-8", "strict"))
+            self._write(data)
+            self._write(bytes(-len(data) % _BLOCK))
         self.keys[sample.key] = places
+
+    def copy(self, key: str, places: Mapping[str, tuple[int, int]], source: BinaryIO) -> None:
+        """Append one sample of another tar as it is, headers included.
+
+        Args:
+            key: of the sample.
+            places: its members in the other tar, suffix -> (offset, size), one after the other.
+            source: the other tar.
+
+        Raises:
+            ShardError: a repeated key, or members that do not lie where ``places`` says.
+        """
+        self._refuse_repeated(key)
+        first, last = sample_span(places)
+        source.seek(first)
+        data = source.read(last - first)
+        header = data[:_BLOCK].rstrip(b"\0")
+        if len(data) != last - first or not header.startswith(f"{key}.{min(places)}".encode()):
+            raise ShardError(
+                f"{getattr(source, 'name', 'a tar')}: sample {key!r} is not where the index has it",
+                hint="imu-video verify DATA",
+            )
+        shift = self._size - first
+        self._write(data)
+        self.keys[key] = {suffix: (offset + shift, size) for suffix, (offset, size) in places.items()}
+
+    def _refuse_repeated(self, key: str) -> None:
+        if key in self.keys:
+            raise ShardError(
+                f"{self.path.name}: key {key!r} occurs twice", hint="recording names are unique within a dataset"
+            )
+
+    def _write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._hash.update(data)
+        self._size += len(data)
 
     def close(self) -> ShardEntry:
         """Finish, sync and rename; returns what the index says about the file."""
-        self._tar.close()
+        end = self._size + 2 * _BLOCK
+        self._write(bytes(2 * _BLOCK + -end % tarfile.RECORDSIZE))
         self._file.flush()
-        os.fsync(self._file.fileno())
-        size = self._file.tell()
+        if self._sync:
+            os.fsync(self._file.fileno())
         self._file.close()
-        sha256 = file_sha256(self._temp)
         os.replace(self._temp, self.path)
         return ShardEntry(
             path=f"{SHARD_FOLDER}/{self.path.name}",
             samples=len(self.keys),
-            bytes=size,
-            sha256=sha256,
+            bytes=self._size,
+            sha256=self._hash.hexdigest(),
             keys=self.keys,
         )
 
@@ -157,6 +195,13 @@ class TarFile:
         """Remove the temporary file."""
         self._file.close()
         self._temp.unlink(missing_ok=True)
+
+
+def sample_span(places: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
+    """First and last byte in a tar of a sample's members with their headers and padding."""
+    first = min(offset for offset, _ in places.values()) - _BLOCK
+    last = max(offset + size for offset, size in places.values())
+    return first, last + -last % _BLOCK
 
 
 class ShardWriter:
@@ -168,6 +213,8 @@ class ShardWriter:
         folder: the data folder; tars go to its ``shards`` folder.
         split: name of the split.
         shard_samples: samples a tar, >= 1; 256..2048 is sensible (100 MB to 1 GB with clips).
+        shards: tars that are there already; writing goes on after them.
+        closed: called with every tar that is finished.
 
     Example:
         >>> with ShardWriter(folder=folder, split="train", shard_samples=512) as writer:  # doctest: +SKIP
@@ -175,28 +222,50 @@ class ShardWriter:
         >>> writer.shards  # doctest: +SKIP
     """
 
-    def __init__(self, *, folder: Path, split: str, shard_samples: int) -> None:
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        split: str,
+        shard_samples: int,
+        shards: Sequence[ShardEntry] = (),
+        closed: Callable[[ShardEntry], None] | None = None,
+    ) -> None:
         if shard_samples < 1:
             raise ValueError(f"shard_samples must be at least 1, got {shard_samples}")
-        self.shards: list[ShardEntry] = []
+        self.shards: list[ShardEntry] = list(shards)
         self._folder = folder / SHARD_FOLDER
         self._folder.mkdir(parents=True, exist_ok=True)
         self._split = split
         self._shard_samples = shard_samples
+        self._closed = closed
         self._open: TarFile | None = None
 
     def add(self, sample: EncodedSample) -> None:
         """Append one sample; opens the next tar when the current one is full."""
+        self._tar().add(sample)
+        self._finish_if_full()
+
+    def copy(self, key: str, places: Mapping[str, tuple[int, int]], source: BinaryIO) -> None:
+        """Append one sample of another tar as it is; see `TarFile.copy`."""
+        self._tar().copy(key, places, source)
+        self._finish_if_full()
+
+    def _tar(self) -> TarFile:
         if self._open is None:
             self._open = TarFile(self._folder / shard_name(self._split, len(self.shards)))
-        self._open.add(sample)
-        if len(self._open.keys) >= self._shard_samples:
+        return self._open
+
+    def _finish_if_full(self) -> None:
+        if self._open is not None and len(self._open.keys) >= self._shard_samples:
             self._finish()
 
     def _finish(self) -> None:
         if self._open is not None:
             self.shards.append(self._open.close())
             self._open = None
+            if self._closed is not None:
+                self._closed(self.shards[-1])
 
     def __enter__(self) -> ShardWriter:
         return self
@@ -214,14 +283,17 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a small file so that a reader sees the old content or the new, never a part."""
+def write_atomic(path: Path, data: bytes, *, sync: bool = True) -> None:
+    """Write a small file so that a reader sees the old content or the new, never a part; ``sync``: even after a crash
+    of the machine.
+    """
     temp = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     try:
         with temp.open("wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         os.replace(temp, path)
     finally:
         temp.unlink(missing_ok=True)

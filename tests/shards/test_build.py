@@ -12,7 +12,8 @@ import pytest
 from imu_video.config import load_config
 from imu_video.errors import ConfigError, ImuVideoError, LeakageError, RecordingError, ShardError
 from imu_video.shards import build as build_module
-from imu_video.shards.build import BuildConfig, already_built, build, refuse_overlap
+from imu_video.shards.assemble import refuse_overlap
+from imu_video.shards.build import BuildConfig, already_built, build
 from imu_video.shards.columns import open_columns
 from imu_video.shards.index import load_index, verify
 from imu_video.shards.pipeline import read_samples
@@ -105,7 +106,7 @@ def test_the_same_config_is_not_built_twice(built: Path, monkeypatch: pytest.Mon
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("built again")
 
-    monkeypatch.setattr(build_module, "encoders", refuse)
+    monkeypatch.setattr(build_module, "plan", refuse)
     assert build(config(), built) == load_index(built)
     # A default written out is the same config.
     again = config(dataset={"name": "tiny_people", "people": 4}, shard_samples=8)
