@@ -32,6 +32,8 @@ app = typer.Typer(
 
 Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="Python file that registers your own parts.")]
 Data = Annotated[Path, typer.Argument(help="Data folder, as `imu-video build` made it.")]
+Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes at once; the result is the same.")]
+EngineName = Annotated[str, typer.Option("--engine", help="local: processes here; ray: tasks of a Ray cluster.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="section.key=value, any number.")]
 
 
@@ -54,23 +56,31 @@ def build(
     out: Annotated[Path, typer.Argument(help="Data folder to make.")],
     overrides: Overrides = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a folder that another config built.")] = False,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes; the result is the same.")] = 1,
+    workers: Workers = 1,
+    engine: EngineName = "local",
+    part: Annotated[str | None, typer.Option("--part", help="Only share i/n of the people; then `merge OUT`.")] = None,
     plugin: Plugins = None,
 ) -> None:
-    """Cut recordings into windows and write them as shards with an index."""
+    """Cut recordings into windows and write them as shards with an index; what was stopped continues."""
     _load(plugin)
     from imu_video.config import load_config
-    from imu_video.shards.build import BuildConfig, already_built
+    from imu_video.shards.build import BuildConfig, already_built, build_part
     from imu_video.shards.build import build as make
 
     loaded = load_config(config, BuildConfig, overrides or [])
+    options: dict[str, Any] = {"force": force, "workers": workers, "engine": engine, "plugins": plugin or []}
     if not force:
         built = already_built(loaded, out)
         if built is not None:
             console.say(f"{out} is already built from this config: {_size(built)}")
             return
+    if part is not None:
+        with _stoppable(), _progress("people") as progress:
+            folder = build_part(loaded, out, _part(part), progress=progress, note=console.say, **options)
+        console.say(f"built {folder}; when all parts are there: imu-video merge {out}")
+        return
     with _stoppable(), _progress("people") as progress:
-        index = make(loaded, out, force=force, workers=workers, plugins=plugin or [], progress=progress)
+        index = make(loaded, out, progress=progress, note=console.say, **options)
     from imu_video.shards import summary
 
     _show(summary.splits(index))
@@ -106,6 +116,20 @@ def embed(
     with _stoppable(), _progress("samples") as progress:
         cache = compute(index, entry, splits=split, batch_size=batch_size, device=device, progress=progress)
     console.say(f"embedded {data} with {entry.get('name')}: teachers/{cache.fingerprint}")
+
+
+@app.command()
+def merge(
+    data: Annotated[list[Path], typer.Argument(help="OUT, of which parts lie in OUT.parts.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace a data folder of that name.")] = False,
+) -> None:
+    """Make one data folder of parts that `build --part` left: the same bytes as an unsplit build."""
+    from imu_video.shards.merge import merge_parts
+
+    (out,) = data
+    with _stoppable(), _progress("people") as progress:
+        index = merge_parts(out, force=force, progress=progress, note=console.say)
+    console.say(f"merged {out}: {_size(index)}")
 
 
 @app.command()
@@ -217,6 +241,14 @@ def main() -> None:
 def _load(plugins: Sequence[Path] | None) -> None:
     for file in plugins or ():
         load_plugin(file)
+
+
+def _part(text: str) -> tuple[int, int]:
+    """i/n as numbers."""
+    number, slash, of = text.partition("/")
+    if not (slash and number.isdigit() and of.isdigit()):
+        raise ConfigError(f"--part {text!r}: expected i/n", hint="for example --part 3/16")
+    return int(number), int(of)
 
 
 def _size(index: Index) -> str:

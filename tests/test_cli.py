@@ -79,7 +79,7 @@ def test_help_and_version_need_no_heavy_package() -> None:
 def test_every_command_has_help(run: Run) -> None:
     code, out, _ = run("--help")
     assert code == 0
-    for command in ("build", "embed", "inspect", "verify", "list", "doctor"):
+    for command in ("build", "merge", "embed", "inspect", "verify", "list", "doctor"):
         assert command in out
         assert run(command, "--help")[0] == 0
 
@@ -118,6 +118,22 @@ def test_overrides_reach_the_build(run: Run, config: Path, tmp_path: Path) -> No
     raw = json.loads((tmp_path / "out" / "index.json").read_text())
     assert raw["clip"] is None
     assert raw["samples_per_window"] == 80
+
+
+def test_parts_are_built_and_merged(run: Run, built: Path, config: Path, tmp_path: Path) -> None:
+    out = tmp_path / "data"
+    code, text, _ = run("build", config, out, "--part", "2/2", "--plugin", PLUGIN)
+    assert (code, text.splitlines()[-1]) == (
+        0,
+        f"built {out}.parts/2-of-2; when all parts are there: imu-video merge {out}",
+    )
+    code, _, err = run("merge", out)
+    assert (code, f"imu-video build CONFIG {out} --part 1/2" in err) == (2, True)
+    assert run("build", config, out, "--part", "1/2", "--plugin", PLUGIN)[0] == 0
+    assert run("build", config, out, "--part", "1:2", "--plugin", PLUGIN)[0] == 2
+    code, text, _ = run("merge", out)
+    assert (code, text.splitlines()[-1]) == (0, f"merged {out}: 28 samples (train 14, val 7, test 7)")
+    assert (out / "index.json").read_bytes() == (built / "index.json").read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ def build(
     job = plan(config)
     target.parent.mkdir(parents=True, exist_ok=True)
     work = Journal(partial_folder(target), job.model_dump(mode="json"), what=WHAT, replace=force, note=note)
-    with _kept_when_interrupted(work):
+    with kept_when_interrupted(work):
         assembly = Assembly(job, work, dict.fromkeys(job.order, work), drop=True)
         index = _encode_and_write(config, assembly, workers, engine, plugins, progress, note)
         publish(work.folder / DATA_FOLDER, target, force=force)
@@ -156,7 +156,7 @@ def build_part(
     mine = job.order[number - 1 :: of]
     folder = parts_folder(target) / f"{number}-of-{of}"
     work = Journal(folder, {**job.model_dump(mode="json"), "part": [number, of]}, what=WHAT, replace=force, note=note)
-    with _kept_when_interrupted(work):
+    with kept_when_interrupted(work):
         missing = [subject for subject in mine if read_person(work, subject, check=True) is None]
         _tell(work, len(mine) - len(missing), len(mine), note)
         results = run(_task(config, work, plugins), missing, workers=workers, engine=engine)
@@ -244,7 +244,8 @@ def _tell(work: Journal, done: int, of: int, note: Note | None) -> None:
 
 
 @contextmanager
-def _kept_when_interrupted(work: Journal) -> Iterator[None]:
+def kept_when_interrupted(work: Journal) -> Iterator[None]:
+    """Hold a journal; an error that mending the data or config must precede removes it, see `journal.interrupted`."""
     with work:
         try:
             yield
