@@ -1,4 +1,4 @@
-"""Ranks and gathers that work with and without a process group; opening and closing one is pretrain's job."""
+"""Ranks, gathers, and draws alike on any number of ranks; opening and closing a process group is pretrain's job."""
 
 from __future__ import annotations
 
@@ -71,3 +71,34 @@ def gather_with_gradient(x: Tensor) -> Tensor:
         return x
     out: Tensor = _GatherWithGradient.apply(x)
     return out
+
+
+class GlobalDraws:
+    """Random numbers for one rank's rows, cut out of draws for the whole batch: the same in one process or several.
+
+    Args:
+        generator: seeded equally on all ranks (by seed and step).
+        world: this rank's place; one process by default.
+
+    Example:
+        >>> whole = GlobalDraws(torch.Generator().manual_seed(0)).uniform(4)
+        >>> second = GlobalDraws(torch.Generator().manual_seed(0), World(rank=1, size=2)).uniform(2)
+        >>> torch.equal(whole[2:], second)
+        True
+    """
+
+    def __init__(self, generator: torch.Generator, world: World | None = None) -> None:
+        self.generator = generator
+        self.world = world or World()
+
+    def uniform(self, rows: int, *shape: int) -> Tensor:
+        """(rows, ...) float32, uniform in [0, 1)."""
+        total = rows * self.world.size
+        drawn = torch.rand(total, *shape, generator=self.generator, device=self.generator.device)
+        return drawn[self.world.rows(total)]
+
+    def normal(self, rows: int, *shape: int) -> Tensor:
+        """(rows, ...) float32, standard normal."""
+        total = rows * self.world.size
+        drawn = torch.randn(total, *shape, generator=self.generator, device=self.generator.device)
+        return drawn[self.world.rows(total)]

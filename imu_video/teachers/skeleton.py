@@ -10,16 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from imu_video.errors import ConfigError, DataError, nearest
+from imu_video.distributed import GlobalDraws
+from imu_video.errors import ConfigError, DataError
 from imu_video.registry import teachers
 from imu_video.teachers.base import FrozenTeacher
-from imu_video.teachers.skeleton_views import Views, held_ends_removed, level, turn_to_front
-
-CENTRES = ("hip_center", "pelvis", "hips", "mid_hip", "spine_base", "root")
-TOPS = ("shoulder_center", "neck", "spine_shoulder", "thorax", "chest")
-"""Joint names tried in this order for the two ends of the torso."""
-
-_MOTION_GAIN = 8.0  # brings steps between neighbouring frames to the size of positions
+from imu_video.teachers.skeleton_views import BodyFrame, Views, streams
 
 
 @teachers.register("skeleton")
@@ -100,14 +95,14 @@ class SkeletonTeacher(FrozenTeacher):
             "temperature": temperature, "body": body, "rotation": rotation, "align": align, "seed": seed,
             "joints": None if joints is None else list(joints), "centre": centre, "top": top,
         }  # fmt: skip
-        self.frames, self.align = frames, align
         self.views = Views(body=body, rotation=rotation)
         self.register_buffer("fitted", torch.tensor(False))
         self.register_buffer("up", torch.tensor(1))
         self.encoder: SkeletonEncoder | None = None
         if joints is not None:
-            self.torso = (_find(centre, CENTRES, joints, "centre"), _find(top, TOPS, joints, "top"))
-            self.sides = _sides(joints) if align else []
+            self.body = BodyFrame(
+                joints=joints, frames=frames, align=align, centre=centre, top=top, owner="teacher 'skeleton'"
+            )
             self.encoder = self._new_encoder(len(joints))
         self.freeze()
 
@@ -121,7 +116,7 @@ class SkeletonTeacher(FrozenTeacher):
             "name": "skeleton",
             **self.arguments,
             "transform": "moving part, upright, in front, centred, torso length 1",
-            "sampler": {"frames": self.frames, "rule": "linear interpolation"},
+            "sampler": {"frames": self.arguments["frames"], "rule": "linear interpolation"},
             "licence": "trained on the data's own training split: the data's licence applies",
         }
 
@@ -131,7 +126,7 @@ class SkeletonTeacher(FrozenTeacher):
                 "teacher 'skeleton' was not fitted",
                 hint="`imu-video embed` fits it on the split `train`; or call fit()",
             )
-        out: Tensor = self._checked(inputs)(streams(self.normalise(inputs), self.torso[0]))
+        out: Tensor = self._checked(inputs)(streams(self.normalise(inputs), self.body.centre))
         return out
 
     def _checked(self, inputs: Tensor) -> SkeletonEncoder:
@@ -150,11 +145,7 @@ class SkeletonTeacher(FrozenTeacher):
 
         Shapes: (B, F, J, 3) metres -> (B, frames, J, 3) torso lengths, vertical second.
         """
-        low, high = self.torso
-        x = level(held_ends_removed(inputs.float(), self.frames), int(self.up))
-        length = (x[:, :, high] - x[:, :, low]).norm(dim=-1).mean(1).clamp_min(1e-3)
-        x = (x - x[:, :, low].mean(1)[:, None, None]) / length[:, None, None, None]
-        return turn_to_front(x, self.sides) if self.sides else x
+        return self.body(inputs, int(self.up))
 
     @torch.enable_grad()
     def fit(self, inputs: Tensor, *, progress: Callable[[int, int], None] | None = None) -> None:
@@ -170,11 +161,9 @@ class SkeletonTeacher(FrozenTeacher):
         """
         self._checked(inputs)
         device = self.up.device
-        low, high = self.torso
-        upright = (inputs[:, :, high] - inputs[:, :, low]).reshape(-1, 3).double()
-        upright = upright[upright.isfinite().all(1)]
-        if len(upright):
-            self.up.copy_(upright.mean(0).abs().argmax())
+        up = self.body.vertical(inputs)
+        if up is not None:
+            self.up.fill_(up)
         poses = self.normalise(inputs)
         poses = poses[poses.isfinite().flatten(1).all(1)].to(device)
         if len(poses) < 2:
@@ -192,6 +181,7 @@ class SkeletonTeacher(FrozenTeacher):
         """Minimise NT-Xent between two views of each skeleton."""
         arg = self.arguments
         generator = torch.Generator().manual_seed(arg["seed"])
+        draws = GlobalDraws(generator)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(arg["seed"] + 1)
             head = nn.Sequential(nn.Linear(self.projection.width, 256), nn.ReLU(), nn.Linear(256, 128))
@@ -205,7 +195,7 @@ class SkeletonTeacher(FrozenTeacher):
             if step % each == 0:
                 order = torch.randperm(len(poses), generator=generator)
             rows = order[step % each * batch :][:batch].to(poses.device)
-            both = torch.cat([self._view(poses[rows], generator) for _ in range(2)])
+            both = torch.cat([self._view(poses[rows], draws) for _ in range(2)])
             for group in optimiser.param_groups:
                 group["lr"] = arg["lr"] * min(1.0, 20 * (step + 1) / total) * (1 + math.cos(math.pi * step / total)) / 2
             loss = nt_xent(head(encoder(both)), arg["temperature"])
@@ -215,9 +205,9 @@ class SkeletonTeacher(FrozenTeacher):
             if progress is not None:
                 progress(step + 1, total)
 
-    def _view(self, poses: Tensor, generator: torch.Generator) -> Tensor:
-        view = streams(self.views(poses, generator), self.torso[0])
-        return view * self.views.kept(len(view), view.shape[3], generator).to(view.device)
+    def _view(self, poses: Tensor, draws: GlobalDraws) -> Tensor:
+        view = streams(self.views(poses, draws), self.body.centre)
+        return view * self.views.kept(len(view), view.shape[3], draws).to(view.device)
 
 
 class SkeletonEncoder(nn.Module):
@@ -227,45 +217,38 @@ class SkeletonEncoder(nn.Module):
         joints: J.
         width: channels of the narrowest layer.
         segments: stretches of the average.
+        norm: layer of normalisation for a number of channels.
 
     Shapes: (B, 2, F, J, 3) -> (B, 4 * width * segments).
     """
 
-    def __init__(self, *, joints: int, width: int, segments: int) -> None:
+    def __init__(
+        self, *, joints: int, width: int, segments: int, norm: Callable[[int], nn.Module] = nn.BatchNorm1d
+    ) -> None:
         super().__init__()
         self.segments = segments
+        self.norm = norm
         self.point = self._stream(joints, width)
         self.motion = self._stream(joints, width)
         self.joined = nn.Sequential(
-            nn.Conv1d(4 * width, 4 * width, 5, stride=2, padding=2), nn.BatchNorm1d(4 * width), nn.ReLU(),
-            nn.Conv1d(4 * width, 4 * width, 3, padding=1), nn.BatchNorm1d(4 * width), nn.ReLU(),
+            nn.Conv1d(4 * width, 4 * width, 5, stride=2, padding=2), norm(4 * width), nn.ReLU(),
+            nn.Conv1d(4 * width, 4 * width, 3, padding=1), norm(4 * width), nn.ReLU(),
         )  # fmt: skip
 
-    @staticmethod
-    def _stream(joints: int, width: int) -> nn.Sequential:
+    def _stream(self, joints: int, width: int) -> nn.Sequential:
         return nn.Sequential(
-            nn.Conv1d(3 * joints, 2 * width, 5, padding=2), nn.BatchNorm1d(2 * width), nn.ReLU(),
-            nn.Conv1d(2 * width, 2 * width, 5, stride=2, padding=2), nn.BatchNorm1d(2 * width), nn.ReLU(),
+            nn.Conv1d(3 * joints, 2 * width, 5, padding=2), self.norm(2 * width), nn.ReLU(),
+            nn.Conv1d(2 * width, 2 * width, 5, stride=2, padding=2), self.norm(2 * width), nn.ReLU(),
         )  # fmt: skip
+
+    def over_time(self, x: Tensor) -> Tensor:
+        """Features before averaging, four frames a step. Shapes: (B, 2, F, J, 3) -> (B, 4 * width, F / 4)."""
+        point, motion = x.flatten(3).transpose(2, 3).unbind(1)
+        out: Tensor = self.joined(torch.cat([self.point(point), self.motion(motion)], dim=1))
+        return out
 
     def forward(self, x: Tensor) -> Tensor:
-        point, motion = x.flatten(3).transpose(2, 3).unbind(1)
-        time = self.joined(torch.cat([self.point(point), self.motion(motion)], dim=1))
-        return F.adaptive_avg_pool1d(time, self.segments).flatten(1)
-
-
-def streams(poses: Tensor, centre: int) -> Tensor:
-    """Positions and their change from frame to frame.
-
-    Positions are taken over the hips of the same frame, but keep their height: a squat lowers them, and the way of a
-    walk over the floor shows in the change only.
-
-    Shapes: (B, F, J, 3) -> (B, 2, F, J, 3).
-    """
-    motion = torch.zeros_like(poses)
-    motion[:, 1:] = poses.diff(dim=1) * _MOTION_GAIN
-    floor = poses[:, :, centre : centre + 1] * poses.new_tensor([1.0, 0.0, 1.0])
-    return torch.stack([poses - floor, motion], dim=1)
+        return F.adaptive_avg_pool1d(self.over_time(x), self.segments).flatten(1)
 
 
 def nt_xent(embeddings: Tensor, temperature: float) -> Tensor:
@@ -273,30 +256,3 @@ def nt_xent(embeddings: Tensor, temperature: float) -> Tensor:
     unit = F.normalize(embeddings, dim=1)
     logits = (unit @ unit.T / temperature).fill_diagonal_(-torch.inf)
     return F.cross_entropy(logits, torch.arange(len(unit), device=unit.device).roll(len(unit) // 2))
-
-
-def _find(given: str | None, usual: Sequence[str], joints: Sequence[str], argument: str) -> int:
-    """Number of the named joint, or of the first usual one."""
-    if given is not None:
-        if given not in joints:
-            raise ConfigError(f"teacher 'skeleton': {argument}={given!r} is no joint{nearest(given, joints)}")
-        return list(joints).index(given)
-    for name in usual:
-        if name in joints:
-            return list(joints).index(name)
-    raise ConfigError(
-        f"teacher 'skeleton': none of {list(usual)} is among the joints {list(joints)}", hint=f"set {argument}=JOINT"
-    )
-
-
-def _sides(joints: Sequence[str]) -> list[tuple[int, int]]:
-    """Pairs of left and right hips and shoulders."""
-    names = list(joints)
-    pairs = [(f"left_{part}", f"right_{part}") for part in ("hip", "shoulder")]
-    found = [(names.index(left), names.index(right)) for left, right in pairs if left in names and right in names]
-    if not found:
-        raise ConfigError(
-            f"teacher 'skeleton': no left_hip, right_hip, left_shoulder, right_shoulder among the joints {names}",
-            hint="set align: false",
-        )
-    return found

@@ -1,4 +1,4 @@
-"""Geometry of joint positions for the skeleton teacher: normal form and random views; the network is in skeleton.py."""
+"""Geometry of joint positions: normal form, streams and random views; the networks are in skeleton.py and towers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from imu_video.distributed import GlobalDraws
+from imu_video.errors import ConfigError, nearest
 
 
 def held_ends_removed(joints: Tensor, frames: int) -> Tensor:
@@ -23,20 +26,27 @@ def held_ends_removed(joints: Tensor, frames: int) -> Tensor:
         >>> held_ends_removed(held, 3)[0, :, 0, 0].tolist()
         [0.0, 1.0, 2.0]
     """
-    out = joints.new_full((len(joints), frames, *joints.shape[2:]), torch.nan)
-    for row, sample in enumerate(joints):
-        places = sample.isfinite().all(-1).all(-1).nonzero()[:, 0]
-        if len(places) < 2:
-            continue
-        there = sample[places]
-        moves = (there.diff(dim=0).abs().amax(dim=(1, 2)) > 0).nonzero()[:, 0]
-        first, last = (int(moves[0]), int(moves[-1]) + 1) if len(moves) else (0, len(places) - 1)
-        times = places.to(joints.dtype)
-        wanted = torch.linspace(0, 1, frames, device=joints.device) * (times[last] - times[first]) + times[first]
-        left = (torch.searchsorted(times, wanted, right=True) - 1).clamp(first, last - 1)
-        share = ((wanted - times[left]) / (times[left + 1] - times[left]))[:, None, None]
-        out[row] = there[left] * (1 - share) + there[left + 1] * share
-    return out
+    count = joints.shape[1]
+    there = joints.isfinite().all(-1).all(-1)
+    order = (~there).int().argsort(dim=1, stable=True)  # complete frames first, in order
+    number = there.sum(1)
+    row = torch.arange(len(joints), device=joints.device)[:, None]
+    x = joints[row, order]
+    steps = torch.arange(count - 1, device=joints.device)
+    moves = (x.diff(dim=1).abs().amax(dim=(2, 3)) > 0) & (steps < number[:, None] - 1)
+    still = ~moves.any(1)
+    first = torch.where(still, 0, moves.int().argmax(1))
+    last = torch.where(still, number - 1, count - 1 - moves.flip(1).int().argmax(1)).clamp(min=0)
+    times = order.to(joints.dtype)
+    begin, end = times.gather(1, first[:, None]), times.gather(1, last[:, None])
+    wanted = torch.linspace(0, 1, frames, device=joints.device, dtype=joints.dtype) * (end - begin) + begin
+    known = torch.where(torch.arange(count, device=joints.device) < number[:, None], times, torch.inf)
+    left = torch.searchsorted(known, wanted, right=True) - 1
+    left = torch.minimum(torch.maximum(left, first[:, None]), (last - 1).clamp(min=0)[:, None])
+    right = (left + 1).clamp(max=count - 1)
+    share = (wanted - times.gather(1, left)) / (times.gather(1, right) - times.gather(1, left))
+    out = x[row, left] * (1 - share[..., None, None]) + x[row, right] * share[..., None, None]
+    return torch.where((number >= 2)[:, None, None, None], out, torch.nan)
 
 
 def level(joints: Tensor, up: int) -> Tensor:
@@ -66,6 +76,101 @@ def turn_to_front(joints: Tensor, sides: Sequence[tuple[int, int]]) -> Tensor:
     return turn(joints, torch.atan2(across[:, 2], across[:, 0]))
 
 
+CENTRES = ("hip_center", "pelvis", "hips", "mid_hip", "spine_base", "root")
+TOPS = ("shoulder_center", "neck", "spine_shoulder", "thorax", "chest")
+"""Joint names tried in this order for the two ends of the torso."""
+
+_MOTION_GAIN = 8.0  # brings steps between neighbouring frames to the size of positions
+
+
+class BodyFrame:
+    """The normal form of skeletons: moving part only, upright, in front, centred on the hips, torso length 1.
+
+    Args:
+        joints: names of the J joints in order.
+        frames: time steps after resampling.
+        align: turn every skeleton to the front; needs hips or shoulders named ``left_*`` and ``right_*``.
+        centre: joint at the lower end of the torso; the first known name of CENTRES when None.
+        top: joint at the upper end of the torso; the first known name of TOPS when None.
+        owner: for errors.
+
+    Raises:
+        ConfigError: joints without a known torso, or without sides where ``align`` needs them.
+    """
+
+    def __init__(
+        self,
+        *,
+        joints: Sequence[str],
+        frames: int,
+        align: bool = True,
+        centre: str | None = None,
+        top: str | None = None,
+        owner: str = "skeleton",
+    ) -> None:
+        self.frames = frames
+        self.centre = _find(centre, CENTRES, joints, "centre", owner)
+        self.top = _find(top, TOPS, joints, "top", owner)
+        self.sides = _sides(joints, owner) if align else []
+
+    def vertical(self, joints: Tensor) -> int | None:
+        """The axis along which torsos stand in (N, F, J, 3); None where no frame has both ends of a torso."""
+        torso = (joints[:, :, self.top] - joints[:, :, self.centre]).reshape(-1, 3).double()
+        torso = torso[torso.isfinite().all(1)]
+        return int(torso.mean(0).abs().argmax()) if len(torso) else None
+
+    def __call__(self, joints: Tensor, up: int) -> Tensor:
+        """The normal form; NaN where two complete frames are lacking.
+
+        Shapes: (B, F, J, 3) metres -> (B, frames, J, 3) torso lengths, vertical second.
+        """
+        x = level(held_ends_removed(joints.float(), self.frames), up)
+        length = (x[:, :, self.top] - x[:, :, self.centre]).norm(dim=-1).mean(1).clamp_min(1e-3)
+        x = (x - x[:, :, self.centre].mean(1)[:, None, None]) / length[:, None, None, None]
+        return turn_to_front(x, self.sides) if self.sides else x
+
+
+def streams(poses: Tensor, centre: int) -> Tensor:
+    """Positions and their change from frame to frame.
+
+    Positions are taken over the hips of the same frame, but keep their height: a squat lowers them, and the way of a
+    walk over the floor shows in the change only.
+
+    Shapes: (B, F, J, 3) -> (B, 2, F, J, 3).
+    """
+    motion = torch.zeros_like(poses)
+    motion[:, 1:] = poses.diff(dim=1) * _MOTION_GAIN
+    floor = poses[:, :, centre : centre + 1] * poses.new_tensor([1.0, 0.0, 1.0])
+    return torch.stack([poses - floor, motion], dim=1)
+
+
+def _find(given: str | None, usual: Sequence[str], joints: Sequence[str], argument: str, owner: str) -> int:
+    """Number of the named joint, or of the first usual one."""
+    if given is not None:
+        if given not in joints:
+            raise ConfigError(f"{owner}: {argument}={given!r} is no joint{nearest(given, joints)}")
+        return list(joints).index(given)
+    for name in usual:
+        if name in joints:
+            return list(joints).index(name)
+    raise ConfigError(
+        f"{owner}: none of {list(usual)} is among the joints {list(joints)}", hint=f"set {argument}=JOINT"
+    )
+
+
+def _sides(joints: Sequence[str], owner: str) -> list[tuple[int, int]]:
+    """Pairs of left and right hips and shoulders."""
+    names = list(joints)
+    pairs = [(f"left_{part}", f"right_{part}") for part in ("hip", "shoulder")]
+    found = [(names.index(left), names.index(right)) for left, right in pairs if left in names and right in names]
+    if not found:
+        raise ConfigError(
+            f"{owner}: no left_hip, right_hip, left_shoulder, right_shoulder among the joints {names}",
+            hint="set align: false",
+        )
+    return found
+
+
 @dataclass(frozen=True, kw_only=True)
 class Views:
     """Random views of normalised skeletons that show the same movement.
@@ -75,6 +180,7 @@ class Views:
         rotation: largest turn about the vertical, degrees; the largest tilt is a third of it.
         scale: largest relative change of size.
         jitter: standard deviation of noise on every coordinate, in torso lengths.
+        shear: largest shift of each axis by each other one, in torso lengths a torso length.
         crop: smallest share of the time that is kept.
         warp: largest bend of the time axis, 0 .. 1.
         lost: chance that a joint is missing.
@@ -84,38 +190,42 @@ class Views:
     rotation: float = 30.0
     scale: float = 0.15
     jitter: float = 0.01
+    shear: float = 0.0
     crop: float = 0.7
     warp: float = 0.2
     lost: float = 0.1
 
-    def __call__(self, joints: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(self, joints: Tensor, draws: GlobalDraws) -> Tensor:
         """One random view. Shapes: (B, F, J, 3) -> (B, F, J, 3), vertical second."""
 
         def uniform(*shape: int, most: float) -> Tensor:
-            return ((torch.rand(*shape, generator=generator) * 2 - 1) * most).to(joints.device)
+            return ((draws.uniform(*shape) * 2 - 1) * most).to(joints.device)
 
         def normal(*shape: int, sigma: float) -> Tensor:
-            return (torch.randn(*shape, generator=generator) * sigma).to(joints.device)
+            return (draws.normal(*shape) * sigma).to(joints.device)
 
         batch, frames, number, _ = joints.shape
-        x = self._retimed(joints, generator)
+        x = self._retimed(joints, draws)
         x = turn(x, torch.deg2rad(uniform(batch, most=self.rotation)))
         tilt = torch.deg2rad(uniform(batch, most=self.rotation / 3))
         x = turn(x[..., [1, 0, 2]], tilt)[..., [1, 0, 2]]
+        if self.shear:
+            aside = uniform(batch, 3, 3, most=self.shear) * (1 - torch.eye(3, device=joints.device))
+            x = x + torch.einsum("bfjk,bkl->bfjl", x, aside)
         x = x * (1 + uniform(batch, 1, 1, 1, most=self.scale))
         return x + normal(batch, 1, number, 3, sigma=self.body) + normal(batch, frames, number, 3, sigma=self.jitter)
 
-    def kept(self, batch: int, joints: int, generator: torch.Generator) -> Tensor:
+    def kept(self, batch: int, joints: int, draws: GlobalDraws) -> Tensor:
         """(B, 1, 1, J, 1) float: 0 where a joint is missing in the whole view, else 1."""
-        return (torch.rand(batch, 1, 1, joints, 1, generator=generator) > self.lost).float()
+        return (draws.uniform(batch, 1, 1, joints, 1) > self.lost).float()
 
-    def _retimed(self, joints: Tensor, generator: torch.Generator) -> Tensor:
+    def _retimed(self, joints: Tensor, draws: GlobalDraws) -> Tensor:
         batch, frames = joints.shape[:2]
-        share = self.crop + (1 - self.crop) * torch.rand(batch, 1, generator=generator)
-        start = (1 - share) * torch.rand(batch, 1, generator=generator)
-        bend = self.warp * (2 * torch.rand(batch, 1, generator=generator) - 1) / (2 * math.pi)
-        phase = 2 * math.pi * torch.rand(batch, 1, generator=generator)
-        t = torch.linspace(0, 1, frames)[None]
+        share = self.crop + (1 - self.crop) * draws.uniform(batch, 1)
+        start = (1 - share) * draws.uniform(batch, 1)
+        bend = self.warp * (2 * draws.uniform(batch, 1) - 1) / (2 * math.pi)
+        phase = 2 * math.pi * draws.uniform(batch, 1)
+        t = torch.linspace(0, 1, frames, device=share.device)[None]
         t = t + bend * (torch.sin(2 * math.pi * t + phase) - torch.sin(phase))
         place = ((start + share * t).clamp(0, 1) * (frames - 1)).to(joints.device)
         left = place.long().clamp(max=frames - 2)

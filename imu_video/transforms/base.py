@@ -1,4 +1,4 @@
-"""What augmentations share: base class, draws that are the same on any number of ranks, composition; no augmentation.
+"""What augmentations share: base class and composition; the draws are distributed.py's.
 
 An augmentation takes a window (B, C, T) in SI units, its mask and a generator, and returns a new window and mask. Every
 row is changed with probability ``p``, independently. The number of draws depends on the shape alone, so a generator's
@@ -15,39 +15,8 @@ import torch
 from torch import Tensor
 
 from imu_video import registry
-from imu_video.distributed import World
+from imu_video.distributed import GlobalDraws
 from imu_video.errors import ConfigError
-
-
-class GlobalDraws:
-    """Random numbers for one rank's rows, cut out of draws for the whole batch: the same in one process or several.
-
-    Args:
-        generator: seeded equally on all ranks (by seed and step).
-        world: this rank's place; one process by default.
-
-    Example:
-        >>> whole = GlobalDraws(torch.Generator().manual_seed(0)).uniform(4)
-        >>> second = GlobalDraws(torch.Generator().manual_seed(0), World(rank=1, size=2)).uniform(2)
-        >>> torch.equal(whole[2:], second)
-        True
-    """
-
-    def __init__(self, generator: torch.Generator, world: World | None = None) -> None:
-        self.generator = generator
-        self.world = world or World()
-
-    def uniform(self, rows: int, *shape: int) -> Tensor:
-        """(rows, ...) float32, uniform in [0, 1)."""
-        total = rows * self.world.size
-        drawn = torch.rand(total, *shape, generator=self.generator, device=self.generator.device)
-        return drawn[self.world.rows(total)]
-
-    def normal(self, rows: int, *shape: int) -> Tensor:
-        """(rows, ...) float32, standard normal."""
-        total = rows * self.world.size
-        drawn = torch.randn(total, *shape, generator=self.generator, device=self.generator.device)
-        return drawn[self.world.rows(total)]
 
 
 class Augmentation(ABC):
