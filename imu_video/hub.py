@@ -74,11 +74,32 @@ class EncoderBundle(nn.Module):
 
     def forward(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
         """Features (B, E) of windows (B, C, T) in SI units at the spec's rate; ``mask`` True = measured (None: all)."""
-        normalised = (imu - self.mean) / self.std
-        if mask is not None:
-            normalised = torch.where(mask, normalised, 0)
-        features: Tensor = self.encoder(normalised, mask)
+        features: Tensor = self.encoder(self.normalise(imu, mask), mask)
         return features
+
+    def normalise(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Windows (B, C, T) in SI units as the encoder sees them; zeros where the mask is False."""
+        normalised = (imu - self.mean) / self.std
+        return normalised if mask is None else torch.where(mask, normalised, 0)
+
+    @property
+    def token_dim(self) -> int | None:
+        """Width of `tokens`; None for an encoder that has none."""
+        return int(self.encoder.token_dim) if hasattr(self.encoder, "tokens") else None
+
+    def tokens(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Features over time (B, S, token_dim) of windows (B, C, T) in SI units, oldest first.
+
+        Raises:
+            ConfigError: the encoder gives no features over time.
+        """
+        if self.token_dim is None:
+            raise ConfigError(
+                f"encoder {self.encoder_config['name']!r} gives no features over time (it has no `tokens`)",
+                hint="take one that does: " + ", ".join(n for n in registry.encoders.names() if _has_tokens(n)),
+            )
+        tokens: Tensor = self.encoder.tokens(self.normalise(imu, mask), mask)
+        return tokens
 
     def encode(
         self,
@@ -272,6 +293,10 @@ def push_to_hub(folder: str | Path, repo_id: str, *, private: bool = True, api: 
     url = api.create_repo(repo_id, private=private, exist_ok=True)
     api.upload_folder(folder_path=str(folder), repo_id=repo_id, commit_message=f"imu-video {__version__} encoder")
     return str(url)
+
+
+def _has_tokens(name: str) -> bool:
+    return hasattr(registry.encoders.get(name), "tokens")
 
 
 # ------------------------------------------------------------------------------------------- writing a folder

@@ -194,6 +194,8 @@ datasets: Registry[Any] = Registry("dataset", "imu_video.datasets")
 teachers: Registry[Any] = Registry("teacher", "imu_video.teachers")
 encoders: Registry[Any] = Registry("encoder", "imu_video.encoders")
 losses: Registry[Any] = Registry("loss", "imu_video.losses")
+objectives: Registry[Any] = Registry("objective", "imu_video.objectives")
+towers: Registry[Any] = Registry("tower", "imu_video.towers")
 augmentations: Registry[Any] = Registry("augmentation", "imu_video.transforms")
 
 ALL: dict[str, Registry[Any]] = {
@@ -201,6 +203,8 @@ ALL: dict[str, Registry[Any]] = {
     "teachers": teachers,
     "encoders": encoders,
     "losses": losses,
+    "objectives": objectives,
+    "towers": towers,
     "augmentations": augmentations,
 }
 """Every registry by its plural name, as ``imu-video list`` shows them."""

@@ -17,10 +17,10 @@ Norm = Literal["group", "batch"]
 """``batch`` is what the papers use; ``group`` needs no other window, so any number of processes trains alike."""
 
 
-def norm_layer(kind: Norm, width: int) -> nn.Module:
-    """Batch norm, or group norm with eight groups (fewer where the width does not divide)."""
+def norm_layer(kind: Norm, width: int, *, axes: int = 1) -> nn.Module:
+    """Batch norm over 1 or 2 further axes, or group norm with eight groups (fewer where the width does not divide)."""
     if kind == "batch":
-        return nn.BatchNorm1d(width)
+        return (nn.BatchNorm1d if axes == 1 else nn.BatchNorm2d)(width)
     return nn.GroupNorm(next(groups for groups in (8, 4, 2, 1) if width % groups == 0), width)
 
 
