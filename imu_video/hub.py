@@ -85,7 +85,7 @@ class EncoderBundle(nn.Module):
     @property
     def token_dim(self) -> int | None:
         """Width of `tokens`; None for an encoder that has none."""
-        return int(self.encoder.token_dim) if hasattr(self.encoder, "tokens") else None
+        return int(self.encoder.token_dim) if hasattr(self.encoder, "tokens") else None  # type: ignore[arg-type]
 
     def tokens(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
         """Features over time (B, S, token_dim) of windows (B, C, T) in SI units, oldest first.
@@ -98,7 +98,7 @@ class EncoderBundle(nn.Module):
                 f"encoder {self.encoder_config['name']!r} gives no features over time (it has no `tokens`)",
                 hint="take one that does: " + ", ".join(n for n in registry.encoders.names() if _has_tokens(n)),
             )
-        tokens: Tensor = self.encoder.tokens(self.normalise(imu, mask), mask)
+        tokens: Tensor = self.encoder.tokens(self.normalise(imu, mask), mask)  # type: ignore[operator]
         return tokens
 
     def encode(

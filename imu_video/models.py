@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Collection
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from imu_video.distributed import GlobalDraws
 from imu_video.errors import ConfigError
 from imu_video.hub import EncoderBundle
 from imu_video.types import PairBatch, PairEmbeddings
@@ -48,20 +50,23 @@ class ProjectionHead(nn.Module):
 
 
 class CrossModalModel(nn.Module):
-    """Student and teacher features to unit-norm embeddings in one space.
+    """Student and the other side to unit-norm embeddings in one space; only what the losses need is built and computed.
 
     Args:
         student: the encoder that will be exported, with its input specification.
-        teacher_dim: Dt, width of the frozen teacher's features.
+        teacher_dim: Dt, width of the frozen teacher's features; None without a teacher.
         dim: D, embedding width; the paper uses 512.
-        video_projector: ``mlp`` (a ProjectionHead), ``linear``, or ``none``: teacher features are only normalised,
-            which needs dim = teacher_dim and leaves nothing trainable on the teacher's side (for distillation).
+        video_projector: ``mlp`` (a ProjectionHead), ``linear``, or ``none``: the features of the video side are only
+            normalised, which needs dim = their width (and, with a frozen teacher, leaves nothing trainable there).
         dropout: of the projection heads, in [0, 1); the paper uses 0.1.
         teacher_mean, teacher_std: (Dt,) statistics of the teacher's features over the training split; features are
             standardised with them before the projector. None: used as they are.
+        tower: a trainable encoder of skeletons that takes the teacher's place on the video side.
+        needs: keys of `losses.base.NEEDS`: what `forward` computes besides ``imu``.
+        segments: S, time segments of a window where ``needs`` names them, at least 2.
 
     Raises:
-        ConfigError: dimensions that do not fit together.
+        ConfigError: dimensions that do not fit together, needs that nothing can fulfil.
 
     Example:
         ``CrossModalModel(student=EncoderBundle(spec=spec, encoder="patch_tst"), teacher_dim=1280)``
@@ -74,46 +79,85 @@ class CrossModalModel(nn.Module):
         self,
         *,
         student: EncoderBundle,
-        teacher_dim: int,
+        teacher_dim: int | None,
         dim: int = 128,
         video_projector: Literal["mlp", "linear", "none"] = "mlp",
         dropout: float = 0.0,
         teacher_mean: np.ndarray | Tensor | None = None,
         teacher_std: np.ndarray | Tensor | None = None,
+        tower: nn.Module | None = None,
+        needs: Collection[str] = ("video",),
+        segments: int = 4,
     ) -> None:
         super().__init__()
-        if video_projector == "none" and dim != teacher_dim:
-            raise ConfigError(
-                f"video_projector 'none' needs dim = the teacher's width: dim is {dim}, the teacher has {teacher_dim}",
-                hint=f"set dim={teacher_dim}, project the teacher (pca, orthogonal) when embedding, or use 'linear'",
-            )
-        self.teacher_dim = teacher_dim
+        self.needs = frozenset(needs)
+        self.teacher_dim, self.segments = teacher_dim, segments
         self.student = student
+        self.tower = tower
+        width = teacher_dim if tower is None else int(tower.feature_dim)  # type: ignore[arg-type]
+        for need, there in (("video", width), ("teacher", teacher_dim), ("segments", tower)):
+            if need in self.needs and there is None:
+                raise ConfigError(
+                    f"the losses need {need!r}, but there is no {'tower' if need == 'segments' else 'teacher'}",
+                    hint="`imu-video embed` caches a teacher; tower=skeleton trains a skeleton encoder along",
+                )
         self.imu_projector = ProjectionHead(width=student.feature_dim, dim=dim, dropout=dropout)
-        self.video_projector: nn.Module
-        if video_projector == "mlp":
-            self.video_projector = ProjectionHead(width=teacher_dim, dim=dim, dropout=dropout)
-        elif video_projector == "linear":
-            self.video_projector = nn.Linear(teacher_dim, dim)
-        else:
-            self.video_projector = nn.Identity()
-        mean = _statistic("teacher_mean", teacher_mean, teacher_dim, 0.0)
-        std = _statistic("teacher_std", teacher_std, teacher_dim, 1.0)
-        self.register_buffer("teacher_mean", mean)
-        # A feature that never varies in training carries nothing; a floor keeps it from exploding elsewhere.
-        self.register_buffer("teacher_std", std.clamp(min=max(1e-3 * float(std.max()), 1e-8)))
+        self.video_projector: nn.Module | None = None
+        if width is not None and "video" in self.needs:
+            self.video_projector = _video_projector(video_projector, width=width, dim=dim, dropout=dropout)
+        if "segments" in self.needs:
+            if segments < 2 or student.token_dim is None:
+                raise ConfigError(
+                    f"segments need an encoder with features over time and at least 2 of them, got {segments} and "
+                    f"encoder {student.encoder_config['name']!r}",
+                    hint="encoder=patch_tst, projector.segments=4",
+                )
+            self.imu_segment_projector = ProjectionHead(width=student.token_dim, dim=dim, dropout=dropout)
+            self.video_segment_projector = ProjectionHead(
+                width=int(tower.token_dim),  # type: ignore[union-attr, arg-type]
+                dim=dim,
+                dropout=dropout,
+            )
+        if teacher_dim is not None:
+            mean = _statistic("teacher_mean", teacher_mean, teacher_dim, 0.0)
+            std = _statistic("teacher_std", teacher_std, teacher_dim, 1.0)
+            self.register_buffer("teacher_mean", mean)
+            # A feature that never varies in training carries nothing; a floor keeps it from exploding elsewhere.
+            self.register_buffer("teacher_std", std.clamp(min=max(1e-3 * float(std.max()), 1e-8)))
 
-    def forward(self, batch: PairBatch) -> PairEmbeddings:
-        """Embeddings of one rank's rows, gradients flowing to student and projectors.
+    def forward(self, batch: PairBatch, draws: GlobalDraws | None = None) -> PairEmbeddings:
+        """Embeddings of one rank's rows, gradients flowing to student, projectors and tower.
+
+        Args:
+            batch: holds what ``needs`` asks for.
+            draws: for the tower's random views, in training only.
 
         Raises:
-            ValueError: a batch without teacher features.
+            ValueError: a batch without what is needed.
         """
-        if batch.teacher is None:
-            raise ValueError("the batch has no teacher features: this model pairs windows with a teacher")
-        return PairEmbeddings(
-            imu=self.embed_imu(batch.imu, batch.mask), video=self.embed_teacher(batch.teacher), meta=batch.meta
-        )
+        windows = {"imu": (batch.imu, batch.mask)}
+        if "two_views" in self.needs:
+            windows["imu_two"] = (_there(batch.imu_two, "second view"), _there(batch.mask_two, "second view"))
+        if "devices" in self.needs:
+            views, views_mask = _there(batch.views, "devices"), _there(batch.views_mask, "devices")
+            windows["devices"] = (views.flatten(0, 1), views_mask.flatten(0, 1))
+        # One pass over all windows: batch norm then sees them together, and a small network is kept busy.
+        joined = [torch.cat(side) if len(side) > 1 else side[0] for side in zip(*windows.values(), strict=True)]
+        parts = self.embed_imu(*joined).split([len(imu) for imu, _ in windows.values()])
+        out: dict[str, Any] = dict(zip(windows, parts, strict=True))
+        if "devices" in self.needs:
+            out["devices"] = out["devices"].unflatten(0, (len(batch.imu), -1))
+            out |= {"devices_present": views_mask.flatten(2).any(-1), "views": views}
+        if "teacher" in self.needs:
+            out["teacher"] = self.standardise(_there(batch.teacher, "teacher features"))
+        if self.tower is not None and self.needs & {"video", "segments"}:
+            out |= self._embed_skeletons(_there(batch.skeleton, "skeletons"), draws if self.training else None)
+        elif "video" in self.needs:
+            out["video"] = self.embed_teacher(_there(batch.teacher, "teacher features"))
+        if "segments" in self.needs:
+            tokens = self._segmented(self.student.tokens(batch.imu, batch.mask))
+            out["imu_segments"] = F.normalize(self.imu_segment_projector(tokens).float(), dim=-1)
+        return PairEmbeddings(meta=batch.meta, **out)
 
     def embed_imu(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
         """Unit-norm (B, D) float32 of windows (B, C, T) in SI units."""
@@ -121,10 +165,52 @@ class CrossModalModel(nn.Module):
 
     def embed_teacher(self, teacher: Tensor) -> Tensor:
         """Unit-norm (B, D) float32 of teacher features (B, Dt)."""
-        if teacher.shape[-1] != self.teacher_dim:
+        return self._project_video(self.standardise(teacher))
+
+    def standardise(self, teacher: Tensor) -> Tensor:
+        """Teacher features (B, Dt) as float32 with the training split's mean and spread taken away."""
+        if self.teacher_dim is None or teacher.shape[-1] != self.teacher_dim:
             raise ValueError(f"teacher features have shape {tuple(teacher.shape)}, expected (B, Dt={self.teacher_dim})")
-        standardised = (teacher.float() - self.teacher_mean) / self.teacher_std
-        return F.normalize(self.video_projector(standardised).float(), dim=-1)
+        return (teacher.float() - self.teacher_mean) / self.teacher_std
+
+    def _project_video(self, features: Tensor) -> Tensor:
+        if self.video_projector is None:
+            raise ValueError("this model has no video projector: no loss it was made for needs 'video'")
+        return F.normalize(self.video_projector(features).float(), dim=-1)
+
+    def _embed_skeletons(self, skeletons: Tensor, draws: GlobalDraws | None) -> dict[str, Tensor]:
+        assert self.tower is not None
+        tokens: Tensor = self.tower.tokens(skeletons, draws)  # type: ignore[operator]
+        out = {}
+        if "video" in self.needs:
+            out["video"] = self._project_video(self.tower.pool(tokens))  # type: ignore[operator]
+        if "segments" in self.needs:
+            projected = self.video_segment_projector(self._segmented(tokens))
+            out["video_segments"] = F.normalize(projected.float(), dim=-1)
+        return out
+
+    def _segmented(self, tokens: Tensor) -> Tensor:
+        """Mean over equal stretches of time. Shapes: (B, S', E') -> (B, S, E')."""
+        return F.adaptive_avg_pool1d(tokens.transpose(1, 2), self.segments).transpose(1, 2)
+
+
+def _video_projector(kind: str, *, width: int, dim: int, dropout: float) -> nn.Module:
+    if kind == "mlp":
+        return ProjectionHead(width=width, dim=dim, dropout=dropout)
+    if kind == "linear":
+        return nn.Linear(width, dim)
+    if dim != width:
+        raise ConfigError(
+            f"video_projector 'none' needs dim = the teacher's width: dim is {dim}, the teacher has {width}",
+            hint=f"set dim={width}, project the teacher (pca, orthogonal) when embedding, or use 'linear'",
+        )
+    return nn.Identity()
+
+
+def _there(x: Tensor | None, what: str) -> Tensor:
+    if x is None:
+        raise ValueError(f"the batch has no {what}, which the losses need")
+    return x
 
 
 def _statistic(name: str, values: np.ndarray | Tensor | None, width: int, default: float) -> Tensor:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from imu_video.config import Config
-from imu_video.errors import CheckpointError
+from imu_video.errors import CheckpointError, ConfigError
 from imu_video.hub import load_encoder, read_config
 from imu_video.models import CrossModalModel, ProjectionHead
 
@@ -52,7 +52,10 @@ def save_projectors(model: CrossModalModel, folder: str | Path, *, teacher: str)
 
     Raises:
         CheckpointError: the folder holds no encoder.
+        ConfigError: a model without a video projector on a frozen teacher's features.
     """
+    if model.video_projector is None or model.teacher_dim is None:
+        raise ConfigError("this model pairs windows with no frozen teacher: it has no projectors to save")
     from safetensors.torch import save as to_bytes
 
     folder = Path(folder)

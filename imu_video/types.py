@@ -231,6 +231,7 @@ class PairBatch:
         mask: (B, C, T) bool, True where a sample was measured.
         meta: where the rows come from.
         teacher: (B, Dt) float32 frozen teacher features.
+        imu_two, mask_two: (B, C, T) as imu and mask: a second augmented view of the same windows.
         views: (B, V, C, T) float32, all devices of each window in SI units, zeros where missing.
         views_mask: (B, V, C, T) bool, True where a device measured; comes with ``views``.
         skeleton: (B, F, J, 3) float32 joint positions in metres.
@@ -244,6 +245,8 @@ class PairBatch:
     mask: Tensor
     meta: PairMeta
     teacher: Tensor | None = None
+    imu_two: Tensor | None = None
+    mask_two: Tensor | None = None
     views: Tensor | None = None
     views_mask: Tensor | None = None
     skeleton: Tensor | None = None

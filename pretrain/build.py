@@ -12,11 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from imu_video import registry
 from imu_video.distributed import World
 from imu_video.errors import ConfigError, nearest
 from imu_video.hub import EncoderBundle, InputSpec, fit_input_spec
 from imu_video.losses import LossMix
 from imu_video.models import CrossModalModel
+from imu_video.objectives import ObjectiveMix
 from imu_video.shards.columns import Columns, open_columns
 from imu_video.shards.index import load_index
 from imu_video.shards.loader import PairLoader
@@ -24,7 +26,9 @@ from imu_video.shards.schema import Index
 from imu_video.shards.teacher_cache import TeacherCache, open_cache, read_caches
 from imu_video.transforms import Compose
 from imu_video.types import PairBatch, PairMeta
-from pretrain.config import PretrainConfig
+from pretrain.augment import Augmenter
+from pretrain.config import NO_TEACHER, PretrainConfig
+from pretrain.needs import check_teacher_choice, needs_of
 from pretrain.optim import adamw
 from pretrain.task import PretrainTask, synchronised
 
@@ -35,11 +39,20 @@ class Data:
 
     Args:
         index: the folder's index.
-        teacher: the cached teacher.
+        teacher: the cached teacher, None where nothing needs one.
     """
 
     index: Index
-    teacher: TeacherCache
+    teacher: TeacherCache | None
+
+    def features(self, split: str) -> np.ndarray | None:
+        """(N, Dt) teacher features of a split, None without a teacher."""
+        return None if self.teacher is None else self.teacher.rows(split)
+
+    @property
+    def joints(self) -> tuple[str, ...]:
+        """Names of the J joints of the folder's skeletons."""
+        return () if self.index.skeleton is None else tuple(self.index.skeleton.joints)
 
     def columns(self, split: str) -> Columns:
         """Windows of a split; built on first use, so let one process go first."""
@@ -56,7 +69,7 @@ class Parts:
         feed: training batches by number, read one ahead.
         val_loader: validation pairs, None without a validation split.
         val_batches: how many of its batches make the gallery.
-        augment: on SI units, or None.
+        augmenter: changes windows in SI units, and draws for objectives and towers.
         optimizer: over the task's parameters.
         steps: optimiser steps of the whole run.
     """
@@ -66,7 +79,7 @@ class Parts:
     feed: Feed
     val_loader: PairLoader | None
     val_batches: int
-    augment: Compose | None
+    augmenter: Augmenter
     optimizer: torch.optim.Optimizer
     steps: int
 
@@ -100,10 +113,11 @@ class Feed:
 
 
 def open_data(config: PretrainConfig) -> Data:
-    """Open the index and the teacher cache that a config names.
+    """Open the index and, where something needs it, the teacher cache that a config names.
 
     Raises:
-        ConfigError: unknown split or placement.
+        ConfigError: unknown split or placement, a teacher that is needed and left out or named and not needed, a tower
+            without skeletons.
         ShardError, TeacherCacheError: the folder or its cache cannot be used.
     """
     index = load_index(Path(config.data.root))
@@ -116,6 +130,15 @@ def open_data(config: PretrainConfig) -> Data:
             raise ConfigError(
                 f"data.placements: {config.data.root} has no device {placement!r}{nearest(placement, index.placements)}"
             )
+    needs = needs_of(config)
+    check_teacher_choice(config, needs)
+    if config.tower is not None and index.skeleton is None:
+        raise ConfigError(
+            f"tower: {config.data.root} has no skeletons",
+            hint="build the data with window.skeleton_fps=..., or tower=null",
+        )
+    if not needs.teacher:
+        return Data(index=index, teacher=None)
     teacher = open_cache(index, _fingerprint(index, config.data.teacher))
     for split in filter(None, (config.data.train_split, config.data.val_split)):
         teacher.rows(split)
@@ -157,28 +180,38 @@ class _Views:
 
 
 def build_task(
-    config: PretrainConfig, *, spec: InputSpec, teacher_dim: int, statistics: tuple[Tensor, Tensor] | None = None
+    config: PretrainConfig,
+    *,
+    spec: InputSpec,
+    teacher_dim: int | None,
+    statistics: tuple[Tensor, Tensor] | None = None,
 ) -> PretrainTask:
-    """Student, projectors and losses; initial weights come from torch's global generator (seed it before).
+    """Student, projectors, tower, losses and objectives; initial weights come from torch's global generator.
 
     Args:
         config: resolved.
         spec: what the encoder eats.
-        teacher_dim: Dt of the cached features.
+        teacher_dim: Dt of the cached features, None without a teacher.
         statistics: mean and standard deviation (Dt,) of the teacher's features; None where they come with a checkpoint.
     """
     mean, std = statistics if statistics is not None else (None, None)
     projector = config.projector
+    student = EncoderBundle(spec=spec, encoder=config.encoder)
+    loss = LossMix.build(config.loss, dim=projector.dim, teacher_dim=teacher_dim) if config.loss else None
     model = CrossModalModel(
-        student=EncoderBundle(spec=spec, encoder=config.encoder),
+        student=student,
         teacher_dim=teacher_dim,
         dim=projector.dim,
         dropout=projector.dropout,
         video_projector=projector.teacher,
         teacher_mean=mean,
         teacher_std=std,
+        tower=registry.towers.build(config.tower) if config.tower is not None else None,
+        needs=() if loss is None else loss.needs,
+        segments=projector.segments,
     )
-    return PretrainTask(model=model, loss=LossMix.build(config.loss, dim=projector.dim, teacher_dim=teacher_dim))
+    objective = ObjectiveMix.build(config.objective, student=student) if config.objective else None
+    return PretrainTask(model=model, loss=loss, objective=objective)
 
 
 def build_parts(config: PretrainConfig, data: Data, *, spec: InputSpec, world: World, device: torch.device) -> Parts:
@@ -196,13 +229,26 @@ def build_parts(config: PretrainConfig, data: Data, *, spec: InputSpec, world: W
     """
     loader = _loader(config, data, config.data.train_split, batch_size=config.data.batch_size, world=world)
     val_loader, val_batches = _gallery(config, data, world)
-    features = data.teacher.rows(config.data.train_split)
-    statistics = feature_statistics(features, loader.usable) if config.projector.standardise else None
+    features = data.features(config.data.train_split)
+    statistics = None
+    if features is not None and config.projector.standardise:
+        statistics = feature_statistics(features, loader.usable)
     torch.manual_seed(config.seed)
-    task = build_task(config, spec=spec, teacher_dim=features.shape[1], statistics=statistics)
-    warm_start(task, loader, features, seed=config.seed)
+    teacher_dim = None if features is None else int(features.shape[1])
+    task = build_task(config, spec=spec, teacher_dim=teacher_dim, statistics=statistics)
+    if task.model.tower is not None:
+        some = loader.usable[:: max(1, len(loader.usable) // 256)]
+        task.model.tower.fit(torch.from_numpy(np.asarray(loader.columns.skeleton[some])))  # type: ignore[index, operator]
+    if features is not None:
+        warm_start(task, loader, features, seed=config.seed)
     task = synchronised(task, world=world, device=device)
-    augment = Compose.build(config.augment) if config.augment else None
+    augmenter = Augmenter(
+        Compose.build(config.augment) if config.augment else None,
+        needs=needs_of(config),
+        seed=config.seed,
+        world=world,
+        device=device,
+    )
     optim = config.optim
     steps = optim.steps or optim.epochs * loader.steps_per_epoch // optim.accumulate  # type: ignore[operator]
     if steps < 1:
@@ -217,7 +263,7 @@ def build_parts(config: PretrainConfig, data: Data, *, spec: InputSpec, world: W
         feed=Feed(loader),
         val_loader=val_loader,
         val_batches=val_batches,
-        augment=augment,
+        augmenter=augmenter,
         optimizer=adamw(task, weight_decay=optim.weight_decay, betas=optim.betas),
         steps=steps,
     )
@@ -234,6 +280,8 @@ def warm_start(task: PretrainTask, loader: PairLoader, features: np.ndarray, *, 
         features: (N, Dt) teacher features of the split.
         seed: of the run.
     """
+    if task.loss is None or task.model.tower is not None or "video" not in task.model.needs:
+        return  # nothing to fill, or nothing frozen to fill it with
     wanted = min(task.loss.warm_rows, len(loader.usable))
     if not wanted:
         return
@@ -275,9 +323,12 @@ def feature_statistics(features: np.ndarray, rows: np.ndarray) -> tuple[Tensor, 
 
 
 def _loader(config: PretrainConfig, data: Data, split: str, *, batch_size: int, world: World) -> PairLoader:
+    needs = needs_of(config)
     return PairLoader(
         columns=data.columns(split),
-        teacher=data.teacher.rows(split),
+        teacher=data.features(split),
+        all_devices=needs.devices,
+        skeleton=needs.skeleton,
         devices=config.data.placements,
         batch_size=batch_size,
         seed=config.seed,
@@ -302,5 +353,7 @@ def _gallery(config: PretrainConfig, data: Data, world: World) -> tuple[PairLoad
 
 
 def describe_teacher(data: Data) -> dict[str, Any]:
-    """Fingerprint and description of the teacher, for lineage."""
+    """Fingerprint and description of the teacher, for lineage; ``none`` without one."""
+    if data.teacher is None:
+        return {"fingerprint": NO_TEACHER}
     return {"fingerprint": data.teacher.fingerprint, **data.teacher.spec}

@@ -77,6 +77,9 @@ def export(
         Path | None, typer.Option("--data", help="Data folder, where it is no longer where it was.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an encoder folder that exists.")] = False,
+    with_skeleton: Annotated[
+        bool, typer.Option("--with-skeleton", help="Also write the skeleton encoder that trained along: OUT/skeleton.")
+    ] = False,
     plugin: Plugins = None,
 ) -> None:
     """Write the student as a folder that explains itself, after proving that it reads back as it was."""
@@ -84,7 +87,7 @@ def export(
         load_plugin(file)
     from pretrain.export import export as write
 
-    done = write(run, out, checkpoint=checkpoint, data=data, force=force)
+    done = write(run, out, checkpoint=checkpoint, data=data, force=force, with_skeleton=with_skeleton)
     console.say(
         f"{done.folder}: encoder of step {done.step}; {done.windows} validation windows read back with "
         f"largest difference {done.difference:.1e}\n  next: imu-eval fewshot {done.folder} DATA"

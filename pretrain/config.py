@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from imu_video import registry
 from imu_video.config import Config, digest, validate
 from imu_video.errors import ConfigError
+from pretrain.schedule import Decay
 
 
 def _named(entry: Any) -> Any:
@@ -26,6 +27,10 @@ Component = Annotated[dict[str, Any], BeforeValidator(_named), AfterValidator(_h
 """``{name: ..., argument: value, ...}`` of a registered component, or just its name."""
 
 
+NO_TEACHER = "none"
+"""``data.teacher`` of a run without one."""
+
+
 class DataSection(Config):
     """Which pairs are trained on.
 
@@ -35,7 +40,7 @@ class DataSection(Config):
         val_split: split of other people for validation and the choice of the best checkpoint; null = no validation.
         placements: devices to draw from; null = all. Each window shows one device a step.
         teacher: the cached teacher: its name where only one of that name is there, or the beginning of its
-            fingerprint; null = the only one there.
+            fingerprint; null = the only one there, or ``none`` where nothing needs one; ``none`` = train without.
         batch_size: windows of one global batch, all processes together.
     """
 
@@ -55,12 +60,14 @@ class ProjectorSection(Config):
         dropout: rate inside the heads, 0 <= rate < 1.
         teacher: head on the teacher's side; ``none`` needs teacher features of width D.
         standardise: give each teacher feature zero mean and unit variance over the training split first.
+        segments: time segments of a window, where a loss aligns them.
     """
 
     dim: int = Field(default=128, ge=1)
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
     teacher: Literal["mlp", "linear", "none"] = "mlp"
     standardise: bool = True
+    segments: int = Field(default=4, ge=2)
 
 
 class OptimSection(Config):
@@ -73,6 +80,7 @@ class OptimSection(Config):
         betas: AdamW's averages.
         clip_norm: largest gradient norm; null = measured, not clipped.
         warmup_fraction: share of all steps with a rising learning rate.
+        decay: from ``lr`` to ``min_lr`` after the warm-up: ``cosine``, ``linear``, or ``constant`` (stays at ``lr``).
         steps: optimiser steps (updates).
         epochs: passes over the usable windows, full global batches only.
         accumulate: global batches per update. Each batch keeps its own negatives: 2 x 128 is not one batch of 256.
@@ -84,6 +92,7 @@ class OptimSection(Config):
     betas: tuple[float, float] = (0.9, 0.98)
     clip_norm: float | None = Field(default=1.0, gt=0)
     warmup_fraction: float = Field(default=0.1, ge=0, lt=1)
+    decay: Decay = "cosine"
     steps: int | None = Field(default=None, ge=1)
     epochs: int | None = Field(default=None, ge=1)
     accumulate: int = Field(default=1, ge=1)
@@ -107,7 +116,8 @@ class RunSection(Config):
         validate_every: steps between validations; the last step is always validated.
         checkpoint_every: steps between checkpoints; the last step and a new best are always written.
         keep: newest checkpoints that stay, besides the best.
-        best: which validation number names the best checkpoint: ``mrr`` (mean of both directions) or ``loss``.
+        best: which validation number names the best checkpoint: ``mrr`` (mean of both directions), ``loss``, or
+            ``auto``: mrr where windows are paired with a video side, else loss.
         gallery: pairs in the validation gallery at most.
         precision: ``auto`` = bf16 on a GPU that has it, else fp32.
         device: ``auto`` = the GPU where there is one, else the CPU.
@@ -119,7 +129,7 @@ class RunSection(Config):
     validate_every: int = Field(default=200, ge=1)
     checkpoint_every: int = Field(default=200, ge=1)
     keep: int = Field(default=2, ge=1)
-    best: Literal["mrr", "loss"] = "mrr"
+    best: Literal["auto", "mrr", "loss"] = "auto"
     gallery: int = Field(default=512, ge=2)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -135,7 +145,9 @@ class PretrainConfig(Config):
         seed: initial weights, order of windows, devices drawn, augmentation, dropout.
         encoder: registered encoder.
         augment: registered augmentations, applied in order to SI units, in training only.
-        loss: registered losses, each with an optional ``weight``.
+        tower: registered tower: a skeleton encoder that trains along, in place of a frozen teacher; null = none.
+        loss: registered losses on embeddings, each with an optional ``weight``; may be empty beside objectives.
+        objective: registered objectives on the student itself, each with an optional ``weight``.
     """
 
     name: str = Field(default="pretrain", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
@@ -144,9 +156,17 @@ class PretrainConfig(Config):
     encoder: Component = {"name": "patch_tst"}
     projector: ProjectorSection = ProjectorSection()
     augment: tuple[Component, ...] = ()
-    loss: tuple[Component, ...] = Field(default=({"name": "info_nce"},), min_length=1)
+    tower: Component | None = None
+    loss: tuple[Component, ...] = ({"name": "info_nce"},)
+    objective: tuple[Component, ...] = ()
     optim: OptimSection
     run: RunSection = RunSection()
+
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> PretrainConfig:
+        if not self.loss and not self.objective:
+            raise ValueError("loss and objective are both empty: name at least one")
+        return self
 
 
 def check_processes(config: PretrainConfig, processes: int) -> None:
@@ -164,29 +184,48 @@ def check_processes(config: PretrainConfig, processes: int) -> None:
         )
 
 
-def resolve(config: PretrainConfig, *, channels: int = 6, teacher: str, precision: str) -> PretrainConfig:
+def resolve(
+    config: PretrainConfig,
+    *,
+    channels: int = 6,
+    samples: int = 100,
+    joints: Sequence[str] = (),
+    teacher: str,
+    precision: str,
+    paired: bool = True,
+) -> PretrainConfig:
     """The config with every default and every automatic choice written out: what is saved in the run.
 
     Args:
         config: as read.
         channels: C of the data.
-        teacher: full fingerprint of the cached teacher.
+        samples: T of the data.
+        joints: names of the J joints of the data's skeletons.
+        teacher: full fingerprint of the cached teacher, or ``none``.
         precision: what ``auto`` means on this machine.
+        paired: windows are paired with a video side.
 
     Raises:
         ConfigError: unknown component or argument.
     """
     raw = config.model_dump(mode="json")
-    raw["encoder"] = _filled(registry.encoders, config.encoder, channels=channels)
+    raw["encoder"] = _filled(registry.encoders, config.encoder, channels=channels, samples=samples)
     raw["augment"] = [_filled(registry.augmentations, entry) for entry in config.augment]
-    raw["loss"] = []
-    for entry in config.loss:
-        rest = {key: value for key, value in entry.items() if key != "weight"}
-        filled = _filled(registry.losses, rest, dim=config.projector.dim)
-        raw["loss"].append({"name": filled.pop("name"), "weight": entry.get("weight", 1.0), **filled})
+    if config.tower is not None:
+        raw["tower"] = _filled(registry.towers, config.tower, joints=list(joints))
+    raw["loss"] = [_weighted(registry.losses, entry, dim=config.projector.dim) for entry in config.loss]
+    raw["objective"] = [_weighted(registry.objectives, entry) for entry in config.objective]
     raw["data"]["teacher"] = teacher
     raw["run"]["precision"] = precision
+    if config.run.best == "auto":
+        raw["run"]["best"] = "mrr" if paired else "loss"
     return validate(raw, PretrainConfig, source="resolved config")
+
+
+def _weighted(components: registry.Registry[Any], entry: Mapping[str, Any], **context: Any) -> dict[str, Any]:
+    rest = {key: value for key, value in entry.items() if key != "weight"}
+    filled = _filled(components, rest, **context)
+    return {"name": filled.pop("name"), "weight": entry.get("weight", 1.0), **filled}
 
 
 def _filled(components: registry.Registry[Any], entry: Mapping[str, Any], **context: Any) -> dict[str, Any]:

@@ -17,8 +17,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from imu_video.distributed import World
-from imu_video.transforms.base import GlobalDraws
-from imu_video.types import LossOutput, PairBatch, PairEmbeddings
+from imu_video.types import LossOutput, PairEmbeddings
 from pretrain.build import Parts
 from pretrain.callbacks import Reporter, StopSignal
 from pretrain.checkpoint import Checkpoint, CheckpointStore
@@ -59,7 +58,7 @@ class Engine:
         self.device = accelerator.device
         self.world = World(rank=accelerator.process_index, size=accelerator.num_processes)
         self.model = accelerator.prepare_model(parts.task)
-        self.generator = torch.Generator(device=self.device)
+        self.augmenter = parts.augmenter
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continue from a checkpoint."""
@@ -101,11 +100,16 @@ class Engine:
         optim = self.config.optim
         started, waited, windows = time.perf_counter(), 0.0, 0
         lr = learning_rate(
-            step, steps=self.parts.steps, lr=optim.lr, min_lr=optim.min_lr, warmup_fraction=optim.warmup_fraction
+            step,
+            steps=self.parts.steps,
+            lr=optim.lr,
+            min_lr=optim.min_lr,
+            warmup_fraction=optim.warmup_fraction,
+            decay=optim.decay,
         )
         set_learning_rate(self.parts.optimizer, lr)
         self.model.train()
-        pairs: list[PairEmbeddings] = []
+        pairs: list[PairEmbeddings | None] = []
         outputs: list[LossOutput] = []
         for micro in range(optim.accumulate):
             number = step * optim.accumulate + micro
@@ -113,11 +117,11 @@ class Engine:
             batch = self.parts.feed.get(number)
             waited += time.perf_counter() - asked
             windows += self.config.data.batch_size
-            batch = self.augment(batch.to(self.device), number)
+            batch = self.augmenter.training(batch.to(self.device), number)
             torch.manual_seed(step_seed(self.config.seed, number, "dropout", rank=self.world.rank))
             synchronise = micro == optim.accumulate - 1
             with contextlib.nullcontext() if synchronise else self.accelerator.no_sync(self.model):
-                output, pair = self.model(batch)
+                output, pair = self.model(batch, self.augmenter.draws(number, "draws"))
                 self.accelerator.backward(output.total / optim.accumulate)
             pairs.append(pair)
             outputs.append(output)
@@ -129,16 +133,9 @@ class Engine:
             raise not_finite(step, numbers, self.store.folder)
         self.parts.optimizer.step()
         self.parts.optimizer.zero_grad(set_to_none=True)
-        self.parts.task.observe(PairEmbeddings.join(pairs))
+        self.parts.task.observe(pairs)
         numbers |= {"lr": lr, "windows_per_s": windows / (time.perf_counter() - started), "data_wait_s": waited}
         return numbers, stopping
-
-    def augment(self, batch: PairBatch, number: int) -> PairBatch:
-        """Augment in SI units, before the encoder normalises; any number of ranks draws the same for a window."""
-        if self.parts.augment is None:
-            return batch
-        self.generator.manual_seed(step_seed(self.config.seed, number, "augment"))
-        return batch.with_imu(*self.parts.augment(batch.imu, batch.mask, GlobalDraws(self.generator, self.world)))
 
     def agree(self, outputs: list[LossOutput], norm: Tensor) -> tuple[dict[str, float], bool]:
         """Means over batches and ranks in one small all-reduce, with the stop flag riding along."""
@@ -155,7 +152,13 @@ class Engine:
         """Scores on the validation split; empty without one."""
         if self.parts.val_loader is None:
             return {}
-        return validate(self.parts.task, self.parts.val_loader, batches=self.parts.val_batches, device=self.device)
+        return validate(
+            self.parts.task,
+            self.parts.val_loader,
+            batches=self.parts.val_batches,
+            device=self.device,
+            augmenter=self.augmenter,
+        )
 
     def choose(self, scores: Mapping[str, float]) -> bool:
         """Note the best validation; returns whether this is it."""

@@ -15,10 +15,11 @@ from imu_video.hub import EncoderBundle, InputSpec, load_encoder
 from imu_video.projectors import save_projectors
 from imu_video.shards.columns import Columns, open_columns
 from imu_video.shards.index import load_index
+from imu_video.towers import TowerBundle
 from imu_video.types import JsonDict
 from pretrain.build import build_task
 from pretrain.checkpoint import Checkpoint
-from pretrain.config import PretrainConfig
+from pretrain.config import NO_TEACHER, PretrainConfig
 from pretrain.folder import RunFolder
 from pretrain.task import PretrainTask
 
@@ -51,6 +52,7 @@ def export(
     data: Path | None = None,
     force: bool = False,
     windows: int = 256,
+    with_skeleton: bool = False,
 ) -> Exported:
     """Write the student of a checkpoint as an encoder folder.
 
@@ -64,9 +66,10 @@ def export(
         data: data folder, where it is no longer where the run found it.
         force: replace an encoder folder that exists.
         windows: how many to compare at most.
+        with_skeleton: also write the skeleton encoder that was trained along, to ``out/skeleton``.
 
     Raises:
-        CheckpointError: no such run or checkpoint, or ``out`` holds something else.
+        CheckpointError: no such run or checkpoint, ``out`` holds something else, or no skeleton encoder was trained.
         ShardError: the data folder is missing or another one.
         ParityError: the folder does not reproduce the student; nothing is left behind.
     """
@@ -77,6 +80,10 @@ def export(
     saved = folder.store.read(folder.store.resolve(which), optimizer=False)
     config = validate(read_yaml(folder.config_file), PretrainConfig, source=str(folder.config_file))
     task = restore_task(config, saved)
+    if with_skeleton and config.tower is None:
+        raise CheckpointError(
+            f"--with-skeleton: {run} trained no skeleton encoder", hint="train with tower=skeleton, or leave it out"
+        )
     columns = _columns(config, saved, data)
     bundle: EncoderBundle = task.model.student.eval()
     lineage = lineage_of(saved)
@@ -92,7 +99,12 @@ def export(
             hint="an encoder with state outside its state dict cannot be exported; register buffers",
         )
     bundle.save(out, lineage=lineage, force=force)
-    save_projectors(task.model, out, teacher=saved.state["teacher"]["fingerprint"])
+    if task.model.video_projector is not None and task.model.tower is None:
+        save_projectors(task.model, out, teacher=saved.state["teacher"]["fingerprint"])
+    if with_skeleton and config.tower is not None and task.model.tower is not None:
+        bundle_of_tower = TowerBundle(config.tower)
+        bundle_of_tower.tower.load_state_dict(task.model.tower.state_dict())
+        bundle_of_tower.save(out / "skeleton", lineage=lineage)
     return Exported(folder=out, step=int(saved.state["state"]["step"]), windows=compared, difference=difference)
 
 
@@ -103,7 +115,8 @@ def restore_task(config: PretrainConfig, checkpoint: Checkpoint) -> PretrainTask
         CheckpointError: the weights do not fit the config.
     """
     spec = InputSpec(**checkpoint.state["input"])
-    teacher_dim = checkpoint.model["model.teacher_mean"].shape[0]
+    mean = checkpoint.model.get("model.teacher_mean")
+    teacher_dim = None if mean is None else len(mean)
     with torch.random.fork_rng(devices=[]):
         task = build_task(config, spec=spec, teacher_dim=teacher_dim)
     try:
@@ -134,8 +147,10 @@ def lineage_of(checkpoint: Checkpoint) -> JsonDict:
     state = checkpoint.state
     data, teacher, best = state["data"], dict(state["teacher"]), state["state"]["best"]
     fingerprint = teacher.pop("fingerprint")
+    licence = "no teacher" if fingerprint == NO_TEACHER else teacher.get("licence", "not stated")
     return {
         "run_id": state["run_id"],
+        "recipe": state["recipe"],
         "config": {key: value for key, value in state["identity"].items() if not key.startswith("data (")},
         "steps": state["state"]["step"],
         "validation": {f"best {best['rule']}": best["value"], "at step": best["step"]} if best else "none",
@@ -144,7 +159,7 @@ def lineage_of(checkpoint: Checkpoint) -> JsonDict:
         "processes": state["processes"],
         "versions": state["machine"]["versions"],
         "commit": state["machine"]["commit"],
-        "licences": {"recordings": data["licence"], "teacher": teacher.get("licence", "not stated")},
+        "licences": {"recordings": data["licence"], "teacher": licence},
     }
 
 

@@ -12,6 +12,7 @@ from imu_video.hub import EncoderBundle, InputSpec
 from imu_video.losses import LossMix
 from pretrain.build import Data
 from pretrain.config import PretrainConfig, RunSection
+from pretrain.needs import needs_of
 
 
 def device_for(run: RunSection, *, local_rank: int = 0) -> torch.device:
@@ -96,16 +97,39 @@ def check_encoder(config: PretrainConfig, data: Data) -> None:
         )
 
 
-def check_losses(config: PretrainConfig, *, teacher_dim: int) -> None:
-    """A fixed target must be fixed, and a queue must hold at least one batch.
+def check_losses(config: PretrainConfig, data: Data) -> None:
+    """A fixed target must be fixed, a queue hold a batch, and what the losses compare must be there.
 
     Args:
         config: resolved.
-        teacher_dim: Dt of the cached features.
+        data: opened.
 
     Raises:
-        ConfigError: a trainable video projector under a loss that distils, or a queue shorter than the global batch.
+        ConfigError: a trainable video side under a loss that distils, a queue shorter than the global batch, one device
+            for a loss that compares devices, two views without augmentation, retrieval scores without a video side.
     """
+    needs = needs_of(config)
+    if needs.devices and len(config.data.placements or data.index.placements) < 2:
+        raise ConfigError(
+            f"a loss compares devices, but there is one: {', '.join(config.data.placements or data.index.placements)}",
+            hint="data.placements=null, or data with several devices",
+        )
+    if needs.two_views and not config.augment:
+        raise ConfigError(
+            "a loss compares two views of each window, but augment is empty: they would be the same",
+            hint="augment=[{name: rotate}, {name: jitter}]",
+        )
+    if config.run.best == "mrr" and "video" not in needs.pair:
+        raise ConfigError("run.best is mrr, but windows are paired with no video side", hint="run.best=auto")
+    if needs.fixed and needs.tower:
+        raise ConfigError(
+            f"{' and '.join(needs.fixed)} distils towards the video embedding, and a tower trains along",
+            hint="tower=null with a cached teacher, or another loss",
+        )
+    if not config.loss:
+        return
+    features = data.features(config.data.train_split)
+    teacher_dim = None if features is None else int(features.shape[1])
     mix = LossMix.build(config.loss, dim=config.projector.dim, teacher_dim=teacher_dim)
     if mix.fixed_target and config.projector.teacher != "none":
         names = [name for name, loss in mix.losses.items() if getattr(loss, "fixed_target", False)]

@@ -11,16 +11,18 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs
 
 from imu_video.config import dump_yaml
 from imu_video.distributed import World
 from imu_video.hub import InputSpec
 from pretrain.build import Data, build_parts, describe_teacher, fit_spec, open_data
 from pretrain.callbacks import Reporter, StopSignal
-from pretrain.config import PretrainConfig, check_processes, identity, resolve, run_id
+from pretrain.config import NO_TEACHER, PretrainConfig, check_processes, identity, resolve, run_id
 from pretrain.engine import Engine
 from pretrain.folder import RunFolder, describe_machine
 from pretrain.launch import Place
+from pretrain.needs import needs_of
 from pretrain.preflight import check_disk, check_encoder, check_losses, check_splits, device_for, precision_for
 from pretrain.state import TrainState
 from pretrain.trackers import open_trackers
@@ -76,16 +78,29 @@ def run(
     check_splits(config, data)
     device = device_for(config.run, local_rank=place.local_rank)
     precision = precision_for(config.run, device)
-    config = resolve(config, channels=len(data.index.channels), teacher=data.teacher.fingerprint, precision=precision)
+    needs = needs_of(config)
+    config = resolve(
+        config,
+        channels=len(data.index.channels),
+        samples=data.index.samples_per_window,
+        joints=data.joints,
+        teacher=NO_TEACHER if data.teacher is None else data.teacher.fingerprint,
+        precision=precision,
+        paired="video" in needs.pair,
+    )
     check_encoder(config, data)
-    check_losses(config, teacher_dim=data.teacher.rows(config.data.train_split).shape[1])
+    check_losses(config, data)
     same = identity(config, data=data.index.digest)
     run_folder = RunFolder(folder or Path("runs") / f"{config.name}-{run_id(same)}", keep=config.run.keep)
     start = run_folder.find_start(resume, same)
     if config.run.threads is not None:
         torch.set_num_threads(config.run.threads)
     accelerator = Accelerator(
-        cpu=device.type == "cpu", mixed_precision="bf16" if precision == "bf16" else "no", device_placement=True
+        cpu=device.type == "cpu",
+        mixed_precision="bf16" if precision == "bf16" else "no",
+        device_placement=True,
+        # Where only segments are aligned, the projector of whole windows has no part in the loss.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters="segments" in needs.pair)],
     )
     with contextlib.ExitStack() as stack:
         stack.callback(_leave, accelerator)
@@ -131,6 +146,7 @@ def _lineage(config: PretrainConfig, data: Data, spec: InputSpec, same: dict[str
     splits = filter(None, (config.data.train_split, config.data.val_split))
     return {
         "run_id": run_id(same),
+        "recipe": config.name,
         "identity": same,
         "config": dump_yaml(config),
         "input": spec.model_dump(mode="json"),

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
+
+Decay = Literal["cosine", "linear", "constant"]
+"""Shape of the learning rate after the warm-up."""
 
 
-def learning_rate(step: int, *, steps: int, lr: float, min_lr: float = 0.0, warmup_fraction: float = 0.0) -> float:
+def learning_rate(
+    step: int,
+    *,
+    steps: int,
+    lr: float,
+    min_lr: float = 0.0,
+    warmup_fraction: float = 0.0,
+    decay: Decay = "cosine",
+) -> float:
     """Linear warm-up to ``lr``, then half a cosine to ``min_lr`` at the last step (Loshchilov & Hutter 2017, eq. 5).
 
     With w = round(warmup_fraction * steps) warm-up steps: ``lr (s + 1) / (w + 1)`` for s < w, then
-    ``min_lr + (lr - min_lr) (1 + cos(pi (s - w) / (steps - 1 - w))) / 2``.
+    ``min_lr + (lr - min_lr) (1 + cos(pi (s - w) / (steps - 1 - w))) / 2``; ``linear`` goes there in a straight line,
+    ``constant`` stays at ``lr``.
 
     Args:
         step: s, 0 <= s < steps.
@@ -17,6 +30,7 @@ def learning_rate(step: int, *, steps: int, lr: float, min_lr: float = 0.0, warm
         lr: peak, > 0.
         min_lr: value of the last step, 0..lr.
         warmup_fraction: 0 <= share < 1.
+        decay: shape after the warm-up.
 
     Raises:
         ValueError: step outside the run.
@@ -30,5 +44,9 @@ def learning_rate(step: int, *, steps: int, lr: float, min_lr: float = 0.0, warm
     warmup = min(round(warmup_fraction * steps), steps - 1)
     if step < warmup:
         return lr * (step + 1) / (warmup + 1)
+    if decay == "constant":
+        return lr
     progress = (step - warmup) / max(1, steps - 1 - warmup)
+    if decay == "linear":
+        return lr + (min_lr - lr) * progress
     return min_lr + (lr - min_lr) * 0.5 * (1.0 + math.cos(math.pi * progress))

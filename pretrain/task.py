@@ -2,40 +2,72 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
-from imu_video.distributed import World
+from imu_video.distributed import GlobalDraws, World
 from imu_video.errors import ConfigError
 from imu_video.losses import LossMix
 from imu_video.models import CrossModalModel
+from imu_video.objectives import ObjectiveMix
 from imu_video.types import LossOutput, PairBatch, PairEmbeddings
 
 
 class PretrainTask(nn.Module):
-    """Student, projectors and losses; the teacher is not here, only its cached features in the batch.
+    """Student, projectors, losses and objectives; the teacher is not here, only its cached features in the batch.
 
     Args:
         model: batch -> unit-norm embeddings.
-        loss: weighted losses with their state.
+        loss: weighted losses on the embeddings, with their state; None where objectives alone train the student.
+        objective: weighted objectives on the student itself, or None.
 
     Shapes:
-        PairBatch with B rows -> (LossOutput, PairEmbeddings (B, D) without gradient).
+        PairBatch with B rows -> (LossOutput, PairEmbeddings (B, D) without gradient, None without losses).
     """
 
-    def __init__(self, *, model: CrossModalModel, loss: LossMix) -> None:
+    def __init__(self, *, model: CrossModalModel, loss: LossMix | None, objective: ObjectiveMix | None = None) -> None:
         super().__init__()
         self.model = model
         self.loss = loss
+        self.objective = objective
 
-    def forward(self, batch: PairBatch) -> tuple[LossOutput, PairEmbeddings]:
-        pair = self.model(batch)
-        output = self.loss(pair)
-        return output, pair.detach()
+    def forward(self, batch: PairBatch, draws: GlobalDraws | None = None) -> tuple[LossOutput, PairEmbeddings | None]:
+        """Losses, then objectives, then their sum.
 
-    def observe(self, pair: PairEmbeddings) -> None:
-        """Let queues and statistics see the rows of an update, after the optimiser's step."""
-        self.loss.observe(pair)
+        Args:
+            batch: windows in SI units and what else the losses need.
+            draws: of objectives, which need them, and of the tower's views in training.
+        """
+        outputs: list[LossOutput] = []
+        pair: PairEmbeddings | None = None
+        if self.loss is not None:
+            pair = self.model(batch, draws)
+            outputs.append(self.loss(pair))
+        if self.objective is not None:
+            if draws is None:
+                raise ValueError("objectives need draws")
+            outputs.append(self.objective(self.model.student, batch, draws))
+        return _added(outputs), pair.detach() if pair is not None else None
+
+    def observe(self, pairs: Sequence[PairEmbeddings | None]) -> None:
+        """Let queues, statistics and schedules see the batches of an update, after the optimiser's step."""
+        there = [pair for pair in pairs if pair is not None]
+        if self.loss is not None and there:
+            self.loss.observe(PairEmbeddings.join(there))
+        if self.objective is not None:
+            self.objective.count()
+
+
+def _added(outputs: Sequence[LossOutput]) -> LossOutput:
+    if len(outputs) == 1:
+        return outputs[0]
+    return LossOutput(
+        total=outputs[0].total + outputs[1].total,
+        terms={**outputs[0].terms, **outputs[1].terms},
+        stats={**outputs[0].stats, **outputs[1].stats},
+    )
 
 
 def synchronised(task: PretrainTask, *, world: World, device: torch.device) -> PretrainTask:
@@ -56,7 +88,7 @@ def synchronised(task: PretrainTask, *, world: World, device: torch.device) -> P
         why = "on CPUs" if device.type != "cuda" else f"for {type(special).__name__}"
         raise ConfigError(
             f"batch norm over {world.size} processes needs SyncBatchNorm, which does not exist {why}",
-            hint="encoder.norm=layer, or one process",
+            hint="encoder.norm=layer or group (and tower.norm=group), or one process",
         )
     converted: PretrainTask = nn.SyncBatchNorm.convert_sync_batchnorm(task)
     return converted

@@ -9,12 +9,15 @@ from imu_video.distributed import gather
 from imu_video.errors import GuardStop
 from imu_video.metrics.retrieval import retrieval
 from imu_video.shards.loader import PairLoader
+from pretrain.augment import Augmenter
 from pretrain.task import PretrainTask
 
 DIRECTIONS = ("imu_to_video", "video_to_imu")
 
 
-def validate(task: PretrainTask, loader: PairLoader, *, batches: int, device: torch.device) -> dict[str, float]:
+def validate(
+    task: PretrainTask, loader: PairLoader, *, batches: int, device: torch.device, augmenter: Augmenter
+) -> dict[str, float]:
     """Loss and retrieval scores in one fixed gallery: the first batches of the loader's first epoch.
 
     Every rank embeds its rows, all gather, so the numbers do not depend on the number of processes. ``mrr`` is the
@@ -25,12 +28,13 @@ def validate(task: PretrainTask, loader: PairLoader, *, batches: int, device: to
         loader: pairs of the validation split.
         batches: how many of its batches make the gallery.
         device: where the task is.
+        augmenter: makes the second views and the draws that some losses and objectives need, alike at each validation.
 
     Raises:
         GuardStop: an embedding is not finite.
 
     Example:
-        >>> validate(task, loader, batches=4, device=torch.device("cpu"))["mrr"]  # doctest: +SKIP
+        >>> validate(task, loader, batches=4, device=device, augmenter=augmenter)["mrr"]  # doctest: +SKIP
         0.41
     """
     was_training = task.training
@@ -38,8 +42,9 @@ def validate(task: PretrainTask, loader: PairLoader, *, batches: int, device: to
     imu, video, losses = [], [], []
     with torch.no_grad():
         for number in range(batches):
-            output, pair = task(loader.batch(number).to(device))
-            if pair.video is not None:
+            batch = augmenter.validation(loader.batch(number).to(device), number)
+            output, pair = task(batch, augmenter.draws(number, "validate"))
+            if pair is not None and pair.video is not None:
                 imu.append(gather(pair.imu.float()))
                 video.append(gather(pair.video.float()))
             losses.append(gather(output.total.detach().float().reshape(1)).mean())

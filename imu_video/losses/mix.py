@@ -51,7 +51,88 @@ class Ramp(Config):
         return self.first + (self.last - self.first) * way
 
 
-class LossMix(PairLoss):
+class WeightedSum(nn.Module):
+    """Named components with weights: what a mix of losses and a mix of objectives share.
+
+    Args:
+        terms: name -> (weight, component); numbers finite and >= 0, at least one weight not zero, or a `Ramp`.
+
+    Raises:
+        ConfigError: no term, or weights that are negative, not finite or all zero.
+    """
+
+    step: Tensor
+
+    def __init__(self, terms: Mapping[str, tuple[float | Ramp, nn.Module]]) -> None:
+        super().__init__()
+        weights = {name: weight if isinstance(weight, Ramp) else float(weight) for name, (weight, _) in terms.items()}
+        numbers = [n for w in weights.values() for n in ([w.first, w.last] if isinstance(w, Ramp) else [w])]
+        if not any(numbers) or not all(math.isfinite(n) and n >= 0 for n in numbers):
+            raise ConfigError(f"loss weights must be finite, not negative, not all zero; got {weights or 'no loss'}")
+        self.weights = weights
+        self.losses = nn.ModuleDict({name: component for name, (_, component) in terms.items()})
+        if any(isinstance(weight, Ramp) for weight in weights.values()):
+            # Counted by observe() and kept in checkpoints: forward stays a function of state and batch.
+            self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+
+    @staticmethod
+    def parse(
+        entries: Sequence[Mapping[str, Any] | str], components: registry.Registry[Any], **context: Any
+    ) -> dict[str, tuple[float | Ramp, Any]]:
+        """Terms from config entries: a registered component each, with an optional ``weight`` (default 1).
+
+        A component that stands twice is logged as ``name`` and ``name_2``.
+
+        Args:
+            entries: names or mappings; ``weight`` is a number or the arguments of a `Ramp`.
+            components: where they are registered.
+            context: what they may ask for and configs leave out.
+        """
+        terms: dict[str, tuple[float | Ramp, Any]] = {}
+        for entry in entries:
+            config = {"name": entry} if isinstance(entry, str) else dict(entry)
+            weight = config.pop("weight", 1.0)
+            what = f"{components.kind} {config.get('name')!r}"
+            if isinstance(weight, Mapping):
+                weight = validate(dict(weight), Ramp, source=f"{what}, weight")
+            elif isinstance(weight, bool) or not isinstance(weight, int | float):
+                raise ConfigError(f"{what}: weight must be a number or a ramp, got {weight!r}")
+            component = components.build(config, **context)
+            name = unique = str(config["name"])
+            number = 1
+            while unique in terms:
+                number += 1
+                unique = f"{name}_{number}"
+            terms[unique] = (weight, component)
+        return terms
+
+    def weight(self, name: str) -> float | Tensor:
+        """The present weight of a term: a number, or a scalar tensor where it is scheduled."""
+        weight = self.weights[name]
+        return weight(self.step) if isinstance(weight, Ramp) else weight
+
+    def combine(self, outputs: Mapping[str, LossOutput]) -> LossOutput:
+        """Weighted total; ``terms`` hold each output before its weight, ``stats`` are named ``name/stat``."""
+        total: Tensor | None = None
+        terms: dict[str, Tensor] = {}
+        stats: dict[str, Tensor] = {}
+        for name, out in outputs.items():
+            weight = self.weight(name)
+            if isinstance(weight, Tensor):
+                stats[f"{name}/weight"] = weight
+            total = weight * out.total if total is None else total + weight * out.total
+            terms[name] = out.total.detach()
+            stats.update({f"{name}/{key}": value for key, value in out.stats.items()})
+        assert total is not None  # the constructor refuses a mix of nothing
+        return LossOutput(total=total, terms=terms, stats=stats)
+
+    def count(self) -> None:
+        """One optimiser step more, for weights that are scheduled."""
+        if any(isinstance(weight, Ramp) for weight in self.weights.values()):
+            self.step += 1
+
+
+class LossMix(WeightedSum, PairLoss):
     """A weighted sum of losses, each logged under its own name.
 
     Args:
@@ -68,78 +149,32 @@ class LossMix(PairLoss):
         ``LossMix.build([{"name": "info_nce", "weight": 1.0}, {"name": "sigmoid_pair", "weight": {"end": 1000}}])``
     """
 
-    step: Tensor
-
     def __init__(self, terms: Mapping[str, tuple[float | Ramp, PairLoss]]) -> None:
-        super().__init__()
-        weights = {name: weight if isinstance(weight, Ramp) else float(weight) for name, (weight, _) in terms.items()}
-        numbers = [n for w in weights.values() for n in ([w.first, w.last] if isinstance(w, Ramp) else [w])]
-        if not any(numbers) or not all(math.isfinite(n) and n >= 0 for n in numbers):
-            raise ConfigError(f"loss weights must be finite, not negative, not all zero; got {weights or 'no loss'}")
-        self.weights = weights
-        self.losses = nn.ModuleDict({name: loss for name, (_, loss) in terms.items()})
+        super().__init__(terms)
         parts = [loss for _, loss in terms.values()]
         self.needs = frozenset().union(*(getattr(loss, "needs", PairLoss.needs) for loss in parts))
         self.fixed_target = any(getattr(loss, "fixed_target", False) for loss in parts)
         self.warm_rows = max(getattr(loss, "warm_rows", 0) for loss in parts)
-        if any(isinstance(weight, Ramp) for weight in weights.values()):
-            # Counted by observe() and kept in checkpoints: forward stays a function of state and batch.
-            self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     @classmethod
     def build(cls, entries: Sequence[Mapping[str, Any] | str], **context: Any) -> LossMix:
-        """Build from config entries: a registered loss each, with an optional ``weight`` (default 1).
-
-        A loss that stands twice is logged as ``name`` and ``name_2``.
+        """Build from config entries, see `WeightedSum.parse`.
 
         Args:
-            entries: names or mappings; ``weight`` is a number or the arguments of a `Ramp`.
-            context: what losses may ask for and configs leave out: ``dim`` (D), ``teacher_dim`` (Dt).
+            entries: names or mappings with an optional ``weight``.
+            context: ``dim`` (D), ``teacher_dim`` (Dt).
         """
-        terms: dict[str, tuple[float | Ramp, PairLoss]] = {}
-        for entry in entries:
-            config = {"name": entry} if isinstance(entry, str) else dict(entry)
-            weight = config.pop("weight", 1.0)
-            if isinstance(weight, Mapping):
-                weight = validate(dict(weight), Ramp, source=f"loss {config.get('name')!r}, weight")
-            elif isinstance(weight, bool) or not isinstance(weight, int | float):
-                raise ConfigError(f"loss {config.get('name')!r}: weight must be a number or a ramp, got {weight!r}")
-            loss = registry.losses.build(config, **context)
-            name = unique = str(config["name"])
-            number = 1
-            while unique in terms:
-                number += 1
-                unique = f"{name}_{number}"
-            terms[unique] = (weight, loss)
-        return cls(terms)
-
-    def weight(self, name: str) -> float | Tensor:
-        """The present weight of a term: a number, or a scalar tensor where it is scheduled."""
-        weight = self.weights[name]
-        return weight(self.step) if isinstance(weight, Ramp) else weight
+        return cls(cls.parse(entries, registry.losses, **context))
 
     def forward(self, pair: PairEmbeddings) -> LossOutput:
         """Weighted total; ``terms`` hold each loss before its weight, ``stats`` are named ``loss/stat``."""
-        total: Tensor | None = None
-        terms: dict[str, Tensor] = {}
-        stats: dict[str, Tensor] = {}
-        for name, loss in self.losses.items():
-            out: LossOutput = loss(pair)
-            weight = self.weight(name)
-            if isinstance(weight, Tensor):
-                stats[f"{name}/weight"] = weight
-            total = weight * out.total if total is None else total + weight * out.total
-            terms[name] = out.total.detach()
-            stats.update({f"{name}/{key}": value for key, value in out.stats.items()})
-        assert total is not None  # the constructor refuses a mix of nothing
-        return LossOutput(total=total, terms=terms, stats=stats)
+        return self.combine({name: loss(pair) for name, loss in self.losses.items()})
 
     def observe(self, pair: PairEmbeddings) -> None:
         """Pass the step's embeddings on to every loss, then count the step."""
         for loss in self.losses.values():
             loss.observe(pair)  # type: ignore[operator]  # ModuleDict hides the type of its values
-        if any(isinstance(weight, Ramp) for weight in self.weights.values()):
-            self.step += 1
+        self.count()
 
     def warm_start(self, *, meta: PairMeta, video: Tensor | None = None, views: Tensor | None = None) -> None:
         """Give every loss the rows that it would like."""

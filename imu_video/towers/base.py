@@ -1,4 +1,4 @@
-"""Exported towers: weights and constructor arguments in a folder beside the student; the networks are in skeleton.py."""
+"""Exported towers: weights and constructor arguments in a folder beside the student; networks are in skeleton.py."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from torch import nn
 
 from imu_video import registry
 from imu_video.errors import CheckpointError, ConfigError
-from imu_video.files import replace_file
 from imu_video.types import JsonDict
 
 FORMAT = "imu-video-tower"
@@ -40,7 +39,7 @@ class TowerBundle(nn.Module):
         self.config: JsonDict = {"name": name, **arguments}
         self.tower: nn.Module = registry.towers.get(name)(**arguments)
         self.modality = str(self.tower.modality)
-        self.feature_dim = int(self.tower.feature_dim)  # type: ignore[arg-type]
+        self.feature_dim = int(self.tower.feature_dim)
 
     @torch.inference_mode()
     def encode(self, inputs: np.ndarray, *, batch_size: int = 256) -> np.ndarray:
@@ -68,6 +67,8 @@ class TowerBundle(nn.Module):
         """
         from safetensors.torch import save as to_bytes
 
+        from imu_video.shards.write import write_atomic  # reading a tower needs no shards
+
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
         state = {k: v.detach().cpu().contiguous().clone() for k, v in self.tower.state_dict().items()}
@@ -81,8 +82,8 @@ class TowerBundle(nn.Module):
             "weights_sha256": hashlib.sha256(weights).hexdigest(),
             "lineage": dict(lineage or {}),
         }
-        replace_file(target / WEIGHTS, weights)
-        replace_file(target / CONFIG, (json.dumps(config, indent=2, allow_nan=False) + "\n").encode())
+        write_atomic(target / WEIGHTS, weights)
+        write_atomic(target / CONFIG, (json.dumps(config, indent=2, allow_nan=False) + "\n").encode())
         return target
 
 

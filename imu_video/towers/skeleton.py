@@ -220,9 +220,7 @@ class CooccurrenceTower(SkeletonTower):
 
     @staticmethod
     def _by_joint(width: int, norm: Norm) -> nn.Sequential:
-        return nn.Sequential(
-            *_convolution(3, 2 * width, (1, 1), norm), *_convolution(2 * width, width, (3, 1), norm)
-        )
+        return nn.Sequential(*_convolution(3, 2 * width, (1, 1), norm), *_convolution(2 * width, width, (3, 1), norm))
 
     @staticmethod
     def _by_body(joints: int, width: int, norm: Norm) -> nn.Sequential:

@@ -24,7 +24,9 @@ def build(config: PretrainConfig) -> Parts:
 def test_equals_the_slow_twin(make_config: Maker) -> None:
     parts = build(make_config(run={"gallery": 40}))
     assert parts.val_loader is not None
-    scores = validate(parts.task, parts.val_loader, batches=parts.val_batches, device=torch.device("cpu"))
+    scores = validate(
+        parts.task, parts.val_loader, batches=parts.val_batches, device=torch.device("cpu"), augmenter=parts.augmenter
+    )
     parts.task.eval()
     imu, video = [], []
     with torch.no_grad():
@@ -51,7 +53,14 @@ def test_it_is_a_pure_look(make_config: Maker) -> None:
     parts.task.train()
     before = {k: v.clone() for k, v in parts.task.state_dict().items()}
     first, second = (
-        validate(parts.task, parts.val_loader, batches=parts.val_batches, device=torch.device("cpu")) for _ in range(2)
+        validate(
+            parts.task,
+            parts.val_loader,
+            batches=parts.val_batches,
+            device=torch.device("cpu"),
+            augmenter=parts.augmenter,
+        )
+        for _ in range(2)
     )
     assert first == second
     assert parts.task.training
@@ -72,4 +81,4 @@ def test_embeddings_that_are_not_finite_stop_the_run(make_config: Maker) -> None
     with torch.no_grad():
         parts.task.model.imu_projector.first.weight.fill_(float("inf"))
     with pytest.raises(GuardStop, match="not finite"):
-        validate(parts.task, parts.val_loader, batches=1, device=torch.device("cpu"))
+        validate(parts.task, parts.val_loader, batches=1, device=torch.device("cpu"), augmenter=parts.augmenter)

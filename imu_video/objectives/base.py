@@ -1,0 +1,75 @@
+"""What objectives share: the base module and the weighted mix; no task lives here.
+
+A loss is an equation on embeddings that the trainer has computed. An objective is given the student itself: it may hide
+part of a window, change it, or run the student more than once, and it owns the heads that it needs.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from imu_video import registry
+from imu_video.distributed import GlobalDraws
+from imu_video.hub import EncoderBundle
+from imu_video.losses.mix import WeightedSum
+from imu_video.types import LossOutput, PairBatch
+
+
+class Objective(nn.Module, ABC):
+    """Base of objectives on the student and raw windows.
+
+    The constructor takes what a config says; `attach` makes the heads for one student. All randomness comes from the
+    draws, so that any number of processes trains alike; the mean of the loss over ranks is that of the whole batch.
+
+    Example:
+        A file for ``--plugin``::
+
+            @registry.objectives.register("speed")
+            class Speed(Objective):
+                def __init__(self, *, hidden: int = 32) -> None: ...
+                def attach(self, student): self.head = nn.Linear(student.feature_dim, 1)
+                def forward(self, student, batch, draws): ...
+    """
+
+    @abstractmethod
+    def attach(self, student: EncoderBundle) -> None:
+        """Make the heads for this student; called once, before the first `forward`.
+
+        Raises:
+            ConfigError: the student cannot serve, for instance because it gives no features over time.
+        """
+
+    @abstractmethod
+    def forward(self, student: EncoderBundle, batch: PairBatch, draws: GlobalDraws) -> LossOutput:
+        """The loss of this rank's rows.
+
+        Args:
+            student: the encoder in training; ``student(imu, mask)``, ``student.tokens(imu, mask)``.
+            batch: windows in SI units; augmented where the run augments.
+            draws: all randomness.
+        """
+
+
+class ObjectiveMix(WeightedSum):
+    """A weighted sum of objectives, each logged under its own name; weights as in `LossMix`."""
+
+    @classmethod
+    def build(cls, entries: Sequence[Mapping[str, Any] | str], *, student: EncoderBundle) -> ObjectiveMix:
+        """Build from config entries and attach to a student.
+
+        Args:
+            entries: names or mappings with an optional ``weight``.
+            student: what they will train.
+        """
+        terms = cls.parse(entries, registry.objectives)
+        for _, objective in terms.values():
+            objective.attach(student)
+        return cls(terms)
+
+    def forward(self, student: EncoderBundle, batch: PairBatch, draws: GlobalDraws) -> LossOutput:
+        """Weighted total of all objectives."""
+        return self.combine({name: objective(student, batch, draws) for name, objective in self.losses.items()})

@@ -1,0 +1,102 @@
+"""Reconstruction of hidden patches from the rest of a window; the networks are the encoders'."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from imu_video.distributed import GlobalDraws, gather, world
+from imu_video.encoders.base import masked_mean
+from imu_video.errors import ConfigError
+from imu_video.hub import EncoderBundle
+from imu_video.objectives.base import Objective
+from imu_video.registry import objectives
+from imu_video.types import LossOutput, PairBatch
+
+
+@objectives.register("masked_patches")
+class MaskedPatches(Objective):
+    """Hide random patches of each channel from the student and predict their samples (Nie et al. 2023, section 3.2).
+
+    The self-supervised PatchTST of arXiv 2211.14730, and the IMU-only baseline of arXiv 2507.13482 (40 % hidden). A
+    hidden patch is marked as not measured, so any encoder with features over time can take part; one linear map from
+    the features at a patch predicts all channels there. The mean squared error counts hidden measured samples only.
+
+    Args:
+        patch: samples a patch, at least 2; the encoder's own where it has patches. Aligned on the window's end.
+        ratio: share of the patches of each channel that is hidden, in (0, 1); 0.4.
+        hide: ``channels``: other patches in each channel (the paper); ``time``: the same moments in all channels, so
+            that one channel does not tell the other.
+        standardise: predict each channel minus its mean over its standard deviation in this window (the paper), else
+            the normalised signal.
+
+    Shapes: batch of (B, C, T) -> scalar.
+
+    Raises:
+        ConfigError: an argument out of range, or an encoder without features over time.
+
+    Example:
+        ``objective: [{name: masked_patches, patch: 16, ratio: 0.4}]``
+    """
+
+    def __init__(
+        self,
+        *,
+        patch: int = 16,
+        ratio: float = 0.4,
+        hide: Literal["channels", "time"] = "channels",
+        standardise: bool = True,
+    ) -> None:
+        super().__init__()
+        if patch < 2 or not 0 < ratio < 1:
+            raise ConfigError(f"masked_patches: patch must be at least 2, ratio in (0, 1); got {patch=}, {ratio=}")
+        self.patch, self.ratio, self.hide, self.standardise = patch, ratio, hide, standardise
+
+    def attach(self, student: EncoderBundle) -> None:
+        if student.token_dim is None:
+            raise ConfigError(
+                f"masked_patches: encoder {student.encoder_config['name']!r} gives no features over time",
+                hint="take an encoder with `tokens`, for example patch_tst",
+            )
+        self.head = nn.Linear(student.token_dim, len(student.spec.channels) * self.patch)
+
+    def forward(self, student: EncoderBundle, batch: PairBatch, draws: GlobalDraws) -> LossOutput:
+        imu, mask = batch.imu, batch.mask
+        count = imu.shape[-1] // self.patch
+        if count < 2:
+            raise ConfigError(
+                f"masked_patches: windows of {imu.shape[-1]} samples hold {count} patches of {self.patch}, not 2",
+                hint="objective.0.patch: a smaller patch",
+            )
+        used = count * self.patch
+        hidden = F.pad(
+            self.hidden(imu, count, draws).repeat_interleave(self.patch, -1), (imu.shape[-1] - used, 0), value=False
+        )
+        predicted = self.predict(student.tokens(imu, mask & ~hidden), count)
+        target = student.normalise(imu, mask)[..., -used:]
+        counted, measured = (mask & hidden)[..., -used:], mask[..., -used:]
+        if self.standardise:
+            target = target - masked_mean(target, measured, -1)
+            target = target / (masked_mean(target.square(), measured, -1) + 1e-4).sqrt()
+        error = torch.where(counted, (predicted.float() - target).square(), 0).sum()
+        total = error * world().size / gather(counted.sum().reshape(1)).sum().clamp(min=1)
+        return LossOutput(total=total, stats={"hidden": counted.float().mean()})
+
+    def hidden(self, imu: Tensor, count: int, draws: GlobalDraws) -> Tensor:
+        """Which patches are hidden: the same number in each row and channel, at least one, never all.
+
+        Shapes: (B, C, T) -> (B, C, count) bool.
+        """
+        number = min(max(round(self.ratio * count), 1), count - 1)
+        channels = imu.shape[1] if self.hide == "channels" else 1
+        order = draws.uniform(len(imu), channels, count).argsort(-1).argsort(-1)
+        return (order < number).to(imu.device).expand(-1, imu.shape[1], -1)
+
+    def predict(self, tokens: Tensor, count: int) -> Tensor:
+        """Samples from features over time, which are interpolated to one a patch. Shapes: (B, S, E') -> (B, C, T')."""
+        if tokens.shape[1] != count:
+            tokens = F.interpolate(tokens.transpose(1, 2), count, mode="linear", align_corners=False).transpose(1, 2)
+        return self.head(tokens).unflatten(-1, (-1, self.patch)).transpose(1, 2).flatten(2)
