@@ -62,7 +62,8 @@ class CrossModalModel(nn.Module):
         teacher_mean, teacher_std: (Dt,) statistics of the teacher's features over the training split; features are
             standardised with them before the projector. None: used as they are.
         tower: a trainable encoder of skeletons that takes the teacher's place on the video side.
-        needs: keys of `losses.base.NEEDS`: what `forward` computes besides ``imu``.
+        needs: keys of `losses.base.NEEDS`: what `forward` computes besides ``imu``; None: no loss on embeddings at all,
+            so that there are no projectors and no `forward`.
         segments: S, time segments of a window where ``needs`` names them, at least 2.
 
     Raises:
@@ -86,11 +87,11 @@ class CrossModalModel(nn.Module):
         teacher_mean: np.ndarray | Tensor | None = None,
         teacher_std: np.ndarray | Tensor | None = None,
         tower: nn.Module | None = None,
-        needs: Collection[str] = ("video",),
+        needs: Collection[str] | None = ("video",),
         segments: int = 4,
     ) -> None:
         super().__init__()
-        self.needs = frozenset(needs)
+        self.needs = frozenset(needs or ())
         self.teacher_dim, self.segments = teacher_dim, segments
         self.student = student
         self.tower = tower
@@ -101,7 +102,8 @@ class CrossModalModel(nn.Module):
                     f"the losses need {need!r}, but there is no {'tower' if need == 'segments' else 'teacher'}",
                     hint="`imu-video embed` caches a teacher; tower=skeleton trains a skeleton encoder along",
                 )
-        self.imu_projector = ProjectionHead(width=student.feature_dim, dim=dim, dropout=dropout)
+        if needs is not None:
+            self.imu_projector = ProjectionHead(width=student.feature_dim, dim=dim, dropout=dropout)
         self.video_projector: nn.Module | None = None
         if width is not None and "video" in self.needs:
             self.video_projector = _video_projector(video_projector, width=width, dim=dim, dropout=dropout)

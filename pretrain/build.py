@@ -207,7 +207,7 @@ def build_task(
         teacher_mean=mean,
         teacher_std=std,
         tower=registry.towers.build(config.tower) if config.tower is not None else None,
-        needs=() if loss is None else loss.needs,
+        needs=None if loss is None else loss.needs,
         segments=projector.segments,
     )
     objective = ObjectiveMix.build(config.objective, student=student) if config.objective else None

@@ -125,13 +125,14 @@ class Reporter:
         for tracker in self.trackers:
             tracker.log(kind, step, numbers)
         if kind == "validate" and self.trackers:
-            self._shown["val MRR"] = f"{numbers['mrr']:.3f}"
+            paired = "mrr" in numbers  # runs without a video side have nothing to retrieve
+            self._shown |= {"val MRR": f"{numbers['mrr']:.3f}"} if paired else {"val loss": f"{numbers['loss']:.4f}"}
             if self._bar is None:
-                both = " / ".join(f"{numbers[f'{way}/R@1']:.3f}" for way in ("imu_to_video", "video_to_imu"))
-                say(
-                    f"step {step}/{self._steps}  validation: loss {numbers['loss']:.4f}  MRR {numbers['mrr']:.3f}  "
-                    f"R@1 {both} in {numbers['gallery']:.0f} pairs"
-                )
+                line = f"step {step}/{self._steps}  validation: loss {numbers['loss']:.4f}"
+                if paired:
+                    both = " / ".join(f"{numbers[f'{way}/R@1']:.3f}" for way in ("imu_to_video", "video_to_imu"))
+                    line += f"  MRR {numbers['mrr']:.3f}  R@1 {both} in {numbers['gallery']:.0f} pairs"
+                say(line)
 
     def close(self) -> None:
         """Leave the screen and the files in order."""
@@ -142,5 +143,5 @@ class Reporter:
             tracker.close()
 
     def _line(self) -> str:
-        order = ("loss", "val MRR", "best", "windows/s")
+        order = ("loss", "val MRR", "val loss", "best", "windows/s")
         return "  ".join(f"{name} {self._shown[name]}" for name in order if name in self._shown)

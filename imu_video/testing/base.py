@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from imu_video.distributed import gather
 from imu_video.registry import Registry
 
 Component = Mapping[str, Any] | str | Any
@@ -29,3 +30,8 @@ def windows(rows: int, channels: int, samples: int, seed: int = 0) -> Tensor:
 
 def close(a: Tensor, b: Tensor, tolerance: float = 1e-5) -> bool:
     return a.shape == b.shape and torch.allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+def rank_mean(x: Tensor) -> Tensor:
+    """Mean over ranks, as DDP does to gradients."""
+    return gather(x[None]).mean(0)

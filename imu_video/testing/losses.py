@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from imu_video import registry
-from imu_video.distributed import gather, world
+from imu_video.distributed import world
 from imu_video.errors import ConfigError
 from imu_video.losses.base import NEEDS
 from imu_video.losses.base import PairLoss as BaseLoss
-from imu_video.testing.base import Component, build, close, require, windows
+from imu_video.testing.base import Component, build, close, rank_mean, require, windows
 from imu_video.testing.ranks import run_on_ranks
 from imu_video.types import LossOutput, PairEmbeddings, PairMeta
 
@@ -206,10 +206,10 @@ def _loss_step(entry: Mapping[str, Any]) -> dict[str, Tensor]:
         return replace(own, **new)
 
     def reduced(total: Tensor, when: str) -> dict[str, Tensor]:
-        out = {f"total {when}": _rank_mean(total.detach())}
+        out = {f"total {when}": rank_mean(total.detach())}
         for key, parameter in itertools.chain(shared.items(), loss.named_parameters()):
             grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-            out[f"gradient of {key} {when}"] = _rank_mean(grad)
+            out[f"gradient of {key} {when}"] = rank_mean(grad)
             parameter.grad = None
         return out
 
@@ -222,10 +222,6 @@ def _loss_step(entry: Mapping[str, Any]) -> dict[str, Tensor]:
     total = loss(embed(3, 15)).total
     total.backward()
     return {**out, **reduced(total, "in the second step")}
-
-
-def _rank_mean(x: Tensor) -> Tensor:
-    return gather(x[None]).mean(0)
 
 
 def _pair(rows: int, needs: frozenset[str]) -> PairEmbeddings:

@@ -53,7 +53,7 @@ class TowerBundle(nn.Module):
         self.eval()
         pieces = []
         for first in range(0, len(inputs), batch_size):
-            rows = torch.from_numpy(np.asarray(inputs[first : first + batch_size], np.float32))
+            rows = torch.from_numpy(np.array(inputs[first : first + batch_size], np.float32))
             pieces.append(self.tower(rows.to(next(self.parameters()).device)).float().cpu().numpy())
         self.train(was)
         return np.concatenate(pieces) if pieces else np.zeros((0, self.feature_dim), np.float32)

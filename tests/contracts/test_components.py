@@ -13,7 +13,10 @@ from imu_video.testing import (
     check_encoder,
     check_loss,
     check_losses_over_ranks,
+    check_objective,
+    check_objectives_over_ranks,
     check_teacher,
+    check_tower,
 )
 
 # Where the defaults are large, an entry here makes the component small; where it needs files, other tests check it.
@@ -22,6 +25,11 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "cnn_gru": {"hidden": 32},
     "cnn_transformer": {"width": 16, "ffn": 32},
     "resnet1d": {"width": 8},
+}
+OBJECTIVES: dict[str, dict[str, Any]] = {"masked_patches": {"patch": 10}}
+TOWERS: dict[str, dict[str, Any]] = {
+    "skeleton": {"width": 4},
+    "skeleton_cooccurrence": {"width": 16, "frames": 16},
 }
 TEACHERS: dict[str, dict[str, Any] | None] = {
     "frames": {"weights": "random:0", "image_size": 64, "frames": 2},
@@ -110,6 +118,21 @@ def test_losses_over_ranks(ranks: int) -> None:
     """
     names: list[dict[str, Any]] = [{"name": name} for name in shipped(registry.losses)]
     check_losses_over_ranks([*names, *LOSS_OPTIONS, *LOSSES_OVER_RANKS_ONLY], ranks=ranks)
+
+
+@pytest.mark.parametrize("name", shipped(registry.objectives))
+def test_objectives(name: str) -> None:
+    check_objective({"name": name, **OBJECTIVES.get(name, {})})
+
+
+def test_objectives_over_two_ranks() -> None:
+    entries = [{"name": name, **OBJECTIVES.get(name, {})} for name in shipped(registry.objectives)]
+    check_objectives_over_ranks(entries, ranks=2)
+
+
+@pytest.mark.parametrize("name", shipped(registry.towers))
+def test_towers(name: str) -> None:
+    check_tower({"name": name, **TOWERS.get(name, {})})
 
 
 @pytest.mark.parametrize("name", shipped(registry.augmentations))

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,15 @@ import pytest
 import yaml
 
 from imu_video.shards.index import load_index, write_index
-from imu_video.shards.schema import BuildFacts, Index, SplitEntry
+from imu_video.shards.schema import BuildFacts, Index, SkeletonSpec, SplitEntry
 from imu_video.shards.write import ShardWriter, encode_window
 from imu_video.types import IMU_CHANNELS, Window, channel_unit
 from pretrain.config import PretrainConfig
 
 T, RATE, PLACEMENTS, TEACHER_DIM = 50, 25.0, ("waist", "wrist"), 12
 FINGERPRINT = "feedfacecafe"
+JOINTS = ("pelvis", "neck", "left_hip", "right_hip", "left_hand", "right_hand")
+SKELETON_FPS, SKELETON_FRAMES = 10.0, 20
 
 
 def make_window(split: str, i: int, latent: np.ndarray) -> Window:
@@ -48,13 +51,27 @@ def make_window(split: str, i: int, latent: np.ndarray) -> Window:
     )
 
 
-def make_data(root: Path, samples: Mapping[str, int]) -> Index:
-    """A data folder and its teacher cache; a few teacher rows are missing."""
+def make_skeleton(i: int, latent: np.ndarray) -> np.ndarray:
+    """(F, J, 3): an upright body whose hands swing at the tempo and size of the latent."""
+    rng = np.random.default_rng([11, i])
+    rest = np.array([[0, 1, 0], [0, 1.5, 0], [-0.1, 1, 0], [0.1, 1, 0], [-0.4, 1, 0.1], [0.4, 1, 0.1]])
+    time = np.arange(SKELETON_FRAMES) / SKELETON_FPS
+    swing = 0.2 * (1 + latent[1]) * np.sin(2 * np.pi * (1 + latent[0]) * time + rng.uniform(0, 2 * np.pi))
+    joints = np.repeat(rest[None], SKELETON_FRAMES, axis=0)
+    joints[:, 4:, 1] += swing[:, None]
+    joints[:, 4:, 0] += latent[2] * 0.2
+    return (joints + rng.normal(0, 0.01, joints.shape)).astype(np.float32)
+
+
+def make_data(root: Path, samples: Mapping[str, int], *, skeletons: bool = False) -> Index:
+    """A data folder and its teacher cache; a few teacher rows are missing, with skeletons on request."""
     splits, features = {}, {}
     mix = np.random.default_rng(5).normal(size=(3, TEACHER_DIM))
     for split, count in samples.items():
         latent = np.random.default_rng([7, len(split)]).uniform(0, 1, (count, 3))
         windows = [make_window(split, i, latent[i]) for i in range(count)]
+        if skeletons:
+            windows = [replace(w, skeleton=make_skeleton(i, latent[i])) for i, w in enumerate(windows)]
         with ShardWriter(folder=root, split=split, shard_samples=256) as writer:
             for window in windows:
                 writer.add(encode_window(window, dataset="made"))
@@ -72,6 +89,7 @@ def make_data(root: Path, samples: Mapping[str, int]) -> Index:
         window_s=T / RATE,
         samples_per_window=T,
         placements=PLACEMENTS,
+        skeleton=SkeletonSpec(fps=SKELETON_FPS, frames=SKELETON_FRAMES, joints=JOINTS) if skeletons else None,
         build=BuildFacts(
             config={"made": True},
             config_digest="0" * 12,
@@ -107,6 +125,12 @@ def write_teacher(index: Index, features: Mapping[str, np.ndarray], fingerprint:
 def data(tmp_path_factory: pytest.TempPathFactory) -> Index:
     """Folder of 160 training and 64 validation windows with a cached teacher; read only."""
     return make_data(tmp_path_factory.mktemp("pretrain") / "data", {"train": 160, "val": 64})
+
+
+@pytest.fixture(scope="session")
+def moving(tmp_path_factory: pytest.TempPathFactory) -> Index:
+    """The same with a skeleton in every window; read only."""
+    return make_data(tmp_path_factory.mktemp("moving") / "data", {"train": 160, "val": 64}, skeletons=True)
 
 
 @pytest.fixture(scope="session")

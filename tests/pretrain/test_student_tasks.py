@@ -1,0 +1,215 @@
+"""Runs without a teacher, with objectives, with a tower that trains along: learning, resuming, export, processes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from imu_video.distributed import GlobalDraws, World
+from imu_video.errors import CheckpointError, ConfigError
+from imu_video.hub import load_encoder
+from imu_video.shards.columns import open_columns
+from imu_video.shards.schema import Index
+from imu_video.towers import load_tower
+from imu_video.transforms import Compose
+from imu_video.types import PairBatch, PairMeta
+from pretrain.augment import Augmenter
+from pretrain.build import build_parts, fit_spec, open_data
+from pretrain.checkpoint import CheckpointStore
+from pretrain.config import PretrainConfig
+from pretrain.export import export
+from pretrain.needs import Needs, needs_of
+from pretrain.run import run
+from pretrain.trackers import read_log
+
+Raw = Callable[..., dict[str, Any]]
+TOWER = {"name": "skeleton", "width": 8, "frames": 16, "segments": 2}
+OBJECTIVES = [{"name": "masked_patches", "patch": 10}, {"name": "transformations", "weight": {"last": 0.5, "end": 4}}]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    store = CheckpointStore(folder / "checkpoints")
+    return store.read(store.resolve("latest")).model
+
+
+def curve(folder: Path, number: str = "loss", kind: str = "train") -> list[float]:
+    return [line[number] for line in read_log(folder / "log.jsonl") if line["kind"] == kind]
+
+
+@pytest.fixture
+def config(moving: Index, raw: Raw) -> Callable[..., PretrainConfig]:
+    return lambda **sections: PretrainConfig.model_validate(raw(moving.root, **sections))
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"loss": [], "objective": OBJECTIVES},
+        {"tower": TOWER},
+        {"tower": TOWER, "objective": OBJECTIVES, "optim": {"accumulate": 2}},
+    ],
+    ids=["objectives alone", "tower", "all at once"],
+)
+def test_learns_resumes_in_the_same_bits_and_exports(
+    sections: dict[str, Any], config: Callable[..., PretrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped after five of eight steps and continued: weights and curve are those of a run that was not stopped."""
+    from pretrain.callbacks import StopSignal
+
+    made = config(**{**sections, "optim": {**sections.get("optim", {}), "steps": 8}})
+    whole = run(made, folder=tmp_path / "whole")
+    asked = iter([False] * 4 + [True])
+    with monkeypatch.context() as patched:
+        patched.setattr(StopSignal, "requested", lambda self: next(asked))
+        assert run(made, folder=tmp_path / "parts").state.step == 5
+    run(made, folder=tmp_path / "parts")
+    one, two = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert curve(tmp_path / "whole") == curve(tmp_path / "parts")
+    assert whole.state.best is not None
+    assert whole.state.best.rule == ("mrr" if "loss" not in sections else "loss")
+    assert all(np.isfinite(curve(tmp_path / "whole", "loss", "validate")))
+    assert not any("projector" in name for name in one) or "loss" not in sections
+
+    done = export(tmp_path / "whole", tmp_path / "encoder", with_skeleton="tower" in sections)
+    assert done.difference == 0.0
+    encoder = load_encoder(tmp_path / "encoder")
+    assert encoder.lineage["recipe"] == "made"
+    assert encoder.lineage["licences"]["teacher"] == "no teacher"
+    assert not (tmp_path / "encoder" / "projectors.safetensors").exists()
+    if "tower" in sections:
+        self_made = load_tower(tmp_path / "encoder" / "skeleton")
+        skeletons = np.asarray(open_columns(open_data(made).index, "val").skeleton)
+        features = self_made.encode(skeletons)
+        assert features.shape == (64, self_made.feature_dim)
+        assert np.isfinite(features).all()
+    else:
+        with pytest.raises(CheckpointError, match="trained no skeleton encoder"):
+            export(tmp_path / "whole", tmp_path / "other", with_skeleton=True)
+
+
+def test_a_tower_brings_pairs_together(config: Callable[..., PretrainConfig], tmp_path: Path) -> None:
+    made = config(
+        tower={**TOWER, "lost": 0.0, "body": 0.02},
+        augment=[{"name": "jitter"}],
+        optim={"steps": 80, "lr": 1e-3},
+        run={"validate_every": 80, "log_every": 20},
+    )
+    run(made, folder=tmp_path / "run")
+    mrr = curve(tmp_path / "run", "mrr", "validate")
+    assert mrr[-1] > 1.5 * mrr[0]
+
+
+def test_two_processes_follow_one(
+    moving: Index, raw: Raw, start: Callable[..., Any], tmp_path: Path, config: Callable[..., PretrainConfig]
+) -> None:
+    """Tower views, objectives and augmentation: same global batch, same curve."""
+    import yaml
+
+    sections = {
+        "tower": TOWER,
+        "objective": OBJECTIVES,
+        "projector": {"dropout": 0.0},
+        "optim": {"steps": 6},
+        "run": {"validate_every": 6},
+    }
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(raw(moving.root, **sections)))
+    process = start("launch", file, "--run", tmp_path / "two", "--nproc", "2")
+    run(config(**sections), folder=tmp_path / "one")
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    for number in ("loss", "terms/info_nce", "terms/masked_patches", "terms/transformations"):
+        one, two = curve(tmp_path / "one", number), curve(tmp_path / "two", number)
+        np.testing.assert_allclose(one, two, atol=2e-4)
+    ends = [curve(tmp_path / name, "loss", "validate")[-1] for name in ("one", "two")]
+    assert ends[0] == pytest.approx(ends[1], abs=1e-3)
+
+
+def test_only_what_is_needed_is_built(config: Callable[..., PretrainConfig]) -> None:
+    made = config(loss=[], objective=OBJECTIVES)
+    data = open_data(made)
+    assert data.teacher is None
+    parts = build_parts(made, data, spec=fit_spec(made, data), world=World(), device=torch.device("cpu"))
+    batch = parts.feed.get(0)
+    parts.feed.close()
+    assert batch.teacher is batch.skeleton is batch.views is None
+    assert len(parts.feed.loader.usable) == 160  # windows without a teacher's feature take part
+    used = {n for n, p in parts.task.named_parameters() if p.requires_grad}
+    output, pair = parts.task(batch, parts.augmenter.draws(0, "draws"))
+    assert pair is None
+    output.total.backward()
+    assert used == {n for n, p in parts.task.named_parameters() if p.grad is not None}  # or DDP would wait for ever
+
+
+@pytest.mark.parametrize(
+    ("sections", "words"),
+    [
+        ({"data": {"teacher": "none"}}, "data.teacher is none, but the losses need a teacher"),
+        ({"loss": [], "objective": OBJECTIVES, "data": {"teacher": "made"}}, "nothing in this config looks at"),
+        ({"loss": [], "objective": OBJECTIVES, "tower": TOWER}, "no loss looks at the video side"),
+        ({"loss": [], "objective": OBJECTIVES, "run": {"best": "mrr"}}, "run.best is mrr"),
+        ({"tower": TOWER, "projector": {"teacher": "none"}}, "needs dim"),
+        ({"objective": [{"name": "masked_patches", "patch": 30}]}, "hold 1 patches of 30"),
+        ({"objective": [{"name": "maked_patches"}]}, "did you mean 'masked_patches'"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_written(
+    sections: dict[str, Any], words: str, config: Callable[..., PretrainConfig], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        run(config(**sections), folder=tmp_path / "run")
+
+
+def test_a_tower_needs_skeletons_and_a_config_something_to_learn(data: Index, raw: Raw, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="has no skeletons"):
+        run(PretrainConfig.model_validate(raw(data.root, tower=TOWER)), folder=tmp_path / "run")
+    with pytest.raises(ValueError, match="loss and objective are both empty"):
+        PretrainConfig.model_validate(raw(data.root, loss=[]))
+
+
+def test_needs_of_a_config(config: Callable[..., PretrainConfig]) -> None:
+    plain, tower = needs_of(config()), needs_of(config(tower=TOWER))
+    assert (plain.teacher, plain.skeleton, tower.teacher, tower.skeleton) == (True, False, False, True)
+    none = needs_of(config(loss=[], objective=OBJECTIVES))
+    assert (none.teacher, none.skeleton, none.devices, none.two_views) == (False, False, False, False)
+
+
+def test_views_are_draws_of_their_own_and_alike_on_any_number_of_ranks() -> None:
+    imu = torch.randn(8, 6, 50, generator=torch.Generator().manual_seed(0))
+    meta = PairMeta(
+        **{k: torch.arange(8) for k in ("sample", "recording", "device", "subject")}, time=torch.arange(8.0).double()
+    )
+    mask = torch.ones_like(imu, dtype=torch.bool)
+    views = torch.stack([imu, imu], dim=1)
+    batch = PairBatch(imu=imu, mask=mask, meta=meta, views=views, views_mask=torch.ones_like(views, dtype=torch.bool))
+    needs = Needs(pair=frozenset({"two_views", "devices"}), tower=False)
+
+    def augmenter(world: World) -> Augmenter:
+        compose = Compose.build([{"name": "jitter"}])
+        return Augmenter(compose, needs=needs, seed=0, world=world, device=torch.device("cpu"))
+
+    whole = augmenter(World()).training(batch, 3)
+    assert whole.imu_two is not None
+    assert whole.views is not None
+    assert not torch.equal(whole.imu, whole.imu_two)
+    assert not torch.equal(whole.views[:, 0], whole.views[:, 1])
+    assert not torch.equal(augmenter(World()).training(batch, 4).imu, whole.imu)
+    fields = {f.name for f in dataclasses.fields(PairBatch)} - {"meta"}
+    for rank in range(2):
+        rows = World(rank=rank, size=2).rows(8)
+        own = {k: getattr(batch, k)[rows] for k in fields if getattr(batch, k) is not None}
+        part = augmenter(World(rank=rank, size=2)).training(dataclasses.replace(batch, **own), 3)
+        for name in ("imu", "imu_two", "views"):
+            assert torch.equal(getattr(part, name), getattr(whole, name)[rows])
+    seen = [augmenter(World()).validation(batch, 0) for _ in range(2)]
+    assert torch.equal(seen[0].imu, imu)
+    assert torch.equal(seen[0].imu_two, seen[1].imu_two)  # type: ignore[arg-type]
+    assert isinstance(augmenter(World()).draws(0, "x"), GlobalDraws)
