@@ -1,4 +1,4 @@
-"""The command `imu-eval`: fewshot, zeroshot, retrieval, report; it parses and prints, the other modules do the work."""
+"""The command `imu-eval`: fewshot, zeroshot, retrieval, ood, report; it parses and prints, other modules do the work."""
 
 from __future__ import annotations
 
@@ -143,6 +143,45 @@ def retrieval(
     )
     results = run_retrieval(windows, model, loaded, _shared(encoder, index, loaded), say=console.say)
     _write(out, results)
+
+
+@app.command()
+def ood(
+    data: Annotated[list[Path], typer.Argument(help="Data folders with labels, from `imu-video build`.")],
+    config: Annotated[Path, typer.Option("--config", help="Benchmark config, e.g. configs/eval/ood/hapt_person.yaml.")],
+    set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, any number.")] = None,
+    encoder: Annotated[list[str] | None, typer.Option("--encoder", help="NAME=FOLDER: one model more.")] = None,
+    train: Annotated[str, typer.Option("--train", help="Of these encoders: all (fine-tune) or head.")] = "all",
+    folder: Annotated[Path, typer.Option("--folder", help="Where finished runs are kept.")] = Path("runs/ood"),
+    out: Out = Path("results.jsonl"),
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Runs at a time.")] = 1,
+    part: Annotated[str, typer.Option("--part", help="i/n: this share of the runs, and no tables.")] = "0/1",
+    dry: Annotated[bool, typer.Option("--dry", help="Say what it would cost, run nothing.")] = False,
+    plugin: Plugins = None,
+) -> None:
+    """The benchmark of domain shift: algorithms and encoders on unseen people, placements, datasets, times."""
+    _plugins(plugin)
+    from eval.ood.command import benchmark, load, parse_part
+
+    loaded = load(config, set_ or [], encoder or [], train)
+    with_tables = benchmark(
+        data,
+        loaded,
+        folder=folder,
+        workers=workers,
+        part=parse_part(part),
+        dry=dry,
+        plugins=[str(p) for p in plugin or []],
+        say=console.say,
+    )
+    if with_tables is not None:
+        from eval.ood.table import tables
+        from eval.results import append_results
+
+        number = append_results(out, with_tables)
+        for title, columns, rows in tables(with_tables):
+            console.table(columns, rows, title=title)
+        console.say(f"{number} results appended to {out}")
 
 
 @app.command()

@@ -23,7 +23,7 @@ from imu_video.errors import DataError
 from imu_video.metrics.classify import METRICS
 from imu_video.metrics.stats import Interval, hierarchical_bootstrap_many
 
-Kind = Literal["fewshot", "fewshot-difference", "zeroshot", "retrieval"]
+Kind = Literal["fewshot", "fewshot-difference", "zeroshot", "retrieval", "ood", "ood-difference"]
 
 
 class Result(Config):
@@ -94,7 +94,7 @@ class Result(Config):
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
-def provenance(*, encoder: Mapping[str, Any], data: Mapping[str, Any], config: EvalConfig) -> dict[str, Any]:
+def provenance(*, encoder: Mapping[str, Any], data: Mapping[str, Any], config: Config) -> dict[str, Any]:
     """The fields that all lines of one command share."""
     import torch
 

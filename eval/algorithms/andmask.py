@@ -39,7 +39,7 @@ class ANDMask(Algorithm):
             g = torch.stack(of_domains)
             keep = (g.sign().mean(dim=0).abs() >= self.tau - 1e-6).to(g.dtype)
             parameter.grad = keep * g.mean(dim=0) / (1e-10 + keep.mean())
-            kept += float(keep.sum())
+            kept += keep.sum().item()
         self.optimizer.step()
         self.updates += 1
         return {"loss": risks.mean().item(), "kept": kept / sum(p.numel() for p in parameters)}

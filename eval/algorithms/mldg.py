@@ -49,7 +49,7 @@ class MLDG(Algorithm):
                 risk = self._risk(dict(zip(names, stepped, strict=True)), batches[j])
                 for sum_, g in zip(total, _gradient(risk, stepped), strict=True):
                     sum_ += self.beta * g / self.domains
-                other_risk += float(risk) / self.domains
+                other_risk += risk.item() / self.domains
         for parameter, gradient in zip(parameters, total, strict=True):
             parameter.grad = gradient
         self.optimizer.step()

@@ -1,0 +1,1 @@
+"""The benchmark of domain shift: scenarios, runs, selection, tables; the algorithms lie in eval.algorithms."""

@@ -1,0 +1,164 @@
+"""All runs of a benchmark: which are done, what the rest will cost, several at once; a run itself is train.py's.
+
+Every finished run is a file of its own, written atomically, so that a killed benchmark goes on where it was and any
+number of processes or machines may work on one folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+
+from eval.ood.config import OodConfig, Run, runs
+from eval.ood.scenario import Domains
+from eval.ood.train import Task, train
+from imu_video.config import digest
+from imu_video.errors import ConfigError, DataError
+from imu_video.shards.write import write_atomic
+from imu_video.types import JsonDict
+
+FACTS = "benchmark.json"
+_FREE = {"seeds", "selection", "models", "algorithms"}
+"""Parts of a config that may grow in one folder: they add runs and change none."""
+
+
+class Folder:
+    """A benchmark's folder: ``benchmark.json`` says what it is of, ``runs/<key>.json`` are finished runs.
+
+    Args:
+        path: the folder; made where it does not exist.
+        config: of the benchmark.
+        data: digest of the labelled windows.
+        models: digest of each pretrained encoder's weights, by the model's name.
+
+    Raises:
+        ConfigError: the folder holds runs of another scenario, schedule or data.
+    """
+
+    def __init__(self, path: Path, config: OodConfig, *, data: str, models: dict[str, str]) -> None:
+        self.path, self.config = path, config
+        same = {k: v for k, v in config.model_dump(mode="json").items() if k not in _FREE}
+        facts = {"identity": same, "data": data}
+        file = path / FACTS
+        if file.exists():
+            held = json.loads(file.read_text(encoding="utf-8"))
+            changed = [k for k in {**same, **held["identity"]} if same.get(k) != held["identity"].get(k)]
+            changed += ["data"] if held["data"] != data else []
+            if changed:
+                raise ConfigError(
+                    f"{path} holds runs of another {', '.join(sorted(changed))}", hint="name another --out folder"
+                )
+        (path / "runs").mkdir(parents=True, exist_ok=True)
+        write_atomic(file, json.dumps(facts, indent=1, sort_keys=True).encode())
+        kinds = {m.name: m.model_dump(mode="json", exclude={"name", "encoder"}) for m in config.models}
+        self._marks = {name: digest([kind, models.get(name)]) for name, kind in kinds.items()}
+
+    def file(self, run: Run) -> Path:
+        """Where a run's result lies; another model of the same name has other files."""
+        return self.path / "runs" / f"{run.key}-{self._marks[run.model]}.json"
+
+    def result(self, run: Run) -> JsonDict | None:
+        """A finished run, or None.
+
+        Raises:
+            DataError: a file that is no result.
+        """
+        file = self.file(run)
+        if not file.exists():
+            return None
+        try:
+            return dict(json.loads(file.read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise DataError(f"{file}: not a result: {error}", hint="delete it; the run is repeated") from error
+
+    def keep(self, run: Run, result: JsonDict) -> None:
+        """Write a finished run."""
+        write_atomic(self.file(run), json.dumps(result, allow_nan=False).encode())
+
+
+def plan(config: OodConfig, domains: Domains, folder: Folder, *, part: tuple[int, int] = (0, 1)) -> list[Run]:
+    """Runs that are not done yet, of one part of all.
+
+    Args:
+        config: of the benchmark.
+        domains: for the targets' names.
+        folder: what is done.
+        part: (i, n): every n-th run from the i-th on, for array jobs.
+    """
+    for target in config.scenario.targets or ():
+        domains.number(target)
+    mine = runs(config, list(domains.names))[part[0] :: part[1]]
+    return [run for run in mine if not folder.file(run).exists()]
+
+
+def work(
+    domains: Domains,
+    config: OodConfig,
+    todo: Sequence[Run],
+    folder: Folder,
+    *,
+    workers: int = 1,
+    plugins: Sequence[str] = (),
+    progress: Callable[[int, int, str], None] = lambda done, total, what: None,
+) -> None:
+    """Do runs, several at once; each result is kept as soon as it is there.
+
+    Raises:
+        ConfigError, LeakageError: of the first run that cannot be done.
+    """
+    if workers == 1:
+        task = Task(domains, config)
+        for done, run in enumerate(todo, start=1):
+            folder.keep(run, train(task, run))
+            progress(done, len(todo), _say(run))
+        return
+    with ProcessPoolExecutor(
+        max_workers=workers,
+        mp_context=get_context("spawn"),
+        initializer=_start,
+        initargs=(domains, config.model_dump(mode="json"), tuple(plugins)),
+    ) as pool:
+        futures = {pool.submit(_run, run): run for run in todo}
+        try:
+            for done, future in enumerate(as_completed(futures), start=1):
+                run = futures[future]
+                folder.keep(run, future.result())
+                progress(done, len(todo), _say(run))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _say(run: Run) -> str:
+    setting = " ".join(f"{k}={v}" for k, v in run.setting)
+    held = "" if run.held is None else f" without {run.held}"
+    return f"{run.algorithm} {setting} on {run.model}, target {run.target}{held}, seed {run.seed}".replace("  ", " ")
+
+
+_task: Task | None = None
+
+
+def _start(domains: Domains, config: JsonDict, plugins: tuple[str, ...]) -> None:
+    global _task
+    import signal
+
+    import torch
+
+    from imu_video.registry import load_plugin
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+    for plugin in plugins:
+        load_plugin(plugin)
+    _task = Task(domains, OodConfig.model_validate(config))
+
+
+def _run(run: Run) -> JsonDict:
+    if _task is None:
+        raise RuntimeError("worker was not started")
+    return train(_task, run)
