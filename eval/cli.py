@@ -1,4 +1,4 @@
-"""The command `imu-eval`: fewshot, zeroshot, retrieval, ood, report; it parses and prints, other modules do the work."""
+"""The command `imu-eval`: fewshot, zeroshot, retrieval, ood, report; it parses and prints, no more."""
 
 from __future__ import annotations
 

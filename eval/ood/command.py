@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from eval.datasets import load_windows
 from eval.ood.config import OodConfig, runs
 from eval.ood.grid import Folder, plan, work
@@ -14,6 +16,7 @@ from eval.ood.scenario import divide, merge_windows
 from eval.ood.table import collect, measure
 from eval.ood.train import Task, estimate
 from eval.results import Result, provenance
+from eval.splits import refuse_training_subjects
 from imu_video.config import load_config
 from imu_video.errors import ConfigError
 
@@ -87,9 +90,13 @@ def benchmark(
 
     indices = [load_index(path) for path in data]
     parts = [load_windows(index, splits=list(index.splits)) for index in indices]
+    pretrained = {m.name: read_config(m.encoder) for m in config.models if m.encoder is not None}
+    for facts in pretrained.values():
+        for labelled in parts:  # anybody of the data may be asked in some run
+            refuse_training_subjects(facts["lineage"], labelled, np.arange(len(labelled)))
     windows = merge_windows(parts, rate_hz=config.rate_hz)
     domains = divide(windows, config.scenario)
-    weights = {m.name: str(read_config(m.encoder)["weights_sha256"]) for m in config.models if m.encoder is not None}
+    weights = {name: str(facts["weights_sha256"]) for name, facts in pretrained.items()}
     kept = Folder(folder, config, data=windows.digest, models=weights)
     everything = runs(config, list(domains.names))
     todo = plan(config, domains, kept, part=part)

@@ -253,3 +253,47 @@ def test_a_damaged_encoder_is_refused(folder: Path, tmp_path: Path) -> None:
     assert isinstance(done.exception, ImuVideoError)
     assert done.exception.exit_code == 3
     assert not (tmp_path / "r.jsonl").exists()
+
+
+OOD = """
+scenario: {name: shifts, axis: placement, folds: 2}
+models:
+  - name: cnn
+    backbone: {name: harood_cnn, kernel: 5, norm: batch}
+algorithms: [erm, mixup]
+training: {steps: 4, evaluate_every: 2, batch: 4}
+seeds: [0]
+selection: [source]
+"""
+
+
+def test_ood_benchmark(folder: Path, tmp_path: Path) -> None:
+    config = tmp_path / "shifts.yaml"
+    config.write_text(OOD)
+    words = ["ood", folder / "data", "--config", config, "--folder", tmp_path / "runs", "--out", tmp_path / "r.jsonl"]
+    dry = call(*words, "--dry")
+    assert dry.exit_code == 0, dry.output
+    assert "4 of 4 runs to do" in dry.output
+    assert not (tmp_path / "r.jsonl").exists()
+    half = call(*words, "--part", "0/2")
+    assert half.exit_code == 0, half.output
+    assert len(list((tmp_path / "runs" / "runs").iterdir())) == 2
+    done = call(*words)
+    assert done.exit_code == 0, done.output
+    assert "2 of 4 runs to do" in done.output
+    assert "erm on cnn" in done.output
+    results, _ = read_results([tmp_path / "r.jsonl"])
+    assert {r.kind for r in results} == {"ood", "ood-difference"}
+    assert "runs to do" not in call(*words).output  # all are kept
+
+
+def test_ood_refuses_people_of_the_pretraining(folder: Path, tmp_path: Path) -> None:
+    config = tmp_path / "shifts.yaml"
+    config.write_text(OOD)
+    words = ["ood", folder / "data", "--config", config, "--folder", tmp_path / "runs", "--out", tmp_path / "r.jsonl"]
+    leak = call(*words, "--encoder", f"mine={folder / 'encoder'}")
+    assert isinstance(leak.exception, LeakageError)
+    assert "s0" in str(leak.exception)
+    for wrong in (["--encoder", "mine"], ["--part", "2/2"], ["--train", "tail"], ["--set", "training.stesp=3"]):
+        assert isinstance(call(*words, *wrong).exception, ConfigError), wrong
+    assert not (tmp_path / "runs").exists()

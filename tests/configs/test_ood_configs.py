@@ -1,0 +1,23 @@
+"""Every shipped benchmark config is valid, and its grid names arguments that exist."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from eval.ood.config import OodConfig, runs
+from imu_video import registry
+from imu_video.config import load_config
+
+CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs" / "eval" / "ood").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_models_and_algorithms_exist(path: Path) -> None:
+    config = load_config(path, OodConfig)
+    assert config.scenario.name == path.stem
+    assert runs(config, ["a", "b", "c"] if config.scenario.targets is None else [*config.scenario.targets])
+    for model in config.models:
+        if model.backbone is not None:
+            registry.encoders.arguments(model.backbone, channels=6, samples=128)
