@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tarfile
+import zlib
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -37,11 +38,12 @@ _FACTS_HEADER = (
 )
 
 
-def load_index(path: str | Path) -> Index:
+def load_index(path: str | Path, *, check_shards: bool = True) -> Index:
     """Read the index of a data folder and check that its shards are there with the right number of bytes.
 
     Args:
         path: the data folder, or its index.json.
+        check_shards: False leaves missing and cut-off shards to the reader's error policy.
 
     Returns:
         The index; ``index.root`` is the folder.
@@ -67,7 +69,7 @@ def load_index(path: str | Path) -> Index:
     except (ValueError, OSError) as error:
         raise ShardError(f"{file}: not readable as JSON: {error}", hint=f"imu-video verify {root} --repair") from error
     index = _parse(raw, file)
-    for shard in _shards(index):
+    for shard in _shards(index) if check_shards else ():
         where = root / shard.path
         if not where.is_file():
             raise ShardError(
@@ -304,19 +306,25 @@ def repair(folder: str | Path) -> tuple[Index, list[str]]:
 def _shard_entry(path: Path) -> tuple[ShardEntry, list[SampleMeta]]:
     keys = scan_shard(path)
     metas = []
+    crc32: dict[str, dict[str, int]] = {}
     with path.open("rb") as file:
         for key, members in keys.items():
             if "meta.json" not in members:
                 raise ShardError(f"{path}: sample {key!r} has no meta.json")
-            offset, size = members["meta.json"]
-            file.seek(offset)
-            metas.append(decode_meta(file.read(size), key))
+            crc32[key] = {}
+            for suffix, (offset, size) in members.items():
+                file.seek(offset)
+                data = file.read(size)
+                crc32[key][suffix] = zlib.crc32(data)
+                if suffix == "meta.json":
+                    metas.append(decode_meta(data, key))
     entry = ShardEntry(
         path=f"{SHARD_FOLDER}/{path.name}",
         samples=len(keys),
         bytes=path.stat().st_size,
         sha256=file_sha256(path),
         keys=keys,
+        crc32=crc32,
     )
     return entry, metas
 

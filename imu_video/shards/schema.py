@@ -22,6 +22,7 @@ FACTS_FILE = "build.yaml"
 SHARD_FOLDER = "shards"
 COLUMN_FOLDER = "columns"
 TEACHER_FOLDER = "teachers"
+QUARANTINE_FOLDER = "quarantine"
 
 MEMBER_LIMITS = {"imu": 256 << 20, "video": 1 << 30, "skeleton": 256 << 20, "meta": 1 << 20}
 """Largest size in bytes of a member of each kind; anything larger is refused, not read."""
@@ -170,13 +171,18 @@ class SkeletonSpec(Config):
 
 
 class ShardEntry(Config):
-    """One tar: path in the folder, counts, hash, and for each key and member suffix its (offset, size) in bytes."""
+    """One tar: path in the folder, counts, hash, and for each key and member suffix its (offset, size) in bytes.
+
+    ``crc32`` has each member's checksum by key and suffix, so that one damaged sample can be told from its neighbours;
+    folders of earlier versions have none.
+    """
 
     path: str = Field(pattern=rf"^{SHARD_FOLDER}/{_NAME}\.tar$")
     samples: int = Field(ge=1)
     bytes: int = Field(ge=1)
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     keys: dict[Name, dict[str, tuple[int, int]]] = Field(repr=False)
+    crc32: dict[Name, dict[str, int]] = Field(default={}, repr=False)
 
     @model_validator(mode="after")
     def _counted(self) -> ShardEntry:
@@ -185,6 +191,8 @@ class ShardEntry(Config):
         for key, members in self.keys.items():
             for suffix, (_, size) in members.items():
                 check_member(key, suffix, size)
+        if self.crc32 and any(self.crc32.get(key, {}).keys() != members.keys() for key, members in self.keys.items()):
+            raise ValueError(f"{self.path}: crc32 lists other members than keys")
         return self
 
 

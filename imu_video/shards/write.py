@@ -7,6 +7,7 @@ import io
 import json
 import os
 import tarfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,8 @@ from imu_video.shards.schema import (
 from imu_video.shards.video import encode_mp4
 from imu_video.types import Window
 
-_BLOCK = 512  # of a tar: a USTAR header is one; names are short enough to need no further block
+HEADER = 512
+"""Bytes of a USTAR header, and of every block; names are short enough to need no further header."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +116,7 @@ class TarFile:
         self.path = path
         self._sync = sync
         self.keys: dict[str, dict[str, tuple[int, int]]] = {}
+        self.crc32: dict[str, dict[str, int]] = {}
         self._temp = path.with_name(f".{path.name}.tmp-{os.getpid()}")
         self._file: BinaryIO = self._temp.open("wb")
         self._hash = hashlib.sha256()
@@ -132,11 +135,12 @@ class TarFile:
             info = tarfile.TarInfo(check_member(sample.key, suffix, len(data)))
             info.size = len(data)
             info.mode = 0o644
-            places[suffix] = (self._size + _BLOCK, len(data))
+            places[suffix] = (self._size + HEADER, len(data))
             self._write(info.tobuf(tarfile.USTAR_FORMAT, "utf-8", "strict"))
             self._write(data)
-            self._write(bytes(-len(data) % _BLOCK))
+            self._write(bytes(-len(data) % HEADER))
         self.keys[sample.key] = places
+        self.crc32[sample.key] = {suffix: zlib.crc32(sample.members[suffix]) for suffix in places}
 
     def copy(self, key: str, places: Mapping[str, tuple[int, int]], source: BinaryIO) -> None:
         """Append one sample of another tar as it is, headers included.
@@ -153,7 +157,7 @@ class TarFile:
         first, last = sample_span(places)
         source.seek(first)
         data = source.read(last - first)
-        header = data[:_BLOCK].rstrip(b"\0")
+        header = data[:HEADER].rstrip(b"\0")
         if len(data) != last - first or not header.startswith(f"{key}.{min(places)}".encode()):
             raise ShardError(
                 f"{getattr(source, 'name', 'a tar')}: sample {key!r} is not where the index has it",
@@ -162,6 +166,8 @@ class TarFile:
         shift = self._size - first
         self._write(data)
         self.keys[key] = {suffix: (offset + shift, size) for suffix, (offset, size) in places.items()}
+        cut = {suffix: data[offset - first : offset - first + size] for suffix, (offset, size) in places.items()}
+        self.crc32[key] = {suffix: zlib.crc32(content) for suffix, content in cut.items()}
 
     def _refuse_repeated(self, key: str) -> None:
         if key in self.keys:
@@ -176,8 +182,8 @@ class TarFile:
 
     def close(self) -> ShardEntry:
         """Finish, sync and rename; returns what the index says about the file."""
-        end = self._size + 2 * _BLOCK
-        self._write(bytes(2 * _BLOCK + -end % tarfile.RECORDSIZE))
+        end = self._size + 2 * HEADER
+        self._write(bytes(2 * HEADER + -end % tarfile.RECORDSIZE))
         self._file.flush()
         if self._sync:
             os.fsync(self._file.fileno())
@@ -189,6 +195,7 @@ class TarFile:
             bytes=self._size,
             sha256=self._hash.hexdigest(),
             keys=self.keys,
+            crc32=self.crc32,
         )
 
     def discard(self) -> None:
@@ -199,9 +206,9 @@ class TarFile:
 
 def sample_span(places: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
     """First and last byte in a tar of a sample's members with their headers and padding."""
-    first = min(offset for offset, _ in places.values()) - _BLOCK
+    first = min(offset for offset, _ in places.values()) - HEADER
     last = max(offset + size for offset, size in places.values())
-    return first, last + -last % _BLOCK
+    return first, last + -last % HEADER
 
 
 class ShardWriter:

@@ -1,0 +1,105 @@
+"""What happens to samples that cannot be read: stop, leave them out, or also list them; finding them is pipeline.py's.
+
+A sample that is left out keeps its row number, so that columns, teacher caches and plans of all ranks stay aligned.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+from imu_video.errors import ConfigError, ShardError, nearest
+from imu_video.shards.schema import QUARANTINE_FOLDER, Index
+from imu_video.shards.write import write_atomic
+
+ErrorPolicy = Literal["raise", "skip", "quarantine"]
+"""``raise``: the first damaged sample is an error. ``skip``: damaged samples are left out and counted. ``quarantine``:
+also listed in DATA/quarantine/<split>.json, which every later reader honours without looking at them again."""
+
+
+def check_policy(errors: str) -> None:
+    """Refuse anything that is no `ErrorPolicy`.
+
+    Raises:
+        ConfigError: another word.
+    """
+    if errors not in get_args(ErrorPolicy):
+        raise ConfigError(f"errors is {errors!r}{nearest(errors, get_args(ErrorPolicy))}")
+
+
+@dataclass(kw_only=True)
+class Damage:
+    """What a reader left out; filled while it reads.
+
+    Args:
+        left_out: key of each sample that was not yielded -> reason.
+        notes: faults of shards that cost no sample (foreign members, wrong size).
+
+    Example:
+        >>> damage = Damage()
+        >>> samples = list(read_samples(index, "train", damage=damage))  # doctest: +SKIP
+        >>> len(samples) + len(damage.left_out) == index.split("train").samples  # doctest: +SKIP
+        True
+    """
+
+    left_out: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def summary(self) -> str:
+        """One line: how many samples, by the beginning of their reasons."""
+        kinds = Counter(reason.split(":")[0] for reason in self.left_out.values())
+        return f"{len(self.left_out)} samples left out" + "".join(f"; {n} {kind}" for kind, n in kinds.most_common())
+
+
+def quarantine_file(index: Index, split: str) -> Path:
+    """Where the list of a split's damaged samples lies."""
+    return index.root / QUARANTINE_FOLDER / f"{split}.json"
+
+
+def quarantined(index: Index, split: str) -> dict[str, str]:
+    """Keys of a split's listed samples and why; empty where there is no list of these shards.
+
+    Raises:
+        ShardError: a list that cannot be read.
+    """
+    file = quarantine_file(index, split)
+    hint = f"delete {file}; it is written again when the damage is met"
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        samples = content["samples"]
+        if content["digest"] != index.digest:
+            return {}
+        known = {key for shard in index.split(split).shards for key in shard.keys}
+        foreign = sorted(samples.keys() - known)
+        if foreign:
+            raise ShardError(f"{file}: lists {foreign[0]!r}, which split {split!r} does not have", hint=hint)
+        return {str(key): str(reason) for key, reason in samples.items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise ShardError(f"{file}: not a readable list: {type(error).__name__}: {error}", hint=hint) from error
+
+
+def quarantine(index: Index, split: str, left_out: dict[str, str]) -> dict[str, str]:
+    """Add samples to a split's list, atomically; returns the whole list.
+
+    Raises:
+        ShardError: the data folder cannot be written.
+    """
+    listed = quarantined(index, split)
+    if left_out.items() <= listed.items():
+        return listed
+    samples = {**listed, **left_out}
+    file = quarantine_file(index, split)
+    content = {"split": split, "digest": index.digest, "samples": samples}
+    try:
+        file.parent.mkdir(exist_ok=True)
+        write_atomic(file, json.dumps(content, indent=1, ensure_ascii=False, sort_keys=True).encode())
+    except OSError as error:
+        raise ShardError(
+            f"{file}: cannot be written: {error.strerror}", hint="errors=skip leaves damaged samples out without a list"
+        ) from error
+    return samples
