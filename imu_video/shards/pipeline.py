@@ -7,12 +7,11 @@ other decoder, no decompression, no pickles, and a damaged sample costs none of 
 from __future__ import annotations
 
 import io
-import json
 import math
 import os
 import struct
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -23,8 +22,11 @@ from pydantic import ValidationError
 
 from imu_video.errors import ShardError
 from imu_video.shards.damage import Damage
-from imu_video.shards.schema import Index, SampleMeta, ShardEntry, check_member, member_kind, parse_member
+from imu_video.shards.schema import Index, SampleMeta, ShardEntry, member_kind, parse_member
 from imu_video.shards.write import HEADER, file_sha256, npy_bytes
+
+_WASTE = 1 << 16  # bytes that may be read in vain between two members to save a call
+_kind = lru_cache(member_kind)
 
 MEMBER_KINDS = ("imu", "video", "views", "skeleton", "meta")
 """What a sample may consist of."""
@@ -245,8 +247,17 @@ class OpenShard:
         Raises:
             ShardError: one of them is damaged.
         """
-        raw = {suffix: self.member(key, suffix) for suffix in self.shard.keys[key] if member_kind(suffix) in kinds}
-        return _decode(self.index, key, raw)
+        listed = self.shard.keys[key]
+        wanted = {suffix: place for suffix, place in listed.items() if _kind(suffix) in kinds}
+        if not wanted:
+            return Sample(key=key)
+        first = min(offset for offset, _ in wanted.values()) - HEADER
+        last = max(offset + size for offset, size in wanted.values())
+        if last - first > sum(size for _, size in wanted.values()) + _WASTE:
+            return decode_sample(self.index, key, {suffix: self.member(key, suffix) for suffix in wanted})
+        block = os.pread(self._number, last - first, first)
+        raw = {suffix: self._cut(block, offset - first, key, suffix, size) for suffix, (offset, size) in wanted.items()}
+        return decode_sample(self.index, key, raw)
 
     def member(self, key: str, suffix: str) -> bytes:
         """The bytes of one member, compared with the tar's header and the index's checksum.
@@ -257,26 +268,28 @@ class OpenShard:
         offset, size = self.shard.keys[key].get(suffix, (0, 0))
         if not offset:
             raise ShardError(f"sample {key!r} has no {suffix}", hint=self._hint)
-        check_member(key, suffix, size)
         block = os.pread(self._number, HEADER + size, offset - HEADER)
+        return self._cut(block, HEADER, key, suffix, size)
+
+    def _cut(self, block: bytes, at: int, key: str, suffix: str, size: int) -> bytes:
+        """The member that begins at byte ``at`` of a block of the tar, its header before it."""
         name = f"{key}.{suffix}"
-        if len(block) < HEADER + size:
+        if len(block) < at + size or at < HEADER:
             raise ShardError(f"{self.path}: damaged: ends before {name}", hint=self._hint)
-        # USTAR: name at 0, octal size at 124, type at 156, magic at 257
-        if (
-            not block.startswith(name.encode() + b"\0")
-            or block[124:136] != b"%011o\0" % size
-            or block[156:157] != b"0"
-            or block[257:262] != b"ustar"
+        head = at - HEADER  # USTAR: name at 0, octal size at 124, type at 156, magic at 257
+        if not (
+            block.startswith(b"%b\0" % name.encode(), head)
+            and block.startswith(b"%011o\0" % size, head + 124)
+            and block.startswith(b"0", head + 156)
+            and block.startswith(b"ustar", head + 257)
         ):
             raise ShardError(
                 f"{self.path}: member {name!r} of sample {key!r} is not where the index has it", hint=self._hint
             )
-        data = block[HEADER:]
-        expected = self.shard.crc32.get(key, {}).get(suffix)
-        if expected is not None and zlib.crc32(data) != expected:
+        data = block[at : at + size]
+        if self.shard.crc32 and zlib.crc32(data) != self.shard.crc32[key][suffix]:
             raise ShardError(
-                f"{self.path}: member {name!r} is damaged: its checksum is not the index's", hint=self._hint
+                f"{self.path}: damaged: member {name!r} has another checksum than the index", hint=self._hint
             )
         return data
 
@@ -288,13 +301,18 @@ def _check_kinds(members: Collection[str]) -> frozenset[str]:
     return frozenset(members)
 
 
-def _decode(index: Index, key: str, raw: dict[str, bytes]) -> Sample:
+def decode_sample(index: Index, key: str, raw: Mapping[str, bytes]) -> Sample:
+    """A sample from the bytes of its members by suffix; clips stay encoded.
+
+    Raises:
+        ShardError: a member cannot be decoded, or is not what the index declares.
+    """
     imu: dict[str, np.ndarray] = {}
     views: dict[str, bytes] = {}
     meta: dict[str, Any] = {}
     skeleton = None
     for suffix, data in raw.items():
-        kind = member_kind(suffix)
+        kind = _kind(suffix)
         if kind == "imu":
             shape = (len(index.channels), index.samples_per_window)
             imu[suffix.split(".")[1]] = decode_array(data, f"{key}.{suffix}", shape)
@@ -306,7 +324,7 @@ def _decode(index: Index, key: str, raw: dict[str, bytes]) -> Sample:
                 raise ShardError(f"sample {key!r} has a skeleton, the index declares none")
             skeleton = decode_array(data, f"{key}.{suffix}", (spec.frames, len(spec.joints), 3))
         elif kind == "meta":
-            meta = decode_meta(data, key).model_dump()
+            meta = dict(decode_meta(data, key))
     return Sample(key=key, meta=meta, imu=imu, video=raw.get("video.mp4"), views=views, skeleton=skeleton)
 
 
@@ -361,12 +379,11 @@ def decode_meta(data: bytes, key: str) -> SampleMeta:
         ShardError: not JSON, missing or foreign fields, or facts of another sample.
     """
     try:
-        meta = SampleMeta.model_validate(json.loads(data))
+        meta = SampleMeta.model_validate_json(data)
     except ValidationError as error:
         fault = error.errors()[0]
-        raise ShardError(f"sample {key!r}, meta.json: {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from error
-    except (ValueError, RecursionError) as error:
-        raise ShardError(f"sample {key!r}, meta.json: not readable as JSON: {error}") from error
+        where = "not readable as JSON" if fault["type"] == "json_invalid" else ".".join(map(str, fault["loc"]))
+        raise ShardError(f"sample {key!r}, meta.json: {where}: {fault['msg']}") from error
     if meta.key != key:
         raise ShardError(f"sample {key!r}, meta.json: belongs to {meta.key!r}")
     return meta
