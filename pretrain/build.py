@@ -25,7 +25,7 @@ from imu_video.shards.loader import PairLoader
 from imu_video.shards.schema import Index
 from imu_video.shards.teacher_cache import TeacherCache, open_cache, read_caches
 from imu_video.transforms import Compose
-from imu_video.types import PairBatch, PairMeta
+from imu_video.types import PairBatch
 from pretrain.augment import Augmenter
 from pretrain.config import NO_TEACHER, PretrainConfig
 from pretrain.needs import check_teacher_choice, needs_of
@@ -286,21 +286,14 @@ def warm_start(task: PretrainTask, loader: PairLoader, features: np.ndarray, *, 
     if not wanted:
         return
     rows = np.random.default_rng([seed, 16349]).permutation(loader.usable)[:wanted]
-    columns = loader.columns
-    meta = PairMeta(
-        sample=torch.from_numpy(rows),
-        recording=torch.from_numpy(np.asarray(columns.recording_id[rows])),
-        time=torch.from_numpy(np.asarray(columns.start[rows])),
-        device=torch.full((len(rows),), -1),
-        subject=torch.from_numpy(np.asarray(columns.subject_id[rows])),
-    )
     video = views = None
     if "video" in task.loss.needs:
         with torch.no_grad():
             video = task.model.embed_teacher(torch.from_numpy(np.asarray(features[rows], dtype=np.float32)))
     if "devices" in task.loss.needs:
-        views = torch.from_numpy(np.asarray(columns.imu[rows], dtype=np.float32))
-    task.loss.warm_start(meta=meta, video=video, views=views)
+        windows, mask = loader.pool.views(rows, loader.pool.allowed(None))
+        views = windows.masked_fill(~mask, torch.nan)
+    task.loss.warm_start(meta=loader.pool.meta(rows, np.full(len(rows), -1)), video=video, views=views)
 
 
 def feature_statistics(features: np.ndarray, rows: np.ndarray) -> tuple[Tensor, Tensor]:

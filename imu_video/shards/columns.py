@@ -11,18 +11,20 @@ import os
 import secrets
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from imu_video.errors import ConfigError, ShardError, nearest
-from imu_video.shards.pipeline import read_samples
+from imu_video.shards.damage import Damage, ErrorPolicy, check_policy, quarantine, quarantine_file, quarantined
+from imu_video.shards.pipeline import read_rows
 from imu_video.shards.schema import COLUMN_FOLDER, Index
 from imu_video.shards.write import sync_folder, write_atomic
 
-COLUMN_VERSION = 2
+COLUMN_VERSION = 3
+_SINGULAR = {"subjects": "subject", "sessions": "session", "recordings": "recording", "labels": "label"}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,6 +49,7 @@ class Columns:
         channels: names of the C rows.
         rate_hz: samples per second.
         digest: digest of the index that they were made from.
+        left_out: keys of samples that could not be read, and why; their rows are NaN, present nowhere, and nameless.
 
     Example:
         >>> columns = open_columns(load_index("data/demo"), "train")  # doctest: +SKIP
@@ -73,6 +76,7 @@ class Columns:
     channels: tuple[str, ...]
     rate_hz: float
     digest: str
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -97,7 +101,7 @@ class Columns:
         return view
 
 
-def open_columns(index: Index, split: str) -> Columns:
+def open_columns(index: Index, split: str, *, errors: ErrorPolicy = "raise") -> Columns:
     """Open a split's columns, making them first where they are missing or belong to other shards.
 
     Several processes may call this at once: the first complete copy wins.
@@ -105,19 +109,43 @@ def open_columns(index: Index, split: str) -> Columns:
     Args:
         index: a loaded index.
         split: name of a split.
+        errors: what to do about samples that cannot be read, or that were left out before.
 
     Raises:
         ShardError: unknown split, damaged shards, or columns to be made in a folder that cannot be written.
+        ConfigError: no such error policy.
     """
+    check_policy(errors)
     index.split(split)
     folder = index.root / COLUMN_FOLDER / split
     columns = _open(index, split, folder)
     if columns is None:
-        _make(index, split, folder)
+        _make(index, split, folder, errors)
         columns = _open(index, split, folder)
     if columns is None:
         raise ShardError(f"{folder}: columns were replaced while they were opened", hint="run the command again")
-    return columns
+    return _without(columns, index, errors)
+
+
+def _without(columns: Columns, index: Index, errors: ErrorPolicy) -> Columns:
+    """The columns with what is listed as damaged taken out, or refused, as the policy says."""
+    listed = quarantined(index, columns.split)
+    if errors == "quarantine":
+        listed = quarantine(index, columns.split, columns.left_out)
+    left_out = {**columns.left_out, **listed}
+    if not left_out:
+        return columns
+    if errors == "raise":
+        key, reason = next(iter(left_out.items()))
+        folder = index.root / COLUMN_FOLDER / columns.split
+        raise ShardError(
+            f"{index.root}: split {columns.split!r} has {len(left_out)} damaged samples; {key!r}: {reason}",
+            hint=f"restore the shards and delete {folder} and {quarantine_file(index, columns.split)}, or leave these "
+            f"samples out with errors=skip",
+        )
+    present = columns.present.copy()
+    present[[row for row, key in enumerate(columns.keys) if key in left_out]] = False
+    return replace(columns, present=present, complete=columns.complete & present, left_out=left_out)
 
 
 def _open(index: Index, split: str, folder: Path) -> Columns | None:
@@ -171,6 +199,7 @@ def _open(index: Index, split: str, folder: Path) -> Columns | None:
         channels=index.channels,
         rate_hz=index.rate_hz,
         digest=index.digest,
+        left_out=meta["left_out"],
         **{name: meta[name] for name in ("keys", "subjects", "sessions", "recordings", "labels", "tags")},
     )
 
@@ -186,7 +215,7 @@ def _skeleton_axes(index: Index) -> tuple[int, int, int]:
     return (0, 0, 3) if spec is None else (spec.frames, len(spec.joints), 3)
 
 
-def _make(index: Index, split: str, folder: Path) -> None:
+def _make(index: Index, split: str, folder: Path, errors: ErrorPolicy) -> None:
     """Read the split's tars once, write the columns to a temporary folder and rename it."""
     temp = folder.with_name(f".{split}.tmp-{secrets.token_hex(4)}")
     try:
@@ -197,13 +226,14 @@ def _make(index: Index, split: str, folder: Path) -> None:
             hint="make the data folder writable once, or copy it",
         ) from error
     try:
-        _fill(index, split, temp)
+        _fill(index, split, temp, errors)
         _publish(index, temp, folder)
     finally:
         shutil.rmtree(temp, ignore_errors=True)
 
 
-def _fill(index: Index, split: str, temp: Path) -> None:
+def _fill(index: Index, split: str, temp: Path, errors: ErrorPolicy) -> None:
+    damage = None if errors == "raise" else Damage()
     samples = index.split(split).samples
     shape = (samples, len(index.placements), len(index.channels), index.samples_per_window)
     imu = np.lib.format.open_memmap(temp / "imu.npy", mode="w+", dtype=np.float32, shape=shape)
@@ -212,10 +242,20 @@ def _fill(index: Index, split: str, temp: Path) -> None:
     if index.skeleton is not None:
         axes = (samples, *_skeleton_axes(index))
         skeleton = np.lib.format.open_memmap(temp / "skeleton.npy", mode="w+", dtype=np.float32, shape=axes)
-    facts: dict[str, list[Any]] = {
-        name: [] for name in ("keys", "subjects", "sessions", "recordings", "labels", "start", "tags", "flags")
+    empty: dict[str, Any] = {
+        "subjects": "",
+        "sessions": "",
+        "recordings": "",
+        "labels": None,
+        "start": 0.0,
+        "tags": {},
+        "flags": (),
     }
-    for row, sample in enumerate(read_samples(index, split, {"imu", "skeleton", "meta"})):
+    facts: dict[str, list[Any]] = {name: [value] * samples for name, value in empty.items()}
+    facts["keys"] = [key for shard in index.split(split).shards for key in shard.keys]
+    read = np.zeros(samples, dtype=bool)
+    for row, sample in read_rows(index, split, {"imu", "skeleton", "meta"}, damage=damage):
+        read[row] = True
         for device, placement in enumerate(index.placements):
             values = sample.imu.get(placement)
             imu[row, device] = np.nan if values is None else values
@@ -225,21 +265,23 @@ def _fill(index: Index, split: str, temp: Path) -> None:
         if skeleton is not None:
             skeleton[row] = np.nan if sample.skeleton is None else sample.skeleton
         meta = sample.meta
-        facts["keys"].append(sample.key)
-        facts["subjects"].append(meta["subject"])
-        facts["sessions"].append(meta["session"])
-        facts["recordings"].append(meta["recording"])
-        facts["labels"].append(meta["label"])
-        facts["start"].append(meta["start"])
-        facts["tags"].append(meta["tags"])
-        facts["flags"].append(meta["flags"])
+        for name in empty:
+            facts[name][row] = meta[_SINGULAR.get(name, name)]
+    imu[~read] = np.nan
+    if skeleton is not None:
+        skeleton[~read] = np.nan
     imu.flush()
     if skeleton is not None:
         skeleton.flush()
     del imu, skeleton
     np.save(temp / "present.npy", present, allow_pickle=False)
     np.save(temp / "complete.npy", complete, allow_pickle=False)
-    meta_json = {"version": COLUMN_VERSION, "digest": index.digest, **facts}
+    meta_json = {
+        "version": COLUMN_VERSION,
+        "digest": index.digest,
+        **facts,
+        "left_out": damage.left_out if damage else {},
+    }
     write_atomic(temp / "meta.json", json.dumps(meta_json, ensure_ascii=False, allow_nan=False).encode())
     for path in temp.glob("*.npy"):
         with path.open("rb") as file:

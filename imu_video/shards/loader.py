@@ -8,43 +8,49 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from imu_video.distributed import World
-from imu_video.errors import ConfigError, nearest
+from imu_video.errors import ConfigError
 from imu_video.shards.columns import Columns
-from imu_video.shards.plan import device_plan, epoch_plan, steps_in_epoch
-from imu_video.types import PairBatch, PairMeta
-
-_CHUNK = 8192  # rows examined at a time when looking for missing teacher features
+from imu_video.shards.plan import Plan, device_plan
+from imu_video.shards.pool import ColumnPool
+from imu_video.types import PairBatch
 
 
 class PairLoader:
-    """One rank's view of the training batches of a split.
+    """One rank's view of the training batches of a split, or of a mixture of splits of several data folders.
 
     Samples take part when they have at least one allowed device and what else is asked for: a teacher feature (all
-    finite), a skeleton. Each epoch shows every such sample at most once, with one of its devices.
+    finite), a skeleton. A sample is shown with one of its devices, drawn anew each epoch. `Plan` says what an epoch is.
 
     Args:
-        columns: the split.
-        teacher: (N, Dt) array-like of features in columns order, NaN where a sample lacks the teacher's modality; None
-            for batches without.
+        columns: the split, or several to be mixed.
+        teacher: for each split an (N, Dt) array-like of features in columns order, NaN where a sample lacks the
+            teacher's modality; None for batches without.
         devices: placements to draw from; all when None.
         batch_size: rows of the global batch, over all ranks; divisible by the number of ranks.
         seed: determines order and devices, >= 0.
         world: this rank's place.
         all_devices: also give every allowed device of each window (``views``).
         skeleton: also give the skeleton of each window.
+        weights: share of each split of a mixture; None: one pass over all is an epoch.
+        sampling: ``once`` or ``replacement``.
+        leftover: ``drop`` or ``carry``.
+        balance: with ``replacement``: ``subject`` or ``recording`` gives every person or recording of a split the same
+            chance, however many windows there are.
 
     Attributes:
-        usable: (M,) int64 rows of the columns that take part.
+        usable: (M,) int64 rows of the pool that take part.
         steps_per_epoch: full global batches in one epoch.
+        pool: the samples.
+        plan: which of the usable form which batch.
 
     Raises:
-        ConfigError: unknown device, teacher of another length, batch larger than the usable samples or not divisible.
+        ConfigError: unknown device, teacher of another length, splits that cannot be mixed, batch larger than the
+            usable samples or not divisible.
 
     Example:
         >>> loader = PairLoader(columns=columns, teacher=cache.rows("train"), batch_size=256, seed=0)  # doctest: +SKIP
@@ -55,66 +61,73 @@ class PairLoader:
     def __init__(
         self,
         *,
-        columns: Columns,
-        teacher: np.ndarray | None = None,
+        columns: Columns | Sequence[Columns],
+        teacher: np.ndarray | Sequence[np.ndarray] | None = None,
         devices: Sequence[str] | None = None,
         batch_size: int,
         seed: int,
         world: World | None = None,
         all_devices: bool = False,
         skeleton: bool = False,
+        weights: Sequence[float] | None = None,
+        sampling: Literal["once", "replacement"] = "once",
+        leftover: Literal["drop", "carry"] = "drop",
+        balance: Literal["none", "subject", "recording"] = "none",
     ) -> None:
-        self.columns = columns
-        self.batch_size = batch_size
+        self.batch_size, self.seed = batch_size, seed
         self.world = world or World()
-        self._teacher = teacher
-        self._seed = seed
-        if teacher is not None and (np.ndim(teacher) != 2 or len(teacher) != len(columns)):
-            raise ConfigError(
-                f"teacher features have shape {np.shape(teacher)}, expected (N, Dt) with N={len(columns)} samples "
-                f"of split {columns.split!r}",
-                hint="run `imu-video embed` for these shards",
-            )
         if batch_size < 1 or batch_size % self.world.size:
             raise ConfigError(
                 f"batch_size {batch_size} does not divide evenly over {self.world.size} ranks",
                 hint=f"use a multiple of {self.world.size}",
             )
-        allowed = np.zeros(len(columns.placements), dtype=bool)
-        for device in columns.placements if devices is None else devices:
-            if device not in columns.placements:
-                raise ConfigError(f"the data has no device {device!r}{nearest(device, columns.placements)}")
-            allowed[columns.placements.index(device)] = True
-        self._allowed = allowed if all_devices else None
-        self._skeleton = columns.skeleton if skeleton else None
-        if skeleton and columns.skeleton is None:
+        if balance != "none" and sampling != "replacement":
             raise ConfigError(
-                f"split {columns.split!r} has no skeletons", hint="build the data with window.skeleton_fps=..."
+                f"balance is {balance!r}, which shows some samples more often than others", hint="sampling=replacement"
             )
-        present = columns.present & allowed
-        usable = present.any(axis=1)
-        for wanted in (teacher, self._skeleton):
-            usable &= True if wanted is None else _finite_rows(wanted)
+        splits = [columns] if isinstance(columns, Columns) else list(columns)
+        features: Any = [teacher] if isinstance(columns, Columns) and teacher is not None else teacher
+        self.pool = ColumnPool(splits, teachers=features, skeleton=skeleton)
+        allowed = self.pool.allowed(devices)
+        self._shown = allowed if all_devices else None
+        present = self.pool.present & allowed
+        usable = present.any(axis=1) & self.pool.finite()
         self.usable = np.flatnonzero(usable)
         self._present = present[self.usable]
-        if len(self.usable) < batch_size:
-            names = [columns.placements[i] for i in np.flatnonzero(allowed)]
-            asked = "".join(["a teacher feature and " * (teacher is not None), "a skeleton and " * skeleton])
-            raise ConfigError(
-                f"split {columns.split!r}: {len(self.usable)} of {len(columns)} samples have {asked}a device among "
-                f"{names}, batch_size is {batch_size}",
-                hint="lower batch_size, allow more devices, or embed a modality that the samples have",
+        sizes = [int(usable[self.pool.part(number)].sum()) for number in range(len(splits))]
+        names = [name for name, wanted in zip(self.pool.placements, allowed, strict=True) if wanted]
+        asked = "".join(["a teacher feature and " * (teacher is not None), "a skeleton and " * skeleton])
+        for split, size in zip(splits, sizes, strict=True):
+            if size < (batch_size if len(splits) == 1 else 1):
+                raise ConfigError(
+                    f"split {split.split!r}: {size} of {len(split)} samples have {asked}a device among {names}, "
+                    f"batch_size is {batch_size}",
+                    hint="lower batch_size, allow more devices, or embed a modality that the samples have",
+                )
+        groups = {"subject": self.pool.subject, "recording": self.pool.recording}.get(balance)
+        try:
+            self.plan = Plan(
+                sizes=sizes,
+                batch_size=batch_size,
+                seed=seed,
+                weights=weights,
+                sampling=sampling,
+                leftover=leftover,
+                chances=None if groups is None else _even(groups[self.usable]),
             )
-        self.steps_per_epoch = steps_in_epoch(len(self.usable), batch_size)
-        self._epoch = lru_cache(maxsize=2)(self._plan)
+        except ValueError as error:
+            raise ConfigError(f"these samples cannot be put in batches: {error}", hint="lower batch_size") from error
+        self.steps_per_epoch = self.plan.steps(1)
+        self._devices = lru_cache(maxsize=3)(self._draw_devices)
 
     def rows(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """The global batch of a step, alike on every rank: (batch_size,) rows of the columns and their devices."""
-        if step < 0:
-            raise ValueError(f"step must not be negative, got {step}")
-        batches, devices = self._epoch(step // self.steps_per_epoch)
-        local = batches[step % self.steps_per_epoch]
-        return self.usable[local], devices[local]
+        """The global batch of a step, alike on every rank: (batch_size,) rows of the pool and their devices."""
+        rows, epochs = self.plan.batch(step)
+        devices = np.empty_like(rows)
+        for epoch in np.unique(epochs).tolist():
+            chosen = epochs == epoch
+            devices[chosen] = self._devices(epoch)[rows[chosen]]
+        return self.usable[rows], devices
 
     def batch(self, step: int) -> PairBatch:
         """This rank's rows of the batch of a step.
@@ -129,47 +142,23 @@ class PairLoader:
         rows, devices = self.rows(step)
         mine = self.world.rows(self.batch_size)
         rows, devices = rows[mine], devices[mine]
-        imu, mask = _measured(self.columns.imu[rows, devices])
-        views, views_mask = None, None
-        if self._allowed is not None:
-            shown = np.array(self.columns.imu[rows])
-            shown[:, ~self._allowed] = np.nan
-            views, views_mask = _measured(shown)
+        imu, mask = self.pool.imu(rows, devices)
+        views, views_mask = (None, None) if self._shown is None else self.pool.views(rows, self._shown)
         return PairBatch(
             imu=imu,
             mask=mask,
-            teacher=None if self._teacher is None else _float32(self._teacher[rows]),
+            teacher=self.pool.teacher(rows),
             views=views,
             views_mask=views_mask,
-            skeleton=None if self._skeleton is None else _float32(self._skeleton[rows]),
-            meta=PairMeta(
-                sample=torch.from_numpy(rows),
-                recording=torch.from_numpy(self.columns.recording_id[rows]),
-                time=torch.from_numpy(self.columns.start[rows]),
-                device=torch.from_numpy(devices),
-                subject=torch.from_numpy(self.columns.subject_id[rows]),
-            ),
+            skeleton=self.pool.skeleton(rows),
+            meta=self.pool.meta(rows, devices),
         )
 
-    def _plan(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        batches = epoch_plan(len(self.usable), batch_size=self.batch_size, seed=self._seed, epoch=epoch)
-        return batches, device_plan(self._present, seed=self._seed, epoch=epoch)
+    def _draw_devices(self, epoch: int) -> np.ndarray:
+        return device_plan(self._present, seed=self.seed, epoch=epoch)
 
 
-def _measured(values: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Windows with zeros for NaN, and the mask of what was measured."""
-    values = np.asarray(values, dtype=np.float32)
-    mask = np.isfinite(values)
-    values[~mask] = 0.0
-    return torch.from_numpy(values), torch.from_numpy(mask)
-
-
-def _float32(rows: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.asarray(rows, dtype=np.float32))
-
-
-def _finite_rows(array: np.ndarray) -> np.ndarray:
-    """(N,) bool: rows of an (N, ...) array that are all finite; a block at a time, so a memory map stays on disk."""
-    chunks = (array[i : i + _CHUNK] for i in range(0, len(array), _CHUNK))
-    blocks = [np.isfinite(chunk).all(axis=tuple(range(1, chunk.ndim))) for chunk in chunks]
-    return np.concatenate(blocks) if blocks else np.zeros(0, dtype=bool)
+def _even(groups: np.ndarray) -> np.ndarray:
+    """(N,) chances that give every group the same sum."""
+    _, group, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    return 1.0 / counts[group]

@@ -6,9 +6,14 @@ or seen twice on any number of ranks, resuming is arithmetic, and another number
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Literal
+
 import numpy as np
 
-_ORDER, _DEVICE = 0, 1  # separate random streams
+_ORDER, _DEVICE, _MIX, _DRAW = 0, 1, 2, 3  # separate random streams
+_ROUNDS = 16  # of drawing a batch with replacement and dropping what came twice
 
 
 def steps_in_epoch(samples: int, batch_size: int) -> int:
@@ -76,6 +81,177 @@ def device_plan(present: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
     ranks = np.cumsum(present, axis=1)
     chosen: np.ndarray = np.argmax(ranks > draw[:, None], axis=1).astype(np.int64)
     return chosen
+
+
+def quotas(sizes: Sequence[int], weights: Sequence[float] | None) -> list[int]:
+    """Rows of each dataset in one epoch of a mixture.
+
+    Without weights an epoch is one pass over all. With weights it is one pass over the first dataset, the reference;
+    the others have ``n_0 w_i / w_0`` rows, rounded, at least one.
+
+    Args:
+        sizes: samples of each dataset, >= 1.
+        weights: relative shares of each, > 0.
+
+    Raises:
+        ValueError: another number of weights, or one that is not positive.
+
+    Example:
+        >>> quotas([100, 1000], None), quotas([100, 1000], [2, 1])
+        ([100, 1000], [100, 50])
+    """
+    if weights is None:
+        return list(sizes)
+    if len(weights) != len(sizes) or not all(0 < w < float("inf") for w in weights):
+        raise ValueError(f"{len(sizes)} datasets need as many positive weights, got {list(weights)}")
+    return [sizes[0], *(max(1, round(sizes[0] * w / weights[0])) for w in weights[1:])]
+
+
+class Plan:
+    """Which samples form the batch of a step: a pure function of (seed, step) that knows no rank and no worker.
+
+    Samples of several datasets are numbered behind each other. ``sampling="once"``: an epoch holds every sample of a
+    dataset without weights, or of the reference, exactly once; a weighted dataset is walked through in shuffled passes
+    that go on from epoch to epoch, so that its samples are shown equally often, give or take one.
+    ``sampling="replacement"``: every batch is drawn anew from all samples by weight; no sample comes twice in a batch.
+
+    Args:
+        sizes: samples of each dataset, >= 1.
+        batch_size: rows of the global batch, 1 .. rows of an epoch.
+        seed: seed of the run, >= 0.
+        weights: share of each dataset (see `quotas`); with ``replacement``, of each batch on average.
+        sampling: ``once`` or ``replacement``.
+        leftover: what happens to the rows that do not fill a batch: ``drop``, other ones sit out in each epoch;
+            ``carry``, they begin the next epoch's first batch, so that nothing is ever left out.
+        chances: with ``replacement``, (N,) relative chance of each sample within its dataset, > 0; None: equal.
+
+    Attributes:
+        epoch_rows: rows of one epoch.
+
+    Raises:
+        ValueError: an argument outside its range.
+
+    Example:
+        >>> plan = Plan(sizes=[6, 100], weights=[1, 1], batch_size=4, seed=0)
+        >>> rows = np.concatenate([plan.batch(step)[0] for step in range(plan.steps(1))])
+        >>> len(rows), sorted(rows[rows < 6].tolist())
+        (12, [0, 1, 2, 3, 4, 5])
+    """
+
+    def __init__(
+        self,
+        *,
+        sizes: Sequence[int],
+        batch_size: int,
+        seed: int,
+        weights: Sequence[float] | None = None,
+        sampling: Literal["once", "replacement"] = "once",
+        leftover: Literal["drop", "carry"] = "drop",
+        chances: np.ndarray | None = None,
+    ) -> None:
+        self.sizes, self.weights = list(sizes), weights
+        self.batch_size, self.seed, self.carry = batch_size, seed, leftover == "carry"
+        if min(sizes) < 1 or sampling not in ("once", "replacement") or leftover not in ("drop", "carry") or seed < 0:
+            raise ValueError(f"sizes {self.sizes}, sampling {sampling!r}, leftover {leftover!r}, seed {seed}")
+        self._quotas = quotas(sizes, weights)
+        self.epoch_rows = sum(self._quotas if sampling == "once" else sizes)
+        if not 1 <= batch_size <= self.epoch_rows:
+            raise ValueError(f"{self.epoch_rows} samples do not fill one batch of {batch_size}")
+        if self.carry and sampling == "once" and self.epoch_rows < 4 * batch_size:
+            raise ValueError(f"leftover 'carry' needs epochs of 4 batches, {self.epoch_rows} rows make fewer")
+        self._cumulative = None
+        if sampling == "replacement":
+            self._cumulative = np.cumsum(self._chances(np.ones(sum(sizes)) if chances is None else chances))
+        self._order = lru_cache(3)(self._epoch_order)
+
+    def steps(self, epochs: int) -> int:
+        """Full batches in that many epochs."""
+        if self.carry and self._cumulative is None:
+            return epochs * self.epoch_rows // self.batch_size
+        return epochs * (self.epoch_rows // self.batch_size)
+
+    def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """The global batch of a step: (B,) int64 sample numbers, and (B,) the epoch that each row belongs to."""
+        if step < 0:
+            raise ValueError(f"step must not be negative, got {step}")
+        per_epoch = self.epoch_rows // self.batch_size
+        if self._cumulative is not None:
+            rows = _draw(self._cumulative, self.batch_size, _generator(self.seed, step, _DRAW))
+            return rows, np.full(len(rows), step // per_epoch)
+        if not self.carry:
+            first = step % per_epoch * self.batch_size
+            rows = self._order(step // per_epoch)[first : first + self.batch_size]
+            return rows, np.full(len(rows), step // per_epoch)
+        epoch, first = divmod(step * self.batch_size, self.epoch_rows)
+        rows = self._joined(epoch)[first : first + self.batch_size]
+        missing = self.batch_size - len(rows)
+        epochs = np.repeat([epoch, epoch + 1], [len(rows), missing])
+        return np.concatenate([rows, self._joined(epoch + 1)[:missing]]), epochs
+
+    def _chances(self, chances: np.ndarray) -> np.ndarray:
+        """(N,) chance of every sample: its dataset's share times its own within the dataset."""
+        total = sum(self.sizes)
+        if chances.shape != (total,) or not (np.isfinite(chances) & (chances > 0)).all():
+            raise ValueError(f"chances must be {total} positive numbers")
+        shares = self.sizes if self.weights is None else self.weights
+        parts = np.split(chances.astype(np.float64), np.cumsum(self.sizes)[:-1])
+        return np.concatenate(
+            [part / part.sum() * share / sum(shares) for part, share in zip(parts, shares, strict=True)]
+        )
+
+    def _epoch_order(self, epoch: int) -> np.ndarray:
+        if self.weights is None:
+            return _generator(self.seed, epoch, _ORDER).permutation(self.epoch_rows).astype(np.int64)
+        starts = np.cumsum([0, *self.sizes[:-1]])
+        rows = [
+            start + self._walk(number, epoch * quota, quota)
+            for number, (start, quota) in enumerate(zip(starts, self._quotas, strict=True))
+        ]
+        mixed: np.ndarray = _generator(self.seed, epoch, _MIX).permutation(np.concatenate(rows))
+        return mixed.astype(np.int64)
+
+    def _walk(self, number: int, start: int, count: int) -> np.ndarray:
+        """``count`` samples of one dataset from place ``start`` of its endless row of shuffled passes."""
+        size = self.sizes[number]
+        first, last = start // size, (start + count - 1) // size
+        passes = [
+            np.random.default_rng([self.seed, turn, _ORDER, number + 1]).permutation(size)
+            for turn in range(first, last + 1)
+        ]
+        return np.concatenate(passes)[start - first * size :][:count]
+
+    def _joined(self, epoch: int) -> np.ndarray:
+        """An epoch's order in which nothing of the epoch before's last batch comes in the first.
+
+        Rows that do are exchanged with the next ones behind the first batch; that never reaches the last batch.
+        """
+        order = self._order(epoch)
+        if epoch == 0:
+            return order
+        size = self.batch_size
+        twice = np.flatnonzero(np.isin(order[:size], self._order(epoch - 1)[-size:]))
+        if not len(twice):
+            return order
+        others = size + np.flatnonzero(~np.isin(order[size : 3 * size], self._order(epoch - 1)[-size:]))[: len(twice)]
+        order = order.copy()
+        twice = twice[: len(others)]
+        order[twice], order[others] = order[others], order[twice]
+        return order
+
+
+def _draw(cumulative: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
+    """``count`` different numbers, each next one drawn by weight among those not drawn yet."""
+    chosen = np.zeros(0, np.int64)
+    for _ in range(_ROUNDS):
+        drawn = np.searchsorted(cumulative, generator.random(count) * cumulative[-1], side="right")
+        together = np.concatenate([chosen, np.minimum(drawn, len(cumulative) - 1)])
+        chosen = together[np.sort(np.unique(together, return_index=True)[1])]
+        if len(chosen) >= count:
+            return chosen[:count]
+    # Few are left: exponential waiting times with the weights as rates finish in the same order as such draws.
+    waiting = generator.exponential(size=len(cumulative)) / np.diff(cumulative, prepend=0.0)
+    waiting[chosen] = np.inf
+    return np.concatenate([chosen, np.argsort(waiting, kind="stable")[: count - len(chosen)]])
 
 
 def _generator(seed: int, epoch: int, stream: int) -> np.random.Generator:

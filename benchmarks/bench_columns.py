@@ -1,0 +1,70 @@
+"""Training batches from columns and cached features, against a bare numpy gather of the same bytes and webdataset.
+
+A batch is 256 windows (6, 250) float32 and 1280 float16 features. The bare gather is `imu[rows, device]` and
+`features[rows]` on the same memory maps with freshly allocated results, one thread, nothing else; ours also makes the mask,
+zeros gaps, converts features to float32, says where each row comes from, and draws the plan of each epoch.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from common import compare, heading, made_folder, scratch
+
+from imu_video.shards.columns import open_columns
+from imu_video.shards.loader import PairLoader
+from imu_video.shards.schema import Index
+
+WIDTH, BATCH = 1280, 256
+
+
+def ways(index: Index, folder: Path) -> dict[str, Callable[[], int]]:
+    """The alternatives, each over one epoch."""
+    import webdataset as wds
+
+    samples = index.split("train").samples
+    np.save(folder / "features.npy", np.random.default_rng(1).normal(size=(samples, WIDTH)).astype(np.float16))
+    features = np.load(folder / "features.npy", mmap_mode="r")
+    columns = open_columns(index, "train")
+    loader = PairLoader(columns=columns, teacher=features, batch_size=BATCH, seed=0)
+    epoch = [0]
+    plan = np.random.default_rng(0).permutation(samples)[: loader.steps_per_epoch * BATCH].reshape(-1, BATCH)
+    device = np.zeros(BATCH, np.int64)
+    tars = [str(index.shard_path(shard)) for shard in index.split("train").shards]
+
+    def ours() -> int:
+        first = epoch[0] * loader.steps_per_epoch
+        epoch[0] += 1
+        return sum(len(loader.batch(step).imu) for step in range(first, first + loader.steps_per_epoch))
+
+    def bare() -> int:
+        return sum(min(len(columns.imu[rows, device]), len(features[rows])) for rows in plan)
+
+    def webdataset() -> int:
+        pipeline = wds.WebDataset(tars, shardshuffle=False).decode().to_tuple("imu.waist.npy").batched(BATCH)
+        return sum(len(windows) for (windows,) in pipeline)
+
+    return {"PairLoader": ours, "bare numpy gather": bare, "webdataset, no features": webdataset}
+
+
+def main(folder: Path, samples: int, repeats: int) -> None:
+    """Make a folder and compare."""
+    heading(f"{samples} windows (6, 250) float32, {WIDTH} float16 features, batches of {BATCH}")
+    index = made_folder(folder / "data", samples)
+    alternatives = ways(index, folder)
+    webdataset = alternatives.pop("webdataset, no features")
+    compare(alternatives, repeats=repeats * 3, unit="windows", against={"PairLoader": "bare numpy gather"})
+    both = {"PairLoader": alternatives["PairLoader"], "webdataset, no features": webdataset}
+    compare(both, repeats=max(3, repeats // 2), unit="windows", against={"PairLoader": "webdataset, no features"})
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--samples", type=int, default=20480)
+    parser.add_argument("--repeats", type=int, default=7)
+    options = parser.parse_args()
+    with scratch() as temporary:
+        main(temporary, options.samples, options.repeats)
