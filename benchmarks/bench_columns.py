@@ -1,8 +1,9 @@
 """Training batches from columns and cached features, against a bare numpy gather of the same bytes and webdataset.
 
 A batch is 256 windows (6, 250) float32 and 1280 float16 features. The bare gather is `imu[rows, device]` and
-`features[rows]` on the same memory maps with freshly allocated results, one thread, nothing else; ours also makes the mask,
-zeros gaps, converts features to float32, says where each row comes from, and draws the plan of each epoch.
+`features[rows]` on the same memory maps with freshly allocated results, one thread, nothing else; ours also makes the
+mask, looks for gaps, says where each row comes from, and draws the plan of each epoch. Both leave the features float16
+(`PairBatch.to` converts them on the device).
 """
 
 from __future__ import annotations

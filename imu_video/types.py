@@ -230,7 +230,7 @@ class PairBatch:
         imu: (B, C, T) float32 in SI units, zeros where missing.
         mask: (B, C, T) bool, True where a sample was measured.
         meta: where the rows come from.
-        teacher: (B, Dt) float32 frozen teacher features.
+        teacher: (B, Dt) frozen teacher features: float32, or float16 as they were cached until `to` is called.
         imu_two, mask_two: (B, C, T) as imu and mask: a second augmented view of the same windows.
         views: (B, V, C, T) float32, all devices of each window in SI units, zeros where missing.
         views_mask: (B, V, C, T) bool, True where a device measured; comes with ``views``.
@@ -276,7 +276,10 @@ class PairBatch:
             )
 
     def to(self, device: torch.device | str) -> PairBatch:
+        """The batch on a device, teacher features as float32 from here on: half the bytes travel."""
         moved = {k: v.to(device, non_blocking=True) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        if "teacher" in moved:
+            moved["teacher"] = moved["teacher"].float()
         return replace(self, meta=self.meta.to(device), **moved)
 
     def with_imu(self, imu: Tensor, mask: Tensor) -> PairBatch:

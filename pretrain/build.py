@@ -238,7 +238,7 @@ def build_parts(config: PretrainConfig, data: Data, *, spec: InputSpec, world: W
     task = build_task(config, spec=spec, teacher_dim=teacher_dim, statistics=statistics)
     if task.model.tower is not None:
         some = loader.usable[:: max(1, len(loader.usable) // 256)]
-        task.model.tower.fit(torch.from_numpy(np.asarray(loader.columns.skeleton[some])))  # type: ignore[index, operator]
+        task.model.tower.fit(loader.pool.skeleton(some))  # type: ignore[operator]
     if features is not None:
         warm_start(task, loader, features, seed=config.seed)
     task = synchronised(task, world=world, device=device)

@@ -122,12 +122,9 @@ class PairLoader:
 
     def rows(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """The global batch of a step, alike on every rank: (batch_size,) rows of the pool and their devices."""
-        rows, epochs = self.plan.batch(step)
-        devices = np.empty_like(rows)
-        for epoch in np.unique(epochs).tolist():
-            chosen = epochs == epoch
-            devices[chosen] = self._devices(epoch)[rows[chosen]]
-        return self.usable[rows], devices
+        parts = self.plan.batch(step)
+        devices = np.concatenate([self._devices(epoch)[rows] for epoch, rows in parts])
+        return self.usable[np.concatenate([rows for _, rows in parts])], devices
 
     def batch(self, step: int) -> PairBatch:
         """This rank's rows of the batch of a step.

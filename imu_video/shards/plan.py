@@ -133,8 +133,8 @@ class Plan:
 
     Example:
         >>> plan = Plan(sizes=[6, 100], weights=[1, 1], batch_size=4, seed=0)
-        >>> rows = np.concatenate([plan.batch(step)[0] for step in range(plan.steps(1))])
-        >>> len(rows), sorted(rows[rows < 6].tolist())
+        >>> rows = [row for step in range(plan.steps(1)) for _, part in plan.batch(step) for row in part.tolist()]
+        >>> len(rows), sorted(row for row in rows if row < 6)
         (12, [0, 1, 2, 3, 4, 5])
     """
 
@@ -170,23 +170,21 @@ class Plan:
             return epochs * self.epoch_rows // self.batch_size
         return epochs * (self.epoch_rows // self.batch_size)
 
-    def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """The global batch of a step: (B,) int64 sample numbers, and (B,) the epoch that each row belongs to."""
+    def batch(self, step: int) -> list[tuple[int, np.ndarray]]:
+        """The global batch of a step: int64 sample numbers, B in all, by the epoch that they belong to."""
         if step < 0:
             raise ValueError(f"step must not be negative, got {step}")
         per_epoch = self.epoch_rows // self.batch_size
         if self._cumulative is not None:
-            rows = _draw(self._cumulative, self.batch_size, _generator(self.seed, step, _DRAW))
-            return rows, np.full(len(rows), step // per_epoch)
+            return [(step // per_epoch, _draw(self._cumulative, self.batch_size, _generator(self.seed, step, _DRAW)))]
         if not self.carry:
             first = step % per_epoch * self.batch_size
-            rows = self._order(step // per_epoch)[first : first + self.batch_size]
-            return rows, np.full(len(rows), step // per_epoch)
+            return [(step // per_epoch, self._order(step // per_epoch)[first : first + self.batch_size])]
         epoch, first = divmod(step * self.batch_size, self.epoch_rows)
         rows = self._joined(epoch)[first : first + self.batch_size]
-        missing = self.batch_size - len(rows)
-        epochs = np.repeat([epoch, epoch + 1], [len(rows), missing])
-        return np.concatenate([rows, self._joined(epoch + 1)[:missing]]), epochs
+        if len(rows) == self.batch_size:
+            return [(epoch, rows)]
+        return [(epoch, rows), (epoch + 1, self._joined(epoch + 1)[: self.batch_size - len(rows)])]
 
     def _chances(self, chances: np.ndarray) -> np.ndarray:
         """(N,) chance of every sample: its dataset's share times its own within the dataset."""

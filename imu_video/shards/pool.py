@@ -117,12 +117,12 @@ class ColumnPool:
         return _measured(values, self.complete[rows] & allowed)
 
     def teacher(self, rows: np.ndarray) -> Tensor | None:
-        """(B, Dt) float32 features; None without a teacher."""
-        return None if self._teachers is None else self._float32(self._teachers, rows)
+        """(B, Dt) features as they were cached, float16 or float32; None without a teacher."""
+        return None if self._teachers is None else self._tensor(self._teachers, rows)
 
     def skeleton(self, rows: np.ndarray) -> Tensor | None:
         """(B, F, J, 3) float32 joints in metres; None where not wanted."""
-        return None if self._skeletons is None else self._float32(self._skeletons, rows)
+        return None if self._skeletons is None else self._tensor(self._skeletons, rows)
 
     def meta(self, rows: np.ndarray, devices: np.ndarray) -> PairMeta:
         """Where rows come from, (B,) each."""
@@ -134,9 +134,8 @@ class ColumnPool:
             subject=torch.from_numpy(self.subject[rows]),
         )
 
-    def _float32(self, arrays: Sequence[np.ndarray], rows: np.ndarray) -> Tensor:
-        # torch converts float16 several times faster than numpy
-        return torch.from_numpy(_gather(arrays, self._parts(rows), len(rows))).float()
+    def _tensor(self, arrays: Sequence[np.ndarray], rows: np.ndarray) -> Tensor:
+        return torch.from_numpy(_gather(arrays, self._parts(rows), len(rows)))
 
     def _parts(self, rows: np.ndarray) -> list[Part]:
         if len(self.columns) == 1:

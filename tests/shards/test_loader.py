@@ -47,8 +47,9 @@ def test_a_batch_holds_what_the_columns_hold(columns: Columns, teacher: np.ndarr
         assert batch.imu.dtype == torch.float32
         np.testing.assert_array_equal(batch.mask, ~np.isnan(truth))
         np.testing.assert_array_equal(batch.imu, np.nan_to_num(truth))
-        assert batch.teacher.dtype == torch.float32
-        np.testing.assert_array_equal(batch.teacher, teacher[rows].astype(np.float32))
+        assert batch.teacher.dtype == torch.float16  # as cached; the features become float32 where the batch goes
+        assert batch.to("cpu").teacher.dtype == torch.float32
+        np.testing.assert_array_equal(batch.to("cpu").teacher, teacher[rows].astype(np.float32))
         np.testing.assert_array_equal(batch.meta.recording, columns.recording_id[rows])
         np.testing.assert_array_equal(batch.meta.time, columns.start[rows])
         np.testing.assert_array_equal(batch.meta.subject, columns.subject_id[rows])
