@@ -34,10 +34,10 @@ def load_struct(path: Path, key: str) -> Any:
 def _load(path: Path, key: str, **options: Any) -> Any:
     from scipy.io import loadmat
 
+    if not path.is_file():
+        raise RecordingError(f"{path}: no such file")
     try:
         content = loadmat(path, variable_names=[key], **options)
-    except FileNotFoundError as error:
-        raise RecordingError(f"{path}: no such file") from error
     except Exception as error:  # damaged files make scipy raise a dozen types, IndexError among them
         raise RecordingError(f"{path}: not a readable MATLAB file: {error}") from error
     if key not in content:

@@ -139,33 +139,54 @@ def number_table(path: Path, columns: int, *, separator: str | None = None) -> n
     Raises:
         RecordingError: no such file, no rows, or the first line that is not ``columns`` finite numbers.
     """
-    import pandas as pd
-
     try:
-        table = pd.read_csv(path, sep=separator or r"\s+", header=None, dtype=np.float64).to_numpy()
-    except FileNotFoundError as error:
-        raise RecordingError(f"{path}: no such file") from error
-    except pd.errors.EmptyDataError as error:
-        raise RecordingError(f"{path}: no rows") from error
-    except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
-        _find_fault(path, columns, separator)
-        raise RecordingError(f"{path}: not a table of numbers: {error}") from error
-    if table.shape[1] != columns or not np.isfinite(table).all():
-        _find_fault(path, columns, separator)
-        raise RecordingError(f"{path}: {table.shape[1]} columns, expected {columns} of finite numbers")
-    return np.asarray(table)
+        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    except OSError as error:
+        raise RecordingError(f"{path}: {'no such file' if not path.exists() else error.strerror}") from error
+    return numbers_between(lines, columns, separator=separator, path=path)
 
 
-def _find_fault(path: Path, columns: int, separator: str | None) -> None:
-    """Name the first line that is not ``columns`` finite numbers."""
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for number, line in enumerate(lines, start=1):
-            fields = line.split(separator)
-            if line.strip() and (len(fields) != columns or not all(map(_is_finite, fields))):
-                raise RecordingError(
-                    f"{path}, line {number}: {line.strip()[:60]!r} has {len(fields)} fields, "
-                    f"expected {columns} finite numbers"
-                )
+def numbers_between(
+    rows: Sequence[str],
+    columns: int,
+    *,
+    path: Path,
+    separator: str | None = None,
+    lines: Sequence[int] | None = None,
+) -> np.ndarray:
+    """Lines of numbers as (rows, columns) float64; see `number_table`.
+
+    Args:
+        rows: lines of text; blank ones are skipped.
+        columns: numbers expected in every line.
+        path: named in errors.
+        separator: between the numbers; any white space when None.
+        lines: line number of each row in the file, counted from 1; in order when None.
+
+    Raises:
+        RecordingError: no rows, or the first line that is not ``columns`` finite numbers.
+
+    Example:
+        >>> numbers_between(["1 2", "3 4"], 2, path=Path("x.txt")).tolist()
+        [[1.0, 2.0], [3.0, 4.0]]
+    """
+    if not any(row.strip() for row in rows):
+        raise RecordingError(f"{path}: no rows")
+    try:
+        table = np.loadtxt(rows, delimiter=separator, comments=None, ndmin=2, dtype=np.float64)
+        if table.shape[1] == columns and np.isfinite(table).all():
+            return np.asarray(table)
+    except ValueError:
+        pass  # which line it is, is said below
+    for number, row in enumerate(rows):
+        fields = row.split(separator)
+        if row.strip() and (len(fields) != columns or not all(map(_is_finite, fields))):
+            raise RecordingError(
+                f"{path}, line {number + 1 if lines is None else lines[number]}: {row.strip()[:60]!r} has "
+                f"{len(fields)} fields, expected {columns} finite numbers",
+                hint="the file is damaged: download it again, or leave its subject out (splits.subjects)",
+            )
+    raise RecordingError(f"{path}: not a table of {columns} columns of numbers")
 
 
 def _is_finite(text: str) -> bool:

@@ -1,0 +1,218 @@
+"""Every adapter on the real recordings: people, recordings, minutes and labels as the data's SOURCE.md counts them."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from imu_video.config import load_config
+from imu_video.registry import datasets
+from imu_video.shards.build import BuildConfig, build
+from imu_video.testing import check_dataset
+from imu_video.types import GRAVITY, Recording
+
+pytestmark = pytest.mark.realdata
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What SOURCE.md says of a dataset.
+
+    Args:
+        folder: in the data folder.
+        subjects, recordings: counts.
+        minutes: of the placement that recorded longest, with its tolerance (SOURCE.md rounds).
+        labels: label -> number of segments.
+        label_minutes: label -> minutes, within 2 % or 0.1 min.
+    """
+
+    folder: str
+    subjects: int
+    recordings: int
+    minutes: tuple[float, float]
+    labels: dict[str, int] = field(default_factory=dict)
+    label_minutes: dict[str, float] = field(default_factory=dict)
+
+
+FACTS = {
+    "daphnet": Facts(
+        folder="daphnet-fog",
+        subjects=5,
+        recordings=7,
+        minutes=(108.8, 0.1),  # SOURCE.md: 111, with stamps read as 62.5 Hz; the stamps run for 108.8 min
+        label_minutes={"no_freeze": 49.2, "freeze": 4.4},
+    ),
+    "sp_sw_har": Facts(
+        folder="sp-sw-har",
+        subjects=12,
+        recordings=115,
+        minutes=(21.9, 0.1),
+        labels={"standing_up": 115, "sitting_down": 115},
+    ),
+    "umafall": Facts(
+        folder="umafall",
+        subjects=18,
+        recordings=187,
+        minutes=(46.5, 0.4),
+        labels={
+            "walking": 40,
+            "sitting_and_getting_up": 41,
+            "hopping": 33,
+            "lying_down_on_a_bed": 33,
+            "jogging": 20,
+            "going_upstairs": 10,
+            "going_downstairs": 10,
+        },
+    ),
+    "berkeley_mhad": Facts(folder="berkeley-mhad", subjects=12, recordings=658, minutes=(82, 0.5)),
+    "mobilise_d": Facts(
+        folder="mobilise-d-example", subjects=3, recordings=9, minutes=(9.8, 0.2), labels={"walking": 19}
+    ),
+    "hapt": Facts(
+        folder="uci-hapt",
+        subjects=30,
+        recordings=61,
+        minutes=(374, 1),
+        label_minutes={
+            "walking": 40.7,
+            "walking_upstairs": 38.9,
+            "walking_downstairs": 36.0,
+            "sitting": 42.2,
+            "standing": 46.0,
+            "laying": 45.6,
+        },
+    ),
+}
+
+
+@pytest.fixture
+def source(request: pytest.FixtureRequest, real_data_unpacked: Callable[[str], Path]) -> tuple[str, str]:
+    """Name of an adapter and its folder."""
+    return request.param, str(real_data_unpacked(FACTS[request.param].folder))
+
+
+every = functools.partial(pytest.mark.parametrize, "source", indirect=True)
+
+
+QUICK = ("daphnet", "mobilise_d")
+
+
+@every([name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in FACTS])
+def test_counts(source: tuple[str, str]) -> None:
+    name, root = source
+    facts = FACTS[name]
+    check_dataset({"name": name, "root": root})
+    adapter = datasets.build({"name": name, "root": root})
+    minutes: Counter[str] = Counter()
+    label_minutes: Counter[str] = Counter()
+    labels: Counter[str] = Counter()
+    count = 0
+    for recording in adapter.recordings():
+        count += 1
+        for stream in recording.imu:
+            minutes[stream.placement] += (stream.times[-1] - stream.times[0]) / 60
+        for segment in recording.segments:
+            labels[segment.label] += 1
+            label_minutes[segment.label] += (segment.end - segment.start) / 60
+    assert len(adapter.subjects()) == facts.subjects
+    assert count == facts.recordings
+    assert max(minutes.values()) == pytest.approx(facts.minutes[0], abs=facts.minutes[1])
+    assert set(labels) <= set(adapter.labels)
+    assert {label: labels[label] for label in facts.labels} == facts.labels
+    for label, expected in facts.label_minutes.items():
+        assert label_minutes[label] == pytest.approx(expected, rel=0.02, abs=0.1), label
+
+
+WINDOWS = {"daphnet": 3253, "sp_sw_har": 2229, "umafall": 935, "berkeley_mhad": 658, "mobilise_d": 280, "hapt": 5583}
+
+
+@every(["mobilise_d", *(pytest.param(name, marks=pytest.mark.slow) for name in FACTS if name != "mobilise_d")])
+def test_the_shipped_config_builds_shards(source: tuple[str, str], tmp_path: Path) -> None:
+    name, root = source
+    config = load_config(f"configs/data/{name}.yaml", BuildConfig, overrides=[f"dataset.root={root}"])
+    index = build(config, tmp_path / "out")
+    people = {s for split in index.splits.values() for s in split.subjects}
+    assert len(people) == FACTS[name].subjects
+    assert index.build.recordings == FACTS[name].recordings
+    assert sum(split.samples for split in index.splits.values()) == WINDOWS[name]
+    assert set(index.placements) <= set(datasets.get(name).placements)
+
+
+# ------------------------------------------------------------------------------------- what single datasets claim
+
+
+def recordings(real_data_unpacked: Callable[[str], Path], name: str, subjects: list[str]) -> list[Recording]:
+    root = str(real_data_unpacked(FACTS[name].folder))
+    return list(datasets.build({"name": name, "root": root}).recordings(subjects))
+
+
+@pytest.mark.slow
+def test_umafall_sensors_are_missing_where_their_rows_are(real_data_unpacked: Callable[[str], Path]) -> None:
+    everybody = datasets.build({"name": "umafall", "root": str(real_data_unpacked("umafall"))}).subjects()
+    found = recordings(real_data_unpacked, "umafall", everybody)
+    assert Counter(len(r.imu) for r in found) == {5: 106, 4: 81}
+    assert sum("ankle" not in [s.placement for s in r.imu] for r in found) == 31
+    days = {r.session for r in found if r.subject == "s18" and r.segments[0].label == "walking"}
+    assert {"2016-05-29", "2016-11-27"} <= days  # six months apart
+    ages = {r.subject: int(r.tags["age"]) for r in found}
+    assert min(ages.values()) == 19
+    assert max(ages.values()) == 68
+    norms = [np.median(np.linalg.norm(s.values[:3], axis=0)) for r in found for s in r.imu]
+    assert np.median(norms) == pytest.approx(GRAVITY, rel=0.03)
+
+
+@pytest.mark.slow
+def test_berkeley_gravity_is_one_g_after_calibration(real_data_unpacked: Callable[[str], Path]) -> None:
+    root = str(real_data_unpacked("berkeley-mhad"))
+    spread = {}
+    for calibrate in (True, False):
+        source = datasets.build({"name": "berkeley_mhad", "root": root, "calibrate": calibrate})
+        still = []
+        for recording in source.recordings(["s01", "s06"]):
+            if recording.segments[0].label not in ("sit_down", "stand_up", "clap"):
+                continue
+            for stream in recording.imu:
+                first = stream.values[:, :20]
+                if first.std(axis=1).max() < 0.3:
+                    still.append(np.linalg.norm(first.mean(axis=1)) / GRAVITY)
+        spread[calibrate] = np.percentile(still, [5, 95])
+        assert len(still) > 40
+    assert np.abs(spread[True] - 1).max() < 0.04
+    assert np.abs(spread[False] - 1).max() > 0.15
+
+
+@pytest.mark.slow
+def test_berkeley_devices_begin_and_end_together(real_data_unpacked: Callable[[str], Path]) -> None:
+    for recording in recordings(real_data_unpacked, "berkeley_mhad", ["s02"]):
+        assert np.ptp([s.times[0] for s in recording.imu]) < 0.1
+        assert np.median([s.times[-1] for s in recording.imu]) == pytest.approx(recording.segments[0].end, abs=0.5)
+
+
+def test_daphnet_freezes_are_in_the_patients_that_freeze(real_data_unpacked: Callable[[str], Path]) -> None:
+    minutes: Counter[str] = Counter()
+    for recording in recordings(real_data_unpacked, "daphnet", ["S02", "S03", "S06"]):
+        minutes[recording.name] += sum(s.end - s.start for s in recording.segments if s.label == "freeze") / 60
+    assert minutes["S02R02"] == pytest.approx(2.1, abs=0.05)
+    assert minutes["S03R03"] == minutes["S06R02"] == 0
+    dead = recordings(real_data_unpacked, "daphnet", ["S03"])[1].imu[1]
+    assert np.linalg.norm(dead.values, axis=0).mean() / GRAVITY == pytest.approx(0.527, abs=0.002)
+
+
+@pytest.mark.slow
+def test_sp_sw_har_walking_shows_on_both_devices_at_once(real_data_unpacked: Callable[[str], Path]) -> None:
+    """One clock: the speed of turning of pocket and wrist rises and falls together."""
+    together = []
+    for recording in recordings(real_data_unpacked, "sp_sw_har", ["s03", "s04"]):
+        grid = np.arange(1, recording.imu[1].times[-1] - 1, 0.05)
+        slow = []
+        for stream in recording.imu:
+            turning = np.convolve(np.linalg.norm(stream.values[3:], axis=0), np.ones(50) / 50, "same")
+            slow.append(np.interp(grid, stream.times, turning))
+        together.append(np.corrcoef(*slow)[0, 1])
+    assert np.median(together) > 0.5
