@@ -93,7 +93,7 @@ def dataset_table(facts: list[DatasetFacts]) -> tuple[tuple[str, ...], list[tupl
     for fact in facts:
         cells = {
             "name": fact.name,
-            "Hz": _rate(fact.rate_hz),
+            "Hz": _rate(tuple(round(rate) if rate >= 100 else rate for rate in fact.rate_hz)),
             "besides IMU": "+".join(s for s in fact.streams if s != "imu") or "-",
             "placements": _some(fact.placements, _CUT["placements"]),
             "labels": str(len(fact.labels)) if fact.labels else "-",
