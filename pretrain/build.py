@@ -49,6 +49,11 @@ class Data:
         """(N, Dt) teacher features of a split, None without a teacher."""
         return None if self.teacher is None else self.teacher.rows(split)
 
+    def teacher_dim(self, split: str) -> int | None:
+        """Dt, None without a teacher."""
+        features = self.features(split)
+        return None if features is None else int(features.shape[1])
+
     @property
     def joints(self) -> tuple[str, ...]:
         """Names of the J joints of the folder's skeletons."""
@@ -197,6 +202,8 @@ def build_task(
     mean, std = statistics if statistics is not None else (None, None)
     projector = config.projector
     student = EncoderBundle(spec=spec, encoder=config.encoder)
+    if projector.dim is None:
+        raise ConfigError("projector.dim is null in a config that was not resolved")
     loss = LossMix.build(config.loss, dim=projector.dim, teacher_dim=teacher_dim) if config.loss else None
     model = CrossModalModel(
         student=student,
@@ -234,13 +241,11 @@ def build_parts(config: PretrainConfig, data: Data, *, spec: InputSpec, world: W
     if features is not None and config.projector.standardise:
         statistics = feature_statistics(features, loader.usable)
     torch.manual_seed(config.seed)
-    teacher_dim = None if features is None else int(features.shape[1])
-    task = build_task(config, spec=spec, teacher_dim=teacher_dim, statistics=statistics)
+    task = build_task(config, spec=spec, teacher_dim=data.teacher_dim(config.data.train_split), statistics=statistics)
     if task.model.tower is not None:
         some = loader.usable[:: max(1, len(loader.usable) // 256)]
         task.model.tower.fit(loader.pool.skeleton(some))  # type: ignore[operator]
-    if features is not None:
-        warm_start(task, loader, features, seed=config.seed)
+    warm_start(task, loader, features, seed=config.seed)
     task = synchronised(task, world=world, device=device)
     augmenter = Augmenter(
         Compose.build(config.augment) if config.augment else None,
@@ -269,7 +274,7 @@ def build_parts(config: PretrainConfig, data: Data, *, spec: InputSpec, world: W
     )
 
 
-def warm_start(task: PretrainTask, loader: PairLoader, features: np.ndarray, *, seed: int) -> None:
+def warm_start(task: PretrainTask, loader: PairLoader, features: np.ndarray | None, *, seed: int) -> None:
     """Fill what the losses want to know before the first step: queues, distances between devices.
 
     The same windows on every rank, drawn by the seed. A continued run loads its state from the checkpoint afterwards.
@@ -277,17 +282,15 @@ def warm_start(task: PretrainTask, loader: PairLoader, features: np.ndarray, *, 
     Args:
         task: model and losses, on the CPU.
         loader: training pairs; only usable windows are drawn.
-        features: (N, Dt) teacher features of the split.
+        features: (N, Dt) teacher features of the split, None without a teacher.
         seed: of the run.
     """
-    if task.loss is None or task.model.tower is not None or "video" not in task.model.needs:
-        return  # nothing to fill, or nothing frozen to fill it with
-    wanted = min(task.loss.warm_rows, len(loader.usable))
-    if not wanted:
+    wanted = 0 if task.loss is None else min(task.loss.warm_rows, len(loader.usable))
+    if task.loss is None or not wanted:
         return
     rows = np.random.default_rng([seed, 16349]).permutation(loader.usable)[:wanted]
     video = views = None
-    if "video" in task.loss.needs:
+    if "video" in task.loss.needs and features is not None and task.model.tower is None:
         with torch.no_grad():
             video = task.model.embed_teacher(torch.from_numpy(np.asarray(features[rows], dtype=np.float32)))
     if "devices" in task.loss.needs:

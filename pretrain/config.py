@@ -27,6 +27,9 @@ Component = Annotated[dict[str, Any], BeforeValidator(_named), AfterValidator(_h
 """``{name: ..., argument: value, ...}`` of a registered component, or just its name."""
 
 
+DIM = 128
+"""Embedding width D where nothing else is asked for."""
+
 NO_TEACHER = "none"
 """``data.teacher`` of a run without one."""
 
@@ -56,14 +59,14 @@ class ProjectorSection(Config):
     """Heads between features and embeddings; they are dropped at export.
 
     Args:
-        dim: embedding width D.
+        dim: embedding width D; null = 128, or with ``teacher: none`` the width of the teacher's features.
         dropout: rate inside the heads, 0 <= rate < 1.
         teacher: head on the teacher's side; ``none`` needs teacher features of width D.
         standardise: give each teacher feature zero mean and unit variance over the training split first.
         segments: time segments of a window, where a loss aligns them.
     """
 
-    dim: int = Field(default=128, ge=1)
+    dim: int | None = Field(default=None, ge=1)
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
     teacher: Literal["mlp", "linear", "none"] = "mlp"
     standardise: bool = True
@@ -191,6 +194,7 @@ def resolve(
     samples: int = 100,
     joints: Sequence[str] = (),
     teacher: str,
+    teacher_dim: int | None = None,
     precision: str,
     paired: bool = True,
 ) -> PretrainConfig:
@@ -202,6 +206,7 @@ def resolve(
         samples: T of the data.
         joints: names of the J joints of the data's skeletons.
         teacher: full fingerprint of the cached teacher, or ``none``.
+        teacher_dim: Dt of its features.
         precision: what ``auto`` means on this machine.
         paired: windows are paired with a video side.
 
@@ -213,7 +218,11 @@ def resolve(
     raw["augment"] = [_filled(registry.augmentations, entry) for entry in config.augment]
     if config.tower is not None:
         raw["tower"] = _filled(registry.towers, config.tower, joints=list(joints))
-    raw["loss"] = [_weighted(registry.losses, entry, dim=config.projector.dim) for entry in config.loss]
+    dim = config.projector.dim
+    if dim is None:
+        dim = teacher_dim if config.projector.teacher == "none" and teacher_dim is not None else DIM
+    raw["projector"]["dim"] = dim
+    raw["loss"] = [_weighted(registry.losses, entry, dim=dim) for entry in config.loss]
     raw["objective"] = [_weighted(registry.objectives, entry) for entry in config.objective]
     raw["data"]["teacher"] = teacher
     raw["run"]["precision"] = precision

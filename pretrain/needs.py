@@ -8,7 +8,7 @@ import torch
 
 from imu_video.errors import ConfigError
 from imu_video.losses import LossMix
-from pretrain.config import NO_TEACHER, PretrainConfig
+from pretrain.config import DIM, NO_TEACHER, PretrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ def needs_of(config: PretrainConfig) -> Needs:
     if not config.loss:
         return Needs(pair=frozenset(), tower=config.tower is not None)
     with torch.random.fork_rng(devices=[]):
-        mix = LossMix.build(config.loss, dim=config.projector.dim, teacher_dim=config.projector.dim)
+        mix = LossMix.build(config.loss, dim=DIM, teacher_dim=DIM)  # widths decide no need
     fixed = tuple(name for name, loss in mix.losses.items() if getattr(loss, "fixed_target", False))
     return Needs(pair=mix.needs, tower=config.tower is not None, fixed=fixed)
 

@@ -126,17 +126,15 @@ def check_losses(config: PretrainConfig, data: Data) -> None:
             f"{' and '.join(needs.fixed)} distils towards the video embedding, and a tower trains along",
             hint="tower=null with a cached teacher, or another loss",
         )
-    if not config.loss:
+    if not config.loss or config.projector.dim is None:
         return
-    features = data.features(config.data.train_split)
-    teacher_dim = None if features is None else int(features.shape[1])
-    mix = LossMix.build(config.loss, dim=config.projector.dim, teacher_dim=teacher_dim)
+    mix = LossMix.build(config.loss, dim=config.projector.dim, teacher_dim=data.teacher_dim(config.data.train_split))
     if mix.fixed_target and config.projector.teacher != "none":
         names = [name for name, loss in mix.losses.items() if getattr(loss, "fixed_target", False)]
         raise ConfigError(
             f"projector.teacher is {config.projector.teacher!r}: {' and '.join(names)} distils towards the video "
             "embedding, and what is distilled from must not train along",
-            hint=f"projector.teacher=none projector.dim={teacher_dim}; narrow the teacher when embedding instead "
+            hint="projector.teacher=none projector.dim=null; narrow the teacher when embedding instead "
             "(projection: pca or orthogonal)",
         )
     for name, loss in mix.losses.items():

@@ -85,6 +85,7 @@ def run(
         samples=data.index.samples_per_window,
         joints=data.joints,
         teacher=NO_TEACHER if data.teacher is None else data.teacher.fingerprint,
+        teacher_dim=data.teacher_dim(config.data.train_split),
         precision=precision,
         paired="video" in needs.pair,
     )

@@ -13,8 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
+from torch import nn
 
+from imu_video.registry import encoders
 from imu_video.shards.index import load_index, write_index
 from imu_video.shards.schema import BuildFacts, Index, SkeletonSpec, SplitEntry
 from imu_video.shards.write import ShardWriter, encode_window
@@ -193,3 +196,16 @@ def start() -> Callable[..., subprocess.Popen[str]]:
         )
 
     return begin
+
+
+@encoders.register("test_no_tokens")
+class NoTokens(nn.Module):
+    """An encoder of one vector a window only."""
+
+    def __init__(self, *, channels: int = 6) -> None:
+        super().__init__()
+        self.channels, self.feature_dim = channels, 4
+        self.linear = nn.Linear(channels, 4)
+
+    def forward(self, imu: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        return self.linear(imu.mean(-1))
