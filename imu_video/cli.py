@@ -100,6 +100,11 @@ def embed(
     split: Annotated[list[str] | None, typer.Option("--split", help="Only these splits; default all.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Clips a forward pass; a GPU likes more.")] = 4,
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1 ...; a GPU where there is.")] = None,
+    view: Annotated[str | None, typer.Option("--view", help="A further video of the samples: depth, exo ...")] = None,
+    workers: Workers = 1,
+    engine: EngineName = "local",
+    part: Annotated[str | None, typer.Option("--part", help="Only share i/n of the shards; then `merge DATA`.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Throw away unfinished work of another version.")] = False,
     plugin: Plugins = None,
 ) -> None:
     """Compute a frozen teacher's embeddings once and keep them beside the shards."""
@@ -112,9 +117,17 @@ def embed(
     for override in overrides or []:
         apply_override(entry, override)
     from imu_video.shards.embed import embed as compute
+    from imu_video.shards.embed import embed_part
 
+    options: dict[str, Any] = {"splits": split, "view": view, "batch_size": batch_size, "device": device}
+    options |= {"workers": workers, "engine": engine, "plugins": plugin or [], "force": force, "note": console.say}
+    if part is not None:
+        with _stoppable(), _progress("samples") as progress:
+            folder = embed_part(index, entry, _part(part), progress=progress, **options)
+        console.say(f"embedded {folder}; when all parts are there: imu-video merge {data}")
+        return
     with _stoppable(), _progress("samples") as progress:
-        cache = compute(index, entry, splits=split, batch_size=batch_size, device=device, progress=progress)
+        cache = compute(index, entry, progress=progress, **options)
     console.say(f"embedded {data} with {entry.get('name')}: teachers/{cache.fingerprint}")
 
 
@@ -122,11 +135,21 @@ def embed(
 def merge(
     data: Annotated[list[Path], typer.Argument(help="OUT, of which parts lie in OUT.parts.")],
     force: Annotated[bool, typer.Option("--force", help="Replace a data folder of that name.")] = False,
+    plugin: Plugins = None,
 ) -> None:
-    """Make one data folder of parts that `build --part` left: the same bytes as an unsplit build."""
+    """Put together the parts that `build --part` or `embed --part` left: the same bytes as unsplit work."""
+    _load(plugin)
+    from imu_video.shards.build import parts_folder
     from imu_video.shards.merge import merge_parts
 
     (out,) = data
+    if out.is_dir() and not parts_folder(out).is_dir():
+        from imu_video.shards.embed import merge_features
+        from imu_video.shards.index import load_index
+
+        for cache in merge_features(load_index(out), plugins=plugin or [], note=console.say):
+            console.say(f"merged teachers/{cache.fingerprint}: {', '.join(cache.splits)}")
+        return
     with _stoppable(), _progress("people") as progress:
         index = merge_parts(out, force=force, progress=progress, note=console.say)
     console.say(f"merged {out}: {_size(index)}")

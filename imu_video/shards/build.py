@@ -6,8 +6,7 @@ depend on the number of workers, parts or restarts, byte for byte.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from imu_video.shards.assemble import DATA_FOLDER, Assembly, BuildJob, Progress,
 from imu_video.shards.encode import EncodePerson
 from imu_video.shards.engine import run
 from imu_video.shards.index import load_index
-from imu_video.shards.journal import PARTIAL_SUFFIX, PARTS_SUFFIX, Journal, Note, interrupted, read_job
+from imu_video.shards.journal import PARTIAL_SUFFIX, PARTS_SUFFIX, Journal, Note, kept_when_interrupted, read_job
 from imu_video.shards.schema import FACTS_FILE, INDEX_FILE, Index
 
 WHAT = "build"
@@ -241,18 +240,6 @@ def _tell(work: Journal, done: int, of: int, note: Note | None) -> None:
             f"continuing {work.folder}: {done} of {of} people are finished (delete that folder if their recordings "
             f"changed since)"
         )
-
-
-@contextmanager
-def kept_when_interrupted(work: Journal) -> Iterator[None]:
-    """Hold a journal; an error that mending the data or config must precede removes it, see `journal.interrupted`."""
-    with work:
-        try:
-            yield
-        except BaseException as error:
-            if not interrupted(error):
-                work.remove()
-            raise
 
 
 def already_built(config: BuildConfig, out: str | Path) -> Index | None:

@@ -1,42 +1,46 @@
 """A frozen teacher over all clips or skeletons of a data folder, once; training then reads the rows it leaves.
 
 Rows follow the columns. Teachers or projections that need data are fitted on the split `train` alone, and what was
-fitted is kept in the cache folder, so that the same teacher can be embedded on further splits later.
+fitted is kept in the cache folder, so that the same teacher can be embedded on further splits later. Raw features are
+computed shard by shard (features.py), in one process, several, or on several machines; the projection comes last.
 """
 
 from __future__ import annotations
 
-import ctypes
+import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
-import sys
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save
-from torch import Tensor
+from safetensors.torch import save
 
+from imu_video import __version__
 from imu_video.config import digest
-from imu_video.errors import ConfigError, DataError, TeacherCacheError
-from imu_video.registry import teachers
-from imu_video.shards.pipeline import Sample, read_samples
+from imu_video.errors import ConfigError, DataError, ShardError, TeacherCacheError, nearest
+from imu_video.registry import load_plugin, teachers
+from imu_video.shards.engine import run
+from imu_video.shards.features import Block, EmbedBlock, batches_of, block_name, inputs_of, restore
+from imu_video.shards.journal import PARTIAL_SUFFIX, PARTS_SUFFIX, Journal, Note, kept_when_interrupted, read_job
 from imu_video.shards.schema import TEACHER_FOLDER, Index
 from imu_video.shards.teacher_cache import CACHE_FILE, TeacherCache, open_cache, read_caches
-from imu_video.shards.video import decode_mp4
 from imu_video.shards.write import sync_folder, write_atomic
 from imu_video.teachers.base import FrozenTeacher
 
 FIT_SPLIT = "train"
 WEIGHTS_FILE = "fitted.safetensors"
-_M_ARENA_MAX, _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -8, -1, -3  # malloc.h of glibc
+WHAT = "embedding"
+_FITTED = "fitted"
+_ROWS = 8192  # projected at a time
+_PART = re.compile(r"(\d+)-of-(\d+)")
 Progress = Callable[[int, int, str], None]
 """Called with samples done, samples in all, and the split."""
 
@@ -46,56 +50,223 @@ def embed(
     teacher: Mapping[str, Any] | str,
     *,
     splits: Sequence[str] | None = None,
+    view: str | None = None,
     batch_size: int = 4,
     device: str | torch.device | None = None,
+    workers: int = 1,
+    engine: str = "local",
+    plugins: Sequence[str | Path] = (),
+    force: bool = False,
     progress: Progress | None = None,
+    note: Note | None = None,
 ) -> TeacherCache:
     """Compute a teacher's features of every sample and keep them under ``DATA/teachers/<fingerprint>``.
 
-    What is already there is not computed again. Everything is written beside its place and renamed.
+    What is already there is not computed again. Shards that are finished are kept when the work is stopped or killed,
+    and the same call continues. The bytes do not depend on workers or restarts.
 
     Args:
         index: a loaded index.
         teacher: a registered teacher and its arguments.
         splits: splits to embed; all when None.
+        view: a further video of the samples; the default one when None. The cache is then named
+            ``<fingerprint>-<view>``.
         batch_size: clips a forward pass, >= 1; a GPU likes more.
         device: where the teacher runs; a GPU where there is one when None.
-        progress: called after every batch.
+        workers: processes, a shard each at a time. One uses all cores with threads already; several serve several GPUs
+            and decoding beside them.
+        engine: ``local`` or ``ray``, see `engine.run`.
+        plugins: files that register teachers, imported by every worker.
+        force: throw away unfinished work of this teacher by another version.
+        progress: called after every batch, with several workers after every shard.
+        note: is told when unfinished work is continued or thrown away.
 
     Raises:
-        ConfigError: unknown teacher, argument or split.
+        ConfigError: unknown teacher, argument, split or view; the same work goes on in another process.
         DataError: the shards lack the teacher's modality.
-        ShardError: damaged shards.
+        ShardError: damaged shards, a worker that died.
 
     Example:
         >>> cache = embed(load_index("data/demo"), {"name": "tiny"})  # doctest: +SKIP
     """
+    plan = _plan(index, teacher, splits, view, batch_size)
+    known = _by_recipe(index, plan.recipe)
+    if known is not None and set(plan.splits) <= set(known.splits):
+        return known
+    work = Journal(plan.folder(index), plan.job(index), what=WHAT, replace=force, note=note)
+    with kept_when_interrupted(work):
+        model, weights = _model(index, plan, known, work, progress)
+        model.to(_device(device))
+        blocks = _missing_blocks(index, plan, known, model)
+        journals = dict.fromkeys(blocks, work)
+        _compute(index, plan, blocks, work, weights, device, workers, engine, plugins, progress, note)
+        cache = _publish(index, plan, model, known, journals, device)
+        work.remove()
+    return cache
+
+
+def embed_part(
+    index: Index,
+    teacher: Mapping[str, Any] | str,
+    part: tuple[int, int],
+    *,
+    splits: Sequence[str] | None = None,
+    view: str | None = None,
+    batch_size: int = 4,
+    device: str | torch.device | None = None,
+    workers: int = 1,
+    engine: str = "local",
+    plugins: Sequence[str | Path] = (),
+    force: bool = False,
+    progress: Progress | None = None,
+    note: Note | None = None,
+) -> Path:
+    """Compute one of n shares of the shards; `merge_features` makes the cache when all parts are there.
+
+    Args:
+        part: (i, n) with 1 <= i <= n.
+        index, teacher, splits, view, batch_size, device, workers, engine, plugins, force, progress, note: as for
+            `embed`.
+
+    Returns:
+        The folder of the part.
+
+    Raises:
+        ConfigError: as for `embed`; a network that must be fitted first, in one process.
+        DataError, ShardError: as for `embed`.
+    """
+    number, of = part
+    if not 1 <= number <= of:
+        raise ConfigError(f"part {number}/{of}: expected i/n with 1 <= i <= n", hint="for example --part 3/16")
+    plan = _plan(index, teacher, splits, view, batch_size)
+    known = _by_recipe(index, plan.recipe)
+    job = {**plan.job(index), "splits": list(plan.splits), "part": [number, of]}
+    folder = plan.folder(index, PARTS_SUFFIX) / f"{number}-of-{of}"
+    model: FrozenTeacher = teachers.build(plan.teacher)
+    _check_modality(index, model, view)
+    if model.needs_fit and known is None:
+        raise ConfigError(
+            f"teacher {plan.teacher['name']!r} is fitted on {FIT_SPLIT!r} first: its parts need the fitted network",
+            hint=f"imu-video embed {index.root} TEACHER --split {FIT_SPLIT}, then the parts",
+        )
+    weights = _restore(model, known, view)
+    work = Journal(folder, job, what=WHAT, replace=force, note=note)
+    with kept_when_interrupted(work):
+        blocks = _missing_blocks(index, plan, known, model)[number - 1 :: of]
+        _compute(index, plan, blocks, work, weights, device, workers, engine, plugins, progress, note)
+    return folder
+
+
+def merge_features(index: Index, *, plugins: Sequence[str | Path] = (), note: Note | None = None) -> list[TeacherCache]:
+    """Make the caches of which `embed_part` computed all parts: the bytes of an unsplit embedding.
+
+    Args:
+        index: a loaded index.
+        plugins: files that register teachers.
+        note: is told what happens to unfinished work.
+
+    Raises:
+        ConfigError: no parts, a missing part, parts of different divisions or teachers.
+        ShardError: a part that is not finished.
+    """
+    for plugin in plugins:
+        load_plugin(plugin)
+    roots = sorted((index.root / TEACHER_FOLDER).glob(f".*{PARTS_SUFFIX}"))
+    if not roots:
+        raise ConfigError(
+            f"{index.root}: no parts of features to merge", hint=f"imu-video embed {index.root} TEACHER --part 1/4"
+        )
+    return [_merge(index, root) for root in roots]
+
+
+def _merge(index: Index, root: Path) -> TeacherCache:
+    found = {(int(m[1]), int(m[2])): p for p in sorted(root.glob("*")) if (m := _PART.fullmatch(p.name))}
+    counts = sorted({of for _, of in found})
+    of = counts[0] if counts else 0
+    missing = [n for n in range(1, of + 1) if (n, of) not in found]
+    if len(counts) != 1 or missing:
+        lacking = ", ".join(f"{n}/{of}" for n in missing)
+        raise ConfigError(
+            f"{root}: {f'part {lacking} is missing' if missing else f'parts of {counts}: one division only'}",
+            hint=f"imu-video embed {index.root} TEACHER --part {missing[0] if missing else 1}/{of}, or delete {root}",
+        )
+    jobs = [read_job(found[number, of]) or {} for number in range(1, of + 1)]
+    if any({**job, "part": 0} != {**jobs[0], "part": 0} for job in jobs) or jobs[0].get("index") != index.digest:
+        raise ConfigError(
+            f"{root}: its parts are of different versions or splits, or of other shards",
+            hint=f"delete {root} and embed the parts again",
+        )
+    plan = _plan(index, jobs[0]["teacher"], jobs[0]["splits"], jobs[0]["view"], jobs[0]["batch_size"])
+    known = _by_recipe(index, plan.recipe)
+    model: FrozenTeacher = teachers.build(plan.teacher)
+    _restore(model, known, plan.view)
+    blocks = _missing_blocks(index, plan, known, model)
+    with ExitStack() as stack:
+        journals: dict[Block, Journal] = {}
+        for number in range(1, of + 1):
+            journal = stack.enter_context(Journal(found[number, of], jobs[number - 1], what=WHAT))
+            journals |= dict.fromkeys(blocks[number - 1 :: of], journal)
+        open_ = [block for block in blocks if journals[block].finished(block_name(block)) is None]
+        if open_:
+            part = journals[open_[0]].folder.name.replace("-of-", "/")
+            raise ShardError(
+                f"{root}: {len(open_)} of {len(blocks)} shards are not embedded, the first: {block_name(open_[0])}",
+                hint=f"run it to its end: imu-video embed {index.root} TEACHER --part {part}",
+            )
+        cache = _publish(index, plan, model, known, journals, "cpu")
+    shutil.rmtree(root, ignore_errors=True)
+    return cache
+
+
+# ---------------------------------------------------------------------------------------------------------- plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What is to be computed: teacher with all arguments, its recipe, splits, view, batch size."""
+
+    teacher: dict[str, Any]
+    recipe: str
+    splits: tuple[str, ...]
+    view: str | None
+    batch_size: int
+
+    def job(self, index: Index) -> dict[str, Any]:
+        """What the raw features depend on."""
+        return {
+            "version": __version__,
+            "index": index.digest,
+            "teacher": self.teacher,
+            "view": self.view,
+            "batch_size": self.batch_size,
+        }
+
+    def folder(self, index: Index, suffix: str = PARTIAL_SUFFIX) -> Path:
+        """Where unfinished work lies."""
+        return index.root / TEACHER_FOLDER / f".{self.recipe}{suffix}"
+
+
+def _plan(
+    index: Index, teacher: Mapping[str, Any] | str, splits: Sequence[str] | None, view: str | None, batch_size: int
+) -> _Plan:
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
-    wanted = list(index.splits) if splits is None else list(dict.fromkeys(splits))
+    wanted = tuple(index.splits) if splits is None else tuple(dict.fromkeys(splits))
     for split in wanted:
         index.split(split)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if view is not None and view not in index.views:
+        raise ConfigError(f"{index.root}: the shards have no view {view!r}{nearest(view, index.views)}")
     context = {"joints": list(index.skeleton.joints)} if index.skeleton is not None else {}
     name, arguments = teachers.arguments(teacher, **context)
     entry = json.loads(json.dumps({"name": name, **arguments}))
-    recipe = digest({"teacher": entry, "index": index.digest})
-    known = _by_recipe(index, recipe)
-    if known is not None and set(wanted) <= set(known.splits):
-        return known
-    model: FrozenTeacher = teachers.build(entry)
-    _check_modality(index, model)
-    model.to(device)
-    rows: dict[str, np.ndarray] = {}
-    if known is not None:
-        _restore(model, known.folder)
-    else:
-        rows |= _fit(index, model, batch_size, device, progress)
-    missing = [s for s in wanted if s not in rows and (known is None or s not in known.splits)]
-    for split in missing:
-        rows[split] = _embed_split(index, split, model, batch_size, device, progress)
-    content = {"fingerprint": model.fingerprint, "spec": model.describe(), "teacher": entry, "recipe": recipe}
-    return _write(index, model, {**content, "index": index.digest}, {s: rows[s] for s in rows if s in wanted})
+    recipe = {"teacher": entry, "index": index.digest}
+    if view is not None:
+        recipe["view"] = view
+    return _Plan(teacher=entry, recipe=digest(recipe), splits=wanted, view=view, batch_size=batch_size)
+
+
+def _device(device: str | torch.device | None) -> str:
+    return str(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def _by_recipe(index: Index, recipe: str) -> TeacherCache | None:
@@ -105,8 +276,10 @@ def _by_recipe(index: Index, recipe: str) -> TeacherCache | None:
     return None
 
 
-def _check_modality(index: Index, model: FrozenTeacher) -> None:
-    have = [kind for kind, spec in (("video", index.clip), ("skeleton", index.skeleton)) if spec is not None]
+def _check_modality(index: Index, model: FrozenTeacher, view: str | None) -> None:
+    if view is not None and model.modality != "video":
+        raise ConfigError(f"the teacher looks at the {model.modality}: leave --view {view} out")
+    have = [kind for kind, spec in (("video", index.clips(view)), ("skeleton", index.skeleton)) if spec is not None]
     if model.modality not in have:
         key = {"video": "window.clip_fps", "skeleton": "window.skeleton_fps"}[model.modality]
         raise DataError(
@@ -115,142 +288,176 @@ def _check_modality(index: Index, model: FrozenTeacher) -> None:
         )
 
 
-def _fit(
-    index: Index, model: FrozenTeacher, batch_size: int, device: str | torch.device, progress: Progress | None
-) -> dict[str, np.ndarray]:
-    """Fit what needs data on the training split; return its rows where they came out on the way."""
-    if not model.needs_fit and not model.projection.needs_fit:
-        return {}
+def _blocks(index: Index, splits: Sequence[str]) -> list[Block]:
+    return [(split, number) for split in splits for number in range(len(index.split(split).shards))]
+
+
+def _missing_blocks(index: Index, plan: _Plan, known: TeacherCache | None, model: FrozenTeacher) -> list[Block]:
+    """Blocks to compute: the wanted splits that are not there, and the one that a projection is fitted on."""
+    splits = [split for split in plan.splits if known is None or split not in known.splits]
+    if known is None and model.projection.needs_fit:
+        _require_fit_split(index)
+        splits = list(dict.fromkeys([FIT_SPLIT, *splits]))
+    return _blocks(index, splits)
+
+
+def _require_fit_split(index: Index) -> None:
     if FIT_SPLIT not in index.splits:
         raise ConfigError(
             f"{index.root}: this teacher is fitted on the split {FIT_SPLIT!r}, there are {list(index.splits)}",
             hint="build the data with a split of that name, or use a teacher that needs no fitting",
         )
-    if model.needs_fit:
-        inputs = [
-            _inputs(index, one, model)
-            for _, samples in _batches(index, FIT_SPLIT, model, batch_size)
-            for one in samples
-        ]
-        if not inputs:
-            raise DataError(f"{index.root}: no sample of split {FIT_SPLIT!r} has {model.modality} to fit a teacher on")
-        total = len(inputs)
-        model.fit(torch.stack(inputs), progress=lambda done, of: progress(done, of, "fit") if progress else None)
-        if total and progress is not None:
-            progress(total, total, "fit")
-    if model.projection.needs_fit:
-        raw = _embed_split(index, FIT_SPLIT, model, batch_size, device, progress, raw=True)
-        there = np.isfinite(raw).all(axis=1)
-        features = torch.from_numpy(raw[there])
-        model.fit_projection(features)
-        rows = np.full((len(raw), model.feature_dim), np.nan, np.float32)
-        with torch.no_grad():
-            rows[there] = model.projection(features.to(device)).cpu().numpy()
-        return {FIT_SPLIT: rows}
-    return {}
 
 
-def _restore(model: FrozenTeacher, folder: Path) -> None:
+# ------------------------------------------------------------------------------------------------------- compute
+
+
+def _model(
+    index: Index, plan: _Plan, known: TeacherCache | None, work: Journal, progress: Progress | None
+) -> tuple[FrozenTeacher, Path | None]:
+    """The teacher as far as it can be fitted before its features are computed, and the file of what was fitted."""
+    model: FrozenTeacher = teachers.build(plan.teacher)
+    _check_modality(index, model, plan.view)
+    if known is not None:
+        return model, _restore(model, known, plan.view)
+    if not model.needs_fit:
+        return model, None
+    file = work.folder / WEIGHTS_FILE
+    if work.finished(_FITTED) is not None:
+        restore(model, file)
+        return model, file
+    _require_fit_split(index)
+    inputs = [
+        inputs_of(index, one, model, plan.view)
+        for block in _blocks(index, [FIT_SPLIT])
+        for _, samples in batches_of(index, block, model, plan.batch_size, plan.view)
+        for one in samples
+    ]
+    if not inputs:
+        raise DataError(f"{index.root}: no sample of split {FIT_SPLIT!r} has {model.modality} to fit a teacher on")
+    model.fit(torch.stack(inputs), progress=lambda done, of: progress(done, of, "fit") if progress else None)
+    write_atomic(file, _state(model))
+    work.finish(_FITTED, {}, file=WEIGHTS_FILE)
+    return model, file
+
+
+def _restore(model: FrozenTeacher, known: TeacherCache | None, view: str | None) -> Path | None:
     """Load what an earlier run fitted, and make sure that it is the teacher that the folder is named after."""
-    path = folder / WEIGHTS_FILE
+    if known is None:
+        return None
+    path = known.folder / WEIGHTS_FILE
     if path.is_file():
-        model.load_state_dict({**model.state_dict(), **load_file(path)})
-    if model.fingerprint != folder.name:
+        restore(model, path)
+    if cache_name(model, view) != known.folder.name:
         raise TeacherCacheError(
-            f"{folder}: the teacher built now has fingerprint {model.fingerprint}",
-            hint=f"delete {folder} and embed again",
+            f"{known.folder}: the teacher built now has fingerprint {model.fingerprint}",
+            hint=f"delete {known.folder} and embed again",
         )
+    return path if path.is_file() else None
 
 
-def _embed_split(
+def cache_name(model: FrozenTeacher, view: str | None) -> str:
+    """Name of a teacher's cache folder."""
+    return model.fingerprint if view is None else f"{model.fingerprint}-{view}"
+
+
+def _compute(
     index: Index,
-    split: str,
-    model: FrozenTeacher,
-    batch_size: int,
-    device: str | torch.device,
+    plan: _Plan,
+    blocks: Sequence[Block],
+    work: Journal,
+    weights: Path | None,
+    device: str | torch.device | None,
+    workers: int,
+    engine: str,
+    plugins: Sequence[str | Path],
     progress: Progress | None,
-    *,
-    raw: bool = False,
-) -> np.ndarray:
-    """(N, Dt) float32 features, NaN rows where a sample lacks the modality."""
-    total = index.split(split).samples
-    width = model.projection.width if raw else model.feature_dim
-    rows = np.full((total, width), np.nan, np.float32)
-    encode = model.raw_features if raw else model.encode
+    note: Note | None,
+) -> None:
+    """Finish the blocks that are not finished."""
+    missing = [block for block in blocks if work.finished(block_name(block)) is None]
+    if len(missing) < len(blocks) and note is not None:
+        note(f"continuing {work.folder}: {len(blocks) - len(missing)} of {len(blocks)} shards are embedded")
+    report = _Report(index, blocks, missing, progress)
+    task = EmbedBlock(
+        root=index.root,
+        teacher=plan.teacher,
+        weights=weights,
+        view=plan.view,
+        batch_size=plan.batch_size,
+        device=_device(device),
+        plugins=tuple(str(plugin) for plugin in plugins),
+        journal=work,
+        progress=report.within,
+    )
+    for block, _ in zip(missing, run(task, missing, workers=workers, engine=engine), strict=True):
+        report.after(block)
 
-    def work(numbers: list[int], samples: list[Sample]) -> int:
-        inputs = torch.stack([_inputs(index, sample, model) for sample in samples])
-        rows[numbers] = encode(inputs.to(device)).cpu().numpy()
-        return numbers[-1] + 1
 
-    for done in _in_threads(work, _batches(index, split, model, batch_size), on_cpu=str(device) == "cpu"):
-        if progress is not None:
-            progress(done, total, split)
+class _Report:
+    """Samples done of each split, told after every batch (this process) and every block."""
+
+    def __init__(
+        self, index: Index, blocks: Sequence[Block], missing: Sequence[Block], progress: Progress | None
+    ) -> None:
+        self._samples = {block: index.split(block[0]).shards[block[1]].samples for block in blocks}
+        self._done = {split: 0 for split, _ in blocks}
+        self._progress = progress
+        for block in set(blocks) - set(missing):
+            self._done[block[0]] += self._samples[block]
+
+    def within(self, block: Block, done: int) -> None:
+        if done < self._samples[block]:
+            self._tell(block[0], self._done[block[0]] + done)
+
+    def after(self, block: Block) -> None:
+        self._done[block[0]] += self._samples[block]
+        self._tell(block[0], self._done[block[0]])
+
+    def _tell(self, split: str, done: int) -> None:
+        if self._progress is not None:
+            self._progress(done, sum(n for (s, _), n in self._samples.items() if s == split), split)
+
+
+# ------------------------------------------------------------------------------------------------------- publish
+
+
+def _publish(
+    index: Index,
+    plan: _Plan,
+    model: FrozenTeacher,
+    known: TeacherCache | None,
+    journals: Mapping[Block, Journal],
+    device: str | torch.device | None,
+) -> TeacherCache:
+    """Fit the projection where it needs it, project all rows and put them in their place."""
+    raw: dict[str, list[np.ndarray]] = {}
+    for (split, number), journal in journals.items():
+        file = journal.folder / f"{block_name((split, number))}.npy"
+        raw.setdefault(split, []).append(np.load(file, allow_pickle=False))
+    if known is None and model.projection.needs_fit:
+        features = np.concatenate(raw[FIT_SPLIT])
+        model.fit_projection(torch.from_numpy(features[np.isfinite(features).all(axis=1)]))
+    rows = {split: _project(model, np.concatenate(raw[split]), _device(device)) for split in raw}
+    name = cache_name(model, plan.view)
+    spec = model.describe() if plan.view is None else {**model.describe(), "view": plan.view}
+    content = {"fingerprint": name, "spec": spec, "teacher": plan.teacher, "recipe": plan.recipe}
+    return _write(index, model, {**content, "index": index.digest}, {s: rows[s] for s in rows if s in plan.splits})
+
+
+def _project(model: FrozenTeacher, raw: np.ndarray, device: str) -> np.ndarray:
+    """(N, Dt) of (N, width), NaN rows where the raw ones are."""
+    rows = np.full((len(raw), model.feature_dim), np.nan, np.float32)
+    there = np.flatnonzero(np.isfinite(raw).all(axis=1))
+    with torch.no_grad():
+        for first in range(0, len(there), _ROWS):
+            some = there[first : first + _ROWS]
+            rows[some] = model.projection(torch.from_numpy(raw[some]).to(device)).cpu().numpy()
     return rows
 
 
-def _keep_freed_memory() -> None:
-    """Tell glibc to keep large freed blocks: a network frees and takes the same ones for every batch.
-
-    By default each thread hands them back to the kernel and faults them in again, which cost as much time as the
-    arithmetic (docs/teachers.md). Other C libraries have no such switch and are left alone.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "gnu_get_libc_version"):
-        for option, value in ((_M_ARENA_MAX, 1), (_M_TRIM_THRESHOLD, 2**30), (_M_MMAP_THRESHOLD, 2**25)):
-            libc.mallopt(option, value)
-
-
-def _in_threads(
-    work: Callable[[list[int], list[Sample]], int],
-    batches: Iterator[tuple[list[int], list[Sample]]],
-    *,
-    on_cpu: bool,
-) -> Iterator[int]:
-    """Decode and encode several batches at once: on a CPU one core each, which small images use better than sharing."""
-    count = torch.get_num_threads()
-    if on_cpu:
-        _keep_freed_memory()
-    with ThreadPoolExecutor(count, initializer=partial(torch.set_num_threads, 1) if on_cpu else None) as pool:
-        pending: deque[Future[int]] = deque()
-        try:
-            for numbers, samples in batches:
-                pending.append(pool.submit(work, numbers, samples))
-                if len(pending) > 2 * count:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _batches(
-    index: Index, split: str, model: FrozenTeacher, batch_size: int
-) -> Iterator[tuple[list[int], list[Sample]]]:
-    """Row numbers and samples, still encoded, of those that have the teacher's modality."""
-    numbers: list[int] = []
-    samples: list[Sample] = []
-    for row, sample in enumerate(read_samples(index, split, {model.modality})):
-        if (sample.video if model.modality == "video" else sample.skeleton) is None:
-            continue
-        numbers.append(row)
-        samples.append(sample)
-        if len(samples) == batch_size:
-            yield numbers, samples
-            numbers, samples = [], []
-    if samples:
-        yield numbers, samples
-
-
-def _inputs(index: Index, sample: Sample, model: FrozenTeacher) -> Tensor:
-    """What the teacher looks at: chosen frames (F, H, W, 3) uint8 or chosen poses (F, J, 3) float32."""
-    if sample.video is not None and index.clip is not None:
-        return torch.from_numpy(decode_mp4(sample.video, model.sample_indices(index.clip.frames)))
-    if sample.skeleton is not None:
-        return torch.from_numpy(np.ascontiguousarray(sample.skeleton[model.sample_indices(len(sample.skeleton))]))
-    raise DataError(f"{index.root}: sample {sample.key!r} has no {model.modality}")
+def _state(model: FrozenTeacher) -> bytes:
+    return save({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()})
 
 
 def _write(
@@ -260,21 +467,22 @@ def _write(
     folder = index.root / TEACHER_FOLDER / str(content["fingerprint"])
     temp = folder.with_name(f".{folder.name}.tmp-{secrets.token_hex(4)}")
     temp.mkdir(parents=True)
+    joins = (folder / CACHE_FILE).is_file() and read_caches(index)[folder.name].get("index") == index.digest
+    listed = dict(read_caches(index)[folder.name].get("rows", {})) if joins else {}
     try:
         for split, values in rows.items():
             # float16 halves the bytes that training reads; it has room for every feature of a normalised network
             small = values.astype(np.float16)
             exact = np.isfinite(small) | ~np.isfinite(values)
-            np.save(temp / f"{split}.npy", small if exact.all() else values, allow_pickle=False)
-            with (temp / f"{split}.npy").open("rb") as file:
-                os.fsync(file.fileno())
+            listed[split] = save_rows(temp / f"{split}.npy", small if exact.all() else values)
         if model.needs_fit or model.projection.describe().get("sha256"):
-            state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-            write_atomic(temp / WEIGHTS_FILE, save(state))
-        write_atomic(temp / CACHE_FILE, json.dumps(content, indent=1, sort_keys=True, allow_nan=False).encode())
-        if (folder / CACHE_FILE).is_file() and read_caches(index)[folder.name].get("index") == index.digest:
+            write_atomic(temp / WEIGHTS_FILE, _state(model))
+        text = json.dumps({**content, "rows": listed}, indent=1, sort_keys=True, allow_nan=False)
+        write_atomic(temp / CACHE_FILE, text.encode())
+        if joins:
             for split in rows:
                 os.replace(temp / f"{split}.npy", folder / f"{split}.npy")
+            os.replace(temp / CACHE_FILE, folder / CACHE_FILE)
         else:
             shutil.rmtree(folder, ignore_errors=True)  # of other shards: nothing can use it any more
             os.rename(temp, folder)
@@ -282,3 +490,11 @@ def _write(
     finally:
         shutil.rmtree(temp, ignore_errors=True)
     return open_cache(index, folder.name)
+
+
+def save_rows(path: Path, rows: np.ndarray) -> dict[str, Any]:
+    """Write one split's rows and sync; returns what teacher.json says about the file: bytes and sha256."""
+    np.save(path, rows, allow_pickle=False)
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}

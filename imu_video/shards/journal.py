@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -212,6 +212,18 @@ def interrupted(error: BaseException) -> bool:
     have been.
     """
     return not isinstance(error, Exception) or isinstance(error, OSError | MemoryError) or hasattr(error, "worker_lost")
+
+
+@contextmanager
+def kept_when_interrupted(work: Journal) -> Iterator[None]:
+    """Hold a journal; an error that mending the data or config must precede removes it, see `interrupted`."""
+    with work:
+        try:
+            yield
+        except BaseException as error:
+            if not interrupted(error):
+                work.remove()
+            raise
 
 
 def piece_name(text: str) -> str:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from imu_video.errors import ConfigError, ShardError
 from imu_video.shards.assemble import DATA_FOLDER, Assembly, BuildJob, Progress, publish, read_person
-from imu_video.shards.build import WHAT, kept_when_interrupted, partial_folder, parts_folder, require_data_folder
-from imu_video.shards.journal import Journal, Note, read_job
+from imu_video.shards.build import WHAT, partial_folder, parts_folder, require_data_folder
+from imu_video.shards.journal import Journal, Note, kept_when_interrupted, read_job
 from imu_video.shards.schema import Index
 
 _PART = re.compile(r"(\d+)-of-(\d+)")
