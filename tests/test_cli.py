@@ -15,6 +15,7 @@ import yaml
 
 from imu_video import cli, doctor
 from imu_video.errors import TeacherCacheError
+from imu_video.registry import ALL
 
 PLUGIN = str(Path(__file__).parent / "shards" / "tiny_dataset.py")
 Run = Callable[..., tuple[int, str, str]]
@@ -269,7 +270,7 @@ def test_list_as_json(run: Run) -> None:
     assert entries["utd_mhad"]["streams"] == ["imu", "video", "skeleton"]
     assert len(entries["hapt"]["labels"]) == 12
     everything = json.loads(run("list", "--json")[1])
-    assert {e["kind"] for e in everything} == {"datasets", "teachers", "encoders", "losses", "augmentations"}
+    assert {e["kind"] for e in everything} == set(ALL)
     assert json.loads(run("list", "losses", "info_nce", "--json")[1])[0]["arguments"]["temperature"] == "=0.07"
 
 
