@@ -174,6 +174,7 @@ class ColloSSL(PairLoss):
         away = torch.ones_like(others, dtype=own.dtype) if self.policy == "random" else distances[anchor][others]
         draw = scramble(others, self.seed, anchor, self.step)
         chosen_positive, chosen_negative = select_devices(away, self.policy, draw=draw)
+        positive_devices = others[chosen_positive]
         negative_devices, negative_distances = others[chosen_negative], away[chosen_negative]
         if self.anchor_negative:
             negative_devices = torch.cat([negative_devices, others.new_tensor([anchor])])
@@ -184,13 +185,16 @@ class ColloSSL(PairLoss):
 
         def logits(device: Tensor, other: Tensor, log_weight: Tensor) -> Tensor:
             """(B,) of one device at other moments; -inf where it was not worn."""
-            cosine = (query * batch.embeddings[other, device]).sum(1)
-            return (cosine / self.temperature + log_weight).masked_fill(~batch.worn[other, device], -math.inf)
+            # A number in a tensor indexes through index_select, which compiles; [] would read it back.
+            there = batch.embeddings.index_select(1, device[None])[other, 0]
+            worn_there = batch.worn.index_select(1, device[None])[other, 0]
+            cosine = (query * there).sum(1)
+            return (cosine / self.temperature + log_weight).masked_fill(~worn_there, -math.inf)
 
         positives, negatives = [], []
         for number in range(count):
             other = self._elsewhere(batch, anchor, number) if self.sampling == "unsync_all" else batch.here
-            positives.append(logits(others[chosen_positive[number]], other, log_weights[number]))
+            positives.append(logits(positive_devices[number], other, log_weights[number]))
         for number in range(len(negative_devices)):
             for turn in range(self.rounds):
                 if self.sampling == "sync_all":
@@ -205,7 +209,7 @@ class ColloSSL(PairLoss):
         positive = torch.where(counts[:, None], positive, 0)
         negative = torch.where(counts[:, None], negative, 0)
         loss = mean_over_ranks(multiview_nce(positive, negative), counts)
-        nearest = (query * own[:, others[chosen_positive[0]]]).sum(1).detach()
+        nearest = (query * own.index_select(1, positive_devices[:1])[:, 0]).sum(1).detach()
         return loss, mean_over_ranks(nearest, counts)
 
     def _elsewhere(self, batch: _Batch, anchor: int, slot: int) -> Tensor:

@@ -3,24 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import torch
 from torch import Tensor
-
-
-@lru_cache(maxsize=64)
-def _paths(segments: int, max_shift: int, dilations: tuple[float, ...]) -> tuple[tuple[tuple[int, int], ...], ...]:
-    centre = (segments - 1) / 2
-    found: dict[tuple[tuple[int, int], ...], None] = {}
-    for dilation in dilations:
-        for shift in range(-max_shift, max_shift + 1):
-            # Half goes up: round() would send halves to even segments.
-            steps = [(s, int((centre + dilation * (s - centre) + shift + 0.5) // 1)) for s in range(segments)]
-            path = tuple((s, t) for s, t in steps if 0 <= t < segments)
-            if 2 * len(path) >= segments:
-                found.setdefault(path)
-    return tuple(found)
 
 
 def warps(segments: int, *, max_shift: int, dilations: Sequence[float]) -> Tensor:
@@ -39,12 +24,18 @@ def warps(segments: int, *, max_shift: int, dilations: Sequence[float]) -> Tenso
         >>> warps(2, max_shift=1, dilations=[1.0]).tolist()
         [[[0.0, 0.0], [1.0, 0.0]], [[0.5, 0.0], [0.0, 0.5]], [[0.0, 1.0], [0.0, 0.0]]]
     """
-    paths = _paths(segments, max_shift, tuple(float(a) for a in dilations))
-    out = torch.zeros(len(paths), segments, segments)
-    for number, path in enumerate(paths):
-        for s, t in path:
-            out[number, s, t] = 1 / len(path)
-    return out
+    centre = (segments - 1) / 2
+    paths: list[list[int]] = []  # where segment s goes; below 0 or from S on: nowhere
+    for dilation in dilations:
+        for shift in range(-max_shift, max_shift + 1):
+            # Half goes up: round() would send halves to even segments.
+            path = [int((centre + dilation * (s - centre) + shift + 0.5) // 1) for s in range(segments)]
+            path = [t if 0 <= t < segments else -1 for t in path]
+            if 2 * sum(t >= 0 for t in path) >= segments and path not in paths:
+                paths.append(path)
+    there = torch.tensor(paths)
+    met = (there[:, :, None] == torch.arange(segments)).float()
+    return met / met.sum((1, 2), keepdim=True)
 
 
 def warped_similarity(imu: Tensor, video: Tensor, paths: Tensor, *, sharpness: float) -> Tensor:
