@@ -201,8 +201,8 @@ class QueueDistill(PairLoss):
         self.queue.write(pair, **rows)
 
     def warm_start(self, *, meta: PairMeta, video: Tensor | None = None, views: Tensor | None = None) -> None:
-        if self.warm_rows:
-            self.queue.put(video=given(video), recording=meta.recording, time=meta.time)
+        if self.warm_rows and video is not None:
+            self.queue.put(video=video, recording=meta.recording, time=meta.time)
 
 
 @losses.register("nearest_neighbour")
