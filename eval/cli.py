@@ -1,4 +1,4 @@
-"""The command `imu-eval`: fewshot, zeroshot, retrieval, ood, report; it parses and prints, no more."""
+"""The command `imu-eval`: fewshot, labels, zeroshot, retrieval, ood, report; it parses and prints, no more."""
 
 from __future__ import annotations
 
@@ -94,6 +94,77 @@ def fewshot(
     for remark in remarks:
         console.say(f"note: {remark}")
     console.say(f"  next: imu-eval report {out} REPORT")
+
+
+@app.command()
+def labels(
+    encoder: Annotated[Path, typer.Argument(help="Encoder folder, or a folder of such: one a seed.")],
+    data: Data,
+    overrides: Overrides = None,
+    config: Annotated[Path, typer.Option("--config", help="Limited-label config.")] = Path("configs/labels/base.yaml"),
+    against: Annotated[
+        list[Path] | None,
+        typer.Option("--against", help="Another encoder (or folder of such), for paired differences."),
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="In tables; default: the encoder folder's name.")] = None,
+    out: Out = Path("results.jsonl"),
+    plugin: Plugins = None,
+) -> None:
+    """K labelled windows a class from fixed people: probe, fine-tune and from scratch on the same labels and seeds.
+
+    Finished cells are kept beside the result file: a command that was stopped goes on, and what two commands share
+    (the from-scratch rows of two encoders of one architecture) is computed once.
+    """
+    _plugins(plugin)
+    from eval.cells import CellStore
+    from eval.datasets import load_windows
+    from eval.labels import LabelsConfig, LabelsRun, encoder_folders, group_people
+    from eval.labels_results import labels_table, measure_labels
+    from eval.results import append_results, provenance
+    from imu_video.config import load_config
+    from imu_video.hub import load_encoder, read_config
+    from imu_video.shards.index import load_index
+    from imu_video.shards.teacher_cache import cached_fingerprint, open_cache
+
+    index = load_index(data)
+    loaded = load_config(config, LabelsConfig, overrides or [])
+    folders = {path: encoder_folders(path) for path in (encoder, *(against or []))}
+    facts = [read_config(folder) for folder in folders[encoder]]
+    cache = None
+    if any(m.uses_teacher for m in loaded.methods):
+        own = facts[0]["lineage"].get("teacher", {}).get("fingerprint")
+        cache = open_cache(index, cached_fingerprint(index, loaded.teacher) if loaded.teacher else own)
+    people = group_people(load_windows(index, splits=loaded.splits, teacher=cache), loaded)
+    store = CellStore(out.parent / f"{out.stem}.cells" / "labels")
+    cells = {}
+    for path, inside in folders.items():
+        run = LabelsRun(
+            people=people,
+            bundles=[load_encoder(folder) for folder in inside],
+            weights=[str(read_config(folder)["weights_sha256"])[:12] for folder in inside],
+            model=name if name and path == encoder else path.resolve().name,
+            config=loaded,
+            store=store,
+            say=console.say,
+        )
+        cells[path] = run.run()
+    shared = provenance(
+        encoder={
+            "name": name or encoder.resolve().name,
+            "architecture": facts[0]["encoder"],
+            "run_id": [f["lineage"].get("run_id") for f in facts],
+        },
+        data={"dataset": index.dataset, "digest": index.digest},
+        config=loaded,
+    )
+    others = [c for path in against or [] for c in cells[path]]
+    results = measure_labels(cells[encoder], people, loaded, shared, against=others)
+    number = append_results(out, results)
+    for differences in (False, True):
+        title, columns, rows = labels_table(results, metric=loaded.metrics[0], differences=differences)
+        if rows:
+            console.table(columns, rows, title=title)
+    console.say(f"{number} results appended to {out}")
 
 
 @app.command()

@@ -6,35 +6,24 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from eval.network import NetworkConfig
 from eval.splits import Domain, EpisodeConfig, Slice
 from imu_video.config import Config
 
 Metric = Literal["accuracy", "balanced_accuracy", "macro_f1"]
 
 
-class SupervisedConfig(Config):
-    """The reference that learns encoder and head from the support alone.
+class SupervisedConfig(NetworkConfig):
+    """The reference that learns encoder and head from the support alone; how it is trained says `NetworkConfig`.
 
     Args:
         episodes: of how many of each domain's episodes; each costs a training, 0 leaves the reference out.
         domains, shots: only these domains and shot counts; None takes all.
-        steps: optimiser steps a training, the same for every domain and shot count.
-        batch: windows a step, at most; smaller supports are taken whole.
-        learning_rate: peak of a cosine schedule with 10 % warm-up, AdamW.
-        weight_decay: of AdamW.
-        augment: augmentations of the support windows, as in pretraining configs.
     """
 
     episodes: int = Field(default=0, ge=0)
     domains: list[str] | None = None
     shots: list[int] | None = None
-    steps: int = Field(default=100, ge=1)
-    batch: int = Field(default=64, ge=2)
-    learning_rate: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=0.05, ge=0)
-    augment: list[dict[str, Any] | str] = Field(
-        default=[{"name": "scale"}, {"name": "jitter"}, {"name": "crop_resize", "min_fraction": 0.8}]
-    )
 
     def wanted(self, domain: str, shots: int) -> bool:
         """Whether the reference is run in a domain at a shot count."""

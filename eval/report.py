@@ -10,6 +10,7 @@ from typing import Any
 
 from eval import plots
 from eval.document import Block, Bullets, Cell, Figure, Folded, Section, Table, Text, to_html, to_markdown
+from eval.labels_results import labels_table
 from eval.plots import words
 from eval.results import Result, load_counts
 from imu_video.errors import DataError
@@ -63,9 +64,15 @@ def build_sections(
 ) -> list[Section]:
     """All sections of a report; several encoders or datasets get sections of their own."""
     groups: dict[tuple[Any, Any], list[Result]] = {}
+    fixed: dict[Any, list[Result]] = {}  # one table for all encoders: they are there to be compared
     for r in results:
-        groups.setdefault((r.encoder.get("weights"), r.data.get("digest")), []).append(r)
+        if r.kind.startswith("labels"):
+            fixed.setdefault(r.data.get("digest"), []).append(r)
+        else:
+            groups.setdefault((r.encoder.get("weights"), r.data.get("digest")), []).append(r)
     sections: list[Section] = []
+    for own in fixed.values():
+        sections += labels_sections(own, f" on {own[0].data.get('dataset', 'data')}")
     for own in groups.values():
         suffix = ""
         if len(groups) > 1:
@@ -126,6 +133,23 @@ def _group_sections(results: list[Result], suffix: str) -> list[Section]:
         if own:
             sections.append(Section(f"{title}{suffix}", _plain_tables(own)))
     return sections
+
+
+def labels_sections(own: Sequence[Result], suffix: str) -> list[Section]:
+    """Limited labels with fixed people: figures and paired differences, a table a metric."""
+    blocks: list[Block] = []
+    for metric in _unique(r.metric for r in own):
+        for differences in (False, True):
+            caption, columns, rows = labels_table(own, metric=metric, differences=differences)
+            if rows:
+                table: list[list[str | Cell]] = [list(row) for row in rows]
+                blocks.append(Table(columns=columns, rows=table, labels=4 if differences else 3, caption=caption))
+    note = (
+        "The last step of a fixed schedule; in brackets after `chosen` the step that was best on the people of "
+        "`choose`, a choice among ten on one or few people. `*`: the interval excludes zero. With few people asked the "
+        "intervals are wide, as they should be."
+    )
+    return [Section(f"Limited labels{suffix}", [*blocks, Text(note)])]
 
 
 def conclusions(results: Sequence[Result], *, metric: str) -> list[str]:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, ValidationError
 
+from eval.cells import write_npz
 from eval.config import Bootstrap, EvalConfig
 from eval.fewshot import SUPERVISED, Counts
 from imu_video import __version__
@@ -23,19 +24,21 @@ from imu_video.errors import DataError
 from imu_video.metrics.classify import METRICS
 from imu_video.metrics.stats import Interval, hierarchical_bootstrap_many
 
-Kind = Literal["fewshot", "fewshot-difference", "zeroshot", "retrieval", "ood", "ood-difference"]
+Kind = Literal[
+    "fewshot", "fewshot-difference", "labels", "labels-difference", "zeroshot", "retrieval", "ood", "ood-difference"
+]
 
 
 class Result(Config):
     """One measurement.
 
     Args:
-        kind: which protocol; a ``fewshot-difference`` is ``model`` minus ``reference`` on the same episodes.
+        kind: which protocol; a difference is ``model`` minus ``reference`` on the same episodes (``labels``: seeds).
         metric: name of the figure, a fraction in [0, 1] (differences in [-1, 1]).
         value: mean over people of the mean over episodes.
         low, high: ends of the interval; None where there is none (one person).
         level: coverage that the interval aims at.
-        model, reference, probe, domain, setting, shots: what was measured.
+        model, reference, probe, domain, setting, shots: what was measured; ``labels`` with all labels has no shots.
         subjects, episodes: over how many people and episodes (galleries, in retrieval).
         chance: what guessing gives.
         details: classes, gallery size, anchors, remarks ...
@@ -223,16 +226,7 @@ def save_counts(path: Path, counts: Sequence[Counts]) -> None:
         cell_key(c): {"classes": list(c.classes), "subjects": list(c.subjects), "seeds": list(c.seeds)} for c in counts
     }
     arrays = {cell_key(c): c.counts.astype(np.min_scalar_type(int(c.counts.max(initial=0)))) for c in counts}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, _names=np.array(json.dumps(names)), **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_npz(path, {"_names": np.array(json.dumps(names)), **arrays})
 
 
 def load_counts(reference: str, beside: Path) -> tuple[np.ndarray, dict[str, Any]]:

@@ -298,6 +298,16 @@ def _spread(windows: LabelledWindows, pools: Sequence[np.ndarray], shots: int, r
     return np.array([queues[i][turn] for turn, i in turns], dtype=np.int64)
 
 
+def spread_over_people(windows: LabelledWindows, rows: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
+    """So many of the rows (fewer where there are not enough), going round their people; recordings not used yet first.
+
+    The first k rows do not depend on ``number``: from an rng in the same state, a smaller draw is the beginning of a
+    larger one. Shape: (number,).
+    """
+    people = [rows[windows.subject[rows] == s] for s in np.unique(windows.subject[rows])]
+    return _spread(windows, people, min(number, len(rows)), rng)
+
+
 def _ordered(windows: LabelledWindows, rows: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
     """So many of one person's rows: new recordings first, stretches of time that overlap a chosen one last."""
     rows = rows[rng.permutation(len(rows))]

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from eval.config import SupervisedConfig
+from eval.network import Network, measured, train_network
 from imu_video.hub import EncoderBundle
 from imu_video.input_spec import InputSpec
-from imu_video.transforms import Compose
 
 
 class SupervisedReference:
@@ -31,7 +30,6 @@ class SupervisedReference:
         self.spec = spec
         self.encoder = dict(encoder)
         self.config = config
-        self.augment = Compose.build(config.augment)
 
     def predict(
         self, support: np.ndarray, labels: np.ndarray, query: np.ndarray, *, classes: int, seed: int
@@ -51,44 +49,10 @@ class SupervisedReference:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             bundle = EncoderBundle(spec=self.spec, encoder=self.encoder)
-            model = nn.Sequential(nn.LayerNorm(bundle.feature_dim), nn.Linear(bundle.feature_dim, classes))
-            self._train(bundle, model, *_measured(support), torch.from_numpy(labels.astype(np.int64)), seed)
-        bundle.eval()
-        model.eval()
-        out = []
-        with torch.inference_mode():
-            for i in range(0, len(query), 256):
-                out.append(model(bundle(*_measured(query[i : i + 256]))).argmax(dim=1).numpy())
-        return np.concatenate(out).astype(np.int64)
-
-    def _train(
-        self, bundle: EncoderBundle, head: nn.Module, imu: Tensor, mask: Tensor, labels: Tensor, seed: int
-    ) -> None:
-        config = self.config
-        generator = torch.Generator().manual_seed(seed)
-        parameters = [*bundle.encoder.parameters(), *head.parameters()]
-        decayed = [p for p in parameters if p.ndim > 1]
-        plain = [p for p in parameters if p.ndim <= 1]
-        optimiser = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-            lr=config.learning_rate,
-        )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _factor(step, config.steps))
-        order = torch.empty(0, dtype=torch.int64)
-        size = min(config.batch, len(labels))
-        bundle.train()
-        head.train()
-        for _ in range(config.steps):
-            if len(order) < size:
-                order = torch.cat([order, torch.randperm(len(labels), generator=generator)])
-            rows, order = order[:size], order[size:]
-            x, m = self.augment(imu[rows], mask[rows], generator)
-            loss = nn.functional.cross_entropy(head(bundle(x, m)), labels[rows])
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimiser.step()
-            schedule.step()
+            network = Network(bundle=bundle, classes=classes, precision=self.config.precision)
+            targets = torch.eye(classes)[torch.from_numpy(labels.astype(np.int64))]
+            train_network(network, *measured(support), targets, config=self.config, seed=seed)
+        return network.predict(*measured(query))
 
 
 def at_spec_rate(x: np.ndarray, *, rate_hz: float, spec: InputSpec) -> np.ndarray:
@@ -98,16 +62,3 @@ def at_spec_rate(x: np.ndarray, *, rate_hz: float, spec: InputSpec) -> np.ndarra
     from imu_video.recordings.signal import resample_uniform
 
     return np.asarray(resample_uniform(x, rate_hz, spec.rate_hz), dtype=np.float32)
-
-
-def _factor(step: int, steps: int) -> float:
-    warm = max(1, steps // 10)
-    if step < warm:
-        return (step + 1) / warm
-    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
-
-
-def _measured(x: np.ndarray) -> tuple[Tensor, Tensor]:
-    imu = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
-    mask = imu.isfinite()
-    return torch.where(mask, imu, 0), mask

@@ -23,7 +23,7 @@ from imu_video.shards.columns import Columns, open_columns
 from imu_video.shards.index import load_index
 from imu_video.shards.loader import PairLoader
 from imu_video.shards.schema import Index
-from imu_video.shards.teacher_cache import TeacherCache, open_cache, read_caches
+from imu_video.shards.teacher_cache import TeacherCache, cached_fingerprint, open_cache
 from imu_video.transforms import Compose
 from imu_video.types import PairBatch
 from pretrain.augment import Augmenter
@@ -144,16 +144,10 @@ def open_data(config: PretrainConfig) -> Data:
         )
     if not needs.teacher:
         return Data(index=index, teacher=None)
-    teacher = open_cache(index, _fingerprint(index, config.data.teacher))
+    teacher = open_cache(index, cached_fingerprint(index, config.data.teacher))
     for split in filter(None, (config.data.train_split, config.data.val_split)):
         teacher.rows(split)
     return Data(index=index, teacher=teacher)
-
-
-def _fingerprint(index: Index, wanted: str | None) -> str | None:
-    """The fingerprint of the one cached teacher of that registered name; anything else as it is."""
-    named = [mark for mark, content in read_caches(index).items() if content.get("spec", {}).get("name") == wanted]
-    return named[0] if len(named) == 1 else wanted
 
 
 def fit_spec(config: PretrainConfig, data: Data) -> InputSpec:

@@ -11,5 +11,6 @@ from imu_video.encoders.cnn_gru import CnnGru
 from imu_video.encoders.cnn_transformer import CnnTransformer
 from imu_video.encoders.patch_transformer import PatchTST
 from imu_video.encoders.resnet1d import ResNet1d
+from imu_video.encoders.segment_cnn import SegmentCNN
 
-__all__ = ["TPN", "CnnGru", "CnnTransformer", "HaroodCNN", "HaroodTransformer", "PatchTST", "ResNet1d"]
+__all__ = ["TPN", "CnnGru", "CnnTransformer", "HaroodCNN", "HaroodTransformer", "PatchTST", "ResNet1d", "SegmentCNN"]

@@ -85,6 +85,12 @@ def read_caches(index: Index) -> dict[str, dict[str, Any]]:
     return found
 
 
+def cached_fingerprint(index: Index, wanted: str | None) -> str | None:
+    """The fingerprint of the one cached teacher of that registered name; anything else as it is."""
+    named = [mark for mark, content in read_caches(index).items() if content.get("spec", {}).get("name") == wanted]
+    return named[0] if len(named) == 1 else wanted
+
+
 def open_cache(index: Index, fingerprint: str | None = None) -> TeacherCache:
     """Open a teacher's features for these shards.
 

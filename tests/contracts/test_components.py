@@ -25,6 +25,7 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "cnn_gru": {"hidden": 32},
     "cnn_transformer": {"width": 16, "ffn": 32},
     "resnet1d": {"width": 8},
+    "segment_cnn": {"width": 16, "blocks": 2},
 }
 OBJECTIVES: dict[str, dict[str, Any]] = {"masked_patches": {"patch": 10}}
 TOWERS: dict[str, dict[str, Any]] = {

@@ -297,3 +297,49 @@ def test_ood_refuses_people_of_the_pretraining(folder: Path, tmp_path: Path) -> 
     for wrong in (["--encoder", "mine"], ["--part", "2/2"], ["--train", "tail"], ["--set", "training.stesp=3"]):
         assert isinstance(call(*words, *wrong).exception, ConfigError), wrong
     assert not (tmp_path / "runs").exists()
+
+
+def test_labels_compares_encoders_on_the_same_labels_and_goes_on_where_it_was(folder: Path, tmp_path: Path) -> None:
+    config = tmp_path / "labels.yaml"
+    config.write_text(
+        "choose: null\nlabels: [1, all]\nseeds: [0]\nreference: random\nbootstrap: {resamples: 200}\n"
+        "methods: [{name: probe}, {name: random, start: random}]\n"
+    )
+    twin = tmp_path / "twin"
+    shutil.copytree(folder / "encoder", twin)
+    out = tmp_path / "results.jsonl"
+    words = ["labels", folder / "encoder", folder / "data", "--config", config, "--against", twin, "--out", out]
+    done = call(*words)
+    assert done.exit_code == 0, done.output + repr(done.exception)
+    assert "encoder: 4 cells, 0 already there, 0 trainings" in done.output
+    assert "twin: 4 cells, 4 already there" in done.output, "the same weights are the same cells"
+    results, _ = read_results([out])
+    assert {r.kind for r in results} == {"labels", "labels-difference"}
+    assert {r.reference for r in results} == {None, "none: random", "twin: probe"}
+    assert all(r.value == 0 for r in results if r.reference == "twin: probe")
+    assert {r.subjects for r in results} == {6}
+    again = call(*words)
+    assert "encoder: 4 cells, 4 already there" in again.output
+    report = call("report", out, tmp_path / "report")
+    assert report.exit_code == 0, report.output + repr(report.exception)
+    assert "Limited labels" in (tmp_path / "report" / "report.md").read_text()
+
+
+def test_labels_refuses_people_of_the_pretraining_and_a_missing_teacher(folder: Path, tmp_path: Path) -> None:
+    swapped = ["pool.split=test", "test.split=train", "choose=null", "labels=[1]", "seeds=[0]"]
+    done = call("labels", folder / "encoder", folder / "data", *swapped, "--out", tmp_path / "r.jsonl")
+    assert isinstance(done.exception, LeakageError), done.output
+    fused = 'methods=[{"name": "fused", "inputs": "fused"}]'
+    done = call(
+        "labels",
+        folder / "encoder",
+        folder / "data",
+        fused,
+        "reference=null",
+        "choose=null",
+        "--out",
+        tmp_path / "r.jsonl",
+    )
+    assert isinstance(done.exception, ImuVideoError), done.output
+    assert done.exception.hint
+    assert not (tmp_path / "r.jsonl").exists()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import LogisticRegression, Ridge
 
-from eval.probes import LinearScores, PrototypeProbe, RidgeProbe, predict_many, probes
+from eval.probes import LinearScores, LogregProbe, PrototypeProbe, RidgeProbe, predict_many, probes
 from eval.testing import check_probe
 from imu_video.errors import ConfigError
 
@@ -142,3 +142,23 @@ def test_bad_support_is_refused() -> None:
         probes.build("rigde")
     with pytest.raises(ConfigError, match="no argument 'scalling'"):
         probes.build({"name": "ridge", "scalling": "none"})
+
+
+def test_logreg_minimises_what_it_says() -> None:
+    x, y = support()
+    probe = LogregProbe(penalty=0.05, iterations=500)
+    fitted = probe.fit(x, y, classes=3)
+    z = (x - x.mean(axis=0)) / x.std(axis=0) / np.sqrt(x.shape[1])
+    # scikit-learn: C * sum of losses + 1/2 |W|^2, so C = 1 / (2 n penalty / M).
+    other = LogisticRegression(C=3 / (2 * len(x) * 0.05), tol=1e-10, max_iter=5000).fit(z, y)
+    mine, theirs = fitted.scores(x), other.decision_function(z)
+    assert np.allclose(mine - mine.mean(axis=1, keepdims=True), theirs - theirs.mean(axis=1, keepdims=True), atol=2e-3)
+    assert np.array_equal(probe.fit_targets(x, np.eye(3)[y]).weight, fitted.weight)
+
+
+def test_logreg_soft_labels_pull_half_way() -> None:
+    x, _ = support()
+    even = LogregProbe().fit_targets(x, np.full((len(x), 3), 1 / 3)).scores(x)
+    assert np.allclose(even, even[:, :1], atol=1e-4)
+    with pytest.raises(ConfigError, match="penalty must be above 0"):
+        probes.build({"name": "logreg", "penalty": 0})

@@ -1,0 +1,71 @@
+"""Keeps finished pieces of a long evaluation as small files, so that it can be stopped and nothing runs twice."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imu_video.config import digest
+from imu_video.errors import DataError
+
+
+class CellStore:
+    """Arrays under keys, one file a key, written atomically; several processes may share a folder.
+
+    Args:
+        folder: made with the first `put`.
+
+    Example:
+        ``store = CellStore(Path("results.cells")); store.put({"seed": 0}, {"counts": counts})``
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, key: Mapping[str, Any]) -> Path:
+        """File of a key, which is any mapping of JSON values."""
+        return self.folder / f"{digest(key)}.npz"
+
+    def has(self, key: Mapping[str, Any]) -> bool:
+        """Whether the piece is there."""
+        return self.path(key).is_file()
+
+    def get(self, key: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """The arrays of a key.
+
+        Raises:
+            DataError: missing, damaged, or the file of another key.
+        """
+        path = self.path(key)
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                held = {name: file[name] for name in file.files}
+            told = json.loads(str(held.pop("_key")))
+        except (OSError, KeyError, ValueError) as error:
+            raise DataError(f"{path}: cannot be read: {error}", hint="delete the file, it is computed again") from error
+        if told != json.loads(json.dumps(key)):
+            raise DataError(f"{path}: holds another key", hint="delete the file, it is computed again")
+        return held
+
+    def put(self, key: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        """Write the arrays of a key."""
+        write_npz(self.path(key), {"_key": np.array(json.dumps(key)), **arrays})
+
+
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays as one compressed .npz, atomically; folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

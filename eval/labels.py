@@ -1,0 +1,496 @@
+"""Limited labels with fixed people: k labelled windows a class from a pool, all others of the pool unlabelled.
+
+The pool, the people on whom one may choose, and the people who are asked are named once and never mixed; what varies
+is the number of labels and the seed. Figures and lines are made in labels_results.py, episodes with people drawn anew
+in fewshot.py.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field, model_validator
+from threadpoolctl import threadpool_limits
+
+from eval.cells import CellStore
+from eval.config import Bootstrap, Metric
+from eval.datasets import LabelledWindows
+from eval.features import encoder_features, untrained_twin
+from eval.network import Network, NetworkConfig, measured, train_network
+from eval.probes import probes
+from eval.splits import Slice, refuse_training_subjects, spread_over_people
+from eval.spread import Inputs, SpreadConfig, side_by_side, spread_labels
+from eval.supervised import at_spec_rate
+from imu_video.config import Config, digest
+from imu_video.errors import ConfigError, LeakageError
+from imu_video.hub import EncoderBundle
+from imu_video.metrics.classify import confusion_counts
+
+Number = int | Literal["all"]
+CHECKS = 10
+"""How often during a training the people of `choose` are asked."""
+
+
+class Method(Config):
+    """One way to make a classifier from an encoder and a few labels.
+
+    Args:
+        name: in tables.
+        start: ``encoder`` (pretrained) or ``random`` (the same architecture, never trained).
+        learn: ``head``: the probe on frozen features; ``all``: encoder and head by gradient descent.
+        inputs: ``imu``; ``fused``, the teacher's frozen features beside the IMU encoder's; or ``teacher`` alone.
+        spread: spread the labels over the pool's unlabelled windows first; null = learn from the labelled ones only.
+    """
+
+    name: str
+    start: Literal["encoder", "random"] = "encoder"
+    learn: Literal["head", "all"] = "head"
+    inputs: Inputs = "imu"
+    spread: SpreadConfig | None = None
+
+    @model_validator(mode="after")
+    def _possible(self) -> Method:
+        if self.inputs == "teacher" and self.learn == "all":
+            raise ValueError(f"method {self.name!r}: the teacher is frozen, inputs: teacher goes with learn: head")
+        if self.start == "random" and self.spread is not None and self.spread.inputs != "teacher":
+            raise ValueError(
+                f"method {self.name!r}: a random encoder has no neighbours to offer: spread.inputs: teacher"
+            )
+        return self
+
+    @property
+    def uses_encoder(self) -> bool:
+        """Whether pretrained weights enter."""
+        own = self.start == "encoder" and self.inputs != "teacher"
+        return own or (self.spread is not None and self.spread.inputs != "teacher")
+
+    @property
+    def uses_teacher(self) -> bool:
+        """Whether the teacher's features enter, in learning or in spreading labels."""
+        return self.inputs != "imu" or (self.spread is not None and self.spread.inputs != "imu")
+
+
+class LabelsConfig(Config):
+    """A whole limited-label evaluation.
+
+    Args:
+        name: the domain's name in tables.
+        pool: whose windows may carry labels, and are known without labels to `spread`.
+        choose: on whom a trained network's step is chosen; that figure stands beside the last step's. null = not.
+        test: who is asked.
+        labels: labelled windows a class, or ``all``; smaller sets are part of larger ones.
+        seeds: each draws its own labels, initial weights and order; encoder number i goes with seed number i.
+        methods: what is compared.
+        reference: method whose figures are subtracted from those of every method that uses the encoder; null = none.
+        teacher: the cached teacher (name or fingerprint) for fused inputs; null = the encoder's own.
+        probe: of ``learn: head``; spreading needs one with ``fit_targets``.
+        scratch: schedule of ``learn: all`` from a random start.
+        finetune: schedule of ``learn: all`` from the encoder.
+        metrics: figures to report.
+        bootstrap: intervals.
+    """
+
+    name: str = "people"
+    pool: Slice = Slice(split="train")
+    choose: Slice | None = Slice(split="val")
+    test: Slice = Slice(split="test")
+    labels: list[Number] = Field(default=[1, 5, 10, "all"], min_length=1)
+    seeds: list[int] = Field(default=[0, 1, 2, 3, 4], min_length=1)
+    methods: list[Method] = Field(
+        default=[
+            Method(name="probe"),
+            Method(name="fine-tune", learn="all"),
+            Method(name="random", start="random"),
+            Method(name="scratch", start="random", learn="all"),
+        ],
+        min_length=1,
+    )
+    reference: str | None = "scratch"
+    teacher: str | None = None
+    probe: str | dict[str, Any] = "logreg"
+    scratch: NetworkConfig = NetworkConfig()
+    finetune: NetworkConfig = NetworkConfig()
+    metrics: list[Metric] = Field(default=["accuracy", "macro_f1"], min_length=1)
+    bootstrap: Bootstrap = Bootstrap()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> LabelsConfig:
+        names = [m.name for m in self.methods]
+        if len(set(names)) != len(names) or len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"methods and seeds must be distinct, got {names} and {self.seeds}")
+        if self.reference is not None and self.reference not in names:
+            raise ValueError(f"reference {self.reference!r} is none of the methods {names}")
+        if any(n != "all" and n < 1 for n in self.labels) or len(set(self.labels)) != len(self.labels):
+            raise ValueError(f"labels must be distinct and at least 1, or 'all', got {self.labels}")
+        return self
+
+    @property
+    def splits(self) -> list[str]:
+        """Every split that is read, in order."""
+        parts = [self.pool, *([self.choose] if self.choose else []), self.test]
+        return list(dict.fromkeys(split for part in parts for split in part.splits))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class People:
+    """Rows of the three groups; refuses a person in two of them.
+
+    Args:
+        windows: what the rows refer to.
+        pool, choose, test: rows, sorted; ``choose`` may be empty.
+
+    Raises:
+        LeakageError: somebody is in two groups.
+        ConfigError: a group that must not be empty is, or a class that the pool lacks.
+    """
+
+    windows: LabelledWindows
+    pool: np.ndarray
+    choose: np.ndarray
+    test: np.ndarray
+
+    def __post_init__(self) -> None:
+        groups = {"pool": self.pool, "choose": self.choose, "test": self.test}
+        people = {name: set(self.windows.subject[rows].tolist()) for name, rows in groups.items()}
+        for one, other in (("pool", "choose"), ("pool", "test"), ("choose", "test")):
+            shared = sorted(people[one] & people[other])
+            if shared:
+                raise LeakageError(f"{one} and {other} share {shared}", hint="name splits of different people")
+        if not len(self.pool) or not len(self.test):
+            raise ConfigError(f"pool has {len(self.pool)} labelled windows, test {len(self.test)}: both need some")
+        lacking = np.setdiff1d(self.windows.labels[self.test], self.windows.labels[self.pool])
+        if len(lacking):
+            names = [self.windows.classes[c] for c in lacking]
+            raise ConfigError(f"the pool has no window of {names}", hint="name another pool, or filter the test slice")
+
+    @property
+    def classes(self) -> np.ndarray:
+        """Numbers into ``windows.classes`` of the M classes of the pool."""
+        return np.unique(self.windows.labels[self.pool])
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """Everybody who is asked, sorted."""
+        return tuple(np.unique(self.windows.subject[self.test]).tolist())
+
+    def truth(self, rows: np.ndarray) -> np.ndarray:
+        """Class numbers 0..M-1 of some rows."""
+        return np.searchsorted(self.classes, self.windows.labels[rows])
+
+    def labelled(self, number: Number, seed: int) -> np.ndarray:
+        """Places in ``pool`` that carry a label: so many a class (or all there are), going round the pool's people.
+
+        The first k of a class are the same for every larger number, so smaller sets are part of larger ones.
+        """
+        if number == "all":
+            return np.arange(len(self.pool))
+        out = []
+        for c in self.classes:
+            own = self.pool[self.windows.labels[self.pool] == c]
+            rng = np.random.default_rng([seed, int(c)])
+            out.append(spread_over_people(self.windows, own, number, rng))
+        return np.sort(np.searchsorted(self.pool, np.concatenate(out)))
+
+    def counts(self, predicted: np.ndarray) -> np.ndarray:
+        """Confusion counts (S, M, M) of predictions for the rows of ``test``."""
+        subject = self.windows.subject[self.test]
+        truth = self.truth(self.test)
+        own = [subject == s for s in self.subjects]
+        return np.stack([confusion_counts(truth[o], predicted[o], classes=len(self.classes)) for o in own])
+
+
+def group_people(windows: LabelledWindows, config: LabelsConfig) -> People:
+    """The three groups of a config."""
+    choose = config.choose.rows(windows) if config.choose else np.zeros(0, dtype=np.int64)
+    return People(windows=windows, pool=config.pool.rows(windows), choose=choose, test=config.test.rows(windows))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Cells:
+    """Counts of one method with one number of labels, over the seeds.
+
+    Args:
+        model: the encoder's name; ``none`` where no pretrained weights enter.
+        method, number: what was done, with how many labels a class.
+        weights: digest of the weights that enter, or of the architecture.
+        counts: (R, S, M, M): seed, person, true class, predicted class; of the last step.
+        chosen: the same of the step that was best on the people of `choose`; None where nothing is trained by steps.
+    """
+
+    model: str
+    method: Method
+    number: Number
+    weights: str
+    counts: np.ndarray
+    chosen: np.ndarray | None = None
+
+
+class LabelsRun:
+    """Computes the cells of one encoder (of one or of every seed), reading what a store already holds.
+
+    Args:
+        people: the three groups.
+        bundles: one encoder for all seeds, or one a seed, in the order of ``config.seeds``.
+        weights: digest of each bundle's weights.
+        model: name of the encoder in tables.
+        config: what to run.
+        store: holds finished cells; a run that was stopped goes on where it was.
+        say: takes progress lines.
+
+    Raises:
+        ConfigError: numbers of encoders and seeds that do not fit, or a teacher that is needed and missing.
+        LeakageError: somebody who is asked was in an encoder's pretraining.
+    """
+
+    def __init__(
+        self,
+        *,
+        people: People,
+        bundles: Sequence[EncoderBundle],
+        weights: Sequence[str],
+        model: str,
+        config: LabelsConfig,
+        store: CellStore,
+        say: Callable[[str], None] = lambda message: None,
+    ) -> None:
+        if len(bundles) not in (1, len(config.seeds)):
+            raise ConfigError(
+                f"{model}: {len(bundles)} encoders for {len(config.seeds)} seeds; give one, or one a seed",
+                hint="put the encoders of all seeds into one folder, or set seeds=[0]",
+            )
+        needy = [m.name for m in config.methods if m.uses_teacher]
+        if needy and people.windows.teacher is None:
+            raise ConfigError(
+                f"methods {needy} need a teacher's cached features", hint="embed the data, and set teacher=NAME"
+            )
+        windows = people.windows
+        if tuple(windows.channels) != tuple(bundles[0].spec.channels):
+            raise ConfigError(f"{model} reads {list(bundles[0].spec.channels)}, the data has {list(windows.channels)}")
+        for bundle in bundles:
+            refuse_training_subjects(bundle.lineage, windows, people.test)
+        self.people, self.bundles, self.weights, self.model = people, list(bundles), list(weights), model
+        self.config, self.store, self.say = config, store, say
+        self._features: dict[Any, np.ndarray] = {}
+        self._trained: list[float] = []
+
+    def run(self) -> list[Cells]:
+        """All cells; the cost is said before the first training."""
+        plan = [(m, n, s) for m in self.config.methods for n in self.config.labels for s in range(self._seeds)]
+        todo = [p for p in plan if not self.store.has(self._key(*p))]
+        trainings = [p for p in todo if p[0].learn == "all"]
+        steps = sum(self._schedule(p[0]).steps for p in trainings)
+        self.say(
+            f"{self.model}: {len(plan)} cells, {len(plan) - len(todo)} already there, {len(trainings)} trainings of "
+            f"{steps} steps in all to do"
+        )
+        left = len(trainings)
+        for number, place in enumerate(todo, start=1):
+            began = time.monotonic()
+            self.store.put(self._key(*place), self._compute(*place))
+            if place[0].learn == "all":
+                left -= 1
+                self._trained.append(time.monotonic() - began)
+                if len(self._trained) == 1 or number % 10 == 0:
+                    minutes = left * float(np.mean(self._trained)) / 60
+                    self.say(f"  {len(todo) - number} cells to do, about {minutes:.1f} min")
+        return [self._gather(m, n) for m in self.config.methods for n in self.config.labels]
+
+    @property
+    def _seeds(self) -> int:
+        return len(self.config.seeds)
+
+    def _schedule(self, method: Method) -> NetworkConfig:
+        return self.config.scratch if method.start == "random" else self.config.finetune
+
+    def _bundle(self, place: int) -> EncoderBundle:
+        return self.bundles[place if len(self.bundles) > 1 else 0]
+
+    def _weights(self, method: Method, place: int) -> str:
+        if method.uses_encoder:
+            return self.weights[place if len(self.weights) > 1 else 0]
+        if method.inputs == "teacher":
+            return f"teacher {self.people.windows.teacher_name}"
+        bundle = self._bundle(place)
+        return "untrained " + digest({"encoder": bundle.encoder_config, "spec": bundle.spec.model_dump(mode="json")})
+
+    def _key(self, method: Method, number: Number, place: int) -> Mapping[str, Any]:
+        """Everything that a cell depends on, and nothing else: the same cell is never computed twice."""
+        windows = self.people.windows
+        key: dict[str, Any] = {
+            "data": windows.digest,
+            "groups": [getattr(self.config, g).model_dump(mode="json") for g in ("pool", "test")],
+            "method": {k: v for k, v in method.model_dump(mode="json").items() if k != "name"},
+            "number": number,
+            "seed": self.config.seeds[place],
+            "weights": self._weights(method, place),
+            "teacher": windows.teacher_name if method.uses_teacher else None,
+        }
+        if method.learn == "all":
+            key["schedule"] = self._schedule(method).model_dump(mode="json")
+            key["choose"] = None if self.config.choose is None else self.config.choose.model_dump(mode="json")
+        else:
+            key["probe"] = self.config.probe
+        return key
+
+    def _gather(self, method: Method, number: Number) -> Cells:
+        held = [self.store.get(self._key(method, number, place)) for place in range(self._seeds)]
+        chosen = [h["chosen"] for h in held if "chosen" in h]
+        weights = [self._weights(method, place) for place in range(self._seeds)]
+        same = set(weights)
+        return Cells(
+            model=self.model if method.uses_encoder else "none",
+            method=method,
+            number=number,
+            weights=weights[0] if len(same) == 1 else digest({"weights": weights}),
+            counts=np.stack([h["counts"] for h in held]),
+            chosen=np.stack(chosen) if len(chosen) == self._seeds else None,
+        )
+
+    # ------------------------------------------------------------------------------------------------- one cell
+
+    def _compute(self, method: Method, number: Number, place: int) -> dict[str, np.ndarray]:
+        targets, rows = self._targets(method, number, place)
+        if method.learn == "head":
+            predicted = self._probe(method, targets, rows, place)
+            return {"counts": self.people.counts(predicted)}
+        return self._train(method, targets, rows, place)
+
+    def _targets(self, method: Method, number: Number, place: int) -> tuple[np.ndarray, np.ndarray]:
+        """Soft labels (n, M) and the places in the pool that they belong to."""
+        people = self.people
+        labelled = people.labelled(number, self.config.seeds[place])
+        truth = people.truth(people.pool)
+        classes = len(people.classes)
+        if method.spread is None or len(labelled) == len(people.pool):
+            return np.eye(classes)[truth[labelled]], labelled
+        known = np.full(len(people.pool), -1)
+        known[labelled] = truth[labelled]
+        options = method.spread
+        features = self._inputs(options.inputs, "encoder", place)[people.pool]
+        soft = spread_labels(
+            features,
+            known,
+            classes=classes,
+            neighbours=options.neighbours,
+            alpha=options.alpha,
+            temperature=options.temperature,
+        )
+        return soft, np.arange(len(people.pool))
+
+    def _probe(self, method: Method, targets: np.ndarray, rows: np.ndarray, place: int) -> np.ndarray:
+        people = self.people
+        features = self._inputs(method.inputs, method.start, place)
+        support, query = features[people.pool[rows]], features[people.test]
+        probe = probes.build(self.config.probe if isinstance(self.config.probe, dict) else {"name": self.config.probe})
+        with threadpool_limits(1):
+            if method.spread is None or np.array_equal(targets, targets.round()):
+                fitted = probe.fit(support, targets.argmax(axis=1), classes=targets.shape[1])
+            elif hasattr(probe, "fit_targets"):
+                fitted = probe.fit_targets(support, targets)
+            else:
+                raise ConfigError(
+                    f"method {method.name!r}: probe {self.config.probe} has no fit_targets for soft labels"
+                )
+        return np.asarray(fitted.scores(query).argmax(axis=1))
+
+    def _train(self, method: Method, targets: np.ndarray, rows: np.ndarray, place: int) -> dict[str, np.ndarray]:
+        people, config, seed = self.people, self._schedule(method), self.config.seeds[place]
+        bundle = self._bundle(place)
+        classes = targets.shape[1]
+        imu, mask = self._windows(bundle)
+        extra = self._extra() if method.inputs == "fused" else None
+        pool, test, choose = (torch.from_numpy(r) for r in (people.pool[rows], people.test, people.choose))
+        with torch.random.fork_rng(devices=[]):
+            bundle = untrained_twin(bundle, seed) if method.start == "random" else _copy(bundle)
+            torch.manual_seed(seed)
+            network = Network(
+                bundle=bundle, classes=classes, extra=0 if extra is None else extra.shape[1], precision=config.precision
+            )
+        best: dict[str, Any] = {"hits": -1}
+
+        def ask(which: torch.Tensor) -> np.ndarray:
+            return network.predict(imu[which], mask[which], None if extra is None else extra[which])
+
+        def watch(step: int) -> None:
+            hits = int((ask(choose) == people.truth(people.choose)).sum())
+            if hits > best["hits"]:
+                best.update(hits=hits, step=step, counts=people.counts(ask(test)))
+
+        train_network(
+            network,
+            imu[pool],
+            mask[pool],
+            torch.from_numpy(targets).float(),
+            config=config,
+            seed=seed,
+            extra=None if extra is None else extra[pool],
+            watch=watch if len(choose) else None,
+            watch_every=max(1, config.steps // CHECKS),
+        )
+        out = {"counts": people.counts(ask(test))}
+        return out | ({"chosen": best["counts"], "step": np.array(best["step"])} if best["hits"] >= 0 else {})
+
+    # ------------------------------------------------------------------------------------------------- features
+
+    def _inputs(self, inputs: Inputs, start: str, place: int) -> np.ndarray:
+        """Features (N, E) of all windows that are used; blocks are scaled on the pool alone."""
+        if inputs == "imu":
+            return self._encoded(start, place)
+        blocks = [self._teacher()] if inputs == "teacher" else [self._encoded(start, place), self._teacher()]
+        return side_by_side(*blocks, reference=self.people.pool)
+
+    def _encoded(self, start: str, place: int) -> np.ndarray:
+        slot = ("encoder", place if len(self.bundles) > 1 else 0) if start == "encoder" else ("random", place)
+        if slot not in self._features:
+            bundle = self._bundle(place)
+            if start == "random":
+                bundle = untrained_twin(bundle, self.config.seeds[place])
+            self._features[slot] = encoder_features(bundle, self.people.windows)
+        return self._features[slot]
+
+    def _teacher(self) -> np.ndarray:
+        teacher = self.people.windows.teacher
+        assert teacher is not None
+        used = np.concatenate([self.people.pool, self.people.test])
+        lacking = int((~np.isfinite(teacher[used]).all(axis=1)).sum())
+        if lacking:
+            raise ConfigError(
+                f"{lacking} of {len(used)} windows have no teacher features, fused inputs need them all",
+                hint="embed with a teacher whose modality every recording has, or filter pool and test",
+            )
+        return teacher
+
+    def _extra(self) -> torch.Tensor:
+        scaled = side_by_side(self._teacher(), reference=self.people.pool)
+        return torch.from_numpy(scaled).float()
+
+    def _windows(self, bundle: EncoderBundle) -> tuple[torch.Tensor, torch.Tensor]:
+        return measured(at_spec_rate(self.people.windows.x, rate_hz=self.people.windows.rate_hz, spec=bundle.spec))
+
+
+def _copy(bundle: EncoderBundle) -> EncoderBundle:
+    copy = EncoderBundle(spec=bundle.spec, encoder=bundle.encoder_config)
+    copy.load_state_dict(bundle.state_dict())
+    return copy
+
+
+def encoder_folders(path: Path) -> list[Path]:
+    """An encoder folder itself, or the encoder folders inside, sorted: one a seed.
+
+    Raises:
+        ConfigError: neither.
+    """
+    if (path / "config.json").is_file():
+        return [path]
+    inside = sorted(p.parent for p in path.glob("*/config.json"))
+    if not inside:
+        raise ConfigError(
+            f"{path}: neither an encoder folder nor a folder of such", hint="`imu-pretrain export` makes one"
+        )
+    return inside

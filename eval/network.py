@@ -1,0 +1,176 @@
+"""Trains an encoder and a linear head on labelled windows by a fixed schedule; draws no support and counts no hits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from imu_video.config import Config
+from imu_video.hub import EncoderBundle
+from imu_video.transforms import Compose
+
+
+class NetworkConfig(Config):
+    """How a network is trained on labels: always the same number of steps, whatever the number of labels.
+
+    Args:
+        steps: optimiser steps.
+        batch: windows a step, at most; smaller supports are taken whole.
+        learning_rate: peak of a cosine schedule with 10 % warm-up, AdamW.
+        encoder_factor: learning rate of the encoder over that of the head, above 0.
+        weight_decay: of AdamW, on matrices only.
+        label_smoothing: share of every target that is spread evenly over the classes, in [0, 1).
+        precision: ``bf16`` runs the encoder under autocast; on CPUs with bf16 units about twice as fast.
+        augment: augmentations of the windows, as in pretraining configs.
+    """
+
+    steps: int = Field(default=100, ge=1)
+    batch: int = Field(default=64, ge=2)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    encoder_factor: float = Field(default=1.0, gt=0)
+    weight_decay: float = Field(default=0.05, ge=0)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    augment: list[dict[str, Any] | str] = Field(
+        default=[{"name": "scale"}, {"name": "jitter"}, {"name": "crop_resize", "min_fraction": 0.8}]
+    )
+
+
+class Network(nn.Module):
+    """An encoder and a linear head on its features, beside which further features of the window may stand.
+
+    Args:
+        bundle: the encoder, trained along.
+        classes: M.
+        extra: width of the further features (a frozen teacher's), 0 for none.
+        precision: see `NetworkConfig`.
+
+    Shapes: imu (B, C, T) in SI units, mask (B, C, T), extra (B, X) or None -> (B, M).
+    """
+
+    def __init__(
+        self, *, bundle: EncoderBundle, classes: int, extra: int = 0, precision: Literal["fp32", "bf16"] = "fp32"
+    ) -> None:
+        super().__init__()
+        self.bundle = bundle
+        self.precision = precision
+        # Each part is brought to unit scale by itself: a wide teacher would drown the encoder otherwise.
+        self.norm = nn.LayerNorm(bundle.feature_dim)
+        self.extra_norm = nn.LayerNorm(extra) if extra else None
+        self.linear = nn.Linear(bundle.feature_dim + extra, classes)
+
+    def forward(self, imu: Tensor, mask: Tensor, extra: Tensor | None = None) -> Tensor:
+        with torch.autocast(imu.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+            features = self.bundle(imu, mask)
+        z = self.norm(features.float())
+        if self.extra_norm is not None:
+            assert extra is not None
+            z = torch.cat([z, self.extra_norm(extra)], dim=1)
+        out: Tensor = self.linear(z)
+        return out
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        """Everything but the encoder."""
+        inside = {id(p) for p in self.bundle.parameters()}
+        return [p for p in self.parameters() if id(p) not in inside]
+
+    @torch.inference_mode()
+    def predict(self, imu: Tensor, mask: Tensor, extra: Tensor | None = None) -> np.ndarray:
+        """Class numbers (N,) int64 of windows, in evaluation mode; the mode is left as it was."""
+        was = self.training
+        self.eval()
+        pieces = [slice(i, i + 256) for i in range(0, len(imu), 256)]
+        out = [self(imu[p], mask[p], None if extra is None else extra[p]).argmax(dim=1) for p in pieces]
+        self.train(was)
+        return np.concatenate([o.numpy() for o in out]).astype(np.int64)
+
+
+def train_network(
+    network: Network,
+    imu: Tensor,
+    mask: Tensor,
+    targets: Tensor,
+    *,
+    config: NetworkConfig,
+    seed: int,
+    extra: Tensor | None = None,
+    watch: Callable[[int], None] | None = None,
+    watch_every: int = 0,
+) -> None:
+    """Minimise the cross-entropy of soft targets; leaves the network in evaluation mode.
+
+        loss = - mean_b sum_m q_bm log softmax(network(augment(x_b)))_m
+
+    Args:
+        network: trained in place.
+        imu, mask: (n, C, T) windows in SI units, and where they are measured.
+        targets: (n, M) rows that sum to one; one-hot for plain labels.
+        config: schedule and augmentations.
+        seed: of order and augmentation; the global random state is not used.
+        extra: (n, X) further features.
+        watch: called with the number of steps done, in evaluation mode.
+        watch_every: steps between calls; 0 = never.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    augment = Compose.build(config.augment)
+    head = network.head_parameters()
+    optimiser = _adamw(network.bundle.encoder, head, config)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: cosine_factor(step, config.steps))
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    smooth = (1 - config.label_smoothing) * targets + config.label_smoothing / targets.shape[1]
+    order = torch.empty(0, dtype=torch.int64)
+    size = min(config.batch, len(targets))
+    network.train()
+    for step in range(1, config.steps + 1):
+        if len(order) < size:
+            order = torch.cat([order, torch.randperm(len(targets), generator=generator)])
+        rows, order = order[:size], order[size:]
+        x, m = augment(imu[rows], mask[rows], generator)
+        scores = network(x, m, None if extra is None else extra[rows])
+        loss = -(smooth[rows] * scores.log_softmax(dim=1)).sum(dim=1).mean()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        schedule.step()
+        if watch is not None and watch_every and step % watch_every == 0:
+            network.eval()
+            watch(step)
+            network.train()
+    network.eval()
+
+
+def cosine_factor(step: int, steps: int) -> float:
+    """Linear warm-up over a tenth of the steps, then a half cosine to zero.
+
+    Example:
+        >>> [round(cosine_factor(s, 20), 2) for s in (0, 1, 2, 11, 20)]
+        [0.5, 1.0, 1.0, 0.5, 0.0]
+    """
+    warm = max(1, steps // 10)
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def measured(x: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Windows with NaN for missing samples as a tensor without NaN, and the mask of what is there."""
+    imu = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
+    mask = imu.isfinite()
+    return torch.where(mask, imu, 0), mask
+
+
+def _adamw(encoder: nn.Module, head: list[nn.Parameter], config: NetworkConfig) -> torch.optim.AdamW:
+    groups = []
+    for parameters, factor in ((list(encoder.parameters()), config.encoder_factor), (head, 1.0)):
+        for matrices in (True, False):
+            own = [p for p in parameters if (p.ndim > 1) == matrices]
+            decay = config.weight_decay if matrices else 0.0
+            groups.append({"params": own, "lr": config.learning_rate * factor, "weight_decay": decay})
+    return torch.optim.AdamW(groups, lr=config.learning_rate)

@@ -1,0 +1,129 @@
+"""A small residual network of 1-D convolutions whose features keep the order in time; quick on a CPU; no head here."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from imu_video.encoders.base import check_window
+from imu_video.errors import ConfigError
+from imu_video.registry import encoders
+
+
+@encoders.register("segment_cnn")
+class SegmentCNN(nn.Module):
+    """Residual 1-D convolutions, averaged over a few segments of the measured span and maximised over all of it.
+
+    The body is that of a residual network (He et al. 2016, arXiv 1512.03385) over time. Its output h (B, W, T') is
+    pooled to
+
+        z = [ sum_t a_1t h_t, ..., sum_t a_St h_t, max_t h_t ],     a_st ~ max(0, 1 - |u_t - s|),  sum_t a_st = 1
+
+    where u_t in [0, S - 1] places step t within the stretch from the first to the last measured sample: each of the S
+    means looks at one part of the movement, wherever it lies in the window and however long it takes. A mean over
+    everything would not tell sitting down from standing up. Steps outside the stretch take no part.
+
+    Besides the C normalised channels the first layer reads C more that say what is measured; missing samples are zero.
+
+    Args:
+        channels: C, 1 or more.
+        width: channels of the first stage, later ones have twice as many; 16 .. 64.
+        blocks: residual blocks, 2 .. 6; the second halves the rate.
+        kernel: samples a convolution, odd, 3 .. 9.
+        stride: samples a step of the first layer, 1 .. 8; 4 at 50 Hz.
+        segments: S, 1 .. 8.
+        norm: ``batch``, or ``group`` (8 groups), which does not depend on the other rows and so on the number of
+            processes.
+
+    Shapes: imu (B, C, T), mask (B, C, T) bool or None -> (B, E) with E = 2 * width * (segments + 1).
+
+    Raises:
+        ConfigError: an argument out of range.
+
+    Example:
+        >>> SegmentCNN(width=16)(torch.zeros(2, 6, 200)).shape
+        torch.Size([2, 160])
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int = 6,
+        width: int = 32,
+        blocks: int = 3,
+        kernel: int = 5,
+        stride: int = 4,
+        segments: int = 4,
+        norm: Literal["batch", "group"] = "batch",
+    ) -> None:
+        super().__init__()
+        if min(channels, stride, segments) < 1 or blocks < 2 or kernel < 1 or kernel % 2 == 0:
+            raise ConfigError(
+                "segment_cnn: channels, stride and segments must be at least 1, blocks at least 2, kernel odd; got "
+                f"{channels=}, {stride=}, {segments=}, {blocks=}, {kernel=}"
+            )
+        if width < 8 or width % 8:
+            raise ConfigError(f"segment_cnn: width must be a multiple of 8, got {width}")
+        self.channels = channels
+        self.segments = segments
+        self.feature_dim = 2 * width * (segments + 1)
+        first = 2 * stride + 1
+        self.stem = nn.Conv1d(2 * channels, width, first, stride=stride, padding=stride)
+        self.stem_norm = _normaliser(norm, width)
+        self.body = nn.Sequential(
+            _Block(width, width, kernel, 1, norm),
+            _Block(width, 2 * width, kernel, 2, norm),
+            *(_Block(2 * width, 2 * width, kernel, 1, norm) for _ in range(blocks - 2)),
+        )
+
+    def forward(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Features (B, E) of normalised windows (B, C, T); ``mask`` (B, C, T) is True where measured."""
+        check_window(imu, mask, self.channels)
+        if mask is None:
+            mask = torch.ones_like(imu, dtype=torch.bool)
+        x = torch.cat([torch.where(mask, imu, 0), mask.to(imu.dtype)], dim=1)
+        h = self.body(F.relu(self.stem_norm(self.stem(x))))
+        return self._pool(h.float(), mask.any(1))
+
+    def _pool(self, h: Tensor, measured: Tensor) -> Tensor:
+        """(B, W, T') and (B, T) bool -> (B, W * (S + 1)); a row without any sample is pooled over everything."""
+        steps = h.shape[-1]
+        inside = F.adaptive_max_pool1d(measured[:, None].to(h.dtype), steps)[:, 0] > 0
+        inside = inside | ~inside.any(1, keepdim=True)
+        place = torch.arange(steps, device=h.device, dtype=h.dtype)
+        first = torch.where(inside, place, float(steps)).amin(1, keepdim=True)
+        last = torch.where(inside, place, -1.0).amax(1, keepdim=True)
+        stretch = (place >= first) & (place <= last)
+        u = (place + 0.5 - first) / (last + 1 - first) * self.segments - 0.5
+        u = u.clamp(0, self.segments - 1)
+        centre = torch.arange(self.segments, device=h.device, dtype=h.dtype)
+        weight = (1 - (u[..., None] - centre).abs()).clamp(min=0) * stretch[..., None]
+        # A stretch of fewer steps than segments leaves some segment without a step: it takes the nearest ones' mean.
+        weight = weight + 1e-4 * torch.exp(-(u[..., None] - centre).abs()) * stretch[..., None]
+        means = h @ (weight / weight.sum(1, keepdim=True))
+        most = h.masked_fill(~stretch[:, None], -torch.inf).amax(-1)
+        return torch.cat([means.flatten(1), most], dim=1)
+
+
+class _Block(nn.Module):
+    """Two convolutions beside a shortcut."""
+
+    def __init__(self, before: int, after: int, kernel: int, stride: int, norm: Literal["batch", "group"]) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(before, after, kernel, stride=stride, padding=kernel // 2)
+        self.first_norm = _normaliser(norm, after)
+        self.second = nn.Conv1d(after, after, kernel, padding=kernel // 2)
+        self.second_norm = _normaliser(norm, after)
+        same = before == after and stride == 1
+        self.shortcut = nn.Identity() if same else nn.Conv1d(before, after, 1, stride=stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.relu(self.first_norm(self.first(x)))
+        return F.relu(self.second_norm(self.second(h)) + self.shortcut(x))
+
+
+def _normaliser(norm: Literal["batch", "group"], width: int) -> nn.Module:
+    return nn.BatchNorm1d(width) if norm == "batch" else nn.GroupNorm(8, width)
