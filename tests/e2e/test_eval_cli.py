@@ -335,6 +335,7 @@ def test_labels_refuses_people_of_the_pretraining_and_a_missing_teacher(folder: 
         folder / "encoder",
         folder / "data",
         fused,
+        "teacher=elsewhere",
         "reference=null",
         "choose=null",
         "--out",
