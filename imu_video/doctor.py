@@ -13,7 +13,13 @@ from pathlib import Path
 
 OK, MISSING, BROKEN = "ok", "missing", "BROKEN"
 
-EXTRAS = {"pyarrow": "parquet", "py_gpmf_parser": "gopro", "matplotlib": "report", "tensorboard": "track"}
+EXTRAS = {
+    "pyarrow": "parquet",
+    "py_gpmf_parser": "gopro",
+    "projectaria_tools": "aria",
+    "matplotlib": "report",
+    "tensorboard": "track",
+}
 """Optional modules and the extra that installs each."""
 
 _SMALL_DISK = 5e9  # bytes; a build needs about the size of its clips

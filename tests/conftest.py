@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -24,6 +26,17 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real recordings at {folder}; set IMU_VIDEO_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def trees() -> ModuleType:
+    """tests/datasets/trees.py: made-up trees in the layout of public sets, for contracts and adapters alike."""
+    spec = importlib.util.spec_from_file_location("made_up_trees", ROOT / "tests" / "datasets" / "trees.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +27,8 @@ class Table:
         header: names of all columns for a CSV file without a header line.
         delimiter: between the fields of a CSV file.
         skip_rows: lines of a CSV file before its header.
+        comment: a character with which the rest of a line is left out.
+        content: the bytes of a text file that lies in an archive; ``path`` is then only its name.
 
     Raises:
         RecordingError: missing, empty or broken file, or a column that it does not have.
@@ -44,18 +48,20 @@ class Table:
         header: Sequence[str] | None = None,
         delimiter: str = ",",
         skip_rows: int = 0,
+        comment: str | None = None,
+        content: bytes | None = None,
     ) -> None:
         self.path = path
-        if not path.is_file():
+        if content is None and not path.is_file():
             raise RecordingError(f"{path}: no such file", hint="correct its path in the declaration")
-        if path.stat().st_size == 0:
+        if (path.stat().st_size if content is None else len(content)) == 0:
             raise RecordingError(f"{path}: the file is empty")
         wanted = list(dict.fromkeys(columns))
         suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
         if suffix.lower() in PARQUET:
             self._frame, self._first_line, self._word = _read_parquet(path, wanted), 1, "row"
         elif suffix.lower() in TEXT:
-            self._frame = _read_text(path, wanted, header, delimiter, skip_rows)
+            self._frame = _read_text(path, content, wanted, header, sep=delimiter, skiprows=skip_rows, comment=comment)
             self._first_line, self._word = skip_rows + (2 if header is None else 1), "line"
         else:
             raise RecordingError(
@@ -67,6 +73,10 @@ class Table:
 
     def __len__(self) -> int:
         return len(self._frame)
+
+    def rows(self) -> np.ndarray:
+        """(rows,) number of each entry in the file, from 0; rows in which all columns are empty are left out."""
+        return np.asarray(self._frame.index, dtype=np.int64)
 
     def where(self, row: int) -> str:
         """``file, line n`` of an entry."""
@@ -128,13 +138,14 @@ class Table:
         return out
 
 
-def number_table(path: Path, columns: int, *, separator: str | None = None) -> np.ndarray:
+def number_table(path: Path, columns: int, *, separator: str | None = None, missing: bool = False) -> np.ndarray:
     """A text file of nothing but numbers, without header, as (rows, columns) float64.
 
     Args:
         path: the file; blank lines are skipped.
         columns: numbers expected in every line.
         separator: between the numbers; any white space when None.
+        missing: accept NaN, as sets write samples that were lost.
 
     Raises:
         RecordingError: no such file, no rows, or the first line that is not ``columns`` finite numbers.
@@ -143,7 +154,7 @@ def number_table(path: Path, columns: int, *, separator: str | None = None) -> n
         lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     except OSError as error:
         raise RecordingError(f"{path}: {'no such file' if not path.exists() else error.strerror}") from error
-    return numbers_between(lines, columns, separator=separator, path=path)
+    return numbers_between(lines, columns, separator=separator, path=path, missing=missing)
 
 
 def numbers_between(
@@ -153,6 +164,7 @@ def numbers_between(
     path: Path,
     separator: str | None = None,
     lines: Sequence[int] | None = None,
+    missing: bool = False,
 ) -> np.ndarray:
     """Lines of numbers as (rows, columns) float64; see `number_table`.
 
@@ -162,6 +174,7 @@ def numbers_between(
         path: named in errors.
         separator: between the numbers; any white space when None.
         lines: line number of each row in the file, counted from 1; in order when None.
+        missing: accept NaN.
 
     Raises:
         RecordingError: no rows, or the first line that is not ``columns`` finite numbers.
@@ -174,13 +187,13 @@ def numbers_between(
         raise RecordingError(f"{path}: no rows")
     try:
         table = np.loadtxt(rows, delimiter=separator, comments=None, ndmin=2, dtype=np.float64)
-        if table.shape[1] == columns and np.isfinite(table).all():
+        if table.shape[1] == columns and (np.isfinite(table) | (missing & np.isnan(table))).all():
             return np.asarray(table)
     except ValueError:
         pass  # which line it is, is said below
     for number, row in enumerate(rows):
         fields = row.split(separator)
-        if row.strip() and (len(fields) != columns or not all(map(_is_finite, fields))):
+        if row.strip() and (len(fields) != columns or not all(_is_number(f, missing) for f in fields)):
             raise RecordingError(
                 f"{path}, line {number + 1 if lines is None else lines[number]}: {row.strip()[:60]!r} has "
                 f"{len(fields)} fields, expected {columns} finite numbers",
@@ -189,11 +202,12 @@ def numbers_between(
     raise RecordingError(f"{path}: not a table of {columns} columns of numbers")
 
 
-def _is_finite(text: str) -> bool:
+def _is_number(text: str, missing: bool) -> bool:
     try:
-        return bool(np.isfinite(float(text)))
+        value = float(text)
     except ValueError:
         return False
+    return bool(np.isfinite(value) or (missing and np.isnan(value)))
 
 
 def iso_seconds(texts: Sequence[str]) -> np.ndarray:
@@ -218,12 +232,14 @@ def _need(path: Path, wanted: Sequence[str], there: Sequence[str]) -> None:
             )
 
 
-def _read_text(path: Path, wanted: list[str], header: Sequence[str] | None, delimiter: str, skip_rows: int) -> Any:
+def _read_text(path: Path, content: bytes | None, wanted: list[str], header: Sequence[str] | None, **how: Any) -> Any:
     import pandas as pd
 
+    def source() -> Any:
+        return path if content is None else io.BytesIO(content)
+
     common: dict[str, Any] = {
-        "sep": delimiter,
-        "skiprows": skip_rows,
+        **how,
         "skipinitialspace": True,
         "skip_blank_lines": False,  # so that the row number tells the line
         "encoding": "utf-8-sig",
@@ -232,14 +248,14 @@ def _read_text(path: Path, wanted: list[str], header: Sequence[str] | None, deli
     }
     try:
         if header is None:
-            line = pd.read_csv(path, nrows=1, header=None, dtype=str, keep_default_na=False, **common)
+            line = pd.read_csv(source(), nrows=1, header=None, dtype=str, keep_default_na=False, **common)
             names = [str(name).strip() for name in line.iloc[0]]
             common["skiprows"] += 1
         else:
             names = list(header)
         _need(path, wanted, names)
         try:
-            width = pd.read_csv(path, nrows=1, header=None, **common).dropna(axis=1).shape[1]
+            width = pd.read_csv(source(), nrows=1, header=None, **common).dropna(axis=1).shape[1]
         except pd.errors.EmptyDataError:  # a header and nothing else: "no rows" is said later
             width = 0
         if width > len(names):
@@ -247,8 +263,13 @@ def _read_text(path: Path, wanted: list[str], header: Sequence[str] | None, deli
                 f"{path}: its first row has {width} fields for {len(names)} columns",
                 hint="declare the delimiter; numbers must be written with a decimal point",
             )
-        frame = pd.read_csv(path, header=None, names=names, usecols=wanted, **common)
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError, ValueError) as error:
+        frame = pd.read_csv(source(), header=None, names=names, usecols=wanted, **common)
+    except (
+        ValueError,
+        EOFError,
+        zlib.error,
+        OSError,
+    ) as error:  # pandas' own errors are ValueErrors; damaged .gz files
         raise RecordingError(f"{path}: not a readable table: {str(error).strip()}") from error
     return frame
 

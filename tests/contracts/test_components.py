@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -36,6 +38,7 @@ TEACHERS: dict[str, dict[str, Any] | None] = {
     "frames": {"weights": "random:0", "image_size": 64, "frames": 2},
     "skeleton": None,  # fitted before use: tests/teachers
 }
+TESTS = Path(__file__).resolve().parents[1]
 DATASETS_WITHOUT_FILES: dict[str, dict[str, Any]] = {"synthetic": {}}
 
 
@@ -150,6 +153,13 @@ def test_teachers(name: str) -> None:
     check_teacher({"name": name, **options})
 
 
-@pytest.mark.parametrize("name", sorted(DATASETS_WITHOUT_FILES))
-def test_datasets(name: str) -> None:
-    check_dataset({"name": name, **DATASETS_WITHOUT_FILES[name]}, recordings=1)
+@pytest.mark.parametrize("name", shipped(registry.datasets))
+def test_datasets(name: str, trees: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if name in DATASETS_WITHOUT_FILES:
+        check_dataset({"name": name, **DATASETS_WITHOUT_FILES[name]}, recordings=1)
+    elif name in trees.TREES:
+        monkeypatch.setattr("imu_video.datasets.egoexo4d.aria_provider", trees.FakeAria)
+        check_dataset({"name": name, "root": str(tmp_path), **trees.TREES[name](tmp_path)})
+    else:
+        assert (TESTS / "datasets" / f"test_{name}.py").is_file(), "add a made-up tree to tests/datasets/trees.py"
+        pytest.skip(f"no tree in tests/datasets/trees.py; tests/datasets/test_{name}.py checks it")

@@ -1,0 +1,57 @@
+"""Members of ZIP files read into memory; nothing is extracted, and what a member's name says is only a name."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from imu_video.errors import RecordingError
+
+LARGEST_MEMBER = 1 << 30
+"""Bytes that a member may have when unpacked; a recording of a day at 100 Hz has a third of this."""
+
+
+def zip_members(path: Path, ending: str, *, deep: bool = True) -> Iterator[tuple[str, bytes]]:
+    """Names without folders and contents of the members with an ending, in the order of their names.
+
+    Args:
+        path: the archive.
+        ending: of the wanted members, ``.csv``.
+        deep: also look into ZIP files inside the archive, one level down.
+
+    Raises:
+        RecordingError: not a ZIP file, a damaged or encrypted member, or one larger than `LARGEST_MEMBER`.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield from _members(archive, str(path), ending, deep)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise RecordingError(f"{path}: not a readable ZIP file: {error}", hint="obtain it again") from error
+
+
+def _members(archive: zipfile.ZipFile, where: str, ending: str, deep: bool) -> Iterator[tuple[str, bytes]]:
+    for member in sorted(archive.infolist(), key=lambda m: m.filename):
+        name = PurePosixPath(member.filename.replace("\\", "/")).name
+        if member.is_dir() or name.startswith(".") or "__MACOSX" in member.filename:
+            continue
+        inner = deep and name.lower().endswith(".zip")
+        if not inner and not name.lower().endswith(ending):
+            continue
+        if member.file_size > LARGEST_MEMBER:
+            raise RecordingError(
+                f"{where}: {member.filename!r} unpacks to {member.file_size} bytes, more than expected"
+            )
+        try:
+            content = archive.read(member)
+        except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError) as error:
+            raise RecordingError(f"{where}: member {member.filename!r} is damaged: {error}") from error
+        if not inner:
+            yield name, content
+            continue
+        try:
+            with zipfile.ZipFile(io.BytesIO(content)) as nested:
+                yield from _members(nested, f"{where}, {name}", ending, deep=False)
+        except zipfile.BadZipFile as error:
+            raise RecordingError(f"{where}: member {name!r} is no ZIP file: {error}") from error

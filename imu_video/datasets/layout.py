@@ -1,0 +1,333 @@
+"""What adapters of published layouts share: files to takes to Recordings, tracks to streams, rows to segments.
+
+An adapter of a published set is its facts, a `_find` that turns file names into takes, and a `_read` that turns one
+take into a Recording; no set's columns or labels are known here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from imu_video.datasets.common import chosen, existing_folder, runs, union_of_times
+from imu_video.errors import RecordingError
+from imu_video.recordings.signal import check_plausible, convert
+from imu_video.shards.video import Mp4Source
+from imu_video.types import IMU_CHANNELS, ImuStream, Recording, Segment
+
+LARGEST_GAP_S = 1.0
+"""A labelled stretch ends where samples are missing for longer than this."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Take:
+    """One recording to be, known from file names alone.
+
+    Args:
+        subject, name, session: as in `Recording`.
+        paths: its files, in an order that the adapter knows.
+        label: activity of the whole take, or None where the files hold labels or there are none.
+        tags: as in `Recording`.
+    """
+
+    subject: str
+    name: str
+    paths: tuple[Path, ...]
+    session: str = "1"
+    label: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+class Layout:
+    """Base of adapters that read a public set in the layout in which it is distributed.
+
+    Args:
+        root: the set's folder, or any folder above or below it whose files can still be told by their paths.
+
+    Raises:
+        RecordingError: no such folder, or no file of the layout in it.
+    """
+
+    name: ClassVar[str]
+    licence: ClassVar[str]
+    citation: ClassVar[str]
+    url: ClassVar[str]
+    files: ClassVar[str]
+    """What a missing file is called in the error: ``Protocol/subject1NN.dat``."""
+
+    def __init__(self, *, root: str) -> None:
+        self.root = existing_folder(root, dataset=self.name, hint=f"obtain it from {self.url} and name its folder")
+        self._takes = sorted(self._find(), key=lambda take: (take.subject, take.name))
+        if not self._takes:
+            raise RecordingError(
+                f"{self.name}: no files {self.files} in {self.root}",
+                hint=f"extract the archives of {self.url} and keep their folders as they are",
+            )
+
+    def subjects(self) -> list[str]:
+        """Sorted subjects, from the file names."""
+        return sorted({take.subject for take in self._takes})
+
+    def recordings(self, subjects: list[str] | None = None) -> Iterator[Recording]:
+        """Recordings of the takes, ordered by subject and name."""
+        wanted = chosen(subjects, self.subjects(), dataset=self.name)
+        for take in self._takes:
+            if take.subject in wanted:
+                yield from self._read_all(take)
+
+    def _find(self) -> Iterable[Take]:
+        raise NotImplementedError
+
+    def _read_all(self, take: Take) -> Iterator[Recording]:
+        """Where one take holds several recordings, this is overridden instead of `_read`."""
+        yield self._read(take)
+
+    def _read(self, take: Take) -> Recording:
+        raise NotImplementedError
+
+    def _recording(
+        self,
+        take: Take,
+        imu: Sequence[ImuStream],
+        segments: Sequence[Segment] = (),
+        *,
+        video: Mp4Source | TimedVideo | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> Recording:
+        """The take with its signals; a take that has a label carries it from the first to the last sample."""
+        if take.label is not None:
+            segments = (whole(imu, take.label),)
+        return Recording(
+            dataset=self.name,
+            subject=take.subject,
+            name=take.name,
+            imu=tuple(imu),
+            video=video,
+            segments=tuple(segments),
+            session=take.session,
+            tags={**take.tags, **(tags or {})},
+        )
+
+
+def files_like(root: Path, pattern: str) -> Iterator[tuple[Path, re.Match[str]]]:
+    """Files at or below a folder whose full path ends in the pattern, sorted; hidden ones and ``__MACOSX`` left out.
+
+    Args:
+        root: where to search, at any depth.
+        pattern: regular expression of the last parts of the path, ``/`` between them.
+    """
+    expression = re.compile(rf"(?:.*/)?{pattern}", re.IGNORECASE)
+    for path in sorted(root.rglob("*")):
+        hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(root).parts)
+        match = None if hidden else expression.fullmatch(path.absolute().as_posix())
+        if match and path.is_file():
+            yield path, match
+
+
+# ------------------------------------------------------------------------------------------------------------- signals
+
+
+def in_order(times: np.ndarray) -> tuple[np.ndarray, int]:
+    """Rows by time, without those that have no time or repeat one (the first stays); how many were out of place.
+
+    Example:
+        >>> rows, faults = in_order(np.array([0.0, 2.0, np.nan, 1.0, 1.0]))
+        >>> rows.tolist(), faults
+        ([0, 3, 1], 3)
+    """
+    known = np.flatnonzero(np.isfinite(times))
+    back = int(np.count_nonzero(np.diff(times[known]) < 0))
+    _, first = np.unique(times[known], return_index=True)
+    return known[first], len(times) - len(first) + back
+
+
+def clock_tag(faults: int) -> dict[str, str]:
+    """How a recording's tags tell that its clock had to be repaired."""
+    return {"clock": f"repaired, {faults} samples" if faults else "in order"}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Track:
+    """One three-axis sensor as its file has it.
+
+    Args:
+        times: (T,) seconds.
+        values: (3, T) in ``unit``; NaN where missing.
+        unit: as `convert` knows it.
+    """
+
+    times: np.ndarray
+    values: np.ndarray
+    unit: str
+
+    def in_order(self) -> tuple[Track, int]:
+        """Samples sorted by time, without those that have no time or repeat one; how many were out of place.
+
+        Example:
+            >>> track = Track(times=np.array([0.0, 2.0, 1.0, 1.0]), values=np.ones((3, 4)), unit="g")
+            >>> repaired, faults = track.in_order()
+            >>> repaired.times.tolist(), faults
+            ([0.0, 1.0, 2.0], 2)
+        """
+        rows, faults = in_order(self.times)
+        return replace(self, times=self.times[rows], values=self.values[:, rows]), faults
+
+
+def stream(placement: str, *, acc: Track | None, gyr: Track | None = None, source: str) -> ImuStream:
+    """A device in SI units on one time axis; sensors with clocks of their own are NaN where the other one measured.
+
+    Args:
+        placement: where the device is worn.
+        acc, gyr: its sensors with increasing times; one may be None, its channels are then left out.
+        source: file, named in errors.
+
+    Raises:
+        RecordingError: implausible units, times that do not increase, or no sensor at all.
+    """
+    tracks = {kind: track for kind, track in (("acc", acc), ("gyr", gyr)) if track is not None}
+    if not tracks:
+        raise RecordingError(f"{source}: neither acceleration nor angular rate")
+    values = {kind: convert(track.values, track.unit, kind) for kind, track in tracks.items()}
+    channels = tuple(c for c in IMU_CHANNELS if c[:3] in tracks)
+    for kind, track in tracks.items():
+        if len(track.times) < 2 or np.any(np.diff(track.times) <= 0):
+            raise RecordingError(f"{source}: the times of {kind} do not increase, or it has no two samples")
+    times = next(iter(tracks.values())).times
+    if acc is not None and gyr is not None and not np.array_equal(acc.times, gyr.times):
+        times, joined = union_of_times((acc.times, values["acc"]), (gyr.times, values["gyr"]))
+    else:
+        joined = np.concatenate(list(values.values()))
+    units = {f"{kind}_unit": track.unit for kind, track in tracks.items()}
+    check_plausible(joined, channels, source=f"{source}, {placement}", **units)
+    return ImuStream(placement=placement, times=times, values=joined, channels=channels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """Where one device stands in a table of numbers: first of its three columns a sensor, counted from 0.
+
+    Args:
+        placement: where it is worn.
+        acc, gyr: first column of each sensor; None where it has none.
+        acc_unit, gyr_unit: as `convert` knows them.
+        gyr_scale: file values are multiplied by it to be ``gyr_unit``.
+    """
+
+    placement: str
+    acc: int
+    gyr: int | None = None
+    acc_unit: str = "m/s^2"
+    gyr_unit: str = "rad/s"
+    gyr_scale: float = 1.0
+
+
+def streams_of(
+    table: np.ndarray, times: np.ndarray, devices: Sequence[Device], *, source: str
+) -> tuple[ImuStream, ...]:
+    """Devices out of a table (T, columns); one that measured nothing at all is left out.
+
+    Raises:
+        RecordingError: as `stream`, or when no device measured anything.
+    """
+    found = []
+    for device in devices:
+        acc = Track(times=times, values=table[:, device.acc : device.acc + 3].T, unit=device.acc_unit)
+        gyr = None
+        if device.gyr is not None:
+            values = table[:, device.gyr : device.gyr + 3].T * device.gyr_scale
+            gyr = Track(times=times, values=values, unit=device.gyr_unit)
+        if np.isfinite(acc.values).any() or (gyr is not None and np.isfinite(gyr.values).any()):
+            found.append(stream(device.placement, acc=acc, gyr=gyr, source=source))
+    if not found:
+        raise RecordingError(f"{source}: no device measured anything")
+    return tuple(found)
+
+
+def whole(imu: Sequence[ImuStream], label: str) -> Segment:
+    """The label from the first sample of the earliest device to the last of the latest."""
+    return Segment(
+        start=min(float(s.times[0]) for s in imu), end=max(float(s.times[-1]) for s in imu) + 1e-6, label=label
+    )
+
+
+def segments_of(
+    times: np.ndarray, codes: np.ndarray, names: Mapping[int, str], *, unlabelled: Collection[int] = (0,), source: str
+) -> tuple[Segment, ...]:
+    """Stretches of rows with one label, cut where samples are missing for longer than `LARGEST_GAP_S`.
+
+    Args:
+        times: (T,) seconds, increasing.
+        codes: (T,) label of each row; NaN means no label.
+        names: what the codes mean.
+        unlabelled: codes that mean no label.
+        source: file, named in errors.
+
+    Raises:
+        RecordingError: a code that is in neither; the row is named.
+
+    Example:
+        >>> times = np.array([0.0, 0.5, 1.0, 9.0, 9.5])
+        >>> [(s.label, s.start, s.end) for s in segments_of(times, np.array([4, 4, 0, 4, 4]), {4: "walk"}, source="f")]
+        [('walk', 0.0, 1.0), ('walk', 9.0, 10.0)]
+    """
+    known = np.array([*names, *unlabelled])
+    codes = np.where(np.isfinite(codes), codes, next(iter(unlabelled))).astype(int)
+    strange = np.flatnonzero(~np.isin(codes, known))
+    if len(strange):
+        raise RecordingError(
+            f"{source}, row {strange[0] + 1}: label {codes[strange[0]]}, expected one of {sorted(known.tolist())}"
+        )
+    period = float(np.median(np.diff(times)))
+    changes = (np.diff(codes) != 0) | (np.diff(times) > LARGEST_GAP_S)
+    return tuple(
+        Segment(start=float(times[a]), end=float(times[b - 1]) + period, label=names[int(codes[a])])
+        for a, b in runs(np.concatenate([[0], np.cumsum(changes)]))
+        if int(codes[a]) in names
+    )
+
+
+class TimedVideo:
+    """Frames of a video file at times that another file gives, instead of the file's own time stamps.
+
+    Args:
+        path: the video.
+        times: (F,) seconds of its first F frames, increasing; what exceeds the frames of the file is not used.
+
+    Raises:
+        RecordingError: no such file (at once), times that do not increase, or no readable video (at first use).
+    """
+
+    def __init__(self, path: Path, times: np.ndarray) -> None:
+        self._source = Mp4Source(path)
+        if len(times) < 1 or not np.all(np.isfinite(times)) or np.any(np.diff(times) <= 0):
+            raise RecordingError(f"video {path}: the times given for its frames do not increase")
+        self._given = times
+
+    @property
+    def times(self) -> np.ndarray:
+        """(F,) seconds of the frames that have a time."""
+        return self._given[: len(self._source.times)]
+
+    def read(self, indices: Sequence[int]) -> np.ndarray:
+        """The named frames as (F, H, W, 3) uint8 RGB."""
+        return self._source.read(indices)
+
+
+def read_json(path: Path, *, hint: str) -> Any:
+    """The content of a JSON file of a set.
+
+    Raises:
+        RecordingError: no such file, or not JSON; the hint says how to obtain it.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RecordingError(f"{path}: no such file", hint=hint) from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RecordingError(f"{path}: not a JSON file: {error}", hint=hint) from error

@@ -1,0 +1,111 @@
+"""RealWorld: seven devices at once, eight activities of 15 people; light, sound and position are not read."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from imu_video.datasets.archives import zip_members
+from imu_video.datasets.layout import Layout, Take, Track, clock_tag, files_like, stream
+from imu_video.datasets.tables import Table
+from imu_video.errors import RecordingError
+from imu_video.registry import datasets
+from imu_video.types import Recording
+
+ACTIVITIES = {
+    "climbingdown": "climbing_down",
+    "climbingup": "climbing_up",
+    "jumping": "jumping",
+    "lying": "lying",
+    "running": "running",
+    "sitting": "sitting",
+    "standing": "standing",
+    "walking": "walking",
+}
+PLACEMENTS = {
+    "chest": "chest",
+    "forearm": "forearm",
+    "head": "head",
+    "shin": "shin",
+    "thigh": "thigh",
+    "upperarm": "upper_arm",
+    "waist": "waist",
+}
+_MEMBER = re.compile(r"(?:acc|gyroscope|gyr)_([a-z]+)_(?:(\d)_)?([a-z]+)\.csv", re.IGNORECASE)
+_UNITS = {"acc": "m/s^2", "gyr": "rad/s"}
+
+
+@datasets.register("realworld")
+class RealWorld(Layout):
+    """RealWorld HAR (Sztyler and Stuckenschmidt, PerCom 2016).
+
+    One recording an activity and part (climbing and jumping were recorded in several parts for some people), all
+    devices on one clock in milliseconds. The ZIP files are read as they are, those inside them too.
+
+    Args:
+        root: the folder that holds ``proband1/`` .. ``proband15/``.
+
+    Raises:
+        RecordingError: no such files, a damaged archive, or a table without its columns.
+
+    Example:
+        >>> len(RealWorld(root="realworld2016_dataset").subjects())  # doctest: +SKIP
+        15
+    """
+
+    name = "realworld"
+    licence: ClassVar[str] = "free for research; cite the paper (no formal licence text)"
+    citation: ClassVar[str] = (
+        "T. Sztyler, H. Stuckenschmidt. On-body localization of wearable devices: An investigation of position-aware "
+        "activity recognition. PerCom 2016."
+    )
+    url: ClassVar[str] = (
+        "https://www.uni-mannheim.de/dws/research/projects/activity-recognition/dataset/dataset-realworld/"
+    )
+    placements: ClassVar[tuple[str, ...]] = tuple(PLACEMENTS.values())
+    labels: ClassVar[tuple[str, ...]] = tuple(ACTIVITIES.values())
+    rate_hz: ClassVar[float] = 50.0
+    files = "probandN/data/acc_walking_csv.zip"
+
+    def _find(self) -> Iterator[Take]:
+        pattern = rf"proband(\d+)/data/acc_({'|'.join(ACTIVITIES)})_csv\.zip"
+        for path, match in files_like(self.root, pattern):
+            person, activity = f"p{int(match[1]):02d}", match[2].lower()
+            gyr = path.with_name(f"gyr_{activity}_csv.zip")
+            yield Take(
+                subject=person,
+                name=f"{person}-{activity}",
+                paths=(path, gyr) if gyr.is_file() else (path,),
+                label=ACTIVITIES[activity],
+            )
+
+    def _read_all(self, take: Take) -> Iterator[Recording]:
+        found: dict[str, dict[str, dict[str, tuple[Track, int]]]] = defaultdict(lambda: defaultdict(dict))
+        for kind, path in zip(_UNITS, take.paths, strict=False):
+            for member, content in zip_members(path, ".csv"):
+                match = _MEMBER.fullmatch(member)
+                if not match or match[3].lower() not in PLACEMENTS:
+                    raise RecordingError(f"{path}: member {member!r}, expected {kind}_ACTIVITY_PLACEMENT.csv")
+                track = _track(path / member, content, _UNITS[kind])
+                found[match[2] or "1"][PLACEMENTS[match[3].lower()]][kind] = track
+        for part, devices in sorted(found.items()):
+            zero = min(float(track.times[0]) for kinds in devices.values() for track, _ in kinds.values())
+            imu, faults = [], 0
+            for placement, kinds in sorted(devices.items()):
+                tracks = {k: Track(times=t.times - zero, values=t.values, unit=t.unit) for k, (t, _) in kinds.items()}
+                faults += sum(count for _, count in kinds.values())
+                source = f"{take.paths[0]}, {placement}"
+                imu.append(stream(placement, acc=tracks.get("acc"), gyr=tracks.get("gyr"), source=source))
+            named = Take(subject=take.subject, name=f"{take.name}-{part}", paths=take.paths, label=take.label)
+            yield self._recording(named, imu, tags=clock_tag(faults))
+
+
+def _track(path: Path, content: bytes, unit: str) -> tuple[Track, int]:
+    table = Table(path, ["attr_time", "attr_x", "attr_y", "attr_z"], content=content)
+    values = np.stack([table.numbers(f"attr_{axis}") for axis in "xyz"])
+    return Track(times=table.seconds("attr_time", "ms"), values=values, unit=unit).in_order()

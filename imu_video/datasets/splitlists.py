@@ -1,0 +1,82 @@
+"""Published lists of who belongs to training, validation and test, counted against the paper; no list is shipped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from imu_video.errors import ConfigError, LeakageError, RecordingError
+
+SplitName = Literal["train", "val", "test"]
+COMODO_URL = "https://github.com/Breezelled/COMODO (folder dataset/)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """One line of a list: which split, and the label that the list gives, if any."""
+
+    split: str
+    label: str | None
+
+
+def read_lists(
+    folder: str | Path,
+    *,
+    dataset: str,
+    protocol: str,
+    counts: Mapping[str, int],
+    parse: Callable[[str], tuple[str, str | None]],
+) -> dict[str, Listed]:
+    """Entries of ``train.txt``, ``val.txt`` and ``test.txt`` by key, if they are the lists of the protocol.
+
+    Args:
+        folder: where the three files lie.
+        dataset: named in errors.
+        protocol: what the lists belong to, named in errors (``COMODO``).
+        counts: entries that the paper reports for each split.
+        parse: a line to its key and label.
+
+    Raises:
+        RecordingError: a missing file, a line that cannot be read, or another number of entries.
+        LeakageError: a key that two splits, or one split twice, hold.
+    """
+    root = Path(folder).expanduser()
+    found: dict[str, Listed] = {}
+    for split, expected in counts.items():
+        path = root / f"{split}.txt"
+        if not path.is_file():
+            raise RecordingError(f"{dataset}: no list {path}", hint=f"obtain the {protocol} lists from {COMODO_URL}")
+        entries = 0
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            if not line.strip():
+                continue
+            try:
+                key, label = parse(line.strip())
+            except ValueError as error:
+                raise RecordingError(
+                    f"{path}, line {number}: {line[:80]!r} is no entry of the {protocol} lists"
+                ) from error
+            if key in found:
+                raise LeakageError(f"{path}, line {number}: {key!r} is already in {found[key].split}")
+            found[key] = Listed(split=split, label=label)
+            entries += 1
+        if entries != expected:
+            raise RecordingError(
+                f"{path}: {entries} entries, the {protocol} protocol for {dataset} has {expected}",
+                hint=f"obtain the {protocol} lists from {COMODO_URL}, or leave dataset.lists out",
+            )
+    return found
+
+
+def need_lists(lists: str | None, split: str | None, dataset: str) -> None:
+    """Refuse a split without the lists that define it.
+
+    Raises:
+        ConfigError: ``split`` without ``lists``.
+    """
+    if split is not None and lists is None:
+        raise ConfigError(
+            f"{dataset}: split {split!r} needs the published lists", hint="name their folder: dataset.lists=..."
+        )
