@@ -26,6 +26,7 @@ from imu_video.shards.schema import Index, SampleMeta, ShardEntry, member_kind, 
 from imu_video.shards.write import HEADER, file_sha256, npy_bytes
 
 _WASTE = 1 << 16  # bytes that may be read in vain between two members to save a call
+_TAIL = 1 << 16  # bytes behind the last member that are looked at
 _kind = lru_cache(member_kind)
 
 MEMBER_KINDS = ("imu", "video", "views", "skeleton", "meta")
@@ -235,7 +236,7 @@ class OpenShard:
                     hint=self._hint,
                 )
             at = offset + -(-size // HEADER) * HEADER
-        tail = os.pread(self._number, max(HEADER, self.shard.bytes - at), at)
+        tail = os.pread(self._number, _TAIL, at)
         if tail.strip(b"\0"):
             name = tail[:100].rstrip(b"\0").decode("ascii", errors="replace")
             parse_member(name)

@@ -189,8 +189,10 @@ class ShardEntry(Config):
         if len(self.keys) != self.samples:
             raise ValueError(f"{self.path}: {self.samples} samples declared, {len(self.keys)} keys listed")
         for key, members in self.keys.items():
-            for suffix, (_, size) in members.items():
+            for suffix, (offset, size) in members.items():
                 check_member(key, suffix, size)
+                if offset < 1 or size < 0 or offset + size > self.bytes:
+                    raise ValueError(f"{self.path}: {key}.{suffix} lies outside the file: {size} bytes at {offset}")
         if self.crc32 and any(self.crc32.get(key, {}).keys() != members.keys() for key, members in self.keys.items()):
             raise ValueError(f"{self.path}: crc32 lists other members than keys")
         return self

@@ -95,7 +95,7 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Index:
     return make_folder(tmp_path_factory.mktemp("shared") / "data", {"train": 40, "val": 5}, shard_samples=16)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def folder_maker() -> Callable[..., Index]:
     """`make_folder`."""
     return make_folder
