@@ -1,4 +1,4 @@
-"""Damaged shards: no hang, no error of another kind, never a damaged sample, and an exact count of what was left out."""
+"""Damaged shards: no hang, no other kind of error, never a damaged sample, and an exact count of what was left out."""
 
 from __future__ import annotations
 
