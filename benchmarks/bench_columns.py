@@ -8,12 +8,11 @@ mask, looks for gaps, says where each row comes from, and draws the plan of each
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from common import compare, heading, made_folder, scratch
+from common import compare, heading, made_folder, parser, scratch
 
 from imu_video.shards.columns import open_columns
 from imu_video.shards.loader import PairLoader
@@ -63,9 +62,8 @@ def main(folder: Path, samples: int, repeats: int) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--samples", type=int, default=20480)
-    parser.add_argument("--repeats", type=int, default=7)
-    options = parser.parse_args()
+    arguments = parser(__doc__)
+    arguments.add_argument("--samples", type=int, default=20480)
+    options = arguments.parse_args()
     with scratch() as temporary:
         main(temporary, options.samples, options.repeats)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from common import compare, heading, made_folder, scratch
+from common import compare, heading, made_folder, parser, scratch
 
 from imu_video.shards.pipeline import SampleReader, read_samples
 from imu_video.shards.schema import Index
@@ -43,9 +42,8 @@ def main(folder: Path, samples: int, repeats: int) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--samples", type=int, default=4096)
-    parser.add_argument("--repeats", type=int, default=7)
-    options = parser.parse_args()
+    arguments = parser(__doc__)
+    arguments.add_argument("--samples", type=int, default=4096)
+    options = arguments.parse_args()
     with scratch() as temporary:
         main(temporary, options.samples, options.repeats)

@@ -1,10 +1,13 @@
 """What the benchmarks share: made-up data folders, interleaved repeats, ratios; nothing is measured here by itself.
 
-The machine may be busy: alternatives are timed in turns (A B A B ...), and medians with ranges are reported.
+The machine may be busy: alternatives are timed in turns (A B A B ...), and medians with ranges are reported. Time is
+the processor time of this process, all threads together (`--clock wall` for the clock on the wall): other programs then
+disturb a ratio little. Where several workers share the work, rates are per second of processor time.
 """
 
 from __future__ import annotations
 
+import argparse
 import platform
 import statistics
 import sys
@@ -98,13 +101,14 @@ def compare(
     Returns:
         The median ratio of every pair in ``against``.
     """
+    clock = time.perf_counter if "wall" in sys.argv else time.process_time
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(repeats + 1):
         for name, work in ways.items():
-            begun = time.perf_counter()
+            begun = clock()
             count = work()
             if turn:
-                rates[name].append(count / (time.perf_counter() - begun))
+                rates[name].append(count / (clock() - begun))
     width = max(map(len, ways))
     for name, values in rates.items():
         print(
@@ -124,6 +128,14 @@ def machine() -> str:
         f"{platform.machine()}, {torch.get_num_threads()} torch threads, Python {platform.python_version()}, "
         f"numpy {np.__version__}, torch {torch.__version__}"
     )
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """The options that all benchmarks have."""
+    options = argparse.ArgumentParser(description=description)
+    options.add_argument("--repeats", type=int, default=7)
+    options.add_argument("--clock", choices=("cpu", "wall"), default="cpu")
+    return options
 
 
 def heading(title: str) -> None:

@@ -197,6 +197,7 @@ losses: Registry[Any] = Registry("loss", "imu_video.losses")
 objectives: Registry[Any] = Registry("objective", "imu_video.objectives")
 towers: Registry[Any] = Registry("tower", "imu_video.towers")
 augmentations: Registry[Any] = Registry("augmentation", "imu_video.transforms")
+clip_augmentations: Registry[Any] = Registry("clip augmentation", "imu_video.transforms.video")
 
 ALL: dict[str, Registry[Any]] = {
     "datasets": datasets,
@@ -206,5 +207,6 @@ ALL: dict[str, Registry[Any]] = {
     "objectives": objectives,
     "towers": towers,
     "augmentations": augmentations,
+    "clip_augmentations": clip_augmentations,
 }
 """Every registry by its plural name, as ``imu-video list`` shows them."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from imu_video.distributed import World
 from imu_video.errors import ConfigError
+from imu_video.shards.clips import ClipReader, clip_seed
 from imu_video.shards.columns import Columns
 from imu_video.shards.plan import Plan, device_plan
 from imu_video.shards.pool import ColumnPool
@@ -36,6 +37,8 @@ class PairLoader:
         world: this rank's place.
         all_devices: also give every allowed device of each window (``views``).
         skeleton: also give the skeleton of each window.
+        clips: for each split its clips, to be given as ``clip``; samples without an intact one sit out.
+        change_clips: clips change from step to step as their reader says (training); False: as they are stored.
         weights: share of each split of a mixture; None: one pass over all is an epoch.
         sampling: ``once`` or ``replacement``.
         leftover: ``drop`` or ``carry``.
@@ -69,6 +72,8 @@ class PairLoader:
         world: World | None = None,
         all_devices: bool = False,
         skeleton: bool = False,
+        clips: ClipReader | Sequence[ClipReader] | None = None,
+        change_clips: bool = False,
         weights: Sequence[float] | None = None,
         sampling: Literal["once", "replacement"] = "once",
         leftover: Literal["drop", "carry"] = "drop",
@@ -87,7 +92,9 @@ class PairLoader:
             )
         splits = [columns] if isinstance(columns, Columns) else list(columns)
         features: Any = [teacher] if isinstance(columns, Columns) and teacher is not None else teacher
-        self.pool = ColumnPool(splits, teachers=features, skeleton=skeleton)
+        readers: Any = [clips] if isinstance(clips, ClipReader) else clips
+        self.pool = ColumnPool(splits, teachers=features, skeleton=skeleton, clips=readers)
+        self._change_clips = change_clips
         allowed = self.pool.allowed(devices)
         self._shown = allowed if all_devices else None
         present = self.pool.present & allowed
@@ -96,7 +103,13 @@ class PairLoader:
         self._present = present[self.usable]
         sizes = [int(usable[self.pool.part(number)].sum()) for number in range(len(splits))]
         names = [name for name, wanted in zip(self.pool.placements, allowed, strict=True) if wanted]
-        asked = "".join(["a teacher feature and " * (teacher is not None), "a skeleton and " * skeleton])
+        asked = "".join(
+            [
+                "a teacher feature and " * (teacher is not None),
+                "a skeleton and " * skeleton,
+                "a clip and " * (clips is not None),
+            ]
+        )
         for split, size in zip(splits, sizes, strict=True):
             if size < (batch_size if len(splits) == 1 else 1):
                 raise ConfigError(
@@ -140,6 +153,7 @@ class PairLoader:
         mine = self.world.rows(self.batch_size)
         rows, devices = rows[mine], devices[mine]
         imu, mask = self.pool.imu(rows, devices)
+        seeds = [clip_seed(self.seed, step, row) for row in rows.tolist()] if self._change_clips else None
         views, views_mask = (None, None) if self._shown is None else self.pool.views(rows, self._shown)
         return PairBatch(
             imu=imu,
@@ -148,6 +162,7 @@ class PairLoader:
             views=views,
             views_mask=views_mask,
             skeleton=self.pool.skeleton(rows),
+            clip=self.pool.clip(rows, seeds),
             meta=self.pool.meta(rows, devices),
         )
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from imu_video.errors import ConfigError, nearest
+from imu_video.shards.clips import ClipReader
 from imu_video.shards.columns import Columns
 from imu_video.types import PairMeta
 
@@ -25,6 +26,7 @@ class ColumnPool:
         columns: at least one; all of one rate, window length and channels.
         teachers: for each an (N, Dt) array-like in its order, or None for all.
         skeleton: whether skeletons are wanted.
+        clips: for each its clips, or None where they are not wanted.
 
     Attributes:
         sizes: number of samples of each.
@@ -43,15 +45,18 @@ class ColumnPool:
         *,
         teachers: Sequence[np.ndarray] | None = None,
         skeleton: bool = False,
+        clips: Sequence[ClipReader] | None = None,
     ) -> None:
         if teachers is not None and len(teachers) != len(columns):
             raise ConfigError(f"{len(columns)} data folders, but teacher features of {len(teachers)}")
         _check_alike(columns)
         _check_features(columns, teachers)
+        if clips is not None:
+            _check_clips(columns, clips)
         self.columns = list(columns)
         self.sizes = [len(one) for one in columns]
         self._ends = np.cumsum(self.sizes)
-        self._teachers = teachers
+        self._teachers, self._clips = teachers, clips
         self._skeletons = _skeletons(columns) if skeleton else None
         self.placements = tuple(sorted({name for one in columns for name in one.placements}))
         shape = (sum(self.sizes), len(self.placements))
@@ -90,11 +95,13 @@ class ColumnPool:
         return allowed
 
     def finite(self) -> np.ndarray:
-        """(N,) bool: samples that have all that is wanted beside a device: teacher features, a skeleton."""
+        """(N,) bool: samples that have all that is wanted beside a device: teacher features, skeleton, clip."""
         there = np.ones(len(self), bool)
         for arrays in (self._teachers, self._skeletons):
             if arrays is not None:
                 there &= np.concatenate([_finite_rows(array) for array in arrays])
+        if self._clips is not None:
+            there &= np.concatenate([reader.usable for reader in self._clips])
         return there
 
     def imu(self, rows: np.ndarray, devices: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -123,6 +130,18 @@ class ColumnPool:
     def skeleton(self, rows: np.ndarray) -> Tensor | None:
         """(B, F, J, 3) float32 joints in metres; None where not wanted."""
         return None if self._skeletons is None else self._tensor(self._skeletons, rows)
+
+    def clip(self, rows: np.ndarray, seeds: Sequence[int] | None = None) -> Tensor | None:
+        """(B, F, H, W, 3) uint8 frames, changed by the seeds of the rows where given; None where not wanted."""
+        if self._clips is None:
+            return None
+        if len(self._clips) == 1:
+            return self._clips[0].read(rows, seeds)
+        out = torch.empty((len(rows), *self._clips[0].shape), dtype=torch.uint8)
+        for number, at, own in self._parts(rows):
+            chosen = np.arange(len(rows))[at]
+            out[chosen] = self._clips[number].read(own, None if seeds is None else [seeds[i] for i in chosen])
+        return out
 
     def meta(self, rows: np.ndarray, devices: np.ndarray) -> PairMeta:
         """Where rows come from, (B,) each."""
@@ -203,6 +222,16 @@ def _check_features(columns: Sequence[Columns], teachers: Sequence[np.ndarray] |
     widths = {features.shape[1] for features in teachers or ()}
     if len(widths) > 1:
         raise ConfigError(f"teacher features have different widths {sorted(widths)}: they are of different teachers")
+
+
+def _check_clips(columns: Sequence[Columns], clips: Sequence[ClipReader]) -> None:
+    sizes, shapes = [len(one) for one in clips], [one.shape for one in clips]
+    if sizes != [len(one) for one in columns] or len(set(shapes)) > 1:
+        raise ConfigError(
+            f"clips of {sizes} samples with (F, H, W, 3) {shapes} do not fit columns of "
+            f"{[len(one) for one in columns]} samples",
+            hint="build the data folders with the same window.clip_fps and window.clip_size",
+        )
 
 
 def _skeletons(columns: Sequence[Columns]) -> list[np.ndarray]:

@@ -18,6 +18,8 @@ from imu_video.errors import RecordingError, ShardError
 GOP = 4
 """Frames between key frames of an encoded clip: any frame is at most three decoded frames away."""
 
+_SINGLY: set[int] = set()  # widths whose padded rows decord's batch reader refuses, see `_rgb`
+
 _X264 = {
     "keyint": GOP,
     "min-keyint": GOP,
@@ -92,7 +94,35 @@ def decode_mp4(data: bytes, indices: Sequence[int] | None = None) -> np.ndarray:
     try:
         reader = _open(io.BytesIO(data))
         return _frames(reader, range(len(reader)) if indices is None else indices)
-    except (RuntimeError, IndexError) as error:
+    except _faults() as error:
+        raise ShardError(f"clip of {len(data)} bytes cannot be decoded: {_reason(error)}") from error
+
+
+def decode_into(data: bytes, indices: Sequence[int], out: np.ndarray) -> None:
+    """Decode frames of a clip in memory into a given array, without a copy of the whole.
+
+    Args:
+        data: an MP4 file.
+        indices: frames, in any order, repeats allowed.
+        out: (F, H, W, 3) uint8, F as many as ``indices``.
+
+    Raises:
+        ShardError: the bytes are not a readable video, or hold no frame of that index and size.
+    """
+    width = out.shape[2]
+    try:
+        reader = _open(io.BytesIO(data))
+        if width not in _SINGLY:
+            try:
+                # One call for all frames: Python's lock is free meanwhile, so that several threads decode at once.
+                out[:] = reader.get_batch(list(indices)).asnumpy()
+                return
+            except _faults():
+                out[:] = _frames(reader, indices)
+                _SINGLY.add(width)  # it was the width and not the clip
+                return
+        out[:] = _frames(reader, indices)
+    except _faults() as error:
         raise ShardError(f"clip of {len(data)} bytes cannot be decoded: {_reason(error)}") from error
 
 
@@ -145,14 +175,14 @@ class Mp4Source:
         """
         try:
             return _frames(self._video(), indices)
-        except (RuntimeError, IndexError) as error:
+        except _faults() as error:
             raise RecordingError(f"video {self.path}: cannot read frames: {_reason(error)}") from error
 
     def _video(self) -> Any:
         if self._reader is None:
             try:
                 self._reader = _open(str(self.path))
-            except RuntimeError as error:
+            except _faults() as error:
                 raise RecordingError(
                     f"video {self.path} ({self.path.stat().st_size} bytes) is no readable video",
                     hint="play it, or re-encode it with `ffmpeg -i IN -c:v libx264 OUT.mp4`",
@@ -171,6 +201,13 @@ def _open(source: str | io.BytesIO) -> Any:
     if len(reader) == 0:
         raise RuntimeError("no frames")
     return reader
+
+
+def _faults() -> tuple[type[Exception], ...]:
+    """What decord and the asking for frames can raise; its own error is no RuntimeError."""
+    import decord
+
+    return (RuntimeError, IndexError, ValueError, decord.DECORDError)
 
 
 def _frames(reader: Any, indices: Iterable[int]) -> np.ndarray:

@@ -7,6 +7,7 @@ expected, what was seen and what to change.
 from __future__ import annotations
 
 from imu_video.testing.augmentations import check_augmentation
+from imu_video.testing.clips import check_clip_augmentation
 from imu_video.testing.datasets import check_dataset
 from imu_video.testing.encoders import check_encoder
 from imu_video.testing.losses import check_loss, check_losses_over_ranks
@@ -16,6 +17,7 @@ from imu_video.testing.teachers import check_teacher
 
 __all__ = [
     "check_augmentation",
+    "check_clip_augmentation",
     "check_dataset",
     "check_encoder",
     "check_loss",

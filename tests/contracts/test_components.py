@@ -11,6 +11,7 @@ import pytest
 from imu_video import registry
 from imu_video.testing import (
     check_augmentation,
+    check_clip_augmentation,
     check_dataset,
     check_encoder,
     check_loss,
@@ -143,6 +144,12 @@ def test_towers(name: str) -> None:
 def test_augmentations(name: str) -> None:
     check_augmentation(name)
     check_augmentation({"name": name, "p": 1.0})
+
+
+@pytest.mark.parametrize("name", shipped(registry.clip_augmentations))
+def test_clip_augmentations(name: str) -> None:
+    check_clip_augmentation(name)
+    check_clip_augmentation({"name": name, "p": 1.0})
 
 
 @pytest.mark.parametrize("name", shipped(registry.teachers))

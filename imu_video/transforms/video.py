@@ -1,0 +1,182 @@
+"""Changes of clips as functions of (clip, generator), on torchvision's v2 operations; only for teachers that run live.
+
+A cached teacher has seen the clip as it was stored: changing it afterwards would change nothing, so it is refused.
+Every frame of a clip is changed alike. This module loads torchvision; nothing else in this package does.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as tv
+
+from imu_video import registry
+from imu_video.errors import ConfigError
+from imu_video.transforms.base import require
+
+
+class ClipAugmentation(ABC):
+    """Base: checks the clip, decides whether it changes; subclasses take keywords, pass ``p`` on, implement `change`.
+
+    Args:
+        p: probability that a clip is changed, in [0, 1].
+    """
+
+    def __init__(self, *, p: float) -> None:
+        self.p = require("p", p, 0, 1)
+
+    def __call__(self, clip: Tensor, generator: torch.Generator) -> Tensor:
+        """A changed copy of a clip, or the clip itself.
+
+        Args:
+            clip: (F, H, W, 3) uint8 RGB.
+            generator: all randomness.
+
+        Returns:
+            (F, H, W, 3) uint8 of the same size.
+
+        Raises:
+            ValueError: another shape or type.
+        """
+        if clip.ndim != 4 or clip.shape[-1] != 3 or clip.dtype != torch.uint8:
+            raise ValueError(f"a clip is (F, H, W, 3) uint8, got {tuple(clip.shape)} {clip.dtype}")
+        draw = torch.rand(8, generator=generator)  # always eight: later draws do not depend on this one's outcome
+        if draw[0] >= self.p:
+            return clip
+        return self.change(clip.permute(0, 3, 1, 2), draw[1:].tolist()).permute(0, 2, 3, 1).contiguous()
+
+    @abstractmethod
+    def change(self, frames: Tensor, draws: Sequence[float]) -> Tensor:
+        """(F, 3, H, W) uint8 changed by seven numbers uniform in [0, 1)."""
+
+
+@registry.clip_augmentations.register("crop")
+class ClipCrop(ClipAugmentation):
+    """A rectangle of the frame, scaled back to its size (Szegedy et al. 2015, as `v2.RandomResizedCrop`).
+
+    Args:
+        min_area: smallest share of the frame's area, in (0, 1]; 0.5 .. 0.9 keeps the person in view.
+        max_aspect: largest change of the aspect ratio, >= 1.
+        p: probability.
+
+    Example:
+        >>> clip = torch.zeros(4, 32, 48, 3, dtype=torch.uint8)
+        >>> ClipCrop(min_area=0.5)(clip, torch.Generator().manual_seed(0)).shape
+        torch.Size([4, 32, 48, 3])
+    """
+
+    def __init__(self, *, min_area: float = 0.6, max_aspect: float = 1.33, p: float = 1.0) -> None:
+        super().__init__(p=p)
+        self.min_area = require("min_area", min_area, 0.05, 1)
+        self.max_aspect = require("max_aspect", max_aspect, 1, 4)
+
+    def change(self, frames: Tensor, draws: Sequence[float]) -> Tensor:
+        height, width = frames.shape[-2:]
+        area = self.min_area + (1 - self.min_area) * draws[0]
+        aspect = self.max_aspect ** (2 * draws[1] - 1)
+        rows = max(1, min(height, round(height * (area / aspect) ** 0.5)))
+        columns = max(1, min(width, round(width * (area * aspect) ** 0.5)))
+        top, left = int(draws[2] * (height - rows + 1)), int(draws[3] * (width - columns + 1))
+        return tv.resized_crop(frames, top, left, rows, columns, [height, width], antialias=True)
+
+
+@registry.clip_augmentations.register("flip")
+class ClipFlip(ClipAugmentation):
+    """Left and right exchanged. The IMU does not mirror along: right_wrist becomes a left one in the picture.
+
+    Args:
+        p: probability.
+    """
+
+    def __init__(self, *, p: float = 0.5) -> None:
+        super().__init__(p=p)
+
+    def change(self, frames: Tensor, draws: Sequence[float]) -> Tensor:
+        return tv.horizontal_flip(frames)
+
+
+@registry.clip_augmentations.register("colour")
+class ClipColour(ClipAugmentation):
+    """Brightness, contrast, saturation and hue, drawn once a clip (as `v2.ColorJitter` with one draw for all frames).
+
+    Args:
+        brightness, contrast, saturation: factors are drawn from [1 - x, 1 + x], x in [0, 1].
+        hue: shift of the hue in [-x, x] turns, x in [0, 0.5].
+        p: probability.
+    """
+
+    def __init__(
+        self,
+        *,
+        brightness: float = 0.3,
+        contrast: float = 0.3,
+        saturation: float = 0.3,
+        hue: float = 0.05,
+        p: float = 0.8,
+    ) -> None:
+        super().__init__(p=p)
+        self.brightness = require("brightness", brightness, 0, 1)
+        self.contrast = require("contrast", contrast, 0, 1)
+        self.saturation = require("saturation", saturation, 0, 1)
+        self.hue = require("hue", hue, 0, 0.5)
+
+    def change(self, frames: Tensor, draws: Sequence[float]) -> Tensor:
+        steps = ((tv.adjust_brightness, self.brightness), (tv.adjust_contrast, self.contrast))
+        for (operation, spread), draw in zip((*steps, (tv.adjust_saturation, self.saturation)), draws, strict=False):
+            frames = operation(frames, 1 + spread * (2 * draw - 1))
+        return tv.adjust_hue(frames, self.hue * (2 * draws[3] - 1)) if self.hue else frames
+
+
+@registry.clip_augmentations.register("grey")
+class ClipGrey(ClipAugmentation):
+    """Colours removed.
+
+    Args:
+        p: probability.
+    """
+
+    def __init__(self, *, p: float = 0.2) -> None:
+        super().__init__(p=p)
+        self._grey = v2.Grayscale(num_output_channels=3)
+
+    def change(self, frames: Tensor, draws: Sequence[float]) -> Tensor:
+        grey: Tensor = self._grey(frames)
+        return grey
+
+
+class ClipCompose:
+    """Changes one after another.
+
+    Example:
+        >>> change = ClipCompose.build([{"name": "flip", "p": 1.0}])
+        >>> clip = torch.arange(24, dtype=torch.uint8).reshape(1, 2, 4, 3)
+        >>> bool((change(clip, torch.Generator()) == clip.flip(2)).all())
+        True
+    """
+
+    def __init__(self, changes: Sequence[ClipAugmentation]) -> None:
+        self.changes = list(changes)
+
+    @classmethod
+    def build(cls, entries: Sequence[Mapping[str, Any] | str]) -> ClipCompose:
+        """Build from config entries of registered changes, in order.
+
+        Raises:
+            ConfigError: unknown name or argument.
+        """
+        built = [registry.clip_augmentations.build(entry) for entry in entries]
+        for one in built:
+            if not callable(one):
+                raise ConfigError(f"clip augmentation {type(one).__name__} cannot be called")
+        return cls(built)
+
+    def __call__(self, clip: Tensor, generator: torch.Generator) -> Tensor:
+        """A changed copy of a clip; see `ClipAugmentation`."""
+        for change in self.changes:
+            clip = change(clip, generator)
+        return clip
