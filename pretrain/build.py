@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -239,7 +240,7 @@ def build_parts(config: PretrainConfig, data: Data, *, spec: InputSpec, world: W
     if task.model.tower is not None:
         some = loader.usable[:: max(1, len(loader.usable) // 256)]
         task.model.tower.fit(loader.pool.skeleton(some))  # type: ignore[operator]
-    warm_start(task, loader, features, seed=config.seed)
+    warm_start(task, loader, placements=config.data.placements, seed=config.seed)
     task = synchronised(task, world=world, device=device)
     augmenter = Augmenter(
         Compose.build(config.augment) if config.augment else None,
@@ -268,7 +269,7 @@ def build_parts(config: PretrainConfig, data: Data, *, spec: InputSpec, world: W
     )
 
 
-def warm_start(task: PretrainTask, loader: PairLoader, features: np.ndarray | None, *, seed: int) -> None:
+def warm_start(task: PretrainTask, loader: PairLoader, *, placements: Sequence[str] | None, seed: int) -> None:
     """Fill what the losses want to know before the first step: queues, distances between devices.
 
     The same windows on every rank, drawn by the seed. A continued run loads its state from the checkpoint afterwards.
@@ -276,7 +277,7 @@ def warm_start(task: PretrainTask, loader: PairLoader, features: np.ndarray | No
     Args:
         task: model and losses, on the CPU.
         loader: training pairs; only usable windows are drawn.
-        features: (N, Dt) teacher features of the split, None without a teacher.
+        placements: devices of the run, None: all.
         seed: of the run.
     """
     wanted = 0 if task.loss is None else min(task.loss.warm_rows, len(loader.usable))
@@ -284,11 +285,12 @@ def warm_start(task: PretrainTask, loader: PairLoader, features: np.ndarray | No
         return
     rows = np.random.default_rng([seed, 16349]).permutation(loader.usable)[:wanted]
     video = views = None
-    if "video" in task.loss.needs and features is not None and task.model.tower is None:
+    teacher = loader.pool.teacher(rows)
+    if teacher is not None and task.model.tower is None and "video" in task.loss.needs:
         with torch.no_grad():
-            video = task.model.embed_teacher(torch.from_numpy(np.asarray(features[rows], dtype=np.float32)))
+            video = task.model.embed_teacher(teacher)
     if "devices" in task.loss.needs:
-        windows, mask = loader.pool.views(rows, loader.pool.allowed(None))
+        windows, mask = loader.pool.views(rows, loader.pool.allowed(placements))
         views = windows.masked_fill(~mask, torch.nan)
     task.loss.warm_start(meta=loader.pool.meta(rows, np.full(len(rows), -1)), video=video, views=views)
 

@@ -222,7 +222,8 @@ def resolve(
     if dim is None:
         dim = teacher_dim if config.projector.teacher == "none" and teacher_dim is not None else DIM
     raw["projector"]["dim"] = dim
-    raw["loss"] = [_weighted(registry.losses, entry, dim=dim) for entry in config.loss]
+    widths = {"dim": dim} | ({} if teacher_dim is None else {"teacher_dim": teacher_dim})
+    raw["loss"] = [_weighted(registry.losses, entry, **widths) for entry in config.loss]
     raw["objective"] = [_weighted(registry.objectives, entry) for entry in config.objective]
     raw["data"]["teacher"] = teacher
     raw["run"]["precision"] = precision

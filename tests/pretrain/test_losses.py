@@ -1,0 +1,124 @@
+"""Losses with a memory inside a run: filled from the teacher's cache, carried over a resume, refused where useless."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from imu_video.distributed import World
+from imu_video.errors import ConfigError, TeacherCacheError
+from imu_video.losses import QueueDistill
+from pretrain.build import build_parts, fit_spec, open_data
+from pretrain.callbacks import StopSignal
+from pretrain.config import PretrainConfig, resolve
+from pretrain.run import run
+
+Maker = Callable[..., PretrainConfig]
+DISTIL: dict[str, Any] = {
+    "loss": [{"name": "queue_distill", "size": 100}, {"name": "relational", "weight": {"first": 0.0, "end": 6}}],
+    "projector": {"teacher": "none", "dim": 12},
+}
+
+
+def queue_of(config: PretrainConfig) -> QueueDistill:
+    data = open_data(config)
+    spec = fit_spec(config, data)
+    parts = build_parts(config, data, spec=spec, world=World(), device=torch.device("cpu"))
+    parts.feed.close()
+    assert parts.task.loss is not None
+    loss = parts.task.loss.losses["queue_distill"]
+    assert isinstance(loss, QueueDistill)
+    return loss
+
+
+def test_a_new_run_starts_with_a_queue_of_frozen_embeddings(make_config: Maker) -> None:
+    config = resolve(make_config(**DISTIL), teacher="feedfacecafe", precision="fp32")
+    first, again = queue_of(config), queue_of(config)
+    assert first.queue.filled == 100
+    assert torch.allclose(first.queue.video.norm(dim=1), torch.ones(100))
+    assert torch.equal(first.queue.video, again.queue.video)  # drawn by the seed
+    other = queue_of(config.model_copy(update={"seed": 1}))
+    assert not torch.equal(first.queue.video, other.queue.video)
+
+
+def test_rows_are_those_of_the_teacher(make_config: Maker) -> None:
+    """Every queued embedding is the standardised, normalised feature of a usable window of the training split."""
+    config = resolve(make_config(**DISTIL), teacher="feedfacecafe", precision="fp32")
+    data = open_data(config)
+    parts = build_parts(config, data, spec=fit_spec(config, data), world=World(), device=torch.device("cpu"))
+    parts.feed.close()
+    assert parts.task.loss is not None
+    features = data.features("train")
+    assert features is not None
+    usable = torch.from_numpy(features[np.isfinite(features).all(1)])
+    known = parts.task.model.embed_teacher(usable)
+    queue = parts.task.loss.losses["queue_distill"].queue.video
+    nearest = (queue @ known.T).max(1)
+    assert torch.allclose(nearest.values, torch.ones(100), atol=1e-5)
+    assert nearest.indices.unique().numel() == 100  # without replacement
+
+
+def test_queue_and_schedule_are_carried_over_a_resume(
+    make_config: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(**DISTIL, optim={"steps": 8, "accumulate": 2})
+    run(config, folder=tmp_path / "whole")
+    asked = iter([False] * 3 + [True])
+    with monkeypatch.context() as patched:
+        patched.setattr(StopSignal, "requested", lambda self: next(asked))
+        assert run(config, folder=tmp_path / "parts").state.step == 4
+    run(config, folder=tmp_path / "parts")
+    ends = [load_file(tmp_path / n / "checkpoints" / "step-00000008" / "model.safetensors") for n in ("whole", "parts")]
+    assert ends[0].keys() == ends[1].keys()
+    for name, value in ends[0].items():
+        assert torch.equal(value, ends[1][name]), name
+    assert ends[0]["loss.step"] == 8
+    assert ends[0]["loss.losses.queue_distill.queue.pointer"] == 8 * 2 * 32 % 100
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"loss": [{"name": "queue_distill", "size": 64}]}, r"must not train along(?s:.*)projector.teacher=none"),
+        ({"loss": [{"name": "info_nce"}, {"name": "feature_regression"}]}, "feature_regression distils"),
+        ({**DISTIL, "loss": [{"name": "queue_distill", "size": 31}]}, "a queue of 31 is shorter than the global batch"),
+        ({"loss": [{"name": "hard_negative", "queue": 8}]}, "a queue of 8 is shorter"),
+    ],
+    ids=["trainable", "in a mix", "short", "short negatives"],
+)
+def test_what_cannot_work_is_refused_before_anything_is_written(
+    make_config: Maker, tmp_path: Path, sections: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run(make_config(**sections), folder=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_target_of_teacher_features_may_stand_beside_a_trained_projector(make_config: Maker, tmp_path: Path) -> None:
+    loss = [{"name": "info_nce"}, {"name": "queue_distill", "size": 64, "target": "teacher"}]
+    outcome = run(make_config(loss=loss, optim={"steps": 2}), folder=tmp_path / "run")
+    assert outcome.state.step == 2
+
+
+def test_b5_the_learning_rate_is_nearly_0_at_the_end(make_config: Maker, tmp_path: Path) -> None:
+    """Steps are counted in updates, not in windows or queue rows: below 1 % of the peak at the last one."""
+    config = make_config(**DISTIL, optim={"steps": 12, "lr": 3e-3})
+    run(config, folder=tmp_path / "run")
+    rates = [entry["lr"] for line in (tmp_path / "run" / "log.jsonl").open() if "lr" in (entry := json.loads(line))]
+    assert len(rates) == 12
+    assert max(rates) == pytest.approx(3e-3, rel=0.3)
+    assert rates[-1] < 0.01 * max(rates)
+
+
+def test_b7_features_of_another_teacher_are_not_taken(make_config: Maker, tmp_path: Path) -> None:
+    """The cache is named by the hash of weights, projector seed and preprocessing; another hash is refused."""
+    with pytest.raises(TeacherCacheError, match="feedfacecaff"):
+        run(make_config(**DISTIL, data={"teacher": "feedfacecaff"}), folder=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
