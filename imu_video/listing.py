@@ -31,6 +31,7 @@ class DatasetFacts:
         placements: where devices are worn; empty where the files say it.
         labels: activities; empty where the files say it, or there are none.
         rate_hz: nominal rates, from the slowest to the fastest device; empty where only the files say it.
+        tested_on: what the adapter was run on: ``real files`` or a ``made-up tree`` in the published layout.
         licence, citation, url: of the recordings; ``url`` is where to obtain them.
         arguments: of the constructor, with defaults.
     """
@@ -41,6 +42,7 @@ class DatasetFacts:
     placements: tuple[str, ...]
     labels: tuple[str, ...]
     rate_hz: tuple[float, ...]
+    tested_on: str
     licence: str
     citation: str
     url: str
@@ -71,6 +73,7 @@ def facts_of(registry: Registry[Any], name: str) -> DatasetFacts:
         placements=tuple(said("placements", ())),
         labels=tuple(said("labels", ())),
         rate_hz=_rates(said("rate_hz", 0.0)),
+        tested_on=str(said("tested_on", "real files")),
         licence=str(said("licence", "")),
         citation=str(said("citation", "")),
         url=str(said("url", "")),
@@ -116,6 +119,7 @@ def dataset_lines(fact: DatasetFacts) -> list[tuple[str, str]]:
         ("licence", fact.licence),
         ("citation", fact.citation),
         ("obtain", fact.url),
+        ("tested on", fact.tested_on),
         ("arguments", ", ".join(f"{key}{value}" for key, value in fact.arguments.items()) or "none"),
     ]
 
@@ -123,16 +127,15 @@ def dataset_lines(fact: DatasetFacts) -> list[tuple[str, str]]:
 def dataset_page(facts: list[DatasetFacts]) -> str:
     """The table of docs/datasets.md as Markdown, with one line a dataset and the citations below it."""
     lines = [
-        "| dataset | streams | Hz | placements | labels | licence |",
-        "|---|---|---|---|---|---|",
+        "| dataset | streams | Hz | placements | labels | licence | tested on |",
+        "|---|---|---|---|---|---|---|",
     ]
     for fact in facts:
         labels = str(len(fact.labels)) if fact.labels else "-"
         placements = ", ".join(fact.placements) or "your own"
         name = f"[`{fact.name}`]({fact.url})" if fact.url.startswith("http") else f"`{fact.name}`"
-        lines.append(
-            f"| {name} | {', '.join(fact.streams)} | {_rate(fact.rate_hz)} | {placements} | {labels} | {fact.licence} |"
-        )
+        cells = (name, ", ".join(fact.streams), _rate(fact.rate_hz), placements, labels, fact.licence, fact.tested_on)
+        lines.append(f"| {' | '.join(cells)} |")
     lines += ["", *(f"- `{fact.name}`: {fact.citation}" for fact in facts)]
     return "\n".join(lines) + "\n"
 

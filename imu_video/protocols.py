@@ -16,7 +16,7 @@ class RecordingSource(Protocol):
 
     Class attributes tell users what the data is: ``licence``, ``citation``, ``url`` (how to obtain it), ``placements``,
     ``labels``, ``rate_hz`` (nominal; a mapping by placement where devices differ, 0 where only the files say it),
-    ``streams`` (of ``imu``, ``video``, ``skeleton``).
+    ``streams`` (of ``imu``, ``video``, ``skeleton``), ``tested_on`` (``real files`` or ``made-up tree``).
     """
 
     name: str

@@ -16,6 +16,8 @@ LARGEST_MEMBER = 1 << 30
 def zip_members(path: Path, ending: str, *, deep: bool = True) -> Iterator[tuple[str, bytes]]:
     """Names without folders and contents of the members with an ending, in the order of their names.
 
+    A member of an archive inside the archive is called ``INNER.zip/MEMBER``.
+
     Args:
         path: the archive.
         ending: of the wanted members, ``.csv``.
@@ -52,6 +54,7 @@ def _members(archive: zipfile.ZipFile, where: str, ending: str, deep: bool) -> I
             continue
         try:
             with zipfile.ZipFile(io.BytesIO(content)) as nested:
-                yield from _members(nested, f"{where}, {name}", ending, deep=False)
+                for inside, found in _members(nested, f"{where}, {name}", ending, deep=False):
+                    yield f"{name}/{inside}", found
         except zipfile.BadZipFile as error:
             raise RecordingError(f"{where}: member {name!r} is no ZIP file: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -88,7 +89,7 @@ class Ego4d(Layout):
         known = self._metadata()
         clips = {}
         if self.videos is not None:
-            clips = {m[1].lower(): p for p, m in files_like(self.root, rf"{self.videos}/({_UID})\.mp4")}
+            clips = {m[1].lower(): p for p, m in files_like(self.root, rf"{re.escape(self.videos)}/({_UID})\.mp4")}
         for path, match in files_like(self.root, rf"imu/({_UID})\.csv"):
             uid = match[1].lower()
             if uid not in known:

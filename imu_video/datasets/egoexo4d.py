@@ -29,7 +29,6 @@ PARENT_TASKS = (
 )
 RATES_HZ = {"right": 1000.0, "left": 800.0}
 """Nominal rate of the IMU in each temple of the glasses."""
-_MARGIN_S = 0.1
 
 
 @datasets.register("egoexo4d")
@@ -123,7 +122,7 @@ class EgoExo4d(Layout):
         facts = next(f for n, f in self._facts.items() if _plain(n) == take.name)
         camera = vrs.name.removesuffix(".vrs").removesuffix("_noimagestreams")
         frames = self._frame_times(facts, camera)
-        acc, gyr, invalid = read_imu(vrs, f"imu-{self.imu}", frames[0] - _MARGIN_S, frames[-1] + _MARGIN_S)
+        acc, gyr, invalid = read_imu(vrs, f"imu-{self.imu}", frames[0], frames[-1])
         tracks = [Track(times=t.times - frames[0], values=t.values, unit=t.unit).in_order() for t in (acc, gyr)]
         device = stream("head", acc=tracks[0][0], gyr=tracks[1][0], source=str(vrs))
         aligned = folder / "frame_aligned_videos" / ("downscaled/448" if self.small else ".") / f"{camera}_214-1.mp4"

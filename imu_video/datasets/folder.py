@@ -249,6 +249,7 @@ class Folder:
     citation: str = "declared in dataset.yaml"
     url: str = "your own files"
     streams: ClassVar[tuple[str, ...]] = ("imu", "video")
+    tested_on: ClassVar[str] = "made-up tree"
     placements: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     rate_hz: float = 0.0

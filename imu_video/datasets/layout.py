@@ -58,6 +58,7 @@ class Layout:
     licence: ClassVar[str]
     citation: ClassVar[str]
     url: ClassVar[str]
+    tested_on: ClassVar[str] = "made-up tree"
     files: ClassVar[str]
     """What a missing file is called in the error: ``Protocol/subject1NN.dat``."""
 

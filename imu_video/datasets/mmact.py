@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -102,7 +103,7 @@ class MMAct(Layout):
                 clips.setdefault(tuple(g.lower() for g in match.groups()[1:]), {})[match[1].lower()] = path
         videos = {}
         if self.camera is not None:
-            pattern = rf"subject(\d+)/{self.camera}/scene(\d+)/session(\d+)/(\w+)\.mp4"
+            pattern = rf"subject(\d+)/{re.escape(self.camera)}/scene(\d+)/session(\d+)/(\w+)\.mp4"
             videos = {tuple(g.lower() for g in match.groups()): path for path, match in files_like(self.root, pattern)}
         for key, paths in clips.items():
             subject, scene, session, action = key

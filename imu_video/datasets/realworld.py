@@ -36,7 +36,10 @@ PLACEMENTS = {
     "upperarm": "upper_arm",
     "waist": "waist",
 }
-_MEMBER = re.compile(r"(?:acc|gyroscope|gyr)_([a-z]+)_(?:(\d)_)?([a-z]+)\.csv", re.IGNORECASE)
+_MEMBER = re.compile(
+    r"(?:.*_(?P<outer>\d+)_csv\.zip/)?(?:acc|gyroscope|gyr)_[a-z]+(?:_(?P<inner>\d+))?_(?P<place>[a-z]+)\.csv",
+    re.IGNORECASE,
+)
 _UNITS = {"acc": "m/s^2", "gyr": "rad/s"}
 
 
@@ -45,7 +48,8 @@ class RealWorld(Layout):
     """RealWorld HAR (Sztyler and Stuckenschmidt, PerCom 2016).
 
     One recording an activity and part (climbing and jumping were recorded in several parts for some people), all
-    devices on one clock in milliseconds. The ZIP files are read as they are, those inside them too.
+    devices on one clock in milliseconds. The ZIP files are read as they are, those inside them too; where one was
+    extracted, the folder of its name is read instead.
 
     Args:
         root: the folder that holds ``proband1/`` .. ``proband15/``.
@@ -73,26 +77,31 @@ class RealWorld(Layout):
     files = "probandN/data/acc_walking_csv.zip"
 
     def _find(self) -> Iterator[Take]:
-        pattern = rf"proband(\d+)/data/acc_({'|'.join(ACTIVITIES)})_csv\.zip"
+        folders: dict[tuple[str, str], Path] = {}
+        pattern = rf"proband(\d+)/data/acc_({'|'.join(ACTIVITIES)})_csv(?:\.zip|/[^/]+\.csv)"
         for path, match in files_like(self.root, pattern):
-            person, activity = f"p{int(match[1]):02d}", match[2].lower()
-            gyr = path.with_name(f"gyr_{activity}_csv.zip")
-            yield Take(
-                subject=person,
-                name=f"{person}-{activity}",
-                paths=(path, gyr) if gyr.is_file() else (path,),
-                label=ACTIVITIES[activity],
-            )
+            source = path if path.suffix.lower() == ".zip" else path.parent
+            folders.setdefault((f"p{int(match[1]):02d}", match[2].lower()), source)
+        for (person, activity), path in folders.items():
+            gyr = [
+                p
+                for p in (path.with_name(f"gyr_{activity}_csv"), path.with_name(f"gyr_{activity}_csv.zip"))
+                if p.exists()
+            ]
+            yield Take(subject=person, name=f"{person}-{activity}", paths=(path, *gyr[:1]), label=ACTIVITIES[activity])
 
     def _read_all(self, take: Take) -> Iterator[Recording]:
         found: dict[str, dict[str, dict[str, tuple[Track, int]]]] = defaultdict(lambda: defaultdict(dict))
         for kind, path in zip(_UNITS, take.paths, strict=False):
-            for member, content in zip_members(path, ".csv"):
+            for member, content in _members(path):
                 match = _MEMBER.fullmatch(member)
-                if not match or match[3].lower() not in PLACEMENTS:
+                if not match or match["place"].lower() not in PLACEMENTS:
                     raise RecordingError(f"{path}: member {member!r}, expected {kind}_ACTIVITY_PLACEMENT.csv")
-                track = _track(path / member, content, _UNITS[kind])
-                found[match[2] or "1"][PLACEMENTS[match[3].lower()]][kind] = track
+                devices = found[match["inner"] or match["outer"] or "1"]
+                placement = PLACEMENTS[match["place"].lower()]
+                if kind in devices[placement]:
+                    raise RecordingError(f"{path}: member {member!r} is a second one of {placement} in the same part")
+                devices[placement][kind] = _track(path / member, content, _UNITS[kind])
         for part, devices in sorted(found.items()):
             zero = min(float(track.times[0]) for kinds in devices.values() for track, _ in kinds.values())
             imu, faults = [], 0
@@ -103,6 +112,12 @@ class RealWorld(Layout):
                 imu.append(stream(placement, acc=tracks.get("acc"), gyr=tracks.get("gyr"), source=source))
             named = Take(subject=take.subject, name=f"{take.name}-{part}", paths=take.paths, label=take.label)
             yield self._recording(named, imu, tags=clock_tag(faults))
+
+
+def _members(path: Path) -> Iterator[tuple[str, bytes]]:
+    if path.is_dir():
+        return ((file.name, file.read_bytes()) for file in sorted(path.glob("*.csv")))
+    return zip_members(path, ".csv")
 
 
 def _track(path: Path, content: bytes, unit: str) -> tuple[Track, int]:

@@ -101,6 +101,7 @@ class SyntheticWorld:
     citation: ClassVar[str] = "Simulated by imu-video; nobody was recorded."
     url: ClassVar[str] = "https://github.com/imu-video/imu-video/blob/main/docs/world.md"
     streams: ClassVar[tuple[str, ...]] = ("imu", "video", "skeleton")
+    tested_on: ClassVar[str] = "itself"
 
     def __init__(
         self,

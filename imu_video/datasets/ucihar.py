@@ -46,6 +46,7 @@ class UciHar:
     """
 
     name = "ucihar"
+    tested_on: ClassVar[str] = "made-up tree"
     licence: ClassVar[str] = "CC BY 4.0"
     citation: ClassVar[str] = (
         "D. Anguita, A. Ghio, L. Oneto, X. Parra, J. L. Reyes-Ortiz. A public domain dataset for human activity "

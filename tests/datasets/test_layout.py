@@ -8,6 +8,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from imu_video.config import load_config
 from imu_video.datasets.layout import (
     Device,
     Layout,
@@ -21,8 +22,10 @@ from imu_video.datasets.layout import (
     streams_of,
 )
 from imu_video.errors import ConfigError, RecordingError
+from imu_video.listing import facts_of
 from imu_video.recordings.windows import WindowConfig, cut
 from imu_video.registry import datasets
+from imu_video.shards.build import BuildConfig, build
 
 LAYOUTS = [name for name in datasets.names() if issubclass(datasets.get(name), Layout)]
 
@@ -63,6 +66,26 @@ def test_recordings_become_windows(name: str, trees: ModuleType, tmp_path: Path)
     for values in window.imu.values():
         assert values.shape == (6, 20)
         assert np.isfinite(values[:3]).mean() > 0.9
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_the_shipped_config_builds_shards(name: str, trees: ModuleType, tmp_path: Path) -> None:
+    """The config as it is, with shorter windows and everybody of the little tree in one split."""
+    (tmp_path / "tree").mkdir()
+    arguments = trees.TREES[name](tmp_path / "tree")
+    config = load_config(f"configs/data/{name}.yaml", BuildConfig).model_dump()
+    config["dataset"] |= {"root": str(tmp_path / "tree"), **arguments}
+    config["window"] |= {"seconds": 1.0, "clip_size": 32}
+    if config["window"]["mode"] == "sliding":
+        config["window"]["stride_s"] = 1.0
+    config["splits"] = {"fractions": {"test": 1.0}}
+    index = build(BuildConfig.model_validate(config), tmp_path / "data")
+    assert index.dataset == name
+    assert index.licence == datasets.get(name).licence
+    assert set(index.placements) <= set(datasets.get(name).placements)
+    assert (index.clip is not None) == ("video" in facts_of(datasets, name).streams)
+    assert index.split("test").samples > 0
+    assert not index.build.dropped or index.build.windows > sum(index.build.dropped.values())
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

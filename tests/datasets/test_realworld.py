@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from imu_video.datasets.realworld import RealWorld
@@ -90,3 +91,22 @@ def test_members_that_unpack_to_too_much_are_refused(tree: Path, monkeypatch: py
     monkeypatch.setattr("imu_video.datasets.archives.LARGEST_MEMBER", 1000)
     with pytest.raises(RecordingError, match=r"unpacks to .* bytes, more than expected"):
         list(RealWorld(root=str(tree)).recordings(["p02"]))
+
+
+def test_extracted_archives_are_read_too(tree: Path) -> None:
+    before = {r.name: r.imu[0].values for r in RealWorld(root=str(tree)).recordings(["p02"])}
+    for path in sorted(tree.rglob("proband2/data/*_csv.zip")):
+        with zipfile.ZipFile(path) as archive:
+            archive.extractall(path.with_suffix(""))
+        path.unlink()
+    after = {r.name: r.imu[0].values for r in RealWorld(root=str(tree)).recordings(["p02"])}
+    assert before.keys() == after.keys() == {"p02-walking-1"}
+    assert np.array_equal(before["p02-walking-1"], after["p02-walking-1"], equal_nan=True)
+
+
+def test_two_members_for_one_device_are_refused(tree: Path) -> None:
+    with zipfile.ZipFile(tree / DATA / "acc_walking_csv.zip") as before:
+        content = before.read("acc_walking_chest.csv")
+    archive(tree / DATA / "acc_walking_csv.zip", {"acc_walking_chest.csv": content, "acc_climbing_chest.csv": content})
+    with pytest.raises(RecordingError, match="second one of chest in the same part"):
+        list(RealWorld(root=str(tree)).recordings(["p01"]))

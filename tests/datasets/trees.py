@@ -171,10 +171,10 @@ def realworld(root: Path) -> dict[str, Any]:
                 values = acc(i) * G if name == "acc" else gyr(i)
                 members[f"{first}_walking_{place}.csv"] = _realworld_csv(values, 1435993897035 + 7 * (name == "gyr"))
             (data / f"{name}_walking_csv.zip").write_bytes(_zip({**members, "readMe": b"about"}))
-    part = {
-        f"acc_jumping_{n}_csv.zip": _zip({f"acc_jumping_{n}_head.csv": _realworld_csv(acc(2) * G, n)}) for n in (1, 2)
-    }
-    (root / "realworld2016_dataset/proband1/data/acc_jumping_csv.zip").write_bytes(_zip(part))
+    parts = {}
+    for n in (1, 2):  # as in the set, the name of the inner archive tells the part
+        parts[f"acc_jumping_{n}_csv.zip"] = _zip({"acc_jumping_head.csv": _realworld_csv(acc(2) * G, n)})
+    (root / "realworld2016_dataset/proband1/data/acc_jumping_csv.zip").write_bytes(_zip(parts))
     return {}
 
 
@@ -259,8 +259,8 @@ def cmu_mmac(root: Path) -> dict[str, Any]:
             path = root / f"{subject}_{recipe}_3DMGX1/{serial}_01-30_16_30_49-time.txt"
             text(path, lines, separator="\t", before=f"Sensor: {serial}\n{names}")
     folder = root / "S07_Brownie_Video"
-    clip(folder / "S07_Brownie_7150991-5.avi", frames=20)
-    frames = [f"Frame:{k} EPOCH: -- {stamp(zero + k / 30)}" for k in range(1, 40)]
+    clip(folder / "S07_Brownie_7150991-5.avi", frames=60)
+    frames = [f"Frame:{k} EPOCH: -- {stamp(zero + k / 30)}" for k in range(1, 80)]
     (folder / "STime7150991-time-synch.txt").write_text("\n".join(frames) + "\n")
     return {}
 
