@@ -31,7 +31,7 @@ app = typer.Typer(
 )
 
 Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="Python file that registers your own parts.")]
-Data = Annotated[Path, typer.Argument(help="Data folder, as `imu-video build` made it.")]
+Data = Annotated[Path, typer.Argument(help="Data folder, as `imu-video build` made it, or its address (s3:// ...).")]
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes at once; the result is the same.")]
 EngineName = Annotated[str, typer.Option("--engine", help="local: processes here; ray: tasks of a Ray cluster.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="section.key=value, any number.")]
@@ -153,6 +153,19 @@ def merge(
     with _stoppable(), _progress("people") as progress:
         index = merge_parts(out, force=force, progress=progress, note=console.say)
     console.say(f"merged {out}: {_size(index)}")
+
+
+@app.command()
+def fetch(
+    address: Annotated[str, typer.Argument(help="s3://, gs://, http://, https:// or hf:// address of a data folder.")],
+    out: Annotated[Path, typer.Argument(help="Data folder to make.")],
+) -> None:
+    """Copy a data folder from an address to the disk, every hash checked; what was stopped continues."""
+    from imu_video.shards.fetch import fetch as bring
+
+    with _stoppable(), _progress("shards") as progress:
+        index = bring(address, out, progress=progress, note=console.say)
+    console.say(f"fetched {out}: {_size(index)}")
 
 
 @app.command()

@@ -119,8 +119,9 @@ def open_columns(index: Index, split: str, *, errors: ErrorPolicy = "raise") -> 
     index.split(split)
     folder = index.root / COLUMN_FOLDER / split
     columns = _open(index, split, folder)
-    if columns is None:
+    if columns is None and not (index.remote is not None and _fetch(index, split, folder)):
         _make(index, split, folder, errors)
+    if columns is None:
         columns = _open(index, split, folder)
     if columns is None:
         raise ShardError(f"{folder}: columns were replaced while they were opened", hint="run the command again")
@@ -213,6 +214,28 @@ def _numbered(names: Sequence[str]) -> np.ndarray:
 def _skeleton_axes(index: Index) -> tuple[int, int, int]:
     spec = index.skeleton
     return (0, 0, 3) if spec is None else (spec.frames, len(spec.joints), 3)
+
+
+def _fetch(index: Index, split: str, folder: Path) -> bool:
+    """Bring the columns that lie behind the folder's address; False where there are none of these shards."""
+    if index.remote is None:
+        return False
+    temp = folder.with_name(f".{split}.tmp-{secrets.token_hex(4)}")
+    temp.mkdir(parents=True)
+    names = ["meta.json", "imu.npy", "present.npy", "complete.npy"]
+    try:
+        for name in names + (["skeleton.npy"] if index.skeleton is not None else []):
+            index.remote.fetch(f"{COLUMN_FOLDER}/{split}/{name}", temp / name)
+            if name == "meta.json" and json.loads((temp / name).read_text(encoding="utf-8"))["digest"] != index.digest:
+                return False
+        if _open(index, split, temp) is None:
+            return False
+        _publish(index, temp, folder)
+        return True
+    except (ShardError, ValueError, KeyError, TypeError):
+        return False  # absent, stale or damaged there: they are made here, from shards that are checked
+    finally:
+        shutil.rmtree(temp, ignore_errors=True)
 
 
 def _make(index: Index, split: str, folder: Path, errors: ErrorPolicy) -> None:

@@ -7,7 +7,6 @@ computed shard by shard (features.py), in one process, several, or on several ma
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -31,12 +30,11 @@ from imu_video.shards.engine import run
 from imu_video.shards.features import Block, EmbedBlock, batches_of, block_name, inputs_of, restore
 from imu_video.shards.journal import PARTIAL_SUFFIX, PARTS_SUFFIX, Journal, Note, kept_when_interrupted, read_job
 from imu_video.shards.schema import TEACHER_FOLDER, Index
-from imu_video.shards.teacher_cache import CACHE_FILE, TeacherCache, open_cache, read_caches
+from imu_video.shards.teacher_cache import CACHE_FILE, WEIGHTS_FILE, TeacherCache, open_cache, read_caches, save_rows
 from imu_video.shards.write import sync_folder, write_atomic
 from imu_video.teachers.base import FrozenTeacher
 
 FIT_SPLIT = "train"
-WEIGHTS_FILE = "fitted.safetensors"
 WHAT = "embedding"
 _FITTED = "fitted"
 _ROWS = 8192  # projected at a time
@@ -89,6 +87,7 @@ def embed(
     Example:
         >>> cache = embed(load_index("data/demo"), {"name": "tiny"})  # doctest: +SKIP
     """
+    _refuse_remote(index)
     plan = _plan(index, teacher, splits, view, batch_size)
     known = _by_recipe(index, plan.recipe)
     if known is not None and set(plan.splits) <= set(known.splits):
@@ -138,6 +137,7 @@ def embed_part(
     number, of = part
     if not 1 <= number <= of:
         raise ConfigError(f"part {number}/{of}: expected i/n with 1 <= i <= n", hint="for example --part 3/16")
+    _refuse_remote(index)
     plan = _plan(index, teacher, splits, view, batch_size)
     known = _by_recipe(index, plan.recipe)
     job = {**plan.job(index), "splits": list(plan.splits), "part": [number, of]}
@@ -263,6 +263,14 @@ def _plan(
     if view is not None:
         recipe["view"] = view
     return _Plan(teacher=entry, recipe=digest(recipe), splits=wanted, view=view, batch_size=batch_size)
+
+
+def _refuse_remote(index: Index) -> None:
+    if index.remote is not None:
+        raise ConfigError(
+            f"{index.remote.address} cannot be written to",
+            hint=f"imu-video fetch {index.remote.address} DATA, then embed DATA",
+        )
 
 
 def _device(device: str | torch.device | None) -> str:
@@ -490,11 +498,3 @@ def _write(
     finally:
         shutil.rmtree(temp, ignore_errors=True)
     return open_cache(index, folder.name)
-
-
-def save_rows(path: Path, rows: np.ndarray) -> dict[str, Any]:
-    """Write one split's rows and sync; returns what teacher.json says about the file: bytes and sha256."""
-    np.save(path, rows, allow_pickle=False)
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}

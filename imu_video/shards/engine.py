@@ -30,7 +30,7 @@ ENGINES: tuple[str, ...] = ("local", "ray")
 class WorkerLost(ShardError):
     """A worker died without an error of its own: out of memory, or killed. What is finished can be kept."""
 
-    worker_lost = True
+    unfinished = True
 
 
 def run(task: Task[I, R], items: Sequence[I], *, workers: int = 1, engine: str = "local") -> Iterator[R]:

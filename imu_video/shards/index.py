@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import secrets
 import tarfile
 import zlib
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +19,11 @@ from pydantic import ValidationError
 from imu_video.config import dump_yaml
 from imu_video.errors import ShardError
 from imu_video.shards.pipeline import decode_array, decode_meta, open_tar
+from imu_video.shards.remote import Address, RemoteFolder, is_address
 from imu_video.shards.schema import (
     FACTS_FILE,
     INDEX_FILE,
+    QUALITY_FILE,
     SCHEMA_VERSION,
     SHARD_FOLDER,
     Facts,
@@ -42,7 +47,8 @@ def load_index(path: str | Path, *, check_shards: bool = True) -> Index:
     """Read the index of a data folder and check that its shards are there with the right number of bytes.
 
     Args:
-        path: the data folder, or its index.json.
+        path: the data folder, or its index.json; or the address of one (``s3://``, ``gs://``, ``http://``,
+            ``https://``, ``hf://``), whose files are fetched when they are asked for.
         check_shards: False leaves missing and cut-off shards to the reader's error policy.
 
     Returns:
@@ -56,6 +62,8 @@ def load_index(path: str | Path, *, check_shards: bool = True) -> Index:
         >>> load_index("data/demo").split("train").samples  # doctest: +SKIP
         2048
     """
+    if is_address(path):
+        return _load_remote(RemoteFolder(Address.parse(path)))
     given = Path(path)
     file = given if given.name == INDEX_FILE else given / INDEX_FILE
     root = file.parent
@@ -68,7 +76,7 @@ def load_index(path: str | Path, *, check_shards: bool = True) -> Index:
         raw = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         raise ShardError(f"{file}: not readable as JSON: {error}", hint=f"imu-video verify {root} --repair") from error
-    index = _parse(raw, file)
+    index = _parse(raw, file, f"imu-video verify {root} --repair")
     for shard in _shards(index) if check_shards else ():
         where = root / shard.path
         if not where.is_file():
@@ -84,8 +92,31 @@ def load_index(path: str | Path, *, check_shards: bool = True) -> Index:
     return index.at(root)
 
 
-def _parse(raw: Any, file: Path) -> Index:
-    hint = f"imu-video verify {file.parent} --repair"
+def _load_remote(remote: RemoteFolder) -> Index:
+    """The index behind an address, fetched anew each time; its place in the cache is named by address and digest."""
+    home = remote.cache.folder / remote.address.slug
+    home.mkdir(parents=True, exist_ok=True)
+    incoming = home / f".{INDEX_FILE}.tmp-{secrets.token_hex(4)}"
+    where = f"{remote.address}/{INDEX_FILE}"
+    hint = "repair the folder where it lies: imu-video verify DATA --repair"
+    try:
+        remote.fetch(INDEX_FILE, incoming)
+        index = _parse(json.loads(incoming.read_bytes()), where, hint)
+        root = home / index.digest
+        root.mkdir(exist_ok=True)
+        os.replace(incoming, root / INDEX_FILE)
+    except ValueError as error:
+        raise ShardError(f"{where}: not readable as JSON: {error}", hint=hint) from None
+    finally:
+        incoming.unlink(missing_ok=True)
+    for name in (FACTS_FILE, QUALITY_FILE):
+        if not (root / name).is_file():
+            with suppress(ShardError):  # older folders have no quality report
+                remote.fetch(name, root / name)
+    return index.at(root, remote)
+
+
+def _parse(raw: Any, file: Path | str, hint: str) -> Index:
     if not isinstance(raw, dict):
         raise ShardError(f"{file}: expected a JSON object, got {type(raw).__name__}", hint=hint)
     version = raw.get("schema_version")
@@ -178,7 +209,7 @@ def _verify_shard(index: Index, split: str, shard: ShardEntry, seen: dict[str, d
 def _verify_sample(index: Index, key: str, members: dict[str, bytes]) -> SampleMeta:
     if "meta.json" not in members:
         raise ShardError(f"sample {key!r} has no meta.json")
-    meta = decode_meta(members["meta.json"], key)
+    meta = index.qualify(decode_meta(members["meta.json"], key))
     devices = [suffix for suffix in members if suffix.startswith("imu.")]
     if not devices:
         raise ShardError(f"sample {key!r} has no IMU device")
@@ -284,7 +315,7 @@ def repair(folder: str | Path) -> tuple[Index, list[str]]:
         for number in sorted(numbered):
             entry, metas = _shard_entry(numbered[number])
             shards.append(entry)
-            for meta in metas:
+            for meta in map(facts.qualify, metas):
                 subjects.add(meta.subject)
                 labels.update([meta.label] if meta.label is not None else [])
                 for tag, value in meta.tags.items():

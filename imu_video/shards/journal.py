@@ -206,12 +206,12 @@ def read_job(folder: Path) -> dict[str, Any] | None:
 
 
 def interrupted(error: BaseException) -> bool:
-    """Whether a job that ended so may be continued as it is: stopped, killed, out of disk or memory, a dead worker.
+    """Whether a job that ended so may be continued: stopped, killed, out of disk or memory, a dead worker or network.
 
     Any other error has a cause in the data, the config or the code; mending it changes what the finished pieces would
     have been.
     """
-    return not isinstance(error, Exception) or isinstance(error, OSError | MemoryError) or hasattr(error, "worker_lost")
+    return not isinstance(error, Exception) or isinstance(error, OSError | MemoryError) or hasattr(error, "unfinished")
 
 
 @contextmanager

@@ -325,7 +325,7 @@ def decode_sample(index: Index, key: str, raw: Mapping[str, bytes]) -> Sample:
                 raise ShardError(f"sample {key!r} has a skeleton, the index declares none")
             skeleton = decode_array(data, f"{key}.{suffix}", (spec.frames, len(spec.joints), 3))
         elif kind == "meta":
-            meta = dict(decode_meta(data, key))
+            meta = dict(index.qualify(decode_meta(data, key)))
     return Sample(key=key, meta=meta, imu=imu, video=raw.get("video.mp4"), views=views, skeleton=skeleton)
 
 

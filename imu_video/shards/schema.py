@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, PrivateAttr, model_validator
 
 from imu_video.config import Config, digest
 from imu_video.errors import ShardError, nearest
 
+if TYPE_CHECKING:
+    from imu_video.shards.remote import RemoteFolder
+
 SCHEMA_VERSION = 1
 """Version of the folder's layout; a reader refuses a newer one."""
 
 INDEX_FILE = "index.json"
 FACTS_FILE = "build.yaml"
+QUALITY_FILE = "quality.json"
 SHARD_FOLDER = "shards"
 COLUMN_FOLDER = "columns"
 TEACHER_FOLDER = "teachers"
@@ -241,7 +245,26 @@ class BuildFacts(Config):
     unused_subjects: tuple[str, ...] = ()
 
 
-_OPTIONAL = ("views",)
+_OPTIONAL = ("views", "sources")
+
+
+class SourceFacts(Config):
+    """One of the data folders that a merged folder was made of.
+
+    Args:
+        name: dataset as its samples name it.
+        dataset, licence, citation, url: as in its own index.
+        index: digest of its index.
+        config_digest: of the config that built it.
+    """
+
+    name: str
+    dataset: str
+    licence: str
+    citation: str
+    url: str = ""
+    index: str
+    config_digest: str
 
 
 class Facts(Config):
@@ -261,6 +284,7 @@ class Facts(Config):
         views: clips of further videos by name; not written when there are none.
         skeleton: skeletons, or None when the folder has none.
         build: how the folder was made.
+        sources: what it was merged of; not written for a folder that was built.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -278,11 +302,23 @@ class Facts(Config):
     views: dict[Placement, ClipSpec] = {}
     skeleton: SkeletonSpec | None = None
     build: BuildFacts
+    sources: tuple[SourceFacts, ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """The content as written: what came later than version 0.1 and is empty has no trace."""
         data = self.model_dump(mode="json")
         return {key: value for key, value in data.items() if key not in _OPTIONAL or value}
+
+    def qualify(self, meta: SampleMeta) -> SampleMeta:
+        """A sample's facts as this folder calls them.
+
+        In a folder that was merged of several datasets, subject and recording become ``<dataset>/<name>``: ``s1`` of
+        two datasets is two people.
+        """
+        if len({source.name for source in self.sources}) < 2:
+            return meta
+        names = {what: f"{meta.dataset}/{getattr(meta, what)}" for what in ("subject", "recording")}
+        return meta.model_copy(update=names)
 
     def clips(self, view: str | None = None) -> ClipSpec | None:
         """Clips of the default video, or of a named view; None where the folder has none."""
@@ -302,6 +338,7 @@ class Index(Facts):
     tags: dict[str, tuple[str, ...]]
     splits: dict[Name, SplitEntry] = Field(min_length=1)
     _root: Path | None = PrivateAttr(default=None)
+    _remote: RemoteFolder | None = PrivateAttr(default=None)
 
     @property
     def root(self) -> Path:
@@ -314,11 +351,16 @@ class Index(Facts):
             raise ShardError("this index was not loaded from a folder", hint="use load_index(folder)")
         return self._root
 
-    def at(self, root: Path) -> Index:
-        """A copy that lies in ``root``."""
+    def at(self, root: Path, remote: RemoteFolder | None = None) -> Index:
+        """A copy that lies in ``root``; with ``remote``, of which ``root`` is the cache."""
         copy = self.model_copy()
-        copy._root = root
+        copy._root, copy._remote = root, remote
         return copy
+
+    @property
+    def remote(self) -> RemoteFolder | None:
+        """The address that the folder lies behind; None for a local one."""
+        return self._remote
 
     @property
     def digest(self) -> str:
@@ -341,5 +383,11 @@ class Index(Facts):
         return self.splits[name]
 
     def shard_path(self, shard: ShardEntry) -> Path:
-        """Where a shard lies."""
-        return self.root / shard.path
+        """Where a shard lies on the local disk; one behind an address is fetched and checked first.
+
+        Raises:
+            ShardError, ConfigError: it cannot be fetched, or does not fit the cache.
+        """
+        if self._remote is None:
+            return self.root / shard.path
+        return self._remote.local(shard.path, self.root, size=shard.bytes, sha256=shard.sha256)

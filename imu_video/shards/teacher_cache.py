@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import dataclass
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from imu_video.errors import TeacherCacheError
+from imu_video.config import digest
+from imu_video.errors import ShardError, TeacherCacheError
 from imu_video.shards.schema import TEACHER_FOLDER, Index
+from imu_video.shards.write import write_atomic
 
 CACHE_FILE = "teacher.json"
+WEIGHTS_FILE = "fitted.safetensors"
+_CACHE_NAME = re.compile(r"[0-9a-f]{12}(-[a-z0-9_]+)?")
+Rows = Callable[[str, Callable[[Index, str], np.ndarray]], np.ndarray]
+"""Rows of a new folder's split, from a function that reads those of an old folder and split."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -24,6 +36,7 @@ class TeacherCache:
         spec: the teacher's own description (`FrozenTeacher.describe`).
         folder: where the rows lie.
         samples: split -> number of samples of the index.
+        behind: for a folder behind an address: split -> function that fetches its rows.
 
     Example:
         >>> cache = open_cache(load_index("data/demo"))  # doctest: +SKIP
@@ -35,11 +48,12 @@ class TeacherCache:
     spec: dict[str, Any]
     folder: Path
     samples: dict[str, int]
+    behind: Mapping[str, Callable[[], object]] = field(default_factory=dict)
 
     @property
     def splits(self) -> list[str]:
         """Splits that were embedded."""
-        return [split for split in self.samples if (self.folder / f"{split}.npy").is_file()]
+        return [split for split in self.samples if split in self.behind or (self.folder / f"{split}.npy").is_file()]
 
     def rows(self, split: str) -> np.ndarray:
         """(N, Dt) memory map in the order of the split's columns; NaN rows where a sample lacks the modality.
@@ -48,6 +62,8 @@ class TeacherCache:
             TeacherCacheError: the split was not embedded, or the file does not fit the shards.
         """
         path = self.folder / f"{split}.npy"
+        if split in self.behind:
+            self.behind[split]()
         if not path.is_file():
             raise TeacherCacheError(
                 f"{self.folder}: split {split!r} was not embedded, only {self.splits or 'nothing'}",
@@ -72,6 +88,9 @@ def read_caches(index: Index) -> dict[str, dict[str, Any]]:
         TeacherCacheError: a teacher.json that cannot be read.
     """
     found: dict[str, dict[str, Any]] = {}
+    if index.remote is not None:
+        for name in index.remote.names(TEACHER_FOLDER):
+            _fetch(index, name)
     for file in sorted((index.root / TEACHER_FOLDER).glob(f"*/{CACHE_FILE}")):
         if file.parent.name.startswith("."):
             continue  # being written
@@ -91,6 +110,30 @@ def cached_fingerprint(index: Index, wanted: str | None) -> str | None:
     return named[0] if len(named) == 1 else wanted
 
 
+def _fetch(index: Index, name: str) -> None:
+    """Bring a cache's description from the address that the folder lies behind, where it is there."""
+    file = index.root / TEACHER_FOLDER / name / CACHE_FILE
+    if index.remote is not None and not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(ShardError):
+            index.remote.fetch(f"{TEACHER_FOLDER}/{name}/{CACHE_FILE}", file)
+
+
+def _behind(index: Index, name: str, content: Mapping[str, Any]) -> dict[str, Callable[[], object]]:
+    if index.remote is None:
+        return {}
+    return {
+        split: partial(
+            index.remote.local,
+            f"{TEACHER_FOLDER}/{name}/{split}.npy",
+            index.root,
+            size=said["bytes"],
+            sha256=said["sha256"],
+        )
+        for split, said in content.get("rows", {}).items()
+    }
+
+
 def open_cache(index: Index, fingerprint: str | None = None) -> TeacherCache:
     """Open a teacher's features for these shards.
 
@@ -101,6 +144,8 @@ def open_cache(index: Index, fingerprint: str | None = None) -> TeacherCache:
     Raises:
         TeacherCacheError: no such cache, several that fit, or one that was made from other shards.
     """
+    if index.remote is not None and fingerprint and _CACHE_NAME.fullmatch(fingerprint):
+        _fetch(index, fingerprint)  # a web server that lists nothing still has what is asked for by name
     found = read_caches(index)
     fitting = {name: c for name, c in found.items() if name.startswith(fingerprint or "")}
     have = ", ".join(f"{name} ({c.get('spec', {}).get('name', '?')})" for name, c in found.items()) or "none"
@@ -127,4 +172,54 @@ def open_cache(index: Index, fingerprint: str | None = None) -> TeacherCache:
         spec=dict(content["spec"]),
         folder=index.root / TEACHER_FOLDER / name,
         samples={split: entry.samples for split, entry in index.splits.items()},
+        behind=_behind(index, name, content),
     )
+
+
+def save_rows(path: Path, rows: np.ndarray) -> dict[str, Any]:
+    """Write one split's rows and sync; returns what teacher.json says about the file: bytes and sha256."""
+    np.save(path, rows, allow_pickle=False)
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def carry_caches(
+    sources: Sequence[Index], target: Index, rows: Rows, note: Callable[[str], None] | None = None
+) -> None:
+    """Put the features that all sources have into a folder made of them; nothing is computed.
+
+    Args:
+        sources: folders that the new one was made of.
+        target: the new folder.
+        rows: arranges rows; see `Rows`.
+        note: is told what is left out: features that not all have, and those of teachers that were fitted, because the
+            people they were fitted on may be in another split now.
+    """
+    caches = [
+        {name: content for name, content in read_caches(one).items() if content.get("index") == one.digest}
+        for one in sources
+    ]
+    for name in sorted({name for found in caches for name in found}):
+        opened = {one.root: open_cache(one, name) for one, found in zip(sources, caches, strict=True) if name in found}
+        whole = len(opened) == len({one.root for one in sources}) and all(
+            set(opened[one.root].splits) == set(one.splits) for one in sources
+        )
+        fitted = any((cache.folder / WEIGHTS_FILE).is_file() for cache in opened.values())
+        if not whole or fitted:
+            if note is not None:
+                why = "its teacher was fitted on other people" if fitted else "not all folders and splits have it"
+                note(f"teachers/{name} is left out: {why}; embed again")
+            continue
+        content = next(found[name] for found in caches)
+        folder = target.root / TEACHER_FOLDER / name
+        folder.mkdir(parents=True)
+        listed = {}
+        for split in target.splits:
+            arranged = rows(split, lambda one, old, opened=opened: opened[one.root].rows(old))  # type: ignore[misc]
+            listed[split] = save_rows(folder / f"{split}.npy", arranged)
+        recipe = {"teacher": content["teacher"], "index": target.digest}
+        if "view" in content["spec"]:
+            recipe["view"] = content["spec"]["view"]
+        fresh = {**content, "index": target.digest, "recipe": digest(recipe), "rows": listed}
+        write_atomic(folder / CACHE_FILE, json.dumps(fresh, indent=1, sort_keys=True, allow_nan=False).encode())
