@@ -19,6 +19,8 @@ EXTRAS = {
     "projectaria_tools": "aria",
     "matplotlib": "report",
     "tensorboard": "track",
+    "aiohttp": "http",
+    "s3fs": "s3",
 }
 """Optional modules and the extra that installs each."""
 
