@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from eval.config import EvalConfig
 from eval.datasets import LabelledWindows
 from eval.features import FeatureSet, compute_features
-from eval.probes import Probe, predict_many, probes
+from eval.probes import Probe, fit_supports, predict_many, probes
 from eval.splits import Episodes, draw_episodes, refuse_training_subjects
 from eval.supervised import SupervisedReference, at_spec_rate
 from imu_video.errors import ConfigError
@@ -121,7 +121,7 @@ def count_probe(
     out = []
     for array in features.arrays:
         with threadpool_limits(1):  # supports are tiny: threads cost more than they give
-            fitted = [probe.fit(array[rows], labels, classes=tally.classes) for rows, labels in supports]
+            fitted = fit_supports(probe, array, supports, classes=tally.classes)
         predicted = predict_many(fitted, array[target])
         out.append(np.stack([tally.count(e, p) for e, p in enumerate(predicted)]))
     return np.stack(out)

@@ -90,6 +90,11 @@ def scaling_of(features: np.ndarray, scaling: Scaling) -> tuple[np.ndarray, np.n
     return centre, np.divide(1.0, spread, out=np.zeros_like(spread), where=alive)
 
 
+def unit_rows(x: np.ndarray) -> np.ndarray:
+    """Rows of length one; a zero row stays zero. Shapes: (..., E) -> (..., E)."""
+    return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
+
+
 def check_support(features: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
     """The support as float64 features and int64 labels.
 

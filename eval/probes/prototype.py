@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from eval.probes.base import LinearScores, Scaling, check_support, probes, scaling_of
+from eval.probes.base import LinearScores, Scaling, check_support, probes, scaling_of, unit_rows
 
 
 @probes.register("prototype")
@@ -31,11 +31,7 @@ class PrototypeProbe:
         """Fit the class means. Shapes: features (n, E), labels (n,)."""
         x, y = check_support(features, labels, classes)
         centre, factor = scaling_of(x, self.scaling)
-        z = _unit((x - centre) * factor)
+        z = unit_rows((x - centre) * factor)
         means = np.eye(classes)[y].T @ z / np.bincount(y, minlength=classes)[:, None]
-        weight = factor[:, None] * _unit(means).T
+        weight = factor[:, None] * unit_rows(means).T
         return LinearScores(weight, -(centre @ weight))
-
-
-def _unit(x: np.ndarray) -> np.ndarray:
-    return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)

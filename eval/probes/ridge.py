@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
-from eval.probes.base import LinearScores, Scaling, check_support, probes, scaling_of
+from eval.probes.base import Scaling, probes
+from eval.probes.many import LinearProbe
 
 STRENGTHS = tuple(float(10.0**e) for e in np.arange(-4, 2.01, 0.5))
 
 
 @probes.register("ridge")
-class RidgeProbe:
+class RidgeProbe(LinearProbe):
     """Linear scores by ridge regression on one-hot targets, strength chosen by leave-one-out on the support.
 
     With z the scaled support (n, E), Zc its centred rows, Yc the centred one-hot targets and K = Zc Zc^T = Q diag(l)
@@ -25,6 +29,7 @@ class RidgeProbe:
     so that every strength s costs one product. The smallest mean squared leave-one-out residual wins, ties go to the
     larger s. The scaling is fitted on all of the support, labels unseen. With one shot a left-out class has no sample
     to be predicted from, leave-one-out would always ask for the largest strength, and ``one_shot_strength`` is used.
+    Where nothing is to be chosen, a Cholesky factor does instead of the eigendecomposition.
 
     Args:
         scaling: ``standard``, ``center`` or ``none``, fitted on the support.
@@ -44,44 +49,52 @@ class RidgeProbe:
         strengths: Sequence[float] = STRENGTHS,
         one_shot_strength: float = 1.0,
     ) -> None:
+        super().__init__(scaling=scaling)
         if not len(strengths) or min(strengths) <= 0 or one_shot_strength <= 0:
             raise ValueError(f"ridge strengths must be above 0, got {list(strengths)} and {one_shot_strength}")
-        self.scaling = scaling
         self.strengths = tuple(sorted(float(s) for s in strengths))
         self.one_shot_strength = float(one_shot_strength)
 
-    def fit(self, features: np.ndarray, labels: np.ndarray, *, classes: int) -> LinearScores:
-        """Fit the scores. Shapes: features (n, E), labels (n,)."""
-        x, y = check_support(features, labels, classes)
-        centre, factor = scaling_of(x, self.scaling)
-        z = (x - centre) * factor
-        mean = z.mean(axis=0)
-        z = z - mean
-        onehot = np.eye(classes)[y]
-        target = onehot - onehot.mean(axis=0)
-        values, vectors = np.linalg.eigh(z @ z.T)
-        values = np.maximum(values, 0.0)
-        unit = max(float(values.mean()), 1e-12)
-        rotated = vectors.T @ target
-        if np.bincount(y, minlength=classes).min() < 2:
-            strength = self.one_shot_strength
+    def solve(self, z: Tensor, y: Tensor, *, classes: int) -> tuple[Tensor, Tensor]:
+        """Weights (B, E, M) and biases (B, M); see the class."""
+        onehot = F.one_hot(y, classes).to(z.dtype)
+        share = onehot.mean(dim=1)
+        target = onehot - share[:, None]
+        mean = z.mean(dim=1, keepdim=True)
+        centred = z - mean
+        kernel = centred @ centred.transpose(1, 2)
+        unit = (kernel.diagonal(dim1=1, dim2=2).mean(dim=1)).clamp(min=1e-12)
+        single = onehot.sum(dim=1).min(dim=1).values < 2
+        fixed = self.strengths[0] if len(self.strengths) == 1 else None
+        if fixed is not None or bool(single.all()):
+            strength = torch.where(single, self.one_shot_strength, self.strengths[0])
+            damped = kernel + torch.diag_embed((strength * unit)[:, None].expand(-1, kernel.shape[1]))
+            dual = torch.cholesky_solve(target, torch.linalg.cholesky(damped))
         else:
-            strength = self.choose(values / unit, vectors, rotated, target)
-        dual = vectors @ (rotated / (values + strength * unit)[:, None])
-        inner = z.T @ dual
-        weight = factor[:, None] * inner
-        return LinearScores(weight, onehot.mean(axis=0) - centre @ weight - mean @ inner)
+            values, vectors = torch.linalg.eigh(kernel)
+            values = values.clamp(min=0)
+            rotated = vectors.transpose(1, 2) @ target
+            chosen = self.choose(values / unit[:, None], vectors, rotated, target)
+            strength = torch.where(single, self.one_shot_strength, chosen)
+            dual = vectors @ (rotated / (values + (strength * unit)[:, None])[:, :, None])
+        weight = centred.transpose(1, 2) @ dual
+        return weight, share - (mean @ weight)[:, 0]
 
-    def choose(self, values: np.ndarray, vectors: np.ndarray, rotated: np.ndarray, target: np.ndarray) -> float:
-        """The strength with the smallest mean squared leave-one-out residual.
+    def choose(self, values: Tensor, vectors: Tensor, rotated: Tensor, target: Tensor) -> Tensor:
+        """The strength with the smallest mean squared leave-one-out residual of each support.
 
-        Shapes: values (n,), vectors (n, n), rotated = vectors^T target (n, M), target (n, M), centred.
+        Shapes: values (B, n), vectors (B, n, n), rotated = vectors^T target (B, n, M), target (B, n, M) -> (B,).
         """
-        n = len(values)
-        s = np.array(self.strengths)
-        shrink = values / (values + s[:, None])  # (strengths, n)
-        fitted = np.einsum("ij,sj,jm->sim", vectors, shrink, rotated, optimize=True)
-        leverage = 1.0 / n + (vectors**2) @ shrink.T  # (n, strengths)
-        residual = (target - fitted) / np.maximum(1.0 - leverage.T, 1e-9)[:, :, None]
-        error = (residual**2).mean(axis=(1, 2))
-        return float(s[np.flatnonzero(error <= error.min() * (1 + 1e-9))[-1]])
+        n = values.shape[1]
+        squared = vectors**2
+        errors = []
+        for s in self.strengths:
+            shrink = values / (values + s)
+            fitted = vectors @ (shrink[:, :, None] * rotated)
+            leverage = 1.0 / n + (squared @ shrink[:, :, None])
+            residual = (target - fitted) / (1.0 - leverage).clamp(min=1e-9)
+            errors.append((residual**2).mean(dim=(1, 2)))
+        error = torch.stack(errors, dim=1)
+        good = error <= error.min(dim=1, keepdim=True).values * (1 + 1e-9)
+        last = len(self.strengths) - 1 - good.flip(1).to(torch.int64).argmax(dim=1)
+        return values.new_tensor(self.strengths)[last]

@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from eval.probes import LinearScores, LogregProbe, PrototypeProbe, RidgeProbe, predict_many, probes
+from eval.probes import (
+    EstimatorProbe,
+    LinearScores,
+    LogregProbe,
+    NeighbourProbe,
+    PrototypeProbe,
+    RidgeProbe,
+    SvmProbe,
+    fit_supports,
+    predict_many,
+    probes,
+)
 from eval.testing import check_probe
 from imu_video.errors import ConfigError
 
@@ -128,6 +139,90 @@ class _PeeksFitted:
 def test_the_contract_catches_a_probe_that_looks_at_other_queries() -> None:
     with pytest.raises(AssertionError, match=r"depends on the other windows"):
         check_probe(_Peeks())
+
+
+@pytest.mark.parametrize("penalty", [1e-4, 1e-2, 1.0])
+def test_logreg_of_many_equals_scikit_learn(penalty: float) -> None:
+    x, y = support(n=30)
+    query = np.random.default_rng(1).normal(size=(200, x.shape[1]))
+    z, q = ((a - x.mean(axis=0)) / x.std(axis=0) / np.sqrt(x.shape[1]) for a in (x, query))
+    reference = LogisticRegression(C=3 / (2 * penalty * 30), tol=1e-10, max_iter=10_000).fit(z, y)
+    (got,) = LogregProbe(penalty=penalty, iterations=300).fit_many(x[None], y[None], classes=3)
+    expected, scores = reference.decision_function(q), got.scores(query)
+    scores, expected = (s - s.mean(axis=1, keepdims=True) for s in (scores, expected))
+    assert np.abs(scores - expected).max() < 5e-3 * np.abs(expected).max()
+    assert (scores.argmax(axis=1) == reference.predict(q)).mean() >= 0.99
+
+
+@pytest.mark.parametrize("name", ["ridge", "logreg"])
+@pytest.mark.parametrize("scaling", ["none", "center", "standard"])
+def test_many_supports_at_once_equal_one_by_one(name: str, scaling: str) -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(200, 30)).astype(np.float32)
+    supports = []
+    for episode in range(12):
+        per_class = 1 if episode < 4 else 3  # one shot uses another branch of ridge
+        labels = np.repeat(np.arange(4), per_class)
+        supports.append((rng.permutation(200)[: len(labels)], labels))
+    probe = probes.build({"name": name} if name == "logreg" else {"name": name, "scaling": scaling})
+    many = fit_supports(probe, features, supports, classes=4)
+    for (rows, labels), got in zip(supports, many, strict=True):
+        one = probe.fit(features[rows], labels, classes=4)
+        assert isinstance(got, LinearScores)
+        assert np.allclose(got.weight, one.weight, atol=5e-3 * np.abs(one.weight).max())  # type: ignore[attr-defined]
+        assert np.array_equal(got.scores(features).argmax(1), one.scores(features).argmax(1)) or name == "logreg"
+
+
+def test_a_bad_support_among_many_is_named() -> None:
+    features = np.ones((10, 4), np.float32)
+    good, bad = (np.array([0, 1]), np.array([0, 1])), (np.array([2, 3]), np.array([1, 1]))
+    with pytest.raises(ValueError, match="every class"):
+        fit_supports(RidgeProbe(), features, [good, bad, good], classes=2)
+
+
+def test_neighbours_equal_the_loops() -> None:
+    x, y = support()
+    query = np.random.default_rng(1).normal(size=(20, x.shape[1]))
+    mu, sigma = x.mean(axis=0), x.std(axis=0)
+    got = NeighbourProbe(k=4, temperature=0.1).fit(x, y, classes=3).scores(query)
+    for q, row in zip(query, got, strict=True):
+        z = (q - mu) / sigma
+        cosines = [float(z @ s / np.linalg.norm(z) / np.linalg.norm(s)) for s in (x - mu) / sigma]
+        near = sorted(range(len(x)), key=lambda i: -cosines[i])[:4]
+        votes = [sum(np.exp(cosines[i] / 0.1) for i in near if y[i] == c) for c in range(3)]
+        assert np.allclose(row, np.array(votes) / sum(votes))
+
+
+def test_any_classifier_of_scikit_learn() -> None:
+    from sklearn.ensemble import RandomForestClassifier
+
+    x, y = support(n=30)
+    query = np.random.default_rng(1).normal(size=(20, x.shape[1]))
+    z, q = ((a - x.mean(axis=0)) / x.std(axis=0) for a in (x, query))
+    probe = EstimatorProbe(estimator="RandomForestClassifier", arguments={"n_estimators": 5})
+    order = np.lexsort((*x.T[::-1], y))
+    reference = RandomForestClassifier(n_estimators=5, random_state=0).fit(z[order], y[order])
+    assert np.array_equal(probe.fit(x, y, classes=3).scores(query), reference.predict_proba(q))
+    with pytest.raises(ConfigError, match="did you mean 'LinearSVC'"):
+        EstimatorProbe(estimator="LinearSCV")
+    with pytest.raises(ConfigError, match="trees"):
+        EstimatorProbe(estimator="RandomForestClassifier", arguments={"trees": 5})
+
+
+def test_svm_follows_the_published_protocol() -> None:
+    from sklearn.model_selection import GridSearchCV, StratifiedKFold
+    from sklearn.svm import SVC
+
+    x, y = support(n=30)
+    query = np.random.default_rng(1).normal(size=(20, x.shape[1]))
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    order = np.lexsort((*unit.T[::-1], y))
+    z = (unit - unit.mean(axis=0)) / unit.std(axis=0)
+    q = (query / np.linalg.norm(query, axis=1, keepdims=True) - unit.mean(axis=0)) / unit.std(axis=0)
+    grid = {"C": [10.0**e for e in range(-4, 5)]}
+    reference = GridSearchCV(SVC(), grid, cv=StratifiedKFold(5)).fit(z[order], y[order])
+    got = SvmProbe().fit(x, y, classes=3).scores(query)
+    assert np.allclose(got, reference.decision_function(q))
 
 
 def test_bad_support_is_refused() -> None:
