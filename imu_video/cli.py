@@ -133,26 +133,62 @@ def embed(
 
 @app.command()
 def merge(
-    data: Annotated[list[Path], typer.Argument(help="OUT, of which parts lie in OUT.parts.")],
+    data: Annotated[list[Path], typer.Argument(help="OUT, of which parts are there; or two data folders and more.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to make of several data folders.")] = None,
+    copy: Annotated[bool, typer.Option("--copy", help="Copy their tars; default: hard links where possible.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a data folder of that name.")] = False,
     plugin: Plugins = None,
 ) -> None:
-    """Put together the parts that `build --part` or `embed --part` left: the same bytes as unsplit work."""
+    """Put together the parts that `build --part` or `embed --part` left, or several data folders of the same axes."""
     _load(plugin)
+    if out is not None or len(data) > 1:
+        from imu_video.shards.combine import merge_folders
+        from imu_video.shards.index import load_index
+
+        if out is None:
+            raise ConfigError("several data folders are merged into a new one", hint="imu-video merge A B --out C")
+        with _stoppable():
+            merged = merge_folders([load_index(one) for one in data], out, copy=copy, note=console.say)
+        console.say(f"merged {out}: {_size(merged)}")
+        return
     from imu_video.shards.build import parts_folder
     from imu_video.shards.merge import merge_parts
 
-    (out,) = data
-    if out.is_dir() and not parts_folder(out).is_dir():
+    (folder,) = data
+    if folder.is_dir() and not parts_folder(folder).is_dir():
         from imu_video.shards.embed import merge_features
         from imu_video.shards.index import load_index
 
-        for cache in merge_features(load_index(out), plugins=plugin or [], note=console.say):
+        for cache in merge_features(load_index(folder), plugins=plugin or [], note=console.say):
             console.say(f"merged teachers/{cache.fingerprint}: {', '.join(cache.splits)}")
         return
     with _stoppable(), _progress("people") as progress:
-        index = merge_parts(out, force=force, progress=progress, note=console.say)
-    console.say(f"merged {out}: {_size(index)}")
+        index = merge_parts(folder, force=force, progress=progress, note=console.say)
+    console.say(f"merged {folder}: {_size(index)}")
+
+
+@app.command("split")
+def split_(
+    data: Data,
+    out: Annotated[Path, typer.Argument(help="Data folder to make.")],
+    config: Annotated[Path, typer.Argument(help="YAML with `subjects` or `fractions`, or a build config's `splits`.")],
+    overrides: Overrides = None,
+) -> None:
+    """Divide the people of a data folder anew; samples are copied as they are, the old folder stays."""
+    from imu_video.config import apply_override, read_yaml, validate
+    from imu_video.recordings.splits import SplitConfig
+    from imu_video.shards import summary
+    from imu_video.shards.combine import split_folder
+    from imu_video.shards.index import load_index
+
+    raw = read_yaml(config)
+    raw = raw["splits"] if isinstance(raw.get("splits"), dict) else raw
+    for override in overrides or []:
+        apply_override(raw, override)
+    with _stoppable():
+        index = split_folder(load_index(data), validate(raw, SplitConfig, source=str(config)), out, note=console.say)
+    _show(summary.splits(index))
+    console.say(f"divided {data} into {out}: {_size(index)}")
 
 
 @app.command()

@@ -80,7 +80,7 @@ def test_help_and_version_need_no_heavy_package() -> None:
 def test_every_command_has_help(run: Run) -> None:
     code, out, _ = run("--help")
     assert code == 0
-    for command in ("build", "merge", "embed", "inspect", "verify", "list", "doctor"):
+    for command in ("build", "merge", "split", "fetch", "embed", "inspect", "verify", "list", "doctor"):
         assert command in out
         assert run(command, "--help")[0] == 0
 
@@ -135,6 +135,25 @@ def test_parts_are_built_and_merged(run: Run, built: Path, config: Path, tmp_pat
     code, text, _ = run("merge", out)
     assert (code, text.splitlines()[-1]) == (0, f"merged {out}: 28 samples (train 14, val 7, test 7)")
     assert (out / "index.json").read_bytes() == (built / "index.json").read_bytes()
+
+
+def test_folders_are_divided_and_merged(run: Run, built: Path, tmp_path: Path) -> None:
+    (tmp_path / "splits.yaml").write_text("subjects: {fit: [p0, p2], check: [p1]}\n")
+    code, out, _ = run("split", built, tmp_path / "ab", tmp_path / "splits.yaml")
+    assert (code, out.splitlines()[-1]) == (
+        0,
+        f"divided {built} into {tmp_path / 'ab'}: 21 samples (fit 14, check 7)",
+    )
+    code, _, err = run("split", built, tmp_path / "c", tmp_path / "splits.yaml", "subjects.check=[p0]")
+    assert (code, "subject 'p0' is in split" in err) == (3, True)
+    assert run("split", built, tmp_path / "c", tmp_path / "splits.yaml", "subjects={fit: [p3]}")[0] == 0
+    code, out, _ = run("merge", tmp_path / "ab", tmp_path / "c", "--out", tmp_path / "all")
+    assert (code, out.splitlines()[-1]) == (0, f"merged {tmp_path / 'all'}: 28 samples (fit 21, check 7)")
+    assert run("verify", tmp_path / "all")[0] == 0
+    code, _, err = run("merge", built, tmp_path / "c", "--out", tmp_path / "twice")
+    assert (code, "is in" in err) == (3, True)
+    assert run("merge", built, tmp_path / "c")[0] == 2
+    assert not (tmp_path / "twice").exists()
 
 
 @pytest.mark.parametrize(
