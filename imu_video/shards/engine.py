@@ -136,7 +136,7 @@ def _on_ray(task: Task[I, R], items: Sequence[I], workers: int) -> Iterator[R]:
     try:
         room = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
         shared, token = ray.put(task), secrets.token_hex(8)
-        remote = ray.remote(num_cpus=1, max_retries=2)(_call_on_ray)
+        remote = ray.remote(num_cpus=1, max_retries=1)(_call_on_ray)
         waiting = []
         for item in items:
             waiting.append(remote.remote(token, shared, item))
