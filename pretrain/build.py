@@ -6,7 +6,6 @@ import concurrent.futures
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,54 +14,20 @@ from torch import Tensor
 
 from imu_video import registry
 from imu_video.distributed import World
-from imu_video.errors import ConfigError, nearest
-from imu_video.hub import EncoderBundle, InputSpec, fit_input_spec
+from imu_video.errors import ConfigError
+from imu_video.hub import EncoderBundle, InputSpec
 from imu_video.losses import LossMix
 from imu_video.models import CrossModalModel
 from imu_video.objectives import ObjectiveMix
-from imu_video.shards.columns import Columns, open_columns
-from imu_video.shards.index import load_index
 from imu_video.shards.loader import PairLoader
-from imu_video.shards.schema import Index
-from imu_video.shards.teacher_cache import TeacherCache, cached_fingerprint, open_cache
 from imu_video.transforms import Compose
 from imu_video.types import PairBatch
 from pretrain.augment import Augmenter
 from pretrain.config import NO_TEACHER, PretrainConfig
-from pretrain.needs import check_teacher_choice, needs_of
+from pretrain.data import Data, pair_loader, teacher_statistics
+from pretrain.needs import needs_of
 from pretrain.optim import adamw
 from pretrain.task import PretrainTask, synchronised
-
-
-@dataclass(frozen=True, kw_only=True)
-class Data:
-    """A data folder as a config uses it; opening it reads no samples.
-
-    Args:
-        index: the folder's index.
-        teacher: the cached teacher, None where nothing needs one.
-    """
-
-    index: Index
-    teacher: TeacherCache | None
-
-    def features(self, split: str) -> np.ndarray | None:
-        """(N, Dt) teacher features of a split, None without a teacher."""
-        return None if self.teacher is None else self.teacher.rows(split)
-
-    def teacher_dim(self, split: str) -> int | None:
-        """Dt, None without a teacher."""
-        features = self.features(split)
-        return None if features is None else int(features.shape[1])
-
-    @property
-    def joints(self) -> tuple[str, ...]:
-        """Names of the J joints of the folder's skeletons."""
-        return () if self.index.skeleton is None else tuple(self.index.skeleton.joints)
-
-    def columns(self, split: str) -> Columns:
-        """Windows of a split; built on first use, so let one process go first."""
-        return open_columns(self.index, split)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,67 +83,6 @@ class Feed:
         self._thread.shutdown(cancel_futures=True)
 
 
-def open_data(config: PretrainConfig) -> Data:
-    """Open the index and, where something needs it, the teacher cache that a config names.
-
-    Raises:
-        ConfigError: unknown split or placement, a teacher that is needed and left out or named and not needed, a tower
-            without skeletons.
-        ShardError, TeacherCacheError: the folder or its cache cannot be used.
-    """
-    index = load_index(Path(config.data.root))
-    for key in ("train_split", "val_split"):
-        split = getattr(config.data, key)
-        if split is not None and split not in index.splits:
-            raise ConfigError(f"data.{key}: {config.data.root} has no split {split!r}{nearest(split, index.splits)}")
-    for placement in config.data.placements or ():
-        if placement not in index.placements:
-            raise ConfigError(
-                f"data.placements: {config.data.root} has no device {placement!r}{nearest(placement, index.placements)}"
-            )
-    needs = needs_of(config)
-    check_teacher_choice(config, needs)
-    if config.tower is not None and index.skeleton is None:
-        raise ConfigError(
-            f"tower: {config.data.root} has no skeletons",
-            hint="build the data with window.skeleton_fps=..., or tower=null",
-        )
-    if not needs.teacher:
-        return Data(index=index, teacher=None)
-    teacher = open_cache(index, cached_fingerprint(index, config.data.teacher))
-    for split in filter(None, (config.data.train_split, config.data.val_split)):
-        teacher.rows(split)
-    return Data(index=index, teacher=teacher)
-
-
-def fit_spec(config: PretrainConfig, data: Data) -> InputSpec:
-    """Input specification with the normalisation of the training windows (of the placements that are trained on)."""
-    columns = data.columns(config.data.train_split)
-    chosen = config.data.placements or columns.placements
-    views = [columns.placements.index(p) for p in chosen]
-    return fit_input_spec(
-        _Views(columns.imu, views),  # type: ignore[arg-type]
-        rate_hz=data.index.rate_hz,
-        window_s=data.index.window_s,
-        channels=tuple(data.index.channels),
-    )
-
-
-class _Views:
-    """Some devices of an (N, V, C, T) memory map, read in pieces along N."""
-
-    def __init__(self, imu: np.ndarray, views: list[int]) -> None:
-        self._imu, self._views = imu, views
-        self.shape = (len(imu), len(views), *imu.shape[2:])
-        self.ndim = imu.ndim
-
-    def __len__(self) -> int:
-        return len(self._imu)
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        return np.asarray(self._imu[rows][:, self._views])
-
-
 def build_task(
     config: PretrainConfig,
     *,
@@ -229,14 +133,16 @@ def build_parts(config: PretrainConfig, data: Data, *, spec: InputSpec, world: W
     Raises:
         ConfigError: a component refuses its arguments, or the batch is larger than the usable windows.
     """
-    loader = _loader(config, data, config.data.train_split, batch_size=config.data.batch_size, world=world)
+    loader = pair_loader(config, data, config.data.train_split, batch_size=config.data.batch_size, world=world)
     val_loader, val_batches = _gallery(config, data, world)
-    features = data.features(config.data.train_split)
     statistics = None
-    if features is not None and config.projector.standardise:
-        statistics = feature_statistics(features, loader.usable)
+    teacher_dim = data.teacher_dim(config.data.train_split)
+    if data.live is not None:
+        data.live.to(device)
+    if teacher_dim is not None and config.projector.standardise:
+        statistics = teacher_statistics(loader)
     torch.manual_seed(config.seed)
-    task = build_task(config, spec=spec, teacher_dim=data.teacher_dim(config.data.train_split), statistics=statistics)
+    task = build_task(config, spec=spec, teacher_dim=teacher_dim, statistics=statistics)
     if task.model.tower is not None:
         some = loader.usable[:: max(1, len(loader.usable) // 256)]
         task.model.tower.fit(loader.pool.skeleton(some))  # type: ignore[operator]
@@ -250,7 +156,7 @@ def build_parts(config: PretrainConfig, data: Data, *, spec: InputSpec, world: W
         device=device,
     )
     optim = config.optim
-    steps = optim.steps or optim.epochs * loader.steps_per_epoch // optim.accumulate  # type: ignore[operator]
+    steps = optim.steps or loader.plan.steps(optim.epochs or 0) // optim.accumulate
     if steps < 1:
         raise ConfigError(
             f"optim.epochs {optim.epochs}: {loader.steps_per_epoch} batches an epoch make no update of "
@@ -285,54 +191,20 @@ def warm_start(task: PretrainTask, loader: PairLoader, *, placements: Sequence[s
         return
     rows = np.random.default_rng([seed, 16349]).permutation(loader.usable)[:wanted]
     video = views = None
-    teacher = loader.pool.teacher(rows)
-    if teacher is not None and task.model.tower is None and "video" in task.loss.needs:
+    if "video" in task.loss.needs and loader.has_teacher and task.model.tower is None:
         with torch.no_grad():
-            video = task.model.embed_teacher(teacher)
+            video = task.model.embed_teacher(loader.features(rows).float())
     if "devices" in task.loss.needs:
         windows, mask = loader.pool.views(rows, loader.pool.allowed(placements))
         views = windows.masked_fill(~mask, torch.nan)
     task.loss.warm_start(meta=loader.pool.meta(rows, np.full(len(rows), -1)), video=video, views=views)
 
 
-def feature_statistics(features: np.ndarray, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of the teacher's features over the windows that are trained on.
-
-    Args:
-        features: (N, Dt), may be a memory map; read in pieces.
-        rows: (M,) rows that take part.
-
-    Shapes: two (Dt,) float32.
-
-    Example:
-        >>> [t.tolist() for t in feature_statistics(np.array([[0.0], [2.0], [9.0]]), np.array([0, 1]))]
-        [[1.0], [1.0]]
-    """
-    pieces = [rows[i : i + 4096] for i in range(0, len(rows), 4096)]
-    mean = sum(features[p].astype(np.float64).sum(axis=0) for p in pieces) / len(rows)
-    variance = sum(((features[p].astype(np.float64) - mean) ** 2).sum(axis=0) for p in pieces) / len(rows)
-    return torch.from_numpy(mean).float(), torch.from_numpy(np.sqrt(variance)).float()
-
-
-def _loader(config: PretrainConfig, data: Data, split: str, *, batch_size: int, world: World) -> PairLoader:
-    needs = needs_of(config)
-    return PairLoader(
-        columns=data.columns(split),
-        teacher=data.features(split),
-        all_devices=needs.devices,
-        skeleton=needs.skeleton,
-        devices=config.data.placements,
-        batch_size=batch_size,
-        seed=config.seed,
-        world=world,
-    )
-
-
 def _gallery(config: PretrainConfig, data: Data, world: World) -> tuple[PairLoader | None, int]:
     split = config.data.val_split
     if split is None:
         return None, 0
-    usable = _loader(config, data, split, batch_size=1, world=World()).usable
+    usable = pair_loader(config, data, split, batch_size=1, world=World()).usable
     pairs = min(config.run.gallery, len(usable))
     batches = max(1, math.ceil(pairs / config.data.batch_size))
     batch_size = pairs // batches // world.size * world.size
@@ -341,11 +213,13 @@ def _gallery(config: PretrainConfig, data: Data, world: World) -> tuple[PairLoad
             f"data.val_split {split!r} has {pairs} usable pairs, too few for a gallery on {world.size} processes",
             hint="data.val_split=null trains without validation",
         )
-    return _loader(config, data, split, batch_size=batch_size, world=world), batches
+    return pair_loader(config, data, split, batch_size=batch_size, world=world), batches
 
 
 def describe_teacher(data: Data) -> dict[str, Any]:
     """Fingerprint and description of the teacher, for lineage; ``none`` without one."""
+    if data.live is not None:
+        return {"fingerprint": data.live.fingerprint, **data.live.describe()}
     if data.teacher is None:
         return {"fingerprint": NO_TEACHER}
     return {"fingerprint": data.teacher.fingerprint, **data.teacher.spec}

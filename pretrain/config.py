@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -33,26 +34,73 @@ DIM = 128
 NO_TEACHER = "none"
 """``data.teacher`` of a run without one."""
 
+LIVE_TEACHER = "live"
+"""``data.teacher`` of a run whose teacher computes its features while training."""
+
+
+class DataFolder(Config):
+    """One of several data folders.
+
+    Args:
+        root: the folder.
+        weight: its share (see `DataSection.root`).
+    """
+
+    root: str
+    weight: float | None = Field(default=None, gt=0)
+
 
 class DataSection(Config):
     """Which pairs are trained on.
 
     Args:
-        root: data folder that `imu-video build` and `imu-video embed` made.
+        root: data folder that `imu-video build` and `imu-video embed` made, or several to be mixed: a list of
+            ``{root: ..., weight: ...}``. Without weights an epoch is one pass over all; with weights it is one pass
+            over the first, and the others have ``weight / first weight`` times as many windows in it.
         train_split: split that is trained on.
         val_split: split of other people for validation and the choice of the best checkpoint; null = no validation.
         placements: devices to draw from; null = all. Each window shows one device a step.
         teacher: the cached teacher: its name where only one of that name is there, or the beginning of its
-            fingerprint; null = the only one there, or ``none`` where nothing needs one; ``none`` = train without.
+            fingerprint; null = the only one there, or ``none`` where nothing needs one; ``none`` = train without;
+            ``live`` = computed from the clips while training.
+        live_teacher: the registered teacher that runs with ``teacher: live``.
+        clip_augment: registered changes of clips, in training only; need ``teacher: live``.
+        workers: threads that decode clips for a live teacher.
         batch_size: windows of one global batch, all processes together.
+        sampling: ``once``: every window once an epoch; ``replacement``: each batch drawn anew by weight.
+        leftover: what happens to windows that do not fill an epoch's last batch: ``drop``, others in each epoch;
+            ``carry``, they begin the next epoch.
+        balance: with ``replacement``: the same chance for every ``subject`` or ``recording`` of a folder.
+        errors: damaged samples: ``raise``, ``skip`` (leave out), ``quarantine`` (leave out and list beside the data).
     """
 
-    root: str
+    root: str | tuple[DataFolder, ...]
     train_split: str = "train"
     val_split: str | None = "val"
     placements: tuple[str, ...] | None = None
     teacher: str | None = None
+    live_teacher: Component | None = None
+    clip_augment: tuple[Component, ...] = ()
+    workers: int = Field(default=2, ge=0)
     batch_size: int = Field(default=128, ge=2)
+    sampling: Literal["once", "replacement"] = "once"
+    leftover: Literal["drop", "carry"] = "drop"
+    balance: Literal["none", "subject", "recording"] = "none"
+    errors: Literal["raise", "skip", "quarantine"] = "raise"
+
+    @model_validator(mode="after")
+    def _folders(self) -> DataSection:
+        weights = [folder.weight for folder in self.folders]
+        if not weights or (None in weights and any(weights)):
+            raise ValueError(f"root: give a weight to every folder or to none, got {weights}")
+        if len({folder.root for folder in self.folders}) < len(weights):
+            raise ValueError(f"root: a folder occurs twice in {[folder.root for folder in self.folders]}")
+        return self
+
+    @property
+    def folders(self) -> tuple[DataFolder, ...]:
+        """The folders of ``root``."""
+        return (DataFolder(root=self.root),) if isinstance(self.root, str) else self.root
 
 
 class ProjectorSection(Config):
@@ -226,6 +274,9 @@ def resolve(
     raw["loss"] = [_weighted(registry.losses, entry, **widths) for entry in config.loss]
     raw["objective"] = [_weighted(registry.objectives, entry) for entry in config.objective]
     raw["data"]["teacher"] = teacher
+    if config.data.live_teacher is not None:
+        raw["data"]["live_teacher"] = _filled(registry.teachers, config.data.live_teacher)
+    raw["data"]["clip_augment"] = [_filled(registry.clip_augmentations, entry) for entry in config.data.clip_augment]
     raw["run"]["precision"] = precision
     if config.run.best == "auto":
         raw["run"]["best"] = "mrr" if paired else "loss"
@@ -243,10 +294,13 @@ def _filled(components: registry.Registry[Any], entry: Mapping[str, Any], **cont
     return {"name": name, **arguments}
 
 
+_PATH = re.compile(r"data\.root\.\d+\.root")
+
 # What may change between a run and its continuation without changing the weights that come out.
 _FREE = {
     "name",
     "data.root",
+    "data.workers",
     "run.log_every",
     "run.checkpoint_every",
     "run.keep",
@@ -268,7 +322,7 @@ def identity(config: PretrainConfig, *, data: str) -> dict[str, Any]:
         >>> identity(c, data="abc")["optim.steps"], "data.root" in identity(c, data="abc")
         (3, False)
     """
-    flat = {k: v for k, v in _flatten(config.model_dump(mode="json")) if k not in _FREE}
+    flat = {k: v for k, v in _flatten(config.model_dump(mode="json")) if k not in _FREE and not _PATH.fullmatch(k)}
     return {**flat, "data (index digest)": data}
 
 

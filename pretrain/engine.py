@@ -73,7 +73,8 @@ class Engine:
             GuardStop: loss or gradient is not finite; the last good state has been written.
         """
         run, steps = self.config.run, self.parts.steps
-        check_rows(self.parts.feed.get(self.state.step * self.config.optim.accumulate), self.config, self.device)
+        begin, repeats = self.state.step * self.config.optim.accumulate, self.parts.feed.loader.plan.repeats
+        check_rows(self.parts.feed.get(begin), self.config, self.device, repeats=repeats)
         self.reporter.start(self.state, steps)
         if self.state.step == 0:
             self.reporter.numbers("validate", 0, self.validate())

@@ -164,11 +164,12 @@ def lineage_of(checkpoint: Checkpoint) -> JsonDict:
 
 
 def _columns(config: PretrainConfig, checkpoint: Checkpoint, data: Path | None) -> Columns:
-    index = load_index(data if data is not None else Path(config.data.root))
-    expected = checkpoint.state["data"]["digest"]
+    section = config.data
+    index = load_index(data if data is not None else section.folders[0].root, check_shards=section.errors == "raise")
+    expected = checkpoint.state["data"]["digest"].split("+")[0]  # of the first folder
     if index.digest != expected:
         raise ShardError(
             f"{index.root}: digest {index.digest}, the run was trained on {expected}",
             hint="name the folder it was trained on with --data",
         )
-    return open_columns(index, config.data.val_split or config.data.train_split)
+    return open_columns(index, section.val_split or section.train_split, errors=section.errors)

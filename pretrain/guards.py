@@ -13,15 +13,21 @@ from imu_video.types import PairBatch
 from pretrain.config import PretrainConfig
 
 
-def check_rows(batch: PairBatch, config: PretrainConfig, device: torch.device) -> None:
+def check_rows(batch: PairBatch, config: PretrainConfig, device: torch.device, *, repeats: bool = False) -> None:
     """All ranks together must hold each window of a global batch once; a loader that is split twice would not.
+
+    Args:
+        batch: this rank's rows.
+        config: resolved.
+        device: where rows are gathered.
+        repeats: a window may come twice: a folder of a mixture is shown more than once an epoch.
 
     Raises:
         GuardStop: windows are missing or repeated.
     """
     rows = gather(batch.meta.sample.to(device))
     different, expected = len(rows.unique()), config.data.batch_size
-    if not different == len(rows) == expected:
+    if len(rows) != expected or (different != expected and not repeats):
         raise GuardStop(
             f"the global batch has {len(rows)} rows with {different} different windows, expected {expected}",
             hint="a loader must know its rank (World) and must not be handed to accelerator.prepare",

@@ -8,7 +8,7 @@ import torch
 
 from imu_video.errors import ConfigError
 from imu_video.losses import LossMix
-from pretrain.config import DIM, NO_TEACHER, PretrainConfig
+from pretrain.config import DIM, LIVE_TEACHER, NO_TEACHER, PretrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +74,12 @@ def check_teacher_choice(config: PretrainConfig, needs: Needs) -> None:
         raise ConfigError(
             f"data.teacher is none, but the losses need a teacher ({', '.join(sorted(needs.pair))})",
             hint="data.teacher=null takes the cached one; tower=skeleton trains a skeleton encoder instead",
+        )
+    if wanted != LIVE_TEACHER and (config.data.live_teacher or config.data.clip_augment):
+        key = "live_teacher" if config.data.live_teacher else "clip_augment"
+        raise ConfigError(
+            f"data.{key} is set, but data.teacher is {wanted!r}: a cached teacher has seen the clips as they are",
+            hint="data.teacher=live computes features while training",
         )
     if not needs.teacher and wanted not in (None, NO_TEACHER):
         raise ConfigError(

@@ -10,8 +10,8 @@ import torch
 from imu_video.errors import ConfigError, GuardStop, LeakageError
 from imu_video.hub import EncoderBundle, InputSpec
 from imu_video.losses import LossMix
-from pretrain.build import Data
 from pretrain.config import PretrainConfig, RunSection
+from pretrain.data import Data
 from pretrain.needs import needs_of
 
 
@@ -54,7 +54,7 @@ def check_splits(config: PretrainConfig, data: Data) -> None:
     """
     if config.data.val_split is None:
         return
-    train, val = (data.index.splits[s].subjects for s in (config.data.train_split, config.data.val_split))
+    train, val = (data.subjects(split) for split in (config.data.train_split, config.data.val_split))
     shared = sorted(set(train) & set(val))
     if shared:
         raise LeakageError(
@@ -109,9 +109,9 @@ def check_losses(config: PretrainConfig, data: Data) -> None:
             for a loss that compares devices, two views without augmentation, retrieval scores without a video side.
     """
     needs = needs_of(config)
-    if needs.devices and len(config.data.placements or data.index.placements) < 2:
+    if needs.devices and len(config.data.placements or data.placements) < 2:
         raise ConfigError(
-            f"a loss compares devices, but there is one: {', '.join(config.data.placements or data.index.placements)}",
+            f"a loss compares devices, but there is one: {', '.join(config.data.placements or data.placements)}",
             hint="data.placements=null, or data with several devices",
         )
     if needs.two_views and not config.augment:

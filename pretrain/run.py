@@ -16,9 +16,10 @@ from accelerate.utils import DistributedDataParallelKwargs
 from imu_video.config import dump_yaml
 from imu_video.distributed import World
 from imu_video.hub import InputSpec
-from pretrain.build import Data, build_parts, describe_teacher, fit_spec, open_data
+from pretrain.build import build_parts, describe_teacher
 from pretrain.callbacks import Reporter, StopSignal
-from pretrain.config import NO_TEACHER, PretrainConfig, check_processes, identity, resolve, run_id
+from pretrain.config import LIVE_TEACHER, NO_TEACHER, PretrainConfig, check_processes, identity, resolve, run_id
+from pretrain.data import Data, fit_spec, open_data
 from pretrain.engine import Engine
 from pretrain.folder import RunFolder, describe_machine
 from pretrain.launch import Place
@@ -84,14 +85,14 @@ def run(
         channels=len(data.index.channels),
         samples=data.index.samples_per_window,
         joints=data.joints,
-        teacher=NO_TEACHER if data.teacher is None else data.teacher.fingerprint,
+        teacher=LIVE_TEACHER if data.live else NO_TEACHER if data.teacher is None else data.teacher.fingerprint,
         teacher_dim=data.teacher_dim(config.data.train_split),
         precision=precision,
         paired="video" in needs.pair,
     )
     check_encoder(config, data)
     check_losses(config, data)
-    same = identity(config, data=data.index.digest)
+    same = identity(config, data=data.digest)
     run_folder = RunFolder(folder or Path("runs") / f"{config.name}-{run_id(same)}", keep=config.run.keep)
     start = run_folder.find_start(resume, same)
     if config.run.threads is not None:
@@ -119,11 +120,14 @@ def run(
                 run_folder.path, parameters=sum(p.numel() for p in parts.task.parameters()), keep=config.run.keep
             )
             stack.enter_context(run_folder.lock())
-            facts = {"processes": place.size, "device": str(accelerator.device), "threads": torch.get_num_threads()}
+            left_out = parts.feed.loader.left_out
+            facts: dict[str, object] = {"left_out": left_out} if left_out else {}
+            facts |= {"processes": place.size, "device": str(accelerator.device), "threads": torch.get_num_threads()}
             run_folder.begin(config, same, {**facts, "plugins": list(plugins), "from": str(start) if start else None})
+            damaged = f"; {len(left_out)} damaged samples left out" if left_out else ""
             begun = checkpoint.state["state"]["step"] if checkpoint is not None else 0
             trackers = open_trackers(run_folder.path, config.run.tracker, start=begun)
-            reporter = Reporter(trackers, title=f"run {run_id(same)} in {run_folder.path}")
+            reporter = Reporter(trackers, title=f"run {run_id(same)} in {run_folder.path}" + damaged)
         stack.callback(reporter.close)
         stop = stack.enter_context(StopSignal())
         engine = Engine(
@@ -143,8 +147,6 @@ def run(
 
 def _lineage(config: PretrainConfig, data: Data, spec: InputSpec, same: dict[str, Any], place: Place) -> dict[str, Any]:
     """What every checkpoint carries, so that it can be continued and exported without guessing."""
-    index = data.index
-    splits = filter(None, (config.data.train_split, config.data.val_split))
     return {
         "run_id": run_id(same),
         "recipe": config.name,
@@ -152,13 +154,7 @@ def _lineage(config: PretrainConfig, data: Data, spec: InputSpec, same: dict[str
         "config": dump_yaml(config),
         "input": spec.model_dump(mode="json"),
         "teacher": describe_teacher(data),
-        "data": {
-            "dataset": index.dataset,
-            "digest": index.digest,
-            "licence": index.licence,
-            "citation": index.citation,
-            "subjects": {split: list(index.splits[split].subjects) for split in splits},
-        },
+        "data": data.facts(),
         "processes": place.size,
         "machine": describe_machine(),
     }

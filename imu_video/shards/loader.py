@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
+from torch import Tensor
 
 from imu_video.distributed import World
 from imu_video.errors import ConfigError
@@ -165,6 +166,27 @@ class PairLoader:
             clip=self.pool.clip(rows, seeds),
             meta=self.pool.meta(rows, devices),
         )
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Keys of damaged samples that do not take part, and why."""
+        return self.pool.left_out
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether batches carry teacher features."""
+        return self.pool.has_teacher
+
+    def features(self, rows: np.ndarray) -> Tensor:
+        """(B, Dt) teacher features of rows of the pool, in any number and order.
+
+        Raises:
+            ValueError: there is no teacher.
+        """
+        found = self.pool.teacher(rows)
+        if found is None:
+            raise ValueError("these samples have no teacher features")
+        return found
 
     def _draw_devices(self, epoch: int) -> np.ndarray:
         return device_plan(self._present, seed=self.seed, epoch=epoch)

@@ -164,6 +164,11 @@ class Plan:
             self._cumulative = np.cumsum(self._chances(np.ones(sum(sizes)) if chances is None else chances))
         self._order = lru_cache(3)(self._epoch_order)
 
+    @property
+    def repeats(self) -> bool:
+        """Whether a sample may come twice in a batch: a weighted dataset is walked through more than once an epoch."""
+        return self._cumulative is None and any(q > n for q, n in zip(self._quotas, self.sizes, strict=True))
+
     def steps(self, epochs: int) -> int:
         """Full batches in that many epochs."""
         if self.carry and self._cumulative is None:

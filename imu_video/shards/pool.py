@@ -77,6 +77,17 @@ class ColumnPool:
     def __len__(self) -> int:
         return sum(self.sizes)
 
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Keys of damaged samples, and why they are left out."""
+        parts = [*(one.left_out for one in self.columns), *(one.left_out for one in self._clips or ())]
+        return {key: reason for part in parts for key, reason in part.items()}
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether there are teacher features."""
+        return self._teachers is not None
+
     def part(self, number: int) -> slice:
         """Rows of one of the columns."""
         return slice(int(self._ends[number]) - self.sizes[number], int(self._ends[number]))

@@ -17,8 +17,9 @@ from imu_video.errors import ConfigError, TeacherCacheError
 from imu_video.registry import encoders
 from imu_video.shards.columns import open_columns
 from imu_video.shards.schema import Index
-from pretrain.build import Feed, Parts, build_parts, feature_statistics, fit_spec, open_data
+from pretrain.build import Feed, Parts, build_parts
 from pretrain.config import PretrainConfig, RunSection
+from pretrain.data import feature_statistics, fit_spec, open_data
 from pretrain.preflight import check_encoder, device_for, precision_for
 from pretrain.task import synchronised
 

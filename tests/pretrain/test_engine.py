@@ -17,10 +17,11 @@ from imu_video.errors import CheckpointError, ConfigError, GuardStop
 from imu_video.types import PairBatch
 from pretrain import engine as engine_module
 from pretrain.augment import Augmenter
-from pretrain.build import build_parts, fit_spec, open_data
+from pretrain.build import build_parts
 from pretrain.callbacks import StopSignal
 from pretrain.checkpoint import Checkpoint, CheckpointStore
 from pretrain.config import PretrainConfig
+from pretrain.data import fit_spec, open_data
 from pretrain.engine import Engine
 from pretrain.guards import check_rows
 from pretrain.run import run

@@ -20,9 +20,10 @@ from imu_video.towers import load_tower
 from imu_video.transforms import Compose
 from imu_video.types import PairBatch, PairMeta
 from pretrain.augment import Augmenter
-from pretrain.build import build_parts, fit_spec, open_data
+from pretrain.build import build_parts
 from pretrain.checkpoint import CheckpointStore
 from pretrain.config import PretrainConfig
+from pretrain.data import fit_spec, open_data
 from pretrain.export import export
 from pretrain.needs import Needs, needs_of
 from pretrain.run import run

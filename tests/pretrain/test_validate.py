@@ -9,8 +9,9 @@ import torch
 
 from imu_video.distributed import World
 from imu_video.errors import GuardStop
-from pretrain.build import Parts, build_parts, fit_spec, open_data
+from pretrain.build import Parts, build_parts
 from pretrain.config import PretrainConfig
+from pretrain.data import fit_spec, open_data
 from pretrain.validate import validate
 
 Maker = Callable[..., PretrainConfig]
