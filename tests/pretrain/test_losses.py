@@ -15,9 +15,10 @@ from safetensors.torch import load_file
 from imu_video.distributed import World
 from imu_video.errors import ConfigError, TeacherCacheError
 from imu_video.losses import QueueDistill
-from pretrain.build import build_parts, fit_spec, open_data
+from pretrain.build import build_parts
 from pretrain.callbacks import StopSignal
 from pretrain.config import PretrainConfig, resolve
+from pretrain.data import fit_spec, open_data
 from pretrain.run import run
 
 Maker = Callable[..., PretrainConfig]
@@ -55,7 +56,7 @@ def test_rows_are_those_of_the_teacher(make_config: Maker) -> None:
     parts = build_parts(config, data, spec=fit_spec(config, data), world=World(), device=torch.device("cpu"))
     parts.feed.close()
     assert parts.task.loss is not None
-    features = data.features("train")
+    features = data.teacher.rows("train")
     assert features is not None
     usable = torch.from_numpy(features[np.isfinite(features).all(1)])
     known = parts.task.model.embed_teacher(usable)
