@@ -153,8 +153,7 @@ class SampleMeta(Config):
 
     def plain(self) -> dict[str, Any]:
         """The content as written: empty ``flags`` and ``sync`` are left out, so that a sample without has no trace."""
-        data = self.model_dump()
-        return {key: value for key, value in data.items() if key not in ("flags", "sync") or value}
+        return {key: value for key, value in self if key not in ("flags", "sync") or value}
 
 
 class ClipSpec(Config):

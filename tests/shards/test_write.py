@@ -16,7 +16,16 @@ from pydantic import ValidationError
 from imu_video.errors import ShardError
 from imu_video.shards.pipeline import decode_meta
 from imu_video.shards.schema import Index, parse_member
-from imu_video.shards.write import EncodedSample, ShardWriter, TarFile, encode_window, file_sha256, write_atomic
+from imu_video.shards.write import (
+    EncodedSample,
+    ShardWriter,
+    TarFile,
+    encode_window,
+    file_sha256,
+    npy_bytes,
+    tar_header,
+    write_atomic,
+)
 from imu_video.types import Window
 
 Maker = Callable[[str, int], Window]
@@ -141,3 +150,19 @@ def test_write_atomic_keeps_the_old_file_when_writing_fails(tmp_path: Path) -> N
         write_atomic(tmp_path / "a.json", "text")  # type: ignore[arg-type]
     assert (tmp_path / "a.json").read_bytes() == b"old"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["a.meta.json", "x" * 88 + ".imu.x.npy"])
+@pytest.mark.parametrize("size", [0, 1, 511, 7_777_777])
+def test_headers_are_those_of_the_standard_library(name: str, size: int) -> None:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = size, 0o644
+    assert tar_header(name, size) == info.tobuf(tarfile.USTAR_FORMAT, "utf-8", "strict")
+
+
+@pytest.mark.parametrize("array", [np.arange(12, dtype=np.float32).reshape(3, 4).T, np.zeros((0, 3), ">f8")])
+def test_arrays_are_those_of_numpy(array: np.ndarray) -> None:
+    buffer = io.BytesIO()
+    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    np.lib.format.write_array(buffer, little, version=(1, 0))
+    assert npy_bytes(array) == buffer.getvalue()
