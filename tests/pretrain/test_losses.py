@@ -123,3 +123,29 @@ def test_b7_features_of_another_teacher_are_not_taken(make_config: Maker, tmp_pa
     with pytest.raises(TeacherCacheError, match="feedfacecaff"):
         run(make_config(**DISTIL, data={"teacher": "feedfacecaff"}), folder=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_two_processes_share_a_queue_and_end_where_one_does(
+    make_config: Maker, config_file: Callable[..., Path], start: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Queue distillation and queued negatives under DDP, two batches accumulated: same curve, same queue."""
+    sections = {
+        "loss": [{"name": "queue_distill", "size": 40}, {"name": "hard_negative", "queue": 40, "gap_s": 2.0}],
+        "projector": {"teacher": "none", "dim": 12, "dropout": 0.0},
+        "optim": {"steps": 4, "lr": 3e-3, "warmup_fraction": 0.0, "accumulate": 2},
+    }
+    process = start("launch", config_file(**sections), "--run", tmp_path / "two", "--nproc", "2")
+    run(make_config(**sections), folder=tmp_path / "one")
+    _, error = process.communicate(timeout=200)
+    assert process.returncode == 0, error
+    one, two = (load_file(tmp_path / n / "checkpoints" / "step-00000004" / "model.safetensors") for n in ("one", "two"))
+    queues = [name for name in one if ".queue." in name]
+    assert len(queues) == 11
+    for name in queues:
+        exact = not one[name].is_floating_point() or name.endswith("time")
+        assert torch.equal(one[name], two[name]) if exact else torch.allclose(one[name], two[name], atol=1e-4), name
+    losses = [
+        [entry["loss"] for line in (tmp_path / n / "log.jsonl").open() if "lr" in (entry := json.loads(line))]
+        for n in ("one", "two")
+    ]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
