@@ -28,8 +28,8 @@ class Ego4d(Layout):
     One recording a video that has an IMU file. Times are the canonical ones, the video's own clock. Known faults of
     these files are repaired and told in the tag ``clock``: rows without a canonical time, rows that repeat one or go
     back. An accelerometer of which two axes repeat each other, or that does not measure gravity, is left out and the
-    tag ``acc`` says so. Video and IMU may still be half a second to a second apart: ``offsets_s`` corrects a
-    video that was measured, and nothing is corrected by default.
+    tag ``acc`` says so. Video and IMU may still be half a second to a second apart: ``offsets_s`` corrects videos that
+    were measured, nothing is corrected by default, and the tag ``sync`` tells which.
 
     A video with exactly one scenario carries it as label. People are told by ``fb_participant_id``; where it is
     missing, videos of one original recording count as one person of their own.
@@ -98,7 +98,10 @@ class Ego4d(Layout):
                 )
             facts = known[uid]
             scenarios = facts.get("scenarios") or []
-            label, tags = (scenarios[0] if len(scenarios) == 1 else None), {"device": str(facts.get("device"))}
+            label, tags = (
+                (scenarios[0] if len(scenarios) == 1 else None),
+                {"device": str(facts.get("device") or "unknown")},
+            )
             if self.listed is not None:
                 entry = self.listed.get(uid)
                 if entry is None or self.split not in (None, entry.split):
@@ -128,10 +131,12 @@ class Ego4d(Layout):
         gyr, gyr_faults = self._track(table, times, _GYR, "rad/s")
         why = "no samples" if acc is None else _acc_fault(acc)
         imu = stream("head", acc=acc if why is None else None, gyr=gyr, source=str(path))
+        tags = {**clock_tag(max(acc_faults, gyr_faults)), "acc": "measured" if why is None else f"left out: {why}"}
         video = None
         if len(take.paths) > 1:
-            video = Mp4Source(take.paths[1], offset_s=self.offsets_s.get(take.name, 0.0))
-        tags = {**clock_tag(max(acc_faults, gyr_faults)), "acc": "measured" if why is None else f"left out: {why}"}
+            offset = self.offsets_s.get(take.name)
+            tags["sync"] = "as distributed" if offset is None else "offset given"
+            video = Mp4Source(take.paths[1], offset_s=offset or 0.0)
         return self._recording(take, (imu,), video=video, tags=tags)
 
     @staticmethod

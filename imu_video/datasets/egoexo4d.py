@@ -108,7 +108,7 @@ class EgoExo4d(Layout):
             files = sorted(folder.glob("aria*_noimagestreams.vrs")) or sorted(folder.glob("aria*.vrs"))
             if not files or facts.get("is_dropped"):
                 continue
-            tags = {"university": str(facts.get("university_name"))}
+            tags = {"university": str(facts.get("university_name") or "unknown")}
             if self.listed is not None:
                 entry = self.listed.get(name)
                 if entry is None or self.split not in (None, entry.split):

@@ -42,6 +42,8 @@ def test_an_offset_that_was_measured_moves_the_video(tree: Path, trees: ModuleTy
     recording = next(Ego4d(root=str(tree), offsets_s={trees.UIDS[0]: 0.75}).recordings())
     assert recording.video is not None
     assert recording.video.times[0] == pytest.approx(0.75)
+    assert recording.tags["sync"] == "offset given"
+    assert next(Ego4d(root=str(tree)).recordings()).tags["sync"] == "as distributed"
     with pytest.raises(ConfigError, match="offsets_s names 'x', which has no IMU file"):
         Ego4d(root=str(tree), offsets_s={"x": 1.0})
 
