@@ -89,6 +89,8 @@ def build(
         console.say(f"dropped {count} of {facts.windows} windows: {reason}")
     if facts.empty_recordings:
         console.say(f"{facts.empty_recordings} of {facts.recordings} recordings are shorter than a window")
+    _show(summary.quality(index))
+    _show(summary.sync(index))
     console.say(f"built {out}: {_size(index)}")
 
 
@@ -224,7 +226,15 @@ def inspect(
         shown = write_page(index, page, most=samples, megabytes=megabytes, split=split, seed=seed)
         console.say(f"wrote {page}: {shown} samples, {page.stat().st_size / 1e6:.1f} MB; open it in a browser")
         return
-    for table in (summary.facts(index), summary.splits(index), summary.labels(index), summary.teachers(index)):
+    for make in (
+        summary.facts,
+        summary.splits,
+        summary.labels,
+        summary.quality,
+        summary.sync,
+        summary.teachers,
+    ):
+        table = make(index)
         _show(table)
 
 

@@ -16,6 +16,7 @@ OK, MISSING, BROKEN = "ok", "missing", "BROKEN"
 EXTRAS = {
     "pyarrow": "parquet",
     "py_gpmf_parser": "gopro",
+    "vqf": "vqf",
     "projectaria_tools": "aria",
     "matplotlib": "report",
     "tensorboard": "track",

@@ -29,6 +29,8 @@ class InputSpec(Config):
         rate_hz: samples a second, > 0.
         window_s: seconds a training window, > 0; other lengths are accepted by `EncoderBundle.encode`.
         gravity: whether accelerations hold gravity (specific force) or had it removed.
+        normalised: ``recording`` when channels had mean 0 and deviation 1 over a whole recording before windows were
+            cut (`signal.normalise` of a build): then there are no units, and windows must be prepared that way.
         mean, std: (C,) per channel, in the channel's unit; normalised = (x - mean) / std.
 
     Raises:
@@ -45,6 +47,7 @@ class InputSpec(Config):
     rate_hz: float = Field(gt=0, allow_inf_nan=False)
     window_s: float = Field(gt=0, allow_inf_nan=False)
     gravity: Literal["included", "removed"] = "included"
+    normalised: Literal["none", "recording"] = "none"
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
@@ -53,15 +56,17 @@ class InputSpec(Config):
     def _fill_units(cls, data: Any) -> Any:
         if isinstance(data, Mapping) and not data.get("units"):
             known = [c for c in data.get("channels", IMU_CHANNELS) if c in IMU_CHANNELS]
-            return {**data, "units": {c: channel_unit(c) for c in known}}
+            plain = data.get("normalised", "none") == "none"
+            return {**data, "units": {c: channel_unit(c) if plain else "1" for c in known}}
         return data
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if not self.channels or len(set(self.channels)) != len(self.channels) or set(self.channels) - set(IMU_CHANNELS):
             raise ValueError(f"channels must be distinct names out of {list(IMU_CHANNELS)}, got {list(self.channels)}")
-        if self.units != {c: channel_unit(c) for c in self.channels}:
-            raise ValueError(f"units must be m/s^2 and rad/s for exactly the channels, got {self.units}")
+        if self.units != {c: channel_unit(c) if self.normalised == "none" else "1" for c in self.channels}:
+            wanted = "m/s^2 and rad/s" if self.normalised == "none" else "1"
+            raise ValueError(f"units must be {wanted} for exactly the channels, got {self.units}")
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != len(self.channels) or not all(map(math.isfinite, values)):
                 raise ValueError(f"{name} must be {len(self.channels)} finite numbers, got {list(values)}")
@@ -90,6 +95,7 @@ def fit_input_spec(
     window_s: float,
     channels: Sequence[str] = IMU_CHANNELS,
     gravity: Literal["included", "removed"] = "included",
+    normalised: Literal["none", "recording"] = "none",
 ) -> InputSpec:
     """Fit the normalisation to training windows: zero mean and one RMS a sensor triad.
 
@@ -102,6 +108,7 @@ def fit_input_spec(
         window_s: of the windows.
         channels: names of the C axis.
         gravity: whether accelerations hold gravity.
+        normalised: whether recordings were normalised before.
 
     Raises:
         DataError: nothing measured, or a sensor that reads zero throughout (one missing throughout gets std 1).
@@ -137,6 +144,7 @@ def fit_input_spec(
         rate_hz=rate_hz,
         window_s=window_s,
         gravity=gravity,
+        normalised=normalised,
         mean=(0.0,) * len(channels),
         std=tuple(std.tolist()),
     )
@@ -181,6 +189,14 @@ def check_units(x: np.ndarray, names: tuple[str, ...], spec: InputSpec) -> None:
     Raises:
         RecordingError: naming the value seen and the likely unit.
     """
+    if spec.normalised != "none":
+        size = np.abs(x[np.isfinite(x)])
+        if len(size) and float(np.median(size)) > 4:
+            raise RecordingError(
+                f"the median size of the values is {float(np.median(size)):.3g}; normalised by recording it is below 1",
+                hint="this encoder was trained on data built with signal.normalise=recording: prepare windows likewise",
+            )
+        return
     acc = [names.index(c) for c in IMU_CHANNELS[:3] if c in names]
     gyr = [names.index(c) for c in IMU_CHANNELS[3:] if c in names]
     if len(acc) == 3 and spec.gravity == "included":

@@ -198,6 +198,7 @@ objectives: Registry[Any] = Registry("objective", "imu_video.objectives")
 towers: Registry[Any] = Registry("tower", "imu_video.towers")
 augmentations: Registry[Any] = Registry("augmentation", "imu_video.transforms")
 clip_augmentations: Registry[Any] = Registry("clip augmentation", "imu_video.transforms.video")
+checks: Registry[Any] = Registry("check", "imu_video.recordings.checks")
 
 ALL: dict[str, Registry[Any]] = {
     "datasets": datasets,
@@ -208,5 +209,6 @@ ALL: dict[str, Registry[Any]] = {
     "towers": towers,
     "augmentations": augmentations,
     "clip_augmentations": clip_augmentations,
+    "checks": checks,
 }
 """Every registry by its plural name, as ``imu-video list`` shows them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -243,7 +243,31 @@ def fit_spec(config: PretrainConfig, data: Data) -> InputSpec:
         rate_hz=data.index.rate_hz,
         window_s=data.index.window_s,
         channels=tuple(data.index.channels),
+        gravity=_gravity(data.indexes),
+        normalised=data.index.normalised,
     )
+
+
+def _gravity(indexes: Sequence[Index]) -> Literal["included", "removed"]:
+    """Whether the data holds gravity.
+
+    Raises:
+        ConfigError: some recordings do and some do not, or folders were conditioned differently.
+    """
+    first = indexes[0]
+    for index in indexes:
+        if index.gravity == "mixed":
+            raise ConfigError(
+                f"{index.root}: some recordings hold gravity and some do not",
+                hint="build it with signal.gravity=remove",
+            )
+        for fact in ("gravity", "frame", "normalised"):
+            if getattr(index, fact) != getattr(first, fact):
+                raise ConfigError(
+                    f"{index.root} has {fact} {getattr(index, fact)!r}, {first.root} has {getattr(first, fact)!r}",
+                    hint="build both with the same `signal` section",
+                )
+    return "removed" if first.gravity == "removed" else "included"
 
 
 class _Views:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from imu_video.config import Config
 from imu_video.errors import RecordingError
+from imu_video.recordings.prepare import Conditioned, SignalConfig, condition, prepare_stream
 from imu_video.recordings.signal import resample_to_grid
 from imu_video.types import IMU_CHANNELS, FrameSource, ImuStream, Recording, Segment, SkeletonTrack, Window
 
@@ -71,7 +72,13 @@ class WindowConfig(Config):
         return max(1, round((self.seconds if self.stride_s is None else self.stride_s) * self.rate_hz))
 
 
-def cut(recording: Recording, config: WindowConfig) -> Iterator[Window]:
+def cut(
+    recording: Recording,
+    config: WindowConfig,
+    *,
+    signal: SignalConfig | None = None,
+    note: Callable[[str, Conditioned], None] | None = None,
+) -> Iterator[Window]:
     """Cut one recording into windows.
 
     All devices are resampled once, on one grid that starts at the first sample of the earliest device; every window
@@ -83,6 +90,8 @@ def cut(recording: Recording, config: WindowConfig) -> Iterator[Window]:
     Args:
         recording: IMU devices with or without video and skeleton.
         config: window length, rates and rules.
+        signal: how signals are conditioned before they are cut; not at all when None.
+        note: called with every placement and its conditioned signal, before the first window.
 
     Yields:
         Windows in time order; those without any device are skipped. Devices always carry all six canonical channels.
@@ -98,7 +107,15 @@ def cut(recording: Recording, config: WindowConfig) -> Iterator[Window]:
         [0.0, 2.0]
     """
     begin, length, firsts = _layout(recording, config)
-    devices = {s.placement: _on_grid(s, begin, length, config) for s in recording.imu}
+    steps = signal or SignalConfig()
+    devices: dict[str, np.ndarray] = {}
+    made_up: dict[str, np.ndarray] = {}
+    for stream in recording.imu:
+        on_grid = _on_grid(prepare_stream(stream, steps), begin, length, config)
+        conditioned = condition(on_grid, config.rate_hz, steps)
+        devices[stream.placement], made_up[stream.placement] = conditioned.values, conditioned.made_up
+        if note is not None:
+            note(stream.placement, conditioned)
     size = config.samples
     for number, first in enumerate(firsts):
         imu = {}
@@ -122,6 +139,7 @@ def cut(recording: Recording, config: WindowConfig) -> Iterator[Window]:
             skeleton=_skeleton(recording.skeleton, start, config),
             label=_label(recording.segments, *covered, config.label_coverage),
             tags=dict(recording.tags),
+            flags=tuple(f"{p}:filled" for p in sorted(imu) if made_up[p][low:high].any()),
         )
 
 

@@ -12,18 +12,20 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from imu_video.config import Config
 from imu_video.errors import LeakageError, ShardError
+from imu_video.recordings.prepare import SignalConfig
 from imu_video.recordings.windows import WindowConfig
 from imu_video.shards.columns import open_columns
 from imu_video.shards.encode import Person, Tally, tar_of
 from imu_video.shards.index import write_index
 from imu_video.shards.journal import Journal, piece_name
-from imu_video.shards.schema import BuildFacts, ClipSpec, Index, ShardEntry, SkeletonSpec, SplitEntry
+from imu_video.shards.quality_report import report_of, write_report
+from imu_video.shards.schema import BuildFacts, ClipSpec, Index, ShardEntry, SkeletonSpec, SplitEntry, stored_unit
 from imu_video.shards.write import ShardWriter, sync_folder
-from imu_video.types import IMU_CHANNELS, channel_unit
+from imu_video.types import IMU_CHANNELS
 
 DATA_FOLDER = "data"
 Progress = Callable[[int, int, str], None]
@@ -39,6 +41,7 @@ class BuildJob(Config):
         config_digest: its hash.
         dataset, licence, citation, url: the source and its terms.
         window: how recordings are cut.
+        signal: how signals are conditioned.
         shard_samples: samples a tar.
         everybody: all people of the dataset.
         people: split -> its people in the order of the shards.
@@ -52,6 +55,7 @@ class BuildJob(Config):
     citation: str
     url: str
     window: WindowConfig
+    signal: SignalConfig = SignalConfig()
     shard_samples: int
     everybody: tuple[str, ...]
     people: dict[str, tuple[str, ...]]
@@ -158,6 +162,7 @@ class Assembly:
                 subjects=tuple(present), samples=total.kept - before, shards=tuple(writer.shards)
             )
         index = write_index(_index(self.job, splits, total), self.folder)
+        write_report(report_of(self.job.config["quality"], total), self.folder)
         for split in index.splits:
             open_columns(index, split)
         return index
@@ -273,7 +278,10 @@ def _index(job: BuildJob, splits: dict[str, SplitEntry], tally: Tally) -> Index:
         citation=job.citation,
         url=job.url,
         channels=IMU_CHANNELS,
-        units={channel: channel_unit(channel) for channel in IMU_CHANNELS},
+        units={channel: stored_unit(channel, job.signal.normalise) for channel in IMU_CHANNELS},
+        gravity=_gravity(tally.gravity),
+        frame="gravity" if job.signal.gravity == "align" else "sensor",
+        normalised=job.signal.normalise,
         rate_hz=window.rate_hz,
         window_s=window.seconds,
         samples_per_window=window.samples,
@@ -297,6 +305,10 @@ def _index(job: BuildJob, splits: dict[str, SplitEntry], tally: Tally) -> Index:
             unused_subjects=tuple(sorted(set(job.everybody) - used)),
         ),
     )
+
+
+def _gravity(seen: set[str]) -> Literal["included", "removed", "mixed"]:
+    return "mixed" if len(seen) > 1 else "removed" if "removed" in seen else "included"
 
 
 def _clip_spec(shape: tuple[int, ...] | None, window: WindowConfig) -> ClipSpec | None:

@@ -14,11 +14,12 @@ from pydantic import Field
 from pydantic_core import to_jsonable_python
 
 from imu_video import __version__
-from imu_video.config import Config, digest
+from imu_video.config import digest
 from imu_video.errors import ConfigError
 from imu_video.protocols import RecordingSource
+from imu_video.recordings.quality import resolve_checks
+from imu_video.recordings.recipe import Recipe
 from imu_video.recordings.splits import SplitConfig, assign
-from imu_video.recordings.windows import WindowConfig
 from imu_video.registry import datasets
 from imu_video.shards.assemble import DATA_FOLDER, Assembly, BuildJob, Progress, publish, read_person, refuse_overlap
 from imu_video.shards.encode import EncodePerson
@@ -30,31 +31,43 @@ from imu_video.shards.schema import FACTS_FILE, INDEX_FILE, Index
 WHAT = "build"
 
 
-class BuildConfig(Config):
+class BuildConfig(Recipe):
     """What `imu-video build` reads from its YAML file.
 
     Args:
         dataset: a registered dataset and its arguments: ``{name: folder, root: recordings}``.
         window: how recordings are cut.
+        signal: how signals are conditioned before that; nothing by default.
+        sync: whether video and skeleton are laid over the IMU by their motion; off by default.
+        quality: check -> ``drop``, ``flag``, ``refuse`` or ``off``, or -> mapping of ``policy`` and thresholds; every
+            registered check flags by default.
         splits: who belongs to which split.
         shard_samples: samples a tar.
         seed: passed to datasets that take a ``seed`` and were given none.
     """
 
     dataset: dict[str, Any]
-    window: WindowConfig = WindowConfig()
     splits: SplitConfig = SplitConfig()
     shard_samples: int = Field(default=512, ge=1, le=100_000)
     seed: int = Field(default=0, ge=0)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The sections that say what becomes of a recording."""
+        return Recipe(window=self.window, signal=self.signal, sync=self.sync, quality=self.quality)
 
     def resolved(self) -> dict[str, Any]:
         """The config as JSON with every default of the dataset filled in.
 
         Raises:
-            ConfigError: unknown dataset or argument.
+            ConfigError: unknown dataset, check or argument of one.
         """
         name, arguments = datasets.arguments(self.dataset, seed=self.seed)
-        plain: dict[str, Any] = {**self.model_dump(mode="json"), "dataset": {"name": name, **arguments}}
+        plain: dict[str, Any] = {
+            **self.model_dump(mode="json"),
+            "dataset": {"name": name, **arguments},
+            "quality": resolve_checks(self.quality),
+        }
         return dict(to_jsonable_python(plain))
 
 
@@ -174,6 +187,7 @@ def plan(config: BuildConfig) -> BuildJob:
         LeakageError: a person in two splits.
     """
     resolved = config.resolved()
+    config.signal.require_packages()
     source: RecordingSource = datasets.build(config.dataset, seed=config.seed)
     everybody = source.subjects()
     people = assign(everybody, config.splits)
@@ -187,6 +201,7 @@ def plan(config: BuildConfig) -> BuildJob:
         citation=source.citation,
         url=source.url,
         window=config.window,
+        signal=config.signal,
         shard_samples=config.shard_samples,
         everybody=tuple(everybody),
         people={split: tuple(subjects) for split, subjects in people.items()},
@@ -207,7 +222,7 @@ def _task(config: BuildConfig, journal: Journal, plugins: Sequence[str | Path]) 
     return EncodePerson(
         dataset=dict(config.dataset),
         seed=config.seed,
-        window=config.window,
+        recipe=config.recipe,
         plugins=tuple(str(plugin) for plugin in plugins),
         journal=journal,
     )

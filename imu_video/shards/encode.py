@@ -11,7 +11,8 @@ from pydantic import TypeAdapter
 
 from imu_video.errors import LeakageError, RecordingError
 from imu_video.protocols import RecordingSource
-from imu_video.recordings.windows import WindowConfig, cut, window_count
+from imu_video.recordings.quality import Finding, Inspector
+from imu_video.recordings.recipe import Processed, Recipe, SyncRow
 from imu_video.registry import datasets, load_plugin
 from imu_video.shards.journal import Journal, piece_name
 from imu_video.shards.schema import ShardEntry
@@ -37,6 +38,24 @@ class Tally:
     with_view: Counter[str] = field(default_factory=Counter)
     joints: tuple[str, ...] | None = None
     skeleton: tuple[int, ...] | None = None
+    devices: int = 0
+    gravity: set[str] = field(default_factory=set)
+    findings: list[Finding] = field(default_factory=list)
+    sync: list[SyncRow] = field(default_factory=list)
+    statistics: dict[str, dict[str, dict[str, list[float]]]] = field(default_factory=dict)
+
+    def learn(self, recording: Recording, processed: Processed) -> None:
+        """Count what a recording was found to be, once its windows are used up."""
+        self.windows += processed.considered
+        self.empty_recordings += processed.considered == 0
+        self.dropped += processed.dropped
+        self.devices += len(recording.imu)
+        self.gravity.add(processed.gravity)
+        self.findings += processed.findings()
+        row = processed.sync_row()
+        self.sync += [] if row is None else [row]
+        if processed.statistics:
+            self.statistics[recording.name] = processed.statistics
 
     def take(self, window: Window, joints: tuple[str, ...] | None) -> None:
         """Count one kept window.
@@ -80,6 +99,11 @@ class Tally:
         self.windows += other.windows
         self.dropped += other.dropped
         self.without += other.without
+        self.devices += other.devices
+        self.gravity |= other.gravity
+        self.findings += other.findings
+        self.sync += other.sync
+        self.statistics |= other.statistics
         self.placements |= other.placements
         self.labels |= other.labels
         for tag, values in other.tags.items():
@@ -100,7 +124,7 @@ def _same(old: Any, new: Any, what: str) -> Any:
 
 
 def _encode_person(
-    source: RecordingSource, subject: str, window: WindowConfig, tally: Tally
+    source: RecordingSource, subject: str, recipe: Recipe, inspector: Inspector, tally: Tally
 ) -> Iterator[EncodedSample]:
     for recording in source.recordings([subject]):
         if recording.subject != subject:
@@ -111,18 +135,18 @@ def _encode_person(
         if recording.name in tally.recordings:
             raise RecordingError(f"recording {recording.name!r} occurs twice; names are unique within a dataset")
         tally.recordings.append(recording.name)
-        yield from _encode_recording(recording, window, tally)
+        yield from _encode_recording(recording, recipe, inspector, tally)
 
 
-def _encode_recording(recording: Recording, config: WindowConfig, tally: Tally) -> Iterator[EncodedSample]:
-    considered, before = window_count(recording, config), tally.kept
+def _encode_recording(
+    recording: Recording, recipe: Recipe, inspector: Inspector, tally: Tally
+) -> Iterator[EncodedSample]:
+    processed = Processed(recording, recipe, inspector)
     joints = recording.skeleton.names if recording.skeleton is not None else None
-    for window in cut(recording, config):
+    for window in processed:
         tally.take(window, joints)
-        yield encode_window(window, dataset=recording.dataset, clip_fps=config.clip_fps)
-    tally.windows += considered
-    tally.empty_recordings += considered == 0
-    tally.dropped += Counter({"no device measured enough": considered - (tally.kept - before)})
+        yield encode_window(window, dataset=recording.dataset, clip_fps=recipe.window.clip_fps)
+    tally.learn(recording, processed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,17 +195,18 @@ class EncodePerson:
     Args:
         dataset: registered name and arguments, as in the config.
         seed: for datasets that take one and were given none.
-        window: how recordings are cut.
-        plugins: files that register datasets, imported first.
+        recipe: what becomes of a recording.
+        plugins: files that register datasets or checks, imported first.
         journal: the journal, held open by whoever started the engine.
     """
 
     dataset: Mapping[str, Any]
     seed: int
-    window: WindowConfig
+    recipe: Recipe
     plugins: tuple[str, ...]
     journal: Journal
     source: RecordingSource | None = None
+    inspector: Inspector | None = None
 
     def __call__(self, subject: str) -> None:
         """Encode one person.
@@ -190,14 +215,15 @@ class EncodePerson:
             RecordingError: a recording that cannot be read, or differs in its axes from the others.
             LeakageError: recordings of somebody else.
         """
-        if self.source is None:
+        if self.source is None or self.inspector is None:
             for plugin in self.plugins:
                 load_plugin(plugin)
             self.source = datasets.build(self.dataset, seed=self.seed)
+            self.inspector = Inspector(self.recipe.quality)
         tally = Tally()
         tar = TarFile(self.journal.folder / tar_of(subject), sync=False)
         try:
-            for sample in _encode_person(self.source, subject, self.window, tally):
+            for sample in _encode_person(self.source, subject, self.recipe, self.inspector, tally):
                 tar.add(sample)
             entry = tar.close() if tar.keys else None
         finally:
@@ -210,4 +236,4 @@ class EncodePerson:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "source": None}
+        return {**self.__dict__, "source": None, "inspector": None}

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, model_validator
 
 from imu_video.config import Config, digest
 from imu_video.errors import ShardError, nearest
+from imu_video.types import channel_unit
 
 if TYPE_CHECKING:
     from imu_video.shards.remote import RemoteFolder
@@ -42,6 +43,11 @@ _USTAR_NAME = 100
 Name = Annotated[str, Field(pattern=rf"^{_NAME}$")]
 Placement = Annotated[str, Field(pattern=rf"^{_PLACEMENT}$")]
 Flag = Annotated[str, Field(pattern=rf"^{_PLACEMENT}:{_PLACEMENT}$")]
+
+
+def stored_unit(channel: str, normalised: str) -> str:
+    """Unit of a channel in a folder: SI, or ``1`` where signals were normalised by recording."""
+    return channel_unit(channel) if normalised == "none" else "1"
 
 
 def shard_name(split: str, number: int) -> str:
@@ -274,7 +280,10 @@ class Facts(Config):
         dataset: registered name of the source.
         licence, citation, url: terms of the source data.
         channels: the C rows of every IMU member.
-        units: unit of each channel.
+        units: unit of each channel; ``1`` where it was normalised.
+        gravity: whether accelerations hold gravity; ``mixed``: in some recordings.
+        frame: axes of the sensor, or ``gravity``: z points up.
+        normalised: ``recording`` where every channel has mean 0 and deviation 1 over its recording.
         rate_hz: samples per second.
         window_s: seconds of a window.
         samples_per_window: T.
@@ -293,6 +302,9 @@ class Facts(Config):
     url: str = ""
     channels: tuple[str, ...]
     units: dict[str, str]
+    gravity: Literal["included", "removed", "mixed"] = "included"
+    frame: Literal["sensor", "gravity"] = "sensor"
+    normalised: Literal["none", "recording"] = "none"
     rate_hz: float = Field(gt=0)
     window_s: float = Field(gt=0)
     samples_per_window: int = Field(ge=1)

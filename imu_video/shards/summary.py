@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+import numpy as np
+
 from imu_video.shards.columns import open_columns
+from imu_video.shards.quality_report import read_report
 from imu_video.shards.schema import TEACHER_FOLDER, Index
 from imu_video.shards.teacher_cache import read_caches
 
@@ -31,6 +34,7 @@ def facts(index: Index) -> Table:
         ("citation", index.citation),
         ("window", f"{index.window_s:g} s, {index.samples_per_window} samples at {index.rate_hz:g} Hz"),
         ("units", "; ".join(f"{', '.join(channels)} in {unit}" for unit, channels in units.items())),
+        ("gravity", f"{index.gravity}{', z points up' if index.frame == 'gravity' else ''}"),
         ("placements", ", ".join(index.placements)),
         ("clip", f"{clip.frames} frames at {clip.fps:g} Hz, {clip.height} x {clip.width}" if clip else "none"),
         *(
@@ -51,6 +55,51 @@ def facts(index: Index) -> Table:
     if build.unused_subjects:
         rows.append(("in no split", ", ".join(build.unused_subjects)))
     return Table(title="facts", columns=("fact", "value"), rows=tuple(rows))
+
+
+def quality(index: Index) -> Table:
+    """One row a reason: what checks found, in how many recordings and windows, the worst of it; empty if nothing.
+
+    Raises:
+        ShardError: quality.json that cannot be read.
+    """
+    report = read_report(index.root)
+    rows: list[tuple[object, ...]] = []
+    for reason, total in report.totals.items() if report is not None else ():
+        mine = [finding for finding in report.findings if finding.reason == reason] if report is not None else []
+        most = max(mine, key=lambda finding: (finding.windows, finding.seconds))
+        example = f"{most.recording}, {most.part}: {most.value:g} {most.unit} (threshold {most.threshold:g})"
+        rows.append((reason, most.policy, total.findings, total.recordings, total.windows, example))
+    return Table(
+        title="quality",
+        columns=("reason", "policy", "findings", "recordings", "windows", "most windows in"),
+        rows=tuple(rows),
+    )
+
+
+def sync(index: Index) -> Table:
+    """Spread of the sync estimates over recordings; empty where none was made.
+
+    Raises:
+        ShardError: quality.json that cannot be read.
+    """
+    report = read_report(index.root)
+    rows = report.sync if report is not None else ()
+    if not rows:
+        return Table(title="sync", columns=(), rows=())
+    spread = [
+        (
+            name,
+            *(round(float(x), 4) for x in np.quantile([getattr(row, name) for row in rows], (0, 0.25, 0.5, 0.75, 1))),
+        )
+        for name in ("offset_s", "drift_ppm", "score")
+    ]
+    corrected = sum(row.corrected for row in rows)
+    return Table(
+        title=f"sync of {len(rows)} recordings, {corrected} corrected",
+        columns=("estimate", "least", "25 %", "median", "75 %", "most"),
+        rows=tuple(spread),
+    )
 
 
 def splits(index: Index) -> Table:

@@ -18,6 +18,7 @@ from imu_video.testing import (
     check_losses_over_ranks,
     check_objective,
     check_objectives_over_ranks,
+    check_quality,
     check_teacher,
     check_tower,
 )
@@ -170,3 +171,8 @@ def test_datasets(name: str, trees: ModuleType, tmp_path: Path, monkeypatch: pyt
     else:
         assert (TESTS / "datasets" / f"test_{name}.py").is_file(), "add a made-up tree to tests/datasets/trees.py"
         pytest.skip(f"no tree in tests/datasets/trees.py; tests/datasets/test_{name}.py checks it")
+
+
+@pytest.mark.parametrize("name", shipped(registry.checks))
+def test_checks(name: str) -> None:
+    check_quality(name)

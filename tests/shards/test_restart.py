@@ -236,7 +236,7 @@ def test_a_task_travels_without_what_it_opened(people_config: Maker, tmp_path: P
 
     with Journal(tmp_path / "work", {"a": 1}, what="build") as journal:
         task = EncodePerson(
-            dataset={"name": "tiny_people"}, seed=0, window=people_config().window, plugins=(), journal=journal
+            dataset={"name": "tiny_people"}, seed=0, recipe=people_config().recipe, plugins=(), journal=journal
         )
         task("p0")
         copied = pickle.loads(pickle.dumps(task))

@@ -1,0 +1,345 @@
+"""The built-in quality checks, one small class each; quality.py decides what happens to what they find.
+
+Where a default comes from, and how often it speaks on healthy recordings, stands in docs/signal.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
+
+import numpy as np
+
+from imu_video.errors import ConfigError
+from imu_video.recordings.sync import SyncEstimate
+from imu_video.registry import checks
+from imu_video.types import GRAVITY, ImuStream
+
+_KINDS = ("acc", "gyr")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spell:
+    """A stretch with a fault: ``start`` <= t < ``end`` seconds on the recording's clock, and how bad it is."""
+
+    start: float
+    end: float
+    value: float
+
+
+class Check:
+    """Base of the checks: finds nothing. A check overrides one of the three questions.
+
+    Class attributes: ``unit`` of its values and threshold, ``needs_gravity`` when it makes no sense on accelerations
+    without gravity. ``threshold`` is the value from which on it speaks.
+    """
+
+    unit: ClassVar[str] = ""
+    needs_gravity: ClassVar[bool] = False
+    threshold: float = 0.0
+
+    def stream(self, stream: ImuStream) -> list[Spell]:
+        """Stretches of a device that are at fault."""
+        return []
+
+    def clip(self, clip: np.ndarray) -> float | None:
+        """A value where a window's clip (F, H, W, 3) uint8 is at fault, else None."""
+        return None
+
+    def sync(self, estimate: SyncEstimate, min_score: float) -> list[Spell]:
+        """Stretches in which video or skeleton cannot be trusted to be in step."""
+        return []
+
+    def worst(self, values: Sequence[float]) -> float:
+        """The one value of many that the report shows: the largest."""
+        return max(values)
+
+
+@checks.register("flat")
+class Flat(Check):
+    """A sensor whose three axes all hold their values: dead, disconnected, or a logger repeating its last sample.
+
+    Args:
+        seconds: how long; a live sensor's noise moves at least one axis within a few samples.
+        tolerance: largest step from sample to sample that still counts as none, in m/s^2 and rad/s.
+    """
+
+    unit = "s"
+
+    def __init__(self, *, seconds: float = 1.0, tolerance: float = 0.0) -> None:
+        _positive("flat", seconds=seconds)
+        self.threshold, self.tolerance = seconds, tolerance
+
+    def stream(self, stream: ImuStream) -> list[Spell]:
+        spells = []
+        for times, values in _sensors(stream):
+            still = np.all(np.abs(np.diff(values, axis=1)) <= self.tolerance, axis=0)
+            for a, b in _runs(still):
+                length = float(times[b] - times[a])
+                if length >= self.threshold:
+                    spells.append(Spell(start=float(times[a]), end=float(times[b]), value=length))
+        return spells
+
+
+@checks.register("saturated")
+class Saturated(Check):
+    """An axis that stays at its largest or smallest value: the motion went beyond the sensor's range.
+
+    Args:
+        samples: consecutive samples at the extreme; noise lifts an axis off its extreme at once unless it is clipped.
+        acc: smallest extreme in m/s^2 that can be a range; the smallest ranges on the market are +-2 g.
+        gyr: the same in rad/s; the smallest ranges are +-250 deg/s.
+    """
+
+    unit = "samples"
+
+    def __init__(self, *, samples: int = 3, acc: float = 1.9 * GRAVITY, gyr: float = 4.3) -> None:
+        _positive("saturated", samples=samples, acc=acc, gyr=gyr)
+        self.threshold = samples
+        self.least = {"acc": acc, "gyr": gyr}
+
+    def stream(self, stream: ImuStream) -> list[Spell]:
+        spells = []
+        for row, channel in enumerate(stream.channels):
+            known = np.isfinite(stream.values[row])
+            times, x = stream.times[known], stream.values[row][known]
+            # An axis that never changes is flat, not clipped.
+            for extreme in (x.max(), x.min()) if len(x) and x.max() > x.min() else ():
+                if abs(extreme) < self.least[channel[:3]]:
+                    continue
+                for a, b in _runs(x == extreme):
+                    if b - a >= self.threshold:
+                        spells.append(Spell(start=float(times[a]), end=float(times[b - 1]), value=float(b - a)))
+        return sorted(spells, key=lambda spell: (spell.start, spell.end))
+
+
+@checks.register("gap")
+class Gap(Check):
+    """A stretch without samples of a sensor, longer than the resampler bridges.
+
+    Args:
+        seconds: between two samples that were measured.
+    """
+
+    unit = "s"
+
+    def __init__(self, *, seconds: float = 0.5) -> None:
+        _positive("gap", seconds=seconds)
+        self.threshold = seconds
+
+    def stream(self, stream: ImuStream) -> list[Spell]:
+        spells = []
+        for times, _ in _sensors(stream):
+            steps = np.diff(times)
+            for at in np.flatnonzero(steps > self.threshold):
+                spells.append(Spell(start=float(times[at]), end=float(times[at + 1]), value=float(steps[at])))
+        return spells
+
+
+@checks.register("clock_jump")
+class ClockJump(Check):
+    """A clock that leaps ahead of the count of samples, or nearly stands still for many of them.
+
+    Args:
+        seconds: a step this long between two rows of a file is a clock that was set or a recording that was paused.
+        samples: this many rows in a row, each less than a tenth of the usual period apart, are stamps bunched together.
+    """
+
+    unit = "s"
+
+    def __init__(self, *, seconds: float = 10.0, samples: int = 50) -> None:
+        _positive("clock_jump", seconds=seconds, samples=samples)
+        self.threshold, self.samples = seconds, samples
+
+    def stream(self, stream: ImuStream) -> list[Spell]:
+        times = stream.times
+        steps = np.diff(times)
+        period = float(np.median(steps))
+        spells = [
+            Spell(start=float(times[at]), end=float(times[at + 1]), value=float(steps[at]))
+            for at in np.flatnonzero(steps > self.threshold)
+        ]
+        spells += [
+            # Its value is the time that the clock lost.
+            Spell(start=float(times[a]), end=float(times[b]), value=float((b - a) * period - (times[b] - times[a])))
+            for a, b in _runs(steps < 0.1 * period)
+            if b - a >= self.samples
+        ]
+        return sorted(spells, key=lambda spell: spell.start)
+
+
+@checks.register("gravity_norm")
+class GravityNorm(Check):
+    """An acceleration whose usual size is not gravity: wrong unit, lost axis, bad calibration, gravity removed.
+
+    Args:
+        low, high: bounds in g of the median norm over ``seconds``, each moved out by the norm's standard deviation:
+            at rest and in walking the median is within a few per cent of 1 g, in hops and jumps it may be anything.
+        seconds: stretch over which the median is taken; a shorter recording is one stretch.
+    """
+
+    unit = "g"
+    needs_gravity = True
+
+    def __init__(self, *, low: float = 0.8, high: float = 1.25, seconds: float = 10.0) -> None:
+        _positive("gravity_norm", low=low, seconds=seconds)
+        if not low < 1 < high:
+            raise ConfigError(f"quality.gravity_norm: low {low} and high {high} must lie on either side of 1 g")
+        self.low, self.high, self.seconds = low, high, seconds
+        self.threshold = low
+
+    def stream(self, stream: ImuStream) -> list[Spell]:
+        rows = [i for i, c in enumerate(stream.channels) if c.startswith("acc")]
+        if len(rows) < 3:
+            return []
+        known = np.isfinite(stream.values[rows]).all(axis=0)
+        times = stream.times[known]
+        norm = np.linalg.norm(stream.values[rows][:, known], axis=0) / GRAVITY
+        if not len(times):
+            return []
+        count = max(1, int((times[-1] - times[0]) // self.seconds))
+        edges = np.linspace(times[0], times[-1], count + 1)
+        bounds = [*np.searchsorted(times, edges[:-1]), len(times)]
+        spells = []
+        for piece, (a, b) in enumerate(pairwise(bounds)):
+            if b == a:
+                continue
+            median, spread = float(np.median(norm[a:b])), float(norm[a:b].std())
+            if not self.low - spread <= median <= self.high + spread:
+                spells.append(Spell(start=float(edges[piece]), end=float(edges[piece + 1]), value=median))
+        return spells
+
+    def worst(self, values: Sequence[float]) -> float:
+        """The median that is furthest from 1 g, by ratio."""
+        return max(values, key=lambda value: abs(np.log(max(value, 1e-3))))
+
+
+@checks.register("non_finite")
+class NonFinite(Check):
+    """Infinite numbers, or samples in which one axis of a sensor is missing while others are there.
+
+    A sample without any axis of a sensor is a missing sample, not a fault: see ``gap``.
+
+    Args:
+        samples: how many such samples in one recording are too many.
+    """
+
+    unit = "samples"
+
+    def __init__(self, *, samples: int = 1) -> None:
+        _positive("non_finite", samples=samples)
+        self.threshold = samples
+
+    def stream(self, stream: ImuStream) -> list[Spell]:
+        bad = np.isinf(stream.values).any(axis=0)
+        for kind in _KINDS:
+            rows = [i for i, c in enumerate(stream.channels) if c.startswith(kind)]
+            # An axis that never measured is not there; its absence is no fault of a sample.
+            rows = [i for i in rows if np.isfinite(stream.values[i]).any()]
+            if rows:
+                missing = np.isnan(stream.values[rows])
+                bad |= missing.any(axis=0) & ~missing.all(axis=0)
+        if np.count_nonzero(bad) < self.threshold:
+            return []
+        period = float(np.median(np.diff(stream.times)))
+        return [
+            Spell(start=float(stream.times[a]), end=float(stream.times[b - 1]) + period, value=float(b - a))
+            for a, b in _runs(bad)
+        ]
+
+
+@checks.register("black_video")
+class BlackVideo(Check):
+    """A clip that is dark in at least half of its frames: a covered lens, a dead camera, a failed decoder.
+
+    Args:
+        level: mean grey level of a frame, 0..255, below which it is dark; black in limited range is 16 before decoding
+            and 0 after.
+    """
+
+    unit = "grey level"
+
+    def __init__(self, *, level: float = 8.0) -> None:
+        _positive("black_video", level=level)
+        self.threshold = level
+
+    def clip(self, clip: np.ndarray) -> float | None:
+        level = float(np.median(clip.mean(axis=(1, 2, 3))))
+        return level if level < self.threshold else None
+
+    def worst(self, values: Sequence[float]) -> float:
+        """The darkest."""
+        return min(values)
+
+
+@checks.register("frozen_video")
+class FrozenVideo(Check):
+    """A clip whose frames are all the same picture: a camera that hung, or a video that ended before its sound.
+
+    Args:
+        level: mean absolute change of grey levels from frame to frame, below which nothing changed; the noise of a
+            camera alone is above 0.1 after compression.
+        frames: fewest frames that can be judged.
+    """
+
+    unit = "grey levels"
+
+    def __init__(self, *, level: float = 0.02, frames: int = 3) -> None:
+        _positive("frozen_video", level=level, frames=frames)
+        self.threshold, self.frames = level, frames
+
+    def clip(self, clip: np.ndarray) -> float | None:
+        if len(clip) < self.frames:
+            return None
+        pairs = zip(clip[1:], clip[:-1], strict=True)
+        change = max(float(np.abs(a.astype(np.int16) - b).mean()) for a, b in pairs)
+        return change if change < self.threshold else None
+
+    def worst(self, values: Sequence[float]) -> float:
+        """The stillest."""
+        return min(values)
+
+
+@checks.register("low_sync")
+class LowSync(Check):
+    """A video or skeleton whose sync estimate scores below ``sync.min_score``: nothing shows that it is in step."""
+
+    unit = "score"
+
+    def sync(self, estimate: SyncEstimate, min_score: float) -> list[Spell]:
+        if estimate.score >= min_score:
+            return []
+        return [Spell(start=-np.inf, end=np.inf, value=estimate.score)]
+
+    def worst(self, values: Sequence[float]) -> float:
+        """The lowest."""
+        return min(values)
+
+
+def _sensors(stream: ImuStream) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Times (n,) and values (c, n) of each sensor of a device, at the samples that it measured."""
+    for kind in _KINDS:
+        rows = [i for i, c in enumerate(stream.channels) if c.startswith(kind)]
+        if rows:
+            known = np.isfinite(stream.values[rows]).all(axis=0)
+            if np.count_nonzero(known) > 1:
+                yield stream.times[known], stream.values[rows][:, known]
+
+
+def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
+    """First and one past the last index of every stretch of True.
+
+    Example:
+        >>> _runs(np.array([True, True, False, True]))
+        [(0, 2), (3, 4)]
+    """
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], np.asarray(flags, dtype=np.int8), [0]])))
+    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def _positive(check: str, **numbers: float) -> None:
+    for name, value in numbers.items():
+        if not value > 0:
+            raise ConfigError(f"quality.{check}: {name} is {value}, expected more than 0")

@@ -1,0 +1,137 @@
+"""From one recording to its windows with everything the config asks for: checks, sync, signal, cutting; no files.
+
+The order: checks look at the streams as the adapter gave them; the sync estimate is made and, if asked, applied; the
+windows are cut from conditioned signals; each window is marked with what concerns it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Literal
+
+from pydantic import Field
+
+from imu_video.config import Config
+from imu_video.recordings.prepare import Conditioned, SignalConfig
+from imu_video.recordings.quality import Finding, Inspector
+from imu_video.recordings.sync import SyncConfig, SyncEstimate, correct, estimate_sync
+from imu_video.recordings.windows import WindowConfig, cut, window_count
+from imu_video.types import Recording, Window
+
+NOT_MEASURED = "no device measured enough"
+
+
+class Recipe(Config):
+    """The sections of a build config that say what becomes of a recording.
+
+    Args:
+        window: how it is cut.
+        signal: how its signals are conditioned.
+        sync: how video and skeleton are laid over the IMU.
+        quality: check -> policy, or -> mapping of policy and thresholds.
+    """
+
+    window: WindowConfig = WindowConfig()
+    signal: SignalConfig = SignalConfig()
+    sync: SyncConfig = SyncConfig()
+    quality: dict[str, Any] = Field(default_factory=dict)
+
+
+class SyncRow(Config):
+    """The sync estimate of one recording, as the quality report has it; see `sync.SyncEstimate`."""
+
+    recording: str
+    subject: str
+    reference: str
+    placement: str
+    offset_s: float
+    drift_ppm: float
+    score: float
+    correlation: float
+    corrected: bool
+
+
+class Processed:
+    """One recording's windows, and what was learnt on the way; the latter is complete when the windows are used up.
+
+    Args:
+        recording: as the adapter gave it.
+        recipe: what to do with it.
+        inspector: the checks of ``recipe.quality``, made once for all recordings.
+
+    Raises:
+        RecordingError: a check with policy ``refuse`` spoke, or an unreadable video.
+
+    Example:
+        >>> from imu_video.recordings.quality import Inspector
+        >>> from imu_video.types import ImuStream
+        >>> import numpy as np
+        >>> dead = ImuStream(placement="waist", times=np.arange(500) / 100, values=np.full((6, 500), 9.8))
+        >>> processed = Processed(Recording(dataset="d", subject="s", name="r", imu=(dead,)), Recipe(), Inspector({}))
+        >>> next(iter(processed)).flags
+        ('waist:flat', 'waist:gravity_norm')
+    """
+
+    def __init__(self, recording: Recording, recipe: Recipe, inspector: Inspector) -> None:
+        self._recipe = recipe
+        self.gravity: Literal["included", "removed"] = (
+            "removed" if recording.tags.get("gravity") == "removed" else "included"
+        )
+        self.considered = window_count(recording, recipe.window)
+        self.dropped: Counter[str] = Counter()
+        self.statistics: dict[str, dict[str, list[float]]] = {}
+        self.estimate: SyncEstimate | None = None
+        if recipe.sync.mode != "off":
+            self.estimate = estimate_sync(recording, recipe.sync)
+        self._inspection = inspector.inspect(
+            recording,
+            self.estimate,
+            min_score=recipe.sync.min_score,
+            gravity=self.gravity == "included",
+        )
+        self.corrected = (
+            recipe.sync.mode == "correct" and self.estimate is not None and self.estimate.score >= recipe.sync.min_score
+        )
+        self._original = recording
+        self._recording = (
+            correct(recording, self.estimate) if self.corrected and self.estimate is not None else recording
+        )
+        if recipe.signal.gravity == "remove":
+            self.gravity = "removed"
+
+    def __iter__(self) -> Iterator[Window]:
+        sync = None if self.estimate is None else self.estimate.plain()
+        yielded = lost = 0
+        for window in cut(self._recording, self._recipe.window, signal=self._recipe.signal, note=self._note):
+            marked, reason = self._inspection.mark(window, self._recipe.window.seconds)
+            if marked is None:
+                self.dropped[str(reason)] += 1
+                lost += 1
+                continue
+            yielded += 1
+            yield marked if sync is None else replace(marked, sync=sync)
+        self.dropped += Counter({NOT_MEASURED: self.considered - yielded - lost})  # zeros are forgotten
+
+    def _note(self, placement: str, device: Conditioned) -> None:
+        if device.statistics is not None:
+            self.statistics[placement] = device.statistics
+
+    def findings(self) -> list[Finding]:
+        """Rows of the quality report."""
+        return self._inspection.findings()
+
+    def sync_row(self) -> SyncRow | None:
+        """The sync estimate as a row of the quality report."""
+        if self.estimate is None:
+            return None
+        return SyncRow(
+            recording=self._original.name,
+            subject=self._original.subject,
+            reference=self.estimate.reference,
+            placement=self.estimate.placement,
+            **self.estimate.plain(),
+            correlation=round(self.estimate.correlation, 4),
+            corrected=self.corrected,
+        )
