@@ -175,7 +175,7 @@ class GravityNorm(Check):
     """An acceleration whose usual size is not gravity: wrong unit, lost axis, bad calibration, gravity removed.
 
     Args:
-        low, high: bounds in g of the median norm over ``seconds``, each moved out by the norm's standard deviation:
+        low, high: bounds in g of the median norm over ``seconds``, each moved out by twice the norm's deviation:
             at rest and in walking the median is within a few per cent of 1 g, in hops and jumps it may be anything.
         seconds: stretch over which the median is taken; a shorter recording is one stretch.
     """
@@ -207,7 +207,7 @@ class GravityNorm(Check):
             if b == a:
                 continue
             median, spread = float(np.median(norm[a:b])), float(norm[a:b].std())
-            if not self.low - spread <= median <= self.high + spread:
+            if not self.low - 2 * spread <= median <= self.high + 2 * spread:
                 spells.append(Spell(start=float(edges[piece]), end=float(edges[piece + 1]), value=median))
         return spells
 
