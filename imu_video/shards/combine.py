@@ -24,6 +24,7 @@ from imu_video.shards.columns import Columns, open_columns
 from imu_video.shards.index import write_index
 from imu_video.shards.journal import Journal, Note, kept_when_interrupted
 from imu_video.shards.pipeline import read_samples
+from imu_video.shards.quality_report import QualityReport, join_reports, of_people, read_report, write_report
 from imu_video.shards.schema import (
     SHARD_FOLDER,
     BuildFacts,
@@ -38,7 +39,7 @@ from imu_video.shards.schema import (
 from imu_video.shards.teacher_cache import carry_caches
 from imu_video.shards.write import ShardWriter, file_sha256, sync_folder
 
-_ALIKE = ("channels", "units", "rate_hz", "window_s", "samples_per_window")
+_ALIKE = ("channels", "units", "frame", "normalised", "rate_hz", "window_s", "samples_per_window")
 _WHERE_THERE = ("clip", "skeleton")
 
 
@@ -97,7 +98,15 @@ def merge_folders(sources: Sequence[Index], out: str | Path, *, copy: bool = Fal
     def rows(split: str, read: Callable[[Index, str], np.ndarray]) -> np.ndarray:
         return np.concatenate([read(sources[number], name) for number, name in pieces[split]])
 
-    return _make(target, "merge", merged, fill, sources, rows, note)
+    def report() -> QualityReport | None:
+        found = [one for source in sources if (one := read_report(source.root)) is not None]
+        several = len({one.name for one in merged.sources}) > 1
+        prefixes = [
+            f"{_sources(source)[0].name}/" if several and len(_sources(source)) == 1 else "" for source in sources
+        ]
+        return join_reports(found, prefixes) if len(found) == len(sources) else None
+
+    return _make(target, "merge", merged, fill, sources, rows, report, note)
 
 
 def split_folder(index: Index, config: SplitConfig, out: str | Path, *, note: Note | None = None) -> Index:
@@ -151,7 +160,13 @@ def split_folder(index: Index, config: SplitConfig, out: str | Path, *, note: No
         parts = {name: read(index, name) for name in {name for name, _ in chosen[split]}}
         return np.stack([parts[name][row] for name, row in chosen[split]])
 
-    return _make(target, "split", fresh, fill, [index], rows_of, note)
+    def report() -> QualityReport | None:
+        order = [subject for subjects in people.values() for subject in subjects]
+        found = read_report(index.root)
+        everybody = found is not None and {row.subject for row in found.findings} <= set(order) == set(mine)
+        return of_people(found, order) if found is not None and everybody else None
+
+    return _make(target, "split", fresh, fill, [index], rows_of, report, note)
 
 
 # ------------------------------------------------------------------------------------------------------- both
@@ -171,6 +186,7 @@ def _make(
     fill: Callable[[Path], dict[str, SplitEntry]],
     sources: Sequence[Index],
     rows: Callable[[str, Callable[[Index, str], np.ndarray]], np.ndarray],
+    report: Callable[[], QualityReport | None],
     note: Note | None,
 ) -> Index:
     """Write shards, index, columns and teacher caches in a working folder and rename it."""
@@ -181,6 +197,11 @@ def _make(
         folder = work.folder / DATA_FOLDER
         shutil.rmtree(folder, ignore_errors=True)  # linking and copying bytes is quick: begun anew
         index = write_index(facts.model_copy(update={"splits": fill(folder)}), folder)
+        quality = report()
+        if quality is not None:
+            write_report(quality, folder)
+        elif note is not None:
+            note("quality.json is left out: not all sources have one of the same checks, or people were left out")
         for split in index.splits:
             open_columns(index, split)
         carry_caches(sources, index, rows, note)
@@ -270,6 +291,7 @@ def _merged(sources: Sequence[Index]) -> Index:
             "licence": joined("licence"),
             "citation": joined("citation"),
             "url": joined("url"),
+            "gravity": first.gravity if len({index.gravity for index in sources}) == 1 else "mixed",
             "placements": tuple(sorted({p for index in sources for p in index.placements})),
             "clip": next((index.clip for index in sources if index.clip), None),
             "views": {v: spec for index in reversed(sources) for v, spec in index.views.items()},

@@ -6,7 +6,7 @@ The checks are in `imu_video.recordings`; this file counts, writes and reads.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ from imu_video.errors import ShardError
 from imu_video.recordings.quality import Finding
 from imu_video.recordings.recipe import SyncRow
 from imu_video.shards.encode import Tally
+from imu_video.shards.schema import QUALITY_FILE
 from imu_video.shards.write import write_atomic
 
-QUALITY_FILE = "quality.json"
 QUALITY_VERSION = 1
 
 
@@ -89,6 +89,44 @@ def totals(findings: Iterable[Finding]) -> dict[str, Total]:
         )
         for reason, rows in sorted(by_reason.items())
     }
+
+
+def join_reports(reports: Sequence[QualityReport], prefixes: Sequence[str]) -> QualityReport | None:
+    """One report of several folders that are put together.
+
+    Args:
+        reports: one of each folder.
+        prefixes: what is put before its people's and recordings' names, mostly nothing.
+
+    Returns:
+        The report, or None where the folders were not checked alike.
+    """
+    if any(report.checks != reports[0].checks for report in reports):
+        return None
+
+    def renamed(row: Any, prefix: str) -> Any:
+        return row.model_copy(update={"recording": prefix + row.recording, "subject": prefix + row.subject})
+
+    pairs = list(zip(reports, prefixes, strict=True))
+    findings = tuple(renamed(row, prefix) for report, prefix in pairs for row in report.findings)
+    return QualityReport(
+        checks=reports[0].checks,
+        recordings=sum(report.recordings for report in reports),
+        devices=sum(report.devices for report in reports),
+        windows=sum(report.windows for report in reports),
+        totals=totals(findings),
+        findings=findings,
+        sync=tuple(renamed(row, prefix) for report, prefix in pairs for row in report.sync),
+        statistics={prefix + name: one for report, prefix in pairs for name, one in report.statistics.items()},
+    )
+
+
+def of_people(report: QualityReport, people: Sequence[str]) -> QualityReport:
+    """The report with its rows in another order of people, as a build in that order would have written it."""
+    place = {subject: i for i, subject in enumerate(people)}
+    findings = tuple(sorted(report.findings, key=lambda row: place[row.subject]))
+    sync = tuple(sorted(report.sync, key=lambda row: place[row.subject]))
+    return report.model_copy(update={"findings": findings, "sync": sync})
 
 
 def write_report(report: QualityReport, root: Path) -> None:

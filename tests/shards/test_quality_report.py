@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from imu_video.errors import ConfigError, RecordingError, ShardError
+from imu_video.recordings.splits import SplitConfig
 from imu_video.shards import summary
 from imu_video.shards.build import BuildConfig, build
 from imu_video.shards.columns import open_columns
+from imu_video.shards.combine import merge_folders, split_folder
 from imu_video.shards.index import load_index, repair, verify
 from imu_video.shards.pipeline import read_samples
 from imu_video.shards.quality_report import read_report
@@ -74,7 +76,7 @@ def test_sync_goes_to_report_and_samples(built: Path) -> None:
 
 
 def test_dropped_windows_are_counted_by_reason(tmp_path: Path) -> None:
-    only = {"gravity_norm": {"policy": "drop", "low": 0.2}}
+    only = {"gravity_norm": "drop"}
     with pytest.raises(ShardError, match=r"has no window.*gravity_norm"):
         build(config(quality=only), tmp_path / "data")
     index = build(config(quality={"gap": {"policy": "drop"}, "gravity_norm": "off"}), tmp_path / "data")
@@ -131,6 +133,19 @@ def test_folders_without_report_and_damaged_reports(tmp_path: Path) -> None:
     file.write_text(json.dumps({**whole, "windows": "many"}))
     with pytest.raises(ShardError, match=r"quality.json: windows: "):
         read_report(index.root)
+
+
+def test_reports_of_split_and_merged_folders(built: Path, tmp_path: Path) -> None:
+    whole = {"a": ["p3", "p1"], "b": ["p0", "p2"]}
+    fresh = build(config(splits={"subjects": whole}), tmp_path / "fresh")
+    divided = split_folder(load_index(built), SplitConfig(subjects=whole), tmp_path / "divided")
+    assert (divided.root / "quality.json").read_bytes() == (fresh.root / "quality.json").read_bytes()
+    halves = [build(config(splits={"subjects": {name: people}}), tmp_path / name) for name, people in whole.items()]
+    merged = merge_folders(halves, tmp_path / "merged")
+    assert read_report(merged.root) == read_report(fresh.root)
+    other = build(config(splits={"subjects": {"b": whole["b"]}}, quality={"gap": "drop"}), tmp_path / "other")
+    unlike = merge_folders([halves[0], other], tmp_path / "unlike")
+    assert read_report(unlike.root) is None
 
 
 PLUGIN = '''
