@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from imu_video.errors import ConfigError, GuardStop, LeakageError
@@ -144,6 +145,23 @@ def check_losses(config: PretrainConfig, data: Data) -> None:
                 f"loss {name!r}: a queue of {size} is shorter than the global batch of {config.data.batch_size}",
                 hint="make the queue at least as long as data.batch_size, or 0",
             )
+
+
+def check_worn_together(present: np.ndarray, *, split: str) -> None:
+    """A loss that compares devices needs windows in which two were worn; without any it would be zero without a word.
+
+    Args:
+        present: (N, V) bool, devices that take part, of the windows that take part.
+        split: for the error.
+
+    Raises:
+        ConfigError: no window has two.
+    """
+    if not (present.sum(axis=1) >= 2).any():
+        raise ConfigError(
+            f"a loss compares devices, but no window of split {split!r} has two devices worn at once",
+            hint="take data with several devices at a time, or another loss",
+        )
 
 
 def check_disk(path: Path, *, parameters: int, keep: int) -> None:

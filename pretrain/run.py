@@ -24,7 +24,15 @@ from pretrain.engine import Engine
 from pretrain.folder import RunFolder, describe_machine
 from pretrain.launch import Place
 from pretrain.needs import needs_of
-from pretrain.preflight import check_disk, check_encoder, check_losses, check_splits, device_for, precision_for
+from pretrain.preflight import (
+    check_disk,
+    check_encoder,
+    check_losses,
+    check_splits,
+    check_worn_together,
+    device_for,
+    precision_for,
+)
 from pretrain.state import TrainState
 from pretrain.trackers import open_trackers
 
@@ -114,6 +122,10 @@ def run(
         spec = InputSpec(**checkpoint.state["input"]) if checkpoint is not None else fit_spec(config, data)
         parts = build_parts(config, data, spec=spec, world=world, device=accelerator.device)
         stack.callback(parts.feed.close)
+        if needs.devices:
+            pool, usable = parts.feed.loader.pool, parts.feed.loader.usable
+            present = (pool.present & pool.allowed(config.data.placements))[usable]
+            check_worn_together(present, split=config.data.train_split)
         reporter = Reporter()
         if accelerator.is_main_process:
             check_disk(

@@ -18,6 +18,7 @@ from pretrain.callbacks import StopSignal
 from pretrain.checkpoint import CheckpointStore
 from pretrain.config import PretrainConfig
 from pretrain.export import export
+from pretrain.preflight import check_worn_together
 from pretrain.run import run
 from pretrain.trackers import read_log
 
@@ -126,3 +127,9 @@ def test_what_a_recipe_cannot_do_is_said_at_once(
     with pytest.raises(ConfigError, match=words):
         run(config, folder=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_devices_that_were_never_worn_together_are_refused() -> None:
+    check_worn_together(np.array([[True, False], [True, True]]), split="train")
+    with pytest.raises(ConfigError, match="no window of split 'train' has two devices"):
+        check_worn_together(np.array([[True, False], [False, True]]), split="train")
