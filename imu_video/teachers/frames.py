@@ -88,16 +88,8 @@ class FrameTeacher(FrozenTeacher):
 
     def transform(self, inputs: Tensor) -> Tensor:
         """Middle square, anti-aliased scaling, colour normalisation: (..., H, W, 3) uint8 -> (N, 3, S, S) float32."""
-        height, width = inputs.shape[-3:-1]
-        side = min(height, width)
-        top, left = (height - side) // 2, (width - side) // 2
-        pictures = inputs[..., top : top + side, left : left + side, :].reshape(-1, side, side, 3).permute(0, 3, 1, 2)
-        if side != self.image_size:
-            size = (self.image_size, self.image_size)
-            pictures = F.interpolate(pictures.float(), size=size, mode="bilinear", antialias=True, align_corners=False)
-        mean = torch.tensor(self.colour_mean, device=inputs.device).view(3, 1, 1)
-        std = torch.tensor(self.colour_std, device=inputs.device).view(3, 1, 1)
-        return ((pictures.float() - mean) / std).contiguous(memory_format=torch.channels_last)
+        pictures = normalised_pictures(inputs, self.image_size, mean=self.colour_mean, std=self.colour_std)
+        return pictures.contiguous(memory_format=torch.channels_last)
 
     def features(self, inputs: Tensor) -> Tensor:
         batch, frames = inputs.shape[:2]
@@ -119,6 +111,27 @@ class FrameTeacher(FrozenTeacher):
             "pooling": self.pooling if self.pooling != "segments" else f"segments:{self.segments}",
             "licence": _LITE0_LICENCE if self.weights == "pip:efficientnet_lite0" else "see the weights' own terms",
         }
+
+
+def normalised_pictures(inputs: Tensor, image_size: int, *, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Middle square, anti-aliased scaling, colour normalisation.
+
+    Args:
+        inputs: (..., H, W, 3) uint8.
+        image_size: S, side of the result in pixels.
+        mean, std: of each colour, in units of 0..255.
+
+    Shapes: -> (N, 3, S, S) float32, all leading axes in one.
+    """
+    height, width = inputs.shape[-3:-1]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    pictures = inputs[..., top : top + side, left : left + side, :].reshape(-1, side, side, 3).permute(0, 3, 1, 2)
+    if side != image_size:
+        size = (image_size, image_size)
+        pictures = F.interpolate(pictures.float(), size=size, mode="bilinear", antialias=True, align_corners=False)
+    centre, spread = (torch.tensor(tuple(x), device=inputs.device).view(3, 1, 1) for x in (mean, std))
+    return (pictures.float() - centre) / spread
 
 
 def pool_frames(features: Tensor, pooling: Pooling, segments: int = 2) -> Tensor:

@@ -38,6 +38,7 @@ TOWERS: dict[str, dict[str, Any]] = {
 }
 TEACHERS: dict[str, dict[str, Any] | None] = {
     "frames": {"weights": "random:0", "image_size": 64, "frames": 2},
+    "hf": None,  # needs a model's folder: tests/teachers
     "skeleton": None,  # fitted before use: tests/teachers
 }
 TESTS = Path(__file__).resolve().parents[1]

@@ -1,0 +1,143 @@
+"""Video and image transformers of the Hugging Face hub as frozen teachers: VideoMAE, TimeSformer, CLIP; extra `hf`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from imu_video.errors import ConfigError
+from imu_video.registry import teachers
+from imu_video.teachers.base import FrozenTeacher
+from imu_video.teachers.frames import normalised_pictures
+
+VIDEO_MODELS = ("videomae", "timesformer", "vivit")
+"""Model types that take clips; they are read with ``last_hidden_state``, its mean over all tokens."""
+IMAGE_MODELS = ("clip", "clip_vision_model", "siglip", "siglip_vision_model", "dinov2", "vit")
+"""Model types that take single pictures; their pooled outputs are averaged over the frames."""
+
+
+@teachers.register("hf")
+class HubTeacher(FrozenTeacher):
+    """A transformer of the hub, or of a local folder in its format, applied to a clip.
+
+    The teachers of IMU-Video-OOD-HAR and COMODO (VideoMAE, Tong et al. 2022; TimeSformer, Bertasius et al. 2021: mean
+    over the tokens of the last layer) and of IMU2CLIP (the image side of CLIP, Radford et al. 2021: mean over frames of
+    the projected picture). Only safetensors are read and no code of a repository is run. Needs ``pip install
+    imu-video[hf]``; weights are downloaded once by the hub's client.
+
+    Args:
+        model: repository (``MCG-NJU/videomae-base-finetuned-kinetics``) or folder.
+        revision: branch, tag or commit of the repository; name a commit for runs to be repeated.
+        frames: frames taken, the middles of equal stretches (again and again where the clip has fewer); None: what the
+            model was trained with, 8 for image models.
+        image_size: side of the network input in pixels; None: the model's.
+        mean, std: colour normalisation in units of 0..255; the defaults are ImageNet's, CLIP has its own.
+        projection: see `FrozenTeacher`.
+
+    Raises:
+        ConfigError: transformers is not installed, the model cannot be had, or is of a type that is not known here.
+
+    Example:
+        ``imu-video embed data/mine configs/teacher/videomae.yaml``
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        revision: str = "main",
+        frames: int | None = None,
+        image_size: int | None = None,
+        mean: Sequence[float] = (123.675, 116.28, 103.53),
+        std: Sequence[float] = (58.395, 57.12, 57.375),
+        projection: str | Mapping[str, Any] = "identity",
+    ) -> None:
+        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+            raise ConfigError(f"teacher 'hf': mean {list(mean)} and std {list(std)} need three values, std > 0")
+        network, config = load_network(model, revision)
+        video = config.model_type in VIDEO_MODELS
+        wanted = int(getattr(config, "num_frames", 8)) if video else 8
+        if video and frames not in (None, wanted):
+            raise ConfigError(f"teacher 'hf': {model} was trained on {wanted} frames, got frames {frames}")
+        size = image_size or int(config.image_size)
+        if size < 8 or (frames is not None and frames < 1):
+            raise ConfigError(f"teacher 'hf': frames {frames} must be >= 1, image_size {size} >= 8")
+        width = int(getattr(config, "projection_dim", 0)) if _projects(config) else int(config.hidden_size)
+        super().__init__(width=width, projection=projection)
+        self.model, self.revision, self.model_type = model, revision, str(config.model_type)
+        self.frames, self.image_size = frames or wanted, size
+        self.colour_mean, self.colour_std = tuple(mean), tuple(std)
+        self.network = network
+        self.freeze()
+
+    def sample_indices(self, frames: int) -> list[int]:
+        """The middles of ``self.frames`` equal stretches of a clip of ``frames`` frames, some twice in a short clip."""
+        return [int((i + 0.5) * frames / self.frames) for i in range(self.frames)]
+
+    def features(self, inputs: Tensor) -> Tensor:
+        batch, frames = inputs.shape[:2]
+        pictures = normalised_pictures(inputs, self.image_size, mean=self.colour_mean, std=self.colour_std).contiguous()
+        if self.model_type in VIDEO_MODELS:
+            if frames != self.frames:
+                raise ValueError(f"{self.model} takes clips of {self.frames} frames, got {frames}")
+            out = self.network(pixel_values=pictures.unflatten(0, (batch, frames)))
+            mean: Tensor = out.last_hidden_state.mean(1)
+            return mean
+        out = self.network(pixel_values=pictures)
+        each = out.image_embeds if hasattr(out, "image_embeds") else out.pooler_output
+        return each.unflatten(0, (batch, frames)).mean(1)
+
+    def recipe(self) -> dict[str, Any]:
+        return {
+            "name": "hf",
+            "model": self.model,
+            "revision": self.revision,
+            "transform": {
+                "crop": "middle square",
+                "image_size": self.image_size,
+                "mean": list(self.colour_mean),
+                "std": list(self.colour_std),
+            },
+            "sampler": {"frames": self.frames, "rule": "middles of equal stretches"},
+            "pooling": "mean over tokens" if self.model_type in VIDEO_MODELS else "mean over frames",
+            "licence": "see the model's card on the hub",
+        }
+
+
+def load_network(model: str, revision: str) -> tuple[nn.Module, Any]:
+    """The vision network of a hub model and its config.
+
+    Raises:
+        ConfigError: transformers is missing, the model cannot be had, or its type is not known here.
+    """
+    try:
+        import transformers
+    except ImportError as error:
+        raise ConfigError("teacher 'hf' needs the package transformers", hint="pip install 'imu-video[hf]'") from error
+    known = [*VIDEO_MODELS, *IMAGE_MODELS]
+    try:
+        config = transformers.AutoConfig.from_pretrained(model, revision=revision)
+        if config.model_type not in known:
+            raise ConfigError(f"teacher 'hf': {model} is a {config.model_type!r}, known are {', '.join(known)}")
+        kind: Any = transformers.AutoModel
+        if config.model_type in ("clip", "clip_vision_model"):
+            kind, config = transformers.CLIPVisionModelWithProjection, getattr(config, "vision_config", config)
+        elif config.model_type == "siglip":
+            kind, config = transformers.SiglipVisionModel, config.vision_config
+        network = kind.from_pretrained(model, revision=revision, use_safetensors=True)
+    except ConfigError:
+        raise
+    except Exception as error:  # the hub client raises many kinds; none may pass for random weights
+        raise ConfigError(
+            f"teacher 'hf': {model!r} could not be had: {type(error).__name__}: {str(error).splitlines()[0]}",
+            hint="check the name, the connection and that the repository has safetensors, or name a local folder; "
+            "teacher `frames` needs no download",
+        ) from error
+    return network.to(torch.float32), config
+
+
+def _projects(config: Any) -> bool:
+    return config.model_type == "clip_vision_model"

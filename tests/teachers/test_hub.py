@@ -1,0 +1,95 @@
+"""Hub teachers on tiny models with random weights that the test makes; downloads are not tested, their failure is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from imu_video.errors import ConfigError
+from imu_video.registry import teachers
+from imu_video.testing import check_teacher
+
+transformers = pytest.importorskip("transformers", reason="the extra `hf` is not installed")
+SIZES: dict[str, Any] = {
+    "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "image_size": 32,
+    "patch_size": 16,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders as the hub would hold them."""
+    root = tmp_path_factory.mktemp("hub")
+    torch.manual_seed(0)
+    made = {
+        "videomae": transformers.VideoMAEModel(transformers.VideoMAEConfig(**SIZES, num_frames=4)),
+        "timesformer": transformers.TimesformerModel(transformers.TimesformerConfig(**SIZES, num_frames=2)),
+        "clip": transformers.CLIPVisionModelWithProjection(transformers.CLIPVisionConfig(**SIZES, projection_dim=12)),
+        "bert": transformers.BertModel(
+            transformers.BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+        ),
+    }
+    for name, model in made.items():
+        model.save_pretrained(root / name)
+    return {name: root / name for name in made}
+
+
+@pytest.mark.parametrize(("name", "width", "frames"), [("videomae", 16, 4), ("timesformer", 16, 2), ("clip", 12, 8)])
+def test_contract_and_fingerprint(name: str, width: int, frames: int, models: dict[str, Path]) -> None:
+    teacher = teachers.build({"name": "hf", "model": str(models[name])})
+    generator = torch.Generator().manual_seed(0)
+    clips = torch.randint(0, 256, (3, frames, 40, 48, 3), generator=generator, dtype=torch.uint8)
+    check_teacher(teacher, inputs=clips)
+    assert (teacher.feature_dim, teacher.frames) == (width, frames)
+    assert teacher.sample_indices(2) == sorted(teacher.sample_indices(2))
+    assert len(teacher.sample_indices(50)) == frames
+    again = teachers.build({"name": "hf", "model": str(models[name])})
+    assert again.fingerprint == teacher.fingerprint
+    other = teachers.build({"name": "hf", "model": str(models[name]), "mean": [0, 0, 0]})
+    assert other.fingerprint != teacher.fingerprint
+
+
+def test_video_features_are_the_mean_of_the_last_tokens(models: dict[str, Path]) -> None:
+    teacher = teachers.build({"name": "hf", "model": str(models["videomae"]), "mean": [0, 0, 0], "std": [1, 1, 1]})
+    clip = torch.randint(0, 256, (1, 4, 32, 32, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    network = transformers.VideoMAEModel.from_pretrained(models["videomae"]).eval()
+    with torch.no_grad():
+        expected = network(pixel_values=clip.permute(0, 1, 4, 2, 3).float()).last_hidden_state.mean(1)
+    torch.testing.assert_close(teacher.encode(clip), expected)
+
+
+def test_clip_features_are_the_mean_of_the_frames(models: dict[str, Path]) -> None:
+    teacher = teachers.build({"name": "hf", "model": str(models["clip"]), "frames": 2})
+    clip = torch.randint(0, 256, (1, 2, 32, 32, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    alone = [teacher.encode(clip[:, i : i + 1]) for i in range(2)]
+    torch.testing.assert_close(teacher.encode(clip), (alone[0] + alone[1]) / 2)
+
+
+def test_what_cannot_be_had_is_one_message(
+    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="is a 'bert', known are videomae"):
+        teachers.build({"name": "hf", "model": str(models["bert"])})
+    with pytest.raises(ConfigError, match="trained on 4 frames, got frames 3"):
+        teachers.build({"name": "hf", "model": str(models["videomae"]), "frames": 3})
+
+    def unreachable(*args: object, **kwargs: object) -> None:
+        raise OSError("We couldn't connect to the hub\nand more")
+
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", unreachable)
+    with pytest.raises(ConfigError, match="could not be had: OSError: We couldn't connect to the hub"):
+        teachers.build({"name": "hf", "model": "MCG-NJU/videomae-base"})
+
+
+def test_weights_that_would_be_unpickled_are_refused(models: dict[str, Path], tmp_path: Path) -> None:
+    import shutil
+
+    folder = tmp_path / "pickled"
+    shutil.copytree(models["videomae"], folder)
+    (folder / "model.safetensors").unlink()
+    torch.save({}, folder / "pytorch_model.bin")
+    with pytest.raises(ConfigError, match="could not be had"):
+        teachers.build({"name": "hf", "model": str(folder)})
