@@ -154,18 +154,19 @@ class Permute(Augmentation):
         number = 2 + (draws.uniform(rows) * (most - 1)).long()
         cuts, keys = draws.uniform(rows, most), draws.uniform(rows, most)
         least = (samples // number).clamp(max=self.min_samples)
-        used = torch.arange(most) < number[:, None]
+        count = torch.arange(most, device=number.device)
+        used = count < number[:, None]
         # Pieces of at least `least` samples; what is left over is shared out at sorted random points.
         spare = samples - least * number
-        points = torch.where(torch.arange(most) < number[:, None] - 1, cuts, 1.0).sort(dim=1).values
-        ends = (points * spare[:, None]).round().long() + least[:, None] * (torch.arange(most) + 1)
+        points = torch.where(count < number[:, None] - 1, cuts, 1.0).sort(dim=1).values
+        ends = (points * spare[:, None]).round().long() + least[:, None] * (count + 1)
         ends = torch.where(used, ends, samples)
         begins = F.pad(ends[:, :-1], (1, 0))
         order = torch.where(used, keys, 2.0).argsort(dim=1)  # the pieces that are not used stay behind, empty
         begins, ends = begins.gather(1, order), ends.gather(1, order)
         lengths = ends - begins
         stops = lengths.cumsum(1)
-        place = torch.arange(samples).expand(rows, samples).contiguous()
+        place = torch.arange(samples, device=number.device).expand(rows, samples).contiguous()
         piece = torch.searchsorted(stops, place, right=True)
         source = (begins - (stops - lengths)).gather(1, piece) + place
         source = source.to(imu.device)[:, None].expand_as(imu)
