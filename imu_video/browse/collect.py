@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from imu_video.shards.columns import Columns, open_columns
-from imu_video.shards.pipeline import Sample, read_samples
+from imu_video.shards.pipeline import Sample, SampleReader
 from imu_video.shards.schema import Index
 from imu_video.shards.summary import UNLABELLED, facts
 from imu_video.types import JsonDict
@@ -78,10 +78,13 @@ def collect(index: Index, places: Sequence[Place], *, clip_bytes: int) -> JsonDi
     samples = []
     room = clip_bytes
     opened: dict[str, Columns] = {}
+    readers: dict[str, SampleReader] = {}
     poses: list[np.ndarray] = []
-    for place, sample in _read(index, places):
+    for place in places:
         if place.split not in opened:
             opened[place.split] = open_columns(index, place.split)
+            readers[place.split] = SampleReader(index, place.split)
+        sample = readers[place.split][place.row]
         entry = _facts(opened[place.split], place, sample)
         entry["devices"] = [_device(name, sample.imu[name]) for name in sorted(sample.imu)]
         entry["clips"] = []
@@ -106,15 +109,6 @@ def collect(index: Index, places: Sequence[Place], *, clip_bytes: int) -> JsonDi
         "skeleton": _drawing(poses, index),
         "samples": samples,
     }
-
-
-def _read(index: Index, places: Sequence[Place]) -> Iterator[tuple[Place, Sample]]:
-    """The chosen samples in the order of the shards."""
-    for split in dict.fromkeys(place.split for place in places):
-        wanted = {place.row: place for place in places if place.split == split}
-        for row, sample in enumerate(read_samples(index, split)):
-            if row in wanted:
-                yield wanted[row], sample
 
 
 def _facts(columns: Columns, place: Place, sample: Sample) -> JsonDict:
