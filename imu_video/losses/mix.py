@@ -120,7 +120,9 @@ class WeightedSum(nn.Module):
             weight = self.weight(name)
             if isinstance(weight, Tensor):
                 stats[f"{name}/weight"] = weight
-            total = weight * out.total if total is None else total + weight * out.total
+            # Not 1.0 * x: a compiler drops the product, and the detached copy in terms takes the gradient with it.
+            part = out.total if isinstance(weight, float) and weight == 1.0 else weight * out.total
+            total = part if total is None else total + part
             terms[name] = out.total.detach()
             stats.update({f"{name}/{key}": value for key, value in out.stats.items()})
         assert total is not None  # the constructor refuses a mix of nothing

@@ -139,6 +139,15 @@ def test_a_mix_with_queue_and_schedule_is_one_graph() -> None:
 
 
 @pytest.mark.slow
+def test_a_single_term_keeps_its_gradient_when_compiled() -> None:
+    torch._dynamo.reset()
+    fields = vars(everything())
+    imu = fields["imu"].clone().requires_grad_()
+    total = torch.compile(LossMix.build(["info_nce"]))(PairEmbeddings(**{**fields, "imu": imu})).total
+    assert torch.autograd.grad(total, imu)[0].abs().max() > 0
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_loss_is_one_graph_and_compiles_to_the_same_numbers(name: str, backend: str) -> None:
