@@ -48,6 +48,9 @@ types: $(VENV)/.installed-dev  ## mypy
 imports: $(VENV)/.installed-dev  ## who may import whom
 	$(BIN)/lint-imports
 
+bench: $(VENV)/.installed-dev  ## speed as ratios against named alternatives, minutes
+	@for b in benchmarks/bench_*.py; do OMP_NUM_THREADS=1 $(BIN)/python $$b || exit 1; done
+
 check: lint types imports test  ## everything that CI runs
 
 clean:  ## remove what the demo and the tools made; .venv stays

@@ -27,6 +27,7 @@ from imu_video.shards.write import HEADER, file_sha256, npy_bytes
 
 _WASTE = 1 << 16  # bytes that may be read in vain between two members to save a call
 _TAIL = 1 << 16  # bytes behind the last member that are looked at
+_FLOAT = np.dtype("<f4")
 _kind = lru_cache(member_kind)
 
 MEMBER_KINDS = ("imu", "video", "views", "skeleton", "meta")
@@ -325,7 +326,7 @@ def decode_sample(index: Index, key: str, raw: Mapping[str, bytes]) -> Sample:
                 raise ShardError(f"sample {key!r} has a skeleton, the index declares none")
             skeleton = decode_array(data, f"{key}.{suffix}", (spec.frames, len(spec.joints), 3))
         elif kind == "meta":
-            meta = dict(index.qualify(decode_meta(data, key)))
+            meta = vars(index.qualify(decode_meta(data, key))).copy()
     return Sample(key=key, meta=meta, imu=imu, video=raw.get("video.mp4"), views=views, skeleton=skeleton)
 
 
@@ -355,7 +356,7 @@ def decode_array(data: bytes, name: str, shape: tuple[int, ...]) -> np.ndarray:
     """
     header = _npy_header(shape)
     if data.startswith(header) and len(data) == len(header) + 4 * math.prod(shape):
-        return np.frombuffer(data, dtype="<f4", offset=len(header)).reshape(shape).astype(np.float32)
+        return np.frombuffer(data, dtype=_FLOAT, offset=len(header)).reshape(shape).astype(np.float32)
     try:
         array: np.ndarray = np.load(io.BytesIO(data), allow_pickle=False)
     except (ValueError, EOFError, OSError, SyntaxError, MemoryError, TypeError, struct.error) as error:

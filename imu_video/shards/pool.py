@@ -73,6 +73,7 @@ class ColumnPool:
         # Plain arrays (N * V, C * T): a memory map's own indexing costs more than the copy.
         self._flat = [np.asarray(one.imu).reshape(len(one) * len(one.placements), -1) for one in columns]
         self._axes = columns[0].imu.shape[2:]
+        self._full: Tensor | None = None
 
     def __len__(self) -> int:
         return sum(self.sizes)
@@ -122,7 +123,17 @@ class ColumnPool:
             device = devices[at] if len(self.columns) == 1 else self._device[number][devices[at]]
             parts.append((number, at, of * len(self.columns[number].placements) + device))
         values = _gather(self._flat, parts, len(rows)).reshape(len(rows), *self._axes)
-        return _measured(values, self.complete[rows, devices])
+        complete = self.complete[rows, devices]
+        if complete.all():
+            return torch.from_numpy(values), self._all_measured(values.shape)
+        return _measured(values, complete)
+
+    def _all_measured(self, shape: tuple[int, ...]) -> Tensor:
+        """A mask of True, made once: filling a new one would cost a tenth of the gather. Made anew if written to."""
+        full = self._full
+        if full is None or full.shape != shape or full._version:
+            full = self._full = torch.ones(shape, dtype=torch.bool)
+        return full
 
     def views(self, rows: np.ndarray, allowed: np.ndarray) -> tuple[Tensor, Tensor]:
         """(B, V, C, T) float32 windows of the allowed devices with zeros where nothing was measured, and their mask."""

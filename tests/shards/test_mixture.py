@@ -120,6 +120,16 @@ def test_features_that_do_not_fit(pair: tuple[Columns, Columns]) -> None:
         PairLoader(columns=pair, teacher=[good[0], nobody], batch_size=4, seed=0)
 
 
+def test_a_mask_that_is_written_to_is_not_given_out_again(pair: tuple[Columns, Columns]) -> None:
+    whole = replace(pair[0], complete=np.ones_like(pair[0].complete), present=np.ones_like(pair[0].present))
+    loader = PairLoader(columns=whole, batch_size=8, seed=0)
+    first, second = loader.batch(0).mask, loader.batch(1).mask
+    assert first.all()
+    assert first is second
+    first[0] = False
+    assert loader.batch(2).mask.all()
+
+
 def test_ten_windows_of_a_mixture_on_disk(folder_maker: Callable[..., Index], tmp_path: Path) -> None:
     """Two real folders, opened from disk."""
     folders = [folder_maker(tmp_path / name, {"train": n}) for name, n in (("a", 6), ("b", 9))]
