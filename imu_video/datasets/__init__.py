@@ -1,7 +1,9 @@
 """Adapters, one a file: a dataset's own files in, Recordings out; importing this package registers them all."""
 
 from imu_video.datasets import (
+    bandai_namco,
     berkeley_mhad,
+    bvh,
     capture24,
     cmu_mmac,
     daphnet,
@@ -31,7 +33,9 @@ from imu_video.datasets import (
 )
 
 __all__ = [
+    "bandai_namco",
     "berkeley_mhad",
+    "bvh",
     "capture24",
     "cmu_mmac",
     "daphnet",

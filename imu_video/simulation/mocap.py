@@ -1,0 +1,214 @@
+"""Captured motion as a session of the simulated world, to be worn and filmed there; reads no files, knows no people.
+
+Motion capture tells where joints are and how bones turn, each rig with bone axes of its own. The simulator's devices
+sit on segments whose axes are those of the world when a person stands upright with hanging arms. `fit_axes` finds, once
+a rig, how the bones' axes relate to these; `to_session` turns one take into a Session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.interpolate import CubicSpline
+
+from imu_video.errors import RecordingError
+from imu_video.simulation.body import JOINTS, SIDES, Body, Motion, Pose
+from imu_video.simulation.person import Person
+from imu_video.simulation.rotations import apply, apply_inverse, compose, rot_z
+from imu_video.simulation.session import PAD_S, RATE_HZ, PlacedBout, Session
+
+LIMBS: dict[str, tuple[str, str]] = {
+    f"{side}_{segment}": (f"{side}_{start}", f"{side}_{end}")
+    for side in SIDES
+    for segment, start, end in (
+        ("upper_arm", "shoulder", "elbow"),
+        ("forearm", "elbow", "wrist"),
+        ("thigh", "hip", "knee"),
+        ("shank", "knee", "ankle"),
+    )
+}
+"""Segment -> the joints at its ends."""
+NEEDED: tuple[str, ...] = ("chest", *(j for j in JOINTS if not j.endswith("_hand")))
+"""Joints that a take must have: those of `body.JOINTS` but the hands, and ``chest``, which carries the shoulders."""
+BONES: dict[str, str] = {
+    "pelvis": "pelvis",
+    "torso": "chest",
+    "head": "head",
+    **{segment: start for segment, (start, _) in LIMBS.items()},
+    **{f"{side}_hand": f"{side}_wrist" for side in SIDES},
+    **{f"{side}_foot": f"{side}_ankle" for side in SIDES},
+}
+"""Segment -> the joint whose bone it is."""
+_TOE_DROP = np.arctan2(0.6 * 0.039, 0.100)  # of the simulated foot: ankle to ball points down by this angle
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Take:
+    """One captured motion, z up, metres.
+
+    Args:
+        joints: name in NEEDED -> (3, T).
+        bones: segment in BONES -> (3, 3, T), bone to world.
+        rate_hz: frames a second, 10 to 500.
+    """
+
+    joints: Mapping[str, np.ndarray]
+    bones: Mapping[str, np.ndarray]
+    rate_hz: float
+
+
+def fit_axes(takes: Sequence[Take]) -> dict[str, np.ndarray]:
+    """How the segments' axes lie in the bones of a rig: segment -> (3, 3) constant, segment to bone.
+
+    Pelvis and torso take their left from hips and shoulders and their up from the spine. A limb's z is its own long
+    axis. Elbows and knees are hinges: the mean normal of the plane in which they are bent is the left of upper arm,
+    thigh and shank. A forearm's left is the torso's in the frames in which it hangs: how far it is pronated then, no
+    rig tells. Head, hands and feet follow the mean of what they are attached to.
+
+    Args:
+        takes: several takes of one rig, so that no single action decides.
+
+    Raises:
+        RecordingError: no take.
+    """
+    if not takes:
+        raise RecordingError("no motion to find the axes of a rig from")
+    out: dict[str, np.ndarray] = {}
+
+    def local(segment: str, vectors: Sequence[np.ndarray]) -> np.ndarray:
+        """(3,) mean in bone coordinates of world vectors, one (3, T) a take."""
+        each = [apply_inverse(t.bones[segment], v) for t, v in zip(takes, vectors, strict=True)]
+        return np.asarray(np.concatenate(each, axis=1).sum(axis=1))
+
+    def axis(segment: str, column: int) -> list[np.ndarray]:
+        """World direction (3, T) of a segment's axis in every take."""
+        return [apply(t.bones[segment], out[segment][:, column]) for t in takes]
+
+    for segment, low, high, pair in (("pelvis", "pelvis", "spine", "hip"), ("torso", "chest", "neck", "shoulder")):
+        left = local(segment, [t.joints[f"left_{pair}"] - t.joints[f"right_{pair}"] for t in takes])
+        up = local(segment, [t.joints[high] - t.joints[low] for t in takes])
+        out[segment] = _frame(y=left, z=up, exact="y")
+    out["head"] = _frame(y=local("head", axis("torso", 1)), z=local("head", axis("torso", 2)), exact="y")
+    long = {segment: [_unit(t.joints[end] - t.joints[start]) for t in takes] for segment, (start, end) in LIMBS.items()}
+    for side in SIDES:
+        for upper, lower, bends in (
+            (f"{side}_upper_arm", f"{side}_forearm", -1),
+            (f"{side}_thigh", f"{side}_shank", 1),
+        ):
+            near = axis("torso" if bends < 0 else "pelvis", 1)  # decides only where a limb is never bent
+            hinge = [
+                bends * np.cross(a, b, axis=0) + 0.01 * left
+                for a, b, left in zip(long[upper], long[lower], near, strict=True)
+            ]
+            out[upper] = _frame(y=local(upper, hinge), z=-local(upper, long[upper]), exact="z")
+        shank, fore = f"{side}_shank", f"{side}_forearm"
+        out[shank] = _frame(y=local(shank, axis(f"{side}_thigh", 1)), z=-local(shank, long[shank]), exact="z")
+        hanging = [
+            np.clip(-np.einsum("it,it->t", a, b), 0, None) ** 8
+            for a, b in zip(long[fore], axis("torso", 2), strict=True)
+        ]
+        sideways = [v * w for v, w in zip(axis("torso", 1), hanging, strict=True)]
+        out[fore] = _frame(y=local(fore, sideways), z=-local(fore, long[fore]), exact="z")
+    for side in SIDES:
+        hand, fore = f"{side}_hand", f"{side}_forearm"
+        out[hand] = _frame(y=local(hand, axis(fore, 1)), z=local(hand, axis(fore, 2)), exact="z")
+        foot, shank = f"{side}_foot", f"{side}_shank"
+        toes = local(foot, [t.joints[f"{side}_foot"] - t.joints[f"{side}_ankle"] for t in takes])
+        level = _frame(y=local(foot, axis(shank, 1)), z=toes, exact="z")  # z along the toes: turn it to the front
+        forward, left = level[:, 2], level[:, 1]
+        up = np.cross(forward, left)
+        c, s = np.cos(_TOE_DROP), np.sin(_TOE_DROP)
+        out[foot] = np.stack([c * forward + s * up, left, c * up - s * forward], axis=1)
+    return out
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """(3, T) of length 1."""
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=0), 1e-9))
+
+
+def _frame(*, y: np.ndarray, z: np.ndarray, exact: str) -> np.ndarray:
+    """(3, 3) right-handed columns x, y, z from two directions, of which one is kept exactly."""
+    y, z = y / np.linalg.norm(y), z / np.linalg.norm(z)
+    if exact == "y":
+        z = z - y * (y @ z)
+        z = z / np.linalg.norm(z)
+    else:
+        y = y - z * (y @ z)
+        y = y / np.linalg.norm(y)
+    return np.stack([np.cross(y, z), y, z], axis=1)
+
+
+def body_of(take: Take) -> Body:
+    """Stature and proportions from the lengths of legs, arms and hips."""
+
+    def length(a: str, b: str) -> float:
+        return float(np.median(np.linalg.norm(take.joints[a] - take.joints[b], axis=0)))
+
+    legs = sum(length(f"{s}_hip", f"{s}_knee") + length(f"{s}_knee", f"{s}_ankle") for s in SIDES) / 2
+    arms = sum(length(f"{s}_shoulder", f"{s}_elbow") + length(f"{s}_elbow", f"{s}_wrist") for s in SIDES) / 2
+    height = legs / Body(height=1.0).leg
+    norm = Body(height=height)
+    return Body(
+        height=height,
+        arms=arms / (norm.upper_arm + norm.forearm),
+        breadth=float(np.clip(length("left_hip", "right_hip") / (2 * norm.hip_half), 0.8, 1.3)),
+    )
+
+
+def to_session(take: Take, axes: Mapping[str, np.ndarray], *, person: Person, label: str) -> Session:
+    """One take as a session of one bout, at the simulator's rate.
+
+    The first and last quarter of a second serve as the margin that derivatives need and are not part of the session.
+    The motion is turned so that the person faces x on average, and stands on the floor at 0.
+
+    Args:
+        take: the motion.
+        axes: of its rig, as from `fit_axes`.
+        person: looks and habits; the body is measured from the take.
+        label: of the bout; may be empty.
+
+    Raises:
+        RecordingError: a take shorter than the two margins and two frames.
+    """
+    frames = next(iter(take.joints.values())).shape[1]
+    captured = np.arange(frames) / take.rate_hz - PAD_S
+    seconds = float(captured[-1]) - PAD_S
+    if seconds < 2 / take.rate_hz:
+        raise RecordingError(f"a take of {frames / take.rate_hz:.2f} s is too short, expected {2 * PAD_S} s and more")
+    times = np.arange(int(np.floor((seconds + 2 * PAD_S) * RATE_HZ)) + 1) / RATE_HZ - PAD_S
+    body = body_of(take)
+    segments = {
+        name: _orthonormal(CubicSpline(captured, compose(bone, axes[name]), axis=-1)(times))
+        for name, bone in take.bones.items()
+    }
+    joints = {name: np.asarray(CubicSpline(captured, at, axis=-1)(times)) for name, at in take.joints.items()}
+    joints["head"] = joints["head"] + segments["head"][:, 2] * max(
+        0.0, body.neck - float(np.median(np.linalg.norm(take.joints["head"] - take.joints["neck"], axis=0)))
+    )
+    for side in SIDES:
+        joints[f"{side}_hand"] = joints[f"{side}_wrist"] - segments[f"{side}_hand"][:, 2] * body.hand
+    ahead = segments["pelvis"][:2, 0].mean(axis=1)
+    turn = rot_z(np.full(1, -np.arctan2(ahead[1], ahead[0])))[:, :, 0]
+    lowest = np.minimum(joints["left_foot"][2], joints["right_foot"][2])
+    origin = turn @ joints["pelvis"][:, 0]
+    origin[2] = np.percentile(lowest, 1) - 0.4 * body.ankle_height
+    placed = np.stack([turn @ joints[name] - origin[:, None] for name in JOINTS])
+    motion = Motion(joints=placed, segments={n: np.einsum("ij,jkt->ikt", turn, r) for n, r in segments.items()})
+    pose = Pose.neutral(len(times))  # the camera follows its root; the joint angles are not used
+    for row, name in enumerate(("x", "y", "z")):
+        pose[name] = motion.joint("pelvis")[row]
+    bout = PlacedBout(
+        label=label, start=0.0, end=seconds, until=seconds + PAD_S, origin=(0.0, 0.0, 0.0), floor=0.0, props=()
+    )
+    return Session(
+        person=replace(person, body=body), seconds=seconds, times=times, pose=pose, motion=motion, bouts=(bout,)
+    )
+
+
+def _orthonormal(matrices: np.ndarray) -> np.ndarray:
+    """The nearest rotations to (3, 3, T) matrices that are almost rotations."""
+    u, _, vt = np.linalg.svd(matrices.transpose(2, 0, 1))
+    return np.asarray((u @ vt).transpose(1, 2, 0))
