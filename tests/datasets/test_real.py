@@ -143,7 +143,7 @@ def test_counts(source: tuple[str, str]) -> None:
 
 
 WINDOWS = {
-    "bandai_namco": 1375,
+    "bandai_namco": 1227,
     "berkeley_mhad": 658,
     "daphnet": 3253,
     "gopro": 9,
