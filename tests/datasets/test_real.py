@@ -95,7 +95,7 @@ FACTS = {
         minutes=(51.9, 0.4),
         labels={"arm_curl": 32, "draw_x": 31, "sit_to_stand": 32, "squat": 31, "front_boxing": 32},
     ),
-    # SOURCE.md: 13.0 and 10.5 s; karma's last payload is a seventh full, so that its telemetry and video end at 12.05 s.
+    # SOURCE.md: 13.0 and 10.5 s; karma's last payload is a seventh full: telemetry and video end at 12.05 s.
     "gopro": Facts(folder="gopro-gpmf", subjects=1, recordings=2, minutes=(0.377, 0.002)),
     "bandai_namco": Facts(
         folder="bandai-namco-bvh",
