@@ -163,34 +163,20 @@ def test_thresholds_are_checked() -> None:
 # ---------------------------------------------------------------------------------------------------- real sensors
 
 
-def daphnet(file: Path) -> Recording:
-    """The three accelerometers of one file: milliseconds, then ankle, thigh and trunk in milli-g."""
-    rows = np.loadtxt(file)
-    devices = [
-        ImuStream(
-            placement=placement,
-            times=rows[:, 0] / 1000,
-            values=rows[:, 1 + 3 * i : 4 + 3 * i].T * GRAVITY / 1000,
-            channels=("acc_x", "acc_y", "acc_z"),
-        )
-        for i, placement in enumerate(("ankle", "thigh", "trunk"))
-    ]
-    return Recording(dataset="daphnet", subject=file.stem[:3], name=file.stem, imu=tuple(devices))
+def daphnet(real_data: Path, name: str) -> Recording:
+    source = datasets.build({"name": "daphnet", "root": str(real_data / "daphnet-fog" / "dataset")})
+    return next(r for r in source.recordings([s for s in source.subjects() if s.lower() == "s03"]) if r.name == name)
 
 
 @pytest.mark.realdata
 def test_the_dead_thigh_sensor_of_daphnet_is_found(real_data: Path) -> None:
     """S03R03: 507 s of zeros, which make the mean norm 527 mg; the same patient's other recording is sound."""
-    found = {
-        f.reason: f
-        for f in Inspector({}).inspect(daphnet(real_data / "daphnet-fog/dataset/S03R03.txt")).findings()
-        if f.part == "thigh"
-    }
+    found = {f.reason: f for f in Inspector({}).inspect(daphnet(real_data, "S03R03")).findings() if f.part == "thigh"}
     assert {"flat", "gravity_norm"} <= set(found)
     assert found["flat"].value == pytest.approx(507.3, abs=0.5)
     assert found["gravity_norm"].value == 0
     assert found["gravity_norm"].seconds == pytest.approx(507, abs=30)
-    sound = Inspector({}).inspect(daphnet(real_data / "daphnet-fog/dataset/S03R02.txt")).findings()
+    sound = Inspector({}).inspect(daphnet(real_data, "S03R02")).findings()
     assert "gravity_norm" not in {f.reason for f in sound}
     assert sum(f.seconds for f in sound if f.reason == "flat") < 30  # short dropouts, which every file has
 
