@@ -20,6 +20,7 @@ from imu_video.shards.clips import ClipReader
 from imu_video.shards.columns import Columns, open_columns
 from imu_video.shards.index import load_index
 from imu_video.shards.loader import PairLoader
+from imu_video.shards.remote import Address, is_address
 from imu_video.shards.schema import Index
 from imu_video.shards.teacher_cache import TeacherCache, cached_fingerprint, open_cache
 from imu_video.teachers.base import FrozenTeacher
@@ -154,15 +155,27 @@ class LiveLoader(PairLoader):
         return self._live.encode(clip.to(device)).cpu()
 
 
+def _refuse_signed(root: str) -> None:
+    """A run's config and checkpoints hold `data.root`: what opens the folder to their readers has no place there."""
+    if is_address(root) and Address.parse(root).query:
+        raise ConfigError(
+            f"data.root {Address.parse(root)}: the address has a signed query, which the run's config would keep",
+            hint="imu-video fetch ADDRESS FOLDER, then data.root=FOLDER",
+        )
+
+
 def open_data(config: PretrainConfig) -> Data:
     """Open the folders and, where something needs it, the teacher that a config names.
 
     Raises:
-        ConfigError: unknown split or placement, a teacher that is needed and left out or named and not needed, a tower
+        ConfigError: an address with a signed query, unknown split or placement, a teacher that is needed and left out
+        or named and not needed, a tower
             without skeletons, changes of clips under a cached teacher.
         ShardError, TeacherCacheError: a folder or its cache cannot be used.
     """
     section = config.data
+    for one in section.folders:
+        _refuse_signed(one.root)
     indexes = [load_index(one.root, check_shards=section.errors == "raise") for one in section.folders]
     for index in indexes:
         for key in ("train_split", "val_split"):

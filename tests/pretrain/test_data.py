@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from imu_video.config import validate
 from imu_video.distributed import World
 from imu_video.errors import ConfigError, DataError, LeakageError, ShardError, TeacherCacheError
 from imu_video.shards.columns import open_columns
@@ -93,6 +94,13 @@ def test_sampling_with_replacement_trains(data: Index, tmp_path: Path) -> None:
     options = {"sampling": "replacement", "balance": "recording"}
     outcome = run(config_of(str(data.root), data=options, optim={"steps": 3}), folder=tmp_path / "run")
     assert outcome.state.step == 3
+
+
+def test_a_signed_query_never_reaches_the_config_of_a_run() -> None:
+    raw = {"data": {"root": "https://example.org/data?signature=secret"}, "optim": {"steps": 1}}
+    with pytest.raises(ConfigError, match="signed query") as caught:
+        open_data(validate(raw, PretrainConfig, source="test"))
+    assert "secret" not in str(caught.value)
 
 
 def test_mixtures_that_cannot_be(data: Index, other: Index, tmp_path: Path) -> None:
