@@ -1,0 +1,57 @@
+"""The tables that `imu-eval` commands print when they are done; the report's own are wider."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from eval.plots import words
+from eval.report.words import figure, signed, unique
+from eval.results import Result
+
+
+def terminal_tables(results: Sequence[Result], *, metric: str) -> list[tuple[str, list[str], list[list[str]]]]:
+    """Title, columns and rows of the two tables that `imu-eval fewshot` prints: figures, and paired differences.
+
+    A row is a domain, shot count and probe; the supervised reference, which has a head of its own, stands in every row
+    of its domain and shots.
+    """
+    keys = list(dict.fromkeys((r.domain, r.shots, r.probe) for r in results if r.model == "pretrained" and r.shots))
+    models = unique(r.model for r in results if r.kind == "fewshot")
+    references = unique(str(r.reference) for r in results if r.kind == "fewshot-difference")
+    held = {
+        (r.kind, r.domain, r.shots, r.probe if r.model != "supervised" else None, r.reference or r.model): r
+        for r in results
+        if r.metric == metric
+    }
+    figures, differences = [], []
+    for domain, shots, probe in keys:
+        row = [domain, str(shots), str(probe)]
+        cells = [held.get(("fewshot", domain, shots, probe if m != "supervised" else None, m)) for m in models]
+        figures.append(
+            row + [figure(c) if i == 0 and c else f"{c.value:.3f}" if c else "" for i, c in enumerate(cells)]
+        )
+        found = [held.get(("fewshot-difference", domain, shots, probe, reference)) for reference in references]
+        differences.append(row + [signed(d) + (" *" if d.excludes_zero else "") if d else "" for d in found])
+    level = f"{100 * results[0].level:.0f} %"
+    words_ = ["domain", "shots", "probe"]
+    tables = [(f"{words(metric)} of unseen people [{level} interval]", words_ + models, figures)]
+    if references:
+        title = f"pretrained minus reference, paired [{level} interval]; * = the interval excludes zero"
+        tables.append((title, words_ + [f"minus {r}" for r in references], differences))
+    return tables
+
+
+def plain_table(results: Sequence[Result]) -> tuple[str, list[str], list[list[str]]]:
+    """Title, columns and rows of the table that zero-shot and retrieval print; the first figure has its interval."""
+    metrics = unique(r.metric for r in results)
+    last = "gallery" if results[0].kind == "retrieval" else "classes"
+    rows = []
+    for key in dict.fromkeys((r.domain, r.model, str(r.probe)) for r in results):
+        line = {r.metric: r for r in results if (r.domain, r.model, str(r.probe)) == key}
+        first = line[metrics[0]]
+        size = str(first.details.get("gallery", len(first.details.get("classes", ()))))
+        others = [f"{line[m].value:.3f}" for m in metrics[1:]]
+        rows.append([*key, figure(first), *others, f"{first.chance or 0:.3f}", str(first.subjects), size])
+    names = [f"{words(metrics[0])} [{100 * results[0].level:.0f} %]", *map(words, metrics[1:])]
+    columns = ["domain", "model", "probe", *names, f"chance {words(metrics[0])}", "people", last]
+    return results[0].kind, columns, rows
