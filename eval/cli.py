@@ -172,7 +172,16 @@ def zeroshot(
     encoder: Encoder,
     data: Data,
     overrides: Overrides = None,
-    mode: Annotated[str, typer.Option("--mode", help="What stands for the classes: video.")] = "video",
+    mode: Annotated[
+        str, typer.Option("--mode", help="Whose labels stand for the classes: video, source, teacher or text.")
+    ] = "video",
+    source: Annotated[
+        Path | None, typer.Option("--source", help="With --mode source: the data folder with the labels.")
+    ] = None,
+    label_map: Annotated[
+        Path | None, typer.Option("--label-map", help="With --mode source, e.g. configs/labelmaps/locomotion.yaml.")
+    ] = None,
+    probe: Annotated[list[str] | None, typer.Option("--probe", help="Registered probe (source, teacher).")] = None,
     config: ConfigFile = BASE,
     split: Split = None,
     placement: Placement = None,
@@ -180,14 +189,20 @@ def zeroshot(
     out: Out = Path("results.jsonl"),
     plugin: Plugins = None,
 ) -> None:
-    """Classify windows by class prototypes out of teacher embeddings: no labelled IMU window is used."""
-    _plugins(plugin)
-    if mode != "video":
-        raise ConfigError(f"--mode {mode!r}: this command knows 'video'", hint="--mode video")
-    from eval.zeroshot import run_zeroshot
+    """Classify windows of classes that no IMU window of these data stands for; four forms, four claims.
 
-    index, loaded, windows, model = _pair(encoder, data, config, split, placement, by, overrides, support=True)
-    results = run_zeroshot(windows, model, loaded, _shared(encoder, index, loaded), say=console.say)
+    video: prototypes of labelled videos. source: probes on the labelled IMU windows of another folder. teacher: probes
+    on labelled teacher embeddings. text: prompts.
+    """
+    _plugins(plugin)
+    from eval.zeroshot.command import check_form, run_form
+    from imu_video.shards.index import load_index
+
+    check_form(mode, source, label_map)
+    index = load_index(data)
+    loaded = _load(config, index, {"probes": probe}, split, placement, by, overrides)
+    shared = _shared(encoder, index, loaded)
+    results = run_form(mode, encoder, index, loaded, shared, source=source, label_map=label_map, say=console.say)
     _write(out, results)
 
 
@@ -209,9 +224,7 @@ def retrieval(
     from eval.retrieve import run_retrieval
 
     more = [] if gallery is None else [f"retrieval.gallery={gallery}"]
-    index, loaded, windows, model = _pair(
-        encoder, data, config, split, placement, by, [*(overrides or []), *more], support=False
-    )
+    index, loaded, windows, model = _pair(encoder, data, config, split, placement, by, [*(overrides or []), *more])
     results = run_retrieval(windows, model, loaded, _shared(encoder, index, loaded), say=console.say)
     _write(out, results)
 
@@ -338,8 +351,6 @@ def _pair(
     placement: Sequence[str] | None,
     by: Sequence[str] | None,
     overrides: Sequence[str] | None,
-    *,
-    support: bool,
 ) -> tuple[Index, EvalConfig, Any, Any]:
     """Index, config, windows with the encoder's own teacher features, and the encoder with its projectors."""
     from eval.datasets import load_windows
@@ -350,8 +361,7 @@ def _pair(
     index = load_index(data)
     loaded = _load(config, index, {}, split, placement, by, overrides)
     model, facts = load_pair_model(encoder)
-    splits = list(dict.fromkeys([*loaded.splits, *(loaded.zeroshot.support.splits if support else [])]))
-    windows = load_windows(index, splits=splits, teacher=open_cache(index, facts.teacher))
+    windows = load_windows(index, splits=loaded.splits, teacher=open_cache(index, facts.teacher))
     return index, loaded, windows, model
 
 

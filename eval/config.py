@@ -53,16 +53,55 @@ class Bootstrap(Config):
     seed: int = Field(default=0, ge=0)
 
 
-class ZeroShot(Config):
-    """Class prototypes from teacher embeddings.
+class TextPrompts(Config):
+    """How class names become text prototypes.
 
     Args:
-        support: slice whose videos and labels make the prototypes; its people are never queried.
-        anchors: windows a class at most, drawn with the episodes' seed; None takes all. At least 16 are recommended.
+        templates: sentences with ``{label}`` in them; a class is the mean of their embeddings.
+        words: label -> what is said instead; others are spelled with spaces for ``_``.
+        encoder: None: the text tower of the encoder's own teacher. Else an entry of the registry of text encoders
+            (``sentence``): a ridge map from IMU features to its space is fitted on the ``seen`` classes of
+            ``zeroshot.support``.
+        seen: with ``encoder``: classes whose IMU labels fit the map; they are never asked.
+        ridge: with ``encoder``: strength of the map, relative to the mean eigenvalue of the features' Gram matrix.
+        centre: with the teacher's text tower: move the mean of the prompts onto the mean of the teacher's training
+            features. Texts and pictures lie apart by a nearly constant offset (Liang et al. 2022, arXiv 2203.02053).
+    """
+
+    templates: list[str] = Field(default=["a person {label}", "a video of a person {label}"], min_length=1)
+    words: dict[str, str] = Field(default_factory=dict)
+    encoder: str | dict[str, Any] | None = None
+    seen: list[str] = Field(default_factory=list)
+    ridge: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    centre: bool = True
+
+    @model_validator(mode="after")
+    def _complete(self) -> TextPrompts:
+        wrong = [t for t in self.templates if "{label}" not in t]
+        if wrong:
+            raise ValueError(f"templates must hold {{label}}, got {wrong[0]!r}")
+        if (self.encoder is not None) != (len(self.seen) >= 2):
+            raise ValueError(f"`encoder` goes with two or more `seen` classes, got {self.encoder!r} and {self.seen}")
+        return self
+
+
+class ZeroShot(Config):
+    """What stands for the classes, and whose labels that takes.
+
+    Args:
+        support: slice whose labels are used: with its videos (``video``, ``teacher``), with the IMU windows of the
+            source folder (``source``) or of the seen classes (``text`` with an encoder); its people are never queried.
+        anchors: ``video``: videos a class at most, drawn with the episodes' seed; None takes all. At least 16 are
+            recommended.
+        per_class: ``source``, ``teacher``, ``text``: labelled windows a class at most that a probe is fitted on,
+            spread over people.
+        text: prompts.
     """
 
     support: Slice = Slice(split="train")
     anchors: int | None = Field(default=None, ge=1)
+    per_class: int = Field(default=200, ge=1)
+    text: TextPrompts = TextPrompts()
 
 
 class Retrieval(Config):
@@ -84,7 +123,7 @@ class EvalConfig(Config):
         references: what to compare with.
         metrics: figures to report.
         bootstrap: intervals.
-        zeroshot: prototypes from video.
+        zeroshot: its four forms.
         retrieval: galleries.
         batch_size: windows at a time through an encoder.
     """

@@ -76,6 +76,11 @@ class Result(Config):
     time: str = ""
 
     @property
+    def form(self) -> str | None:
+        """Which of the four forms of zero-shot: ``video``, ``source``, ``teacher``, ``text``; None: another kind."""
+        return str(self.details.get("form", "video")) if self.kind == "zeroshot" else None
+
+    @property
     def identity(self) -> tuple[Any, ...]:
         """What a repeated measurement shares with this one: the later line replaces the earlier in reports."""
         return (
@@ -89,6 +94,9 @@ class Result(Config):
             self.shots,
             self.encoder.get("weights"),
             self.data.get("digest"),
+            self.form,
+            self.details.get("labels_from"),
+            self.details.get("label_map"),
         )
 
     @property

@@ -11,7 +11,7 @@ from eval.config import EvalConfig
 from eval.datasets import LabelledWindows
 from eval.results import Result, bootstrap, ends
 from eval.splits import refuse_training_subjects
-from eval.zeroshot import embed_imu, embed_video
+from eval.zeroshot.common import embed_imu, embed_video
 from imu_video.errors import ConfigError
 from imu_video.metrics.retrieval import pair_ranks, retrieval_chance
 from imu_video.models import CrossModalModel

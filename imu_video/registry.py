@@ -195,6 +195,7 @@ teachers: Registry[Any] = Registry("teacher", "imu_video.teachers")
 encoders: Registry[Any] = Registry("encoder", "imu_video.encoders")
 losses: Registry[Any] = Registry("loss", "imu_video.losses")
 objectives: Registry[Any] = Registry("objective", "imu_video.objectives")
+text_encoders: Registry[Any] = Registry("text encoder", "imu_video.teachers")
 towers: Registry[Any] = Registry("tower", "imu_video.towers")
 augmentations: Registry[Any] = Registry("augmentation", "imu_video.transforms")
 clip_augmentations: Registry[Any] = Registry("clip augmentation", "imu_video.transforms.video")
@@ -206,6 +207,7 @@ ALL: dict[str, Registry[Any]] = {
     "encoders": encoders,
     "losses": losses,
     "objectives": objectives,
+    "text_encoders": text_encoders,
     "towers": towers,
     "augmentations": augmentations,
     "clip_augmentations": clip_augmentations,

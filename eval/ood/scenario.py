@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from eval.datasets import LabelledWindows
+from eval.labelmaps import map_labels
 from eval.ood.config import Scenario
 from imu_video.errors import ConfigError, LeakageError, nearest
 
@@ -55,7 +56,7 @@ def divide(windows: LabelledWindows, scenario: Scenario) -> Domains:
         ConfigError: an axis, value or label that the data does not have, fewer than two domains or classes left.
     """
     if scenario.label_map is not None:
-        windows = _mapped(windows, scenario.label_map)
+        windows = map_labels(windows, scenario.label_map)
     rows = windows.rows(placements=scenario.placements, where=scenario.where)
     windows = windows.take(rows)
     if scenario.axis not in windows.facts:
@@ -126,28 +127,6 @@ def _labels(windows: LabelledWindows, of: np.ndarray, domains: int, scenario: Sc
     if len(common) < 2:
         raise ConfigError(f"scenario {scenario.name!r}: the domains share the classes {common}, at least 2 are needed")
     return common
-
-
-def _mapped(windows: LabelledWindows, maps: dict[str, dict[str, str]]) -> LabelledWindows:
-    """Windows with common labels; those without one are left out."""
-    dataset = windows.facts["dataset"] if "dataset" in windows.facts else np.full(len(windows), windows.dataset)
-    for name in maps:
-        if not (dataset == name).any():
-            raise ConfigError(f"label_map names dataset {name!r}{nearest(name, set(dataset.tolist()))}")
-        unknown = [label for label in maps[name] if label not in windows.classes]
-        if unknown:
-            raise ConfigError(
-                f"label_map of {name!r}: the data has no label {unknown[0]!r}{nearest(unknown[0], windows.classes)}"
-            )
-    old = np.array(windows.classes)[windows.labels]
-    new = np.array([maps.get(d, {}).get(label, "") for d, label in zip(dataset.tolist(), old.tolist(), strict=True)])
-    rows = np.flatnonzero(new != "")
-    classes = tuple(sorted(set(new[rows].tolist())))
-    if not classes:
-        raise ConfigError("label_map leaves no window")
-    return replace(
-        windows.take(rows), labels=np.searchsorted(np.array(classes), new[rows]).astype(np.int64), classes=classes
-    )
 
 
 def _thin(windows: LabelledWindows, rows: np.ndarray, of: np.ndarray, most: int) -> np.ndarray:

@@ -8,6 +8,7 @@ from pathlib import Path
 from eval import plots
 from eval.document import Block, Bullets, Cell, Folded, Section, Table
 from eval.plots import words
+from eval.report.plain import zero_shot_sentences
 from eval.report.words import difference, figure, rank, svg, unique
 from eval.results import Result, load_counts
 
@@ -78,12 +79,7 @@ def conclusions(results: Sequence[Result], *, metric: str) -> list[str]:
         few = min(r.subjects for r in shots)
         if few < 5:
             out.append(f"Some domain asks only {few} people: its interval says little about people at large.")
-    zero = [r for r in results if r.kind == "zeroshot" and r.metric == "balanced_accuracy" and r.model == "pretrained"]
-    for r in zero:
-        verdict = "above" if (r.low or 0) > (r.chance or 0) else "not clearly above"
-        out.append(
-            f"Zero-shot from video in {r.domain}: balanced accuracy {figure(r)}, {verdict} chance ({r.chance:.2f})."
-        )
+    out += zero_shot_sentences(results)
     remarks = unique(str(m) for r in results for m in r.details.get("remarks", ()))
     return out + [f"Note: {remark}." for remark in remarks] or ["No comparison was measured."]
 

@@ -39,19 +39,3 @@ def terminal_tables(results: Sequence[Result], *, metric: str) -> list[tuple[str
         title = f"pretrained minus reference, paired [{level} interval]; * = the interval excludes zero"
         tables.append((title, words_ + [f"minus {r}" for r in references], differences))
     return tables
-
-
-def plain_table(results: Sequence[Result]) -> tuple[str, list[str], list[list[str]]]:
-    """Title, columns and rows of the table that zero-shot and retrieval print; the first figure has its interval."""
-    metrics = unique(r.metric for r in results)
-    last = "gallery" if results[0].kind == "retrieval" else "classes"
-    rows = []
-    for key in dict.fromkeys((r.domain, r.model, str(r.probe)) for r in results):
-        line = {r.metric: r for r in results if (r.domain, r.model, str(r.probe)) == key}
-        first = line[metrics[0]]
-        size = str(first.details.get("gallery", len(first.details.get("classes", ()))))
-        others = [f"{line[m].value:.3f}" for m in metrics[1:]]
-        rows.append([*key, figure(first), *others, f"{first.chance or 0:.3f}", str(first.subjects), size])
-    names = [f"{words(metrics[0])} [{100 * results[0].level:.0f} %]", *map(words, metrics[1:])]
-    columns = ["domain", "model", "probe", *names, f"chance {words(metrics[0])}", "people", last]
-    return results[0].kind, columns, rows

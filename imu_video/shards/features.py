@@ -17,12 +17,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from imu_video.errors import DataError
+from imu_video.errors import DataError, TeacherCacheError
 from imu_video.registry import load_plugin, teachers
 from imu_video.shards.index import load_index
 from imu_video.shards.journal import Journal
 from imu_video.shards.pipeline import Sample, read_samples
 from imu_video.shards.schema import Index, SplitEntry
+from imu_video.shards.teacher_cache import WEIGHTS_FILE, open_cache, read_caches
 from imu_video.shards.video import decode_mp4
 from imu_video.teachers.base import FrozenTeacher
 
@@ -111,6 +112,24 @@ class EmbedBlock:
 def restore(model: FrozenTeacher, weights: Path) -> None:
     """Load what an earlier run fitted."""
     model.load_state_dict({**model.state_dict(), **load_file(weights)})
+
+
+def open_teacher(index: Index, fingerprint: str) -> FrozenTeacher:
+    """The teacher behind cached features, built again and proved to be the same.
+
+    Raises:
+        TeacherCacheError: no such cache, or what is built now has another fingerprint.
+    """
+    cache = open_cache(index, fingerprint)
+    model: FrozenTeacher = teachers.build(read_caches(index)[cache.fingerprint]["teacher"])
+    if (cache.folder / WEIGHTS_FILE).is_file():
+        restore(model, cache.folder / WEIGHTS_FILE)
+    if model.fingerprint != cache.fingerprint.partition("-")[0]:
+        raise TeacherCacheError(
+            f"{cache.folder}: the teacher built now has fingerprint {model.fingerprint}",
+            hint=f"delete {cache.folder} and embed again",
+        )
+    return model
 
 
 def _own_gpu(device: str) -> str:

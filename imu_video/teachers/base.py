@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -102,6 +102,26 @@ class FrozenTeacher(nn.Module, ABC):
         self.freeze()
         with torch.no_grad():
             return self.features(inputs).float()
+
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """(N, width) features of texts in the space of the pictures' features, where the teacher has such a space.
+
+        Raises:
+            ConfigError: this teacher has none, as most.
+        """
+        raise ConfigError(
+            f"{type(self).__name__} has no text tower in one space with its pictures: prompts say nothing to it",
+            hint="a CLIP model (configs/teacher/clip.yaml), or zeroshot.text.encoder=sentence with seen classes",
+        )
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """What `encode` would give for pictures of these texts. Shapes: N texts -> (N, Dt) float32.
+
+        Raises:
+            ConfigError: texts and pictures share no space in this teacher.
+        """
+        with torch.no_grad():
+            return self.projection(self.text_features(texts).float())
 
     def fit_projection(self, features: Tensor) -> None:
         """Fit a projection that needs data on (N, width) raw features of the training split; others ignore it."""

@@ -90,6 +90,17 @@ class HubTeacher(FrozenTeacher):
         each = out.image_embeds if hasattr(out, "image_embeds") else out.pooler_output
         return each.unflatten(0, (batch, frames)).mean(1)
 
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        tokenizer, network = load_text_tower(self.model, self.revision)
+        tokens = tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
+        with torch.no_grad():
+            embedded: Tensor = network(**tokens).text_embeds
+        if embedded.shape[1] != self.projection.width:
+            raise ConfigError(
+                f"{self.model}: texts have {embedded.shape[1]} features, pictures {self.projection.width}"
+            )
+        return embedded
+
     def recipe(self) -> dict[str, Any]:
         return {
             "name": "hf",
@@ -137,6 +148,37 @@ def load_network(model: str, revision: str) -> tuple[nn.Module, Any]:
             "teacher `frames` needs no download",
         ) from error
     return network.to(torch.float32), config
+
+
+def load_text_tower(model: str, revision: str) -> tuple[Any, nn.Module]:
+    """Tokenizer and text network of a CLIP model whose pictures share their space with its texts.
+
+    Raises:
+        ConfigError: a model of another type or without text weights: nothing stands in for them.
+    """
+    import transformers
+
+    try:
+        config = transformers.AutoConfig.from_pretrained(model, revision=revision)
+        if config.model_type != "clip":
+            raise ConfigError(
+                f"teacher 'hf': {model} is a {config.model_type!r}: its pictures share no space with texts",
+                hint="text prompts need a whole CLIP model, as configs/teacher/clip.yaml names one",
+            )
+        kind: Any = transformers.CLIPTextModelWithProjection
+        network, said = kind.from_pretrained(model, revision=revision, use_safetensors=True, output_loading_info=True)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(model, revision=revision)
+    except ConfigError:
+        raise
+    except Exception as error:  # as above
+        raise ConfigError(
+            f"teacher 'hf': the text tower of {model!r} could not be had: {type(error).__name__}: "
+            f"{str(error).splitlines()[0]}",
+            hint="check the connection, and that the folder holds a tokenizer and the text weights",
+        ) from error
+    if said["missing_keys"]:
+        raise ConfigError(f"teacher 'hf': {model} lacks text weights, among them {sorted(said['missing_keys'])[0]}")
+    return tokenizer, network.to(torch.float32).eval()
 
 
 def _projects(config: Any) -> bool:

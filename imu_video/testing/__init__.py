@@ -14,7 +14,7 @@ from imu_video.testing.losses import check_loss, check_losses_over_ranks
 from imu_video.testing.objectives import check_objective, check_objectives_over_ranks, check_tower
 from imu_video.testing.quality import check_quality
 from imu_video.testing.ranks import run_on_ranks
-from imu_video.testing.teachers import check_teacher
+from imu_video.testing.teachers import check_teacher, check_text_encoder
 
 __all__ = [
     "check_augmentation",
@@ -27,6 +27,7 @@ __all__ = [
     "check_objectives_over_ranks",
     "check_quality",
     "check_teacher",
+    "check_text_encoder",
     "check_tower",
     "run_on_ranks",
 ]

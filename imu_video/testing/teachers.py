@@ -76,3 +76,30 @@ def _check_frozen(model: Any, name: str, inputs: Tensor, features: Tensor) -> No
     require(torch.equal(model.encode(inputs), features), f"{name}.encode: two calls differ")
     changed = [k for k, v in model.state_dict().items() if not torch.equal(v, state[k])]
     require(not changed, f"{name}.encode changes its state: {changed[:3]}")
+
+
+def check_text_encoder(encoder: Component) -> None:
+    """Check the contract of text encoders: ``encode`` gives one finite unit row a text, whatever else is in the batch.
+
+    Args:
+        encoder: name, config entry or built text encoder.
+
+    Raises:
+        AssertionError: naming the broken point.
+
+    Example:
+        ``check_text_encoder("sentence")``
+    """
+    model: Any = build(registry.text_encoders, encoder)
+    name = type(model).__name__
+    texts = ["walking", "a person climbs the stairs, slowly and with a heavy bag", "sitting"]
+    rows = model.encode(texts)
+    require(
+        rows.ndim == 2 and len(rows) == len(texts) and rows.dtype == torch.float32,
+        f"{name}.encode: expected float32 ({len(texts)}, W), got {rows.dtype} {tuple(rows.shape)}",
+    )
+    require(not rows.requires_grad, f"{name}.encode returns a gradient: a text encoder is frozen")
+    require(close(rows.norm(dim=1), torch.ones(len(texts)), 1e-4), f"{name}.encode: rows must have length one")
+    alone = torch.cat([model.encode([text]) for text in texts])
+    require(close(alone, rows, 1e-3), f"{name}.encode: a text's embedding depends on the other texts of its batch")
+    require(torch.equal(model.encode(texts), rows), f"{name}.encode: two calls differ")

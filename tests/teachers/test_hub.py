@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 
 from imu_video.errors import ConfigError
@@ -68,6 +71,56 @@ def test_clip_features_are_the_mean_of_the_frames(models: dict[str, Path]) -> No
     torch.testing.assert_close(teacher.encode(clip), (alone[0] + alone[1]) / 2)
 
 
+@pytest.fixture(scope="module")
+def whole_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CLIP model with both towers and a tokenizer of single letters."""
+    root = tmp_path_factory.mktemp("clip")
+    letters = [*"abcdefghijklmnopqrstuvwxyz"]
+    tokens = [*letters, *(f"{c}</w>" for c in letters), "<|startoftext|>", "<|endoftext|>"]
+    (root / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
+    (root / "merges.txt").write_text("#version: 0.2\n")
+    transformers.CLIPTokenizer(str(root / "vocab.json"), str(root / "merges.txt")).save_pretrained(root)
+    text = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    text |= {"vocab_size": len(tokens), "bos_token_id": 52, "eos_token_id": 53, "pad_token_id": 53}
+    torch.manual_seed(0)
+    config = transformers.CLIPConfig(
+        text_config={**text, "projection_dim": 12}, vision_config={**SIZES, "projection_dim": 12}, projection_dim=12
+    )
+    transformers.CLIPModel(config).save_pretrained(root)
+    return root
+
+
+def test_clip_texts_lie_in_the_space_of_its_pictures(whole_clip: Path) -> None:
+    entry = {"name": "hf", "model": str(whole_clip), "projection": {"name": "orthogonal", "dim": 6}}
+    teacher = teachers.build(entry)
+    fingerprint = teacher.fingerprint
+    texts = ["a person walks", "sitting"]
+    found = teacher.encode_text(texts)
+    model = transformers.CLIPModel.from_pretrained(whole_clip).eval()
+    tokens = transformers.AutoTokenizer.from_pretrained(whole_clip)(texts, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        expected = model.text_projection(model.text_model(**tokens).pooler_output)
+    assert found.shape == (2, 6)
+    torch.testing.assert_close(found, teacher.projection(expected))
+    torch.testing.assert_close(teacher.encode_text(texts[1:]), found[1:], rtol=1e-4, atol=1e-5)
+    assert teacher.fingerprint == fingerprint, "the text tower is no part of the cached features"
+
+
+def test_texts_are_refused_where_they_share_no_space(models: dict[str, Path], whole_clip: Path, tmp_path: Path) -> None:
+    for name in ("videomae", "clip"):
+        with pytest.raises(ConfigError, match="share no space with texts"):
+            teachers.build({"name": "hf", "model": str(models[name])}).encode_text(["walking"])
+    with pytest.raises(ConfigError, match="no text tower in one space") as caught:
+        teachers.build("tiny").encode_text(["walking"])
+    assert "sentence" in str(caught.value.hint)
+    shutil.copytree(whole_clip, tmp_path / "half")
+    model = transformers.CLIPModel.from_pretrained(whole_clip)
+    state = {k: v for k, v in model.state_dict().items() if not k.startswith("text")}
+    safetensors.torch.save_file(state, tmp_path / "half" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ConfigError, match="lacks text weights"):
+        teachers.build({"name": "hf", "model": str(tmp_path / "half")}).encode_text(["walking"])
+
+
 def test_what_cannot_be_had_is_one_message(
     models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -85,8 +138,6 @@ def test_what_cannot_be_had_is_one_message(
 
 
 def test_weights_that_would_be_unpickled_are_refused(models: dict[str, Path], tmp_path: Path) -> None:
-    import shutil
-
     folder = tmp_path / "pickled"
     shutil.copytree(models["videomae"], folder)
     (folder / "model.safetensors").unlink()

