@@ -263,6 +263,7 @@ def lines(
         "classes": list(query.names),
         "confusion": counts.sum(axis=(0, 1)).tolist(),
         "remarks": list(query.remarks),
+        "teacher": query.windows.teacher_name,
         **details,
     }
     return [

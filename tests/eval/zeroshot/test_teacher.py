@@ -26,6 +26,7 @@ def test_probes_of_videos_serve_imu(paired: LabelledWindows, pair: Any) -> None:
     found = run(paired, pair(), probes=["prototype", "ridge", "logreg"])
     assert set(found) == {(m, p) for m in ("pretrained", "teacher") for p in ("prototype", "ridge", "logreg")}
     assert all(r.value == 1.0 and r.form == "teacher" and r.chance == 0.25 for r in found.values())
+    assert found["pretrained", "ridge"].details["teacher"] == "t"
     assert found["pretrained", "ridge"].details["labelled"] == {f"activity{c}": 18 for c in range(4)}
     blurred = run(paired, pair(noise=1.0))
     assert blurred["pretrained", "ridge"].value < blurred["teacher", "ridge"].value == 1.0
