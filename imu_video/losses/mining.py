@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -56,10 +57,10 @@ class CrossModalMining(PairLoss):
         guide: Literal["anchor", "other", "teacher"] = "teacher",
     ) -> None:
         super().__init__()
-        if top_k < 0 or not 0 <= prune < 1 or intra_weight < 0:
+        if top_k < 0 or not 0 <= prune < 1 or not 0 <= intra_weight < math.inf or not math.isfinite(connectivity_scale):
             raise ConfigError(
-                "cmc_cmkm: top_k and intra_weight must be at least 0, prune in [0, 1); "
-                f"got {top_k}, {intra_weight}, {prune}"
+                "cmc_cmkm: top_k and intra_weight must be at least 0, prune in [0, 1), connectivity_scale finite; "
+                f"got {top_k}, {intra_weight}, {prune}, {connectivity_scale}"
             )
         self.scale = Scale.of_temperature("cmc_cmkm", temperature, learned=learned)
         self.top_k, self.prune = top_k, prune

@@ -17,6 +17,7 @@ from imu_video.losses.functional import (
     derangement,
     device_distances,
     device_weights,
+    mean_distances,
     motion,
     multiview_nce,
     same_recording,
@@ -76,7 +77,7 @@ class ColloSSL(PairLoss):
         negatives_per_device: rounds of other moments a negative device, at least 1.
         weights: scale of the weights 1 / distance, ``max`` (published), ``mean1`` or ``none``.
         distances: ``dynamic`` (published): from every batch; ``a_priori``: once before training, from up to
-            ``a_priori_rows`` windows in pieces of 512.
+            ``a_priori_rows`` windows in equal pieces of 512 at most.
         a_priori_rows: at least 2.
         unit: what accelerations are brought to before devices are compared; kernels of fixed width need one:
             ``si_over_30`` (published), ``g``, ``si``.
@@ -88,7 +89,8 @@ class ColloSSL(PairLoss):
         seed: of the draws.
 
     Shapes: PairEmbeddings with devices (B, V, D), views (B, V, C, T) a rank, two rows or more over all ranks -> scalar.
-        Rows at which the anchor or all its positives were not worn do not count.
+        Rows at which the anchor or all its positives were not worn do not count; a device that is nowhere in the batch
+        worn with the anchor is the farthest.
 
     Raises:
         ConfigError: an argument out of range, too few devices for the policy, no a-priori distances.
@@ -160,9 +162,10 @@ class ColloSSL(PairLoss):
             anchors = range(devices) if self.anchor is None else [self.anchor]
             results = [self._contrast(a, own, worn, batch, distances) for a in anchors]
             total = torch.stack([loss for loss, _ in results]).mean()
+        known = distances.isfinite().fill_diagonal_(False)
         stats = {
             "positive": torch.stack([cosine for _, cosine in results]).mean(),
-            "distance": (distances.sum() - distances.trace()) / (devices * (devices - 1)),
+            "distance": torch.where(known, distances, 0).sum() / known.sum().clamp(min=1),
         }
         return LossOutput(total=total, terms={"collossl": total.detach()}, stats=stats)
 
@@ -237,11 +240,8 @@ class ColloSSL(PairLoss):
         windows = given(views)
         worn = windows.isfinite().flatten(2).any(2)
         curves = motion(windows.nan_to_num().float(), unit=self.unit, on=self.compare)
-        tables = [
-            device_distances(c, w, unbiased=self.unbiased, floor=self.floor)
-            for c, w in zip(curves.split(512), worn.split(512), strict=True)
-        ]
-        self.table = torch.stack(tables).mean(0).to(self.step.device)
+        table = mean_distances(curves, worn, rows=512, unbiased=self.unbiased, floor=self.floor)
+        self.table = table.to(self.step.device)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
         saved = state_dict.get(f"{prefix}table")

@@ -18,6 +18,7 @@ from imu_video.losses.functional import (
     derangement,
     device_distances,
     device_weights,
+    mean_distances,
     mmd,
     motion,
     multiview_nce,
@@ -272,6 +273,47 @@ def test_devices_not_worn_are_left_out() -> None:
     empty = ColloSSL()(nobody).total
     assert empty.item() == 0
     assert torch.autograd.grad(empty, z)[0].isfinite().all()
+
+
+@pytest.mark.parametrize("unbiased", [False, True])
+def test_a_device_that_is_never_worn_with_the_others_changes_nothing(unbiased: bool) -> None:
+    p = batch(devices=4)
+    present = torch.ones(8, 4, dtype=torch.bool)
+    present[:, 1] = False
+    if unbiased:
+        present[3, 1] = True  # one moment is no distance yet
+    d = device_distances(motion(p.views, unit="g"), present, unbiased=unbiased)  # type: ignore[arg-type]
+    assert d[1, [0, 2, 3]].isinf().all()
+    assert d[0, [0, 2, 3]].isfinite().all()
+    for policy in ("closest_only", "closest_pos_all_neg"):
+        z = p.devices.clone().requires_grad_()  # type: ignore[union-attr]
+        here = PairEmbeddings(imu=p.imu, devices=z, devices_present=present, views=p.views, meta=p.meta)
+        out = ColloSSL(anchor=0, unbiased=unbiased, policy=policy)(here)  # type: ignore[arg-type]
+        assert out.total > 0
+        assert out.stats["distance"].isfinite()
+        (grad,) = torch.autograd.grad(out.total, z)
+        assert grad.isfinite().all()
+        assert (grad[:, 1] == 0).all()
+        assert grad[:, [0, 2, 3]].abs().max() > 0
+
+
+def test_distances_of_many_moments_are_a_mean_over_equal_pieces() -> None:
+    curves = motion(noise(41, 3, 6, 10), unit="g")
+    present = torch.ones(41, 3, dtype=torch.bool)
+    present[20:, 1] = present[:, 2] = False
+    present[:3, 2] = True
+    mean = mean_distances(curves, present, rows=20, floor=1e-4)
+    pieces = [slice(0, 14), slice(14, 28), slice(28, 41)]  # 20, 20 and 1 would give the last the bias of one moment
+    each = [device_distances(curves[p], present[p]) for p in pieces]
+    assert mean[0, 1].item() == pytest.approx((14 * each[0][0, 1] + 6 * each[1][0, 1]).item() / 20)
+    assert mean[0, 2].item() == pytest.approx(each[0][0, 2].item())
+    assert torch.equal(mean, mean.T)
+    assert (mean.diagonal() == 1e-4).all()
+    present[:, 2] = False
+    nowhere = mean_distances(curves, present, rows=20, floor=1e-4)
+    assert nowhere[2].tolist() == [math.inf, math.inf, 1e-4]
+    whole = mean_distances(curves, present, rows=41, floor=1e-4)
+    assert torch.equal(whole, device_distances(curves, present))
 
 
 def test_a_priori_distances_are_computed_once_and_kept() -> None:

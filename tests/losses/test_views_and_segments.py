@@ -133,6 +133,12 @@ def test_bad_arguments_are_refused(build: type[PairLoss], options: dict[str, obj
         build(**options)
 
 
+def test_warps_that_leave_no_path_are_refused() -> None:
+    x = unit(3, 4, 6)
+    with pytest.raises(ConfigError, match="no warp of 4 segments"):
+        SegmentAlignment(dilations=(9.0,))(PairEmbeddings(imu=x[:, 0], imu_segments=x, video_segments=x))
+
+
 def test_segments_of_unequal_shape_are_refused() -> None:
     x = unit(3, 4, 6)
     with pytest.raises(ValueError, match=r"\(B, S, D\)"):

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from imu_video.errors import ConfigError
+
 
 def warps(segments: int, *, max_shift: int, dilations: Sequence[float]) -> Tensor:
     """All paths t(s) = round(c + a (s - c) + d) through S segments, c their centre, as matrices that average over them.
@@ -19,6 +21,9 @@ def warps(segments: int, *, max_shift: int, dilations: Sequence[float]) -> Tenso
     Returns:
         (W, S, S); entry (w, s, t) is 1 / n where path w, of n segments, meets segment t of the clip at segment s of the
         window. A path that has less than half of the segments in common is left out, equal ones count once.
+
+    Raises:
+        ConfigError: no path is left.
 
     Example:
         >>> warps(2, max_shift=1, dilations=[1.0]).tolist()
@@ -33,6 +38,12 @@ def warps(segments: int, *, max_shift: int, dilations: Sequence[float]) -> Tenso
             path = [t if 0 <= t < segments else -1 for t in path]
             if 2 * sum(t >= 0 for t in path) >= segments and path not in paths:
                 paths.append(path)
+    if not paths:
+        raise ConfigError(
+            f"no warp of {segments} segments with dilations {list(dilations)} and shifts up to {max_shift} has half of "
+            "them in common",
+            hint="dilations: [0.75, 1.0, 1.25]",
+        )
     there = torch.tensor(paths)
     met = (there[:, :, None] == torch.arange(segments)).float()
     return met / met.sum((1, 2), keepdim=True)

@@ -5,6 +5,7 @@ Jain et al. 2022 (arXiv 2202.00758), ColloSSL, with similarities where the relea
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -66,7 +67,7 @@ def motion(views: Tensor, *, unit: Unit = "si_over_30", on: Literal["norm", "axe
 def _kernel(x: Tensor, y: Tensor) -> Tensor:
     # Differences, not |x|^2 + |y|^2 - 2xy: narrow kernels feel the cancellation.
     squared = (x[:, None] - y[None]).square().sum(-1)
-    return torch.stack([torch.exp(-squared / (2 * s)) for s in BANDWIDTHS]).sum(0)
+    return torch.exp(-squared[..., None] / (2 * x.new_tensor(BANDWIDTHS))).sum(-1)
 
 
 def mmd(x: Tensor, y: Tensor, valid: Tensor | None = None, *, unbiased: bool = False) -> Tensor:
@@ -103,20 +104,51 @@ def device_distances(curves: Tensor, present: Tensor, *, unbiased: bool = False,
         unbiased: see `mmd`.
         floor: smallest distance, > 0.
 
-    Shapes: -> (V, V), symmetric, ``floor`` on the diagonal.
+    Shapes: -> (V, V), symmetric, ``floor`` on the diagonal; infinite where both were worn at no moment (unbiased: at
+        fewer than two), so that such a device is the last to be chosen.
 
     Example:
         >>> device_distances(torch.zeros(4, 2, 1, 8), torch.ones(4, 2).bool()).flatten().unique().numel()
         1
     """
     devices, axes = curves.shape[1:3]
+    least = 2 if unbiased else 1
     out = curves.new_full((devices, devices), floor)
     for a in range(devices):
         for b in range(a):
             both = present[:, a] & present[:, b]
             each = [mmd(curves[:, a, x], curves[:, b, x], both, unbiased=unbiased) for x in range(axes)]
-            out[a, b] = out[b, a] = torch.stack(each).mean().clamp(min=floor)
+            near = torch.stack(each).mean().clamp(min=floor)
+            out[a, b] = out[b, a] = torch.where(both.sum() >= least, near, math.inf)
     return out
+
+
+def mean_distances(curves: Tensor, present: Tensor, *, rows: int, unbiased: bool = False, floor: float) -> Tensor:
+    """`device_distances` of many moments, as the mean over pieces of at most ``rows`` of them.
+
+    Pieces are equally long, and each counts for a pair of devices by the moments at which both were worn: a short
+    rest, where the biased estimate is far too high, would otherwise spoil the mean.
+
+    Args:
+        curves, present, unbiased, floor: see `device_distances`.
+        rows: moments a piece at most, at least 2; the arithmetic grows with its square.
+
+    Shapes: -> (V, V).
+
+    Example:
+        >>> mean_distances(torch.zeros(5, 2, 1, 8), torch.ones(5, 2).bool(), rows=2, floor=1e-4).unique().numel()
+        1
+    """
+    pieces = -(-len(curves) // rows)
+    total = curves.new_zeros(curves.shape[1], curves.shape[1])
+    weight = torch.zeros_like(total)
+    for some, worn in zip(curves.tensor_split(pieces), present.tensor_split(pieces), strict=True):
+        distance = device_distances(some, worn, unbiased=unbiased, floor=floor)
+        together = worn.to(distance.dtype).T @ worn.to(distance.dtype) * distance.isfinite()
+        total += together * distance.nan_to_num(posinf=0)
+        weight += together
+    mean = torch.where(weight > 0, total / weight, math.inf)
+    return mean.fill_diagonal_(floor)
 
 
 def scramble(keys: Tensor, *salts: Tensor | int) -> Tensor:
