@@ -275,19 +275,30 @@ def report(
     run: Annotated[Path | None, typer.Option("--run", help="Run folder, for the loss curve.")] = None,
     encoder: Annotated[Path | None, typer.Option("--encoder", help="Encoder folder, for the feature map.")] = None,
     data: Annotated[Path | None, typer.Option("--data", help="Data folder, for feature map and sample pairs.")] = None,
+    ood_folder: Annotated[
+        list[Path] | None,
+        typer.Option("--ood-folder", help="Folder of `imu-eval ood`: source validation against target accuracy."),
+    ] = None,
+    cases: Annotated[int, typer.Option("--cases", min=0, help="Failure cases to show; needs --encoder.")] = 8,
     plugin: Plugins = None,
 ) -> None:
     """Write result files as Markdown and one self-contained HTML page with plots."""
     _plugins(plugin)
     from eval.illustrate import draw
     from eval.report import terminal_tables, write_report
+    from eval.report.failures import failures_section
     from eval.results import read_results
 
     if encoder is not None and data is None:
         raise ConfigError("--encoder needs --data: a feature map is a map of windows", hint="add --data DATA")
     read, replaced = read_results(results)
     pictures = draw(encoder, data) if data is not None else {}
-    markdown, page = write_report(read, out, replaced=replaced, run=run, pictures=pictures)
+    failures = None
+    if encoder is not None and data is not None and cases:
+        failures = failures_section(encoder, data, most=cases)
+    markdown, page = write_report(
+        read, out, replaced=replaced, run=run, pictures=pictures, benchmarks=ood_folder or [], cases=failures
+    )
     shown = [r for r in read if r.kind.startswith("fewshot") and r.metric == "macro_f1"]
     if len({(r.encoder["weights"], r.data["digest"], r.config_digest) for r in shown}) == 1:  # else: see the page
         for title, columns, rows in terminal_tables(shown, metric="macro_f1"):

@@ -40,6 +40,30 @@ class Figure:
     caption: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """An MP4 clip that plays on a click; left out of Markdown."""
+
+    data: bytes
+    alt: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """One case among others: a title, facts in pairs, and pictures or clips that show it."""
+
+    title: str
+    facts: Sequence[tuple[str, str]]
+    shown: Sequence[Figure | Clip]
+
+
+@dataclass(frozen=True)
+class Cards:
+    """Cases side by side."""
+
+    items: Sequence[Card]
+
+
 @dataclass(frozen=True)
 class Text:
     """A paragraph."""
@@ -59,10 +83,10 @@ class Folded:
     """Blocks behind a line that can be opened; plain blocks under a heading in Markdown."""
 
     summary: str
-    blocks: Sequence[Table | Figure | Text | Bullets]
+    blocks: Sequence[Table | Figure | Text | Bullets | Cards]
 
 
-Block = Table | Figure | Text | Bullets | Folded
+Block = Table | Figure | Text | Bullets | Cards | Folded
 
 
 @dataclass
@@ -84,40 +108,52 @@ def to_markdown(title: str, sections: Sequence[Section]) -> str:
         <BLANKLINE>
         hello
     """
-    parts = [f"# {title}"]
+    parts = [f"# {_plain(title)}"]
     for section in sections:
         blocks = [text for block in section.blocks if (text := _markdown(block))]
         if blocks:
-            parts += [f"## {section.title}", *blocks]
+            parts += [f"## {_plain(section.title)}", *blocks]
     return "\n\n".join(parts) + "\n"
 
 
 def _markdown(block: Block) -> str:
     match block:
         case Text(text):
-            return text
+            return _plain(text)
         case Bullets(items):
-            return "\n".join(f"- {item}" for item in items)
+            return "\n".join(f"- {_plain(item)}" for item in items)
+        case Cards(items):
+            return "\n".join(
+                f"- {_plain(c.title)}: {'; '.join(f'{_plain(name)} {_plain(value)}' for name, value in c.facts)}"
+                for c in items
+            )
         case Table():
             rule = ["---"] * block.labels + ["---:"] * (len(block.columns) - block.labels)
             rows = [[_pipe(c) for c in row] for row in block.rows]
             lines = [[_pipe(c) for c in block.columns], rule, *rows]
             table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-            return f"{block.caption}\n\n{table}" if block.caption else table
+            return f"{_plain(block.caption)}\n\n{table}" if block.caption else table
         case Folded(summary, blocks):
-            return "\n\n".join([f"### {summary}", *(t for b in blocks if (t := _markdown(b)))])
+            return "\n\n".join([f"### {_plain(summary)}", *(t for b in blocks if (t := _markdown(b)))])
         case _:
             return ""
 
 
 def _pipe(cell: Cell | str) -> str:
     if isinstance(cell, Cell):
-        return cell.text.replace("|", "\\|") + {"": "", "up": " ▲", "down": " ▼"}[cell.mark]
-    return cell.replace("|", "\\|")
+        return _pipe(cell.text) + {"": "", "up": " ▲", "down": " ▼"}[cell.mark]
+    return _plain(cell).replace("|", "\\|")
+
+
+def _plain(text: str) -> str:
+    """Text on one line that no Markdown renderer takes for HTML."""
+    return " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
 
 
 def to_html(title: str, sections: Sequence[Section], *, lead: str = "") -> str:
-    """The report as one HTML page without a single outside reference; all text is escaped.
+    """The report as one HTML page without scripts or outside references; all text is escaped.
+
+    A policy in its head lets a browser run and fetch nothing, whatever the names of classes and people contain.
 
     Args:
         title: of the page.
@@ -125,17 +161,19 @@ def to_html(title: str, sections: Sequence[Section], *, lead: str = "") -> str:
         lead: a line under the title.
     """
     named = [(f"s{n}", section) for n, section in enumerate(sections) if section.blocks]
-    contents = "".join(f'<a href="#{key}">{_e(section.title)}</a>' for key, section in named)
+    contents = "".join(f'<li><a href="#{key}">{_e(section.title)}</a></li>' for key, section in named)
     body = "".join(
-        f'<section id="{key}"><h2>{_e(section.title)}</h2>{"".join(map(_html, section.blocks))}</section>'
+        f'<section id="{key}"><h2><a href="#{key}">{_e(section.title)}</a></h2>'
+        f"{''.join(map(_html, section.blocks))}</section>"
         for key, section in named
     )
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{_e(title)}</title><style>{CSS}</style></head><body>"
-        f"<header><h1>{_e(title)}</h1><p>{_e(lead)}</p><nav>{contents}</nav></header>"
-        f"<main>{body}</main></body></html>\n"
+        f"<header><h1>{_e(title)}</h1><p>{_e(lead)}</p></header>"
+        f'<nav aria-label="contents"><ul>{contents}</ul></nav><main>{body}</main></body></html>\n'
     )
 
 
@@ -148,11 +186,25 @@ def _html(block: Block) -> str:
         case Table():
             return _table(block)
         case Figure():
-            source = f"data:image/{block.kind};base64,{base64.b64encode(block.data).decode()}"
             caption = f"<figcaption>{_e(block.caption)}</figcaption>" if block.caption else ""
-            return f'<figure><img src="{source}" alt="{_e(block.alt)}">{caption}</figure>'
+            return f"<figure><div class=w>{_shown(block)}</div>{caption}</figure>"
+        case Cards(items):
+            return f"<div class=cards>{''.join(map(_card, items))}</div>"
         case Folded(summary, blocks):
             return f"<details><summary>{_e(summary)}</summary>{''.join(map(_html, blocks))}</details>"
+
+
+def _shown(shown: Figure | Clip) -> str:
+    data = base64.b64encode(shown.data).decode()
+    if isinstance(shown, Clip):
+        attributes = "controls muted loop playsinline preload=auto"
+        return f'<video {attributes} aria-label="{_e(shown.alt)}" src="data:video/mp4;base64,{data}"></video>'
+    return f'<img src="data:image/{shown.kind};base64,{data}" alt="{_e(shown.alt)}">'
+
+
+def _card(card: Card) -> str:
+    facts = "".join(f"<dt>{_e(name)}</dt><dd>{_e(value)}</dd>" for name, value in card.facts)
+    return f"<article class=card><h3>{_e(card.title)}</h3>{''.join(map(_shown, card.shown))}<dl>{facts}</dl></article>"
 
 
 def _table(table: Table) -> str:
@@ -189,36 +241,61 @@ def _e(text: str) -> str:
     return html.escape(text, quote=True)
 
 
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:; base-uri 'none'; form-action 'none'"
+)
 CSS = """
 :root{--ink:#1d2430;--soft:#5b6675;--line:#dfe4ea;--paper:#fff;--tint:#f5f7fa;--blue:#1f5fa8;--up:#1b7a3d;--down:#b3361f}
 *{box-sizing:border-box}
+html{scroll-behavior:smooth;scroll-padding-top:16px}
 body{margin:0;background:var(--paper);color:var(--ink)}
-body{font:16px/1.6 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
+body{font:16px/1.6 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;overflow-wrap:break-word}
 header,main{max-width:1040px;margin:0 auto;padding:0 24px}
 header{padding-top:48px}
 h1{font-size:30px;line-height:1.2;margin:0 0 8px;letter-spacing:-.01em}
-header p{color:var(--soft);margin:0 0 20px}
-nav{display:flex;flex-wrap:wrap;gap:6px 18px;padding:10px 0}
-nav{border-top:1px solid var(--line);border-bottom:1px solid var(--line)}
+header p{color:var(--soft);margin:0 0 16px}
+nav{max-width:1040px;margin:0 auto;padding:0 24px}
+nav ul{list-style:none;max-width:none;margin:0;padding:8px 0;display:flex;flex-wrap:wrap;gap:2px 18px}
+nav ul{border-top:1px solid var(--line);border-bottom:1px solid var(--line)}
+nav li{margin:0}
 nav a{color:var(--blue);text-decoration:none;font-size:14px}
 nav a:hover{text-decoration:underline}
 section{margin:40px 0}
-h2{font-size:21px;margin:0 0 12px}
+h2{font-size:21px;margin:0 0 12px;line-height:1.3}
+h2 a{color:inherit;text-decoration:none}
+h3{font-size:15px;margin:0 0 8px;line-height:1.35}
 p,ul{max-width:74ch}
+ul{padding-left:22px}
 li{margin:4px 0}
 code{font:.92em ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;background:var(--tint);padding:1px 4px}
-.t{overflow-x:auto;margin:16px 0}
+.t,.w{overflow-x:auto}
+.t{margin:16px 0}
 table{border-collapse:collapse;font-size:14px;min-width:50%}
-caption{text-align:left;color:var(--soft);padding-bottom:8px}
+caption{text-align:left;color:var(--soft);padding-bottom:8px;max-width:min(80ch,86vw)}
 th,td{padding:6px 14px 6px 0;text-align:left;border-bottom:1px solid var(--line);white-space:nowrap}
+td:not(.n){white-space:normal;max-width:40ch}
 th{font-weight:600;color:var(--soft);border-bottom:2px solid var(--line)}
+td:last-child,th:last-child{padding-right:4px}
 tbody tr:hover{background:var(--tint)}
 .n{text-align:right;font-variant-numeric:tabular-nums}
 .up{color:var(--up)}.down{color:var(--down)}
 figure{margin:20px 0}
-figure img{max-width:100%;height:auto;display:block}
+.w img{max-width:100%;height:auto;display:block}
 figcaption{color:var(--soft);font-size:14px;margin-top:6px;max-width:80ch}
+.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(280px,1fr));gap:20px;margin:20px 0}
+.card{border:1px solid var(--line);border-radius:8px;padding:14px 16px;min-width:0}
+.card img,.card video{width:100%;height:auto;display:block;margin-bottom:8px}
+.card video{border-radius:5px;background:#10141b;max-height:260px;object-fit:contain}
+dl{display:grid;grid-template-columns:auto 1fr;gap:2px 12px;margin:0;font-size:13px}
+dt{color:var(--soft)}
+dd{margin:0;min-width:0}
 details{border:1px solid var(--line);border-radius:6px;padding:8px 16px;margin:12px 0;background:var(--tint)}
+details[open]{background:var(--paper)}
 summary{cursor:pointer;color:var(--blue)}
-@media print{nav{display:none}details{border:0;padding:0}}
+@media(min-width:1380px){nav{position:fixed;top:48px;left:24px;width:calc((100vw - 1040px)/2 - 24px);padding:0}}
+@media(min-width:1380px){nav{max-width:220px;max-height:calc(100vh - 96px);overflow-y:auto}}
+@media(min-width:1380px){nav ul{display:block;border:0}nav li{margin:6px 0;line-height:1.3}}
+@media(max-width:640px){header,main,nav{padding-left:16px;padding-right:16px}header{padding-top:24px}h1{font-size:24px}}
+@media(max-width:640px){.w img{max-width:max(100%,600px)}}
+@media print{nav{display:none}details{border:0;padding:0}section{break-inside:auto}figure,.card{break-inside:avoid}}
 """

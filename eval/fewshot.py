@@ -11,11 +11,12 @@ from threadpoolctl import threadpool_limits
 from eval.config import EvalConfig
 from eval.datasets import LabelledWindows
 from eval.features import FeatureSet, compute_features
-from eval.probes import Probe, fit_supports, predict_many, probes
+from eval.probes import Probe, confidence_of, fit_supports, probes, score_many
 from eval.splits import Episodes, draw_episodes, refuse_training_subjects
 from eval.supervised import SupervisedReference, at_spec_rate
 from imu_video.errors import ConfigError
 from imu_video.hub import EncoderBundle
+from imu_video.metrics.calibration import BINS, reliability_bins
 
 SUPERVISED = "supervised"
 HEAD = "head"
@@ -33,6 +34,8 @@ class Counts:
         counts: (R, E, S, M, M) int64: seed of the model, episode, person, true class, predicted class.
         seeds: seed of each of the R models; empty when the model is not random (R = 1).
         left_out: classes of the domain with too little data.
+        bins: (R, E, S, B, 3) reliability bins (see `imu_video.metrics.calibration`); None where a probe's scores are no
+            probabilities.
     """
 
     model: str
@@ -45,6 +48,7 @@ class Counts:
     counts: np.ndarray
     seeds: tuple[int, ...] = ()
     left_out: tuple[str, ...] = ()
+    bins: np.ndarray | None = None
 
     def cells(self, metric: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """Figure of each person in each episode, averaged over the model's seeds; NaN where not asked. (S, E)."""
@@ -100,8 +104,8 @@ def run_fewshot(
         for shots in sorted(config.episodes.shots):
             for feature in features:
                 for name, fitter in fitters.items():
-                    counts = count_probe(windows, episodes, feature, fitter, shots)
-                    out.append(_counts(episodes, feature.model, name, shots, counts, feature.seeds))
+                    counts, bins = tally_probe(windows, episodes, feature, fitter, shots)
+                    out.append(_counts(episodes, feature.model, name, shots, counts, feature.seeds, bins))
             if config.references.supervised.wanted(episodes.domain.name, shots):
                 counts = count_supervised(windows, episodes, bundle, config, shots)
                 out.append(_counts(episodes, SUPERVISED, HEAD, shots, counts[None], ()))
@@ -112,19 +116,35 @@ def count_probe(
     windows: LabelledWindows, episodes: Episodes, features: FeatureSet, probe: Probe, shots: int
 ) -> np.ndarray:
     """Confusion counts of a probe on every episode and for every seed of the model. Shape: (R, E, S, M, M)."""
+    return tally_probe(windows, episodes, features, probe, shots)[0]
+
+
+def tally_probe(
+    windows: LabelledWindows, episodes: Episodes, features: FeatureSet, probe: Probe, shots: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Confusion counts, and reliability bins where the probe's scores are probabilities.
+
+    Shapes:
+        counts (R, E, S, M, M), bins (R, E, S, B, 3) or None.
+    """
     tally = _Tally(windows, episodes)
     target = features.place(episodes.target)
     supports = []
     for episode in episodes.episodes:
         rows, labels = episode.support_rows(shots)
         supports.append((features.place(rows), labels))
-    out = []
-    for array in features.arrays:
+    how = getattr(probe, "confidence", None)
+    counts = np.zeros((len(features.arrays), len(supports), *tally.shape), dtype=np.int64)
+    bins = np.zeros((*counts.shape[:3], BINS, 3), dtype=np.float32) if how else None
+    for seed, array in enumerate(features.arrays):
         with threadpool_limits(1):  # supports are tiny: threads cost more than they give
             fitted = fit_supports(probe, array, supports, classes=tally.classes)
-        predicted = predict_many(fitted, array[target])
-        out.append(np.stack([tally.count(e, p) for e, p in enumerate(predicted)]))
-    return np.stack(out)
+        for e, scores in score_many(fitted, array[target]):
+            predicted = scores.argmax(axis=1)
+            counts[seed, e] = tally.count(e, predicted)
+            if bins is not None and how is not None:
+                bins[seed, e] = tally.reliability(e, predicted, confidence_of(scores, how))
+    return counts, bins
 
 
 def count_supervised(
@@ -164,6 +184,7 @@ class _Tally:
         target = episodes.target
         person = np.searchsorted(np.array(episodes.subjects), windows.subject[target])
         truth = np.searchsorted(episodes.classes, windows.labels[target])
+        self.person, self.truth = person, truth
         self.base = (person * self.classes + truth) * self.classes
         self.shape = (len(episodes.subjects), self.classes, self.classes)
 
@@ -173,8 +194,24 @@ class _Tally:
         size = int(np.prod(self.shape))
         return np.bincount(self.base[query] + predicted[query], minlength=size).reshape(self.shape)
 
+    def reliability(self, episode: int, predicted: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+        """Reliability bins (S, B, 3) over the episode's queries, of answers (n,) for all target rows."""
+        query = np.searchsorted(self.episodes.target, self.episodes.episodes[episode].query)
+        person, right = self.person[query], (predicted == self.truth)[query]
+        return np.stack(
+            [reliability_bins(confidence[query][person == s], right[person == s]) for s in range(self.shape[0])]
+        )
 
-def _counts(episodes: Episodes, model: str, probe: str, shots: int, counts: np.ndarray, seeds: Sequence[int]) -> Counts:
+
+def _counts(
+    episodes: Episodes,
+    model: str,
+    probe: str,
+    shots: int,
+    counts: np.ndarray,
+    seeds: Sequence[int],
+    bins: np.ndarray | None = None,
+) -> Counts:
     return Counts(
         model=model,
         probe=probe,
@@ -186,4 +223,5 @@ def _counts(episodes: Episodes, model: str, probe: str, shots: int, counts: np.n
         counts=counts,
         seeds=tuple(seeds),
         left_out=episodes.left_out,
+        bins=bins,
     )

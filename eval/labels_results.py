@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from eval.labels import Cells, LabelsConfig, People
-from eval.results import Result, bootstrap, ends
+from eval.results import Result, bootstrap, ends, with_tests
 from imu_video.metrics.classify import METRICS
 
 
@@ -35,6 +35,7 @@ def measure_labels(
     out = []
     for c in cells:
         out += _lines("labels", c, None, c.counts, people, config, shared)
+    differences: dict[str, list[Result]] = {}
     for c in cells:
         if not c.method.uses_encoder:
             continue
@@ -42,7 +43,11 @@ def measure_labels(
         others += [r for r in against if r.method.name == c.method.name and r.method.uses_encoder]
         for r in others:
             if r.number == c.number:
-                out += _lines("labels-difference", c, r, c.counts, people, config, shared)
+                for line in _lines("labels-difference", c, r, c.counts, people, config, shared):
+                    differences.setdefault(line.metric, []).append(line)
+    for lines in differences.values():
+        by_person = [np.array(list(line.details["people"].values())) for line in lines]
+        out += with_tests(lines, by_person, level=config.bootstrap.level)
     return out
 
 

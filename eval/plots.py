@@ -23,9 +23,12 @@ MODELS: Mapping[str, tuple[str, str]] = {
     "supervised": ("#2e8540", "D"),
 }
 """Colour and marker of each model; others take purple stars."""
+INK = "#1d2430"
+OTHER = ("#7b3fa0", "#1f5fa8", "#d07a00", "#2e8540", "#b3361f", "#5b6675", "#0e8a8a", "#a8557a")
 LINES = ("-", "--", ":", "-.")
 _STYLE: dict[Any, Any] = {
     "font.size": 9.5,
+    "text.parse_math": False,  # a class may be called "$x"
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": "#9aa3ad",
@@ -41,7 +44,7 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def _pyplot() -> tuple[type[Figure], AbstractContextManager[Any]]:
+def pyplot() -> tuple[type[Figure], AbstractContextManager[Any]]:
     """matplotlib's Figure class (no global state, no window) and the style of all figures.
 
     Raises:
@@ -57,7 +60,8 @@ def _pyplot() -> tuple[type[Figure], AbstractContextManager[Any]]:
     return Figure, matplotlib.rc_context(_STYLE)
 
 
-def _bytes(figure: Figure, kind: Literal["svg", "png"]) -> bytes:
+def encoded(figure: Figure, kind: Literal["svg", "png"]) -> bytes:
+    """A figure's file; the same figure gives the same bytes."""
     buffer = io.BytesIO()
     metadata = {"Date": None} if kind == "svg" else {"Software": None}
     figure.savefig(buffer, format=kind, bbox_inches="tight", metadata=metadata)
@@ -65,8 +69,8 @@ def _bytes(figure: Figure, kind: Literal["svg", "png"]) -> bytes:
 
 
 def curves(results: Sequence[Result], *, metric: str) -> bytes:
-    """Few-shot curves: one panel a domain, figure against shots, a line a model and probe, bars are intervals (SVG)."""
-    figure_class, style = _pyplot()
+    """Few-shot curves: one panel a domain, figure by shots, a line a model and probe, bands for intervals (SVG)."""
+    figure_class, style = pyplot()
     rows = [r for r in results if r.kind == "fewshot" and r.metric == metric]
     domains = list(dict.fromkeys(r.domain for r in rows))
     probes = list(dict.fromkeys(r.probe for r in rows if r.model != "supervised"))
@@ -84,14 +88,17 @@ def curves(results: Sequence[Result], *, metric: str) -> bytes:
             for n, (model, probe) in enumerate(lines):
                 line = sorted((r for r in own if (r.model, r.probe) == (model, probe)), key=lambda r: r.shots or 0)
                 colour, marker = MODELS.get(model, ("#7b3fa0", "*"))
-                place = [shots.index(int(r.shots or 0)) + 0.05 * (n - (len(lines) - 1) / 2) for r in line]
+                aside = 0.05 * (n - (len(lines) - 1) / 2) if len(shots) == 1 else 0.0
+                place = [shots.index(int(r.shots or 0)) + aside for r in line]
                 value = np.array([r.value for r in line])
                 low = np.array([r.value if r.low is None else r.low for r in line])
                 high_end = np.array([r.value if r.high is None else r.high for r in line])
+                if len(line) > 1:
+                    axis.fill_between(place, low, high_end, color=colour, alpha=0.1, linewidth=0)
                 axis.errorbar(
                     place,
                     value,
-                    yerr=np.maximum([value - low, high_end - value], 0),
+                    yerr=None if len(line) > 1 else np.maximum([value - low, high_end - value], 0),
                     color=colour,
                     marker=marker,
                     markersize=4.5,
@@ -116,15 +123,21 @@ def curves(results: Sequence[Result], *, metric: str) -> bytes:
             for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
                 handles.setdefault(label, handle)
         figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=min(4, len(handles)))
-        return _bytes(figure, "svg")
+        return encoded(figure, "svg")
 
 
-def forest(results: Sequence[Result], *, metric: str) -> bytes:
-    """Paired differences with intervals: one panel a reference, one line a domain, shot count and probe (SVG)."""
-    figure_class, style = _pyplot()
-    rows = [r for r in results if r.kind == "fewshot-difference" and r.metric == metric]
+def forest(results: Sequence[Result], *, metric: str, kind: str = "fewshot-difference") -> bytes:
+    """Paired differences with intervals: one panel a reference, one line a domain, shot count and probe (SVG).
+
+    Args:
+        results: lines; those of another kind or metric are passed over.
+        metric: the figure.
+        kind: of the differences; those of ``ood`` have one line a model.
+    """
+    figure_class, style = pyplot()
+    rows = [r for r in results if r.kind == kind and r.metric == metric]
     references = list(dict.fromkeys(str(r.reference) for r in rows))
-    lines = list(dict.fromkeys((r.domain, r.shots, r.probe) for r in rows))
+    lines = list(dict.fromkeys(_comparison(r) for r in rows))
     with style:
         figure = figure_class(figsize=(2.4 + 2.6 * len(references), 1.2 + 0.24 * len(lines)), layout="constrained")
         axes = figure.subplots(1, len(references), squeeze=False, sharey=True)[0]
@@ -132,7 +145,7 @@ def forest(results: Sequence[Result], *, metric: str) -> bytes:
             for r in rows:
                 if r.reference != reference:
                     continue
-                y = lines.index((r.domain, r.shots, r.probe))
+                y = lines.index(_comparison(r))
                 colour = "#8b939c" if not r.excludes_zero else ("#1b7a3d" if r.value > 0 else "#b3361f")
                 if r.low is not None and r.high is not None:
                     axis.plot([r.low, r.high], [y, y], color=colour, linewidth=1.8, solid_capstyle="butt")
@@ -140,23 +153,31 @@ def forest(results: Sequence[Result], *, metric: str) -> bytes:
             axis.axvline(0, color="#1d2430", linewidth=0.9)
             axis.set_title(f"minus {reference}")
             axis.set_xlabel(f"difference in {words(metric)}")
+            axis.locator_params(axis="x", nbins=5)
             axis.grid(axis="y", visible=False)
-        axes[0].set_yticks(range(len(lines)), [f"{d} · {s} shot{'s' if s != 1 else ''} · {p}" for d, s, p in lines])
+        axes[0].set_yticks(range(len(lines)), lines)
         axes[0].set_ylim(len(lines) - 0.4, -0.6)
-        return _bytes(figure, "svg")
+        return encoded(figure, "svg")
+
+
+def _comparison(r: Result) -> str:
+    if r.kind == "ood-difference":
+        return r.model
+    return f"{r.domain} · {r.shots} shot{'s' if r.shots != 1 else ''} · {r.probe}"
 
 
 def confusion(counts: np.ndarray, classes: Sequence[str], *, title: str) -> bytes:
     """A confusion matrix, each row as shares of the true class (SVG)."""
-    figure_class, style = _pyplot()
+    figure_class, style = pyplot()
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     size = 1.9 + 0.34 * len(classes)
     with style:
         figure = figure_class(figsize=(size + 0.8, size), layout="constrained")
         axis = figure.subplots()
         image = axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
-        axis.set_xticks(range(len(classes)), classes, rotation=60, ha="right", rotation_mode="anchor")
-        axis.set_yticks(range(len(classes)), classes)
+        names = [short(name) for name in classes]
+        axis.set_xticks(range(len(classes)), names, rotation=60, ha="right", rotation_mode="anchor")
+        axis.set_yticks(range(len(classes)), names)
         axis.set_xlabel("predicted")
         axis.set_ylabel("true")
         axis.set_title(title)
@@ -166,12 +187,12 @@ def confusion(counts: np.ndarray, classes: Sequence[str], *, title: str) -> byte
                 colour = "white" if share[i, j] > 0.55 else "#1d2430"
                 axis.text(j, i, f"{100 * share[i, j]:.0f}", ha="center", va="center", fontsize=7, color=colour)
         figure.colorbar(image, ax=axis, shrink=0.7, label="share of the true class")
-        return _bytes(figure, "svg")
+        return encoded(figure, "svg")
 
 
 def training(log: Sequence[Mapping[str, Any]]) -> bytes:
     """Training and validation loss against steps, and validation retrieval where it was logged (SVG)."""
-    figure_class, style = _pyplot()
+    figure_class, style = pyplot()
     train = _series(log, "train", "loss")
     checks = {"validation": _series(log, "validate", "loss")}
     retrieval = {
@@ -197,7 +218,7 @@ def training(log: Sequence[Mapping[str, Any]]) -> bytes:
             axes[1].set_xlabel("step")
             axes[1].set_ylim(0, None)
             axes[1].legend()
-        return _bytes(figure, "svg")
+        return encoded(figure, "svg")
 
 
 def _series(log: Sequence[Mapping[str, Any]], kind: str, name: str) -> tuple[list[int], list[float]]:
@@ -211,7 +232,7 @@ def _series(log: Sequence[Mapping[str, Any]], kind: str, name: str) -> tuple[lis
 
 def scatter(points: np.ndarray, groups: Mapping[str, np.ndarray]) -> bytes:
     """The same map of (N, 2) points, coloured by one grouping a panel (PNG)."""
-    figure_class, style = _pyplot()
+    figure_class, style = pyplot()
     import matplotlib
 
     with style:
@@ -221,7 +242,7 @@ def scatter(points: np.ndarray, groups: Mapping[str, np.ndarray]) -> bytes:
             palette = matplotlib.colormaps["tab20" if len(values) > 10 else "tab10"]
             for n, value in enumerate(values):
                 own = points[group == value]
-                axis.scatter(own[:, 0], own[:, 1], s=9, color=palette(n % palette.N), label=value, linewidths=0)
+                axis.scatter(own[:, 0], own[:, 1], s=9, color=palette(n % palette.N), label=short(value), linewidths=0)
             axis.set_title(f"by {name}")
             axis.set_xticks([])
             axis.set_yticks([])
@@ -229,7 +250,7 @@ def scatter(points: np.ndarray, groups: Mapping[str, np.ndarray]) -> bytes:
             axis.legend(
                 loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=3, fontsize=7, markerscale=1.6, handletextpad=0.1
             )
-        return _bytes(figure, "png")
+        return encoded(figure, "png")
 
 
 def pairs(samples: Sequence[Mapping[str, Any]]) -> bytes:
@@ -239,7 +260,7 @@ def pairs(samples: Sequence[Mapping[str, Any]]) -> bytes:
         samples: mappings with ``title``, ``frames`` (n, H, W, 3) uint8 or ``joints`` (n, J, 3), ``acc`` (3, T),
             ``rate_hz`` and ``placement``.
     """
-    figure_class, style = _pyplot()
+    figure_class, style = pyplot()
     with style:
         figure = figure_class(figsize=(9.4, 1.5 * len(samples)), layout="constrained")
         most = max(len(s.get("frames", s.get("joints", ()))) for s in samples)
@@ -250,7 +271,7 @@ def pairs(samples: Sequence[Mapping[str, Any]]) -> bytes:
                 axis = figure.add_subplot(grid[row, column])
                 _picture(axis, picture)
                 if column == 0:
-                    axis.set_title(sample["title"], fontsize=8, loc="left", fontweight="normal")
+                    axis.set_title(short(sample["title"], 40), fontsize=8, loc="left", fontweight="normal")
             axis = figure.add_subplot(grid[row, most])
             acc = np.asarray(sample["acc"])
             seconds = np.arange(acc.shape[1]) / sample["rate_hz"]
@@ -261,7 +282,7 @@ def pairs(samples: Sequence[Mapping[str, Any]]) -> bytes:
             axis.set_title(f"acceleration, {sample['placement']}", fontsize=8, loc="left", fontweight="normal")
             if row == 0:
                 axis.legend(fontsize=7, ncols=3, loc="upper right")
-        return _bytes(figure, "png")
+        return encoded(figure, "png")
 
 
 def _picture(axis: Axes, picture: np.ndarray) -> None:
@@ -279,6 +300,17 @@ def _picture(axis: Axes, picture: np.ndarray) -> None:
         spine.set_visible(False)
 
 
+def short(name: object, most: int = 24) -> str:
+    """A name that fits into a figure.
+
+    Example:
+        >>> short("walking upstairs with a box", 12)
+        'walking ups…'
+    """
+    text = " ".join(str(name).split())
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def words(metric: str) -> str:
     """A metric's name as written in text.
 
@@ -286,4 +318,5 @@ def words(metric: str) -> str:
         >>> words("macro_f1")
         'macro-F1'
     """
-    return {"macro_f1": "macro-F1", "balanced_accuracy": "balanced accuracy"}.get(metric, metric)
+    known = {"macro_f1": "macro-F1", "balanced_accuracy": "balanced accuracy", "ece": "calibration error"}
+    return known.get(metric, metric)

@@ -21,7 +21,9 @@ from eval.fewshot import SUPERVISED, Counts
 from imu_video import __version__
 from imu_video.config import Config, digest
 from imu_video.errors import DataError
+from imu_video.metrics.calibration import expected_calibration_error, overconfidence
 from imu_video.metrics.classify import METRICS
+from imu_video.metrics.significance import holm, minimum_detectable, signed_rank_p
 from imu_video.metrics.stats import Interval, hierarchical_bootstrap_many
 
 Kind = Literal[
@@ -34,14 +36,15 @@ class Result(Config):
 
     Args:
         kind: which protocol; a difference is ``model`` minus ``reference`` on the same episodes (``labels``: seeds).
-        metric: name of the figure, a fraction in [0, 1] (differences in [-1, 1]).
+        metric: name of the figure, a fraction in [0, 1] (differences and ``overconfidence`` in [-1, 1]).
         value: mean over people of the mean over episodes.
         low, high: ends of the interval; None where there is none (one person).
         level: coverage that the interval aims at.
         model, reference, probe, domain, setting, shots: what was measured; ``labels`` with all labels has no shots.
         subjects, episodes: over how many people and episodes (galleries, in retrieval).
         chance: what guessing gives.
-        details: classes, gallery size, anchors, remarks ...
+        details: classes, gallery size, anchors, remarks ...; of differences ``p_holm``, ``comparisons`` and
+            ``minimum_detectable`` (see `with_tests`).
         seeds: every seed that enters the figure.
         encoder: name, weights digest and run id.
         data: dataset and digest of its shards.
@@ -158,9 +161,73 @@ def measure(
         for place, n in enumerate(numbers):
             intervals[n] = many[place * len(config.metrics) : (place + 1) * len(config.metrics)]
     out: list[Result] = []
-    for number, (kind, c, reference, _) in enumerate(jobs):
-        out += _lines(kind, c, reference, intervals[number], config, shared, remarks)
+    differences: dict[str, list[tuple[Result, np.ndarray]]] = {}
+    for number, (kind, c, reference, stack) in enumerate(jobs):
+        lines = _lines(kind, c, reference, intervals[number], config, shared, remarks)
+        if reference is None:
+            out += lines + _calibration(c, config, lines[0])
+        for line, cells in zip(lines, stack, strict=True):
+            if reference is not None:
+                differences.setdefault(line.metric, []).append((line, person_means(cells)))
+    for pairs in differences.values():
+        out += with_tests([line for line, _ in pairs], [people for _, people in pairs], level=config.bootstrap.level)
     return out
+
+
+def person_means(cells: np.ndarray) -> np.ndarray:
+    """Mean of each person's cells that exist; NaN where none does. Shapes: (S, E) -> (S,)."""
+    exists = np.isfinite(cells)
+    many = exists.sum(axis=1)
+    return np.divide(np.where(exists, cells, 0.0).sum(axis=1), many, out=np.full(len(cells), np.nan), where=many > 0)
+
+
+def with_tests(lines: Sequence[Result], people: Sequence[np.ndarray], *, level: float = 0.95) -> list[Result]:
+    """Paired differences with two further facts, which go into ``details``.
+
+    ``p_holm`` is the p of a signed-rank test over people, corrected over these ``comparisons``;
+    ``minimum_detectable`` the smallest difference that the comparison would have found at 80 % power.
+
+    Args:
+        lines: every comparison of one table and metric.
+        people: of each, one difference a person.
+        level: 1 - level is the error rate that ``minimum_detectable`` refers to.
+    """
+    corrected = holm(np.array([signed_rank_p(d) for d in people]))
+    out = []
+    for line, p, d in zip(lines, corrected, people, strict=True):
+        smallest = minimum_detectable(d, level=level)
+        facts: dict[str, Any] = {"p_holm": float(p), "comparisons": len(lines)}
+        facts |= {"minimum_detectable": smallest} if math.isfinite(smallest) else {}
+        out.append(line.model_copy(update={"details": {**line.details, **facts}}))
+    return out
+
+
+def _calibration(c: Counts, config: EvalConfig, line: Result) -> list[Result]:
+    """``ece`` and ``overconfidence`` of a probe whose scores are probabilities.
+
+    Overconfidence is a mean of cells and has an interval as other figures have. The error is a sum of absolute values,
+    whose resamples lie above it: it comes without an interval. Its bins are means over people of means over episodes
+    of the bins' shares, so that everybody counts equally; models of several seeds average their errors.
+    """
+    if c.bins is None:
+        return []
+    [interval] = bootstrap(overconfidence(c.bins).mean(axis=0).T[None], config.bootstrap)
+    error = float(expected_calibration_error(equal_people(c.bins)).mean())
+    common = {"low": None, "high": None, "chance": None}
+    return [
+        line.model_copy(update={**common, "metric": "ece", "value": error}),
+        line.model_copy(update={**common, **ends(interval), "metric": "overconfidence", "value": interval.value}),
+    ]
+
+
+def equal_people(bins: np.ndarray) -> np.ndarray:
+    """Reliability bins in which every person and episode weighs the same. Shapes: (R, E, S, B, 3) -> (R, B, 3)."""
+    b = np.asarray(bins, dtype=np.float64)
+    total = b[..., 0].sum(axis=-1)[..., None, None]
+    share = np.divide(b, total, out=np.zeros_like(b), where=total > 0)
+    asked = (total > 0).sum(axis=1)  # (R, S, 1, 1)
+    per_person = np.divide(share.sum(axis=1), asked, out=np.zeros_like(share[:, 0]), where=asked > 0)
+    return np.asarray(per_person.sum(axis=1) / (asked > 0).sum(axis=1))
 
 
 def _lines(
@@ -228,12 +295,16 @@ def cell_key(c: Counts) -> str:
     return "|".join([c.domain, c.model, c.probe, str(c.shots)])
 
 
+_BINS = "|bins"
+
+
 def save_counts(path: Path, counts: Sequence[Counts]) -> None:
     """Write all counts as one compressed .npz, atomically: arrays by `cell_key`, and a JSON member of names."""
     names = {
         cell_key(c): {"classes": list(c.classes), "subjects": list(c.subjects), "seeds": list(c.seeds)} for c in counts
     }
     arrays = {cell_key(c): c.counts.astype(np.min_scalar_type(int(c.counts.max(initial=0)))) for c in counts}
+    arrays |= {f"{cell_key(c)}{_BINS}": c.bins.astype(np.float32) for c in counts if c.bins is not None}
     write_npz(path, {"_names": np.array(json.dumps(names)), **arrays})
 
 
@@ -254,6 +325,22 @@ def load_counts(reference: str, beside: Path) -> tuple[np.ndarray, dict[str, Any
             return file[key].astype(np.int64), json.loads(str(file["_names"]))[key]
     except (OSError, KeyError, ValueError) as error:
         raise DataError(f"{path}: cannot read counts {key!r}: {error}", hint="run the evaluation again") from error
+
+
+def load_bins(reference: str, beside: Path) -> np.ndarray | None:
+    """Reliability bins (R, E, S, B, 3) behind a result's ``cells`` field; None where the scores were no probabilities.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    name, _, key = reference.partition("::")
+    try:
+        with np.load(beside / name, allow_pickle=False) as file:
+            return file.get(f"{key}{_BINS}")
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{beside / name}: cannot read bins {key!r}: {error}", hint="run the evaluation again"
+        ) from error
 
 
 def append_results(path: Path, results: Iterable[Result]) -> int:

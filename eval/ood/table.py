@@ -16,10 +16,9 @@ from eval.config import Bootstrap
 from eval.ood.config import OodConfig, Run
 from eval.ood.grid import Folder
 from eval.ood.selection import Outcome, Rule, choose, overall
-from eval.results import Result, bootstrap, ends
+from eval.results import Result, bootstrap, ends, person_means, with_tests
 from imu_video.errors import DataError
 from imu_video.metrics.classify import METRICS
-from imu_video.metrics.significance import holm, minimum_detectable, signed_rank_p
 
 Chosen = Mapping[tuple[str, str], Mapping[str, Sequence[Outcome]]]
 """(model, algorithm) -> target -> the chosen runs, one a seed."""
@@ -95,13 +94,8 @@ def measure(
         for kind, reference in pairs:
             difference = {s: own[kind][s] - own[reference][s] for s in own[kind]}
             lines.append(_line(kind, reference, difference, chosen[kind], rule, metric, config, shared, intervals))
-            people.append(np.array([np.nanmean(row) for row in difference.values()]))
-        corrected = holm(np.array([signed_rank_p(d) for d in people]))
-        for line, p, d in zip(lines, corrected, people, strict=True):
-            smallest = minimum_detectable(d)
-            facts = {"p_holm": float(p), "comparisons": len(lines)}
-            facts |= {"minimum_detectable": smallest} if np.isfinite(smallest) else {}
-            out.append(line.model_copy(update={"details": {**line.details, **facts}}))
+            people.append(person_means(np.stack(list(difference.values()))))
+        out += with_tests(lines, people, level=intervals.level)
     return out
 
 
@@ -135,6 +129,7 @@ def _line(
             "accuracy_over_targets": round(mean, 4),
             "deviation_over_seeds": round(deviation, 4),
             "settings": {t: dict(chosen[0].setting) for t, chosen in by_target.items()},
+            "by_person": {s: [None if np.isnan(v) else round(float(v), 6) for v in row] for s, row in figures.items()},
             "worst_person": min((float(np.nanmean(row)), s) for s, row in figures.items())[::-1],
         }
     return Result(

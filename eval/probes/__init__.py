@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eval.probes.base import Fitted, LinearScores, Probe, predict_many, probes
+from eval.probes.base import Confidence, Fitted, LinearScores, Probe, confidence_of, predict_many, probes, score_many
 from eval.probes.estimators import EstimatorProbe, SvmProbe
 from eval.probes.logreg import LogregProbe
 from eval.probes.many import LinearProbe, fit_supports
@@ -11,6 +11,7 @@ from eval.probes.prototype import PrototypeProbe
 from eval.probes.ridge import RidgeProbe
 
 __all__ = [
+    "Confidence",
     "EstimatorProbe",
     "Fitted",
     "LinearProbe",
@@ -21,7 +22,9 @@ __all__ = [
     "PrototypeProbe",
     "RidgeProbe",
     "SvmProbe",
+    "confidence_of",
     "fit_supports",
     "predict_many",
     "probes",
+    "score_many",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -11,6 +11,8 @@ import numpy as np
 from imu_video.registry import Registry
 
 Scaling = Literal["none", "center", "standard"]
+Confidence = Literal["softmax", "share"]
+"""How scores are probabilities: log-odds up to a constant (``softmax``), or probabilities already (``share``)."""
 
 
 @runtime_checkable
@@ -25,7 +27,8 @@ class Probe(Protocol):
     """A classifier on frozen features with keyword-only constructor arguments.
 
     ``fit`` sees the support only: whatever it centres, scales or selects comes from these rows. It is deterministic and
-    leaves its inputs as they are. Register it with ``@probes.register("name")`` in a plugin file.
+    leaves its inputs as they are. Register it with ``@probes.register("name")`` in a plugin file. A class attribute
+    ``confidence`` (see `Confidence`) says that its scores are probabilities: then its calibration is measured as well.
     """
 
     def fit(self, features: np.ndarray, labels: np.ndarray, *, classes: int) -> Fitted: ...
@@ -55,10 +58,23 @@ def predict_many(fitted: Sequence[Fitted], features: np.ndarray, *, chunk_bytes:
     Shapes:
         features (N, E) -> list of (N,) int64.
     """
-    out: list[np.ndarray | None] = [None] * len(fitted)
+    out: dict[int, np.ndarray] = {}
+    for i, scores in score_many(fitted, features, chunk_bytes=chunk_bytes):
+        out[i] = scores.argmax(axis=1).astype(np.int64)
+    return [out[i] for i in range(len(fitted))]
+
+
+def score_many(
+    fitted: Sequence[Fitted], features: np.ndarray, *, chunk_bytes: int = 1 << 26
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Number of each fitted probe and its scores of every window, in any order; linear ones share one product.
+
+    Shapes:
+        features (N, E) -> scores (N, M) each.
+    """
     linear = [i for i, f in enumerate(fitted) if isinstance(f, LinearScores)]
     for i in set(range(len(fitted))) - set(linear):
-        out[i] = fitted[i].scores(features).argmax(axis=1)
+        yield i, fitted[i].scores(features)
     if linear:
         classes = max(fitted[i].weight.shape[1] for i in linear)  # type: ignore[attr-defined]
         step = max(1, chunk_bytes // max(1, len(features) * classes * 4))
@@ -69,8 +85,19 @@ def predict_many(fitted: Sequence[Fitted], features: np.ndarray, *, chunk_bytes:
             scores = features.astype(np.float32, copy=False) @ weight + bias
             ends = np.cumsum([f.weight.shape[1] for f in part])[:-1]
             for i, block in zip(linear[begin : begin + step], np.split(scores, ends, axis=1), strict=True):
-                out[i] = block.argmax(axis=1)
-    return [o.astype(np.int64) for o in out if o is not None]
+                yield i, block
+
+
+def confidence_of(scores: np.ndarray, how: Confidence) -> np.ndarray:
+    """Probability of the predicted class. Shapes: (N, M) -> (N,).
+
+    Example:
+        >>> confidence_of(np.array([[0.0, 0.0], [np.log(3.0), 0.0]]), "softmax").round(3).tolist()
+        [0.5, 0.75]
+    """
+    s = np.asarray(scores, dtype=np.float64)
+    top = s.max(axis=1, keepdims=True)
+    return np.asarray(1.0 / np.exp(s - top).sum(axis=1) if how == "softmax" else np.clip(top[:, 0], 0.0, 1.0))
 
 
 def scaling_of(features: np.ndarray, scaling: Scaling) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from eval.probes.base import LinearScores, check_support, probes
+from eval.probes.base import Confidence, LinearScores, check_support, probes
 from eval.probes.quasi_newton import minimise as minimise_many
 from imu_video.errors import ConfigError
 
@@ -30,6 +30,8 @@ class LogregProbe:
         >>> LogregProbe().fit(x, np.array([0, 0, 1, 1]), classes=2).scores(x).argmax(axis=1).tolist()
         [0, 0, 1, 1]
     """
+
+    confidence: Confidence = "softmax"
 
     def __init__(self, *, penalty: float = 1e-3, iterations: int = 100) -> None:
         if penalty <= 0 or iterations < 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from eval.probes.base import Scaling, check_support, probes, scaling_of, unit_rows
+from eval.probes.base import Confidence, Scaling, check_support, probes, scaling_of, unit_rows
 from imu_video.errors import ConfigError
 
 
@@ -44,6 +44,8 @@ class NeighbourProbe:
         >>> NeighbourProbe(k=2).fit(x, np.array([0, 0, 1, 1]), classes=2).scores(x).argmax(axis=1).tolist()
         [0, 0, 1, 1]
     """
+
+    confidence: Confidence = "share"
 
     def __init__(self, *, k: int = 5, temperature: float = 0.07, scaling: Scaling = "standard") -> None:
         if k < 1 or not temperature > 0:

@@ -12,6 +12,7 @@ from eval import plots
 from eval.document import Block, Bullets, Figure, Folded, Section, Table, to_html, to_markdown
 from eval.report.fewshot import fewshot_sections
 from eval.report.labels import labels_sections
+from eval.report.ood import ood_sections, runs_section
 from eval.report.plain import plain_sections
 from eval.report.words import svg, unique
 from eval.results import Result
@@ -25,6 +26,8 @@ def write_report(
     replaced: int = 0,
     run: Path | None = None,
     pictures: Mapping[str, bytes] | None = None,
+    benchmarks: Sequence[Path] = (),
+    cases: Section | None = None,
 ) -> tuple[Path, Path]:
     """Write ``report.md`` and ``report.html`` into a folder.
 
@@ -34,18 +37,25 @@ def write_report(
         replaced: how many earlier measurements of the same thing were passed over (stated in the report).
         run: run folder whose log.jsonl is plotted.
         pictures: PNG figures of `eval.illustrate.draw`.
+        benchmarks: folders of `imu-eval ood --folder`, for source validation against target accuracy.
+        cases: section of `eval.report.failures.failures_section`.
 
     Returns:
         The two files.
 
     Raises:
-        DataError: a run folder without a readable log, or damaged counts.
+        DataError: a run folder without a readable log, a folder without runs, or damaged counts.
     """
-    sections = build_sections(results, replaced=replaced, run=run, pictures=pictures or {})
-    names = sorted({str(r.encoder.get("name", "encoder")) for r in results})
+    sections = build_sections(
+        results, replaced=replaced, run=run, pictures=pictures or {}, benchmarks=benchmarks, cases=cases
+    )
+    shifts = sorted({r.domain for r in results if r.kind.startswith("ood")})
+    names = sorted({str(r.encoder.get("name", "encoder")) for r in results if not r.kind.startswith("ood")})
     data = sorted({str(r.data.get("dataset", "data")) for r in results})
     title = "How the encoder carries over"
-    lead = f"Encoder {', '.join(names)} on {', '.join(data)}"
+    what = [f"encoder {', '.join(names)}"] * bool(names) + [f"domain shift {', '.join(shifts)}"] * bool(shifts)
+    lead = f"{'; '.join(what)} on {', '.join(data)}"
+    lead = lead[0].upper() + lead[1:]
     out.mkdir(parents=True, exist_ok=True)
     files = out / "report.md", out / "report.html"
     for path, text in zip(files, (to_markdown(title, sections), to_html(title, sections, lead=lead)), strict=True):
@@ -59,24 +69,40 @@ def write_report(
 
 
 def build_sections(
-    results: Sequence[Result], *, replaced: int, run: Path | None, pictures: Mapping[str, bytes]
+    results: Sequence[Result],
+    *,
+    replaced: int,
+    run: Path | None,
+    pictures: Mapping[str, bytes],
+    benchmarks: Sequence[Path] = (),
+    cases: Section | None = None,
 ) -> list[Section]:
     """All sections of a report; several encoders or datasets get sections of their own."""
     groups: dict[tuple[Any, Any], list[Result]] = {}
     fixed: dict[Any, list[Result]] = {}  # one table for all encoders: they are there to be compared
+    shifts: dict[Any, list[Result]] = {}
     for r in results:
-        if r.kind.startswith("labels"):
+        if r.kind.startswith("ood"):
+            shifts.setdefault((r.domain, r.data.get("digest"), r.encoder.get("weights")), []).append(r)
+        elif r.kind.startswith("labels"):
             fixed.setdefault(r.data.get("digest"), []).append(r)
         else:
             groups.setdefault((r.encoder.get("weights"), r.data.get("digest")), []).append(r)
     sections: list[Section] = []
-    for own in fixed.values():
-        sections += labels_sections(own, f" on {own[0].data.get('dataset', 'data')}")
     for own in groups.values():
         suffix = ""
         if len(groups) > 1:
             suffix = f": {own[0].encoder.get('name', 'encoder')} on {own[0].data.get('dataset', 'data')}"
         sections += [*fewshot_sections(own, suffix), *plain_sections(own, suffix)]
+    for own in fixed.values():
+        sections += labels_sections(own, f" on {own[0].data.get('dataset', 'data')}")
+    names = [own[0].domain for own in shifts.values()]
+    for own in shifts.values():
+        more = f" ({own[0].encoder.get('weights') or 'no encoder'})" if names.count(own[0].domain) > 1 else ""
+        sections += ood_sections(own, f": {own[0].domain}{more}")
+    sections += [runs_section(folder) for folder in benchmarks]
+    if cases is not None:
+        sections.append(cases)
     if run is not None:
         sections.append(
             Section("Pretraining", [svg(plots.training(read_log(run / "log.jsonl")), "loss and validation curves")])

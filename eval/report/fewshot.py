@@ -8,16 +8,19 @@ from pathlib import Path
 from eval import plots
 from eval.document import Block, Bullets, Cell, Folded, Section, Table
 from eval.plots import words
+from eval.report.detail import detail_sections
 from eval.report.plain import zero_shot_sentences
-from eval.report.words import difference, figure, rank, svg, unique
+from eval.report.words import difference, fact, figure, rank, svg, unique
 from eval.results import Result, load_counts
+from imu_video.metrics.classify import METRICS
 
 HEADLINE = "macro_f1"
+FACTS = ("p (Holm)", "could have seen")
 
 
 def fewshot_sections(results: Sequence[Result], suffix: str) -> list[Section]:
     """Conclusions, curves, tables, differences and confusions of one encoder on one dataset."""
-    metrics = [r.metric for r in results if r.kind == "fewshot"]
+    metrics = [r.metric for r in results if r.kind == "fewshot" and r.metric in METRICS]
     headline = HEADLINE if HEADLINE in metrics else (metrics[0] if metrics else HEADLINE)
     sections = [Section(f"In short{suffix}", [Bullets(conclusions(results, metric=headline))])]
     if metrics:
@@ -25,7 +28,7 @@ def fewshot_sections(results: Sequence[Result], suffix: str) -> list[Section]:
             svg(
                 plots.curves(results, metric=headline),
                 f"few-shot curves of {words(headline)} for every domain",
-                f"{words(headline)} against labelled windows a class; bars are 95 % intervals over people, episodes.",
+                f"{words(headline)} against labelled windows a class; bands are 95 % intervals over people, episodes.",
             )
         ]
         blocks += [few_shot_table(results, d, headline) for d in unique(r.domain for r in results if r.shots)]
@@ -43,6 +46,7 @@ def fewshot_sections(results: Sequence[Result], suffix: str) -> list[Section]:
         )
         figure = svg(plots.forest(results, metric=headline), "paired differences with intervals", caption)
         sections.append(Section(f"Paired differences{suffix}", [figure, difference_table(results, headline)]))
+    sections += detail_sections(results, suffix, headline)
     confusions = _confusions(results, headline)
     if confusions:
         sections.append(Section(f"What is mistaken for what{suffix}", confusions))
@@ -119,14 +123,28 @@ def difference_table(results: Sequence[Result], metric: str) -> Table:
     """Paired differences with intervals, marked where the interval excludes zero."""
     own = [r for r in results if r.kind == "fewshot-difference" and r.metric == metric]
     rows: list[list[str | Cell]] = [
-        [r.domain, str(r.shots), str(r.probe), str(r.reference), difference(r), str(r.subjects), str(r.episodes)]
+        [
+            r.domain,
+            str(r.shots),
+            str(r.probe),
+            str(r.reference),
+            difference(r),
+            fact(r, "p_holm"),
+            fact(r, "minimum_detectable"),
+            str(r.subjects),
+            str(r.episodes),
+        ]
         for r in own
     ]
+    few = min((r.subjects for r in own), default=0)
+    bound = f" With {few} people p cannot be below {2 / 2**few:.2g} before correction." if 1 < few < 6 else ""
     return Table(
-        columns=["domain", "shots", "probe", "minus", words(metric), "people", "episodes"],
+        columns=[*("domain", "shots", "probe", "minus"), words(metric), *FACTS, "people", "episodes"],
         rows=rows,
         labels=4,
-        caption="▲ the whole 95 % interval is above zero, ▼ below zero; no sign: undecided",
+        caption="▲ the whole 95 % interval is above zero, ▼ below zero; no sign: undecided. p: signed ranks over "
+        "people, corrected for all comparisons of one command and metric. Could have seen: the smallest "
+        f"difference that would have been found at 80 % power; undecided says nothing about smaller ones.{bound}",
     )
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from eval.document import Block, Cell, Section, Table, Text
 from eval.labels_results import labels_table
-from eval.report.words import unique
+from eval.plots import words
+from eval.plots_detail import Strip, strips
+from eval.report.words import svg, unique
 from eval.results import Result
 
 
@@ -19,9 +23,29 @@ def labels_sections(own: Sequence[Result], suffix: str) -> list[Section]:
             if rows:
                 table: list[list[str | Cell]] = [list(row) for row in rows]
                 blocks.append(Table(columns=columns, rows=table, labels=4 if differences else 3, caption=caption))
+    blocks += _people(own)
     note = (
         "The last step of a fixed schedule; in brackets after `chosen` the step that was best on the people of "
         "`choose`, a choice among ten on one or few people. `*`: the interval excludes zero. With few people asked the "
         "intervals are wide, as they should be."
     )
     return [Section(f"Limited labels{suffix}", [*blocks, Text(note)])]
+
+
+def _people(own: Sequence[Result]) -> list[Block]:
+    """Every person's figure, a panel a number of labels, a mark a method."""
+    lines = [r for r in own if r.kind == "labels" and isinstance(r.details.get("people"), dict)]
+    if not lines:
+        return []
+    metric = lines[0].metric
+    panels = []
+    for domain, shots in unique((r.domain, r.shots) for r in lines if r.metric == metric):
+        some = [r for r in lines if (r.domain, r.shots, r.metric) == (domain, shots, metric)][:8]
+        people = list(some[0].details["people"])
+        figures = {
+            f"{r.model}, {r.probe}": np.array([float(r.details["people"].get(s, "nan")) for s in people]) for r in some
+        }
+        many = "all labels" if shots is None else f"{shots} label{'s' if shots > 1 else ''} a class"
+        panels.append(Strip(title=f"{domain}, {many}", people=people, figures=figures, chance=some[0].chance))
+    caption = f"{words(metric)} of every person, mean over seeds, from the worst to the best under the first method."
+    return [svg(strips(panels, metric=metric), f"{words(metric)} of every person", caption)]

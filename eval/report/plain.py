@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eval.document import Cell, Section, Table, Text
+import numpy as np
+
+from eval import plots
+from eval.document import Block, Cell, Folded, Section, Table, Text
 from eval.plots import words
-from eval.report.words import figure, unique
+from eval.report.words import figure, svg, unique
 from eval.results import Result
 
 FORMS = {
@@ -15,7 +18,7 @@ FORMS = {
     "teacher": "Zero-shot by teacher labels",
     "text": "Zero-shot by text",
 }
-"""Titles of the four forms; each has tables of its own."""
+"""Titles of the four forms; each has tables of its own, and so has a form that is not named here."""
 NOTES = {
     "video": "Prototypes are mean video embeddings of people who are not queried; no labelled IMU window is "
     "used. The row `teacher` classifies the queries' own videos: what these prototypes allow at best.",
@@ -32,11 +35,19 @@ NOTES = {
 def plain_sections(results: Sequence[Result], suffix: str) -> list[Section]:
     """A section a form of zero-shot, then retrieval; only those that were measured."""
     out = []
-    for name, title in {**FORMS, "retrieval": "Retrieval between IMU and video"}.items():
-        own = [r for r in results if (r.form or r.kind) == name]
+    forms = unique([*FORMS, *(r.form for r in results if r.form is not None)])
+    titles = {form: form_title(form) for form in forms} | {"retrieval": "Retrieval between IMU and video"}
+    for name, title in titles.items():
+        own = [r for r in results if (r.form or r.kind) == name and r.kind in ("zeroshot", "retrieval")]
         if own:
-            out.append(Section(f"{title}{suffix}", [_table(own), Text(NOTES[name])]))
+            note = [Text(NOTES[name])] if name in NOTES else []
+            out.append(Section(f"{title}{suffix}", [_table(own), *note, *_confusions(own)]))
     return out
+
+
+def form_title(form: str) -> str:
+    """Title of a form of zero-shot."""
+    return FORMS.get(form, f"Zero-shot by {form}")
 
 
 def zero_shot_sentences(results: Sequence[Result]) -> list[str]:
@@ -48,7 +59,7 @@ def zero_shot_sentences(results: Sequence[Result]) -> list[str]:
         verdict = "above" if (r.low or 0) > (r.chance or 0) else "not clearly above"
         by = "" if r.form == "video" else f" ({r.probe}; {r.details.get('labels_from')})"
         out.append(
-            f"{FORMS[r.form]} in {r.domain}{by}: balanced accuracy {figure(r)}, {verdict} chance ({r.chance or 0:.2f})."
+            f"{form_title(r.form)} in {r.domain}{by}: balanced accuracy {figure(r)}, {verdict} chance ({r.chance or 0:.2f})."
         )
     return out
 
@@ -80,6 +91,18 @@ def _table(results: Sequence[Result]) -> Table:
         rows.append([domain, model, probe, *(figure(line[m]) if m in line else "" for m in metrics), chance, extra])
     last = "gallery" if results[0].kind == "retrieval" else "labels from"
     return Table(columns=["domain", "model", "probe", *map(words, metrics), "chance", last], rows=rows, labels=3)
+
+
+def _confusions(results: Sequence[Result]) -> list[Block]:
+    """Confusion matrices of the rows that carry one."""
+    figures = []
+    for (domain, model, probe, origin), line in _rows(results).items():
+        r = next(iter(line.values()))
+        counts, classes = np.asarray(r.details.get("confusion", ())), [str(c) for c in r.details.get("classes", ())]
+        if len(classes) and counts.shape == (len(classes), len(classes)):
+            title = ", ".join(filter(None, [domain, model, probe, origin]))
+            figures.append(svg(plots.confusion(counts, classes, title=title), f"confusion matrix of {title}"))
+    return [Folded("What is mistaken for what", figures)] if figures else []
 
 
 def _rows(results: Sequence[Result]) -> dict[tuple[str, str, str, str], dict[str, Result]]:

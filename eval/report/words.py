@@ -33,6 +33,12 @@ def difference(r: Result) -> Cell:
     return Cell(signed(r), ("up" if r.value > 0 else "down") if r.excludes_zero else "")
 
 
+def fact(r: Result, name: str) -> str:
+    """A number of a result's details; nothing where an older line lacks it."""
+    value = r.details.get(name)
+    return f"{value:.3f}" if isinstance(value, int | float) else ""
+
+
 def rank(model: str) -> int:
     """Place of a model in tables."""
     return ORDER.index(model) if model in ORDER else len(ORDER)

@@ -12,13 +12,14 @@ import torch
 from eval.config import EvalConfig
 from eval.datasets import LabelledWindows
 from eval.features import compute_features, untrained_twin
-from eval.fewshot import Counts, count_probe, run_fewshot
-from eval.probes import RidgeProbe
+from eval.fewshot import Counts, count_probe, run_fewshot, tally_probe
+from eval.probes import LogregProbe, NeighbourProbe, Probe, RidgeProbe
 from eval.results import measure
 from eval.splits import Domain, EpisodeConfig, draw_episodes
 from imu_video.config import validate
 from imu_video.errors import ConfigError, LeakageError
 from imu_video.hub import EncoderBundle, InputSpec
+from imu_video.metrics.calibration import expected_calibration_error, reliability_bins
 from imu_video.metrics.classify import accuracy, balanced_accuracy
 
 SPEC = InputSpec(rate_hz=32, window_s=2, mean=(0.0,) * 6, std=(9.8,) * 3 + (1.0,) * 3)
@@ -75,6 +76,46 @@ def test_counts_equal_a_naive_loop(windows: LabelledWindows) -> None:
             person = episodes.subjects.index(windows.subject[row])
             expected[person, windows.labels[row], fitted.scores(x[row : row + 1]).argmax()] += 1
         assert np.array_equal(counts[e], expected)
+
+
+@pytest.mark.parametrize("probe", [LogregProbe(), NeighbourProbe()])
+def test_reliability_bins_equal_a_naive_loop(windows: LabelledWindows, probe: Probe) -> None:
+    episodes = draw_episodes(windows, Domain(name="people"), EpisodeConfig(shots=[2], episodes=2))
+    features = compute_features("handcrafted", windows, episodes.rows, bundle=None)  # type: ignore[arg-type]
+    counts, bins = tally_probe(windows, episodes, features, probe, 2)
+    assert bins is not None
+    assert np.array_equal(bins[..., 0].sum(axis=-1), counts.sum(axis=(-2, -1)))
+    assert np.allclose(bins[..., 2].sum(axis=-1), np.trace(counts, axis1=-2, axis2=-1))
+    x = features.arrays[0]
+    episode = episodes.episodes[1]
+    rows, labels = episode.support_rows(2)
+    fitted = probe.fit(x[features.place(rows)], labels, classes=4)
+    person = episodes.subjects.index(episode.query_subjects[0])
+    stated, right = [], []
+    for row in episode.query[windows.subject[episode.query] == episode.query_subjects[0]]:
+        scores = fitted.scores(x[features.place(np.array([row]))])[0].astype(np.float64)
+        if isinstance(probe, LogregProbe):
+            scores = np.exp(scores) / np.exp(scores).sum()
+        stated.append(min(float(scores.max()), 1.0))
+        right.append(scores.argmax() == windows.labels[row])
+    naive = expected_calibration_error(reliability_bins(np.array(stated), np.array(right)))
+    assert float(expected_calibration_error(bins[0, 1, person])) == pytest.approx(float(naive), abs=0.02)
+    assert tally_probe(windows, episodes, features, RidgeProbe(), 2)[1] is None, "ridge states no probabilities"
+
+
+def test_calibration_lines_come_with_probes_that_state_probabilities(
+    windows: LabelledWindows, bundle: EncoderBundle
+) -> None:
+    loaded = config(probes=["ridge", "logreg"], references={"untrained_seeds": [0, 1], "handcrafted": False})
+    counts, _ = run_fewshot(windows, bundle, loaded)
+    results = measure(counts, loaded, {})
+    calibration = [r for r in results if r.metric in ("ece", "overconfidence")]
+    assert {r.probe for r in calibration} == {"logreg"}
+    assert {r.kind for r in calibration} == {"fewshot"}, "no differences of calibration"
+    assert {(r.metric, r.low is None) for r in calibration} == {("ece", True), ("overconfidence", False)}
+    differences = [r for r in results if r.kind == "fewshot-difference"]
+    assert {r.details["comparisons"] for r in differences} == {2 * 2 * 2}, "domains, shots, probes; each metric alone"
+    assert all(0 < r.details["p_holm"] <= 1 for r in differences)
 
 
 def test_shuffled_labels_score_chance(make: Callable[..., LabelledWindows], bundle: EncoderBundle) -> None:

@@ -8,8 +8,20 @@ import numpy as np
 import pytest
 
 from eval.fewshot import Counts
-from eval.results import Result, append_results, cell_key, load_counts, read_results, save_counts
+from eval.results import (
+    Result,
+    append_results,
+    cell_key,
+    equal_people,
+    load_bins,
+    load_counts,
+    read_results,
+    save_counts,
+    with_tests,
+)
 from imu_video.errors import DataError
+from imu_video.metrics.calibration import expected_calibration_error
+from imu_video.metrics.significance import holm, minimum_detectable, signed_rank_p
 
 
 def result(**changes: object) -> Result:
@@ -87,3 +99,38 @@ def test_counts_survive_the_round_trip(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "cells").iterdir()] == ["x.npz"]
     with pytest.raises(DataError, match="cannot read counts 'nothing'"):
         load_counts("cells/x.npz::nothing", tmp_path)
+
+
+def test_reliability_bins_lie_beside_the_counts(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    bins = rng.integers(1, 9, size=(1, 2, 3, 15, 3)).astype(np.float32)
+    facts = {"model": "pretrained", "domain": "d", "setting": "within", "shots": 1, "classes": ("a", "b")}
+    counts = np.ones((1, 2, 3, 2, 2), dtype=np.int64)
+    with_bins = Counts(probe="logreg", subjects=tuple("xyz"), counts=counts, bins=bins, **facts)  # type: ignore[arg-type]
+    without = Counts(probe="ridge", subjects=tuple("xyz"), counts=counts, **facts)  # type: ignore[arg-type]
+    save_counts(tmp_path / "x.npz", [with_bins, without])
+    assert np.array_equal(load_bins(f"x.npz::{cell_key(with_bins)}", tmp_path), bins)
+    assert load_bins(f"x.npz::{cell_key(without)}", tmp_path) is None
+    with pytest.raises(DataError, match="cannot read bins"):
+        load_bins("none.npz::d", tmp_path)
+
+
+def test_everybody_weighs_the_same_in_a_reliability_diagram() -> None:
+    bins = np.zeros((1, 2, 3, 2, 3))
+    bins[0, 0, 0] = [[0, 0, 0], [10, 9, 5]]  # certain to 0.9, right in half
+    bins[0, :, 1] = [[0, 0, 0], [1000, 900, 900]]  # many windows, calibrated
+    alike = equal_people(bins)  # the third person was never asked
+    assert alike[0, :, 0].sum() == pytest.approx(1.0)
+    assert float(expected_calibration_error(alike)[0]) == pytest.approx(0.5 * abs(0.5 - 0.9))
+
+
+def test_differences_carry_corrected_p_and_what_they_could_have_found() -> None:
+    rng = np.random.default_rng(0)
+    people = [rng.normal(m, 0.1, 8) for m in (0.3, 0.02, 0.0)]
+    lines = with_tests([result(kind="fewshot-difference", details={"a": 1})] * 3, people, level=0.9)
+    p = holm(np.array([signed_rank_p(d) for d in people]))
+    assert [r.details["p_holm"] for r in lines] == pytest.approx(p.tolist())
+    assert lines[1].details["minimum_detectable"] == pytest.approx(minimum_detectable(people[1], level=0.9))
+    assert all(r.details["comparisons"] == 3 and r.details["a"] == 1 for r in lines)
+    [alone] = with_tests([result()], [np.array([0.2, np.nan])], level=0.95)
+    assert alone.details == {"p_holm": 1.0, "comparisons": 1}, "one person finds nothing, and says so"

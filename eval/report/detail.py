@@ -1,0 +1,213 @@
+"""What a mean hides: every person, every activity, and whether stated confidence is earned; from stored cells alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from eval import plots_detail
+from eval.config import Bootstrap
+from eval.document import Block, Cell, Folded, Section, Table, Text
+from eval.plots import words
+from eval.plots_detail import Strip
+from eval.report.words import rank, svg, unique
+from eval.results import Result, bootstrap, equal_people, load_bins, load_counts, person_means
+from imu_video.metrics.classify import METRICS
+
+PREFERRED = ("logreg", "ridge")
+"""Probes whose people and activities are shown where they were run: named beforehand, never chosen by its figures."""
+INTERVALS = Bootstrap(resamples=1000)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Kept:
+    """The stored counts of one model in one domain.
+
+    Args:
+        line: the result line that they belong to.
+        counts: (R, E, S, M, M) seed, episode, person, true class, predicted class.
+        classes, subjects: names.
+    """
+
+    line: Result
+    counts: np.ndarray
+    classes: Sequence[str]
+    subjects: Sequence[str]
+
+    def people(self, metric: str) -> np.ndarray:
+        """Each person's mean over seeds and episodes, NaN where never asked. Shape: (S,)."""
+        return person_means(METRICS[metric](self.counts).mean(axis=0).T)
+
+    def recalls(self) -> np.ndarray:
+        """Recall of each class for each person and episode, averaged over seeds, NaN where absent. Shape: (M, S, E)."""
+        right = np.diagonal(self.counts, axis1=-2, axis2=-1).astype(float)
+        asked = self.counts.sum(axis=-1)
+        share = np.divide(right, asked, out=np.full(right.shape, np.nan), where=asked > 0)
+        return np.asarray(share.mean(axis=0).transpose(2, 1, 0))
+
+
+def kept_counts(results: Sequence[Result], metric: str) -> dict[str, list[Kept]]:
+    """Domain -> counts of every model with the preferred probe at most shots, the encoder under test first."""
+    lines = [r for r in results if r.kind == "fewshot" and r.metric == metric and r.cells is not None]
+    out: dict[str, list[Kept]] = {}
+    for domain in unique(r.domain for r in lines):
+        own = [r for r in lines if r.domain == domain]
+        most = max(int(r.shots or 0) for r in own)
+        own = sorted((r for r in own if r.shots == most), key=lambda r: (rank(r.model), r.model))
+        probes = unique(str(r.probe) for r in own if r.model == own[0].model)
+        probe = next((p for p in PREFERRED if p in probes), probes[0])
+        taken: dict[str, Result] = {}
+        for r in own:
+            if r.probe == probe or r.model == "supervised":
+                taken.setdefault(r.model, r)
+        for r in taken.values():
+            counts, names = load_counts(str(r.cells), beside=Path())
+            out.setdefault(domain, []).append(
+                Kept(line=r, counts=counts, classes=names["classes"], subjects=names["subjects"])
+            )
+    return out
+
+
+def detail_sections(results: Sequence[Result], suffix: str, metric: str) -> list[Section]:
+    """By person, by activity, calibration; none where no counts were stored."""
+    out = []
+    kept = kept_counts(results, metric) if metric in METRICS else {}
+    if kept:
+        out += [
+            Section(f"Person by person{suffix}", _people(kept, metric)),
+            Section(f"Activity by activity{suffix}", _activities(kept)),
+        ]
+    calibration = _calibration(results)
+    if calibration:
+        out.append(Section(f"Is stated confidence earned?{suffix}", calibration))
+    return out
+
+
+def _where(k: Kept) -> str:
+    shots = f"{k.line.shots} shot{'s' if k.line.shots != 1 else ''}"
+    return f"{k.line.domain}, {shots}, {k.line.probe}"
+
+
+def _people(kept: dict[str, list[Kept]], metric: str) -> list[Block]:
+    panels, worst, tables = [], [], []
+    for own in kept.values():
+        figures = {k.line.model: k.people(metric) for k in own}
+        first = own[0]
+        panels.append(Strip(title=_where(first), people=first.subjects, figures=figures, chance=first.line.chance))
+        for k in own:
+            values = figures[k.line.model]
+            asked = np.flatnonzero(np.isfinite(values))
+            low, high = asked[np.argmin(values[asked])], asked[np.argmax(values[asked])]
+            cells = [f"{values[low]:.3f} ({k.subjects[low]})", f"{values[high]:.3f} ({k.subjects[high]})"]
+            spread = f"{values[asked].std(ddof=1):.3f}" if len(asked) > 1 else ""
+            mean = f"{values[asked].mean():.3f}"
+            worst.append([k.line.domain, k.line.model, str(k.line.probe), cells[0], mean, cells[1], spread])
+        rows: list[list[str | Cell]] = [
+            [s, *(f"{v[i]:.3f}" if np.isfinite(v[i]) else "" for v in figures.values())]
+            for i, s in enumerate(first.subjects)
+        ]
+        tables.append(Table(columns=["person", *figures], rows=rows, caption=f"{_where(first)}: {words(metric)}"))
+    caption = f"{words(metric)} of every person, from the worst to the best under the first model; dotted: chance."
+    columns = ["domain", "model", "probe", "worst person", "mean", "best person", "spread over people"]
+    return [
+        svg(plots_detail.strips(panels, metric=metric), f"{words(metric)} of every person", caption),
+        Table(
+            columns=columns,
+            rows=worst,
+            labels=3,
+            caption="The worst person is the smallest of several figures, each from this person's own windows: it lies "
+            "below what a typical person gets, the more so the more people are asked",
+        ),
+        Folded("Every person's figure", tables),
+    ]
+
+
+def _activities(kept: dict[str, list[Kept]]) -> list[Block]:
+    blocks: list[Block] = []
+    for own in kept.values():
+        first = own[0]
+        total = first.counts.sum(axis=(0, 1, 2))
+        rows: list[list[str | Cell]] = []
+        for m, name in enumerate(first.classes):
+            cells = [_recall(k.recalls()[m]) for k in own]
+            rows.append([name, *cells, _mistaken(total[m], m, first.classes)])
+        columns = ["activity", *(k.line.model for k in own), f"{first.line.model} mistakes it for"]
+        blocks.append(
+            Table(
+                columns=columns,
+                rows=rows,
+                caption=f"{_where(first)}: share of an activity's windows that are recognised (recall), mean over "
+                "people, 95 % interval over people and episodes",
+            )
+        )
+    if len(blocks) > 2:
+        return [blocks[0], Folded("The other domains", [b for b in blocks[1:] if isinstance(b, Table)])]
+    return blocks
+
+
+def _recall(cells: np.ndarray) -> str:
+    if not np.isfinite(cells).any():
+        return ""
+    [interval] = bootstrap(cells[None], INTERVALS)
+    ends = f" [{interval.low:.2f}, {interval.high:.2f}]" if np.isfinite(interval.low) else ""
+    return f"{interval.value:.2f}{ends}"
+
+
+def _mistaken(row: np.ndarray, m: int, classes: Sequence[str]) -> str:
+    wrong = np.where(np.arange(len(row)) == m, 0, row)
+    if not wrong.sum():
+        return ""
+    most = int(np.argmax(wrong))
+    return f"{classes[most]} ({100 * wrong[most] / row.sum():.0f} %)"
+
+
+def _calibration(results: Sequence[Result]) -> list[Block]:
+    lines = [r for r in results if r.kind == "fewshot" and r.metric == "ece"]
+    if not lines:
+        return []
+    above = {
+        (r.domain, r.shots, r.model, r.probe): r
+        for r in results
+        if r.kind == "fewshot" and r.metric == "overconfidence"
+    }
+    rows: list[list[str | Cell]] = []
+    panels: dict[str, dict[str, np.ndarray]] = {}
+    most = max(int(r.shots or 0) for r in lines)
+    for r in sorted(lines, key=lambda r: (r.domain, str(r.probe), int(r.shots or 0), rank(r.model))):
+        other = above.get((r.domain, r.shots, r.model, r.probe))
+        ends = f" [{other.low:+.3f}, {other.high:+.3f}]" if other and other.low is not None else ""
+        rows.append(
+            [
+                r.domain,
+                str(r.shots),
+                str(r.probe),
+                r.model,
+                f"{r.value:.3f}",
+                f"{other.value:+.3f}{ends}" if other else "",
+            ]
+        )
+        bins = load_bins(r.cells, beside=Path()) if r.cells is not None and r.shots == most else None
+        if bins is not None:
+            panels.setdefault(f"{r.domain}, {r.probe}", {})[r.model] = equal_people(bins).mean(axis=0)
+    blocks: list[Block] = []
+    if panels:
+        caption = (
+            f"At {most} shot{'s' if most != 1 else ''}: of the windows about which a probe is so certain, how many are "
+            "right. On the dotted line confidence is earned; below it the probe is more certain than right."
+        )
+        blocks.append(svg(plots_detail.reliability(panels), "reliability diagram", caption))
+    table = Table(
+        columns=["domain", "shots", "probe", "model", "calibration error (ECE)", "confidence minus accuracy"],
+        rows=rows,
+        labels=4,
+        caption="ECE over 15 bins of equal width, everybody counted equally; no interval, since resamples of a sum of "
+        "absolute values lie above it",
+    )
+    note = Text(
+        "Only probes whose scores are probabilities appear here. `ridge`, `prototype` and support vector machines "
+        "state none, and a softmax over their scores would be an invention."
+    )
+    return [*blocks, table, note]

@@ -1,0 +1,186 @@
+"""A small folder with clips and hostile names, an untrained encoder, and results of every kind measured on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from eval.cells import CellStore
+from eval.config import EvalConfig
+from eval.datasets import load_windows
+from eval.fewshot import run_fewshot
+from eval.labels import LabelsConfig, LabelsRun, group_people
+from eval.labels_results import measure_labels
+from eval.ood.command import benchmark
+from eval.ood.config import OodConfig
+from eval.results import Result, append_results, measure, provenance, save_counts
+from imu_video.config import validate
+from imu_video.hub import EncoderBundle, InputSpec
+from imu_video.shards.index import load_index, write_index
+from imu_video.shards.schema import BuildFacts, ClipSpec, Index, SkeletonSpec, SplitEntry
+from imu_video.shards.write import ShardWriter, encode_window
+from imu_video.types import IMU_CHANNELS, Window, channel_unit
+
+HOSTILE = 'sit</td><script>alert(1)</script><img src=x onerror=alert(2)> $\\frac{ "'
+LABELS = ("walk", HOSTILE, "run|fast")
+PEOPLE = tuple(f"p{n}" for n in range(6))
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the report is made of: folders, and the result file."""
+
+    data: Path
+    encoder: Path
+    results: Path
+    benchmark: Path
+
+
+def _window(subject: str, label: int, number: int) -> Window:
+    rng = np.random.default_rng([label, number, int(subject[1:])])
+    t = np.arange(64) / 32
+    wave = np.sin(2 * np.pi * (1 + 1.5 * label) * t + rng.uniform(0, 6))
+    imu = {}
+    for placement in ("ankle", "wrist"):
+        x = (1 + label) * wave + rng.normal(size=(6, 64)) * 1.5
+        x[2] += 9.8
+        imu[placement] = x.astype(np.float32)
+    imu["ankle"][:, :4] = np.nan
+    grey = np.linspace(40, 200, 10).astype(np.uint8)
+    return Window(
+        key=f"made-{subject}-{label}{number:03d}",
+        recording=f"{subject}_{label}",
+        subject=subject,
+        session="1",
+        start=2.0 * number,
+        imu=imu,
+        clip=np.broadcast_to(grey[:, None, None, None], (10, 32, 32, 3)).copy() if label != 1 else None,
+        skeleton=rng.normal(size=(10, 4, 3)).astype(np.float32),
+        label=LABELS[label],
+        tags={"camera": "front"},
+    )
+
+
+def _folder(root: Path) -> Index:
+    root.mkdir()
+    with ShardWriter(folder=root, split="test", shard_samples=64) as writer:
+        for subject in PEOPLE:
+            for label in range(len(LABELS)):
+                for number in range(5):
+                    writer.add(encode_window(_window(subject, label, number), dataset="made", clip_fps=5))
+    index = Index(
+        dataset="made",
+        licence="CC0",
+        citation="nobody",
+        channels=IMU_CHANNELS,
+        units={c: channel_unit(c) for c in IMU_CHANNELS},
+        rate_hz=32,
+        window_s=2,
+        samples_per_window=64,
+        placements=("ankle", "wrist"),
+        clip=ClipSpec(fps=5, frames=10, height=32, width=32),
+        skeleton=SkeletonSpec(fps=5, frames=10, joints=("head", "hip", "foot", "hand")),
+        build=BuildFacts(
+            config={},
+            config_digest="0" * 12,
+            version="test",
+            recordings=18,
+            empty_recordings=0,
+            windows=90,
+            dropped={},
+            without={"clip": 30},
+            split_order=("test",),
+        ),
+        labels=tuple(sorted(LABELS)),
+        tags={"camera": ("front",)},
+        splits={"test": SplitEntry(subjects=PEOPLE, samples=90, shards=tuple(writer.shards))},
+    )
+    write_index(index, root)
+    return load_index(root)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Few-shot with calibration, limited labels, the benchmark of domain shift, and lines of two zero-shot forms."""
+    root = tmp_path_factory.mktemp("report")
+    index = _folder(root / "data")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        spec = InputSpec(rate_hz=32, window_s=2, mean=(0.0,) * 6, std=(9.8,) * 3 + (2.0,) * 3)
+        encoder = {"name": "patch_tst", "width": 8, "heads": 2, "layers": 1, "ffn": 16}
+        bundle = EncoderBundle(spec=spec, encoder=encoder)
+    bundle.save(root / "encoder", lineage={"run_id": "abc"})
+    windows = load_windows(index, splits=["test"])
+    out = root / "results.jsonl"
+    config = validate(
+        {
+            "domains": [{"name": "people"}, {"name": "ankle & co", "placements": ["ankle"]}],
+            "episodes": {"shots": [1, 3], "episodes": 4},
+            "bootstrap": {"resamples": 200},
+            "probes": ["ridge", "logreg"],
+            "references": {"untrained_seeds": [0], "supervised": {"episodes": 1, "steps": 2, "shots": [3]}},
+        },
+        EvalConfig,
+        source="test",
+    )
+    shared = provenance(
+        encoder={"name": "enc", "weights": "w" * 12, "architecture": encoder, "run_id": "abc"},
+        data={"dataset": index.dataset, "digest": index.digest},
+        config=config,
+    )
+    counts, remarks = run_fewshot(windows, bundle, config)
+    save_counts(root / "results.cells" / "x.npz", counts)
+    append_results(out, measure(counts, config, {**shared, "cells": "results.cells/x.npz"}, remarks=remarks))
+    zero = {"kind": "zeroshot", "metric": "accuracy", "value": 0.4, "low": 0.3, "high": 0.5, "chance": 0.333}
+    zero |= {"model": "pretrained", "domain": "people", "subjects": 6, "episodes": 1, "shots": 0, **shared}
+    confusion = {"classes": sorted(LABELS), "confusion": [[3, 1, 1], [0, 4, 1], [2, 2, 1]]}
+    forms = [{"form": form, **confusion} for form in ("video", "something <new>")]
+    append_results(out, [Result.model_validate({**zero, "probe": str(f["form"]), "details": f}) for f in forms])
+    append_results(out, _labels(root, windows, bundle, shared))
+    shift = OodConfig.model_validate(
+        {
+            "scenario": {"name": "people", "axis": "subject", "groups": 3},
+            "models": [{"name": "cnn", "backbone": {"name": "harood_cnn", "kernel": 5, "norm": "batch"}}],
+            "algorithms": ["erm", "mixup"],
+            "training": {"steps": 4, "evaluate_every": 2, "batch": 4},
+            "seeds": [0],
+            "selection": ["source"],
+        }
+    )
+    lines = benchmark([root / "data"], shift, folder=root / "runs")
+    assert lines is not None
+    append_results(out, lines)
+    return Made(data=root / "data", encoder=root / "encoder", results=out, benchmark=root / "runs")
+
+
+def _labels(root: Path, windows: object, bundle: EncoderBundle, shared: dict[str, object]) -> list[Result]:
+    config = validate(
+        {
+            "name": "fixed",
+            "pool": {"split": "test", "where": {"subject": ["p0", "p1"]}},
+            "test": {"split": "test", "where": {"subject": ["p2", "p3", "p4"]}},
+            "choose": None,
+            "labels": [1],
+            "seeds": [0],
+            "reference": "random",
+            "bootstrap": {"resamples": 200},
+            "methods": [{"name": "probe"}, {"name": "random", "start": "random"}],
+        },
+        LabelsConfig,
+        source="test",
+    )
+    people = group_people(windows, config)  # type: ignore[arg-type]
+    run = LabelsRun(
+        people=people,
+        bundles=[bundle],
+        weights=["w" * 12],
+        model="enc",
+        config=config,
+        store=CellStore(root / "results.cells" / "labels"),
+        say=lambda message: None,
+    )
+    return measure_labels(run.run(), people, config, shared)

@@ -1,0 +1,58 @@
+"""Calibration figures against explicit loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from imu_video.metrics.calibration import expected_calibration_error, overconfidence, reliability_bins
+
+
+def naive(confidence: np.ndarray, correct: np.ndarray, bins: int) -> float:
+    total = 0.0
+    for b in range(bins):
+        inside = [i for i, p in enumerate(confidence) if b / bins < p <= (b + 1) / bins or (b == 0 and p == 0)]
+        if inside:
+            hit = sum(bool(correct[i]) for i in inside) / len(inside)
+            stated = sum(confidence[i] for i in inside) / len(inside)
+            total += len(inside) / len(confidence) * abs(hit - stated)
+    return total
+
+
+@pytest.mark.parametrize("bins", [1, 7, 15])
+def test_equals_the_definition(bins: int) -> None:
+    rng = np.random.default_rng(bins)
+    p = np.concatenate([rng.uniform(0.2, 1, 400), [0.0, 1.0, 0.5]])
+    hit = rng.random(len(p)) < p**2
+    table = reliability_bins(p, hit, bins=bins)
+    assert table[:, 0].sum() == len(p)
+    assert float(expected_calibration_error(table)) == pytest.approx(naive(p, hit, bins))
+    assert float(overconfidence(table)) == pytest.approx(p.mean() - hit.mean())
+
+
+def test_bins_add_up_and_stacks_are_taken_whole() -> None:
+    rng = np.random.default_rng(0)
+    p, hit = rng.random((4, 50)), rng.random((4, 50)) < 0.5
+    stack = np.stack([reliability_bins(a, b) for a, b in zip(p, hit, strict=True)])
+    whole = reliability_bins(p.ravel(), hit.ravel())
+    assert stack.sum(axis=0) == pytest.approx(whole)
+    assert expected_calibration_error(stack).shape == (4,)
+    empty = np.zeros((2, 15, 3))
+    assert np.isnan(expected_calibration_error(empty)).all()
+    assert np.isnan(overconfidence(empty)).all()
+
+
+def test_what_is_certain_and_right_is_calibrated() -> None:
+    rng = np.random.default_rng(1)
+    p = rng.uniform(0.3, 1.0, 200_000)
+    assert float(expected_calibration_error(reliability_bins(p, rng.random(len(p)) < p))) < 0.006
+    assert float(expected_calibration_error(reliability_bins(np.ones(9), np.zeros(9)))) == 1.0
+
+
+def test_bad_input_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"expected \[0, 1\]"):
+        reliability_bins(np.array([1.5]), np.array([True]))
+    with pytest.raises(ValueError, match="both be"):
+        reliability_bins(np.ones(3), np.ones(2))
+    with pytest.raises(ValueError, match=r"\(\.\.\., B, 3\)"):
+        expected_calibration_error(np.ones((4, 2)))
