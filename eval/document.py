@@ -217,7 +217,7 @@ def _table(table: Table) -> str:
         cells = []
         for i, cell in enumerate(row):
             text, mark = (cell.text, cell.mark) if isinstance(cell, Cell) else (cell, "")
-            kinds = " ".join(filter(None, ["" if i < table.labels else "n", mark]))
+            kinds = " ".join(filter(None, ["" if i < table.labels else "n", mark, "l" if len(text) > 40 else ""]))
             attribute = f' class="{kinds}"' if kinds else ""
             cells.append(f"<td{attribute}>{_e(text)}{_SIGNS[mark]}</td>")
         rows.append(f"<tr>{''.join(cells)}</tr>")
@@ -273,7 +273,7 @@ code{font:.92em ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;background:
 table{border-collapse:collapse;font-size:14px;min-width:50%}
 caption{text-align:left;color:var(--soft);padding-bottom:8px;max-width:min(80ch,86vw)}
 th,td{padding:6px 14px 6px 0;text-align:left;border-bottom:1px solid var(--line);white-space:nowrap}
-td:not(.n){white-space:normal;max-width:40ch}
+td.l{white-space:normal;min-width:200px;max-width:40ch}
 th{font-weight:600;color:var(--soft);border-bottom:2px solid var(--line)}
 td:last-child,th:last-child{padding-right:4px}
 tbody tr:hover{background:var(--tint)}

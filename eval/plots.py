@@ -170,23 +170,24 @@ def confusion(counts: np.ndarray, classes: Sequence[str], *, title: str) -> byte
     """A confusion matrix, each row as shares of the true class (SVG)."""
     figure_class, style = pyplot()
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    size = 1.9 + 0.34 * len(classes)
+    names = [short(name) for name in classes]
+    size, margin = 0.36 * max(len(classes), 4), 0.9 + 0.07 * max(map(len, names))
     with style:
-        figure = figure_class(figsize=(size + 0.8, size), layout="constrained")
+        figure = figure_class(figsize=(size + margin, size + margin), layout="constrained")
         axis = figure.subplots()
         image = axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
-        names = [short(name) for name in classes]
         axis.set_xticks(range(len(classes)), names, rotation=60, ha="right", rotation_mode="anchor")
         axis.set_yticks(range(len(classes)), names)
         axis.set_xlabel("predicted")
         axis.set_ylabel("true")
-        axis.set_title(title)
+        figure.suptitle(short(title, 60), fontsize=10, fontweight="bold")
         axis.grid(visible=False)
-        if len(classes) <= 16:
+        if len(classes) > 16:
+            figure.colorbar(image, ax=axis, shrink=0.7, label="share of the true class")
+        else:
             for i, j in np.argwhere(share >= 0.005):
                 colour = "white" if share[i, j] > 0.55 else "#1d2430"
                 axis.text(j, i, f"{100 * share[i, j]:.0f}", ha="center", va="center", fontsize=7, color=colour)
-        figure.colorbar(image, ax=axis, shrink=0.7, label="share of the true class")
         return encoded(figure, "svg")
 
 

@@ -14,7 +14,7 @@ from eval.document import Block, Cell, Folded, Section, Table, Text
 from eval.plots import words
 from eval.plots_detail import Strip
 from eval.report.words import rank, svg, unique
-from eval.results import Result, bootstrap, equal_people, load_bins, load_counts, person_means
+from eval.results import Result, bootstrap, equal_people, load_bins, load_counts, person_means, with_tests
 from imu_video.metrics.classify import METRICS
 
 PREFERRED = ("logreg", "ridge")
@@ -69,6 +69,35 @@ def kept_counts(results: Sequence[Result], metric: str) -> dict[str, list[Kept]]
                 Kept(line=r, counts=counts, classes=names["classes"], subjects=names["subjects"])
             )
     return out
+
+
+def with_stored_tests(results: Sequence[Result]) -> list[Result]:
+    """Few-shot differences of older result files with the two facts that they lack, from the stored counts.
+
+    Nothing changes where a difference has its facts already, or where the counts of one side were not stored.
+    """
+    lacking = [r for r in results if r.kind == "fewshot-difference" and "p_holm" not in r.details]
+    held = {
+        (r.metric, r.domain, r.shots, r.model, r.probe if r.model != "supervised" else None): r
+        for r in results
+        if r.kind == "fewshot" and r.cells is not None and r.metric in METRICS
+    }
+    found: dict[int, Result] = {}
+    for metric in unique(r.metric for r in lacking):
+        lines, people = [], []
+        for r in (r for r in lacking if r.metric == metric):
+            other = None if r.reference == "supervised" else r.probe
+            pair = ((r.model, r.probe), (str(r.reference), other))
+            sides = [held.get((metric, r.domain, r.shots, m, p)) for m, p in pair]
+            if any(side is None for side in sides):
+                continue
+            a, b = (METRICS[metric](load_counts(str(s.cells), beside=Path())[0]) for s in sides if s is not None)
+            lines.append(r)
+            people.append(person_means((a.mean(axis=0) - b.mean(axis=0)).T))
+        if lines:
+            more = with_tests(lines, people, level=lines[0].level)
+            found |= {id(old): new for old, new in zip(lines, more, strict=True)}
+    return [found.get(id(r), r) for r in results]
 
 
 def detail_sections(results: Sequence[Result], suffix: str, metric: str) -> list[Section]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from eval import plots
 from eval.document import Block, Bullets, Cell, Folded, Section, Table
 from eval.plots import words
-from eval.report.detail import detail_sections
+from eval.report.detail import detail_sections, with_stored_tests
 from eval.report.plain import zero_shot_sentences
 from eval.report.words import difference, fact, figure, rank, svg, unique
 from eval.results import Result, load_counts
@@ -20,6 +20,7 @@ FACTS = ("p (Holm)", "could have seen")
 
 def fewshot_sections(results: Sequence[Result], suffix: str) -> list[Section]:
     """Conclusions, curves, tables, differences and confusions of one encoder on one dataset."""
+    results = with_stored_tests(results)
     metrics = [r.metric for r in results if r.kind == "fewshot" and r.metric in METRICS]
     headline = HEADLINE if HEADLINE in metrics else (metrics[0] if metrics else HEADLINE)
     sections = [Section(f"In short{suffix}", [Bullets(conclusions(results, metric=headline))])]

@@ -58,9 +58,8 @@ def zero_shot_sentences(results: Sequence[Result]) -> list[str]:
             continue
         verdict = "above" if (r.low or 0) > (r.chance or 0) else "not clearly above"
         by = "" if r.form == "video" else f" ({r.probe}; {r.details.get('labels_from')})"
-        out.append(
-            f"{form_title(r.form)} in {r.domain}{by}: balanced accuracy {figure(r)}, {verdict} chance ({r.chance or 0:.2f})."
-        )
+        where = f"{form_title(r.form)} in {r.domain}{by}"
+        out.append(f"{where}: balanced accuracy {figure(r)}, {verdict} chance ({r.chance or 0:.2f}).")
     return out
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from eval.document import Figure, Folded, Table
-from eval.report.detail import detail_sections, kept_counts
+from eval.report.detail import detail_sections, kept_counts, with_stored_tests
 from eval.report.ood import ood_sections, runs_section
 from eval.report.plain import plain_sections
 from eval.results import load_counts, read_results
@@ -53,6 +53,20 @@ def test_recall_of_an_activity_is_the_mean_over_people(made: Any) -> None:
     one = k.counts[0, 0, 0]
     expected = np.diag(one) / one.sum(axis=1) if one.sum() else np.full(3, np.nan)
     assert cells[:, 0, 0] == pytest.approx(expected, nan_ok=True)
+
+
+def test_older_differences_get_their_tests_from_the_stored_counts(made: Any) -> None:
+    results, _ = read_results([made.results])
+    differences = [r for r in results if r.kind == "fewshot-difference"]
+    older = [r.model_copy(update={"details": {}}) if r.kind == "fewshot-difference" else r for r in results]
+    again = [r for r in with_stored_tests(older) if r.kind == "fewshot-difference"]
+    assert {r.reference for r in again} == {"untrained", "handcrafted", "supervised"}
+    for old, new in zip(differences, again, strict=True):
+        for name in ("p_holm", "comparisons", "minimum_detectable"):
+            assert new.details.get(name) == pytest.approx(old.details.get(name)), (old.reference, name)
+    assert with_stored_tests(results) == results
+    bare = [r.model_copy(update={"cells": None}) for r in older]
+    assert with_stored_tests(bare) == bare
 
 
 def test_older_lines_without_cells_give_no_section(made: Any) -> None:

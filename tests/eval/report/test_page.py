@@ -48,7 +48,12 @@ def page(browser: Any, report: Path, request: pytest.FixtureRequest) -> Iterator
     asked: list[str] = []
     opened.on("pageerror", lambda error: complaints.append(str(error)))
     opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    opened.on("dialog", lambda dialog: (complaints.append(f"dialog {dialog.message}"), dialog.dismiss()))
+
+    def refuse(dialog: Any) -> None:
+        complaints.append(f"dialog {dialog.message}")
+        dialog.dismiss()
+
+    opened.on("dialog", refuse)
     opened.on("request", lambda sent: asked.append(sent.url))
     uri = (report / "report.html").as_uri()
     opened.goto(uri)
