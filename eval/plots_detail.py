@@ -166,7 +166,8 @@ def traces(
             axis.set_title(f"{word}, {units.get(next(iter(own)), '')}", loc="left", fontsize=8, fontweight="normal")
             axis.tick_params(labelsize=7.5)
             axis.legend(fontsize=7, ncols=3, loc="upper right", handlelength=1, borderpad=0, labelspacing=0)
-            axis.margins(x=0, y=0.2)
+            axis.margins(y=0.2)
+            axis.set_xlim(0, window_s)
         axis.set_xlabel("s", fontsize=8, labelpad=0)
         return encoded(figure, "svg")
 

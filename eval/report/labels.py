@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eval.document import Block, Cell, Section, Table, Text
+from eval.document import Block, Cell, Folded, Section, Table, Text
 from eval.labels_results import labels_table
 from eval.plots import words
 from eval.plots_detail import Strip, strips
-from eval.report.words import svg, unique
+from eval.report.words import difference, fact, svg, unique
 from eval.results import Result
 
 
@@ -23,13 +23,41 @@ def labels_sections(own: Sequence[Result], suffix: str) -> list[Section]:
             if rows:
                 table: list[list[str | Cell]] = [list(row) for row in rows]
                 blocks.append(Table(columns=columns, rows=table, labels=4 if differences else 3, caption=caption))
-    blocks += _people(own)
+    blocks += [*_people(own), *_tests(own)]
     note = (
         "The last step of a fixed schedule; in brackets after `chosen` the step that was best on the people of "
         "`choose`, a choice among ten on one or few people. `*`: the interval excludes zero. With few people asked the "
         "intervals are wide, as they should be."
     )
     return [Section(f"Limited labels{suffix}", [*blocks, Text(note)])]
+
+
+def _tests(own: Sequence[Result]) -> list[Block]:
+    """Corrected p and what each comparison could have seen; the differences by number of labels stand above."""
+    tables = []
+    for metric in unique(r.metric for r in own):
+        lines = [r for r in own if r.kind == "labels-difference" and r.metric == metric and "p_holm" in r.details]
+        rows: list[list[str | Cell]] = [
+            [
+                r.domain,
+                r.model,
+                str(r.probe),
+                str(r.reference),
+                "all" if r.shots is None else str(r.shots),
+                difference(r),
+                fact(r, "p_holm"),
+                fact(r, "minimum_detectable"),
+            ]
+            for r in lines
+        ]
+        columns = ["people", "encoder", "method", "minus", "labels", words(metric), "p (Holm)", "could have seen"]
+        caption = (
+            f"{words(metric)}: signed ranks over people, corrected for all comparisons of one command and metric; the "
+            "smallest difference that would have been found at 80 % power"
+        )
+        if rows:
+            tables.append(Table(columns=columns, rows=rows, labels=5, caption=caption))
+    return [Folded("Corrected p, and what each comparison could have seen", tables)] if tables else []
 
 
 def _people(own: Sequence[Result]) -> list[Block]:

@@ -11,6 +11,7 @@ import pytest
 
 from eval.document import Figure, Folded, Table
 from eval.report.detail import detail_sections, kept_counts, with_stored_tests
+from eval.report.labels import labels_sections
 from eval.report.ood import ood_sections, runs_section
 from eval.report.plain import plain_sections
 from eval.results import load_counts, read_results
@@ -95,6 +96,18 @@ def test_the_benchmark_names_people_and_what_it_could_have_seen(made: Any) -> No
     one = next(r for r in own if r.kind == "ood" and r.metric == "accuracy")
     by_person = [np.mean([v for v in row if v is not None]) for row in one.details["by_person"].values()]
     assert np.mean(by_person) == pytest.approx(one.value, abs=1e-5)
+
+
+def test_limited_labels_show_people_and_tests(made: Any) -> None:
+    results, _ = read_results([made.results])
+    [section] = labels_sections([r for r in results if r.kind.startswith("labels")], "")
+    assert sum(isinstance(b, Figure) for b in section.blocks) == 1
+    [folded] = [b for b in section.blocks if isinstance(b, Folded)]
+    table = folded.blocks[0]
+    assert isinstance(table, Table)
+    one = next(r for r in results if r.kind == "labels-difference")
+    assert [*table.rows[0][:5]] == [one.domain, one.model, one.probe, one.reference, "1"]
+    assert table.rows[0][6] == f"{one.details['p_holm']:.3f}"
 
 
 def test_every_finished_run_is_a_dot(made: Any) -> None:
