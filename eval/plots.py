@@ -68,6 +68,35 @@ def encoded(figure: Figure, kind: Literal["svg", "png"]) -> bytes:
     return buffer.getvalue()
 
 
+def grid(
+    figure_class: type[Figure], panels: int, *, wide: int, size: tuple[float, float], sharex: bool = True
+) -> tuple[Figure, Any]:
+    """A figure with so many panels, so many of them side by side, and its (rows, wide) axes; the rest is hidden.
+
+    Args:
+        figure_class: from `pyplot`.
+        panels: how many.
+        wide: in a row.
+        size: of a panel, inches.
+        sharex: whether all have one horizontal scale; the vertical one they always share.
+    """
+    high = -(-panels // wide)
+    figure = figure_class(figsize=(size[0] * wide, size[1] * high), layout="constrained")
+    axes = figure.subplots(high, wide, squeeze=False, sharex=sharex, sharey=True)
+    for axis in axes.ravel()[panels:]:
+        axis.set_visible(False)
+    return figure, axes
+
+
+def common_legend(figure: Figure, axes: Any, *, columns: int) -> None:
+    """One legend below all panels, each label once."""
+    handles: dict[str, Any] = {}
+    for axis in axes.ravel():
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=min(columns, len(handles)))
+
+
 def curves(results: Sequence[Result], *, metric: str) -> bytes:
     """Few-shot curves: one panel a domain, figure by shots, a line a model and probe, bands for intervals (SVG)."""
     figure_class, style = pyplot()
@@ -77,11 +106,8 @@ def curves(results: Sequence[Result], *, metric: str) -> bytes:
     shots = sorted({int(r.shots or 0) for r in rows})
     with style:
         wide = min(3, len(domains))
-        high = -(-len(domains) // wide)
-        figure = figure_class(figsize=(max(4.6, 3.3 * wide), 2.9 * high), layout="constrained")
-        axes = figure.subplots(high, wide, squeeze=False, sharey=True)
-        for axis in axes.ravel()[len(domains) :]:
-            axis.set_visible(False)
+        size = (4.6 if wide == 1 else 3.3, 2.9)
+        figure, axes = grid(figure_class, len(domains), wide=wide, size=size, sharex=False)
         for axis, domain in zip(axes.ravel(), domains, strict=False):
             own = [r for r in rows if r.domain == domain]
             lines = list(dict.fromkeys((r.model, r.probe) for r in own))
@@ -118,11 +144,7 @@ def curves(results: Sequence[Result], *, metric: str) -> bytes:
             axis.set_xlabel("labelled windows a class")
         for axis in axes[:, 0]:
             axis.set_ylabel(words(metric))
-        handles: dict[str, Any] = {}
-        for axis in axes.ravel():
-            for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
-                handles.setdefault(label, handle)
-        figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=min(4, len(handles)))
+        common_legend(figure, axes, columns=4)
         return encoded(figure, "svg")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eval.plots import INK, MODELS, OTHER, encoded, pyplot, short, words
+from eval.plots import INK, MODELS, OTHER, common_legend, encoded, grid, pyplot, short, words
 
 AXES = ("#c0392b", "#1b7a3d", "#1f5fa8")
 """Colours of x, y and z, as on the browsing page."""
@@ -35,11 +35,7 @@ def strips(panels: Sequence[Strip], *, metric: str) -> bytes:
     figure_class, style = pyplot()
     with style:
         wide = 1 if max(len(p.people) for p in panels) > 12 else min(2, len(panels))
-        high = -(-len(panels) // wide)
-        figure = figure_class(figsize=(8.4 if wide == 1 else 4.6 * wide, 2.7 * high), layout="constrained")
-        axes = figure.subplots(high, wide, squeeze=False, sharey=True)
-        for axis in axes.ravel()[len(panels) :]:
-            axis.set_visible(False)
+        figure, axes = grid(figure_class, len(panels), wide=wide, size=(8.4 if wide == 1 else 4.6, 2.7), sharex=False)
         names = list(dict.fromkeys(name for p in panels for name in p.figures))
         for axis, panel in zip(axes.ravel(), panels, strict=False):
             first = next(iter(panel.figures.values()))
@@ -57,8 +53,7 @@ def strips(panels: Sequence[Strip], *, metric: str) -> bytes:
             axis.grid(axis="x", linewidth=0.5)
         for axis in axes[:, 0]:
             axis.set_ylabel(words(metric))
-        handles = {label: h for a in axes.ravel() for h, label in zip(*a.get_legend_handles_labels(), strict=True)}
-        figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=min(4, len(handles)))
+        common_legend(figure, axes, columns=4)
         return encoded(figure, "svg")
 
 
@@ -71,11 +66,7 @@ def reliability(panels: Mapping[str, Mapping[str, np.ndarray]]) -> bytes:
     figure_class, style = pyplot()
     with style:
         wide = min(3, len(panels))
-        high = -(-len(panels) // wide)
-        figure = figure_class(figsize=(max(3.6, 3.2 * wide), 3.2 * high), layout="constrained")
-        axes = figure.subplots(high, wide, squeeze=False, sharex=True, sharey=True)
-        for axis in axes.ravel()[len(panels) :]:
-            axis.set_visible(False)
+        figure, axes = grid(figure_class, len(panels), wide=wide, size=(3.4, 3.2))
         names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
         for axis, (title, lines) in zip(axes.ravel(), panels.items(), strict=False):
             axis.plot([0, 1], [0, 1], color="#b0b7bf", linewidth=1, linestyle=(0, (2, 3)))
@@ -99,8 +90,7 @@ def reliability(panels: Mapping[str, Mapping[str, np.ndarray]]) -> bytes:
             axis.set_xlabel("stated confidence")
         for axis in axes[:, 0]:
             axis.set_ylabel("share that is right")
-        handles = {label: h for a in axes.ravel() for h, label in zip(*a.get_legend_handles_labels(), strict=True)}
-        figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=min(4, len(handles)))
+        common_legend(figure, axes, columns=4)
         return encoded(figure, "svg")
 
 
@@ -115,11 +105,7 @@ def source_and_target(panels: Mapping[str, Mapping[str, np.ndarray]]) -> bytes:
 
     with style:
         wide = min(3, len(panels))
-        high = -(-len(panels) // wide)
-        figure = figure_class(figsize=(max(4.2, 3.4 * wide), 3.4 * high), layout="constrained")
-        axes = figure.subplots(high, wide, squeeze=False, sharex=True, sharey=True)
-        for axis in axes.ravel()[len(panels) :]:
-            axis.set_visible(False)
+        figure, axes = grid(figure_class, len(panels), wide=wide, size=(3.6, 3.4))
         targets = list(dict.fromkeys(t for lines in panels.values() for t in lines))
         palette = matplotlib.colormaps["tab20" if len(targets) > 10 else "tab10"]
         everything = np.concatenate([pairs for lines in panels.values() for pairs in lines.values()])
@@ -137,8 +123,7 @@ def source_and_target(panels: Mapping[str, Mapping[str, np.ndarray]]) -> bytes:
             axis.set_xlabel("source validation accuracy")
         for axis in axes[:, 0]:
             axis.set_ylabel("accuracy in the target")
-        handles = {label: h for a in axes.ravel() for h, label in zip(*a.get_legend_handles_labels(), strict=True)}
-        figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=min(5, len(handles)))
+        common_legend(figure, axes, columns=5)
         return encoded(figure, "svg")
 
 
