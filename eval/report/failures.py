@@ -25,6 +25,8 @@ from imu_video.types import JsonDict
 
 SHOTS = (5, 1)
 """Shots of the one episode: the first that the data allows."""
+PER_CLASS = 20
+"""Windows of a person and class that take part: more cost time and show nothing else."""
 CLIP_BYTES = 12_000_000
 
 
@@ -68,7 +70,8 @@ def worst_windows(
     refuse_training_subjects(bundle.lineage, windows, domain.rows(windows))
     for shots in SHOTS:
         try:
-            episodes = draw_episodes(windows, domain, EpisodeConfig(shots=[shots], episodes=1, seed=seed))
+            config = EpisodeConfig(shots=[shots], episodes=1, seed=seed, windows_per_class=PER_CLASS)
+            episodes = draw_episodes(windows, domain, config)
             break
         except ConfigError:
             if shots == SHOTS[-1]:
@@ -109,7 +112,8 @@ def worst_windows(
             break
     how = (
         f"One episode (seed {seed}, {shots} shot{'s' if shots > 1 else ''}, `logreg` on the encoder's features) asks "
-        f"{len(episode.query)} windows of {len(episode.query_subjects)} people; {int(wrong.sum())} are answered wrong. "
+        f"{len(episode.query)} windows of {len(episode.query_subjects)} people, at most {PER_CLASS} a "
+        f"person and activity; {int(wrong.sum())} are answered wrong. "
         "Shown are those whose true class it thinks least likely: at most two a pair of classes, of different people. "
         "They are the worst, not the typical ones."
     )
