@@ -233,6 +233,13 @@ def _classes(
         elif len(givers) or len(takers):
             left_out.append(name)
     if len(kept) < 2:
+        people = np.union1d(windows.subject[source], windows.subject[target]).tolist()
+        if len(people) == 1:
+            raise ConfigError(
+                f"domain {domain.name!r}: support and query need different people, all windows are of {people[0]!r}",
+                hint="put two people or more into the split that is evaluated: `imu-video split DATA NEW SPLITS.yaml` "
+                "divides them anew, for example splits.fractions={train: 0.4, val: 0.2, test: 0.4} in a build config",
+            )
         raise ConfigError(
             f"domain {domain.name!r}: {len(kept)} classes have {shots} windows and two people, at least 2 are needed",
             hint="ask for fewer --shots or widen the domain's split, placements or filters",

@@ -18,6 +18,22 @@ MOST_POINTS = 400
 """Points of a trace at most: beyond what a screen shows, every n-th sample is left."""
 
 _MAX_BONE_FRAMES = 64
+_NEXT_TO_THE_ROOT = {
+    "hand": ("wrist", "elbow"),
+    "wrist": ("elbow",),
+    "elbow": ("shoulder",),
+    "shoulder": ("neck", "shoulder_center", "chest", "spine"),
+    "foot": ("ankle", "knee"),
+    "ankle": ("knee",),
+    "knee": ("hip",),
+    "hip": ("pelvis", "hip_center", "spine"),
+    "head": ("neck", "shoulder_center", "chest"),
+    "neck": ("chest", "spine", "pelvis", "hip_center"),
+    "shoulder_center": ("spine", "hip_center", "pelvis"),
+    "chest": ("spine", "pelvis", "hip_center"),
+    "spine": ("pelvis", "hip_center"),
+}
+"""Joint without its side -> the joints it may hang on, the first one that a skeleton has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,16 +170,18 @@ def _drawing(poses: Sequence[np.ndarray], index: Index) -> JsonDict | None:
         return None
     thin = frames[:: -(-len(frames) // _MAX_BONE_FRAMES)].astype(float)
     right, up = upright_axes(thin)
-    return {"bones": bones(thin), "right": right, "up": up, "fps": index.skeleton.fps}
+    return {"bones": bones(thin, index.skeleton.joints), "right": right, "up": up, "fps": index.skeleton.fps}
 
 
-def bones(frames: np.ndarray) -> list[tuple[int, int]]:
-    """Pairs of joints that a body connects, found from motion alone: the tree whose lengths are short and vary least.
+def bones(frames: np.ndarray, names: Sequence[str] = ()) -> list[tuple[int, int]]:
+    """Pairs of joints that a body connects: by usual names, and from motion for the others.
 
-    Datasets name their joints differently and do not say which belong together; a bone is what keeps its length.
+    A joint of another name hangs where the distance is short and varies least, because a bone keeps its length. Names
+    come first: the joints of a depth camera jump too much for motion alone.
 
     Args:
         frames: (F, J, 3) metres, finite.
+        names: of the J joints, such as ``left_knee``; empty for motion alone.
 
     Returns:
         J - 1 pairs of joint numbers.
@@ -178,8 +196,24 @@ def bones(frames: np.ndarray) -> list[tuple[int, int]]:
 
     lengths = np.linalg.norm(frames[:, :, None] - frames[:, None], axis=-1)
     cost = lengths.std(axis=0) + 0.1 * lengths.mean(axis=0) + 1e-6  # zero would mean "no edge"
+    for a, b in _named_bones(names):
+        cost[a, b] = cost[b, a] = 1e-7  # less than any other; scipy takes 1e-8 for no edge
     tree = minimum_spanning_tree(np.triu(cost, 1)).tocoo()
     return sorted((int(min(i, j)), int(max(i, j))) for i, j in zip(tree.row, tree.col, strict=True))
+
+
+def _named_bones(names: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Pairs of joints that usual names connect."""
+    for number, name in enumerate(names):
+        side, _, joint = name.rpartition("_")
+        if side not in ("left", "right"):
+            side, joint = "", name
+        same_side = [
+            f"{side}_{near}" if f"{side}_{near}" in names else near for near in _NEXT_TO_THE_ROOT.get(joint, ())
+        ]
+        nearest = next((near for near in same_side if near in names), None)
+        if nearest is not None:
+            yield number, names.index(nearest)
 
 
 def upright_axes(frames: np.ndarray) -> tuple[int, int]:

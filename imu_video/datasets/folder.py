@@ -35,17 +35,22 @@ class TimeFormat(Config):
         unit: ``s``, ``ms``, ``us``, ``ns`` or ``iso8601``.
         rate_hz: samples per second where there is no time column.
         start_s: time of the first sample in seconds, with ``rate_hz``.
+        repair: make an even clock of repeated, bunched or backward times (`recordings.timestamps.repair_times`);
+            without it they are refused.
     """
 
     column: str | None = None
     unit: TimeUnit = "s"
     rate_hz: float | None = Field(default=None, gt=0)
     start_s: float = 0.0
+    repair: bool = False
 
     @model_validator(mode="after")
     def _one_way(self) -> TimeFormat:
         if (self.column is None) == (self.rate_hz is None):
             raise ValueError("give either 'column' (with 'unit') or 'rate_hz'")
+        if self.repair and self.column is None:
+            raise ValueError("'repair' mends a time column; with 'rate_hz' there is none")
         return self
 
 
@@ -270,6 +275,7 @@ class Folder:
         self.placements = tuple(sorted(self.config.placements))
         self.labels = tuple(sorted(self.config.labels or ()))
         self._planned = self._find() if self.config.files else self._list()
+        self._require_files()
 
     def subjects(self) -> list[str]:
         """Sorted subjects, from the declaration or the file names."""
@@ -352,6 +358,18 @@ class Folder:
                 planned.labels = labels
         return planned
 
+    def _require_files(self) -> None:
+        """Refuse files that are declared and not there, before hours of building reach them."""
+        missing = []
+        for planned in self._planned:
+            video = self.root / planned.video.file if planned.video else None
+            missing += [path for path in (*planned.imu.values(), video, planned.labels) if path and not path.is_file()]
+        if missing:
+            raise RecordingError(
+                f"{missing[0]}: no such file{f', and {len(missing) - 1} more' if missing[1:] else ''}",
+                hint=f"correct {self.declaration}; `files.optional: [video, labels]` lets recordings lack them",
+            )
+
     # ------------------------------------------------------------------------------------------------ reading
 
     def _recording(self, planned: _Planned) -> Recording:
@@ -378,7 +396,7 @@ class Folder:
         channels = tuple(c for c in IMU_CHANNELS if c in form.channels)
         values = np.stack([convert(table.numbers(form.channels[c]), units[c[:3]], c[:3]) for c in channels])
         if form.time.column is not None:
-            times = table.increasing_seconds(form.time.column, form.time.unit)
+            times = table.increasing_seconds(form.time.column, form.time.unit, repair=form.time.repair)
         else:
             times = form.time.start_s + np.arange(len(table)) / (form.time.rate_hz or 1.0)
         if not np.isfinite(values).any():
@@ -427,7 +445,8 @@ class Folder:
                 raise RecordingError(f"{table.where(row)}: {label!r} from {start} s to {end} s, expected start < end")
             if self.config.labels is not None and label not in self.config.labels:
                 raise RecordingError(
-                    f"{table.where(row)}: label {label!r} is not declared{nearest(label, self.labels)}"
+                    f"{table.where(row)}: label {label!r} is not declared{nearest(label, self.labels)}",
+                    hint=f"correct it, or add it under 'labels' in {self.declaration}",
                 )
             segments.append(Segment(start=float(start), end=float(end), label=label))
         return tuple(segments)

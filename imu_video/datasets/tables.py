@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from imu_video.errors import ConfigError, RecordingError, nearest
+from imu_video.recordings.timestamps import repair_times
 
 TimeUnit = Literal["s", "ms", "us", "ns", "iso8601"]
 PER_SECOND: dict[str, float] = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
@@ -55,7 +56,7 @@ class Table:
         if content is None and not path.is_file():
             raise RecordingError(f"{path}: no such file", hint="correct its path in the declaration")
         if (path.stat().st_size if content is None else len(content)) == 0:
-            raise RecordingError(f"{path}: the file is empty")
+            raise RecordingError(f"{path}: the file is empty", hint="copy it again, or move it out of the way")
         wanted = list(dict.fromkeys(columns))
         suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
         if suffix.lower() in PARQUET:
@@ -94,7 +95,10 @@ class Table:
         parsed = pd.to_numeric(series, errors="coerce")
         bad = np.flatnonzero((parsed.isna() & series.notna()).to_numpy())
         if len(bad):
-            raise RecordingError(f"{self.where(bad[0])}: {column!r} is {series.iloc[bad[0]]!r}, expected a number")
+            raise RecordingError(
+                f"{self.where(bad[0])}: {column!r} is {series.iloc[bad[0]]!r}, expected a number",
+                hint="correct the line; a missing sample is an empty field",
+            )
         values = np.array(parsed.to_numpy(dtype=np.float64, na_value=np.nan))
         values[~np.isfinite(values)] = np.nan
         return values
@@ -117,13 +121,22 @@ class Table:
             raise RecordingError(f"{self.where(missing[0])}: time {column!r} is {seen or 'empty'}, expected {unit}")
         return out
 
-    def increasing_seconds(self, column: str, unit: TimeUnit) -> np.ndarray:
-        """`seconds`, refused unless every row is later than the one before.
+    def increasing_seconds(self, column: str, unit: TimeUnit, *, repair: bool = False) -> np.ndarray:
+        """`seconds`, refused unless every row is later than the one before, or made so.
+
+        Args:
+            column, unit: as for `seconds`.
+            repair: rows are in the order of measurement and `repair_times` gives them even times.
 
         Raises:
-            RecordingError: the first row that is not, by line.
+            RecordingError: the first row that is not later, by line; with ``repair``, times that never advance.
         """
         out = self.seconds(column, unit)
+        if repair:
+            try:
+                return repair_times(out)[0]
+            except RecordingError as error:
+                raise RecordingError(f"{self.path}, {column!r}: {error.message}", hint=error.hint) from error
         wrong = np.flatnonzero(np.diff(out) <= 0)
         if len(wrong):
             row = int(wrong[0]) + 1
@@ -131,7 +144,8 @@ class Table:
             same = "repeats" if out[row] == out[row - 1] else "goes back"
             raise RecordingError(
                 f"{self.where(row)}: time {column!r} {same}: {texts[1]} after {texts[0]}",
-                hint="sort the rows and drop repeated ones, or declare the column and unit that increase",
+                hint="sort the rows and drop repeated ones, declare the column and unit that increase, or let the clock "
+                "be mended: time: {..., repair: true}",
             )
         if len(out) < 2:
             raise RecordingError(f"{self.path}: {len(out)} row of samples, expected at least 2")

@@ -116,7 +116,8 @@ class PairLoader:
                 raise ConfigError(
                     f"split {split.split!r}: {size} of {len(split)} samples have {asked}a device among {names}, "
                     f"batch_size is {batch_size}",
-                    hint="lower batch_size, allow more devices, or embed a modality that the samples have",
+                    hint=f"lower batch_size (data.batch_size={max(1, size // 2)} in a run), allow more devices, or "
+                    f"embed a modality that the samples have",
                 )
         groups = {"subject": self.pool.subject, "recording": self.pool.recording}.get(balance)
         try:

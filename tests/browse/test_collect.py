@@ -11,6 +11,7 @@ from imu_video.browse.collect import MOST_POINTS, bones, choose, collect, uprigh
 from imu_video.shards.columns import open_columns
 from imu_video.shards.schema import Index
 from imu_video.shards.video import decode_mp4
+from imu_video.simulation.body import BONES, JOINTS
 
 
 def test_every_group_is_shown_before_any_is_shown_twice(folder: Index) -> None:
@@ -94,6 +95,29 @@ def test_bones_of_a_moving_body_are_those_that_keep_their_length() -> None:
     foot, hand = limb(knee, 0.42), limb(shoulder, 0.6)
     frames = np.stack([foot, hip, hand, knee, shoulder], axis=1)
     assert bones(frames) == [(0, 3), (1, 3), (1, 4), (2, 4)]
+
+
+def test_bones_follow_usual_names_where_motion_alone_is_misled() -> None:
+    rng = np.random.default_rng(0)
+    names = ("head", "shoulder_center", "hip_center", "left_shoulder", "left_elbow", "left_hip", "left_knee", "tail")
+    frames = rng.normal(size=(50, len(names), 3))
+    frames[:, 7] = frames[:, 2] + [0.1, 0, 0]  # a name that nobody knows keeps its distance to the hip centre
+    found = {(names[a], names[b]) for a, b in bones(frames, names)}
+    assert found == {
+        ("head", "shoulder_center"),
+        ("shoulder_center", "hip_center"),
+        ("shoulder_center", "left_shoulder"),
+        ("left_shoulder", "left_elbow"),
+        ("hip_center", "left_hip"),
+        ("left_hip", "left_knee"),
+        ("hip_center", "tail"),
+    }
+
+
+def test_named_bones_of_the_simulated_body_are_its_bones() -> None:
+    frames = np.random.default_rng(0).normal(size=(50, len(JOINTS), 3))
+    expected = {tuple(sorted((JOINTS.index(a), JOINTS.index(b)))) for a, b in BONES}
+    assert set(bones(frames, JOINTS)) == expected
 
 
 def test_up_is_where_a_body_is_longest() -> None:

@@ -321,6 +321,32 @@ def test_bad_imu_files(study: Path, content: str | bytes, message: str) -> None:
     assert "walk_wrist.csv" in str(error.value)
 
 
+def test_repeated_and_backward_times_are_mended_on_request(study: Path) -> None:
+    put(study, "s01/walk_wrist.csv", table().assign(t=np.arange(N) // 5 * 50))  # five samples a radio packet
+    form = declaration()["imu"]
+    with pytest.raises(RecordingError, match=r"repeats: 0 after 0\n.*repair: true"):
+        first(study)
+    declare(study, imu={**form, "time": {**form["time"], "repair": True}})
+    steps = np.diff(first(study).imu[0].times)
+    assert steps.min() > 0.008
+    assert steps.max() < 0.012
+    put(study, "s01/walk_wrist.csv", table().assign(t=7))
+    with pytest.raises(RecordingError, match=r"walk_wrist\.csv, 't': time stamps never advance"):
+        first(study)
+    declare(study, imu={**form, "time": {"rate_hz": 100, "repair": True}})
+    with pytest.raises(ConfigError, match="'repair' mends a time column"):
+        first(study)
+
+
+def test_all_files_are_looked_for_before_any_is_read(study: Path) -> None:
+    video(study / "s01" / "walk.mp4")
+    put(study, "s02/walk_wrist.csv")
+    put(study, "s03/walk_wrist.csv")
+    declare(study, files={**declaration()["files"], "video": "{subject}/{recording}.mp4"})
+    with pytest.raises(RecordingError, match=r"s02/walk\.mp4: no such file, and 1 more\n.*optional"):
+        Folder(root=str(study))
+
+
 def test_lines_are_counted_through_skipped_and_blank_ones(study: Path) -> None:
     lines = text(t=BACK).splitlines()
     lines.insert(3, "")

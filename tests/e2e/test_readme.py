@@ -19,10 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PEOPLE, SECONDS, RATE, FPS = 8, 16, 60, 5
 # What makes the road short enough for a test; every word before it is the README's.
 SHORT = {
-    "imu-video build": [
-        "window.seconds=2", "window.stride_s=1", "window.clip_size=32",
-        "splits.fractions={train: 0.4, val: 0.1, test: 0.5}",
-    ],
+    "imu-video build": ["window.seconds=2", "window.stride_s=1", "window.clip_size=32"],
     "imu-video embed": ["image_size=32", "frames=2"],
     "imu-pretrain launch": [
         "data.batch_size=16", "optim.steps=4", "encoder.width=16", "encoder.layers=1", "run.device=cpu", "run.threads=1"
