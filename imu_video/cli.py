@@ -258,15 +258,16 @@ def verify(
         console.say(f"problem: {problem}")
     if problems:
         raise ShardError(
-            f"{data}: {len(problems)} problems, the first: {problems[0]}",
-            hint="copy the shards again, or build the folder again with --force",
+            f"{data}: {len(problems)} problem{'s' * (len(problems) > 1)}, the first: {problems[0]}",
+            hint="copy the shards again, or build the folder again with --force; `imu-pretrain launch ... "
+            "data.errors=skip` leaves damaged samples out",
         )
     console.say(f"{data} is sound: {_size(index)}, digest {index.digest}")
 
 
 @app.command("list")
 def list_(
-    kind: Annotated[str | None, typer.Argument(help="datasets, teachers, encoders, losses or augmentations.")] = None,
+    kind: Annotated[str | None, typer.Argument(help="datasets, teachers, encoders, losses, augmentations ...; default all.")] = None,
     name: Annotated[str | None, typer.Argument(help="One of them, for everything that is known of it.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document for machines.")] = False,
     plugin: Plugins = None,

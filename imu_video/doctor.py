@@ -20,8 +20,11 @@ EXTRAS = {
     "projectaria_tools": "aria",
     "matplotlib": "report",
     "tensorboard": "track",
+    "transformers": "hf",
     "aiohttp": "http",
     "s3fs": "s3",
+    "gcsfs": "gcs",
+    "ray": "ray",
 }
 """Optional modules and the extra that installs each."""
 

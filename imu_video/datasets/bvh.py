@@ -133,6 +133,12 @@ class Bvh:
         self.files = sorted(self.root.rglob("*.bvh"))
         if not self.files:
             raise RecordingError(f"{self.name}: no .bvh file in {self.root}", hint="root is a folder of .bvh files")
+        if self.pattern is not None and not any(self.pattern.fullmatch(path.stem) for path in self.files):
+            raise ConfigError(
+                f"{self.name}: pattern {pattern!r} fits none of {len(self.files)} names, the first: "
+                f"{self.files[0].stem!r}",
+                hint="the whole name without its ending has to fit; leave the pattern out for no labels",
+            )
         self._names: dict[str, Path] = {}
         for path in self.files:
             name = re.sub(r"[^A-Za-z0-9_-]", "_", path.stem)

@@ -196,7 +196,7 @@ def plan(config: BuildConfig) -> BuildJob:
         version=__version__,
         config=resolved,
         config_digest=digest(resolved),
-        dataset=str(resolved["dataset"]["name"]),
+        dataset=source.name,  # what its samples say too: a folder of recordings has the name that it declares
         licence=source.licence,
         citation=source.citation,
         url=source.url,

@@ -154,7 +154,7 @@ class ClipReader:
             decode_into(self._reader.member(row, _VIDEO), self.frames, place.numpy())
         except (ShardError, ValueError) as error:
             reason = error.message if isinstance(error, ShardError) else str(error)
-            hint = "imu-video verify"
+            hint = f"imu-video verify {self._index.root}"
             if self._errors == "quarantine":
                 quarantine(self._index, self._split, {key: reason})
                 hint = "run the command again: the sample is quarantined now"

@@ -190,7 +190,7 @@ class OpenShard:
     def __init__(self, index: Index, shard: ShardEntry) -> None:
         self.index, self.shard = index, shard
         self.path = index.shard_path(shard)
-        self._hint = f"imu-video verify {index.root}"
+        self._hint = f"imu-video verify {index.root}; a run leaves damaged samples out with data.errors=skip"
         try:
             self._file = self.path.open("rb")
         except OSError as error:

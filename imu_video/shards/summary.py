@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from imu_video.shards.columns import open_columns
-from imu_video.shards.quality_report import read_report
+from imu_video.shards.quality_report import QualityReport, read_report
 from imu_video.shards.schema import TEACHER_FOLDER, Index
 from imu_video.shards.teacher_cache import read_caches
 
@@ -48,7 +48,8 @@ def facts(index: Index) -> Table:
         *((f"tag {tag}", ", ".join(values)) for tag, values in index.tags.items()),
         ("recordings", f"{build.recordings}, {build.empty_recordings} of them shorter than a window"),
         ("windows", f"{build.windows}, {sum(build.dropped.values())} of them dropped{_counts(build.dropped)}"),
-        ("kept without", ", ".join(f"{what}: {n}" for what, n in build.without.items()) or "nothing"),
+        ("kept without", ", ".join(f"{what}: {n}" for what, n in _lacking(index).items()) or "nothing"),
+        ("quality", _checked(read_report(index.root))),
         ("made by", f"imu-video {build.version}, config {build.config_digest}"),
         ("digest", index.digest),
     ]
@@ -146,6 +147,20 @@ def teachers(index: Index) -> Table:
         shards = "these" if cache.get("index") == index.digest else "others: embed again"
         rows.append((fingerprint, cache.get("spec", {}).get("name", ""), ", ".join(embedded), shards))
     return Table(title="teachers", columns=("fingerprint", "teacher", "splits", "of shards"), rows=tuple(rows))
+
+
+def _lacking(index: Index) -> dict[str, int]:
+    """Samples without something that others have: a folder without clips does not lack them."""
+    has = {"clip": index.clip is not None, "skeleton": index.skeleton is not None}
+    return {what: n for what, n in index.build.without.items() if has.get(what, True)}
+
+
+def _checked(report: QualityReport | None) -> str:
+    if report is None:
+        return "not checked"
+    made = sum(check.get("policy") != "off" for check in report.checks.values())
+    found = ", ".join(report.totals) or "nothing"
+    return f"{made} checks of {report.devices} device recordings and {report.windows} windows found {found}"
 
 
 def _counts(reasons: dict[str, int]) -> str:

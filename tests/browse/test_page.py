@@ -93,9 +93,11 @@ def test_cursor_follows_the_video(page: Any) -> None:
     for video, *cursors in seen:
         assert len(cursors) == 2  # two devices
         assert all(abs(cursor - video) <= frame for cursor in cursors)
-    left = page.evaluate("parseFloat(getComputedStyle(document.querySelector('.cursor')).left)")
-    width = page.evaluate("document.querySelector('.device').clientWidth")
-    shown = page.evaluate("Number(document.querySelector('.cursor').dataset.time)")
+    left, width, shown = page.evaluate(  # at one moment: the pause may still be on its way
+        "() => { const c = document.querySelector('.cursor');"
+        " return [parseFloat(getComputedStyle(c).left), document.querySelector('.device').clientWidth,"
+        " Number(c.dataset.time)]; }"
+    )
     assert left / width == pytest.approx(shown / 2, abs=0.01)
 
 

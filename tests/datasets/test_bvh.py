@@ -308,6 +308,8 @@ def test_faults(tree: Path, tmp_path: Path) -> None:
         Bvh(root=str(tmp_path))
     with pytest.raises(ConfigError, match="is no regular expression"):
         Bvh(root=str(tree), pattern="(")
+    with pytest.raises(ConfigError, match=r"pattern '\\\\d\+' fits none of \d+ names, the first: '"):
+        Bvh(root=str(tree), pattern=r"\d+")
     with pytest.raises(ConfigError, match="unknown placement 'nose'"):
         Bvh(root=str(tree), placements=["nose"])
     with pytest.raises(ConfigError, match="metres_per_unit 0"):

@@ -130,8 +130,10 @@ def test_scarce_classes_are_named_not_dropped_silently(windows: LabelledWindows)
 def test_impossible_draws_say_why(windows: LabelledWindows, make: Callable[..., LabelledWindows]) -> None:
     with pytest.raises(ConfigError, match="only 5 of 6 people"):
         draw_episodes(windows, PEOPLE, EpisodeConfig(support_subjects=6))
-    with pytest.raises(ConfigError, match=r"0 classes have 5 windows and two people"):
+    with pytest.raises(ConfigError, match=r"different people, all windows are of 's00'\n.*imu-video split"):
         draw_episodes(make(people=1), PEOPLE, EpisodeConfig())
+    with pytest.raises(ConfigError, match=r"0 classes have 500 windows and two people"):
+        draw_episodes(windows, PEOPLE, EpisodeConfig(shots=[500]))
     with pytest.raises(ConfigError, match="label 'sleeping' is not among"):
         draw_episodes(windows, Domain(name="p", labels=["sleeping", "activity1"]), EpisodeConfig())
     with pytest.raises(ConfigError, match="in 200 draws of 1 support people none had 13 windows"):
