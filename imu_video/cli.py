@@ -267,7 +267,9 @@ def verify(
 
 @app.command("list")
 def list_(
-    kind: Annotated[str | None, typer.Argument(help="datasets, teachers, encoders, losses, augmentations ...; default all.")] = None,
+    kind: Annotated[
+        str | None, typer.Argument(help="datasets, teachers, encoders, losses, augmentations ...; default all.")
+    ] = None,
     name: Annotated[str | None, typer.Argument(help="One of them, for everything that is known of it.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document for machines.")] = False,
     plugin: Plugins = None,

@@ -194,6 +194,8 @@ def test_inspect_prints_every_table(run: Run, built: Path) -> None:
     assert ["units", "acc_x, acc_y, acc_z in m/s^2; gyr_x, gyr_y, gyr_z in rad/s"] in rows
     assert ["clip", "5 frames at 5 Hz, 16 x 16"] in rows
     assert ["kept without", "clip: 7"] in rows
+    (quality,) = [row[1] for row in rows if row[0] == "quality"]
+    assert quality.startswith("9 checks of ")
     assert next(row for row in rows if row[0] == "train")[:4] == ["train", "14", "2", "1"]
     assert ["split", "label", "samples", "right_wrist", "waist"] in rows
     assert ["train", "sit", "6", "2", "6"] in rows
@@ -243,7 +245,7 @@ def test_verify_reports_and_repairs(run: Run, config: Path, tmp_path: Path) -> N
     code, out, err = run("verify", data)
     assert code == 3
     assert "problem: shards/val-000000.tar: sha256" in out
-    assert "1 problems" in err
+    assert "1 problem, the first" in err
 
 
 def test_data_folders_that_are_none(run: Run, tmp_path: Path) -> None:

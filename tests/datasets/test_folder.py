@@ -17,6 +17,8 @@ from imu_video.datasets.folder import Declaration, Folder
 from imu_video.errors import ConfigError, DataError, RecordingError
 from imu_video.recordings.windows import WindowConfig, cut
 from imu_video.registry import datasets
+from imu_video.shards.build import BuildConfig, build
+from imu_video.shards.combine import merge_folders
 from imu_video.shards.video import encode_mp4
 from imu_video.types import GRAVITY
 
@@ -455,3 +457,17 @@ def test_the_declarations_in_the_docs_are_valid() -> None:
     assert [d.dataset for d in declared] == ["my-study", "pilot"]
     assert declared[0].format_of("waist").units == {"acc": "mg", "gyr": "deg/s"}
     assert declared[0].format_of("waist").time == declared[0].format_of("right_wrist").time
+
+
+def test_people_of_two_studies_stay_two_people_when_merged(tmp_path: Path) -> None:
+    indexes = []
+    for name in ("spring", "autumn"):
+        root = tmp_path / name
+        put(root, f"s01/{name}_wrist.csv")
+        declare(root, dataset=name)
+        plan = {"dataset": {"name": "folder", "root": str(root)}, "window": {"seconds": 1.0, "rate_hz": 50}}
+        config = validate({**plan, "splits": {"fractions": {"train": 1.0}}}, BuildConfig, source="test")
+        indexes.append(build(config, tmp_path / f"{name}-data"))
+        assert indexes[-1].dataset == name
+    merged = merge_folders(indexes, tmp_path / "both")
+    assert merged.split("train").subjects == ("autumn/s01", "spring/s01")
