@@ -118,7 +118,8 @@ def labels(
     _plugins(plugin)
     from eval.cells import CellStore
     from eval.datasets import load_windows
-    from eval.labels import LabelsConfig, LabelsRun, encoder_folders, group_people
+    from eval.labels import LabelsRun, encoder_folders, group_people, sides_of
+    from eval.labels_config import LabelsConfig
     from eval.labels_results import labels_table, measure_labels
     from eval.results import append_results, provenance
     from imu_video.config import load_config
@@ -132,7 +133,7 @@ def labels(
     facts = [read_config(folder) for folder in folders[encoder]]
     cache = None
     if any(m.uses_teacher for m in loaded.methods):
-        own = facts[0]["lineage"].get("teacher", {}).get("fingerprint")
+        own = (facts[0]["lineage"].get("teacher") or {}).get("fingerprint")
         cache = open_cache(index, cached_fingerprint(index, loaded.teacher) if loaded.teacher else own)
     people = group_people(load_windows(index, splits=loaded.splits, teacher=cache), loaded)
     store = CellStore(out.parent / f"{out.stem}.cells" / "labels")
@@ -145,6 +146,7 @@ def labels(
             model=name if name and path == encoder else path.resolve().name,
             config=loaded,
             store=store,
+            sides=sides_of(inside, people.windows, index),
             say=console.say,
         )
         cells[path] = run.run()

@@ -189,6 +189,30 @@ def load_windows(
     )
 
 
+def skeletons_of(windows: LabelledWindows, index: Index) -> np.ndarray:
+    """The skeleton of every window's sample, (N, F, J, 3) in metres, NaN where there is none.
+
+    Raises:
+        ConfigError: the data holds no skeletons.
+    """
+    from imu_video.shards.columns import open_columns
+
+    if index.skeleton is None:
+        raise ConfigError(
+            f"{index.dataset}: the data holds no skeletons", hint="build it with window.skeleton_fps, e.g. 12.5"
+        )
+    out: np.ndarray | None = None
+    for split in np.unique(windows.facts["split"]).tolist():
+        rows = np.flatnonzero(windows.facts["split"] == split)
+        held = open_columns(index, split).skeleton
+        assert held is not None
+        if out is None:
+            out = np.empty((len(windows), *held.shape[1:]), dtype=np.float32)
+        out[rows] = held[windows.sample[rows]]
+    assert out is not None
+    return out
+
+
 def _split_rows(
     columns: Columns, split: str, placements: Sequence[str] | None, teacher: np.ndarray | None
 ) -> dict[str, Any]:

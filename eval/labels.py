@@ -7,134 +7,36 @@ in fewshot.py.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
 from threadpoolctl import threadpool_limits
 
 from eval.cells import CellStore
-from eval.config import Bootstrap, Metric
-from eval.datasets import LabelledWindows
+from eval.datasets import LabelledWindows, skeletons_of
 from eval.features import encoder_features, untrained_twin
+from eval.labels_config import LabelsConfig, Method, Number
 from eval.network import Network, NetworkConfig, measured, train_network
 from eval.probes import probes
-from eval.splits import Slice, refuse_training_subjects, spread_over_people
-from eval.spread import Inputs, SpreadConfig, side_by_side, spread_labels
+from eval.splits import refuse_training_subjects, spread_over_people
+from eval.spread import Inputs, side_by_side, spread_labels
 from eval.supervised import at_spec_rate
-from imu_video.config import Config, digest
+from imu_video.config import digest
 from imu_video.errors import ConfigError, LeakageError
 from imu_video.hub import EncoderBundle
 from imu_video.metrics.classify import confusion_counts
 
-Number = int | Literal["all"]
+if TYPE_CHECKING:
+    from imu_video.shards.schema import Index
+
 CHECKS = 10
 """How often during a training the people of `choose` are asked."""
-
-
-class Method(Config):
-    """One way to make a classifier from an encoder and a few labels.
-
-    Args:
-        name: in tables.
-        start: ``encoder`` (pretrained) or ``random`` (the same architecture, never trained).
-        learn: ``head``: the probe on frozen features; ``all``: encoder and head by gradient descent.
-        inputs: ``imu``; ``fused``, the teacher's frozen features beside the IMU encoder's; or ``teacher`` alone.
-        spread: spread the labels over the pool's unlabelled windows first; null = learn from the labelled ones only.
-    """
-
-    name: str
-    start: Literal["encoder", "random"] = "encoder"
-    learn: Literal["head", "all"] = "head"
-    inputs: Inputs = "imu"
-    spread: SpreadConfig | None = None
-
-    @model_validator(mode="after")
-    def _possible(self) -> Method:
-        if self.inputs == "teacher" and self.learn == "all":
-            raise ValueError(f"method {self.name!r}: the teacher is frozen, inputs: teacher goes with learn: head")
-        if self.start == "random" and self.spread is not None and self.spread.inputs != "teacher":
-            raise ValueError(
-                f"method {self.name!r}: a random encoder has no neighbours to offer: spread.inputs: teacher"
-            )
-        return self
-
-    @property
-    def uses_encoder(self) -> bool:
-        """Whether pretrained weights enter."""
-        own = self.start == "encoder" and self.inputs != "teacher"
-        return own or (self.spread is not None and self.spread.inputs != "teacher")
-
-    @property
-    def uses_teacher(self) -> bool:
-        """Whether the teacher's features enter, in learning or in spreading labels."""
-        return self.inputs != "imu" or (self.spread is not None and self.spread.inputs != "imu")
-
-
-class LabelsConfig(Config):
-    """A whole limited-label evaluation.
-
-    Args:
-        name: the domain's name in tables.
-        pool: whose windows may carry labels, and are known without labels to `spread`.
-        choose: on whom a trained network's step is chosen; that figure stands beside the last step's. null = not.
-        test: who is asked.
-        labels: labelled windows a class, or ``all``; smaller sets are part of larger ones.
-        seeds: each draws its own labels, initial weights and order; encoder number i goes with seed number i.
-        methods: what is compared.
-        reference: method whose figures are subtracted from those of every method that uses the encoder; null = none.
-        teacher: the cached teacher (name or fingerprint) for fused inputs; null = the encoder's own.
-        probe: of ``learn: head``; spreading needs one with ``fit_targets``.
-        scratch: schedule of ``learn: all`` from a random start.
-        finetune: schedule of ``learn: all`` from the encoder.
-        metrics: figures to report.
-        bootstrap: intervals.
-    """
-
-    name: str = "people"
-    pool: Slice = Slice(split="train")
-    choose: Slice | None = Slice(split="val")
-    test: Slice = Slice(split="test")
-    labels: list[Number] = Field(default=[1, 5, 10, "all"], min_length=1)
-    seeds: list[int] = Field(default=[0, 1, 2, 3, 4], min_length=1)
-    methods: list[Method] = Field(
-        default=[
-            Method(name="probe"),
-            Method(name="fine-tune", learn="all"),
-            Method(name="random", start="random"),
-            Method(name="scratch", start="random", learn="all"),
-        ],
-        min_length=1,
-    )
-    reference: str | None = "scratch"
-    teacher: str | None = None
-    probe: str | dict[str, Any] = "logreg"
-    scratch: NetworkConfig = NetworkConfig()
-    finetune: NetworkConfig = NetworkConfig()
-    metrics: list[Metric] = Field(default=["accuracy", "macro_f1"], min_length=1)
-    bootstrap: Bootstrap = Bootstrap()
-
-    @model_validator(mode="after")
-    def _consistent(self) -> LabelsConfig:
-        names = [m.name for m in self.methods]
-        if len(set(names)) != len(names) or len(set(self.seeds)) != len(self.seeds):
-            raise ValueError(f"methods and seeds must be distinct, got {names} and {self.seeds}")
-        if self.reference is not None and self.reference not in names:
-            raise ValueError(f"reference {self.reference!r} is none of the methods {names}")
-        if any(n != "all" and n < 1 for n in self.labels) or len(set(self.labels)) != len(self.labels):
-            raise ValueError(f"labels must be distinct and at least 1, or 'all', got {self.labels}")
-        return self
-
-    @property
-    def splits(self) -> list[str]:
-        """Every split that is read, in order."""
-        parts = [self.pool, *([self.choose] if self.choose else []), self.test]
-        return list(dict.fromkeys(split for part in parts for split in part.splits))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -212,6 +114,19 @@ def group_people(windows: LabelledWindows, config: LabelsConfig) -> People:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Side:
+    """Features of the video side, of every window.
+
+    Args:
+        name: where they come from; part of the identity of every cell that uses them.
+        features: (N, Dt), NaN rows where a window has none.
+    """
+
+    name: str
+    features: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Cells:
     """Counts of one method with one number of labels, over the seeds.
 
@@ -219,6 +134,7 @@ class Cells:
         model: the encoder's name; ``none`` where no pretrained weights enter.
         method, number: what was done, with how many labels a class.
         weights: digest of the weights that enter, or of the architecture.
+        pretrained: whether weights of the encoder under test, or of what was trained along with it, enter.
         counts: (R, S, M, M): seed, person, true class, predicted class; of the last step.
         chosen: the same of the step that was best on the people of `choose`; None where nothing is trained by steps.
     """
@@ -227,6 +143,7 @@ class Cells:
     method: Method
     number: Number
     weights: str
+    pretrained: bool
     counts: np.ndarray
     chosen: np.ndarray | None = None
 
@@ -241,6 +158,7 @@ class LabelsRun:
         model: name of the encoder in tables.
         config: what to run.
         store: holds finished cells; a run that was stopped goes on where it was.
+        sides: features of the skeleton encoder that was trained along with each bundle; empty = the cached teacher's.
         say: takes progress lines.
 
     Raises:
@@ -257,6 +175,7 @@ class LabelsRun:
         model: str,
         config: LabelsConfig,
         store: CellStore,
+        sides: Sequence[Side] = (),
         say: Callable[[str], None] = lambda message: None,
     ) -> None:
         if len(bundles) not in (1, len(config.seeds)):
@@ -264,7 +183,13 @@ class LabelsRun:
                 f"{model}: {len(bundles)} encoders for {len(config.seeds)} seeds; give one, or one a seed",
                 hint="put the encoders of all seeds into one folder, or set seeds=[0]",
             )
-        needy = [m.name for m in config.methods if m.uses_teacher]
+        if sides and len(sides) != len(bundles):
+            raise ConfigError(
+                f"{model}: {len(sides)} of {len(bundles)} encoders have a skeleton encoder of their own",
+                hint="export all seeds with --with-skeleton, or none",
+            )
+        self.sides = list(sides)
+        needy = [m.name for m in config.methods if m.uses_teacher and not (sides and m.start == "encoder")]
         if needy and people.windows.teacher is None:
             raise ConfigError(
                 f"methods {needy} need a teacher's cached features", hint="embed the data, and set teacher=NAME"
@@ -292,7 +217,8 @@ class LabelsRun:
         left = len(trainings)
         for number, place in enumerate(todo, start=1):
             began = time.monotonic()
-            self.store.put(self._key(*place), self._compute(*place))
+            if not self.store.has(self._key(*place)):  # another process may have been there meanwhile
+                self.store.put(self._key(*place), self._compute(*place))
             if place[0].learn == "all":
                 left -= 1
                 self._trained.append(time.monotonic() - began)
@@ -311,13 +237,27 @@ class LabelsRun:
     def _bundle(self, place: int) -> EncoderBundle:
         return self.bundles[place if len(self.bundles) > 1 else 0]
 
+    def _side(self, method: Method, place: int) -> Side:
+        """The video side of a method: trained along with the encoder, or cached."""
+        if self.sides and method.start == "encoder":
+            return self.sides[place if len(self.sides) > 1 else 0]
+        windows = self.people.windows
+        assert windows.teacher is not None
+        return Side(name=str(windows.teacher_name), features=windows.teacher)
+
+    def _pretrained(self, method: Method) -> bool:
+        return method.uses_student or (method.start == "encoder" and method.uses_teacher and bool(self.sides))
+
     def _weights(self, method: Method, place: int) -> str:
-        if method.uses_encoder:
+        if method.uses_student:
             return self.weights[place if len(self.weights) > 1 else 0]
         if method.inputs == "teacher":
-            return f"teacher {self.people.windows.teacher_name}"
+            return f"teacher {self._side(method, place).name}"
         bundle = self._bundle(place)
-        return "untrained " + digest({"encoder": bundle.encoder_config, "spec": bundle.spec.model_dump(mode="json")})
+        # What the arithmetic sees and no more: two runs fit the same scale up to the last bit of a float64.
+        scale = [[f"{v:.6g}" for v in values] for values in (bundle.spec.mean, bundle.spec.std)]
+        shape = {"encoder": bundle.encoder_config, "channels": bundle.spec.channels, "rate_hz": bundle.spec.rate_hz}
+        return "untrained " + digest({**shape, "scale": scale})
 
     def _key(self, method: Method, number: Number, place: int) -> Mapping[str, Any]:
         """Everything that a cell depends on, and nothing else: the same cell is never computed twice."""
@@ -329,7 +269,7 @@ class LabelsRun:
             "number": number,
             "seed": self.config.seeds[place],
             "weights": self._weights(method, place),
-            "teacher": windows.teacher_name if method.uses_teacher else None,
+            "teacher": self._side(method, place).name if method.uses_teacher else None,
         }
         if method.learn == "all":
             key["schedule"] = self._schedule(method).model_dump(mode="json")
@@ -344,7 +284,8 @@ class LabelsRun:
         weights = [self._weights(method, place) for place in range(self._seeds)]
         same = set(weights)
         return Cells(
-            model=self.model if method.uses_encoder else "none",
+            model=self.model if self._pretrained(method) else "none",
+            pretrained=self._pretrained(method),
             method=method,
             number=number,
             weights=weights[0] if len(same) == 1 else digest({"weights": weights}),
@@ -372,7 +313,7 @@ class LabelsRun:
         known = np.full(len(people.pool), -1)
         known[labelled] = truth[labelled]
         options = method.spread
-        features = self._inputs(options.inputs, "encoder", place)[people.pool]
+        features = self._inputs(method, options.inputs, place)[people.pool]
         soft = spread_labels(
             features,
             known,
@@ -385,7 +326,7 @@ class LabelsRun:
 
     def _probe(self, method: Method, targets: np.ndarray, rows: np.ndarray, place: int) -> np.ndarray:
         people = self.people
-        features = self._inputs(method.inputs, method.start, place)
+        features = self._inputs(method, method.inputs, place)
         support, query = features[people.pool[rows]], features[people.test]
         probe = probes.build(self.config.probe if isinstance(self.config.probe, dict) else {"name": self.config.probe})
         with threadpool_limits(1):
@@ -404,7 +345,7 @@ class LabelsRun:
         bundle = self._bundle(place)
         classes = targets.shape[1]
         imu, mask = self._windows(bundle)
-        extra = self._extra() if method.inputs == "fused" else None
+        extra = self._extra(method, place) if method.inputs == "fused" else None
         pool, test, choose = (torch.from_numpy(r) for r in (people.pool[rows], people.test, people.choose))
         with torch.random.fork_rng(devices=[]):
             bundle = untrained_twin(bundle, seed) if method.start == "random" else _copy(bundle)
@@ -438,11 +379,13 @@ class LabelsRun:
 
     # ------------------------------------------------------------------------------------------------- features
 
-    def _inputs(self, inputs: Inputs, start: str, place: int) -> np.ndarray:
-        """Features (N, E) of all windows that are used; blocks are scaled on the pool alone."""
+    def _inputs(self, method: Method, inputs: Inputs, place: int) -> np.ndarray:
+        """Features (N, E) of all windows; blocks are scaled on the pool alone."""
         if inputs == "imu":
-            return self._encoded(start, place)
-        blocks = [self._teacher()] if inputs == "teacher" else [self._encoded(start, place), self._teacher()]
+            return self._encoded(method.start, place)
+        blocks = [self._seen(method, place)]
+        if inputs == "fused":
+            blocks.insert(0, self._encoded(method.start, place))
         return side_by_side(*blocks, reference=self.people.pool)
 
     def _encoded(self, start: str, place: int) -> np.ndarray:
@@ -454,20 +397,20 @@ class LabelsRun:
             self._features[slot] = encoder_features(bundle, self.people.windows)
         return self._features[slot]
 
-    def _teacher(self) -> np.ndarray:
-        teacher = self.people.windows.teacher
-        assert teacher is not None
+    def _seen(self, method: Method, place: int) -> np.ndarray:
+        """Features of the video side; every window of pool and test must have them."""
+        features = self._side(method, place).features
         used = np.concatenate([self.people.pool, self.people.test])
-        lacking = int((~np.isfinite(teacher[used]).all(axis=1)).sum())
+        lacking = int((~np.isfinite(features[used]).all(axis=1)).sum())
         if lacking:
             raise ConfigError(
-                f"{lacking} of {len(used)} windows have no teacher features, fused inputs need them all",
+                f"{lacking} of {len(used)} windows have nothing on the video side, method {method.name!r} needs it",
                 hint="embed with a teacher whose modality every recording has, or filter pool and test",
             )
-        return teacher
+        return features
 
-    def _extra(self) -> torch.Tensor:
-        scaled = side_by_side(self._teacher(), reference=self.people.pool)
+    def _extra(self, method: Method, place: int) -> torch.Tensor:
+        scaled = side_by_side(self._seen(method, place), reference=self.people.pool)
         return torch.from_numpy(scaled).float()
 
     def _windows(self, bundle: EncoderBundle) -> tuple[torch.Tensor, torch.Tensor]:
@@ -494,3 +437,18 @@ def encoder_folders(path: Path) -> list[Path]:
             f"{path}: neither an encoder folder nor a folder of such", hint="`imu-pretrain export` makes one"
         )
     return inside
+
+
+def sides_of(folders: Sequence[Path], windows: LabelledWindows, index: Index) -> list[Side]:
+    """Features of the skeleton encoders that were exported with the encoders (``FOLDER/skeleton``), where they were."""
+    from imu_video.towers import load_tower
+
+    inside = [folder / "skeleton" for folder in folders if (folder / "skeleton" / "config.json").is_file()]
+    if not inside:
+        return []
+    skeletons = skeletons_of(windows, index)
+    out = []
+    for folder in inside:
+        weights = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:12]
+        out.append(Side(name=f"tower {weights}", features=load_tower(folder).encode(skeletons)))
+    return out

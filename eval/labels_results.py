@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from eval.labels import Cells, LabelsConfig, People
+from eval.labels import Cells, People
+from eval.labels_config import LabelsConfig
 from eval.results import Result, bootstrap, ends, with_tests
 from imu_video.metrics.classify import METRICS
 
@@ -22,8 +23,8 @@ def measure_labels(
 ) -> list[Result]:
     """Figures with intervals over people, then seeds; and paired differences, seed by seed and person by person.
 
-    Every method that uses the encoder is compared with ``config.reference`` at the same number of labels, and with the
-    same method of every other model in ``against``.
+    Every method that uses the encoder is compared with each of ``config.references`` at the same number of labels, and
+    with the same method of every other model in ``against``.
 
     Args:
         cells: of the encoder under test.
@@ -37,10 +38,10 @@ def measure_labels(
         out += _lines("labels", c, None, c.counts, people, config, shared)
     differences: dict[str, list[Result]] = {}
     for c in cells:
-        if not c.method.uses_encoder:
+        if not c.pretrained:
             continue
-        others = [r for r in cells if r.method.name == config.reference and r.method.name != c.method.name]
-        others += [r for r in against if r.method.name == c.method.name and r.method.uses_encoder]
+        others = [r for r in cells if r.method.name in config.references and r.method.name != c.method.name]
+        others += [r for r in against if r.method.name == c.method.name and r.pretrained]
         for r in others:
             if r.number == c.number:
                 for line in _lines("labels-difference", c, r, c.counts, people, config, shared):
@@ -78,9 +79,7 @@ def _lines(
         if chosen is not None:
             details["chosen"] = chosen
         own = dict(shared)
-        own["encoder"] = (
-            {**shared["encoder"], "weights": c.weights} if c.method.uses_encoder else {"weights": c.weights}
-        )
+        own["encoder"] = {**shared["encoder"], "weights": c.weights} if c.pretrained else {"weights": c.weights}
         out.append(
             Result(
                 kind=kind,

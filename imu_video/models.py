@@ -49,6 +49,49 @@ class ProjectionHead(nn.Module):
         return out
 
 
+class BatchHead(nn.Module):
+    """Maps features to an embedding (before normalisation) through a hidden layer with batch norm.
+
+    The projection head of SimCLR (Chen et al. 2020, arXiv 2002.05709, section 4.2): W2 relu(batch_norm(W1 z)). Unlike
+    `ProjectionHead` nothing but what passes the hidden layer reaches the embedding, which leaves the features freer.
+
+    Args:
+        width: E, features in.
+        dim: D, embedding width, 1 or more.
+        hidden: width of the hidden layer, 1 or more; 256.
+
+    Shapes: (..., E) -> (..., D); statistics run over all leading axes.
+
+    Example:
+        >>> BatchHead(width=768, dim=128)(torch.zeros(2, 768)).shape
+        torch.Size([2, 128])
+    """
+
+    def __init__(self, *, width: int, dim: int, hidden: int = 256) -> None:
+        super().__init__()
+        if dim < 1 or hidden < 1:
+            raise ConfigError(f"batch head: dim and hidden must be at least 1; got {dim=}, {hidden=}")
+        self.first = nn.Linear(width, hidden)
+        self.norm = nn.BatchNorm1d(hidden)
+        self.second = nn.Linear(hidden, dim)
+
+    def forward(self, features: Tensor) -> Tensor:
+        h = self.norm(self.first(features.flatten(0, -2)))
+        out: Tensor = self.second(F.relu(h))
+        return out.unflatten(0, features.shape[:-1])
+
+
+Head = Literal["residual", "batch"]
+"""Kind of the heads between features and embeddings: `ProjectionHead` or `BatchHead`."""
+
+
+def projection_head(kind: Head, *, width: int, dim: int, dropout: float = 0.0) -> nn.Module:
+    """A head of a kind; ``dropout`` is the residual one's, the batch one has none."""
+    if kind == "batch":
+        return BatchHead(width=width, dim=dim)
+    return ProjectionHead(width=width, dim=dim, dropout=dropout)
+
+
 class CrossModalModel(nn.Module):
     """Student and the other side to unit-norm embeddings in one space; only what the losses need is built and computed.
 
@@ -59,6 +102,7 @@ class CrossModalModel(nn.Module):
         video_projector: ``mlp`` (a ProjectionHead), ``linear``, or ``none``: the features of the video side are only
             normalised, which needs dim = their width (and, with a frozen teacher, leaves nothing trainable there).
         dropout: of the projection heads, in [0, 1); the paper uses 0.1.
+        head: ``residual`` (`ProjectionHead`) or ``batch`` (`BatchHead`), on both sides.
         teacher_mean, teacher_std: (Dt,) statistics of the teacher's features over the training split; features are
             standardised with them before the projector. None: used as they are.
         tower: a trainable encoder of skeletons that takes the teacher's place on the video side.
@@ -84,6 +128,7 @@ class CrossModalModel(nn.Module):
         dim: int = 128,
         video_projector: Literal["mlp", "linear", "none"] = "mlp",
         dropout: float = 0.0,
+        head: Head = "residual",
         teacher_mean: np.ndarray | Tensor | None = None,
         teacher_std: np.ndarray | Tensor | None = None,
         tower: nn.Module | None = None,
@@ -92,7 +137,7 @@ class CrossModalModel(nn.Module):
     ) -> None:
         super().__init__()
         self.needs = frozenset(needs or ())
-        self.teacher_dim, self.segments = teacher_dim, segments
+        self.teacher_dim, self.segments, self.dim = teacher_dim, segments, dim
         self.student = student
         self.tower = tower
         width = teacher_dim if tower is None else int(tower.feature_dim)  # type: ignore[arg-type]
@@ -103,10 +148,10 @@ class CrossModalModel(nn.Module):
                     hint="`imu-video embed` caches a teacher; tower=skeleton trains a skeleton encoder along",
                 )
         if needs is not None:
-            self.imu_projector = ProjectionHead(width=student.feature_dim, dim=dim, dropout=dropout)
+            self.imu_projector = projection_head(head, width=student.feature_dim, dim=dim, dropout=dropout)
         self.video_projector: nn.Module | None = None
         if width is not None and "video" in self.needs:
-            self.video_projector = _video_projector(video_projector, width=width, dim=dim, dropout=dropout)
+            self.video_projector = _video_projector(video_projector, head, width=width, dim=dim, dropout=dropout)
         if "segments" in self.needs:
             if segments < 2 or student.token_dim is None:
                 raise ConfigError(
@@ -196,9 +241,9 @@ class CrossModalModel(nn.Module):
         return F.adaptive_avg_pool1d(tokens.transpose(1, 2), self.segments).transpose(1, 2)
 
 
-def _video_projector(kind: str, *, width: int, dim: int, dropout: float) -> nn.Module:
+def _video_projector(kind: str, head: Head, *, width: int, dim: int, dropout: float) -> nn.Module:
     if kind == "mlp":
-        return ProjectionHead(width=width, dim=dim, dropout=dropout)
+        return projection_head(head, width=width, dim=dim, dropout=dropout)
     if kind == "linear":
         return nn.Linear(width, dim)
     if dim != width:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from imu_video.config import Config
 from imu_video.errors import CheckpointError, ConfigError
 from imu_video.hub import load_encoder, read_config
-from imu_video.models import CrossModalModel, ProjectionHead
+from imu_video.models import BatchHead, CrossModalModel, Head, ProjectionHead
 
 PROJECTORS = "projectors.safetensors"
 _PARTS = ("imu_projector.", "video_projector.", "teacher_mean", "teacher_std")
@@ -31,6 +31,7 @@ class ProjectorFacts(Config):
         teacher_dim: Dt, width of the teacher's features.
         dim: D, embedding width.
         video_projector: kind of the video projector.
+        head: kind of the heads.
         teacher: fingerprint of the teacher whose features the video projector takes.
         encoder_sha256: of the encoder weights that the projectors were trained with.
     """
@@ -38,6 +39,7 @@ class ProjectorFacts(Config):
     teacher_dim: int
     dim: int
     video_projector: Literal["mlp", "linear", "none"]
+    head: Head = "residual"
     teacher: str
     encoder_sha256: str
 
@@ -61,8 +63,9 @@ def save_projectors(model: CrossModalModel, folder: str | Path, *, teacher: str)
     folder = Path(folder)
     facts = ProjectorFacts(
         teacher_dim=model.teacher_dim,
-        dim=int(model.imu_projector.second.out_features),
+        dim=model.dim,
         video_projector=_kind(model.video_projector),
+        head="batch" if isinstance(model.imu_projector, BatchHead) else "residual",
         teacher=teacher,
         encoder_sha256=str(read_config(folder)["weights_sha256"]),
     )
@@ -103,7 +106,11 @@ def load_pair_model(folder: str | Path) -> tuple[CrossModalModel, ProjectorFacts
             hint="export the run again",
         )
     model = CrossModalModel(
-        student=bundle, teacher_dim=facts.teacher_dim, dim=facts.dim, video_projector=facts.video_projector
+        student=bundle,
+        teacher_dim=facts.teacher_dim,
+        dim=facts.dim,
+        video_projector=facts.video_projector,
+        head=facts.head,
     )
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
@@ -133,6 +140,6 @@ def _read(path: Path) -> tuple[ProjectorFacts, dict[str, Tensor]]:
 
 
 def _kind(projector: nn.Module) -> Literal["mlp", "linear", "none"]:
-    if isinstance(projector, ProjectionHead):
+    if isinstance(projector, ProjectionHead | BatchHead):
         return "mlp"
     return "linear" if isinstance(projector, nn.Linear) else "none"

@@ -109,6 +109,7 @@ def build_task(
         teacher_dim=teacher_dim,
         dim=projector.dim,
         dropout=projector.dropout,
+        head=projector.head,
         video_projector=projector.teacher,
         teacher_mean=mean,
         teacher_std=std,

@@ -109,6 +109,7 @@ class ProjectorSection(Config):
     Args:
         dim: embedding width D; null = 128, or with ``teacher: none`` the width of the teacher's features.
         dropout: rate inside the heads, 0 <= rate < 1.
+        head: ``residual`` (Cheshmi et al. 2025), or ``batch``: a hidden layer with batch norm (SimCLR), no dropout.
         teacher: head on the teacher's side; ``none`` needs teacher features of width D.
         standardise: give each teacher feature zero mean and unit variance over the training split first.
         segments: time segments of a window, where a loss aligns them.
@@ -116,6 +117,7 @@ class ProjectorSection(Config):
 
     dim: int | None = Field(default=None, ge=1)
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
+    head: Literal["residual", "batch"] = "residual"
     teacher: Literal["mlp", "linear", "none"] = "mlp"
     standardise: bool = True
     segments: int = Field(default=4, ge=2)

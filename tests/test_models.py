@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from imu_video.errors import ConfigError
 from imu_video.hub import EncoderBundle, InputSpec
-from imu_video.models import CrossModalModel, ProjectionHead
+from imu_video.models import BatchHead, CrossModalModel, ProjectionHead
 from imu_video.types import PairBatch, PairMeta
 
 SPEC = InputSpec(rate_hz=50, window_s=2, mean=(0.0,) * 6, std=(9.8,) * 3 + (1.0,) * 3)
@@ -49,6 +49,25 @@ def test_projection_head_of_the_paper_drops_out_in_training() -> None:
     head.eval()
     assert torch.equal(head(z), head(z))
     assert head(z).shape == (2, 512)
+
+
+def test_batch_head_equals_its_equation() -> None:
+    torch.manual_seed(0)
+    head = BatchHead(width=6, dim=4, hidden=5)
+    z = torch.randn(3, 7, 6)
+    a = z @ head.first.weight.T + head.first.bias
+    mean, variance = a.mean((0, 1)), a.var((0, 1), unbiased=False)
+    h = ((a - mean) / (variance + head.norm.eps).sqrt()).relu()
+    assert torch.allclose(head(z), h @ head.second.weight.T + head.second.bias, atol=1e-5)
+    with pytest.raises(ConfigError, match="batch head"):
+        BatchHead(width=6, dim=0)
+
+
+def test_the_kind_of_head_is_that_of_both_sides() -> None:
+    m = model(head="batch")
+    assert isinstance(m.imu_projector, BatchHead)
+    assert isinstance(m.video_projector, BatchHead)
+    assert isinstance(model().imu_projector, ProjectionHead)
 
 
 @pytest.mark.parametrize("projector", ["mlp", "linear"])

@@ -10,28 +10,31 @@ from safetensors.torch import load_file, save_file
 
 from imu_video.errors import CheckpointError
 from imu_video.hub import EncoderBundle, InputSpec
-from imu_video.models import CrossModalModel
+from imu_video.models import CrossModalModel, Head
 from imu_video.projectors import PROJECTORS, load_pair_model, save_projectors
 
 SPEC = InputSpec(rate_hz=32, window_s=2, mean=(0.0,) * 6, std=(9.8,) * 3 + (1.0,) * 3)
 ENCODER = {"name": "patch_tst", "width": 8, "heads": 2, "layers": 1, "ffn": 16}
 
 
-def model(kind: str = "mlp", seed: int = 0) -> CrossModalModel:
+def model(kind: str = "mlp", seed: int = 0, head: Head = "residual") -> CrossModalModel:
     torch.manual_seed(seed)
     return CrossModalModel(
         student=EncoderBundle(spec=SPEC, encoder=ENCODER),
         teacher_dim=10,
         dim=10,
         video_projector=kind,  # type: ignore[arg-type]
+        head=head,
         teacher_mean=torch.arange(10.0),
         teacher_std=torch.arange(10.0) + 1,
     ).eval()
 
 
-@pytest.mark.parametrize("kind", ["mlp", "linear", "none"])
-def test_round_trip_gives_the_same_embeddings(tmp_path: Path, kind: str) -> None:
-    before = model(kind)
+@pytest.mark.parametrize(
+    ("kind", "head"), [("mlp", "residual"), ("linear", "residual"), ("none", "residual"), ("mlp", "batch")]
+)
+def test_round_trip_gives_the_same_embeddings(tmp_path: Path, kind: str, head: Head) -> None:
+    before = model(kind, head=head)
     before.student.save(tmp_path / "e", lineage={})
     save_projectors(before, tmp_path / "e", teacher="abc123")
     after, facts = load_pair_model(tmp_path / "e")

@@ -371,7 +371,7 @@ def test_ood_refuses_people_of_the_pretraining(folder: Path, tmp_path: Path) -> 
 def test_labels_compares_encoders_on_the_same_labels_and_goes_on_where_it_was(folder: Path, tmp_path: Path) -> None:
     config = tmp_path / "labels.yaml"
     config.write_text(
-        "choose: null\nlabels: [1, all]\nseeds: [0]\nreference: random\nbootstrap: {resamples: 200}\n"
+        "choose: null\nlabels: [1, all]\nseeds: [0]\nreferences: [random]\nbootstrap: {resamples: 200}\n"
         "methods: [{name: probe}, {name: random, start: random}]\n"
     )
     twin = tmp_path / "twin"
@@ -405,7 +405,7 @@ def test_labels_refuses_people_of_the_pretraining_and_a_missing_teacher(folder: 
         folder / "data",
         fused,
         "teacher=elsewhere",
-        "reference=null",
+        "references=[]",
         "choose=null",
         "--out",
         tmp_path / "r.jsonl",

@@ -13,7 +13,8 @@ import torch
 
 from eval.cells import CellStore
 from eval.datasets import LabelledWindows
-from eval.labels import LabelsConfig, LabelsRun, People, encoder_folders, group_people
+from eval.labels import LabelsRun, People, Side, encoder_folders, group_people
+from eval.labels_config import LabelsConfig
 from eval.labels_results import labels_table, measure_labels
 from eval.report import write_report
 from imu_video.config import load_config, shipped, validate
@@ -150,10 +151,32 @@ def test_cells_depend_on_weights_and_schedule(windows: LabelledWindows, bundle: 
     assert [a != b for a, b in zip(keys[0], keys[2], strict=True)] == [False, True, False]
 
 
+def test_a_skeleton_encoder_trained_along_takes_the_teachers_place(
+    windows: LabelledWindows, bundle: EncoderBundle, tmp_path: Path
+) -> None:
+    methods = [
+        {"name": "teacher", "inputs": "teacher"},
+        {"name": "scratch spread", "start": "random", "learn": "all", "spread": {"inputs": "teacher"}},
+    ]
+    conf = config(methods=methods, references=[], labels=["all"])
+    side = Side(name="tower 0", features=np.random.default_rng(1).normal(size=(len(windows), 3)).astype(np.float32))
+    cached, _ = run(windows, bundle, conf, tmp_path).run()
+    own, scratch = run(windows, bundle, conf, tmp_path, sides=[side]).run()
+    assert (cached.model, own.model, scratch.model) == ("none", "mine", "none")
+    share = [np.trace(c.counts.sum(axis=(0, 1))) / c.counts.sum() for c in (cached, own)]
+    assert share[0] > 0.9
+    assert share[1] < 0.6, "noise beside the encoder is what was asked for"
+    with pytest.raises(ConfigError, match="1 of 2 encoders have a skeleton encoder"):
+        run(windows, bundle, conf, tmp_path, bundles=[bundle] * 2, weights=["a", "b"], sides=[side])
+    missing = Side(name="tower 1", features=np.full((len(windows), 3), np.nan, dtype=np.float32))
+    with pytest.raises(ConfigError, match="have nothing on the video side"):
+        run(windows, bundle, conf, tmp_path, sides=[missing]).run()
+
+
 def test_one_encoder_a_seed(windows: LabelledWindows, bundle: EncoderBundle, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="3 encoders for 2 seeds"):
         run(windows, bundle, config(), tmp_path, bundles=[bundle] * 3, weights=["a", "b", "c"])
-    conf = config(methods=[{"name": "probe"}], reference=None)
+    conf = config(methods=[{"name": "probe"}], references=[])
     [one, *_] = run(windows, bundle, conf, tmp_path, bundles=[bundle] * 2, weights=["a", "b"]).run()
     [both, *_] = run(windows, bundle, conf, tmp_path).run()
     assert one.weights != both.weights == "w0"
@@ -169,7 +192,7 @@ def test_differences_are_paired_by_person_and_seed(
     windows: LabelledWindows, bundle: EncoderBundle, tmp_path: Path
 ) -> None:
     methods = [{"name": "probe"}, {"name": "random", "start": "random"}]
-    conf = config(methods=methods, reference="random")
+    conf = config(methods=methods, references=["random"])
     people = group_people(windows, conf)
     cells = run(windows, bundle, conf, tmp_path).run()
     twin = run(windows, bundle, conf, tmp_path, model="twin", weights=["w1"]).run()
@@ -210,10 +233,10 @@ def test_damaged_cells_are_named(tmp_path: Path) -> None:
 
 def test_configs_that_cannot_be_meant_are_refused() -> None:
     for options, message in (
-        ({"reference": "nobody"}, "none of the methods"),
+        ({"references": ["nobody"]}, "are none of the methods"),
         ({"labels": [1, 1]}, "distinct"),
-        ({"methods": [{"name": "t", "inputs": "teacher", "learn": "all"}], "reference": None}, "teacher is frozen"),
-        ({"methods": [{"name": "r", "start": "random", "spread": {}}], "reference": None}, "no neighbours"),
+        ({"methods": [{"name": "t", "inputs": "teacher", "learn": "all"}], "references": []}, "teacher is frozen"),
+        ({"methods": [{"name": "r", "start": "random", "spread": {}}], "references": []}, "no neighbours"),
     ):
         with pytest.raises(ConfigError, match=message):
             config(**options)
