@@ -13,7 +13,8 @@ from eval.cells import CellStore
 from eval.config import EvalConfig
 from eval.datasets import load_windows
 from eval.fewshot import run_fewshot
-from eval.labels import LabelsConfig, LabelsRun, group_people
+from eval.labels import LabelsRun, group_people
+from eval.labels_config import LabelsConfig
 from eval.labels_results import measure_labels
 from eval.ood.command import benchmark
 from eval.ood.config import OodConfig
@@ -166,7 +167,7 @@ def _labels(root: Path, windows: object, bundle: EncoderBundle, shared: dict[str
             "choose": None,
             "labels": [1],
             "seeds": [0],
-            "reference": "random",
+            "references": ["random"],
             "bootstrap": {"resamples": 200},
             "methods": [{"name": "probe"}, {"name": "random", "start": "random"}],
         },
