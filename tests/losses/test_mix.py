@@ -104,11 +104,10 @@ def test_bad_schedules_are_refused(weight: object) -> None:
         LossMix.build([{"name": "info_nce", "weight": weight}])
 
 
-def whole_mix(names: list[str]) -> LossMix:
+def whole_mix(names: list[str], **more: dict[str, Any]) -> LossMix:
     ramp = {"first": 0.5, "last": 1.0, "end": 10}
-    entries = [
-        {"name": name, **({"size": 16} if name in ("queue_distill", "nearest_neighbour") else {})} for name in names
-    ]
+    options = {"queue_distill": {"size": 16}, "nearest_neighbour": {"size": 16}, **more}
+    entries = [{"name": name, **options.get(name, {})} for name in names]
     entries.append({"name": "hard_negative", "queue": 16, "gap_s": 2.0, "guard": 0.5, "top_k": 5, "weight": ramp})  # type: ignore[dict-item]
     mix = LossMix.build(entries, dim=8, teacher_dim=8)
     mix.observe(everything(seed=50))
@@ -118,8 +117,9 @@ def whole_mix(names: list[str]) -> LossMix:
 def compare_compiled(names: list[str], backend: str) -> None:
     """One graph without a break; value and gradients as without compiling."""
     torch._dynamo.reset()
-    mix, leaves = whole_mix(names), ("imu", "video", "imu_two", "devices", "imu_segments")
-    fields = vars(everything())
+    # One anchor and two devices are one contrast each; all of them in one graph keep a compiler busy for minutes.
+    mix, leaves = whole_mix(names, collossl={"anchor": 0}), ("imu", "video", "imu_two", "devices", "imu_segments")
+    fields = {k: v[:, :2].contiguous() if k in ("devices", "views") else v for k, v in vars(everything()).items()}
     results = []
     for run in (mix, torch.compile(mix, backend=backend, fullgraph=True)):
         grown = {k: fields[k].clone().requires_grad_() for k in leaves}
@@ -148,6 +148,7 @@ def test_a_single_term_keeps_its_gradient_when_compiled() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_loss_is_one_graph_and_compiles_to_the_same_numbers(name: str, backend: str) -> None:
