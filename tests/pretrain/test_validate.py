@@ -69,6 +69,25 @@ def test_it_is_a_pure_look(make_config: Maker) -> None:
     assert all(torch.equal(v, before[k]) for k, v in parts.task.state_dict().items())
 
 
+def test_recordings_of_the_gallery_are_none_of_those_in_a_queue(make_config: Maker) -> None:
+    """Each split numbers its recordings from 0; a queue of training moments must not rule out negatives by chance."""
+    parts = build(make_config(loss=[{"name": "hard_negative", "queue": 128, "gap_s": 1e6}]))
+    assert parts.val_loader is not None
+    assert parts.task.loss is not None
+    with torch.no_grad():
+        parts.task.observe([parts.task.model(parts.feed.get(0))])
+    seen: list[torch.Tensor] = []
+    parts.task.loss.register_forward_hook(lambda module, args, output: seen.append(args[0].meta.recording))
+    validate(
+        parts.task, parts.val_loader, batches=parts.val_batches, device=torch.device("cpu"), augmenter=parts.augmenter
+    )
+    queued = parts.task.state_dict()["loss.losses.hard_negative.queue.recording"]
+    assert (queued >= 0).any()
+    assert seen
+    assert not torch.isin(torch.cat(seen), queued).any()
+    assert len(torch.cat(seen).unique()) > 1
+
+
 def test_gallery_is_split_into_equal_batches(make_config: Maker) -> None:
     parts = build(make_config(data={"batch_size": 32}, run={"gallery": 512}))  # 60 usable pairs
     assert parts.val_loader is not None
