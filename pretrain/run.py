@@ -126,6 +126,8 @@ def run(
             pool, usable = parts.feed.loader.pool, parts.feed.loader.usable
             present = (pool.present & pool.allowed(config.data.placements))[usable]
             check_worn_together(present, split=config.data.train_split)
+            if parts.task.loss is not None:
+                parts.task.loss.check_devices(torch.from_numpy(present))
         reporter = Reporter()
         if accelerator.is_main_process:
             check_disk(

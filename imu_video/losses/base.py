@@ -55,6 +55,16 @@ class PairLoss(nn.Module, ABC):
     def observe(self, pair: PairEmbeddings) -> None:  # most losses have nothing to observe
         """Called once after each optimiser step with the step's embeddings; may update queues or statistics."""
 
+    def check_devices(self, worn: Tensor) -> None:
+        """Called once before a run of a loss that needs devices; refuses data on which it would stay zero.
+
+        Args:
+            worn: (N, V) bool, devices that take part, of the windows that are trained on.
+
+        Raises:
+            ConfigError: too few devices, or not the right ones.
+        """
+
     def warm_start(self, *, meta: PairMeta, video: Tensor | None = None, views: Tensor | None = None) -> None:
         """Called once before the first step of a new run, with the same rows on every rank; most losses do nothing.
 

@@ -178,6 +178,12 @@ class LossMix(WeightedSum, PairLoss):
             loss.observe(pair)  # type: ignore[operator]  # ModuleDict hides the type of its values
         self.count()
 
+    def check_devices(self, worn: Tensor) -> None:
+        """Ask every loss that needs devices."""
+        for loss in self.losses.values():
+            if "devices" in getattr(loss, "needs", ()):
+                loss.check_devices(worn)  # type: ignore[operator]  # see observe
+
     def warm_start(self, *, meta: PairMeta, video: Tensor | None = None, views: Tensor | None = None) -> None:
         """Give every loss the rows that it would like."""
         for loss in self.losses.values():

@@ -17,6 +17,7 @@ from imu_video.losses.functional import (
     derangement,
     device_distances,
     device_weights,
+    least_devices,
     mean_distances,
     motion,
     multiview_nce,
@@ -232,6 +233,22 @@ class ColloSSL(PairLoss):
 
     def observe(self, pair: PairEmbeddings) -> None:
         self.step += 1
+
+    def check_devices(self, worn: Tensor) -> None:
+        taking_part = int(worn.any(0).sum())
+        if taking_part < least_devices(self.policy):
+            raise ConfigError(
+                f"collossl: policy {self.policy!r} needs {least_devices(self.policy)} devices, {taking_part} take part",
+                hint="policy: closest_pos_all_neg works with 2; data.placements=null takes all devices",
+            )
+        if self.anchor is None:
+            return
+        if self.anchor >= worn.shape[1] or not (worn[:, self.anchor] & (worn.sum(1) >= 2)).any():
+            raise ConfigError(
+                f"collossl: anchor {self.anchor} is never worn with another device; devices that take part: "
+                f"{worn.any(0).nonzero()[:, 0].tolist()}",
+                hint="anchor: number of a device among the placements in alphabetical order, or null for all",
+            )
 
     @torch.no_grad()
     def warm_start(self, *, meta: PairMeta, video: Tensor | None = None, views: Tensor | None = None) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from imu_video.errors import ConfigError
-from imu_video.losses import ColloSSL
+from imu_video.losses import ColloSSL, LossMix
 from imu_video.losses.functional import (
     derangement,
     device_distances,
@@ -295,6 +295,18 @@ def test_a_device_that_is_never_worn_with_the_others_changes_nothing(unbiased: b
         assert grad.isfinite().all()
         assert (grad[:, 1] == 0).all()
         assert grad[:, [0, 2, 3]].abs().max() > 0
+
+
+def test_devices_on_which_a_loss_would_stay_zero_are_refused() -> None:
+    worn = torch.ones(9, 5, dtype=torch.bool)
+    worn[:, 2:] = False
+    mix = LossMix.build(["info_nce", {"name": "collossl", "anchor": 1}])
+    mix.check_devices(worn)
+    with pytest.raises(ConfigError, match="'mid_selection' needs 5 devices, 2 take part"):
+        ColloSSL(policy="mid_selection").check_devices(worn)
+    for anchor in (3, 9):
+        with pytest.raises(ConfigError, match=rf"anchor {anchor} is never worn .* take part: \[0, 1\]"):
+            ColloSSL(anchor=anchor).check_devices(worn)
 
 
 def test_distances_of_many_moments_are_a_mean_over_equal_pieces() -> None:

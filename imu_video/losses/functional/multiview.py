@@ -50,6 +50,16 @@ _RANKS: dict[str, tuple[slice, slice, int]] = {
 }
 
 
+def least_devices(policy: Policy) -> int:
+    """How many devices a policy needs, the anchor included.
+
+    Example:
+        >>> least_devices("closest_only"), least_devices("mid_selection")
+        (2, 5)
+    """
+    return _RANKS[policy][2] + 1
+
+
 def motion(views: Tensor, *, unit: Unit = "si_over_30", on: Literal["norm", "axes"] = "norm") -> Tensor:
     """What devices are compared by: the norm of the acceleration over time, or its three axes.
 
@@ -215,10 +225,10 @@ def select_devices(distances: Tensor, policy: Policy, *, draw: Tensor | None = N
         >>> [x.tolist() for x in select_devices(torch.tensor([3.0, 1.0, 2.0]), "hard_negative")]
         [[1], [2, 0]]
     """
-    positive, negative, least = _RANKS[policy]
-    if len(distances) < least:
+    positive, negative, _ = _RANKS[policy]
+    if len(distances) + 1 < least_devices(policy):
         raise ConfigError(
-            f"policy {policy!r} needs {least + 1} devices, the data has {len(distances) + 1}",
+            f"policy {policy!r} needs {least_devices(policy)} devices, the data has {len(distances) + 1}",
             hint="policy: closest_pos_all_neg works with 2",
         )
     order = distances.argsort(stable=True)
