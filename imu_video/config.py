@@ -175,7 +175,10 @@ def validate(raw: Mapping[str, Any], model: type[C], *, source: str) -> C:
             ) from error
         if fault["type"] == "missing":
             raise ConfigError(f"{source}: key {key!r} is missing") from error
-        raise ConfigError(f"{source}: key {key!r}: {fault['msg']} (got {fault.get('input')!r})") from error
+        where, value = f"key {key!r}: " if key else "", fault.get("input")
+        # A rule over several keys is given all of them, which would bury what it says.
+        got = "" if fault["type"] == "value_error" and isinstance(value, Mapping) else f" (got {value!r})"
+        raise ConfigError(f"{source}: {where}{fault['msg'].removeprefix('Value error, ')}{got}") from error
 
 
 def _fields_at(model: type[BaseModel], loc: Iterable[str]) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import model_validator
 
 from imu_video.config import Config, digest, dump_yaml, load_config, merge
 from imu_video.errors import ConfigError
@@ -74,6 +75,17 @@ def test_faults_are_named(tmp_path: Path, text: str, overrides: list[str], words
         load_config(write(tmp_path / "bad.yaml", text), Whole, overrides)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_a_rule_over_several_keys_says_its_sentence_only(base: Path) -> None:
+    class Ruled(Whole):
+        @model_validator(mode="after")
+        def _rule(self) -> Ruled:
+            raise ValueError("name and loss are at odds")
+
+    with pytest.raises(ConfigError) as caught:
+        load_config(base, Ruled)
+    assert str(caught.value).endswith("base.yaml: name and loss are at odds")
 
 
 def test_a_component_with_another_name_replaces_the_entry() -> None:
