@@ -30,7 +30,7 @@ step "A report with plots" \
 cat <<END
 
 Done in $((SECONDS - started)) s. What it made:
-  recordings as shards   $full/data/         (imu-video inspect $out/data)
+  recordings as shards   $full/data/         (imu-video inspect $out/data --html samples.html)
   training run           $full/run/          (imu-pretrain status $out/run)
   encoder                $full/encoder/      (imu_video.load_encoder("$out/encoder"))
   every measurement      $full/results.jsonl
