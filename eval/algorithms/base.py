@@ -5,6 +5,7 @@ How domains are divided, how long is trained and which run is reported are decid
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -89,7 +90,7 @@ class Network(nn.Module):
         return out
 
 
-class Algorithm(nn.Module):
+class Algorithm(nn.Module, ABC):
     """Base of the algorithms: hyper-parameters in the constructor, network and optimiser from `begin`.
 
     A subclass implements `update`, and `extend` where it owns further networks. All source domains go through the
@@ -119,13 +120,13 @@ class Algorithm(nn.Module):
     def extend(self) -> None:
         """Build what the algorithm owns besides the network."""
 
+    @abstractmethod
     def update(self, batches: Sequence[DomainBatch]) -> dict[str, float]:
         """One optimiser step on one batch of every source domain, all of one size; numbers to log.
 
         Raises:
             ValueError: another number of domains, or batches of different sizes.
         """
-        raise NotImplementedError
 
     def predict(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
         """Class scores in evaluation mode. Shapes: (B, C, T) -> (B, M)."""

@@ -125,7 +125,10 @@ def benchmark(
         say(f"part {part[0]} of {part[1]} is done; the command without --part gathers all parts")
         return None
     shared = provenance(
-        encoder={"name": config.scenario.name, "weights": "-".join(sorted(w[:12] for w in weights.values()))},
+        encoder={
+            "name": ", ".join(pretrained) or "none",
+            "weights": "-".join(sorted(w[:12] for w in weights.values())),
+        },
         data={"dataset": windows.dataset, "digest": windows.digest},
         config=config,
     )

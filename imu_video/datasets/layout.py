@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -44,7 +45,7 @@ class Take:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-class Layout:
+class Layout(ABC):
     """Base of adapters that read a public set in the layout in which it is distributed.
 
     Args:
@@ -82,15 +83,17 @@ class Layout:
             if take.subject in wanted:
                 yield from self._read_all(take)
 
+    @abstractmethod
     def _find(self) -> Iterable[Take]:
-        raise NotImplementedError
+        """Every take of the tree."""
 
     def _read_all(self, take: Take) -> Iterator[Recording]:
         """Where one take holds several recordings, this is overridden instead of `_read`."""
         yield self._read(take)
 
     def _read(self, take: Take) -> Recording:
-        raise NotImplementedError
+        """One take as one recording; every set has this or its own `_read_all`."""
+        raise NotImplementedError(f"{type(self).__name__} has neither _read nor _read_all")
 
     def _recording(
         self,

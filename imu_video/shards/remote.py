@@ -279,10 +279,18 @@ class RemoteFolder:
         return type(error).__name__ + (f" (status {status})" if isinstance(status, int) else "")
 
     def names(self, folder: str) -> list[str]:
-        """Names of what lies in a folder below the address; empty where it cannot be listed (most web servers)."""
+        """Names of what lies in a folder below the address; empty where it cannot be listed (most web servers).
+
+        Raises:
+            ShardError: listing is not allowed.
+        """
         try:
             found = self.files.ls(self.address.child(folder), detail=False)
-        except Exception:
+        except PermissionError:
+            raise ShardError(
+                f"{self.address}: listing is not allowed", hint="set the credentials of the storage library"
+            ) from None
+        except Exception:  # each storage library has its own error for "no such listing"
             return []
         names = {PurePosixPath(str(entry).split("?", 1)[0].rstrip("/")).name for entry in found}
         return sorted(name for name in names if _NAME.fullmatch(name) and not name.startswith("."))
