@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -107,4 +109,22 @@ def status(run: Annotated[Path, typer.Argument(help="Run folder.")]) -> None:
 
 def main() -> None:
     """Entry point of the console script."""
-    console.run(app)
+    if "WORLD_SIZE" not in os.environ:
+        return console.run(app)
+    try:
+        console.run(app)
+    except SystemExit as leaving:
+        _leave_group(leaving)
+
+
+def _leave_group(leaving: SystemExit) -> NoReturn:
+    """End a process of a group without taking the interpreter down.
+
+    Threads of the group's transport outlive it and may let go of a Python object late. Where that meets an interpreter
+    that is being finalised the process is aborted, although all its work is done and written.
+    """
+    code = leaving.code if isinstance(leaving.code, int) else 0 if leaving.code is None else 1
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import combinations
 
@@ -19,11 +20,19 @@ BANDWIDTHS = (1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3)
 def coral_distance(x: Tensor, y: Tensor) -> Tensor:
     """Mean squared difference of means plus that of unbiased covariances (Sun and Saenko 2016, arXiv 1607.01719).
 
+    With A and B the centred rows, |A^T A - B^T B|^2 = |A A^T|^2 + |B B^T|^2 - 2 |A B^T|^2: products over windows, which
+    are few, instead of over features.
+
     Shapes: (n, E), (k, E) with n, k >= 2 -> ().
     """
     mean = ((x.mean(dim=0) - y.mean(dim=0)) ** 2).mean()
-    covariance = ((torch.cov(x.T) - torch.cov(y.T)) ** 2).mean()
-    return mean + covariance
+    a = (x - x.mean(dim=0)) / math.sqrt(len(x) - 1)
+    b = (y - y.mean(dim=0)) / math.sqrt(len(y) - 1)
+    if len(x) + len(y) < x.shape[1]:
+        covariance = ((a @ a.T) ** 2).sum() + ((b @ b.T) ** 2).sum() - 2 * ((a @ b.T) ** 2).sum()
+    else:
+        covariance = ((a.T @ a - b.T @ b) ** 2).sum()
+    return mean + covariance / x.shape[1] ** 2
 
 
 def mmd_distance(x: Tensor, y: Tensor, bandwidths: Sequence[float] = BANDWIDTHS) -> Tensor:

@@ -55,6 +55,8 @@ def fill_gaps(imu: Tensor, mask: Tensor) -> Tensor:
         >>> fill_gaps(torch.tensor([[[9.0, 1.0, 9.0, 3.0]]]), mask).tolist()
         [[[1.0, 1.0, 2.0, 3.0]]]
     """
+    if mask.device.type == "cpu" and not torch.compiler.is_compiling() and bool(mask.all()):
+        return imu  # elsewhere asking would make the device wait
     last = imu.shape[-1] - 1
     place = torch.arange(last + 1, device=imu.device).expand_as(mask)
     before = torch.where(mask, place, -1).cummax(-1).values

@@ -46,6 +46,9 @@ def pool_tokens(tokens: Tensor, valid: Tensor, *, pooling: Pooling = "mean", seg
         return tokens[:, -1]
     valid = (valid | ~valid.any(1, keepdim=True))[:, None]
     x = tokens.transpose(1, 2)
+    if segments == x.shape[2]:  # nothing to pool: the same values without the pooling's cost
+        kept = torch.where(valid, x, 0).transpose(1, 2).flatten(1)
+        return torch.cat([kept, kept], dim=1) if pooling == "mean_max" else kept
     count = F.adaptive_avg_pool1d(valid.to(x.dtype), segments)
     parts = []
     if pooling in ("mean", "mean_max"):

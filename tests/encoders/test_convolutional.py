@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -92,16 +94,18 @@ def test_pooling_equals_a_loop() -> None:
     x = torch.randn(3, 10, 4, generator=generator)
     valid = torch.rand(3, 10, generator=generator) < 0.5
     valid[1, :5], valid[1, 5:], valid[2] = False, True, False
-    for kind in ("mean", "max"):
-        out = pool_tokens(x, valid, pooling=kind, segments=2)
+    for kind, segments in itertools.product(("mean", "max"), (2, 10)):
+        out = pool_tokens(x, valid, pooling=kind, segments=segments)
+        size = 10 // segments
         for row in range(3):
-            for segment in range(2):
-                part = slice(5 * segment, 5 * segment + 5)
-                seen = valid[row, part] if valid[row].any() else torch.ones(5, dtype=torch.bool)
+            for segment in range(segments):
+                part = slice(size * segment, size * segment + size)
+                seen = valid[row, part] if valid[row].any() else torch.ones(size, dtype=torch.bool)
                 rows = x[row, part][seen]
                 expected = (rows.mean(0) if kind == "mean" else rows.amax(0)) if len(rows) else torch.zeros(4)
                 torch.testing.assert_close(out[row, 4 * segment : 4 * segment + 4], expected)
     assert pool_tokens(x, valid, pooling="mean_max", segments=2).shape == (3, 16)
+    assert pool_tokens(x, valid, pooling="mean_max", segments=10).shape == (3, 80)
     assert torch.equal(pool_tokens(x, valid, pooling="last"), x[:, -1])
     mask = torch.zeros(1, 6, 10, dtype=torch.bool)
     mask[0, 2, 7] = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -55,6 +56,18 @@ def test_a_process_that_lost_its_peer_is_not_blamed() -> None:
     text = "if rank == 1:\n    time.sleep(0.3)\n    sys.exit(4)\nsys.exit(1)"
     with pytest.raises(WorkerFailed, match="process 1 of 2 ended with code 4"):
         supervise(program(text), nproc=2)
+
+
+@pytest.mark.parametrize("group", [False, True])
+def test_a_process_of_a_group_leaves_before_the_interpreter_is_finalised(group: bool, tmp_path: Path) -> None:
+    """A late thread of the transport would abort it there; what was said and the exit code are kept all the same."""
+    text = "import atexit, sys; atexit.register(print, 'finalised'); from pretrain.cli import main\n"
+    text += f"print('work'); sys.argv = ['imu-pretrain', 'status', {str(tmp_path / 'missing')!r}]; main()"
+    environment = {**os.environ, **({"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"} if group else {})}
+    done = subprocess.run([sys.executable, "-c", text], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert done.stderr.startswith("error: ")
+    assert done.stdout.split() == (["work"] if group else ["work", "finalised"])
 
 
 def test_survivors_of_a_crash_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -291,8 +291,9 @@ def test_urm_discriminator_has_an_optimiser_of_its_own(begin: Begin, batches: li
 # ------------------------------------------------------------------------------------------- equations, naively
 
 
-def test_coral_distance_by_loops() -> None:
-    x, y = (torch.randn(n, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(n)) for n in (7, 9))
+@pytest.mark.parametrize("width", [4, 40])  # fewer and more features than windows: two ways to the same number
+def test_coral_distance_by_loops(width: int) -> None:
+    x, y = (torch.randn(n, width, dtype=torch.float64, generator=torch.Generator().manual_seed(n)) for n in (7, 9))
 
     def moments(z: Tensor) -> tuple[np.ndarray, np.ndarray]:
         a = z.numpy()
