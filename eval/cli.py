@@ -237,7 +237,10 @@ def ood(
     config: Annotated[Path, typer.Option("--config", help="Benchmark config, e.g. configs/eval/ood/hapt_person.yaml.")],
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, any number.")] = None,
     encoder: Annotated[list[str] | None, typer.Option("--encoder", help="NAME=FOLDER: one model more.")] = None,
-    train: Annotated[str, typer.Option("--train", help="Of these encoders: all (fine-tune) or head.")] = "all",
+    train: Annotated[
+        str,
+        typer.Option("--train", help="Of these encoders: all (fine-tune), head, or wise (weights between the two)."),
+    ] = "all",
     folder: Annotated[Path, typer.Option("--folder", help="Where finished runs are kept.")] = Path("runs/ood"),
     out: Out = Path("results.jsonl"),
     workers: Annotated[int, typer.Option("--workers", min=1, help="Runs at a time.")] = 1,

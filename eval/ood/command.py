@@ -28,8 +28,8 @@ def load(path: Path, overrides: Sequence[str], encoders: Sequence[str], train: s
         ConfigError: an encoder that is not ``NAME=FOLDER``, or any other fault of the config.
     """
     config = load_config(path, OodConfig, list(overrides))
-    if train not in ("all", "head"):
-        raise ConfigError(f"--train {train!r}: expected all or head")
+    if train not in ("all", "head", "wise"):
+        raise ConfigError(f"--train {train!r}: expected all, head or wise")
     more: list[dict[str, Any]] = []
     for entry in encoders:
         name, equals, folder = entry.partition("=")

@@ -13,7 +13,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 
-from eval.ood.config import OodConfig, Run, runs
+from eval.cells import identity
+from eval.ood.config import Model, OodConfig, Run, runs
 from eval.ood.scenario import Domains
 from eval.ood.train import Task, train
 from imu_video.config import digest
@@ -54,7 +55,10 @@ class Folder:
                 )
         (path / "runs").mkdir(parents=True, exist_ok=True)
         write_atomic(file, json.dumps(facts, indent=1, sort_keys=True).encode())
-        kinds = {m.name: m.model_dump(mode="json", exclude={"name", "encoder"}) for m in config.models}
+        kinds = {
+            m.name: {k: v for k, v in identity(m, later=Model.LATER).items() if k not in ("name", "encoder")}
+            for m in config.models
+        }
         self._marks = {name: digest([kind, models.get(name)]) for name, kind in kinds.items()}
 
     def file(self, run: Run) -> Path:
