@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from imu_video.config import digest
+from imu_video.config import Config, digest
 from imu_video.errors import DataError
 
 
@@ -55,6 +55,19 @@ class CellStore:
     def put(self, key: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
         """Write the arrays of a key."""
         write_npz(self.path(key), {"_key": np.array(json.dumps(key)), **arrays})
+
+
+def identity(config: Config, *, later: Collection[str]) -> dict[str, Any]:
+    """A config as part of a key: fields that came later are in it only where they are not at their default.
+
+    So a key from before there was such a field is still the key of the same thing.
+
+    Args:
+        config: what determines a piece.
+        later: names of fields that did not exist when the first keys were made.
+    """
+    defaults = {name for name in later if getattr(config, name) == type(config).model_fields[name].default}
+    return config.model_dump(mode="json", exclude=defaults)
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from eval.cells import CellStore
+from eval.cells import CellStore, identity
 from eval.datasets import LabelledWindows, skeletons_of
 from eval.features import encoder_features, untrained_twin
 from eval.labels_config import LabelsConfig, Method, Number
@@ -272,7 +272,7 @@ class LabelsRun:
             "teacher": self._side(method, place).name if method.uses_teacher else None,
         }
         if method.learn == "all":
-            key["schedule"] = self._schedule(method).model_dump(mode="json")
+            key["schedule"] = identity(self._schedule(method), later=NetworkConfig.LATER)
             key["choose"] = None if self.config.choose is None else self.config.choose.model_dump(mode="json")
         else:
             key["probe"] = self.config.probe

@@ -1,10 +1,10 @@
-"""Trains an encoder and a linear head on labelled windows by a fixed schedule; draws no support and counts no hits."""
+"""Trains a linear head, with its encoder or on it, by a fixed schedule; draws no support and counts no hits."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -17,12 +17,14 @@ from imu_video.transforms import Compose
 
 
 class NetworkConfig(Config):
-    """How a network is trained on labels: always the same number of steps, whatever the number of labels.
+    """How a network is trained on labels: a number of steps whatever the number of labels, or passes over them.
 
     Args:
         steps: optimiser steps.
+        epochs: passes over the labelled windows, in place of ``steps``; null = ``steps``.
         batch: windows a step, at most; smaller supports are taken whole.
-        learning_rate: peak of a cosine schedule with 10 % warm-up, AdamW.
+        learning_rate: peak of a cosine schedule, AdamW.
+        warmup: share of the steps in which the rate rises to it, in [0, 1).
         encoder_factor: learning rate of the encoder over that of the head, above 0.
         weight_decay: of AdamW, on matrices only.
         label_smoothing: share of every target that is spread evenly over the classes, in [0, 1).
@@ -31,8 +33,10 @@ class NetworkConfig(Config):
     """
 
     steps: int = Field(default=100, ge=1)
+    epochs: int | None = Field(default=None, ge=1)
     batch: int = Field(default=64, ge=2)
     learning_rate: float = Field(default=1e-3, gt=0)
+    warmup: float = Field(default=0.1, ge=0, lt=1)
     encoder_factor: float = Field(default=1.0, gt=0)
     weight_decay: float = Field(default=0.05, ge=0)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
@@ -40,6 +44,20 @@ class NetworkConfig(Config):
     augment: list[dict[str, Any] | str] = Field(
         default=[{"name": "scale"}, {"name": "jitter"}, {"name": "crop_resize", "min_fraction": 0.8}]
     )
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"epochs", "warmup"})
+    """Fields that came after the first keys were made: a new one belongs here, or every cell is computed again."""
+
+    def steps_for(self, labelled: int) -> int:
+        """Optimiser steps with so many labelled windows.
+
+        Example:
+            >>> NetworkConfig(epochs=25, batch=8).steps_for(100), NetworkConfig().steps_for(100)
+            (313, 100)
+        """
+        if self.epochs is None:
+            return self.steps
+        return math.ceil(self.epochs * labelled / min(self.batch, labelled))
 
 
 class Network(nn.Module):
@@ -50,6 +68,9 @@ class Network(nn.Module):
         classes: M.
         extra: width of the further features (a frozen teacher's), 0 for none.
         precision: see `NetworkConfig`.
+
+    Attributes:
+        frozen: whether the encoder is left as it is.
 
     Shapes: imu (B, C, T) in SI units, mask (B, C, T), extra (B, X) or None -> (B, M).
     """
@@ -64,11 +85,33 @@ class Network(nn.Module):
         self.norm = nn.LayerNorm(bundle.feature_dim)
         self.extra_norm = nn.LayerNorm(extra) if extra else None
         self.linear = nn.Linear(bundle.feature_dim + extra, classes)
+        self.frozen = False
+
+    def freeze(self, frozen: bool) -> None:
+        """Leave the encoder as it is from now on, running statistics included, or train it too."""
+        self.frozen = frozen
+        self.bundle.requires_grad_(not frozen)
+
+    def train(self, mode: bool = True) -> Network:
+        """Training mode; a frozen encoder stays in evaluation mode."""
+        super().train(mode)
+        if self.frozen:
+            self.bundle.eval()
+        return self
 
     def forward(self, imu: Tensor, mask: Tensor, extra: Tensor | None = None) -> Tensor:
+        return self.score(self.features(imu, mask), extra)
+
+    def features(self, imu: Tensor, mask: Tensor) -> Tensor:
+        """What the encoder makes of windows. Shapes: (B, C, T) -> (B, E)."""
         with torch.autocast(imu.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
             features = self.bundle(imu, mask)
-        z = self.norm(features.float())
+        out: Tensor = features.float()
+        return out
+
+    def score(self, features: Tensor, extra: Tensor | None = None) -> Tensor:
+        """What the head makes of features. Shapes: (B, E), (B, X) or None -> (B, M)."""
+        z = self.norm(features)
         if self.extra_norm is not None:
             assert extra is not None
             z = torch.cat([z, self.extra_norm(extra)], dim=1)
@@ -121,18 +164,24 @@ def train_network(
     augment = Compose.build(config.augment)
     head = network.head_parameters()
     optimiser = _adamw(network.bundle.encoder, head, config)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: cosine_factor(step, config.steps))
+    steps = config.steps_for(len(targets))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: cosine_factor(step, steps, config.warmup))
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     smooth = (1 - config.label_smoothing) * targets + config.label_smoothing / targets.shape[1]
     order = torch.empty(0, dtype=torch.int64)
     size = min(config.batch, len(targets))
     network.train()
-    for step in range(1, config.steps + 1):
+    once = _features(network, imu, mask) if network.frozen and not config.augment else None
+    for step in range(1, steps + 1):
         if len(order) < size:
             order = torch.cat([order, torch.randperm(len(targets), generator=generator)])
         rows, order = order[:size], order[size:]
-        x, m = augment(imu[rows], mask[rows], generator)
-        scores = network(x, m, None if extra is None else extra[rows])
+        beside = None if extra is None else extra[rows]
+        if once is None:
+            x, m = augment(imu[rows], mask[rows], generator)
+            scores = network(x, m, beside)
+        else:
+            scores = network.score(once[rows], beside)
         loss = -(smooth[rows] * scores.log_softmax(dim=1)).sum(dim=1).mean()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -146,14 +195,21 @@ def train_network(
     network.eval()
 
 
-def cosine_factor(step: int, steps: int) -> float:
-    """Linear warm-up over a tenth of the steps, then a half cosine to zero.
+@torch.no_grad()
+def _features(network: Network, imu: Tensor, mask: Tensor) -> Tensor:
+    """What a frozen encoder makes of all windows: it makes the same of them at every step."""
+    pieces = [slice(i, i + 256) for i in range(0, len(imu), 256)]
+    return torch.cat([network.features(imu[p], mask[p]) for p in pieces])
+
+
+def cosine_factor(step: int, steps: int, warmup: float = 0.1) -> float:
+    """Linear warm-up over a share of the steps, then a half cosine to zero.
 
     Example:
         >>> [round(cosine_factor(s, 20), 2) for s in (0, 1, 2, 11, 20)]
         [0.5, 1.0, 1.0, 0.5, 0.0]
     """
-    warm = max(1, steps // 10)
+    warm = max(1, int(steps * warmup))
     if step < warm:
         return (step + 1) / warm
     return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
@@ -168,7 +224,8 @@ def measured(x: np.ndarray) -> tuple[Tensor, Tensor]:
 
 def _adamw(encoder: nn.Module, head: list[nn.Parameter], config: NetworkConfig) -> torch.optim.AdamW:
     groups = []
-    for parameters, factor in ((list(encoder.parameters()), config.encoder_factor), (head, 1.0)):
+    learning = [p for p in encoder.parameters() if p.requires_grad]
+    for parameters, factor in ((learning, config.encoder_factor), (head, 1.0)):
         for matrices in (True, False):
             own = [p for p in parameters if (p.ndim > 1) == matrices]
             decay = config.weight_decay if matrices else 0.0

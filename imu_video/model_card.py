@@ -19,6 +19,10 @@ features = encoder.encode(windows, rate_hz={rate:g})  # (N, {features}) float32
 ```
 """
 
+_CONTROL = """\
+**Not for use: a control (`{control}`).** In its pretraining every IMU window was paired with the teacher's view
+of another window. It tells what a score owes to the pairs; a score that it reaches owes nothing to them."""
+
 
 def render(config: Mapping[str, Any]) -> str:
     """Markdown of an encoder's config: what it is, what it eats, where it comes from, licences, use, limits.
@@ -36,12 +40,14 @@ def render(config: Mapping[str, Any]) -> str:
         "library_name": "imu-video",
         "tags": ["imu", "accelerometer", "gyroscope", "wearables", "feature-extraction"],
     }
+    control = lineage.get("control")
     parts = [
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
         f"# IMU encoder `{encoder['name']}`",
         f"Turns a window of accelerometer and gyroscope data into {config['feature_dim']} features "
         f"({config['parameters']:,} parameters). Exported by imu-video {config['versions']['imu-video']} "
         f"(torch {config['versions']['torch']}).",
+        *([_CONTROL.format(control=control)] if control else []),
         "## Input",
         f"{spec['rate_hz']:g} Hz, trained on windows of {spec['window_s']:g} s, gravity {spec['gravity']}. "
         "Normalised value = (value - mean) / std.",

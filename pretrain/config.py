@@ -38,6 +38,10 @@ LIVE_TEACHER = "live"
 """``data.teacher`` of a run whose teacher computes its features while training."""
 
 
+PERMUTED_PAIRS = "permuted_pairs"
+"""``data.control`` of a run that is a control: what it learns cannot come from the pairing."""
+
+
 class DataFolder(Config):
     """One of several data folders.
 
@@ -72,6 +76,8 @@ class DataSection(Config):
             ``carry``, they begin the next epoch.
         balance: with ``replacement``: the same chance for every ``subject`` or ``recording`` of a folder.
         errors: damaged samples: ``raise``, ``skip`` (leave out), ``quarantine`` (leave out and list beside the data).
+        control: ``permuted_pairs``: in training, every window goes with the teacher's features (skeleton, clip) of
+            another one, fixed by the seed for the whole run. What such a run gains does not come from the pairs.
     """
 
     root: str | tuple[DataFolder, ...]
@@ -87,6 +93,7 @@ class DataSection(Config):
     leftover: Literal["drop", "carry"] = "drop"
     balance: Literal["none", "subject", "recording"] = "none"
     errors: Literal["raise", "skip", "quarantine"] = "raise"
+    control: Literal["none", "permuted_pairs"] = "none"
 
     @model_validator(mode="after")
     def _folders(self) -> DataSection:
@@ -315,6 +322,8 @@ _FREE = {
 def identity(config: PretrainConfig, *, data: str) -> dict[str, Any]:
     """Dotted keys and values that a continuation must share: all but paths, worker and logging counts.
 
+    ``data.control`` is there only where it is a control: runs from before there was one stay what they are.
+
     Args:
         config: resolved config.
         data: digest of the data folder's index; it stands for the path.
@@ -325,6 +334,8 @@ def identity(config: PretrainConfig, *, data: str) -> dict[str, Any]:
         (3, False)
     """
     flat = {k: v for k, v in _flatten(config.model_dump(mode="json")) if k not in _FREE and not _PATH.fullmatch(k)}
+    if config.data.control == "none":
+        del flat["data.control"]
     return {**flat, "data (index digest)": data}
 
 

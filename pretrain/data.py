@@ -25,8 +25,8 @@ from imu_video.shards.schema import Index
 from imu_video.shards.teacher_cache import TeacherCache, cached_fingerprint, open_cache
 from imu_video.teachers.base import FrozenTeacher
 from imu_video.types import PairBatch
-from pretrain.config import LIVE_TEACHER, DataSection, PretrainConfig
-from pretrain.needs import check_teacher_choice, needs_of
+from pretrain.config import LIVE_TEACHER, PERMUTED_PAIRS, DataSection, PretrainConfig
+from pretrain.needs import check_control, check_teacher_choice, needs_of
 
 _LIVE_ROWS = 1024  # windows that statistics of a live teacher's features are taken from
 
@@ -145,7 +145,7 @@ class LiveLoader(PairLoader):
     def features(self, rows: np.ndarray) -> Tensor:
         pieces = []
         for start in range(0, len(rows), 32):
-            clip = self.pool.clip(rows[start : start + 32])
+            clip = self.pool.clip(self._seen_with(rows[start : start + 32]))
             assert clip is not None
             pieces.append(self._encode(clip))
         return torch.cat(pieces)
@@ -170,7 +170,7 @@ def open_data(config: PretrainConfig) -> Data:
     Raises:
         ConfigError: an address with a signed query, unknown split or placement, a teacher that is needed and left out
         or named and not needed, a tower
-            without skeletons, changes of clips under a cached teacher.
+            without skeletons, changes of clips under a cached teacher, a control of pairs where there are none.
         ShardError, TeacherCacheError: a folder or its cache cannot be used.
     """
     section = config.data
@@ -189,6 +189,7 @@ def open_data(config: PretrainConfig) -> Data:
             raise ConfigError(f"data.placements: {where} has no device {placement!r}{nearest(placement, known)}")
     needs = needs_of(config)
     check_teacher_choice(config, needs)
+    check_control(config, needs)
     without = [index.root for index in indexes if index.skeleton is None]
     if config.tower is not None and without:
         raise ConfigError(
@@ -240,6 +241,7 @@ def pair_loader(config: PretrainConfig, data: Data, split: str, *, batch_size: i
         arguments |= {"sampling": section.sampling, "leftover": section.leftover, "balance": section.balance}
         arguments["weights"] = None if None in weights else weights
         arguments["change_clips"] = bool(section.clip_augment)
+        arguments["permute_pairs"] = section.control == PERMUTED_PAIRS
     if data.live is not None:
         return LiveLoader(live=data.live, clips=data.clips(split), **arguments)
     return PairLoader(teacher=[cache.rows(split) for cache in data.caches] or None, **arguments)

@@ -147,10 +147,12 @@ def lineage_of(checkpoint: Checkpoint) -> JsonDict:
     state = checkpoint.state
     data, teacher, best = state["data"], dict(state["teacher"]), state["state"]["best"]
     fingerprint = teacher.pop("fingerprint")
+    control = state.get("control", "none")  # runs from before there was one have no such entry
     licence = "no teacher" if fingerprint == NO_TEACHER else teacher.get("licence", "not stated")
     return {
         "run_id": state["run_id"],
         "recipe": state["recipe"],
+        **({} if control == "none" else {"control": control}),
         "config": {key: value for key, value in state["identity"].items() if not key.startswith("data (")},
         "steps": state["state"]["step"],
         "validation": {f"best {best['rule']}": best["value"], "at step": best["step"]} if best else "none",

@@ -8,7 +8,7 @@ import torch
 
 from imu_video.errors import ConfigError
 from imu_video.losses import LossMix
-from pretrain.config import DIM, LIVE_TEACHER, NO_TEACHER, PretrainConfig
+from pretrain.config import DIM, LIVE_TEACHER, NO_TEACHER, PERMUTED_PAIRS, PretrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,3 +87,16 @@ def check_teacher_choice(config: PretrainConfig, needs: Needs) -> None:
         )
     if needs.tower and not needs.skeleton:
         raise ConfigError("tower is set, but no loss looks at the video side", hint="tower=null, or loss=[info_nce]")
+
+
+def check_control(config: PretrainConfig, needs: Needs) -> None:
+    """Only what is paired can be paired wrongly.
+
+    Raises:
+        ConfigError: permuted pairs in a run without a video side.
+    """
+    if config.data.control == PERMUTED_PAIRS and not (needs.teacher or needs.skeleton):
+        raise ConfigError(
+            "data.control is permuted_pairs, but no loss of this run looks at a teacher or a skeleton",
+            hint="data.control=none; for a control of such a run compare with an untrained encoder",
+        )

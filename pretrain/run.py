@@ -139,9 +139,10 @@ def run(
             facts |= {"processes": place.size, "device": str(accelerator.device), "threads": torch.get_num_threads()}
             run_folder.begin(config, same, {**facts, "plugins": list(plugins), "from": str(start) if start else None})
             damaged = f"; {len(left_out)} damaged samples left out" if left_out else ""
+            control = "" if config.data.control == "none" else f"; a control: {config.data.control}"
             begun = checkpoint.state["state"]["step"] if checkpoint is not None else 0
             trackers = open_trackers(run_folder.path, config.run.tracker, start=begun)
-            reporter = Reporter(trackers, title=f"run {run_id(same)} in {run_folder.path}" + damaged)
+            reporter = Reporter(trackers, title=f"run {run_id(same)} in {run_folder.path}" + control + damaged)
         stack.callback(reporter.close)
         stop = stack.enter_context(StopSignal())
         engine = Engine(
@@ -166,6 +167,7 @@ def _lineage(config: PretrainConfig, data: Data, spec: InputSpec, same: dict[str
         "recipe": config.name,
         "identity": same,
         "config": dump_yaml(config),
+        "control": config.data.control,
         "input": spec.model_dump(mode="json"),
         "teacher": describe_teacher(data),
         "data": data.facts(),

@@ -6,7 +6,7 @@ How domains are divided, how long is trained and which run is reported are decid
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -42,6 +42,7 @@ class AdamSettings:
 
     Args:
         lr: learning rate, > 0; 1e-3 or 1e-2.
+        encoder_factor: learning rate of the encoder over that of all else, > 0; below 1 for a pretrained one.
         weight_decay: >= 0; 5e-4.
         betas: Adam's averages.
     """
@@ -49,10 +50,17 @@ class AdamSettings:
     lr: float = 1e-3
     weight_decay: float = 5e-4
     betas: tuple[float, float] = (0.5, 0.9)
+    encoder_factor: float = 1.0
 
-    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Adam:
-        """A fresh optimiser over the parameters that take a gradient."""
-        wanted = [p for p in parameters if p.requires_grad]
+    def build(self, parameters: Iterable[nn.Parameter], *, encoder: Iterable[nn.Parameter] = ()) -> torch.optim.Adam:
+        """A fresh optimiser over the parameters that take a gradient; ``encoder`` says which are the encoder's."""
+        own = set() if self.encoder_factor == 1 else {id(p) for p in encoder}
+        groups: list[list[nn.Parameter]] = [[], []]
+        for p in parameters:
+            if p.requires_grad:
+                groups[id(p) in own].append(p)
+        rates = (self.lr, self.lr * self.encoder_factor)
+        wanted = [{"params": group, "lr": lr} for group, lr in zip(groups, rates, strict=True) if group]
         return torch.optim.Adam(wanted, lr=self.lr, weight_decay=self.weight_decay, betas=self.betas)
 
 
@@ -69,8 +77,12 @@ class Network(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.classifier = nn.Linear(encoder.feature_dim, classes)
+        self.freeze(frozen)
+
+    def freeze(self, frozen: bool) -> None:
+        """Leave the encoder as it is from now on, or train it too."""
         self.frozen = frozen
-        encoder.requires_grad_(not frozen)
+        self.encoder.requires_grad_(not frozen)
 
     def train(self, mode: bool = True) -> Network:
         """Training mode; a frozen encoder keeps its running statistics."""
@@ -115,7 +127,7 @@ class Algorithm(nn.Module, ABC):
         self.network, self.domains, self.adam, self.generator = network, domains, adam, generator
         self.updates = 0
         self.extend()
-        self.optimizer = adam.build(self.parameters())
+        self.optimizer = self.fresh_optimizer()
 
     def extend(self) -> None:
         """Build what the algorithm owns besides the network."""
@@ -133,7 +145,19 @@ class Algorithm(nn.Module, ABC):
         out: Tensor = self.network(imu, mask)
         return out
 
+    def snapshot(self) -> dict[str, Tensor]:
+        """A copy of everything that `predict` computes with, running statistics included."""
+        return {name: value.detach().clone() for name, value in self.state_dict().items()}
+
+    def restore(self, weights: Mapping[str, Tensor]) -> None:
+        """Go on from, or predict with, weights that `snapshot` gave."""
+        self.load_state_dict(weights)
+
     # ------------------------------------------------------------------------------------------ for subclasses
+
+    def fresh_optimizer(self) -> torch.optim.Optimizer:
+        """The optimiser over everything that the algorithm trains, without a history."""
+        return self.adam.build(self.parameters(), encoder=self.network.encoder.parameters())
 
     def join(self, batches: Sequence[DomainBatch]) -> DomainBatch:
         """The domains' batches as one, in their order; refused unless all are equally large."""

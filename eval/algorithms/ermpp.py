@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -56,6 +56,15 @@ class ERMPlusPlus(Algorithm):
         for name, value in self._average[0].state_dict().items():
             if value.is_floating_point():
                 value.lerp_(current[name], 1 / self._averaged)
+
+    def snapshot(self) -> dict[str, Tensor]:
+        if not self._average:
+            return super().snapshot()
+        return {f"network.{name}": value.detach().clone() for name, value in self._average[0].state_dict().items()}
+
+    def restore(self, weights: Mapping[str, Tensor]) -> None:
+        super().restore(weights)
+        self._average.clear()
 
     def predict(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
         network = self._average[0] if self._average else self.network

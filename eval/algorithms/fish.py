@@ -31,7 +31,7 @@ class Fish(Algorithm):
 
     def extend(self) -> None:
         self._copy = [copy.deepcopy(self.network)]  # in a list: its weights are not part of this module
-        self._inner = self.adam.build(self._copy[0].parameters())
+        self._inner = self.adam.build(self._copy[0].parameters(), encoder=self._copy[0].encoder.parameters())
 
     def update(self, batches: Sequence[DomainBatch]) -> dict[str, float]:
         self.join(batches)

@@ -57,7 +57,7 @@ class Fishr(Algorithm):
     def update(self, batches: Sequence[DomainBatch]) -> dict[str, float]:
         batch = self.join(batches)
         if self.updates == self.start and self.start:
-            self.optimizer = self.adam.build(self.parameters())
+            self.optimizer = self.fresh_optimizer()
         features = self.network.features(batch.imu, batch.mask)
         logits = self.network.classifier(features)
         loss = F.cross_entropy(logits, batch.label)

@@ -29,7 +29,7 @@ class VREx(Algorithm):
     def update(self, batches: Sequence[DomainBatch]) -> dict[str, float]:
         batch = self.join(batches)
         if self.updates == self.anneal and self.anneal and self.penalty != 1:
-            self.optimizer = self.adam.build(self.parameters())
+            self.optimizer = self.fresh_optimizer()
         risks = domain_losses(self.network(batch.imu, batch.mask), batch.label, self.domains)
         variance = ((risks - risks.mean()) ** 2).mean()
         weight = self.penalty if self.updates >= self.anneal else 1.0

@@ -19,6 +19,7 @@ from eval.results import Result, provenance
 from eval.splits import refuse_training_subjects
 from imu_video.config import load_config
 from imu_video.errors import ConfigError
+from imu_video.shards.engine import check
 
 
 def load(path: Path, overrides: Sequence[str], encoders: Sequence[str], train: str) -> OodConfig:
@@ -28,8 +29,8 @@ def load(path: Path, overrides: Sequence[str], encoders: Sequence[str], train: s
         ConfigError: an encoder that is not ``NAME=FOLDER``, or any other fault of the config.
     """
     config = load_config(path, OodConfig, list(overrides))
-    if train not in ("all", "head"):
-        raise ConfigError(f"--train {train!r}: expected all or head")
+    if train not in ("all", "head", "wise"):
+        raise ConfigError(f"--train {train!r}: expected all, head or wise")
     more: list[dict[str, Any]] = []
     for entry in encoders:
         name, equals, folder = entry.partition("=")
@@ -62,6 +63,7 @@ def benchmark(
     *,
     folder: Path,
     workers: int = 1,
+    engine: str = "local",
     part: tuple[int, int] = (0, 1),
     dry: bool = False,
     plugins: Sequence[str] = (),
@@ -73,7 +75,8 @@ def benchmark(
         data: data folders; several are merged, with a fact ``dataset``.
         config: from `load`.
         folder: where finished runs are kept.
-        workers: runs at a time.
+        workers: runs at a time; with Ray 0 for as many as the cluster has cores.
+        engine: ``local`` or ``ray``, see `imu_video.shards.engine.run`.
         part: which share of the runs, (i, n).
         dry: only say what is left and what it costs.
         plugins: files that workers import.
@@ -85,6 +88,7 @@ def benchmark(
     Raises:
         ConfigError, LeakageError, DataError: see `eval.ood.scenario` and `eval.ood.grid`.
     """
+    check(engine, workers)
     from imu_video.hub import read_config
     from imu_video.shards.index import load_index
 
@@ -107,10 +111,9 @@ def benchmark(
     )
     if todo:
         seconds = estimate(Task(domains, config), todo)
-        say(
-            f"{len(todo)} of {len(everything)} runs to do, about {seconds / 60 / workers:.0f} minutes on {workers} "
-            f"process{'es' if workers > 1 else ''}"
-        )
+        where = "one process" if workers == 1 else f"{workers} processes" if workers else "one core, less on a cluster"
+        minutes = seconds / 60 / max(1, workers)
+        say(f"{len(todo)} of {len(everything)} runs to do, about {minutes:.0f} minutes on {where}")
     if dry:
         return None
     began = time.monotonic()
@@ -120,7 +123,7 @@ def benchmark(
             say(f"{done}/{total} after {time.monotonic() - began:.0f} s: {what}")
 
     if todo:
-        work(domains, config, todo, kept, workers=workers, plugins=plugins, progress=progress)
+        work(domains, config, todo, kept, workers=workers, engine=engine, plugins=plugins, progress=progress)
     if part[1] > 1:
         say(f"part {part[0]} of {part[1]} is done; the command without --part gathers all parts")
         return None

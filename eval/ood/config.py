@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from eval.algorithms import AdamSettings, algorithms
+from eval.wise import ALPHAS, Alphas
 from imu_video.config import Config, digest
 
 
@@ -64,20 +65,31 @@ class Model(Config):
         name: as it appears in tables.
         backbone: entry of the encoder registry, for a fresh network.
         encoder: encoder folder, for a pretrained one.
-        train: ``all``, or ``head``: the encoder stays as it is and the classifier learns.
+        train: ``all``, or ``head``: the encoder stays as it is and the classifier learns; or ``wise``, for an exported
+            encoder: first as ``head``, from there as ``all``, each for the whole schedule, and then weights between the
+            two (`eval.wise`) at the alpha that is best on source validation.
         lr: learning rate of this model; the training's when None.
+        encoder_factor: learning rate of the encoder over that of the classifier, above 0.
+        alphas: with ``wise``: the grid, from 0 (the probe) to 1 (the fine-tuned network).
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     backbone: dict[str, Any] | None = None
     encoder: str | None = None
-    train: Literal["all", "head"] = "all"
+    train: Literal["all", "head", "wise"] = "all"
     lr: float | None = Field(default=None, gt=0)
+    encoder_factor: float = Field(default=1.0, gt=0)
+    alphas: Alphas = ALPHAS
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"encoder_factor", "alphas"})
+    """Fields that folders from before know nothing of."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> Model:
         if (self.backbone is None) == (self.encoder is None):
             raise ValueError(f"model {self.name!r}: give exactly one of 'backbone' and 'encoder'")
+        if self.train == "wise" and self.encoder is None:
+            raise ValueError(f"model {self.name!r}: train: wise stays near pretrained weights, give 'encoder'")
         return self
 
 
@@ -98,9 +110,11 @@ class Training(Config):
     weight_decay: float = Field(default=5e-4, ge=0)
     betas: tuple[float, float] = (0.5, 0.9)
 
-    def adam(self, lr: float | None = None) -> AdamSettings:
+    def adam(self, lr: float | None = None, *, encoder_factor: float = 1.0) -> AdamSettings:
         """The optimiser's settings, with another learning rate where one is given."""
-        return AdamSettings(lr=lr or self.lr, weight_decay=self.weight_decay, betas=self.betas)
+        return AdamSettings(
+            lr=lr or self.lr, weight_decay=self.weight_decay, betas=self.betas, encoder_factor=encoder_factor
+        )
 
 
 class Entry(Config):

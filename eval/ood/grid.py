@@ -6,18 +6,19 @@ number of processes or machines may work on one folder.
 
 from __future__ import annotations
 
+import copy
 import json
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 
-from eval.ood.config import OodConfig, Run, runs
+from eval.cells import identity
+from eval.ood.config import Model, OodConfig, Run, runs
 from eval.ood.scenario import Domains
 from eval.ood.train import Task, train
 from imu_video.config import digest
 from imu_video.errors import ConfigError, DataError
+from imu_video.registry import load_plugin
+from imu_video.shards import engine as engines
 from imu_video.shards.write import write_atomic
 from imu_video.types import JsonDict
 
@@ -54,7 +55,10 @@ class Folder:
                 )
         (path / "runs").mkdir(parents=True, exist_ok=True)
         write_atomic(file, json.dumps(facts, indent=1, sort_keys=True).encode())
-        kinds = {m.name: m.model_dump(mode="json", exclude={"name", "encoder"}) for m in config.models}
+        kinds = {
+            m.name: {k: v for k, v in identity(m, later=Model.LATER).items() if k not in ("name", "encoder")}
+            for m in config.models
+        }
         self._marks = {name: digest([kind, models.get(name)]) for name, kind in kinds.items()}
 
     def file(self, run: Run) -> Path:
@@ -95,6 +99,37 @@ def plan(config: OodConfig, domains: Domains, folder: Folder, *, part: tuple[int
     return [run for run in mine if not folder.file(run).exists()]
 
 
+class RunTask:
+    """Task for an engine (`imu_video.shards.engine`): a run, whose result is kept as soon as it is there.
+
+    Args:
+        domains: from `eval.ood.scenario.divide`.
+        config: of the benchmark.
+        folder: takes the results; on a cluster every machine sees it.
+        plugins: files to import first.
+    """
+
+    def __init__(self, domains: Domains, config: OodConfig, folder: Folder, plugins: Sequence[str]) -> None:
+        # Workers may stand in another folder than this process.
+        models = [m if m.encoder is None else m.model_copy(update={"encoder": _here(m.encoder)}) for m in config.models]
+        self.domains, self.config = domains, config.model_copy(update={"models": models})
+        self.folder = copy.copy(folder)
+        self.folder.path = folder.path.absolute()
+        self.plugins = [_here(plugin) for plugin in plugins]
+        self._task: Task | None = None
+
+    def __call__(self, run: Run) -> None:
+        if self._task is None:
+            for plugin in self.plugins:
+                load_plugin(plugin)
+            self._task = Task(self.domains, self.config)
+        self.folder.keep(run, train(self._task, run))
+
+
+def _here(path: str) -> str:
+    return str(Path(path).absolute())
+
+
 def work(
     domains: Domains,
     config: OodConfig,
@@ -102,63 +137,32 @@ def work(
     folder: Folder,
     *,
     workers: int = 1,
+    engine: str = "local",
     plugins: Sequence[str] = (),
     progress: Callable[[int, int, str], None] = lambda done, total, what: None,
 ) -> None:
     """Do runs, several at once; each result is kept as soon as it is there.
 
+    Args:
+        domains: from `eval.ood.scenario.divide`.
+        config: of the benchmark.
+        todo: from `plan`.
+        folder: takes the results.
+        workers, engine: see `imu_video.shards.engine.run`.
+        plugins: files that workers import.
+        progress: takes how many are done, of how many, and which was the last; in the order of ``todo``.
+
     Raises:
         ConfigError, LeakageError: of the first run that cannot be done.
+        WorkerLost: a worker died.
     """
-    if workers == 1:
-        task = Task(domains, config)
-        for done, run in enumerate(todo, start=1):
-            folder.keep(run, train(task, run))
-            progress(done, len(todo), _say(run))
-        return
-    with ProcessPoolExecutor(
-        max_workers=workers,
-        mp_context=get_context("spawn"),
-        initializer=_start,
-        initargs=(domains, config.model_dump(mode="json"), tuple(plugins)),
-    ) as pool:
-        futures = {pool.submit(_run, run): run for run in todo}
-        try:
-            for done, future in enumerate(as_completed(futures), start=1):
-                run = futures[future]
-                folder.keep(run, future.result())
-                progress(done, len(todo), _say(run))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    task = RunTask(domains, config, folder, plugins)
+    results = engines.run(task, todo, workers=workers, engine=engine, preload=["eval.ood.train"])
+    for done, (run, _) in enumerate(zip(todo, results, strict=True), start=1):
+        progress(done, len(todo), _say(run))
 
 
 def _say(run: Run) -> str:
     setting = " ".join(f"{k}={v}" for k, v in run.setting)
     held = "" if run.held is None else f" without {run.held}"
     return f"{run.algorithm} {setting} on {run.model}, target {run.target}{held}, seed {run.seed}".replace("  ", " ")
-
-
-_task: Task | None = None
-
-
-def _start(domains: Domains, config: JsonDict, plugins: tuple[str, ...]) -> None:
-    global _task
-    import signal
-
-    import torch
-
-    from imu_video.registry import load_plugin
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ["OMP_NUM_THREADS"] = "1"
-    torch.set_num_threads(1)
-    for plugin in plugins:
-        load_plugin(plugin)
-    _task = Task(domains, OodConfig.model_validate(config))
-
-
-def _run(run: Run) -> JsonDict:
-    if _task is None:
-        raise RuntimeError("worker was not started")
-    return train(_task, run)

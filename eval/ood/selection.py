@@ -26,6 +26,8 @@ class Outcome:
         valid: source validation accuracy at the chosen checkpoint.
         score: accuracy in the asked domain at that checkpoint.
         people: subject -> (M, M) confusion counts there.
+        by_alpha: (A, 3) alpha, source validation and target accuracy, of a model with ``train: wise``.
+        alpha: the chosen one.
     """
 
     model: str
@@ -37,6 +39,8 @@ class Outcome:
     valid: float
     score: float
     people: Mapping[str, np.ndarray]
+    by_alpha: np.ndarray | None = None
+    alpha: float | None = None
 
     @classmethod
     def of(cls, result: Mapping[str, Any]) -> Outcome:
@@ -48,6 +52,8 @@ class Outcome:
             setting=tuple(sorted(result["setting"].items())),
             score=float(np.trace(total) / total.sum()),
             people=people,
+            by_alpha=np.array(result["by_alpha"]) if "by_alpha" in result else None,
+            alpha=result.get("alpha"),
         )
 
 

@@ -130,6 +130,7 @@ def _line(
             "deviation_over_seeds": round(deviation, 4),
             "settings": {t: dict(chosen[0].setting) for t, chosen in by_target.items()},
             "by_person": {s: [None if np.isnan(v) else round(float(v), 6) for v in row] for s, row in figures.items()},
+            **_alphas(by_target),
             "worst_person": min((float(np.nanmean(row)), s) for s, row in figures.items())[::-1],
         }
     return Result(
@@ -149,6 +150,18 @@ def _line(
         seeds={"runs": list(config.seeds), "bootstrap": intervals.seed},
         **shared,
     )
+
+
+def _alphas(by_target: Mapping[str, Sequence[Outcome]]) -> dict[str, Any]:
+    """Of a model with ``train: wise``: chosen alphas, and the curve as a mean over targets and seeds."""
+    runs = [o for chosen in by_target.values() for o in chosen]
+    curves = [o.by_alpha for o in runs if o.by_alpha is not None]
+    if len(curves) < len(runs):
+        return {}
+    return {
+        "alpha": {target: [o.alpha for o in chosen] for target, chosen in by_target.items()},
+        "by_alpha": np.mean(curves, axis=0).round(6).tolist(),
+    }
 
 
 def tables(results: Sequence[Result], *, metric: str = "accuracy") -> list[tuple[str, list[str], list[list[str]]]]:
@@ -173,6 +186,7 @@ def tables(results: Sequence[Result], *, metric: str = "accuracy") -> list[tuple
         level = f"{100 * figures[0].level:.0f} %"
         title = f"{figures[0].domain}, chosen by {rule}: {metric} over {figures[0].subjects} people [{level} interval]"
         out.append((title, ["model", metric, *targets, "mean over targets ± seeds", "worst person"], rows))
+        out += _alpha_tables(figures)
         differences = [
             [
                 r.model,
@@ -187,6 +201,25 @@ def tables(results: Sequence[Result], *, metric: str = "accuracy") -> list[tuple
         if differences:
             columns = ["model", "minus", f"{metric} [{level}]", "p (Holm)", "could have seen"]
             out.append((f"paired differences, chosen by {rule}; * = the interval excludes zero", columns, differences))
+    return out
+
+
+def _alpha_tables(figures: Sequence[Result]) -> list[tuple[str, list[str], list[list[str]]]]:
+    """Source validation against target at every alpha, one table for all models with the same grid."""
+    out = []
+    own = [r for r in figures if "by_alpha" in r.details]
+    grids = dict.fromkeys(tuple(alpha for alpha, *_ in r.details["by_alpha"]) for r in own)
+    for grid in grids:
+        rows = []
+        for r in own:
+            curve = r.details["by_alpha"]
+            if tuple(alpha for alpha, *_ in curve) == grid:
+                chosen = [alpha for alphas in r.details["alpha"].values() for alpha in alphas]
+                cells = [f"{valid:.3f} / {score:.3f}" for _, valid, score in curve]
+                rows.append([r.model, *cells, f"{np.mean(chosen):.2f}"])
+        columns = ["model", *(f"{alpha:g}" for alpha in grid), "chosen (mean)"]
+        title = f"{own[0].domain}: source validation / target accuracy by alpha, 0 = linear probe, 1 = fine-tuned"
+        out.append((title, columns, rows))
     return out
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from eval.algorithms import Algorithm, DomainBatch, Network, algorithms
 from eval.ood.config import Model, OodConfig, Run
 from eval.ood.scenario import Division, Domains, division
 from eval.supervised import at_spec_rate
+from eval.wise import choose_alpha, interpolate
 from imu_video.hub import EncoderBundle, load_encoder
 from imu_video.input_spec import InputSpec, fit_input_spec
 from imu_video.types import JsonDict
@@ -81,7 +83,8 @@ def train(task: Task, run: Run, *, updates: int | None = None) -> JsonDict:
     Returns:
         The run, ``steps`` and ``valid`` (mean accuracy over the source domains) of its best checkpoint, ``people``
         (subject -> (M, M) confusion counts in the target at that checkpoint), the ``curve`` of (step, valid, target
-        accuracy), and ``seconds``.
+        accuracy), and ``seconds``. With ``train: wise`` figures are those of the chosen ``alpha``, steps and curve of
+        the fine-tuning, and ``by_alpha`` is a list of (alpha, valid, target accuracy), ``probe_steps`` the probe's.
 
     Raises:
         ConfigError, LeakageError: a division that is impossible or not allowed.
@@ -89,70 +92,145 @@ def train(task: Task, run: Run, *, updates: int | None = None) -> JsonDict:
     began = time.perf_counter()
     config, model = task.config, task.models[run.model]
     split = division(task.domains, config.scenario, target=run.target, held=run.held, seed=run.seed)
-    setting = dict(run.setting)
-    lr = setting.pop("lr", model.lr)
     network = task.network(model, np.concatenate(split.train), run.seed)
-    rate = network.encoder.spec.rate_hz
-    generator = torch.Generator().manual_seed(run.seed)
-    algorithm = algorithms.build({"name": run.algorithm, **setting})
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(run.seed + 1)  # initial weights of what the algorithm adds, and dropout
-        algorithm.begin(network, domains=len(split.train), adam=config.training.adam(lr), generator=generator)
-        best: dict[str, Any] = {"valid": -1.0}
-        curve = []
-        total = config.training.steps if updates is None else updates
-        draw = _draws(split, config.training.batch, run.seed)
-        algorithm.train()
-        for step in range(1, total + 1):
-            algorithm.update([task.batch(rows, rate) for rows in draw()])
-            if step % config.training.evaluate_every == 0 or step == total:
-                algorithm.eval()
-                valid = float(np.mean([_accuracy(algorithm, task, rows, rate) for rows in split.valid if len(rows)]))
-                people = _people(algorithm, task, split.query, rate)
-                counts = np.sum(list(people.values()), axis=0)
-                curve.append([step, round(valid, 6), round(float(np.trace(counts) / counts.sum()), 6)])
-                if valid > best["valid"]:
-                    best = {"valid": valid, "steps": step, "people": {s: c.tolist() for s, c in people.items()}}
-                algorithm.train()
+    asked = _Asked(task, split, network.encoder.spec.rate_hz)
+    if model.train == "wise":
+        network.freeze(True)
+        probe, algorithm = _fit(asked, run, network, updates)
+        network.freeze(False)
+        tuned, algorithm = _fit(asked, run, network, updates, start=probe.weights)
+        best: JsonDict = _between(asked, algorithm, probe, tuned, model.alphas)
+    else:
+        tuned, _ = _fit(asked, run, network, updates)
+        best = {"valid": tuned.valid, "steps": tuned.steps, "people": _lists(tuned.people)}
     return {
         **{k: v for k, v in vars(run).items() if k != "setting"},
         "setting": dict(run.setting),
         **best,
-        "curve": curve,
+        "curve": tuned.curve,
         "classes": list(task.domains.windows.classes),
         "source_windows": int(sum(map(len, split.train))),
         "seconds": round(time.perf_counter() - began, 3),
     }
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Checkpoint:
+    """The best of a training on source validation, and the whole training's curve."""
+
+    valid: float
+    steps: int
+    people: dict[str, np.ndarray]
+    weights: dict[str, torch.Tensor]
+    curve: list[list[float]]
+
+
+def _fit(
+    asked: _Asked,
+    run: Run,
+    network: Network,
+    updates: int | None,
+    *,
+    start: dict[str, torch.Tensor] | None = None,
+) -> tuple[_Checkpoint, Algorithm]:
+    """One training of the network by the run's algorithm, from the weights of ``start`` or as it is."""
+    config, model = asked.task.config, asked.task.models[run.model]
+    setting = dict(run.setting)
+    adam = config.training.adam(setting.pop("lr", model.lr), encoder_factor=model.encoder_factor)
+    generator = torch.Generator().manual_seed(run.seed)
+    algorithm = algorithms.build({"name": run.algorithm, **setting})
+    best: dict[str, Any] = {"valid": -1.0}
+    curve = []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(run.seed + 1)  # initial weights of what the algorithm adds, and dropout
+        algorithm.begin(network, domains=len(asked.split.train), adam=adam, generator=generator)
+        if start is not None:
+            algorithm.restore(start)
+        total = config.training.steps if updates is None else updates
+        draw = _draws(asked.split, config.training.batch, run.seed)
+        algorithm.train()
+        for step in range(1, total + 1):
+            algorithm.update([asked.batch(rows) for rows in draw()])
+            if step % config.training.evaluate_every == 0 or step == total:
+                algorithm.eval()
+                valid, people = asked.valid(algorithm), asked.people(algorithm)
+                curve.append([step, round(valid, 6), round(_hits(people), 6)])
+                if valid > best["valid"]:
+                    best = {"valid": valid, "steps": step, "people": people, "weights": algorithm.snapshot()}
+                algorithm.train()
+    return _Checkpoint(**best, curve=curve), algorithm
+
+
+def _between(
+    asked: _Asked, algorithm: Algorithm, probe: _Checkpoint, tuned: _Checkpoint, alphas: Sequence[float]
+) -> JsonDict:
+    """Source validation and target at every alpha, and what is reported at the one that source validation chooses."""
+    valid, people = [], []
+    algorithm.eval()
+    for alpha in alphas:
+        algorithm.restore(interpolate(probe.weights, tuned.weights, alpha))
+        valid.append(asked.valid(algorithm))
+        people.append(asked.people(algorithm))
+    chosen = choose_alpha(alphas, valid)
+    curve = [[a, round(v, 6), round(_hits(p), 6)] for a, v, p in zip(alphas, valid, people, strict=True)]
+    best = {"valid": valid[chosen], "steps": tuned.steps, "people": _lists(people[chosen])}
+    return {**best, "alpha": alphas[chosen], "by_alpha": curve, "probe_steps": probe.steps}
+
+
+class _Asked:
+    """Who is asked in one run, while training (source validation) and of the target.
+
+    Args:
+        task: windows.
+        split: their division.
+        rate_hz: of the network's encoder.
+    """
+
+    def __init__(self, task: Task, split: Division, rate_hz: float) -> None:
+        self.task, self.split, self.rate_hz = task, split, rate_hz
+
+    def batch(self, rows: np.ndarray) -> DomainBatch:
+        """Windows of rows."""
+        return self.task.batch(rows, self.rate_hz)
+
+    def valid(self, algorithm: Algorithm) -> float:
+        """Mean accuracy over the source domains' validation windows."""
+        labels = self.task.domains.windows.labels
+        own = [(self._predict(algorithm, rows) == labels[rows]).mean() for rows in self.split.valid if len(rows)]
+        return float(np.mean(own))
+
+    def people(self, algorithm: Algorithm) -> dict[str, np.ndarray]:
+        """Confusion counts of each person of the target: subject -> (M, M), true by predicted."""
+        windows, rows = self.task.domains.windows, self.split.query
+        predicted, truth, m = self._predict(algorithm, rows), windows.labels[rows], len(windows.classes)
+        subjects = windows.subject[rows]
+        return {
+            str(s): np.bincount(truth[subjects == s] * m + predicted[subjects == s], minlength=m * m).reshape(m, m)
+            for s in np.unique(subjects)
+        }
+
+    @torch.inference_mode()
+    def _predict(self, algorithm: Algorithm, rows: np.ndarray) -> np.ndarray:
+        out = []
+        for first in range(0, len(rows), _EVAL_BATCH):
+            part = self.batch(rows[first : first + _EVAL_BATCH])
+            out.append(algorithm.predict(part.imu, part.mask).argmax(dim=1).numpy())
+        return np.concatenate(out)
+
+
+def _hits(people: Mapping[str, np.ndarray]) -> float:
+    counts = np.sum(list(people.values()), axis=0)
+    return float(np.trace(counts) / counts.sum())
+
+
+def _lists(people: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    return {subject: counts.tolist() for subject, counts in people.items()}
+
+
 def _draws(split: Division, batch: int, seed: int) -> Callable[[], list[np.ndarray]]:
     """A function that draws rows of every source domain, with replacement."""
     rng = np.random.default_rng([seed, 7])
     return lambda: [rows[rng.integers(len(rows), size=batch)] for rows in split.train]
-
-
-@torch.inference_mode()
-def _predict(algorithm: Algorithm, task: Task, rows: np.ndarray, rate: float) -> np.ndarray:
-    out = []
-    for first in range(0, len(rows), _EVAL_BATCH):
-        part = task.batch(rows[first : first + _EVAL_BATCH], rate)
-        out.append(algorithm.predict(part.imu, part.mask).argmax(dim=1).numpy())
-    return np.concatenate(out)
-
-
-def _accuracy(algorithm: Algorithm, task: Task, rows: np.ndarray, rate: float) -> float:
-    return float((_predict(algorithm, task, rows, rate) == task.domains.windows.labels[rows]).mean())
-
-
-def _people(algorithm: Algorithm, task: Task, rows: np.ndarray, rate: float) -> dict[str, np.ndarray]:
-    """Confusion counts of each person of the target: subject -> (M, M), true by predicted."""
-    windows = task.domains.windows
-    predicted, truth, m = _predict(algorithm, task, rows, rate), windows.labels[rows], len(windows.classes)
-    subjects = windows.subject[rows]
-    return {
-        str(s): np.bincount(truth[subjects == s] * m + predicted[subjects == s], minlength=m * m).reshape(m, m)
-        for s in np.unique(subjects)
-    }
 
 
 def estimate(task: Task, todo: Sequence[Run], *, updates: int = 6) -> float:

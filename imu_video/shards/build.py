@@ -23,7 +23,7 @@ from imu_video.recordings.splits import SplitConfig, assign
 from imu_video.registry import datasets
 from imu_video.shards.assemble import DATA_FOLDER, Assembly, BuildJob, Progress, publish, read_person, refuse_overlap
 from imu_video.shards.encode import EncodePerson
-from imu_video.shards.engine import run
+from imu_video.shards.engine import check, run
 from imu_video.shards.index import load_index
 from imu_video.shards.journal import PARTIAL_SUFFIX, PARTS_SUFFIX, Journal, Note, kept_when_interrupted, read_job
 from imu_video.shards.schema import FACTS_FILE, INDEX_FILE, Index
@@ -113,8 +113,7 @@ def build(
         2048
     """
     target = Path(out)
-    if workers < (0 if engine == "ray" else 1):
-        raise ConfigError(f"workers must be at least 1, got {workers}")
+    check(engine, workers)
     if not force:
         built = already_built(config, target)
         if built is not None:

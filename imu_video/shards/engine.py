@@ -33,7 +33,14 @@ class WorkerLost(ShardError):
     unfinished = True
 
 
-def run(task: Task[I, R], items: Sequence[I], *, workers: int = 1, engine: str = "local") -> Iterator[R]:
+def run(
+    task: Task[I, R],
+    items: Sequence[I],
+    *,
+    workers: int = 1,
+    engine: str = "local",
+    preload: Sequence[str] = ("imu_video.shards.encode", "imu_video.datasets"),
+) -> Iterator[R]:
     """Do a task for every item.
 
     Args:
@@ -42,6 +49,7 @@ def run(task: Task[I, R], items: Sequence[I], *, workers: int = 1, engine: str =
         workers: processes; 1 works here. With Ray the tasks that run at once, 0 for as many as the cluster has cores.
         engine: ``local`` for processes of this machine, ``ray`` for tasks of a Ray cluster (``RAY_ADDRESS``, or one
             that is started here), whose machines share the folder and have this package installed.
+        preload: modules that processes of this machine find imported.
 
     Yields:
         Results in the order of the items. The error of an item is raised in its turn.
@@ -54,23 +62,32 @@ def run(task: Task[I, R], items: Sequence[I], *, workers: int = 1, engine: str =
         >>> list(run(len, ["a", "bcd"]))
         [1, 3]
     """
-    if engine not in ENGINES:
-        raise ConfigError(f"unknown engine {engine!r}, known are {', '.join(ENGINES)}")
-    if workers < (0 if engine == "ray" else 1):
-        raise ConfigError(f"workers must be at least 1, got {workers}")
+    check(engine, workers)
     if engine == "ray":
         return _on_ray(task, items, workers)
     if workers == 1 or not items:
         return (task(item) for item in items)
-    return _in_processes(task, items, workers)
+    return _in_processes(task, items, workers, preload)
+
+
+def check(engine: str, workers: int) -> None:
+    """Refuse an engine that is not known, or no workers, before anything is loaded.
+
+    Raises:
+        ConfigError: either.
+    """
+    if engine not in ENGINES:
+        raise ConfigError(f"unknown engine {engine!r}, known are {', '.join(ENGINES)}")
+    if workers < (0 if engine == "ray" else 1):
+        raise ConfigError(f"workers must be at least 1, got {workers}")
 
 
 # ------------------------------------------------------------------------------------------------------ processes
 
 
-def _in_processes(task: Task[I, R], items: Sequence[I], workers: int) -> Iterator[R]:
+def _in_processes(task: Task[I, R], items: Sequence[I], workers: int, preload: Sequence[str]) -> Iterator[R]:
     pool = ProcessPoolExecutor(
-        max_workers=min(workers, len(items)), mp_context=_context(), initializer=_start, initargs=(task,)
+        max_workers=min(workers, len(items)), mp_context=_context(preload), initializer=_start, initargs=(task,)
     )
     try:
         yield from pool.map(_call, items)
@@ -83,12 +100,12 @@ def _in_processes(task: Task[I, R], items: Sequence[I], workers: int) -> Iterato
         pool.shutdown(cancel_futures=True)
 
 
-def _context() -> BaseContext:
+def _context(preload: Sequence[str]) -> BaseContext:
     """Fresh processes: forking this one after torch has started threads can hang. A fork server imports only once."""
     if "forkserver" not in get_all_start_methods():
         return get_context("spawn")
     context = get_context("forkserver")
-    context.set_forkserver_preload(["imu_video.shards.encode", "imu_video.datasets"])
+    context.set_forkserver_preload(list(preload))
     return context
 
 

@@ -17,7 +17,7 @@ from imu_video.distributed import World
 from imu_video.errors import ConfigError
 from imu_video.shards.clips import ClipReader, clip_seed
 from imu_video.shards.columns import Columns
-from imu_video.shards.plan import Plan, device_plan
+from imu_video.shards.plan import Plan, device_plan, partners
 from imu_video.shards.pool import ColumnPool
 from imu_video.types import PairBatch
 
@@ -45,6 +45,8 @@ class PairLoader:
         leftover: ``drop`` or ``carry``.
         balance: with ``replacement``: ``subject`` or ``recording`` gives every person or recording of a split the same
             chance, however many windows there are.
+        permute_pairs: a control: give each window the teacher feature, skeleton and clip of another usable one of the
+            pool, always the same (`partners`); ``meta`` stays the IMU window's.
 
     Attributes:
         usable: (M,) int64 rows of the pool that take part.
@@ -79,6 +81,7 @@ class PairLoader:
         sampling: Literal["once", "replacement"] = "once",
         leftover: Literal["drop", "carry"] = "drop",
         balance: Literal["none", "subject", "recording"] = "none",
+        permute_pairs: bool = False,
     ) -> None:
         self.batch_size, self.seed = batch_size, seed
         self.world = world or World()
@@ -133,6 +136,10 @@ class PairLoader:
         except ValueError as error:
             raise ConfigError(f"these samples cannot be put in batches: {error}", hint="lower batch_size") from error
         self.steps_per_epoch = self.plan.steps(1)
+        self._partner: np.ndarray | None = None
+        if permute_pairs:
+            self._partner = np.arange(len(self.pool))
+            self._partner[self.usable] = self.usable[partners(len(self.usable), seed=seed)]
         self._devices = lru_cache(maxsize=3)(self._draw_devices)
 
     def rows(self, step: int) -> tuple[np.ndarray, np.ndarray]:
@@ -155,16 +162,17 @@ class PairLoader:
         mine = self.world.rows(self.batch_size)
         rows, devices = rows[mine], devices[mine]
         imu, mask = self.pool.imu(rows, devices)
-        seeds = [clip_seed(self.seed, step, row) for row in rows.tolist()] if self._change_clips else None
+        seen = self._seen_with(rows)
+        seeds = [clip_seed(self.seed, step, row) for row in seen.tolist()] if self._change_clips else None
         views, views_mask = (None, None) if self._shown is None else self.pool.views(rows, self._shown)
         return PairBatch(
             imu=imu,
             mask=mask,
-            teacher=self.pool.teacher(rows),
+            teacher=self.pool.teacher(seen),
             views=views,
             views_mask=views_mask,
-            skeleton=self.pool.skeleton(rows),
-            clip=self.pool.clip(rows, seeds),
+            skeleton=self.pool.skeleton(seen),
+            clip=self.pool.clip(seen, seeds),
             meta=self.pool.meta(rows, devices),
         )
 
@@ -179,15 +187,19 @@ class PairLoader:
         return self.pool.has_teacher
 
     def features(self, rows: np.ndarray) -> Tensor:
-        """(B, Dt) teacher features of rows of the pool, in any number and order.
+        """(B, Dt) teacher features that rows of the pool are paired with, in any number and order.
 
         Raises:
             ValueError: there is no teacher.
         """
-        found = self.pool.teacher(rows)
+        found = self.pool.teacher(self._seen_with(rows))
         if found is None:
             raise ValueError("these samples have no teacher features")
         return found
+
+    def _seen_with(self, rows: np.ndarray) -> np.ndarray:
+        """Rows whose video side goes with the windows of ``rows``: themselves, but in the control."""
+        return rows if self._partner is None else self._partner[rows]
 
     def _draw_devices(self, epoch: int) -> np.ndarray:
         return device_plan(self._present, seed=self.seed, epoch=epoch)

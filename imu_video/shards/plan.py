@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-_ORDER, _DEVICE, _MIX, _DRAW = 0, 1, 2, 3  # separate random streams
+_ORDER, _DEVICE, _MIX, _DRAW, _PAIRS = 0, 1, 2, 3, 4  # separate random streams
 _ROUNDS = 16  # of drawing a batch with replacement and dropping what came twice
 
 
@@ -81,6 +81,29 @@ def device_plan(present: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
     ranks = np.cumsum(present, axis=1)
     chosen: np.ndarray = np.argmax(ranks > draw[:, None], axis=1).astype(np.int64)
     return chosen
+
+
+def partners(samples: int, *, seed: int) -> np.ndarray:
+    """For each sample another one, each once: a random cycle through all of them.
+
+    Args:
+        samples: N >= 2.
+        seed: alone decides, so that every rank and every continuation has the same.
+
+    Returns:
+        (N,) int64, a permutation without a fixed point.
+
+    Example:
+        >>> found = partners(4, seed=0)
+        >>> sorted(found.tolist()), bool((found == np.arange(4)).any())
+        ([0, 1, 2, 3], False)
+    """
+    if samples < 2:
+        raise ValueError(f"{samples} samples: none has another one to go with")
+    around = _generator(seed, 0, _PAIRS).permutation(samples)
+    out = np.empty(samples, np.int64)
+    out[around] = np.roll(around, 1)
+    return out
 
 
 def quotas(sizes: Sequence[int], weights: Sequence[float] | None) -> list[int]:

@@ -219,6 +219,25 @@ def test_changes_of_clips_reach_a_live_teacher_in_training_only(filmed: Index) -
     assert torch.equal(plain.val_loader.batch(0).teacher, changed.val_loader.batch(0).teacher)
 
 
+def test_permuted_pairs_reach_a_live_teacher_and_leave_validation_alone(filmed: Index) -> None:
+    options = {"batch_size": 16, "teacher": "live", "live_teacher": TINY}
+    true = built(config_of(str(filmed.root), data=options))
+    permuted = built(config_of(str(filmed.root), data={**options, "control": "permuted_pairs"}))
+    a, b = true.feed.loader, permuted.feed.loader
+    torch.testing.assert_close(b.features(a.usable).sort(dim=0).values, a.features(a.usable).sort(dim=0).values)
+    batch = b.batch(2)
+    assert torch.equal(batch.imu, a.batch(2).imu)
+    assert not torch.isclose(batch.teacher, a.batch(2).teacher, atol=1e-4).all(dim=1).any()
+    torch.testing.assert_close(batch.teacher, b.features(batch.meta.sample.numpy()), atol=1e-5, rtol=1e-5)
+    assert torch.equal(true.val_loader.batch(0).teacher, permuted.val_loader.batch(0).teacher)
+
+
+def test_permuted_pairs_need_pairs(data: Index) -> None:
+    options = {"control": "permuted_pairs"}
+    with pytest.raises(ConfigError, match="no loss of this run looks at a teacher or a skeleton"):
+        open_data(config_of(str(data.root), data=options, loss=[{"name": "nt_xent"}]))
+
+
 def test_what_a_live_teacher_cannot_be(filmed: Index, data: Index) -> None:
     with pytest.raises(ConfigError, match="which one"):
         open_data(config_of(str(filmed.root), data={"teacher": "live"}))

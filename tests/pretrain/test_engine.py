@@ -94,6 +94,23 @@ def test_an_interrupted_run_ends_in_the_same_bits(
     assert logs[0] == logs[1]
 
 
+def test_a_control_resumes_in_the_same_bits_and_only_as_a_control(
+    make_config: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(data={"control": "permuted_pairs"}, optim={"steps": 6})
+    run(config, folder=tmp_path / "whole")
+    asked = iter([False] * 2 + [True])
+    with monkeypatch.context() as patched:
+        patched.setattr(StopSignal, "requested", lambda self: next(asked))
+        run(config, folder=tmp_path / "parts")
+    with pytest.raises(ConfigError, match=r"data\.control: permuted_pairs -> \(absent\)"):
+        run(make_config(optim={"steps": 6}), folder=tmp_path / "parts")
+    run(config, folder=tmp_path / "parts")
+    assert same_bits(final_weights(tmp_path / "whole"), final_weights(tmp_path / "parts"))
+    run(make_config(optim={"steps": 6}), folder=tmp_path / "true")
+    assert not same_bits(final_weights(tmp_path / "whole"), final_weights(tmp_path / "true"))
+
+
 def test_seeds_matter(make_config: Maker, tmp_path: Path) -> None:
     for seed in (0, 1):
         run(make_config(seed=seed, optim={"steps": 2}), folder=tmp_path / str(seed))

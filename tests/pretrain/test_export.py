@@ -64,6 +64,24 @@ def test_lineage_tells_where_it_comes_from(trained: Path, data: Index, tmp_path:
     assert "CC0-1.0" in (tmp_path / "encoder" / "README.md").read_text()
 
 
+def test_a_control_says_so(
+    trained: Path, data: Index, raw: Raw, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = raw(data.root, data={"control": "permuted_pairs"}, optim={"steps": 1})
+    run(validate(config, PretrainConfig, source="test"), folder=tmp_path / "run")
+    assert "a control: permuted_pairs" in capsys.readouterr().out
+    assert "control: permuted_pairs" in (tmp_path / "run" / "config.yaml").read_text()
+    assert json.loads((tmp_path / "run" / "environment.json").read_text())["identity"]["data.control"]
+    export(tmp_path / "run", tmp_path / "control")
+    export(trained, tmp_path / "encoder")
+    assert load_encoder(tmp_path / "control").lineage["control"] == "permuted_pairs"
+    assert "Not for use: a control (`permuted_pairs`)" in (tmp_path / "control" / "README.md").read_text()
+    lineage = load_encoder(tmp_path / "encoder").lineage
+    assert "control" not in lineage
+    assert "data.control" not in lineage["config"]  # as in runs from before there was a control: they can be continued
+    assert "control" not in (tmp_path / "encoder" / "README.md").read_text()
+
+
 def test_projectors_travel_along(trained: Path, data: Index, raw: Raw, tmp_path: Path) -> None:
     export(trained, tmp_path / "encoder", checkpoint="latest")
     model, facts = load_pair_model(tmp_path / "encoder")

@@ -153,6 +153,26 @@ def test_skeletons_come_along_and_windows_without_are_left_out(
         PairLoader(columns=replace(columns, skeleton=None), teacher=teacher, batch_size=8, seed=0, skeleton=True)
 
 
+def test_permuted_pairs_are_fixed_and_alike_on_all_ranks(columns: Columns, teacher: np.ndarray) -> None:
+    asked = {"columns": columns, "teacher": teacher, "batch_size": 8, "seed": 3, "skeleton": True}
+    loader, true = PairLoader(**asked, permute_pairs=True), PairLoader(**asked)
+    seen: dict[int, int] = {}
+    for step in range(4 * loader.steps_per_epoch):
+        batch, plain = loader.batch(step), true.batch(step)
+        assert torch.equal(batch.imu, plain.imu)
+        for name in ("sample", "recording", "time", "device", "subject"):
+            assert torch.equal(getattr(batch.meta, name), getattr(plain.meta, name))
+        others = batch.teacher[:, 0].long().numpy()  # a feature tells its row
+        np.testing.assert_array_equal(batch.skeleton, columns.skeleton[others])
+        np.testing.assert_array_equal(loader.features(batch.meta.sample.numpy()), batch.teacher)
+        for sample, other in zip(batch.meta.sample.tolist(), others.tolist(), strict=True):
+            assert other != sample
+            assert seen.setdefault(sample, other) == other
+    assert set(seen) == set(seen.values()) == set(loader.usable.tolist())
+    halves = [PairLoader(**asked, permute_pairs=True, world=World(rank, 2)).batch(5) for rank in range(2)]
+    assert torch.equal(torch.cat([half.teacher for half in halves]), loader.batch(5).teacher)
+
+
 def test_what_cannot_work_is_refused_at_once(columns: Columns, teacher: np.ndarray) -> None:
     with pytest.raises(ConfigError, match=r"30 of 40 samples have a teacher feature(.|\n)*batch_size is 31"):
         PairLoader(columns=columns, teacher=teacher, batch_size=31, seed=0)

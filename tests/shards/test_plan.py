@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imu_video.distributed import World
-from imu_video.shards.plan import Plan, device_plan, epoch_plan, quotas, steps_in_epoch
+from imu_video.shards.plan import Plan, device_plan, epoch_plan, partners, quotas, steps_in_epoch
 
 seeds = st.integers(0, 2**31)
 epochs = st.integers(0, 1000)
@@ -221,3 +221,20 @@ def test_plans_that_cannot_be(changed: dict[str, Any], message: str) -> None:
         Plan(**{"sizes": [9], "batch_size": 4, "seed": 0, **changed})
     with pytest.raises(ValueError, match="negative"):
         Plan(sizes=[9], batch_size=4, seed=0).batch(-1)
+
+
+@given(st.integers(2, 300), st.integers(0, 2**31))
+def test_partners_are_other_samples_each_once(samples: int, seed: int) -> None:
+    found = partners(samples, seed=seed)
+    np.testing.assert_array_equal(np.sort(found), np.arange(samples))
+    assert (found != np.arange(samples)).all()
+    np.testing.assert_array_equal(found, partners(samples, seed=seed))
+
+
+def test_every_other_sample_is_equally_likely_a_partner() -> None:
+    first = np.array([partners(5, seed=seed)[0] for seed in range(2000)])
+    counts = np.bincount(first, minlength=5)
+    assert counts[0] == 0
+    assert abs(counts[1:] - 500).max() < 5 * np.sqrt(2000 * 0.25 * 0.75)
+    with pytest.raises(ValueError, match="none has another"):
+        partners(1, seed=0)
