@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -64,6 +65,23 @@ class AdamSettings:
         return torch.optim.Adam(wanted, lr=self.lr, weight_decay=self.weight_decay, betas=self.betas)
 
 
+class Precomputed(nn.Module):
+    """Stands where a frozen encoder stood once all its features are known: what it is given are the features.
+
+    Args:
+        feature_dim: E.
+
+    Shapes: (B, E) -> (B, E).
+    """
+
+    def __init__(self, feature_dim: int) -> None:
+        super().__init__()
+        self.feature_dim = feature_dim
+
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+        return features
+
+
 class Network(nn.Module):
     """An encoder and a linear classifier.
 
@@ -83,6 +101,10 @@ class Network(nn.Module):
         """Leave the encoder as it is from now on, or train it too."""
         self.frozen = frozen
         self.encoder.requires_grad_(not frozen)
+
+    def skip_encoder(self) -> None:
+        """From now on take a frozen encoder's features in place of windows."""
+        self.encoder = Precomputed(self.encoder.feature_dim)  # type: ignore[assignment]
 
     def train(self, mode: bool = True) -> Network:
         """Training mode; a frozen encoder keeps its running statistics."""
@@ -112,6 +134,8 @@ class Algorithm(nn.Module, ABC):
 
     network: Network
     optimizer: torch.optim.Optimizer
+    changes_windows: ClassVar[bool] = False
+    """Whether updates look at windows otherwise than through the encoder; if not, a frozen one is asked only once."""
 
     def begin(self, network: Network, *, domains: int, adam: AdamSettings, generator: torch.Generator) -> None:
         """Take over a network before the first update.

@@ -52,6 +52,8 @@ class DDLearn(Algorithm):
         temperature: of SupCon, > 0.
     """
 
+    changes_windows = True
+
     def __init__(
         self, *, kind: float = 1.0, diverse: float = 1.0, contrast: float = 1.0, temperature: float = 0.07
     ) -> None:

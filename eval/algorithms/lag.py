@@ -83,6 +83,8 @@ class LAG(Algorithm):
         width: of each bottleneck.
     """
 
+    changes_windows = True
+
     def __init__(self, *, gamma_global: float = 1.0, gamma_local: float = 1.0, width: int = 256) -> None:
         super().__init__()
         if gamma_global < 0 or gamma_local < 0 or width < 1:

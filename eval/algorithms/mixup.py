@@ -23,6 +23,8 @@ class Mixup(Algorithm):
         alpha: of the Beta distribution, > 0; 0.2 keeps most mixtures near one of the two.
     """
 
+    changes_windows = True
+
     def __init__(self, *, alpha: float = 0.2) -> None:
         super().__init__()
         if not alpha > 0:

@@ -38,6 +38,7 @@ class Task:
         self.models = {model.name: model for model in config.models}
         self.labels = torch.from_numpy(domains.windows.labels)
         self._at_rate = lru_cache(maxsize=4)(self._windows)
+        self._features: dict[str, torch.Tensor] = {}
 
     def _windows(self, rate_hz: float) -> tuple[torch.Tensor, torch.Tensor]:
         """All windows (N, C, T) at a rate, zeros where missing, and their mask."""
@@ -56,6 +57,15 @@ class Task:
         imu, mask = self._at_rate(rate_hz)
         at = torch.from_numpy(rows)
         return DomainBatch(imu=imu[at], mask=mask[at], label=self.labels[at])
+
+    @torch.inference_mode()
+    def features(self, model: Model, network: Network) -> torch.Tensor:
+        """Features (N, E) of all windows by the frozen encoder of a pretrained model, computed once."""
+        if model.name not in self._features:
+            imu, mask = self._at_rate(network.encoder.spec.rate_hz)
+            pieces = zip(imu.split(_EVAL_BATCH), mask.split(_EVAL_BATCH), strict=True)
+            self._features[model.name] = torch.cat([network.encoder.eval()(*piece) for piece in pieces])
+        return self._features[model.name]
 
     def network(self, model: Model, rows: np.ndarray, seed: int) -> Network:
         """A model's network: its encoder fresh (normalised by the training rows) or as exported."""
@@ -94,6 +104,9 @@ def train(task: Task, run: Run, *, updates: int | None = None) -> JsonDict:
     split = division(task.domains, config.scenario, target=run.target, held=run.held, seed=run.seed)
     network = task.network(model, np.concatenate(split.train), run.seed)
     asked = _Asked(task, split, network.encoder.spec.rate_hz)
+    if model.train == "head" and model.encoder is not None and not algorithms.get(run.algorithm).changes_windows:
+        asked.features = task.features(model, network)
+        network.skip_encoder()
     if model.train == "wise":
         network.freeze(True)
         probe, algorithm = _fit(asked, run, network, updates)
@@ -188,9 +201,14 @@ class _Asked:
 
     def __init__(self, task: Task, split: Division, rate_hz: float) -> None:
         self.task, self.split, self.rate_hz = task, split, rate_hz
+        self.features: torch.Tensor | None = None
 
     def batch(self, rows: np.ndarray) -> DomainBatch:
-        """Windows of rows."""
+        """Windows of rows, or their features where those are known."""
+        if self.features is not None:
+            at = torch.from_numpy(rows)
+            values = self.features[at]
+            return DomainBatch(imu=values, mask=torch.ones_like(values, dtype=torch.bool), label=self.task.labels[at])
         return self.task.batch(rows, self.rate_hz)
 
     def valid(self, algorithm: Algorithm) -> float:

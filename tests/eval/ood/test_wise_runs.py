@@ -151,3 +151,23 @@ def test_files_of_earlier_versions_are_still_found(encoder: str, tmp_path: Path)
     assert Folder(tmp_path, other, data="d", models={}).file(run) != folder.file(run)
     with pytest.raises(ConfigError, match="another training"):
         Folder(tmp_path, config(training=SHORT), data="d", models={})
+
+
+def test_a_frozen_encoder_is_asked_once_about_every_window(
+    encoder: str, make: Callable[..., LabelledWindows], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conf = wise(encoder, algorithms=["erm", "coral", "mixup"])
+    task = Task(divide(make(), conf.scenario), conf)
+    asked: list[int] = []
+    forward = EncoderBundle.forward
+
+    def counting(self: EncoderBundle, imu: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        asked.append(len(imu))
+        return forward(self, imu, mask)
+
+    monkeypatch.setattr(EncoderBundle, "forward", counting)
+    for algorithm in ("erm", "coral"):
+        train(task, of(conf, task, "head", algorithm))
+    assert sum(asked) == len(task.domains.windows)
+    train(task, of(conf, task, "head", "mixup"))  # windows themselves are mixed
+    assert sum(asked) > 2 * len(task.domains.windows)
