@@ -8,11 +8,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from eval.probes.base import Confidence
 from imu_video.errors import ConfigError
 from imu_video.hub import EncoderBundle
 from imu_video.registry import Registry
@@ -112,6 +114,8 @@ class Algorithm(nn.Module, ABC):
 
     network: Network
     optimizer: torch.optim.Optimizer
+    confidence: ClassVar[Confidence | None] = "softmax"
+    """How the scores of `predict` are probabilities; None in a subclass whose scores are none."""
 
     def begin(self, network: Network, *, domains: int, adam: AdamSettings, generator: torch.Generator) -> None:
         """Take over a network before the first update.
