@@ -65,11 +65,13 @@ class Tally:
         """
         self.kept += 1
         self.placements.update(window.imu)
-        self.labels.update([window.label] if window.label is not None else [])
+        if window.label is not None:
+            self.labels.add(window.label)
         for tag, value in window.tags.items():
             self.tags.setdefault(tag, set()).add(value)
-        missing = {"clip": window.clip is None, "skeleton": window.skeleton is None, "label": window.label is None}
-        self.without += Counter({what: int(lacks) for what, lacks in missing.items()})  # zeros are forgotten
+        for what in ("clip", "skeleton", "label"):
+            if getattr(window, what) is None:
+                self.without[what] += 1
         where = f"recording {window.recording!r}"
         if window.clip is not None:
             self.clip = _same(self.clip, window.clip.shape[:3], f"{where}: clip (F, H, W)")

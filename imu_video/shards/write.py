@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 import tarfile
 import zlib
@@ -34,6 +35,8 @@ HEADER = 512
 
 
 _CHECKSUM = slice(148, 156)  # of a USTAR header
+_ZEROS = bytes(HEADER)
+_FLOAT = np.dtype("<f4")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,27 +77,62 @@ def encode_window(window: Window, *, dataset: str, clip_fps: float | None = None
         members[view_suffix(view)] = encode_mp4(clip, clip_fps)
     if window.skeleton is not None:
         members["skeleton.npy"] = npy_bytes(np.asarray(window.skeleton, dtype=np.float32))
-    meta = SampleMeta(
-        key=window.key,
-        dataset=dataset,
-        recording=window.recording,
-        subject=window.subject,
-        session=window.session,
-        start=float(window.start),
-        label=window.label,
-        tags=dict(window.tags),
-        flags=tuple(sorted(set(window.flags))),
-        sync=None if window.sync is None else dict(window.sync),
-    )
-    members["meta.json"] = json_bytes(meta.plain())
+    members["meta.json"] = _meta_bytes(window, dataset)
     for suffix, data in members.items():
         check_member(window.key, suffix, len(data))
     return EncodedSample(key=window.key, members=members)
 
 
+def _meta_bytes(window: Window, dataset: str) -> bytes:
+    """The window's meta.json. Windows of a recording differ in little beside key and start: the rest is made once."""
+    if not math.isfinite(window.start):
+        raise ShardError(f"sample {window.key!r} starts at {window.start} s on its recording's clock")
+    before, between, after = _meta_text(
+        dataset,
+        window.recording,
+        window.subject,
+        window.session,
+        window.label,
+        tuple(window.tags.items()),
+        tuple(sorted(set(window.flags))),
+        None if window.sync is None else tuple(window.sync.items()),
+    )
+    return f'{before}"key":"{window.key}"{between}"start":{float(window.start)!r}{after}'.encode()
+
+
+@lru_cache(maxsize=256)
+def _meta_text(
+    dataset: str,
+    recording: str,
+    subject: str,
+    session: str,
+    label: str | None,
+    tags: tuple[tuple[str, str], ...],
+    flags: tuple[str, ...],
+    sync: tuple[tuple[str, float], ...] | None,
+) -> tuple[str, str, str]:
+    """What stands before the key, between key and start, and after the start in the JSON of sorted keys."""
+    meta = SampleMeta(
+        key="k",
+        dataset=dataset,
+        recording=recording,
+        subject=subject,
+        session=session,
+        start=0.0,
+        label=label,
+        tags=dict(tags),
+        flags=flags,
+        sync=None if sync is None else dict(sync),
+    )
+    # Quotes inside texts are escaped, and tags and sync come last: the first match is the entry itself.
+    before, rest = json_bytes(meta.plain()).decode().split('"key":"k"', 1)
+    between, after = rest.split('"start":0.0', 1)
+    return before, between, after
+
+
 def npy_bytes(array: np.ndarray) -> bytes:
     """The array as a version 1.0 .npy file, little endian and C order whatever the machine."""
-    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    little = array if array.dtype == _FLOAT else array.astype(array.dtype.newbyteorder("<"))
     return _npy_header(little.shape, little.dtype.str) + little.tobytes()
 
 
@@ -165,14 +203,20 @@ class TarFile:
         """
         self._refuse_repeated(sample.key)
         places: dict[str, tuple[int, int]] = {}
+        checksums: dict[str, int] = {}
+        parts: list[bytes] = []
+        at = self._size
         for suffix in sorted(sample.members):
             data = sample.members[suffix]
-            places[suffix] = (self._size + HEADER, len(data))
-            self._write(tar_header(check_member(sample.key, suffix, len(data)), len(data)))
-            self._write(data)
-            self._write(bytes(-len(data) % HEADER))
+            size = len(data)
+            padding = -size % HEADER
+            parts += (tar_header(check_member(sample.key, suffix, size), size), data, _ZEROS[:padding])
+            places[suffix] = (at + HEADER, size)
+            checksums[suffix] = zlib.crc32(data)
+            at += HEADER + size + padding
+        self._write(b"".join(parts))
         self.keys[sample.key] = places
-        self.crc32[sample.key] = {suffix: zlib.crc32(sample.members[suffix]) for suffix in places}
+        self.crc32[sample.key] = checksums
 
     def copy(self, key: str, places: Mapping[str, tuple[int, int]], source: BinaryIO) -> None:
         """Append one sample of another tar as it is, headers included.
