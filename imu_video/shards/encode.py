@@ -157,7 +157,7 @@ class Person:
 
     Args:
         tally: what was counted.
-        entry: places of the samples in the tar; None for a person without any.
+        entry: places of the samples in the tar; None for a person without any, or whose tar is gone.
         collected: the samples are in finished shards, the tar is gone.
     """
 
@@ -167,7 +167,7 @@ class Person:
 
     def facts(self) -> dict[str, Any]:
         """As JSON, for a journal."""
-        entry = None if self.entry is None else self.entry.model_dump(mode="json")
+        entry = None if self.entry is None else self.entry.plain()
         return {"tally": _TALLY.dump_python(self.tally, mode="json"), "entry": entry, "collected": self.collected}
 
     @classmethod
@@ -175,11 +175,6 @@ class Person:
         """Back from a journal."""
         entry = None if facts["entry"] is None else ShardEntry.model_validate(facts["entry"])
         return cls(tally=_TALLY.validate_python(facts["tally"]), entry=entry, collected=facts["collected"])
-
-    @property
-    def keys(self) -> Mapping[str, dict[str, tuple[int, int]]]:
-        """Sample key -> member suffix -> place in the tar."""
-        return {} if self.entry is None else self.entry.keys
 
 
 _TALLY: TypeAdapter[Tally] = TypeAdapter(Tally)

@@ -204,6 +204,10 @@ class ShardEntry(Config):
     keys: dict[Name, dict[str, tuple[int, int]]] = Field(repr=False)
     crc32: dict[Name, dict[str, int]] = Field(default={}, repr=False)
 
+    def plain(self) -> dict[str, Any]:
+        """The content as a mapping that JSON can be made of; its parts are not copied."""
+        return dict(vars(self).items())
+
     @model_validator(mode="after")
     def _counted(self) -> ShardEntry:
         if len(self.keys) != self.samples:

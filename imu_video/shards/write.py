@@ -36,7 +36,14 @@ HEADER = 512
 
 _CHECKSUM = slice(148, 156)  # of a USTAR header
 _ZEROS = bytes(HEADER)
+_COPIED = 4 << 20  # bytes copied at once from one tar to another
 _FLOAT = np.dtype("<f4")
+
+
+Places = Mapping[str, Mapping[str, tuple[int, int]]]
+"""Sample key -> member suffix -> (offset, size) in a tar."""
+Checksums = Mapping[str, dict[str, int]]
+"""Sample key -> member suffix -> CRC-32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,32 +225,50 @@ class TarFile:
         self.keys[sample.key] = places
         self.crc32[sample.key] = checksums
 
-    def copy(self, key: str, places: Mapping[str, tuple[int, int]], source: BinaryIO) -> None:
-        """Append one sample of another tar as it is, headers included.
+    def copy(self, samples: Places, source: BinaryIO, *, crc32: Checksums | None = None) -> None:
+        """Append samples of another tar as they are, headers included; neighbours are copied in one piece.
 
         Args:
-            key: of the sample.
-            places: its members in the other tar, suffix -> (offset, size), one after the other.
+            samples: key -> member suffix -> (offset, size) in the other tar, a sample's members one after the other.
             source: the other tar.
+            crc32: key -> member suffix -> checksum, where they are known; computed otherwise.
 
         Raises:
-            ShardError: a repeated key, or members that do not lie where ``places`` says.
+            ShardError: a repeated key, or members that do not lie where ``samples`` says.
         """
-        self._refuse_repeated(key)
-        first, last = sample_span(places)
+        spans = {key: sample_span(places) for key, places in samples.items()}
+        keys = list(samples)
+        while keys:
+            first, last = spans[keys[0]]
+            count = 1
+            while count < len(keys) and spans[keys[count]][0] == last and spans[keys[count]][1] - first <= _COPIED:
+                last = spans[keys[count]][1]
+                count += 1
+            self._copy_run({key: samples[key] for key in keys[:count]}, first, last, source, crc32)
+            del keys[:count]
+
+    def _copy_run(
+        self, samples: Places, first: int, last: int, source: BinaryIO, crc32: Checksums | None
+    ) -> None:
         source.seek(first)
         data = source.read(last - first)
-        header = data[:HEADER].rstrip(b"\0")
-        if len(data) != last - first or not header.startswith(f"{key}.{min(places)}".encode()):
-            raise ShardError(
-                f"{getattr(source, 'name', 'a tar')}: sample {key!r} is not where the index has it",
-                hint="imu-video verify DATA",
-            )
         shift = self._size - first
+        for key, places in samples.items():
+            self._refuse_repeated(key)
+            suffix = min(places)
+            name = f"{key}.{suffix}\0".encode()
+            if len(data) != last - first or not data.startswith(name, places[suffix][0] - HEADER - first):
+                raise ShardError(
+                    f"{getattr(source, 'name', 'a tar')}: sample {key!r} is not where the index has it",
+                    hint="imu-video verify DATA",
+                )
+            self.keys[key] = {suffix: (offset + shift, size) for suffix, (offset, size) in places.items()}
+            known = None if crc32 is None else crc32.get(key)
+            self.crc32[key] = known or {
+                suffix: zlib.crc32(data[offset - first : offset - first + size])
+                for suffix, (offset, size) in places.items()
+            }
         self._write(data)
-        self.keys[key] = {suffix: (offset + shift, size) for suffix, (offset, size) in places.items()}
-        cut = {suffix: data[offset - first : offset - first + size] for suffix, (offset, size) in places.items()}
-        self.crc32[key] = {suffix: zlib.crc32(content) for suffix, content in cut.items()}
 
     def _refuse_repeated(self, key: str) -> None:
         if key in self.keys:
@@ -265,7 +290,7 @@ class TarFile:
             os.fsync(self._file.fileno())
         self._file.close()
         os.replace(self._temp, self.path)
-        return ShardEntry(
+        return ShardEntry.model_construct(  # every member was checked when it was added
             path=f"{SHARD_FOLDER}/{self.path.name}",
             samples=len(self.keys),
             bytes=self._size,
@@ -329,10 +354,15 @@ class ShardWriter:
         self._tar().add(sample)
         self._finish_if_full()
 
-    def copy(self, key: str, places: Mapping[str, tuple[int, int]], source: BinaryIO) -> None:
-        """Append one sample of another tar as it is; see `TarFile.copy`."""
-        self._tar().copy(key, places, source)
-        self._finish_if_full()
+    def copy(self, samples: Places, source: BinaryIO, *, crc32: Checksums | None = None) -> None:
+        """Append samples of another tar as they are; see `TarFile.copy`."""
+        keys = list(samples)
+        while keys:
+            tar = self._tar()
+            room = self._shard_samples - len(tar.keys)
+            tar.copy({key: samples[key] for key in keys[:room]}, source, crc32=crc32)
+            del keys[:room]
+            self._finish_if_full()
 
     def _tar(self) -> TarFile:
         if self._open is None:
