@@ -92,6 +92,11 @@ class ImuStream:
         """Whether every channel was measured at every sample; looked up once."""
         return bool(np.isfinite(self.values).all())
 
+    @cached_property
+    def period(self) -> float:
+        """Median seconds from sample to sample; looked up once."""
+        return float(np.median(np.diff(self.times)))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:

@@ -313,8 +313,14 @@ def _read_text(path: Path, content: bytes | None, wanted: list[str], header: Seq
     if content is None and path.suffix != ".gz" and path.stat().st_size <= _IN_MEMORY:
         content = path.read_bytes()
 
+    skipped = 0
+
     def source() -> Any:
-        return path if content is None else io.BytesIO(content)
+        if content is None:
+            return path
+        file = io.BytesIO(content)  # shares the bytes
+        file.seek(skipped)
+        return file
 
     common: dict[str, Any] = {
         **how,
@@ -333,8 +339,11 @@ def _read_text(path: Path, content: bytes | None, wanted: list[str], header: Seq
         else:
             names = list(header)
         _need(path, wanted, names)
+        full = False
         try:
-            width = pd.read_csv(source(), nrows=1, header=None, **common).dropna(axis=1).shape[1]
+            first = pd.read_csv(source(), nrows=1, header=None, **common)
+            full = _all_numbers(first) and not first.isna().any(axis=None)
+            width = first.dropna(axis=1).shape[1]
         except pd.errors.EmptyDataError:  # a header and nothing else: "no rows" is said later
             width = 0
         if width > len(names):
@@ -342,8 +351,14 @@ def _read_text(path: Path, content: bytes | None, wanted: list[str], header: Seq
                 f"{path}: its first row has {width} fields for {len(names)} columns",
                 hint="declare the delimiter; numbers must be written with a decimal point",
             )
-        rest = source() if content is None else _after(content, common)
-        frame = pd.read_csv(rest, header=None, names=names, usecols=wanted, **common)
+        if content is not None:
+            skipped = _skip(content, common)
+        common |= {"header": None, "names": names, "usecols": wanted}
+        if full:  # without looking for empty fields it is quicker; where there are any, a column is no longer numbers
+            frame = pd.read_csv(source(), na_filter=False, **common)
+            if _all_numbers(frame):
+                return frame
+        frame = pd.read_csv(source(), **common)
     except (
         ValueError,
         EOFError,
@@ -354,22 +369,25 @@ def _read_text(path: Path, content: bytes | None, wanted: list[str], header: Seq
     return frame
 
 
-def _after(content: bytes, common: dict[str, Any]) -> io.BytesIO:
-    """What stands behind the lines to be skipped; options that only cost time are taken out of ``common``.
+def _all_numbers(frame: Any) -> bool:
+    return all(kind.kind in "iuf" for kind in frame.dtypes)
+
+
+def _skip(content: bytes, common: dict[str, Any]) -> int:
+    """Bytes of the lines to be skipped; options that only cost time are taken out of ``common``.
 
     Skipping lines, looking for spaces and decoding a byte order mark take pandas a third of its time.
     """
     file = io.BytesIO(content)
     skipped = b"".join(file.readline() for _ in range(common["skiprows"]))
     if b'"' in skipped or b"\r" in skipped.replace(b"\r\n", b""):
-        file.seek(0)  # lines that may end elsewhere: pandas knows
-        return file
+        return 0  # lines that may end elsewhere: pandas knows
     common["skiprows"] = 0
     if skipped or not content.startswith(codecs.BOM_UTF8):
         common["encoding"] = "utf-8"
     if b" " not in content and b"\t" not in content:
         common["skipinitialspace"] = False
-    return file
+    return len(skipped)
 
 
 def _read_parquet(path: Path, wanted: list[str]) -> Any:

@@ -164,7 +164,7 @@ class ClockJump(Check):
     def stream(self, stream: ImuStream) -> list[Spell]:
         times = stream.times
         steps = np.diff(times)
-        period = float(np.median(steps))
+        period = stream.period
         spells = [
             Spell(start=float(times[at]), end=float(times[at + 1]), value=float(steps[at]))
             for at in np.flatnonzero(steps > self.threshold)
@@ -257,7 +257,7 @@ class NonFinite(Check):
                 bad |= missing.any(axis=0) & ~missing.all(axis=0)
         if np.count_nonzero(bad) < self.threshold:
             return []
-        period = float(np.median(np.diff(stream.times)))
+        period = stream.period
         return [
             Spell(start=float(stream.times[a]), end=float(stream.times[b - 1]) + period, value=float(b - a))
             for a, b in _runs(bad)

@@ -162,17 +162,20 @@ def resample_to_grid(
     return out
 
 
-def _merge(times: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Average samples much closer than the usual period: between them a spline would amplify noise without limit."""
+def _merge(times: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Samples and their usual period, those much closer than it averaged: between them a spline amplifies noise."""
     steps = np.diff(times)
-    width = _MERGE * float(np.median(steps))
-    if np.all(steps >= width):
-        return times, values
+    period = float(np.median(steps))
+    width = _MERGE * period
+    if steps.min() >= width:
+        return times, values, period
     first = [0]  # greedy, so that a cluster never spans more than `width`
     while (following := int(np.searchsorted(times, times[first[-1]] + width, side="left"))) < len(times):
         first.append(following)
     counts = np.diff([*first, len(times)])
-    return np.add.reduceat(times, first) / counts, np.add.reduceat(values, first, axis=1) / counts
+    merged = np.add.reduceat(times, first) / counts
+    period = float(np.median(np.diff(merged))) if len(merged) > 1 else 0.0
+    return merged, np.add.reduceat(values, first, axis=1) / counts, period
 
 
 def _fill(
@@ -180,6 +183,7 @@ def _fill(
     rows: list[int] | slice,
     times: np.ndarray,
     values: np.ndarray,
+    period: float,
     rate_hz: float,
     start: float,
     max_gap_s: float,
@@ -187,7 +191,6 @@ def _fill(
     """Write the stretches between gaps into ``out``."""
     if len(times) < 2:
         return
-    period = float(np.median(np.diff(times)))
     oversample = math.ceil(1 / (period * rate_hz * _SAME_RATE))
     cuts = np.flatnonzero(np.diff(times) > max(max_gap_s, 1.5 * period)) + 1
     for a, b in zip([0, *cuts], [*cuts, len(times)], strict=True):

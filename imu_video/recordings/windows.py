@@ -159,7 +159,7 @@ def _layout(recording: Recording, config: WindowConfig) -> tuple[float, int, Seq
     """Start of the grid in seconds, its length in samples, and the first sample of every window."""
     begin = min(float(s.times[0]) for s in recording.imu)
     # The last sample speaks for one more period.
-    end = max(float(s.times[-1]) + float(np.median(np.diff(s.times))) for s in recording.imu)
+    end = max(float(s.times[-1]) + s.period for s in recording.imu)
     length = math.floor((end - begin) * config.rate_hz + 0.5)
     if length > _MAX_GRID:
         raise RecordingError(

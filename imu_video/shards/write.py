@@ -36,6 +36,7 @@ HEADER = 512
 
 _CHECKSUM = slice(148, 156)  # of a USTAR header
 _ZEROS = bytes(HEADER)
+_BUFFER = 1 << 18  # bytes gathered for one call of the system
 _COPIED = 4 << 20  # bytes copied at once from one tar to another
 _FLOAT = np.dtype("<f4")
 
@@ -198,7 +199,7 @@ class TarFile:
         self.keys: dict[str, dict[str, tuple[int, int]]] = {}
         self.crc32: dict[str, dict[str, int]] = {}
         self._temp = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-        self._file: BinaryIO = self._temp.open("wb")
+        self._file: BinaryIO = self._temp.open("wb", buffering=_BUFFER)
         self._hash = hashlib.sha256()
         self._size = 0
 
@@ -247,9 +248,7 @@ class TarFile:
             self._copy_run({key: samples[key] for key in keys[:count]}, first, last, source, crc32)
             del keys[:count]
 
-    def _copy_run(
-        self, samples: Places, first: int, last: int, source: BinaryIO, crc32: Checksums | None
-    ) -> None:
+    def _copy_run(self, samples: Places, first: int, last: int, source: BinaryIO, crc32: Checksums | None) -> None:
         source.seek(first)
         data = source.read(last - first)
         shift = self._size - first
