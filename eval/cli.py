@@ -267,11 +267,13 @@ def ood(
     )
     if with_tables is not None:
         from eval.ood.table import tables
+        from eval.report import calibration_table
         from eval.results import append_results
 
         number = append_results(out, with_tables)
-        for title, columns, rows in tables(with_tables):
-            console.table(columns, rows, title=title)
+        for title, columns, rows in [*tables(with_tables), calibration_table(with_tables)]:
+            if rows:
+                console.table(columns, rows, title=title)
         console.say(f"{number} results appended to {out}")
 
 
@@ -405,12 +407,14 @@ def _cells_name(shared: dict[str, Any]) -> str:
 
 
 def _write(out: Path, results: Sequence[Result], *, metric: str | None = None) -> None:
-    from eval.report import plain_table, terminal_tables
+    from eval.report import calibration_table, plain_table, terminal_tables
     from eval.results import append_results
 
     number = append_results(out, results)
-    for title, columns, rows in [plain_table(results)] if metric is None else terminal_tables(results, metric=metric):
-        console.table(columns, rows, title=title)
+    plain = [plain_table(results), calibration_table(results)]
+    for title, columns, rows in plain if metric is None else terminal_tables(results, metric=metric):
+        if rows:
+            console.table(columns, rows, title=title)
     console.say(f"{number} results appended to {out}")
 
 

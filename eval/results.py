@@ -31,6 +31,10 @@ Kind = Literal[
 ]
 
 
+CALIBRATION = ("ece", "overconfidence")
+"""Metrics that are no shares of right answers: they have tables of their own."""
+
+
 class Result(Config):
     """One measurement.
 
@@ -165,7 +169,10 @@ def measure(
     for number, (kind, c, reference, stack) in enumerate(jobs):
         lines = _lines(kind, c, reference, intervals[number], config, shared, remarks)
         if reference is None:
-            out += lines + _calibration(c, config, lines[0])
+            out += lines
+            if c.bins is not None:
+                over = overconfidence(c.bins).mean(axis=0).T
+                out += calibration_lines(c.bins, over, lines[0], config.bootstrap, lines[0].details)
         for line, cells in zip(lines, stack, strict=True):
             if reference is not None:
                 differences.setdefault(line.metric, []).append((line, person_means(cells)))
@@ -202,22 +209,35 @@ def with_tests(lines: Sequence[Result], people: Sequence[np.ndarray], *, level: 
     return out
 
 
-def _calibration(c: Counts, config: EvalConfig, line: Result) -> list[Result]:
-    """``ece`` and ``overconfidence`` of a probe whose scores are probabilities.
+def calibration_lines(
+    bins: np.ndarray, cells: np.ndarray, line: Result, config: Bootstrap, details: Mapping[str, Any]
+) -> list[Result]:
+    """``ece`` and ``overconfidence`` of predictions whose scores are probabilities.
 
     Overconfidence is a mean of cells and has an interval as other figures have. The error is a sum of absolute values,
     whose resamples lie above it: it comes without an interval. Its bins are means over people of means over episodes
     of the bins' shares, so that everybody counts equally; models of several seeds average their errors.
+
+    Args:
+        bins: (R, E, S, B, 3) of R models and E episodes (or targets), zero where nothing was asked.
+        cells: (S, E) overconfidence of each person, to be resampled as the figures are.
+        line: a figure of the same predictions.
+        config: of the interval.
+        details: of the two lines.
     """
-    if c.bins is None:
-        return []
-    [interval] = bootstrap(overconfidence(c.bins).mean(axis=0).T[None], config.bootstrap)
-    error = float(expected_calibration_error(equal_people(c.bins)).mean())
-    common = {"low": None, "high": None, "chance": None}
+    [interval] = bootstrap(cells[None], config)
+    error = float(expected_calibration_error(equal_people(bins)).mean())
+    common = {"low": None, "high": None, "chance": None, "details": dict(details)}
     return [
         line.model_copy(update={**common, "metric": "ece", "value": error}),
         line.model_copy(update={**common, **ends(interval), "metric": "overconfidence", "value": interval.value}),
     ]
+
+
+def kept_bins(bins: np.ndarray) -> list[list[float]]:
+    """Reliability bins (R, E, S, B, 3) as ``details`` keep them: shares with everybody equal, mean over models."""
+    mean: list[list[float]] = equal_people(bins).mean(axis=0).round(6).tolist()
+    return mean
 
 
 def equal_people(bins: np.ndarray) -> np.ndarray:

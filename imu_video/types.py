@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -85,6 +86,16 @@ class ImuStream:
                 f"{len(self.times)} samples, fault at sample {where}",
                 hint="sort the rows, drop repeated time stamps, or declare the right time column and unit",
             )
+
+    @cached_property
+    def complete(self) -> bool:
+        """Whether every channel was measured at every sample; looked up once."""
+        return bool(np.isfinite(self.values).all())
+
+    @cached_property
+    def period(self) -> float:
+        """Median seconds from sample to sample; looked up once."""
+        return float(np.median(np.diff(self.times)))
 
 
 @dataclass(frozen=True, kw_only=True)

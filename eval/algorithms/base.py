@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from eval.probes.base import Confidence
 from imu_video.errors import ConfigError
 from imu_video.hub import EncoderBundle
 from imu_video.registry import Registry
@@ -136,6 +137,8 @@ class Algorithm(nn.Module, ABC):
     optimizer: torch.optim.Optimizer
     changes_windows: ClassVar[bool] = False
     """Whether updates look at windows otherwise than through the encoder; if not, a frozen one is asked only once."""
+    confidence: ClassVar[Confidence | None] = "softmax"
+    """How the scores of `predict` are probabilities; None in a subclass whose scores are none."""
 
     def begin(self, network: Network, *, domains: int, adam: AdamSettings, generator: torch.Generator) -> None:
         """Take over a network before the first update.

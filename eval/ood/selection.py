@@ -26,6 +26,7 @@ class Outcome:
         valid: source validation accuracy at the chosen checkpoint.
         score: accuracy in the asked domain at that checkpoint.
         people: subject -> (M, M) confusion counts there.
+        bins: subject -> (B, 3) reliability bins; None where scores are no probabilities, or none were kept.
         by_alpha: (A, 3) alpha, source validation and target accuracy, of a model with ``train: wise``.
         alpha: the chosen one.
     """
@@ -39,6 +40,7 @@ class Outcome:
     valid: float
     score: float
     people: Mapping[str, np.ndarray]
+    bins: Mapping[str, np.ndarray] | None = None
     by_alpha: np.ndarray | None = None
     alpha: float | None = None
 
@@ -52,6 +54,7 @@ class Outcome:
             setting=tuple(sorted(result["setting"].items())),
             score=float(np.trace(total) / total.sum()),
             people=people,
+            bins={s: np.array(b) for s, b in result["bins"].items()} if "bins" in result else None,
             by_alpha=np.array(result["by_alpha"]) if "by_alpha" in result else None,
             alpha=result.get("alpha"),
         )

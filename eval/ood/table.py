@@ -16,8 +16,18 @@ from eval.config import Bootstrap
 from eval.ood.config import OodConfig, Run
 from eval.ood.grid import Folder
 from eval.ood.selection import Outcome, Rule, choose, overall
-from eval.results import Result, bootstrap, ends, person_means, with_tests
+from eval.results import (
+    Result,
+    bootstrap,
+    calibration_lines,
+    ends,
+    equal_people,
+    kept_bins,
+    person_means,
+    with_tests,
+)
 from imu_video.errors import DataError
+from imu_video.metrics.calibration import BINS, expected_calibration_error, overconfidence
 from imu_video.metrics.classify import METRICS
 
 Chosen = Mapping[tuple[str, str], Mapping[str, Sequence[Outcome]]]
@@ -88,7 +98,10 @@ def measure(
         chosen = chosen_runs(outcomes, rule)
         own = {kind: cells(targets, metric) for kind, targets in chosen.items()}
         for kind, figures in own.items():
-            out.append(_line(kind, None, figures, chosen[kind], rule, metric, config, shared, intervals))
+            line = _line(kind, None, figures, chosen[kind], rule, metric, config, shared, intervals)
+            out.append(line)
+            if metric == metrics[0]:
+                out += _calibration(line, chosen[kind], list(figures), intervals)
         pairs = _comparisons(list(own), config)
         lines, people = [], []
         for kind, reference in pairs:
@@ -150,6 +163,28 @@ def _line(
         seeds={"runs": list(config.seeds), "bootstrap": intervals.seed},
         **shared,
     )
+
+
+def _calibration(
+    line: Result, by_target: Mapping[str, Sequence[Outcome]], people: Sequence[str], intervals: Bootstrap
+) -> list[Result]:
+    """``ece`` and ``overconfidence`` over all targets, and the former in each; none where a run kept no bins."""
+    number = max(len(chosen) for chosen in by_target.values())
+    bins = np.zeros((number, len(by_target), len(people), BINS, 3))
+    for target, chosen in enumerate(by_target.values()):
+        for seed, outcome in enumerate(chosen):
+            if outcome.bins is None:
+                return []
+            for subject, own in outcome.bins.items():
+                bins[seed, target, people.index(subject)] = own
+    errors = {
+        name: round(float(expected_calibration_error(equal_people(bins[:, [target]])).mean()), 4)
+        for target, name in enumerate(by_target)
+    }
+    details = {k: line.details[k] for k in ("selection", "people")} | {"by_target": errors, "bins": kept_bins(bins)}
+    over = overconfidence(bins)  # (seeds, targets, people)
+    cells = np.stack([person_means(over[seed].T) for seed in range(number)], axis=1)
+    return calibration_lines(bins, cells, line, intervals, details)
 
 
 def _alphas(by_target: Mapping[str, Sequence[Outcome]]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,10 +16,13 @@ import torch
 from eval.algorithms import Algorithm, DomainBatch, Network, algorithms
 from eval.ood.config import Model, OodConfig, Run
 from eval.ood.scenario import Division, Domains, division
+from eval.probes.base import Confidence, confidence_of
 from eval.supervised import at_spec_rate
 from eval.wise import choose_alpha, interpolate
 from imu_video.hub import EncoderBundle, load_encoder
 from imu_video.input_spec import InputSpec, fit_input_spec
+from imu_video.metrics.calibration import reliability_bins
+from imu_video.metrics.classify import confusion_counts
 from imu_video.types import JsonDict
 
 _EVAL_BATCH = 512
@@ -92,9 +95,10 @@ def train(task: Task, run: Run, *, updates: int | None = None) -> JsonDict:
 
     Returns:
         The run, ``steps`` and ``valid`` (mean accuracy over the source domains) of its best checkpoint, ``people``
-        (subject -> (M, M) confusion counts in the target at that checkpoint), the ``curve`` of (step, valid, target
-        accuracy), and ``seconds``. With ``train: wise`` figures are those of the chosen ``alpha``, steps and curve of
-        the fine-tuning, and ``by_alpha`` is a list of (alpha, valid, target accuracy), ``probe_steps`` the probe's.
+        (subject -> (M, M) confusion counts in the target at that checkpoint), ``bins`` (subject -> (B, 3) reliability
+        bins there, where scores are probabilities), the ``curve`` of (step, valid, target accuracy), and ``seconds``.
+        With ``train: wise`` figures are those of the chosen ``alpha``, steps and curve of the fine-tuning, and
+        ``by_alpha`` is a list of (alpha, valid, target accuracy), ``probe_steps`` the probe's.
 
     Raises:
         ConfigError, LeakageError: a division that is impossible or not allowed.
@@ -115,7 +119,7 @@ def train(task: Task, run: Run, *, updates: int | None = None) -> JsonDict:
         best: JsonDict = _between(asked, algorithm, probe, tuned, model.alphas)
     else:
         tuned, _ = _fit(asked, run, network, updates)
-        best = {"valid": tuned.valid, "steps": tuned.steps, "people": _lists(tuned.people)}
+        best = {"valid": tuned.valid, "steps": tuned.steps, **tuned.told.stored()}
     return {
         **{k: v for k, v in vars(run).items() if k != "setting"},
         "setting": dict(run.setting),
@@ -133,7 +137,7 @@ class _Checkpoint:
 
     valid: float
     steps: int
-    people: dict[str, np.ndarray]
+    told: _Told
     weights: dict[str, torch.Tensor]
     curve: list[list[float]]
 
@@ -166,10 +170,10 @@ def _fit(
             algorithm.update([asked.batch(rows) for rows in draw()])
             if step % config.training.evaluate_every == 0 or step == total:
                 algorithm.eval()
-                valid, people = asked.valid(algorithm), asked.people(algorithm)
-                curve.append([step, round(valid, 6), round(_hits(people), 6)])
+                valid, told = asked.valid(algorithm), asked.target(algorithm)
+                curve.append([step, round(valid, 6), round(told.accuracy, 6)])
                 if valid > best["valid"]:
-                    best = {"valid": valid, "steps": step, "people": people, "weights": algorithm.snapshot()}
+                    best = {"valid": valid, "steps": step, "told": told, "weights": algorithm.snapshot()}
                 algorithm.train()
     return _Checkpoint(**best, curve=curve), algorithm
 
@@ -178,15 +182,15 @@ def _between(
     asked: _Asked, algorithm: Algorithm, probe: _Checkpoint, tuned: _Checkpoint, alphas: Sequence[float]
 ) -> JsonDict:
     """Source validation and target at every alpha, and what is reported at the one that source validation chooses."""
-    valid, people = [], []
+    valid, told = [], []
     algorithm.eval()
     for alpha in alphas:
         algorithm.restore(interpolate(probe.weights, tuned.weights, alpha))
         valid.append(asked.valid(algorithm))
-        people.append(asked.people(algorithm))
+        told.append(asked.target(algorithm))
     chosen = choose_alpha(alphas, valid)
-    curve = [[a, round(v, 6), round(_hits(p), 6)] for a, v, p in zip(alphas, valid, people, strict=True)]
-    best = {"valid": valid[chosen], "steps": tuned.steps, "people": _lists(people[chosen])}
+    curve = [[a, round(v, 6), round(t.accuracy, 6)] for a, v, t in zip(alphas, valid, told, strict=True)]
+    best = {"valid": valid[chosen], "steps": tuned.steps, **told[chosen].stored()}
     return {**best, "alpha": alphas[chosen], "by_alpha": curve, "probe_steps": probe.steps}
 
 
@@ -214,35 +218,55 @@ class _Asked:
     def valid(self, algorithm: Algorithm) -> float:
         """Mean accuracy over the source domains' validation windows."""
         labels = self.task.domains.windows.labels
-        own = [(self._predict(algorithm, rows) == labels[rows]).mean() for rows in self.split.valid if len(rows)]
+        own = [(self._scores(algorithm, r).argmax(axis=1) == labels[r]).mean() for r in self.split.valid if len(r)]
         return float(np.mean(own))
 
-    def people(self, algorithm: Algorithm) -> dict[str, np.ndarray]:
-        """Confusion counts of each person of the target: subject -> (M, M), true by predicted."""
+    def target(self, algorithm: Algorithm) -> _Told:
+        """What is told about each person of the target."""
         windows, rows = self.task.domains.windows, self.split.query
-        predicted, truth, m = self._predict(algorithm, rows), windows.labels[rows], len(windows.classes)
-        subjects = windows.subject[rows]
-        return {
-            str(s): np.bincount(truth[subjects == s] * m + predicted[subjects == s], minlength=m * m).reshape(m, m)
-            for s in np.unique(subjects)
-        }
+        scores, truth, m = self._scores(algorithm, rows), windows.labels[rows], len(windows.classes)
+        predicted = scores.argmax(axis=1)
+        stated = None if algorithm.confidence is None else _stated(scores, algorithm.confidence)
+        own = {str(s): windows.subject[rows] == s for s in np.unique(windows.subject[rows])}
+        return _Told(
+            people={s: confusion_counts(truth[o], predicted[o], classes=m) for s, o in own.items()},
+            bins=None
+            if stated is None
+            else {s: reliability_bins(stated[o], (predicted == truth)[o]) for s, o in own.items()},
+        )
 
     @torch.inference_mode()
-    def _predict(self, algorithm: Algorithm, rows: np.ndarray) -> np.ndarray:
+    def _scores(self, algorithm: Algorithm, rows: np.ndarray) -> np.ndarray:
         out = []
         for first in range(0, len(rows), _EVAL_BATCH):
             part = self.batch(rows[first : first + _EVAL_BATCH])
-            out.append(algorithm.predict(part.imu, part.mask).argmax(dim=1).numpy())
+            out.append(algorithm.predict(part.imu, part.mask).numpy())
         return np.concatenate(out)
 
 
-def _hits(people: Mapping[str, np.ndarray]) -> float:
-    counts = np.sum(list(people.values()), axis=0)
-    return float(np.trace(counts) / counts.sum())
+def _stated(scores: np.ndarray, how: Confidence) -> np.ndarray:
+    """Confidence of each answer; where training diverged scores are no numbers and state nothing: 1 / M."""
+    with np.errstate(invalid="ignore"):
+        found = confidence_of(scores, how)
+    return np.where(np.isfinite(found), found, 1 / scores.shape[1])
 
 
-def _lists(people: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    return {subject: counts.tolist() for subject, counts in people.items()}
+@dataclass(frozen=True, kw_only=True)
+class _Told:
+    """Confusion counts (M, M), true by predicted, and reliability bins (B, 3) of each person of the target."""
+
+    people: dict[str, np.ndarray]
+    bins: dict[str, np.ndarray] | None
+
+    @property
+    def accuracy(self) -> float:
+        counts = np.sum(list(self.people.values()), axis=0)
+        return float(np.trace(counts) / counts.sum())
+
+    def stored(self) -> JsonDict:
+        """As a run's file has it."""
+        out: JsonDict = {"people": {s: counts.tolist() for s, counts in self.people.items()}}
+        return out if self.bins is None else {**out, "bins": {s: b.round(6).tolist() for s, b in self.bins.items()}}
 
 
 def _draws(split: Division, batch: int, seed: int) -> Callable[[], list[np.ndarray]]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from eval.report.build import build_sections, read_log, write_report
+from eval.report.calibration import calibration_table
 from eval.report.fewshot import conclusions, difference_table, few_shot_table
 from eval.report.plain import plain_table
 from eval.report.terminal import terminal_tables
 
 __all__ = [
     "build_sections",
+    "calibration_table",
     "conclusions",
     "difference_table",
     "few_shot_table",

@@ -10,6 +10,7 @@ from typing import Any
 
 from eval import plots
 from eval.document import Block, Bullets, Figure, Folded, Section, Table, to_html, to_markdown
+from eval.report.calibration import calibration_sections
 from eval.report.fewshot import fewshot_sections
 from eval.report.labels import labels_sections
 from eval.report.ood import ood_sections, runs_section
@@ -94,12 +95,15 @@ def build_sections(
         if len(groups) > 1:
             suffix = f": {own[0].encoder.get('name', 'encoder')} on {own[0].data.get('dataset', 'data')}"
         sections += [*fewshot_sections(own, suffix), *plain_sections(own, suffix)]
+        sections += calibration_sections([r for r in own if r.kind == "zeroshot"], f" Zero-shot{suffix}")
     for own in fixed.values():
-        sections += labels_sections(own, f" on {own[0].data.get('dataset', 'data')}")
+        suffix = f" on {own[0].data.get('dataset', 'data')}"
+        sections += [*labels_sections(own, suffix), *calibration_sections(own, f" Limited labels{suffix}")]
     names = [own[0].domain for own in shifts.values()]
     for own in shifts.values():
         more = f" ({own[0].encoder.get('weights') or 'no encoder'})" if names.count(own[0].domain) > 1 else ""
-        sections += ood_sections(own, f": {own[0].domain}{more}")
+        suffix = f": {own[0].domain}{more}"
+        sections += [*ood_sections(own, suffix), *calibration_sections(own, f" Domain shift{suffix}")]
     sections += [runs_section(folder) for folder in benchmarks]
     if cases is not None:
         sections.append(cases)

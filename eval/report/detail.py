@@ -10,11 +10,12 @@ import numpy as np
 
 from eval import plots_detail
 from eval.config import Bootstrap
-from eval.document import Block, Cell, Folded, Section, Table, Text
+from eval.document import Block, Cell, Folded, Section, Table
 from eval.plots import words
 from eval.plots_detail import Strip
+from eval.report.calibration import calibration_sections
 from eval.report.words import rank, svg, unique
-from eval.results import Result, bootstrap, equal_people, load_bins, load_counts, person_means, with_tests
+from eval.results import Result, bootstrap, load_counts, person_means, with_tests
 from imu_video.metrics.classify import METRICS
 
 PREFERRED = ("logreg", "ridge")
@@ -109,10 +110,7 @@ def detail_sections(results: Sequence[Result], suffix: str, metric: str) -> list
             Section(f"Person by person{suffix}", _people(kept, metric)),
             Section(f"Activity by activity{suffix}", _activities(kept)),
         ]
-    calibration = _calibration(results)
-    if calibration:
-        out.append(Section(f"Is stated confidence earned?{suffix}", calibration))
-    return out
+    return out + calibration_sections([r for r in results if r.kind == "fewshot"], suffix)
 
 
 def _where(k: Kept) -> str:
@@ -191,52 +189,3 @@ def _mistaken(row: np.ndarray, m: int, classes: Sequence[str]) -> str:
         return ""
     most = int(np.argmax(wrong))
     return f"{classes[most]} ({100 * wrong[most] / row.sum():.0f} %)"
-
-
-def _calibration(results: Sequence[Result]) -> list[Block]:
-    lines = [r for r in results if r.kind == "fewshot" and r.metric == "ece"]
-    if not lines:
-        return []
-    above = {
-        (r.domain, r.shots, r.model, r.probe): r
-        for r in results
-        if r.kind == "fewshot" and r.metric == "overconfidence"
-    }
-    rows: list[list[str | Cell]] = []
-    panels: dict[str, dict[str, np.ndarray]] = {}
-    most = max(int(r.shots or 0) for r in lines)
-    for r in sorted(lines, key=lambda r: (r.domain, str(r.probe), int(r.shots or 0), rank(r.model))):
-        other = above.get((r.domain, r.shots, r.model, r.probe))
-        ends = f" [{other.low:+.3f}, {other.high:+.3f}]" if other and other.low is not None else ""
-        rows.append(
-            [
-                r.domain,
-                str(r.shots),
-                str(r.probe),
-                r.model,
-                f"{r.value:.3f}",
-                f"{other.value:+.3f}{ends}" if other else "",
-            ]
-        )
-        bins = load_bins(r.cells, beside=Path()) if r.cells is not None and r.shots == most else None
-        if bins is not None:
-            panels.setdefault(f"{r.domain}, {r.probe}", {})[r.model] = equal_people(bins).mean(axis=0)
-    blocks: list[Block] = []
-    if panels:
-        caption = (
-            f"At {most} shot{'s' if most != 1 else ''}: of the windows about which a probe is so certain, how many are "
-            "right. On the dotted line confidence is earned; below it the probe is more certain than right."
-        )
-        blocks.append(svg(plots_detail.reliability(panels), "reliability diagram", caption))
-    table = Table(
-        columns=["domain", "shots", "probe", "model", "calibration error (ECE)", "confidence minus accuracy"],
-        rows=rows,
-        labels=4,
-        caption="ECE over 15 bins of equal width, everybody counted equally; no interval, since resamples of a sum of "
-        "absolute values lie above it",
-    )
-    note = Text(
-        "Only probes whose scores are probabilities appear here. `ridge`, `prototype` and support vector machines "
-        "state none, and a softmax over their scores would be an invention."
-    )
-    return [*blocks, table, note]

@@ -11,12 +11,13 @@ from eval.labels_results import labels_table
 from eval.plots import words
 from eval.plots_detail import Strip, strips
 from eval.report.words import difference, fact, svg, unique
-from eval.results import Result
+from eval.results import CALIBRATION, Result
 
 
 def labels_sections(own: Sequence[Result], suffix: str) -> list[Section]:
     """Limited labels with fixed people: figures and paired differences, a table a metric."""
     blocks: list[Block] = []
+    own = [r for r in own if r.metric not in CALIBRATION]
     for metric in unique(r.metric for r in own):
         for differences in (False, True):
             caption, columns, rows = labels_table(own, metric=metric, differences=differences)

@@ -17,7 +17,7 @@ from eval.ood.table import tables
 from eval.plots import words
 from eval.plots_detail import Strip
 from eval.report.words import svg, unique
-from eval.results import Result
+from eval.results import CALIBRATION, Result
 from imu_video.errors import DataError
 
 MOST_STRIPS = 8
@@ -26,6 +26,7 @@ MOST_STRIPS = 8
 
 def ood_sections(own: Sequence[Result], suffix: str) -> list[Section]:
     """One scenario's figures; the first metric's open, the others' folded."""
+    own = [r for r in own if r.metric not in CALIBRATION]
     metrics = unique(r.metric for r in own)
     blocks: list[Block] = [Bullets(_conclusions(own, metrics[0]))]
     differences = [r for r in own if r.kind == "ood-difference"]

@@ -10,7 +10,7 @@ from eval import plots
 from eval.document import Block, Cell, Folded, Section, Table, Text
 from eval.plots import words
 from eval.report.words import figure, svg, unique
-from eval.results import Result
+from eval.results import CALIBRATION, Result
 
 FORMS = {
     "video": "Zero-shot from video",
@@ -35,10 +35,11 @@ NOTES = {
 def plain_sections(results: Sequence[Result], suffix: str) -> list[Section]:
     """A section a form of zero-shot, then retrieval; only those that were measured."""
     out = []
+    figures = [r for r in results if r.metric not in CALIBRATION]
     forms = unique([*FORMS, *(r.form for r in results if r.form is not None)])
     titles = {form: form_title(form) for form in forms} | {"retrieval": "Retrieval between IMU and video"}
     for name, title in titles.items():
-        own = [r for r in results if (r.form or r.kind) == name and r.kind in ("zeroshot", "retrieval")]
+        own = [r for r in figures if (r.form or r.kind) == name and r.kind in ("zeroshot", "retrieval")]
         if own:
             note = [Text(NOTES[name])] if name in NOTES else []
             out.append(Section(f"{title}{suffix}", [_table(own), *note, *_confusions(own)]))
@@ -65,6 +66,7 @@ def zero_shot_sentences(results: Sequence[Result]) -> list[str]:
 
 def plain_table(results: Sequence[Result]) -> tuple[str, list[str], list[list[str]]]:
     """Title, columns and rows of the table that one command prints; the first figure has its interval."""
+    results = [r for r in results if r.metric not in CALIBRATION]
     metrics = unique(r.metric for r in results)
     last = "gallery" if results[0].kind == "retrieval" else "classes"
     rows = []

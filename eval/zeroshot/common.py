@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,12 @@ from eval.config import EvalConfig
 from eval.datasets import LabelledWindows
 from eval.features import compute_features
 from eval.probes import Probe, probes
-from eval.results import Result, bootstrap, ends
+from eval.probes.base import Confidence, confidence_of
+from eval.results import Result, bootstrap, calibration_lines, ends, kept_bins
 from eval.splits import Domain, Slice, refuse_training_subjects, spread_over_people
 from imu_video.errors import ConfigError, LeakageError
 from imu_video.hub import EncoderBundle
+from imu_video.metrics.calibration import overconfidence, reliability_bins
 from imu_video.metrics.classify import METRICS, confusion_counts
 from imu_video.models import CrossModalModel
 
@@ -222,7 +224,7 @@ def slice_words(support: Slice) -> str:
 def lines(
     form: str,
     query: Queries,
-    predicted: np.ndarray,
+    answers: Sequence[Answers],
     *,
     model: str,
     probe: str,
@@ -234,10 +236,12 @@ def lines(
 ) -> list[Result]:
     """Figures of one model and probe in a domain, means over people, intervals by resampling people.
 
+    Where the scores were probabilities, their calibration too.
+
     Args:
         form: ``video``, ``source``, ``teacher`` or ``text``.
         query: what was asked.
-        predicted: (R, n) class numbers by each of R models (seeds), -1 where there was nothing to predict from.
+        answers: of each of R models (seeds).
         model, probe: names in tables.
         labels_from: whose labels stand for the classes, in words; part of the result's identity.
         details: whatever else belongs to the line.
@@ -245,6 +249,7 @@ def lines(
         shared: from `provenance`.
         seeds: beside the bootstrap's.
     """
+    predicted = np.stack([a.predicted for a in answers])
     there = (predicted >= 0).all(axis=0)
     subject, truth = query.windows.subject[there], query.truth[there]
     people, classes = np.unique(subject), len(query.names)
@@ -266,7 +271,7 @@ def lines(
         "teacher": query.windows.teacher_name,
         **details,
     }
-    return [
+    out = [
         Result(
             kind="zeroshot",
             metric=metric,
@@ -287,15 +292,58 @@ def lines(
         )
         for metric, interval in zip(config.metrics, bootstrap(stack, config.bootstrap), strict=True)
     ]
-
-
-def predict(scores: Callable[[np.ndarray], np.ndarray], z: np.ndarray) -> np.ndarray:
-    """Class numbers (n,) of rows (n, D); -1 where a row is not finite."""
-    there = np.isfinite(z).all(axis=1)
-    out = np.full(len(z), -1, dtype=np.int64)
-    if there.any():
-        out[there] = scores(z[there]).argmax(axis=1)
+    stated = [a.confidence[there] for a in answers if a.confidence is not None]
+    if len(stated) == len(answers):
+        right = predicted[:, there] == truth
+        bins = np.stack(
+            [
+                [reliability_bins(p[subject == s], hit[subject == s]) for s in people]
+                for p, hit in zip(stated, right, strict=True)
+            ]
+        )
+        same: dict[str, Any] = {k: v for k, v in about.items() if k in ("form", "labels_from", "label_map")}
+        kept = {**same, "bins": kept_bins(bins[:, None])}  # as its figures, so that a later line replaces both
+        over = overconfidence(bins).mean(axis=0)[:, None]
+        out += calibration_lines(bins[:, None], over, out[0], config.bootstrap, kept)
     return out
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answers:
+    """What one model says.
+
+    Args:
+        predicted: (n,) class numbers, -1 where there was nothing to predict from.
+        confidence: (n,) probability of the predicted class; None where scores are no probabilities.
+    """
+
+    predicted: np.ndarray
+    confidence: np.ndarray | None = None
+
+
+def predict(
+    scores: Callable[[np.ndarray], np.ndarray], z: np.ndarray, *, confidence: Confidence | None = None
+) -> Answers:
+    """Answers for rows (n, D); none where a row is not finite.
+
+    Args:
+        scores: rows -> (n, M).
+        z: rows.
+        confidence: how scores are probabilities, None: they are not.
+    """
+    there = np.isfinite(z).all(axis=1)
+    predicted, stated = np.full(len(z), -1, dtype=np.int64), np.zeros(len(z))
+    if there.any():
+        told = scores(z[there])
+        predicted[there] = told.argmax(axis=1)
+        if confidence is not None:
+            stated[there] = confidence_of(told, confidence)
+    return Answers(predicted=predicted, confidence=None if confidence is None else stated)
+
+
+def confidence_in(probe: Probe) -> Confidence | None:
+    """How a probe's scores are probabilities, None where they are not."""
+    return getattr(probe, "confidence", None)
 
 
 def pair_embeddings(model: CrossModalModel, query: Queries, config: EvalConfig) -> dict[str, np.ndarray]:

@@ -22,6 +22,7 @@ from eval.zeroshot.common import (
     build_probes,
     carried_features,
     class_names,
+    confidence_in,
     domains_of,
     labelled_rows,
     lines,
@@ -88,11 +89,14 @@ def run_source(
         fitters = build_probes(config)
         for model, pairs, seeds in carried_features(source, rows, query, bundle, config):
             for probe, fitter in fitters.items():
-                predicted = [predict(fitter.fit(a, labels, classes=len(names)).scores, b) for a, b in pairs]
+                stated = confidence_in(fitter)
+                answers = [
+                    predict(fitter.fit(a, labels, classes=len(names)).scores, b, confidence=stated) for a, b in pairs
+                ]
                 out += lines(
                     "source",
                     query,
-                    np.stack(predicted),
+                    answers,
                     model=model,
                     probe=probe,
                     labels_from=words,

@@ -19,6 +19,7 @@ from eval.zeroshot.common import (
     ask,
     build_probes,
     class_names,
+    confidence_in,
     domains_of,
     embed_video,
     labelled_rows,
@@ -73,7 +74,7 @@ def run_teacher(
                 out += lines(
                     "teacher",
                     query,
-                    predict(fitted.scores, z)[None],
+                    [predict(fitted.scores, z, confidence=confidence_in(fitter))],
                     model=name,
                     probe=probe,
                     labels_from=f"videos of {slice_words(support)}",

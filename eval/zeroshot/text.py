@@ -92,7 +92,7 @@ def run_text(
             out += lines(
                 "text",
                 query,
-                predict(lambda x, mean=prototypes: x @ mean.T, z)[None],  # type: ignore[misc]
+                [predict(lambda x, mean=prototypes: x @ mean.T, z)],  # type: ignore[misc]
                 model=name,
                 probe="text tower",
                 labels_from=f"prompts: {'; '.join(config.zeroshot.text.templates)}",
@@ -143,11 +143,11 @@ def run_sentence(
             "encoder": text.encoder,
         }
         for model, pairs, seeds in carried_features(windows, rows, query, bundle, config):
-            predicted = [predict(sentence_scores(a, known_text[labels], asked_text, text.ridge), b) for a, b in pairs]
+            answers = [predict(sentence_scores(a, known_text[labels], asked_text, text.ridge), b) for a, b in pairs]
             out += lines(
                 "text",
                 query,
-                np.stack(predicted),
+                answers,
                 model=model,
                 probe="sentence map",
                 labels_from=origin,

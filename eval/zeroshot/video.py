@@ -120,7 +120,7 @@ def run_zeroshot(
             out += lines(
                 "video",
                 query,
-                predict(lambda x, mean=prototypes.mean: x @ mean.T, z)[None],  # type: ignore[misc]
+                [predict(lambda x, mean=prototypes.mean: x @ mean.T, z)],  # type: ignore[misc]
                 model=name,
                 probe="video prototypes",
                 labels_from=f"videos of {slice_words(config.zeroshot.support)}",

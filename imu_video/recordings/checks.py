@@ -18,6 +18,7 @@ from imu_video.registry import checks
 from imu_video.types import GRAVITY, ImuStream
 
 _KINDS = ("acc", "gyr")
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +76,11 @@ class Flat(Check):
     def stream(self, stream: ImuStream) -> list[Spell]:
         spells = []
         for times, values in _sensors(stream):
-            still = np.all(np.abs(np.diff(values, axis=1)) <= self.tolerance, axis=0)
+            still = np.ones(len(times) - 1, dtype=bool)
+            for row in values:  # one axis that moves is enough
+                still &= np.abs(np.diff(row)) <= self.tolerance
+                if not still.any():
+                    break
             for a, b in _runs(still):
                 length = float(times[b] - times[a])
                 if length >= self.threshold:
@@ -103,10 +108,13 @@ class Saturated(Check):
     def stream(self, stream: ImuStream) -> list[Spell]:
         spells = []
         for row, channel in enumerate(stream.channels):
-            known = np.isfinite(stream.values[row])
-            times, x = stream.times[known], stream.values[row][known]
+            times, x = stream.times, stream.values[row]
+            if not stream.complete:
+                known = np.isfinite(x)
+                times, x = times[known], x[known]
+            high, low = (x.max(), x.min()) if len(x) else (0.0, 0.0)
             # An axis that never changes is flat, not clipped.
-            for extreme in (x.max(), x.min()) if len(x) and x.max() > x.min() else ():
+            for extreme in (high, low) if high > low else ():
                 if abs(extreme) < self.least[channel[:3]]:
                     continue
                 for a, b in _runs(x == extreme):
@@ -156,7 +164,7 @@ class ClockJump(Check):
     def stream(self, stream: ImuStream) -> list[Spell]:
         times = stream.times
         steps = np.diff(times)
-        period = float(np.median(steps))
+        period = stream.period
         spells = [
             Spell(start=float(times[at]), end=float(times[at + 1]), value=float(steps[at]))
             for at in np.flatnonzero(steps > self.threshold)
@@ -194,11 +202,10 @@ class GravityNorm(Check):
         rows = [i for i, c in enumerate(stream.channels) if c.startswith("acc")]
         if len(rows) < 3:
             return []
-        known = np.isfinite(stream.values[rows]).all(axis=0)
-        times = stream.times[known]
-        norm = np.linalg.norm(stream.values[rows][:, known], axis=0) / GRAVITY
+        times, values = _measured(stream, rows)
         if not len(times):
             return []
+        norm = np.sqrt(values[0] ** 2 + values[1] ** 2 + values[2] ** 2) / GRAVITY
         count = max(1, int((times[-1] - times[0]) // self.seconds))
         edges = np.linspace(times[0], times[-1], count + 1)
         bounds = [*np.searchsorted(times, edges[:-1]), len(times)]
@@ -206,7 +213,12 @@ class GravityNorm(Check):
         for piece, (a, b) in enumerate(pairwise(bounds)):
             if b == a:
                 continue
-            median, spread = float(np.median(norm[a:b])), float(norm[a:b].std())
+            part = norm[a:b]
+            mean, spread = float(part.mean()), float(part.std())
+            # A median is at most one deviation from the mean: only where that leaves a doubt is it worth finding.
+            if self.low - spread + _ROUNDING <= mean <= self.high + spread - _ROUNDING:
+                continue
+            median = float(np.median(part))
             if not self.low - 2 * spread <= median <= self.high + 2 * spread:
                 spells.append(Spell(start=float(edges[piece]), end=float(edges[piece + 1]), value=median))
         return spells
@@ -233,6 +245,8 @@ class NonFinite(Check):
         self.threshold = samples
 
     def stream(self, stream: ImuStream) -> list[Spell]:
+        if stream.complete:
+            return []
         bad = np.isinf(stream.values).any(axis=0)
         for kind in _KINDS:
             rows = [i for i, c in enumerate(stream.channels) if c.startswith(kind)]
@@ -243,7 +257,7 @@ class NonFinite(Check):
                 bad |= missing.any(axis=0) & ~missing.all(axis=0)
         if np.count_nonzero(bad) < self.threshold:
             return []
-        period = float(np.median(np.diff(stream.times)))
+        period = stream.period
         return [
             Spell(start=float(stream.times[a]), end=float(stream.times[b - 1]) + period, value=float(b - a))
             for a, b in _runs(bad)
@@ -323,9 +337,19 @@ def _sensors(stream: ImuStream) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for kind in _KINDS:
         rows = [i for i, c in enumerate(stream.channels) if c.startswith(kind)]
         if rows:
-            known = np.isfinite(stream.values[rows]).all(axis=0)
-            if np.count_nonzero(known) > 1:
-                yield stream.times[known], stream.values[rows][:, known]
+            times, values = _measured(stream, rows)
+            if len(times) > 1:
+                yield times, values
+
+
+def _measured(stream: ImuStream, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Times (n,) and values (c, n) of some rows where all of them were measured; views where possible."""
+    consecutive = list(rows) == list(range(rows[0], rows[0] + len(rows)))
+    values = stream.values[rows[0] : rows[0] + len(rows)] if consecutive else stream.values[list(rows)]
+    if stream.complete:
+        return stream.times, values
+    known = np.isfinite(values).all(axis=0)
+    return stream.times[known], values[:, known]
 
 
 def _runs(flags: np.ndarray) -> list[tuple[int, int]]:

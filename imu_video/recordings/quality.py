@@ -8,8 +8,10 @@ or clip is left out of those windows), ``refuse`` (the build ends with an error)
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any, Literal, get_args
 
 from imu_video.config import Config
@@ -147,6 +149,17 @@ class _Found:
     threshold: float
     spells: list[Spell] = field(default_factory=list)
     windows: int = 0
+    _starts: list[float] = field(default_factory=list)
+    _reached: list[float] = field(default_factory=list)
+
+    def touches(self, start: float, end: float) -> bool:
+        """Whether a spell overlaps start .. end."""
+        if len(self._starts) != len(self.spells):
+            ordered = sorted(self.spells, key=lambda spell: spell.start)
+            self._starts = [spell.start for spell in ordered]
+            self._reached = list(accumulate((spell.end for spell in ordered), max))
+        before = bisect_left(self._starts, end)
+        return before > 0 and self._reached[before - 1] > start
 
 
 class Inspection:
@@ -195,13 +208,15 @@ class Inspection:
                 value = check.clip(window.clip)
                 if value is not None:
                     self.add("video", name, policy, check, Spell(start=window.start, end=end, value=value))
+        if not self._found:
+            return window, None
         flags, lost = set(window.flags), []
         present = {*window.imu}
         present |= {"video"} if window.clip is not None else set()
         present |= {"skeleton"} if window.skeleton is not None else set()
         gone: set[str] = set()
         for (part, reason), found in self._found.items():
-            if part not in present or not any(s.start < end and s.end > window.start for s in found.spells):
+            if part not in present or not found.touches(window.start, end):
                 continue
             found.windows += 1
             if found.policy == "drop":

@@ -12,9 +12,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
-from scipy.interpolate import CubicSpline
+from scipy.linalg import solve_banded
 from scipy.signal import firwin, kaiser_beta, upfirdn
 
 from imu_video.errors import RecordingError, nearest
@@ -33,6 +34,7 @@ _SAME_RATE = 1.02  # a source this little faster than the grid folds nothing tha
 _MERGE = 0.25  # samples closer than this share of the period are averaged
 _MAX_SAMPLES = 100_000_000
 _BLOCK = 65_536  # grid points at a time
+_SAME_TIME = 1e-4  # of a sample: two times this near are one (beyond the accuracy of clocks; 80 dB down at the band)
 _SPLINE_MARGIN = 32  # samples beyond a block: a spline's end conditions fade by 0.27 a sample
 
 
@@ -81,9 +83,9 @@ def check_plausible(
     rows = {c: i for i, c in enumerate(channels)}
     acc = [rows[c] for c in ("acc_x", "acc_y", "acc_z") if c in rows]
     if len(acc) == 3:
-        norm = np.sqrt(np.sum(values[acc] ** 2, axis=0))
-        norm = norm[np.isfinite(norm)]
-        median = float(np.median(norm)) / GRAVITY if len(norm) else 1.0
+        squares = sum(values[row] ** 2 for row in acc)
+        squares = squares[np.isfinite(squares)]
+        median = math.sqrt(float(np.median(squares))) / GRAVITY if len(squares) else 1.0
         if not 0.5 <= median <= 2.0:
             raw = median * GRAVITY / UNITS["acc"][acc_unit]
             fits = [u for u, factor in UNITS["acc"].items() if 0.5 <= raw * factor / GRAVITY <= 2.0]
@@ -94,7 +96,9 @@ def check_plausible(
                 else "declare the right unit; gravity must be included (raw, not linear, acceleration)",
             )
     gyr = [rows[c] for c in ("gyr_x", "gyr_y", "gyr_z") if c in rows]
-    rate = np.abs(values[gyr]) if gyr else np.empty(0)
+    if not gyr or all(np.abs(values[row]).max(initial=0.0) <= 60.0 for row in gyr):  # NaN is not: looked at closely
+        return
+    rate = np.abs(values[gyr])
     rate = rate[np.isfinite(rate)]
     if len(rate) and (high := float(np.quantile(rate, 0.999))) > 60.0:
         likely = high / UNITS["gyr"][gyr_unit] * UNITS["gyr"]["deg/s"] <= 60.0
@@ -113,8 +117,9 @@ def resample_to_grid(
     """Resample a stream with arbitrary time stamps to the grid ``start + k / rate_hz``.
 
     Each channel is used where it is finite (a NaN is a missing sample). Between samples a cubic spline is evaluated, on
-    a multiple of the grid rate when the source is faster; the low-pass then takes it down to the grid. A sample speaks
-    for half a period to either side: grid points further out, and those inside gaps, become NaN.
+    a multiple of the grid rate when the source is faster; the low-pass then takes it down to the grid. Where samples
+    and grid fall on the same times the samples themselves are taken. A sample speaks for half a period to either side:
+    grid points further out, and those inside gaps, become NaN.
 
     Args:
         times: (T,) seconds, strictly increasing.
@@ -143,6 +148,10 @@ def resample_to_grid(
         raise RecordingError(f"a grid of {samples} samples at {rate_hz} Hz cannot be made")
     out = np.full((len(values), samples), np.nan, dtype=np.float32)
     finite = np.isfinite(values)
+    if finite.all():
+        if len(times) >= 2:
+            _fill(out, slice(None), *_merge(times, values), rate_hz, start, max_gap_s)
+        return out
     groups: dict[bytes, list[int]] = {}
     for channel, mask in enumerate(finite):  # channels measured at the same moments are handled together
         groups.setdefault(mask.tobytes(), []).append(channel)
@@ -153,24 +162,28 @@ def resample_to_grid(
     return out
 
 
-def _merge(times: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Average samples much closer than the usual period: between them a spline would amplify noise without limit."""
+def _merge(times: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Samples and their usual period, those much closer than it averaged: between them a spline amplifies noise."""
     steps = np.diff(times)
-    width = _MERGE * float(np.median(steps))
-    if np.all(steps >= width):
-        return times, values
+    period = float(np.median(steps))
+    width = _MERGE * period
+    if steps.min() >= width:
+        return times, values, period
     first = [0]  # greedy, so that a cluster never spans more than `width`
     while (following := int(np.searchsorted(times, times[first[-1]] + width, side="left"))) < len(times):
         first.append(following)
     counts = np.diff([*first, len(times)])
-    return np.add.reduceat(times, first) / counts, np.add.reduceat(values, first, axis=1) / counts
+    merged = np.add.reduceat(times, first) / counts
+    period = float(np.median(np.diff(merged))) if len(merged) > 1 else 0.0
+    return merged, np.add.reduceat(values, first, axis=1) / counts, period
 
 
 def _fill(
     out: np.ndarray,
-    rows: list[int],
+    rows: list[int] | slice,
     times: np.ndarray,
     values: np.ndarray,
+    period: float,
     rate_hz: float,
     start: float,
     max_gap_s: float,
@@ -178,7 +191,6 @@ def _fill(
     """Write the stretches between gaps into ``out``."""
     if len(times) < 2:
         return
-    period = float(np.median(np.diff(times)))
     oversample = math.ceil(1 / (period * rate_hz * _SAME_RATE))
     cuts = np.flatnonzero(np.diff(times) > max(max_gap_s, 1.5 * period)) + 1
     for a, b in zip([0, *cuts], [*cuts, len(times)], strict=True):
@@ -194,26 +206,81 @@ def _fill(
             j = min(b, int(np.searchsorted(times, last)) + _SPLINE_MARGIN)
             piece = _Piece(times[i:j], values[:, i:j])
             if oversample <= 1:
-                result = piece.at(start + np.arange(begin, end + 1) / rate_hz)
+                result = piece.at(start, rate_hz, begin, end)
             else:
                 result = _decimated(piece, rate_hz, start, begin, end, oversample)
             out[rows, begin : end + 1] = result
 
 
 class _Piece:
-    """A gapless stretch as a function of time, constant beyond its ends."""
+    """A gapless stretch as a function of time, constant beyond its ends: a cubic spline, straight below 4 samples."""
 
     def __init__(self, times: np.ndarray, values: np.ndarray) -> None:
         self.start, self.end = float(times[0]), float(times[-1])
-        self._values = values
-        self._spline = CubicSpline(times, values, axis=1) if len(times) >= 4 else None
-        self._times = times
+        self._times, self._values = times, values
 
-    def at(self, t: np.ndarray) -> np.ndarray:
-        inside = np.clip(t, self.start, self.end)
-        if self._spline is not None:
-            return np.asarray(self._spline(inside))
-        return np.stack([np.interp(inside, self._times, row) for row in self._values])
+    def at(self, start: float, rate_hz: float, first: int, last: int) -> np.ndarray:
+        """Values at ``start + k / rate_hz`` for k = first .. last."""
+        measured = self._samples(start, rate_hz, first, last)
+        if measured is not None:
+            return measured
+        inside = np.clip(start + np.arange(first, last + 1) / rate_hz, self.start, self.end)
+        if len(self._times) < 4:
+            return np.stack([np.interp(inside, self._times, row) for row in self._values])
+        return _spline(self._times, self._values, inside)
+
+    def _samples(self, start: float, rate_hz: float, first: int, last: int) -> np.ndarray | None:
+        """The samples themselves where they were taken at the very times that are asked for."""
+        place = (self._times - start) * rate_hz
+        ahead = round(float(place[0]))
+        place -= np.arange(ahead, ahead + len(place))
+        if not max(place.max(), -place.min()) <= _SAME_TIME:
+            return None
+        return _held(self._values, first - ahead, last - ahead)
+
+
+def _held(values: np.ndarray, first: int, last: int) -> np.ndarray:
+    """Columns first .. last, the outermost ones repeated beyond the ends."""
+    if first >= 0 and last < values.shape[1]:
+        return values[:, first : last + 1]
+    return values[:, np.clip(np.arange(first, last + 1), 0, values.shape[1] - 1)]
+
+
+def _spline(times: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """The cubic spline through (C, T) values, not-a-knot at its ends, at increasing times between the outermost ones.
+
+    Slopes s at the samples solve the tridiagonal system of continuous second derivatives,
+
+        h_{i+1} s_{i-1} + 2 (h_i + h_{i+1}) s_i + h_i s_{i+1} = 3 (h_{i+1} d_i + h_i d_{i+1}),
+
+    with steps h and difference quotients d on both sides of sample i; then each cubic is evaluated from its two ends.
+    """
+    h = np.diff(times)
+    d = np.diff(values, axis=1) / h
+    bands = np.zeros((3, len(times)))
+    bands[1, 1:-1] = 2 * (h[:-1] + h[1:])
+    bands[0, 2:], bands[2, :-2] = h[:-1], h[1:]
+    right = np.empty((len(times), len(values)))
+    right[1:-1] = 3 * (h[1:] * d[:, :-1] + h[:-1] * d[:, 1:]).T
+    for end, near, far, step, slopes in (
+        (0, 0, 1, bands[0, 1:2], d[:, :2]),
+        (-1, -1, -2, bands[2, -2:-1], d[:, -1:-3:-1]),
+    ):
+        both = h[near] + h[far]
+        bands[1, end], step[:] = h[far], both
+        right[end] = ((h[near] + 2 * both) * h[far] * slopes[:, 0] + h[near] ** 2 * slopes[:, 1]) / both
+    s = solve_banded((1, 1), bands, right, overwrite_ab=True, overwrite_b=True, check_finite=False).T
+    left = np.clip(np.searchsorted(times, at, side="right") - 1, 0, len(h) - 1)
+    width = h[left]
+    u = (at - times[left]) / width
+    v = 1 - u
+    low = v * v * u * width
+    high = u * u * v * width
+    rise = u * u * (3 - 2 * u)
+    out = np.empty((len(values), len(at)))
+    for row, y, slope in zip(out, values, s, strict=True):
+        row[:] = y[left] * (1 - rise) + y[left + 1] * rise + slope[left] * low - slope[left + 1] * high
+    return out
 
 
 def _decimated(piece: _Piece, rate_hz: float, start: float, low: int, high: int, factor: int) -> np.ndarray:
@@ -221,16 +288,16 @@ def _decimated(piece: _Piece, rate_hz: float, start: float, low: int, high: int,
     fine = rate_hz * factor
     reach = _HALF * factor
     want_first, want_last = low * factor - reach, high * factor + reach
-    first = max(want_first, math.ceil((piece.start - start) * fine - 1e-6))
-    last = min(want_last, math.floor((piece.end - start) * fine + 1e-6))
+    first = max(want_first, math.ceil((piece.start - start) * fine - _SAME_TIME))
+    last = min(want_last, math.floor((piece.end - start) * fine + _SAME_TIME))
     if first > last:  # a stretch between two fine grid points
-        return piece.at(start + np.arange(low, high + 1) / rate_hz)
-    x = piece.at(start + np.arange(first, last + 1) / fine)
-    x = _reflect(x, first - want_first, want_last - last)
+        return piece.at(start, rate_hz, low, high)
+    x = _reflect(piece.at(start, fine, first, last), first - want_first, want_last - last)
     y = upfirdn(_low_pass(factor), x, up=1, down=factor, axis=1)
     return np.asarray(y[:, 2 * _HALF : 2 * _HALF + high - low + 1])
 
 
+@lru_cache(maxsize=32)
 def _low_pass(factor: int) -> np.ndarray:
     """FIR with unit gain at zero frequency that band-limits for a rate ``factor`` times lower."""
     return np.asarray(firwin(2 * _HALF * factor + 1, _CUTOFF / factor, window=("kaiser", kaiser_beta(_STOP_DB))))

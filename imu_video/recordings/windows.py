@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Literal
 
 import numpy as np
@@ -116,17 +118,18 @@ def cut(
         devices[stream.placement], made_up[stream.placement] = conditioned.values, conditioned.made_up
         if note is not None:
             note(stream.placement, conditioned)
-    size = config.samples
+    begins = np.asarray(firsts, dtype=np.int64)
+    lows, highs = np.clip(begins, 0, length), np.clip(begins + config.samples, 0, length)
+    worn = {p: _share(np.isfinite(x).any(axis=0), lows, highs) >= config.min_measured for p, x in devices.items()}
+    filled = {p: _share(marks, lows, highs) > 0 for p, marks in made_up.items()}
+    pieces = {placement: _Pieces(values, firsts, config.samples) for placement, values in devices.items()}
+    covering = _Covering(recording.segments)
     for number, first in enumerate(firsts):
-        imu = {}
-        low, high = max(0, first), min(length, first + size)
-        for placement, values in devices.items():
-            if np.isfinite(values[:, low:high]).any(axis=0).mean() >= config.min_measured:
-                imu[placement] = _slice(values, first, size)
+        imu = {placement: pieces[placement][number] for placement, there in worn.items() if there[number]}
         if not imu:
             continue
         start = begin + first / config.rate_hz
-        covered = (begin + low / config.rate_hz, begin + high / config.rate_hz)
+        low, high = begin + int(lows[number]) / config.rate_hz, begin + int(highs[number]) / config.rate_hz
         yield Window(
             key=f"{recording.dataset}-{recording.name}-{number:05d}",
             recording=recording.name,
@@ -137,9 +140,9 @@ def cut(
             clip=_clip(recording.video, start, config),
             views=_views(recording.views, start, config),
             skeleton=_skeleton(recording.skeleton, start, config),
-            label=_label(recording.segments, *covered, config.label_coverage),
+            label=_label(covering.between(low, high), low, high, config.label_coverage),
             tags=dict(recording.tags),
-            flags=tuple(f"{p}:filled" for p in sorted(imu) if made_up[p][low:high].any()),
+            flags=tuple(sorted(f"{placement}:filled" for placement in imu if filled[placement][number])),
         )
 
 
@@ -156,7 +159,7 @@ def _layout(recording: Recording, config: WindowConfig) -> tuple[float, int, Seq
     """Start of the grid in seconds, its length in samples, and the first sample of every window."""
     begin = min(float(s.times[0]) for s in recording.imu)
     # The last sample speaks for one more period.
-    end = max(float(s.times[-1]) + float(np.median(np.diff(s.times))) for s in recording.imu)
+    end = max(float(s.times[-1]) + s.period for s in recording.imu)
     length = math.floor((end - begin) * config.rate_hz + 0.5)
     if length > _MAX_GRID:
         raise RecordingError(
@@ -183,12 +186,57 @@ def _on_grid(stream: ImuStream, begin: float, length: int, config: WindowConfig)
     return out
 
 
-def _slice(values: np.ndarray, first: int, size: int) -> np.ndarray:
-    """Columns first .. first + size, NaN where they lie outside."""
-    out = np.full((len(values), size), np.nan, dtype=np.float32)
-    low, high = max(0, first), min(values.shape[1], first + size)
-    out[:, low - first : high - first] = values[:, low:high]
-    return out
+def _share(marks: np.ndarray, lows: np.ndarray, highs: np.ndarray) -> np.ndarray:
+    """(W,) share of marked samples in low .. high of each window; 0 for an empty one."""
+    before = np.concatenate([[0], np.cumsum(marks)])
+    return np.asarray((before[highs] - before[lows]) / np.maximum(highs - lows, 1))
+
+
+class _Pieces:
+    """The windows of one device, (C, T) each, NaN where they lie outside; many are copied at once."""
+
+    _BYTES = 1 << 21  # a copy that stays in the processor's cache
+
+    def __init__(self, values: np.ndarray, firsts: Sequence[int], size: int) -> None:
+        self._values, self._firsts, self._size = values, firsts, size
+        self._count = max(1, self._BYTES // (values.itemsize * len(values) * size))
+        self._begin, self._copied = 0, np.empty((0, len(values), size), values.dtype)
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        if not self._begin <= number < self._begin + len(self._copied):
+            self._begin, self._copied = number, self._copy(self._firsts[number : number + self._count])
+        piece: np.ndarray = self._copied[number - self._begin]
+        return piece
+
+    def _copy(self, firsts: Sequence[int]) -> np.ndarray:
+        length = self._values.shape[1]
+        out = np.empty((len(firsts), len(self._values), self._size), dtype=self._values.dtype)
+        if firsts[0] >= 0 and firsts[-1] + self._size <= length:
+            views = np.lib.stride_tricks.sliding_window_view(self._values, self._size, axis=1)
+            out[:] = views[:, firsts[0] : firsts[-1] + 1 : _step(firsts)].swapaxes(0, 1)
+            return out
+        out[:] = np.nan
+        for piece, first in zip(out, firsts, strict=True):
+            low, high = max(0, first), min(length, first + self._size)
+            piece[:, low - first : high - first] = self._values[:, low:high]
+        return out
+
+
+def _step(firsts: Sequence[int]) -> int:
+    return firsts[1] - firsts[0] if len(firsts) > 1 else 1
+
+
+class _Covering:
+    """Labelled stretches, ready to be asked which of them reach into a window."""
+
+    def __init__(self, segments: Sequence[Segment]) -> None:
+        self._segments = sorted(segments, key=lambda segment: (segment.start, segment.end))
+        self._starts = [segment.start for segment in self._segments]
+        self._reached = list(accumulate((segment.end for segment in self._segments), max))
+
+    def between(self, start: float, end: float) -> Sequence[Segment]:
+        """Those that may overlap start .. end, and few others."""
+        return self._segments[bisect_right(self._reached, start) : bisect_left(self._starts, end)]
 
 
 def _label(segments: Sequence[Segment], start: float, end: float, coverage: float) -> str | None:

@@ -11,6 +11,7 @@ import secrets
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -107,7 +108,7 @@ class Assembly:
             there, end, known = sum(s.samples for s in self.shards[split]), 0, True
             for subject in subjects:
                 person = read_person(self._people[subject], subject, check=True)
-                end += 0 if person is None else len(person.keys)
+                end += 0 if person is None else person.tally.kept
                 known = known and person is not None
                 if person is not None and (not person.collected or (known and end <= there)):
                     continue
@@ -170,7 +171,7 @@ class Assembly:
     def _remember(self, shard: ShardEntry) -> None:
         self.work.finish(
             Path(shard.path).stem,
-            shard.model_dump(mode="json"),
+            shard.plain(),
             file=f"{DATA_FOLDER}/{shard.path}",
             sha256=shard.sha256,
         )
@@ -192,7 +193,7 @@ class Assembly:
         if not self._drop or person.collected:
             return
         journal, name = self._people[subject], piece_name(subject)
-        kept = Person(tally=person.tally, entry=person.entry, collected=True)
+        kept = Person(tally=person.tally, entry=None, collected=True)
         journal.finish(f"{name}.collected", kept.facts())
         journal.forget(name)
         (journal.folder / tar_of(subject)).unlink(missing_ok=True)
@@ -209,13 +210,12 @@ class _Collecting:
 
     def add(self, subject: str) -> Person:
         person, path = self._assembly.person(subject)
-        keys = list(person.keys.items())
-        rest = keys[max(0, self._skip - self._seen) :]
-        self._seen += len(keys)
-        if rest:
+        there = max(0, self._skip - self._seen)
+        self._seen += person.tally.kept
+        if person.entry is not None and there < person.tally.kept:
             with path.open("rb") as tar:
-                for key, places in rest:
-                    self._writer.copy(key, places, tar)
+                rest = dict(islice(person.entry.keys.items(), there, None))
+                self._writer.copy(rest, tar, crc32=person.entry.crc32)
         self._open.append((subject, person, self._seen))
         self.drop()
         return person

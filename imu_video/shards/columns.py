@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import secrets
 import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -258,13 +260,7 @@ def _make(index: Index, split: str, folder: Path, errors: ErrorPolicy) -> None:
 def _fill(index: Index, split: str, temp: Path, errors: ErrorPolicy) -> None:
     damage = None if errors == "raise" else Damage()
     samples = index.split(split).samples
-    shape = (samples, len(index.placements), len(index.channels), index.samples_per_window)
-    imu = np.lib.format.open_memmap(temp / "imu.npy", mode="w+", dtype=np.float32, shape=shape)
-    present, complete = np.zeros(shape[:2], dtype=bool), np.zeros(shape[:2], dtype=bool)
-    skeleton = None
-    if index.skeleton is not None:
-        axes = (samples, *_skeleton_axes(index))
-        skeleton = np.lib.format.open_memmap(temp / "skeleton.npy", mode="w+", dtype=np.float32, shape=axes)
+    devices = {placement: device for device, placement in enumerate(index.placements)}
     empty: dict[str, Any] = {
         "subjects": "",
         "sessions": "",
@@ -276,29 +272,25 @@ def _fill(index: Index, split: str, temp: Path, errors: ErrorPolicy) -> None:
     }
     facts: dict[str, list[Any]] = {name: [value] * samples for name, value in empty.items()}
     facts["keys"] = [key for shard in index.split(split).shards for key in shard.keys]
-    read = np.zeros(samples, dtype=bool)
-    for row, sample in read_rows(index, split, {"imu", "skeleton", "meta"}, damage=damage):
-        read[row] = True
-        for device, placement in enumerate(index.placements):
-            values = sample.imu.get(placement)
-            imu[row, device] = np.nan if values is None else values
-            if values is not None:
-                finite = np.isfinite(values)
-                present[row, device], complete[row, device] = finite.any(), finite.all()
-        if skeleton is not None:
-            skeleton[row] = np.nan if sample.skeleton is None else sample.skeleton
-        meta = sample.meta
-        for name in empty:
-            facts[name][row] = meta[_SINGULAR.get(name, name)]
-    imu[~read] = np.nan
-    if skeleton is not None:
-        skeleton[~read] = np.nan
-    imu.flush()
-    if skeleton is not None:
-        skeleton.flush()
-    del imu, skeleton
-    np.save(temp / "present.npy", present, allow_pickle=False)
-    np.save(temp / "complete.npy", complete, allow_pickle=False)
+    columns = [(facts[name], _SINGULAR.get(name, name)) for name in empty]
+    with ExitStack() as stack:
+        imu = stack.enter_context(
+            _Rows(temp / "imu.npy", (samples, len(devices), len(index.channels), index.samples_per_window))
+        )
+        skeleton = None
+        if index.skeleton is not None:
+            skeleton = stack.enter_context(_Rows(temp / "skeleton.npy", (samples, *_skeleton_axes(index))))
+        for row, sample in read_rows(index, split, {"imu", "skeleton", "meta"}, damage=damage):
+            windows = imu.row(row)
+            for placement, values in sample.imu.items():
+                if placement in devices:
+                    windows[devices[placement]] = values
+            if skeleton is not None and sample.skeleton is not None:
+                skeleton.row(row)[:] = sample.skeleton
+            for column, name in columns:
+                column[row] = sample.meta[name]
+    np.save(temp / "present.npy", imu.present, allow_pickle=False)
+    np.save(temp / "complete.npy", imu.complete, allow_pickle=False)
     meta_json = {
         "version": COLUMN_VERSION,
         "digest": index.digest,
@@ -309,6 +301,50 @@ def _fill(index: Index, split: str, temp: Path, errors: ErrorPolicy) -> None:
     for path in temp.glob("*.npy"):
         with path.open("rb") as file:
             os.fsync(file.fileno())
+
+
+class _Rows:
+    """A float32 .npy file of known shape (N, V, ...), its rows filled in increasing order; what is not filled is NaN.
+
+    Attributes:
+        present, complete: (N, V) bool: anything, everything is finite there; whole when the file is closed.
+    """
+
+    _BYTES = 1 << 21  # rows held before they are written
+
+    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
+        self.present, self.complete = np.zeros(shape[:2], dtype=bool), np.zeros(shape[:2], dtype=bool)
+        self._count, self._begin = shape[0], 0
+        self._held = np.full(
+            (max(1, min(shape[0], self._BYTES // max(1, 4 * math.prod(shape[1:])))), *shape[1:]), np.nan, np.float32
+        )
+        self._file = path.open("wb")
+        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+    def row(self, number: int) -> np.ndarray:
+        """(V, ...) of a row, to be filled before the next is asked for."""
+        while number >= self._begin + len(self._held):
+            self._write()
+        row: np.ndarray = self._held[number - self._begin]
+        return row
+
+    def _write(self) -> None:
+        held = self._held[: self._count - self._begin]
+        rows = slice(self._begin, self._begin + len(held))
+        finite = np.isfinite(held).reshape(*held.shape[:2], -1)
+        self.present[rows], self.complete[rows] = finite.any(axis=2), finite.all(axis=2)
+        self._file.write(held.astype("<f4", copy=False).data)
+        self._held[:] = np.nan
+        self._begin += len(held)
+
+    def __enter__(self) -> _Rows:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        while kind is None and self._begin < self._count:
+            self._write()
+        self._file.close()
 
 
 def _publish(index: Index, temp: Path, folder: Path) -> None:

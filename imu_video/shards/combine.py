@@ -9,6 +9,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -150,9 +151,11 @@ def split_folder(index: Index, config: SplitConfig, out: str | Path, *, note: No
         splits = {}
         for split, rows in chosen.items():
             with _Tars() as tars, ShardWriter(folder=folder, split=split, shard_samples=size) as writer:
-                for name, row in rows:
-                    shard, key = where[name][row]
-                    writer.copy(key, shard.keys[key], tars.open(index.shard_path(shard)))
+                found = (where[name][row] for name, row in rows)
+                for path, group in groupby(found, key=lambda place: index.shard_path(place[0])):
+                    places = list(group)
+                    shard = places[0][0]
+                    writer.copy({key: shard.keys[key] for _, key in places}, tars.open(path), crc32=shard.crc32)
             splits[split] = SplitEntry(subjects=tuple(people[split]), samples=len(rows), shards=tuple(writer.shards))
         return splits
 

@@ -65,11 +65,13 @@ class Tally:
         """
         self.kept += 1
         self.placements.update(window.imu)
-        self.labels.update([window.label] if window.label is not None else [])
+        if window.label is not None:
+            self.labels.add(window.label)
         for tag, value in window.tags.items():
             self.tags.setdefault(tag, set()).add(value)
-        missing = {"clip": window.clip is None, "skeleton": window.skeleton is None, "label": window.label is None}
-        self.without += Counter({what: int(lacks) for what, lacks in missing.items()})  # zeros are forgotten
+        for what in ("clip", "skeleton", "label"):
+            if getattr(window, what) is None:
+                self.without[what] += 1
         where = f"recording {window.recording!r}"
         if window.clip is not None:
             self.clip = _same(self.clip, window.clip.shape[:3], f"{where}: clip (F, H, W)")
@@ -155,7 +157,7 @@ class Person:
 
     Args:
         tally: what was counted.
-        entry: places of the samples in the tar; None for a person without any.
+        entry: places of the samples in the tar; None for a person without any, or whose tar is gone.
         collected: the samples are in finished shards, the tar is gone.
     """
 
@@ -165,7 +167,7 @@ class Person:
 
     def facts(self) -> dict[str, Any]:
         """As JSON, for a journal."""
-        entry = None if self.entry is None else self.entry.model_dump(mode="json")
+        entry = None if self.entry is None else self.entry.plain()
         return {"tally": _TALLY.dump_python(self.tally, mode="json"), "entry": entry, "collected": self.collected}
 
     @classmethod
@@ -173,11 +175,6 @@ class Person:
         """Back from a journal."""
         entry = None if facts["entry"] is None else ShardEntry.model_validate(facts["entry"])
         return cls(tally=_TALLY.validate_python(facts["tally"]), entry=entry, collected=facts["collected"])
-
-    @property
-    def keys(self) -> Mapping[str, dict[str, tuple[int, int]]]:
-        """Sample key -> member suffix -> place in the tar."""
-        return {} if self.entry is None else self.entry.keys
 
 
 _TALLY: TypeAdapter[Tally] = TypeAdapter(Tally)

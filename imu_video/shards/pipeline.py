@@ -26,9 +26,9 @@ from imu_video.shards.schema import Index, SampleMeta, ShardEntry, member_kind, 
 from imu_video.shards.write import HEADER, file_sha256, npy_bytes
 
 _WASTE = 1 << 16  # bytes that may be read in vain between two members to save a call
+_AHEAD = 1 << 20  # bytes read at once where samples follow each other
 _TAIL = 1 << 16  # bytes behind the last member that are looked at
 _FLOAT = np.dtype("<f4")
-_kind = lru_cache(member_kind)
 
 MEMBER_KINDS = ("imu", "video", "views", "skeleton", "meta")
 """What a sample may consist of."""
@@ -95,7 +95,7 @@ def read_rows(
     row = 0
     for shard in index.split(split).shards:
         try:
-            opened = OpenShard(index, shard)
+            opened = OpenShard(index, shard, in_order=True)
         except ShardError as error:
             if damage is None:
                 raise
@@ -182,13 +182,16 @@ class OpenShard:
     Args:
         index: the index that lists it.
         shard: its entry.
+        in_order: samples are read one after the other, by one thread: small ones are fetched many at once.
 
     Raises:
         ShardError: the file is missing, or it has changed and the index has no checksum of its members.
     """
 
-    def __init__(self, index: Index, shard: ShardEntry) -> None:
+    def __init__(self, index: Index, shard: ShardEntry, *, in_order: bool = False) -> None:
         self.index, self.shard = index, shard
+        self._ahead = _AHEAD if in_order and shard.bytes <= _WASTE * shard.samples else 0
+        self._begin, self._block = 0, b""
         self.path = index.shard_path(shard)
         self._hint = f"imu-video verify {index.root}; a run leaves damaged samples out with data.errors=skip"
         try:
@@ -250,16 +253,24 @@ class OpenShard:
             ShardError: one of them is damaged.
         """
         listed = self.shard.keys[key]
-        wanted = {suffix: place for suffix, place in listed.items() if _kind(suffix) in kinds}
+        wanted = {suffix: place for suffix, place in listed.items() if member_kind(suffix) in kinds}
         if not wanted:
             return Sample(key=key)
         first = min(offset for offset, _ in wanted.values()) - HEADER
         last = max(offset + size for offset, size in wanted.values())
         if last - first > sum(size for _, size in wanted.values()) + _WASTE:
             return decode_sample(self.index, key, {suffix: self.member(key, suffix) for suffix in wanted})
-        block = os.pread(self._number, last - first, first)
-        raw = {suffix: self._cut(block, offset - first, key, suffix, size) for suffix, (offset, size) in wanted.items()}
+        block, begin = self._bytes(first, last)
+        raw = {suffix: self._cut(block, offset - begin, key, suffix, size) for suffix, (offset, size) in wanted.items()}
         return decode_sample(self.index, key, raw)
+
+    def _bytes(self, first: int, last: int) -> tuple[bytes, int]:
+        """A block of the tar that reaches from first to last, as far as the file does, and where it begins."""
+        if not self._ahead:
+            return os.pread(self._number, last - first, first), first
+        if not self._begin <= first <= last <= self._begin + len(self._block):
+            self._begin, self._block = first, os.pread(self._number, max(last - first, self._ahead), first)
+        return self._block, self._begin
 
     def member(self, key: str, suffix: str) -> bytes:
         """The bytes of one member, compared with the tar's header and the index's checksum.
@@ -314,7 +325,7 @@ def decode_sample(index: Index, key: str, raw: Mapping[str, bytes]) -> Sample:
     meta: dict[str, Any] = {}
     skeleton = None
     for suffix, data in raw.items():
-        kind = _kind(suffix)
+        kind = member_kind(suffix)
         if kind == "imu":
             shape = (len(index.channels), index.samples_per_window)
             imu[suffix.split(".")[1]] = decode_array(data, f"{key}.{suffix}", shape)

@@ -6,6 +6,7 @@ The folder is described for people in docs/shards.md.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -37,6 +38,7 @@ _PLACEMENT = r"[a-z0-9_]+"
 _MEMBER = re.compile(
     rf"(?P<key>{_NAME})\.(?P<suffix>imu\.{_PLACEMENT}\.npy|video(\.{_PLACEMENT})?\.mp4|skeleton\.npy|meta\.json)"
 )
+_KEY = re.compile(_NAME)
 _SHARD = re.compile(rf"(?P<split>{_NAME})-(?P<number>\d{{6}})\.tar")
 _USTAR_NAME = 100
 
@@ -81,6 +83,7 @@ def view_suffix(view: str) -> str:
     return f"video.{view}.mp4"
 
 
+@lru_cache(maxsize=1024)
 def member_kind(suffix: str) -> str:
     """What a member is: ``imu``, ``video``, ``views`` (a further video), ``skeleton`` or ``meta``.
 
@@ -126,16 +129,24 @@ def check_member(key: str, suffix: str, size: int) -> str:
         ShardError: illegal or too long name, or more bytes than MEMBER_LIMITS allows.
     """
     name = f"{key}.{suffix}"
-    parse_member(name)
+    limit = _limit(suffix) if _KEY.fullmatch(key) else None
+    if limit is None:
+        parse_member(name)
+        raise ShardError(f"tar member {name!r}: not a sample's key and the suffix of a member")
     if len(name) > _USTAR_NAME:
         raise ShardError(
             f"tar member {name!r} has {len(name)} letters, the format allows {_USTAR_NAME}",
             hint="give the recording a shorter name",
         )
-    limit = MEMBER_LIMITS[suffix.split(".")[0]]
     if size > limit:
         raise ShardError(f"tar member {name!r} has {size} bytes, allowed are {limit}", hint="cut shorter windows")
     return name
+
+
+@lru_cache(maxsize=1024)
+def _limit(suffix: str) -> int | None:
+    """Largest size of a member with this suffix; None for a foreign one. A folder has few suffixes, many members."""
+    return MEMBER_LIMITS[suffix.split(".")[0]] if _MEMBER.fullmatch(f"k.{suffix}") else None
 
 
 class SampleMeta(Config):
@@ -192,6 +203,10 @@ class ShardEntry(Config):
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     keys: dict[Name, dict[str, tuple[int, int]]] = Field(repr=False)
     crc32: dict[Name, dict[str, int]] = Field(default={}, repr=False)
+
+    def plain(self) -> dict[str, Any]:
+        """The content as a mapping that JSON can be made of; its parts are not copied."""
+        return dict(vars(self).items())
 
     @model_validator(mode="after")
     def _counted(self) -> ShardEntry:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 import tarfile
 import zlib
@@ -34,6 +35,16 @@ HEADER = 512
 
 
 _CHECKSUM = slice(148, 156)  # of a USTAR header
+_ZEROS = bytes(HEADER)
+_BUFFER = 1 << 18  # bytes gathered for one call of the system
+_COPIED = 4 << 20  # bytes copied at once from one tar to another
+_FLOAT = np.dtype("<f4")
+
+
+Places = Mapping[str, Mapping[str, tuple[int, int]]]
+"""Sample key -> member suffix -> (offset, size) in a tar."""
+Checksums = Mapping[str, dict[str, int]]
+"""Sample key -> member suffix -> CRC-32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,27 +85,62 @@ def encode_window(window: Window, *, dataset: str, clip_fps: float | None = None
         members[view_suffix(view)] = encode_mp4(clip, clip_fps)
     if window.skeleton is not None:
         members["skeleton.npy"] = npy_bytes(np.asarray(window.skeleton, dtype=np.float32))
-    meta = SampleMeta(
-        key=window.key,
-        dataset=dataset,
-        recording=window.recording,
-        subject=window.subject,
-        session=window.session,
-        start=float(window.start),
-        label=window.label,
-        tags=dict(window.tags),
-        flags=tuple(sorted(set(window.flags))),
-        sync=None if window.sync is None else dict(window.sync),
-    )
-    members["meta.json"] = json_bytes(meta.plain())
+    members["meta.json"] = _meta_bytes(window, dataset)
     for suffix, data in members.items():
         check_member(window.key, suffix, len(data))
     return EncodedSample(key=window.key, members=members)
 
 
+def _meta_bytes(window: Window, dataset: str) -> bytes:
+    """The window's meta.json. Windows of a recording differ in little beside key and start: the rest is made once."""
+    if not math.isfinite(window.start):
+        raise ShardError(f"sample {window.key!r} starts at {window.start} s on its recording's clock")
+    before, between, after = _meta_text(
+        dataset,
+        window.recording,
+        window.subject,
+        window.session,
+        window.label,
+        tuple(window.tags.items()),
+        tuple(sorted(set(window.flags))),
+        None if window.sync is None else tuple(window.sync.items()),
+    )
+    return f'{before}"key":"{window.key}"{between}"start":{float(window.start)!r}{after}'.encode()
+
+
+@lru_cache(maxsize=256)
+def _meta_text(
+    dataset: str,
+    recording: str,
+    subject: str,
+    session: str,
+    label: str | None,
+    tags: tuple[tuple[str, str], ...],
+    flags: tuple[str, ...],
+    sync: tuple[tuple[str, float], ...] | None,
+) -> tuple[str, str, str]:
+    """What stands before the key, between key and start, and after the start in the JSON of sorted keys."""
+    meta = SampleMeta(
+        key="k",
+        dataset=dataset,
+        recording=recording,
+        subject=subject,
+        session=session,
+        start=0.0,
+        label=label,
+        tags=dict(tags),
+        flags=flags,
+        sync=None if sync is None else dict(sync),
+    )
+    # Quotes inside texts are escaped, and tags and sync come last: the first match is the entry itself.
+    before, rest = json_bytes(meta.plain()).decode().split('"key":"k"', 1)
+    between, after = rest.split('"start":0.0', 1)
+    return before, between, after
+
+
 def npy_bytes(array: np.ndarray) -> bytes:
     """The array as a version 1.0 .npy file, little endian and C order whatever the machine."""
-    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    little = array if array.dtype == _FLOAT else array.astype(array.dtype.newbyteorder("<"))
     return _npy_header(little.shape, little.dtype.str) + little.tobytes()
 
 
@@ -153,7 +199,7 @@ class TarFile:
         self.keys: dict[str, dict[str, tuple[int, int]]] = {}
         self.crc32: dict[str, dict[str, int]] = {}
         self._temp = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-        self._file: BinaryIO = self._temp.open("wb")
+        self._file: BinaryIO = self._temp.open("wb", buffering=_BUFFER)
         self._hash = hashlib.sha256()
         self._size = 0
 
@@ -165,41 +211,63 @@ class TarFile:
         """
         self._refuse_repeated(sample.key)
         places: dict[str, tuple[int, int]] = {}
+        checksums: dict[str, int] = {}
+        parts: list[bytes] = []
+        at = self._size
         for suffix in sorted(sample.members):
             data = sample.members[suffix]
-            places[suffix] = (self._size + HEADER, len(data))
-            self._write(tar_header(check_member(sample.key, suffix, len(data)), len(data)))
-            self._write(data)
-            self._write(bytes(-len(data) % HEADER))
+            size = len(data)
+            padding = -size % HEADER
+            parts += (tar_header(check_member(sample.key, suffix, size), size), data, _ZEROS[:padding])
+            places[suffix] = (at + HEADER, size)
+            checksums[suffix] = zlib.crc32(data)
+            at += HEADER + size + padding
+        self._write(b"".join(parts))
         self.keys[sample.key] = places
-        self.crc32[sample.key] = {suffix: zlib.crc32(sample.members[suffix]) for suffix in places}
+        self.crc32[sample.key] = checksums
 
-    def copy(self, key: str, places: Mapping[str, tuple[int, int]], source: BinaryIO) -> None:
-        """Append one sample of another tar as it is, headers included.
+    def copy(self, samples: Places, source: BinaryIO, *, crc32: Checksums | None = None) -> None:
+        """Append samples of another tar as they are, headers included; neighbours are copied in one piece.
 
         Args:
-            key: of the sample.
-            places: its members in the other tar, suffix -> (offset, size), one after the other.
+            samples: key -> member suffix -> (offset, size) in the other tar, a sample's members one after the other.
             source: the other tar.
+            crc32: key -> member suffix -> checksum, where they are known; computed otherwise.
 
         Raises:
-            ShardError: a repeated key, or members that do not lie where ``places`` says.
+            ShardError: a repeated key, or members that do not lie where ``samples`` says.
         """
-        self._refuse_repeated(key)
-        first, last = sample_span(places)
+        spans = {key: sample_span(places) for key, places in samples.items()}
+        keys = list(samples)
+        while keys:
+            first, last = spans[keys[0]]
+            count = 1
+            while count < len(keys) and spans[keys[count]][0] == last and spans[keys[count]][1] - first <= _COPIED:
+                last = spans[keys[count]][1]
+                count += 1
+            self._copy_run({key: samples[key] for key in keys[:count]}, first, last, source, crc32)
+            del keys[:count]
+
+    def _copy_run(self, samples: Places, first: int, last: int, source: BinaryIO, crc32: Checksums | None) -> None:
         source.seek(first)
         data = source.read(last - first)
-        header = data[:HEADER].rstrip(b"\0")
-        if len(data) != last - first or not header.startswith(f"{key}.{min(places)}".encode()):
-            raise ShardError(
-                f"{getattr(source, 'name', 'a tar')}: sample {key!r} is not where the index has it",
-                hint="imu-video verify DATA",
-            )
         shift = self._size - first
+        for key, places in samples.items():
+            self._refuse_repeated(key)
+            suffix = min(places)
+            name = f"{key}.{suffix}\0".encode()
+            if len(data) != last - first or not data.startswith(name, places[suffix][0] - HEADER - first):
+                raise ShardError(
+                    f"{getattr(source, 'name', 'a tar')}: sample {key!r} is not where the index has it",
+                    hint="imu-video verify DATA",
+                )
+            self.keys[key] = {suffix: (offset + shift, size) for suffix, (offset, size) in places.items()}
+            known = None if crc32 is None else crc32.get(key)
+            self.crc32[key] = known or {
+                suffix: zlib.crc32(data[offset - first : offset - first + size])
+                for suffix, (offset, size) in places.items()
+            }
         self._write(data)
-        self.keys[key] = {suffix: (offset + shift, size) for suffix, (offset, size) in places.items()}
-        cut = {suffix: data[offset - first : offset - first + size] for suffix, (offset, size) in places.items()}
-        self.crc32[key] = {suffix: zlib.crc32(content) for suffix, content in cut.items()}
 
     def _refuse_repeated(self, key: str) -> None:
         if key in self.keys:
@@ -221,7 +289,7 @@ class TarFile:
             os.fsync(self._file.fileno())
         self._file.close()
         os.replace(self._temp, self.path)
-        return ShardEntry(
+        return ShardEntry.model_construct(  # every member was checked when it was added
             path=f"{SHARD_FOLDER}/{self.path.name}",
             samples=len(self.keys),
             bytes=self._size,
@@ -285,10 +353,15 @@ class ShardWriter:
         self._tar().add(sample)
         self._finish_if_full()
 
-    def copy(self, key: str, places: Mapping[str, tuple[int, int]], source: BinaryIO) -> None:
-        """Append one sample of another tar as it is; see `TarFile.copy`."""
-        self._tar().copy(key, places, source)
-        self._finish_if_full()
+    def copy(self, samples: Places, source: BinaryIO, *, crc32: Checksums | None = None) -> None:
+        """Append samples of another tar as they are; see `TarFile.copy`."""
+        keys = list(samples)
+        while keys:
+            tar = self._tar()
+            room = self._shard_samples - len(tar.keys)
+            tar.copy({key: samples[key] for key in keys[:room]}, source, crc32=crc32)
+            del keys[:room]
+            self._finish_if_full()
 
     def _tar(self) -> TarFile:
         if self._open is None:

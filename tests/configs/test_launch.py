@@ -1,4 +1,4 @@
-"""The Slurm example submits an array of parts and a merge after it; a stand-in for sbatch runs what it is given."""
+"""The Slurm examples submit an array of parts and what gathers them; a stand-in for sbatch runs what it is given."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from imu_video.config import validate
+from imu_video.registry import load_plugin
+from imu_video.shards.build import BuildConfig, build
 from imu_video.shards.index import load_index, verify
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "configs" / "launch" / "slurm_build.sh"
+OOD_SCRIPT = ROOT / "configs" / "launch" / "slurm_ood.sh"
 PLUGIN = ROOT / "tests" / "shards" / "tiny_dataset.py"
 SBATCH = """#!/bin/bash
 # Writes its arguments to a log; with RUN=1 it does what a cluster would: the wrapped line, once a task of the array.
@@ -76,3 +80,44 @@ def test_what_is_submitted_builds_and_embeds(environment: dict[str, str], tmp_pa
     done = subprocess.run(["bash", SCRIPT, data, "tiny"], env=embed, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert len(list((data / "teachers").glob("*/test.npy"))) == 1
+
+
+def test_the_benchmark_is_an_array_and_a_job_for_the_tables(environment: dict[str, str], tmp_path: Path) -> None:
+    words = ["bash", OOD_SCRIPT, "/shared/my data", "--config", "ood.yaml", "--folder", "/shared/runs"]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "array job 42 of 2 parts, then job 42 makes the tables\n"
+    array, gather = (" ".join(words) for words in submitted(tmp_path))
+    assert "--array 0-1" in array
+    line = r"imu-eval ood /shared/my\ data --config ood.yaml --folder /shared/runs"
+    assert array.endswith(f"--wrap {line} --workers 1 --part $SLURM_ARRAY_TASK_ID/2")
+    assert "--dependency afterok:42" in gather
+    assert gather.endswith(f"--wrap {line}")
+    wrong = subprocess.run(["bash", OOD_SCRIPT], env=environment, capture_output=True)
+    assert wrong.returncode != 0
+    assert b"usage" in wrong.stderr
+
+
+@pytest.mark.slow
+def test_what_is_submitted_finishes_the_benchmark(environment: dict[str, str], tmp_path: Path) -> None:
+    config = {
+        "dataset": {"name": "eval_people"},
+        "window": {"seconds": 2, "rate_hz": 32, "stride_s": 2},
+        "splits": {"subjects": {"test": [f"s{i}" for i in range(4)]}},
+    }
+    shifts = {
+        "scenario": {"name": "shifts", "axis": "subject", "groups": 2},
+        "models": [{"name": "cnn", "backbone": {"name": "harood_cnn", "kernel": 5, "norm": "batch"}}],
+        "training": {"steps": 2, "evaluate_every": 2, "batch": 4},
+        "seeds": [0, 1],
+    }
+    load_plugin(ROOT / "tests" / "e2e" / "eval_people.py")
+    build(validate(config, BuildConfig, source="test"), tmp_path / "data")
+    (tmp_path / "ood.yaml").write_text(yaml.safe_dump(shifts))
+    words = [tmp_path / "data", "--config", tmp_path / "ood.yaml", "--folder", tmp_path / "runs"]
+    words += ["--out", tmp_path / "results.jsonl"]
+    run = {**environment, "RUN": "1"}
+    done = subprocess.run(["bash", OOD_SCRIPT, *words], env=run, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "runs" / "runs").iterdir())) == 4
+    assert done.stderr.count("2 of 4 runs to do") == 2
+    assert (tmp_path / "results.jsonl").read_text().count("erm on cnn") > 0

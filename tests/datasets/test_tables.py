@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from imu_video.datasets.tables import Table, number_table
+from imu_video.datasets.tables import Table, number_table, numbers_between
 from imu_video.errors import RecordingError
 
 
@@ -43,3 +45,50 @@ def test_lost_samples_are_accepted_where_a_set_has_them_and_short_lines_never(tm
     path.write_text("1 2 inf\n")
     with pytest.raises(RecordingError, match=r"x\.dat, line 1"):
         number_table(path, 3, missing=True)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.lists(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2, max_size=2), min_size=1),
+    separator=st.sampled_from([None, ",", ";"]),
+)
+def test_numbers_are_read_as_python_reads_them(rows: list[list[float]], separator: str | None) -> None:
+    texts = [(separator or "  ").join(map(repr, row)) for row in rows]
+    np.testing.assert_array_equal(numbers_between(texts, 2, separator=separator, path=Path("x.txt")), rows)
+
+
+@pytest.mark.parametrize("line", ["1", "1 2 3", "1 x", "1 nan", "1 inf", "1 1e999", "1 0x10", '1 "2"', "1 NA", "1,2"])
+def test_lines_that_are_no_numbers_are_named(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    path.write_text(f"5 6\n\n{line}\n7 8\n")
+    with pytest.raises(RecordingError, match=r"x\.txt, line 3"):
+        number_table(path, 2)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"a,b\n1,2\n3,4\n", [2, 4]),
+        (b"\xef\xbb\xbfa,b\n1,2\n3,4\n", [2, 4]),
+        (b"a,b\r\n1,2\r\n3,4\r\n", [2, 4]),
+        (b"a,b\r1,2\r3,4\r", [2, 4]),
+        (b"a, b\n1, 2\n3,\t4\n", [2, 4]),
+        (b'"a","b"\n1,"2"\n3,4\n', [2, 4]),
+        (b'"a\nc","b"\n1,2\n3,4\n', [2, 4]),
+        (b"a,b\n1,2\n3,4\n5,\n", [2, 4, np.nan]),
+        (b"a,b\n1,2\n\n3,4\n\n", [2, 4]),
+        (b"a,b\n1,2.5\n3,inf\n", [2.5, np.nan]),
+        (b"a,b\n1,2\n3\n", [2, np.nan]),
+    ],
+)
+def test_spaces_blank_lines_and_empty_fields(content: bytes, expected: list[float]) -> None:
+    name = "a\nc" if b"\nc" in content else "a"
+    table = Table(Path("x.csv"), [name, "b"], content=content)
+    np.testing.assert_array_equal(table.numbers("b"), expected)
+    assert table.numbers(name).tolist() == [1, 3, 5][: len(expected)]
+
+
+def test_whole_numbers_stay_whole_as_texts() -> None:
+    table = Table(Path("x.csv"), ["a", "b"], content=b"a,b\n1,2.5\n3,4\n")
+    assert table.texts("a") == ["1", "3"]
+    assert table.where(1) == "x.csv, line 3"

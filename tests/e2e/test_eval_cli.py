@@ -368,6 +368,24 @@ def test_ood_refuses_people_of_the_pretraining(folder: Path, tmp_path: Path) -> 
     assert not (tmp_path / "runs").exists()
 
 
+def test_ood_stays_between_probe_and_tuned_network(folder: Path, tmp_path: Path) -> None:
+    config = tmp_path / "shifts.yaml"
+    config.write_text(OOD)
+    spec = InputSpec(rate_hz=32, window_s=2, mean=(0.0,) * 6, std=(9.8,) * 3 + (2.0,) * 3)
+    EncoderBundle(spec=spec, encoder=ENCODER).save(tmp_path / "strangers", lineage={})
+    words = ["ood", folder / "data", "--config", config, "--folder", tmp_path / "runs", "--out", tmp_path / "r.jsonl"]
+    done = call(*words, "--encoder", f"mine={tmp_path / 'strangers'}", "--train", "wise")
+    assert done.exit_code == 0, done.output + repr(done.exception)
+    assert "chosen (mean)" in done.output, "the curve by alpha"
+    assert "calibration error" in done.output
+    results, _ = read_results([tmp_path / "r.jsonl"])
+    line = next(r for r in results if r.model == "erm on mine" and r.metric == "accuracy" and r.kind == "ood")
+    assert [row[0] for row in line.details["by_alpha"]] == [k / 10 for k in range(11)]
+    report = call("report", tmp_path / "r.jsonl", tmp_path / "report")
+    assert report.exit_code == 0, report.output
+    assert "by alpha" in (tmp_path / "report" / "report.html").read_text()
+
+
 def test_labels_compares_encoders_on_the_same_labels_and_goes_on_where_it_was(folder: Path, tmp_path: Path) -> None:
     config = tmp_path / "labels.yaml"
     config.write_text(

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imu_video.errors import ConfigError
-from imu_video.recordings.checks import Flat, _runs
+from imu_video.recordings.checks import Flat, GravityNorm, _runs
 from imu_video.recordings.quality import Inspector
 from imu_video.registry import checks, datasets
 from imu_video.types import GRAVITY, ImuStream, Recording
@@ -189,3 +189,32 @@ def test_healthy_phones_raise_few_alarms(real_data_unpacked: Any) -> None:
     findings = [f for s in hapt.subjects()[:2] for r in hapt.recordings([s]) for f in inspector.inspect(r).findings()]
     assert {f.reason for f in findings} <= {"saturated"}
     assert sum(f.seconds for f in findings) < 2.0
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 9999), size=st.floats(0.3, 2.5), spread=st.floats(0.0, 1.5))
+def test_stretches_whose_gravity_is_not_looked_at_closely_are_sound(seed: int, size: float, spread: float) -> None:
+    rng = np.random.default_rng(seed)
+    times = np.arange(1000) / 50
+    values = np.zeros((3, 1000))
+    values[2] = GRAVITY * np.abs(size + spread * rng.standard_exponential(1000))
+    check = GravityNorm()
+    found = check.stream(ImuStream(placement="waist", times=times, values=values, channels=("acc_x", "acc_y", "acc_z")))
+    norm = values[2] / GRAVITY  # one stretch: the recording is 19.98 s, and stretches last 10 s at least
+    median, deviation = np.median(norm), norm.std()
+    wrong = not check.low - 2 * deviation <= median <= check.high + 2 * deviation
+    assert [spell.value for spell in found] == pytest.approx([median] if wrong else [])
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 9999))
+def test_a_sensor_is_flat_where_every_axis_is(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = np.cumsum(rng.random((6, 400)) < 0.05, axis=1).astype(float)
+    times = np.arange(400) / 50
+    expected = []
+    for rows in (slice(0, 3), slice(3, 6)):
+        still = (np.diff(values[rows], axis=1) == 0).all(axis=0)
+        expected += [(times[a], times[b]) for a, b in _runs(still) if times[b] - times[a] >= 0.2]
+    found = Flat(seconds=0.2).stream(stream(values, times))
+    assert [(spell.start, spell.end) for spell in found] == expected

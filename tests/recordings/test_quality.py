@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from imu_video.errors import ConfigError, RecordingError
+from imu_video.recordings.checks import Flat, Spell
 from imu_video.recordings.prepare import SignalConfig
-from imu_video.recordings.quality import Inspector, resolve_checks
+from imu_video.recordings.quality import Inspector, _Found, resolve_checks
 from imu_video.recordings.recipe import NOT_MEASURED, Processed, Recipe
 from imu_video.recordings.sync import SyncConfig
 from imu_video.recordings.windows import WindowConfig
@@ -226,3 +227,14 @@ def test_wrong_signal_configs_are_refused() -> None:
         SignalConfig(median=4)
     with pytest.raises(ValueError, match=r"waist: .*left-handed"):
         SignalConfig(axes={"waist": {"x": "-x", "y": "y", "z": "z"}})
+
+
+def test_what_touches_a_window_is_what_overlaps_it() -> None:
+    rng = np.random.default_rng(0)
+    found = _Found("flag", Flat(), 1.0)
+    for _ in range(30):
+        start = float(rng.uniform(0, 100))
+        found.spells.append(Spell(start=start, end=start + float(rng.exponential(3)), value=1.0))
+        for begin in rng.uniform(-5, 105, 20):
+            naive = any(s.start < begin + 2 and s.end > begin for s in found.spells)
+            assert found.touches(begin, begin + 2) == naive

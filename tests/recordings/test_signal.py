@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.interpolate import CubicSpline
 
 from imu_video.errors import RecordingError
 from imu_video.recordings import signal
@@ -253,3 +254,36 @@ def test_uniform_refuses_nothing_and_bad_rates() -> None:
     for values, a, b in [(np.zeros((6, 0)), 50, 25), (np.zeros((6, 5)), 0, 25), (np.zeros((6, 5)), 50, -1)]:
         with pytest.raises(RecordingError, match="cannot resample"):
             resample_uniform(values, a, b)
+
+
+@settings(max_examples=40, deadline=None)
+@given(samples=st.integers(4, 60), seed=st.integers(0, 999))
+def test_the_spline_is_scipys(samples: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    times = np.cumsum(rng.uniform(0.2, 1.0, samples))
+    values = rng.normal(size=(3, samples))
+    at = np.sort(np.concatenate([times, rng.uniform(times[0], times[-1], 50)]))
+    np.testing.assert_allclose(
+        signal._spline(times, values, at), CubicSpline(times, values, axis=1)(at), atol=1e-9 * samples
+    )
+
+
+@pytest.mark.parametrize(("source", "grid", "late"), [(50, 50, 0.0), (100, 50, 0.0), (50, 50, 0.1), (96, 32, 0.25)])
+def test_samples_on_the_grid_are_taken_as_they_are(
+    source: int, grid: int, late: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = late + np.arange(20 * source) / source
+    values = np.random.default_rng(0).normal(size=(2, len(times)))
+    values[:, 300:340] = np.nan
+
+    def resampled() -> np.ndarray:
+        return resample_to_grid(times, values, rate_hz=grid, start=0.0, samples=20 * grid + 20)
+
+    taken = resampled()
+    if source == grid:
+        first = round(late * grid)
+        np.testing.assert_array_equal(taken[:, first : first + len(times)], values.astype(np.float32))
+    monkeypatch.setattr(signal, "_SAME_TIME", 1e-12)  # what lies beside the grid by rounding goes through the spline
+    np.testing.assert_allclose(taken, resampled(), atol=1e-5)
+    monkeypatch.setattr(signal._Piece, "_samples", lambda *_: None)
+    np.testing.assert_allclose(taken, resampled(), atol=1e-5)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from imu_video.config import validate
 from imu_video.errors import ConfigError, RecordingError
-from imu_video.recordings.windows import WindowConfig, cut, nearest_index, square
+from imu_video.recordings.windows import WindowConfig, _label, cut, nearest_index, square
 from imu_video.types import IMU_CHANNELS, ImuStream, Recording, Segment, SkeletonTrack
 
 
@@ -239,3 +239,37 @@ def test_a_jump_of_the_clock_is_refused_instead_of_filling_memory() -> None:
     stream = ImuStream(placement="waist", times=times, values=np.zeros((6, 4)))
     with pytest.raises(RecordingError, match=r"span .* hours"):
         list(cut(recording(stream), WindowConfig()))
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 9999), mode=st.sampled_from(["sliding", "whole"]), stride=st.sampled_from([0.3, 1.0, 2.5]))
+def test_windows_are_slices_of_the_grid(seed: int, mode: str, stride: float) -> None:
+    rng = np.random.default_rng(seed)
+    samples = int(rng.integers(5, 200))
+    values = rng.normal(size=(6, samples))
+    lost = int(rng.integers(0, samples))
+    values[:, lost : lost + int(rng.integers(0, 40))] = np.nan
+    streams = ImuStream(placement="waist", times=np.arange(samples) / 20, values=values)
+    segments = tuple(
+        Segment(start=a, end=a + float(rng.uniform(0.1, 3)), label=str(rng.choice(["sit", "walk"])))
+        for a in rng.uniform(-1, samples / 20, int(rng.integers(0, 9))).tolist()
+    )
+    config = validate(
+        {"seconds": 1.0, "rate_hz": 20, "mode": mode, **({"stride_s": stride} if mode == "sliding" else {})},
+        WindowConfig,
+        source="test",
+    )
+    found = {w.key: w for w in cut(recording(streams, segments=segments), config)}
+    firsts = [(samples - 20) // 2] if mode == "whole" else range(0, samples - 19, round(stride * 20))
+    for number, first in enumerate(firsts):
+        inside = [i for i in range(first, first + 20) if 0 <= i < samples]
+        measured = np.mean([bool(np.isfinite(values[:, i]).any()) for i in inside])
+        window = found.pop(f"d-r1-{number:05d}", None)
+        assert (window is not None) is bool(measured >= config.min_measured)
+        if window is not None:
+            expected = np.full((6, 20), np.nan, np.float32)
+            expected[:, [i - first for i in inside]] = values[:, inside]
+            np.testing.assert_array_equal(window.imu["waist"], expected)
+            span = (inside[0] / 20, (inside[-1] + 1) / 20)
+            assert window.label == _label(segments, *span, config.label_coverage)
+    assert not found

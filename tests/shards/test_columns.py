@@ -141,3 +141,16 @@ def test_unknown_split(folder: Index) -> None:
 def test_folder_permissions_follow_the_umask(folder: Index) -> None:
     open_columns(folder, "val")
     assert (folder.root / "columns" / "val").stat().st_mode == (folder.root / "shards").stat().st_mode
+
+
+@pytest.mark.parametrize("held", [1, 2000, 1 << 21])
+def test_columns_are_the_same_in_pieces_of_any_size(
+    held: int, folder: Index, folder_maker: Callable[..., Index], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = folder.root / "columns" / "train"
+    open_columns(folder, "train")
+    monkeypatch.setattr(columns_module._Rows, "_BYTES", held)
+    other = folder_maker(tmp_path / "other", {"train": 10})
+    open_columns(other, "train")
+    for path in whole.glob("*.npy"):
+        assert path.read_bytes() == (tmp_path / "other" / "columns" / "train" / path.name).read_bytes()

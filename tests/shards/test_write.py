@@ -14,14 +14,16 @@ import pytest
 from pydantic import ValidationError
 
 from imu_video.errors import ShardError
+from imu_video.shards import write
 from imu_video.shards.pipeline import decode_meta
-from imu_video.shards.schema import Index, parse_member
+from imu_video.shards.schema import Index, SampleMeta, parse_member
 from imu_video.shards.write import (
     EncodedSample,
     ShardWriter,
     TarFile,
     encode_window,
     file_sha256,
+    json_bytes,
     npy_bytes,
     tar_header,
     write_atomic,
@@ -166,3 +168,59 @@ def test_arrays_are_those_of_numpy(array: np.ndarray) -> None:
     little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
     np.lib.format.write_array(buffer, little, version=(1, 0))
     assert npy_bytes(array) == buffer.getvalue()
+
+
+@pytest.mark.parametrize("flags", [(), ("waist:gap", "waist:flat")])
+@pytest.mark.parametrize("sync", [None, {"offset_s": 0.5, "score": 1.0, "drift_ppm": 0.0}])
+@pytest.mark.parametrize("start", [0.0, -0.0, 1.7e9 + 1 / 3, 1e-7])
+def test_facts_are_canonical_json(
+    window_maker: Maker, start: float, flags: tuple[str, ...], sync: dict[str, float] | None
+) -> None:
+    tags = {"key": "k", "start": "0.0", 'quo"ted': '"key":"k"', "ä": "\n"}
+    window = replace(
+        window_maker("train", 1), clip=None, start=start, flags=flags, sync=sync, tags=tags, label='"start":0.0'
+    )
+    meta = json.loads(encode_window(window, dataset='"key":"k"').members["meta.json"])
+    expected = SampleMeta(
+        key=window.key,
+        dataset='"key":"k"',
+        recording=window.recording,
+        subject=window.subject,
+        session=window.session,
+        start=start,
+        label='"start":0.0',
+        tags=tags,
+        flags=tuple(sorted(flags)),
+        sync=sync,
+    )
+    assert encode_window(window, dataset='"key":"k"').members["meta.json"] == json_bytes(expected.plain())
+    assert meta["start"] == start
+    with pytest.raises(ShardError, match="starts at nan"):
+        encode_window(replace(window, start=float("nan")), dataset="d")
+
+
+@pytest.mark.parametrize("piece", [1, 3000, 1 << 22])
+def test_copies_are_what_was_written(
+    folder: Index, tmp_path: Path, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(write, "_COPIED", piece)
+    for known in (True, False):
+        with ShardWriter(folder=tmp_path / str(known), split="train", shard_samples=5) as writer:
+            for shard in folder.split("train").shards:
+                with folder.shard_path(shard).open("rb") as source:
+                    writer.copy(shard.keys, source, crc32=shard.crc32 if known else None)
+        assert writer.shards == list(folder.split("train").shards)
+        assert tar_bytes(tmp_path / str(known)).items() <= tar_bytes(folder.root).items()
+
+
+def test_copies_from_wrong_places_are_refused(folder: Index, tmp_path: Path) -> None:
+    shard = folder.split("train").shards[0]
+    first, second = list(shard.keys)[:2]
+    tar = TarFile(tmp_path / "x.tar")
+    with folder.shard_path(shard).open("rb") as source, pytest.raises(ShardError, match="not where the index has it"):
+        tar.copy({first: shard.keys[second]}, source)
+    with folder.shard_path(shard).open("rb") as source:
+        tar.copy({first: shard.keys[first]}, source)
+        with pytest.raises(ShardError, match="occurs twice"):
+            tar.copy({first: shard.keys[first]}, source)
+    tar.discard()

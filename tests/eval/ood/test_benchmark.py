@@ -107,6 +107,8 @@ def test_folder_resumes_and_several_processes_give_the_same(
     said: list[str] = []
     work(domains, c, left, folder, workers=2, progress=lambda d, t, what: said.append(what))
     assert len(said) == 13
+    with pytest.raises(ConfigError, match="unknown engine 'slurm'"):
+        work(domains, c, left, folder, engine="slurm")
     alone = Folder(tmp_path / "b", c, data="d", models={})
     work(domains, c, todo, alone)
     for run in todo:

@@ -24,6 +24,7 @@ TITLES = (
     "Zero-shot by something <new>",
     "Limited labels on made",
     "Domain shift: people",
+    "Is stated confidence earned? Domain shift: people",
     "Source validation against target: people",
     "Where it fails",
     "What the data and the features look like",

@@ -12,8 +12,10 @@ import pytest
 from eval.config import EvalConfig
 from eval.datasets import LabelledWindows
 from eval.labelmaps import load_label_maps, map_labels, rename_labels
-from eval.results import Result, append_results, read_results
+from eval.report import calibration_table
+from eval.results import CALIBRATION, Result, append_results, read_results
 from eval.zeroshot import run_source
+from eval.zeroshot.common import lines
 from imu_video.config import validate
 from imu_video.errors import ConfigError, LeakageError
 
@@ -63,6 +65,36 @@ def test_without_a_map_labels_are_compared_as_spelled(paired: LabelledWindows, p
     assert headline(run(paired, other, pair().student, None))["pretrained", "ridge"].chance == 0.25
     with pytest.raises(ConfigError, match="both sides hold"):
         run(paired, replace(other, classes=("a", "b", "c", "d")), pair().student, None)
+
+
+def test_probes_that_state_probabilities_are_asked_whether_they_earn_them(
+    paired: LabelledWindows, source: LabelledWindows, pair: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`logreg` has two lines more, equal to a loop over people and bins; `ridge` states nothing."""
+    asked: list[Any] = []
+    monkeypatch.setattr("eval.zeroshot.source.lines", lambda *a, **k: (asked.append((a, k)), lines(*a, **k))[1])
+    options = {"probes": ["ridge", "logreg"], "references": {"untrained_seeds": [], "handcrafted": False}}
+    results = [r for r in run(paired, source, pair(noise=0.6).student, **options) if r.metric in CALIBRATION]
+    assert [(r.probe, r.metric) for r in results] == [("logreg", "ece"), ("logreg", "overconfidence")]
+    ((_, query, (answer,)), _) = next(call for call in asked if call[1]["probe"] == "logreg")
+    subjects, over, table = sorted(set(query.windows.subject)), [], np.zeros((15, 3))
+    for s in subjects:
+        own = np.flatnonzero(query.windows.subject == s)
+        stated, right = answer.confidence[own], (answer.predicted == query.truth)[own]
+        over.append(float(np.mean(stated) - np.mean(right)))
+        for p, hit in zip(stated, right, strict=True):
+            b = next(b for b in range(15) if p <= (b + 1) / 15)
+            table[b] += np.array([1, p, hit]) / len(own) / len(subjects)
+    error, mean = results
+    assert error.value == pytest.approx(np.abs(table[:, 1] - table[:, 2]).sum())
+    assert mean.value == pytest.approx(np.mean(over))
+    assert error.details["bins"] == pytest.approx(table, abs=1e-5)
+    assert (error.low, error.form, error.subjects) == (None, "source", len(subjects))
+    assert mean.low is not None
+    title, columns, rows = calibration_table(results)
+    assert rows == [["people", "other: train", "logreg", "pretrained", *rows[0][4:]]]
+    assert "ECE" in title
+    assert len(columns) == len(rows[0])
 
 
 def test_permuted_windows_and_shuffled_labels_are_at_chance(
