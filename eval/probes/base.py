@@ -52,40 +52,79 @@ class LinearScores:
         return out
 
 
-def predict_many(fitted: Sequence[Fitted], features: np.ndarray, *, chunk_bytes: int = 1 << 26) -> list[np.ndarray]:
+def predict_many(fitted: Sequence[Fitted], features: np.ndarray, *, chunk_bytes: int = 1 << 22) -> list[np.ndarray]:
     """Predicted class of every window by every fitted probe; linear ones share one matrix product.
 
     Shapes:
         features (N, E) -> list of (N,) int64.
     """
-    out: dict[int, np.ndarray] = {}
-    for i, scores in score_many(fitted, features, chunk_bytes=chunk_bytes):
-        out[i] = scores.argmax(axis=1).astype(np.int64)
-    return [out[i] for i in range(len(fitted))]
+    out: list[np.ndarray] = [np.empty(0, dtype=np.int64)] * len(fitted)
+    for numbers, scores in _score_blocks(fitted, features, chunk_bytes):
+        for i, predicted in zip(numbers, _first_largest(scores), strict=True):
+            out[i] = predicted
+    return out
 
 
 def score_many(
-    fitted: Sequence[Fitted], features: np.ndarray, *, chunk_bytes: int = 1 << 26
+    fitted: Sequence[Fitted], features: np.ndarray, *, chunk_bytes: int = 1 << 22
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Number of each fitted probe and its scores of every window, in any order; linear ones share one product.
 
     Shapes:
         features (N, E) -> scores (N, M) each.
     """
-    linear = [i for i, f in enumerate(fitted) if isinstance(f, LinearScores)]
-    for i in set(range(len(fitted))) - set(linear):
-        yield i, fitted[i].scores(features)
-    if linear:
-        classes = max(fitted[i].weight.shape[1] for i in linear)  # type: ignore[attr-defined]
-        step = max(1, chunk_bytes // max(1, len(features) * classes * 4))
-        for begin in range(0, len(linear), step):
-            part: list[LinearScores] = [fitted[i] for i in linear[begin : begin + step]]  # type: ignore[misc]
-            weight = np.concatenate([f.weight for f in part], axis=1).astype(np.float32)
-            bias = np.concatenate([f.bias for f in part]).astype(np.float32)
-            scores = features.astype(np.float32, copy=False) @ weight + bias
-            ends = np.cumsum([f.weight.shape[1] for f in part])[:-1]
-            for i, block in zip(linear[begin : begin + step], np.split(scores, ends, axis=1), strict=True):
-                yield i, block
+    for numbers, scores in _score_blocks(fitted, features, chunk_bytes):
+        for i, block in zip(numbers, scores, strict=True):
+            yield i, block.T
+
+
+def _score_blocks(
+    fitted: Sequence[Fitted], features: np.ndarray, chunk_bytes: int
+) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Numbers of probes and their scores (probes, M, N): windows last, which is how the class maximum is quick."""
+    alike: dict[int, list[int]] = {}
+    for i, one in enumerate(fitted):
+        if isinstance(one, LinearScores):
+            alike.setdefault(one.weight.shape[1], []).append(i)
+        else:
+            yield [i], one.scores(features).T[None]
+    x = features.astype(working_dtype(features), copy=False).T if alike else features
+    for classes, numbers in alike.items():
+        step = max(1, chunk_bytes // max(1, x.shape[1] * classes * x.itemsize))
+        for begin in range(0, len(numbers), step):
+            part = numbers[begin : begin + step]
+            some = [one for i in part if isinstance(one := fitted[i], LinearScores)]
+            weight = np.concatenate([one.weight.T for one in some]).astype(x.dtype, copy=False)
+            bias = np.concatenate([one.bias for one in some]).astype(x.dtype, copy=False)
+            scores = weight @ x
+            scores += bias[:, None]
+            yield part, scores.reshape(len(part), classes, -1)
+
+
+def _first_largest(scores: np.ndarray) -> np.ndarray:
+    """The first largest class, as argmax says, in a fifth of its time. Shapes: (B, M, N) -> (B, N) int64."""
+    best, place = scores[:, 0].copy(), np.zeros((len(scores), scores.shape[2]), dtype=np.uint16)
+    for c in range(1, scores.shape[1]):
+        # A class that beats all before it has a larger number than they: no branch, no mask.
+        np.maximum(place, (scores[:, c] > best) * np.uint16(c), out=place)
+        np.maximum(best, scores[:, c], out=best)
+    return place.astype(np.int64)
+
+
+def working_dtype(features: np.ndarray) -> type[np.floating]:
+    """Precision in which many supports are fitted and scored: that of the features, but float64 where float32 is short.
+
+    It is where a column's offset is more than 1000 times its spread, since its seven digits would go into the offset,
+    and beyond 1e15, where squares overflow.
+    """
+    if features.dtype != np.float32 or not features.size:
+        return np.float64
+    with np.errstate(all="ignore"):
+        low, high = features.min(axis=0), features.max(axis=0)
+        # Half the range is at least the spread; a constant column is dropped by the scaling, whatever its offset.
+        level, spread = np.maximum(np.abs(low), np.abs(high)), (high - low) / 2
+        plain = (spread == 0) | (level <= 1e3 * spread)
+    return np.float32 if bool(plain.all()) and float(level.max()) < 1e15 else np.float64
 
 
 def confidence_of(scores: np.ndarray, how: Confidence) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Many supports at once: linear probes of all episodes are solved as one batch of small problems, not in a loop.
 
-A probe that fits linear scores derives from `LinearProbe` and implements `solve` for a stack of supports of one size;
-one support is a stack of one, so both ways give the same numbers up to rounding.
+A support has far fewer windows than features, so its solution lies in the span of its windows: with Z the centred and
+scaled support (n, E), weights are ``Z^T A`` and the problem is one about K = Z Z^T (n, n). A probe that fits linear
+scores derives from `LinearProbe` and finds A for a stack of kernels; one support is a stack of one.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from eval.probes.base import Fitted, LinearScores, Probe, Scaling, check_support
+from eval.probes.base import Fitted, LinearScores, Probe, Scaling, check_support, working_dtype
 
 _BYTES = 1 << 23
 """Stacked support features in memory at a time."""
@@ -22,53 +24,59 @@ _BYTES = 1 << 23
 
 @runtime_checkable
 class Batched(Protocol):
-    """A probe that fits many supports of one size at once."""
+    """A probe that fits many supports of one size at once.
+
+    Shapes:
+        features (B, n, E), its to overwrite, labels (B, n).
+    """
 
     def fit_many(self, features: np.ndarray, labels: np.ndarray, *, classes: int) -> list[LinearScores]: ...
 
 
 class LinearProbe(ABC):
-    """Base of probes whose scores are linear in the features.
+    """Base of probes whose scores are linear in the features, with offsets that are not penalised.
 
     Args:
-        scaling: ``standard``, ``center`` or ``none``, fitted on each support.
+        scaling: ``standard`` or ``center``, fitted on each support; ``none`` is the same as ``center``, since offsets
+            are free.
     """
 
     def __init__(self, *, scaling: Scaling = "standard") -> None:
         self.scaling = scaling
 
     @abstractmethod
-    def solve(self, z: Tensor, y: Tensor, *, classes: int) -> tuple[Tensor, Tensor]:
-        """Weights and biases of scores ``z W + b`` for scaled supports.
+    def solve(self, kernel: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """A and b of scores ``A Z z + b`` for stacked supports whose rows z have mean zero.
 
-        Shapes: z (B, n, E) float64, y (B, n) int64 -> (B, E, M), (B, M).
+        Shapes: kernel (B, n, n), its to overwrite, targets (B, M, n) one-hot -> (B, M, n), (B, M).
         """
 
+    def factor(self, centre: Tensor, spread: Tensor) -> Tensor:
+        """What centred features are multiplied with. Shapes: three times (B, 1, E)."""
+        return alive_inverse(centre, spread) if self.scaling == "standard" else torch.ones_like(spread)
+
     def fit(self, features: np.ndarray, labels: np.ndarray, *, classes: int) -> LinearScores:
-        """Fit one support. Shapes: features (n, E), labels (n,)."""
+        """Fit one support, in float64. Shapes: features (n, E), labels (n,)."""
         x, y = check_support(features, labels, classes)
-        return self.fit_many(x[None], y[None], classes=classes)[0]
+        return self.fit_many(x[None].copy(), y[None], classes=classes)[0]
 
     def fit_many(self, features: np.ndarray, labels: np.ndarray, *, classes: int) -> list[LinearScores]:
-        """Fit supports of one size. Shapes: features (B, n, E), labels (B, n)."""
-        x, y = torch.from_numpy(np.asarray(features, dtype=np.float64)), torch.from_numpy(labels)
-        centre, factor = scaling_of_many(x, self.scaling)
-        weight, bias = self.solve((x - centre) * factor, y, classes=classes)
-        weight = factor.transpose(1, 2) * weight
-        bias = bias - (centre @ weight)[:, 0]
-        return [LinearScores(w, b) for w, b in zip(weight.numpy(), bias.numpy(), strict=True)]
+        """Fit supports of one size, in the features' precision. Shapes: features (B, n, E), labels (B, n)."""
+        z = torch.from_numpy(features)  # ours to overwrite
+        centre = z.mean(dim=1, keepdim=True)
+        z -= centre
+        factor = self.factor(centre, z.square().mean(dim=1, keepdim=True).sqrt_())
+        z *= factor
+        targets = F.one_hot(torch.from_numpy(labels), classes).transpose(1, 2).to(z.dtype).contiguous()
+        dual, bias = self.solve(z @ z.transpose(1, 2), targets)
+        weight = (dual @ z).mul_(factor)
+        bias = bias - (weight * centre).sum(dim=2)
+        return [LinearScores(w.T, b) for w, b in zip(weight.numpy(), bias.numpy(), strict=True)]
 
 
-def scaling_of_many(x: Tensor, scaling: Scaling) -> tuple[Tensor, Tensor]:
-    """`eval.probes.base.scaling_of` of every support: centre and factor. Shapes: (B, n, E) -> two (B, 1, E)."""
-    if scaling == "none":
-        return torch.zeros_like(x[:, :1]), torch.ones_like(x[:, :1])
-    centre = x.mean(dim=1, keepdim=True)
-    if scaling == "center":
-        return centre, torch.ones_like(centre)
-    spread = x.std(dim=1, keepdim=True, correction=0)
-    alive = spread > 1e-6 * centre.abs().clamp(min=1.0)
-    return centre, torch.where(alive, 1.0 / spread, 0.0)
+def alive_inverse(centre: Tensor, spread: Tensor, *, floor: Tensor | float = 0.0) -> Tensor:
+    """One over the spread, at least ``floor``; 0 for features that are constant in the support (see `scaling_of`)."""
+    return torch.where(spread > 1e-6 * centre.abs().clamp(min=1.0), 1.0 / spread.clamp(min=floor), 0.0)
 
 
 def fit_supports(
@@ -88,27 +96,27 @@ def fit_supports(
     if not isinstance(probe, Batched):
         return [probe.fit(features[rows], labels, classes=classes) for rows, labels in supports]
     out: list[Fitted | None] = [None] * len(supports)
+    x = features.astype(working_dtype(features), copy=False)
+    finite = bool(np.isfinite(x).all())
     sizes = np.array([len(rows) for rows, _ in supports])
-    for size in np.unique(sizes):
-        numbers = np.flatnonzero(sizes == size)
-        step = max(1, _BYTES // (8 * int(size) * features.shape[1]))
+    for size in np.unique(sizes).tolist():
+        numbers = np.flatnonzero(sizes == size).tolist()
+        rows = np.stack([supports[i][0] for i in numbers])
+        labels = np.stack([supports[i][1] for i in numbers]).astype(np.int64)
+        check_supports(x, rows, labels, classes, finite=finite)
+        step = max(1, _BYTES // (x.itemsize * size * x.shape[1]))
         for first in range(0, len(numbers), step):
-            part = numbers[first : first + step]
-            rows = np.stack([supports[i][0] for i in part])
-            labels = np.stack([supports[i][1] for i in part]).astype(np.int64)
-            x = features[rows].astype(np.float64)
-            check_supports(x, labels, classes)
-            for i, fitted in zip(part, probe.fit_many(x, labels, classes=classes), strict=True):
-                out[i] = fitted
+            part = slice(first, first + step)
+            fitted = probe.fit_many(np.take(x, rows[part], axis=0), labels[part], classes=classes)
+            for i, one in zip(numbers[part], fitted, strict=True):
+                out[i] = one
     return [fitted for fitted in out if fitted is not None]
 
 
-def check_supports(x: np.ndarray, labels: np.ndarray, classes: int) -> None:
-    """`check_support` of every support of a stack, in one pass where all is well."""
-    counts = np.zeros((len(labels), classes), dtype=np.int64)
-    known = labels.min(initial=0) >= 0 and labels.max(initial=0) < classes
-    if known:
-        np.add.at(counts, (np.arange(len(labels))[:, None], labels), 1)
-    if not known or not counts.all() or not np.isfinite(x.sum()):
-        for one, its in zip(x, labels, strict=True):
-            check_support(one, its, classes)
+def check_supports(x: np.ndarray, rows: np.ndarray, labels: np.ndarray, classes: int, *, finite: bool) -> None:
+    """`check_support` of every support of one size, in one pass where all is well. Shapes: x (N, E), others (B, n)."""
+    known = finite and labels.min(initial=0) >= 0 and labels.max(initial=0) < classes
+    places = labels + classes * np.arange(len(labels))[:, None]
+    if not known or not np.bincount(places.ravel(), minlength=classes * len(labels)).all():
+        for chosen, its in zip(rows, labels, strict=True):
+            check_support(x[chosen], its, classes)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from eval.probes.base import Scaling, probes
@@ -55,46 +54,39 @@ class RidgeProbe(LinearProbe):
         self.strengths = tuple(sorted(float(s) for s in strengths))
         self.one_shot_strength = float(one_shot_strength)
 
-    def solve(self, z: Tensor, y: Tensor, *, classes: int) -> tuple[Tensor, Tensor]:
-        """Weights (B, E, M) and biases (B, M); see the class."""
-        onehot = F.one_hot(y, classes).to(z.dtype)
-        share = onehot.mean(dim=1)
-        target = onehot - share[:, None]
-        mean = z.mean(dim=1, keepdim=True)
-        centred = z - mean
-        kernel = centred @ centred.transpose(1, 2)
-        unit = (kernel.diagonal(dim1=1, dim2=2).mean(dim=1)).clamp(min=1e-12)
-        single = onehot.sum(dim=1).min(dim=1).values < 2
-        fixed = self.strengths[0] if len(self.strengths) == 1 else None
-        if fixed is not None or bool(single.all()):
-            strength = torch.where(single, self.one_shot_strength, self.strengths[0])
-            damped = kernel + torch.diag_embed((strength * unit)[:, None].expand(-1, kernel.shape[1]))
-            dual = torch.cholesky_solve(target, torch.linalg.cholesky(damped))
+    def solve(self, kernel: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Coefficients and offsets; see the class. Shapes: (B, n, n), (B, M, n) -> (B, M, n), (B, M)."""
+        share = targets.mean(dim=2)
+        target = (targets - share[:, :, None]).transpose(1, 2)
+        unit = kernel.diagonal(dim1=1, dim2=2).mean(dim=1).clamp(min=1e-12)
+        single = targets.sum(dim=2).min(dim=1).values < 2
+        if len(self.strengths) == 1 or bool(single.all()):
+            strength = torch.where(single, self.one_shot_strength, self.strengths[0]).to(unit.dtype)
+            kernel.diagonal(dim1=1, dim2=2).add_((strength * unit)[:, None])
+            dual = torch.cholesky_solve(target, torch.linalg.cholesky(kernel))
         else:
-            values, vectors = torch.linalg.eigh(kernel)
+            values, vectors = torch.linalg.eigh(kernel + unit[:, None, None])
             values = values.clamp(min=0)
             rotated = vectors.transpose(1, 2) @ target
-            chosen = self.choose(values / unit[:, None], vectors, rotated, target)
+            chosen = self.choose(values / unit[:, None], vectors, rotated)
             strength = torch.where(single, self.one_shot_strength, chosen)
             dual = vectors @ (rotated / (values + (strength * unit)[:, None])[:, :, None])
-        weight = centred.transpose(1, 2) @ dual
-        return weight, share - (mean @ weight)[:, 0]
+        return dual.transpose(1, 2), share
 
-    def choose(self, values: Tensor, vectors: Tensor, rotated: Tensor, target: Tensor) -> Tensor:
+    def choose(self, values: Tensor, vectors: Tensor, rotated: Tensor) -> Tensor:
         """The strength with the smallest mean squared leave-one-out residual of each support.
 
-        Shapes: values (B, n), vectors (B, n, n), rotated = vectors^T target (B, n, M), target (B, n, M) -> (B,).
+        With D = diag(s / (l + s)) the residuals are ``Q D Q^T Y`` over the diagonal of ``Q D Q^T``, in which the
+        constant vector does not count. Centring leaves it in the kernel's null space, where its part would be 1 / n
+        and the rest next to nothing; it is lifted to the eigenvalue n, and its part is small.
+
+        Shapes: values (B, n), vectors (B, n, n), rotated = vectors^T target (B, n, M) -> (B,).
         """
-        n = values.shape[1]
-        squared = vectors**2
-        errors = []
-        for s in self.strengths:
-            shrink = values / (values + s)
-            fitted = vectors @ (shrink[:, :, None] * rotated)
-            leverage = 1.0 / n + (squared @ shrink[:, :, None])
-            residual = (target - fitted) / (1.0 - leverage).clamp(min=1e-9)
-            errors.append((residual**2).mean(dim=(1, 2)))
-        error = torch.stack(errors, dim=1)
-        good = error <= error.min(dim=1, keepdim=True).values * (1 + 1e-9)
-        last = len(self.strengths) - 1 - good.flip(1).to(torch.int64).argmax(dim=1)
-        return values.new_tensor(self.strengths)[last]
+        strengths = values.new_tensor(self.strengths)
+        left = strengths / (values[:, :, None] + strengths)  # (B, n, S)
+        batch, n, classes = rotated.shape
+        residual = vectors @ (left[:, :, :, None] * rotated[:, :, None, :]).view(batch, n, -1)
+        rest = (vectors.square() @ left - strengths / (n + strengths) / n).clamp(min=1e-9)
+        error = (residual.view(batch, n, -1, classes).square().mean(dim=3) / rest.square()).mean(dim=1)
+        good = error <= error.min(dim=1, keepdim=True).values * (1 + 1e-6)
+        return strengths[len(strengths) - 1 - good.flip(1).to(torch.int64).argmax(dim=1)]

@@ -1,0 +1,197 @@
+"""Supports solved as one batch in float32 against scikit-learn in float64, on easy and on awkward supports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression, RidgeClassifier, RidgeClassifierCV
+from sklearn.preprocessing import StandardScaler
+
+from eval.probes import LogregProbe, Probe, RidgeProbe, fit_supports, predict_many, score_many
+from eval.probes.base import working_dtype
+from eval.probes.descent import minimise, typical_margin
+from eval.probes.ridge import STRENGTHS
+
+CASES = (
+    "random", "separable", "equal rows", "one shot", "constant", "collinear", "large", "small", "mixed scales",
+    "offset", "unbalanced", "two classes", "more windows than features",
+)  # fmt: skip
+Support = tuple[np.ndarray, np.ndarray]
+
+
+def case(name: str, episodes: int = 12) -> tuple[np.ndarray, list[Support], int]:
+    """Features (N, E), supports and the number of classes."""
+    rng = np.random.default_rng(CASES.index(name))
+    classes = 2 if name == "two classes" else 5
+    width = 8 if name == "more windows than features" else 48
+    y = np.arange(150) % classes
+    strength = 4.0 if name == "separable" else 0.5
+    x = strength * rng.normal(size=(classes, width))[y] + rng.normal(size=(150, width))
+    if name == "equal rows":
+        x[20:40] = x[:20]
+    elif name == "constant":
+        x[:, ::3] = 7.0
+    elif name == "collinear":
+        x = x[:, :3] @ rng.normal(size=(3, width))
+    elif name == "mixed scales":
+        x *= np.logspace(-1, 1.2, width)
+    elif name == "offset":
+        x += 1e4
+    x *= {"large": 1e18, "small": 1e-3}.get(name, 1.0)
+    supports = []
+    for _ in range(episodes):
+        counts = (
+            rng.integers(1, 7, classes) if name == "unbalanced" else np.full(classes, 1 if name == "one shot" else 4)
+        )
+        rows = np.concatenate([rng.choice(np.flatnonzero(y == c), k, replace=False) for c, k in enumerate(counts)])
+        if name == "equal rows":
+            rows[:: classes - 1] = rows[0]  # the same window under several labels
+        supports.append((rows, np.repeat(np.arange(classes), counts)))
+    return x.astype(np.float32), supports, classes
+
+
+def logreg(z: np.ndarray, y: np.ndarray, classes: int) -> LogisticRegression:
+    c = classes / (2 * 1e-3 * len(y)) / z.shape[1]  # the features are not divided by the root of their number here
+    c *= 2 if classes == 2 else 1  # of two classes scikit-learn penalises the difference of the weights, half as much
+    return LogisticRegression(C=c, tol=1e-8, max_iter=20_000)
+
+
+def ridge(strength: float) -> Callable[[np.ndarray, np.ndarray, int], RidgeClassifier]:
+    return lambda z, y, classes: RidgeClassifier(alpha=strength * (z**2).sum() / len(z))
+
+
+def one_shot_or_chosen(z: np.ndarray, y: np.ndarray, classes: int) -> RidgeClassifier | RidgeClassifierCV:
+    unit = (z**2).sum() / len(z)
+    if np.bincount(y).min() < 2:
+        return RidgeClassifier(alpha=unit)
+    return RidgeClassifierCV(alphas=unit * np.array(STRENGTHS))
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    ("probe", "reference"),
+    [
+        (RidgeProbe(strengths=[1.0]), ridge(1.0)),
+        (RidgeProbe(strengths=[1e-3], one_shot_strength=1e-3), ridge(1e-3)),
+        (RidgeProbe(), one_shot_or_chosen),
+        (LogregProbe(), logreg),
+    ],
+    ids=["ridge", "weak ridge", "chosen ridge", "logreg"],
+)
+def test_predictions_equal_scikit_learns(name: str, probe: Probe, reference: Callable[..., object]) -> None:
+    x, supports, classes = case(name)
+    different = total = 0
+    for (rows, y), predicted in zip(
+        supports, predict_many(fit_supports(probe, x, supports, classes=classes), x), strict=True
+    ):
+        z = x[rows].astype(np.float64)
+        scaler = StandardScaler().fit(z)
+        flat = z.std(axis=0) <= 1e-6 * np.maximum(1.0, np.abs(z.mean(axis=0)))
+        z, every = (np.where(flat, 0.0, scaler.transform(a)) for a in (z, x.astype(np.float64)))
+        other = reference(z, y, classes).fit(z, y)  # type: ignore[attr-defined]
+        scores = other.decision_function(every)
+        scores = np.stack([-scores, scores], axis=1) if scores.ndim == 1 else scores
+        first, second = np.sort(scores, axis=1)[:, :-3:-1].T
+        wrong = predicted != scores.argmax(axis=1)
+        assert (first - second)[wrong].max(initial=0.0) < 2e-2 * scores.std(), "they differ at ties only"
+        different, total = different + int(wrong.sum()), total + len(wrong)
+    assert different <= 1e-3 * total, f"{different} of {total} predictions differ"
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("c", [0.1, 10.0, 1000.0])
+def test_the_minimiser_equals_a_naive_one_and_never_climbs(c: float, soft: bool) -> None:
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(3, 9, 20)) / np.sqrt(20)
+    z -= z.mean(axis=1, keepdims=True)
+    q = (
+        rng.dirichlet(np.full(4, 0.5), size=(3, 9))
+        if soft
+        else np.eye(4)[rng.permuted(np.arange(27) % 4).reshape(3, 9)]
+    )
+
+    def objective(w: np.ndarray, b: np.ndarray, i: int) -> float:
+        s = z[i] @ w + b
+        log_p = s - np.log(np.exp(s).sum(axis=1, keepdims=True))
+        return float(0.5 * (w**2).sum() - c * (q[i] * log_p).sum())
+
+    def naive(i: int) -> tuple[np.ndarray, np.ndarray]:
+        """Gradient descent with steps of one over the largest curvature, over and over."""
+        w, b = np.zeros((20, 4)), np.zeros(4)
+        inputs = np.concatenate([z[i], np.ones((9, 1))], axis=1)
+        rate = 1.0 / (1.0 + 0.5 * c * np.linalg.norm(inputs, 2) ** 2)
+        before_w, before_b = w, b
+        for step in range(1, 20_000):  # Nesterov's momentum
+            ahead_w, ahead_b = (v + step / (step + 3) * (v - u) for v, u in ((w, before_w), (b, before_b)))
+            p = np.exp(z[i] @ ahead_w + ahead_b)
+            rest = p / p.sum(axis=1, keepdims=True) - q[i]
+            before_w, before_b = w, b
+            w = ahead_w - rate * (ahead_w + c * z[i].T @ rest)
+            b = ahead_b - rate * c * rest.sum(axis=0)
+        return w, b
+
+    kernel, targets = torch.from_numpy(z @ z.transpose(0, 2, 1)), torch.from_numpy(q.transpose(0, 2, 1).copy())
+    paths = []
+    for steps in (*range(1, 12), 200):
+        dual, bias = minimise(kernel, targets, c=c, tolerance=1e-7, steps=steps)
+        weight = torch.from_numpy(z).transpose(1, 2) @ dual.transpose(1, 2)
+        paths.append([objective(weight[i].numpy(), bias[i].numpy(), i) for i in range(3)])
+    fell = np.diff(np.array(paths), axis=0)
+    assert fell.max() <= 1e-9 * np.abs(paths).max(), "a step raised the objective"
+    for i in range(3):
+        w, b = naive(i)
+        assert paths[-1][i] == pytest.approx(objective(w, b, i), rel=1e-6)
+        assert np.allclose(weight[i].numpy(), w, atol=1e-3 * np.abs(w).max())
+
+
+@pytest.mark.parametrize("classes", [2, 12])
+@pytest.mark.parametrize("gain", [1e-3, 1.0, 100.0, 1e6])
+def test_typical_margin_solves_its_equation(gain: float, classes: int) -> None:
+    margin, miss = typical_margin(gain, classes)
+    assert miss == pytest.approx((classes - 1) / (np.exp(margin) + classes - 1))
+    assert margin == pytest.approx(gain * miss * classes / (classes - 1), rel=1e-6)
+
+
+def test_a_support_without_information_gives_the_class_shares() -> None:
+    features = np.full((6, 3), 5.0, np.float32)
+    supports = [(np.arange(6), np.array([0, 0, 0, 0, 1, 2]))]
+    (scores,) = (s for _, s in score_many(fit_supports(LogregProbe(), features, supports, classes=3), features))
+    assert np.allclose(np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True), [4 / 6, 1 / 6, 1 / 6], atol=2e-3)
+
+
+def test_ties_go_to_the_first_class() -> None:
+    x, supports, classes = case("random")
+    fitted = fit_supports(RidgeProbe(), x, supports, classes=classes)
+    coarse = np.round(x)
+    for f in fitted:
+        f.weight[:] = np.round(f.weight * 10)  # type: ignore[attr-defined]
+        f.bias[:] = 0  # type: ignore[attr-defined]
+    scores = dict(score_many(fitted, coarse))
+    ties = 0
+    for i, predicted in enumerate(predict_many(fitted, coarse)):
+        assert np.array_equal(predicted, scores[i].argmax(axis=1))
+        ties += int((np.sort(scores[i], axis=1)[:, -1] == np.sort(scores[i], axis=1)[:, -2]).sum())
+    assert ties, "no tie was met: this test shows nothing"
+
+
+def test_float32_only_where_it_is_enough() -> None:
+    x = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
+    assert working_dtype(x) is np.float32
+    assert working_dtype(x.astype(np.float64)) is np.float64
+    assert working_dtype(x * np.float32(1e20)) is np.float64
+    assert working_dtype(x + np.float32(1e4)) is np.float64
+    assert working_dtype(np.where(np.arange(4) == 1, np.float32(1e4), x)) is np.float32, "a constant column"
+
+
+def test_inputs_are_left_as_they_are() -> None:
+    x, supports, classes = case("random")
+    before = x.copy()
+    fit_supports(LogregProbe(), x, supports, classes=classes)
+    x64 = x[supports[0][0]].astype(np.float64)
+    kept = x64.copy()
+    RidgeProbe().fit(x64, supports[0][1], classes=classes)
+    assert np.array_equal(x, before)
+    assert np.array_equal(x64, kept)
