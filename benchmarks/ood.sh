@@ -5,9 +5,10 @@
 #   benchmarks/ood.sh scratch hapt_person                   ERM and fifteen algorithms, fresh networks
 #   benchmarks/ood.sh data utd_mhad UTD-MHAD                what the encoders are pretrained on; also: bandai_namco
 #   benchmarks/ood.sh encoder imu_video                     pretrain and export a row of configs/study/transfer
-#   benchmarks/ood.sh encoder imu_video permuted data.control=permuted_pairs      the same under another name, changed
+#   benchmarks/ood.sh encoder imu_video_sigmoid permuted data.control=permuted_pairs     the same under another name, changed
 #   benchmarks/ood.sh pretrained hapt_person imu_video simclr_imu    the same network pretrained: fine-tuned, and as it is
 #   benchmarks/ood.sh both hapt_person imu_video coral mixup         pretrained, and then trained by these algorithms
+#   benchmarks/ood.sh few hapt imu_video_sigmoid            the encoder few-shot; also: umafall, daphnet
 #   benchmarks/ood.sh report                                everything measured so far as one page
 # OOD=folder (default ood-run), WORKERS=1 (runs at a time).
 set -euo pipefail
@@ -15,7 +16,7 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 ood=${OOD:-ood-run}
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
-usage() { sed -n '2,13s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+usage() { sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
 cut_into() { # CONFIG OUT ROOT overrides...
     imu-video build "$here/configs/data/$1.yaml" "$ood/data/$2" dataset.root="$3" "${@:4}"
@@ -92,6 +93,11 @@ both)
     [[ $# -ge 3 ]] || usage
     mapfile -t encoders < <(named "" "$2")
     run "$1" --set "algorithms=[erm,$(IFS=,; echo "${*:3}")]" "${encoders[@]}" --train all
+    ;;
+few)
+    [[ $# -eq 2 ]] || usage
+    imu-eval fewshot "$ood/encoders/$2" "$ood/data/$1" --config "$here/configs/eval/$1.yaml" --out "$ood/few-$2.jsonl" \
+        references.supervised.episodes=0
     ;;
 report)
     folders=()
