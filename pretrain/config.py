@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from imu_video import registry
 from imu_video.config import Config, digest, validate
 from imu_video.errors import ConfigError
+from imu_video.shards.loader import Pairs
 from pretrain.schedule import Decay
 
 
@@ -38,8 +39,8 @@ LIVE_TEACHER = "live"
 """``data.teacher`` of a run whose teacher computes its features while training."""
 
 
-PERMUTED_PAIRS = "permuted_pairs"
-"""``data.control`` of a run that is a control: what it learns cannot come from the pairing."""
+CONTROLS: dict[str, Pairs] = {"none": "true", "permuted_pairs": "permuted", "redrawn_pairs": "redrawn"}
+"""``data.control`` and the loader's word for it; what a control learns cannot come from the right pairs."""
 
 
 class DataFolder(Config):
@@ -76,8 +77,9 @@ class DataSection(Config):
             ``carry``, they begin the next epoch.
         balance: with ``replacement``: the same chance for every ``subject`` or ``recording`` of a folder.
         errors: damaged samples: ``raise``, ``skip`` (leave out), ``quarantine`` (leave out and list beside the data).
-        control: ``permuted_pairs``: in training, every window goes with the teacher's features (skeleton, clip) of
-            another one, fixed by the seed for the whole run. What such a run gains does not come from the pairs.
+        control: in training, every window goes with the teacher's features (skeleton, clip) of another one, drawn by
+            the seed: ``permuted_pairs`` once for the whole run, which still tells windows from each other;
+            ``redrawn_pairs`` in each epoch, which tells nothing. What such runs gain does not come from the pairs.
     """
 
     root: str | tuple[DataFolder, ...]
@@ -93,7 +95,7 @@ class DataSection(Config):
     leftover: Literal["drop", "carry"] = "drop"
     balance: Literal["none", "subject", "recording"] = "none"
     errors: Literal["raise", "skip", "quarantine"] = "raise"
-    control: Literal["none", "permuted_pairs"] = "none"
+    control: Literal["none", "permuted_pairs", "redrawn_pairs"] = "none"
 
     @model_validator(mode="after")
     def _folders(self) -> DataSection:

@@ -25,7 +25,7 @@ from imu_video.shards.schema import Index
 from imu_video.shards.teacher_cache import TeacherCache, cached_fingerprint, open_cache
 from imu_video.teachers.base import FrozenTeacher
 from imu_video.types import PairBatch
-from pretrain.config import LIVE_TEACHER, PERMUTED_PAIRS, DataSection, PretrainConfig
+from pretrain.config import CONTROLS, LIVE_TEACHER, DataSection, PretrainConfig
 from pretrain.needs import check_control, check_teacher_choice, needs_of
 
 _LIVE_ROWS = 1024  # windows that statistics of a live teacher's features are taken from
@@ -241,7 +241,7 @@ def pair_loader(config: PretrainConfig, data: Data, split: str, *, batch_size: i
         arguments |= {"sampling": section.sampling, "leftover": section.leftover, "balance": section.balance}
         arguments["weights"] = None if None in weights else weights
         arguments["change_clips"] = bool(section.clip_augment)
-        arguments["permute_pairs"] = section.control == PERMUTED_PAIRS
+        arguments["pairs"] = CONTROLS[section.control]
     if data.live is not None:
         return LiveLoader(live=data.live, clips=data.clips(split), **arguments)
     return PairLoader(teacher=[cache.rows(split) for cache in data.caches] or None, **arguments)

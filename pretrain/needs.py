@@ -8,7 +8,7 @@ import torch
 
 from imu_video.errors import ConfigError
 from imu_video.losses import LossMix
-from pretrain.config import DIM, LIVE_TEACHER, NO_TEACHER, PERMUTED_PAIRS, PretrainConfig
+from pretrain.config import DIM, LIVE_TEACHER, NO_TEACHER, PretrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +95,8 @@ def check_control(config: PretrainConfig, needs: Needs) -> None:
     Raises:
         ConfigError: permuted pairs in a run without a video side.
     """
-    if config.data.control == PERMUTED_PAIRS and not (needs.teacher or needs.skeleton):
+    if config.data.control != "none" and not (needs.teacher or needs.skeleton):
         raise ConfigError(
-            "data.control is permuted_pairs, but no loss of this run looks at a teacher or a skeleton",
+            f"data.control is {config.data.control}, but no loss of this run looks at a teacher or a skeleton",
             hint="data.control=none; for a control of such a run compare with an untrained encoder",
         )

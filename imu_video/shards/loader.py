@@ -21,6 +21,9 @@ from imu_video.shards.plan import Plan, device_plan, partners
 from imu_video.shards.pool import ColumnPool
 from imu_video.types import PairBatch
 
+Pairs = Literal["true", "permuted", "redrawn"]
+"""Which video goes with a window: its own, or, in controls, another one's, for ever or anew in each epoch."""
+
 
 class PairLoader:
     """One rank's view of the training batches of a split, or of a mixture of splits of several data folders.
@@ -45,8 +48,9 @@ class PairLoader:
         leftover: ``drop`` or ``carry``.
         balance: with ``replacement``: ``subject`` or ``recording`` gives every person or recording of a split the same
             chance, however many windows there are.
-        permute_pairs: a control: give each window the teacher feature, skeleton and clip of another usable one of the
-            pool, always the same (`partners`); ``meta`` stays the IMU window's.
+        pairs: ``true``, or a control: ``permuted`` gives each window the teacher feature, skeleton and clip of another
+            usable one of the pool, always the same, ``redrawn`` of another one in each epoch (`partners`); ``meta``
+            stays the IMU window's.
 
     Attributes:
         usable: (M,) int64 rows of the pool that take part.
@@ -81,7 +85,7 @@ class PairLoader:
         sampling: Literal["once", "replacement"] = "once",
         leftover: Literal["drop", "carry"] = "drop",
         balance: Literal["none", "subject", "recording"] = "none",
-        permute_pairs: bool = False,
+        pairs: Pairs = "true",
     ) -> None:
         self.batch_size, self.seed = batch_size, seed
         self.world = world or World()
@@ -136,10 +140,8 @@ class PairLoader:
         except ValueError as error:
             raise ConfigError(f"these samples cannot be put in batches: {error}", hint="lower batch_size") from error
         self.steps_per_epoch = self.plan.steps(1)
-        self._partner: np.ndarray | None = None
-        if permute_pairs:
-            self._partner = np.arange(len(self.pool))
-            self._partner[self.usable] = self.usable[partners(len(self.usable), seed=seed)]
+        self._pairs = pairs
+        self._partners = lru_cache(maxsize=3)(self._draw_partners)
         self._devices = lru_cache(maxsize=3)(self._draw_devices)
 
     def rows(self, step: int) -> tuple[np.ndarray, np.ndarray]:
@@ -147,6 +149,11 @@ class PairLoader:
         parts = self.plan.batch(step)
         devices = np.concatenate([self._devices(epoch)[rows] for epoch, rows in parts])
         return self.usable[np.concatenate([rows for _, rows in parts])], devices
+
+    def _seen(self, step: int) -> np.ndarray:
+        """(batch_size,) rows of the pool whose video side goes with the windows of a step."""
+        parts = self.plan.batch(step)
+        return np.concatenate([self._seen_with(self.usable[rows], epoch) for epoch, rows in parts])
 
     def batch(self, step: int) -> PairBatch:
         """This rank's rows of the batch of a step.
@@ -162,7 +169,7 @@ class PairLoader:
         mine = self.world.rows(self.batch_size)
         rows, devices = rows[mine], devices[mine]
         imu, mask = self.pool.imu(rows, devices)
-        seen = self._seen_with(rows)
+        seen = self._seen(step)[mine]
         seeds = [clip_seed(self.seed, step, row) for row in seen.tolist()] if self._change_clips else None
         views, views_mask = (None, None) if self._shown is None else self.pool.views(rows, self._shown)
         return PairBatch(
@@ -197,9 +204,14 @@ class PairLoader:
             raise ValueError("these samples have no teacher features")
         return found
 
-    def _seen_with(self, rows: np.ndarray) -> np.ndarray:
-        """Rows whose video side goes with the windows of ``rows``: themselves, but in the control."""
-        return rows if self._partner is None else self._partner[rows]
+    def _seen_with(self, rows: np.ndarray, epoch: int = 0) -> np.ndarray:
+        """Rows whose video side goes with the windows of ``rows``: themselves, but in a control."""
+        return rows if self._pairs == "true" else self._partners(0 if self._pairs == "permuted" else epoch)[rows]
+
+    def _draw_partners(self, epoch: int) -> np.ndarray:
+        found = np.arange(len(self.pool))
+        found[self.usable] = self.usable[partners(len(self.usable), seed=self.seed, epoch=epoch)]
+        return found
 
     def _draw_devices(self, epoch: int) -> np.ndarray:
         return device_plan(self._present, seed=self.seed, epoch=epoch)

@@ -83,12 +83,12 @@ def device_plan(present: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
     return chosen
 
 
-def partners(samples: int, *, seed: int) -> np.ndarray:
+def partners(samples: int, *, seed: int, epoch: int = 0) -> np.ndarray:
     """For each sample another one, each once: a random cycle through all of them.
 
     Args:
         samples: N >= 2.
-        seed: alone decides, so that every rank and every continuation has the same.
+        seed, epoch: alone decide, so that every rank and every continuation has the same.
 
     Returns:
         (N,) int64, a permutation without a fixed point.
@@ -100,7 +100,7 @@ def partners(samples: int, *, seed: int) -> np.ndarray:
     """
     if samples < 2:
         raise ValueError(f"{samples} samples: none has another one to go with")
-    around = _generator(seed, 0, _PAIRS).permutation(samples)
+    around = _generator(seed, epoch, _PAIRS).permutation(samples)
     out = np.empty(samples, np.int64)
     out[around] = np.roll(around, 1)
     return out

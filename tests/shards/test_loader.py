@@ -155,7 +155,7 @@ def test_skeletons_come_along_and_windows_without_are_left_out(
 
 def test_permuted_pairs_are_fixed_and_alike_on_all_ranks(columns: Columns, teacher: np.ndarray) -> None:
     asked = {"columns": columns, "teacher": teacher, "batch_size": 8, "seed": 3, "skeleton": True}
-    loader, true = PairLoader(**asked, permute_pairs=True), PairLoader(**asked)
+    loader, true = PairLoader(**asked, pairs="permuted"), PairLoader(**asked)
     seen: dict[int, int] = {}
     for step in range(4 * loader.steps_per_epoch):
         batch, plain = loader.batch(step), true.batch(step)
@@ -169,8 +169,24 @@ def test_permuted_pairs_are_fixed_and_alike_on_all_ranks(columns: Columns, teach
             assert other != sample
             assert seen.setdefault(sample, other) == other
     assert set(seen) == set(seen.values()) == set(loader.usable.tolist())
-    halves = [PairLoader(**asked, permute_pairs=True, world=World(rank, 2)).batch(5) for rank in range(2)]
+    halves = [PairLoader(**asked, pairs="permuted", world=World(rank, 2)).batch(5) for rank in range(2)]
     assert torch.equal(torch.cat([half.teacher for half in halves]), loader.batch(5).teacher)
+
+
+def test_redrawn_pairs_are_others_in_each_epoch_and_alike_on_all_ranks(columns: Columns, teacher: np.ndarray) -> None:
+    asked = {"columns": columns, "teacher": teacher, "batch_size": 8, "seed": 3}
+    loader, true = PairLoader(**asked, pairs="redrawn"), PairLoader(**asked)
+    seen: dict[int, set[int]] = {}
+    steps = 4 * loader.steps_per_epoch
+    for step in range(steps):
+        batch = loader.batch(step)
+        assert torch.equal(batch.imu, true.batch(step).imu)
+        for sample, other in zip(batch.meta.sample.tolist(), batch.teacher[:, 0].long().tolist(), strict=True):
+            assert other != sample
+            seen.setdefault(sample, set()).add(other)
+    assert np.mean([len(others) for others in seen.values()]) > 2
+    halves = [PairLoader(**asked, pairs="redrawn", world=World(rank, 2)).batch(steps - 1) for rank in range(2)]
+    assert torch.equal(torch.cat([half.teacher for half in halves]), batch.teacher)
 
 
 def test_what_cannot_work_is_refused_at_once(columns: Columns, teacher: np.ndarray) -> None:
