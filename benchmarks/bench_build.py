@@ -88,12 +88,20 @@ def main(folder: Path, people: int, minutes: float, rate: int, repeats: int) -> 
     profile.runcall(ours)
     stats = pstats.Stats(profile).stats  # type: ignore[attr-defined]
     total = max(entry[3] for entry in stats.values())
-    parts = {"read_csv": "parsing CSV", "cut": "cutting windows", "encode_window": "encoding members"}
-    parts |= {"fsync": "waiting for the disk", "_make": "making columns"}
+    parts = {
+        "read_csv": "parsing CSV",
+        "resample_to_grid": "resampling",
+        "inspect": "quality checks",
+        "encode_window": "encoding members",
+        "add": "writing people's tars",
+        "copy": "collecting them into shards",
+        "_make": "making columns",
+        "fsync": "waiting for the disk (in the three above)",
+    }
     for (_, _, name), entry in sorted(stats.items(), key=lambda item: -item[1][3]):
         short = name.split(".")[-1].rstrip(">").removesuffix(" of posix")
         if short in parts:
-            print(f"{parts.pop(short):<24} {entry[3] / total:6.1%} of the build, with what it calls")
+            print(f"{parts.pop(short):<42} {entry[3] / total:6.1%} of the build, with what it calls")
 
 
 if __name__ == "__main__":

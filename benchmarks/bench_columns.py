@@ -3,7 +3,8 @@
 A batch is 256 windows (6, 250) float32 and 1280 float16 features. The bare gather is `imu[rows, device]` and
 `features[rows]` on the same memory maps with freshly allocated results, one thread, nothing else; ours also makes the
 mask, looks for gaps, says where each row comes from, and draws the plan of each epoch. Both leave the features float16
-(`PairBatch.to` converts them on the device).
+(`PairBatch.to` converts them on the device). webdataset runs as its documentation has it: its own decoder, its own
+batching, then tensors; with the features as a member of each sample, and on the shards as they are without any.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
 from common import compare, heading, made_folder, parser, scratch
 
 from imu_video.shards.columns import open_columns
@@ -19,6 +21,8 @@ from imu_video.shards.loader import PairLoader
 from imu_video.shards.schema import Index
 
 WIDTH, BATCH = 1280, 256
+OURS, OURS_WINDOWS = "PairLoader", "PairLoader, windows only"
+BARE, BOTH, WINDOWS = "bare numpy gather", "webdataset, windows and features", "webdataset, windows only"
 
 
 def ways(index: Index, folder: Path) -> dict[str, Callable[[], int]]:
@@ -30,12 +34,13 @@ def ways(index: Index, folder: Path) -> dict[str, Callable[[], int]]:
     features = np.load(folder / "features.npy", mmap_mode="r")
     columns = open_columns(index, "train")
     loader = PairLoader(columns=columns, teacher=features, batch_size=BATCH, seed=0)
+    windows_only = PairLoader(columns=columns, batch_size=BATCH, seed=0)
     epoch = [0]
     plan = np.random.default_rng(0).permutation(samples)[: loader.steps_per_epoch * BATCH].reshape(-1, BATCH)
     device = np.zeros(BATCH, np.int64)
     tars = [str(index.shard_path(shard)) for shard in index.split("train").shards]
 
-    def ours() -> int:
+    def run(loader: PairLoader) -> int:
         first = epoch[0] * loader.steps_per_epoch
         epoch[0] += 1
         return sum(len(loader.batch(step).imu) for step in range(first, first + loader.steps_per_epoch))
@@ -45,7 +50,7 @@ def ways(index: Index, folder: Path) -> dict[str, Callable[[], int]]:
 
     def webdataset() -> int:
         pipeline = wds.WebDataset(tars, shardshuffle=False).decode().to_tuple("imu.waist.npy").batched(BATCH)
-        return sum(len(windows) for (windows,) in pipeline)
+        return sum(len(torch.from_numpy(windows)) for (windows,) in pipeline)
 
     both = str(folder / "both.tar")
     with wds.TarWriter(both) as writer:
@@ -56,27 +61,24 @@ def ways(index: Index, folder: Path) -> dict[str, Callable[[], int]]:
 
     def webdataset_with_features() -> int:
         pipeline = wds.WebDataset(both, shardshuffle=False).decode().to_tuple("imu.npy", "teacher.npy").batched(BATCH)
-        return sum(len(windows) for windows, _ in pipeline)
+        return sum(min(len(torch.from_numpy(x)) for x in pair) for pair in pipeline)
 
     return {
-        "PairLoader": ours,
-        "bare numpy gather": bare,
-        "webdataset, windows": webdataset,
-        "webdataset, windows and features": webdataset_with_features,
+        OURS: lambda: run(loader),
+        BARE: bare,
+        BOTH: webdataset_with_features,
+        OURS_WINDOWS: lambda: run(windows_only),
+        WINDOWS: webdataset,
     }
 
 
 def main(folder: Path, samples: int, repeats: int) -> None:
     """Make a folder and compare."""
     heading(f"{samples} windows (6, 250) float32, {WIDTH} float16 features, batches of {BATCH}")
-    index = made_folder(folder / "data", samples)
-    alternatives = ways(index, folder)
-    ours, bare, *others = alternatives
-    first = {name: alternatives[name] for name in (ours, bare)}
-    compare(first, repeats=repeats * 3, unit="windows", against={ours: bare})
-    for other in others:
+    alternatives = ways(made_folder(folder / "data", samples), folder)
+    for ours, other, times in ((OURS, BARE, 3 * repeats), (OURS, BOTH, repeats), (OURS_WINDOWS, WINDOWS, repeats)):
         pair = {name: alternatives[name] for name in (ours, other)}
-        compare(pair, repeats=max(3, repeats // 2), unit="windows", against={ours: other})
+        compare(pair, repeats=times, unit="windows", against={ours: other})
 
 
 if __name__ == "__main__":

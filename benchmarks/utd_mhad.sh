@@ -4,10 +4,12 @@
 #   benchmarks/utd_mhad.sh scratch                     the references: from scratch, random encoder, frozen teacher
 #   benchmarks/utd_mhad.sh row imu_video               pretrain every seed, export, limited labels against simclr_imu
 #   benchmarks/utd_mhad.sh row hard_negative beta_2 loss.0.beta=2.0      the same config under another name, changed
-#   benchmarks/utd_mhad.sh finetune imu_video          the row's encoders trained along with the labels
+#   benchmarks/utd_mhad.sh finetune imu_video          the row's encoders trained along with the labels, and from scratch
 #   benchmarks/utd_mhad.sh few imu_video DATA configs/eval/hapt.yaml     the row's encoders, few-shot on other data
 #   benchmarks/utd_mhad.sh table                       everything measured so far as one report
-# STUDY=folder (default study-run), SEEDS="0 1 2 3 4", AGAINST=row. One thread a run: start several rows at once.
+# Words after UTD-MHAD change the teacher (epochs=5), another STUDY keeps it apart; `data` with DEPTH=1 embeds depth video too.
+# STUDY=folder (default study-run), SEEDS="0 1 2 3 4", AGAINST=row, LABELS=a config of configs/labels or a file in place of the
+# command's own (utd_mhad_probes where the row has a student of its own). One thread a run: start several rows at once.
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 study=${STUDY:-study-run}
@@ -16,7 +18,7 @@ against=${AGAINST:-simclr_imu}
 data=$study/data
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
-usage() { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+usage() { sed -n '2,12s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
 pretrained() { # CONFIG NAME SEED overrides...: one encoder, unless it is there
     local config=$1 name=$2 seed=$3 out run
@@ -32,9 +34,10 @@ pretrained() { # CONFIG NAME SEED overrides...: one encoder, unless it is there
 }
 
 labels() { # CONFIG ENCODERS further arguments of imu-eval labels
-    local config=$1 encoders=$2
+    local config=${LABELS:-$1} encoders=$2
     shift 2
-    imu-eval labels "$encoders" "$data" --config "$here/configs/labels/$config.yaml" \
+    [[ -f $config ]] || config=$here/configs/labels/$config.yaml
+    imu-eval labels "$encoders" "$data" --config "$config" \
         "seeds=[$(IFS=,; echo "${seeds[*]}")]" --out "$study/results.jsonl" "$@"
 }
 
@@ -43,13 +46,16 @@ command=$1
 shift
 case $command in
 data)
-    [[ $# -eq 1 ]] || usage
-    imu-video build "$here/configs/data/utd_mhad.yaml" "$data" dataset.root="$1"
-    imu-video embed "$data" "$here/configs/teacher/skeleton.yaml"
+    [[ $# -ge 1 ]] || usage
+    root=$1
+    shift
+    imu-video build "$here/configs/data/utd_mhad.yaml" "$data" dataset.root="$root"
+    imu-video embed "$data" "$here/configs/teacher/skeleton.yaml" "$@"
+    [[ -z ${DEPTH:-} ]] || imu-video embed "$data" "$here/configs/teacher/efficientnet_lite0.yaml"
     ;;
 scratch)
     # Any encoder of the study's architecture lends its shape; none of its weights enter.
-    pretrained "$here/configs/study/utd_mhad/simclr_imu.yaml" shape 0 optim.steps=1
+    pretrained "$here/configs/study/utd_mhad/simclr_imu.yaml" shape 0 optim.steps=1 "$@"
     only='{"name":"random","start":"random"},{"name":"skeleton","inputs":"teacher"}'
     only+=',{"name":"scratch","start":"random","learn":"all"}'
     only+=',{"name":"scratch spread","start":"random","learn":"all","spread":{"inputs":"teacher"}}'

@@ -21,11 +21,13 @@ from threadpoolctl import threadpool_limits
 from eval.cells import CellStore, identity
 from eval.datasets import LabelledWindows, skeletons_of
 from eval.features import encoder_features, untrained_twin
+from eval.joint import HEADS, JointNetwork, copied_tower, untrained_tower
 from eval.labels_config import LabelsConfig, Method, Number
-from eval.network import Network, NetworkConfig, measured, train_network
+from eval.labels_train import train_members
+from eval.network import Network, NetworkConfig, measured
 from eval.probes import probes
 from eval.splits import refuse_training_subjects, spread_over_people
-from eval.spread import Inputs, side_by_side, spread_labels
+from eval.spread import Inputs, side_by_side
 from eval.supervised import at_spec_rate
 from imu_video.config import digest
 from imu_video.errors import ConfigError, LeakageError
@@ -34,9 +36,7 @@ from imu_video.metrics.classify import confusion_counts
 
 if TYPE_CHECKING:
     from imu_video.shards.schema import Index
-
-CHECKS = 10
-"""How often during a training the people of `choose` are asked."""
+    from imu_video.towers import TowerBundle
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -120,10 +120,14 @@ class Side:
     Args:
         name: where they come from; part of the identity of every cell that uses them.
         features: (N, Dt), NaN rows where a window has none.
+        tower: the skeleton encoder itself, where there is one.
+        skeletons: (N, F, J, 3) metres, what it was shown.
     """
 
     name: str
     features: np.ndarray
+    tower: TowerBundle | None = None
+    skeletons: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -207,11 +211,12 @@ class LabelsRun:
     def run(self) -> list[Cells]:
         """All cells; the cost is said before the first training."""
         plan = [(m, n, s) for m in self.config.methods for n in self.config.labels for s in range(self._seeds)]
-        todo = [p for p in plan if not self.store.has(self._key(*p))]
+        lacking = [p for p in plan if not self.store.has(self._key(*p))]
+        todo = list({digest(self._key(*p)): p for p in lacking}.values())  # heads of one training share a cell
         trainings = [p for p in todo if p[0].learn == "all"]
         steps = sum(self._schedule(p[0]).steps for p in trainings)
         self.say(
-            f"{self.model}: {len(plan)} cells, {len(plan) - len(todo)} already there, {len(trainings)} trainings of "
+            f"{self.model}: {len(plan)} cells, {len(plan) - len(lacking)} already there, {len(trainings)} trainings of "
             f"{steps} steps in all to do"
         )
         left = len(trainings)
@@ -250,14 +255,16 @@ class LabelsRun:
 
     def _weights(self, method: Method, place: int) -> str:
         if method.uses_student:
-            return self.weights[place if len(self.weights) > 1 else 0]
+            own = self.weights[place if len(self.weights) > 1 else 0]
+            return f"{own} {self._along(method, place).name}" if method.along else own
         if method.inputs == "teacher":
             return f"teacher {self._side(method, place).name}"
         bundle = self._bundle(place)
         # What the arithmetic sees and no more: two runs fit the same scale up to the last bit of a float64.
         scale = [[f"{v:.6g}" for v in values] for values in (bundle.spec.mean, bundle.spec.std)]
         shape = {"encoder": bundle.encoder_config, "channels": bundle.spec.channels, "rate_hz": bundle.spec.rate_hz}
-        return "untrained " + digest({**shape, "scale": scale})
+        along = self._along(method, place).tower if method.along else None
+        return "untrained " + digest({**shape, "scale": scale, **({"along": along.config} if along else {})})
 
     def _key(self, method: Method, number: Number, place: int) -> Mapping[str, Any]:
         """Everything that a cell depends on, and nothing else: the same cell is never computed twice."""
@@ -265,7 +272,7 @@ class LabelsRun:
         key: dict[str, Any] = {
             "data": windows.digest,
             "groups": [getattr(self.config, g).model_dump(mode="json") for g in ("pool", "test")],
-            "method": {k: v for k, v in method.model_dump(mode="json").items() if k != "name"},
+            "method": method.identity(),
             "number": number,
             "seed": self.config.seeds[place],
             "weights": self._weights(method, place),
@@ -280,7 +287,8 @@ class LabelsRun:
 
     def _gather(self, method: Method, number: Number) -> Cells:
         held = [self.store.get(self._key(method, number, place)) for place in range(self._seeds)]
-        chosen = [h["chosen"] for h in held if "chosen" in h]
+        head = f" {method.inputs}" if method.along else ""
+        chosen = [h[f"chosen{head}"] for h in held if f"chosen{head}" in h]
         weights = [self._weights(method, place) for place in range(self._seeds)]
         same = set(weights)
         return Cells(
@@ -289,7 +297,7 @@ class LabelsRun:
             method=method,
             number=number,
             weights=weights[0] if len(same) == 1 else digest({"weights": weights}),
-            counts=np.stack([h["counts"] for h in held]),
+            counts=np.stack([h[f"counts{head}"] for h in held]),
             chosen=np.stack(chosen) if len(chosen) == self._seeds else None,
         )
 
@@ -314,15 +322,7 @@ class LabelsRun:
         known[labelled] = truth[labelled]
         options = method.spread
         features = self._inputs(method, options.inputs, place)[people.pool]
-        soft = spread_labels(
-            features,
-            known,
-            classes=classes,
-            neighbours=options.neighbours,
-            alpha=options.alpha,
-            temperature=options.temperature,
-        )
-        return soft, np.arange(len(people.pool))
+        return options.spread(features, known, classes=classes), np.arange(len(people.pool))
 
     def _probe(self, method: Method, targets: np.ndarray, rows: np.ndarray, place: int) -> np.ndarray:
         people = self.people
@@ -341,41 +341,45 @@ class LabelsRun:
         return np.asarray(fitted.scores(query).argmax(axis=1))
 
     def _train(self, method: Method, targets: np.ndarray, rows: np.ndarray, place: int) -> dict[str, np.ndarray]:
-        people, config, seed = self.people, self._schedule(method), self.config.seeds[place]
-        bundle = self._bundle(place)
-        classes = targets.shape[1]
+        config, bundle, classes = self._schedule(method), self._bundle(place), targets.shape[1]
         imu, mask = self._windows(bundle)
-        extra = self._extra(method, place) if method.inputs == "fused" else None
-        pool, test, choose = (torch.from_numpy(r) for r in (people.pool[rows], people.test, people.choose))
-        with torch.random.fork_rng(devices=[]):
-            bundle = untrained_twin(bundle, seed) if method.start == "random" else _copy(bundle)
-            torch.manual_seed(seed)
-            network = Network(
-                bundle=bundle, classes=classes, extra=0 if extra is None else extra.shape[1], precision=config.precision
-            )
-        best: dict[str, Any] = {"hits": -1}
+        side = self._along(method, place) if method.along else None
+        extra = None if side is None else side.skeletons
+        if side is None and method.inputs == "fused":
+            extra = self._extra(method, place)
 
-        def ask(which: torch.Tensor) -> np.ndarray:
-            return network.predict(imu[which], mask[which], None if extra is None else extra[which])
+        def make(seed: int) -> Network:
+            fresh = method.start == "random"
+            started = untrained_twin(bundle, seed) if fresh else _copy(bundle)
+            if side is not None and side.tower is not None:
+                tower = untrained_tower(side.tower) if fresh else copied_tower(side.tower)
+                return JointNetwork(bundle=started, tower=tower, classes=classes, precision=config.precision)
+            width = 0 if extra is None else extra.shape[1]
+            return Network(bundle=started, classes=classes, extra=width, precision=config.precision)
 
-        def watch(step: int) -> None:
-            hits = int((ask(choose) == people.truth(people.choose)).sum())
-            if hits > best["hits"]:
-                best.update(hits=hits, step=step, counts=people.counts(ask(test)))
-
-        train_network(
-            network,
-            imu[pool],
-            mask[pool],
-            torch.from_numpy(targets).float(),
+        return train_members(
+            make,
+            self.people,
+            imu,
+            mask,
+            targets=targets,
+            rows=rows,
             config=config,
-            seed=seed,
-            extra=None if extra is None else extra[pool],
-            watch=watch if len(choose) else None,
-            watch_every=max(1, config.steps // CHECKS),
+            seed=self.config.seeds[place],
+            extra=extra,
+            names=[f" {head}" for head in HEADS] if method.along else [""],
         )
-        out = {"counts": people.counts(ask(test))}
-        return out | ({"chosen": best["counts"], "step": np.array(best["step"])} if best["hits"] >= 0 else {})
+
+    def _along(self, method: Method, place: int) -> Side:
+        """The skeleton encoder that is trained along, and every window's skeleton."""
+        side = self.sides[place if len(self.sides) > 1 else 0] if self.sides else None
+        if side is None or side.tower is None or side.skeletons is None:
+            raise ConfigError(
+                f"method {method.name!r} trains a skeleton encoder along, {self.model} was exported without one",
+                hint="pretrain with a tower and export --with-skeleton",
+            )
+        self._complete(method, side.features)
+        return side
 
     # ------------------------------------------------------------------------------------------------- features
 
@@ -400,14 +404,18 @@ class LabelsRun:
     def _seen(self, method: Method, place: int) -> np.ndarray:
         """Features of the video side; every window of pool and test must have them."""
         features = self._side(method, place).features
-        used = np.concatenate([self.people.pool, self.people.test])
+        self._complete(method, features)
+        return features
+
+    def _complete(self, method: Method, features: np.ndarray) -> None:
+        watched = self.people.choose if method.learn == "all" else self.people.choose[:0]
+        used = np.concatenate([self.people.pool, self.people.test, watched])
         lacking = int((~np.isfinite(features[used]).all(axis=1)).sum())
         if lacking:
             raise ConfigError(
                 f"{lacking} of {len(used)} windows have nothing on the video side, method {method.name!r} needs it",
                 hint="embed with a teacher whose modality every recording has, or filter pool and test",
             )
-        return features
 
     def _extra(self, method: Method, place: int) -> torch.Tensor:
         scaled = side_by_side(self._seen(method, place), reference=self.people.pool)
@@ -450,5 +458,7 @@ def sides_of(folders: Sequence[Path], windows: LabelledWindows, index: Index) ->
     out = []
     for folder in inside:
         weights = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:12]
-        out.append(Side(name=f"tower {weights}", features=load_tower(folder).encode(skeletons)))
+        tower = load_tower(folder)
+        features = tower.encode(skeletons)
+        out.append(Side(name=f"tower {weights}", features=features, tower=tower, skeletons=torch.from_numpy(skeletons)))
     return out

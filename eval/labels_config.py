@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from eval.cells import identity
 from eval.config import Bootstrap, Metric
 from eval.network import NetworkConfig
 from eval.splits import Slice
@@ -26,6 +27,8 @@ class Method(Config):
         inputs: ``imu``; ``fused``, the video side's frozen features beside the IMU encoder's; or ``teacher``, those
             alone. The video side is the skeleton encoder trained along with the encoder, where there is one and
             ``start`` is ``encoder``; else the cached teacher.
+        along: ``skeleton``: with ``learn: all``, the skeleton encoder that was exported with the encoder is trained
+            along, with three heads (`eval.joint`); ``inputs`` says which is asked, ``teacher`` as well. null = not.
         spread: spread the labels over the pool's unlabelled windows first; null = learn from the labelled ones only.
     """
 
@@ -33,11 +36,14 @@ class Method(Config):
     start: Literal["encoder", "random"] = "encoder"
     learn: Literal["head", "all"] = "head"
     inputs: Inputs = "imu"
+    along: Literal["skeleton"] | None = None
     spread: SpreadConfig | None = None
 
     @model_validator(mode="after")
     def _possible(self) -> Method:
-        if self.inputs == "teacher" and self.learn == "all":
+        if self.along and self.learn != "all":
+            raise ValueError(f"method {self.name!r}: what is trained along needs learn: all")
+        if self.inputs == "teacher" and self.learn == "all" and not self.along:
             raise ValueError(f"method {self.name!r}: the teacher is frozen, inputs: teacher goes with learn: head")
         if self.start == "random" and self.spread is not None and self.spread.inputs != "teacher":
             raise ValueError(
@@ -45,16 +51,25 @@ class Method(Config):
             )
         return self
 
+    def identity(self) -> dict[str, Any]:
+        """The method as part of a key: without its name, and without ``inputs`` where one training has all heads."""
+        own = identity(self, later={"along"})
+        if self.spread is not None:
+            own["spread"] = identity(self.spread, later=SpreadConfig.LATER)
+        return {k: v for k, v in own.items() if k != "name" and not (self.along and k == "inputs")}
+
     @property
     def uses_student(self) -> bool:
         """Whether the pretrained IMU encoder's weights enter."""
-        own = self.start == "encoder" and self.inputs != "teacher"
+        own = self.start == "encoder" and (self.inputs != "teacher" or self.along is not None)
         return own or (self.spread is not None and self.spread.inputs != "teacher")
 
     @property
     def uses_teacher(self) -> bool:
-        """Whether the teacher's features enter, in learning or in spreading labels."""
-        return self.inputs != "imu" or (self.spread is not None and self.spread.inputs != "imu")
+        """Whether frozen features of the video side enter, in learning or in spreading labels."""
+        return (self.inputs != "imu" and self.along is None) or (
+            self.spread is not None and self.spread.inputs != "imu"
+        )
 
 
 class LabelsConfig(Config):

@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from imu_video.config import Config
+from imu_video.distributed import GlobalDraws
 from imu_video.hub import EncoderBundle
 from imu_video.transforms import Compose
 
@@ -28,6 +29,8 @@ class NetworkConfig(Config):
         encoder_factor: learning rate of the encoder over that of the head, above 0.
         weight_decay: of AdamW, on matrices only.
         label_smoothing: share of every target that is spread evenly over the classes, in [0, 1).
+        members: networks that are trained alike from other seeds and whose class probabilities are averaged
+            (Lakshminarayanan et al. 2017, arXiv 1612.01474), 1 .. 8; the cost grows in proportion.
         precision: ``bf16`` runs the encoder under autocast; on CPUs with bf16 units about twice as fast.
         augment: augmentations of the windows, as in pretraining configs.
     """
@@ -40,12 +43,13 @@ class NetworkConfig(Config):
     encoder_factor: float = Field(default=1.0, gt=0)
     weight_decay: float = Field(default=0.05, ge=0)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    members: int = Field(default=1, ge=1, le=32)
     precision: Literal["fp32", "bf16"] = "fp32"
     augment: list[dict[str, Any] | str] = Field(
         default=[{"name": "scale"}, {"name": "jitter"}, {"name": "crop_resize", "min_fraction": 0.8}]
     )
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"epochs", "warmup"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"epochs", "warmup", "members"})
     """Fields that came after the first keys were made: a new one belongs here, or every cell is computed again."""
 
     def steps_for(self, labelled: int) -> int:
@@ -90,16 +94,21 @@ class Network(nn.Module):
     def freeze(self, frozen: bool) -> None:
         """Leave the encoder as it is from now on, running statistics included, or train it too."""
         self.frozen = frozen
-        self.bundle.requires_grad_(not frozen)
+        for encoder in self.encoders():
+            encoder.requires_grad_(not frozen)
 
     def train(self, mode: bool = True) -> Network:
         """Training mode; a frozen encoder stays in evaluation mode."""
         super().train(mode)
         if self.frozen:
-            self.bundle.eval()
+            for encoder in self.encoders():
+                encoder.eval()
         return self
 
-    def forward(self, imu: Tensor, mask: Tensor, extra: Tensor | None = None) -> Tensor:
+    def forward(
+        self, imu: Tensor, mask: Tensor, extra: Tensor | None = None, draws: GlobalDraws | None = None
+    ) -> Tensor:
+        """Scores; ``draws`` are given in training, for networks whose further input is then shown changed."""
         return self.score(self.features(imu, mask), extra)
 
     def features(self, imu: Tensor, mask: Tensor) -> Tensor:
@@ -118,20 +127,24 @@ class Network(nn.Module):
         out: Tensor = self.linear(z)
         return out
 
+    def encoders(self) -> list[nn.Module]:
+        """What is trained with the encoder's learning rate."""
+        return [self.bundle]
+
     def head_parameters(self) -> list[nn.Parameter]:
-        """Everything but the encoder."""
-        inside = {id(p) for p in self.bundle.parameters()}
+        """Everything but the encoders."""
+        inside = {id(p) for encoder in self.encoders() for p in encoder.parameters()}
         return [p for p in self.parameters() if id(p) not in inside]
 
     @torch.inference_mode()
-    def predict(self, imu: Tensor, mask: Tensor, extra: Tensor | None = None) -> np.ndarray:
-        """Class numbers (N,) int64 of windows, in evaluation mode; the mode is left as it was."""
+    def probabilities(self, imu: Tensor, mask: Tensor, extra: Tensor | None = None) -> np.ndarray:
+        """Class probabilities (..., N, M) of windows, in evaluation mode; the mode is left as it was."""
         was = self.training
         self.eval()
         pieces = [slice(i, i + 256) for i in range(0, len(imu), 256)]
-        out = [self(imu[p], mask[p], None if extra is None else extra[p]).argmax(dim=1) for p in pieces]
+        out = [self(imu[p], mask[p], None if extra is None else extra[p]).softmax(dim=-1) for p in pieces]
         self.train(was)
-        return np.concatenate([o.numpy() for o in out]).astype(np.int64)
+        return np.concatenate([o.numpy() for o in out], axis=-2)
 
 
 def train_network(
@@ -148,7 +161,7 @@ def train_network(
 ) -> None:
     """Minimise the cross-entropy of soft targets; leaves the network in evaluation mode.
 
-        loss = - mean_b sum_m q_bm log softmax(network(augment(x_b)))_m
+        loss = - sum_h mean_b sum_m q_bm log softmax(network(augment(x_b))_h)_m,    one head h unless there are more
 
     Args:
         network: trained in place.
@@ -156,14 +169,14 @@ def train_network(
         targets: (n, M) rows that sum to one; one-hot for plain labels.
         config: schedule and augmentations.
         seed: of order and augmentation; the global random state is not used.
-        extra: (n, X) further features.
+        extra: (n, ...) further inputs.
         watch: called with the number of steps done, in evaluation mode.
         watch_every: steps between calls; 0 = never.
     """
     generator = torch.Generator().manual_seed(seed)
     augment = Compose.build(config.augment)
     head = network.head_parameters()
-    optimiser = _adamw(network.bundle.encoder, head, config)
+    optimiser = _adamw(network.encoders(), head, config)
     steps = config.steps_for(len(targets))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: cosine_factor(step, steps, config.warmup))
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
@@ -179,10 +192,10 @@ def train_network(
         beside = None if extra is None else extra[rows]
         if once is None:
             x, m = augment(imu[rows], mask[rows], generator)
-            scores = network(x, m, beside)
+            scores = network(x, m, beside, GlobalDraws(generator))
         else:
             scores = network.score(once[rows], beside)
-        loss = -(smooth[rows] * scores.log_softmax(dim=1)).sum(dim=1).mean()
+        loss = -(smooth[rows] * scores.log_softmax(dim=-1)).sum(dim=-1).mean(dim=-1).sum()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -200,6 +213,16 @@ def _features(network: Network, imu: Tensor, mask: Tensor) -> Tensor:
     """What a frozen encoder makes of all windows: it makes the same of them at every step."""
     pieces = [slice(i, i + 256) for i in range(0, len(imu), 256)]
     return torch.cat([network.features(imu[p], mask[p]) for p in pieces])
+
+
+def member_seeds(seed: int, members: int) -> list[int]:
+    """A seed for each member of an ensemble; the first is the seed itself, so one member is the plain network.
+
+    Example:
+        >>> member_seeds(3, 1), len(set(member_seeds(3, 4) + member_seeds(4, 4)))
+        ([3], 8)
+    """
+    return [seed, *(int(np.random.SeedSequence([seed, j]).generate_state(1)[0]) for j in range(1, members))]
 
 
 def cosine_factor(step: int, steps: int, warmup: float = 0.1) -> float:
@@ -222,9 +245,9 @@ def measured(x: np.ndarray) -> tuple[Tensor, Tensor]:
     return torch.where(mask, imu, 0), mask
 
 
-def _adamw(encoder: nn.Module, head: list[nn.Parameter], config: NetworkConfig) -> torch.optim.AdamW:
+def _adamw(encoders: list[nn.Module], head: list[nn.Parameter], config: NetworkConfig) -> torch.optim.AdamW:
     groups = []
-    learning = [p for p in encoder.parameters() if p.requires_grad]
+    learning = [p for encoder in encoders for p in encoder.parameters() if p.requires_grad]
     for parameters, factor in ((learning, config.encoder_factor), (head, 1.0)):
         for matrices in (True, False):
             own = [p for p in parameters if (p.ndim > 1) == matrices]

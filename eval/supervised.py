@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from eval.config import SupervisedConfig
-from eval.network import Network, measured, train_network
+from eval.network import Network, measured, member_seeds, train_network
 from imu_video.hub import EncoderBundle
 from imu_video.input_spec import InputSpec
 
@@ -46,13 +46,16 @@ class SupervisedReference:
         Shapes:
             -> (N,) int64 class numbers.
         """
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            bundle = EncoderBundle(spec=self.spec, encoder=self.encoder)
-            network = Network(bundle=bundle, classes=classes, precision=self.config.precision)
-            targets = torch.eye(classes)[torch.from_numpy(labels.astype(np.int64))]
-            train_network(network, *measured(support), targets, config=self.config, seed=seed)
-        return network.predict(*measured(query))
+        targets = torch.eye(classes)[torch.from_numpy(labels.astype(np.int64))]
+        asked = np.zeros((len(query), classes))
+        for own in member_seeds(seed, self.config.members):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(own)
+                bundle = EncoderBundle(spec=self.spec, encoder=self.encoder)
+                network = Network(bundle=bundle, classes=classes, precision=self.config.precision)
+                train_network(network, *measured(support), targets, config=self.config, seed=own)
+            asked += network.probabilities(*measured(query))
+        return np.asarray(asked.argmax(axis=1))
 
 
 def at_spec_rate(x: np.ndarray, *, rate_hz: float, spec: InputSpec) -> np.ndarray:

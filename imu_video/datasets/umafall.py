@@ -146,21 +146,18 @@ def _read(path: Path) -> _Content:
         raise RecordingError(f"{path}: {error.strerror}") from error
     positions: dict[int, str] = {}
     facts: dict[str, str] = {}
-    rows: list[str] = []
-    where: list[int] = []
-    for number, line in enumerate(lines, start=1):
-        if line.startswith("%"):
-            if sensor := _SENSOR.match(line):
-                if sensor[2] not in _POSITIONS:
-                    raise RecordingError(
-                        f"{path}, line {number}: position {sensor[2]!r}, expected one of {', '.join(_POSITIONS)}"
-                    )
-                positions[int(sensor[1])] = _POSITIONS[sensor[2]]
-            elif fact := _FACT.match(line):
-                facts["age" if fact[1] == "Age" else "sex"] = fact[2].lower()
-        elif line.strip():
-            rows.append(line.rstrip(" ;"))
-            where.append(number)
+    where = [number for number, line in enumerate(lines, start=1) if line[:1] != "%" and line.strip()]
+    for number in sorted(set(range(1, len(lines) + 1)).difference(where)):
+        line = lines[number - 1]
+        if sensor := _SENSOR.match(line):
+            if sensor[2] not in _POSITIONS:
+                raise RecordingError(
+                    f"{path}, line {number}: position {sensor[2]!r}, expected one of {', '.join(_POSITIONS)}"
+                )
+            positions[int(sensor[1])] = _POSITIONS[sensor[2]]
+        elif fact := _FACT.match(line):
+            facts["age" if fact[1] == "Age" else "sex"] = fact[2].lower()
+    rows = [lines[number - 1].rstrip(" ;") for number in where]
     table = numbers_between(rows, 7, separator=";", path=path, lines=where)
     unknown = np.flatnonzero(~np.isin(table[:, 6], list(positions)))
     if len(unknown):

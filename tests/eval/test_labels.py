@@ -13,14 +13,18 @@ import torch
 
 from eval.cells import CellStore
 from eval.datasets import LabelledWindows
+from eval.joint import HEADS, copied_tower, untrained_tower
 from eval.labels import LabelsRun, People, Side, encoder_folders, group_people
-from eval.labels_config import LabelsConfig
+from eval.labels_config import LabelsConfig, Method
 from eval.labels_results import labels_table, measure_labels
+from eval.network import Network
 from eval.report import write_report
+from eval.spread import SpreadConfig
 from imu_video.config import load_config, shipped, validate
 from imu_video.errors import ConfigError, DataError, LeakageError
 from imu_video.hub import EncoderBundle
 from imu_video.input_spec import InputSpec
+from imu_video.towers import TowerBundle
 from imu_video.transforms import Compose
 
 CONFIGS = sorted((shipped() / "labels").glob("*.yaml"))
@@ -136,6 +140,107 @@ def test_every_method_runs_and_a_second_run_computes_nothing(
     assert all(np.array_equal(a.counts, b.counts) for a, b in zip(cells, again, strict=True))
 
 
+def skeletons(windows: LabelledWindows) -> tuple[TowerBundle, torch.Tensor]:
+    """A small skeleton encoder, and skeletons whose right arm is where the class says."""
+    rng = np.random.default_rng(0)
+    joints = ["pelvis", "neck", "left_hip", "right_hip", "right_wrist"]
+    rest = np.array([[0, 1, 0], [0, 1.5, 0], [-0.1, 0.9, 0], [0.1, 0.9, 0], [0.3, 1, 0]], np.float32)
+    x = rest + rng.normal(size=(len(windows), 20, 5, 3)).astype(np.float32) * 0.01
+    x[:, :, 4, 1] += windows.labels[:, None] * np.sin(np.linspace(0, 6, 20))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        tower = TowerBundle({"name": "skeleton", "width": 4, "frames": 16, "norm": "batch"}, joints=joints)
+    return tower, torch.from_numpy(x)
+
+
+def test_the_skeleton_encoder_trained_along_answers_by_three_heads(
+    windows: LabelledWindows, bundle: EncoderBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tower, shown = skeletons(windows)
+    side = Side(name="tower 0", features=tower.encode(shown.numpy()), tower=tower, skeletons=shown)
+    before = {k: v.clone() for k, v in tower.state_dict().items()}
+    methods = [
+        *({"name": f"along {i}", "learn": "all", "along": "skeleton", "inputs": i} for i in HEADS),
+        {"name": "scratch along", "start": "random", "learn": "all", "along": "skeleton", "inputs": "fused"},
+    ]
+    schedule = {**SHORT, "steps": 24, "members": 2}
+    conf = config(methods=methods, references=[], labels=["all"], seeds=[0], finetune=schedule, scratch=SHORT)
+    said: list[str] = []
+    cells = run(windows, bundle, conf, tmp_path, sides=[side], say=said.append).run()
+    assert said[0] == "mine: 4 cells, 0 already there, 2 trainings of 28 steps in all to do", "a training, three heads"
+    assert len(list(tmp_path.glob("*.npz"))) == 2
+    assert all(torch.equal(v, before[k]) for k, v in tower.state_dict().items()), "a copy is trained"
+    share = {c.method.name: np.trace(c.counts.sum(axis=(0, 1))) / c.counts.sum() for c in cells}
+    assert share["along teacher"] > 0.9, "the class shows in the arm"
+    assert share["along fused"] > 0.9
+    assert share["along imu"] > 0.9
+    assert [(c.model, c.pretrained) for c in cells] == [("mine", True)] * 3 + [("none", False)]
+    assert all(c.chosen is not None for c in cells)
+    other = Side(name="tower 1", features=side.features, tower=tower, skeletons=shown)
+    keys = [run(windows, bundle, conf, tmp_path, sides=[s])._key(conf.methods[0], "all", 0) for s in (side, other)]
+    assert keys[0] != keys[1]
+    mixed = shown[torch.randperm(len(shown), generator=torch.Generator().manual_seed(0))]
+    other = Side(name="tower 2", features=side.features, tower=tower, skeletons=mixed)
+    heads = config(methods=methods[:3], references=[], labels=["all"], seeds=[0], finetune={**schedule, "members": 1})
+    told = run(windows, bundle, heads, tmp_path, sides=[other]).run()
+    share = {c.method.name: np.trace(c.counts.sum(axis=(0, 1))) / c.counts.sum() for c in told}
+    assert share["along teacher"] < 0.6 < share["along imu"], "each head says what its own encoder sees"
+    with pytest.raises(ConfigError, match="was exported without one"):
+        run(windows, bundle, conf, tmp_path).run()
+
+
+def test_an_untrained_tower_keeps_only_what_the_data_said(windows: LabelledWindows) -> None:
+    tower, _ = skeletons(windows)
+    tower.tower.up.fill_(2)
+    for name, buffer in tower.tower.named_buffers():
+        if "running_mean" in name:
+            buffer.fill_(7.0)
+    fresh, copy = untrained_tower(tower), copied_tower(tower)
+    assert int(fresh.tower.up) == int(copy.tower.up) == 2
+    assert not any((b == 7).all() for n, b in fresh.tower.named_buffers() if "running_mean" in n)
+    same = [torch.equal(a, b) for a, b in zip(tower.parameters(), fresh.parameters(), strict=True) if a.ndim > 1]
+    assert not any(same)
+    assert all(torch.equal(a, b) for a, b in zip(tower.parameters(), copy.parameters(), strict=True))
+    assert not {p.data_ptr() for p in tower.parameters()} & {p.data_ptr() for p in copy.parameters()}
+
+
+def test_members_are_other_seeds_and_their_probabilities_are_averaged(
+    windows: LabelledWindows, bundle: EncoderBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[np.ndarray] = []
+    probabilities = Network.probabilities
+
+    def listen(network: Network, *args: Any) -> np.ndarray:
+        out = probabilities(network, *args)
+        told.append(out)
+        return out
+
+    monkeypatch.setattr(Network, "probabilities", listen)
+    methods = [{"name": "scratch", "start": "random", "learn": "all"}, {"name": "fine-tune", "learn": "all"}]
+    for members in (1, 3):
+        conf = config(
+            methods=methods[:1] if members == 1 else methods,
+            references=[],
+            labels=[3],
+            seeds=[5],
+            choose=None,
+            scratch={**SHORT, "members": members},
+            finetune={**SHORT, "members": members},
+        )
+        told.clear()
+        cells = run(windows, bundle, conf, tmp_path / str(members)).run()
+        assert len(told) == members * len(cells)
+        people = group_people(windows, conf)
+        for i, c in enumerate(cells):
+            own = told[i * members : (i + 1) * members]
+            assert np.array_equal(c.counts[0], people.counts(np.mean(own, axis=0).argmax(axis=1)))
+            assert all(not np.array_equal(a, b) for a, b in pairwise(own))
+        if members == 1:
+            alone = told[0]
+        else:
+            assert np.array_equal(told[0], alone), "the first member is the network of one member"
+
+
 def test_cells_depend_on_weights_and_schedule(windows: LabelledWindows, bundle: EncoderBundle, tmp_path: Path) -> None:
     methods = [
         {"name": "probe"},
@@ -218,6 +323,16 @@ def test_differences_are_paired_by_person_and_seed(
     assert "none: random" in page.read_text()
 
 
+def test_keys_of_methods_from_before_later_fields_stay() -> None:
+    plain = {"start": "encoder", "learn": "head", "inputs": "imu", "spread": None}
+    assert Method(name="probe").identity() == plain
+    spread = {"inputs": "fused", "neighbours": 8, "alpha": 0.9, "temperature": 0.1}
+    assert Method(name="s", spread=SpreadConfig()).identity() == {**plain, "spread": spread}
+    sharper = Method(name="s", learn="all", along="skeleton", spread=SpreadConfig(rounds=10)).identity()
+    head = {"start": "encoder", "learn": "all", "along": "skeleton"}
+    assert sharper == {**head, "spread": {**spread, "rounds": 10}}, "one training has all heads"
+
+
 def test_damaged_cells_are_named(tmp_path: Path) -> None:
     store = CellStore(tmp_path)
     store.put({"a": 1}, {"x": np.arange(3)})
@@ -236,6 +351,7 @@ def test_configs_that_cannot_be_meant_are_refused() -> None:
         ({"references": ["nobody"]}, "are none of the methods"),
         ({"labels": [1, 1]}, "distinct"),
         ({"methods": [{"name": "t", "inputs": "teacher", "learn": "all"}], "references": []}, "teacher is frozen"),
+        ({"methods": [{"name": "a", "along": "skeleton"}], "references": []}, "trained along needs learn: all"),
         ({"methods": [{"name": "r", "start": "random", "spread": {}}], "references": []}, "no neighbours"),
     ):
         with pytest.raises(ConfigError, match=message):

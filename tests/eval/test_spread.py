@@ -1,11 +1,11 @@
-"""Spreading labels: the closed form against iterated loops, balance, labelled windows, and who is out of reach."""
+"""Spreading labels: graph and prototypes against slow loops, balance, labelled windows, and who is out of reach."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from eval.spread import side_by_side, spread_labels
+from eval.spread import SpreadConfig, balanced_prototypes, side_by_side, spread_labels
 
 
 def blobs(seed: int = 0, each: int = 6) -> tuple[np.ndarray, np.ndarray]:
@@ -82,3 +82,47 @@ def test_blocks_are_scaled_on_the_reference_alone() -> None:
     other = a.copy()
     other[15] += 1e6
     assert np.allclose(side_by_side(other, b, reference=reference)[:10], joined[:10]), "queries set no scale"
+
+
+def test_prototypes_equal_slow_rounds() -> None:
+    x, truth = blobs(each=5)
+    labels = np.full(len(x), -1)
+    labels[[0, 5, 10]] = truth[[0, 5, 10]]
+    soft = np.random.default_rng(1).dirichlet(np.ones(3), size=len(x))
+    n, t = len(x), 0.3
+    unit = [row / np.sqrt(sum(v * v for v in row)) for row in x]
+    q = soft.tolist()
+    for _ in range(2):
+        means = []
+        for m in range(3):
+            u = sum(q[i][m] * unit[i] for i in range(n))
+            means.append(u / np.sqrt(u @ u))
+        kernel = np.array([[np.exp(unit[i] @ means[m] / t) for m in range(3)] for i in range(n)])
+        a, b = np.ones(n), np.ones(3)
+        for _ in range(30):  # scaling factors of rows and columns in place of scaled matrices
+            b = np.array([n / 3 / sum(a[i] * kernel[i, m] for i in range(n)) for m in range(3)])
+            a = np.array([1 / sum(b[m] * kernel[i, m] for m in range(3)) for i in range(n)])
+        q = [
+            [1.0 * (m == labels[i]) if labels[i] >= 0 else a[i] * b[m] * kernel[i, m] for m in range(3)]
+            for i in range(n)
+        ]
+    got = balanced_prototypes(x, soft, labels, rounds=2, temperature=t)
+    assert np.allclose(got, q, atol=1e-8)
+
+
+def test_prototypes_mend_what_the_graph_confuses() -> None:
+    truth = np.repeat(np.arange(3), 20)
+    labels = np.full(60, -1)
+    labels[[0, 20, 40]] = [0, 1, 2]
+    right = []
+    for seed in range(10):
+        x = np.eye(3, 5)[truth] * 4 + np.random.default_rng(seed).normal(size=(60, 5)) * 1.6
+        graph, both = (SpreadConfig(rounds=r).spread(x, labels, classes=3) for r in (0, 10))
+        assert np.array_equal(graph, spread_labels(x, labels, classes=3))
+        assert np.allclose(both.sum(axis=1), 1)
+        assert both[[0, 20, 40]].tolist() == np.eye(3).tolist(), "labels that are known stay"
+        free = balanced_prototypes(x, graph, np.full(60, -1))
+        assert np.allclose(free.sum(axis=0), 20, atol=1.5), "shares are equal, up to 30 iterations"
+        right.append([(soft.argmax(axis=1) == truth).mean() for soft in (graph, both)])
+    graph_mean, both_mean = np.mean(right, axis=0)
+    assert both_mean > graph_mean + 0.02
