@@ -118,9 +118,11 @@ def labels(
     _plugins(plugin)
     from eval.cells import CellStore
     from eval.datasets import load_windows
-    from eval.labels import LabelsRun, encoder_folders, group_people, sides_of
+    from eval.labels import LabelsRun, encoder_folders, sides_of
     from eval.labels_config import LabelsConfig
-    from eval.labels_results import labels_table, measure_labels
+    from eval.labels_people import group_people
+    from eval.labels_results import alpha_tables, labels_table, measure_labels
+    from eval.report import calibration_table
     from eval.results import append_results, provenance
     from imu_video.config import load_config
     from imu_video.hub import load_encoder, read_config
@@ -162,8 +164,9 @@ def labels(
     others = [c for path in against or [] for c in cells[path]]
     results = measure_labels(cells[encoder], people, loaded, shared, against=others)
     number = append_results(out, results)
-    for differences in (False, True):
-        title, columns, rows = labels_table(results, metric=loaded.metrics[0], differences=differences)
+    tables = [labels_table(results, metric=loaded.metrics[0], differences=differences) for differences in (False, True)]
+    tables += [*alpha_tables(results, metric=loaded.metrics[0]), calibration_table(results)]
+    for title, columns, rows in tables:
         if rows:
             console.table(columns, rows, title=title)
     console.say(f"{number} results appended to {out}")

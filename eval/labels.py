@@ -23,94 +23,20 @@ from eval.datasets import LabelledWindows, skeletons_of
 from eval.features import encoder_features, untrained_twin
 from eval.joint import HEADS, JointNetwork, copied_tower, untrained_tower
 from eval.labels_config import LabelsConfig, Method, Number
+from eval.labels_people import People
 from eval.labels_train import train_members
 from eval.network import Network, NetworkConfig, measured
 from eval.probes import probes
-from eval.splits import refuse_training_subjects, spread_over_people
+from eval.splits import refuse_training_subjects
 from eval.spread import Inputs, side_by_side
 from eval.supervised import at_spec_rate
 from imu_video.config import digest
-from imu_video.errors import ConfigError, LeakageError
+from imu_video.errors import ConfigError
 from imu_video.hub import EncoderBundle
-from imu_video.metrics.classify import confusion_counts
 
 if TYPE_CHECKING:
     from imu_video.shards.schema import Index
     from imu_video.towers import TowerBundle
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class People:
-    """Rows of the three groups; refuses a person in two of them.
-
-    Args:
-        windows: what the rows refer to.
-        pool, choose, test: rows, sorted; ``choose`` may be empty.
-
-    Raises:
-        LeakageError: somebody is in two groups.
-        ConfigError: a group that must not be empty is, or a class that the pool lacks.
-    """
-
-    windows: LabelledWindows
-    pool: np.ndarray
-    choose: np.ndarray
-    test: np.ndarray
-
-    def __post_init__(self) -> None:
-        groups = {"pool": self.pool, "choose": self.choose, "test": self.test}
-        people = {name: set(self.windows.subject[rows].tolist()) for name, rows in groups.items()}
-        for one, other in (("pool", "choose"), ("pool", "test"), ("choose", "test")):
-            shared = sorted(people[one] & people[other])
-            if shared:
-                raise LeakageError(f"{one} and {other} share {shared}", hint="name splits of different people")
-        if not len(self.pool) or not len(self.test):
-            raise ConfigError(f"pool has {len(self.pool)} labelled windows, test {len(self.test)}: both need some")
-        lacking = np.setdiff1d(self.windows.labels[self.test], self.windows.labels[self.pool])
-        if len(lacking):
-            names = [self.windows.classes[c] for c in lacking]
-            raise ConfigError(f"the pool has no window of {names}", hint="name another pool, or filter the test slice")
-
-    @property
-    def classes(self) -> np.ndarray:
-        """Numbers into ``windows.classes`` of the M classes of the pool."""
-        return np.unique(self.windows.labels[self.pool])
-
-    @property
-    def subjects(self) -> tuple[str, ...]:
-        """Everybody who is asked, sorted."""
-        return tuple(np.unique(self.windows.subject[self.test]).tolist())
-
-    def truth(self, rows: np.ndarray) -> np.ndarray:
-        """Class numbers 0..M-1 of some rows."""
-        return np.searchsorted(self.classes, self.windows.labels[rows])
-
-    def labelled(self, number: Number, seed: int) -> np.ndarray:
-        """Places in ``pool`` that carry a label: so many a class (or all there are), going round the pool's people.
-
-        The first k of a class are the same for every larger number, so smaller sets are part of larger ones.
-        """
-        if number == "all":
-            return np.arange(len(self.pool))
-        out = []
-        for c in self.classes:
-            own = self.pool[self.windows.labels[self.pool] == c]
-            rng = np.random.default_rng([seed, int(c)])
-            out.append(spread_over_people(self.windows, own, number, rng))
-        return np.sort(np.searchsorted(self.pool, np.concatenate(out)))
-
-    def counts(self, predicted: np.ndarray) -> np.ndarray:
-        """Confusion counts (S, M, M) of predictions for the rows of ``test``."""
-        subject = self.windows.subject[self.test]
-        truth = self.truth(self.test)
-        own = [subject == s for s in self.subjects]
-        return np.stack([confusion_counts(truth[o], predicted[o], classes=len(self.classes)) for o in own])
-
-
-def group_people(windows: LabelledWindows, config: LabelsConfig) -> People:
-    """The three groups of a config."""
-    choose = config.choose.rows(windows) if config.choose else np.zeros(0, dtype=np.int64)
-    return People(windows=windows, pool=config.pool.rows(windows), choose=choose, test=config.test.rows(windows))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -139,8 +65,12 @@ class Cells:
         method, number: what was done, with how many labels a class.
         weights: digest of the weights that enter, or of the architecture.
         pretrained: whether weights of the encoder under test, or of what was trained along with it, enter.
-        counts: (R, S, M, M): seed, person, true class, predicted class; of the last step.
-        chosen: the same of the step that was best on the people of `choose`; None where nothing is trained by steps.
+        counts: (R, S, M, M): seed, person, true class, predicted class; of the last step, or with ``learn: wise`` of
+            alpha 0.5.
+        chosen: the same of the step (alpha) that was best on the people of `choose`; None where there is none.
+        bins: (R, S, B, 3) reliability bins of the same answers as ``counts``; None where scores are no probabilities,
+            or where a cell from before they were kept has none.
+        curve: with ``learn: wise`` what was found at every alpha.
     """
 
     model: str
@@ -150,6 +80,37 @@ class Cells:
     pretrained: bool
     counts: np.ndarray
     chosen: np.ndarray | None = None
+    bins: np.ndarray | None = None
+    curve: Curve | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Curve:
+    """Between a linear probe and the tuned network.
+
+    Args:
+        alphas: (A,), from 0 to 1.
+        counts: (R, A, S, M, M) as in `Cells`.
+        on_choose: (R, A) accuracy on the people of `choose`; None without them.
+        chosen: (R,) the alphas that it chooses.
+    """
+
+    alphas: np.ndarray
+    counts: np.ndarray
+    on_choose: np.ndarray | None
+    chosen: np.ndarray | None
+
+    @classmethod
+    def of(cls, held: Sequence[Mapping[str, np.ndarray]]) -> Curve:
+        """From the cells of all seeds."""
+        on_choose, chosen = _stacked(held, "on_choose"), _stacked(held, "alpha")
+        counts = np.stack([h["by_alpha"] for h in held])
+        return cls(alphas=held[0]["alphas"], counts=counts, on_choose=on_choose, chosen=chosen)
+
+
+def _stacked(held: Sequence[Mapping[str, np.ndarray]], name: str) -> np.ndarray | None:
+    """An array of every seed; None where one lacks it."""
+    return np.stack([h[name] for h in held]) if all(name in h for h in held) else None
 
 
 class LabelsRun:
@@ -213,8 +174,8 @@ class LabelsRun:
         plan = [(m, n, s) for m in self.config.methods for n in self.config.labels for s in range(self._seeds)]
         lacking = [p for p in plan if not self.store.has(self._key(*p))]
         todo = list({digest(self._key(*p)): p for p in lacking}.values())  # heads of one training share a cell
-        trainings = [p for p in todo if p[0].learn == "all"]
-        steps = sum(self._schedule(p[0]).steps for p in trainings)
+        trainings = [p for p in todo if p[0].trains]
+        steps = sum(self._steps(*p) for p in trainings)
         self.say(
             f"{self.model}: {len(plan)} cells, {len(plan) - len(lacking)} already there, {len(trainings)} trainings of "
             f"{steps} steps in all to do"
@@ -224,7 +185,7 @@ class LabelsRun:
             began = time.monotonic()
             if not self.store.has(self._key(*place)):  # another process may have been there meanwhile
                 self.store.put(self._key(*place), self._compute(*place))
-            if place[0].learn == "all":
+            if place[0].trains:
                 left -= 1
                 self._trained.append(time.monotonic() - began)
                 if len(self._trained) == 1 or number % 10 == 0:
@@ -236,8 +197,18 @@ class LabelsRun:
     def _seeds(self) -> int:
         return len(self.config.seeds)
 
-    def _schedule(self, method: Method) -> NetworkConfig:
-        return self.config.scratch if method.start == "random" else self.config.finetune
+    def _schedules(self, method: Method) -> tuple[NetworkConfig | None, NetworkConfig | None]:
+        """Of a linear head, and of everything."""
+        tuned = self.config.scratch if method.start == "random" else self.config.finetune
+        return (
+            self.config.linear if method.learn in ("linear", "wise") else None,
+            tuned if method.learn in ("all", "wise") else None,
+        )
+
+    def _steps(self, method: Method, number: Number, place: int) -> int:
+        pool = self.people.pool
+        many = len(self.people.labelled(number, self.config.seeds[place]) if method.spread is None else pool)
+        return sum(s.steps_for(many) for s in self._schedules(method) if s is not None)
 
     def _bundle(self, place: int) -> EncoderBundle:
         return self.bundles[place if len(self.bundles) > 1 else 0]
@@ -278,8 +249,11 @@ class LabelsRun:
             "weights": self._weights(method, place),
             "teacher": self._side(method, place).name if method.uses_teacher else None,
         }
-        if method.learn == "all":
-            key["schedule"] = identity(self._schedule(method), later=NetworkConfig.LATER)
+        if method.trains:
+            linear, tuned = (s and identity(s, later=NetworkConfig.LATER) for s in self._schedules(method))
+            key["schedule"] = tuned or linear
+            if linear and tuned:
+                key |= {"first": linear, "alphas": list(self.config.alphas)}
             key["choose"] = None if self.config.choose is None else self.config.choose.model_dump(mode="json")
         else:
             key["probe"] = self.config.probe
@@ -288,7 +262,6 @@ class LabelsRun:
     def _gather(self, method: Method, number: Number) -> Cells:
         held = [self.store.get(self._key(method, number, place)) for place in range(self._seeds)]
         head = f" {method.inputs}" if method.along else ""
-        chosen = [h[f"chosen{head}"] for h in held if f"chosen{head}" in h]
         weights = [self._weights(method, place) for place in range(self._seeds)]
         same = set(weights)
         return Cells(
@@ -298,17 +271,16 @@ class LabelsRun:
             number=number,
             weights=weights[0] if len(same) == 1 else digest({"weights": weights}),
             counts=np.stack([h[f"counts{head}"] for h in held]),
-            chosen=np.stack(chosen) if len(chosen) == self._seeds else None,
+            chosen=_stacked(held, f"chosen{head}"),
+            bins=_stacked(held, f"bins{head}"),
+            curve=None if method.learn != "wise" else Curve.of(held),
         )
 
     # ------------------------------------------------------------------------------------------------- one cell
 
     def _compute(self, method: Method, number: Number, place: int) -> dict[str, np.ndarray]:
         targets, rows = self._targets(method, number, place)
-        if method.learn == "head":
-            predicted = self._probe(method, targets, rows, place)
-            return {"counts": self.people.counts(predicted)}
-        return self._train(method, targets, rows, place)
+        return self._train(method, targets, rows, place) if method.trains else self._probe(method, targets, rows, place)
 
     def _targets(self, method: Method, number: Number, place: int) -> tuple[np.ndarray, np.ndarray]:
         """Soft labels (n, M) and the places in the pool that they belong to."""
@@ -324,7 +296,7 @@ class LabelsRun:
         features = self._inputs(method, options.inputs, place)[people.pool]
         return options.spread(features, known, classes=classes), np.arange(len(people.pool))
 
-    def _probe(self, method: Method, targets: np.ndarray, rows: np.ndarray, place: int) -> np.ndarray:
+    def _probe(self, method: Method, targets: np.ndarray, rows: np.ndarray, place: int) -> dict[str, np.ndarray]:
         people = self.people
         features = self._inputs(method, method.inputs, place)
         support, query = features[people.pool[rows]], features[people.test]
@@ -338,10 +310,14 @@ class LabelsRun:
                 raise ConfigError(
                     f"method {method.name!r}: probe {self.config.probe} has no fit_targets for soft labels"
                 )
-        return np.asarray(fitted.scores(query).argmax(axis=1))
+        scores, how = fitted.scores(query), getattr(probe, "confidence", None)
+        out = {"counts": people.counts(np.asarray(scores.argmax(axis=1)))}
+        return out if how is None else {**out, "bins": people.bins(scores, how)}
 
     def _train(self, method: Method, targets: np.ndarray, rows: np.ndarray, place: int) -> dict[str, np.ndarray]:
-        config, bundle, classes = self._schedule(method), self._bundle(place), targets.shape[1]
+        (linear, tuned), bundle, classes = self._schedules(method), self._bundle(place), targets.shape[1]
+        config = tuned or linear
+        assert config is not None
         imu, mask = self._windows(bundle)
         side = self._along(method, place) if method.along else None
         extra = None if side is None else side.skeletons
@@ -364,7 +340,9 @@ class LabelsRun:
             mask,
             targets=targets,
             rows=rows,
-            config=config,
+            linear=linear,
+            tuned=tuned,
+            alphas=self.config.alphas,
             seed=self.config.seeds[place],
             extra=extra,
             names=[f" {head}" for head in HEADS] if method.along else [""],
@@ -408,7 +386,7 @@ class LabelsRun:
         return features
 
     def _complete(self, method: Method, features: np.ndarray) -> None:
-        watched = self.people.choose if method.learn == "all" else self.people.choose[:0]
+        watched = self.people.choose if method.trains else self.people.choose[:0]
         used = np.concatenate([self.people.pool, self.people.test, watched])
         lacking = int((~np.isfinite(features[used]).all(axis=1)).sum())
         if lacking:

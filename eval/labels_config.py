@@ -11,6 +11,7 @@ from eval.config import Bootstrap, Metric
 from eval.network import NetworkConfig
 from eval.splits import Slice
 from eval.spread import Inputs, SpreadConfig
+from eval.wise import ALPHAS, Alphas
 from imu_video.config import Config
 
 Number = int | Literal["all"]
@@ -23,7 +24,9 @@ class Method(Config):
     Args:
         name: in tables.
         start: ``encoder`` (pretrained) or ``random`` (the same architecture, never trained).
-        learn: ``head``: the probe on frozen features; ``all``: encoder and head by gradient descent.
+        learn: ``head``: the probe on frozen features; ``linear``: a linear head on the frozen encoder by gradient
+            descent; ``all``: encoder and head by gradient descent; ``wise``: first as ``linear``, from there as
+            ``all``, and then weights between the two (`eval.wise`).
         inputs: ``imu``; ``fused``, the video side's frozen features beside the IMU encoder's; or ``teacher``, those
             alone. The video side is the skeleton encoder trained along with the encoder, where there is one and
             ``start`` is ``encoder``; else the cached teacher.
@@ -34,7 +37,7 @@ class Method(Config):
 
     name: str
     start: Literal["encoder", "random"] = "encoder"
-    learn: Literal["head", "all"] = "head"
+    learn: Literal["head", "linear", "all", "wise"] = "head"
     inputs: Inputs = "imu"
     along: Literal["skeleton"] | None = None
     spread: SpreadConfig | None = None
@@ -43,8 +46,10 @@ class Method(Config):
     def _possible(self) -> Method:
         if self.along and self.learn != "all":
             raise ValueError(f"method {self.name!r}: what is trained along needs learn: all")
-        if self.inputs == "teacher" and self.learn == "all" and not self.along:
+        if self.inputs == "teacher" and self.trains and not self.along:
             raise ValueError(f"method {self.name!r}: the teacher is frozen, inputs: teacher goes with learn: head")
+        if self.start == "random" and self.learn == "wise":
+            raise ValueError(f"method {self.name!r}: learn: wise stays near pretrained weights, start: encoder")
         if self.start == "random" and self.spread is not None and self.spread.inputs != "teacher":
             raise ValueError(
                 f"method {self.name!r}: a random encoder has no neighbours to offer: spread.inputs: teacher"
@@ -57,6 +62,11 @@ class Method(Config):
         if self.spread is not None:
             own["spread"] = identity(self.spread, later=SpreadConfig.LATER)
         return {k: v for k, v in own.items() if k != "name" and not (self.along and k == "inputs")}
+
+    @property
+    def trains(self) -> bool:
+        """Whether a network is trained by steps."""
+        return self.learn != "head"
 
     @property
     def uses_student(self) -> bool:
@@ -87,7 +97,9 @@ class LabelsConfig(Config):
         teacher: the cached teacher (name or fingerprint) for fused inputs; null = the encoder's own.
         probe: of ``learn: head``; spreading needs one with ``fit_targets``.
         scratch: schedule of ``learn: all`` from a random start.
-        finetune: schedule of ``learn: all`` from the encoder.
+        linear: schedule of ``learn: linear``, and of the first part of ``wise``.
+        finetune: schedule of ``learn: all`` from the encoder, and of the second part of ``wise``.
+        alphas: of ``wise``: a grid from 0 to 1; 0.5 is always looked at.
         metrics: figures to report.
         bootstrap: intervals.
     """
@@ -111,7 +123,9 @@ class LabelsConfig(Config):
     teacher: str | None = None
     probe: str | dict[str, Any] = "logreg"
     scratch: NetworkConfig = NetworkConfig()
+    linear: NetworkConfig = NetworkConfig()
     finetune: NetworkConfig = NetworkConfig()
+    alphas: Alphas = ALPHAS
     metrics: list[Metric] = Field(default=["accuracy", "macro_f1"], min_length=1)
     bootstrap: Bootstrap = Bootstrap()
 

@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from eval.labels import Cells, People
+from eval.labels import Cells
 from eval.labels_config import LabelsConfig
-from eval.results import Result, bootstrap, ends, with_tests
+from eval.labels_people import People
+from eval.results import Result, bootstrap, calibration_lines, ends, kept_bins, with_tests
+from eval.wise import curve_tables
+from imu_video.metrics.calibration import overconfidence
 from imu_video.metrics.classify import METRICS
 
 
@@ -35,7 +38,12 @@ def measure_labels(
     """
     out = []
     for c in cells:
-        out += _lines("labels", c, None, c.counts, people, config, shared)
+        lines = _lines("labels", c, None, c.counts, people, config, shared)
+        out += lines
+        if c.bins is not None:
+            bins = c.bins[:, None]
+            details = {k: lines[0].details[k] for k in ("labels", "method")} | {"bins": kept_bins(bins)}
+            out += calibration_lines(bins, overconfidence(c.bins).T, lines[0], config.bootstrap, details)
     differences: dict[str, list[Result]] = {}
     for c in cells:
         if not c.pretrained:
@@ -78,6 +86,14 @@ def _lines(
         }
         if chosen is not None:
             details["chosen"] = chosen
+        if c.curve is not None and reference is None:
+            source = [None] * len(c.curve.alphas) if c.curve.on_choose is None else c.curve.on_choose.mean(axis=0)
+            target = metric(c.curve.counts).mean(axis=(0, 2))
+            details["by_alpha"] = [
+                [float(a), None if s is None else round(float(s), 6), round(float(t), 6)]
+                for a, s, t in zip(c.curve.alphas, source, target, strict=True)
+            ]
+            details["alpha"] = [] if c.curve.chosen is None else c.curve.chosen.tolist()
         own = dict(shared)
         own["encoder"] = {**shared["encoder"], "weights": c.weights} if c.pretrained else {"weights": c.weights}
         out.append(
@@ -129,6 +145,21 @@ def labels_table(
     what = "paired difference" if differences else metric.replace("_", "-")
     title = f"{what}, fixed people [{100 * own[0].level:.0f} % interval over people, then seeds]" if own else ""
     return title, [*columns, "asked / seeds"], rows
+
+
+def alpha_tables(results: Sequence[Result], *, metric: str) -> list[tuple[str, list[str], list[list[str]]]]:
+    """Title, columns and rows of methods with ``learn: wise``: the people of `choose` against those who are asked."""
+    lines = [
+        (
+            [r.domain, r.model, str(r.probe), "all" if r.shots is None else str(r.shots)],
+            r.details["by_alpha"],
+            r.details["alpha"],
+        )
+        for r in results
+        if r.kind == "labels" and r.metric == metric and "by_alpha" in r.details
+    ]
+    title = f"accuracy of the people of `choose` / {metric.replace('_', '-')} of the people who are asked"
+    return curve_tables(lines, names=["people", "encoder", "method", "labels a class"], title=title)
 
 
 def _cell(r: Result) -> str:

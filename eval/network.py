@@ -92,13 +92,13 @@ class Network(nn.Module):
         self.frozen = False
 
     def freeze(self, frozen: bool) -> None:
-        """Leave the encoder as it is from now on, running statistics included, or train it too."""
+        """Leave the encoders as they are from now on, running statistics included, or train them too."""
         self.frozen = frozen
         for encoder in self.encoders():
             encoder.requires_grad_(not frozen)
 
     def train(self, mode: bool = True) -> Network:
-        """Training mode; a frozen encoder stays in evaluation mode."""
+        """Training mode; frozen encoders stay in evaluation mode."""
         super().train(mode)
         if self.frozen:
             for encoder in self.encoders():

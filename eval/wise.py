@@ -58,6 +58,32 @@ def interpolate(start: Mapping[str, Tensor], end: Mapping[str, Tensor], alpha: f
     }
 
 
+def curve_tables(
+    lines: Sequence[tuple[Sequence[str], Sequence[Sequence[float | None]], Sequence[float]]],
+    *,
+    names: Sequence[str],
+    title: str,
+) -> list[tuple[str, list[str], list[list[str]]]]:
+    """Title, columns and rows: source against target at every alpha, a table a grid.
+
+    Args:
+        lines: of each row its names, its curve of (alpha, source, target), and the chosen alphas.
+        names: titles of the columns of names.
+        title: what the figures are.
+    """
+    out = []
+    for grid in dict.fromkeys(tuple(alpha for alpha, *_ in curve) for _, curve, _ in lines):
+        rows = []
+        for own, curve, chosen in lines:
+            if tuple(alpha for alpha, *_ in curve) == grid:
+                cells = ["" if source is None else f"{source:.3f} / " for _, source, _ in curve]
+                cells = [cell + f"{target:.3f}" for cell, (_, _, target) in zip(cells, curve, strict=True)]
+                rows.append([*own, *cells, f"{sum(chosen) / len(chosen):.2f}" if chosen else ""])
+        columns = [*names, *(f"{alpha:g}" for alpha in grid), "chosen (mean)"]
+        out.append((f"{title} by alpha, 0 = linear probe, 1 = fine-tuned", columns, rows))
+    return out
+
+
 def choose_alpha(alphas: Sequence[float], scores: Sequence[float]) -> int:
     """Place of the best score in the grid; ties go to the smaller alpha, which is nearer to the pretrained encoder.
 

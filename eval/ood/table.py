@@ -26,6 +26,7 @@ from eval.results import (
     person_means,
     with_tests,
 )
+from eval.wise import curve_tables
 from imu_video.errors import DataError
 from imu_video.metrics.calibration import BINS, expected_calibration_error, overconfidence
 from imu_video.metrics.classify import METRICS
@@ -240,22 +241,13 @@ def tables(results: Sequence[Result], *, metric: str = "accuracy") -> list[tuple
 
 
 def _alpha_tables(figures: Sequence[Result]) -> list[tuple[str, list[str], list[list[str]]]]:
-    """Source validation against target at every alpha, one table for all models with the same grid."""
-    out = []
+    """Source validation against target of models with ``train: wise``."""
     own = [r for r in figures if "by_alpha" in r.details]
-    grids = dict.fromkeys(tuple(alpha for alpha, *_ in r.details["by_alpha"]) for r in own)
-    for grid in grids:
-        rows = []
-        for r in own:
-            curve = r.details["by_alpha"]
-            if tuple(alpha for alpha, *_ in curve) == grid:
-                chosen = [alpha for alphas in r.details["alpha"].values() for alpha in alphas]
-                cells = [f"{valid:.3f} / {score:.3f}" for _, valid, score in curve]
-                rows.append([r.model, *cells, f"{np.mean(chosen):.2f}"])
-        columns = ["model", *(f"{alpha:g}" for alpha in grid), "chosen (mean)"]
-        title = f"{own[0].domain}: source validation / target accuracy by alpha, 0 = linear probe, 1 = fine-tuned"
-        out.append((title, columns, rows))
-    return out
+    lines = [
+        ([r.model], r.details["by_alpha"], [a for chosen in r.details["alpha"].values() for a in chosen]) for r in own
+    ]
+    title = f"{figures[0].domain}: source validation / target accuracy"
+    return curve_tables(lines, names=["model"], title=title)
 
 
 def _interval(r: Result, *, signed: bool = False) -> str:

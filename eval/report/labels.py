@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from eval.document import Block, Cell, Folded, Section, Table, Text
-from eval.labels_results import labels_table
+from eval.labels_results import alpha_tables, labels_table
 from eval.plots import words
 from eval.plots_detail import Strip, strips
 from eval.report.words import difference, fact, svg, unique
@@ -24,11 +24,14 @@ def labels_sections(own: Sequence[Result], suffix: str) -> list[Section]:
             if rows:
                 table: list[list[str | Cell]] = [list(row) for row in rows]
                 blocks.append(Table(columns=columns, rows=table, labels=4 if differences else 3, caption=caption))
+    for metric in unique(r.metric for r in own)[:1]:
+        for caption, columns, rows in alpha_tables(own, metric=metric):
+            blocks.append(Table(columns=columns, rows=[[*row] for row in rows], labels=4, caption=caption))
     blocks += [*_people(own), *_tests(own)]
     note = (
-        "The last step of a fixed schedule; in brackets after `chosen` the step that was best on the people of "
-        "`choose`, a choice among ten on one or few people. `*`: the interval excludes zero. With few people asked the "
-        "intervals are wide, as they should be."
+        "The last step of a fixed schedule, or alpha 0.5; in brackets after `chosen` the step (alpha) that was best on "
+        "the people of `choose`, a choice among ten on one or few people. `*`: the interval excludes zero. With few "
+        "people asked the intervals are wide, as they should be."
     )
     return [Section(f"Limited labels{suffix}", [*blocks, Text(note)])]
 

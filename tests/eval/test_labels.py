@@ -14,8 +14,9 @@ import torch
 from eval.cells import CellStore
 from eval.datasets import LabelledWindows
 from eval.joint import HEADS, copied_tower, untrained_tower
-from eval.labels import LabelsRun, People, Side, encoder_folders, group_people
+from eval.labels import LabelsRun, Side, encoder_folders
 from eval.labels_config import LabelsConfig, Method
+from eval.labels_people import People, group_people
 from eval.labels_results import labels_table, measure_labels
 from eval.network import Network
 from eval.report import write_report

@@ -13,8 +13,9 @@ from eval.cells import CellStore
 from eval.config import EvalConfig
 from eval.datasets import load_windows
 from eval.fewshot import run_fewshot
-from eval.labels import LabelsRun, group_people
+from eval.labels import LabelsRun
 from eval.labels_config import LabelsConfig
+from eval.labels_people import group_people
 from eval.labels_results import measure_labels
 from eval.ood.command import benchmark
 from eval.ood.config import OodConfig

@@ -23,6 +23,7 @@ TITLES = (
     "Zero-shot from video",
     "Zero-shot by something <new>",
     "Limited labels on made",
+    "Is stated confidence earned? Limited labels on made",
     "Domain shift: people",
     "Is stated confidence earned? Domain shift: people",
     "Source validation against target: people",
