@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -79,7 +80,6 @@ class Hapt:
     def recordings(self, subjects: list[str] | None = None) -> Iterator[Recording]:
         """One recording an experiment, ordered by subject and experiment."""
         wanted = chosen(subjects, self.subjects(), dataset=self.name)
-        segments = self._segments()
         for user, experiment, visit, number in self._experiments:
             if f"user{user}" not in wanted:
                 continue
@@ -94,10 +94,11 @@ class Hapt:
                 subject=f"user{user}",
                 name=stem,
                 imu=(ImuStream(placement="waist", times=np.arange(len(acc)) / RATE_HZ, values=values),),
-                segments=tuple(segments.get((int(experiment), number), ())),
+                segments=tuple(self._segments.get((int(experiment), number), ())),
                 session=visit,
             )
 
+    @cached_property
     def _segments(self) -> dict[tuple[int, int], list[Segment]]:
         path = self.root / "labels.txt"
         found: dict[tuple[int, int], list[Segment]] = {}

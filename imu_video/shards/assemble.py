@@ -72,7 +72,7 @@ def read_person(journal: Journal, subject: str, *, check: bool) -> Person | None
     facts = journal.finished(piece_name(subject), check=check)
     if facts is None:
         facts = _collected(journal, subject)
-    return None if facts is None else Person.of(facts)
+    return None if facts is None else Person.of(facts, check=check)
 
 
 def _collected(journal: Journal, subject: str) -> dict[str, Any] | None:
