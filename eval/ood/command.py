@@ -101,7 +101,7 @@ def benchmark(
     windows = merge_windows(parts, rate_hz=config.rate_hz)
     domains = divide(windows, config.scenario)
     weights = {name: str(facts["weights_sha256"]) for name, facts in pretrained.items()}
-    kept = Folder(folder, config, data=windows.digest, models=weights)
+    kept = Folder(folder, config, data=windows.digest, models=weights, make=not dry)
     everything = runs(config, list(domains.names))
     todo = plan(config, domains, kept, part=part)
     people = len(set(domains.windows.subject.tolist()))

@@ -35,12 +35,13 @@ class Folder:
         config: of the benchmark.
         data: digest of the labelled windows.
         models: digest of each pretrained encoder's weights, by the model's name.
+        make: False: only look, and write nothing.
 
     Raises:
         ConfigError: the folder holds runs of another scenario, schedule or data.
     """
 
-    def __init__(self, path: Path, config: OodConfig, *, data: str, models: dict[str, str]) -> None:
+    def __init__(self, path: Path, config: OodConfig, *, data: str, models: dict[str, str], make: bool = True) -> None:
         self.path, self.config = path, config
         same = {k: v for k, v in config.model_dump(mode="json").items() if k not in _FREE}
         facts = {"identity": same, "data": data}
@@ -53,8 +54,9 @@ class Folder:
                 raise ConfigError(
                     f"{path} holds runs of another {', '.join(sorted(changed))}", hint="name another --out folder"
                 )
-        (path / "runs").mkdir(parents=True, exist_ok=True)
-        write_atomic(file, json.dumps(facts, indent=1, sort_keys=True).encode())
+        if make:
+            (path / "runs").mkdir(parents=True, exist_ok=True)
+            write_atomic(file, json.dumps(facts, indent=1, sort_keys=True).encode())
         kinds = {
             m.name: {k: v for k, v in identity(m, later=Model.LATER).items() if k not in ("name", "encoder")}
             for m in config.models

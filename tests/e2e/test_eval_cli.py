@@ -343,6 +343,7 @@ def test_ood_benchmark(folder: Path, tmp_path: Path) -> None:
     dry = call(*words, "--dry")
     assert dry.exit_code == 0, dry.output
     assert "4 of 4 runs to do" in dry.output
+    assert not (tmp_path / "runs").exists(), "a dry run must not tie the folder to its schedule"
     assert not (tmp_path / "r.jsonl").exists()
     half = call(*words, "--part", "0/2")
     assert half.exit_code == 0, half.output
