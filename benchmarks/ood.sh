@@ -9,7 +9,7 @@
 #   benchmarks/ood.sh pretrained hapt_person imu_video simclr_imu    the same network pretrained: fine-tuned, and as it is
 #   benchmarks/ood.sh both hapt_person imu_video coral mixup         pretrained, and then trained by these algorithms
 #   benchmarks/ood.sh few hapt imu_video_sigmoid            the encoder few-shot; also: umafall, daphnet
-#   benchmarks/ood.sh report                                everything measured so far as one page
+#   benchmarks/ood.sh report                                everything measured so far, a page a table
 # OOD=folder (default ood-run), WORKERS=1 (runs at a time).
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
@@ -21,6 +21,8 @@ usage() { sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 cut_into() { # CONFIG OUT ROOT overrides...
     imu-video build "$here/configs/data/$1.yaml" "$ood/data/$2" dataset.root="$3" "${@:4}"
 }
+
+out=scratch  # fresh networks with their grids, and pretrained ones beside plain ERM, are two tables
 
 run() { # SCENARIO further arguments of imu-eval ood
     local data
@@ -34,13 +36,14 @@ run() { # SCENARIO further arguments of imu-eval ood
     *) echo "no scenario $1 in configs/eval/ood" >&2; exit 2 ;;
     esac
     imu-eval ood "${data[@]/#/$ood/data/}" --config "$here/configs/eval/ood/$1.yaml" --folder "$ood/runs/$1" \
-        --out "$ood/results.jsonl" --workers "${WORKERS:-1}" "${@:2}"
+        --out "$ood/$out.jsonl" --workers "${WORKERS:-1}" "${@:2}"
 }
 
-named() { # SUFFIX ENCODERS...: as arguments of imu-eval ood
+named() { # SUFFIX ENCODERS...: as arguments of imu-eval ood, in the array `encoders`
+    encoders=()
     for name in "${@:2}"; do
         [[ -f $ood/encoders/$name/config.json ]] || { echo "no encoder $ood/encoders/$name" >&2; exit 2; }
-        printf -- '--encoder\n%s=%s\n' "$name$1" "$ood/encoders/$name"
+        encoders+=(--encoder "$name$1=$ood/encoders/$name")
     done
 }
 
@@ -83,15 +86,17 @@ scratch)
     ;;
 pretrained)
     [[ $# -ge 2 ]] || usage
+    out=pretrained
     for train in all head; do
         suffix=; [[ $train == head ]] && suffix=_head
-        mapfile -t encoders < <(named "$suffix" "${@:2}")
+        named "$suffix" "${@:2}"
         run "$1" --set 'algorithms=[erm]' "${encoders[@]}" --train $train
     done
     ;;
 both)
     [[ $# -ge 3 ]] || usage
-    mapfile -t encoders < <(named "" "$2")
+    out=both
+    named "" "$2"
     run "$1" --set "algorithms=[erm,$(IFS=,; echo "${*:3}")]" "${encoders[@]}" --train all
     ;;
 few)
@@ -100,9 +105,12 @@ few)
         references.supervised.episodes=0
     ;;
 report)
-    folders=()
-    for folder in "$ood"/runs/*; do folders+=(--ood-folder "$folder"); done
-    imu-eval report "$ood/results.jsonl" "$ood/report" "${folders[@]}"
+    for table in scratch pretrained both; do
+        [[ -f $ood/$table.jsonl ]] || continue
+        folders=()
+        for folder in "$ood"/runs/*; do folders+=(--ood-folder "$folder"); done
+        imu-eval report "$ood/$table.jsonl" "$ood/report-$table" "${folders[@]}"
+    done
     ;;
 *) usage ;;
 esac
