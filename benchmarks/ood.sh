@@ -7,7 +7,7 @@
 #   benchmarks/ood.sh encoder imu_video                     pretrain and export a row of configs/study/transfer
 #   benchmarks/ood.sh encoder imu_video_sigmoid permuted data.control=permuted_pairs     the same under another name, changed
 #   benchmarks/ood.sh pretrained hapt_person imu_video simclr_imu    the same network pretrained: fine-tuned, and as it is
-#   benchmarks/ood.sh both hapt_person imu_video coral mixup         pretrained, and then trained by these algorithms
+#   benchmarks/ood.sh both umafall_position comodo coral mmd         frozen, its classifier trained by these algorithms; TRAIN=all: tuned
 #   benchmarks/ood.sh few hapt imu_video_sigmoid            the encoder few-shot; also: umafall, daphnet
 #   benchmarks/ood.sh report                                everything measured so far, a page a table
 # OOD=folder (default ood-run), WORKERS=1 (runs at a time).
@@ -96,8 +96,9 @@ pretrained)
 both)
     [[ $# -ge 3 ]] || usage
     out=both
-    named "" "$2"
-    run "$1" --set "algorithms=[erm,$(IFS=,; echo "${*:3}")]" "${encoders[@]}" --train all
+    suffix=; [[ ${TRAIN:-head} == head ]] && suffix=_head
+    named "$suffix" "$2"
+    run "$1" --set "algorithms=[erm,$(IFS=,; echo "${*:3}")]" "${encoders[@]}" --train "${TRAIN:-head}"
     ;;
 few)
     [[ $# -eq 2 ]] || usage
