@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from imu_video.datasets.layout import Layout, Take, Track, clock_tag, files_like, in_order, segments_of, stream
+from imu_video.datasets.layout import SingleLayout, Take, Track, clock_tag, files_like, in_order, segments_of, stream
 from imu_video.datasets.tables import Table
 from imu_video.errors import RecordingError
 from imu_video.registry import datasets
@@ -18,7 +18,7 @@ DICTIONARY = "annotation-label-dictionary.csv"
 
 
 @datasets.register("capture24")
-class Capture24(Layout):
+class Capture24(SingleLayout):
     """CAPTURE-24 (Chan et al., Scientific Data 2024): an accelerometer on the wrist of the dominant hand, about 24 h.
 
     One recording a person, read as a whole: 8.6 million rows. Annotations become the labels of a published scheme by

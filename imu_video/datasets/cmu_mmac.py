@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from imu_video.datasets.layout import Layout, Take, TimedVideo, Track, clock_tag, files_like, stream
+from imu_video.datasets.layout import SingleLayout, Take, TimedVideo, Track, clock_tag, files_like, stream
 from imu_video.datasets.tables import Table
 from imu_video.errors import RecordingError
 from imu_video.registry import datasets
@@ -25,7 +25,7 @@ _FRAME = re.compile(r"\s*Frame:\s*(\d+)\b.*?(\d+_\d+_\d+_\d{1,7})\s*$")
 
 
 @datasets.register("cmu_mmac")
-class CmuMmac(Layout):
+class CmuMmac(SingleLayout):
     """CMU Multimodal Activity database (De la Torre et al., CMU-RI-TR-08-22, 2009), wired units and the head camera.
 
     One recording a person and recipe. Times are the system times of the recording computers, for samples and for every

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from imu_video.datasets.layout import Device, Layout, Take, files_like, streams_of
+from imu_video.datasets.layout import Device, SingleLayout, Take, files_like, streams_of
 from imu_video.datasets.tables import number_table
 from imu_video.errors import RecordingError
 from imu_video.registry import datasets
@@ -44,7 +44,7 @@ DEVICES = tuple(
 
 
 @datasets.register("dsads")
-class Dsads(Layout):
+class Dsads(SingleLayout):
     """Daily and Sports Activities (Altun, Barshan and Tuncel, Pattern Recognition 2010).
 
     One recording an activity and person: its 60 files of five seconds were cut from one recording of five minutes and

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from imu_video.datasets.layout import Layout, Take, Track, clock_tag, files_like, read_json, stream
+from imu_video.datasets.layout import SingleLayout, Take, Track, clock_tag, files_like, read_json, stream
 from imu_video.datasets.splitlists import SplitName, need_lists, read_lists
 from imu_video.datasets.tables import Table
 from imu_video.errors import ConfigError, RecordingError
@@ -22,7 +22,7 @@ _UID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 
 
 @datasets.register("ego4d")
-class Ego4d(Layout):
+class Ego4d(SingleLayout):
     """Ego4D (Grauman et al., CVPR 2022): head camera and its accelerometer and gyroscope, daily life.
 
     One recording a video that has an IMU file. Times are the canonical ones, the video's own clock. Known faults of

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from imu_video.datasets.ego4d import uid_and_label
-from imu_video.datasets.layout import Layout, Take, TimedVideo, Track, clock_tag, read_json, stream
+from imu_video.datasets.layout import SingleLayout, Take, TimedVideo, Track, clock_tag, read_json, stream
 from imu_video.datasets.splitlists import SplitName, need_lists, read_lists
 from imu_video.datasets.tables import Table
 from imu_video.errors import ConfigError, RecordingError
@@ -32,7 +32,7 @@ RATES_HZ = {"right": 1000.0, "left": 800.0}
 
 
 @datasets.register("egoexo4d")
-class EgoExo4d(Layout):
+class EgoExo4d(SingleLayout):
     """Ego-Exo4D (Grauman et al., CVPR 2024): skilled activities filmed from the head, with the glasses' IMU.
 
     One recording a take. The IMU is read from the take's VRS file with projectaria-tools, cut to the take, in the

@@ -87,13 +87,9 @@ class Layout(ABC):
     def _find(self) -> Iterable[Take]:
         """Every take of the tree."""
 
+    @abstractmethod
     def _read_all(self, take: Take) -> Iterator[Recording]:
-        """Where one take holds several recordings, this is overridden instead of `_read`."""
-        yield self._read(take)
-
-    def _read(self, take: Take) -> Recording:
-        """One take as one recording; every set has this or its own `_read_all`."""
-        raise NotImplementedError(f"{type(self).__name__} has neither _read nor _read_all")
+        """The recordings of one take; `SingleLayout` where it holds one."""
 
     def _recording(
         self,
@@ -154,6 +150,17 @@ def in_order(times: np.ndarray) -> tuple[np.ndarray, int]:
 def clock_tag(faults: int) -> dict[str, str]:
     """How a recording's tags tell that its clock had to be repaired."""
     return {"clock": f"repaired, {faults} samples" if faults else "in order"}
+
+
+class SingleLayout(Layout):
+    """A layout in which every take is one recording."""
+
+    def _read_all(self, take: Take) -> Iterator[Recording]:
+        yield self._read(take)
+
+    @abstractmethod
+    def _read(self, take: Take) -> Recording:
+        """One take as one recording."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

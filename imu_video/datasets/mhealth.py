@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from imu_video.datasets.layout import Device, Layout, Take, files_like, segments_of, streams_of
+from imu_video.datasets.layout import Device, SingleLayout, Take, files_like, segments_of, streams_of
 from imu_video.datasets.tables import number_table
 from imu_video.errors import RecordingError
 from imu_video.registry import datasets
@@ -44,7 +44,7 @@ _SLOWEST_FAST = 20.0  # deg/s: an ankle or wrist turns faster than this for a go
 
 
 @datasets.register("mhealth")
-class MHealth(Layout):
+class MHealth(SingleLayout):
     """mHealth (Banos et al., IWAAL 2014).
 
     One recording a person. The set's description gives the angular rate in deg/s. Where the numbers cannot be that

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from imu_video.datasets.layout import Layout, Take, Track, clock_tag, files_like, stream
+from imu_video.datasets.layout import SingleLayout, Take, Track, clock_tag, files_like, stream
 from imu_video.datasets.tables import Table
 from imu_video.errors import RecordingError
 from imu_video.registry import datasets
@@ -59,7 +59,7 @@ _COLUMNS = ("time", "x", "y", "z")
 
 
 @datasets.register("mmact")
-class MMAct(Layout):
+class MMAct(SingleLayout):
     """MMAct (Kong et al., ICCV 2019): trimmed clips of accelerometers, the phone's gyroscope, and video.
 
     One recording a clip that has an acceleration of phone or watch. Sensor and video clips were trimmed to the same

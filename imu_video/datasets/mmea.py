@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from imu_video.datasets.layout import Device, Layout, Take, files_like, streams_of
+from imu_video.datasets.layout import Device, SingleLayout, Take, files_like, streams_of
 from imu_video.datasets.splitlists import SplitName, need_lists, read_lists
 from imu_video.datasets.tables import number_table
 from imu_video.errors import RecordingError
@@ -61,7 +61,7 @@ _CLIP = re.compile(r"(\d+)_(\w+?)_(\d{4}_\d\d_\d\d)_(\d\d_\d\d_\d\d)", re.ASCII)
 
 
 @datasets.register("mmea")
-class Mmea(Layout):
+class Mmea(SingleLayout):
     """UESTC-MMEA-CL (Xu et al., IEEE Transactions on Multimedia 2024): video, acceleration and angular rate of glasses.
 
     One recording a clip of about 17 s; clip and samples begin together. The files hold raw counts. Users of the set

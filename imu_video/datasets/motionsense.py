@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from imu_video.datasets.layout import Layout, Take, Track, files_like, stream
+from imu_video.datasets.layout import SingleLayout, Take, Track, files_like, stream
 from imu_video.datasets.tables import Table
 from imu_video.registry import datasets
 from imu_video.types import Recording
@@ -24,7 +24,7 @@ ACTIVITIES = {
 
 
 @datasets.register("motionsense")
-class MotionSense(Layout):
+class MotionSense(SingleLayout):
     """MotionSense (Malekzadeh et al., IoTDI 2019), the recordings in ``A_DeviceMotion_data``.
 
     One recording a trial. The phone splits its acceleration into gravity and the rest; both are added again. iOS counts

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
-from imu_video.datasets.layout import Device, Layout, Take, clock_tag, files_like, in_order, segments_of, streams_of
+from imu_video.datasets.layout import (
+    Device,
+    SingleLayout,
+    Take,
+    clock_tag,
+    files_like,
+    in_order,
+    segments_of,
+    streams_of,
+)
 from imu_video.datasets.tables import number_table
 from imu_video.registry import datasets
 from imu_video.types import Recording
@@ -48,7 +57,7 @@ DEVICES = (
 
 
 @datasets.register("opportunity")
-class Opportunity(Layout):
+class Opportunity(SingleLayout):
     """Opportunity activity recognition (Chavarriaga et al., Pattern Recognition Letters 2013).
 
     One recording a run: five of daily living (sessions ADL1 .. ADL5) and one drill a person. The shoes are left out:

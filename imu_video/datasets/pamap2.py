@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-from imu_video.datasets.layout import Device, Layout, Take, clock_tag, files_like, in_order, segments_of, streams_of
+from imu_video.datasets.layout import (
+    Device,
+    SingleLayout,
+    Take,
+    clock_tag,
+    files_like,
+    in_order,
+    segments_of,
+    streams_of,
+)
 from imu_video.datasets.tables import number_table
 from imu_video.registry import datasets
 from imu_video.types import Recording
@@ -39,7 +48,7 @@ DEVICES = tuple(
 
 
 @datasets.register("pamap2")
-class Pamap2(Layout):
+class Pamap2(SingleLayout):
     """PAMAP2 physical activity monitoring (Reiss and Stricker, ISWC 2012).
 
     One recording a file; the person's optional activities are session 2. Wrist and ankle are those of the dominant

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from imu_video.datasets.layout import Device, Layout, Take, files_like, streams_of
+from imu_video.datasets.layout import Device, SingleLayout, Take, files_like, streams_of
 from imu_video.datasets.matlab import load_mat
 from imu_video.errors import RecordingError
 from imu_video.registry import datasets
@@ -32,7 +32,7 @@ DEVICE = Device(placement="right_hip", acc=0, gyr=3, acc_unit="g", gyr_unit="deg
 
 
 @datasets.register("uschad")
-class UscHad(Layout):
+class UscHad(SingleLayout):
     """USC Human Activity Dataset (Zhang and Sawchuk, SAGAware at UbiComp 2012).
 
     One recording a trial. The activity is taken from the file name: the field in the files is misspelt for one person.

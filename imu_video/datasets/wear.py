@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from imu_video.datasets.layout import Layout, Take, Track, files_like, segments_of, stream
+from imu_video.datasets.layout import SingleLayout, Take, Track, files_like, segments_of, stream
 from imu_video.datasets.tables import Table
 from imu_video.errors import RecordingError
 from imu_video.registry import datasets
@@ -48,7 +48,7 @@ _UNLABELLED = ("", "null", "nan", "None")
 
 
 @datasets.register("wear")
-class Wear(Layout):
+class Wear(SingleLayout):
     """WEAR (Bock et al., IMWUT 2024): accelerometers on both wrists and ankles, video from the head.
 
     One recording a visit, its clip on the same clock (the set's own synchronisation). The watches have no gyroscope.
