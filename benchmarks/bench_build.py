@@ -17,7 +17,7 @@ import pandas as pd
 from common import compare, heading, parser, scratch
 
 from imu_video.config import validate
-from imu_video.shards.build import BuildConfig, build
+from imu_video.shards.building.build import BuildConfig, build
 
 DECLARATION = """
 dataset: made

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from common import compare, heading, made_folder, parser, scratch
 
-from imu_video.shards.columns import open_columns
-from imu_video.shards.loader import PairLoader
+from imu_video.shards.batches.loader import PairLoader
+from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.schema import Index
 
 WIDTH, BATCH = 1280, 256

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from common import compare, heading, made_folder, parser, scratch
 
-from imu_video.shards.pipeline import SampleReader, read_samples
+from imu_video.shards.reading.pipeline import SampleReader, read_samples
 from imu_video.shards.schema import Index
 
 

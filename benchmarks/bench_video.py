@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from common import compare, heading, made_folder, parser, scratch
 
-from imu_video.shards.clips import ClipReader
-from imu_video.shards.pipeline import SampleReader
+from imu_video.shards.reading.clips import ClipReader
+from imu_video.shards.reading.pipeline import SampleReader
 from imu_video.shards.schema import Index
 
 BATCH = 32

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from imu_video.shards.index import load_index, write_index
+from imu_video.shards.reading.index import load_index, write_index
 from imu_video.shards.schema import BuildFacts, ClipSpec, Index, SplitEntry
 from imu_video.shards.write import ShardWriter, encode_window
 from imu_video.types import IMU_CHANNELS, Window, channel_unit

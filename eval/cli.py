@@ -78,7 +78,7 @@ def fewshot(
     from eval.fewshot import run_fewshot
     from eval.results import measure, save_counts
     from imu_video.hub import load_encoder
-    from imu_video.shards.index import load_index
+    from imu_video.shards.reading.index import load_index
 
     index = load_index(data)
     short = {"episodes.shots": shots, "episodes.episodes": episodes, "episodes.seed": seed, "probes": probe}
@@ -126,8 +126,8 @@ def labels(
     from eval.results import append_results, provenance
     from imu_video.config import load_config
     from imu_video.hub import load_encoder, read_config
-    from imu_video.shards.index import load_index
-    from imu_video.shards.teacher_cache import cached_fingerprint, open_cache
+    from imu_video.shards.reading.index import load_index
+    from imu_video.shards.reading.teacher_cache import cached_fingerprint, open_cache
 
     index = load_index(data)
     loaded = load_config(config, LabelsConfig, overrides or [])
@@ -201,7 +201,7 @@ def zeroshot(
     """
     _plugins(plugin)
     from eval.zeroshot.command import check_form, run_form
-    from imu_video.shards.index import load_index
+    from imu_video.shards.reading.index import load_index
 
     check_form(mode, source, label_map)
     index = load_index(data)
@@ -378,8 +378,8 @@ def _pair(
     """Index, config, windows with the encoder's own teacher features, and the encoder with its projectors."""
     from eval.datasets import load_windows
     from imu_video.projectors import load_pair_model
-    from imu_video.shards.index import load_index
-    from imu_video.shards.teacher_cache import open_cache
+    from imu_video.shards.reading.index import load_index
+    from imu_video.shards.reading.teacher_cache import open_cache
 
     index = load_index(data)
     loaded = _load(config, index, {}, split, placement, by, overrides)

@@ -11,7 +11,7 @@ import numpy as np
 from imu_video.errors import ConfigError, ShardError, nearest
 
 if TYPE_CHECKING:
-    from imu_video.shards.columns import Columns
+    from imu_video.shards.reading.columns import Columns
     from imu_video.shards.schema import Index
 
 BUILT_IN = ("placement", "recording", "session", "split", "subject")
@@ -138,7 +138,7 @@ def load_windows(
     """Read the labelled windows of some splits of a data folder.
 
     Args:
-        index: from ``imu_video.shards.index.load_index``.
+        index: from ``imu_video.shards.reading.index.load_index``.
         splits: names of splits.
         placements: devices to keep; all when None.
         teacher: an open teacher cache, whose rows are then attached; or None.
@@ -147,7 +147,7 @@ def load_windows(
         ConfigError: unknown split or placement.
         ShardError: no labelled window in what was asked for.
     """
-    from imu_video.shards.columns import open_columns
+    from imu_video.shards.reading.columns import open_columns
 
     for split in splits:
         if split not in index.splits:
@@ -195,7 +195,7 @@ def skeletons_of(windows: LabelledWindows, index: Index) -> np.ndarray:
     Raises:
         ConfigError: the data holds no skeletons.
     """
-    from imu_video.shards.columns import open_columns
+    from imu_video.shards.reading.columns import open_columns
 
     if index.skeleton is None:
         raise ConfigError(

@@ -12,7 +12,7 @@ from eval import plots
 from eval.datasets import LabelledWindows, load_windows
 from eval.features import encoder_features
 from imu_video.hub import EncoderBundle, load_encoder
-from imu_video.shards.index import load_index
+from imu_video.shards.reading.index import load_index
 from imu_video.shards.schema import Index
 
 
@@ -51,7 +51,7 @@ def sample_pairs(index: Index, split: str, *, number: int = 5, frames: int = 4) 
     Reads shards from the front until enough activities are seen; samples with neither clip nor skeleton are passed
     over.
     """
-    from imu_video.shards.pipeline import read_samples
+    from imu_video.shards.reading.pipeline import read_samples
     from imu_video.shards.video import decode_mp4
 
     out: dict[str, Mapping[str, Any]] = {}

@@ -20,8 +20,8 @@ from imu_video.errors import ConfigError, ShardError, nearest
 from imu_video.registry import ALL, load_plugin
 
 if TYPE_CHECKING:
+    from imu_video.shards.folders.summary import Table
     from imu_video.shards.schema import Index
-    from imu_video.shards.summary import Table
 
 app = typer.Typer(
     help="Recordings into shards, shards into teacher embeddings; then `imu-pretrain` and `imu-eval`.",
@@ -64,8 +64,8 @@ def build(
     """Cut recordings into windows and write them as shards with an index; what was stopped continues."""
     _load(plugin)
     from imu_video.config import load_config
-    from imu_video.shards.build import BuildConfig, already_built, build_part
-    from imu_video.shards.build import build as make
+    from imu_video.shards.building.build import BuildConfig, already_built, build_part
+    from imu_video.shards.building.build import build as make
 
     loaded = load_config(config, BuildConfig, overrides or [])
     options: dict[str, Any] = {"force": force, "workers": workers, "engine": engine, "plugins": plugin or []}
@@ -81,7 +81,7 @@ def build(
         return
     with _stoppable(), _progress("people") as progress:
         index = make(loaded, out, progress=progress, note=console.say, **options)
-    from imu_video.shards import summary
+    from imu_video.shards.folders import summary
 
     _show(summary.splits(index))
     facts = index.build
@@ -112,14 +112,14 @@ def embed(
     """Compute a frozen teacher's embeddings once and keep them beside the shards."""
     _load(plugin)
     from imu_video.config import apply_override, read_yaml
-    from imu_video.shards.index import load_index
+    from imu_video.shards.reading.index import load_index
 
     index = load_index(data)
     entry: dict[str, Any] = read_yaml(teacher) if Path(teacher).suffix in {".yaml", ".yml"} else {"name": teacher}
     for override in overrides or []:
         apply_override(entry, override)
-    from imu_video.shards.embed import embed as compute
-    from imu_video.shards.embed import embed_part
+    from imu_video.shards.features.embed import embed as compute
+    from imu_video.shards.features.embed import embed_part
 
     options: dict[str, Any] = {"splits": split, "view": view, "batch_size": batch_size, "device": device}
     options |= {"workers": workers, "engine": engine, "plugins": plugin or [], "force": force, "note": console.say}
@@ -144,8 +144,8 @@ def merge(
     """Put together the parts that `build --part` or `embed --part` left, or several data folders of the same axes."""
     _load(plugin)
     if out is not None or len(data) > 1:
-        from imu_video.shards.combine import merge_folders
-        from imu_video.shards.index import load_index
+        from imu_video.shards.folders.combine import merge_folders
+        from imu_video.shards.reading.index import load_index
 
         if out is None:
             raise ConfigError("several data folders are merged into a new one", hint="imu-video merge A B --out C")
@@ -153,13 +153,13 @@ def merge(
             merged = merge_folders([load_index(one) for one in data], out, copy=copy, note=console.say)
         console.say(f"merged {out}: {_size(merged)}")
         return
-    from imu_video.shards.build import parts_folder
-    from imu_video.shards.merge import merge_parts
+    from imu_video.shards.building.merge import merge_parts
+    from imu_video.shards.jobs.publish import parts_folder
 
     (folder,) = data
     if folder.is_dir() and not parts_folder(folder).is_dir():
-        from imu_video.shards.embed import merge_features
-        from imu_video.shards.index import load_index
+        from imu_video.shards.features.embed import merge_features
+        from imu_video.shards.reading.index import load_index
 
         for cache in merge_features(load_index(folder), plugins=plugin or [], note=console.say):
             console.say(f"merged teachers/{cache.fingerprint}: {', '.join(cache.splits)}")
@@ -179,9 +179,9 @@ def split_(
     """Divide the people of a data folder anew; samples are copied as they are, the old folder stays."""
     from imu_video.config import apply_override, read_yaml, validate
     from imu_video.recordings.splits import SplitConfig
-    from imu_video.shards import summary
-    from imu_video.shards.combine import split_folder
-    from imu_video.shards.index import load_index
+    from imu_video.shards.folders import summary
+    from imu_video.shards.folders.combine import split_folder
+    from imu_video.shards.reading.index import load_index
 
     raw = read_yaml(config)
     raw = raw["splits"] if isinstance(raw.get("splits"), dict) else raw
@@ -199,7 +199,7 @@ def fetch(
     out: Annotated[Path, typer.Argument(help="Data folder to make.")],
 ) -> None:
     """Copy a data folder from an address to the disk, every hash checked; what was stopped continues."""
-    from imu_video.shards.fetch import fetch as bring
+    from imu_video.shards.folders.fetch import fetch as bring
 
     with _stoppable(), _progress("shards") as progress:
         index = bring(address, out, progress=progress, note=console.say)
@@ -216,8 +216,8 @@ def inspect(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Which samples the page shows.")] = 0,
 ) -> None:
     """Show what a data folder holds: splits, people, labels by placement, rates, units, quality, teacher caches."""
-    from imu_video.shards import summary
-    from imu_video.shards.index import load_index
+    from imu_video.shards.folders import summary
+    from imu_video.shards.reading.index import load_index
 
     index = load_index(data)
     if page is not None:
@@ -245,7 +245,7 @@ def verify(
     quick: Annotated[bool, typer.Option("--quick", help="Presence and size only, no hashes.")] = False,
 ) -> None:
     """Compare every shard with the index: sizes, hashes, members, people in one split only."""
-    from imu_video.shards import index as indices
+    from imu_video.shards.reading import index as indices
 
     if repair:
         rebuilt, notes = indices.repair(data)

@@ -19,7 +19,7 @@ from imu_video.hub import EncoderBundle, InputSpec
 from imu_video.losses import LossMix
 from imu_video.models import CrossModalModel
 from imu_video.objectives import ObjectiveMix
-from imu_video.shards.loader import PairLoader
+from imu_video.shards.batches.loader import PairLoader
 from imu_video.transforms import Compose
 from imu_video.types import PairBatch
 from pretrain.augment import Augmenter

@@ -16,13 +16,13 @@ from imu_video.config import digest
 from imu_video.distributed import World
 from imu_video.errors import ConfigError, DataError, nearest
 from imu_video.hub import InputSpec, fit_input_spec
-from imu_video.shards.clips import ClipReader
-from imu_video.shards.columns import Columns, open_columns
-from imu_video.shards.index import load_index
-from imu_video.shards.loader import PairLoader
+from imu_video.shards.batches.loader import PairLoader
+from imu_video.shards.reading.clips import ClipReader
+from imu_video.shards.reading.columns import Columns, open_columns
+from imu_video.shards.reading.index import load_index
+from imu_video.shards.reading.teacher_cache import TeacherCache, cached_fingerprint, open_cache
 from imu_video.shards.remote import Address, is_address
 from imu_video.shards.schema import Index
-from imu_video.shards.teacher_cache import TeacherCache, cached_fingerprint, open_cache
 from imu_video.teachers.base import FrozenTeacher
 from imu_video.types import PairBatch
 from pretrain.config import CONTROLS, LIVE_TEACHER, DataSection, PretrainConfig

@@ -13,8 +13,8 @@ from imu_video.config import read_yaml, validate
 from imu_video.errors import CheckpointError, ParityError, ShardError
 from imu_video.hub import EncoderBundle, InputSpec, load_encoder
 from imu_video.projectors import save_projectors
-from imu_video.shards.columns import Columns, open_columns
-from imu_video.shards.index import load_index
+from imu_video.shards.reading.columns import Columns, open_columns
+from imu_video.shards.reading.index import load_index
 from imu_video.towers import TowerBundle
 from imu_video.types import JsonDict
 from pretrain.build import build_task

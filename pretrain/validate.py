@@ -10,7 +10,7 @@ import torch
 from imu_video.distributed import gather
 from imu_video.errors import GuardStop
 from imu_video.metrics.retrieval import retrieval
-from imu_video.shards.loader import PairLoader
+from imu_video.shards.batches.loader import PairLoader
 from imu_video.types import PairBatch
 from pretrain.augment import Augmenter
 from pretrain.task import PretrainTask

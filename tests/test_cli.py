@@ -306,10 +306,10 @@ def test_embed_hands_over_the_resolved_teacher(
         seen.update(index=index, teacher=teacher, **options)
         return types.SimpleNamespace(fingerprint="f00")
 
-    module = types.ModuleType("imu_video.shards.embed")
+    module = types.ModuleType("imu_video.shards.features.embed")
     module.embed = fake  # type: ignore[attr-defined]
     module.embed_part = fake  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "imu_video.shards.embed", module)
+    monkeypatch.setitem(sys.modules, "imu_video.shards.features.embed", module)
     (tmp_path / "teacher.yaml").write_text("name: frames\nimage_size: 224\n")
     code, out, _ = run(
         "embed", built, tmp_path / "teacher.yaml", "image_size=64", "--split", "train", "--batch-size", 4

@@ -19,7 +19,7 @@ from eval.results import Result, provenance
 from eval.splits import refuse_training_subjects
 from imu_video.config import load_config
 from imu_video.errors import ConfigError
-from imu_video.shards.engine import check
+from imu_video.shards.jobs.engine import check
 
 
 def load(path: Path, overrides: Sequence[str], encoders: Sequence[str], train: str) -> OodConfig:
@@ -76,7 +76,7 @@ def benchmark(
         config: from `load`.
         folder: where finished runs are kept.
         workers: runs at a time; with Ray 0 for as many as the cluster has cores.
-        engine: ``local`` or ``ray``, see `imu_video.shards.engine.run`.
+        engine: ``local`` or ``ray``, see `imu_video.shards.jobs.engine.run`.
         part: which share of the runs, (i, n).
         dry: only say what is left and what it costs.
         plugins: files that workers import.
@@ -90,7 +90,7 @@ def benchmark(
     """
     check(engine, workers)
     from imu_video.hub import read_config
-    from imu_video.shards.index import load_index
+    from imu_video.shards.reading.index import load_index
 
     indices = [load_index(path) for path in data]
     parts = [load_windows(index, splits=list(index.splits)) for index in indices]

@@ -18,7 +18,7 @@ from eval.ood.train import Task, train
 from imu_video.config import digest
 from imu_video.errors import ConfigError, DataError
 from imu_video.registry import load_plugin
-from imu_video.shards import engine as engines
+from imu_video.shards.jobs import engine as engines
 from imu_video.shards.write import write_atomic
 from imu_video.types import JsonDict
 
@@ -102,7 +102,7 @@ def plan(config: OodConfig, domains: Domains, folder: Folder, *, part: tuple[int
 
 
 class RunTask:
-    """Task for an engine (`imu_video.shards.engine`): a run, whose result is kept as soon as it is there.
+    """Task for an engine (`imu_video.shards.jobs.engine`): a run, whose result is kept as soon as it is there.
 
     Args:
         domains: from `eval.ood.scenario.divide`.
@@ -150,7 +150,7 @@ def work(
         config: of the benchmark.
         todo: from `plan`.
         folder: takes the results.
-        workers, engine: see `imu_video.shards.engine.run`.
+        workers, engine: see `imu_video.shards.jobs.engine.run`.
         plugins: files that workers import.
         progress: takes how many are done, of how many, and which was the last; in the order of ``todo``.
 

@@ -19,7 +19,7 @@ from eval.splits import Domain, EpisodeConfig, draw_episodes, refuse_training_su
 from imu_video.browse.collect import Place, collect
 from imu_video.errors import ConfigError, LeakageError
 from imu_video.hub import EncoderBundle, load_encoder
-from imu_video.shards.index import load_index
+from imu_video.shards.reading.index import load_index
 from imu_video.shards.schema import Index
 from imu_video.types import JsonDict
 

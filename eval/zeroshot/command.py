@@ -18,10 +18,10 @@ from eval.zeroshot.video import run_zeroshot
 from imu_video.errors import ConfigError, nearest
 from imu_video.hub import load_encoder
 from imu_video.projectors import load_pair_model
-from imu_video.shards.features import open_teacher
-from imu_video.shards.index import load_index
+from imu_video.shards.features.blocks import open_teacher
+from imu_video.shards.reading.index import load_index
+from imu_video.shards.reading.teacher_cache import open_cache
 from imu_video.shards.schema import Index
-from imu_video.shards.teacher_cache import open_cache
 
 FORMS = ("video", "source", "teacher", "text")
 

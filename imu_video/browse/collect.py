@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from imu_video.shards.columns import Columns, open_columns
-from imu_video.shards.pipeline import Sample, SampleReader
+from imu_video.shards.folders.summary import UNLABELLED, facts
+from imu_video.shards.reading.columns import Columns, open_columns
+from imu_video.shards.reading.pipeline import Sample, SampleReader
 from imu_video.shards.schema import Index
-from imu_video.shards.summary import UNLABELLED, facts
 from imu_video.types import JsonDict
 
 MOST_POINTS = 400
@@ -88,8 +88,8 @@ def collect(index: Index, places: Sequence[Place], *, clip_bytes: int) -> JsonDi
         clip_bytes: bytes of clips at most; samples after that come without their clip and say so.
 
     Returns:
-        ``title``, ``facts`` (rows of `imu_video.shards.summary.facts`), ``channels``, ``units``, ``window_s`` and
-        ``samples``.
+        ``title``, ``facts`` (rows of `imu_video.shards.folders.summary.facts`), ``channels``, ``units``, ``window_s``
+        and ``samples``.
     """
     samples = []
     room = clip_bytes

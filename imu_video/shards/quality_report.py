@@ -16,7 +16,6 @@ from imu_video.config import Config
 from imu_video.errors import ShardError
 from imu_video.recordings.quality import Finding
 from imu_video.recordings.recipe import SyncRow
-from imu_video.shards.encode import Tally
 from imu_video.shards.schema import QUALITY_FILE
 from imu_video.shards.write import write_atomic
 
@@ -56,20 +55,6 @@ class QualityReport(Config):
     findings: tuple[Finding, ...] = ()
     sync: tuple[SyncRow, ...] = ()
     statistics: dict[str, dict[str, dict[str, list[float]]]] = Field(default_factory=dict)
-
-
-def report_of(checks: dict[str, dict[str, Any]], tally: Tally) -> QualityReport:
-    """The report of a build: its resolved checks and what its tally learnt."""
-    return QualityReport(
-        checks=checks,
-        recordings=len(tally.recordings),
-        devices=tally.devices,
-        windows=tally.windows,
-        totals=totals(tally.findings),
-        findings=tuple(tally.findings),
-        sync=tuple(tally.sync),
-        statistics=tally.statistics,
-    )
 
 
 def totals(findings: Iterable[Finding]) -> dict[str, Total]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from imu_video.browse.collect import MOST_POINTS, bones, choose, collect, upright_axes
-from imu_video.shards.columns import open_columns
+from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.schema import Index
 from imu_video.shards.video import decode_mp4
 from imu_video.simulation.body import BONES, JOINTS

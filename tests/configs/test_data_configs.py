@@ -10,7 +10,7 @@ import pytest
 from imu_video.config import load_config
 from imu_video.recordings.splits import assign
 from imu_video.registry import datasets
-from imu_video.shards.build import BuildConfig
+from imu_video.shards.building.build import BuildConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "configs" / "data").glob("*.yaml"))

@@ -12,8 +12,8 @@ import yaml
 
 from imu_video.config import validate
 from imu_video.registry import load_plugin
-from imu_video.shards.build import BuildConfig, build
-from imu_video.shards.index import load_index, verify
+from imu_video.shards.building.build import BuildConfig, build
+from imu_video.shards.reading.index import load_index, verify
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "configs" / "launch" / "slurm_build.sh"

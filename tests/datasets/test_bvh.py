@@ -14,7 +14,7 @@ from imu_video.datasets.bvh_file import read_bvh
 from imu_video.errors import ConfigError, RecordingError
 from imu_video.recordings.splits import SplitConfig, assign
 from imu_video.registry import datasets
-from imu_video.shards.build import BuildConfig, build
+from imu_video.shards.building.build import BuildConfig, build
 from imu_video.simulation.mocap import fit_axes, to_session
 from imu_video.simulation.person import draw_person
 from imu_video.simulation.session import RATE_HZ, Session, simulate

@@ -17,8 +17,8 @@ from imu_video.datasets.folder import Declaration, Folder
 from imu_video.errors import ConfigError, DataError, RecordingError
 from imu_video.recordings.windows import WindowConfig, cut
 from imu_video.registry import datasets
-from imu_video.shards.build import BuildConfig, build
-from imu_video.shards.combine import merge_folders
+from imu_video.shards.building.build import BuildConfig, build
+from imu_video.shards.folders.combine import merge_folders
 from imu_video.shards.video import encode_mp4
 from imu_video.types import GRAVITY
 

@@ -187,8 +187,8 @@ def test_real_clips(real_data: Path, clip: str, camera: str, acc_hz: float, gyr_
 @pytest.mark.realdata
 def test_both_real_clips_build_into_shards(real_data: Path, tmp_path: Path) -> None:
     pytest.importorskip("py_gpmf_parser")
-    from imu_video.shards.build import BuildConfig, build
-    from imu_video.shards.pipeline import read_samples
+    from imu_video.shards.building.build import BuildConfig, build
+    from imu_video.shards.reading.pipeline import read_samples
 
     people = {"karma": "drone", "max-heromode": "walker"}
     config = BuildConfig(

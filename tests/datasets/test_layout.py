@@ -25,7 +25,7 @@ from imu_video.errors import ConfigError, RecordingError
 from imu_video.listing import facts_of
 from imu_video.recordings.windows import WindowConfig, cut
 from imu_video.registry import datasets
-from imu_video.shards.build import BuildConfig, build
+from imu_video.shards.building.build import BuildConfig, build
 
 LAYOUTS = [name for name in datasets.names() if issubclass(datasets.get(name), Layout)]
 

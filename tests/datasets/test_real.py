@@ -13,7 +13,7 @@ import pytest
 
 from imu_video.config import load_config
 from imu_video.registry import datasets
-from imu_video.shards.build import BuildConfig, build
+from imu_video.shards.building.build import BuildConfig, build
 from imu_video.testing import check_dataset
 from imu_video.types import GRAVITY, Recording
 

@@ -20,9 +20,9 @@ from imu_video.hub import EncoderBundle, InputSpec
 from imu_video.models import CrossModalModel
 from imu_video.projectors import save_projectors
 from imu_video.registry import load_plugin
-from imu_video.shards.build import BuildConfig, build
-from imu_video.shards.embed import embed
-from imu_video.shards.index import load_index
+from imu_video.shards.building.build import BuildConfig, build
+from imu_video.shards.features.embed import embed
+from imu_video.shards.reading.index import load_index
 
 PLUGIN = Path(__file__).parent / "eval_people.py"
 TEXT = Path(__file__).parent / "text_teacher.py"

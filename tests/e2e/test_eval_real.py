@@ -17,7 +17,7 @@ from eval.probes import RidgeProbe
 from eval.splits import draw_episodes
 from imu_video.config import load_config, validate
 from imu_video.metrics.classify import macro_f1
-from imu_video.shards.build import BuildConfig, build
+from imu_video.shards.building.build import BuildConfig, build
 
 
 @pytest.mark.realdata

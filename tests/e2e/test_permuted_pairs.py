@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from imu_video.hub import EncoderBundle, load_encoder
 from imu_video.metrics.retrieval import retrieval_chance
-from imu_video.shards.columns import open_columns
+from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.schema import Index
 from pretrain.config import PretrainConfig
 from pretrain.export import export

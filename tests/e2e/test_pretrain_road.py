@@ -13,8 +13,8 @@ import imu_video
 from imu_video.cli import app as imu_video_app
 from imu_video.config import shipped
 from imu_video.errors import TeacherCacheError
-from imu_video.shards.columns import open_columns
-from imu_video.shards.index import load_index
+from imu_video.shards.reading.columns import open_columns
+from imu_video.shards.reading.index import load_index
 from pretrain.cli import app as pretrain_app
 
 SMALL = [

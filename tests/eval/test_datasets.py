@@ -12,8 +12,8 @@ from eval.datasets import LabelledWindows, load_windows
 from imu_video.config import validate
 from imu_video.errors import ConfigError, ShardError
 from imu_video.registry import load_plugin
-from imu_video.shards.build import BuildConfig, build
-from imu_video.shards.columns import open_columns
+from imu_video.shards.building.build import BuildConfig, build
+from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.schema import Index
 
 PLUGIN = Path(__file__).parents[1] / "e2e" / "eval_people.py"

@@ -18,7 +18,7 @@ import yaml
 from torch import nn
 
 from imu_video.registry import encoders
-from imu_video.shards.index import load_index, write_index
+from imu_video.shards.reading.index import load_index, write_index
 from imu_video.shards.schema import BuildFacts, Index, SkeletonSpec, SplitEntry
 from imu_video.shards.write import ShardWriter, encode_window
 from imu_video.types import IMU_CHANNELS, Window, channel_unit

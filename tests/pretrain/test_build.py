@@ -15,7 +15,7 @@ from torch import nn
 from imu_video.distributed import World
 from imu_video.errors import ConfigError, TeacherCacheError
 from imu_video.registry import encoders
-from imu_video.shards.columns import open_columns
+from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.schema import Index
 from pretrain.build import Feed, Parts, build_parts
 from pretrain.config import PretrainConfig, RunSection

@@ -15,10 +15,10 @@ import torch
 from imu_video.config import validate
 from imu_video.distributed import World
 from imu_video.errors import ConfigError, DataError, LeakageError, ShardError, TeacherCacheError
-from imu_video.shards.columns import open_columns
 from imu_video.shards.damage import quarantined
-from imu_video.shards.embed import embed
-from imu_video.shards.index import load_index, write_index
+from imu_video.shards.features.embed import embed
+from imu_video.shards.reading.columns import open_columns
+from imu_video.shards.reading.index import load_index, write_index
 from imu_video.shards.schema import ClipSpec, Index, SplitEntry
 from imu_video.shards.write import ShardWriter, encode_window
 from pretrain.build import Parts, build_parts

@@ -16,7 +16,7 @@ from imu_video.config import validate
 from imu_video.errors import CheckpointError, ParityError, ShardError
 from imu_video.hub import EncoderBundle, load_encoder
 from imu_video.projectors import load_pair_model
-from imu_video.shards.columns import open_columns
+from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.schema import Index
 from pretrain.checkpoint import CheckpointStore
 from pretrain.config import PretrainConfig

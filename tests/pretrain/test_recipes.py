@@ -12,7 +12,7 @@ import torch
 from imu_video.config import load_config, read_yaml
 from imu_video.errors import ConfigError
 from imu_video.hub import load_encoder
-from imu_video.shards.columns import open_columns
+from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.schema import Index
 from pretrain.callbacks import StopSignal
 from pretrain.checkpoint import CheckpointStore

@@ -14,7 +14,7 @@ import torch
 from imu_video.distributed import GlobalDraws, World
 from imu_video.errors import CheckpointError, ConfigError
 from imu_video.hub import load_encoder
-from imu_video.shards.columns import open_columns
+from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.schema import Index
 from imu_video.towers import load_tower
 from imu_video.transforms import Compose

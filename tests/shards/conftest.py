@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from imu_video.registry import load_plugin
-from imu_video.shards.build import BuildConfig
-from imu_video.shards.index import load_index, write_index
+from imu_video.shards.building.build import BuildConfig
+from imu_video.shards.reading.index import load_index, write_index
 from imu_video.shards.schema import BuildFacts, ClipSpec, Index, SkeletonSpec, SplitEntry
 from imu_video.shards.write import ShardWriter, encode_window
 from imu_video.types import IMU_CHANNELS, Window, channel_unit

@@ -10,13 +10,13 @@ import pytest
 
 from imu_video.errors import ConfigError, RecordingError, ShardError
 from imu_video.recordings.splits import SplitConfig
-from imu_video.shards import summary
-from imu_video.shards.build import BuildConfig, build
-from imu_video.shards.columns import open_columns
-from imu_video.shards.combine import merge_folders, split_folder
-from imu_video.shards.index import load_index, repair, verify
-from imu_video.shards.pipeline import read_samples
+from imu_video.shards.building.build import BuildConfig, build
+from imu_video.shards.folders import summary
+from imu_video.shards.folders.combine import merge_folders, split_folder
 from imu_video.shards.quality_report import read_report
+from imu_video.shards.reading.columns import open_columns
+from imu_video.shards.reading.index import load_index, repair, verify
+from imu_video.shards.reading.pipeline import read_samples
 
 pytestmark = pytest.mark.usefixtures("tiny_plugin")
 

@@ -17,14 +17,14 @@ import numpy as np
 import pytest
 
 from imu_video.errors import ConfigError, ImuVideoError, ShardError, TeacherCacheError
-from imu_video.shards import fetch as fetching
-from imu_video.shards.columns import open_columns
-from imu_video.shards.embed import embed
-from imu_video.shards.index import load_index, verify
-from imu_video.shards.pipeline import read_samples
+from imu_video.shards.features.embed import embed
+from imu_video.shards.folders import fetch as fetching
+from imu_video.shards.reading.columns import open_columns
+from imu_video.shards.reading.index import load_index, verify
+from imu_video.shards.reading.pipeline import read_samples
+from imu_video.shards.reading.teacher_cache import open_cache
 from imu_video.shards.remote import Address, Cache, RemoteFolder, is_address
 from imu_video.shards.schema import Index
-from imu_video.shards.teacher_cache import open_cache
 
 pytest.importorskip("aiohttp", reason="http addresses need the extra 'http'")
 
@@ -234,8 +234,8 @@ def test_the_cache_stays_below_its_size(server: Server, tmp_path: Path, folder: 
 
 def test_several_processes_fetch_a_file_once(server: Server, folder: Index, tmp_path: Path) -> None:
     code = (
-        "import sys; from imu_video.shards.index import load_index\n"
-        "from imu_video.shards.pipeline import read_samples\n"
+        "import sys; from imu_video.shards.reading.index import load_index\n"
+        "from imu_video.shards.reading.pipeline import read_samples\n"
         "print(len(list(read_samples(load_index(sys.argv[1]), 'train'))))\n"
     )
     worker = subprocess.Popen([sys.executable, "-c", code, server.address], stdout=subprocess.PIPE, text=True)

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from imu_video.errors import ShardError
-from imu_video.shards.columns import open_columns
-from imu_video.shards.embed import embed
-from imu_video.shards.fetch import fetch
-from imu_video.shards.index import load_index, verify
-from imu_video.shards.pipeline import read_samples
+from imu_video.shards.features.embed import embed
+from imu_video.shards.folders.fetch import fetch
+from imu_video.shards.reading.columns import open_columns
+from imu_video.shards.reading.index import load_index, verify
+from imu_video.shards.reading.pipeline import read_samples
+from imu_video.shards.reading.teacher_cache import open_cache
 from imu_video.shards.schema import Index
-from imu_video.shards.teacher_cache import open_cache
 
 pytest.importorskip("s3fs", reason="s3 addresses need the extra 's3'")
 moto = pytest.importorskip("moto.server", reason="the S3 server of this test is the package moto[server]")

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from imu_video.errors import ShardError
 from imu_video.shards import write
-from imu_video.shards.pipeline import decode_meta
+from imu_video.shards.reading.pipeline import decode_meta
 from imu_video.shards.schema import Index, SampleMeta, parse_member
 from imu_video.shards.write import (
     EncodedSample,

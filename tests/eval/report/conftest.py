@@ -22,7 +22,7 @@ from eval.ood.config import OodConfig
 from eval.results import Result, append_results, measure, provenance, save_counts
 from imu_video.config import validate
 from imu_video.hub import EncoderBundle, InputSpec
-from imu_video.shards.index import load_index, write_index
+from imu_video.shards.reading.index import load_index, write_index
 from imu_video.shards.schema import BuildFacts, ClipSpec, Index, SkeletonSpec, SplitEntry
 from imu_video.shards.write import ShardWriter, encode_window
 from imu_video.types import IMU_CHANNELS, Window, channel_unit

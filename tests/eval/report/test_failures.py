@@ -15,7 +15,7 @@ from eval.report.failures import failures_section, worst_windows
 from eval.splits import Domain
 from imu_video.errors import ConfigError, LeakageError
 from imu_video.hub import load_encoder
-from imu_video.shards.index import load_index
+from imu_video.shards.reading.index import load_index
 
 
 @pytest.fixture

@@ -1,0 +1,223 @@
+"""Training batches by step number, from columns and cached teacher features; augmentation and normalisation come later.
+
+A step is an address, not a position in a stream: any rank can ask for any step at any time, so there is no loader state
+to save and nothing that another library could shard a second time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+from torch import Tensor
+
+from imu_video.distributed import World
+from imu_video.errors import ConfigError
+from imu_video.shards.batches.plan import Plan, device_plan, partners
+from imu_video.shards.batches.pool import ColumnPool
+from imu_video.shards.reading.clips import ClipReader, clip_seed
+from imu_video.shards.reading.columns import Columns
+from imu_video.types import PairBatch
+
+Pairs = Literal["true", "permuted", "redrawn"]
+"""Which video goes with a window: its own, or, in controls, another one's, for ever or anew in each epoch."""
+
+
+class PairLoader:
+    """One rank's view of the training batches of a split, or of a mixture of splits of several data folders.
+
+    Samples take part when they have at least one allowed device and what else is asked for: a teacher feature (all
+    finite), a skeleton. A sample is shown with one of its devices, drawn anew each epoch. `Plan` says what an epoch is.
+
+    Args:
+        columns: the split, or several to be mixed.
+        teacher: for each split an (N, Dt) array-like of features in columns order, NaN where a sample lacks the
+            teacher's modality; None for batches without.
+        devices: placements to draw from; all when None.
+        batch_size: rows of the global batch, over all ranks; divisible by the number of ranks.
+        seed: determines order and devices, >= 0.
+        world: this rank's place.
+        all_devices: also give every allowed device of each window (``views``).
+        skeleton: also give the skeleton of each window.
+        clips: for each split its clips, to be given as ``clip``; samples without an intact one sit out.
+        change_clips: clips change from step to step as their reader says (training); False: as they are stored.
+        weights: share of each split of a mixture; None: one pass over all is an epoch.
+        sampling: ``once`` or ``replacement``.
+        leftover: ``drop`` or ``carry``.
+        balance: with ``replacement``: ``subject`` or ``recording`` gives every person or recording of a split the same
+            chance, however many windows there are.
+        pairs: ``true``, or a control: ``permuted`` gives each window the teacher feature, skeleton and clip of another
+            usable one of the pool, always the same, ``redrawn`` of another one in each epoch (`partners`); ``meta``
+            stays the IMU window's.
+
+    Attributes:
+        usable: (M,) int64 rows of the pool that take part.
+        steps_per_epoch: full global batches in one epoch.
+        pool: the samples.
+        plan: which of the usable form which batch.
+
+    Raises:
+        ConfigError: unknown device, teacher of another length, splits that cannot be mixed, batch larger than the
+            usable samples or not divisible.
+
+    Example:
+        >>> loader = PairLoader(columns=columns, teacher=cache.rows("train"), batch_size=256, seed=0)  # doctest: +SKIP
+        >>> loader.batch(loader.steps_per_epoch).imu.shape  # first batch of the second epoch  # doctest: +SKIP
+        torch.Size([256, 6, 100])
+    """
+
+    def __init__(
+        self,
+        *,
+        columns: Columns | Sequence[Columns],
+        teacher: np.ndarray | Sequence[np.ndarray] | None = None,
+        devices: Sequence[str] | None = None,
+        batch_size: int,
+        seed: int,
+        world: World | None = None,
+        all_devices: bool = False,
+        skeleton: bool = False,
+        clips: ClipReader | Sequence[ClipReader] | None = None,
+        change_clips: bool = False,
+        weights: Sequence[float] | None = None,
+        sampling: Literal["once", "replacement"] = "once",
+        leftover: Literal["drop", "carry"] = "drop",
+        balance: Literal["none", "subject", "recording"] = "none",
+        pairs: Pairs = "true",
+    ) -> None:
+        self.batch_size, self.seed = batch_size, seed
+        self.world = world or World()
+        if batch_size < 1 or batch_size % self.world.size:
+            raise ConfigError(
+                f"batch_size {batch_size} does not divide evenly over {self.world.size} ranks",
+                hint=f"use a multiple of {self.world.size}",
+            )
+        if balance != "none" and sampling != "replacement":
+            raise ConfigError(
+                f"balance is {balance!r}, which shows some samples more often than others", hint="sampling=replacement"
+            )
+        splits = [columns] if isinstance(columns, Columns) else list(columns)
+        features: Any = [teacher] if isinstance(columns, Columns) and teacher is not None else teacher
+        readers: Any = [clips] if isinstance(clips, ClipReader) else clips
+        self.pool = ColumnPool(splits, teachers=features, skeleton=skeleton, clips=readers)
+        self._change_clips = change_clips
+        allowed = self.pool.allowed(devices)
+        self._shown = allowed if all_devices else None
+        present = self.pool.present & allowed
+        usable = present.any(axis=1) & self.pool.finite()
+        self.usable = np.flatnonzero(usable)
+        self._present = present[self.usable]
+        sizes = [int(usable[self.pool.part(number)].sum()) for number in range(len(splits))]
+        names = [name for name, wanted in zip(self.pool.placements, allowed, strict=True) if wanted]
+        asked = "".join(
+            [
+                "a teacher feature and " * (teacher is not None),
+                "a skeleton and " * skeleton,
+                "a clip and " * (clips is not None),
+            ]
+        )
+        for split, size in zip(splits, sizes, strict=True):
+            if size < (batch_size if len(splits) == 1 else 1):
+                raise ConfigError(
+                    f"split {split.split!r}: {size} of {len(split)} samples have {asked}a device among {names}, "
+                    f"batch_size is {batch_size}",
+                    hint=f"lower batch_size (data.batch_size={max(1, size // 2)} in a run), allow more devices, or "
+                    f"embed a modality that the samples have",
+                )
+        groups = {"subject": self.pool.subject, "recording": self.pool.recording}.get(balance)
+        try:
+            self.plan = Plan(
+                sizes=sizes,
+                batch_size=batch_size,
+                seed=seed,
+                weights=weights,
+                sampling=sampling,
+                leftover=leftover,
+                chances=None if groups is None else _even(groups[self.usable]),
+            )
+        except ValueError as error:
+            raise ConfigError(f"these samples cannot be put in batches: {error}", hint="lower batch_size") from error
+        self.steps_per_epoch = self.plan.steps(1)
+        self._pairs = pairs
+        self._partners = lru_cache(maxsize=3)(self._draw_partners)
+        self._devices = lru_cache(maxsize=3)(self._draw_devices)
+
+    def rows(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """The global batch of a step, alike on every rank: (batch_size,) rows of the pool and their devices."""
+        parts = self.plan.batch(step)
+        devices = np.concatenate([self._devices(epoch)[rows] for epoch, rows in parts])
+        return self.usable[np.concatenate([rows for _, rows in parts])], devices
+
+    def _seen(self, step: int) -> np.ndarray:
+        """(batch_size,) rows of the pool whose video side goes with the windows of a step."""
+        parts = self.plan.batch(step)
+        return np.concatenate([self._seen_with(self.usable[rows], epoch) for epoch, rows in parts])
+
+    def batch(self, step: int) -> PairBatch:
+        """This rank's rows of the batch of a step.
+
+        Args:
+            step: steps since the beginning of the run, >= 0; epochs follow each other.
+
+        Returns:
+            (B, C, T) windows in SI units with zeros where nothing was measured, their mask, where the rows come from,
+            and what else was asked for; B = batch_size / ranks.
+        """
+        rows, devices = self.rows(step)
+        mine = self.world.rows(self.batch_size)
+        rows, devices = rows[mine], devices[mine]
+        imu, mask = self.pool.imu(rows, devices)
+        seen = self._seen(step)[mine]
+        seeds = [clip_seed(self.seed, step, row) for row in seen.tolist()] if self._change_clips else None
+        views, views_mask = (None, None) if self._shown is None else self.pool.views(rows, self._shown)
+        return PairBatch(
+            imu=imu,
+            mask=mask,
+            teacher=self.pool.teacher(seen),
+            views=views,
+            views_mask=views_mask,
+            skeleton=self.pool.skeleton(seen),
+            clip=self.pool.clip(seen, seeds),
+            meta=self.pool.meta(rows, devices),
+        )
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Keys of damaged samples that do not take part, and why."""
+        return self.pool.left_out
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether batches carry teacher features."""
+        return self.pool.has_teacher
+
+    def features(self, rows: np.ndarray) -> Tensor:
+        """(B, Dt) teacher features that rows of the pool are paired with, in any number and order.
+
+        Raises:
+            ValueError: there is no teacher.
+        """
+        found = self.pool.teacher(self._seen_with(rows))
+        if found is None:
+            raise ValueError("these samples have no teacher features")
+        return found
+
+    def _seen_with(self, rows: np.ndarray, epoch: int = 0) -> np.ndarray:
+        """Rows whose video side goes with the windows of ``rows``: themselves, but in a control."""
+        return rows if self._pairs == "true" else self._partners(0 if self._pairs == "permuted" else epoch)[rows]
+
+    def _draw_partners(self, epoch: int) -> np.ndarray:
+        found = np.arange(len(self.pool))
+        found[self.usable] = self.usable[partners(len(self.usable), seed=self.seed, epoch=epoch)]
+        return found
+
+    def _draw_devices(self, epoch: int) -> np.ndarray:
+        return device_plan(self._present, seed=self.seed, epoch=epoch)
+
+
+def _even(groups: np.ndarray) -> np.ndarray:
+    """(N,) chances that give every group the same sum."""
+    _, group, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    return 1.0 / counts[group]

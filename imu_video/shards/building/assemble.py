@@ -1,0 +1,306 @@
+"""Encoded people into one data folder: collected into shards in order, indexed, renamed into place; encodes nothing.
+
+A shard that is finished stays finished when the job is killed, and the tars of people who are wholly in finished shards
+are removed on the way, so that a build needs little more room than its result.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+from imu_video.config import Config
+from imu_video.errors import LeakageError, ShardError
+from imu_video.recordings.prepare import SignalConfig
+from imu_video.recordings.windows import WindowConfig
+from imu_video.shards.building.encode import Person, Tally, tar_of
+from imu_video.shards.jobs.journal import Journal, piece_name
+from imu_video.shards.jobs.publish import DATA_FOLDER, Progress
+from imu_video.shards.quality_report import QualityReport, totals, write_report
+from imu_video.shards.reading.columns import open_columns
+from imu_video.shards.reading.index import write_index
+from imu_video.shards.schema import BuildFacts, ClipSpec, Index, ShardEntry, SkeletonSpec, SplitEntry, stored_unit
+from imu_video.shards.write import ShardWriter
+from imu_video.types import IMU_CHANNELS
+
+
+class BuildJob(Config):
+    """Everything that determines the bytes of a build beside the recordings themselves.
+
+    Args:
+        version: imu_video version.
+        config: resolved build config.
+        config_digest: its hash.
+        dataset, licence, citation, url: the source and its terms.
+        window: how recordings are cut.
+        signal: how signals are conditioned.
+        shard_samples: samples a tar.
+        everybody: all people of the dataset.
+        people: split -> its people in the order of the shards.
+    """
+
+    version: str
+    config: dict[str, Any]
+    config_digest: str
+    dataset: str
+    licence: str
+    citation: str
+    url: str
+    window: WindowConfig
+    signal: SignalConfig = SignalConfig()
+    shard_samples: int
+    everybody: tuple[str, ...]
+    people: dict[str, tuple[str, ...]]
+
+    @property
+    def order(self) -> list[str]:
+        """People in the order in which they are encoded and collected."""
+        return [subject for subjects in self.people.values() for subject in subjects]
+
+
+def read_person(journal: Journal, subject: str, *, check: bool) -> Person | None:
+    """A finished person of a journal, None where there is none."""
+    facts = journal.finished(piece_name(subject), check=check)
+    if facts is None:
+        facts = _collected(journal, subject)
+    return None if facts is None else Person.of(facts, check=check)
+
+
+def _collected(journal: Journal, subject: str) -> dict[str, Any] | None:
+    return journal.finished(f"{piece_name(subject)}.collected")
+
+
+class Assembly:
+    """Collects people into the shards of a data folder, split after split.
+
+    Args:
+        job: the build.
+        work: journal of the data folder in the making: finished shards.
+        people: journal with a person's tar.
+        drop: remove a person's tar when finished shards hold all of it.
+    """
+
+    def __init__(self, job: BuildJob, work: Journal, people: Mapping[str, Journal], *, drop: bool) -> None:
+        self.job, self.work, self._people, self._drop = job, work, people, drop
+        self.folder = work.folder / DATA_FOLDER
+        self.shards = {split: self._finished_shards(split) for split in job.people}
+
+    def _finished_shards(self, split: str) -> list[ShardEntry]:
+        """Shards of a split that an earlier run finished, from the first up to the first that is missing or damaged."""
+        found: list[ShardEntry] = []
+        while (facts := self.work.finished(f"{split}-{len(found):06d}")) is not None:
+            found.append(ShardEntry.model_validate(facts))
+        return found
+
+    def unfinished(self) -> list[str]:
+        """People who must be encoded: those without a sound piece whose samples are not all in finished shards."""
+        missing = []
+        for split, subjects in self.job.people.items():
+            there, end, known = sum(s.samples for s in self.shards[split]), 0, True
+            for subject in subjects:
+                person = read_person(self._people[subject], subject, check=True)
+                end += 0 if person is None else person.tally.kept
+                known = known and person is not None
+                if person is not None and (not person.collected or (known and end <= there)):
+                    continue
+                self._people[subject].forget(f"{piece_name(subject)}.collected")
+                missing.append(subject)
+        return missing
+
+    def write(self, ready: Callable[[str], None], progress: Progress | None) -> Index:
+        """Collect everybody and write index and columns.
+
+        Args:
+            ready: called before a person is read; returns when the piece is finished.
+            progress: called after every person.
+
+        Returns:
+            The index, located in the working folder.
+
+        Raises:
+            ShardError: a split without any window, or a key that occurs twice.
+            LeakageError: a recording of two people.
+            RecordingError: people whose clips or skeletons differ in their axes.
+        """
+        total, splits, done = Tally(), {}, 0
+        for split, subjects in self.job.people.items():
+            before, present = total.kept, []
+            with ShardWriter(
+                folder=self.folder,
+                split=split,
+                shard_samples=self.job.shard_samples,
+                shards=self.shards[split],
+                closed=self._remember,
+            ) as writer:
+                collecting = _Collecting(self, writer)
+                for subject in subjects:
+                    ready(subject)
+                    person = collecting.add(subject)
+                    total.add(person.tally)
+                    done += 1
+                    if person.tally.kept:
+                        present.append(subject)
+                    if progress is not None:
+                        progress(done, len(self.job.order), f"{split}: {subject}, {person.tally.kept} windows")
+            collecting.drop()
+            if not writer.shards:
+                raise ShardError(
+                    f"split {split!r} ({', '.join(subjects)}) has no window: {total.empty_recordings} of "
+                    f"{len(total.recordings)} recordings so far are shorter than a window, dropped "
+                    f"{dict(total.dropped)}",
+                    hint="check window.seconds and window.min_measured, or move people between splits",
+                )
+            splits[split] = SplitEntry(
+                subjects=tuple(present), samples=total.kept - before, shards=tuple(writer.shards)
+            )
+        index = write_index(_index(self.job, splits, total), self.folder)
+        write_report(_report(self.job.config["quality"], total), self.folder)
+        for split in index.splits:
+            open_columns(index, split)
+        return index
+
+    def _remember(self, shard: ShardEntry) -> None:
+        self.work.finish(
+            Path(shard.path).stem,
+            shard.plain(),
+            file=f"{DATA_FOLDER}/{shard.path}",
+            sha256=shard.sha256,
+        )
+
+    def person(self, subject: str) -> tuple[Person, Path]:
+        """A finished person and where the tar lies.
+
+        Raises:
+            ShardError: the piece disappeared.
+        """
+        journal = self._people[subject]
+        person = read_person(journal, subject, check=False)
+        if person is None:
+            raise ShardError(f"{journal.folder}: {subject!r} is not finished", hint="run the same command again")
+        return person, journal.folder / tar_of(subject)
+
+    def collected(self, subject: str, person: Person) -> None:
+        """Remove the tar of a person whom finished shards hold; what was counted stays."""
+        if not self._drop or person.collected:
+            return
+        journal, name = self._people[subject], piece_name(subject)
+        kept = Person(tally=person.tally, entry=None, collected=True)
+        journal.finish(f"{name}.collected", kept.facts())
+        journal.forget(name)
+        (journal.folder / tar_of(subject)).unlink(missing_ok=True)
+
+
+class _Collecting:
+    """One split's people on their way into shards: skips what finished shards hold, drops tars that are used up."""
+
+    def __init__(self, assembly: Assembly, writer: ShardWriter) -> None:
+        self._assembly, self._writer = assembly, writer
+        self._skip = sum(s.samples for s in writer.shards)
+        self._seen = 0
+        self._open: list[tuple[str, Person, int]] = []  # people with samples in the shard that is being written
+
+    def add(self, subject: str) -> Person:
+        person, path = self._assembly.person(subject)
+        there = max(0, self._skip - self._seen)
+        self._seen += person.tally.kept
+        if person.entry is not None and there < person.tally.kept:
+            with path.open("rb") as tar:
+                rest = dict(islice(person.entry.keys.items(), there, None))
+                self._writer.copy(rest, tar, crc32=person.entry.crc32)
+        self._open.append((subject, person, self._seen))
+        self.drop()
+        return person
+
+    def drop(self) -> None:
+        """Remove the tars of people whom finished shards hold."""
+        closed = sum(s.samples for s in self._writer.shards)
+        for name, one, end in self._open:
+            if end <= closed:
+                self._assembly.collected(name, one)
+        self._open = [entry for entry in self._open if entry[2] > closed]
+
+
+def refuse_overlap(people: Mapping[str, list[str] | tuple[str, ...]]) -> None:
+    """Check that no person is in two splits.
+
+    Raises:
+        LeakageError: somebody is.
+    """
+    owner: dict[str, str] = {}
+    for split, subjects in people.items():
+        for subject in subjects:
+            if owner.setdefault(subject, split) != split:
+                raise LeakageError(
+                    f"subject {subject!r} is in split {owner[subject]!r} and in split {split!r}",
+                    hint="a person belongs to one split only",
+                )
+
+
+def _index(job: BuildJob, splits: dict[str, SplitEntry], tally: Tally) -> Index:
+    window = job.window
+    lacking = Counter({f"view {view}": tally.kept - n for view, n in tally.with_view.items()})
+    used = {subject for split in splits.values() for subject in split.subjects}
+    skeleton = None
+    if tally.skeleton is not None and tally.joints is not None and window.skeleton_fps is not None:
+        skeleton = SkeletonSpec(fps=window.skeleton_fps, frames=tally.skeleton[0], joints=tally.joints)
+    return Index(
+        dataset=job.dataset,
+        licence=job.licence,
+        citation=job.citation,
+        url=job.url,
+        channels=IMU_CHANNELS,
+        units={channel: stored_unit(channel, job.signal.normalise) for channel in IMU_CHANNELS},
+        gravity=_gravity(tally.gravity),
+        frame="gravity" if job.signal.gravity == "align" else "sensor",
+        normalised=job.signal.normalise,
+        rate_hz=window.rate_hz,
+        window_s=window.seconds,
+        samples_per_window=window.samples,
+        placements=tuple(sorted(tally.placements)),
+        labels=tuple(sorted(tally.labels)),
+        tags={tag: tuple(sorted(values)) for tag, values in sorted(tally.tags.items())},
+        clip=_clip_spec(tally.clip, window),
+        views={view: spec for view, shape in sorted(tally.views.items()) if (spec := _clip_spec(shape, window))},
+        skeleton=skeleton,
+        splits=splits,
+        build=BuildFacts(
+            config=job.config,
+            config_digest=job.config_digest,
+            version=job.version,
+            recordings=len(tally.recordings),
+            empty_recordings=tally.empty_recordings,
+            windows=tally.windows,
+            dropped=dict(sorted(tally.dropped.items())),
+            without=dict(sorted((tally.without + lacking).items())),
+            split_order=tuple(splits),
+            unused_subjects=tuple(sorted(set(job.everybody) - used)),
+        ),
+    )
+
+
+def _report(checks: dict[str, dict[str, Any]], tally: Tally) -> QualityReport:
+    """The report of a build: its resolved checks and what its tally learnt."""
+    return QualityReport(
+        checks=checks,
+        recordings=len(tally.recordings),
+        devices=tally.devices,
+        windows=tally.windows,
+        totals=totals(tally.findings),
+        findings=tuple(tally.findings),
+        sync=tuple(tally.sync),
+        statistics=tally.statistics,
+    )
+
+
+def _gravity(seen: set[str]) -> Literal["included", "removed", "mixed"]:
+    return "mixed" if len(seen) > 1 else "removed" if "removed" in seen else "included"
+
+
+def _clip_spec(shape: tuple[int, ...] | None, window: WindowConfig) -> ClipSpec | None:
+    if shape is None or window.clip_fps is None:
+        return None
+    frames, height, width = shape
+    return ClipSpec(fps=window.clip_fps, frames=frames, height=height + height % 2, width=width + width % 2)

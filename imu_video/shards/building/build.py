@@ -1,0 +1,282 @@
+"""A dataset into a data folder, whole or in parts, restartable: divide people, encode, collect; assemble.py writes.
+
+People are divided before anything is cut. One recording is in memory at a time (in each worker). The result does not
+depend on the number of workers, parts or restarts, byte for byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+from pydantic_core import to_jsonable_python
+
+from imu_video import __version__
+from imu_video.config import digest
+from imu_video.errors import ConfigError
+from imu_video.protocols import RecordingSource
+from imu_video.recordings.quality import resolve_checks
+from imu_video.recordings.recipe import Recipe
+from imu_video.recordings.splits import SplitConfig, assign
+from imu_video.registry import datasets
+from imu_video.shards.building.assemble import Assembly, BuildJob, read_person, refuse_overlap
+from imu_video.shards.building.encode import EncodePerson
+from imu_video.shards.jobs.engine import check, run
+from imu_video.shards.jobs.journal import Journal, Note, kept_when_interrupted, read_job
+from imu_video.shards.jobs.publish import (
+    DATA_FOLDER,
+    Progress,
+    partial_folder,
+    parts_folder,
+    publish,
+    require_data_folder,
+)
+from imu_video.shards.reading.index import load_index
+from imu_video.shards.schema import Index
+
+WHAT = "build"
+_PRELOAD = ("imu_video.shards.building.encode", "imu_video.datasets")
+
+
+class BuildConfig(Recipe):
+    """What `imu-video build` reads from its YAML file.
+
+    Args:
+        dataset: a registered dataset and its arguments: ``{name: folder, root: recordings}``.
+        window: how recordings are cut.
+        signal: how signals are conditioned before that; nothing by default.
+        sync: whether video and skeleton are laid over the IMU by their motion; off by default.
+        quality: check -> ``drop``, ``flag``, ``refuse`` or ``off``, or -> mapping of ``policy`` and thresholds; every
+            registered check flags by default.
+        splits: who belongs to which split.
+        shard_samples: samples a tar.
+        seed: passed to datasets that take a ``seed`` and were given none.
+    """
+
+    dataset: dict[str, Any]
+    splits: SplitConfig = SplitConfig()
+    shard_samples: int = Field(default=512, ge=1, le=100_000)
+    seed: int = Field(default=0, ge=0)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The sections that say what becomes of a recording."""
+        return Recipe(window=self.window, signal=self.signal, sync=self.sync, quality=self.quality)
+
+    def resolved(self) -> dict[str, Any]:
+        """The config as JSON with every default of the dataset filled in.
+
+        Raises:
+            ConfigError: unknown dataset, check or argument of one.
+        """
+        name, arguments = datasets.arguments(self.dataset, seed=self.seed)
+        plain: dict[str, Any] = {
+            **self.model_dump(mode="json"),
+            "dataset": {"name": name, **arguments},
+            "quality": resolve_checks(self.quality),
+        }
+        return dict(to_jsonable_python(plain))
+
+
+def build(
+    config: BuildConfig,
+    out: str | Path,
+    *,
+    force: bool = False,
+    workers: int = 1,
+    engine: str = "local",
+    plugins: Sequence[str | Path] = (),
+    progress: Progress | None = None,
+    note: Note | None = None,
+) -> Index:
+    """Build a data folder, or return the one that the same config already built.
+
+    The work lies in ``OUT.partial`` beside ``out`` and is renamed when complete. A build that is stopped, killed or out
+    of disk leaves that folder, and the same call continues: finished people and finished shards are not made again. A
+    build that fails over its data or config removes it.
+
+    Args:
+        config: dataset, windows, splits.
+        out: the data folder to be.
+        force: replace a data folder that another config built (its teacher caches go with it), or such unfinished work.
+        workers: people encoded at once, each in a process; the result is the same for any number.
+        engine: ``local`` or ``ray``, see `engine.run`.
+        plugins: files that register datasets, imported by every worker.
+        progress: called after every person.
+        note: is told when unfinished work is continued or thrown away.
+
+    Returns:
+        The index of the folder.
+
+    Raises:
+        ConfigError: unknown dataset or argument, ``out`` exists and is something else, another build works there.
+        LeakageError: a person or recording in two splits.
+        RecordingError: a recording that cannot be read.
+        ShardError: a split without any window, an existing folder that is damaged, a worker that died.
+
+    Example:
+        >>> config = load_config("configs/data/demo.yaml", BuildConfig)  # doctest: +SKIP
+        >>> build(config, "data/demo").split("train").samples  # doctest: +SKIP
+        2048
+    """
+    target = Path(out)
+    check(engine, workers)
+    if not force:
+        built = already_built(config, target)
+        if built is not None:
+            return built
+    elif target.exists():
+        require_data_folder(target)
+    job = plan(config)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = Journal(partial_folder(target), job.model_dump(mode="json"), what=WHAT, replace=force, note=note)
+    with kept_when_interrupted(work):
+        assembly = Assembly(job, work, dict.fromkeys(job.order, work), drop=True)
+        index = _encode_and_write(config, assembly, workers, engine, plugins, progress, note)
+        publish(work.folder / DATA_FOLDER, target, force=force)
+        work.remove()
+    return index.at(target)
+
+
+def build_part(
+    config: BuildConfig,
+    out: str | Path,
+    part: tuple[int, int],
+    *,
+    force: bool = False,
+    workers: int = 1,
+    engine: str = "local",
+    plugins: Sequence[str | Path] = (),
+    progress: Progress | None = None,
+    note: Note | None = None,
+) -> Path:
+    """Encode one of n shares of the people into ``OUT.parts/i-of-n``; `merge.merge_parts` makes the data folder.
+
+    Every n-th person of the build's order belongs to a part. A part that was stopped continues; a finished one is only
+    looked at.
+
+    Args:
+        config, out, force, workers, engine, plugins, progress, note: as for `build`.
+        part: (i, n) with 1 <= i <= n.
+
+    Returns:
+        The folder of the part.
+
+    Raises:
+        ConfigError, LeakageError, RecordingError, ShardError: as for `build`.
+    """
+    target, (number, of) = Path(out), part
+    if not 1 <= number <= of:
+        raise ConfigError(f"part {number}/{of}: expected i/n with 1 <= i <= n", hint="for example --part 3/16")
+    if not force and already_built(config, target) is not None:
+        raise ConfigError(f"{target} is already built from this config", hint="build into another folder")
+    job = plan(config)
+    mine = job.order[number - 1 :: of]
+    folder = parts_folder(target) / f"{number}-of-{of}"
+    work = Journal(folder, {**job.model_dump(mode="json"), "part": [number, of]}, what=WHAT, replace=force, note=note)
+    with kept_when_interrupted(work):
+        missing = [subject for subject in mine if read_person(work, subject, check=True) is None]
+        _tell(work, len(mine) - len(missing), len(mine), note)
+        results = run(_task(config, work, plugins), missing, workers=workers, engine=engine, preload=_PRELOAD)
+        for done, subject in enumerate(missing, len(mine) - len(missing) + 1):
+            next(results)
+            if progress is not None:
+                progress(done, len(mine), subject)
+    return folder
+
+
+def plan(config: BuildConfig) -> BuildJob:
+    """Open the dataset and divide its people.
+
+    Raises:
+        ConfigError: unknown dataset, argument or subject.
+        LeakageError: a person in two splits.
+    """
+    resolved = config.resolved()
+    config.signal.require_packages()
+    source: RecordingSource = datasets.build(config.dataset, seed=config.seed)
+    everybody = source.subjects()
+    people = assign(everybody, config.splits)
+    refuse_overlap(people)
+    return BuildJob(
+        version=__version__,
+        config=resolved,
+        config_digest=digest(resolved),
+        dataset=source.name,  # what its samples say too: a folder of recordings has the name that it declares
+        licence=source.licence,
+        citation=source.citation,
+        url=source.url,
+        window=config.window,
+        signal=config.signal,
+        shard_samples=config.shard_samples,
+        everybody=tuple(everybody),
+        people={split: tuple(subjects) for split, subjects in people.items()},
+    )
+
+
+def _task(config: BuildConfig, journal: Journal, plugins: Sequence[str | Path]) -> EncodePerson:
+    return EncodePerson(
+        dataset=dict(config.dataset),
+        seed=config.seed,
+        recipe=config.recipe,
+        plugins=tuple(str(plugin) for plugin in plugins),
+        journal=journal,
+    )
+
+
+def _encode_and_write(
+    config: BuildConfig,
+    assembly: Assembly,
+    workers: int,
+    engine: str,
+    plugins: Sequence[str | Path],
+    progress: Progress | None,
+    note: Note | None,
+) -> Index:
+    missing, order = assembly.unfinished(), assembly.job.order
+    _tell(assembly.work, len(order) - len(missing), len(order), note)
+    results = run(_task(config, assembly.work, plugins), missing, workers=workers, engine=engine, preload=_PRELOAD)
+    awaited = set(missing)
+
+    def ready(subject: str) -> None:
+        if subject in awaited:
+            next(results)
+
+    return assembly.write(ready, progress)
+
+
+def _tell(work: Journal, done: int, of: int, note: Note | None) -> None:
+    if work.continued and done and note is not None:
+        note(
+            f"continuing {work.folder}: {done} of {of} people are finished (delete that folder if their recordings "
+            f"changed since)"
+        )
+
+
+def already_built(config: BuildConfig, out: str | Path) -> Index | None:
+    """The index of ``out`` where the same config built it, None where ``out`` does not exist.
+
+    What a build leaves beside it that was killed at its very last step is removed.
+
+    Raises:
+        ConfigError: ``out`` is no data folder, or another config built it.
+        ShardError: the folder is damaged.
+    """
+    target = Path(out)
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return None
+    require_data_folder(target)
+    index = load_index(target)
+    if index.build.config_digest != digest(config.resolved()):
+        raise ConfigError(
+            f"{target} was built from another config ({index.build.config_digest}, this one is "
+            f"{digest(config.resolved())})",
+            hint=f"build into another folder, or replace it: imu-video build CONFIG {target} --force",
+        )
+    left = read_job(partial_folder(target))
+    if left is not None and left.get("config_digest") == index.build.config_digest:
+        with Journal(partial_folder(target), left, what=WHAT) as work:
+            work.remove()
+    return index

@@ -1,0 +1,237 @@
+"""People's recordings into encoded samples, each person a finished piece; who belongs to which split: build.py."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from imu_video.errors import LeakageError, RecordingError
+from imu_video.protocols import RecordingSource
+from imu_video.recordings.quality import Finding, Inspector
+from imu_video.recordings.recipe import Processed, Recipe, SyncRow
+from imu_video.registry import datasets, load_plugin
+from imu_video.shards.jobs.journal import Journal, piece_name
+from imu_video.shards.schema import ShardEntry
+from imu_video.shards.write import EncodedSample, TarFile, encode_window
+from imu_video.types import Recording, Window
+
+
+@dataclass
+class Tally:
+    """What a build counts; adding tallies in any order gives the same sum."""
+
+    recordings: list[str] = field(default_factory=list)
+    empty_recordings: int = 0
+    kept: int = 0
+    windows: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    without: Counter[str] = field(default_factory=Counter)
+    placements: set[str] = field(default_factory=set)
+    labels: set[str] = field(default_factory=set)
+    tags: dict[str, set[str]] = field(default_factory=dict)
+    clip: tuple[int, ...] | None = None
+    views: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    with_view: Counter[str] = field(default_factory=Counter)
+    joints: tuple[str, ...] | None = None
+    skeleton: tuple[int, ...] | None = None
+    devices: int = 0
+    gravity: set[str] = field(default_factory=set)
+    findings: list[Finding] = field(default_factory=list)
+    sync: list[SyncRow] = field(default_factory=list)
+    statistics: dict[str, dict[str, dict[str, list[float]]]] = field(default_factory=dict)
+
+    def learn(self, recording: Recording, processed: Processed) -> None:
+        """Count what a recording was found to be, once its windows are used up."""
+        self.windows += processed.considered
+        self.empty_recordings += processed.considered == 0
+        self.dropped += processed.dropped
+        self.devices += len(recording.imu)
+        self.gravity.add(processed.gravity)
+        self.findings += processed.findings()
+        row = processed.sync_row()
+        self.sync += [] if row is None else [row]
+        if processed.statistics:
+            self.statistics[recording.name] = processed.statistics
+
+    def take(self, window: Window, joints: tuple[str, ...] | None) -> None:
+        """Count one kept window.
+
+        Raises:
+            RecordingError: a clip or skeleton of another shape than before.
+        """
+        self.kept += 1
+        self.placements.update(window.imu)
+        if window.label is not None:
+            self.labels.add(window.label)
+        for tag, value in window.tags.items():
+            self.tags.setdefault(tag, set()).add(value)
+        for what in ("clip", "skeleton", "label"):
+            if getattr(window, what) is None:
+                self.without[what] += 1
+        where = f"recording {window.recording!r}"
+        if window.clip is not None:
+            self.clip = _same(self.clip, window.clip.shape[:3], f"{where}: clip (F, H, W)")
+        for view, clip in window.views.items():
+            self.with_view[view] += 1
+            self.views[view] = _same(self.views.get(view), clip.shape[:3], f"{where}: view {view!r} (F, H, W)")
+        if window.skeleton is not None:
+            self.skeleton = _same(self.skeleton, window.skeleton.shape[:2], f"{where}: skeleton (F, J)")
+            self.joints = _same(self.joints, joints, f"{where}: joints")
+
+    def add(self, other: Tally) -> None:
+        """Add another tally.
+
+        Raises:
+            LeakageError: a recording name that both have.
+            RecordingError: clips or skeletons of another shape.
+        """
+        twice = set(self.recordings) & set(other.recordings)
+        if twice:
+            raise LeakageError(
+                f"recording {min(twice)!r} occurs for two people",
+                hint="recording names are unique within a dataset",
+            )
+        self.recordings += other.recordings
+        self.empty_recordings += other.empty_recordings
+        self.kept += other.kept
+        self.windows += other.windows
+        self.dropped += other.dropped
+        self.without += other.without
+        self.devices += other.devices
+        self.gravity |= other.gravity
+        self.findings += other.findings
+        self.sync += other.sync
+        self.statistics |= other.statistics
+        self.placements |= other.placements
+        self.labels |= other.labels
+        for tag, values in other.tags.items():
+            self.tags.setdefault(tag, set()).update(values)
+        where = f"recording {other.recordings[0]!r}" if other.recordings else ""
+        self.clip = _same(self.clip, other.clip, f"{where}: clip (F, H, W)")
+        self.with_view += other.with_view
+        for view, shape in other.views.items():
+            self.views[view] = _same(self.views.get(view), shape, f"{where}: view {view!r} (F, H, W)")
+        self.skeleton = _same(self.skeleton, other.skeleton, f"{where}: skeleton (F, J)")
+        self.joints = _same(self.joints, other.joints, f"{where}: joints")
+
+
+def _same(old: Any, new: Any, what: str) -> Any:
+    if old is not None and new is not None and old != new:
+        raise RecordingError(f"{what} is {new}, other recordings have {old}", hint="build them into separate folders")
+    return new if old is None else old
+
+
+def _encode_person(
+    source: RecordingSource, subject: str, recipe: Recipe, inspector: Inspector, tally: Tally
+) -> Iterator[EncodedSample]:
+    for recording in source.recordings([subject]):
+        if recording.subject != subject:
+            raise LeakageError(
+                f"recording {recording.name!r} of subject {recording.subject!r} came when {subject!r} was asked for",
+                hint="the dataset's recordings(subjects) must honour its argument",
+            )
+        if recording.name in tally.recordings:
+            raise RecordingError(f"recording {recording.name!r} occurs twice; names are unique within a dataset")
+        tally.recordings.append(recording.name)
+        yield from _encode_recording(recording, recipe, inspector, tally)
+
+
+def _encode_recording(
+    recording: Recording, recipe: Recipe, inspector: Inspector, tally: Tally
+) -> Iterator[EncodedSample]:
+    processed = Processed(recording, recipe, inspector)
+    joints = recording.skeleton.names if recording.skeleton is not None else None
+    for window in processed:
+        tally.take(window, joints)
+        yield encode_window(window, dataset=recording.dataset, clip_fps=recipe.window.clip_fps)
+    tally.learn(recording, processed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Person:
+    """One person's samples in a tar of their own, waiting to be collected into shards.
+
+    Args:
+        tally: what was counted.
+        entry: places of the samples in the tar; None for a person without any, or whose tar is gone.
+        collected: the samples are in finished shards, the tar is gone.
+    """
+
+    tally: Tally
+    entry: ShardEntry | None
+    collected: bool = False
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON, for a journal."""
+        entry = None if self.entry is None else self.entry.plain()
+        return {"tally": _TALLY.dump_python(self.tally, mode="json"), "entry": entry, "collected": self.collected}
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any], *, check: bool = True) -> Person:
+        """Back from a journal; without ``check`` the places are taken as this run noted and checked them."""
+        made = ShardEntry.model_validate if check else lambda entry: ShardEntry.model_construct(**entry)
+        entry = None if facts["entry"] is None else made(facts["entry"])
+        return cls(tally=_TALLY.validate_python(facts["tally"]), entry=entry, collected=facts["collected"])
+
+
+_TALLY: TypeAdapter[Tally] = TypeAdapter(Tally)
+
+
+def tar_of(subject: str) -> str:
+    """File name of a person's tar in a journal's folder."""
+    return f"{piece_name(subject)}.tar"
+
+
+@dataclass
+class EncodePerson:
+    """Task for an engine: one person's recordings into a finished piece of a journal.
+
+    Args:
+        dataset: registered name and arguments, as in the config.
+        seed: for datasets that take one and were given none.
+        recipe: what becomes of a recording.
+        plugins: files that register datasets or checks, imported first.
+        journal: the journal, held open by whoever started the engine.
+    """
+
+    dataset: Mapping[str, Any]
+    seed: int
+    recipe: Recipe
+    plugins: tuple[str, ...]
+    journal: Journal
+    source: RecordingSource | None = None
+    inspector: Inspector | None = None
+
+    def __call__(self, subject: str) -> None:
+        """Encode one person.
+
+        Raises:
+            RecordingError: a recording that cannot be read, or differs in its axes from the others.
+            LeakageError: recordings of somebody else.
+        """
+        if self.source is None or self.inspector is None:
+            for plugin in self.plugins:
+                load_plugin(plugin)
+            self.source = datasets.build(self.dataset, seed=self.seed)
+            self.inspector = Inspector(self.recipe.quality)
+        tally = Tally()
+        tar = TarFile(self.journal.folder / tar_of(subject), sync=False)
+        try:
+            for sample in _encode_person(self.source, subject, self.recipe, self.inspector, tally):
+                tar.add(sample)
+            entry = tar.close() if tar.keys else None
+        finally:
+            tar.discard()
+        self.journal.finish(
+            piece_name(subject),
+            Person(tally=tally, entry=entry).facts(),
+            file=None if entry is None else tar_of(subject),
+            sha256=None if entry is None else entry.sha256,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "source": None, "inspector": None}

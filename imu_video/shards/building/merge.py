@@ -1,0 +1,124 @@
+"""Parts of a build, encoded on several machines, into the data folder that one machine would have made."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+
+from imu_video.errors import ConfigError, ShardError
+from imu_video.shards.building.assemble import Assembly, BuildJob, read_person
+from imu_video.shards.building.build import WHAT
+from imu_video.shards.jobs.journal import Journal, Note, kept_when_interrupted, read_job
+from imu_video.shards.jobs.publish import (
+    DATA_FOLDER,
+    Progress,
+    partial_folder,
+    parts_folder,
+    publish,
+    require_data_folder,
+)
+from imu_video.shards.schema import Index
+
+_PART = re.compile(r"(\d+)-of-(\d+)")
+
+
+def merge_parts(
+    out: str | Path, *, force: bool = False, progress: Progress | None = None, note: Note | None = None
+) -> Index:
+    """Make the data folder of which `build_part` made all parts: byte for byte what an unsplit build makes.
+
+    The parts are removed when the folder is complete. Needs neither the recordings nor the dataset's plugin.
+
+    Args:
+        out: the data folder to be; the parts lie in ``OUT.parts``.
+        force: replace a data folder of that name.
+        progress: called after every person.
+        note: is told what happens to unfinished work.
+
+    Returns:
+        The index of the folder.
+
+    Raises:
+        ConfigError: no parts, a missing part, parts of different configs or numbers, ``out`` exists, a part at work.
+        ShardError: a part that is not finished, or damaged.
+
+    Example:
+        >>> merge_parts("data/mine").split("train").samples  # doctest: +SKIP
+        2048
+    """
+    target = Path(out)
+    if target.exists():
+        require_data_folder(target)
+        if not force and any(target.iterdir()):
+            raise ConfigError(f"{target} exists", hint="remove it, or replace it: --force")
+    folders, job = _parts(target)
+    with ExitStack() as stack:
+        people: dict[str, Journal] = {}
+        for number, folder in folders.items():
+            journal = Journal(folder, {**job.model_dump(mode="json"), "part": [number, len(folders)]}, what=WHAT)
+            stack.enter_context(journal)
+            for subject in job.order[number - 1 :: len(folders)]:
+                people[subject] = journal
+        _refuse_unfinished(target, people)
+        work = Journal(
+            partial_folder(target), {**job.model_dump(mode="json"), "part": []}, what=WHAT, replace=force, note=note
+        )
+        with kept_when_interrupted(work):
+            index = Assembly(job, work, people, drop=False).write(lambda subject: None, progress)
+            publish(work.folder / DATA_FOLDER, target, force=force)
+            work.remove()
+    shutil.rmtree(parts_folder(target), ignore_errors=True)
+    return index.at(target)
+
+
+def _parts(target: Path) -> tuple[dict[int, Path], BuildJob]:
+    """Folder of every part by number, and the job that all of them belong to."""
+    root = parts_folder(target)
+    found = {(int(m[1]), int(m[2])): p for p in sorted(root.glob("*")) if (m := _PART.fullmatch(p.name))}
+    if not found:
+        raise ConfigError(
+            f"{root}: no parts to merge", hint=f"imu-video build CONFIG {target} --part 1/4, and the others"
+        )
+    counts = {of for _, of in found}
+    if len(counts) > 1:
+        raise ConfigError(
+            f"{root} holds parts of {', '.join(map(str, sorted(counts)))}: of one division only can be merged",
+            hint="delete the folders of the others",
+        )
+    (of,) = counts
+    missing = [number for number in range(1, of + 1) if (number, of) not in found]
+    if missing:
+        raise ConfigError(
+            f"{root}: part {', '.join(f'{n}/{of}' for n in missing)} is missing",
+            hint=f"imu-video build CONFIG {target} --part {missing[0]}/{of}",
+        )
+    jobs = {}
+    for (number, _), folder in sorted(found.items()):
+        content = read_job(folder)
+        if content is None or content.pop("part", None) != [number, of]:
+            raise ConfigError(f"{folder} is no part {number}/{of} of a build", hint="delete it and build that part")
+        jobs[number] = content
+    odd = [number for number in jobs if jobs[number] != jobs[1]]
+    if odd:
+        raise ConfigError(
+            f"{root}: part {odd[0]}/{of} was made from another config, version or dataset "
+            f"({jobs[odd[0]].get('config_digest')}) than part 1/{of} ({jobs[1].get('config_digest')})",
+            hint=f"build it again with the same config: --part {odd[0]}/{of} --force",
+        )
+    return {number: folder for (number, _), folder in sorted(found.items())}, BuildJob.model_validate(jobs[1])
+
+
+def _refuse_unfinished(target: Path, people: dict[str, Journal]) -> None:
+    open_: Counter[str] = Counter()
+    for subject, journal in people.items():
+        if read_person(journal, subject, check=True) is None:
+            open_[journal.folder.name] += 1
+    if open_:
+        name = min(open_)
+        raise ShardError(
+            f"{parts_folder(target)}: {', '.join(f'{n} lacks {count} people' for n, count in sorted(open_.items()))}",
+            hint=f"run it to its end: imu-video build CONFIG {target} --part {name.replace('-of-', '/')}",
+        )

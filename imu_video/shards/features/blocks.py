@@ -1,0 +1,221 @@
+"""A frozen teacher's raw features, shard by shard, as finished pieces of a journal; embed.py arranges them."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from imu_video.errors import DataError, TeacherCacheError
+from imu_video.registry import load_plugin, teachers
+from imu_video.shards.jobs.journal import Journal
+from imu_video.shards.reading.index import load_index
+from imu_video.shards.reading.pipeline import Sample, read_samples
+from imu_video.shards.reading.teacher_cache import WEIGHTS_FILE, open_cache, read_caches
+from imu_video.shards.schema import Index, SplitEntry
+from imu_video.shards.video import decode_mp4
+from imu_video.teachers.base import FrozenTeacher
+
+_M_ARENA_MAX, _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -8, -1, -3  # malloc.h of glibc
+Block = tuple[str, int]
+"""A split and the number of one of its shards. Batches never reach over a block, so that its rows are the same bytes
+whoever computes it."""
+
+
+def block_name(block: Block) -> str:
+    """Name of a block's piece in a journal."""
+    split, number = block
+    return f"{split}-{number:06d}"
+
+
+@dataclass
+class EmbedBlock:
+    """Task for an engine: raw features of the samples of one shard.
+
+    Args:
+        root: the data folder.
+        teacher: registered name and all arguments.
+        weights: what was fitted, or None.
+        view: which video; None for the default one.
+        batch_size: samples a forward pass.
+        device: where the teacher runs; ``cuda`` spreads workers over all GPUs.
+        plugins: files that register teachers, imported first.
+        journal: held open by whoever started the engine.
+        progress: called after every batch with the samples of the block that are done; in this process only.
+    """
+
+    root: Path
+    teacher: Mapping[str, Any]
+    weights: Path | None
+    view: str | None
+    batch_size: int
+    device: str
+    plugins: tuple[str, ...]
+    journal: Journal
+    progress: Callable[[Block, int], None] | None = None
+    model: FrozenTeacher | None = None
+    index: Index | None = None
+
+    def __call__(self, block: Block) -> None:
+        """Compute and keep (N, width) float32 rows, NaN where a sample lacks the modality.
+
+        Raises:
+            ShardError: a damaged shard.
+        """
+        index, model = self._open()
+        split, number = block
+        rows = np.full((index.split(split).shards[number].samples, model.projection.width), np.nan, np.float32)
+
+        def work(numbers: list[int], samples: list[Sample]) -> int:
+            inputs = torch.stack([inputs_of(index, sample, model, self.view) for sample in samples])
+            rows[numbers] = model.raw_features(inputs.to(self.device)).cpu().numpy()
+            return numbers[-1] + 1
+
+        batches = batches_of(index, block, model, self.batch_size, self.view)
+        for done in _in_threads(work, batches, on_cpu=self.device == "cpu"):
+            if self.progress is not None:
+                self.progress(block, done)
+        file = f"{block_name(block)}.npy"
+        temp = self.journal.folder / f".{file}.tmp-{id(rows):x}"
+        with temp.open("wb") as opened:
+            np.save(opened, rows, allow_pickle=False)
+        temp.replace(self.journal.folder / file)
+        self.journal.finish(block_name(block), {}, file=file)
+
+    def _open(self) -> tuple[Index, FrozenTeacher]:
+        if self.index is None or self.model is None:
+            for plugin in self.plugins:
+                load_plugin(plugin)
+            self.index = load_index(self.root)
+            self.model = teachers.build(self.teacher)
+            if self.weights is not None:
+                restore(self.model, self.weights)
+            self.device = _own_gpu(self.device)
+            self.model.to(self.device)
+        return self.index, self.model
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "model": None, "index": None, "progress": None}
+
+
+def restore(model: FrozenTeacher, weights: Path) -> None:
+    """Load what an earlier run fitted."""
+    model.load_state_dict({**model.state_dict(), **load_file(weights)})
+
+
+def open_teacher(index: Index, fingerprint: str) -> FrozenTeacher:
+    """The teacher behind cached features, built again and proved to be the same.
+
+    Raises:
+        TeacherCacheError: no such cache, or what is built now has another fingerprint.
+    """
+    cache = open_cache(index, fingerprint)
+    model: FrozenTeacher = teachers.build(read_caches(index)[cache.fingerprint]["teacher"])
+    if (cache.folder / WEIGHTS_FILE).is_file():
+        restore(model, cache.folder / WEIGHTS_FILE)
+    if model.fingerprint != cache.fingerprint.partition("-")[0]:
+        raise TeacherCacheError(
+            f"{cache.folder}: the teacher built now has fingerprint {model.fingerprint}",
+            hint=f"delete {cache.folder} and embed again",
+        )
+    return model
+
+
+def _own_gpu(device: str) -> str:
+    """One of several GPUs for this worker, by its number among its siblings."""
+    from multiprocessing import current_process
+
+    identity = current_process()._identity
+    if device != "cuda" or not identity or not torch.cuda.device_count():
+        return device
+    return f"cuda:{(identity[-1] - 1) % torch.cuda.device_count()}"
+
+
+def batches_of(
+    index: Index, block: Block, model: FrozenTeacher, batch_size: int, view: str | None
+) -> Iterator[tuple[list[int], list[Sample]]]:
+    """Rows within the block and samples, still encoded, of those that have the teacher's modality."""
+    split, number = block
+    shard = index.split(split).shards[number]
+    one = SplitEntry(subjects=index.split(split).subjects, samples=shard.samples, shards=(shard,))
+    alone = index.model_copy(update={"splits": {split: one}})
+    member = "views" if model.modality == "video" and view is not None else model.modality
+    numbers: list[int] = []
+    samples: list[Sample] = []
+    for row, sample in enumerate(read_samples(alone, split, {member})):
+        if (clip_of(sample, view) if model.modality == "video" else sample.skeleton) is None:
+            continue
+        numbers.append(row)
+        samples.append(sample)
+        if len(samples) == batch_size:
+            yield numbers, samples
+            numbers, samples = [], []
+    if samples:
+        yield numbers, samples
+
+
+def clip_of(sample: Sample, view: str | None) -> bytes | None:
+    """The MP4 bytes of the default video or of a named view."""
+    return sample.video if view is None else sample.views.get(view)
+
+
+def inputs_of(index: Index, sample: Sample, model: FrozenTeacher, view: str | None) -> Tensor:
+    """What the teacher looks at: chosen frames (F, H, W, 3) uint8 or chosen poses (F, J, 3) float32.
+
+    Raises:
+        DataError: the sample lacks it.
+    """
+    clip, spec = clip_of(sample, view), index.clips(view)
+    if model.modality == "video" and clip is not None and spec is not None:
+        return torch.from_numpy(decode_mp4(clip, model.sample_indices(spec.frames)))
+    if model.modality == "skeleton" and sample.skeleton is not None:
+        return torch.from_numpy(np.ascontiguousarray(sample.skeleton[model.sample_indices(len(sample.skeleton))]))
+    raise DataError(f"{index.root}: sample {sample.key!r} has no {model.modality}")
+
+
+def _keep_freed_memory() -> None:
+    """Tell glibc to keep large freed blocks: a network frees and takes the same ones for every batch.
+
+    By default each thread hands them back to the kernel and faults them in again, which cost as much time as the
+    arithmetic (docs/teachers.md). Other C libraries have no such switch and are left alone.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "gnu_get_libc_version"):
+        for option, value in ((_M_ARENA_MAX, 1), (_M_TRIM_THRESHOLD, 2**30), (_M_MMAP_THRESHOLD, 2**25)):
+            libc.mallopt(option, value)
+
+
+def _in_threads(
+    work: Callable[[list[int], list[Sample]], int],
+    batches: Iterator[tuple[list[int], list[Sample]]],
+    *,
+    on_cpu: bool,
+) -> Iterator[int]:
+    """Decode and encode several batches at once: on a CPU one core each, which small images use better than sharing."""
+    count = torch.get_num_threads()
+    if on_cpu:
+        _keep_freed_memory()
+    with ThreadPoolExecutor(count, initializer=partial(torch.set_num_threads, 1) if on_cpu else None) as pool:
+        pending: deque[Future[int]] = deque()
+        try:
+            for numbers, samples in batches:
+                pending.append(pool.submit(work, numbers, samples))
+                if len(pending) > 2 * count:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,136 @@
+"""What `embed` has to compute: the teacher resolved, its splits and shards, what is there already; computes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imu_video import __version__
+from imu_video.config import digest
+from imu_video.errors import ConfigError, DataError, nearest
+from imu_video.registry import teachers
+from imu_video.shards.features.blocks import Block
+from imu_video.shards.jobs.journal import PARTIAL_SUFFIX
+from imu_video.shards.reading.teacher_cache import TeacherCache, open_cache, read_caches
+from imu_video.shards.schema import TEACHER_FOLDER, Index
+from imu_video.teachers.base import FrozenTeacher
+
+FIT_SPLIT = "train"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is to be computed: teacher with all arguments, its recipe, splits, view, batch size."""
+
+    teacher: dict[str, Any]
+    recipe: str
+    splits: tuple[str, ...]
+    view: str | None
+    batch_size: int
+
+    def job(self, index: Index) -> dict[str, Any]:
+        """What the raw features depend on."""
+        return {
+            "version": __version__,
+            "index": index.digest,
+            "teacher": self.teacher,
+            "view": self.view,
+            "batch_size": self.batch_size,
+        }
+
+    def folder(self, index: Index, suffix: str = PARTIAL_SUFFIX) -> Path:
+        """Where unfinished work lies."""
+        return index.root / TEACHER_FOLDER / f".{self.recipe}{suffix}"
+
+
+def plan_of(
+    index: Index, teacher: Mapping[str, Any] | str, splits: Sequence[str] | None, view: str | None, batch_size: int
+) -> Plan:
+    """Resolve what is asked for.
+
+    Raises:
+        ConfigError: unknown teacher, argument, split or view.
+    """
+    if batch_size < 1:
+        raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
+    wanted = tuple(index.splits) if splits is None else tuple(dict.fromkeys(splits))
+    for split in wanted:
+        index.split(split)
+    if view is not None and view not in index.views:
+        raise ConfigError(f"{index.root}: the shards have no view {view!r}{nearest(view, index.views)}")
+    context = {"joints": list(index.skeleton.joints)} if index.skeleton is not None else {}
+    name, arguments = teachers.arguments(teacher, **context)
+    entry = json.loads(json.dumps({"name": name, **arguments}))
+    recipe = {"teacher": entry, "index": index.digest}
+    if view is not None:
+        recipe["view"] = view
+    return Plan(teacher=entry, recipe=digest(recipe), splits=wanted, view=view, batch_size=batch_size)
+
+
+def refuse_remote(index: Index) -> None:
+    """Refuse a folder behind an address.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    if index.remote is not None:
+        raise ConfigError(
+            f"{index.remote.address} cannot be written to",
+            hint=f"imu-video fetch {index.remote.address} DATA, then embed DATA",
+        )
+
+
+def by_recipe(index: Index, recipe: str) -> TeacherCache | None:
+    """The cache that the same teacher, with the same arguments, left for these shards."""
+    for fingerprint, content in read_caches(index).items():
+        if content.get("recipe") == recipe and content.get("index") == index.digest:
+            return open_cache(index, fingerprint)
+    return None
+
+
+def check_modality(index: Index, model: FrozenTeacher, view: str | None) -> None:
+    """Refuse a teacher of something that the shards do not hold.
+
+    Raises:
+        ConfigError: a view for a teacher that looks at no video.
+        DataError: the shards lack its modality.
+    """
+    if view is not None and model.modality != "video":
+        raise ConfigError(f"the teacher looks at the {model.modality}: leave --view {view} out")
+    have = [kind for kind, spec in (("video", index.clips(view)), ("skeleton", index.skeleton)) if spec is not None]
+    if model.modality not in have:
+        key = {"video": "window.clip_fps", "skeleton": "window.skeleton_fps"}[model.modality]
+        raise DataError(
+            f"{index.root}: the teacher needs {model.modality}, the shards hold {' and '.join(have) or 'neither'}",
+            hint=f"build them again with {key}=..., from recordings that have {model.modality}",
+        )
+
+
+def blocks_of(index: Index, splits: Sequence[str]) -> list[Block]:
+    """Every shard of the splits, in order."""
+    return [(split, number) for split in splits for number in range(len(index.split(split).shards))]
+
+
+def missing_blocks(index: Index, plan: Plan, known: TeacherCache | None, model: FrozenTeacher) -> list[Block]:
+    """Blocks to compute: the wanted splits that are not there, and the one that a projection is fitted on."""
+    splits = [split for split in plan.splits if known is None or split not in known.splits]
+    if known is None and model.projection.needs_fit:
+        require_fit_split(index)
+        splits = list(dict.fromkeys([FIT_SPLIT, *splits]))
+    return blocks_of(index, splits)
+
+
+def require_fit_split(index: Index) -> None:
+    """Refuse to fit a teacher where there are no training people.
+
+    Raises:
+        ConfigError: no split `train`.
+    """
+    if FIT_SPLIT not in index.splits:
+        raise ConfigError(
+            f"{index.root}: this teacher is fitted on the split {FIT_SPLIT!r}, there are {list(index.splits)}",
+            hint="build the data with a split of that name, or use a teacher that needs no fitting",
+        )

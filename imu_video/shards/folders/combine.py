@@ -1,0 +1,450 @@
+"""Finished data folders into others: several into one, or one into other splits; tars are linked or copied by bytes.
+
+Nothing is decoded and no recording is read.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imu_video import __version__
+from imu_video.config import digest
+from imu_video.errors import ConfigError, LeakageError, ShardError
+from imu_video.recordings.splits import SplitConfig, assign
+from imu_video.shards.jobs.journal import Journal, Note, kept_when_interrupted
+from imu_video.shards.jobs.publish import DATA_FOLDER, partial_folder, publish
+from imu_video.shards.quality_report import QualityReport, join_reports, of_people, read_report, write_report
+from imu_video.shards.reading.columns import Columns, open_columns
+from imu_video.shards.reading.index import write_index
+from imu_video.shards.reading.pipeline import read_samples
+from imu_video.shards.reading.teacher_cache import carry_caches
+from imu_video.shards.schema import (
+    SHARD_FOLDER,
+    BuildFacts,
+    Index,
+    SampleMeta,
+    ShardEntry,
+    SourceFacts,
+    SplitEntry,
+    member_kind,
+    shard_name,
+)
+from imu_video.shards.write import ShardWriter, file_sha256, sync_folder
+
+_ALIKE = ("channels", "units", "frame", "normalised", "rate_hz", "window_s", "samples_per_window")
+_WHERE_THERE = ("clip", "skeleton")
+
+
+def merge_folders(sources: Sequence[Index], out: str | Path, *, copy: bool = False, note: Note | None = None) -> Index:
+    """Put several data folders of the same axes into one: their tars under new numbers, one index over all.
+
+    Splits of one name become one split, in the order of the sources. Where the sources come from different datasets,
+    people and recordings are told apart as ``<dataset>/<name>``, because ``s1`` of two datasets is two people; within
+    one dataset the same subject is the same person. Teacher features that all sources have are put together too.
+
+    Args:
+        sources: two or more loaded indices.
+        out: the folder to be; must not exist.
+        copy: copy tars and compare their hashes; without it they are hard links where the disk allows it.
+        note: is told what is left out.
+
+    Returns:
+        The index of the new folder.
+
+    Raises:
+        ConfigError: fewer than two sources, ``out`` exists.
+        ShardError: other channels, rate, window, clips, views or skeletons; a sample key or recording that occurs
+            twice; a copy with another hash.
+        LeakageError: a person in different splits.
+
+    Example:
+        >>> merge_folders([load_index("data/hapt"), load_index("data/mine")], "data/both")  # doctest: +SKIP
+    """
+    if len(sources) < 2:
+        raise ConfigError("a merge needs two data folders or more", hint="imu-video merge A B --out C")
+    target = _free(out)
+    for other in sources[1:]:
+        _refuse_other_axes(sources[0], other)
+    merged = _merged(sources)
+    named = {(number, split): _Named(merged, one, split) for number, one in enumerate(sources) for split in one.splits}
+    _refuse_repeats(sources, named)
+    pieces = {split: [place for place in named if place[1] == split] for split in merged.build.split_order}
+
+    def fill(folder: Path) -> dict[str, SplitEntry]:
+        (folder / SHARD_FOLDER).mkdir(parents=True, exist_ok=True)
+        splits = {}
+        for split, places in pieces.items():
+            shards: list[ShardEntry] = []
+            for number, _ in places:
+                for shard in sources[number].splits[split].shards:
+                    path = f"{SHARD_FOLDER}/{shard_name(split, len(shards))}"
+                    _place(sources[number].shard_path(shard), folder / path, shard, copy=copy)
+                    shards.append(shard.model_copy(update={"path": path}))
+            people = sorted(set().union(*(named[place].subjects for place in places)))
+            splits[split] = SplitEntry(
+                subjects=tuple(people), samples=sum(s.samples for s in shards), shards=tuple(shards)
+            )
+        sync_folder(folder / SHARD_FOLDER)
+        return splits
+
+    def rows(split: str, read: Callable[[Index, str], np.ndarray]) -> np.ndarray:
+        return np.concatenate([read(sources[number], name) for number, name in pieces[split]])
+
+    def report() -> QualityReport | None:
+        found = [one for source in sources if (one := read_report(source.root)) is not None]
+        several = len({one.name for one in merged.sources}) > 1
+        prefixes = [
+            f"{_sources(source)[0].name}/" if several and len(_sources(source)) == 1 else "" for source in sources
+        ]
+        return join_reports(found, prefixes) if len(found) == len(sources) else None
+
+    return _make(target, "merge", merged, fill, sources, rows, report, note)
+
+
+def split_folder(index: Index, config: SplitConfig, out: str | Path, *, note: Note | None = None) -> Index:
+    """Divide the people of a data folder anew; the bytes of samples are copied, the old folder stays as it is.
+
+    Where everybody is kept, the new folder is the one that building with these splits would give. Teacher features are
+    carried along, except those of teachers that were fitted on the old training people.
+
+    Args:
+        index: a loaded index.
+        config: who belongs to which split.
+        out: the folder to be; must not exist.
+        note: is told what is left out.
+
+    Returns:
+        The index of the new folder.
+
+    Raises:
+        ConfigError: a subject that the data lack, ``out`` exists.
+        LeakageError: a person in two splits.
+        ShardError: damaged shards.
+
+    Example:
+        >>> split_folder(index, SplitConfig(subjects={"train": ["a"], "test": ["b"]}), "data/other")  # doctest: +SKIP
+    """
+    target = _free(out)
+    old = {split: open_columns(index, split) for split in index.splits}
+    mine: dict[str, list[tuple[str, int]]] = {}  # subject -> rows of the old splits
+    for split, columns in old.items():
+        for row, subject in enumerate(columns.subjects):
+            mine.setdefault(subject, []).append((split, row))
+    people = assign(sorted(mine), config)
+    chosen = {split: [place for subject in subjects for place in mine[subject]] for split, subjects in people.items()}
+    fresh = _divided(index, config, old, chosen, people)
+    size = int(index.build.config.get("shard_samples", 0)) or max(
+        shard.samples for split in index.splits.values() for shard in split.shards
+    )
+    where = {split: _places(index, split) for split in index.splits}
+
+    def fill(folder: Path) -> dict[str, SplitEntry]:
+        splits = {}
+        for split, rows in chosen.items():
+            with _Tars() as tars, ShardWriter(folder=folder, split=split, shard_samples=size) as writer:
+                found = (where[name][row] for name, row in rows)
+                for path, group in groupby(found, key=lambda place: index.shard_path(place[0])):
+                    places = list(group)
+                    shard = places[0][0]
+                    writer.copy({key: shard.keys[key] for _, key in places}, tars.open(path), crc32=shard.crc32)
+            splits[split] = SplitEntry(subjects=tuple(people[split]), samples=len(rows), shards=tuple(writer.shards))
+        return splits
+
+    def rows_of(split: str, read: Callable[[Index, str], np.ndarray]) -> np.ndarray:
+        parts = {name: read(index, name) for name in {name for name, _ in chosen[split]}}
+        return np.stack([parts[name][row] for name, row in chosen[split]])
+
+    def report() -> QualityReport | None:
+        order = [subject for subjects in people.values() for subject in subjects]
+        found = read_report(index.root)
+        everybody = found is not None and {row.subject for row in found.findings} <= set(order) == set(mine)
+        return of_people(found, order) if found is not None and everybody else None
+
+    return _make(target, "split", fresh, fill, [index], rows_of, report, note)
+
+
+# ------------------------------------------------------------------------------------------------------- both
+
+
+def _free(out: str | Path) -> Path:
+    target = Path(out)
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise ConfigError(f"{target} exists", hint="name a folder that does not exist yet")
+    return target
+
+
+def _make(
+    target: Path,
+    what: str,
+    facts: Index,
+    fill: Callable[[Path], dict[str, SplitEntry]],
+    sources: Sequence[Index],
+    rows: Callable[[str, Callable[[Index, str], np.ndarray]], np.ndarray],
+    report: Callable[[], QualityReport | None],
+    note: Note | None,
+) -> Index:
+    """Write shards, index, columns and teacher caches in a working folder and rename it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    job = {what: [index.digest for index in sources], "config": facts.build.config_digest, "version": __version__}
+    work = Journal(partial_folder(target), job, what=what, note=note)
+    with kept_when_interrupted(work):
+        folder = work.folder / DATA_FOLDER
+        shutil.rmtree(folder, ignore_errors=True)  # linking and copying bytes is quick: begun anew
+        index = write_index(facts.model_copy(update={"splits": fill(folder)}), folder)
+        quality = report()
+        if quality is not None:
+            write_report(quality, folder)
+        elif note is not None:
+            note("quality.json is left out: not all sources have one of the same checks, or people were left out")
+        for split in index.splits:
+            open_columns(index, split)
+        carry_caches(sources, index, rows, note)
+        publish(folder, target, force=False)
+        work.remove()
+    return index.at(target)
+
+
+# ------------------------------------------------------------------------------------------------------ merge
+
+
+class _Named:
+    """Keys, people and recordings of one split as they are called in a merged folder."""
+
+    def __init__(self, merged: Index, source: Index, split: str) -> None:
+        self.keys, self.subjects, self.recordings = [], set(), set()
+        qualified = len({one.name for one in source.sources}) > 1
+        for sample in read_samples(source, split, {"meta"}):
+            meta = SampleMeta.model_construct(**sample.meta)  # read and checked a moment ago
+            meta = meta if qualified else merged.qualify(meta)
+            self.keys.append(sample.key)
+            self.subjects.add(meta.subject)
+            self.recordings.add(meta.recording)
+
+
+def _sources(index: Index) -> tuple[SourceFacts, ...]:
+    """What a folder is made of: its own sources, or itself."""
+    if index.sources:
+        return index.sources
+    first = next(iter(index.splits))
+    name = str(next(read_samples(index, first, {"meta"})).meta["dataset"])
+    return (
+        SourceFacts(
+            name=name,
+            dataset=index.dataset,
+            licence=index.licence,
+            citation=index.citation,
+            url=index.url,
+            index=index.digest,
+            config_digest=index.build.config_digest,
+        ),
+    )
+
+
+def _refuse_other_axes(first: Index, other: Index) -> None:
+    for axis in _ALIKE:
+        if getattr(first, axis) != getattr(other, axis):
+            raise ShardError(
+                f"{axis} is {getattr(first, axis)} in {first.root}, {getattr(other, axis)} in {other.root}",
+                hint="build both with the same window section",
+            )
+    pairs: list[tuple[str, Any, Any]] = [(name, getattr(first, name), getattr(other, name)) for name in _WHERE_THERE]
+    pairs += [(f"view {view}", first.views[view], other.views[view]) for view in first.views if view in other.views]
+    for name, one, two in pairs:
+        if one is not None and two is not None and one != two:
+            raise ShardError(
+                f"{name} is {one} in {first.root}, {two} in {other.root}",
+                hint="build both with the same window section; other joints cannot be merged",
+            )
+
+
+def _merged(sources: Sequence[Index]) -> Index:
+    """The facts of a merged folder; its splits are filled in later."""
+    facts = tuple(fact for index in sources for fact in _sources(index))
+    first = sources[0]
+    config = {"merge": [{"dataset": index.dataset, "index": index.digest} for index in sources]}
+    builds = [index.build for index in sources]
+    datasets = list(dict.fromkeys(fact.dataset for fact in facts))
+    several = len({fact.name for fact in facts}) > 1
+
+    def joined(name: str) -> str:
+        texts = {fact.dataset: getattr(fact, name) for fact in facts}
+        return (
+            next(iter(texts.values()))
+            if len(set(texts.values())) == 1
+            else "; ".join(f"{dataset}: {text}" for dataset, text in texts.items() if text)
+        )
+
+    unused = [
+        f"{_sources(index)[0].name}/{subject}" if several and not index.sources else subject
+        for index in sources
+        for subject in index.build.unused_subjects
+    ]
+    return first.model_copy(
+        update={
+            "dataset": "+".join(datasets),
+            "licence": joined("licence"),
+            "citation": joined("citation"),
+            "url": joined("url"),
+            "gravity": first.gravity if len({index.gravity for index in sources}) == 1 else "mixed",
+            "placements": tuple(sorted({p for index in sources for p in index.placements})),
+            "clip": next((index.clip for index in sources if index.clip), None),
+            "views": {v: spec for index in reversed(sources) for v, spec in index.views.items()},
+            "skeleton": next((index.skeleton for index in sources if index.skeleton), None),
+            "labels": tuple(sorted({label for index in sources for label in index.labels})),
+            "tags": {
+                tag: tuple(sorted({value for index in sources for value in index.tags.get(tag, ())}))
+                for tag in sorted({tag for index in sources for tag in index.tags})
+            },
+            "sources": facts,
+            "build": BuildFacts(
+                config=config,
+                config_digest=digest(config),
+                version=__version__,
+                recordings=sum(b.recordings for b in builds),
+                empty_recordings=sum(b.empty_recordings for b in builds),
+                windows=sum(b.windows for b in builds),
+                dropped=_sum(b.dropped for b in builds),
+                without=_sum(b.without for b in builds),
+                split_order=tuple(dict.fromkeys(split for index in sources for split in index.splits)),
+                unused_subjects=tuple(sorted(unused)),
+            ),
+        }
+    )
+
+
+def _sum(counts: Any) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for one in counts:
+        total += Counter(one)
+    return dict(sorted(total.items()))
+
+
+def _refuse_repeats(sources: Sequence[Index], named: Mapping[tuple[int, str], _Named]) -> None:
+    keys: dict[str, int] = {}
+    recordings: dict[str, int] = {}
+    owner: dict[str, str] = {}
+    for (number, split), names in named.items():
+        root = sources[number].root
+        for what, values, seen in (("sample", names.keys, keys), ("recording", names.recordings, recordings)):
+            for value in values:
+                if seen.setdefault(value, number) != number:
+                    raise ShardError(
+                        f"{what} {value!r} is in {sources[seen[value]].root} and in {root}",
+                        hint="the same recordings are in both: merge folders of different ones",
+                    )
+        for subject in sorted(names.subjects):
+            if owner.setdefault(subject, split) != split:
+                raise LeakageError(
+                    f"subject {subject!r} is in split {owner[subject]!r} and in split {split!r} of {root}",
+                    hint="divide one of the folders anew first: imu-video split",
+                )
+
+
+def _place(source: Path, target: Path, shard: ShardEntry, *, copy: bool) -> None:
+    """Link a tar, or copy it and check the copy."""
+    if not copy:
+        try:
+            os.link(source, target)
+            return
+        except OSError:
+            pass  # another disk, or one without hard links
+    shutil.copyfile(source, target)
+    found = file_sha256(target)
+    if found != shard.sha256:
+        raise ShardError(
+            f"{source}: sha256 {found[:12]}..., the index says {shard.sha256[:12]}...",
+            hint=f"imu-video verify {source.parent.parent}",
+        )
+    with target.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+# ------------------------------------------------------------------------------------------------------ split
+
+
+class _Tars:
+    """The tar that was read last stays open: samples of a person lie side by side."""
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+        self._file: Any = None
+
+    def open(self, path: Path) -> Any:
+        if path != self._path:
+            self.__exit__()
+            self._path, self._file = path, path.open("rb")
+        return self._file
+
+    def __enter__(self) -> _Tars:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._path = self._file = None
+
+
+def _places(index: Index, split: str) -> list[tuple[ShardEntry, str]]:
+    return [(shard, key) for shard in index.splits[split].shards for key in shard.keys]
+
+
+def _divided(
+    index: Index,
+    config: SplitConfig,
+    old: Mapping[str, Columns],
+    chosen: Mapping[str, list[tuple[str, int]]],
+    people: Mapping[str, list[str]],
+) -> Index:
+    """The facts of a divided folder; its splits are filled in later."""
+    rows = [place for split in chosen.values() for place in split]
+    where = {split: _places(index, split) for split in index.splits}
+    everybody = {subject for columns in old.values() for subject in columns.subjects}
+    kept = {subject for subjects in people.values() for subject in subjects}
+    facts: dict[str, Any] = {"splits": config.model_dump(mode="json")}
+    if kept != everybody:
+        facts["split_of"] = index.digest  # counts of recordings and drops cannot be told apart by person any more
+    new_config = {**index.build.config, **facts}
+    kinds: Counter[str] = Counter()
+    for split, row in rows:
+        shard, key = where[split][row]
+        for suffix in shard.keys[key]:
+            kinds[f"view {suffix.split('.')[1]}" if member_kind(suffix) == "views" else member_kind(suffix)] += 1
+    labels = [old[split].labels[row] for split, row in rows]
+    tags: dict[str, set[str]] = {}
+    for split, row in rows:
+        for tag, value in old[split].tags[row].items():
+            tags.setdefault(tag, set()).add(value)
+    present = np.any([old[split].present[[r for s, r in rows if s == split]].any(axis=0) for split in old], axis=0)
+    placements = tuple(p for p, there in zip(index.placements, present, strict=True) if there)
+    without = {"clip": len(rows) - kinds["video"], "skeleton": len(rows) - kinds["skeleton"]}
+    without |= {"label": labels.count(None)}
+    views = {view: spec for view, spec in index.views.items() if kinds[f"view {view}"]}
+    without |= {f"view {view}": len(rows) - kinds[f"view {view}"] for view in views}
+    build = index.build.model_copy(
+        update={
+            "config": new_config,
+            "config_digest": digest(new_config),
+            "split_order": tuple(chosen),
+            "without": dict(sorted((what, n) for what, n in without.items() if n)),
+            "unused_subjects": tuple(sorted({*index.build.unused_subjects, *(everybody - kept)})),
+        }
+    )
+    return index.model_copy(
+        update={
+            "placements": placements,
+            "labels": tuple(sorted({label for label in labels if label is not None})),
+            "tags": {tag: tuple(sorted(values)) for tag, values in sorted(tags.items())},
+            "clip": index.clip if kinds["video"] else None,
+            "views": views,
+            "skeleton": index.skeleton if kinds["skeleton"] else None,
+            "build": build,
+        }
+    )

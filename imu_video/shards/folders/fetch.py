@@ -1,0 +1,87 @@
+"""A whole data folder from an address to the local disk, checked and restartable; single files are remote.py's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from imu_video.errors import ConfigError
+from imu_video.shards.jobs.journal import Journal, Note, kept_when_interrupted
+from imu_video.shards.jobs.publish import DATA_FOLDER, Progress, partial_folder, publish
+from imu_video.shards.reading.columns import open_columns
+from imu_video.shards.reading.index import load_index
+from imu_video.shards.reading.teacher_cache import CACHE_FILE, WEIGHTS_FILE, read_caches
+from imu_video.shards.schema import FACTS_FILE, INDEX_FILE, QUALITY_FILE, SHARD_FOLDER, TEACHER_FOLDER, Index
+
+WHAT = "fetch"
+
+
+def fetch(address: str, out: str | Path, *, progress: Progress | None = None, note: Note | None = None) -> Index:
+    """Copy a data folder from an address: index, shards with their hashes checked, teacher features; columns are made.
+
+    Shards that arrived stay when it is stopped or the network fails, and the same call continues.
+
+    Args:
+        address: of the folder; see `remote.EXTRAS` for the schemes.
+        out: the folder to be; must not exist.
+        progress: called after every shard.
+        note: is told when unfinished work is continued or thrown away.
+
+    Returns:
+        The index of the local folder.
+
+    Raises:
+        ConfigError: no address, an unknown scheme, ``out`` exists.
+        ShardError: no data folder there, or files that stay out of reach or damaged.
+
+    Example:
+        >>> fetch("s3://bucket/data", "data/copy").split("train").samples  # doctest: +SKIP
+        2048
+    """
+    target = Path(out)
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise ConfigError(f"{target} exists", hint="name a folder that does not exist yet")
+    index = load_index(address)
+    remote = index.remote
+    if remote is None:
+        raise ConfigError(f"{address!r} is no address", hint="for example s3://bucket/data")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    job = {"fetch": remote.address.slug, "index": index.digest}
+    work = Journal(partial_folder(target), job, what=WHAT, note=note)
+    with kept_when_interrupted(work):
+        folder = work.folder / DATA_FOLDER
+        (folder / SHARD_FOLDER).mkdir(parents=True, exist_ok=True)
+        shards = [shard for split in index.splits.values() for shard in split.shards]
+        missing = [shard for shard in shards if work.finished(Path(shard.path).stem) is None]
+        if work.continued and note is not None:
+            note(f"continuing {work.folder}: {len(shards) - len(missing)} of {len(shards)} shards are there")
+        for done, shard in enumerate(missing, len(shards) - len(missing) + 1):
+            remote.fetch(shard.path, folder / shard.path, size=shard.bytes, sha256=shard.sha256)
+            work.finish(Path(shard.path).stem, {}, file=f"{DATA_FOLDER}/{shard.path}", sha256=shard.sha256)
+            if progress is not None:
+                progress(done, len(shards), shard.path)
+        for name in (INDEX_FILE, FACTS_FILE, QUALITY_FILE):
+            if (index.root / name).is_file():
+                (folder / name).write_bytes((index.root / name).read_bytes())
+        _fetch_teachers(index, folder, remote.fetch)
+        local = load_index(folder)
+        for split in local.splits:
+            open_columns(local, split)
+        publish(folder, target, force=False)
+        work.remove()
+    return load_index(target)
+
+
+def _fetch_teachers(index: Index, folder: Path, bring: Callable[..., None]) -> None:
+    for name, content in read_caches(index).items():
+        if content.get("index") != index.digest or not content.get("rows"):
+            continue
+        cache = folder / TEACHER_FOLDER / name
+        cache.mkdir(parents=True, exist_ok=True)
+        for split, said in content["rows"].items():
+            if split in index.splits:
+                file = f"{TEACHER_FOLDER}/{name}/{split}.npy"
+                bring(file, folder / file, size=said["bytes"], sha256=said["sha256"])
+        if content["spec"].get("projection", {}).get("sha256"):
+            bring(f"{TEACHER_FOLDER}/{name}/{WEIGHTS_FILE}", cache / WEIGHTS_FILE)
+        (cache / CACHE_FILE).write_bytes((index.root / TEACHER_FOLDER / name / CACHE_FILE).read_bytes())

@@ -1,0 +1,167 @@
+"""What a data folder holds, as rows for tables; drawing them is the command's job."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from imu_video.shards.quality_report import QualityReport, read_report
+from imu_video.shards.reading.columns import open_columns
+from imu_video.shards.reading.teacher_cache import read_caches
+from imu_video.shards.schema import TEACHER_FOLDER, Index
+
+UNLABELLED = "(unlabelled)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A titled table of plain values."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[object, ...], ...]
+
+
+def facts(index: Index) -> Table:
+    """One row a fact: source, terms, rates, units, axes."""
+    clip, skeleton, build = index.clip, index.skeleton, index.build
+    units = {unit: [c for c, u in index.units.items() if u == unit] for unit in dict.fromkeys(index.units.values())}
+    rows: list[tuple[object, ...]] = [
+        ("dataset", index.dataset),
+        ("licence", index.licence),
+        ("citation", index.citation),
+        ("window", f"{index.window_s:g} s, {index.samples_per_window} samples at {index.rate_hz:g} Hz"),
+        ("units", "; ".join(f"{', '.join(channels)} in {unit}" for unit, channels in units.items())),
+        ("gravity", f"{index.gravity}{', z points up' if index.frame == 'gravity' else ''}"),
+        ("placements", ", ".join(index.placements)),
+        ("clip", f"{clip.frames} frames at {clip.fps:g} Hz, {clip.height} x {clip.width}" if clip else "none"),
+        *(
+            (f"view {view}", f"{spec.frames} frames at {spec.fps:g} Hz, {spec.height} x {spec.width}")
+            for view, spec in index.views.items()
+        ),
+        (
+            "skeleton",
+            f"{skeleton.frames} frames at {skeleton.fps:g} Hz, {len(skeleton.joints)} joints" if skeleton else "none",
+        ),
+        *((f"tag {tag}", ", ".join(values)) for tag, values in index.tags.items()),
+        ("recordings", f"{build.recordings}, {build.empty_recordings} of them shorter than a window"),
+        ("windows", f"{build.windows}, {sum(build.dropped.values())} of them dropped{_counts(build.dropped)}"),
+        ("kept without", ", ".join(f"{what}: {n}" for what, n in _lacking(index).items()) or "nothing"),
+        ("quality", _checked(read_report(index.root))),
+        ("made by", f"imu-video {build.version}, config {build.config_digest}"),
+        ("digest", index.digest),
+    ]
+    if build.unused_subjects:
+        rows.append(("in no split", ", ".join(build.unused_subjects)))
+    return Table(title="facts", columns=("fact", "value"), rows=tuple(rows))
+
+
+def quality(index: Index) -> Table:
+    """One row a reason: what checks found, in how many recordings and windows, the worst of it; empty if nothing.
+
+    Raises:
+        ShardError: quality.json that cannot be read.
+    """
+    report = read_report(index.root)
+    rows: list[tuple[object, ...]] = []
+    for reason, total in report.totals.items() if report is not None else ():
+        mine = [finding for finding in report.findings if finding.reason == reason] if report is not None else []
+        most = max(mine, key=lambda finding: (finding.windows, finding.seconds))
+        example = f"{most.recording}, {most.part}: {most.value:g} {most.unit} (threshold {most.threshold:g})"
+        rows.append((reason, most.policy, total.findings, total.recordings, total.windows, example))
+    return Table(
+        title="quality",
+        columns=("reason", "policy", "findings", "recordings", "windows", "most windows in"),
+        rows=tuple(rows),
+    )
+
+
+def sync(index: Index) -> Table:
+    """Spread of the sync estimates over recordings; empty where none was made.
+
+    Raises:
+        ShardError: quality.json that cannot be read.
+    """
+    report = read_report(index.root)
+    rows = report.sync if report is not None else ()
+    if not rows:
+        return Table(title="sync", columns=(), rows=())
+    spread = [
+        (
+            name,
+            *(round(float(x), 4) for x in np.quantile([getattr(row, name) for row in rows], (0, 0.25, 0.5, 0.75, 1))),
+        )
+        for name in ("offset_s", "drift_ppm", "score")
+    ]
+    corrected = sum(row.corrected for row in rows)
+    return Table(
+        title=f"sync of {len(rows)} recordings, {corrected} corrected",
+        columns=("estimate", "least", "25 %", "median", "75 %", "most"),
+        rows=tuple(spread),
+    )
+
+
+def splits(index: Index) -> Table:
+    """One row a split: samples, people, shards, megabytes."""
+    return Table(
+        title="splits",
+        columns=("split", "samples", "people", "shards", "MB", "subjects"),
+        rows=tuple(
+            (
+                name,
+                split.samples,
+                len(split.subjects),
+                len(split.shards),
+                round(sum(s.bytes for s in split.shards) / 1e6, 1),
+                ", ".join(split.subjects),
+            )
+            for name, split in index.splits.items()
+        ),
+    )
+
+
+def labels(index: Index) -> Table:
+    """One row a split and label: samples, and how many of them each placement measured."""
+    rows: list[tuple[object, ...]] = []
+    for name in index.splits:
+        columns = open_columns(index, name)
+        of_label = Counter(label or UNLABELLED for label in columns.labels)
+        for label in (*index.labels, UNLABELLED):
+            if of_label[label]:
+                mine = [(one or UNLABELLED) == label for one in columns.labels]
+                rows.append((name, label, of_label[label], *columns.present[mine].sum(axis=0).tolist()))
+    return Table(title="labels", columns=("split", "label", "samples", *index.placements), rows=tuple(rows))
+
+
+def teachers(index: Index) -> Table:
+    """One row a teacher cache: fingerprint, teacher, and whether it belongs to these shards.
+
+    Raises:
+        TeacherCacheError: a teacher.json that cannot be read.
+    """
+    rows = []
+    for fingerprint, cache in read_caches(index).items():
+        embedded = sorted(path.stem for path in (index.root / TEACHER_FOLDER / fingerprint).glob("*.npy"))
+        shards = "these" if cache.get("index") == index.digest else "others: embed again"
+        rows.append((fingerprint, cache.get("spec", {}).get("name", ""), ", ".join(embedded), shards))
+    return Table(title="teachers", columns=("fingerprint", "teacher", "splits", "of shards"), rows=tuple(rows))
+
+
+def _lacking(index: Index) -> dict[str, int]:
+    """Samples without something that others have: a folder without clips does not lack them."""
+    has = {"clip": index.clip is not None, "skeleton": index.skeleton is not None}
+    return {what: n for what, n in index.build.without.items() if has.get(what, True)}
+
+
+def _checked(report: QualityReport | None) -> str:
+    if report is None:
+        return "not checked"
+    made = sum(check.get("policy") != "off" for check in report.checks.values())
+    found = ", ".join(report.totals) or "nothing"
+    return f"{made} checks of {report.devices} device recordings and {report.windows} windows found {found}"
+
+
+def _counts(reasons: dict[str, int]) -> str:
+    return f" ({', '.join(f'{reason}: {n}' for reason, n in reasons.items())})" if reasons else ""

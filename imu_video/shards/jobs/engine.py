@@ -1,0 +1,193 @@
+"""One task over many items, in this process, in several, or on a Ray cluster; results come in the order of the items.
+
+What a task does is not known here. A task writes its result to a shared folder and returns little.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection, get_all_start_methods, get_context, parent_process
+from multiprocessing.context import BaseContext
+from typing import Any, Literal, TypeVar
+
+from imu_video.errors import ConfigError, ShardError
+
+I = TypeVar("I")  # noqa: E741
+R = TypeVar("R")
+Task = Callable[[I], R]
+"""Picklable; opens what it needs at its first call and keeps it. Runs in one thread of its process."""
+Engine = Literal["local", "ray"]
+ENGINES: tuple[str, ...] = ("local", "ray")
+
+
+class WorkerLost(ShardError):
+    """A worker died without an error of its own: out of memory, or killed. What is finished can be kept."""
+
+    unfinished = True
+
+
+def run(
+    task: Task[I, R],
+    items: Sequence[I],
+    *,
+    workers: int = 1,
+    engine: str = "local",
+    preload: Sequence[str] = (),
+) -> Iterator[R]:
+    """Do a task for every item.
+
+    Args:
+        task: see `Task`.
+        items: picklable.
+        workers: processes; 1 works here. With Ray the tasks that run at once, 0 for as many as the cluster has cores.
+        engine: ``local`` for processes of this machine, ``ray`` for tasks of a Ray cluster (``RAY_ADDRESS``, or one
+            that is started here), whose machines share the folder and have this package installed.
+        preload: modules that processes of this machine find imported: those of the task, so that they start at once.
+
+    Yields:
+        Results in the order of the items. The error of an item is raised in its turn.
+
+    Raises:
+        ConfigError: unknown engine, no worker, or Ray is not installed.
+        WorkerLost: a worker died.
+
+    Example:
+        >>> list(run(len, ["a", "bcd"]))
+        [1, 3]
+    """
+    check(engine, workers)
+    if engine == "ray":
+        return _on_ray(task, items, workers)
+    if workers == 1 or not items:
+        return (task(item) for item in items)
+    return _in_processes(task, items, workers, preload)
+
+
+def check(engine: str, workers: int) -> None:
+    """Refuse an engine that is not known, or no workers, before anything is loaded.
+
+    Raises:
+        ConfigError: either.
+    """
+    if engine not in ENGINES:
+        raise ConfigError(f"unknown engine {engine!r}, known are {', '.join(ENGINES)}")
+    if workers < (0 if engine == "ray" else 1):
+        raise ConfigError(f"workers must be at least 1, got {workers}")
+
+
+# ------------------------------------------------------------------------------------------------------ processes
+
+
+def _in_processes(task: Task[I, R], items: Sequence[I], workers: int, preload: Sequence[str]) -> Iterator[R]:
+    pool = ProcessPoolExecutor(
+        max_workers=min(workers, len(items)), mp_context=_context(preload), initializer=_start, initargs=(task,)
+    )
+    try:
+        yield from pool.map(_call, items)
+    except BrokenProcessPool as error:
+        raise WorkerLost(
+            "a worker process died (out of memory, or a script without `if __name__ == '__main__'`)",
+            hint="use fewer --workers; what is finished is kept",
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _context(preload: Sequence[str]) -> BaseContext:
+    """Fresh processes: forking this one after torch has started threads can hang. A fork server imports only once."""
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload(list(preload))
+    return context
+
+
+_task: Any = None
+
+
+def _start(task: Any) -> None:
+    global _task
+    _task = task
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed cannot stop its workers, and they would wait for ever for the next item."""
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+def _call(item: Any) -> Any:
+    _one_thread()
+    return _task(item)
+
+
+def _one_thread() -> None:
+    import torch
+
+    if torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
+
+
+# ------------------------------------------------------------------------------------------------------------ Ray
+
+
+def _on_ray(task: Task[I, R], items: Sequence[I], workers: int) -> Iterator[R]:
+    try:
+        import ray
+    except ImportError as error:
+        raise ConfigError("engine 'ray' needs the package ray", hint="pip install 'imu-video[ray]'") from error
+    ours = not ray.is_initialized()
+    if ours:
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        room = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+        shared, token = ray.put(task), secrets.token_hex(8)
+        remote = ray.remote(num_cpus=1, max_retries=1)(_call_on_ray)
+        waiting = []
+        for item in items:
+            waiting.append(remote.remote(token, shared, item))
+            if len(waiting) > room:
+                yield _result(ray, waiting.pop(0))
+        while waiting:
+            yield _result(ray, waiting.pop(0))
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _result(ray: Any, reference: Any) -> Any:
+    try:
+        value, error = ray.get(reference)
+    except ray.exceptions.RayError as lost:
+        raise WorkerLost(
+            f"a Ray task was lost: {type(lost).__name__}", hint="start it again; what is finished is kept"
+        ) from lost
+    if error is not None:
+        raise error
+    return value
+
+
+_tasks: dict[str, Any] = {}
+
+
+def _call_on_ray(token: str, task: Any, item: Any) -> tuple[Any, Exception | None]:
+    """Run in a worker of the cluster, which keeps the opened task; an error travels back as it is."""
+    _one_thread()
+    if token not in _tasks:
+        _tasks.clear()
+        _tasks[token] = task
+    try:
+        return _tasks[token](item), None
+    except Exception as error:
+        return None, error

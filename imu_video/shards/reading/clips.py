@@ -1,0 +1,174 @@
+"""Frames of stored clips by row, decoded by worker threads, for teachers that run while training; embed.py caches them.
+
+Only the frames that are asked for are decoded: clips have a key frame every few frames (`video.GOP`), so none is far.
+Each worker decodes with one thread; decord leaves Python's lock while it works, so threads serve as well as processes
+and hand over frames without a copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from imu_video.errors import ConfigError, ShardError
+from imu_video.shards.damage import ErrorPolicy, check_policy, quarantine, quarantined
+from imu_video.shards.reading.pipeline import SampleReader
+from imu_video.shards.schema import Index
+from imu_video.shards.video import decode_into
+
+ClipChange = Callable[[Tensor, torch.Generator], Tensor]
+"""From a clip (F, H, W, 3) uint8 and a generator to a changed one (`imu_video.transforms.video`)."""
+_VIDEO = "video.mp4"
+
+
+def frames_at(times: Sequence[float], *, fps: float, frames: int) -> list[int]:
+    """The stored frames nearest to moments of a window.
+
+    Args:
+        times: seconds since the window's start.
+        fps: frames per second of the clip, > 0; frame i was taken at ``i / fps``.
+        frames: frames F of the clip, >= 1.
+
+    Raises:
+        ValueError: a moment more than half a frame outside the clip.
+
+    Example:
+        >>> frames_at([0.0, 0.26, 0.9], fps=10, frames=10)
+        [0, 3, 9]
+    """
+    found = [round(time * fps) for time in times]
+    outside = [time for time, i in zip(times, found, strict=True) if not 0 <= i < frames]
+    if outside:
+        raise ValueError(f"moments {outside} s lie outside a clip of {frames} frames at {fps:g} per second")
+    return found
+
+
+class ClipReader:
+    """Random access to the clips of a split.
+
+    Args:
+        index: a loaded index with clips.
+        split: name of a split.
+        frames: which frames of each clip, in order (a teacher's `sample_indices`, or `frames_at`); all when None.
+        workers: decoding threads; 0 decodes where it is called.
+        change: applied to every clip that is read with a seed.
+        errors: ``raise``: a clip whose bytes are damaged is an error as soon as the reader is made. Otherwise its
+            sample is not `usable`; with ``quarantine`` it is also listed.
+
+    Attributes:
+        usable: (N,) bool: the sample has an intact clip.
+        left_out: key of each sample with a damaged clip -> reason.
+        shape: (F, H, W, 3) of what is read.
+
+    Raises:
+        ConfigError: the data has no clips, or no such frame.
+        ShardError: unknown split, or a damaged clip.
+
+    Example:
+        >>> clips = ClipReader(index, "train", frames=[0, 4, 8], workers=2)  # doctest: +SKIP
+        >>> clips.read(np.array([5, 17])).shape  # doctest: +SKIP
+        torch.Size([2, 3, 128, 128, 3])
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        split: str,
+        *,
+        frames: Sequence[int] | None = None,
+        workers: int = 1,
+        change: ClipChange | None = None,
+        errors: ErrorPolicy = "raise",
+    ) -> None:
+        check_policy(errors)
+        if index.clip is None:
+            raise ConfigError(f"{index.root} has no clips", hint="build the data with window.clip_fps=...")
+        spec = index.clip
+        self.frames = list(range(spec.frames)) if frames is None else list(frames)
+        if not self.frames or not all(0 <= i < spec.frames for i in self.frames) or workers < 0:
+            raise ConfigError(f"frames {self.frames} of clips of {spec.frames}, {workers} workers: out of range")
+        self.shape = (len(self.frames), spec.height, spec.width, 3)
+        self.change = change
+        self._index, self._split, self._errors = index, split, errors
+        self._reader = SampleReader(index, split, {"video"})
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="clips") if workers else None
+        self.left_out: dict[str, str] = {} if errors == "raise" else quarantined(index, split)
+        self.usable = np.array([self._intact(row) for row in range(len(self._reader))], dtype=bool)
+        if errors == "quarantine":
+            quarantine(index, split, self.left_out)
+
+    def __len__(self) -> int:
+        return len(self._reader)
+
+    def read(self, rows: np.ndarray, seeds: Sequence[int] | None = None) -> Tensor:
+        """Chosen frames of chosen rows.
+
+        Args:
+            rows: (B,) rows of the split.
+            seeds: for each row a number that determines its change; None: clips as they are stored.
+
+        Returns:
+            (B, F, H, W, 3) uint8 RGB.
+
+        Raises:
+            ShardError: a clip cannot be decoded. With errors ``quarantine`` it is listed first, so that the next run
+                leaves it out; leaving it out now would give this rank another plan than the others.
+        """
+        out = torch.empty((len(rows), *self.shape), dtype=torch.uint8)
+        jobs = [(int(row), out[i], None if seeds is None else int(seeds[i])) for i, row in enumerate(rows)]
+        if self._pool is None:
+            for job in jobs:
+                self._decode(job)
+        else:
+            list(self._pool.map(self._decode, jobs))
+        return out
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def _intact(self, row: int) -> bool:
+        """Whether a row's clip can be read; what is not in the tar as it was written is noted."""
+        key = self._reader.key(row)
+        if key in self.left_out or not self._reader.has(row, _VIDEO):
+            return False
+        try:
+            self._reader.member(row, _VIDEO)
+        except ShardError as error:
+            if self._errors == "raise":
+                raise
+            self.left_out[key] = error.message
+            return False
+        return True
+
+    def _decode(self, job: tuple[int, Tensor, int | None]) -> None:
+        row, place, seed = job
+        key = self._reader.key(row)
+        try:
+            decode_into(self._reader.member(row, _VIDEO), self.frames, place.numpy())
+        except (ShardError, ValueError) as error:
+            reason = error.message if isinstance(error, ShardError) else str(error)
+            hint = f"imu-video verify {self._index.root}"
+            if self._errors == "quarantine":
+                quarantine(self._index, self._split, {key: reason})
+                hint = "run the command again: the sample is quarantined now"
+            raise ShardError(f"sample {key!r}: {reason}", hint=hint) from error
+        if self.change is not None and seed is not None:
+            place.copy_(self.change(place.clone(), torch.Generator().manual_seed(seed)))
+
+
+def clip_seed(seed: int, step: int, row: int) -> int:
+    """A number for the change of one clip in one step, the same on any number of ranks and workers.
+
+    Example:
+        >>> clip_seed(0, 1, 2) == clip_seed(0, 1, 2) != clip_seed(0, 2, 2)
+        True
+    """
+    state: Any = np.random.SeedSequence([seed, step, row, 7]).generate_state(2, np.uint32)
+    return int(state[0]) << 31 | int(state[1]) >> 1
