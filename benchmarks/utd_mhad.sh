@@ -4,10 +4,12 @@
 #   benchmarks/utd_mhad.sh scratch                     the references: from scratch, random encoder, frozen teacher
 #   benchmarks/utd_mhad.sh row imu_video               pretrain every seed, export, limited labels against simclr_imu
 #   benchmarks/utd_mhad.sh row hard_negative beta_2 loss.0.beta=2.0      the same config under another name, changed
+#   benchmarks/utd_mhad.sh teacher supervised supervised=true            row imu2clip with another skeleton teacher, and its own probe
 #   benchmarks/utd_mhad.sh finetune imu_video          the row's encoders trained along with the labels, and from scratch
 #   benchmarks/utd_mhad.sh few imu_video DATA configs/eval/hapt.yaml     the row's encoders, few-shot on other data
 #   benchmarks/utd_mhad.sh table                       everything measured so far as one report
-# Words after UTD-MHAD change the teacher (epochs=5), another STUDY keeps it apart; `data` with DEPTH=1 embeds depth video too.
+# Words after UTD-MHAD or a teacher's name change configs/teacher/skeleton.yaml; `teacher` keeps data and results in STUDY/teachers/NAME.
+# `data` with DEPTH=1 embeds depth video too.
 # STUDY=folder (default study-run), SEEDS="0 1 2 3 4", AGAINST=row, LABELS=a config of configs/labels or a file in place of the
 # command's own (utd_mhad_probes where the row has a student of its own). One thread a run: start several rows at once.
 set -euo pipefail
@@ -18,7 +20,7 @@ against=${AGAINST:-simclr_imu}
 data=$study/data
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
-usage() { sed -n '2,12s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+usage() { sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
 pretrained() { # CONFIG NAME SEED overrides...: one encoder, unless it is there
     local config=$1 name=$2 seed=$3 out run
@@ -39,6 +41,17 @@ labels() { # CONFIG ENCODERS further arguments of imu-eval labels
     [[ -f $config ]] || config=$here/configs/labels/$config.yaml
     imu-eval labels "$encoders" "$data" --config "$config" \
         "seeds=[$(IFS=,; echo "${seeds[*]}")]" --out "$study/results.jsonl" "$@"
+}
+
+row() { # CONFIG NAME overrides...: pretrain every seed, then the labels
+    local config=$here/configs/study/utd_mhad/$1.yaml name=$2 todo=0 seed more=()
+    [[ -f $config ]] || { echo "no row $1 in configs/study/utd_mhad" >&2; exit 2; }
+    shift 2
+    for seed in "${seeds[@]}"; do [[ -f $study/encoders/$name/seed$seed/config.json ]] || todo=$((todo + 1)); done
+    echo "$name: $todo of ${#seeds[@]} pretrainings to do, about $((todo * 35)) s of one core; then the labels"
+    for seed in "${seeds[@]}"; do pretrained "$config" "$name" "$seed" "$@"; done
+    [[ $name != "$against" && -d $study/encoders/$against ]] && more=(--against "$study/encoders/$against")
+    labels utd_mhad "$study/encoders/$name" "${more[@]}"
 }
 
 [[ $# -ge 1 ]] || usage
@@ -67,16 +80,18 @@ finetune)
     ;;
 row)
     [[ $# -ge 1 ]] || usage
-    config=$here/configs/study/utd_mhad/$1.yaml name=${2:-$1}
-    [[ -f $config ]] || { echo "no row $1 in configs/study/utd_mhad" >&2; exit 2; }
-    shift $(($# > 1 ? 2 : 1))
-    todo=0
-    for seed in "${seeds[@]}"; do [[ -f $study/encoders/$name/seed$seed/config.json ]] || todo=$((todo + 1)); done
-    echo "$name: $todo of ${#seeds[@]} pretrainings to do, about $((todo * 35)) s of one core; then the labels"
-    for seed in "${seeds[@]}"; do pretrained "$config" "$name" "$seed" "$@"; done
-    more=()
-    [[ $name != "$against" && -d $study/encoders/$against ]] && more=(--against "$study/encoders/$against")
-    labels utd_mhad "$study/encoders/$name" "${more[@]}"
+    row "$1" "${2:-$1}" "${@:3}"
+    ;;
+teacher)
+    [[ $# -ge 1 ]] || usage
+    study=$study/teachers/$1
+    if [[ ! -f $study/data/index.json ]]; then # two skeleton teachers in one folder would have to be told apart by fingerprint
+        mkdir -p "$study/data"
+        cp -r "$data/build.yaml" "$data/shards" "$data/columns" "$data/index.json" "$study/data/"
+    fi
+    data=$study/data
+    imu-video embed "$data" "$here/configs/teacher/skeleton.yaml" "${@:2}"
+    LABELS=${LABELS:-utd_mhad_probes} row imu2clip "$1"
     ;;
 few)
     [[ $# -ge 3 ]] || usage

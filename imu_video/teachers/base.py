@@ -31,6 +31,8 @@ class FrozenTeacher(nn.Module, ABC):
 
     modality: ClassVar[Literal["video", "skeleton"]] = "video"
     needs_fit: ClassVar[bool] = False
+    needs_labels: bool = False
+    """Whether `fit` takes ``labels`` as well, a name or None for each input; may be set in the constructor."""
 
     def __init__(self, *, width: int, projection: str | Mapping[str, Any] = "identity") -> None:
         super().__init__()
@@ -49,8 +51,17 @@ class FrozenTeacher(nn.Module, ABC):
     def recipe(self) -> dict[str, Any]:
         """Everything beside weights and projection that determines the features, as JSON: model, transform, sampler."""
 
-    def fit(self, inputs: Tensor, *, progress: Callable[[int, int], None] | None = None) -> None:
-        """Train on (N, ...) inputs of the training split; only for teachers that set ``needs_fit``."""
+    def fit(
+        self,
+        inputs: Tensor,
+        *,
+        labels: Sequence[str | None] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Train on (N, ...) inputs of the training split; only for teachers that set ``needs_fit``.
+
+        ``labels`` are given where ``needs_labels`` is set; others need not have that argument.
+        """
         raise ConfigError(f"{type(self).__name__} has nothing to fit: needs_fit is {self.needs_fit}")
 
     def sample_indices(self, frames: int) -> list[int]:

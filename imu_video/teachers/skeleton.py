@@ -1,4 +1,4 @@
-"""An encoder of joint positions, trained without labels on the training split alone; camera pictures are not for it."""
+"""An encoder of joint positions, trained on the training split alone, without labels by default; not for pictures."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ class SkeletonTeacher(FrozenTeacher):
 
     The two streams follow the co-occurrence network of Li et al. 2018 (all joints meet in one layer); the objective is
     NT-Xent (Chen et al. 2020, SimCLR, eq. 1) on views that differ in viewpoint, body shape, tempo and lost joints. No
-    label is used. Skeletons are cut to their moving part, resampled to ``frames``, put upright and turned to the front,
-    centred on the hips and divided by the length of the torso.
+    label is used unless ``supervised`` says so: views of the same class are then positives as well. Skeletons are cut
+    to their moving part, resampled to ``frames``, put upright and turned to the front, centred on the hips and divided
+    by the length of the torso.
 
     Args:
         frames: time steps after resampling, >= 16.
@@ -38,6 +39,7 @@ class SkeletonTeacher(FrozenTeacher):
         rotation: largest turn of a view about the vertical, in degrees, 0 .. 180.
         align: turn every skeleton to the front; needs hips or shoulders named ``left_*`` and ``right_*``.
         seed: of initial weights, order and views.
+        supervised: use the labels of the training split; skeletons without one are left out.
         joints: names of the J joints in order; `imu-video embed` supplies those of the data.
         centre: joint at the lower end of the torso; the first known name of CENTRES when None.
         top: joint at the upper end of the torso; the first known name of TOPS when None.
@@ -74,6 +76,7 @@ class SkeletonTeacher(FrozenTeacher):
         rotation: float = 30.0,
         align: bool = True,
         seed: int = 0,
+        supervised: bool = False,
         joints: Sequence[str] | None = None,
         centre: str | None = None,
         top: str | None = None,
@@ -94,7 +97,9 @@ class SkeletonTeacher(FrozenTeacher):
             "frames": frames, "width": width, "segments": segments, "epochs": epochs, "batch": batch, "lr": lr,
             "temperature": temperature, "body": body, "rotation": rotation, "align": align, "seed": seed,
             "joints": None if joints is None else list(joints), "centre": centre, "top": top,
+            **({"supervised": True} if supervised else {}),  # came later: fingerprints of before stay
         }  # fmt: skip
+        self.needs_labels = supervised
         self.views = Views(body=body, rotation=rotation)
         self.register_buffer("fitted", torch.tensor(False))
         self.register_buffer("up", torch.tensor(1))
@@ -148,15 +153,22 @@ class SkeletonTeacher(FrozenTeacher):
         return self.body(inputs, int(self.up))
 
     @torch.enable_grad()
-    def fit(self, inputs: Tensor, *, progress: Callable[[int, int], None] | None = None) -> None:
-        """Train from scratch; the result follows from the skeletons and the constructor arguments alone.
+    def fit(
+        self,
+        inputs: Tensor,
+        *,
+        labels: Sequence[str | None] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Train from scratch; the result follows from skeletons, constructor arguments and, if supervised, labels.
 
         Args:
             inputs: (N, F, J, 3) joints of the training split, in metres.
+            labels: N names of classes, None where there is none; needed if supervised, else not used.
             progress: called with updates done and updates in all.
 
         Raises:
-            DataError: fewer than two skeletons with two complete frames.
+            DataError: fewer than two skeletons with two complete frames (and a label, if supervised).
             ConfigError: joints unnamed or of another number.
         """
         self._checked(inputs)
@@ -165,20 +177,35 @@ class SkeletonTeacher(FrozenTeacher):
         if up is not None:
             self.up.fill_(up)
         poses = self.normalise(inputs)
-        poses = poses[poses.isfinite().flatten(1).all(1)].to(device)
+        usable = poses.isfinite().flatten(1).all(1)
+        classes = None
+        if self.needs_labels:
+            named = [None] * len(inputs) if labels is None else list(labels)
+            names = sorted({name for name in named if name is not None})
+            classes = torch.tensor([-1 if name is None else names.index(name) for name in named])
+            usable &= classes >= 0
+            classes = classes[usable].to(device)
+        poses = poses[usable].to(device)
         if len(poses) < 2:
             raise DataError(
-                f"teacher 'skeleton' not fitted: {len(poses)} of {len(inputs)} skeletons have two complete frames",
+                f"teacher 'skeleton' not fitted: {len(poses)} of {len(inputs)} skeletons have two complete frames"
+                + (" and a label" if self.needs_labels else ""),
                 hint="it contrasts skeletons with each other and needs at least two",
             )
         encoder = self._new_encoder(inputs.shape[2]).to(device)
-        self._contrast(encoder, poses, progress)
+        self._contrast(encoder, poses, classes, progress)
         self.encoder = encoder
         self.fitted.fill_(True)
         self.freeze()
 
-    def _contrast(self, encoder: SkeletonEncoder, poses: Tensor, progress: Callable[[int, int], None] | None) -> None:
-        """Minimise NT-Xent between two views of each skeleton."""
+    def _contrast(
+        self,
+        encoder: SkeletonEncoder,
+        poses: Tensor,
+        classes: Tensor | None,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        """Minimise NT-Xent between two views of each skeleton, or of each class."""
         arg = self.arguments
         generator = torch.Generator().manual_seed(arg["seed"])
         draws = GlobalDraws(generator)
@@ -198,7 +225,7 @@ class SkeletonTeacher(FrozenTeacher):
             both = torch.cat([self._view(poses[rows], draws) for _ in range(2)])
             for group in optimiser.param_groups:
                 group["lr"] = arg["lr"] * min(1.0, 20 * (step + 1) / total) * (1 + math.cos(math.pi * step / total)) / 2
-            loss = nt_xent(head(encoder(both)), arg["temperature"])
+            loss = nt_xent(head(encoder(both)), arg["temperature"], None if classes is None else classes[rows])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -251,8 +278,26 @@ class SkeletonEncoder(nn.Module):
         return F.adaptive_avg_pool1d(self.over_time(x), self.segments).flatten(1)
 
 
-def nt_xent(embeddings: Tensor, temperature: float) -> Tensor:
-    """NT-Xent (Chen et al. 2020, eq. 1) of 2B embeddings; rows i and i + B are two views. Shapes: (2B, D) -> ()."""
+def nt_xent(embeddings: Tensor, temperature: float, classes: Tensor | None = None) -> Tensor:
+    """NT-Xent (Chen et al. 2020, eq. 1) of 2B embeddings; rows i and i + B are two views.
+
+    With classes, every view of the same class is a positive, as in supervised contrastive learning (Khosla et al. 2020,
+    arXiv 2004.11362, eq. 2):
+
+        loss = mean_i mean_{p in P(i)} -log( exp(s_ip / t) / sum_{k != i} exp(s_ik / t) )
+
+    Args:
+        embeddings: (2B, D), any length.
+        temperature: t, above 0.
+        classes: (B,) class numbers; None = P(i) is the other view alone.
+
+    Shapes: -> ().
+    """
     unit = F.normalize(embeddings, dim=1)
     logits = (unit @ unit.T / temperature).fill_diagonal_(-torch.inf)
-    return F.cross_entropy(logits, torch.arange(len(unit), device=unit.device).roll(len(unit) // 2))
+    if classes is None:
+        return F.cross_entropy(logits, torch.arange(len(unit), device=unit.device).roll(len(unit) // 2))
+    twice = classes.repeat(2)
+    positive = (twice[:, None] == twice).fill_diagonal_(False)
+    share = torch.where(positive, logits.log_softmax(dim=1), 0).sum(dim=1) / positive.sum(dim=1)
+    return -share.mean()

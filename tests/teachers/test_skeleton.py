@@ -84,6 +84,40 @@ def test_nt_xent_equals_loops() -> None:
     assert float(nt_xent(z, 0.3)) == pytest.approx(total / 6, abs=1e-12)
 
 
+def test_supervised_nt_xent_equals_loops_and_is_nt_xent_where_every_class_is_alone() -> None:
+    z = torch.randn(8, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    unit = z / z.norm(dim=1, keepdim=True)
+    classes = torch.tensor([0, 1, 0, 2])
+    total = 0.0
+    for i in range(8):
+        others = [k for k in range(8) if k != i]
+        below = sum(math.exp(float(unit[i] @ unit[k]) / 0.3) for k in others)
+        positives = [k for k in others if classes[k % 4] == classes[i % 4]]
+        total += sum(-math.log(math.exp(float(unit[i] @ unit[p]) / 0.3) / below) for p in positives) / len(positives)
+    assert float(nt_xent(z, 0.3, classes)) == pytest.approx(total / 8, abs=1e-12)
+    assert torch.allclose(nt_xent(z, 0.3, torch.arange(4)), nt_xent(z, 0.3))
+
+
+def test_supervised_fitting_uses_labels_and_leaves_the_unlabelled_out(fitted: SkeletonTeacher) -> None:
+    def supervised(labels: list[str | None] | None) -> SkeletonTeacher:
+        teacher = SkeletonTeacher(**SMALL, supervised=True)
+        teacher.fit(people(), labels=labels)
+        return teacher
+
+    right = supervised(["slow", "fast"] * 6)
+    assert right.fingerprint != fitted.fingerprint
+    assert not torch.equal(right.encode(people(seed=2)), supervised(["slow"] * 6 + ["fast"] * 6).encode(people(seed=2)))
+    some: list[str | None] = ["slow", "fast", None, None] * 3
+    kept = [i for i, name in enumerate(some) if name]
+    alone = SkeletonTeacher(**SMALL, supervised=True)
+    alone.fit(people()[kept], labels=[some[i] for i in kept])
+    assert torch.equal(supervised(some).encode(people(seed=2)), alone.encode(people(seed=2)))
+    assert SkeletonTeacher(**SMALL, supervised=False).recipe() == SkeletonTeacher(**SMALL).recipe(), "old names stay"
+    for none in (None, [None] * 12):
+        with pytest.raises(DataError, match="0 of 12 skeletons have two complete frames and a label"):
+            supervised(none)
+
+
 def test_position_size_heading_and_vertical_axis_do_not_matter() -> None:
     teacher = SkeletonTeacher(**SMALL)
     teacher.fit(people())

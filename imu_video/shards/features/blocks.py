@@ -153,7 +153,7 @@ def batches_of(
     member = "views" if model.modality == "video" and view is not None else model.modality
     numbers: list[int] = []
     samples: list[Sample] = []
-    for row, sample in enumerate(read_samples(alone, split, {member})):
+    for row, sample in enumerate(read_samples(alone, split, {member, *(["meta"] if model.needs_labels else [])})):
         if (clip_of(sample, view) if model.modality == "video" else sample.skeleton) is None:
             continue
         numbers.append(row)

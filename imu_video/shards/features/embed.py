@@ -251,15 +251,23 @@ def _model(
         restore(model, file)
         return model, file
     require_fit_split(index)
-    inputs = [
-        inputs_of(index, one, model, plan.view)
-        for block in blocks_of(index, [FIT_SPLIT])
-        for _, samples in batches_of(index, block, model, plan.batch_size, plan.view)
-        for one in samples
-    ]
+    inputs: list[torch.Tensor] = []
+    labels: list[str | None] = []
+    for block in blocks_of(index, [FIT_SPLIT]):
+        for _, samples in batches_of(index, block, model, plan.batch_size, plan.view):
+            inputs += [inputs_of(index, one, model, plan.view) for one in samples]
+            labels += [one.meta.get("label") for one in samples]
     if not inputs:
         raise DataError(f"{index.root}: no sample of split {FIT_SPLIT!r} has {model.modality} to fit a teacher on")
-    model.fit(torch.stack(inputs), progress=lambda done, of: progress(done, of, "fit") if progress else None)
+
+    def say(done: int, of: int) -> None:
+        if progress:
+            progress(done, of, "fit")
+
+    if model.needs_labels:
+        model.fit(torch.stack(inputs), labels=labels, progress=say)
+    else:
+        model.fit(torch.stack(inputs), progress=say)
     write_atomic(file, _state(model))
     work.finish(_FITTED, {}, file=WEIGHTS_FILE)
     return model, file

@@ -9,14 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from imu_video.errors import ConfigError, ShardError
 from imu_video.shards.building.build import BuildConfig, build
 from imu_video.shards.features.blocks import EmbedBlock
 from imu_video.shards.features.embed import embed, embed_part, merge_features
 from imu_video.shards.reading.index import load_index
+from imu_video.shards.reading.pipeline import read_samples
 from imu_video.shards.reading.teacher_cache import open_cache
 from imu_video.shards.schema import Index
+from imu_video.teachers.skeleton import SkeletonTeacher
 
 TINY = {"name": "tiny", "dim": 8}
 PCA = {**TINY, "projection": {"name": "pca", "dim": 2}}
@@ -143,6 +146,23 @@ def test_a_network_that_was_fitted_is_not_fitted_again(folder: Index, monkeypatc
 
     monkeypatch.setattr("imu_video.teachers.skeleton.SkeletonTeacher.fit", forbidden)
     assert embed(folder, SKELETON).splits == ["train", "val"]
+
+
+def test_labels_of_the_training_split_reach_a_supervised_teacher(
+    folder: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+    original = SkeletonTeacher.fit
+
+    def noting(self: SkeletonTeacher, inputs: torch.Tensor, **named: Any) -> None:
+        given.append((len(inputs), named.get("labels")))
+        original(self, inputs, **named)
+
+    monkeypatch.setattr(SkeletonTeacher, "fit", noting)
+    plain, supervised = embed(folder, SKELETON), embed(folder, {**SKELETON, "supervised": True})
+    samples = [s for s in read_samples(folder, "train", {"skeleton", "meta"}) if s.skeleton is not None]
+    assert given == [(len(samples), None), (len(samples), [s.meta["label"] for s in samples])]
+    assert plain.folder.name != supervised.folder.name
 
 
 def test_workers_change_no_byte(
