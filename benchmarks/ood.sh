@@ -39,11 +39,13 @@ run() { # SCENARIO further arguments of imu-eval ood
         --out "$ood/$out.jsonl" --workers "${WORKERS:-1}" "${@:2}"
 }
 
-named() { # SUFFIX ENCODERS...: as arguments of imu-eval ood, in the array `encoders`
+named() { # TRAIN ENCODERS...: as arguments of imu-eval ood, in the array `encoders`: comodo, comodo_head or comodo_wise
     encoders=()
+    local suffix=_$1
+    [[ $1 == all ]] && suffix=
     for name in "${@:2}"; do
         [[ -f $ood/encoders/$name/config.json ]] || { echo "no encoder $ood/encoders/$name" >&2; exit 2; }
-        encoders+=(--encoder "$name$1=$ood/encoders/$name")
+        encoders+=(--encoder "$name$suffix=$ood/encoders/$name")
     done
 }
 
@@ -87,17 +89,15 @@ scratch)
 pretrained)
     [[ $# -ge 2 ]] || usage
     out=pretrained
-    for train in all head; do
-        suffix=; [[ $train == head ]] && suffix=_head
-        named "$suffix" "${@:2}"
+    for train in ${TRAIN:-all head}; do
+        named $train "${@:2}"
         run "$1" --set 'algorithms=[erm]' "${encoders[@]}" --train $train
     done
     ;;
 both)
     [[ $# -ge 3 ]] || usage
     out=both
-    suffix=; [[ ${TRAIN:-head} == head ]] && suffix=_head
-    named "$suffix" "$2"
+    named "${TRAIN:-head}" "$2"
     run "$1" --set "algorithms=[erm,$(IFS=,; echo "${*:3}")]" "${encoders[@]}" --train "${TRAIN:-head}"
     ;;
 few)

@@ -249,6 +249,8 @@ class LabelsRun:
             "weights": self._weights(method, place),
             "teacher": self._side(method, place).name if method.uses_teacher else None,
         }
+        if self.config.classes is not None:
+            key["classes"] = sorted(self.config.classes)
         if method.trains:
             linear, tuned = (s and identity(s, later=NetworkConfig.LATER) for s in self._schedules(method))
             key["schedule"] = tuned or linear

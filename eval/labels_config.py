@@ -90,6 +90,7 @@ class LabelsConfig(Config):
         pool: whose windows may carry labels, and are known without labels to `spread`.
         choose: on whom a trained network's step is chosen; that figure stands beside the last step's. null = not.
         test: who is asked.
+        classes: labels to tell apart; others are left out of all three groups. null = every label of the pool.
         labels: labelled windows a class, or ``all``; smaller sets are part of larger ones.
         seeds: each draws its own labels, initial weights and order; encoder number i goes with seed number i.
         methods: what is compared.
@@ -108,6 +109,7 @@ class LabelsConfig(Config):
     pool: Slice = Slice(split="train")
     choose: Slice | None = Slice(split="val")
     test: Slice = Slice(split="test")
+    classes: list[str] | None = Field(default=None, min_length=2)
     labels: list[Number] = Field(default=[1, 5, 10, "all"], min_length=1)
     seeds: list[int] = Field(default=[0, 1, 2, 3, 4], min_length=1)
     methods: list[Method] = Field(

@@ -9,7 +9,7 @@ import numpy as np
 from eval.datasets import LabelledWindows
 from eval.labels_config import LabelsConfig, Number
 from eval.probes.base import Confidence, confidence_of
-from eval.splits import spread_over_people
+from eval.splits import Slice, spread_over_people
 from imu_video.errors import ConfigError, LeakageError
 from imu_video.metrics.calibration import reliability_bins
 from imu_video.metrics.classify import confusion_counts
@@ -90,6 +90,20 @@ class People:
 
 
 def group_people(windows: LabelledWindows, config: LabelsConfig) -> People:
-    """The three groups of a config."""
-    choose = config.choose.rows(windows) if config.choose else np.zeros(0, dtype=np.int64)
-    return People(windows=windows, pool=config.pool.rows(windows), choose=choose, test=config.test.rows(windows))
+    """The three groups of a config.
+
+    Raises:
+        ConfigError: a class that the data does not have.
+        LeakageError: see `People`.
+    """
+    unknown = sorted(set(config.classes or ()) - set(windows.classes))
+    if unknown:
+        raise ConfigError(f"classes {unknown} are not in the data", hint=f"it has {sorted(windows.classes)}")
+
+    def rows(part: Slice | None) -> np.ndarray:
+        own = part.rows(windows) if part else np.zeros(0, dtype=np.int64)
+        if config.classes is None:
+            return own
+        return own[np.isin(np.asarray(windows.classes)[windows.labels[own]], config.classes)]
+
+    return People(windows=windows, pool=rows(config.pool), choose=rows(config.choose), test=rows(config.test))

@@ -96,6 +96,19 @@ def test_a_person_in_two_groups_is_refused(windows: LabelledWindows) -> None:
         People(windows=windows, pool=rows[windows.labels[rows] > 0], choose=rows[:0], test=test)
 
 
+def test_named_classes_alone_are_told_apart(windows: LabelledWindows, bundle: EncoderBundle, tmp_path: Path) -> None:
+    named = config(classes=["activity2", "activity0"], methods=[{"name": "probe"}], references=[], labels=[1])
+    people = group_people(windows, named)
+    for rows in (people.pool, people.choose, people.test):
+        assert {windows.classes[c] for c in windows.labels[rows]} == {"activity0", "activity2"}
+    (cells,) = run(windows, bundle, named, tmp_path).run()
+    assert cells.counts.shape[-2:] == (2, 2)
+    everything = named.model_copy(update={"classes": None})
+    assert run(windows, bundle, everything, tmp_path).run()[0].counts.shape[-2:] == (4, 4)  # another cell
+    with pytest.raises(ConfigError, match=r"classes \['jumping'\] are not in the data"):
+        group_people(windows, config(classes=["activity0", "jumping"]))
+
+
 def test_whoever_was_pretrained_on_is_not_asked(
     windows: LabelledWindows, bundle: EncoderBundle, tmp_path: Path
 ) -> None:
