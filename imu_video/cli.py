@@ -118,18 +118,17 @@ def embed(
     entry: dict[str, Any] = read_yaml(teacher) if Path(teacher).suffix in {".yaml", ".yml"} else {"name": teacher}
     for override in overrides or []:
         apply_override(entry, override)
-    from imu_video.shards.features.embed import embed as compute
-    from imu_video.shards.features.embed import embed_part
+    from imu_video.shards.features.embed import Embedding
 
     options: dict[str, Any] = {"splits": split, "view": view, "batch_size": batch_size, "device": device}
     options |= {"workers": workers, "engine": engine, "plugins": plugin or [], "force": force, "note": console.say}
     if part is not None:
         with _stoppable(), _progress("samples") as progress:
-            folder = embed_part(index, entry, _part(part), progress=progress, **options)
+            folder = Embedding(index, entry, progress=progress, **options).part(*_part(part))
         console.say(f"embedded {folder}; when all parts are there: imu-video merge {data}")
         return
     with _stoppable(), _progress("samples") as progress:
-        cache = compute(index, entry, progress=progress, **options)
+        cache = Embedding(index, entry, progress=progress, **options).whole()
     console.say(f"embedded {data} with {entry.get('name')}: teachers/{cache.fingerprint}")
 
 
@@ -158,7 +157,7 @@ def merge(
 
     (folder,) = data
     if folder.is_dir() and not parts_folder(folder).is_dir():
-        from imu_video.shards.features.embed import merge_features
+        from imu_video.shards.features.merge import merge_features
         from imu_video.shards.reading.index import load_index
 
         for cache in merge_features(load_index(folder), plugins=plugin or [], note=console.say):

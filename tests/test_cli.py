@@ -304,11 +304,10 @@ def test_embed_hands_over_the_resolved_teacher(
         options.pop("progress")(7, 14, "train")
         options.pop("note")
         seen.update(index=index, teacher=teacher, **options)
-        return types.SimpleNamespace(fingerprint="f00")
+        return types.SimpleNamespace(whole=lambda: types.SimpleNamespace(fingerprint="f00"))
 
     module = types.ModuleType("imu_video.shards.features.embed")
-    module.embed = fake  # type: ignore[attr-defined]
-    module.embed_part = fake  # type: ignore[attr-defined]
+    module.Embedding = fake  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "imu_video.shards.features.embed", module)
     (tmp_path / "teacher.yaml").write_text("name: frames\nimage_size: 224\n")
     code, out, _ = run(

@@ -19,6 +19,7 @@ from imu_video.shards.schema import TEACHER_FOLDER, Index
 from imu_video.teachers.base import FrozenTeacher
 
 FIT_SPLIT = "train"
+WHAT = "embedding"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -93,7 +93,7 @@ def test_a_failure_leaves_nothing(folder: Index, monkeypatch: pytest.MonkeyPatch
         raise ValueError("a bug")
 
     before = read_caches(folder)
-    monkeypatch.setattr("imu_video.shards.features.embed.write_atomic", broken)
+    monkeypatch.setattr("imu_video.shards.features.rows.write_atomic", broken)
     with pytest.raises(ValueError, match="a bug"):
         embed(folder, {**FEW, "seed": 9})
     assert read_caches(folder) == before

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from imu_video.errors import ConfigError, DataError, TeacherCacheError
-from imu_video.shards.features.embed import WEIGHTS_FILE, embed
+from imu_video.shards.features.embed import embed
 from imu_video.shards.reading.pipeline import read_samples
-from imu_video.shards.reading.teacher_cache import open_cache, read_caches
+from imu_video.shards.reading.teacher_cache import WEIGHTS_FILE, open_cache, read_caches
 from imu_video.shards.schema import Index
 from imu_video.teachers.skeleton import SkeletonTeacher
 

@@ -14,7 +14,8 @@ import torch
 from imu_video.errors import ConfigError, ShardError
 from imu_video.shards.building.build import BuildConfig, build
 from imu_video.shards.features.blocks import EmbedBlock
-from imu_video.shards.features.embed import embed, embed_part, merge_features
+from imu_video.shards.features.embed import Embedding, embed
+from imu_video.shards.features.merge import merge_features
 from imu_video.shards.reading.index import load_index
 from imu_video.shards.reading.pipeline import read_samples
 from imu_video.shards.reading.teacher_cache import open_cache
@@ -94,7 +95,7 @@ def test_parts_merge_into_the_same_bytes(
     of: int,
 ) -> None:
     for number in range(of, 0, -1):
-        embed_part(folder, teacher, (number, of))
+        Embedding(folder, teacher).part(number, of)
     (cache,) = merge_features(folder)
     assert cache.splits == ["train", "val"]
     assert files_of(folder.root / "teachers") == embedded(teacher)
@@ -103,28 +104,28 @@ def test_parts_merge_into_the_same_bytes(
 def test_parts_must_be_complete_and_alike(folder: Index) -> None:
     with pytest.raises(ConfigError, match="no parts of features"):
         merge_features(folder)
-    part = embed_part(folder, TINY, (1, 2))
+    part = Embedding(folder, TINY).part(1, 2)
     with pytest.raises(ConfigError, match=r"part 2/2 is missing(.|\n)*--part 2/2"):
         merge_features(folder)
-    other = embed_part(folder, TINY, (2, 2))
+    other = Embedding(folder, TINY).part(2, 2)
     (other / "train-000001.npy").write_bytes(b"damaged")
     with pytest.raises(ShardError, match=r"1 of 3 shards are not embedded, the first: train-000001(.|\n)*--part 2/2"):
         merge_features(folder)
-    embed_part(folder, TINY, (2, 2))
-    embed_part(folder, TINY, (1, 3))
+    Embedding(folder, TINY).part(2, 2)
+    Embedding(folder, TINY).part(1, 3)
     with pytest.raises(ConfigError, match=r"parts of \[2, 3\]|is missing"):
         merge_features(folder)
     shutil.rmtree(part.parent / "1-of-3")
     assert merge_features(folder)[0].splits == ["train", "val"]
     with pytest.raises(ConfigError, match="expected i/n"):
-        embed_part(folder, TINY, (3, 2))
+        Embedding(folder, TINY).part(3, 2)
 
 
 def test_a_network_that_needs_fitting_is_fitted_before_it_is_divided(folder: Index) -> None:
     with pytest.raises(ConfigError, match="is fitted on 'train' first"):
-        embed_part(folder, SKELETON, (1, 1))
+        Embedding(folder, SKELETON).part(1, 1)
     first = embed(folder, SKELETON, splits=["train"])
-    embed_part(folder, SKELETON, (1, 1))
+    Embedding(folder, SKELETON).part(1, 1)
     (cache,) = merge_features(folder)
     assert cache.folder == first.folder
     assert cache.splits == ["train", "val"]

@@ -1,0 +1,124 @@
+"""Raw features of all shards into a cache folder: projected, halved where nothing is lost, renamed into place."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save
+
+from imu_video.errors import TeacherCacheError
+from imu_video.shards.features.blocks import Block, block_name, restore
+from imu_video.shards.features.plan import FIT_SPLIT, Plan
+from imu_video.shards.jobs.journal import Journal
+from imu_video.shards.reading.teacher_cache import (
+    CACHE_FILE,
+    WEIGHTS_FILE,
+    TeacherCache,
+    open_cache,
+    read_caches,
+    save_rows,
+)
+from imu_video.shards.schema import TEACHER_FOLDER, Index
+from imu_video.shards.write import sync_folder, write_atomic
+from imu_video.teachers.base import FrozenTeacher
+
+_ROWS = 8192  # projected at a time
+
+
+def restore_fitted(model: FrozenTeacher, known: TeacherCache | None, view: str | None) -> Path | None:
+    """Load what an earlier run fitted, and make sure that it is the teacher that the folder is named after."""
+    if known is None:
+        return None
+    path = known.folder / WEIGHTS_FILE
+    if path.is_file():
+        restore(model, path)
+    if cache_name(model, view) != known.folder.name:
+        raise TeacherCacheError(
+            f"{known.folder}: the teacher built now has fingerprint {model.fingerprint}",
+            hint=f"delete {known.folder} and embed again",
+        )
+    return path if path.is_file() else None
+
+
+def cache_name(model: FrozenTeacher, view: str | None) -> str:
+    """Name of a teacher's cache folder."""
+    return model.fingerprint if view is None else f"{model.fingerprint}-{view}"
+
+
+def publish_rows(
+    index: Index,
+    plan: Plan,
+    model: FrozenTeacher,
+    known: TeacherCache | None,
+    journals: Mapping[Block, Journal],
+    device: str,
+) -> TeacherCache:
+    """Fit the projection where it needs it, project all rows and put them in their place."""
+    raw: dict[str, list[np.ndarray]] = {}
+    for (split, number), journal in journals.items():
+        file = journal.folder / f"{block_name((split, number))}.npy"
+        raw.setdefault(split, []).append(np.load(file, allow_pickle=False))
+    if known is None and model.projection.needs_fit:
+        features = np.concatenate(raw[FIT_SPLIT])
+        model.fit_projection(torch.from_numpy(features[np.isfinite(features).all(axis=1)]))
+    rows = {split: _project(model, np.concatenate(raw[split]), device) for split in raw}
+    name = cache_name(model, plan.view)
+    spec = model.describe() if plan.view is None else {**model.describe(), "view": plan.view}
+    content = {"fingerprint": name, "spec": spec, "teacher": plan.teacher, "recipe": plan.recipe}
+    return _write(index, model, {**content, "index": index.digest}, {s: rows[s] for s in rows if s in plan.splits})
+
+
+def _project(model: FrozenTeacher, raw: np.ndarray, device: str) -> np.ndarray:
+    """(N, Dt) of (N, width), NaN rows where the raw ones are."""
+    rows = np.full((len(raw), model.feature_dim), np.nan, np.float32)
+    there = np.flatnonzero(np.isfinite(raw).all(axis=1))
+    with torch.no_grad():
+        for first in range(0, len(there), _ROWS):
+            some = there[first : first + _ROWS]
+            rows[some] = model.projection(torch.from_numpy(raw[some]).to(device)).cpu().numpy()
+    return rows
+
+
+def weights_of(model: FrozenTeacher) -> bytes:
+    """A teacher's weights as the bytes of a safetensors file."""
+    return save({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()})
+
+
+def _write(
+    index: Index, model: FrozenTeacher, content: Mapping[str, Any], rows: Mapping[str, np.ndarray]
+) -> TeacherCache:
+    """Publish rows: a new folder is renamed into place, further splits join an existing one file by file."""
+    folder = index.root / TEACHER_FOLDER / str(content["fingerprint"])
+    temp = folder.with_name(f".{folder.name}.tmp-{secrets.token_hex(4)}")
+    temp.mkdir(parents=True)
+    joins = (folder / CACHE_FILE).is_file() and read_caches(index)[folder.name].get("index") == index.digest
+    listed = dict(read_caches(index)[folder.name].get("rows", {})) if joins else {}
+    try:
+        for split, values in rows.items():
+            # float16 halves the bytes that training reads; it has room for every feature of a normalised network
+            small = values.astype(np.float16)
+            exact = np.isfinite(small) | ~np.isfinite(values)
+            listed[split] = save_rows(temp / f"{split}.npy", small if exact.all() else values)
+        if model.needs_fit or model.projection.describe().get("sha256"):
+            write_atomic(temp / WEIGHTS_FILE, weights_of(model))
+        text = json.dumps({**content, "rows": listed}, indent=1, sort_keys=True, allow_nan=False)
+        write_atomic(temp / CACHE_FILE, text.encode())
+        if joins:
+            for split in rows:
+                os.replace(temp / f"{split}.npy", folder / f"{split}.npy")
+            os.replace(temp / CACHE_FILE, folder / CACHE_FILE)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)  # of other shards: nothing can use it any more
+            os.rename(temp, folder)
+        sync_folder(folder.parent)
+    finally:
+        shutil.rmtree(temp, ignore_errors=True)
+    return open_cache(index, folder.name)
