@@ -20,10 +20,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from imu_video.shards.reading.index import load_index, write_index
-from imu_video.shards.schema import BuildFacts, ClipSpec, Index, SplitEntry
-from imu_video.shards.write import ShardWriter, encode_window
-from imu_video.types import IMU_CHANNELS, Window, channel_unit
+from imu_video.shards.schema import Index
+from imu_video.testing import write_folder
+from imu_video.types import Window
 
 
 def made_folder(
@@ -31,53 +30,25 @@ def made_folder(
 ) -> Index:
     """A data folder of noise: one device, (6, T) windows, and clips of (frames, pixels) where asked for."""
     rng = np.random.default_rng(0)
-    with ShardWriter(folder=root, split="train", shard_samples=shard_samples) as writer:
-        for i in range(samples):
-            frames = None
-            if clip is not None:
-                small = rng.integers(0, 255, (clip[0], clip[1] // 8, clip[1] // 8, 3), dtype=np.uint8)
-                frames = small.repeat(8, axis=1).repeat(8, axis=2)
-            window = Window(
-                key=f"made-{i:07d}",
-                recording=f"r{i // 64}",
-                subject=f"s{i // 512}",
-                session="1",
-                start=float(i % 64),
-                imu={"waist": rng.normal(size=(6, steps)).astype(np.float32)},
-                label="walk",
-                clip=frames,
-            )
-            writer.add(encode_window(window, dataset="made", clip_fps=10))
-    people = tuple(sorted({f"s{i // 512}" for i in range(samples)}))
-    facts = BuildFacts(
-        config={},
-        config_digest="0" * 12,
-        version="bench",
-        recordings=1,
-        empty_recordings=0,
-        windows=samples,
-        dropped={},
-        without={},
-        split_order=("train",),
-    )
-    index = Index(
-        dataset="made",
-        licence="CC0-1.0",
-        citation="nobody",
-        channels=IMU_CHANNELS,
-        units={c: channel_unit(c) for c in IMU_CHANNELS},
-        rate_hz=50,
-        window_s=steps / 50,
-        samples_per_window=steps,
-        placements=("waist",),
-        clip=None if clip is None else ClipSpec(fps=10, frames=clip[0], height=clip[1], width=clip[1]),
-        build=facts,
-        labels=("walk",),
-        tags={},
-        splits={"train": SplitEntry(subjects=people, samples=samples, shards=tuple(writer.shards))},
-    )
-    write_index(index, root)
-    return load_index(root)
+
+    def window(i: int) -> Window:
+        frames = None
+        if clip is not None:
+            small = rng.integers(0, 255, (clip[0], clip[1] // 8, clip[1] // 8, 3), dtype=np.uint8)
+            frames = small.repeat(8, axis=1).repeat(8, axis=2)
+        return Window(
+            key=f"made-{i:07d}",
+            recording=f"r{i // 64}",
+            subject=f"s{i // 512}",
+            session="1",
+            start=float(i % 64),
+            imu={"waist": rng.normal(size=(6, steps)).astype(np.float32)},
+            label="walk",
+            clip=frames,
+        )
+
+    windows = {"train": map(window, range(samples))}
+    return write_folder(root, windows, rate_hz=50, clip_fps=10, shard_samples=shard_samples)
 
 
 @contextmanager

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from imu_video.shards.reading.index import load_index, write_index
-from imu_video.shards.schema import BuildFacts, ClipSpec, Index, SkeletonSpec, SplitEntry
-from imu_video.shards.write import ShardWriter, encode_window
-from imu_video.types import IMU_CHANNELS, Window, channel_unit
+from imu_video.shards.schema import Index
+from imu_video.testing import write_folder
+from imu_video.types import Window
 
 LABELS = ("walk", "sit </script><img src=x onerror=alert(1)>")
 PEOPLE = {"train": ("p0", "p1"), "test": ("p2",)}
@@ -40,41 +39,18 @@ def _window(split: str, subject: str, number: int) -> Window:
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Index:
     """Three people, five windows each of 2 s: 100 samples, 20 frames of growing grey."""
+    windows = {
+        split: [_window(split, subject, number) for subject in people for number in range(5)]
+        for split, people in PEOPLE.items()
+    }
     root = tmp_path_factory.mktemp("browse") / "data"
-    root.mkdir()
-    splits = {}
-    for split, people in PEOPLE.items():
-        with ShardWriter(folder=root, split=split, shard_samples=4) as writer:
-            for subject in people:
-                for number in range(5):
-                    writer.add(encode_window(_window(split, subject, number), dataset="d", clip_fps=10))
-        splits[split] = SplitEntry(subjects=people, samples=5 * len(people), shards=tuple(writer.shards))
-    index = Index(
-        dataset="d",
-        licence="CC0",
-        citation="nobody",
-        channels=IMU_CHANNELS,
-        units={c: channel_unit(c) for c in IMU_CHANNELS},
+    return write_folder(
+        root,
+        windows,
         rate_hz=50,
-        window_s=2,
-        samples_per_window=100,
-        placements=("waist", "wrist"),
-        clip=ClipSpec(fps=10, frames=20, height=32, width=32),
-        skeleton=SkeletonSpec(fps=10, frames=20, joints=("head", "hip", "foot", "hand")),
-        build=BuildFacts(
-            config={},
-            config_digest="0" * 12,
-            version="test",
-            recordings=3,
-            empty_recordings=0,
-            windows=15,
-            dropped={},
-            without={"clip": 3},
-            split_order=tuple(splits),
-        ),
-        labels=tuple(sorted(LABELS)),
-        tags={"camera": ("front",)},
-        splits=splits,
+        dataset="d",
+        clip_fps=10,
+        skeleton_fps=10,
+        joints=("head", "hip", "foot", "hand"),
+        shard_samples=4,
     )
-    write_index(index, root)
-    return load_index(root)

@@ -18,10 +18,9 @@ import yaml
 from torch import nn
 
 from imu_video.registry import encoders
-from imu_video.shards.reading.index import load_index, write_index
-from imu_video.shards.schema import BuildFacts, Index, SkeletonSpec, SplitEntry
-from imu_video.shards.write import ShardWriter, encode_window
-from imu_video.types import IMU_CHANNELS, Window, channel_unit
+from imu_video.shards.schema import Index
+from imu_video.testing import write_folder
+from imu_video.types import Window
 from pretrain.config import PretrainConfig
 
 T, RATE, PLACEMENTS, TEACHER_DIM = 50, 25.0, ("waist", "wrist"), 12
@@ -68,48 +67,18 @@ def make_skeleton(i: int, latent: np.ndarray) -> np.ndarray:
 
 def make_data(root: Path, samples: Mapping[str, int], *, skeletons: bool = False) -> Index:
     """A data folder and its teacher cache; a few teacher rows are missing, with skeletons on request."""
-    splits, features = {}, {}
+    made, features = {}, {}
     mix = np.random.default_rng(5).normal(size=(3, TEACHER_DIM))
     for split, count in samples.items():
         latent = np.random.default_rng([7, len(split)]).uniform(0, 1, (count, 3))
-        windows = [make_window(split, i, latent[i]) for i in range(count)]
+        made[split] = [make_window(split, i, latent[i]) for i in range(count)]
         if skeletons:
-            windows = [replace(w, skeleton=make_skeleton(i, latent[i])) for i, w in enumerate(windows)]
-        with ShardWriter(folder=root, split=split, shard_samples=256) as writer:
-            for window in windows:
-                writer.add(encode_window(window, dataset="made"))
-        people = tuple(sorted({w.subject for w in windows}))
-        splits[split] = SplitEntry(subjects=people, samples=count, shards=tuple(writer.shards))
+            made[split] = [replace(w, skeleton=make_skeleton(i, latent[i])) for i, w in enumerate(made[split])]
         features[split] = (np.tanh(latent @ mix) * 3 + 5).astype(np.float32)
         features[split][::19] = np.nan
-    index = Index(
-        dataset="made",
-        licence="CC0-1.0",
-        citation="nobody",
-        channels=IMU_CHANNELS,
-        units={c: channel_unit(c) for c in IMU_CHANNELS},
-        rate_hz=RATE,
-        window_s=T / RATE,
-        samples_per_window=T,
-        placements=PLACEMENTS,
-        skeleton=SkeletonSpec(fps=SKELETON_FPS, frames=SKELETON_FRAMES, joints=JOINTS) if skeletons else None,
-        build=BuildFacts(
-            config={"made": True},
-            config_digest="0" * 12,
-            version="test",
-            recordings=1,
-            empty_recordings=0,
-            windows=sum(samples.values()),
-            dropped={},
-            without={},
-            split_order=tuple(samples),
-        ),
-        labels=(),
-        tags={},
-        splits=splits,
+    index = write_folder(
+        root, made, rate_hz=RATE, skeleton_fps=SKELETON_FPS, joints=JOINTS, placements=PLACEMENTS, shard_samples=256
     )
-    write_index(index, root)
-    index = load_index(root)
     write_teacher(index, features)
     return index
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,16 @@ from imu_video.errors import ConfigError, DataError, LeakageError, ShardError, T
 from imu_video.shards.damage import quarantined
 from imu_video.shards.features.embed import embed
 from imu_video.shards.reading.columns import open_columns
-from imu_video.shards.reading.index import load_index, write_index
-from imu_video.shards.schema import ClipSpec, Index, SplitEntry
-from imu_video.shards.write import ShardWriter, encode_window
+from imu_video.shards.schema import Index
+from imu_video.testing import write_folder
+from imu_video.types import Window
 from pretrain.build import Parts, build_parts
 from pretrain.config import PretrainConfig
 from pretrain.data import LiveLoader, fit_spec, open_data
 from pretrain.export import export
 from pretrain.preflight import check_splits
 from pretrain.run import run
-from tests.pretrain.conftest import make_window, raw_config
+from tests.pretrain.conftest import PLACEMENTS, RATE, make_window, raw_config
 
 CPU = torch.device("cpu")
 Raw = Callable[..., dict[str, Any]]
@@ -156,9 +157,8 @@ def test_damaged_samples_stop_a_run_or_are_left_out_and_noted(data_maker: Callab
 def filmed(tmp_path_factory: pytest.TempPathFactory) -> Index:
     """A folder with clips and the tiny teacher's cache; every fifth window has no clip."""
     root = tmp_path_factory.mktemp("filmed") / "data"
-    splits, base = {}, None
+    made: dict[str, list[Window]] = {"train": [], "val": []}
     for split, count in (("train", 60), ("val", 24)):
-        windows = []
         for i in range(count):
             rng = np.random.default_rng([len(split), i])
             latent = rng.uniform(0, 1, 3)
@@ -166,20 +166,8 @@ def filmed(tmp_path_factory: pytest.TempPathFactory) -> Index:
                 np.broadcast_to((255 * latent).astype(np.uint8), (4, 16, 32, 3))
                 // np.array([1, 2, 3, 4])[:, None, None, None]
             )
-            window = make_window(split, i, latent)
-            object.__setattr__(window, "clip", clip.astype(np.uint8) if i % 5 else None)
-            windows.append(window)
-        with ShardWriter(folder=root, split=split, shard_samples=64) as writer:
-            for window in windows:
-                writer.add(encode_window(window, dataset="made", clip_fps=2))
-        people = tuple(sorted({w.subject for w in windows}))
-        splits[split] = SplitEntry(subjects=people, samples=count, shards=tuple(writer.shards))
-    from tests.pretrain.conftest import make_data
-
-    base = make_data(tmp_path_factory.mktemp("base") / "data", {"train": 8})
-    clip_spec = ClipSpec(fps=2, frames=4, height=16, width=32)
-    write_index(base.model_copy(update={"splits": splits, "clip": clip_spec}), root)
-    index = load_index(root)
+            made[split].append(replace(make_window(split, i, latent), clip=clip.astype(np.uint8) if i % 5 else None))
+    index = write_folder(root, made, rate_hz=RATE, clip_fps=2, placements=PLACEMENTS)
     embed(index, {"name": "tiny", "dim": 12}, batch_size=4, device="cpu")
     return index
 

@@ -11,10 +11,9 @@ import pytest
 
 from imu_video.registry import load_plugin
 from imu_video.shards.building.build import BuildConfig
-from imu_video.shards.reading.index import load_index, write_index
-from imu_video.shards.schema import BuildFacts, ClipSpec, Index, SkeletonSpec, SplitEntry
-from imu_video.shards.write import ShardWriter, encode_window
-from imu_video.types import IMU_CHANNELS, Window, channel_unit
+from imu_video.shards.schema import Index
+from imu_video.testing import write_folder
+from imu_video.types import Window
 
 T, FRAMES, SIZE, JOINTS = 20, 3, 16, ("head", "hip", "foot", "hand")
 PLACEMENTS = ("right_wrist", "waist")
@@ -44,43 +43,18 @@ def make_window(split: str, i: int) -> Window:
 
 def make_folder(root: Path, samples: Mapping[str, int], *, shard_samples: int = 4) -> Index:
     """Write a complete data folder of made-up windows."""
-    splits = {}
-    for split, count in samples.items():
-        windows = [make_window(split, i) for i in range(count)]
-        with ShardWriter(folder=root, split=split, shard_samples=shard_samples) as writer:
-            for window in windows:
-                writer.add(encode_window(window, dataset="tiny", clip_fps=5))
-        people = tuple(sorted({w.subject for w in windows}))
-        splits[split] = SplitEntry(subjects=people, samples=count, shards=tuple(writer.shards))
-    index = Index(
-        dataset="tiny",
-        licence="CC0",
-        citation="nobody",
-        channels=IMU_CHANNELS,
-        units={c: channel_unit(c) for c in IMU_CHANNELS},
+    windows = {split: [make_window(split, i) for i in range(count)] for split, count in samples.items()}
+    return write_folder(
+        root,
+        windows,
         rate_hz=10,
-        window_s=2,
-        samples_per_window=T,
+        dataset="tiny",
+        clip_fps=5,
+        skeleton_fps=5,
+        joints=JOINTS,
         placements=PLACEMENTS,
-        clip=ClipSpec(fps=5, frames=FRAMES, height=SIZE, width=SIZE),
-        skeleton=SkeletonSpec(fps=5, frames=FRAMES, joints=JOINTS),
-        build=BuildFacts(
-            config={"a": 1},
-            config_digest="0" * 12,
-            version="test",
-            recordings=3,
-            empty_recordings=0,
-            windows=sum(samples.values()),
-            dropped={},
-            without={},
-            split_order=tuple(samples),
-        ),
-        labels=("sit", "walk"),
-        tags={"device": ("a", "b", "c")},
-        splits=splits,
+        shard_samples=shard_samples,
     )
-    write_index(index, root)
-    return load_index(root)
 
 
 @pytest.fixture

@@ -156,7 +156,7 @@ class Assembly:
             splits[split] = SplitEntry(
                 subjects=tuple(present), samples=total.kept - before, shards=tuple(writer.shards)
             )
-        index = write_index(_index(self.job, splits, total), self.folder)
+        index = write_index(index_of(self.job, splits, total), self.folder)
         write_report(_report(self.job.config["quality"], total), self.folder)
         for split in index.splits:
             open_columns(index, split)
@@ -239,7 +239,8 @@ def refuse_overlap(people: Mapping[str, list[str] | tuple[str, ...]]) -> None:
                 )
 
 
-def _index(job: BuildJob, splits: dict[str, SplitEntry], tally: Tally) -> Index:
+def index_of(job: BuildJob, splits: dict[str, SplitEntry], tally: Tally) -> Index:
+    """The index of finished shards, from what was counted while they were made."""
     window = job.window
     lacking = Counter({f"view {view}": tally.kept - n for view, n in tally.with_view.items()})
     used = {subject for split in splits.values() for subject in split.subjects}

@@ -22,10 +22,9 @@ from eval.ood.config import OodConfig
 from eval.results import Result, append_results, measure, provenance, save_counts
 from imu_video.config import validate
 from imu_video.hub import EncoderBundle, InputSpec
-from imu_video.shards.reading.index import load_index, write_index
-from imu_video.shards.schema import BuildFacts, ClipSpec, Index, SkeletonSpec, SplitEntry
-from imu_video.shards.write import ShardWriter, encode_window
-from imu_video.types import IMU_CHANNELS, Window, channel_unit
+from imu_video.shards.schema import Index
+from imu_video.testing import write_folder
+from imu_video.types import Window
 
 HOSTILE = 'sit</td><script>alert(1)</script><img src=x onerror=alert(2)> $\\frac{ "'
 LABELS = ("walk", HOSTILE, "run|fast")
@@ -68,41 +67,11 @@ def _window(subject: str, label: int, number: int) -> Window:
 
 
 def _folder(root: Path) -> Index:
-    root.mkdir()
-    with ShardWriter(folder=root, split="test", shard_samples=64) as writer:
-        for subject in PEOPLE:
-            for label in range(len(LABELS)):
-                for number in range(5):
-                    writer.add(encode_window(_window(subject, label, number), dataset="made", clip_fps=5))
-    index = Index(
-        dataset="made",
-        licence="CC0",
-        citation="nobody",
-        channels=IMU_CHANNELS,
-        units={c: channel_unit(c) for c in IMU_CHANNELS},
-        rate_hz=32,
-        window_s=2,
-        samples_per_window=64,
-        placements=("ankle", "wrist"),
-        clip=ClipSpec(fps=5, frames=10, height=32, width=32),
-        skeleton=SkeletonSpec(fps=5, frames=10, joints=("head", "hip", "foot", "hand")),
-        build=BuildFacts(
-            config={},
-            config_digest="0" * 12,
-            version="test",
-            recordings=18,
-            empty_recordings=0,
-            windows=90,
-            dropped={},
-            without={"clip": 30},
-            split_order=("test",),
-        ),
-        labels=tuple(sorted(LABELS)),
-        tags={"camera": ("front",)},
-        splits={"test": SplitEntry(subjects=PEOPLE, samples=90, shards=tuple(writer.shards))},
-    )
-    write_index(index, root)
-    return load_index(root)
+    windows = [
+        _window(subject, label, number) for subject in PEOPLE for label in range(len(LABELS)) for number in range(5)
+    ]
+    joints = ("head", "hip", "foot", "hand")
+    return write_folder(root, {"test": windows}, rate_hz=32, clip_fps=5, skeleton_fps=5, joints=joints)
 
 
 @pytest.fixture(scope="session")
