@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,6 @@ from imu_video.shards.building.build import BuildConfig, build
 from imu_video.shards.reading.index import load_index, verify
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = ROOT / "configs" / "launch" / "slurm_build.sh"
-OOD_SCRIPT = ROOT / "configs" / "launch" / "slurm_ood.sh"
 PLUGIN = ROOT / "tests" / "shards" / "tiny_dataset.py"
 SBATCH = """#!/bin/bash
 # Writes its arguments to a log; with RUN=1 it does what a cluster would: the wrapped line, once a task of the array.
@@ -30,75 +29,107 @@ if [ "${RUN:-}" = 1 ]; then
 fi
 echo 42
 """
+Submit = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
+def submit(tmp_path: Path) -> Submit:
+    """Runs a script of configs/launch with a stand-in for sbatch; keyword arguments are further variables."""
     fake = tmp_path / "sbatch"
     fake.write_text(SBATCH)
     fake.chmod(0o755)
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "SBATCH": str(fake), "LOG": str(tmp_path / "log"), "PARTS": "2", "WORKERS": "1"}
+    base = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "SBATCH": str(fake)}
+    base |= {"LOG": str(tmp_path / "log"), "PARTS": "2", "WORKERS": "1"}
+
+    def run(script: str, *words: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+        path = ROOT / "configs" / "launch" / script
+        environment = {**base, **variables}
+        return subprocess.run(["bash", path, *words], env=environment, capture_output=True, text=True, cwd=tmp_path)
+
+    return run
 
 
-def submitted(tmp_path: Path) -> list[list[str]]:
-    return [block.split() for block in (tmp_path / "log").read_text().split("---\n") if block]
+@pytest.mark.parametrize(
+    ("script", "words", "variables", "tasks", "then", "line", "last"),
+    [
+        pytest.param(
+            "slurm_build.sh",
+            ["my config.yaml", "/shared/data", "dataset.root=/a b"],
+            {},
+            "1-2",
+            "merges into /shared/data",
+            r"imu-video build my\ config.yaml /shared/data dataset.root=/a\ b",
+            "imu-video merge /shared/data",
+            id="build",
+        ),
+        pytest.param(
+            "slurm_build.sh",
+            ["/shared/data", "tiny"],
+            {"COMMAND": "embed"},
+            "1-2",
+            "merges into /shared/data",
+            "imu-video embed /shared/data tiny",
+            "imu-video merge /shared/data",
+            id="embed",
+        ),
+        pytest.param(
+            "slurm_ood.sh",
+            ["/shared/my data", "--config", "ood.yaml", "--folder", "/shared/runs"],
+            {},
+            "0-1",
+            "makes the tables",
+            r"imu-eval ood /shared/my\ data --config ood.yaml --folder /shared/runs",
+            r"imu-eval ood /shared/my\ data --config ood.yaml --folder /shared/runs",
+            id="ood",
+        ),
+    ],
+)
+def test_an_array_and_a_job_that_waits_for_it_are_submitted(
+    submit: Submit,
+    tmp_path: Path,
+    script: str,
+    words: list[str],
+    variables: dict[str, str],
+    tasks: str,
+    then: str,
+    line: str,
+    last: str,
+) -> None:
+    done = submit(script, *words, **variables)
+    assert (done.returncode, done.stdout) == (0, f"array job 42 of 2 parts, then job 42 {then}\n")
+    array, gather = (" ".join(block.split()) for block in (tmp_path / "log").read_text().split("---\n") if block)
+    assert f"--array {tasks}" in array
+    assert array.endswith(f"--wrap {line} --workers 1 --part $SLURM_ARRAY_TASK_ID/2")
+    assert "--dependency afterok:42" in gather
+    assert gather.endswith(f"--wrap {last}")
 
 
-def test_an_array_and_a_merge_that_waits_for_it_are_submitted(environment: dict[str, str], tmp_path: Path) -> None:
-    words = ["bash", SCRIPT, "my config.yaml", "/shared/data", "dataset.root=/a b"]
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout == "array job 42 of 2 parts, then job 42 merges into /shared/data\n"
-    array, merge = (" ".join(words) for words in submitted(tmp_path))
-    assert "--array 1-2" in array
-    line = r"imu-video build my\ config.yaml /shared/data dataset.root=/a\ b --workers 1 --part $SLURM_ARRAY_TASK_ID/2"
-    assert array.endswith(f"--wrap {line}")
-    assert "--dependency afterok:42" in merge
-    assert merge.endswith("--wrap imu-video merge /shared/data")
-    environment["COMMAND"] = "embed"
-    subprocess.run(["bash", SCRIPT, "/shared/data", "tiny"], env=environment, capture_output=True, check=True)
-    assert "imu-video embed /shared/data tiny --workers 1 --part" in " ".join(submitted(tmp_path)[2])
-    wrong = subprocess.run(["bash", SCRIPT, "one.yaml"], env={**environment, "COMMAND": "build"}, capture_output=True)
+@pytest.mark.parametrize(("script", "words"), [("slurm_build.sh", ["one.yaml"]), ("slurm_ood.sh", [])])
+def test_too_few_words_are_answered_with_the_usage(submit: Submit, script: str, words: list[str]) -> None:
+    wrong = submit(script, *words)
     assert wrong.returncode != 0
-    assert b"usage" in wrong.stderr
+    assert "usage" in wrong.stderr
 
 
 @pytest.mark.slow
-def test_what_is_submitted_builds_and_embeds(environment: dict[str, str], tmp_path: Path) -> None:
+def test_what_is_submitted_builds_and_embeds(submit: Submit, tmp_path: Path) -> None:
     config = {
         "dataset": {"name": "tiny_people"},
         "window": {"seconds": 1.0, "rate_hz": 20, "clip_fps": 5, "clip_size": 16},
         "splits": {"subjects": {"train": ["p0", "p1"], "test": ["p2"]}},
     }
     (tmp_path / "people.yaml").write_text(yaml.safe_dump(config))
-    data, environment = tmp_path / "data", {**environment, "RUN": "1"}
-    words = ["bash", SCRIPT, tmp_path / "people.yaml", data, "--plugin", PLUGIN]
-    done = subprocess.run(words, env=environment, capture_output=True, text=True)
+    data = tmp_path / "data"
+    done = submit("slurm_build.sh", tmp_path / "people.yaml", data, "--plugin", PLUGIN, RUN="1")
     assert done.returncode == 0, done.stderr
     assert verify(load_index(data)) == []
-    embed = {**environment, "COMMAND": "embed"}
-    done = subprocess.run(["bash", SCRIPT, data, "tiny"], env=embed, capture_output=True, text=True)
+    done = submit("slurm_build.sh", data, "tiny", RUN="1", COMMAND="embed")
     assert done.returncode == 0, done.stderr
     assert len(list((data / "teachers").glob("*/test.npy"))) == 1
 
 
-def test_the_benchmark_is_an_array_and_a_job_for_the_tables(environment: dict[str, str], tmp_path: Path) -> None:
-    words = ["bash", OOD_SCRIPT, "/shared/my data", "--config", "ood.yaml", "--folder", "/shared/runs"]
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout == "array job 42 of 2 parts, then job 42 makes the tables\n"
-    array, gather = (" ".join(words) for words in submitted(tmp_path))
-    assert "--array 0-1" in array
-    line = r"imu-eval ood /shared/my\ data --config ood.yaml --folder /shared/runs"
-    assert array.endswith(f"--wrap {line} --workers 1 --part $SLURM_ARRAY_TASK_ID/2")
-    assert "--dependency afterok:42" in gather
-    assert gather.endswith(f"--wrap {line}")
-    wrong = subprocess.run(["bash", OOD_SCRIPT], env=environment, capture_output=True)
-    assert wrong.returncode != 0
-    assert b"usage" in wrong.stderr
-
-
 @pytest.mark.slow
-def test_what_is_submitted_finishes_the_benchmark(environment: dict[str, str], tmp_path: Path) -> None:
+def test_what_is_submitted_finishes_the_benchmark(submit: Submit, tmp_path: Path) -> None:
     config = {
         "dataset": {"name": "eval_people"},
         "window": {"seconds": 2, "rate_hz": 32, "stride_s": 2},
@@ -115,8 +146,7 @@ def test_what_is_submitted_finishes_the_benchmark(environment: dict[str, str], t
     (tmp_path / "ood.yaml").write_text(yaml.safe_dump(shifts))
     words = [tmp_path / "data", "--config", tmp_path / "ood.yaml", "--folder", tmp_path / "runs"]
     words += ["--out", tmp_path / "results.jsonl"]
-    run = {**environment, "RUN": "1"}
-    done = subprocess.run(["bash", OOD_SCRIPT, *words], env=run, capture_output=True, text=True, cwd=tmp_path)
+    done = submit("slurm_ood.sh", *words, RUN="1")
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "runs" / "runs").iterdir())) == 4
     assert done.stderr.count("2 of 4 runs to do") == 2
