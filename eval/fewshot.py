@@ -11,16 +11,18 @@ from threadpoolctl import threadpool_limits
 from eval.config import EvalConfig
 from eval.datasets import LabelledWindows
 from eval.features import FeatureSet, compute_features
-from eval.probes import Probe, confidence_of, fit_supports, probes, score_many
+from eval.probes import Probe, confidence_of, first_largest, fit_supports, probes, score_blocks
 from eval.splits import Episodes, draw_episodes, refuse_training_subjects
 from eval.supervised import SupervisedReference, at_spec_rate
 from imu_video.errors import ConfigError
 from imu_video.hub import EncoderBundle
-from imu_video.metrics.calibration import BINS, reliability_bins
+from imu_video.metrics.calibration import BINS, grouped_reliability_bins
 
 SUPERVISED = "supervised"
 HEAD = "head"
 """What stands in the probe column of the supervised reference: its own linear head."""
+_AT_ONCE = 256
+"""Episodes whose fitted probes are kept in memory."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -129,21 +131,22 @@ def tally_probe(
     """
     tally = _Tally(windows, episodes)
     target = features.place(episodes.target)
-    supports = []
-    for episode in episodes.episodes:
-        rows, labels = episode.support_rows(shots)
-        supports.append((features.place(rows), labels))
+    rows, labels = zip(*(episode.support_rows(shots) for episode in episodes.episodes), strict=True)
+    supports = list(zip(features.place(np.stack(rows)), labels, strict=True))
     how = getattr(probe, "confidence", None)
     counts = np.zeros((len(features.arrays), len(supports), *tally.shape), dtype=np.int64)
     bins = np.zeros((*counts.shape[:3], BINS, 3), dtype=np.float32) if how else None
     for seed, array in enumerate(features.arrays):
-        with threadpool_limits(1):  # supports are tiny: threads cost more than they give
-            fitted = fit_supports(probe, array, supports, classes=tally.classes)
-        for e, scores in score_many(fitted, array[target]):
-            predicted = scores.argmax(axis=1)
-            counts[seed, e] = tally.count(e, predicted)
-            if bins is not None and how is not None:
-                bins[seed, e] = tally.reliability(e, predicted, confidence_of(scores, how))
+        asked = array[target]
+        for first in range(0, len(supports), _AT_ONCE):
+            with threadpool_limits(1):  # supports are tiny: threads cost more than they give
+                fitted = fit_supports(probe, array, supports[first : first + _AT_ONCE], classes=tally.classes)
+            for places, scores in score_blocks(fitted, asked):
+                numbers = first + np.array(places)
+                predicted = first_largest(scores)
+                counts[seed, numbers] = tally.counts(numbers, predicted)
+                if bins is not None and how is not None:
+                    bins[seed, numbers] = tally.reliability(numbers, predicted, confidence_of(scores, how))
     return counts, bins
 
 
@@ -171,7 +174,7 @@ def count_supervised(
         predicted = reference.predict(support, labels, query, classes=tally.classes, seed=seed)
         everywhere = np.zeros(len(episodes.target), dtype=np.int64)
         everywhere[np.searchsorted(episodes.target, episode.query)] = predicted
-        out[number] = tally.count(number, everywhere)
+        out[number] = tally.counts([number], everywhere[None])[0]
     return out
 
 
@@ -188,19 +191,20 @@ class _Tally:
         self.base = (person * self.classes + truth) * self.classes
         self.shape = (len(episodes.subjects), self.classes, self.classes)
 
-    def count(self, episode: int, predicted: np.ndarray) -> np.ndarray:
-        """Counts (S, M, M) over the episode's queries of predictions (n,) for all target rows."""
-        query = np.searchsorted(self.episodes.target, self.episodes.episodes[episode].query)
-        size = int(np.prod(self.shape))
-        return np.bincount(self.base[query] + predicted[query], minlength=size).reshape(self.shape)
+    def counts(self, numbers: Sequence[int] | np.ndarray, predicted: np.ndarray) -> np.ndarray:
+        """Counts over the episodes' queries, of answers for all target rows. Shapes: (b,), (b, n) -> (b, S, M, M)."""
+        asked, size = self.episodes.asked[numbers], int(np.prod(self.shape))
+        place = predicted + self.base + size * np.arange(len(numbers))[:, None]
+        return np.bincount(place[asked], minlength=size * len(numbers)).reshape(-1, *self.shape)
 
-    def reliability(self, episode: int, predicted: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-        """Reliability bins (S, B, 3) over the episode's queries, of answers (n,) for all target rows."""
-        query = np.searchsorted(self.episodes.target, self.episodes.episodes[episode].query)
-        person, right = self.person[query], (predicted == self.truth)[query]
-        return np.stack(
-            [reliability_bins(confidence[query][person == s], right[person == s]) for s in range(self.shape[0])]
+    def reliability(self, numbers: np.ndarray, predicted: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+        """Reliability bins, of the same. Shapes: numbers (b,), others (b, n) -> (b, S, B, 3)."""
+        asked, people = self.episodes.asked[numbers], self.shape[0]
+        group = self.person + people * np.arange(len(numbers))[:, None]
+        bins = grouped_reliability_bins(
+            confidence[asked], (predicted == self.truth)[asked], group[asked], groups=people * len(numbers)
         )
+        return bins.reshape(len(numbers), people, BINS, 3)
 
 
 def _counts(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -158,6 +159,14 @@ class Episodes:
     episodes: tuple[Episode, ...]
     subjects: tuple[str, ...]
     target: np.ndarray
+
+    @cached_property
+    def asked(self) -> np.ndarray:
+        """Which of the target rows are a query of each episode. Shape: (episodes, n) bool."""
+        asked = np.zeros((len(self.episodes), len(self.target)), dtype=bool)
+        for own, episode in zip(asked, self.episodes, strict=True):
+            own[np.searchsorted(self.target, episode.query)] = True
+        return asked
 
     @property
     def rows(self) -> np.ndarray:

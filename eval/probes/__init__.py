@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from eval.probes.base import Confidence, Fitted, LinearScores, Probe, confidence_of, predict_many, probes, score_many
+from eval.probes.base import (
+    Confidence,
+    Fitted,
+    LinearScores,
+    Probe,
+    confidence_of,
+    first_largest,
+    predict_many,
+    probes,
+    score_blocks,
+)
 from eval.probes.estimators import EstimatorProbe, SvmProbe
 from eval.probes.logreg import LogregProbe
 from eval.probes.many import LinearProbe, fit_supports
@@ -23,8 +33,9 @@ __all__ = [
     "RidgeProbe",
     "SvmProbe",
     "confidence_of",
+    "first_largest",
     "fit_supports",
     "predict_many",
     "probes",
-    "score_many",
+    "score_blocks",
 ]

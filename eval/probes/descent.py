@@ -67,10 +67,10 @@ def minimise(kernel: Tensor, targets: Tensor, *, c: float, tolerance: float, ste
             move, move_a = toward, toward_a
         gradient_before, decrement_before = gradient, decrement
         curved = share.mul_(move)
-        mean = curved.sum(dim=1)
+        mean = curved.sum(dim=1, keepdim=True)
         curvature = _dot(move, curved.add_(move_a, alpha=v)) - _dot(mean, mean)
         newton = (-_dot(gradient, move) / curvature.clamp_(min=1e-30)).clamp_(0.0, longest)
-        reach = (move.amax(dim=(1, 2)) - move.amin(dim=(1, 2)))[:, None, None].clamp_(min=1e-30)
+        reach = (move.amax(dim=(1, 2), keepdim=True) - move.amin(dim=(1, 2), keepdim=True)).clamp_(min=1e-30)
         length = torch.log1p(reach * newton) / reach
         a.addcmul_(v * length, move_a)
         scores.addcmul_(length, move)
@@ -119,4 +119,4 @@ def typical_margin(gain: float, classes: int) -> tuple[float, float]:
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     """Sum over all but the first axis. Shapes: twice (B, ...) -> (B, 1, 1)."""
-    return torch.linalg.vecdot(a.flatten(1), b.flatten(1))[:, None, None]
+    return (a * b).sum(dim=(1, 2), keepdim=True)

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from eval.probes.base import Fitted, LinearScores, Probe, Scaling, check_support, working_dtype
 
-_BYTES = 1 << 23
-"""Stacked support features in memory at a time."""
+_BYTES, _CACHED = 1 << 22, 1 << 20
+"""Stacked support features in memory at a time, and so many of them as stay in a core's cache while they are scaled."""
 
 
 @runtime_checkable
@@ -51,6 +51,10 @@ class LinearProbe(ABC):
         Shapes: kernel (B, n, n), its to overwrite, targets (B, M, n) one-hot -> (B, M, n), (B, M).
         """
 
+    def centre(self, features: Tensor) -> Tensor:
+        """What is subtracted from features first. Shapes: (B, n, E) -> (B, 1, E)."""
+        return features.mean(dim=1, keepdim=True)
+
     def factor(self, centre: Tensor, spread: Tensor) -> Tensor:
         """What centred features are multiplied with. Shapes: three times (B, 1, E)."""
         return alive_inverse(centre, spread) if self.scaling == "standard" else torch.ones_like(spread)
@@ -63,12 +67,19 @@ class LinearProbe(ABC):
     def fit_many(self, features: np.ndarray, labels: np.ndarray, *, classes: int) -> list[LinearScores]:
         """Fit supports of one size, in the features' precision. Shapes: features (B, n, E), labels (B, n)."""
         z = torch.from_numpy(features)  # ours to overwrite
-        centre = z.mean(dim=1, keepdim=True)
-        z -= centre
-        factor = self.factor(centre, z.square().mean(dim=1, keepdim=True).sqrt_())
-        z *= factor
+        batch, n, width = z.shape
+        centre, factor, kernel = z.new_empty(batch, 1, width), z.new_empty(batch, 1, width), z.new_empty(batch, n, n)
+        step = max(1, _CACHED // (z.element_size() * n * width))
+        for some, its_centre, its_factor, its_kernel in zip(
+            *(whole.split(step) for whole in (z, centre, factor, kernel)), strict=True
+        ):
+            its_centre.copy_(self.centre(some))
+            some -= its_centre
+            its_factor.copy_(self.factor(its_centre, some.square().mean(dim=1, keepdim=True).sqrt_()))
+            some *= its_factor
+            torch.bmm(some, some.transpose(1, 2), out=its_kernel)
         targets = F.one_hot(torch.from_numpy(labels), classes).transpose(1, 2).to(z.dtype).contiguous()
-        dual, bias = self.solve(z @ z.transpose(1, 2), targets)
+        dual, bias = self.solve(kernel, targets)
         weight = (dual @ z).mul_(factor)
         bias = bias - (weight * centre).sum(dim=2)
         return [LinearScores(w.T, b) for w, b in zip(weight.numpy(), bias.numpy(), strict=True)]

@@ -57,21 +57,20 @@ class RidgeProbe(LinearProbe):
     def solve(self, kernel: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Coefficients and offsets; see the class. Shapes: (B, n, n), (B, M, n) -> (B, M, n), (B, M)."""
         share = targets.mean(dim=2)
-        target = (targets - share[:, :, None]).transpose(1, 2)
+        target = targets - share[:, :, None]
         unit = kernel.diagonal(dim1=1, dim2=2).mean(dim=1).clamp(min=1e-12)
         single = targets.sum(dim=2).min(dim=1).values < 2
         if len(self.strengths) == 1 or bool(single.all()):
             strength = torch.where(single, self.one_shot_strength, self.strengths[0]).to(unit.dtype)
             kernel.diagonal(dim1=1, dim2=2).add_((strength * unit)[:, None])
-            dual = torch.cholesky_solve(target, torch.linalg.cholesky(kernel))
+            dual = torch.cholesky_solve(target.transpose(1, 2), torch.linalg.cholesky(kernel)).transpose(1, 2)
         else:
             values, vectors = torch.linalg.eigh(kernel + unit[:, None, None])
-            values = values.clamp(min=0)
-            rotated = vectors.transpose(1, 2) @ target
-            chosen = self.choose(values / unit[:, None], vectors, rotated)
-            strength = torch.where(single, self.one_shot_strength, chosen)
-            dual = vectors @ (rotated / (values + (strength * unit)[:, None])[:, :, None])
-        return dual.transpose(1, 2), share
+            values = values.clamp(min=0) / unit[:, None]
+            rotated = target @ vectors
+            strength = torch.where(single, self.one_shot_strength, self.choose(values, vectors, rotated))
+            dual = (rotated / ((values + strength[:, None]) * unit[:, None])[:, None]) @ vectors.transpose(1, 2)
+        return dual, share
 
     def choose(self, values: Tensor, vectors: Tensor, rotated: Tensor) -> Tensor:
         """The strength with the smallest mean squared leave-one-out residual of each support.
@@ -80,13 +79,14 @@ class RidgeProbe(LinearProbe):
         constant vector does not count. Centring leaves it in the kernel's null space, where its part would be 1 / n
         and the rest next to nothing; it is lifted to the eigenvalue n, and its part is small.
 
-        Shapes: values (B, n), vectors (B, n, n), rotated = vectors^T target (B, n, M) -> (B,).
+        Shapes: values (B, n), vectors (B, n, n), rotated = target vectors (B, M, n) -> (B,).
         """
-        strengths = values.new_tensor(self.strengths)
-        left = strengths / (values[:, :, None] + strengths)  # (B, n, S)
-        batch, n, classes = rotated.shape
-        residual = vectors @ (left[:, :, :, None] * rotated[:, :, None, :]).view(batch, n, -1)
-        rest = (vectors.square() @ left - strengths / (n + strengths) / n).clamp(min=1e-9)
-        error = (residual.view(batch, n, -1, classes).square().mean(dim=3) / rest.square()).mean(dim=1)
+        strengths = values.new_tensor(self.strengths)[:, None]
+        left = strengths / (values[:, None] + strengths)  # (B, S, n)
+        batch, classes, n = rotated.shape
+        back = vectors.transpose(1, 2)
+        residual = (left[:, :, None] * rotated[:, None]).view(batch, -1, n) @ back
+        rest = (left @ back.square() - strengths / (n + strengths) / n).clamp(min=1e-9)
+        error = (residual.square_().view(batch, -1, classes, n).sum(dim=2) / rest.square_()).sum(dim=2)
         good = error <= error.min(dim=1, keepdim=True).values * (1 + 1e-6)
-        return strengths[len(strengths) - 1 - good.flip(1).to(torch.int64).argmax(dim=1)]
+        return strengths.flatten()[len(strengths) - 1 - good.flip(1).to(torch.int64).argmax(dim=1)]

@@ -27,13 +27,41 @@ def reliability_bins(confidence: np.ndarray, correct: np.ndarray, *, bins: int =
         >>> reliability_bins(np.array([0.4, 0.9, 0.8]), np.array([True, True, False]), bins=2).tolist()
         [[1.0, 0.4, 1.0], [2.0, 1.7000000000000002, 1.0]]
     """
+    everyone = np.zeros(np.shape(confidence), dtype=np.int64)
+    return grouped_reliability_bins(confidence, correct, everyone, groups=1, bins=bins)[0]
+
+
+def grouped_reliability_bins(
+    confidence: np.ndarray, correct: np.ndarray, group: np.ndarray, *, groups: int, bins: int = BINS
+) -> np.ndarray:
+    """`reliability_bins` of every group of predictions, in one pass.
+
+    Args:
+        confidence, correct: as there.
+        group: number of each prediction's group, 0 .. groups - 1.
+        groups: how many groups there are; one without predictions has zeros.
+        bins: as there.
+
+    Shapes:
+        confidence, correct, group (N,) -> (groups, bins, 3) float64.
+
+    Raises:
+        ValueError: different lengths, or a confidence outside [0, 1].
+
+    Example:
+        >>> grouped_reliability_bins(np.array([0.4, 0.9]), np.array([True, True]), np.array([1, 0]), groups=2, bins=1)
+        array([[[1. , 0.9, 1. ]],
+        <BLANKLINE>
+               [[1. , 0.4, 1. ]]])
+    """
     p, hit = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
-    if p.ndim != 1 or p.shape != hit.shape:
-        raise ValueError(f"confidence and correct must both be (N,), got {p.shape} and {hit.shape}")
+    if p.ndim != 1 or not p.shape == hit.shape == group.shape:
+        raise ValueError(f"confidence, correct and group must all be (N,), got {p.shape}, {hit.shape}, {group.shape}")
     if len(p) and not (p.min() >= 0 and p.max() <= 1 + 1e-6):
         raise ValueError(f"confidences lie in [{p.min()}, {p.max()}], expected [0, 1]")
-    place = np.clip(np.ceil(p * bins).astype(int) - 1, 0, bins - 1)
-    return np.stack([np.bincount(place, weights=w, minlength=bins) for w in (np.ones_like(p), p, hit)], axis=1)
+    place = np.clip(np.ceil(p * bins).astype(int) - 1, 0, bins - 1) + bins * group
+    sums = [np.bincount(place, weights=w, minlength=bins * groups) for w in (np.ones_like(p), p, hit)]
+    return np.stack(sums, axis=1).reshape(groups, bins, 3)
 
 
 def expected_calibration_error(bins: np.ndarray) -> np.ndarray:

@@ -11,15 +11,24 @@ import torch
 
 from eval.config import EvalConfig
 from eval.datasets import LabelledWindows
-from eval.features import compute_features, untrained_twin
+from eval.features import FeatureSet, compute_features, untrained_twin
 from eval.fewshot import Counts, count_probe, run_fewshot, tally_probe
-from eval.probes import LogregProbe, NeighbourProbe, Probe, RidgeProbe
+from eval.probes import (
+    EstimatorProbe,
+    LogregProbe,
+    NeighbourProbe,
+    Probe,
+    PrototypeProbe,
+    RidgeProbe,
+    confidence_of,
+    fit_supports,
+)
 from eval.results import measure
-from eval.splits import Domain, EpisodeConfig, draw_episodes
+from eval.splits import Domain, EpisodeConfig, Episodes, draw_episodes
 from imu_video.config import validate
 from imu_video.errors import ConfigError, LeakageError
 from imu_video.hub import EncoderBundle, InputSpec
-from imu_video.metrics.calibration import expected_calibration_error, reliability_bins
+from imu_video.metrics.calibration import BINS, expected_calibration_error, reliability_bins
 from imu_video.metrics.classify import accuracy, balanced_accuracy
 
 SPEC = InputSpec(rate_hz=32, window_s=2, mean=(0.0,) * 6, std=(9.8,) * 3 + (1.0,) * 3)
@@ -76,6 +85,50 @@ def test_counts_equal_a_naive_loop(windows: LabelledWindows) -> None:
             person = episodes.subjects.index(windows.subject[row])
             expected[person, windows.labels[row], fitted.scores(x[row : row + 1]).argmax()] += 1
         assert np.array_equal(counts[e], expected)
+
+
+def tally_one_by_one(
+    windows: LabelledWindows, episodes: Episodes, features: FeatureSet, probe: Probe, shots: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Reference twin of `tally_probe`: episode by episode, person by person. (R, E, S, M, M), (R, E, S, B, 3)."""
+    classes, people = len(episodes.names), episodes.subjects
+    counts = np.zeros((len(features.arrays), len(episodes.episodes), len(people), classes, classes), dtype=np.int64)
+    bins = np.zeros((*counts.shape[:3], BINS, 3))
+    for seed, x in enumerate(features.arrays):
+        for e, episode in enumerate(episodes.episodes):
+            rows, labels = episode.support_rows(shots)
+            (fitted,) = fit_supports(probe, x, [(features.place(rows), labels)], classes=classes)
+            for s, person in enumerate(people):
+                own = episode.query[windows.subject[episode.query] == person]
+                truth = np.searchsorted(episodes.classes, windows.labels[own])
+                if len(own):
+                    scores = np.asarray(fitted.scores(x[features.place(own)]))
+                    predicted = scores.argmax(axis=1)
+                    np.add.at(counts[seed, e, s], (truth, predicted), 1)
+                    if how := getattr(probe, "confidence", None):
+                        bins[seed, e, s] = reliability_bins(confidence_of(scores, how), predicted == truth)
+    return counts, bins
+
+
+@pytest.mark.parametrize(
+    "probe",
+    [PrototypeProbe(), RidgeProbe(), LogregProbe(), NeighbourProbe(), EstimatorProbe(estimator="GaussianNB")],
+    ids=lambda probe: type(probe).__name__,
+)
+def test_the_batched_tally_equals_one_by_one(
+    windows: LabelledWindows, bundle: EncoderBundle, probe: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eval.fewshot._AT_ONCE", 3)  # several rounds, the last one shorter
+    episodes = draw_episodes(windows, Domain(name="people"), EpisodeConfig(shots=[1, 3], episodes=8))
+    features = compute_features("untrained", windows, episodes.rows, bundle=bundle, seeds=[0, 1])
+    for shots in (1, 3):
+        counts, bins = tally_probe(windows, episodes, features, probe, shots)
+        expected, expected_bins = tally_one_by_one(windows, episodes, features, probe, shots)
+        assert np.array_equal(counts, expected)
+        assert (bins is None) == (not hasattr(probe, "confidence"))
+        if bins is not None:
+            assert np.array_equal(bins[..., [0, 2]], expected_bins[..., [0, 2]])
+            assert np.allclose(bins[..., 1], expected_bins[..., 1], rtol=1e-4)
 
 
 @pytest.mark.parametrize("probe", [LogregProbe(), NeighbourProbe()])

@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from imu_video.metrics.calibration import expected_calibration_error, overconfidence, reliability_bins
+from imu_video.metrics.calibration import (
+    expected_calibration_error,
+    grouped_reliability_bins,
+    overconfidence,
+    reliability_bins,
+)
 
 
 def naive(confidence: np.ndarray, correct: np.ndarray, bins: int) -> float:
@@ -42,6 +47,15 @@ def test_bins_add_up_and_stacks_are_taken_whole() -> None:
     assert np.isnan(overconfidence(empty)).all()
 
 
+def test_groups_are_binned_as_if_each_were_alone() -> None:
+    rng = np.random.default_rng(2)
+    p, hit, group = rng.random(500), rng.random(500) < 0.5, rng.integers(0, 4, 500)
+    found = grouped_reliability_bins(p, hit, group, groups=6)
+    for g in range(6):
+        assert np.array_equal(found[g], reliability_bins(p[group == g], hit[group == g]))
+    assert not found[4:].any()
+
+
 def test_what_is_certain_and_right_is_calibrated() -> None:
     rng = np.random.default_rng(1)
     p = rng.uniform(0.3, 1.0, 200_000)
@@ -52,7 +66,7 @@ def test_what_is_certain_and_right_is_calibrated() -> None:
 def test_bad_input_is_refused() -> None:
     with pytest.raises(ValueError, match=r"expected \[0, 1\]"):
         reliability_bins(np.array([1.5]), np.array([True]))
-    with pytest.raises(ValueError, match="both be"):
+    with pytest.raises(ValueError, match="must all be"):
         reliability_bins(np.ones(3), np.ones(2))
     with pytest.raises(ValueError, match=r"\(\.\.\., B, 3\)"):
         expected_calibration_error(np.ones((4, 2)))

@@ -10,7 +10,7 @@ import torch
 from sklearn.linear_model import LogisticRegression, RidgeClassifier, RidgeClassifierCV
 from sklearn.preprocessing import StandardScaler
 
-from eval.probes import LogregProbe, Probe, RidgeProbe, fit_supports, predict_many, score_many
+from eval.probes import LogregProbe, Probe, RidgeProbe, fit_supports, predict_many, score_blocks
 from eval.probes.base import working_dtype
 from eval.probes.descent import minimise, typical_margin
 from eval.probes.ridge import STRENGTHS
@@ -158,7 +158,8 @@ def test_typical_margin_solves_its_equation(gain: float, classes: int) -> None:
 def test_a_support_without_information_gives_the_class_shares() -> None:
     features = np.full((6, 3), 5.0, np.float32)
     supports = [(np.arange(6), np.array([0, 0, 0, 0, 1, 2]))]
-    (scores,) = (s for _, s in score_many(fit_supports(LogregProbe(), features, supports, classes=3), features))
+    ((_, blocks),) = score_blocks(fit_supports(LogregProbe(), features, supports, classes=3), features)
+    scores = blocks[0].T
     assert np.allclose(np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True), [4 / 6, 1 / 6, 1 / 6], atol=2e-3)
 
 
@@ -169,7 +170,9 @@ def test_ties_go_to_the_first_class() -> None:
     for f in fitted:
         f.weight[:] = np.round(f.weight * 10)  # type: ignore[attr-defined]
         f.bias[:] = 0  # type: ignore[attr-defined]
-    scores = dict(score_many(fitted, coarse))
+    scores = {
+        i: own.T for numbers, block in score_blocks(fitted, coarse) for i, own in zip(numbers, block, strict=True)
+    }
     ties = 0
     for i, predicted in enumerate(predict_many(fitted, coarse)):
         assert np.array_equal(predicted, scores[i].argmax(axis=1))

@@ -154,7 +154,7 @@ def test_logreg_of_many_equals_scikit_learn(penalty: float) -> None:
     assert (scores.argmax(axis=1) == reference.predict(q)).mean() >= 0.99
 
 
-@pytest.mark.parametrize("name", ["ridge", "logreg"])
+@pytest.mark.parametrize("name", ["prototype", "ridge", "logreg"])
 @pytest.mark.parametrize("scaling", ["none", "center", "standard"])
 def test_many_supports_at_once_equal_one_by_one(name: str, scaling: str) -> None:
     rng = np.random.default_rng(0)
