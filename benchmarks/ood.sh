@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The benchmark of domain shift of docs/results.md, a command a step. Whatever is finished is kept: a stopped command goes
+# The benchmark of domain shift of docs/results-transfer.md, a command a step. Whatever is finished is kept: a stopped command goes
 # on where it was.
 #   benchmarks/ood.sh data umafall /where/the/CSVs/lie      also: hapt, sp_sw_har, berkeley_mhad, daphnet
 #   benchmarks/ood.sh scratch hapt_person                   ERM and fifteen algorithms, fresh networks

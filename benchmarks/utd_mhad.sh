@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The UTD-MHAD study of docs/results.md, a command a row. Whatever is finished is kept: a stopped command goes on where it was.
+# The UTD-MHAD study of docs/results-utd-mhad.md, a command a row. Whatever is finished is kept: a stopped command goes on where it was.
 #   benchmarks/utd_mhad.sh data UTD-MHAD               cut the recordings, fit and run the frozen skeleton teacher
 #   benchmarks/utd_mhad.sh scratch                     the references: from scratch, random encoder, frozen teacher
 #   benchmarks/utd_mhad.sh row imu_video               pretrain every seed, export, limited labels against simclr_imu
