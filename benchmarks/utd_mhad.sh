@@ -8,7 +8,8 @@
 #   benchmarks/utd_mhad.sh finetune imu_video          the row's encoders trained along with the labels, and from scratch
 #   benchmarks/utd_mhad.sh few imu_video DATA configs/eval/hapt.yaml     the row's encoders, few-shot on other data
 #   benchmarks/utd_mhad.sh table                       everything measured so far as one report
-# Words after UTD-MHAD or a teacher's name change configs/teacher/skeleton.yaml; `teacher` keeps data and results in STUDY/teachers/NAME.
+# Words after UTD-MHAD or a teacher's name change configs/teacher/skeleton.yaml, those after a further -- the pretraining; `teacher` keeps data
+# and results in STUDY/teachers/NAME.
 # `data` with DEPTH=1 embeds depth video too.
 # STUDY=folder (default study-run), SEEDS="0 1 2 3 4", AGAINST=row, LABELS=a config of configs/labels or a file in place of the
 # command's own (utd_mhad_probes where the row has a student of its own). One thread a run: start several rows at once.
@@ -20,7 +21,7 @@ against=${AGAINST:-simclr_imu}
 data=$study/data
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
-usage() { sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+usage() { sed -n '2,15s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
 pretrained() { # CONFIG NAME SEED overrides...: one encoder, unless it is there
     local config=$1 name=$2 seed=$3 out run
@@ -84,14 +85,17 @@ row)
     ;;
 teacher)
     [[ $# -ge 1 ]] || usage
-    study=$study/teachers/$1
+    name=$1 words=()
+    shift
+    while [[ $# -gt 0 && $1 != -- ]]; do words+=("$1"); shift; done
+    study=$study/teachers/$name
     if [[ ! -f $study/data/index.json ]]; then # two skeleton teachers in one folder would have to be told apart by fingerprint
         mkdir -p "$study/data"
         cp -r "$data/build.yaml" "$data/shards" "$data/columns" "$data/index.json" "$study/data/"
     fi
     data=$study/data
-    imu-video embed "$data" "$here/configs/teacher/skeleton.yaml" "${@:2}"
-    LABELS=${LABELS:-utd_mhad_probes} row imu2clip "$1"
+    imu-video embed "$data" "$here/configs/teacher/skeleton.yaml" "${words[@]}"
+    LABELS=${LABELS:-utd_mhad_probes} row imu2clip "$name" "${@:2}"
     ;;
 few)
     [[ $# -ge 3 ]] || usage

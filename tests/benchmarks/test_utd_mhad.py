@@ -108,7 +108,7 @@ def test_every_command_of_the_driver_runs_and_goes_on(tmp_path: Path) -> None:
     assert {"along", "along fused", "along skeleton"} <= set(tuned)
     ask("utd_mhad_probes")
     say("row", "masked_patchtst", "masked_patchtst", *short)
-    say("teacher", "poor", "epochs=1", "batch=8", "width=4", "segments=1", "supervised=true")
+    say("teacher", "poor", "epochs=1", "batch=8", "width=4", "segments=1", "supervised=true", "--", *short)
     own = (tmp_path / "study" / "teachers" / "poor" / "results.jsonl").read_text().splitlines()
     assert {("poor", "probe fused"), ("none", "skeleton")} <= {(r["model"], r["probe"]) for r in map(json.loads, own)}
     say("table")
