@@ -85,8 +85,8 @@ def encoder_features(bundle: EncoderBundle, windows: LabelledWindows, *, batch_s
         bundle.encode(windows.x, rate_hz=windows.rate_hz, channels=windows.channels, batch_size=batch_size),
         dtype=np.float32,
     )
-    bad = int((~np.isfinite(out).all(axis=1)).sum())
-    if bad:
+    if not np.isfinite(out).all():
+        bad = int((~np.isfinite(out).all(axis=1)).sum())
         raise ConfigError(f"the encoder gives features that are not finite for {bad} of {len(out)} windows")
     return out
 

@@ -79,7 +79,7 @@ class EncoderBundle(nn.Module):
 
     def normalise(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
         """Windows (B, C, T) in SI units as the encoder sees them; zeros where the mask is False."""
-        normalised = (imu - self.mean) / self.std
+        normalised = (imu - self.mean).div_(self.std)
         return normalised if mask is None else torch.where(mask, normalised, 0)
 
     @property
@@ -133,8 +133,10 @@ class EncoderBundle(nn.Module):
             raise ConfigError(f"rate_hz and batch_size must be positive, got {rate_hz} and {batch_size}")
         if check_units:
             refuse_other_units(x, names, self.spec)
-        pieces = [self._encode_piece(x[i : i + batch_size], names, rate_hz) for i in range(0, len(x), batch_size)]
-        return np.concatenate(pieces) if pieces else np.zeros((0, self.feature_dim), np.float32)
+        out = np.empty((len(x), self.feature_dim), np.float32)
+        for i in range(0, len(x), batch_size):
+            out[i : i + batch_size] = self._encode_piece(x[i : i + batch_size], names, rate_hz)
+        return out
 
     @torch.inference_mode()
     def _encode_piece(self, x: np.ndarray, names: tuple[str, ...], rate_hz: float) -> np.ndarray:
@@ -143,17 +145,22 @@ class EncoderBundle(nn.Module):
             from imu_video.recordings.signal import resample_uniform  # scipy is loaded only where rates differ
 
             x = resample_uniform(x, rate_hz, self.spec.rate_hz)
-        full = np.full((len(x), len(self.spec.channels), x.shape[-1]), np.nan, np.float32)
-        for row, name in enumerate(self.spec.channels):
-            if name in names:
-                full[:, row] = x[:, names.index(name)]
-        empty = np.flatnonzero(np.isnan(full).all(axis=(1, 2)))
-        if len(empty):
-            raise RecordingError(f"{len(empty)} windows are too sparse to resample from {rate_hz:g} Hz: leave them out")
-        imu = torch.from_numpy(full).to(self.mean.device)
-        mask = imu.isfinite()
+        if names != self.spec.channels:
+            known, x = x, np.full((len(x), len(self.spec.channels), x.shape[-1]), np.nan, np.float32)
+            for row, name in enumerate(self.spec.channels):
+                if name in names:
+                    x[:, row] = known[:, names.index(name)]
+        there = np.isfinite(x)  # several times as quick as torch's
+        gaps = not there.all()
+        empty = int((~there.any(axis=(1, 2))).sum()) if gaps else 0
+        if empty:
+            raise RecordingError(f"{empty} windows are too sparse to resample from {rate_hz:g} Hz: leave them out")
+        # torch takes an array as it is, but not one that must not be written to.
+        imu, mask = (torch.from_numpy(np.require(a, requirements=["C", "W"])).to(self.mean.device) for a in (x, there))
+        if gaps:
+            imu = torch.where(mask, imu, 0)
         with _evaluating(self):
-            features: Tensor = self(torch.where(mask, imu, 0), mask)
+            features: Tensor = self.encoder(self.normalise(imu, mask if gaps else None), mask)
         return features.float().cpu().numpy()
 
     def save(self, folder: str | Path, *, lineage: Mapping[str, Any] | None = None, force: bool = False) -> Path:

@@ -172,6 +172,8 @@ def as_windows(windows: np.ndarray, names: tuple[str, ...], spec: InputSpec) -> 
             if swapped
             else "name the rows: channels=[...]",
         )
+    if np.isfinite(x).all():
+        return x
     if np.isinf(x).any():
         raise RecordingError("windows hold infinite values", hint="mark missing samples as NaN")
     known = [i for i, c in enumerate(names) if c in spec.channels]
@@ -199,7 +201,7 @@ def check_units(x: np.ndarray, names: tuple[str, ...], spec: InputSpec) -> None:
         return
     acc = [names.index(c) for c in IMU_CHANNELS[:3] if c in names]
     gyr = [names.index(c) for c in IMU_CHANNELS[3:] if c in names]
-    if len(acc) == 3 and spec.gravity == "included":
+    if len(acc) == 3 and spec.gravity == "included" and not _mostly_gravity(x, acc):
         norm = np.sqrt((x[:, acc].astype(np.float64) ** 2).sum(1))
         median = float(np.median(norm[np.isfinite(norm)])) if np.isfinite(norm).any() else GRAVITY
         if not 0.4 * GRAVITY < median < 4 * GRAVITY:
@@ -208,12 +210,19 @@ def check_units(x: np.ndarray, names: tuple[str, ...], spec: InputSpec) -> None:
                 f"the median acceleration is {median:.3g}; in m/s^2 with gravity it would be near {GRAVITY:.1f}",
                 hint=f"this looks like {likely}: convert to m/s^2 with gravity; check_units=False accepts it as is",
             )
-    if gyr:
-        rate = np.abs(x[:, gyr])
-        rate = rate[np.isfinite(rate)]
-        high = float(np.quantile(rate, 0.999)) if len(rate) else 0.0
+    rates = [np.abs(x[:, row]) for row in gyr]
+    if any((rate > 60).any() for rate in rates):
+        rate = np.concatenate(rates)
+        high = float(np.quantile(rate[np.isfinite(rate)], 0.999))
         if high > 60:
             raise RecordingError(
                 f"angular rates reach {high:.3g}; in rad/s a body stays below about 60",
                 hint="this looks like deg/s: multiply by pi / 180; check_units=False accepts it as is",
             )
+
+
+def _mostly_gravity(x: np.ndarray, acc: list[int]) -> bool:
+    """Whether more than half of all samples have a plausible norm: then their median has one, and need not be found."""
+    square = sum(np.square(x[:, row], dtype=np.float32) for row in acc)
+    plausible = (square > (0.4 * GRAVITY) ** 2) & (square < (4 * GRAVITY) ** 2)
+    return bool(2 * np.count_nonzero(plausible) > plausible.size)

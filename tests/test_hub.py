@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from scipy.signal import firwin, lfilter
 from imu_video import load_encoder
 from imu_video.errors import CheckpointError, ConfigError, DataError, RecordingError
 from imu_video.hub import CONFIG, WEIGHTS, EncoderBundle, push_to_hub, read_config
-from imu_video.input_spec import InputSpec, fit_input_spec
+from imu_video.input_spec import GRAVITY, InputSpec, check_units, fit_input_spec
 from imu_video.types import IMU_CHANNELS
 
 STD = (9.8,) * 3 + (1.5,) * 3
@@ -221,6 +222,35 @@ def test_unit_checks_know_when_to_be_silent() -> None:
 
 
 # ------------------------------------------------------------------------------------------------- folders
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.3, 0.7])
+def test_unit_checks_equal_the_plain_medians(missing: float) -> None:
+    rng = np.random.default_rng(0)
+    seen = set()
+    for scale in (0.05, 0.39, 0.41, 1.0, 3.9, 4.1, 20.0):
+        for turn in (1.0, 30.0, 300.0):
+            x = motion(rows=8) * np.array([scale] * 3 + [turn] * 3, np.float32)[:, None]
+            x[rng.random((8, 1, 100)).repeat(6, axis=1) < missing] = np.nan
+            norm = np.linalg.norm(x[:, :3].astype(np.float64), axis=1)
+            odd = not 0.4 * GRAVITY < np.nanmedian(norm) < 4 * GRAVITY or np.nanquantile(np.abs(x[:, 3:]), 0.999) > 60
+            try:
+                check_units(x, IMU_CHANNELS, spec())
+                refused = False
+            except RecordingError:
+                refused = True
+            assert refused == odd, f"{scale=}, {turn=}"
+            seen.add(refused)
+    assert seen == {True, False}
+
+
+def test_windows_that_must_not_be_written_to_are_encoded_without_a_word() -> None:
+    b, x = bundle(), motion()
+    expected = b.encode(x, rate_hz=50)
+    x.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.array_equal(b.encode(x, rate_hz=50), expected)
 
 
 @pytest.fixture
