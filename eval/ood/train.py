@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -63,12 +63,12 @@ class Task:
 
     @torch.inference_mode()
     def features(self, model: Model, network: Network) -> torch.Tensor:
-        """Features (N, E) of all windows by the frozen encoder of a pretrained model, computed once."""
-        if model.name not in self._features:
+        """Features (N, E) of all windows by a frozen pretrained encoder, computed once for all models that have it."""
+        if str(model.encoder) not in self._features:
             imu, mask = self._at_rate(network.encoder.spec.rate_hz)
             pieces = zip(imu.split(_EVAL_BATCH), mask.split(_EVAL_BATCH), strict=True)
-            self._features[model.name] = torch.cat([network.encoder.eval()(*piece) for piece in pieces])
-        return self._features[model.name]
+            self._features[str(model.encoder)] = torch.cat([network.encoder.eval()(*piece) for piece in pieces])
+        return self._features[str(model.encoder)]
 
     def network(self, model: Model, rows: np.ndarray, seed: int) -> Network:
         """A model's network: its encoder fresh (normalised by the training rows) or as exported."""
@@ -108,12 +108,17 @@ def train(task: Task, run: Run, *, updates: int | None = None) -> JsonDict:
     split = division(task.domains, config.scenario, target=run.target, held=run.held, seed=run.seed)
     network = task.network(model, np.concatenate(split.train), run.seed)
     asked = _Asked(task, split, network.encoder.spec.rate_hz)
-    if model.train == "head" and model.encoder is not None and not algorithms.get(run.algorithm).changes_windows:
+    encoder = network.encoder
+    once = model.encoder is not None and not algorithms.get(run.algorithm).changes_windows
+    if once and model.train in ("head", "wise"):
         asked.features = task.features(model, network)
         network.skip_encoder()
     if model.train == "wise":
         network.freeze(True)
         probe, algorithm = _fit(asked, run, network, updates)
+        if once:
+            asked.features = None
+            probe = replace(probe, weights=_with_encoder(algorithm, probe.weights, encoder))
         network.freeze(False)
         tuned, algorithm = _fit(asked, run, network, updates, start=probe.weights)
         best: JsonDict = _between(asked, algorithm, probe, tuned, model.alphas)
@@ -176,6 +181,17 @@ def _fit(
                     best = {"valid": valid, "steps": step, "told": told, "weights": algorithm.snapshot()}
                 algorithm.train()
     return _Checkpoint(**best, curve=curve), algorithm
+
+
+def _with_encoder(
+    algorithm: Algorithm, weights: dict[str, torch.Tensor], encoder: EncoderBundle
+) -> dict[str, torch.Tensor]:
+    """Weights of a training that skipped a frozen encoder, with those of the encoder, in copies of the network too."""
+    algorithm.restore(weights)
+    for part in algorithm.modules():
+        if isinstance(part, Network):
+            part.encoder = encoder
+    return algorithm.snapshot()
 
 
 def _between(

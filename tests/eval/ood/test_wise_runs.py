@@ -24,7 +24,7 @@ from imu_video.hub import EncoderBundle
 from imu_video.input_spec import InputSpec
 from tests.eval.ood.test_benchmark import CNN, config
 
-SHORT = {"steps": 8, "evaluate_every": 4, "batch": 8, "lr": 0.005}
+SHORT: dict[str, Any] = {"steps": 8, "evaluate_every": 4, "batch": 8, "lr": 0.005}
 
 
 @pytest.fixture(scope="module")
@@ -169,5 +169,13 @@ def test_a_frozen_encoder_is_asked_once_about_every_window(
     for algorithm in ("erm", "coral"):
         train(task, of(conf, task, "head", algorithm))
     assert sum(asked) == len(task.domains.windows)
+    del asked[:]
+    train(task, of(conf, task, "all"))
+    tuning = sum(asked)
+    del asked[:]
+    both = train(task, of(conf, task, "wise"))
+    learnt = SHORT["steps"] * SHORT["batch"] * 2  # of two source domains
+    once = (tuning - learnt) // (SHORT["steps"] // SHORT["evaluate_every"])  # validation and target
+    assert sum(asked) == tuning + len(both["by_alpha"]) * once, "the probe asks for nothing"
     train(task, of(conf, task, "head", "mixup"))  # windows themselves are mixed
     assert sum(asked) > 2 * len(task.domains.windows)
