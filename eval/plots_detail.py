@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -63,35 +64,15 @@ def reliability(panels: Mapping[str, Mapping[str, np.ndarray]]) -> bytes:
     Args:
         panels: title -> model -> (B, 3) reliability bins, see `imu_video.metrics.calibration`.
     """
-    figure_class, style = pyplot()
-    with style:
-        wide = min(3, len(panels))
-        figure, axes = grid(figure_class, len(panels), wide=wide, size=(3.4, 3.2))
-        names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
-        for axis, (title, lines) in zip(axes.ravel(), panels.items(), strict=False):
-            axis.plot([0, 1], [0, 1], color="#b0b7bf", linewidth=1, linestyle=(0, (2, 3)))
-            for name, bins in lines.items():
-                own = bins[bins[:, 0] > 0.002 * bins[:, 0].sum()]
-                colour, marker = _look(name, names)
-                axis.plot(
-                    own[:, 1] / own[:, 0],
-                    own[:, 2] / own[:, 0],
-                    color=colour,
-                    marker=marker,
-                    markersize=4,
-                    linewidth=1.4,
-                    label=name,
-                )
-            axis.set_title(title)
-            axis.set_xlim(0, 1)
-            axis.set_ylim(0, 1)
-            axis.set_aspect("equal")
-        for axis in axes[-1]:
-            axis.set_xlabel("stated confidence")
-        for axis in axes[:, 0]:
-            axis.set_ylabel("share that is right")
-        common_legend(figure, axes, columns=4)
-        return encoded(figure, "svg")
+    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+
+    def draw(axis: Any, name: str, bins: np.ndarray) -> None:
+        own = bins[bins[:, 0] > 0.002 * bins[:, 0].sum()]
+        colour, marker = _look(name, names)
+        x, y = own[:, 1] / own[:, 0], own[:, 2] / own[:, 0]
+        axis.plot(x, y, color=colour, marker=marker, markersize=4, linewidth=1.4, label=name)
+
+    return _squares(panels, draw, size=(3.4, 3.2), limits=(0, 1), of=("stated confidence", "share that is right"))
 
 
 def source_and_target(panels: Mapping[str, Mapping[str, np.ndarray]]) -> bytes:
@@ -100,30 +81,47 @@ def source_and_target(panels: Mapping[str, Mapping[str, np.ndarray]]) -> bytes:
     Args:
         panels: model -> target -> (n, 2) pairs of source validation and target accuracy.
     """
-    figure_class, style = pyplot()
     import matplotlib
 
+    targets = list(dict.fromkeys(t for lines in panels.values() for t in lines))
+    palette = matplotlib.colormaps["tab20" if len(targets) > 10 else "tab10"]
+    everything = np.concatenate([pairs for lines in panels.values() for pairs in lines.values()])
+    low = max(0.0, float(everything.min()) - 0.03)
+
+    def draw(axis: Any, target: str, pairs: np.ndarray) -> None:
+        colour = palette(targets.index(target) % palette.N)
+        axis.scatter(pairs[:, 0], pairs[:, 1], s=16, color=colour, alpha=0.75, linewidths=0, label=target)
+
+    words_of = ("source validation accuracy", "accuracy in the target")
+    return _squares(panels, draw, size=(3.6, 3.4), limits=(low, 1.01), of=words_of, columns=5)
+
+
+def _squares(
+    panels: Mapping[str, Mapping[str, np.ndarray]],
+    draw: Callable[[Any, str, np.ndarray], None],
+    *,
+    size: tuple[float, float],
+    limits: tuple[float, float],
+    of: tuple[str, str],
+    columns: int = 4,
+) -> bytes:
+    """Square panels around a diagonal; ``draw`` puts one named array into one, ``of`` names both axes (SVG)."""
+    figure_class, style = pyplot()
     with style:
-        wide = min(3, len(panels))
-        figure, axes = grid(figure_class, len(panels), wide=wide, size=(3.6, 3.4))
-        targets = list(dict.fromkeys(t for lines in panels.values() for t in lines))
-        palette = matplotlib.colormaps["tab20" if len(targets) > 10 else "tab10"]
-        everything = np.concatenate([pairs for lines in panels.values() for pairs in lines.values()])
-        low = max(0.0, float(everything.min()) - 0.03)
-        for axis, (model, lines) in zip(axes.ravel(), panels.items(), strict=False):
+        figure, axes = grid(figure_class, len(panels), wide=min(3, len(panels)), size=size)
+        for axis, (title, lines) in zip(axes.ravel(), panels.items(), strict=False):
             axis.plot([0, 1], [0, 1], color="#b0b7bf", linewidth=1, linestyle=(0, (2, 3)))
-            for target, pairs in lines.items():
-                colour = palette(targets.index(target) % palette.N)
-                axis.scatter(pairs[:, 0], pairs[:, 1], s=16, color=colour, alpha=0.75, linewidths=0, label=target)
-            axis.set_title(model)
-            axis.set_xlim(low, 1.01)
-            axis.set_ylim(low, 1.01)
+            for name, values in lines.items():
+                draw(axis, name, values)
+            axis.set_title(title)
+            axis.set_xlim(*limits)
+            axis.set_ylim(*limits)
             axis.set_aspect("equal")
         for axis in axes[-1]:
-            axis.set_xlabel("source validation accuracy")
+            axis.set_xlabel(of[0])
         for axis in axes[:, 0]:
-            axis.set_ylabel("accuracy in the target")
-        common_legend(figure, axes, columns=5)
+            axis.set_ylabel(of[1])
+        common_legend(figure, axes, columns=columns)
         return encoded(figure, "svg")
 
 

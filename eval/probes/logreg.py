@@ -26,9 +26,10 @@ class LogregProbe(LinearProbe):
 
         L(W, b) = - 1/n sum_i sum_m q_im log softmax(z_i W + b)_m + penalty / M ||W||^2
 
-    which is convex: one support is fitted by L-BFGS in float64, many at once by conjugate gradients
-    (`eval.probes.descent`). Targets q are one-hot rows, or soft labels in `fit_targets`. The strength is fixed: a
-    1-shot support leaves nothing to choose it on, and the figures hardly move between 1e-4 and 1e-2.
+    which is convex: many supports at once are fitted by conjugate gradients (`eval.probes.descent`), one alone by
+    L-BFGS in float64, since it may hold thousands of windows and a kernel costs their square. Targets q are one-hot
+    rows, or soft labels in `fit_targets`. The strength is fixed: a 1-shot support leaves nothing to choose it on, and
+    the figures hardly move between 1e-4 and 1e-2.
 
     Args:
         penalty: strength of the penalty, above 0; 1e-4 .. 1e-1.
