@@ -6,11 +6,11 @@
 #   benchmarks/ood.sh data utd_mhad UTD-MHAD                what the encoders are pretrained on; also: bandai_namco
 #   benchmarks/ood.sh encoder imu_video                     pretrain and export a row of configs/study/transfer
 #   benchmarks/ood.sh encoder imu_video_sigmoid permuted data.control=permuted_pairs     the same under another name, changed
-#   benchmarks/ood.sh pretrained hapt_person imu_video simclr_imu    the same network pretrained: fine-tuned, and as it is
-#   benchmarks/ood.sh both umafall_position comodo coral mmd         frozen, its classifier trained by these algorithms; TRAIN=all: tuned
+#   benchmarks/ood.sh pretrained hapt_person imu_video simclr_imu    the same network pretrained: fine-tuned (all), and as it is (head)
+#   benchmarks/ood.sh both umafall_position comodo coral mmd         frozen, its classifier trained by these algorithms
 #   benchmarks/ood.sh few hapt imu_video_sigmoid            the encoder few-shot; also: umafall, daphnet
 #   benchmarks/ood.sh report                                everything measured so far, a page a table
-# OOD=folder (default ood-run), WORKERS=1 (runs at a time).
+# OOD=folder (default ood-run), WORKERS=1 (runs at a time), TRAIN: of `pretrained`, any of "all head wise" (WiSE-FT); of `both`, one.
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 ood=${OOD:-ood-run}
