@@ -160,7 +160,7 @@ class EncoderBundle(nn.Module):
         if gaps:
             imu = torch.where(mask, imu, 0)
         with _evaluating(self):
-            features: Tensor = self.encoder(self.normalise(imu, mask if gaps else None), mask)
+            features: Tensor = self(imu, mask)  # as anybody would call it, hooks and all
         return features.float().cpu().numpy()
 
     def save(self, folder: str | Path, *, lineage: Mapping[str, Any] | None = None, force: bool = False) -> Path:
