@@ -160,7 +160,7 @@ class EncoderBundle(nn.Module):
         if gaps:
             imu = torch.where(mask, imu, 0)
         with _evaluating(self):
-            features: Tensor = self(imu, mask)  # as anybody would call it, hooks and all
+            features: Tensor = self(imu, mask if gaps else None)  # None: all there, the same and quicker
         return features.float().cpu().numpy()
 
     def save(self, folder: str | Path, *, lineage: Mapping[str, Any] | None = None, force: bool = False) -> Path:
