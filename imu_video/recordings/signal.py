@@ -192,7 +192,8 @@ def _fill(
     if len(times) < 2:
         return
     oversample = math.ceil(1 / (period * rate_hz * _SAME_RATE))
-    cuts = np.flatnonzero(np.diff(times) > max(max_gap_s, 1.5 * period)) + 1
+    longest = max(max_gap_s, 1.5 * period) + 1e-6  # s: rounding of the clock must not decide a gap of just that length
+    cuts = np.flatnonzero(np.diff(times) > longest) + 1
     for a, b in zip([0, *cuts], [*cuts, len(times)], strict=True):
         low = max(0, math.ceil((times[a] - period / 2 - start) * rate_hz - 1e-6))
         high = min(out.shape[1] - 1, math.floor((times[b - 1] + period / 2 - start) * rate_hz + 1e-6))

@@ -140,6 +140,14 @@ def test_gaps_edges_and_missing_channels_become_nan() -> None:
     np.testing.assert_allclose(got[2][inside], grid[inside], atol=0.006)
 
 
+def test_a_gap_of_just_the_longest_length_is_bridged_wherever_it_lies() -> None:
+    grid = np.arange(200) / 20
+    for lost in range(1, 199):  # 0.1 s from neighbour to neighbour, up to the last bit of a difference
+        times = np.delete(grid, lost)
+        found = resample_to_grid(times, times[None], rate_hz=20, start=0, samples=200, max_gap_s=0.1)
+        np.testing.assert_allclose(found[0], grid, atol=1e-5)
+
+
 def test_max_gap_decides_and_never_cuts_a_slow_sensor() -> None:
     times = np.delete(np.arange(200) / 100, slice(50, 65))
     kwargs = {"rate_hz": 50, "start": 0.0, "samples": 100}

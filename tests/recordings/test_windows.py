@@ -255,7 +255,13 @@ def test_windows_are_slices_of_the_grid(seed: int, mode: str, stride: float) -> 
         for a in rng.uniform(-1, samples / 20, int(rng.integers(0, 9))).tolist()
     )
     config = validate(
-        {"seconds": 1.0, "rate_hz": 20, "mode": mode, **({"stride_s": stride} if mode == "sliding" else {})},
+        {
+            "seconds": 1.0,
+            "rate_hz": 20,
+            "max_gap_s": 0.05,
+            "mode": mode,
+            **({"stride_s": stride} if mode == "sliding" else {}),
+        },
         WindowConfig,
         source="test",
     )
