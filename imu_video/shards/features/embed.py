@@ -191,10 +191,8 @@ class Embedding:
             if progress:
                 progress(done, of, "fit")
 
-        if model.needs_labels:
-            model.fit(torch.stack(inputs), labels=labels, progress=say)
-        else:
-            model.fit(torch.stack(inputs), progress=say)
+        named = {"labels": labels} if model.needs_labels else {}
+        model.fit(torch.stack(inputs), progress=say, **named)
         write_atomic(file, weights_of(model))
         work.finish(_FITTED, {}, file=WEIGHTS_FILE)
         return model, file
