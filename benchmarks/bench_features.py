@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from common import compare, heading, parser
 
-from eval.datasets import LabelledWindows
-from eval.features import encoder_features
-from imu_video.hub import EncoderBundle, InputSpec
+from eval.data.features import encoder_features
+from eval.data.windows import LabelledWindows
+from imu_video.bundle.encoder import EncoderBundle, InputSpec
 from imu_video.types import IMU_CHANNELS
 
 RATE, STEPS, BATCH = 50.0, 250, 256

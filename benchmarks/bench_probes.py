@@ -15,10 +15,10 @@ from sklearn.base import ClassifierMixin
 from sklearn.linear_model import LogisticRegression, RidgeClassifier, RidgeClassifierCV
 from sklearn.preprocessing import StandardScaler
 
-from eval.datasets import LabelledWindows
+from eval.data.splits import Domain, EpisodeConfig, Episodes, draw_episodes
+from eval.data.windows import LabelledWindows
 from eval.probes import LogregProbe, Probe, RidgeProbe, fit_supports, predict_many
 from eval.probes.ridge import STRENGTHS
-from eval.splits import Domain, EpisodeConfig, Episodes, draw_episodes
 from imu_video.types import IMU_CHANNELS
 
 PEOPLE, CLASSES, SHOTS, WIDTH = 30, 12, 5, 256

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imu_video import console
 from imu_video.errors import ConfigError, nearest
 from imu_video.registry import load_plugin
+from imu_video.runtime import console
 
 if TYPE_CHECKING:
     from eval.config import EvalConfig
-    from eval.results import Result
+    from eval.results.store import Result
     from imu_video.shards.schema import Index
 
 app = typer.Typer(
@@ -74,10 +74,10 @@ def fewshot(
 ) -> None:
     """K-shot episodes with disjoint people, next to untrained, hand-crafted and supervised references."""
     _plugins(plugin)
-    from eval.datasets import load_windows
-    from eval.fewshot import run_fewshot
-    from eval.results import measure, save_counts
-    from imu_video.hub import load_encoder
+    from eval.data.windows import load_windows
+    from eval.protocols.fewshot import run_fewshot
+    from eval.results.store import measure, save_counts
+    from imu_video.bundle.encoder import load_encoder
     from imu_video.shards.reading.index import load_index
 
     index = load_index(data)
@@ -116,16 +116,16 @@ def labels(
     (the from-scratch rows of two encoders of one architecture) is computed once.
     """
     _plugins(plugin)
-    from eval.cells import CellStore
-    from eval.datasets import load_windows
-    from eval.labels import LabelsRun, encoder_folders, sides_of
-    from eval.labels_config import LabelsConfig
-    from eval.labels_people import group_people
-    from eval.labels_results import alpha_tables, labels_table, measure_labels
+    from eval.data.windows import load_windows
+    from eval.protocols.limited_labels.config import LabelsConfig
+    from eval.protocols.limited_labels.results import alpha_tables, labels_table, measure_labels
+    from eval.protocols.limited_labels.run import LabelsRun, encoder_folders, sides_of
+    from eval.protocols.limited_labels.subjects import group_people
     from eval.report import calibration_table
-    from eval.results import append_results, provenance
+    from eval.results.cells import CellStore
+    from eval.results.store import append_results, provenance
+    from imu_video.bundle.encoder import load_encoder, read_config
     from imu_video.config import load_config
-    from imu_video.hub import load_encoder, read_config
     from imu_video.shards.reading.index import load_index
     from imu_video.shards.reading.teacher_cache import cached_fingerprint, open_cache
 
@@ -200,7 +200,7 @@ def zeroshot(
     on labelled teacher embeddings. text: prompts.
     """
     _plugins(plugin)
-    from eval.zeroshot.command import check_form, run_form
+    from eval.protocols.zeroshot.command import check_form, run_form
     from imu_video.shards.reading.index import load_index
 
     check_form(mode, source, label_map)
@@ -226,7 +226,7 @@ def retrieval(
 ) -> None:
     """Find a window's own video among others, and the other way round: R@k and MRR."""
     _plugins(plugin)
-    from eval.retrieve import run_retrieval
+    from eval.protocols.retrieval import run_retrieval
 
     more = [] if gallery is None else [f"retrieval.gallery={gallery}"]
     index, loaded, windows, model = _pair(encoder, data, config, split, placement, by, [*(overrides or []), *more])
@@ -254,7 +254,7 @@ def ood(
 ) -> None:
     """The benchmark of domain shift: algorithms and encoders on unseen people, placements, datasets, times."""
     _plugins(plugin)
-    from eval.ood.command import benchmark, load, parse_part
+    from eval.protocols.ood.command import benchmark, load, parse_part
 
     loaded = load(config, set_ or [], encoder or [], train)
     with_tables = benchmark(
@@ -269,9 +269,9 @@ def ood(
         say=console.say,
     )
     if with_tables is not None:
-        from eval.ood.table import tables
+        from eval.protocols.ood.table import tables
         from eval.report import calibration_table
-        from eval.results import append_results
+        from eval.results.store import append_results
 
         number = append_results(out, with_tables)
         for title, columns, rows in [*tables(with_tables), calibration_table(with_tables)]:
@@ -296,10 +296,10 @@ def report(
 ) -> None:
     """Write result files as Markdown and one self-contained HTML page with plots."""
     _plugins(plugin)
-    from eval.illustrate import draw
     from eval.report import terminal_tables, write_report
     from eval.report.failures import failures_section
-    from eval.results import read_results
+    from eval.report.illustrate import draw
+    from eval.results.store import read_results
 
     if encoder is not None and data is None:
         raise ConfigError("--encoder needs --data: a feature map is a map of windows", hint="add --data DATA")
@@ -376,8 +376,8 @@ def _pair(
     overrides: Sequence[str] | None,
 ) -> tuple[Index, EvalConfig, Any, Any]:
     """Index, config, windows with the encoder's own teacher features, and the encoder with its projectors."""
-    from eval.datasets import load_windows
-    from imu_video.projectors import load_pair_model
+    from eval.data.windows import load_windows
+    from imu_video.models.projectors import load_pair_model
     from imu_video.shards.reading.index import load_index
     from imu_video.shards.reading.teacher_cache import open_cache
 
@@ -389,8 +389,8 @@ def _pair(
 
 
 def _shared(encoder: Path, index: Index, config: EvalConfig) -> dict[str, Any]:
-    from eval.results import provenance
-    from imu_video.hub import read_config
+    from eval.results.store import provenance
+    from imu_video.bundle.encoder import read_config
 
     facts = read_config(encoder)
     return provenance(
@@ -411,7 +411,7 @@ def _cells_name(shared: dict[str, Any]) -> str:
 
 def _write(out: Path, results: Sequence[Result], *, metric: str | None = None) -> None:
     from eval.report import calibration_table, plain_table, terminal_tables
-    from eval.results import append_results
+    from eval.results.store import append_results
 
     number = append_results(out, results)
     plain = [plain_table(results), calibration_table(results)]

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from eval.network import NetworkConfig
-from eval.splits import Domain, EpisodeConfig, Slice
+from eval.data.splits import Domain, EpisodeConfig, Slice
+from eval.finetune.network import NetworkConfig
 from imu_video.config import Config
 
 Metric = Literal["accuracy", "balanced_accuracy", "macro_f1"]

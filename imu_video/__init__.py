@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from imu_video.hub import EncoderBundle, InputSpec, load_encoder
+    from imu_video.bundle.encoder import EncoderBundle, InputSpec, load_encoder
 
 try:
     __version__ = version("imu-video")
@@ -21,7 +21,7 @@ __all__ = ["EncoderBundle", "InputSpec", "__version__", "load_encoder"]
 
 def __getattr__(name: str) -> Any:
     if name in {"EncoderBundle", "InputSpec", "load_encoder"}:
-        from imu_video import hub
+        from imu_video.bundle import encoder as hub
 
         return getattr(hub, name)
     raise AttributeError(f"module 'imu_video' has no attribute {name!r}")

@@ -10,9 +10,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from imu_video import console
 from imu_video.config import load_config
 from imu_video.registry import load_plugin
+from imu_video.runtime import console
 
 app = typer.Typer(
     help="Pretrain an IMU encoder against a frozen video teacher, and export it.",
@@ -43,7 +43,7 @@ def launch(
         load_plugin(file)
     loaded = load_config(config, PretrainConfig, overrides or [])
     if nproc > 1:
-        from pretrain.launch import supervise
+        from pretrain.runs.launch import supervise
 
         check_processes(loaded, nproc)
         command = [sys.executable, "-m", "pretrain", "launch", str(config), *(overrides or []), "--resume", resume]
@@ -51,8 +51,8 @@ def launch(
         command += [word for file in plugins for word in ("--plugin", str(file))]
         raise typer.Exit(supervise(command, nproc=nproc, threads=loaded.run.threads))
 
-    from pretrain.launch import Place
     from pretrain.run import run as train
+    from pretrain.runs.launch import Place
 
     place = Place.from_environment()
     outcome = train(loaded, folder=run, resume=resume, plugins=[str(file) for file in plugins], place=place)
@@ -99,7 +99,7 @@ def export(
 @app.command()
 def status(run: Annotated[Path, typer.Argument(help="Run folder.")]) -> None:
     """Show how far a run is: last numbers, and the checkpoints that it can continue from."""
-    from pretrain.status import describe
+    from pretrain.runs.status import describe
 
     for title, columns, rows in describe(run):
         if not sys.stdout.isatty():

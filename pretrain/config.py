@@ -11,8 +11,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from imu_video import registry
 from imu_video.config import Config, digest, validate
 from imu_video.errors import ConfigError
+from imu_video.optim.schedule import Decay
 from imu_video.shards.batches.loader import Pairs
-from pretrain.schedule import Decay
 
 
 def _named(entry: Any) -> Any:

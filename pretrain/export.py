@@ -9,19 +9,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from imu_video.bundle.encoder import EncoderBundle, InputSpec, load_encoder
 from imu_video.config import read_yaml, validate
 from imu_video.errors import CheckpointError, ParityError, ShardError
-from imu_video.hub import EncoderBundle, InputSpec, load_encoder
-from imu_video.projectors import save_projectors
+from imu_video.models.projectors import save_projectors
 from imu_video.shards.reading.columns import Columns, open_columns
 from imu_video.shards.reading.index import load_index
-from imu_video.towers import TowerBundle
+from imu_video.sides import TowerBundle
 from imu_video.types import JsonDict
-from pretrain.build import build_task
-from pretrain.checkpoint import Checkpoint
+from pretrain.checkpoints.store import Checkpoint
 from pretrain.config import NO_TEACHER, PretrainConfig
-from pretrain.folder import RunFolder
-from pretrain.task import PretrainTask
+from pretrain.prepare.build import build_task
+from pretrain.runs.folder import RunFolder
+from pretrain.training.task import PretrainTask
 
 TOLERANCE = 1e-6
 """Largest difference of a feature that an exported encoder may show."""

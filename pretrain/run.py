@@ -13,18 +13,14 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs
 
+from imu_video.bundle.encoder import InputSpec
 from imu_video.config import dump_yaml
-from imu_video.distributed import World
-from imu_video.hub import InputSpec
-from pretrain.build import build_parts, describe_teacher
-from pretrain.callbacks import Reporter, StopSignal
+from imu_video.runtime.distributed import World
 from pretrain.config import LIVE_TEACHER, NO_TEACHER, PretrainConfig, check_processes, identity, resolve, run_id
-from pretrain.data import Data, fit_spec, open_data
-from pretrain.engine import Engine
-from pretrain.folder import RunFolder, describe_machine
-from pretrain.launch import Place
-from pretrain.needs import needs_of
-from pretrain.preflight import (
+from pretrain.observe.reporter import Reporter, StopSignal
+from pretrain.observe.trackers import open_trackers
+from pretrain.prepare.build import build_parts, describe_teacher
+from pretrain.prepare.checks import (
     check_disk,
     check_encoder,
     check_losses,
@@ -33,8 +29,12 @@ from pretrain.preflight import (
     device_for,
     precision_for,
 )
-from pretrain.state import TrainState
-from pretrain.trackers import open_trackers
+from pretrain.prepare.data import Data, fit_spec, open_data
+from pretrain.prepare.needs import needs_of
+from pretrain.runs.folder import RunFolder, describe_machine
+from pretrain.runs.launch import Place
+from pretrain.training.engine import Engine
+from pretrain.training.state import TrainState
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """What an algorithm of domain generalisation is: hyper-parameters, one update on a batch of every source domain.
 
-How domains are divided, how long is trained and which run is reported are decided in eval.ood, not here.
+How domains are divided, how long is trained and which run is reported are decided in eval.protocols.ood, not here.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eval.probes.base import Confidence
+from imu_video.bundle.encoder import EncoderBundle
 from imu_video.errors import ConfigError
-from imu_video.hub import EncoderBundle
 from imu_video.registry import Registry
 
 

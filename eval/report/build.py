@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eval import plots
-from eval.document import Block, Bullets, Figure, Folded, Section, Table, to_html, to_markdown
+from eval.report import plots
 from eval.report.calibration import calibration_sections
+from eval.report.document import Block, Bullets, Figure, Folded, Section, Table, to_html, to_markdown
 from eval.report.fewshot import fewshot_sections
 from eval.report.labels import labels_sections
 from eval.report.ood import ood_sections, runs_section
 from eval.report.plain import plain_sections
 from eval.report.words import svg, unique
-from eval.results import Result
+from eval.results.store import Result
 from imu_video.errors import DataError
 
 
@@ -37,7 +37,7 @@ def write_report(
         out: folder; made where it does not exist.
         replaced: how many earlier measurements of the same thing were passed over (stated in the report).
         run: run folder whose log.jsonl is plotted.
-        pictures: PNG figures of `eval.illustrate.draw`.
+        pictures: PNG figures of `eval.report.illustrate.draw`.
         benchmarks: folders of `imu-eval ood --folder`, for source validation against target accuracy.
         cases: section of `eval.report.failures.failures_section`.
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from eval import plots_detail
-from eval.document import Block, Cell, Section, Table, Text
+from eval.report import plots_detail
+from eval.report.document import Block, Cell, Section, Table, Text
 from eval.report.words import rank, signed, svg, unique
-from eval.results import Result, equal_people, load_bins
+from eval.results.store import Result, equal_people, load_bins
 
 COLUMNS = {
     "fewshot": ("shots", "probe"),

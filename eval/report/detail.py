@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from eval import plots_detail
 from eval.config import Bootstrap
-from eval.document import Block, Cell, Folded, Section, Table
-from eval.plots import words
-from eval.plots_detail import Strip
+from eval.report import plots_detail
 from eval.report.calibration import calibration_sections
+from eval.report.document import Block, Cell, Folded, Section, Table
+from eval.report.plots import words
+from eval.report.plots_detail import Strip
 from eval.report.words import rank, svg, unique
-from eval.results import Result, bootstrap, load_counts, person_means, with_tests
+from eval.results.store import Result, bootstrap, load_counts, person_means, with_tests
 from imu_video.metrics.classify import METRICS
 
 PREFERRED = ("logreg", "ridge")

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from eval import plots_detail
-from eval.datasets import LabelledWindows, load_windows
-from eval.document import Block, Card, Cards, Clip, Figure, Section, Text
-from eval.features import encoder_features
+from eval.data.features import encoder_features
+from eval.data.splits import Domain, EpisodeConfig, draw_episodes, refuse_training_subjects
+from eval.data.windows import LabelledWindows, load_windows
 from eval.probes import LogregProbe
+from eval.report import plots_detail
+from eval.report.document import Block, Card, Cards, Clip, Figure, Section, Text
 from eval.report.words import svg
-from eval.splits import Domain, EpisodeConfig, draw_episodes, refuse_training_subjects
 from imu_video.browse.collect import Place, collect
+from imu_video.bundle.encoder import EncoderBundle, load_encoder
 from imu_video.errors import ConfigError, LeakageError
-from imu_video.hub import EncoderBundle, load_encoder
 from imu_video.shards.reading.index import load_index
 from imu_video.shards.schema import Index
 from imu_video.types import JsonDict

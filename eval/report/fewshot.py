@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from eval import plots
-from eval.document import Block, Bullets, Cell, Folded, Section, Table
-from eval.plots import words
+from eval.report import plots
 from eval.report.detail import detail_sections, with_stored_tests
+from eval.report.document import Block, Bullets, Cell, Folded, Section, Table
 from eval.report.plain import zero_shot_sentences
+from eval.report.plots import words
 from eval.report.words import difference, fact, figure, rank, svg, unique
-from eval.results import Result, load_counts
+from eval.results.store import Result, load_counts
 from imu_video.metrics.classify import METRICS
 
 HEADLINE = "macro_f1"

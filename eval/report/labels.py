@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eval.document import Block, Cell, Folded, Section, Table, Text
-from eval.labels_results import alpha_tables, labels_table
-from eval.plots import words
-from eval.plots_detail import Strip, strips
+from eval.protocols.limited_labels.results import alpha_tables, labels_table
+from eval.report.document import Block, Cell, Folded, Section, Table, Text
+from eval.report.plots import words
+from eval.report.plots_detail import Strip, strips
 from eval.report.words import difference, fact, svg, unique
-from eval.results import CALIBRATION, Result
+from eval.results.store import CALIBRATION, Result
 
 
 def labels_sections(own: Sequence[Result], suffix: str) -> list[Section]:

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from eval import plots, plots_detail
-from eval.document import Block, Bullets, Cell, Folded, Section, Table
-from eval.ood.grid import FACTS
-from eval.ood.selection import Outcome
-from eval.ood.table import tables
-from eval.plots import words
-from eval.plots_detail import Strip
+from eval.protocols.ood.grid import FACTS
+from eval.protocols.ood.selection import Outcome
+from eval.protocols.ood.table import tables
+from eval.report import plots, plots_detail
+from eval.report.document import Block, Bullets, Cell, Folded, Section, Table
+from eval.report.plots import words
+from eval.report.plots_detail import Strip
 from eval.report.words import svg, unique
-from eval.results import CALIBRATION, Result
+from eval.results.store import CALIBRATION, Result
 from imu_video.errors import DataError
 
 MOST_STRIPS = 8

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eval import plots
-from eval.document import Block, Cell, Folded, Section, Table, Text
-from eval.plots import words
+from eval.report import plots
+from eval.report.document import Block, Cell, Folded, Section, Table, Text
+from eval.report.plots import words
 from eval.report.words import figure, svg, unique
-from eval.results import CALIBRATION, Result
+from eval.results.store import CALIBRATION, Result
 
 FORMS = {
     "video": "Zero-shot from video",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eval.plots import words
+from eval.report.plots import words
 from eval.report.words import figure, signed, unique
-from eval.results import Result
+from eval.results.store import Result
 
 
 def terminal_tables(results: Sequence[Result], *, metric: str) -> list[tuple[str, list[str], list[list[str]]]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypeVar
 
-from eval.document import Cell, Figure
-from eval.results import Result
+from eval.report.document import Cell, Figure
+from eval.results.store import Result
 
 ORDER = ("pretrained", "untrained", "handcrafted", "supervised", "teacher")
 T = TypeVar("T")

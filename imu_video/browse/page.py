@@ -8,8 +8,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from imu_video.browse.collect import choose, collect
+from imu_video.runtime.files import write_atomic
 from imu_video.shards.schema import Index
-from imu_video.shards.write import write_atomic
 from imu_video.types import JsonDict
 
 _POLICY = (

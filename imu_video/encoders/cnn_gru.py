@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from imu_video.encoders.cnn import needed_length
-from imu_video.encoders.convolutional import TimeEncoder
-from imu_video.encoders.pooling import Pooling
+from imu_video.encoders.layers.convolutional import TimeEncoder
+from imu_video.encoders.layers.pooling import Pooling
 from imu_video.errors import ConfigError
 from imu_video.registry import encoders
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from imu_video.encoders.convolutional import Norm, TimeEncoder, norm_layer
-from imu_video.encoders.pooling import Pooling, valid_tokens
-from imu_video.encoders.transformer import TransformerLayer, sinusoidal_positions
+from imu_video.encoders.layers.convolutional import Norm, TimeEncoder, norm_layer
+from imu_video.encoders.layers.pooling import Pooling, valid_tokens
+from imu_video.encoders.layers.transformer import TransformerLayer, sinusoidal_positions
 from imu_video.errors import ConfigError
 from imu_video.registry import encoders
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imu_video.encoders.base import check_window, masked_mean
-from imu_video.encoders.transformer import TransformerLayer, sinusoidal_positions
+from imu_video.encoders.layers.transformer import TransformerLayer, sinusoidal_positions
 from imu_video.errors import ConfigError
 from imu_video.registry import encoders
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from imu_video.encoders.convolutional import Norm, TimeEncoder, norm_layer
-from imu_video.encoders.pooling import Pooling
+from imu_video.encoders.layers.convolutional import Norm, TimeEncoder, norm_layer
+from imu_video.encoders.layers.pooling import Pooling
 from imu_video.errors import ConfigError
 from imu_video.registry import encoders
 

@@ -6,12 +6,12 @@ import math
 
 import torch
 
-from imu_video.distributed import gather_with_gradient, world
 from imu_video.errors import ConfigError
 from imu_video.losses.base import PairLoss, at_least_float32, full_precision, given, pair_stats
 from imu_video.losses.contrastive import Scale
 from imu_video.losses.functional import info_nce, warped_similarity, warps
 from imu_video.registry import losses
+from imu_video.runtime.distributed import gather_with_gradient, world
 from imu_video.types import LossOutput, PairEmbeddings
 
 

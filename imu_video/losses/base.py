@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from imu_video.distributed import gather, gather_with_gradient, world
 from imu_video.errors import ConfigError
+from imu_video.runtime.distributed import gather, gather_with_gradient, world
 from imu_video.types import LossOutput, PairEmbeddings, PairMeta
 
 MAX_LOG_SCALE = math.log(100.0)

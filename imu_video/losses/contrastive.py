@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from imu_video.distributed import gather_with_gradient
 from imu_video.errors import ConfigError
 from imu_video.losses.base import MAX_LOG_SCALE, PairLoss, full_precision, gather_pair, pair_stats
 from imu_video.losses.functional import info_nce, sigmoid_pair, soft_target_cross_entropy
 from imu_video.registry import losses
+from imu_video.runtime.distributed import gather_with_gradient
 from imu_video.types import LossOutput, PairEmbeddings
 
 

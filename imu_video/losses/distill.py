@@ -7,11 +7,11 @@ from typing import Literal
 
 import torch
 
-from imu_video.distributed import gather, gather_with_gradient, world
 from imu_video.errors import ConfigError
 from imu_video.losses.base import PairLoss, at_least_float32, check_same_shape, full_precision, given, unit
 from imu_video.losses.functional import feature_regression, relational
 from imu_video.registry import losses
+from imu_video.runtime.distributed import gather, gather_with_gradient, world
 from imu_video.types import LossOutput, PairEmbeddings
 
 

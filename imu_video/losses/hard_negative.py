@@ -7,7 +7,6 @@ import math
 import torch
 from torch import Tensor
 
-from imu_video.distributed import gather
 from imu_video.errors import ConfigError
 from imu_video.losses.base import PairLoss, full_precision, gather_pair, given, pair_stats, unit
 from imu_video.losses.contrastive import Scale
@@ -15,6 +14,7 @@ from imu_video.losses.functional import hard_negative_nce, hardest, same_recordi
 from imu_video.losses.functional.negatives import BetaOn
 from imu_video.losses.queue import Ring
 from imu_video.registry import losses
+from imu_video.runtime.distributed import gather
 from imu_video.types import LossOutput, PairEmbeddings
 
 

@@ -8,12 +8,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from imu_video.distributed import gather
 from imu_video.errors import ConfigError
 from imu_video.losses.base import PairLoss, full_precision, gather_pair, given, pair_stats, unit
 from imu_video.losses.contrastive import Scale
 from imu_video.losses.functional import cross_modal_mining
 from imu_video.registry import losses
+from imu_video.runtime.distributed import gather
 from imu_video.types import LossOutput, PairEmbeddings
 
 

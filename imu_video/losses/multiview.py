@@ -10,7 +10,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from imu_video.distributed import gather, gather_with_gradient, world
 from imu_video.errors import ConfigError
 from imu_video.losses.base import PairLoss, at_least_float32, full_precision, given, mean_over_ranks
 from imu_video.losses.functional import (
@@ -27,6 +26,7 @@ from imu_video.losses.functional import (
 )
 from imu_video.losses.functional.multiview import Policy, Unit, WeightScale
 from imu_video.registry import losses
+from imu_video.runtime.distributed import gather, gather_with_gradient, world
 from imu_video.types import LossOutput, PairEmbeddings, PairMeta
 
 

@@ -8,7 +8,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from imu_video.distributed import gather, gather_with_gradient
 from imu_video.errors import ConfigError
 from imu_video.losses.base import (
     PairLoss,
@@ -24,6 +23,7 @@ from imu_video.losses.base import (
 from imu_video.losses.contrastive import Scale
 from imu_video.losses.functional import info_nce, queue_distill, same_recording
 from imu_video.registry import losses
+from imu_video.runtime.distributed import gather, gather_with_gradient
 from imu_video.types import LossOutput, PairEmbeddings, PairMeta
 
 

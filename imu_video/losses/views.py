@@ -8,12 +8,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from imu_video.distributed import gather_with_gradient, world
 from imu_video.errors import ConfigError
 from imu_video.losses.base import PairLoss, at_least_float32, check_same_shape, full_precision, given, pair_stats
 from imu_video.losses.contrastive import Scale
 from imu_video.losses.functional import barlow_twins, nt_xent, variance_and_covariance
 from imu_video.registry import losses
+from imu_video.runtime.distributed import gather_with_gradient, world
 from imu_video.types import LossOutput, PairEmbeddings
 
 Between = Literal["two_views", "video"]

@@ -13,9 +13,9 @@ from typing import Any
 from torch import nn
 
 from imu_video import registry
-from imu_video.distributed import GlobalDraws
-from imu_video.hub import EncoderBundle
+from imu_video.bundle.encoder import EncoderBundle
 from imu_video.losses.mix import WeightedSum
+from imu_video.runtime.distributed import GlobalDraws
 from imu_video.types import LossOutput, PairBatch
 
 

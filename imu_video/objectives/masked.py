@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from imu_video.distributed import GlobalDraws, gather, world
+from imu_video.bundle.encoder import EncoderBundle
 from imu_video.encoders.base import masked_mean
 from imu_video.errors import ConfigError
-from imu_video.hub import EncoderBundle
 from imu_video.objectives.base import Objective
 from imu_video.registry import objectives
+from imu_video.runtime.distributed import GlobalDraws, gather, world
 from imu_video.types import LossOutput, PairBatch
 
 

@@ -5,7 +5,7 @@ happens to damaged samples, and files behind an address (remote). The rooms do s
 
 - ``building``: recordings -> data folder. ``features``: a frozen teacher's features beside its shards.
 - ``reading``: index, samples, columns, clips, features. ``batches``: rows of them into training batches.
-- ``folders``: finished folders into others. ``jobs``: how long work is spread and continued.
+- ``folders``: finished folders into others.
 
 The names below are looked up when asked for, so that reading does not load what building needs.
 """

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from imu_video.errors import ConfigError, ShardError, nearest
+from imu_video.runtime.files import write_atomic
 from imu_video.shards.schema import QUARANTINE_FOLDER, Index
-from imu_video.shards.write import write_atomic
 
 ErrorPolicy = Literal["raise", "skip", "quarantine"]
 """``raise``: the first damaged sample is an error. ``skip``: damaged samples are left out and counted. ``quarantine``:

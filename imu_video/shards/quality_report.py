@@ -16,8 +16,8 @@ from imu_video.config import Config
 from imu_video.errors import ShardError
 from imu_video.recordings.quality import Finding
 from imu_video.recordings.recipe import SyncRow
+from imu_video.runtime.files import write_atomic
 from imu_video.shards.schema import QUALITY_FILE
-from imu_video.shards.write import write_atomic
 
 QUALITY_VERSION = 1
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from imu_video.console import run, say
 from imu_video.errors import ConfigError
+from imu_video.runtime.console import run, say
 from imu_video.simulation.activities import ACTIVITIES
 from imu_video.simulation.camera import VIEWS
 from imu_video.simulation.person import draw_person

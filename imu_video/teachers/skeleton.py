@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from imu_video.distributed import GlobalDraws
 from imu_video.errors import ConfigError, DataError
 from imu_video.registry import teachers
+from imu_video.runtime.distributed import GlobalDraws
 from imu_video.teachers.base import FrozenTeacher
 from imu_video.teachers.skeleton_views import BodyFrame, Views, streams
 

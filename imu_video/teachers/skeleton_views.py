@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from imu_video.distributed import GlobalDraws
 from imu_video.errors import ConfigError, nearest
+from imu_video.runtime.distributed import GlobalDraws
 
 
 def held_ends_removed(joints: Tensor, frames: int) -> Tensor:

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from imu_video.distributed import gather
 from imu_video.registry import Registry
+from imu_video.runtime.distributed import gather
 
 Component = Mapping[str, Any] | str | Any
 """A registered name, a config entry, or a built component."""

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from imu_video import registry
-from imu_video.distributed import world
 from imu_video.errors import ConfigError
 from imu_video.losses.base import NEEDS
 from imu_video.losses.base import PairLoss as BaseLoss
+from imu_video.runtime.distributed import world
 from imu_video.testing.base import Component, build, close, rank_mean, require, windows
 from imu_video.testing.ranks import run_on_ranks
 from imu_video.types import LossOutput, PairEmbeddings, PairMeta

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from imu_video import registry
-from imu_video.distributed import GlobalDraws, World, world
+from imu_video.bundle.encoder import EncoderBundle, InputSpec
 from imu_video.errors import ImuVideoError
-from imu_video.hub import EncoderBundle, InputSpec
+from imu_video.runtime.distributed import GlobalDraws, World, world
 from imu_video.testing.base import Component, build, close, rank_mean, require, windows
 from imu_video.testing.ranks import run_on_ranks
 from imu_video.types import LossOutput, PairBatch, PairMeta

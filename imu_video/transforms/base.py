@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from imu_video import registry
-from imu_video.distributed import GlobalDraws
 from imu_video.errors import ConfigError
+from imu_video.runtime.distributed import GlobalDraws
 
 
 class Augmentation(ABC):

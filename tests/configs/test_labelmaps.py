@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.labelmaps import adapter_labels, load_label_maps
+from eval.data.labelmaps import adapter_labels, load_label_maps
 
 MAPS = sorted((Path(__file__).resolve().parents[2] / "configs" / "labelmaps").glob("*.yaml"))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.ood.config import OodConfig, runs
+from eval.protocols.ood.config import OodConfig, runs
 from imu_video import registry
 from imu_video.config import load_config
 

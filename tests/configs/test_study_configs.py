@@ -9,7 +9,7 @@ import pytest
 
 from imu_video.config import load_config
 from pretrain.config import PretrainConfig
-from pretrain.needs import needs_of
+from pretrain.prepare.needs import needs_of
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "configs" / "study" / "utd_mhad"

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from imu_video import registry
-from imu_video.distributed import gather
 from imu_video.encoders import PatchTST
 from imu_video.losses import PairLoss, functional
+from imu_video.runtime.distributed import gather
 from imu_video.testing import (
     check_augmentation,
     check_dataset,

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from imu_video.objectives import Objective
 from imu_video.registry import load_plugin, objectives, towers
+from imu_video.sides.skeleton import StreamTower
 from imu_video.testing import check_objective, check_tower
-from imu_video.towers.skeleton import StreamTower
 from imu_video.types import LossOutput
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "encoders-and-losses.md"

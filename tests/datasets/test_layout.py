@@ -8,6 +8,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from imu_video.cli.listing import facts_of
 from imu_video.config import load_config
 from imu_video.datasets.layout import (
     Device,
@@ -22,7 +23,6 @@ from imu_video.datasets.layout import (
     streams_of,
 )
 from imu_video.errors import ConfigError, RecordingError
-from imu_video.listing import facts_of
 from imu_video.recordings.windows import WindowConfig, cut
 from imu_video.registry import datasets
 from imu_video.shards.building.build import BuildConfig, build

@@ -9,10 +9,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from imu_video.distributed import gather, gather_with_gradient, world
-from imu_video.hub import EncoderBundle, InputSpec
+from imu_video.bundle.encoder import EncoderBundle, InputSpec
 from imu_video.losses import LossMix
-from imu_video.models import CrossModalModel
+from imu_video.models.cross_modal import CrossModalModel
+from imu_video.runtime.distributed import gather, gather_with_gradient, world
 from imu_video.testing import run_on_ranks
 from imu_video.types import PairBatch, PairEmbeddings, PairMeta
 

@@ -13,12 +13,12 @@ import torch
 from typer.testing import CliRunner, Result
 
 from eval import cli
-from eval.results import load_counts, read_results
+from eval.results.store import load_counts, read_results
+from imu_video.bundle.encoder import EncoderBundle, InputSpec
 from imu_video.config import validate
 from imu_video.errors import ConfigError, ImuVideoError, LeakageError
-from imu_video.hub import EncoderBundle, InputSpec
-from imu_video.models import CrossModalModel
-from imu_video.projectors import save_projectors
+from imu_video.models.cross_modal import CrossModalModel
+from imu_video.models.projectors import save_projectors
 from imu_video.registry import load_plugin
 from imu_video.shards.building.build import BuildConfig, build
 from imu_video.shards.features.embed import embed

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from eval.config import EvalConfig
-from eval.datasets import load_windows
-from eval.features import compute_features
-from eval.fewshot import count_probe
+from eval.data.features import compute_features
+from eval.data.splits import draw_episodes
+from eval.data.windows import load_windows
 from eval.probes import RidgeProbe
-from eval.splits import draw_episodes
+from eval.protocols.fewshot import count_probe
 from imu_video.config import load_config, validate
 from imu_video.metrics.classify import macro_f1
 from imu_video.shards.building.build import BuildConfig, build

@@ -13,14 +13,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from imu_video.hub import EncoderBundle, load_encoder
+from imu_video.bundle.encoder import EncoderBundle, load_encoder
 from imu_video.metrics.retrieval import retrieval_chance
 from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.schema import Index
 from pretrain.config import PretrainConfig
 from pretrain.export import export
+from pretrain.observe.trackers import read_log
 from pretrain.run import run
-from pretrain.trackers import read_log
 from tests.pretrain.conftest import make_data, raw_config
 
 COUNTS = {"train": 320, "val": 128, "test": 256}

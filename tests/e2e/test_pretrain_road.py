@@ -10,7 +10,7 @@ import typer.testing
 import yaml
 
 import imu_video
-from imu_video.cli import app as imu_video_app
+from imu_video.cli.app import app as imu_video_app
 from imu_video.config import shipped
 from imu_video.errors import TeacherCacheError
 from imu_video.shards.reading.columns import open_columns

@@ -11,7 +11,7 @@ import torch
 from imu_video import registry
 from imu_video.config import read_yaml
 from imu_video.encoders import PatchTST
-from imu_video.encoders.transformer import sinusoidal_positions
+from imu_video.encoders.layers.transformer import sinusoidal_positions
 from imu_video.errors import ConfigError
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs" / "encoder").glob("*.yaml"))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from eval.datasets import LabelledWindows
+from eval.data.windows import LabelledWindows
 from imu_video.types import IMU_CHANNELS
 
 

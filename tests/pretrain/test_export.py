@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 import torch
 
+from imu_video.bundle.encoder import EncoderBundle, load_encoder
 from imu_video.config import validate
 from imu_video.errors import CheckpointError, ParityError, ShardError
-from imu_video.hub import EncoderBundle, load_encoder
-from imu_video.projectors import load_pair_model
+from imu_video.models.projectors import load_pair_model
 from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.schema import Index
-from pretrain.checkpoint import CheckpointStore
+from pretrain.checkpoints.store import CheckpointStore
 from pretrain.config import PretrainConfig
 from pretrain.export import export, restore_task
 from pretrain.run import run
-from pretrain.status import describe
+from pretrain.runs.status import describe
 
 Raw = Callable[..., dict[str, Any]]
 TEN: dict[str, Any] = {"optim": {"steps": 10}, "run": {"keep": 9}}

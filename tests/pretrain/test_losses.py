@@ -12,13 +12,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from imu_video.distributed import World
 from imu_video.errors import ConfigError, TeacherCacheError
 from imu_video.losses import QueueDistill
-from pretrain.build import build_parts
-from pretrain.callbacks import StopSignal
+from imu_video.runtime.distributed import World
 from pretrain.config import PretrainConfig, resolve
-from pretrain.data import fit_spec, open_data
+from pretrain.observe.reporter import StopSignal
+from pretrain.prepare.build import build_parts
+from pretrain.prepare.data import fit_spec, open_data
 from pretrain.run import run
 
 Maker = Callable[..., PretrainConfig]

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from imu_video.registry import load_plugin
-from pretrain.callbacks import StopSignal
-from pretrain.checkpoint import CheckpointStore
+from pretrain.checkpoints.store import CheckpointStore
 from pretrain.config import PretrainConfig
+from pretrain.observe.reporter import StopSignal
+from pretrain.observe.trackers import read_log
 from pretrain.run import run
-from pretrain.trackers import read_log
 
 Start = Callable[..., "subprocess.Popen[str]"]
 Maker = Callable[..., PretrainConfig]

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 import torch
 
+from imu_video.bundle.encoder import load_encoder
 from imu_video.config import load_config, read_yaml
 from imu_video.errors import ConfigError
-from imu_video.hub import load_encoder
 from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.schema import Index
-from pretrain.callbacks import StopSignal
-from pretrain.checkpoint import CheckpointStore
+from pretrain.checkpoints.store import CheckpointStore
 from pretrain.config import PretrainConfig
 from pretrain.export import export
-from pretrain.preflight import check_worn_together
+from pretrain.observe.reporter import StopSignal
+from pretrain.observe.trackers import read_log
+from pretrain.prepare.checks import check_worn_together
 from pretrain.run import run
-from pretrain.trackers import read_log
 
 PRETRAIN = Path(__file__).resolve().parents[2] / "configs" / "pretrain"
 RECIPES = sorted(p.stem for p in PRETRAIN.glob("*.yaml") if p.stem not in ("base", "demo"))

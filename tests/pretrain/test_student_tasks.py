@@ -11,23 +11,23 @@ import numpy as np
 import pytest
 import torch
 
-from imu_video.distributed import GlobalDraws, World
+from imu_video.bundle.encoder import load_encoder
 from imu_video.errors import CheckpointError, ConfigError
-from imu_video.hub import load_encoder
+from imu_video.runtime.distributed import GlobalDraws, World
 from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.schema import Index
-from imu_video.towers import load_tower
+from imu_video.sides import load_tower
 from imu_video.transforms import Compose
 from imu_video.types import PairBatch, PairMeta
-from pretrain.augment import Augmenter
-from pretrain.build import build_parts
-from pretrain.checkpoint import CheckpointStore
+from pretrain.checkpoints.store import CheckpointStore
 from pretrain.config import PretrainConfig
-from pretrain.data import fit_spec, open_data
 from pretrain.export import export
-from pretrain.needs import Needs, needs_of
+from pretrain.observe.trackers import read_log
+from pretrain.prepare.build import build_parts
+from pretrain.prepare.data import fit_spec, open_data
+from pretrain.prepare.needs import Needs, needs_of
 from pretrain.run import run
-from pretrain.trackers import read_log
+from pretrain.training.augment import Augmenter
 
 Raw = Callable[..., dict[str, Any]]
 TOWER = {"name": "skeleton", "width": 8, "frames": 16, "segments": 2}
@@ -62,7 +62,7 @@ def test_learns_resumes_in_the_same_bits_and_exports(
     sections: dict[str, Any], config: Callable[..., PretrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped after five of eight steps and continued: weights and curve are those of a run that was not stopped."""
-    from pretrain.callbacks import StopSignal
+    from pretrain.observe.reporter import StopSignal
 
     made = config(**{**sections, "optim": {**sections.get("optim", {}), "steps": 8}})
     whole = run(made, folder=tmp_path / "whole")

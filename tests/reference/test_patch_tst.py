@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from imu_video.encoders import PatchTST
-from imu_video.encoders.transformer import POSITION_AMPLITUDE
+from imu_video.encoders.layers.transformer import POSITION_AMPLITUDE
 
 
 def position(index: int, width: int) -> list[float]:

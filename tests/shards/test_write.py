@@ -14,20 +14,11 @@ import pytest
 from pydantic import ValidationError
 
 from imu_video.errors import ShardError
+from imu_video.runtime.files import file_sha256, write_atomic
 from imu_video.shards import write
 from imu_video.shards.reading.pipeline import decode_meta
 from imu_video.shards.schema import Index, SampleMeta, parse_member
-from imu_video.shards.write import (
-    EncodedSample,
-    ShardWriter,
-    TarFile,
-    encode_window,
-    file_sha256,
-    json_bytes,
-    npy_bytes,
-    tar_header,
-    write_atomic,
-)
+from imu_video.shards.write import EncodedSample, ShardWriter, TarFile, encode_window, json_bytes, npy_bytes, tar_header
 from imu_video.types import Window
 
 Maker = Callable[[str, int], Window]

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from imu_video import registry
-from imu_video.distributed import World
+from imu_video.bundle.input_spec import fit_input_spec
 from imu_video.errors import ConfigError
-from imu_video.input_spec import fit_input_spec
+from imu_video.runtime.distributed import World
 from imu_video.transforms import (
     Bias,
     Compose,

@@ -13,8 +13,8 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
-from imu_video.distributed import World
 from imu_video.errors import ConfigError
+from imu_video.runtime.distributed import World
 from imu_video.shards.batches.plan import Plan, device_plan, partners
 from imu_video.shards.batches.pool import ColumnPool
 from imu_video.shards.reading.clips import ClipReader, clip_seed

@@ -16,9 +16,9 @@ from imu_video.config import Config
 from imu_video.errors import LeakageError, ShardError
 from imu_video.recordings.prepare import SignalConfig
 from imu_video.recordings.windows import WindowConfig
+from imu_video.runtime.journal import Journal, piece_name
 from imu_video.shards.building.encode import Person, Tally, tar_of
-from imu_video.shards.jobs.journal import Journal, piece_name
-from imu_video.shards.jobs.publish import DATA_FOLDER, Progress
+from imu_video.shards.publish import DATA_FOLDER, Progress
 from imu_video.shards.quality_report import QualityReport, totals, write_report
 from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.reading.index import write_index

@@ -21,11 +21,11 @@ from imu_video.recordings.quality import resolve_checks
 from imu_video.recordings.recipe import Recipe
 from imu_video.recordings.splits import SplitConfig, assign
 from imu_video.registry import datasets
+from imu_video.runtime.journal import Journal, Note, kept_when_interrupted, read_job
+from imu_video.runtime.workers import check, run
 from imu_video.shards.building.assemble import Assembly, BuildJob, read_person, refuse_overlap
 from imu_video.shards.building.encode import EncodePerson
-from imu_video.shards.jobs.engine import check, run
-from imu_video.shards.jobs.journal import Journal, Note, kept_when_interrupted, read_job
-from imu_video.shards.jobs.publish import (
+from imu_video.shards.publish import (
     DATA_FOLDER,
     Progress,
     partial_folder,

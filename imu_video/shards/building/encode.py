@@ -14,7 +14,7 @@ from imu_video.protocols import RecordingSource
 from imu_video.recordings.quality import Finding, Inspector
 from imu_video.recordings.recipe import Processed, Recipe, SyncRow
 from imu_video.registry import datasets, load_plugin
-from imu_video.shards.jobs.journal import Journal, piece_name
+from imu_video.runtime.journal import Journal, piece_name
 from imu_video.shards.schema import ShardEntry
 from imu_video.shards.write import EncodedSample, TarFile, encode_window
 from imu_video.types import Recording, Window

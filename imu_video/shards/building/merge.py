@@ -9,10 +9,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from imu_video.errors import ConfigError, ShardError
+from imu_video.runtime.journal import Journal, Note, kept_when_interrupted, read_job
 from imu_video.shards.building.assemble import Assembly, BuildJob, read_person
 from imu_video.shards.building.build import WHAT
-from imu_video.shards.jobs.journal import Journal, Note, kept_when_interrupted, read_job
-from imu_video.shards.jobs.publish import (
+from imu_video.shards.publish import (
     DATA_FOLDER,
     Progress,
     partial_folder,

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from imu_video.errors import DataError, TeacherCacheError
 from imu_video.registry import load_plugin, teachers
-from imu_video.shards.jobs.journal import Journal
+from imu_video.runtime.journal import Journal
 from imu_video.shards.reading.index import load_index
 from imu_video.shards.reading.pipeline import Sample, read_samples
 from imu_video.shards.reading.teacher_cache import WEIGHTS_FILE, open_cache, read_caches

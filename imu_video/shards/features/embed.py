@@ -15,6 +15,9 @@ import torch
 
 from imu_video.errors import ConfigError, DataError
 from imu_video.registry import teachers
+from imu_video.runtime.files import write_atomic
+from imu_video.runtime.journal import PARTS_SUFFIX, Journal, Note, kept_when_interrupted
+from imu_video.runtime.workers import run
 from imu_video.shards.features.blocks import Block, EmbedBlock, batches_of, block_name, inputs_of, restore
 from imu_video.shards.features.plan import (
     FIT_SPLIT,
@@ -28,11 +31,8 @@ from imu_video.shards.features.plan import (
     require_fit_split,
 )
 from imu_video.shards.features.rows import publish_rows, restore_fitted, weights_of
-from imu_video.shards.jobs.engine import run
-from imu_video.shards.jobs.journal import PARTS_SUFFIX, Journal, Note, kept_when_interrupted
 from imu_video.shards.reading.teacher_cache import WEIGHTS_FILE, TeacherCache
 from imu_video.shards.schema import Index
-from imu_video.shards.write import write_atomic
 from imu_video.teachers.base import FrozenTeacher
 
 _PRELOAD = ("imu_video.shards.features.blocks", "imu_video.teachers")

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from imu_video.errors import ConfigError, ShardError
 from imu_video.registry import load_plugin, teachers
+from imu_video.runtime.journal import PARTS_SUFFIX, Journal, Note, read_job
 from imu_video.shards.features.blocks import Block, block_name
 from imu_video.shards.features.plan import WHAT, by_recipe, missing_blocks, plan_of
 from imu_video.shards.features.rows import publish_rows, restore_fitted
-from imu_video.shards.jobs.journal import PARTS_SUFFIX, Journal, Note, read_job
 from imu_video.shards.reading.teacher_cache import TeacherCache
 from imu_video.shards.schema import TEACHER_FOLDER, Index
 from imu_video.teachers.base import FrozenTeacher

@@ -12,8 +12,8 @@ from imu_video import __version__
 from imu_video.config import digest
 from imu_video.errors import ConfigError, DataError, nearest
 from imu_video.registry import teachers
+from imu_video.runtime.journal import PARTIAL_SUFFIX
 from imu_video.shards.features.blocks import Block
-from imu_video.shards.jobs.journal import PARTIAL_SUFFIX
 from imu_video.shards.reading.teacher_cache import TeacherCache, open_cache, read_caches
 from imu_video.shards.schema import TEACHER_FOLDER, Index
 from imu_video.teachers.base import FrozenTeacher

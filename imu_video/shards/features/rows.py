@@ -15,9 +15,10 @@ import torch
 from safetensors.torch import save
 
 from imu_video.errors import TeacherCacheError
+from imu_video.runtime.files import sync_folder, write_atomic
+from imu_video.runtime.journal import Journal
 from imu_video.shards.features.blocks import Block, block_name, restore
 from imu_video.shards.features.plan import FIT_SPLIT, Plan
-from imu_video.shards.jobs.journal import Journal
 from imu_video.shards.reading.teacher_cache import (
     CACHE_FILE,
     WEIGHTS_FILE,
@@ -27,7 +28,6 @@ from imu_video.shards.reading.teacher_cache import (
     save_rows,
 )
 from imu_video.shards.schema import TEACHER_FOLDER, Index
-from imu_video.shards.write import sync_folder, write_atomic
 from imu_video.teachers.base import FrozenTeacher
 
 _ROWS = 8192  # projected at a time

@@ -19,8 +19,9 @@ from imu_video import __version__
 from imu_video.config import digest
 from imu_video.errors import ConfigError, LeakageError, ShardError
 from imu_video.recordings.splits import SplitConfig, assign
-from imu_video.shards.jobs.journal import Journal, Note, kept_when_interrupted
-from imu_video.shards.jobs.publish import DATA_FOLDER, partial_folder, publish
+from imu_video.runtime.files import file_sha256, sync_folder
+from imu_video.runtime.journal import Journal, Note, kept_when_interrupted
+from imu_video.shards.publish import DATA_FOLDER, partial_folder, publish
 from imu_video.shards.quality_report import QualityReport, join_reports, of_people, read_report, write_report
 from imu_video.shards.reading.columns import Columns, open_columns
 from imu_video.shards.reading.index import write_index
@@ -37,7 +38,7 @@ from imu_video.shards.schema import (
     member_kind,
     shard_name,
 )
-from imu_video.shards.write import ShardWriter, file_sha256, sync_folder
+from imu_video.shards.write import ShardWriter
 
 _ALIKE = ("channels", "units", "frame", "normalised", "rate_hz", "window_s", "samples_per_window")
 _WHERE_THERE = ("clip", "skeleton")

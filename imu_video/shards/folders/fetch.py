@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from imu_video.errors import ConfigError
-from imu_video.shards.jobs.journal import Journal, Note, kept_when_interrupted
-from imu_video.shards.jobs.publish import DATA_FOLDER, Progress, partial_folder, publish
+from imu_video.runtime.journal import Journal, Note, kept_when_interrupted
+from imu_video.shards.publish import DATA_FOLDER, Progress, partial_folder, publish
 from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.reading.index import load_index
 from imu_video.shards.reading.teacher_cache import CACHE_FILE, WEIGHTS_FILE, read_caches

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 from imu_video.errors import ConfigError, ShardError, nearest
+from imu_video.runtime.files import sync_folder, write_atomic
 from imu_video.shards.damage import Damage, ErrorPolicy, check_policy, quarantine, quarantine_file, quarantined
 from imu_video.shards.reading.pipeline import read_rows
 from imu_video.shards.schema import COLUMN_FOLDER, Index
-from imu_video.shards.write import sync_folder, write_atomic
 
 COLUMN_VERSION = 3
 _SINGULAR = {"subjects": "subject", "sessions": "session", "recordings": "recording", "labels": "label"}

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from imu_video.config import dump_yaml
 from imu_video.errors import ShardError
+from imu_video.runtime.files import file_sha256, write_atomic
 from imu_video.shards.reading.pipeline import decode_array, decode_meta, open_tar
 from imu_video.shards.remote import Address, RemoteFolder, is_address
 from imu_video.shards.schema import (
@@ -36,7 +37,6 @@ from imu_video.shards.schema import (
     parse_member,
     parse_shard_name,
 )
-from imu_video.shards.write import file_sha256, write_atomic
 
 _FACTS_HEADER = (
     "# How this folder was made. `imu-video verify --repair` rebuilds index.json from this file and the shards.\n"

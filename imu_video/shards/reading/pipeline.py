@@ -21,9 +21,10 @@ import numpy as np
 from pydantic import ValidationError
 
 from imu_video.errors import ShardError
+from imu_video.runtime.files import file_sha256
 from imu_video.shards.damage import Damage
 from imu_video.shards.schema import Index, SampleMeta, ShardEntry, member_kind, parse_member
-from imu_video.shards.write import HEADER, file_sha256, npy_bytes
+from imu_video.shards.write import HEADER, npy_bytes
 
 _WASTE = 1 << 16  # bytes that may be read in vain between two members to save a call
 _AHEAD = 1 << 20  # bytes read at once where samples follow each other

@@ -17,8 +17,8 @@ import numpy as np
 
 from imu_video.config import digest
 from imu_video.errors import ShardError, TeacherCacheError
+from imu_video.runtime.files import write_atomic
 from imu_video.shards.schema import TEACHER_FOLDER, Index
-from imu_video.shards.write import write_atomic
 
 CACHE_FILE = "teacher.json"
 WEIGHTS_FILE = "fitted.safetensors"

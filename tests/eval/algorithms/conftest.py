@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from eval.algorithms import AdamSettings, Algorithm, DomainBatch, Network, algorithms
-from imu_video.hub import EncoderBundle
-from imu_video.input_spec import InputSpec
+from imu_video.bundle.encoder import EncoderBundle
+from imu_video.bundle.input_spec import InputSpec
 
 SAMPLES, RATE, CLASSES = 64, 32, 3
 HERTZ = (1.0, 3.0, 6.0)

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from eval.cells import CellStore
 from eval.config import EvalConfig
-from eval.datasets import load_windows
-from eval.fewshot import run_fewshot
-from eval.labels import LabelsRun
-from eval.labels_config import LabelsConfig
-from eval.labels_people import group_people
-from eval.labels_results import measure_labels
-from eval.ood.command import benchmark
-from eval.ood.config import OodConfig
-from eval.results import Result, append_results, measure, provenance, save_counts
+from eval.data.windows import load_windows
+from eval.protocols.fewshot import run_fewshot
+from eval.protocols.limited_labels.config import LabelsConfig
+from eval.protocols.limited_labels.results import measure_labels
+from eval.protocols.limited_labels.run import LabelsRun
+from eval.protocols.limited_labels.subjects import group_people
+from eval.protocols.ood.command import benchmark
+from eval.protocols.ood.config import OodConfig
+from eval.results.cells import CellStore
+from eval.results.store import Result, append_results, measure, provenance, save_counts
+from imu_video.bundle.encoder import EncoderBundle, InputSpec
 from imu_video.config import validate
-from imu_video.hub import EncoderBundle, InputSpec
 from imu_video.shards.schema import Index
 from imu_video.testing import write_folder
 from imu_video.types import Window

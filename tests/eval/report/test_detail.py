@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eval.document import Figure, Folded, Table
 from eval.report.detail import detail_sections, kept_counts, with_stored_tests
+from eval.report.document import Figure, Folded, Table
 from eval.report.labels import labels_sections
 from eval.report.ood import ood_sections, runs_section
 from eval.report.plain import plain_sections
-from eval.results import load_counts, read_results
+from eval.results.store import load_counts, read_results
 from imu_video.errors import DataError
 from imu_video.metrics.classify import macro_f1
 

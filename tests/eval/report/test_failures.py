@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eval.datasets import LabelledWindows, load_windows
-from eval.document import Cards, Text
+from eval.data.splits import Domain
+from eval.data.windows import LabelledWindows, load_windows
+from eval.report.document import Cards, Text
 from eval.report.failures import failures_section, worst_windows
-from eval.splits import Domain
+from imu_video.bundle.encoder import load_encoder
 from imu_video.errors import ConfigError, LeakageError
-from imu_video.hub import load_encoder
 from imu_video.shards.reading.index import load_index
 
 

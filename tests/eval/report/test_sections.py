@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from eval import plots
-from eval.document import Bullets, Cell, Folded, Section, Table, Text, to_html, to_markdown
-from eval.report import conclusions, difference_table, few_shot_table, read_log, terminal_tables
-from eval.results import Result
+from eval.report import conclusions, difference_table, few_shot_table, plots, read_log, terminal_tables
+from eval.report.document import Bullets, Cell, Folded, Section, Table, Text, to_html, to_markdown
+from eval.results.store import Result
 from imu_video.errors import DataError
 
 

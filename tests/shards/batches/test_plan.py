@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imu_video.distributed import World
+from imu_video.runtime.distributed import World
 from imu_video.shards.batches.plan import Plan, device_plan, epoch_plan, partners, quotas, steps_in_epoch
 
 seeds = st.integers(0, 2**31)

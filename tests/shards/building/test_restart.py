@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from imu_video.errors import ConfigError
+from imu_video.runtime.journal import Journal, interrupted, piece_name
+from imu_video.runtime.workers import WorkerLost, run
 from imu_video.shards.building import encode
 from imu_video.shards.building.build import BuildConfig, build
 from imu_video.shards.building.encode import EncodePerson
-from imu_video.shards.jobs.engine import WorkerLost, run
-from imu_video.shards.jobs.journal import Journal, interrupted, piece_name
-from imu_video.shards.jobs.publish import partial_folder
+from imu_video.shards.publish import partial_folder
 from imu_video.shards.schema import Index
 
 SCRIPT = Path(__file__).parent / "kill_points.py"

@@ -11,8 +11,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imu_video.distributed import World
 from imu_video.errors import ConfigError, ShardError
+from imu_video.runtime.distributed import World
 from imu_video.shards.batches.loader import PairLoader
 from imu_video.shards.damage import quarantined
 from imu_video.shards.reading import clips as clips_module

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from imu_video.errors import ShardError
+from imu_video.runtime.files import file_sha256
 from imu_video.shards.reading.pipeline import decode_array, decode_meta, read_samples
 from imu_video.shards.schema import Index, ShardEntry, parse_member
 from imu_video.shards.video import decode_mp4
-from imu_video.shards.write import file_sha256
 from imu_video.types import Window
 
 

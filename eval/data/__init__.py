@@ -1,0 +1,1 @@
+"""Windows, labels, features and splits for evaluation; no protocol lives here."""

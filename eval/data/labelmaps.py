@@ -1,0 +1,87 @@
+"""Label maps: the classes of several datasets under common names; which windows are asked is decided elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from eval.data.windows import LabelledWindows
+from imu_video.config import Config, read_yaml, validate
+from imu_video.errors import ConfigError, nearest
+from imu_video.registry import datasets
+
+UNMAPPED = ""
+"""Common name of a label that has none."""
+
+LabelMaps = dict[str, dict[str, str]]
+"""Dataset -> {its label: common label}."""
+
+
+class _File(Config):
+    maps: LabelMaps
+
+
+def load_label_maps(path: str | Path) -> LabelMaps:
+    """Read a file of configs/labelmaps: dataset -> {its label: common label}.
+
+    Raises:
+        ConfigError: no such file, or something else in it.
+
+    Example:
+        >>> load_label_maps("configs/labelmaps/locomotion.yaml")["hapt"]["laying"]
+        'lying'
+    """
+    return validate({"maps": read_yaml(path)}, _File, source=str(path)).maps
+
+
+def rename_labels(
+    windows: LabelledWindows, maps: Mapping[str, Mapping[str, str]], *, known: Collection[str] = ()
+) -> LabelledWindows:
+    """The same windows under common labels, in the same rows; those without one are of class `UNMAPPED`.
+
+    Args:
+        windows: of one dataset, or of several that the fact ``dataset`` tells apart.
+        maps: dataset -> {its label: common label}.
+        known: labels that a map may name though no window has them.
+
+    Raises:
+        ConfigError: a map names a dataset or label that is not there, or leaves no window.
+    """
+    dataset = windows.facts["dataset"] if "dataset" in windows.facts else np.full(len(windows), windows.dataset)
+    for name in maps:
+        if not (dataset == name).any():
+            raise ConfigError(f"label_map names dataset {name!r}{nearest(name, set(dataset.tolist()))}")
+        unknown = [label for label in maps[name] if label not in windows.classes and label not in known]
+        if unknown:
+            raise ConfigError(
+                f"label_map of {name!r}: the data has no label {unknown[0]!r}{nearest(unknown[0], windows.classes)}"
+            )
+    old = np.array(windows.classes)[windows.labels]
+    new = np.array(
+        [maps.get(d, {}).get(label, UNMAPPED) for d, label in zip(dataset.tolist(), old.tolist(), strict=True)]
+    )
+    if not (new != UNMAPPED).any():
+        raise ConfigError("label_map leaves no window")
+    classes = tuple(sorted(set(new.tolist())))
+    return replace(windows, labels=np.searchsorted(np.array(classes), new).astype(np.int64), classes=classes)
+
+
+def map_labels(windows: LabelledWindows, maps: Mapping[str, Mapping[str, str]]) -> LabelledWindows:
+    """Windows under common labels; those without one are left out.
+
+    Raises:
+        ConfigError: as `rename_labels`.
+    """
+    named = rename_labels(windows, maps)
+    classes = tuple(name for name in named.classes if name != UNMAPPED)
+    kept = named.take(np.flatnonzero(np.array(named.classes)[named.labels] != UNMAPPED))
+    return replace(kept, labels=kept.labels - (len(named.classes) - len(classes)), classes=classes)
+
+
+def adapter_labels(dataset: str) -> tuple[str, ...]:
+    """Labels that a registered adapter can give; none where it is not registered or only the files say it."""
+    found = getattr(datasets.get(dataset), "labels", ()) if dataset in datasets.names() else ()
+    return () if isinstance(found, property) else tuple(found)

@@ -1,0 +1,399 @@
+"""Domains and K-shot episodes whose people and recordings cannot overlap; no features, probes or figures here.
+
+Two settings, never mixed in one table row. *within*: the support is labelled in the target domain itself, by other
+people than the queries. *transfer*: the support is labelled in a source domain (a placement or sensor that is easy to
+label), by other people than the queries, and the queries come from the target domain.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from eval.data.windows import LabelledWindows
+from imu_video.config import Config
+from imu_video.errors import ConfigError, LeakageError
+
+ATTEMPTS = 200
+"""Draws of support people before an episode is given up as impossible."""
+
+
+class Slice(Config):
+    """A part of the labelled windows: splits, placements and tag filters (None or empty = any)."""
+
+    split: str | list[str] = "test"
+    placements: list[str] | None = None
+    where: dict[str, str | list[str]] = Field(default_factory=dict)
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits as a list."""
+        return [self.split] if isinstance(self.split, str) else list(self.split)
+
+    def rows(self, windows: LabelledWindows) -> np.ndarray:
+        """Rows of the windows that belong to this slice."""
+        return windows.rows(splits=self.splits, placements=self.placements, where=self.where)
+
+
+class Domain(Slice):
+    """A named target slice, and where its support labels come from.
+
+    Args:
+        name: as it appears in tables.
+        setting: ``within`` or ``transfer``, see the module's first lines.
+        source: where a transfer support comes from; absent for ``within``.
+        labels: classes to tell apart; None keeps every class with enough people and windows.
+    """
+
+    name: str
+    setting: Literal["within", "transfer"] = "within"
+    source: Slice | None = None
+    labels: list[str] | None = None
+
+    @model_validator(mode="after")
+    def _source_goes_with_transfer(self) -> Domain:
+        if (self.setting == "transfer") != (self.source is not None):
+            raise ValueError(f"domain {self.name!r}: `source` belongs to setting: transfer, and only to it")
+        return self
+
+    @property
+    def all_splits(self) -> list[str]:
+        """Splits of target and source."""
+        return self.splits + (self.source.splits if self.source else [])
+
+
+class EpisodeConfig(Config):
+    """How episodes are drawn.
+
+    Args:
+        shots: labelled windows a class; every shot count of an episode is a prefix of the largest.
+        episodes: number of episodes a domain.
+        seed: base seed; an episode depends on (seed, domain name, episode number) and on the data only.
+        support_subjects: people who give the support; default: as many as shots, at most half of the people.
+        windows_per_class: at most so many windows of a person and class take part in a domain, as support or query;
+        they
+            are drawn once, spread over recordings and time. None for all.
+    """
+
+    shots: list[int] = Field(default=[1, 5], min_length=1)
+    episodes: int = Field(default=100, ge=1)
+    seed: int = Field(default=0, ge=0)
+    support_subjects: int | None = Field(default=None, ge=1)
+    windows_per_class: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _positive(self) -> EpisodeConfig:
+        if min(self.shots) < 1 or len(set(self.shots)) != len(self.shots):
+            raise ValueError(f"shots must be distinct and >= 1, got {self.shots}")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Episode:
+    """One draw of support and query; refuses people or recordings that are on both sides.
+
+    Args:
+        windows: what the rows refer to.
+        support: (M, K) rows, one line a class of the domain, the best-spread shots first; ``[:, :S]`` is the S-shot
+        set. query: (Q,) rows.
+        number: number of the episode.
+
+    Raises:
+        LeakageError: a person or recording is in support and query.
+
+    Example:
+        ``episode.support_rows(5)`` gives the 5-shot rows and their class numbers.
+    """
+
+    windows: LabelledWindows = field(repr=False)
+    support: np.ndarray
+    query: np.ndarray
+    number: int = 0
+
+    def __post_init__(self) -> None:
+        for what, column in (("subjects", self.windows.subject), ("recordings", self.windows.recording)):
+            shared = np.intersect1d(column[self.support.ravel()], column[self.query])
+            if len(shared):
+                raise LeakageError(
+                    f"episode {self.number}: {what} {shared.tolist()} are in support and in query",
+                    hint="draw the support from other people than the queries",
+                )
+
+    def support_rows(self, shots: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and class numbers (0..M-1, the order of the domain's classes) of the S-shot support, each (M*S,)."""
+        if not 1 <= shots <= self.support.shape[1]:
+            raise ValueError(f"the episode holds {self.support.shape[1]} shots a class, asked for {shots}")
+        rows = self.support[:, :shots]
+        return rows.ravel(), np.repeat(np.arange(len(rows)), shots)
+
+    @property
+    def query_subjects(self) -> list[str]:
+        """Sorted people of the query."""
+        return np.unique(self.windows.subject[self.query]).tolist()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Episodes:
+    """All episodes of a domain.
+
+    Args:
+        domain: the domain.
+        classes: numbers into ``windows.classes`` of the M classes that are told apart.
+        names: their names.
+        left_out: classes of the domain with too few people or windows.
+        episodes: the draws.
+        subjects: everybody who is a query in some episode, sorted.
+        target: rows that are a query in some episode, sorted.
+    """
+
+    domain: Domain
+    classes: np.ndarray
+    names: tuple[str, ...]
+    left_out: tuple[str, ...]
+    episodes: tuple[Episode, ...]
+    subjects: tuple[str, ...]
+    target: np.ndarray
+
+    @cached_property
+    def asked(self) -> np.ndarray:
+        """Which of the target rows are a query of each episode. Shape: (episodes, n) bool."""
+        asked = np.zeros((len(self.episodes), len(self.target)), dtype=bool)
+        for own, episode in zip(asked, self.episodes, strict=True):
+            own[np.searchsorted(self.target, episode.query)] = True
+        return asked
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Every row that an episode uses, sorted."""
+        support = np.concatenate([e.support.ravel() for e in self.episodes])
+        return np.union1d(self.target, support)
+
+
+def draw_episodes(windows: LabelledWindows, domain: Domain, config: EpisodeConfig) -> Episodes:
+    """Draw the episodes of a domain.
+
+    In each episode some people give the support and all others are queries. A class's shots go round the support
+    people; within a person they prefer recordings not used yet and stretches of time that do not overlap.
+
+    Raises:
+        ConfigError: too few people, classes or windows for the largest shot count.
+    """
+    shots = max(config.shots)
+    name_seed = zlib.crc32(domain.name.encode())
+    target = domain.rows(windows)
+    source = target if domain.source is None else domain.source.rows(windows)
+    if config.windows_per_class is not None:
+        rng = np.random.default_rng([config.seed, name_seed])
+        target = _thin(windows, target, config.windows_per_class, rng)
+        source = target if domain.source is None else _thin(windows, source, config.windows_per_class, rng)
+    classes, left_out = _classes(windows, domain, target, source, shots)
+    target = target[np.isin(windows.labels[target], classes)]
+    source = source[np.isin(windows.labels[source], classes)]
+    givers, takers = np.unique(windows.subject[source]), np.unique(windows.subject[target])
+    support_people = _support_people(domain, config, givers, takers)
+    pools = {
+        s: [source[(windows.subject[source] == s) & (windows.labels[source] == c)] for c in classes]
+        for s in givers.tolist()
+    }
+    episodes = []
+    for number in range(config.episodes):
+        rng = np.random.default_rng([config.seed, name_seed, number])
+        chosen = _choose_people(windows, domain, pools, takers, classes, support_people, shots, rng)
+        support = np.stack([_spread(windows, [pools[s][m] for s in chosen], shots, rng) for m in range(len(classes))])
+        query = target[~np.isin(windows.subject[target], chosen)]
+        query = query[~np.isin(windows.recording[query], np.unique(windows.recording[support]))]
+        episodes.append(Episode(windows=windows, support=support, query=query, number=number))
+    asked = np.unique(np.concatenate([e.query for e in episodes]))
+    return Episodes(
+        domain=domain,
+        classes=classes,
+        names=tuple(windows.classes[c] for c in classes),
+        left_out=left_out,
+        episodes=tuple(episodes),
+        subjects=tuple(np.unique(windows.subject[asked]).tolist()),
+        target=asked,
+    )
+
+
+def _classes(
+    windows: LabelledWindows, domain: Domain, target: np.ndarray, source: np.ndarray, shots: int
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Class numbers to tell apart and the names that have too little: two people and the shots are the least."""
+    kept, left_out = [], []
+    wanted = windows.classes if domain.labels is None else domain.labels
+    for name in wanted:
+        if name not in windows.classes:
+            raise ConfigError(f"domain {domain.name!r}: label {name!r} is not among {list(windows.classes)}")
+        c = windows.classes.index(name)
+        givers, takers = (windows.subject[rows[windows.labels[rows] == c]] for rows in (source, target))
+        if len(givers) >= shots and len(takers) and len(np.union1d(givers, takers)) >= 2:
+            kept.append(c)
+        elif domain.labels is not None:
+            raise ConfigError(
+                f"domain {domain.name!r}: label {name!r} has {len(givers)} windows for {shots} shots "
+                f"and {len(np.unique(takers))} people in the target; both sides need it and different people"
+            )
+        elif len(givers) or len(takers):
+            left_out.append(name)
+    if len(kept) < 2:
+        people = np.union1d(windows.subject[source], windows.subject[target]).tolist()
+        if len(people) == 1:
+            raise ConfigError(
+                f"domain {domain.name!r}: support and query need different people, all windows are of {people[0]!r}",
+                hint="put two people or more into the split that is evaluated: `imu-video split DATA NEW SPLITS.yaml` "
+                "divides them anew, for example splits.fractions={train: 0.4, val: 0.2, test: 0.4} in a build config",
+            )
+        raise ConfigError(
+            f"domain {domain.name!r}: {len(kept)} classes have {shots} windows and two people, at least 2 are needed",
+            hint="ask for fewer --shots or widen the domain's split, placements or filters",
+        )
+    return np.array(sorted(kept)), tuple(left_out)
+
+
+def _support_people(domain: Domain, config: EpisodeConfig, givers: np.ndarray, takers: np.ndarray) -> int:
+    """How many people give the support of an episode."""
+    shared = len(np.intersect1d(givers, takers))
+    most = len(givers) - 1 if shared == len(takers) and len(givers) == shared else len(givers)
+    if most < 1:
+        raise ConfigError(
+            f"domain {domain.name!r}: support and query need different people, found only {givers.tolist()}",
+            hint="name a split with at least two people",
+        )
+    if config.support_subjects is not None:
+        if config.support_subjects > most:
+            raise ConfigError(
+                f"domain {domain.name!r}: support_subjects={config.support_subjects}, but only {most} of "
+                f"{len(givers)} people can give support"
+            )
+        return config.support_subjects
+    half = max(1, len(givers) // 2) if shared else len(givers)
+    return min(max(config.shots), half)
+
+
+def _choose_people(
+    windows: LabelledWindows,
+    domain: Domain,
+    pools: Mapping[str, Sequence[np.ndarray]],
+    takers: np.ndarray,
+    classes: np.ndarray,
+    people: int,
+    shots: int,
+    rng: np.random.Generator,
+) -> list[str]:
+    """Draw support people who together have enough windows of every class and leave somebody to ask."""
+    names = sorted(pools)
+    sizes = np.array([[len(rows) for rows in pools[s]] for s in names])
+    short = np.zeros(len(classes), dtype=int)
+    for _ in range(ATTEMPTS):
+        drawn = rng.permutation(len(names))[:people]
+        chosen = [names[i] for i in drawn]
+        lacking = sizes[drawn].sum(axis=0) < shots
+        short += lacking
+        if not lacking.any() and np.setdiff1d(takers, chosen).size:
+            return chosen
+    scarcest = windows.classes[classes[int(short.argmax())]]
+    raise ConfigError(
+        f"domain {domain.name!r}: in {ATTEMPTS} draws of {people} support people none had {shots} windows of each "
+        f"class and left somebody to query; {scarcest!r} is the scarcest",
+        hint="list the domain's `labels` without it, ask for fewer --shots, or raise support_subjects",
+    )
+
+
+def _spread(windows: LabelledWindows, pools: Sequence[np.ndarray], shots: int, rng: np.random.Generator) -> np.ndarray:
+    """K rows of one class, going round its people in random order. Shape: (K,)."""
+    people = [pools[i] for i in rng.permutation(len(pools))]
+    turns = [(turn, i) for turn in range(shots) for i, rows in enumerate(people) if turn < len(rows)][:shots]
+    quota = np.bincount([i for _, i in turns], minlength=len(people))
+    queues = [_ordered(windows, rows, int(n), rng) for rows, n in zip(people, quota, strict=True)]
+    return np.array([queues[i][turn] for turn, i in turns], dtype=np.int64)
+
+
+def spread_over_people(windows: LabelledWindows, rows: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
+    """So many of the rows (fewer where there are not enough), going round their people; recordings not used yet first.
+
+    The first k rows do not depend on ``number``: from an rng in the same state, a smaller draw is the beginning of a
+    larger one. Shape: (number,).
+    """
+    people = [rows[windows.subject[rows] == s] for s in np.unique(windows.subject[rows])]
+    return _spread(windows, people, min(number, len(rows)), rng)
+
+
+def _ordered(windows: LabelledWindows, rows: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
+    """So many of one person's rows: new recordings first, stretches of time that overlap a chosen one last."""
+    rows = rows[rng.permutation(len(rows))]
+    if number < 2:
+        return rows[:number]
+    recording = np.unique(windows.recording[rows], return_inverse=True)[1]
+    start = windows.start[rows]
+    free = np.ones(len(rows), dtype=bool)
+    used = np.zeros(recording.max() + 1)
+    clash = np.zeros(len(rows))
+    order: list[int] = []
+    for _ in range(number):
+        cost = np.where(free, clash * len(rows) + used[recording], np.inf)
+        best = int(np.argmin(cost))  # ties fall to the random order
+        order.append(best)
+        free[best] = False
+        used[recording[best]] += 1
+        clash += (recording == recording[best]) & (np.abs(start - start[best]) < windows.window_s - 1e-9)
+    return rows[order]
+
+
+def _thin(windows: LabelledWindows, rows: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    """At most so many rows a person and class, spread over recordings and time, in the original order."""
+    person = np.unique(windows.subject[rows], return_inverse=True)[1]
+    group = person * len(windows.classes) + windows.labels[rows]
+    kept = []
+    for g in np.unique(group):
+        own = rows[group == g]
+        kept.append(own if len(own) <= most else _ordered(windows, own, most, rng))
+    return np.sort(np.concatenate(kept))
+
+
+def refuse_training_subjects(lineage: Mapping[str, Any], windows: LabelledWindows, rows: np.ndarray) -> list[str]:
+    """Refuse queries by people on whom the encoder was pretrained.
+
+    People are only compared within the same dataset, since names such as ``s01`` recur.
+
+    Args:
+        lineage: of an exported encoder.
+        windows: what the rows refer to.
+        rows: every row that may be a query.
+
+    Returns:
+        The queried people who chose the checkpoint (the run's validation split): not refused, but to be stated.
+
+    Raises:
+        LeakageError: the same dataset's training people are among the queries.
+    """
+    dataset, train, validation = pretraining_people(lineage)
+    if dataset is None or dataset != windows.dataset:
+        return []
+    queried = set(windows.subject[rows].tolist())
+    shared = sorted(queried & set(train))
+    if shared:
+        raise LeakageError(
+            f"the encoder was pretrained on {len(shared)} of the people to be queried: {dataset} {shared}",
+            hint="evaluate on a split of other people (--split test)",
+        )
+    return sorted(queried & set(validation))
+
+
+def pretraining_people(lineage: Mapping[str, Any]) -> tuple[str | None, tuple[str, ...], tuple[str, ...]]:
+    """Pretraining dataset, its training people, and the people of the validation split; None where nothing is said.
+
+    A split of the lineage that is not its validation split counts as training.
+    """
+    facts = lineage.get("dataset")
+    if not isinstance(facts, Mapping) or not isinstance(facts.get("subjects"), Mapping):
+        return None, (), ()
+    chosen_on = lineage.get("config", {}).get("data.val_split")
+    subjects: Mapping[str, Sequence[str]] = facts["subjects"]
+    train = {s for split, people in subjects.items() if split != chosen_on for s in people}
+    return str(facts["dataset"]), tuple(sorted(train)), tuple(subjects.get(chosen_on, ()))

@@ -1,0 +1,256 @@
+"""Trains a linear head, with its encoder or on it, by a fixed schedule; draws no support and counts no hits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from imu_video.bundle.encoder import EncoderBundle
+from imu_video.config import Config
+from imu_video.runtime.distributed import GlobalDraws
+from imu_video.transforms import Compose
+
+
+class NetworkConfig(Config):
+    """How a network is trained on labels: a number of steps whatever the number of labels, or passes over them.
+
+    Args:
+        steps: optimiser steps.
+        epochs: passes over the labelled windows, in place of ``steps``; null = ``steps``.
+        batch: windows a step, at most; smaller supports are taken whole.
+        learning_rate: peak of a cosine schedule, AdamW.
+        warmup: share of the steps in which the rate rises to it, in [0, 1).
+        encoder_factor: learning rate of the encoder over that of the head, above 0.
+        weight_decay: of AdamW, on matrices only.
+        label_smoothing: share of every target that is spread evenly over the classes, in [0, 1).
+        members: networks that are trained alike from other seeds and whose class probabilities are averaged
+            (Lakshminarayanan et al. 2017, arXiv 1612.01474), 1 .. 8; the cost grows in proportion.
+        precision: ``bf16`` runs the encoder under autocast; on CPUs with bf16 units about twice as fast.
+        augment: augmentations of the windows, as in pretraining configs.
+    """
+
+    steps: int = Field(default=100, ge=1)
+    epochs: int | None = Field(default=None, ge=1)
+    batch: int = Field(default=64, ge=2)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    warmup: float = Field(default=0.1, ge=0, lt=1)
+    encoder_factor: float = Field(default=1.0, gt=0)
+    weight_decay: float = Field(default=0.05, ge=0)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    members: int = Field(default=1, ge=1, le=32)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    augment: list[dict[str, Any] | str] = Field(
+        default=[{"name": "scale"}, {"name": "jitter"}, {"name": "crop_resize", "min_fraction": 0.8}]
+    )
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"epochs", "warmup", "members"})
+    """Fields that came after the first keys were made: a new one belongs here, or every cell is computed again."""
+
+    def steps_for(self, labelled: int) -> int:
+        """Optimiser steps with so many labelled windows.
+
+        Example:
+            >>> NetworkConfig(epochs=25, batch=8).steps_for(100), NetworkConfig().steps_for(100)
+            (313, 100)
+        """
+        if self.epochs is None:
+            return self.steps
+        return math.ceil(self.epochs * labelled / min(self.batch, labelled))
+
+
+class Network(nn.Module):
+    """An encoder and a linear head on its features, beside which further features of the window may stand.
+
+    Args:
+        bundle: the encoder, trained along.
+        classes: M.
+        extra: width of the further features (a frozen teacher's), 0 for none.
+        precision: see `NetworkConfig`.
+
+    Attributes:
+        frozen: whether the encoder is left as it is.
+
+    Shapes: imu (B, C, T) in SI units, mask (B, C, T), extra (B, X) or None -> (B, M).
+    """
+
+    def __init__(
+        self, *, bundle: EncoderBundle, classes: int, extra: int = 0, precision: Literal["fp32", "bf16"] = "fp32"
+    ) -> None:
+        super().__init__()
+        self.bundle = bundle
+        self.precision = precision
+        # Each part is brought to unit scale by itself: a wide teacher would drown the encoder otherwise.
+        self.norm = nn.LayerNorm(bundle.feature_dim)
+        self.extra_norm = nn.LayerNorm(extra) if extra else None
+        self.linear = nn.Linear(bundle.feature_dim + extra, classes)
+        self.frozen = False
+
+    def freeze(self, frozen: bool) -> None:
+        """Leave the encoders as they are from now on, running statistics included, or train them too."""
+        self.frozen = frozen
+        for encoder in self.encoders():
+            encoder.requires_grad_(not frozen)
+
+    def train(self, mode: bool = True) -> Network:
+        """Training mode; frozen encoders stay in evaluation mode."""
+        super().train(mode)
+        if self.frozen:
+            for encoder in self.encoders():
+                encoder.eval()
+        return self
+
+    def forward(
+        self, imu: Tensor, mask: Tensor, extra: Tensor | None = None, draws: GlobalDraws | None = None
+    ) -> Tensor:
+        """Scores; ``draws`` are given in training, for networks whose further input is then shown changed."""
+        return self.score(self.features(imu, mask), extra)
+
+    def features(self, imu: Tensor, mask: Tensor) -> Tensor:
+        """What the encoder makes of windows. Shapes: (B, C, T) -> (B, E)."""
+        with torch.autocast(imu.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+            features = self.bundle(imu, mask)
+        out: Tensor = features.float()
+        return out
+
+    def score(self, features: Tensor, extra: Tensor | None = None) -> Tensor:
+        """What the head makes of features. Shapes: (B, E), (B, X) or None -> (B, M)."""
+        z = self.norm(features)
+        if self.extra_norm is not None:
+            assert extra is not None
+            z = torch.cat([z, self.extra_norm(extra)], dim=1)
+        out: Tensor = self.linear(z)
+        return out
+
+    def encoders(self) -> list[nn.Module]:
+        """What is trained with the encoder's learning rate."""
+        return [self.bundle]
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        """Everything but the encoders."""
+        inside = {id(p) for encoder in self.encoders() for p in encoder.parameters()}
+        return [p for p in self.parameters() if id(p) not in inside]
+
+    @torch.inference_mode()
+    def probabilities(self, imu: Tensor, mask: Tensor, extra: Tensor | None = None) -> np.ndarray:
+        """Class probabilities (..., N, M) of windows, in evaluation mode; the mode is left as it was."""
+        was = self.training
+        self.eval()
+        pieces = [slice(i, i + 256) for i in range(0, len(imu), 256)]
+        out = [self(imu[p], mask[p], None if extra is None else extra[p]).softmax(dim=-1) for p in pieces]
+        self.train(was)
+        return np.concatenate([o.numpy() for o in out], axis=-2)
+
+
+def train_network(
+    network: Network,
+    imu: Tensor,
+    mask: Tensor,
+    targets: Tensor,
+    *,
+    config: NetworkConfig,
+    seed: int,
+    extra: Tensor | None = None,
+    watch: Callable[[int], None] | None = None,
+    watch_every: int = 0,
+) -> None:
+    """Minimise the cross-entropy of soft targets; leaves the network in evaluation mode.
+
+        loss = - sum_h mean_b sum_m q_bm log softmax(network(augment(x_b))_h)_m,    one head h unless there are more
+
+    Args:
+        network: trained in place.
+        imu, mask: (n, C, T) windows in SI units, and where they are measured.
+        targets: (n, M) rows that sum to one; one-hot for plain labels.
+        config: schedule and augmentations.
+        seed: of order and augmentation; the global random state is not used.
+        extra: (n, ...) further inputs.
+        watch: called with the number of steps done, in evaluation mode.
+        watch_every: steps between calls; 0 = never.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    augment = Compose.build(config.augment)
+    head = network.head_parameters()
+    optimiser = _adamw(network.encoders(), head, config)
+    steps = config.steps_for(len(targets))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: cosine_factor(step, steps, config.warmup))
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    smooth = (1 - config.label_smoothing) * targets + config.label_smoothing / targets.shape[1]
+    order = torch.empty(0, dtype=torch.int64)
+    size = min(config.batch, len(targets))
+    network.train()
+    once = _features(network, imu, mask) if network.frozen and not config.augment else None
+    for step in range(1, steps + 1):
+        if len(order) < size:
+            order = torch.cat([order, torch.randperm(len(targets), generator=generator)])
+        rows, order = order[:size], order[size:]
+        beside = None if extra is None else extra[rows]
+        if once is None:
+            x, m = augment(imu[rows], mask[rows], generator)
+            scores = network(x, m, beside, GlobalDraws(generator))
+        else:
+            scores = network.score(once[rows], beside)
+        loss = -(smooth[rows] * scores.log_softmax(dim=-1)).sum(dim=-1).mean(dim=-1).sum()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        schedule.step()
+        if watch is not None and watch_every and step % watch_every == 0:
+            network.eval()
+            watch(step)
+            network.train()
+    network.eval()
+
+
+@torch.no_grad()
+def _features(network: Network, imu: Tensor, mask: Tensor) -> Tensor:
+    """What a frozen encoder makes of all windows: it makes the same of them at every step."""
+    pieces = [slice(i, i + 256) for i in range(0, len(imu), 256)]
+    return torch.cat([network.features(imu[p], mask[p]) for p in pieces])
+
+
+def member_seeds(seed: int, members: int) -> list[int]:
+    """A seed for each member of an ensemble; the first is the seed itself, so one member is the plain network.
+
+    Example:
+        >>> member_seeds(3, 1), len(set(member_seeds(3, 4) + member_seeds(4, 4)))
+        ([3], 8)
+    """
+    return [seed, *(int(np.random.SeedSequence([seed, j]).generate_state(1)[0]) for j in range(1, members))]
+
+
+def cosine_factor(step: int, steps: int, warmup: float = 0.1) -> float:
+    """Linear warm-up over a share of the steps, then a half cosine to zero.
+
+    Example:
+        >>> [round(cosine_factor(s, 20), 2) for s in (0, 1, 2, 11, 20)]
+        [0.5, 1.0, 1.0, 0.5, 0.0]
+    """
+    warm = max(1, int(steps * warmup))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def measured(x: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Windows with NaN for missing samples as a tensor without NaN, and the mask of what is there."""
+    imu = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
+    mask = imu.isfinite()
+    return torch.where(mask, imu, 0), mask
+
+
+def _adamw(encoders: list[nn.Module], head: list[nn.Parameter], config: NetworkConfig) -> torch.optim.AdamW:
+    groups = []
+    learning = [p for encoder in encoders for p in encoder.parameters() if p.requires_grad]
+    for parameters, factor in ((learning, config.encoder_factor), (head, 1.0)):
+        for matrices in (True, False):
+            own = [p for p in parameters if (p.ndim > 1) == matrices]
+            decay = config.weight_decay if matrices else 0.0
+            groups.append({"params": own, "lr": config.learning_rate * factor, "weight_decay": decay})
+    return torch.optim.AdamW(groups, lr=config.learning_rate)

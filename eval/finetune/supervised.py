@@ -1,0 +1,67 @@
+"""The supervised reference: the same architecture with a linear head, learned from an episode's support alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from eval.config import SupervisedConfig
+from eval.finetune.network import Network, measured, member_seeds, train_network
+from imu_video.bundle.encoder import EncoderBundle
+from imu_video.bundle.input_spec import InputSpec
+
+
+class SupervisedReference:
+    """Trains encoder and head from scratch on a few labelled windows, always by the same fixed schedule.
+
+    Nothing is selected: no validation set could be spared from a 1-shot support without changing the question.
+
+    Args:
+        spec: input specification of the encoder under test (its normalisation is kept: it is a constant scale).
+        encoder: constructor arguments of the encoder under test.
+        config: schedule and augmentations.
+    """
+
+    def __init__(self, *, spec: InputSpec, encoder: Mapping[str, Any], config: SupervisedConfig) -> None:
+        self.spec = spec
+        self.encoder = dict(encoder)
+        self.config = config
+
+    def predict(
+        self, support: np.ndarray, labels: np.ndarray, query: np.ndarray, *, classes: int, seed: int
+    ) -> np.ndarray:
+        """Train on the support and predict the query.
+
+        Args:
+            support: (n, C, T) windows in SI units at the spec's rate, NaN where missing.
+            labels: (n,) class numbers.
+            query: (N, C, T) windows.
+            classes: M.
+            seed: of initialisation, order and augmentation; the global random state is left as it was.
+
+        Shapes:
+            -> (N,) int64 class numbers.
+        """
+        targets = torch.eye(classes)[torch.from_numpy(labels.astype(np.int64))]
+        asked = np.zeros((len(query), classes))
+        for own in member_seeds(seed, self.config.members):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(own)
+                bundle = EncoderBundle(spec=self.spec, encoder=self.encoder)
+                network = Network(bundle=bundle, classes=classes, precision=self.config.precision)
+                train_network(network, *measured(support), targets, config=self.config, seed=own)
+            asked += network.probabilities(*measured(query))
+        return np.asarray(asked.argmax(axis=1))
+
+
+def at_spec_rate(x: np.ndarray, *, rate_hz: float, spec: InputSpec) -> np.ndarray:
+    """Windows (N, C, T) at the encoder's rate; the channels must be the encoder's."""
+    if math.isclose(rate_hz, spec.rate_hz, rel_tol=1e-6):
+        return x
+    from imu_video.recordings.signal import resample_uniform
+
+    return np.asarray(resample_uniform(x, rate_hz, spec.rate_hz), dtype=np.float32)

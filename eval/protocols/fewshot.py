@@ -1,0 +1,231 @@
+"""Runs domains, shots, models and probes over episodes and counts hits; figures and lines are made in results.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from eval.config import EvalConfig
+from eval.data.features import FeatureSet, compute_features
+from eval.data.splits import Episodes, draw_episodes, refuse_training_subjects
+from eval.data.windows import LabelledWindows
+from eval.finetune.supervised import SupervisedReference, at_spec_rate
+from eval.probes import Probe, confidence_of, first_largest, fit_supports, probes, score_blocks
+from imu_video.bundle.encoder import EncoderBundle
+from imu_video.errors import ConfigError
+from imu_video.metrics.calibration import BINS, grouped_reliability_bins
+
+SUPERVISED = "supervised"
+HEAD = "head"
+"""What stands in the probe column of the supervised reference: its own linear head."""
+_AT_ONCE = 256
+"""Episodes whose fitted probes are kept in memory."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Counts:
+    """Confusion counts of one model and probe in one domain at one number of shots.
+
+    Args:
+        model, probe, domain, setting, shots: what was measured.
+        classes: names of the M classes.
+        subjects: names of the S people who are queries.
+        counts: (R, E, S, M, M) int64: seed of the model, episode, person, true class, predicted class.
+        seeds: seed of each of the R models; empty when the model is not random (R = 1).
+        left_out: classes of the domain with too little data.
+        bins: (R, E, S, B, 3) reliability bins (see `imu_video.metrics.calibration`); None where a probe's scores are no
+            probabilities.
+    """
+
+    model: str
+    probe: str
+    domain: str
+    setting: str
+    shots: int
+    classes: tuple[str, ...]
+    subjects: tuple[str, ...]
+    counts: np.ndarray
+    seeds: tuple[int, ...] = ()
+    left_out: tuple[str, ...] = ()
+    bins: np.ndarray | None = None
+
+    def cells(self, metric: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """Figure of each person in each episode, averaged over the model's seeds; NaN where not asked. (S, E)."""
+        per_seed = metric(self.counts)  # (R, E, S)
+        return np.asarray(per_seed.mean(axis=0).T)
+
+
+def run_fewshot(
+    windows: LabelledWindows,
+    bundle: EncoderBundle,
+    config: EvalConfig,
+    *,
+    say: Callable[[str], None] = lambda message: None,
+) -> tuple[list[Counts], list[str]]:
+    """Evaluate an encoder and its references on the same episodes.
+
+    Args:
+        windows: labelled windows of every split that the config's domains name.
+        bundle: the encoder under test; its lineage tells whom it has seen.
+        config: what to run.
+        say: takes progress lines.
+
+    Returns:
+        One `Counts` a (domain, shots, model, probe), and remarks that belong beside the figures.
+
+    Raises:
+        LeakageError: a query person was in the pretraining.
+        ConfigError: impossible domains or unknown probes.
+    """
+    fitters = {name: probes.build(entry) for name, entry in zip(config.probe_names, config.probe_entries, strict=True)}
+    drawn = [draw_episodes(windows, domain, config.episodes) for domain in config.domains]
+    remarks: list[str] = []
+    for episodes in drawn:
+        chosen_on = refuse_training_subjects(bundle.lineage, windows, episodes.domain.rows(windows))
+        if chosen_on:
+            remarks.append(f"{episodes.domain.name}: queries {chosen_on}, on whom the checkpoint was chosen")
+        if episodes.left_out:
+            remarks.append(f"{episodes.domain.name}: too few windows or people for {', '.join(episodes.left_out)}")
+    rows = np.unique(np.concatenate([episodes.rows for episodes in drawn]))
+    models = ["pretrained"]
+    models += ["untrained"] if config.references.untrained_seeds else []
+    models += ["handcrafted"] if config.references.handcrafted else []
+    say(f"features of {len(rows)} windows: {', '.join(models)}")
+    features = [
+        compute_features(m, windows, rows, bundle=bundle, seeds=config.references.untrained_seeds) for m in models
+    ]
+    out: list[Counts] = []
+    for episodes in drawn:
+        say(
+            f"{episodes.domain.name}: {len(episodes.episodes)} episodes, {len(episodes.names)} classes, "
+            f"{len(episodes.subjects)} people asked"
+        )
+        for shots in sorted(config.episodes.shots):
+            for feature in features:
+                for name, fitter in fitters.items():
+                    counts, bins = tally_probe(windows, episodes, feature, fitter, shots)
+                    out.append(_counts(episodes, feature.model, name, shots, counts, feature.seeds, bins))
+            if config.references.supervised.wanted(episodes.domain.name, shots):
+                counts = count_supervised(windows, episodes, bundle, config, shots)
+                out.append(_counts(episodes, SUPERVISED, HEAD, shots, counts[None], ()))
+    return out, remarks
+
+
+def count_probe(
+    windows: LabelledWindows, episodes: Episodes, features: FeatureSet, probe: Probe, shots: int
+) -> np.ndarray:
+    """Confusion counts of a probe on every episode and for every seed of the model. Shape: (R, E, S, M, M)."""
+    return tally_probe(windows, episodes, features, probe, shots)[0]
+
+
+def tally_probe(
+    windows: LabelledWindows, episodes: Episodes, features: FeatureSet, probe: Probe, shots: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Confusion counts, and reliability bins where the probe's scores are probabilities.
+
+    Shapes:
+        counts (R, E, S, M, M), bins (R, E, S, B, 3) or None.
+    """
+    tally = _Tally(windows, episodes)
+    target = features.place(episodes.target)
+    rows, labels = zip(*(episode.support_rows(shots) for episode in episodes.episodes), strict=True)
+    supports = list(zip(features.place(np.stack(rows)), labels, strict=True))
+    how = getattr(probe, "confidence", None)
+    counts = np.zeros((len(features.arrays), len(supports), *tally.shape), dtype=np.int64)
+    bins = np.zeros((*counts.shape[:3], BINS, 3), dtype=np.float32) if how else None
+    for seed, array in enumerate(features.arrays):
+        asked = array[target]
+        for first in range(0, len(supports), _AT_ONCE):
+            with threadpool_limits(1):  # supports are tiny: threads cost more than they give
+                fitted = fit_supports(probe, array, supports[first : first + _AT_ONCE], classes=tally.classes)
+            for places, scores in score_blocks(fitted, asked):
+                numbers = first + np.array(places)
+                predicted = first_largest(scores)
+                counts[seed, numbers] = tally.counts(numbers, predicted)
+                if bins is not None and how is not None:
+                    bins[seed, numbers] = tally.reliability(numbers, predicted, confidence_of(scores, how))
+    return counts, bins
+
+
+def count_supervised(
+    windows: LabelledWindows, episodes: Episodes, bundle: EncoderBundle, config: EvalConfig, shots: int
+) -> np.ndarray:
+    """Confusion counts of the supervised reference on its episodes; zero on the others. Shape: (E, S, M, M)."""
+    if tuple(windows.channels) != tuple(bundle.spec.channels):
+        raise ConfigError(
+            f"the supervised reference needs the encoder's channels {list(bundle.spec.channels)}, the data has "
+            f"{list(windows.channels)}",
+            hint="references.supervised.episodes=0 leaves it out",
+        )
+    reference = SupervisedReference(
+        spec=bundle.spec, encoder=bundle.encoder_config, config=config.references.supervised
+    )
+    tally = _Tally(windows, episodes)
+    out = np.zeros((len(episodes.episodes), *tally.shape), dtype=np.int64)
+    for number, episode in enumerate(episodes.episodes[: config.references.supervised.episodes]):
+        rows, labels = episode.support_rows(shots)
+        support, query = (
+            at_spec_rate(windows.x[r], rate_hz=windows.rate_hz, spec=bundle.spec) for r in (rows, episode.query)
+        )
+        seed = config.episodes.seed * 1_000_003 + number
+        predicted = reference.predict(support, labels, query, classes=tally.classes, seed=seed)
+        everywhere = np.zeros(len(episodes.target), dtype=np.int64)
+        everywhere[np.searchsorted(episodes.target, episode.query)] = predicted
+        out[number] = tally.counts([number], everywhere[None])[0]
+    return out
+
+
+class _Tally:
+    """Turns predictions for a domain's target rows into counts by person and class."""
+
+    def __init__(self, windows: LabelledWindows, episodes: Episodes) -> None:
+        self.episodes = episodes
+        self.classes = len(episodes.names)
+        target = episodes.target
+        person = np.searchsorted(np.array(episodes.subjects), windows.subject[target])
+        truth = np.searchsorted(episodes.classes, windows.labels[target])
+        self.person, self.truth = person, truth
+        self.base = (person * self.classes + truth) * self.classes
+        self.shape = (len(episodes.subjects), self.classes, self.classes)
+
+    def counts(self, numbers: Sequence[int] | np.ndarray, predicted: np.ndarray) -> np.ndarray:
+        """Counts over the episodes' queries, of answers for all target rows. Shapes: (b,), (b, n) -> (b, S, M, M)."""
+        asked, size = self.episodes.asked[numbers], int(np.prod(self.shape))
+        place = predicted + self.base + size * np.arange(len(numbers))[:, None]
+        return np.bincount(place[asked], minlength=size * len(numbers)).reshape(-1, *self.shape)
+
+    def reliability(self, numbers: np.ndarray, predicted: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+        """Reliability bins, of the same. Shapes: numbers (b,), others (b, n) -> (b, S, B, 3)."""
+        asked, people = self.episodes.asked[numbers], self.shape[0]
+        group = self.person + people * np.arange(len(numbers))[:, None]
+        bins = grouped_reliability_bins(
+            confidence[asked], (predicted == self.truth)[asked], group[asked], groups=people * len(numbers)
+        )
+        return bins.reshape(len(numbers), people, BINS, 3)
+
+
+def _counts(
+    episodes: Episodes,
+    model: str,
+    probe: str,
+    shots: int,
+    counts: np.ndarray,
+    seeds: Sequence[int],
+    bins: np.ndarray | None = None,
+) -> Counts:
+    return Counts(
+        model=model,
+        probe=probe,
+        domain=episodes.domain.name,
+        setting=episodes.domain.setting,
+        shots=shots,
+        classes=episodes.names,
+        subjects=episodes.subjects,
+        counts=counts,
+        seeds=tuple(seeds),
+        left_out=episodes.left_out,
+        bins=bins,
+    )

@@ -1,0 +1,109 @@
+"""Who may carry labels, on whom one may choose, who is asked: three groups that share nobody; nothing is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from eval.data.splits import Slice, spread_over_people
+from eval.data.windows import LabelledWindows
+from eval.probes.base import Confidence, confidence_of
+from eval.protocols.limited_labels.config import LabelsConfig, Number
+from imu_video.errors import ConfigError, LeakageError
+from imu_video.metrics.calibration import reliability_bins
+from imu_video.metrics.classify import confusion_counts
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class People:
+    """Rows of the three groups; refuses a person in two of them.
+
+    Args:
+        windows: what the rows refer to.
+        pool, choose, test: rows, sorted; ``choose`` may be empty.
+
+    Raises:
+        LeakageError: somebody is in two groups.
+        ConfigError: a group that must not be empty is, or a class that the pool lacks.
+    """
+
+    windows: LabelledWindows
+    pool: np.ndarray
+    choose: np.ndarray
+    test: np.ndarray
+
+    def __post_init__(self) -> None:
+        groups = {"pool": self.pool, "choose": self.choose, "test": self.test}
+        people = {name: set(self.windows.subject[rows].tolist()) for name, rows in groups.items()}
+        for one, other in (("pool", "choose"), ("pool", "test"), ("choose", "test")):
+            shared = sorted(people[one] & people[other])
+            if shared:
+                raise LeakageError(f"{one} and {other} share {shared}", hint="name splits of different people")
+        if not len(self.pool) or not len(self.test):
+            raise ConfigError(f"pool has {len(self.pool)} labelled windows, test {len(self.test)}: both need some")
+        lacking = np.setdiff1d(self.windows.labels[self.test], self.windows.labels[self.pool])
+        if len(lacking):
+            names = [self.windows.classes[c] for c in lacking]
+            raise ConfigError(f"the pool has no window of {names}", hint="name another pool, or filter the test slice")
+
+    @property
+    def classes(self) -> np.ndarray:
+        """Numbers into ``windows.classes`` of the M classes of the pool."""
+        return np.unique(self.windows.labels[self.pool])
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """Everybody who is asked, sorted."""
+        return tuple(np.unique(self.windows.subject[self.test]).tolist())
+
+    def truth(self, rows: np.ndarray) -> np.ndarray:
+        """Class numbers 0..M-1 of some rows."""
+        return np.searchsorted(self.classes, self.windows.labels[rows])
+
+    def labelled(self, number: Number, seed: int) -> np.ndarray:
+        """Places in ``pool`` that carry a label: so many a class (or all there are), going round the pool's people.
+
+        The first k of a class are the same for every larger number, so smaller sets are part of larger ones.
+        """
+        if number == "all":
+            return np.arange(len(self.pool))
+        out = []
+        for c in self.classes:
+            own = self.pool[self.windows.labels[self.pool] == c]
+            rng = np.random.default_rng([seed, int(c)])
+            out.append(spread_over_people(self.windows, own, number, rng))
+        return np.sort(np.searchsorted(self.pool, np.concatenate(out)))
+
+    def counts(self, predicted: np.ndarray) -> np.ndarray:
+        """Confusion counts (S, M, M) of predictions for the rows of ``test``."""
+        subject = self.windows.subject[self.test]
+        truth = self.truth(self.test)
+        own = [subject == s for s in self.subjects]
+        return np.stack([confusion_counts(truth[o], predicted[o], classes=len(self.classes)) for o in own])
+
+    def bins(self, scores: np.ndarray, how: Confidence) -> np.ndarray:
+        """Reliability bins (S, B, 3) of scores (n, M) for the rows of ``test``, which are probabilities by ``how``."""
+        right, stated = scores.argmax(axis=1) == self.truth(self.test), confidence_of(scores, how)
+        own = [self.windows.subject[self.test] == s for s in self.subjects]
+        return np.stack([reliability_bins(stated[o], right[o]) for o in own])
+
+
+def group_people(windows: LabelledWindows, config: LabelsConfig) -> People:
+    """The three groups of a config.
+
+    Raises:
+        ConfigError: a class that the data does not have.
+        LeakageError: see `People`.
+    """
+    unknown = sorted(set(config.classes or ()) - set(windows.classes))
+    if unknown:
+        raise ConfigError(f"classes {unknown} are not in the data", hint=f"it has {sorted(windows.classes)}")
+
+    def rows(part: Slice | None) -> np.ndarray:
+        own = part.rows(windows) if part else np.zeros(0, dtype=np.int64)
+        if config.classes is None:
+            return own
+        return own[np.isin(np.asarray(windows.classes)[windows.labels[own]], config.classes)]
+
+    return People(windows=windows, pool=rows(config.pool), choose=rows(config.choose), test=rows(config.test))

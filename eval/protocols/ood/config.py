@@ -1,0 +1,234 @@
+"""What a benchmark config says: shift, models, algorithms with their grids, schedule; nothing runs here."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from eval.algorithms import AdamSettings, algorithms
+from eval.finetune.wise import ALPHAS, Alphas
+from imu_video.config import Config, digest
+
+
+class Scenario(Config):
+    """How labelled windows are divided into domains.
+
+    Args:
+        name: as it appears in tables.
+        axis: what differs between domains: ``subject``, ``placement``, ``dataset``, ``session``, ``split``, or any tag
+            of the data (``device``, ``side``, ``population`` ...).
+        domains: domain name -> values of the axis; windows with other values are left out.
+        groups: instead of ``domains``: that many groups of consecutive sorted values. Neither: a domain a value.
+        targets: domains that are asked in turn; all when None.
+        labels: classes to tell apart; None keeps those that every domain has.
+        label_map: dataset -> {its label: common label}; labels that are not named are left out.
+        people: ``disjoint``: nobody in the target is in the sources, whatever the axis (`eval.protocols.ood.scenario`);
+            ``shared``: as published benchmarks of placements do, people and moments stand on both sides.
+        folds: with ``disjoint``, where somebody is in two domains: into how many groups people are divided; seed k asks
+            group k modulo ``folds`` and trains on the others.
+        placements, where: keep only these devices, and these values of tags.
+        per_class: at most so many windows of a person, class and domain, evenly over time; None for all.
+        validation: share of each person's and class's moments, the last ones, that choose the checkpoint.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    axis: str
+    domains: dict[str, list[str]] | None = None
+    groups: int | None = Field(default=None, ge=2)
+    targets: list[str] | None = None
+    labels: list[str] | None = None
+    label_map: dict[str, dict[str, str]] | None = None
+    people: Literal["disjoint", "shared"] = "disjoint"
+    folds: int = Field(default=3, ge=2)
+    placements: list[str] | None = None
+    where: dict[str, str | list[str]] = Field(default_factory=dict)
+    per_class: int | None = Field(default=None, ge=2)
+    validation: float = Field(default=0.2, gt=0, lt=0.9)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Scenario:
+        if self.domains is not None and self.groups is not None:
+            raise ValueError("give either 'domains' or 'groups', not both")
+        if self.domains is not None and len(self.domains) < 2:
+            raise ValueError(f"a shift needs at least two domains, got {list(self.domains)}")
+        return self
+
+
+class Model(Config):
+    """A network that algorithms train: fresh, or an exported encoder.
+
+    Args:
+        name: as it appears in tables.
+        backbone: entry of the encoder registry, for a fresh network.
+        encoder: encoder folder, for a pretrained one.
+        train: ``all``, or ``head``: the encoder stays as it is and the classifier learns; or ``wise``, for an exported
+            encoder: first as ``head``, from there as ``all``, each for the whole schedule, and then weights between the
+            two (`eval.finetune.wise`) at the alpha that is best on source validation.
+        lr: learning rate of this model; the training's when None.
+        encoder_factor: learning rate of the encoder over that of the classifier, above 0.
+        alphas: with ``wise``: the grid, from 0 (the probe) to 1 (the fine-tuned network).
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    backbone: dict[str, Any] | None = None
+    encoder: str | None = None
+    train: Literal["all", "head", "wise"] = "all"
+    lr: float | None = Field(default=None, gt=0)
+    encoder_factor: float = Field(default=1.0, gt=0)
+    alphas: Alphas = ALPHAS
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"encoder_factor", "alphas"})
+    """Fields that folders from before know nothing of."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Model:
+        if (self.backbone is None) == (self.encoder is None):
+            raise ValueError(f"model {self.name!r}: give exactly one of 'backbone' and 'encoder'")
+        if self.train == "wise" and self.encoder is None:
+            raise ValueError(f"model {self.name!r}: train: wise stays near pretrained weights, give 'encoder'")
+        return self
+
+
+class Training(Config):
+    """The schedule that every run shares.
+
+    Args:
+        steps: updates.
+        evaluate_every: updates between checkpoints; the best on source validation is the run's result.
+        batch: windows of each source domain in an update, drawn with replacement.
+        lr, weight_decay, betas: of Adam.
+    """
+
+    steps: int = Field(default=3000, ge=1)
+    evaluate_every: int = Field(default=100, ge=1)
+    batch: int = Field(default=32, ge=2)
+    lr: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=5e-4, ge=0)
+    betas: tuple[float, float] = (0.5, 0.9)
+
+    def adam(self, lr: float | None = None, *, encoder_factor: float = 1.0) -> AdamSettings:
+        """The optimiser's settings, with another learning rate where one is given."""
+        return AdamSettings(
+            lr=lr or self.lr, weight_decay=self.weight_decay, betas=self.betas, encoder_factor=encoder_factor
+        )
+
+
+class Entry(Config):
+    """An algorithm and the values that its grid tries.
+
+    Args:
+        name: registered algorithm.
+        grid: argument -> values; every combination is run. ``lr`` names the learning rate.
+        fixed: arguments with one value.
+    """
+
+    name: str
+    grid: dict[str, list[Any]] = Field(default_factory=dict)
+    fixed: dict[str, Any] = Field(default_factory=dict)
+
+    def settings(self) -> Iterator[dict[str, Any]]:
+        """Every combination of the grid, ``lr`` included."""
+        names = sorted(self.grid)
+        for values in itertools.product(*(self.grid[name] for name in names)):
+            yield {**self.fixed, **dict(zip(names, values, strict=True))}
+
+
+class OodConfig(Config):
+    """A whole benchmark.
+
+    Args:
+        scenario: the shift.
+        models: networks.
+        algorithms: names, or entries with grids.
+        training: the schedule.
+        seeds: of initial weights, batches, algorithms and people's folds.
+        selection: rules to report: ``source`` (training-domain validation), ``oracle`` (target accuracy: an upper
+            bound, never a result) and ``lodo`` (leave one source domain out; costs further runs where a grid has
+            choices).
+        rate_hz: common rate of several data folders; that of the first when None.
+    """
+
+    scenario: Scenario
+    models: list[Model] = Field(min_length=1)
+    algorithms: list[Entry] = Field(default=[Entry(name="erm")], min_length=1)
+    training: Training = Training()
+    seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
+    selection: list[Literal["source", "oracle", "lodo"]] = Field(default=["source", "oracle"], min_length=1)
+    rate_hz: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and isinstance(data.get("algorithms"), list):
+            entries = [{"name": e} if isinstance(e, str) else e for e in data["algorithms"]]
+            return {**data, "algorithms": entries}
+        return data
+
+    @model_validator(mode="after")
+    def _distinct(self) -> OodConfig:
+        for what, names in (
+            ("models", [m.name for m in self.models]),
+            ("algorithms", [a.name for a in self.algorithms]),
+        ):
+            if len(set(names)) != len(names):
+                raise ValueError(f"{what} must have distinct names, got {names}")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training: everything that determines it besides scenario, schedule and data.
+
+    Args:
+        model: name of a model of the config.
+        algorithm: registered name.
+        setting: its arguments and perhaps ``lr``, as sorted pairs.
+        target: domain that is asked.
+        held: a source domain that is left out as well, for the rule ``lodo``; None otherwise.
+        seed: of this run.
+    """
+
+    model: str
+    algorithm: str
+    setting: tuple[tuple[str, Any], ...]
+    target: str
+    held: str | None
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """12 hex digits that name this run's file."""
+        return digest({**vars(self), "setting": [list(pair) for pair in self.setting]})
+
+
+def runs(config: OodConfig, domains: list[str]) -> list[Run]:
+    """Every run of a benchmark, in an order in which whole seeds finish first.
+
+    Raises:
+        ConfigError: unknown algorithm or argument, before anything is run.
+    """
+    targets = config.scenario.targets or domains
+    out = []
+    for seed, model, entry, target in itertools.product(config.seeds, config.models, config.algorithms, targets):
+        settings = list(entry.settings())
+        for setting in settings:
+            algorithms.arguments({"name": entry.name, **{k: v for k, v in setting.items() if k != "lr"}})
+            held: list[str | None] = [None]
+            if "lodo" in config.selection and len(settings) > 1:
+                held += [d for d in domains if d != target]
+            out += [
+                Run(
+                    model=model.name,
+                    algorithm=entry.name,
+                    setting=tuple(sorted(setting.items())),
+                    target=target,
+                    held=h,
+                    seed=seed,
+                )
+                for h in held
+            ]
+    return out

@@ -1,0 +1,342 @@
+"""Labelled windows into domains, and a target into source, validation and query rows that cannot overlap.
+
+A *moment* is a stretch of one recording: windows of several devices at one time are one moment, and windows that
+overlap are never on two sides. Source rows are divided into training and validation by moments, the last ones of each
+person and class validating, with what overlaps them left out.
+
+With ``people: disjoint`` nobody of the target is in the sources. Where somebody is in two domains (placements, say),
+people are divided into folds: seed k asks fold k and trains on the others, so that over as many seeds as
+folds everybody is asked once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from eval.data.labelmaps import map_labels
+from eval.data.windows import LabelledWindows
+from eval.protocols.ood.config import Scenario
+from imu_video.errors import ConfigError, LeakageError, nearest
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Domains:
+    """Windows of a scenario and the domain of each.
+
+    Args:
+        windows: kept windows, labels renumbered to the scenario's classes.
+        names: of the domains.
+        of: (N,) int64 domain of each window.
+    """
+
+    windows: LabelledWindows
+    names: tuple[str, ...]
+    of: np.ndarray
+
+    def number(self, name: str) -> int:
+        """Number of a domain.
+
+        Raises:
+            ConfigError: no such domain.
+        """
+        if name not in self.names:
+            raise ConfigError(
+                f"no domain {name!r}{nearest(name, self.names)}", hint=f"domains: {', '.join(self.names)}"
+            )
+        return self.names.index(name)
+
+
+def divide(windows: LabelledWindows, scenario: Scenario) -> Domains:
+    """Keep the windows that a scenario is about and name the domain of each.
+
+    Raises:
+        ConfigError: an axis, value or label that the data does not have, fewer than two domains or classes left.
+    """
+    if scenario.label_map is not None:
+        windows = map_labels(windows, scenario.label_map)
+    rows = windows.rows(placements=scenario.placements, where=scenario.where)
+    windows = windows.take(rows)
+    if scenario.axis not in windows.facts:
+        raise ConfigError(
+            f"scenario {scenario.name!r}: no axis {scenario.axis!r} in the data{nearest(scenario.axis, windows.facts)}",
+            hint=f"one of: {', '.join(sorted(windows.facts))}",
+        )
+    values = windows.facts[scenario.axis]
+    groups = _groups(sorted(set(values.tolist())), scenario)
+    names = tuple(groups)
+    of = np.full(len(windows), -1, dtype=np.int64)
+    for number, members in enumerate(groups.values()):
+        of[np.isin(values, members)] = number
+    keep = of >= 0
+    kept_labels = _labels(windows, of, len(names), scenario)
+    keep &= np.isin(windows.labels, [windows.classes.index(name) for name in kept_labels])
+    rows = np.flatnonzero(keep)
+    if scenario.per_class is not None:
+        rows = _thin(windows, rows, of, scenario.per_class)
+    windows, of = windows.take(rows), of[rows]
+    place = np.full(len(windows.classes), -1)
+    for number, name in enumerate(kept_labels):
+        place[windows.classes.index(name)] = number
+    windows = replace(windows, labels=place[windows.labels], classes=tuple(kept_labels))
+    empty = [name for number, name in enumerate(names) if not (of == number).any()]
+    if empty:
+        raise ConfigError(f"scenario {scenario.name!r}: domains {empty} have no labelled window")
+    return Domains(windows=windows, names=names, of=of)
+
+
+def _groups(values: list[str], scenario: Scenario) -> dict[str, list[str]]:
+    where = f"scenario {scenario.name!r}"
+    if scenario.domains is not None:
+        owner: dict[str, str] = {}
+        for name, members in scenario.domains.items():
+            for member in members:
+                if member not in values:
+                    raise ConfigError(f"{where}: {scenario.axis} has no value {member!r}{nearest(member, values)}")
+                if owner.setdefault(member, name) != name:
+                    raise LeakageError(f"{where}: {member!r} is in domain {owner[member]!r} and in domain {name!r}")
+        return {name: list(members) for name, members in scenario.domains.items()}
+    values = [v for v in values if v]
+    if scenario.groups is not None:
+        if len(values) < scenario.groups:
+            raise ConfigError(f"{where}: {len(values)} values of {scenario.axis} do not make {scenario.groups} groups")
+        parts = np.array_split(np.array(values), scenario.groups)
+        return {f"{part[0]}..{part[-1]}" if len(part) > 1 else str(part[0]): part.tolist() for part in parts}
+    if len(values) < 2:
+        raise ConfigError(f"{where}: {scenario.axis} has only {values}, a shift needs two domains")
+    return {value: [value] for value in values}
+
+
+def _labels(windows: LabelledWindows, of: np.ndarray, domains: int, scenario: Scenario) -> list[str]:
+    there = {
+        name: {int(d) for d in np.unique(of[(windows.labels == c) & (of >= 0)])}
+        for c, name in enumerate(windows.classes)
+    }
+    if scenario.labels is not None:
+        for name in scenario.labels:
+            if name not in there:
+                raise ConfigError(f"scenario {scenario.name!r}: no label {name!r}{nearest(name, there)}")
+            if len(there[name]) < domains:
+                raise ConfigError(
+                    f"scenario {scenario.name!r}: label {name!r} is missing in {domains - len(there[name])} domains"
+                )
+        return sorted(scenario.labels)
+    common = sorted(name for name, found in there.items() if len(found) == domains)
+    if len(common) < 2:
+        raise ConfigError(f"scenario {scenario.name!r}: the domains share the classes {common}, at least 2 are needed")
+    return common
+
+
+def _thin(windows: LabelledWindows, rows: np.ndarray, of: np.ndarray, most: int) -> np.ndarray:
+    """At most so many windows of each person, class and domain, evenly over recordings and time."""
+    kept = []
+    for group in _grouped(rows, windows.subject, windows.labels, of):
+        order = group[np.lexsort((windows.start[group], windows.recording[group]))]
+        kept.append(order[np.linspace(0, len(order) - 1, min(most, len(order))).round().astype(int)])
+    return np.sort(np.concatenate(kept))
+
+
+def _grouped(rows: np.ndarray, *columns: np.ndarray) -> list[np.ndarray]:
+    """Rows by equal values of all columns."""
+    codes = np.stack([np.unique(column[rows], return_inverse=True)[1] for column in columns], axis=1)
+    _, group = np.unique(codes, axis=0, return_inverse=True)
+    return [rows[group.ravel() == g] for g in range(int(group.max(initial=-1)) + 1)]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Division:
+    """Rows of one run; refuses anything that stands on two sides.
+
+    Args:
+        domains: what the rows refer to.
+        train, valid: rows of each source domain.
+        query: rows of the target.
+        people: ``disjoint`` or ``shared``, as in the scenario.
+
+    Raises:
+        LeakageError: a window on two sides, overlapping moments of training and validation, or (``disjoint``) a person
+            or moment of the target in the sources.
+    """
+
+    domains: Domains
+    train: tuple[np.ndarray, ...]
+    valid: tuple[np.ndarray, ...]
+    query: np.ndarray
+    people: str
+
+    def __post_init__(self) -> None:
+        windows = self.domains.windows
+        train, valid = np.concatenate(self.train), np.concatenate(self.valid)
+        for a, b, what in (
+            (train, valid, "training and validation"),
+            (np.union1d(train, valid), self.query, "sources and target"),
+        ):
+            if len(shared := np.intersect1d(a, b)):
+                raise LeakageError(f"{len(shared)} windows are in {what}, the first: row {shared[0]}")
+        if len(clash := overlapping(windows, train, valid)):
+            raise LeakageError(f"{len(clash)} training windows overlap validation windows, the first: row {clash[0]}")
+        if self.people == "disjoint":
+            sources = np.union1d(train, valid)
+            people = np.intersect1d(windows.subject[sources], windows.subject[self.query])
+            if len(people):
+                raise LeakageError(f"{people.tolist()} are in the sources and in the target")
+            recordings = np.intersect1d(windows.recording[sources], windows.recording[self.query])
+            if len(recordings):
+                raise LeakageError(f"recordings {recordings[:3].tolist()} are in the sources and in the target")
+
+
+def division(domains: Domains, scenario: Scenario, *, target: str, held: str | None = None, seed: int = 0) -> Division:
+    """Who trains, validates and is asked in one run.
+
+    Args:
+        domains: from `divide`.
+        scenario: the same.
+        target: domain that is asked.
+        held: a further domain that does not train and is asked instead of the target (for leave-one-domain-out).
+        seed: chooses the fold of people.
+
+    Raises:
+        ConfigError: too few people, domains or windows.
+        LeakageError: see `Division`.
+    """
+    windows = domains.windows
+    asked = domains.number(target if held is None else held)
+    out = {domains.number(target), asked}
+    sources = [d for d in range(len(domains.names)) if d not in out]
+    if not sources:
+        raise ConfigError(
+            f"scenario {scenario.name!r}: no source domain is left beside {sorted(domains.names[d] for d in out)}"
+        )
+    query = np.flatnonzero(domains.of == asked)
+    source = np.flatnonzero(np.isin(domains.of, sources))
+    if scenario.people == "disjoint" and _people_recur(domains):
+        tested = _fold(windows.subject, scenario.folds, seed)
+        query, source = (
+            query[np.isin(windows.subject[query], tested)],
+            source[~np.isin(windows.subject[source], tested)],
+        )
+        if not len(query) or not len(source):
+            raise ConfigError(
+                f"scenario {scenario.name!r}, target {target!r}, seed {seed}: no window is left once people are "
+                f"divided into {scenario.folds} folds",
+                hint="fewer folds, or people: shared",
+            )
+    validating = _validating(windows, source, scenario.validation)
+    valid = source[validating]
+    training = source[~validating]
+    training = np.setdiff1d(training, overlapping(windows, training, valid))
+    result = Division(
+        domains=domains,
+        train=tuple(training[domains.of[training] == d] for d in sources),
+        valid=tuple(valid[domains.of[valid] == d] for d in sources),
+        query=query,
+        people=scenario.people,
+    )
+    for d, rows in zip(sources, result.train, strict=True):
+        if not len(rows):
+            raise ConfigError(f"scenario {scenario.name!r}: source domain {domains.names[d]!r} has no training window")
+    return result
+
+
+def _people_recur(domains: Domains) -> bool:
+    """Whether somebody is in two domains."""
+    pairs = set(zip(domains.windows.subject.tolist(), domains.of.tolist(), strict=True))
+    return len({subject for subject, _ in pairs}) < len(pairs)
+
+
+def _fold(subjects: np.ndarray, folds: int, seed: int) -> list[str]:
+    """The people that a seed asks: one of the folds of the sorted people, shuffled once."""
+    people = np.unique(subjects)
+    if len(people) < folds:
+        raise ConfigError(f"{len(people)} people cannot be divided into {folds} folds", hint="scenario.folds=2")
+    order = people[np.random.default_rng(0).permutation(len(people))]
+    part: list[str] = np.array_split(order, folds)[seed % folds].tolist()
+    return part
+
+
+def _validating(windows: LabelledWindows, rows: np.ndarray, share: float) -> np.ndarray:
+    """(n,) bool: the last moments of each person and class; the same moment has one side in all domains."""
+    out = np.zeros(len(rows), dtype=bool)
+    place = {int(row): i for i, row in enumerate(rows)}
+    for group in _grouped(rows, windows.subject, windows.labels):
+        moments = sorted(set(zip(windows.recording[group].tolist(), windows.start[group].tolist(), strict=True)))
+        number = min(max(1, round(share * len(moments))), len(moments) - 1)
+        last = set(moments[len(moments) - number :]) if number else set()
+        for row in group:
+            if (windows.recording[row], windows.start[row]) in last:
+                out[place[int(row)]] = True
+    return out
+
+
+def overlapping(windows: LabelledWindows, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Those of ``rows`` that share time of a recording with one of ``others``."""
+    clash = []
+    for recording in np.intersect1d(windows.recording[rows], windows.recording[others]):
+        mine = rows[windows.recording[rows] == recording]
+        theirs = np.sort(windows.start[others[windows.recording[others] == recording]])
+        after = np.searchsorted(theirs, windows.start[mine])
+        gaps = np.full(len(mine), np.inf)
+        for step in (-1, 0):
+            at = np.clip(after + step, 0, len(theirs) - 1)
+            gaps = np.minimum(gaps, np.abs(theirs[at] - windows.start[mine]))
+        clash.append(mine[gaps < windows.window_s - 1e-6])
+    return np.concatenate(clash) if clash else np.zeros(0, dtype=np.int64)
+
+
+def merge_windows(parts: Sequence[LabelledWindows], *, rate_hz: float | None = None) -> LabelledWindows:
+    """Windows of several data folders as one, with a fact ``dataset``; people keep apart by their dataset's name.
+
+    Args:
+        parts: windows of equal length in seconds and equal channels.
+        rate_hz: common rate; that of the first when None.
+
+    Raises:
+        ConfigError: windows of other lengths or channels.
+    """
+    first = parts[0]
+    rate = first.rate_hz if rate_hz is None else rate_hz
+    for part in parts[1:]:
+        if abs(part.window_s - first.window_s) > 1e-9 or part.channels != first.channels:
+            raise ConfigError(
+                f"{part.dataset} has windows of {part.window_s:g} s of {list(part.channels)}, {first.dataset} of "
+                f"{first.window_s:g} s of {list(first.channels)}",
+                hint="build both folders with the same window.seconds",
+            )
+    many = len(parts) > 1
+    classes = tuple(sorted({name for part in parts for name in part.classes}))
+    names = [name for part in parts for name in part.facts]
+    facts: dict[str, np.ndarray] = {}
+    for name in dict.fromkeys([*names, "dataset"]):
+        columns = []
+        for part in parts:
+            column = (
+                np.full(len(part), part.dataset) if name == "dataset" else part.facts.get(name, np.full(len(part), ""))
+            )
+            if many and name in ("subject", "recording"):
+                column = np.char.add(f"{part.dataset}:", column.astype(np.str_))
+            columns.append(column)
+        facts[name] = np.concatenate(columns)
+    samples = round(first.window_s * rate)
+    return replace(
+        first,
+        x=np.concatenate([_at_rate(part, rate, samples) for part in parts]),
+        labels=np.concatenate([np.searchsorted(np.array(classes), np.array(p.classes)[p.labels]) for p in parts]),
+        classes=classes,
+        facts=facts,
+        start=np.concatenate([p.start for p in parts]),
+        sample=np.concatenate([p.sample for p in parts]),
+        dataset="+".join(p.dataset for p in parts),
+        digest="+".join(p.digest for p in parts),
+        rate_hz=rate,
+        teacher=None,
+        teacher_name=None,
+    )
+
+
+def _at_rate(part: LabelledWindows, rate: float, samples: int) -> np.ndarray:
+    from imu_video.recordings.signal import resample_uniform
+
+    x = part.x if abs(part.rate_hz - rate) < 1e-9 else resample_uniform(part.x, part.rate_hz, rate)
+    return np.ascontiguousarray(x[..., :samples], dtype=np.float32)

@@ -1,0 +1,256 @@
+"""Finished runs as result lines and as the tables that a person reads; choosing among settings is selection.py's.
+
+A figure is the mean over people of the mean over seeds (and, where somebody is asked in several domains, over those).
+The mean over targets with its deviation over seeds, as published tables have it, stands beside it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from eval.config import Bootstrap
+from eval.finetune.wise import curve_tables
+from eval.protocols.ood.config import OodConfig, Run
+from eval.protocols.ood.grid import Folder
+from eval.protocols.ood.selection import Outcome, Rule, choose, overall
+from eval.results.store import (
+    Result,
+    bootstrap,
+    calibration_lines,
+    ends,
+    equal_people,
+    kept_bins,
+    person_means,
+    with_tests,
+)
+from imu_video.errors import DataError
+from imu_video.metrics.calibration import BINS, expected_calibration_error, overconfidence
+from imu_video.metrics.classify import METRICS
+
+Chosen = Mapping[tuple[str, str], Mapping[str, Sequence[Outcome]]]
+"""(model, algorithm) -> target -> the chosen runs, one a seed."""
+
+
+def collect(folder: Folder, runs: Sequence[Run]) -> list[Outcome]:
+    """Every run's outcome.
+
+    Raises:
+        DataError: runs that are not finished.
+    """
+    held = [folder.result(run) for run in runs]
+    missing = [run for run, result in zip(runs, held, strict=True) if result is None]
+    if missing:
+        raise DataError(
+            f"{folder.path}: {len(missing)} of {len(runs)} runs are not finished, the first: {missing[0].algorithm} on "
+            f"{missing[0].model}, target {missing[0].target}, seed {missing[0].seed}",
+            hint="the same `imu-eval ood` command goes on where it was",
+        )
+    return [Outcome.of(result) for result in held if result is not None]
+
+
+def chosen_runs(outcomes: Sequence[Outcome], rule: Rule) -> dict[tuple[str, str], dict[str, list[Outcome]]]:
+    """The runs that a rule reports, of every model, algorithm and target."""
+    groups: dict[tuple[str, str], dict[str, list[Outcome]]] = {}
+    for o in outcomes:
+        groups.setdefault((o.model, o.algorithm), {}).setdefault(o.target, []).append(o)
+    return {kind: {target: choose(own, rule) for target, own in targets.items()} for kind, targets in groups.items()}
+
+
+def cells(by_target: Mapping[str, Sequence[Outcome]], metric: str) -> dict[str, np.ndarray]:
+    """Subject -> (seeds,) figures, NaN where a seed did not ask the subject."""
+    number = max(len(chosen) for chosen in by_target.values())
+    found: dict[str, list[list[float]]] = {}
+    for chosen in by_target.values():
+        for seed, outcome in enumerate(chosen):
+            for subject, counts in outcome.people.items():
+                row = found.setdefault(subject, [[] for _ in range(number)])
+                row[seed].append(float(METRICS[metric](counts)))
+    return {s: np.array([np.mean(values) if values else np.nan for values in row]) for s, row in sorted(found.items())}
+
+
+def measure(
+    outcomes: Sequence[Outcome],
+    config: OodConfig,
+    shared: Mapping[str, Any],
+    *,
+    metrics: Sequence[str] = ("accuracy", "macro_f1"),
+    intervals: Bootstrap | None = None,
+) -> list[Result]:
+    """Result lines: every model and algorithm under every rule, and paired differences.
+
+    Differences are taken person by person and seed by seed from the same model's ERM, and from the ERM of the config's
+    first model. Their p values (signed ranks over people) are corrected over all comparisons of a rule and metric, and
+    each carries the smallest difference that it could have found.
+
+    Args:
+        outcomes: from `collect`.
+        config: of the benchmark.
+        shared: provenance of the lines.
+        metrics: figures to report.
+        intervals: of the bootstrap.
+    """
+    intervals = intervals or Bootstrap()
+    out: list[Result] = []
+    for rule, metric in itertools.product(config.selection, metrics):
+        chosen = chosen_runs(outcomes, rule)
+        own = {kind: cells(targets, metric) for kind, targets in chosen.items()}
+        for kind, figures in own.items():
+            line = _line(kind, None, figures, chosen[kind], rule, metric, config, shared, intervals)
+            out.append(line)
+            if metric == metrics[0]:
+                out += _calibration(line, chosen[kind], list(figures), intervals)
+        pairs = _comparisons(list(own), config)
+        lines, people = [], []
+        for kind, reference in pairs:
+            difference = {s: own[kind][s] - own[reference][s] for s in own[kind]}
+            lines.append(_line(kind, reference, difference, chosen[kind], rule, metric, config, shared, intervals))
+            people.append(person_means(np.stack(list(difference.values()))))
+        out += with_tests(lines, people, level=intervals.level)
+    return out
+
+
+def _comparisons(kinds: Sequence[tuple[str, str]], config: OodConfig) -> list[tuple[tuple[str, str], tuple[str, str]]]:
+    first = (config.models[0].name, "erm")
+    pairs = []
+    for kind in kinds:
+        for reference in dict.fromkeys([(kind[0], "erm"), first]):
+            if reference in kinds and reference != kind:
+                pairs.append((kind, reference))
+    return pairs
+
+
+def _line(
+    kind: tuple[str, str],
+    reference: tuple[str, str] | None,
+    figures: Mapping[str, np.ndarray],
+    by_target: Mapping[str, Sequence[Outcome]],
+    rule: str,
+    metric: str,
+    config: OodConfig,
+    shared: Mapping[str, Any],
+    intervals: Bootstrap,
+) -> Result:
+    (interval,) = bootstrap(np.stack(list(figures.values()))[None], intervals)
+    details: dict[str, Any] = {"selection": rule, "people": config.scenario.people}
+    if reference is None:
+        mean, deviation = overall(by_target)
+        details |= {
+            "by_target": {t: round(float(np.mean([o.score for o in chosen])), 4) for t, chosen in by_target.items()},
+            "accuracy_over_targets": round(mean, 4),
+            "deviation_over_seeds": round(deviation, 4),
+            "settings": {t: dict(chosen[0].setting) for t, chosen in by_target.items()},
+            "by_person": {s: [None if np.isnan(v) else round(float(v), 6) for v in row] for s, row in figures.items()},
+            **_alphas(by_target),
+            "worst_person": min((float(np.nanmean(row)), s) for s, row in figures.items())[::-1],
+        }
+    return Result(
+        kind="ood" if reference is None else "ood-difference",
+        metric=metric,
+        value=interval.value,
+        **ends(interval),
+        level=intervals.level,
+        model=f"{kind[1]} on {kind[0]}",
+        reference=None if reference is None else f"{reference[1]} on {reference[0]}",
+        probe=rule,
+        domain=config.scenario.name,
+        setting=config.scenario.people,
+        subjects=interval.subjects,
+        episodes=interval.episodes,
+        details=details,
+        seeds={"runs": list(config.seeds), "bootstrap": intervals.seed},
+        **shared,
+    )
+
+
+def _calibration(
+    line: Result, by_target: Mapping[str, Sequence[Outcome]], people: Sequence[str], intervals: Bootstrap
+) -> list[Result]:
+    """``ece`` and ``overconfidence`` over all targets, and the former in each; none where a run kept no bins."""
+    number = max(len(chosen) for chosen in by_target.values())
+    bins = np.zeros((number, len(by_target), len(people), BINS, 3))
+    for target, chosen in enumerate(by_target.values()):
+        for seed, outcome in enumerate(chosen):
+            if outcome.bins is None:
+                return []
+            for subject, own in outcome.bins.items():
+                bins[seed, target, people.index(subject)] = own
+    errors = {
+        name: round(float(expected_calibration_error(equal_people(bins[:, [target]])).mean()), 4)
+        for target, name in enumerate(by_target)
+    }
+    details = {k: line.details[k] for k in ("selection", "people")} | {"by_target": errors, "bins": kept_bins(bins)}
+    over = overconfidence(bins)  # (seeds, targets, people)
+    cells = np.stack([person_means(over[seed].T) for seed in range(number)], axis=1)
+    return calibration_lines(bins, cells, line, intervals, details)
+
+
+def _alphas(by_target: Mapping[str, Sequence[Outcome]]) -> dict[str, Any]:
+    """Of a model with ``train: wise``: chosen alphas, and the curve as a mean over targets and seeds."""
+    runs = [o for chosen in by_target.values() for o in chosen]
+    curves = [o.by_alpha for o in runs if o.by_alpha is not None]
+    if len(curves) < len(runs):
+        return {}
+    return {
+        "alpha": {target: [o.alpha for o in chosen] for target, chosen in by_target.items()},
+        "by_alpha": np.mean(curves, axis=0).round(6).tolist(),
+    }
+
+
+def tables(results: Sequence[Result], *, metric: str = "accuracy") -> list[tuple[str, list[str], list[list[str]]]]:
+    """Title, columns and rows: figures by target of every rule, then paired differences."""
+    out = []
+    for rule in dict.fromkeys(r.probe for r in results):
+        own = [r for r in results if r.probe == rule and r.metric == metric]
+        figures = [r for r in own if r.kind == "ood"]
+        if not figures:
+            continue
+        targets = list(figures[0].details["by_target"])
+        rows = [
+            [
+                r.model,
+                _interval(r),
+                *(f"{r.details['by_target'][t]:.3f}" for t in targets),
+                f"{r.details['accuracy_over_targets']:.3f} ± {r.details['deviation_over_seeds']:.3f}",
+                "{} {:.3f}".format(*r.details["worst_person"]),
+            ]
+            for r in figures
+        ]
+        level = f"{100 * figures[0].level:.0f} %"
+        title = f"{figures[0].domain}, chosen by {rule}: {metric} over {figures[0].subjects} people [{level} interval]"
+        out.append((title, ["model", metric, *targets, "mean over targets ± seeds", "worst person"], rows))
+        out += _alpha_tables(figures)
+        differences = [
+            [
+                r.model,
+                str(r.reference),
+                _interval(r, signed=True) + (" *" if r.excludes_zero else ""),
+                f"{r.details['p_holm']:.3f}",
+                f"{r.details['minimum_detectable']:.3f}" if "minimum_detectable" in r.details else "",
+            ]
+            for r in own
+            if r.kind == "ood-difference"
+        ]
+        if differences:
+            columns = ["model", "minus", f"{metric} [{level}]", "p (Holm)", "could have seen"]
+            out.append((f"paired differences, chosen by {rule}; * = the interval excludes zero", columns, differences))
+    return out
+
+
+def _alpha_tables(figures: Sequence[Result]) -> list[tuple[str, list[str], list[list[str]]]]:
+    """Source validation against target of models with ``train: wise``."""
+    own = [r for r in figures if "by_alpha" in r.details]
+    lines = [
+        ([r.model], r.details["by_alpha"], [a for chosen in r.details["alpha"].values() for a in chosen]) for r in own
+    ]
+    title = f"{figures[0].domain}: source validation / target accuracy"
+    return curve_tables(lines, names=["model"], title=title)
+
+
+def _interval(r: Result, *, signed: bool = False) -> str:
+    form = "{:+.3f}" if signed else "{:.3f}"
+    ends_ = f" [{form.format(r.low)}, {form.format(r.high)}]" if r.low is not None and r.high is not None else ""
+    return form.format(r.value) + ends_

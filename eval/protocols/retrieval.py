@@ -1,0 +1,116 @@
+"""Retrieval between IMU windows and their own videos in seeded galleries of a stated size; embeds nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from eval.config import EvalConfig
+from eval.data.splits import refuse_training_subjects
+from eval.data.windows import LabelledWindows
+from eval.protocols.zeroshot.common import embed_imu, embed_video
+from eval.results.store import Result, bootstrap, ends
+from imu_video.errors import ConfigError
+from imu_video.metrics.retrieval import pair_ranks, retrieval_chance
+from imu_video.models.cross_modal import CrossModalModel
+
+DIRECTIONS = ("imu to video", "video to imu")
+
+
+def run_retrieval(
+    windows: LabelledWindows,
+    model: CrossModalModel,
+    config: EvalConfig,
+    shared: Mapping[str, Any],
+    *,
+    say: Callable[[str], None] = lambda message: None,
+) -> list[Result]:
+    """Recall at k and MRR of both directions in each domain.
+
+    A gallery holds so many samples of the domain, drawn without replacement, each with one of its devices and its own
+    video. Figures are means over people of the mean over galleries of the person's queries.
+
+    Raises:
+        LeakageError: a query person was in the pretraining.
+        ConfigError: fewer than two samples with video in a domain.
+    """
+    out: list[Result] = []
+    for domain in config.domains:
+        rows = domain.rows(windows)
+        refuse_training_subjects(model.student.lineage, windows, rows)
+        target = windows.take(rows)
+        video = embed_video(model, target)
+        there = np.isfinite(video).all(axis=1)
+        target, video = target.take(np.flatnonzero(there)), video[there]
+        if not len(target):
+            raise ConfigError(f"retrieval, domain {domain.name!r}: no sample has a video of this teacher")
+        imu = embed_imu(model, target, batch_size=config.batch_size)
+        sample = np.unique(
+            np.char.add(np.char.add(target.facts["split"], "/"), target.sample.astype(str)), return_inverse=True
+        )[1]
+        size = min(config.retrieval.gallery, int(sample.max()) + 1)
+        if size < 2:
+            raise ConfigError(f"retrieval, domain {domain.name!r}: {size} sample with video, at least 2 are needed")
+        say(f"{domain.name}: {config.retrieval.galleries} galleries of {size} pairs")
+        galleries = draw_galleries(sample, size, config.retrieval.galleries, seed=config.retrieval.seed)
+        people, person = np.unique(target.subject, return_inverse=True)
+        for way, (a, b) in zip(DIRECTIONS, ((imu, video), (video, imu)), strict=True):
+            ranks = np.stack([pair_ranks(a[g] @ b[g].T) for g in galleries])
+            stack = person_figures(ranks, person[np.stack(galleries)], len(people), config.retrieval.ks)
+            chance = retrieval_chance(size, ks=config.retrieval.ks)
+            names = [*(f"R@{k}" for k in config.retrieval.ks), "MRR"]
+            for metric, interval in zip(names, bootstrap(stack, config.bootstrap), strict=True):
+                out.append(
+                    Result(
+                        kind="retrieval",
+                        metric=metric,
+                        value=interval.value,
+                        **ends(interval),
+                        level=config.bootstrap.level,
+                        model="pretrained",
+                        probe=way,
+                        domain=domain.name,
+                        subjects=interval.subjects,
+                        episodes=interval.episodes,
+                        chance=chance[metric],
+                        details={"gallery": size, "direction": way},
+                        seeds={"galleries": config.retrieval.seed, "bootstrap": config.bootstrap.seed},
+                        **shared,
+                    )
+                )
+    return out
+
+
+def draw_galleries(sample: np.ndarray, size: int, number: int, *, seed: int) -> list[np.ndarray]:
+    """Rows of each gallery: distinct samples, one random row (device) of each.
+
+    Shapes:
+        sample (N,) sample number of each row -> ``number`` arrays (size,).
+    """
+    rng = np.random.default_rng(seed)
+    order = np.argsort(sample, kind="stable")
+    first = np.searchsorted(sample[order], np.arange(sample.max() + 1))
+    many = np.bincount(sample)
+    out = []
+    for _ in range(number):
+        chosen = rng.permutation(len(many))[:size]
+        out.append(order[first[chosen] + rng.integers(0, many[chosen])])
+    return out
+
+
+def person_figures(ranks: np.ndarray, person: np.ndarray, people: int, ks: list[int]) -> np.ndarray:
+    """Each person's R@k and MRR in each gallery; NaN where the person has no query there.
+
+    Shapes:
+        ranks (G, n), person (G, n) -> (len(ks) + 1, people, G).
+    """
+    figures = [*((ranks <= k).astype(np.float64) for k in ks), 1.0 / ranks]
+    out = np.full((len(figures), people, len(ranks)), np.nan)
+    for g, who in enumerate(person):
+        many = np.bincount(who, minlength=people)
+        for f, figure in enumerate(figures):
+            total = np.bincount(who, weights=figure[g], minlength=people)
+            out[f, many > 0, g] = total[many > 0] / many[many > 0]
+    return out

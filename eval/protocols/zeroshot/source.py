@@ -1,0 +1,129 @@
+"""Source-label transfer: probes fitted on the labelled IMU windows of one data folder, asked on another's people.
+
+No label of the target is used. Classes meet under common names by a label map (`eval.data.labelmaps`); it is a claim
+about sensors and people, and uses IMU labels, which `video`, `teacher` and `text` do not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from eval.config import EvalConfig
+from eval.data.labelmaps import UNMAPPED, LabelMaps, adapter_labels, rename_labels
+from eval.data.windows import LabelledWindows
+from eval.protocols.zeroshot.common import (
+    Say,
+    ask,
+    build_probes,
+    carried_features,
+    class_names,
+    confidence_in,
+    domains_of,
+    labelled_rows,
+    lines,
+    predict,
+    slice_words,
+)
+from eval.results.store import Result
+from imu_video.bundle.encoder import EncoderBundle
+from imu_video.config import digest
+from imu_video.errors import ConfigError, nearest
+
+
+def run_source(
+    target: LabelledWindows,
+    source: LabelledWindows,
+    bundle: EncoderBundle,
+    maps: LabelMaps | None,
+    config: EvalConfig,
+    shared: Mapping[str, Any],
+    *,
+    say: Say = lambda message: None,
+) -> list[Result]:
+    """Fit every probe on the source's ``zeroshot.support`` and ask the target's domains.
+
+    Rows: ``pretrained``, and the references of the config that need no training: ``untrained`` (mean over its seeds)
+    and ``handcrafted``. Labels that the map does not name, or that only one side has, are left out and counted.
+
+    Args:
+        target: labelled windows that are asked; their labels only count hits.
+        source: labelled windows of another folder.
+        bundle: the encoder.
+        maps: dataset -> {its label: common label}; None: labels are compared as they are spelled.
+        config: domains (their ``labels`` are common names), probes, support, references.
+        shared: from `provenance`, of the target.
+        say: takes progress lines.
+
+    Raises:
+        LeakageError: a source person is asked, where both folders are of one dataset; or somebody of the pretraining.
+        ConfigError: a map without one of the datasets, fewer than two common classes.
+    """
+    support = config.zeroshot.support
+    named = {"target": _named(target, maps), "source": _named(source, maps)}
+    given = support.rows(source)
+    theirs = {named["source"].classes[c] for c in np.unique(named["source"].labels[given])} - {UNMAPPED}
+    label_maps = {name: maps[name] for name in {source.dataset, target.dataset}} if maps is not None else None
+    words = f"{source.dataset}: {slice_words(support)}"
+    out: list[Result] = []
+    for domain in domains_of(config, "by source labels"):
+        names = class_names(named["target"], domain, among=theirs)
+        everybody = np.ones(len(source), dtype=bool)
+        rows, labels = labelled_rows(named["source"], support, names, config, within=everybody)
+        same = source.dataset == target.dataset
+        people = np.unique(source.subject[rows]).tolist() if same else []
+        query = ask(named["target"], domain, names, lineage=bundle.lineage, givers=people, gave="gave source labels")
+        details = {
+            "source": {"dataset": source.dataset, "digest": source.digest, "support": support.model_dump(mode="json")},
+            "label_map": digest(label_maps) if label_maps is not None else None,
+            "labelled": dict(zip(names, np.bincount(labels).tolist(), strict=True)),
+            "left_out": {
+                "source": _left_out(source, named["source"], given, names),
+                "target": _left_out(target, named["target"], domain.rows(target), names),
+            },
+        }
+        say(f"{domain.name}: {len(query.truth)} windows, classes {', '.join(names)}; {len(rows)} labelled windows")
+        fitters = build_probes(config)
+        for model, pairs, seeds in carried_features(source, rows, query, bundle, config):
+            for probe, fitter in fitters.items():
+                stated = confidence_in(fitter)
+                answers = [
+                    predict(fitter.fit(a, labels, classes=len(names)).scores, b, confidence=stated) for a, b in pairs
+                ]
+                out += lines(
+                    "source",
+                    query,
+                    answers,
+                    model=model,
+                    probe=probe,
+                    labels_from=words,
+                    details=details,
+                    config=config,
+                    shared=shared,
+                    seeds=seeds,
+                )
+    return out
+
+
+def _named(windows: LabelledWindows, maps: LabelMaps | None) -> LabelledWindows:
+    if maps is None:
+        return windows
+    if windows.dataset not in maps:
+        raise ConfigError(
+            f"the label map has no dataset {windows.dataset!r}{nearest(windows.dataset, maps)}",
+            hint=f"add `{windows.dataset}: {{its label: common label}}` to it",
+        )
+    own = {windows.dataset: maps[windows.dataset]}
+    return rename_labels(windows, own, known=adapter_labels(windows.dataset))
+
+
+def _left_out(
+    windows: LabelledWindows, named: LabelledWindows, rows: np.ndarray, names: tuple[str, ...]
+) -> dict[str, int]:
+    """Own label -> number of windows that are neither asked nor learned from."""
+    common = np.array(named.classes)[named.labels[rows]]
+    out = Counter(np.array(windows.classes)[windows.labels[rows]][~np.isin(common, names)].tolist())
+    return dict(sorted(out.items()))

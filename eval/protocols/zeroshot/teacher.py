@@ -1,0 +1,86 @@
+"""Teacher-label transfer: a probe fitted on labelled teacher embeddings, applied to IMU embeddings that saw no label.
+
+Unsupervised modality adaptation as in C3T (Kamboj et al. 2024, arXiv 2407.16803: labelled RGB video, unlabelled IMU, a
+classifier in the shared space). A claim of its own: the prototypes of `video` learn nothing, a probe here does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from eval.config import EvalConfig
+from eval.data.windows import LabelledWindows
+from eval.protocols.zeroshot.common import (
+    Say,
+    ask,
+    build_probes,
+    class_names,
+    confidence_in,
+    domains_of,
+    embed_video,
+    labelled_rows,
+    lines,
+    one_per_sample,
+    pair_embeddings,
+    predict,
+    slice_words,
+)
+from eval.results.store import Result
+from imu_video.models.cross_modal import CrossModalModel
+
+
+def run_teacher(
+    windows: LabelledWindows,
+    model: CrossModalModel,
+    config: EvalConfig,
+    shared: Mapping[str, Any],
+    *,
+    say: Say = lambda message: None,
+) -> list[Result]:
+    """Fit every probe of the config on the support's labelled video embeddings and ask the domain's IMU windows.
+
+    Two rows a figure: ``pretrained`` takes IMU embeddings; ``teacher`` takes the same samples' own videos through the
+    same probe, what it allows at best.
+
+    Args:
+        windows: with teacher features; hold the domains and ``zeroshot.support``.
+        model: with its projectors.
+        config: probes, support, ``zeroshot.per_class``.
+        shared: from `provenance`.
+        say: takes progress lines.
+
+    Raises:
+        LeakageError: a query person gave a label or was in the pretraining.
+        ConfigError: a class without a video in the support.
+    """
+    out: list[Result] = []
+    support = config.zeroshot.support
+    embedded = embed_video(model, windows)
+    usable = np.isfinite(embedded).all(axis=1)
+    usable &= np.isin(np.arange(len(windows)), one_per_sample(windows, support.rows(windows)))
+    for domain in domains_of(config, "by teacher labels"):
+        names = class_names(windows, domain)
+        rows, labels = labelled_rows(windows, support, names, config, within=usable)
+        people = np.unique(windows.subject[rows]).tolist()
+        query = ask(windows, domain, names, lineage=model.student.lineage, givers=people, gave="gave video labels")
+        say(f"{domain.name}: {len(query.truth)} windows, {len(names)} classes, {len(rows)} labelled videos")
+        asked = pair_embeddings(model, query, config)
+        for probe, fitter in build_probes(config).items():
+            fitted = fitter.fit(embedded[rows], labels, classes=len(names))
+            for name, z in asked.items():
+                out += lines(
+                    "teacher",
+                    query,
+                    [predict(fitted.scores, z, confidence=confidence_in(fitter))],
+                    model=name,
+                    probe=probe,
+                    labels_from=f"videos of {slice_words(support)}",
+                    details={"labelled": dict(zip(names, np.bincount(labels).tolist(), strict=True))},
+                    config=config,
+                    shared=shared,
+                    seeds={"labels": config.episodes.seed},
+                )
+    return out

@@ -1,0 +1,182 @@
+"""Zero-shot by text: classes are prompts, no window of an asked class is labelled, neither IMU nor video.
+
+Two ways, never in one row. *Text tower*: the encoder's own teacher embeds texts in the space of its pictures (CLIP),
+and the pair model's video projector carries them to the IMU side. *Sentence map*: a frozen sentence encoder embeds the
+prompts and a ridge map from IMU features to its space is fitted on the IMU labels of other, seen classes (as semantic
+embedding models do, Romera-Paredes and Torr 2015, ESZSL): the pretraining stays without labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.linear_model import Ridge
+from torch import Tensor
+
+from eval.config import EvalConfig
+from eval.data.windows import LabelledWindows
+from eval.probes.base import scaling_of, unit_rows
+from eval.protocols.zeroshot.common import (
+    Say,
+    ask,
+    carried_features,
+    class_names,
+    domains_of,
+    labelled_rows,
+    lines,
+    pair_embeddings,
+    predict,
+    slice_words,
+)
+from eval.results.store import Result
+from imu_video.bundle.encoder import EncoderBundle
+from imu_video.errors import ConfigError, nearest
+from imu_video.models.cross_modal import CrossModalModel
+from imu_video.registry import text_encoders
+
+EncodeText = Callable[[Sequence[str]], Tensor]
+
+
+def prompts_of(names: Sequence[str], config: EvalConfig) -> list[list[str]]:
+    """Each class's prompts: the templates with its name, ``_`` as spaces, or with its own words."""
+    text = config.zeroshot.text
+    words = [text.words.get(name, name.replace("_", " ")) for name in names]
+    return [[template.replace("{label}", word) for template in text.templates] for word in words]
+
+
+def text_prototypes(model: CrossModalModel, encode: EncodeText, names: Sequence[str], config: EvalConfig) -> np.ndarray:
+    """Unit means (M, D) of the prompts' embeddings in the shared space of the pair model.
+
+    Args:
+        model: with its video projector.
+        encode: ``encode_text`` of the teacher that the model was trained with.
+        names: the M classes.
+        config: templates, words, centring.
+    """
+    prompts = prompts_of(names, config)
+    features = encode([p for own in prompts for p in own]).float()
+    if config.zeroshot.text.centre:
+        features = features - features.mean(dim=0) + model.teacher_mean
+    with torch.inference_mode():
+        embedded = np.asarray(model.embed_teacher(features))
+    return unit_rows(embedded.reshape(len(names), -1, embedded.shape[1]).mean(axis=1))
+
+
+def run_text(
+    windows: LabelledWindows,
+    model: CrossModalModel,
+    encode: EncodeText,
+    config: EvalConfig,
+    shared: Mapping[str, Any],
+    *,
+    say: Say = lambda message: None,
+) -> list[Result]:
+    """Classify by cosine with the prompts of the teacher's text tower.
+
+    Rows: ``pretrained`` takes IMU embeddings; ``teacher`` the same samples' own videos, what the prompts allow at best.
+
+    Raises:
+        ConfigError: the teacher's texts and pictures share no space.
+        LeakageError: somebody of the pretraining is asked.
+    """
+    out: list[Result] = []
+    for domain in domains_of(config, "by text"):
+        names = class_names(windows, domain)
+        prototypes = text_prototypes(model, encode, names, config)
+        query = ask(windows, domain, names, lineage=model.student.lineage)
+        say(f"{domain.name}: {len(query.truth)} windows, {len(names)} classes by prompts")
+        for name, z in pair_embeddings(model, query, config).items():
+            out += lines(
+                "text",
+                query,
+                [predict(lambda x, mean=prototypes: x @ mean.T, z)],  # type: ignore[misc]
+                model=name,
+                probe="text tower",
+                labels_from=f"prompts: {'; '.join(config.zeroshot.text.templates)}",
+                details={"prompts": dict(zip(names, prompts_of(names, config), strict=True))},
+                config=config,
+                shared=shared,
+            )
+    return out
+
+
+def run_sentence(
+    windows: LabelledWindows,
+    bundle: EncoderBundle,
+    config: EvalConfig,
+    shared: Mapping[str, Any],
+    *,
+    say: Say = lambda message: None,
+) -> list[Result]:
+    """Map IMU features to sentence embeddings on seen classes, and ask the unseen ones among themselves.
+
+    Rows: ``pretrained``, and the references of the config that need no training.
+
+    Raises:
+        ConfigError: a class that is seen and asked, an unknown one, or no package for the encoder.
+        LeakageError: a person who gave labels is asked, or somebody of the pretraining.
+    """
+    text = config.zeroshot.text
+    assert text.encoder is not None
+    encoder = text_encoders.build(text.encoder)
+    support = config.zeroshot.support
+    for name in text.seen:
+        if name not in windows.classes:
+            raise ConfigError(f"zeroshot.text.seen: no class {name!r}{nearest(name, windows.classes)}")
+    seen = tuple(sorted(text.seen))
+    rows, labels = labelled_rows(windows, support, seen, config, within=np.ones(len(windows), dtype=bool))
+    people = np.unique(windows.subject[rows]).tolist()
+    unseen = [name for name in windows.classes if name not in seen]
+    out: list[Result] = []
+    for domain in domains_of(config, "by text"):
+        names = class_names(windows, domain, among=unseen)
+        query = ask(windows, domain, names, lineage=bundle.lineage, givers=people, gave="gave labels of seen classes")
+        say(f"{domain.name}: {len(query.truth)} windows of {len(names)} unseen classes, {len(seen)} seen")
+        known_text, asked_text = (_sentences(encoder, group, config) for group in (seen, names))
+        origin = f"prompts: {'; '.join(text.templates)}; IMU labels of {', '.join(seen)} ({slice_words(support)})"
+        details = {
+            "prompts": dict(zip(names, prompts_of(names, config), strict=True)),
+            "seen": list(seen),
+            "encoder": text.encoder,
+        }
+        for model, pairs, seeds in carried_features(windows, rows, query, bundle, config):
+            answers = [predict(sentence_scores(a, known_text[labels], asked_text, text.ridge), b) for a, b in pairs]
+            out += lines(
+                "text",
+                query,
+                answers,
+                model=model,
+                probe="sentence map",
+                labels_from=origin,
+                details=details,
+                config=config,
+                shared=shared,
+                seeds=seeds,
+            )
+    return out
+
+
+def _sentences(encoder: Any, names: Sequence[str], config: EvalConfig) -> np.ndarray:
+    """Unit means (M, W) of each class's prompts."""
+    prompts = prompts_of(names, config)
+    embedded = np.asarray(encoder.encode([p for own in prompts for p in own]), dtype=np.float64)
+    return unit_rows(embedded.reshape(len(names), -1, embedded.shape[1]).mean(axis=1))
+
+
+def sentence_scores(
+    x: np.ndarray, y: np.ndarray, classes: np.ndarray, strength: float
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Cosine of the ridge map of features with class sentences, both seen from the mean of the seen sentences.
+
+    Shapes: x (n, E), y (n, W), classes (M, W) -> a function (q, E) -> (q, M).
+    """
+    centre, factor = scaling_of(x, "standard")
+    z = (np.asarray(x, dtype=np.float64) - centre) * factor
+    mean = y.mean(axis=0)
+    alpha = strength * max(float((z**2).sum()) / len(z), 1e-12)  # trace of the Gram matrix / n
+    fitted = Ridge(alpha=alpha, fit_intercept=False).fit(z, y - mean)
+    prototypes = unit_rows(classes - mean)
+    return lambda q: unit_rows(fitted.predict((q - centre) * factor).reshape(len(q), -1)) @ prototypes.T

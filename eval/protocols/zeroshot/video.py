@@ -1,0 +1,132 @@
+"""Zero-shot from video: class prototypes out of teacher embeddings, IMU windows as queries; no IMU label is used.
+
+This is the *video* claim only. Text prompts, source labels and teacher labels are other claims and other tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from eval.config import EvalConfig
+from eval.data.windows import LabelledWindows
+from eval.protocols.zeroshot.common import (
+    Say,
+    ask,
+    class_names,
+    domains_of,
+    embed_video,
+    lines,
+    one_per_sample,
+    pair_embeddings,
+    predict,
+    slice_words,
+)
+from eval.results.store import Result
+from imu_video.errors import ConfigError
+from imu_video.models.cross_modal import CrossModalModel
+
+ENOUGH_ANCHORS = 16
+"""Anchors a class below which a remark is made: single anchors make very noisy prototypes."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prototypes:
+    """Unit class means of video embeddings.
+
+    Args:
+        mean: (M, D).
+        names: names of the M classes.
+        anchors: number of videos behind each.
+        subjects: people in these videos.
+    """
+
+    mean: np.ndarray
+    names: tuple[str, ...]
+    anchors: tuple[int, ...]
+    subjects: tuple[str, ...]
+
+
+def build_prototypes(
+    model: CrossModalModel, windows: LabelledWindows, config: EvalConfig, classes: tuple[str, ...]
+) -> Prototypes:
+    """Mean video embedding of each class over the declared support slice, each sample's video once.
+
+    Raises:
+        ConfigError: a class without a single video in the support slice.
+    """
+    rows = one_per_sample(windows, config.zeroshot.support.rows(windows))
+    support = windows.take(rows)
+    embedded = embed_video(model, support)
+    there = np.isfinite(embedded).all(axis=1)
+    rng = np.random.default_rng(config.episodes.seed)
+    means, anchors, subjects = [], [], set()
+    for name in classes:
+        own = np.flatnonzero(there & (support.labels == windows.classes.index(name)))
+        if not len(own):
+            raise ConfigError(
+                f"zero-shot: class {name!r} has no video in split {config.zeroshot.support.split!r}",
+                hint="name another zeroshot.support.split, or list the domain's `labels` without it",
+            )
+        if config.zeroshot.anchors is not None:
+            own = rng.permutation(own)[: config.zeroshot.anchors]
+        mean = embedded[own].mean(axis=0)
+        means.append(mean / max(float(np.linalg.norm(mean)), 1e-12))
+        anchors.append(len(own))
+        subjects |= set(support.subject[own].tolist())
+    return Prototypes(mean=np.stack(means), names=classes, anchors=tuple(anchors), subjects=tuple(sorted(subjects)))
+
+
+def run_zeroshot(
+    windows: LabelledWindows,
+    model: CrossModalModel,
+    config: EvalConfig,
+    shared: Mapping[str, Any],
+    *,
+    say: Say = lambda message: None,
+) -> list[Result]:
+    """Classify each domain's windows by cosine with the prototypes.
+
+    Two rows a figure: ``pretrained`` takes IMU windows; ``teacher`` takes the same samples' own videos and shows what
+    the prototypes allow at best. Domains of the transfer setting are left out: zero-shot has no IMU support.
+
+    Raises:
+        LeakageError: a query person gave a prototype or was in the pretraining.
+    """
+    out = []
+    for domain in domains_of(config, "from video"):
+        names = class_names(windows, domain)
+        prototypes = build_prototypes(model, windows, config, names)
+        query = ask(
+            windows,
+            domain,
+            names,
+            lineage=model.student.lineage,
+            givers=prototypes.subjects,
+            gave="gave prototypes",
+        )
+        fewest = min(prototypes.anchors)
+        remark = f"fewest anchors a class {fewest}" + (" (noisy: 16 are advised)" if fewest < ENOUGH_ANCHORS else "")
+        say(f"{domain.name}: {len(query.truth)} windows, {len(names)} classes, {remark}")
+        details = {
+            "anchors": dict(zip(names, prototypes.anchors, strict=True)),
+            "support": config.zeroshot.support.model_dump(mode="json"),
+            "remark": remark,
+        }
+        for name, z in pair_embeddings(model, query, config).items():
+            out += lines(
+                "video",
+                query,
+                [predict(lambda x, mean=prototypes.mean: x @ mean.T, z)],  # type: ignore[misc]
+                model=name,
+                probe="video prototypes",
+                labels_from=f"videos of {slice_words(config.zeroshot.support)}",
+                details=details,
+                config=config,
+                shared=shared,
+                seeds={"anchors": config.episodes.seed},
+            )
+    return out

@@ -1,0 +1,1 @@
+"""Result lines: their format, storage and intervals."""

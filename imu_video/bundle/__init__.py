@@ -1,0 +1,1 @@
+"""The exported encoder: its input specification, weights, model card and projectors; nothing here trains."""

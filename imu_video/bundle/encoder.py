@@ -1,0 +1,345 @@
+"""Exported encoders: weights, what they eat and where they come from, in one folder; no training here.
+
+The folder holds `model.safetensors`, `config.json` and `README.md` (the model card). Reading one needs torch, numpy,
+scipy, pydantic, safetensors and yaml only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from imu_video import __version__, registry
+from imu_video.bundle.input_spec import InputSpec, as_windows, fit_input_spec
+from imu_video.bundle.input_spec import check_units as refuse_other_units
+from imu_video.config import validate
+from imu_video.errors import CheckpointError, ConfigError, RecordingError
+from imu_video.types import JsonDict
+
+__all__ = ["EncoderBundle", "InputSpec", "fit_input_spec", "load_encoder", "push_to_hub", "read_config"]
+
+FORMAT = "imu-video-encoder"
+FORMAT_VERSION = 1
+WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+
+
+class EncoderBundle(nn.Module):
+    """An encoder together with what it eats: SI units in, features out, the same in training and in use.
+
+    Args:
+        spec: channels, rate, normalisation.
+        encoder: name or config entry (``{"name": "patch_tst", "width": 64}``) of a registered encoder; its ``channels``
+            and ``samples`` arguments are filled in from the spec.
+
+    Raises:
+        ConfigError: unknown encoder or argument, or an encoder for another number of channels.
+
+    Example:
+        >>> spec = InputSpec(rate_hz=50, window_s=5, mean=(0,) * 6, std=(9.8,) * 3 + (1.0,) * 3)
+        >>> bundle = EncoderBundle(spec=spec, encoder={"name": "patch_tst", "width": 32})
+        >>> bundle.encode(np.random.default_rng(0).normal(9.8, 1, (4, 6, 250)), rate_hz=50).shape
+        (4, 192)
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, *, spec: InputSpec, encoder: Mapping[str, Any] | str) -> None:
+        super().__init__()
+        name, arguments = registry.encoders.arguments(encoder, channels=len(spec.channels), samples=spec.samples)
+        self.spec = spec
+        self.encoder_config: JsonDict = {"name": name, **arguments}
+        self.lineage: JsonDict = {}
+        self.encoder: nn.Module = registry.encoders.get(name)(**arguments)
+        if self.encoder.channels != len(spec.channels):
+            raise ConfigError(
+                f"encoder {name!r} takes {self.encoder.channels} channels, the input has {len(spec.channels)}: "
+                f"{', '.join(spec.channels)}"
+            )
+        self.feature_dim = int(self.encoder.feature_dim)
+        self.register_buffer("mean", torch.tensor(spec.mean)[:, None], persistent=False)
+        self.register_buffer("std", torch.tensor(spec.std)[:, None], persistent=False)
+
+    def forward(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Features (B, E) of windows (B, C, T) in SI units at the spec's rate; ``mask`` True = measured (None: all)."""
+        features: Tensor = self.encoder(self.normalise(imu, mask), mask)
+        return features
+
+    def normalise(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Windows (B, C, T) in SI units as the encoder sees them; zeros where the mask is False."""
+        normalised = (imu - self.mean).div_(self.std)
+        return normalised if mask is None else torch.where(mask, normalised, 0)
+
+    @property
+    def token_dim(self) -> int | None:
+        """Width of `tokens`; None for an encoder that has none."""
+        return int(self.encoder.token_dim) if hasattr(self.encoder, "tokens") else None  # type: ignore[arg-type]
+
+    def tokens(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Features over time (B, S, token_dim) of windows (B, C, T) in SI units, oldest first.
+
+        Raises:
+            ConfigError: the encoder gives no features over time.
+        """
+        if self.token_dim is None:
+            raise ConfigError(
+                f"encoder {self.encoder_config['name']!r} gives no features over time (it has no `tokens`)",
+                hint="take one that does: " + ", ".join(n for n in registry.encoders.names() if _has_tokens(n)),
+            )
+        tokens: Tensor = self.encoder.tokens(self.normalise(imu, mask), mask)  # type: ignore[operator]
+        return tokens
+
+    def encode(
+        self,
+        windows: np.ndarray,
+        *,
+        rate_hz: float,
+        channels: Sequence[str] | None = None,
+        batch_size: int = 256,
+        check_units: bool = True,
+    ) -> np.ndarray:
+        """Features of windows as they come from a device: any rate, any length, gaps allowed.
+
+        Runs in evaluation mode without gradient, on the device that the bundle lives on.
+
+        Args:
+            windows: (N, C, T) or one (C, T), m/s^2 and rad/s, NaN = missing.
+            rate_hz: samples a second of the windows; resampled (anti-aliased) to the spec's rate where it differs.
+            channels: names of the C axis, a subset of the canonical ones in any order; None: the spec's. Channels that
+                the encoder knows and the windows lack count as missing; channels that it does not know are left out.
+            batch_size: windows at a time.
+            check_units: refuse signals whose size says that they are not in SI units.
+
+        Shapes: (N, E) float32; N = 1 for a single window.
+
+        Raises:
+            RecordingError: wrong axis order, unknown channels, infinite values, nothing measured, implausible units.
+        """
+        names = self.spec.channels if channels is None else tuple(channels)
+        x = as_windows(windows, names, self.spec)
+        if not (math.isfinite(rate_hz) and rate_hz > 0) or batch_size < 1:
+            raise ConfigError(f"rate_hz and batch_size must be positive, got {rate_hz} and {batch_size}")
+        if check_units:
+            refuse_other_units(x, names, self.spec)
+        out = np.empty((len(x), self.feature_dim), np.float32)
+        for i in range(0, len(x), batch_size):
+            out[i : i + batch_size] = self._encode_piece(x[i : i + batch_size], names, rate_hz)
+        return out
+
+    @torch.inference_mode()
+    def _encode_piece(self, x: np.ndarray, names: tuple[str, ...], rate_hz: float) -> np.ndarray:
+        x = np.asarray(x, np.float32)
+        if not math.isclose(rate_hz, self.spec.rate_hz, rel_tol=1e-6):
+            from imu_video.recordings.signal import resample_uniform  # scipy is loaded only where rates differ
+
+            x = resample_uniform(x, rate_hz, self.spec.rate_hz)
+        if names != self.spec.channels:
+            known, x = x, np.full((len(x), len(self.spec.channels), x.shape[-1]), np.nan, np.float32)
+            for row, name in enumerate(self.spec.channels):
+                if name in names:
+                    x[:, row] = known[:, names.index(name)]
+        there = np.isfinite(x)  # several times as quick as torch's
+        gaps = not there.all()
+        empty = int((~there.any(axis=(1, 2))).sum()) if gaps else 0
+        if empty:
+            raise RecordingError(f"{empty} windows are too sparse to resample from {rate_hz:g} Hz: leave them out")
+        # torch takes an array as it is, but not one that must not be written to.
+        imu, mask = (torch.from_numpy(np.require(a, requirements=["C", "W"])).to(self.mean.device) for a in (x, there))
+        if gaps:
+            imu = torch.where(mask, imu, 0)
+        with _evaluating(self):
+            features: Tensor = self(imu, mask if gaps else None)  # None: all there, the same and quicker
+        return features.float().cpu().numpy()
+
+    def save(self, folder: str | Path, *, lineage: Mapping[str, Any] | None = None, force: bool = False) -> Path:
+        """Write the encoder folder (weights, config.json, model card) atomically.
+
+        Args:
+            folder: where; must not exist or be empty unless ``force``, which replaces an encoder folder.
+            lineage: JSON facts about where the weights come from (dataset, subjects of the splits, teacher and its
+                fingerprint, loss, steps, run id, licences ...); the card shows them all. None: what was loaded.
+            force: replace an existing encoder folder.
+
+        Raises:
+            CheckpointError: the folder holds something else, or exists without ``force``.
+            ConfigError: a lineage that is not JSON.
+        """
+        target = Path(folder)
+        _refuse_overwrite(target, force)
+        facts = dict(self.lineage if lineage is None else lineage)
+        try:
+            json.dumps(facts, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"lineage must be JSON values only: {error}") from error
+        from safetensors.torch import save as to_bytes
+
+        state = {k: v.detach().cpu().contiguous().clone() for k, v in self.encoder.state_dict().items()}
+        weights = to_bytes(state, metadata={"format": "pt"})
+        config: JsonDict = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "encoder": self.encoder_config,
+            "input": self.spec.model_dump(mode="json"),
+            "feature_dim": self.feature_dim,
+            "parameters": sum(p.numel() for p in self.encoder.parameters()),
+            "weights_sha256": hashlib.sha256(weights).hexdigest(),
+            "versions": {"imu-video": __version__, "torch": torch.__version__},
+            "lineage": facts,
+        }
+        from imu_video.bundle.card import render
+
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        try:
+            temporary.chmod(0o755)
+            _write(temporary / WEIGHTS, weights)
+            _write(temporary / CONFIG, (json.dumps(config, indent=2, allow_nan=False) + "\n").encode())
+            _write(temporary / CARD, render(config).encode())
+            _put_in_place(temporary, target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return target
+
+
+def load_encoder(folder: str | Path, *, device: torch.device | str = "cpu") -> EncoderBundle:
+    """Read an exported encoder, in evaluation mode.
+
+    Args:
+        folder: written by `EncoderBundle.save` or `imu-pretrain export`.
+        device: where to put it.
+
+    Raises:
+        CheckpointError: a missing, damaged or foreign folder; weights that are not those that config.json names.
+
+    Example:
+        ``load_encoder("encoder").encode(windows, rate_hz=100)``
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    try:
+        weights = (folder / WEIGHTS).read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{folder / WEIGHTS}: {error.strerror or error}", hint="export the run again") from error
+    seen, expected = hashlib.sha256(weights).hexdigest(), config["weights_sha256"]
+    if seen != expected:
+        raise CheckpointError(
+            f"{folder / WEIGHTS}: sha256 is {seen[:12]}, config.json says {str(expected)[:12]}",
+            hint="copy or download the whole folder again",
+        )
+    try:
+        bundle = EncoderBundle(
+            spec=validate(config["input"], InputSpec, source=f"{folder / CONFIG}, input"), encoder=config["encoder"]
+        )
+    except ConfigError as error:
+        hint = error.hint or "a newer imu-video may be needed; encoders from a plugin need that plugin imported first"
+        raise CheckpointError(f"{folder / CONFIG}: {error.message}", hint=hint) from error
+    from safetensors.torch import load as from_bytes
+
+    try:
+        bundle.encoder.load_state_dict(from_bytes(weights))
+    except RuntimeError as error:
+        raise CheckpointError(f"{folder / WEIGHTS} does not fit encoder {config['encoder']}: {error}") from error
+    bundle.lineage = dict(config["lineage"])
+    return bundle.to(device).eval()
+
+
+def read_config(folder: str | Path) -> JsonDict:
+    """The checked content of an encoder folder's config.json; reads no weights.
+
+    Raises:
+        CheckpointError: no such file, not JSON, another format or a newer version of it, or keys missing.
+    """
+    path = Path(folder) / CONFIG
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: {error.strerror or error}", hint="`imu-pretrain export RUN OUT` makes an encoder folder"
+        ) from error
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not valid JSON: {error}", hint="copy or export the folder again") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: not an imu-video encoder", hint="`imu-pretrain export RUN OUT` makes one")
+    if config.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path}: format version {config.get('format_version')!r}, this imu-video reads {FORMAT_VERSION}",
+            hint="install the imu-video version under `versions` in that file",
+        )
+    missing = {"encoder", "input", "weights_sha256", "lineage"} - set(config)
+    if missing:
+        raise CheckpointError(f"{path}: keys missing: {', '.join(sorted(missing))}", hint="export the run again")
+    return config
+
+
+def push_to_hub(folder: str | Path, repo_id: str, *, private: bool = True, api: Any | None = None) -> str:
+    """Upload an encoder folder to a model repository on the Hugging Face hub and return its address.
+
+    Args:
+        folder: an encoder folder; it is loaded once first, so that nothing damaged is published.
+        repo_id: ``owner/name``; created where it does not exist.
+        private: of a repository that is created here.
+        api: a ``huggingface_hub.HfApi``; None makes one, which uses the login of ``hf auth login``.
+    """
+    load_encoder(folder)
+    if api is None:
+        from huggingface_hub import HfApi
+
+        api = HfApi()
+    url = api.create_repo(repo_id, private=private, exist_ok=True)
+    api.upload_folder(folder_path=str(folder), repo_id=repo_id, commit_message=f"imu-video {__version__} encoder")
+    return str(url)
+
+
+def _has_tokens(name: str) -> bool:
+    return hasattr(registry.encoders.get(name), "tokens")
+
+
+# ------------------------------------------------------------------------------------------- writing a folder
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    was = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(was)
+
+
+def _refuse_overwrite(target: Path, force: bool) -> None:
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    if not (target / CONFIG).is_file() or not (target / WEIGHTS).is_file():
+        raise CheckpointError(f"{target} exists and is not an encoder folder", hint="choose another output folder")
+    if not force:
+        raise CheckpointError(f"{target} already holds an encoder", hint="choose another folder, or force replacing it")
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _put_in_place(temporary: Path, target: Path) -> None:
+    if target.exists():
+        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+        os.replace(target, aside / "old")
+        os.replace(temporary, target)
+        shutil.rmtree(aside)
+    else:
+        os.replace(temporary, target)

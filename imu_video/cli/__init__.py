@@ -1,0 +1,1 @@
+"""The command `imu-video`: it parses and prints; the rooms of the library do the work."""

@@ -1,0 +1,224 @@
+"""What is registered, as rows, facts and a page for people who choose; nothing is built and no data is read."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from imu_video.errors import ConfigError
+from imu_video.registry import Registry, datasets
+
+WIDTH = 100
+"""Columns that the table of datasets fits in, piped or drawn."""
+
+_HEADER = ("name", "Hz", "besides IMU", "placements", "labels", "licence")
+_BEGIN, _END = "<!-- generated: python -m imu_video.cli.listing docs/datasets.md -->", "<!-- end -->"
+_CUT = {"placements": 22, "licence": 17}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetFacts:
+    """What an adapter's class attributes say; see `protocols.RecordingSource`.
+
+    Args:
+        name: registered name.
+        summary: first sentence of its docstring.
+        streams: what a recording may hold: ``imu``, ``video``, ``skeleton``.
+        placements: where devices are worn; empty where the files say it.
+        labels: activities; empty where the files say it, or there are none.
+        rate_hz: nominal rates, from the slowest to the fastest device; empty where only the files say it.
+        tested_on: what the adapter was run on: ``real files`` or a ``made-up tree`` in the published layout.
+        licence, citation, url: of the recordings; ``url`` is where to obtain them.
+        arguments: of the constructor, with defaults.
+    """
+
+    name: str
+    summary: str
+    streams: tuple[str, ...]
+    placements: tuple[str, ...]
+    labels: tuple[str, ...]
+    rate_hz: tuple[float, ...]
+    tested_on: str
+    licence: str
+    citation: str
+    url: str
+    arguments: Mapping[str, str]
+
+
+def dataset_facts(registry: Registry[Any]) -> list[DatasetFacts]:
+    """Facts of every registered dataset, sorted by name."""
+    return [facts_of(registry, name) for name in registry.names()]
+
+
+def facts_of(registry: Registry[Any], name: str) -> DatasetFacts:
+    """Facts of one dataset.
+
+    Raises:
+        ConfigError: unknown name.
+    """
+    cls = registry.get(name)
+
+    def said(attribute: str, otherwise: Any) -> Any:
+        value = getattr(cls, attribute, otherwise)
+        return otherwise if isinstance(value, property) else value  # a property: each object has its own
+
+    return DatasetFacts(
+        name=name,
+        summary=summary(registry, name),
+        streams=tuple(said("streams", ("imu",))),
+        placements=tuple(said("placements", ())),
+        labels=tuple(said("labels", ())),
+        rate_hz=_rates(said("rate_hz", 0.0)),
+        tested_on=str(said("tested_on", "real files")),
+        licence=str(said("licence", "")),
+        citation=str(said("citation", "")),
+        url=str(said("url", "")),
+        arguments=arguments(registry, name),
+    )
+
+
+def dataset_table(facts: list[DatasetFacts]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Header and rows of `imu-video list datasets`, each row within `WIDTH` columns.
+
+    Example:
+        >>> from imu_video.registry import datasets
+        >>> header, rows = dataset_table(dataset_facts(datasets))
+        >>> header
+        ('name', 'Hz', 'besides IMU', 'placements', 'labels', 'licence')
+        >>> max(len("  ".join(row)) for row in rows) <= WIDTH
+        True
+    """
+    rows = []
+    for fact in facts:
+        cells = {
+            "name": fact.name,
+            "Hz": _rate(tuple(round(rate) if rate >= 100 else rate for rate in fact.rate_hz)),
+            "besides IMU": "+".join(s for s in fact.streams if s != "imu") or "-",
+            "placements": _some(fact.placements, _CUT["placements"]),
+            "labels": str(len(fact.labels)) if fact.labels else "-",
+            "licence": _short(fact.licence, _CUT["licence"]),
+        }
+        rows.append(tuple(cells[column] for column in _HEADER))
+    return _HEADER, rows
+
+
+def dataset_lines(fact: DatasetFacts) -> list[tuple[str, str]]:
+    """Name and value of every fact of one dataset, for `imu-video list datasets NAME`."""
+    rate = f"{_rate(fact.rate_hz)} Hz" if fact.rate_hz else "as in the files"
+    return [
+        ("name", fact.name),
+        ("what it is", fact.summary),
+        ("streams", ", ".join(fact.streams)),
+        ("rate", rate),
+        ("placements", ", ".join(fact.placements) or "as in the files"),
+        (f"labels ({len(fact.labels)})" if fact.labels else "labels", ", ".join(fact.labels) or "as in the files"),
+        ("licence", fact.licence),
+        ("citation", fact.citation),
+        ("obtain", fact.url),
+        ("tested on", fact.tested_on),
+        ("arguments", ", ".join(f"{key}{value}" for key, value in fact.arguments.items()) or "none"),
+    ]
+
+
+def dataset_page(facts: list[DatasetFacts]) -> str:
+    """The table of docs/datasets.md as Markdown, with one line a dataset and the citations below it."""
+    lines = [
+        "| dataset | streams | Hz | placements | labels | licence | tested on |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for fact in facts:
+        labels = str(len(fact.labels)) if fact.labels else "-"
+        placements = ", ".join(fact.placements) or "your own"
+        name = f"[`{fact.name}`]({fact.url})" if fact.url.startswith("http") else f"`{fact.name}`"
+        cells = (name, ", ".join(fact.streams), _rate(fact.rate_hz), placements, labels, fact.licence, fact.tested_on)
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", *(f"- `{fact.name}`: {fact.citation}" for fact in facts)]
+    return "\n".join(lines) + "\n"
+
+
+def as_json(kind: str, registry: Registry[Any], name: str) -> dict[str, Any]:
+    """One component for machines: for a dataset all its facts, otherwise what it is and its arguments."""
+    if kind == "datasets":
+        return {"kind": kind, **asdict(facts_of(registry, name))}
+    known = {"summary": summary(registry, name), "arguments": arguments(registry, name)}
+    return {"kind": kind, "name": name, **known}
+
+
+def with_page(document: str, facts: list[DatasetFacts]) -> str:
+    """The document with its generated part, between the two markers, made anew.
+
+    Raises:
+        ConfigError: a document without the markers.
+    """
+    if _BEGIN not in document or _END not in document:
+        raise ConfigError(f"the document has no lines {_BEGIN!r} and {_END!r}")
+    before, after = document.split(_BEGIN)[0], document.split(_END)[-1]
+    return f"{before}{_BEGIN}\n\n{dataset_page(facts)}\n{_END}{after}"
+
+
+def components(registries: Mapping[str, Registry[Any]]) -> Iterator[tuple[str, Registry[Any], str]]:
+    """(kind, registry, name) of every registered component."""
+    for kind, registry in registries.items():
+        for name in registry.names():
+            yield kind, registry, name
+
+
+def summary(registry: Registry[Any], name: str) -> str:
+    """First line of the class's docstring."""
+    doc = (registry.get(name).__doc__ or "").strip()
+    return doc.splitlines()[0] if doc else ""
+
+
+def description(registry: Registry[Any], name: str) -> str:
+    """The whole docstring of a class."""
+    return inspect.cleandoc(registry.get(name).__doc__ or "no description")
+
+
+def arguments(registry: Registry[Any], name: str) -> dict[str, str]:
+    """Constructor arguments: ``""`` where one is required, ``"=default"`` otherwise, long ones cut."""
+    fields = registry.schema(name).model_fields
+    return {key: "" if field.is_required() else f"={_short(repr(field.default), 60)}" for key, field in fields.items()}
+
+
+def call(registry: Registry[Any], name: str) -> str:
+    """Constructor arguments in one line."""
+    return ", ".join(f"{key}{value}" for key, value in arguments(registry, name).items())
+
+
+def _rates(rate_hz: float | Mapping[str, float] | None) -> tuple[float, ...]:
+    known = rate_hz.values() if isinstance(rate_hz, Mapping) else (rate_hz,)
+    return tuple(sorted({float(rate) for rate in known if rate}))
+
+
+def _rate(rates: tuple[float, ...]) -> str:
+    return "..".join(f"{rate:g}" for rate in dict.fromkeys((rates[0], rates[-1]))) if rates else "varies"
+
+
+def _short(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 3].rstrip()}..."
+
+
+def _some(words: tuple[str, ...], width: int) -> str:
+    """As many words as fit, and how many more there are."""
+    if not words:
+        return "-"
+    for count in range(len(words), 0, -1):
+        more = f" +{len(words) - count}" if count < len(words) else ""
+        if count == 1 or len(", ".join(words[:count]) + more) <= width:
+            return ", ".join(words[:count]) + more
+    return ""
+
+
+def main() -> None:
+    """Write the generated part of the documents named on the command line."""
+    facts = dataset_facts(datasets)
+    for file in map(Path, sys.argv[1:]):
+        file.write_text(with_page(file.read_text(encoding="utf-8"), facts), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Layers that several encoders share: pooling, attention, convolutions; no encoder lives here."""

@@ -1,0 +1,80 @@
+"""What convolutional encoders share: gaps filled, missing channels marked, tokens over time, pooling; no layers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from imu_video.encoders.base import check_window, fill_gaps
+from imu_video.encoders.layers.pooling import Pooling, pool_tokens, pooled_width, valid_tokens
+from imu_video.errors import ConfigError
+
+Norm = Literal["group", "batch"]
+"""``batch`` is what the papers use; ``group`` needs no other window, so any number of processes trains alike."""
+
+
+def norm_layer(kind: Norm, width: int, *, axes: int = 1) -> nn.Module:
+    """Batch norm over 1 or 2 further axes, or group norm with eight groups (fewer where the width does not divide)."""
+    if kind == "batch":
+        return (nn.BatchNorm1d if axes == 1 else nn.BatchNorm2d)(width)
+    return nn.GroupNorm(next(groups for groups in (8, 4, 2, 1) if width % groups == 0), width)
+
+
+class TimeEncoder(nn.Module, ABC):
+    """Base of encoders that compute features over time and pool them.
+
+    Gaps are interpolated; a channel without any sample becomes a learned constant; stretches without any sample take no
+    part in pooling; a window shorter than the network's reach is lengthened at its beginning as missing.
+
+    Args:
+        channels: C.
+        token_dim: E', features at each moment.
+        least: samples that the network needs, at least 1.
+        pooling: see `imu_video.encoders.layers.pooling`.
+        segments: equal stretches that are pooled apart.
+
+    Shapes: imu (B, C, T), mask (B, C, T) bool or None -> (B, E); `tokens` -> (B, S, E').
+    """
+
+    def __init__(self, *, channels: int, token_dim: int, least: int, pooling: Pooling, segments: int) -> None:
+        super().__init__()
+        if channels < 1 or token_dim < 1:
+            raise ConfigError(f"{type(self).__name__}: channels and widths must be at least 1, got {channels=}")
+        self.channels, self.token_dim, self.least = channels, token_dim, least
+        self.pooling, self.segments = pooling, segments
+        self.feature_dim = pooled_width(pooling, segments, token_dim)
+        self.missing = nn.Parameter(torch.zeros(channels))
+
+    @abstractmethod
+    def over_time(self, x: Tensor, valid: Tensor) -> Tensor:
+        """Features over time of filled windows.
+
+        Args:
+            x: (B, C, T), T at least ``least``.
+            valid: (B, C, T) bool, True where measured.
+
+        Shapes: -> (B, E', S).
+        """
+
+    def tokens(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Features over time (B, S, E'), oldest first."""
+        return self._tokens(imu, mask)[0]
+
+    def forward(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Features (B, E) of normalised windows (B, C, T); ``mask`` is True where measured."""
+        tokens, mask = self._tokens(imu, mask)
+        valid = valid_tokens(mask, tokens.shape[1])
+        return pool_tokens(tokens, valid, pooling=self.pooling, segments=self.segments)
+
+    def _tokens(self, imu: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        check_window(imu, mask, self.channels)
+        mask = torch.ones_like(imu, dtype=torch.bool) if mask is None else mask
+        short = self.least - imu.shape[-1]
+        if short > 0:
+            imu, mask = F.pad(imu, (short, 0)), F.pad(mask, (short, 0))
+        filled = torch.where(mask.any(-1, keepdim=True), fill_gaps(imu, mask), self.missing[:, None].to(imu.dtype))
+        return self.over_time(filled, mask).transpose(1, 2), mask

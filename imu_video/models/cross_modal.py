@@ -1,0 +1,269 @@
+"""The model that is trained: student and projectors into one embedding space; it holds no loss and no teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from imu_video.bundle.encoder import EncoderBundle
+from imu_video.errors import ConfigError
+from imu_video.runtime.distributed import GlobalDraws
+from imu_video.types import PairBatch, PairEmbeddings
+
+
+class ProjectionHead(nn.Module):
+    """Maps features to an embedding (before normalisation) through one residual block.
+
+    Cheshmi et al. 2025 (arXiv 2507.13482): a = W1 z + b1; h = W2 GELU(a) + b2; LayerNorm(Dropout(h) + a). The residual
+    comes from the first map's output, not from z.
+
+    Args:
+        width: E, features in.
+        dim: D, embedding width, 1 or more.
+        dropout: in [0, 1); the paper uses 0.1. Non-zero values draw from torch's global generator, per rank.
+
+    Shapes: (..., E) -> (..., D).
+
+    Example:
+        >>> ProjectionHead(width=768, dim=512)(torch.zeros(2, 768)).shape
+        torch.Size([2, 512])
+    """
+
+    def __init__(self, *, width: int, dim: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        if dim < 1 or not 0 <= dropout < 1:
+            raise ConfigError(f"projection head: dim must be at least 1, dropout in [0, 1); got {dim=}, {dropout=}")
+        self.first = nn.Linear(width, dim)
+        self.second = nn.Linear(dim, dim)
+        self.norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, features: Tensor) -> Tensor:
+        a = self.first(features)
+        out: Tensor = self.norm(self.dropout(self.second(F.gelu(a))) + a)
+        return out
+
+
+class BatchHead(nn.Module):
+    """Maps features to an embedding (before normalisation) through a hidden layer with batch norm.
+
+    The projection head of SimCLR (Chen et al. 2020, arXiv 2002.05709, section 4.2): W2 relu(batch_norm(W1 z)). Unlike
+    `ProjectionHead` nothing but what passes the hidden layer reaches the embedding, which leaves the features freer.
+
+    Args:
+        width: E, features in.
+        dim: D, embedding width, 1 or more.
+        hidden: width of the hidden layer, 1 or more; 256.
+
+    Shapes: (..., E) -> (..., D); statistics run over all leading axes.
+
+    Example:
+        >>> BatchHead(width=768, dim=128)(torch.zeros(2, 768)).shape
+        torch.Size([2, 128])
+    """
+
+    def __init__(self, *, width: int, dim: int, hidden: int = 256) -> None:
+        super().__init__()
+        if dim < 1 or hidden < 1:
+            raise ConfigError(f"batch head: dim and hidden must be at least 1; got {dim=}, {hidden=}")
+        self.first = nn.Linear(width, hidden)
+        self.norm = nn.BatchNorm1d(hidden)
+        self.second = nn.Linear(hidden, dim)
+
+    def forward(self, features: Tensor) -> Tensor:
+        h = self.norm(self.first(features.flatten(0, -2)))
+        out: Tensor = self.second(F.relu(h))
+        return out.unflatten(0, features.shape[:-1])
+
+
+Head = Literal["residual", "batch"]
+"""Kind of the heads between features and embeddings: `ProjectionHead` or `BatchHead`."""
+
+
+def projection_head(kind: Head, *, width: int, dim: int, dropout: float = 0.0) -> nn.Module:
+    """A head of a kind; ``dropout`` is the residual one's, the batch one has none."""
+    if kind == "batch":
+        return BatchHead(width=width, dim=dim)
+    return ProjectionHead(width=width, dim=dim, dropout=dropout)
+
+
+class CrossModalModel(nn.Module):
+    """Student and the other side to unit-norm embeddings in one space; only what the losses need is built and computed.
+
+    Args:
+        student: the encoder that will be exported, with its input specification.
+        teacher_dim: Dt, width of the frozen teacher's features; None without a teacher.
+        dim: D, embedding width; the paper uses 512.
+        video_projector: ``mlp`` (a ProjectionHead), ``linear``, or ``none``: the features of the video side are only
+            normalised, which needs dim = their width (and, with a frozen teacher, leaves nothing trainable there).
+        dropout: of the projection heads, in [0, 1); the paper uses 0.1.
+        head: ``residual`` (`ProjectionHead`) or ``batch`` (`BatchHead`), on both sides.
+        teacher_mean, teacher_std: (Dt,) statistics of the teacher's features over the training split; features are
+            standardised with them before the projector. None: used as they are.
+        tower: a trainable encoder of skeletons that takes the teacher's place on the video side.
+        needs: keys of `losses.base.NEEDS`: what `forward` computes besides ``imu``; None: no loss on embeddings at all,
+            so that there are no projectors and no `forward`.
+        segments: S, time segments of a window where ``needs`` names them, at least 2.
+
+    Raises:
+        ConfigError: dimensions that do not fit together, needs that nothing can fulfil.
+
+    Example:
+        ``CrossModalModel(student=EncoderBundle(spec=spec, encoder="patch_tst"), teacher_dim=1280)``
+    """
+
+    teacher_mean: Tensor
+    teacher_std: Tensor
+
+    def __init__(
+        self,
+        *,
+        student: EncoderBundle,
+        teacher_dim: int | None,
+        dim: int = 128,
+        video_projector: Literal["mlp", "linear", "none"] = "mlp",
+        dropout: float = 0.0,
+        head: Head = "residual",
+        teacher_mean: np.ndarray | Tensor | None = None,
+        teacher_std: np.ndarray | Tensor | None = None,
+        tower: nn.Module | None = None,
+        needs: Collection[str] | None = ("video",),
+        segments: int = 4,
+    ) -> None:
+        super().__init__()
+        self.needs = frozenset(needs or ())
+        self.teacher_dim, self.segments, self.dim = teacher_dim, segments, dim
+        self.student = student
+        self.tower = tower
+        width = teacher_dim if tower is None else int(tower.feature_dim)  # type: ignore[arg-type]
+        for need, there in (("video", width), ("teacher", teacher_dim), ("segments", tower)):
+            if need in self.needs and there is None:
+                raise ConfigError(
+                    f"the losses need {need!r}, but there is no {'tower' if need == 'segments' else 'teacher'}",
+                    hint="`imu-video embed` caches a teacher; tower=skeleton trains a skeleton encoder along",
+                )
+        if needs is not None:
+            self.imu_projector = projection_head(head, width=student.feature_dim, dim=dim, dropout=dropout)
+        self.video_projector: nn.Module | None = None
+        if width is not None and "video" in self.needs:
+            self.video_projector = _video_projector(video_projector, head, width=width, dim=dim, dropout=dropout)
+        if "segments" in self.needs:
+            if segments < 2 or student.token_dim is None:
+                raise ConfigError(
+                    f"segments need an encoder with features over time and at least 2 of them, got {segments} and "
+                    f"encoder {student.encoder_config['name']!r}",
+                    hint="encoder=patch_tst, projector.segments=4",
+                )
+            self.imu_segment_projector = ProjectionHead(width=student.token_dim, dim=dim, dropout=dropout)
+            self.video_segment_projector = ProjectionHead(
+                width=int(tower.token_dim),  # type: ignore[union-attr, arg-type]
+                dim=dim,
+                dropout=dropout,
+            )
+        if teacher_dim is not None:
+            mean = _statistic("teacher_mean", teacher_mean, teacher_dim, 0.0)
+            std = _statistic("teacher_std", teacher_std, teacher_dim, 1.0)
+            self.register_buffer("teacher_mean", mean)
+            # A feature that never varies in training carries nothing; a floor keeps it from exploding elsewhere.
+            self.register_buffer("teacher_std", std.clamp(min=max(1e-3 * float(std.max()), 1e-8)))
+
+    def forward(self, batch: PairBatch, draws: GlobalDraws | None = None) -> PairEmbeddings:
+        """Embeddings of one rank's rows, gradients flowing to student, projectors and tower.
+
+        Args:
+            batch: holds what ``needs`` asks for.
+            draws: for the tower's random views, in training only.
+
+        Raises:
+            ValueError: a batch without what is needed.
+        """
+        windows = {"imu": (batch.imu, batch.mask)}
+        if "two_views" in self.needs:
+            windows["imu_two"] = (_there(batch.imu_two, "second view"), _there(batch.mask_two, "second view"))
+        if "devices" in self.needs:
+            views, views_mask = _there(batch.views, "devices"), _there(batch.views_mask, "devices")
+            windows["devices"] = (views.flatten(0, 1), views_mask.flatten(0, 1))
+        # One pass over all windows: batch norm then sees them together, and a small network is kept busy.
+        joined = [torch.cat(side) if len(side) > 1 else side[0] for side in zip(*windows.values(), strict=True)]
+        parts = self.embed_imu(*joined).split([len(imu) for imu, _ in windows.values()])
+        out: dict[str, Any] = dict(zip(windows, parts, strict=True))
+        if "devices" in self.needs:
+            out["devices"] = out["devices"].unflatten(0, (len(batch.imu), -1))
+            out |= {"devices_present": views_mask.flatten(2).any(-1), "views": views}
+        if "teacher" in self.needs:
+            out["teacher"] = self.standardise(_there(batch.teacher, "teacher features"))
+        if self.tower is not None and self.needs & {"video", "segments"}:
+            out |= self._embed_skeletons(_there(batch.skeleton, "skeletons"), draws if self.training else None)
+        elif "video" in self.needs:
+            out["video"] = self.embed_teacher(_there(batch.teacher, "teacher features"))
+        if "segments" in self.needs:
+            tokens = self._segmented(self.student.tokens(batch.imu, batch.mask))
+            out["imu_segments"] = F.normalize(self.imu_segment_projector(tokens).float(), dim=-1)
+        return PairEmbeddings(meta=batch.meta, **out)
+
+    def embed_imu(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Unit-norm (B, D) float32 of windows (B, C, T) in SI units."""
+        return F.normalize(self.imu_projector(self.student(imu, mask)).float(), dim=-1)
+
+    def embed_teacher(self, teacher: Tensor) -> Tensor:
+        """Unit-norm (B, D) float32 of teacher features (B, Dt)."""
+        return self._project_video(self.standardise(teacher))
+
+    def standardise(self, teacher: Tensor) -> Tensor:
+        """Teacher features (B, Dt) as float32 with the training split's mean and spread taken away."""
+        if self.teacher_dim is None or teacher.shape[-1] != self.teacher_dim:
+            raise ValueError(f"teacher features have shape {tuple(teacher.shape)}, expected (B, Dt={self.teacher_dim})")
+        return (teacher.float() - self.teacher_mean) / self.teacher_std
+
+    def _project_video(self, features: Tensor) -> Tensor:
+        if self.video_projector is None:
+            raise ValueError("this model has no video projector: no loss it was made for needs 'video'")
+        return F.normalize(self.video_projector(features).float(), dim=-1)
+
+    def _embed_skeletons(self, skeletons: Tensor, draws: GlobalDraws | None) -> dict[str, Tensor]:
+        assert self.tower is not None
+        tokens: Tensor = self.tower.tokens(skeletons, draws)  # type: ignore[operator]
+        out = {}
+        if "video" in self.needs:
+            out["video"] = self._project_video(self.tower.pool(tokens))  # type: ignore[operator]
+        if "segments" in self.needs:
+            projected = self.video_segment_projector(self._segmented(tokens))
+            out["video_segments"] = F.normalize(projected.float(), dim=-1)
+        return out
+
+    def _segmented(self, tokens: Tensor) -> Tensor:
+        """Mean over equal stretches of time. Shapes: (B, S', E') -> (B, S, E')."""
+        return F.adaptive_avg_pool1d(tokens.transpose(1, 2), self.segments).transpose(1, 2)
+
+
+def _video_projector(kind: str, head: Head, *, width: int, dim: int, dropout: float) -> nn.Module:
+    if kind == "mlp":
+        return projection_head(head, width=width, dim=dim, dropout=dropout)
+    if kind == "linear":
+        return nn.Linear(width, dim)
+    if dim != width:
+        raise ConfigError(
+            f"video_projector 'none' needs dim = the teacher's width: dim is {dim}, the teacher has {width}",
+            hint=f"set dim={width}, project the teacher (pca, orthogonal) when embedding, or use 'linear'",
+        )
+    return nn.Identity()
+
+
+def _there(x: Tensor | None, what: str) -> Tensor:
+    if x is None:
+        raise ValueError(f"the batch has no {what}, which the losses need")
+    return x
+
+
+def _statistic(name: str, values: np.ndarray | Tensor | None, width: int, default: float) -> Tensor:
+    if values is None:
+        return torch.full((width,), default)
+    tensor = torch.as_tensor(values, dtype=torch.float32)
+    if tensor.shape != (width,) or not bool(tensor.isfinite().all()):
+        raise ConfigError(f"{name} must be {width} finite numbers, got shape {tuple(tensor.shape)}")
+    return tensor.clone()

@@ -1,0 +1,145 @@
+"""Projectors beside an exported encoder, so that it can be compared with video embeddings; plain features need none.
+
+The file `projectors.safetensors` in an encoder folder holds the IMU and video projector and the teacher statistics; its
+header says their sizes, the teacher they belong to and the encoder weights they were trained with.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from imu_video.bundle.encoder import load_encoder, read_config
+from imu_video.config import Config
+from imu_video.errors import CheckpointError, ConfigError
+from imu_video.models.cross_modal import BatchHead, CrossModalModel, Head, ProjectionHead
+
+PROJECTORS = "projectors.safetensors"
+_PARTS = ("imu_projector.", "video_projector.", "teacher_mean", "teacher_std")
+
+
+class ProjectorFacts(Config):
+    """What the header of `projectors.safetensors` says.
+
+    Args:
+        teacher_dim: Dt, width of the teacher's features.
+        dim: D, embedding width.
+        video_projector: kind of the video projector.
+        head: kind of the heads.
+        teacher: fingerprint of the teacher whose features the video projector takes.
+        encoder_sha256: of the encoder weights that the projectors were trained with.
+    """
+
+    teacher_dim: int
+    dim: int
+    video_projector: Literal["mlp", "linear", "none"]
+    head: Head = "residual"
+    teacher: str
+    encoder_sha256: str
+
+
+def save_projectors(model: CrossModalModel, folder: str | Path, *, teacher: str) -> Path:
+    """Write a model's projectors into the encoder folder that its student was saved to, atomically.
+
+    Args:
+        model: the pretrained model.
+        folder: where ``model.student.save`` has written.
+        teacher: fingerprint of the teacher.
+
+    Raises:
+        CheckpointError: the folder holds no encoder.
+        ConfigError: a model without a video projector on a frozen teacher's features.
+    """
+    if model.video_projector is None or model.teacher_dim is None:
+        raise ConfigError("this model pairs windows with no frozen teacher: it has no projectors to save")
+    from safetensors.torch import save as to_bytes
+
+    folder = Path(folder)
+    facts = ProjectorFacts(
+        teacher_dim=model.teacher_dim,
+        dim=model.dim,
+        video_projector=_kind(model.video_projector),
+        head="batch" if isinstance(model.imu_projector, BatchHead) else "residual",
+        teacher=teacher,
+        encoder_sha256=str(read_config(folder)["weights_sha256"]),
+    )
+    state = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items() if k.startswith(_PARTS)}
+    data = to_bytes(state, metadata={"format": "pt", "imu-video": facts.model_dump_json()})
+    handle, temporary = tempfile.mkstemp(prefix=f".{PROJECTORS}.", dir=folder)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        os.replace(temporary, folder / PROJECTORS)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    return folder / PROJECTORS
+
+
+def load_pair_model(folder: str | Path) -> tuple[CrossModalModel, ProjectorFacts]:
+    """Read an exported encoder together with its projectors, in evaluation mode.
+
+    Returns:
+        The model, with ``embed_imu(imu, mask)`` and ``embed_teacher(features)``, and the header's facts.
+
+    Raises:
+        CheckpointError: the folder has no projectors, or they are damaged or belong to other encoder weights.
+
+    Example:
+        ``model, facts = load_pair_model("encoder")``
+    """
+    bundle = load_encoder(folder)
+    path = Path(folder) / PROJECTORS
+    facts, state = _read(path)
+    expected = str(read_config(folder)["weights_sha256"])
+    if facts.encoder_sha256 != expected:
+        raise CheckpointError(
+            f"{path}: trained with encoder weights {facts.encoder_sha256[:12]}, the folder holds {expected[:12]}",
+            hint="export the run again",
+        )
+    model = CrossModalModel(
+        student=bundle,
+        teacher_dim=facts.teacher_dim,
+        dim=facts.dim,
+        video_projector=facts.video_projector,
+        head=facts.head,
+    )
+    try:
+        missing, unexpected = model.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} does not fit its own header: {error}", hint="export the run again") from error
+    lacking = [name for name in missing if name.startswith(_PARTS)]
+    if lacking or unexpected:
+        raise CheckpointError(f"{path}: missing {lacking}, not expected {unexpected}", hint="export the run again")
+    return model.eval(), facts
+
+
+def _read(path: Path) -> tuple[ProjectorFacts, dict[str, Tensor]]:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path}: no such file; comparing IMU with video needs the projectors",
+            hint="`imu-pretrain export RUN OUT` writes them beside the encoder",
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            header: dict[str, Any] = dict(file.metadata() or {})
+            facts = ProjectorFacts.model_validate(json.loads(header.get("imu-video", "null")))
+            return facts, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, ValidationError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}", hint="export the run again") from error
+
+
+def _kind(projector: nn.Module) -> Literal["mlp", "linear", "none"]:
+    if isinstance(projector, ProjectionHead | BatchHead):
+        return "mlp"
+    return "linear" if isinstance(projector, nn.Linear) else "none"

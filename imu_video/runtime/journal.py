@@ -1,0 +1,232 @@
+"""Finished pieces of a long job in a folder of their own, so that a killed job continues; others make the pieces."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from filelock import FileLock, Timeout
+
+from imu_video.config import digest
+from imu_video.errors import ConfigError
+from imu_video.runtime.files import file_sha256, write_atomic
+
+JOB_FILE = "job.json"
+_LOCK_FILE = "lock"
+PARTIAL_SUFFIX, PARTS_SUFFIX = ".partial", ".parts"
+Note = Callable[[str], None]
+"""Called with one line that a person should see."""
+
+
+class Journal:
+    """A working folder that is bound to one job and remembers, with their hashes, the pieces that are finished.
+
+    A piece is a file that is complete under its name, and beside it a small JSON file, written afterwards, with the
+    file's size, hash and facts. A piece whose file is missing or changed counts as never made. Use it as a context
+    manager: it holds the folder against other processes.
+
+    Args:
+        folder: made where it is missing.
+        job: everything that determines the pieces, as JSON.
+        what: word for messages (``build``).
+        replace: throw away the unfinished work of another job; without it such a folder is refused.
+        note: is told about continued or replaced work.
+
+    Raises:
+        ConfigError: the folder belongs to another job, to something else, or another process works in it.
+
+    Example:
+        >>> with Journal(folder, {"config": "abc"}, what="build") as journal:  # doctest: +SKIP
+        ...     if journal.finished("anna") is None:
+        ...         make(journal.folder / "anna.tar")
+        ...         journal.finish("anna", {"windows": 12}, file="anna.tar")
+    """
+
+    def __init__(
+        self, folder: Path, job: Mapping[str, Any], *, what: str, replace: bool = False, note: Note | None = None
+    ) -> None:
+        self.folder = folder
+        self.job = json.loads(json.dumps(job))
+        self._what = what
+        self._replace = replace
+        self._note = note or (lambda line: None)
+        self._lock: FileLock | None = FileLock(folder / _LOCK_FILE)
+        self.continued = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy in another process finishes pieces, but does not hold the lock."""
+        return {**self.__dict__, "_lock": None, "_note": None}
+
+    def __enter__(self) -> Self:
+        self._refuse_foreign()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self._lock is not None:
+            lock(self._lock, self.folder, self._what)
+        try:
+            self._open()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
+    def _refuse_foreign(self) -> None:
+        """Never take over a folder that holds anything but a journal."""
+        if not self.folder.exists():
+            return
+        ours = self.folder.is_dir() and (
+            (self.folder / JOB_FILE).is_file()
+            or all(p.name == _LOCK_FILE or p.name.startswith(f".{JOB_FILE}") for p in self.folder.iterdir())
+        )
+        if not ours:
+            raise ConfigError(
+                f"{self.folder} exists and is no unfinished {self._what}", hint="move it, or name another folder"
+            )
+
+    def _open(self) -> None:
+        before = read_job(self.folder)
+        if before == self.job:
+            self.continued = True
+            for path in [*self.folder.rglob(".*.tmp-*"), *self.folder.rglob(".*.old-*")]:
+                _remove(path)  # what a killed process was writing
+            return
+        if before is not None:
+            if not self._replace:
+                raise ConfigError(
+                    f"{self.folder} is an unfinished {self._what} of another config, version or dataset "
+                    f"({digest(before)}, this one is {digest(self.job)})",
+                    hint=f"finish that one, or throw its work away: the same command with --force, or delete "
+                    f"{self.folder}",
+                )
+            self._note(f"{self.folder} held an unfinished {self._what} of another config: thrown away")
+        self.clear()
+        write_atomic(self.folder / JOB_FILE, json.dumps(self.job, ensure_ascii=False).encode())
+
+    def clear(self) -> None:
+        """Remove everything but the lock."""
+        for path in self.folder.iterdir():
+            if path.name != _LOCK_FILE:
+                _remove(path)
+
+    def remove(self) -> None:
+        """Remove the folder; the job is done, or cannot be done."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.folder.parent.suffix == PARTS_SUFFIX:
+            with suppress(OSError):
+                self.folder.parent.rmdir()  # fails while other parts are there
+
+    def finish(
+        self, name: str, facts: Mapping[str, Any], *, file: str | None = None, sha256: str | None = None
+    ) -> None:
+        """Remember a piece.
+
+        Args:
+            name: of the piece.
+            facts: what is known about it, as JSON.
+            file: path inside the folder, complete and closed; None for a piece without content.
+            sha256: hash of the file where it is known already.
+        """
+        path = None if file is None else self.folder / file
+        record = {
+            "file": file,
+            "bytes": 0 if path is None else path.stat().st_size,
+            "sha256": None if path is None else sha256 or file_sha256(path),
+            "facts": dict(facts),
+        }
+        text = json.dumps(record, ensure_ascii=False, allow_nan=False)
+        # Not synced: after a crash of the machine the hash tells what did not reach the disk.
+        write_atomic(self.folder / f"{name}.json", text.encode(), sync=False)
+
+    def finished(self, name: str, *, check: bool = True) -> dict[str, Any] | None:
+        """Facts of a finished piece, None where it must be made.
+
+        Args:
+            name: of the piece.
+            check: compare size and hash of the file first; not needed for what this very process made.
+        """
+        note = self.folder / f"{name}.json"
+        try:
+            record = json.loads(note.read_text(encoding="utf-8"))
+            if check and record["file"] is not None:
+                path = self.folder / record["file"]
+                if path.stat().st_size != record["bytes"] or file_sha256(path) != record["sha256"]:
+                    raise ValueError("changed")
+            return dict(record["facts"])
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError):
+            note.unlink(missing_ok=True)
+            return None
+
+    def forget(self, name: str) -> None:
+        """Make a piece unfinished again."""
+        (self.folder / f"{name}.json").unlink(missing_ok=True)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def lock(held: FileLock, folder: Path, what: str) -> None:
+    """Take the lock of a working folder at once or not at all.
+
+    Raises:
+        ConfigError: another process holds it.
+    """
+    try:
+        held.acquire(timeout=0)
+    except Timeout as error:
+        raise ConfigError(
+            f"another process is at work in {folder}", hint=f"wait for that {what} to end, or stop it"
+        ) from error
+    except NotImplementedError:
+        pass  # a file system without locks: two builds at once would repeat work, their files are the same
+
+
+def read_job(folder: Path) -> dict[str, Any] | None:
+    """The job that a working folder is bound to; None where there is none or it cannot be read."""
+    try:
+        job = json.loads((folder / JOB_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return job if isinstance(job, dict) else None
+
+
+def interrupted(error: BaseException) -> bool:
+    """Whether a job that ended so may be continued: stopped, killed, out of disk or memory, a dead worker or network.
+
+    Any other error has a cause in the data, the config or the code; mending it changes what the finished pieces would
+    have been.
+    """
+    return not isinstance(error, Exception) or isinstance(error, OSError | MemoryError) or hasattr(error, "unfinished")
+
+
+@contextmanager
+def kept_when_interrupted(work: Journal) -> Iterator[None]:
+    """Hold a journal; an error that mending the data or config must precede removes it, see `interrupted`."""
+    with work:
+        try:
+            yield
+        except BaseException as error:
+            if not interrupted(error):
+                work.remove()
+            raise
+
+
+def piece_name(text: str) -> str:
+    """A file name for any text: readable where the text is, distinct always."""
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in text)[:40]
+    return f"{plain}-{digest([text], length=16)}"

@@ -1,0 +1,59 @@
+"""A folder in the making, beside its name, and how it takes that name when complete; others write what is in it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from imu_video.errors import ConfigError, ShardError
+from imu_video.runtime.files import sync_folder
+from imu_video.runtime.journal import PARTIAL_SUFFIX, PARTS_SUFFIX
+from imu_video.shards.schema import FACTS_FILE, INDEX_FILE
+
+DATA_FOLDER = "data"
+Progress = Callable[[int, int, str], None]
+"""Called with pieces (people, shards) done, pieces in all, and what was done last."""
+
+
+def partial_folder(out: Path) -> Path:
+    """Where an unfinished build of ``out`` lies."""
+    return out.with_name(out.name + PARTIAL_SUFFIX)
+
+
+def parts_folder(out: Path) -> Path:
+    """Where the parts of ``out`` lie."""
+    return out.with_name(out.name + PARTS_SUFFIX)
+
+
+def require_data_folder(target: Path) -> None:
+    """Refuse to replace anything but a data folder or an empty one.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    empty = target.is_dir() and not any(target.iterdir())
+    if not empty and not any((target / name).is_file() for name in (INDEX_FILE, FACTS_FILE)):
+        raise ConfigError(f"{target} exists and is no data folder", hint="name a folder that does not exist yet")
+
+
+def publish(temp: Path, target: Path, *, force: bool) -> None:
+    """Rename a finished folder to its name; with ``force`` the old one steps aside first and is then removed.
+
+    Raises:
+        ShardError: the name was taken meanwhile.
+    """
+    old = target.with_name(f"{target.name}.old-{secrets.token_hex(4)}")
+    replace = force and target.exists()
+    if replace:
+        os.rename(target, old)
+    try:
+        os.rename(temp, target)
+    except OSError as error:
+        if replace:
+            os.rename(old, target)
+        raise ShardError(f"{target} appeared while it was being made: {error.strerror}") from error
+    sync_folder(target.parent)
+    shutil.rmtree(old, ignore_errors=True)

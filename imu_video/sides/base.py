@@ -1,0 +1,126 @@
+"""Exported towers: weights and constructor arguments in a folder beside the student; networks are in skeleton.py."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from imu_video import registry
+from imu_video.errors import CheckpointError, ConfigError
+from imu_video.runtime.files import write_atomic
+from imu_video.types import JsonDict
+
+FORMAT = "imu-video-tower"
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+class TowerBundle(nn.Module):
+    """A tower with the arguments that build it again.
+
+    Args:
+        tower: config entry of a registered tower, all arguments given that the data would fill in (``joints``).
+        context: such arguments.
+
+    Example:
+        >>> bundle = TowerBundle({"name": "skeleton", "width": 4}, joints=["pelvis", "neck", "left_hip", "right_hip"])
+        >>> bundle.encode(np.random.default_rng(0).normal(size=(2, 30, 4, 3))).shape
+        (2, 64)
+    """
+
+    def __init__(self, tower: Mapping[str, Any] | str, **context: Any) -> None:
+        super().__init__()
+        name, arguments = registry.towers.arguments(tower, **context)
+        self.config: JsonDict = {"name": name, **arguments}
+        self.tower: nn.Module = registry.towers.get(name)(**arguments)
+        self.modality = str(self.tower.modality)
+        self.feature_dim = int(self.tower.feature_dim)
+
+    @torch.inference_mode()
+    def encode(self, inputs: np.ndarray, *, batch_size: int = 256) -> np.ndarray:
+        """Features (N, Dt) float32 of skeletons (N, F, J, 3) in metres, in evaluation mode; NaN where nothing is seen.
+
+        Args:
+            inputs: as the tower's modality asks.
+            batch_size: rows at a time.
+        """
+        was = self.training
+        self.eval()
+        pieces = []
+        for first in range(0, len(inputs), batch_size):
+            rows = torch.from_numpy(np.array(inputs[first : first + batch_size], np.float32))
+            pieces.append(self.tower(rows.to(next(self.parameters()).device)).float().cpu().numpy())
+        self.train(was)
+        return np.concatenate(pieces) if pieces else np.zeros((0, self.feature_dim), np.float32)
+
+    def save(self, folder: str | Path, *, lineage: Mapping[str, Any] | None = None) -> Path:
+        """Write weights and config.json into a folder, which is made; files that are there are replaced.
+
+        Args:
+            folder: usually ``ENCODER/skeleton``.
+            lineage: JSON facts about where the weights come from.
+        """
+        from safetensors.torch import save as to_bytes
+
+        target = Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        state = {k: v.detach().cpu().contiguous().clone() for k, v in self.tower.state_dict().items()}
+        weights = to_bytes(state, metadata={"format": "pt"})
+        config = {
+            "format": FORMAT,
+            "format_version": 1,
+            "tower": {**self.config, **({"joints": list(self.config["joints"])} if "joints" in self.config else {})},
+            "modality": self.modality,
+            "feature_dim": self.feature_dim,
+            "weights_sha256": hashlib.sha256(weights).hexdigest(),
+            "lineage": dict(lineage or {}),
+        }
+        write_atomic(target / WEIGHTS, weights)
+        write_atomic(target / CONFIG, (json.dumps(config, indent=2, allow_nan=False) + "\n").encode())
+        return target
+
+
+def load_tower(folder: str | Path) -> TowerBundle:
+    """Read an exported tower, in evaluation mode.
+
+    Args:
+        folder: written by `imu-pretrain export --with-skeleton` (``OUT/skeleton``).
+
+    Raises:
+        CheckpointError: a missing, damaged or foreign folder.
+
+    Example:
+        ``load_tower("encoder/skeleton").encode(skeletons)``
+    """
+    folder = Path(folder)
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        weights = (folder / WEIGHTS).read_bytes()
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder}: {error.strerror or error}: {error.filename}",
+            hint="`imu-pretrain export RUN OUT --with-skeleton` writes OUT/skeleton",
+        ) from error
+    except ValueError as error:
+        raise CheckpointError(f"{folder / CONFIG} is not valid JSON: {error}", hint="export the run again") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT or config.get("format_version") != 1:
+        raise CheckpointError(f"{folder / CONFIG}: not an imu-video tower", hint="export the run again")
+    seen, expected = hashlib.sha256(weights).hexdigest(), str(config.get("weights_sha256"))
+    if seen != expected:
+        raise CheckpointError(
+            f"{folder / WEIGHTS}: sha256 is {seen[:12]}, config.json says {expected[:12]}", hint="export the run again"
+        )
+    from safetensors.torch import load as from_bytes
+
+    try:
+        bundle = TowerBundle(config["tower"])
+        bundle.tower.load_state_dict(from_bytes(weights))
+    except (ConfigError, RuntimeError, KeyError) as error:
+        raise CheckpointError(f"{folder}: weights and config.json do not fit: {error}") from error
+    return bundle.eval()

@@ -1,0 +1,1 @@
+"""Progress of a run: console, run log, trackers; nothing here changes training."""

@@ -1,0 +1,147 @@
+"""What happens around the loop: progress on the screen, numbers to the trackers, stop signals; no training here."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from types import FrameType, TracebackType
+from typing import Any
+
+from imu_video.runtime.console import say
+from pretrain.observe.trackers import Tracker
+from pretrain.runs.launch import PARENT
+from pretrain.training.state import TrainState
+
+
+class StopSignal:
+    """Remembers SIGTERM and SIGINT, so that the step in progress is finished and a checkpoint written.
+
+    A second signal acts at once, as if nothing had been installed. Ranks of a launcher that was killed stop too.
+
+    Example:
+        >>> with StopSignal() as stop:
+        ...     stop.requested()
+        False
+    """
+
+    def __init__(self) -> None:
+        self.received: str | None = None
+        self._before: dict[signal.Signals, Any] = {}
+        self._parent = int(os.environ.get(PARENT, 0))
+
+    def __enter__(self) -> StopSignal:
+        # Python delivers signals to the main thread only, and refuses handlers from another.
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._restore()
+
+    def requested(self) -> bool:
+        """Whether this process was told to stop."""
+        if self.received is None and self._parent and os.getppid() != self._parent:
+            self.received = "loss of the launcher"
+        return self.received is not None
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.received = signal.Signals(number).name
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+
+class Reporter:
+    """Numbers to the trackers and one line of progress; silent without trackers (all ranks but 0).
+
+    On a terminal: one live line. Elsewhere: about twenty plain lines, and one per validation.
+
+    Args:
+        trackers: where numbers go; empty on ranks other than 0.
+        title: what the run is called, shown at the start.
+        live: draw the live line; None = when stdout is a terminal.
+    """
+
+    def __init__(self, trackers: Sequence[Tracker] = (), *, title: str = "pretrain", live: bool | None = None) -> None:
+        self.trackers = trackers
+        self.title = title
+        self._live = sys.stdout.isatty() if live is None else live
+        self._bar: Any = None
+        self._task: Any = None
+        self._steps = 0
+        self._shown: dict[str, str] = {}
+        self._since = (0, 0.0)
+
+    def start(self, state: TrainState, steps: int) -> None:
+        """Announce a run of ``steps`` steps that begins at ``state``."""
+        if not self.trackers:
+            return
+        self._steps, self._since = steps, (state.step, time.perf_counter())
+        if state.best is not None:
+            self._shown["best"] = f"{state.best.value:.3f}"
+        say(f"{self.title}: {steps} steps" + (f", continuing after step {state.step}" if state.step else ""))
+        if not self._live:
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._bar = Progress(
+            TextColumn("pretrain"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[numbers]}"),
+            TimeRemainingColumn(),
+        )
+        self._task = self._bar.add_task("pretrain", total=steps, completed=state.step, numbers="")
+        self._bar.start()
+
+    def step(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Show one finished step."""
+        if not self.trackers:
+            return
+        self._shown["loss"] = f"{numbers['loss']:.4f}"
+        if self._bar is not None:
+            self._shown["windows/s"] = f"{numbers['windows_per_s']:.0f}"
+            self._bar.update(self._task, completed=step, numbers=self._line())
+        elif step % max(1, self._steps // 20) == 0 or step == self._steps:
+            before, at = self._since
+            self._since = (step, time.perf_counter())
+            rate = (step - before) / max(1e-9, self._since[1] - at)
+            say(f"step {step}/{self._steps}  {self._line()}  {rate:.1f} steps/s")
+
+    def numbers(self, kind: str, step: int, numbers: Mapping[str, float]) -> None:
+        """Send numbers to every tracker; validation is also shown."""
+        if not numbers:
+            return
+        for tracker in self.trackers:
+            tracker.log(kind, step, numbers)
+        if kind == "validate" and self.trackers:
+            paired = "mrr" in numbers  # runs without a video side have nothing to retrieve
+            self._shown |= {"val MRR": f"{numbers['mrr']:.3f}"} if paired else {"val loss": f"{numbers['loss']:.4f}"}
+            if self._bar is None:
+                line = f"step {step}/{self._steps}  validation: loss {numbers['loss']:.4f}"
+                if paired:
+                    both = " / ".join(f"{numbers[f'{way}/R@1']:.3f}" for way in ("imu_to_video", "video_to_imu"))
+                    line += f"  MRR {numbers['mrr']:.3f}  R@1 {both} in {numbers['gallery']:.0f} pairs"
+                say(line)
+
+    def close(self) -> None:
+        """Leave the screen and the files in order."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+        for tracker in self.trackers:
+            tracker.close()
+
+    def _line(self) -> str:
+        order = ("loss", "val MRR", "val loss", "best", "windows/s")
+        return "  ".join(f"{name} {self._shown[name]}" for name in order if name in self._shown)

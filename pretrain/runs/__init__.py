@@ -1,0 +1,1 @@
+"""Run folders, launching several processes, and run status."""

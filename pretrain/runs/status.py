@@ -1,0 +1,44 @@
+"""What `imu-pretrain status` shows, out of log and checkpoints; reads a run, never changes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from imu_video.errors import CheckpointError
+from pretrain.checkpoints.store import read_state
+from pretrain.observe.trackers import read_log
+from pretrain.runs.folder import RunFolder
+
+Table = tuple[str, list[str], list[list[str]]]
+
+
+def describe(path: Path) -> list[Table]:
+    """Tables (title, columns, rows) of a run's last numbers and its checkpoints.
+
+    Raises:
+        CheckpointError: not a run folder.
+    """
+    folder = RunFolder(path)
+    if not folder.config_file.is_file():
+        raise CheckpointError(f"{path} is not a run folder (no config.yaml)", hint="`imu-pretrain launch` makes one")
+    log = read_log(folder.log_file) if folder.log_file.is_file() else []
+    tables: list[Table] = []
+    for kind in ("train", "validate"):
+        last = next((line for line in reversed(log) if line["kind"] == kind), None)
+        if last is not None:
+            rows = [[name, _show(value)] for name, value in last.items() if name not in ("kind", "step")]
+            tables.append((f"{kind}, step {last['step']}", ["number", "value"], rows))
+    store = folder.store
+    marks = {which: store.pointer(which) for which in ("latest", "best")}
+    rows = []
+    for name in store.names():
+        state = read_state(store.folder / name)["state"]
+        best = state["state"]["best"]
+        held = [which for which, pointed in marks.items() if pointed == name]
+        rows.append([name, ", ".join(held), f"{best['rule']} {best['value']:.4f} at {best['step']}" if best else ""])
+    tables.append(("checkpoints", ["name", "is", "best so far"], rows))
+    return tables
+
+
+def _show(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

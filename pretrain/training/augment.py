@@ -1,0 +1,65 @@
+"""Augmented batches and the draws of each step, alike on any number of processes; augmentations are the library's."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from imu_video.runtime.distributed import GlobalDraws, World
+from imu_video.transforms import Compose
+from imu_video.types import PairBatch
+from pretrain.prepare.needs import Needs
+from pretrain.training.state import step_seed
+
+
+class Augmenter:
+    """Changes windows in SI units, before the encoder normalises.
+
+    Args:
+        augment: what to do, or None.
+        needs: whether second views and devices are wanted.
+        seed: of the run.
+        world: this process among all.
+        device: where batches lie.
+    """
+
+    def __init__(self, augment: Compose | None, *, needs: Needs, seed: int, world: World, device: torch.device) -> None:
+        self.compose, self.needs, self.seed, self.world, self.device = augment, needs, seed, world, device
+
+    def training(self, batch: PairBatch, number: int) -> PairBatch:
+        """Every window of global batch ``number`` changed; its second view and each device by draws of their own."""
+        if self.compose is None:
+            return batch
+        imu, mask = self._changed(batch.imu, batch.mask, number, "augment")
+        views, views_mask = batch.views, batch.views_mask
+        if views is not None and views_mask is not None:
+            pairs = [
+                self._changed(views[:, v], views_mask[:, v], number, f"augment device {v}")
+                for v in range(views.shape[1])
+            ]
+            views, views_mask = (torch.stack(side, dim=1) for side in zip(*pairs, strict=True))
+        changed = dataclasses.replace(batch, imu=imu, mask=mask, views=views, views_mask=views_mask)
+        return self._with_second(changed, batch, number, "augment two")
+
+    def validation(self, batch: PairBatch, number: int) -> PairBatch:
+        """Windows as they are, and where a second view is wanted, the same changed one at every validation."""
+        return self._with_second(batch, batch, number, "validate two")
+
+    def draws(self, number: int, purpose: str) -> GlobalDraws:
+        """Random numbers of one global batch for one purpose."""
+        generator = torch.Generator(device=self.device)
+        generator.manual_seed(step_seed(self.seed, number, purpose))
+        return GlobalDraws(generator, self.world)
+
+    def _with_second(self, batch: PairBatch, source: PairBatch, number: int, purpose: str) -> PairBatch:
+        if not self.needs.two_views:
+            return batch
+        imu, mask = self._changed(source.imu, source.mask, number, purpose)
+        return dataclasses.replace(batch, imu_two=imu, mask_two=mask)
+
+    def _changed(self, imu: Tensor, mask: Tensor, number: int, purpose: str) -> tuple[Tensor, Tensor]:
+        if self.compose is None:
+            return imu, mask
+        return self.compose(imu, mask, self.draws(number, purpose))

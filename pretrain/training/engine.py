@@ -1,0 +1,184 @@
+"""The training loop, top to bottom; everything it uses is built in build.py, everything it prints is in callbacks.py.
+
+One update = ``accumulate`` global batches. All randomness of a batch follows from (seed, batch number, rank), so a
+resumed run needs no generator state and on a CPU ends in the same bits as one that was never interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import time
+from collections.abc import Mapping
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from imu_video.optim.groups import load_optimizer_tensors, optimizer_tensors, set_learning_rate
+from imu_video.optim.schedule import learning_rate
+from imu_video.runtime.distributed import World
+from imu_video.types import LossOutput, PairEmbeddings
+from pretrain.checkpoints.store import Checkpoint, CheckpointStore
+from pretrain.observe.reporter import Reporter, StopSignal
+from pretrain.prepare.build import Parts
+from pretrain.training.guards import check_rows, not_finite
+from pretrain.training.state import Best, TrainState, step_seed
+from pretrain.training.validate import validate
+
+
+class Engine:
+    """Trains the parts of a run from a state to the last step.
+
+    Args:
+        parts: model, losses, data and optimiser.
+        accelerator: placement, DDP, mixed precision, clipping. It never sees the loader: a loader that already knows
+            its rank would be split a second time, and samples would vanish without a word.
+        store: where checkpoints go.
+        reporter: trackers and progress; only rank 0 has any.
+        stop: set by SIGTERM and SIGINT.
+        lineage: JSON that every checkpoint carries beside the state (identity, input specification ...).
+    """
+
+    def __init__(
+        self,
+        *,
+        parts: Parts,
+        accelerator: Accelerator,
+        store: CheckpointStore,
+        reporter: Reporter,
+        stop: StopSignal,
+        lineage: Mapping[str, object],
+    ) -> None:
+        self.parts, self.accelerator, self.store = parts, accelerator, store
+        self.reporter, self.stop, self.lineage = reporter, stop, lineage
+        self.config = parts.config
+        self.state = TrainState()
+        self.device = accelerator.device
+        self.world = World(rank=accelerator.process_index, size=accelerator.num_processes)
+        self.model = accelerator.prepare_model(parts.task)
+        self.augmenter = parts.augmenter
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Continue from a checkpoint."""
+        self.parts.task.load_state_dict(checkpoint.model)
+        load_optimizer_tensors(self.parts.optimizer, checkpoint.optimizer)
+        self.state = TrainState.from_json(checkpoint.state["state"])
+
+    def fit(self) -> TrainState:
+        """Run to the last step, or to the end of the step in which a stop signal came.
+
+        Raises:
+            GuardStop: loss or gradient is not finite; the last good state has been written.
+        """
+        run, steps = self.config.run, self.parts.steps
+        begin, repeats = self.state.step * self.config.optim.accumulate, self.parts.feed.loader.plan.repeats
+        check_rows(self.parts.feed.get(begin), self.config, self.device, repeats=repeats)
+        self.reporter.start(self.state, steps)
+        if self.state.step == 0:
+            self.reporter.numbers("validate", 0, self.validate())
+        stopping = False
+        while self.state.step < steps and not stopping:
+            numbers, stopping = self.update(self.state.step)
+            step = self.state.step + 1
+            self.state = dataclasses.replace(self.state, step=step)
+            last = step == steps
+            if step % run.log_every == 0 or last:
+                self.reporter.numbers("train", step, numbers)
+            self.reporter.step(step, numbers)
+            better = False
+            if step % run.validate_every == 0 or last:
+                better = self.choose(scores := self.validate())
+                self.reporter.numbers("validate", step, scores)
+            if better or last or stopping or step % run.checkpoint_every == 0:
+                self.save(best=better)
+        self.accelerator.wait_for_everyone()
+        return self.state
+
+    def update(self, step: int) -> tuple[dict[str, float], bool]:
+        """One optimiser step: its numbers (means over batches and ranks), and whether any rank was told to stop."""
+        optim = self.config.optim
+        started, waited, windows = time.perf_counter(), 0.0, 0
+        lr = learning_rate(
+            step,
+            steps=self.parts.steps,
+            lr=optim.lr,
+            min_lr=optim.min_lr,
+            warmup_fraction=optim.warmup_fraction,
+            decay=optim.decay,
+        )
+        set_learning_rate(self.parts.optimizer, lr)
+        self.model.train()
+        pairs: list[PairEmbeddings | None] = []
+        outputs: list[LossOutput] = []
+        for micro in range(optim.accumulate):
+            number = step * optim.accumulate + micro
+            asked = time.perf_counter()
+            batch = self.parts.feed.get(number)
+            waited += time.perf_counter() - asked
+            windows += self.config.data.batch_size
+            batch = self.augmenter.training(batch.to(self.device), number)
+            torch.manual_seed(step_seed(self.config.seed, number, "dropout", rank=self.world.rank))
+            synchronise = micro == optim.accumulate - 1
+            with contextlib.nullcontext() if synchronise else self.accelerator.no_sync(self.model):
+                output, pair = self.model(batch, self.augmenter.draws(number, "draws"))
+                self.accelerator.backward(output.total / optim.accumulate)
+            pairs.append(pair)
+            outputs.append(output)
+        limit = optim.clip_norm if optim.clip_norm is not None else math.inf
+        norm = self.accelerator.clip_grad_norm_(self.parts.task.parameters(), limit)
+        numbers, stopping = self.agree(outputs, norm)
+        if not (math.isfinite(numbers["loss"]) and math.isfinite(numbers["grad_norm"])):
+            self.save()  # the state before this step
+            raise not_finite(step, numbers, self.store.folder)
+        self.parts.optimizer.step()
+        self.parts.optimizer.zero_grad(set_to_none=True)
+        self.parts.task.observe(pairs)
+        numbers |= {"lr": lr, "windows_per_s": windows / (time.perf_counter() - started), "data_wait_s": waited}
+        return numbers, stopping
+
+    def agree(self, outputs: list[LossOutput], norm: Tensor) -> tuple[dict[str, float], bool]:
+        """Means over batches and ranks in one small all-reduce, with the stop flag riding along."""
+        mean = {"loss": torch.stack([o.total.detach() for o in outputs]).mean(), "grad_norm": norm.detach()}
+        for kind in ("terms", "stats"):
+            for name in getattr(outputs[0], kind):
+                mean[f"{kind}/{name}"] = torch.stack([getattr(o, kind)[name].detach().float() for o in outputs]).mean()
+        flag = torch.tensor(float(self.stop.requested()), device=self.device)
+        vector = torch.stack([flag, *(v.to(self.device, torch.float32) for v in mean.values())])
+        told, *values = self.accelerator.reduce(vector, reduction="mean").tolist()
+        return dict(zip(mean, values, strict=True)), told > 0
+
+    def validate(self) -> dict[str, float]:
+        """Scores on the validation split; empty without one."""
+        if self.parts.val_loader is None:
+            return {}
+        return validate(
+            self.parts.task,
+            self.parts.val_loader,
+            batches=self.parts.val_batches,
+            device=self.device,
+            augmenter=self.augmenter,
+        )
+
+    def choose(self, scores: Mapping[str, float]) -> bool:
+        """Note the best validation; returns whether this is it."""
+        rule = self.config.run.best
+        if rule not in scores:
+            return False
+        if self.state.best is not None and not self.state.best.beaten_by(scores[rule]):
+            return False
+        best = Best(rule=rule, value=scores[rule], step=self.state.step)
+        self.state = dataclasses.replace(self.state, best=best)
+        return True
+
+    def save(self, *, best: bool = False) -> None:
+        """Write a checkpoint of the present state (rank 0 only)."""
+        if not self.accelerator.is_main_process:
+            return
+        checkpoint = Checkpoint(
+            model=self.parts.task.state_dict(),
+            optimizer=optimizer_tensors(self.parts.optimizer),
+            state={**self.lineage, "state": self.state.to_json()},
+        )
+        self.store.write(self.state.step, checkpoint, best=best)

@@ -1,0 +1,94 @@
+"""What one training step computes: model and losses as one module, so that DDP and autocast see one forward."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from imu_video.errors import ConfigError
+from imu_video.losses import LossMix
+from imu_video.models.cross_modal import CrossModalModel
+from imu_video.objectives import ObjectiveMix
+from imu_video.runtime.distributed import GlobalDraws, World
+from imu_video.types import LossOutput, PairBatch, PairEmbeddings
+
+
+class PretrainTask(nn.Module):
+    """Student, projectors, losses and objectives; the teacher is not here, only its cached features in the batch.
+
+    Args:
+        model: batch -> unit-norm embeddings.
+        loss: weighted losses on the embeddings, with their state; None where objectives alone train the student.
+        objective: weighted objectives on the student itself, or None.
+
+    Shapes:
+        PairBatch with B rows -> (LossOutput, PairEmbeddings (B, D) without gradient, None without losses).
+    """
+
+    def __init__(self, *, model: CrossModalModel, loss: LossMix | None, objective: ObjectiveMix | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.loss = loss
+        self.objective = objective
+
+    def forward(self, batch: PairBatch, draws: GlobalDraws | None = None) -> tuple[LossOutput, PairEmbeddings | None]:
+        """Losses, then objectives, then their sum.
+
+        Args:
+            batch: windows in SI units and what else the losses need.
+            draws: of objectives, which need them, and of the tower's views in training.
+        """
+        outputs: list[LossOutput] = []
+        pair: PairEmbeddings | None = None
+        if self.loss is not None:
+            pair = self.model(batch, draws)
+            outputs.append(self.loss(pair))
+        if self.objective is not None:
+            if draws is None:
+                raise ValueError("objectives need draws")
+            outputs.append(self.objective(self.model.student, batch, draws))
+        return _added(outputs), pair.detach() if pair is not None else None
+
+    def observe(self, pairs: Sequence[PairEmbeddings | None]) -> None:
+        """Let queues, statistics and schedules see the batches of an update, after the optimiser's step."""
+        there = [pair for pair in pairs if pair is not None]
+        if self.loss is not None and there:
+            self.loss.observe(PairEmbeddings.join(there))
+        if self.objective is not None:
+            self.objective.count()
+
+
+def _added(outputs: Sequence[LossOutput]) -> LossOutput:
+    if len(outputs) == 1:
+        return outputs[0]
+    return LossOutput(
+        total=outputs[0].total + outputs[1].total,
+        terms={**outputs[0].terms, **outputs[1].terms},
+        stats={**outputs[0].stats, **outputs[1].stats},
+    )
+
+
+def synchronised(task: PretrainTask, *, world: World, device: torch.device) -> PretrainTask:
+    """Batch statistics must be those of the global batch, or the run depends on the number of processes.
+
+    One process: nothing to do. Several on GPUs: torch's own batch norms become SyncBatchNorm. Several on CPUs, or a
+    batch norm with a forward of its own (which SyncBatchNorm would replace): refused.
+
+    Raises:
+        ConfigError: batch norm that cannot be synchronised.
+    """
+    norms = [m for m in task.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if world.size == 1 or not norms:
+        return task
+    plain = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+    special = next((m for m in norms if type(m) not in plain), None)
+    if device.type != "cuda" or special is not None:
+        why = "on CPUs" if device.type != "cuda" else f"for {type(special).__name__}"
+        raise ConfigError(
+            f"batch norm over {world.size} processes needs SyncBatchNorm, which does not exist {why}",
+            hint="encoder.norm=layer or group (and tower.norm=group), or one process",
+        )
+    converted: PretrainTask = nn.SyncBatchNorm.convert_sync_batchnorm(task)
+    return converted

@@ -1,0 +1,73 @@
+"""Validation by retrieval between windows and clips of held-out people; it chooses nothing and writes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from imu_video.errors import GuardStop
+from imu_video.metrics.retrieval import retrieval
+from imu_video.runtime.distributed import gather
+from imu_video.shards.batches.loader import PairLoader
+from imu_video.types import PairBatch
+from pretrain.training.augment import Augmenter
+from pretrain.training.task import PretrainTask
+
+_OTHER_SPLIT = 2**40  # more recordings than any split has
+DIRECTIONS = ("imu_to_video", "video_to_imu")
+
+
+def validate(
+    task: PretrainTask, loader: PairLoader, *, batches: int, device: torch.device, augmenter: Augmenter
+) -> dict[str, float]:
+    """Loss and retrieval scores in one fixed gallery: the first batches of the loader's first epoch.
+
+    Every rank embeds its rows, all gather, so the numbers do not depend on the number of processes. ``mrr`` is the
+    mean of both directions: the rule by which the best checkpoint is named.
+
+    Args:
+        task: model and losses; left in the mode it was in.
+        loader: pairs of the validation split.
+        batches: how many of its batches make the gallery.
+        device: where the task is.
+        augmenter: makes the second views and the draws that some losses and objectives need, alike at each validation.
+
+    Raises:
+        GuardStop: an embedding is not finite.
+
+    Example:
+        >>> validate(task, loader, batches=4, device=device, augmenter=augmenter)["mrr"]  # doctest: +SKIP
+        0.41
+    """
+    was_training = task.training
+    task.eval()
+    imu, video, losses = [], [], []
+    with torch.no_grad():
+        for number in range(batches):
+            batch = _elsewhere(augmenter.validation(loader.batch(number).to(device), number))
+            output, pair = task(batch, augmenter.draws(number, "validate"))
+            if pair is not None and pair.video is not None:
+                imu.append(gather(pair.imu.float()))
+                video.append(gather(pair.video.float()))
+            losses.append(gather(output.total.detach().float().reshape(1)).mean())
+    task.train(was_training)
+    scores = {"loss": float(torch.stack(losses).mean())}
+    if not video:  # no loss of this run looks at the teacher: there is nothing to retrieve
+        return scores
+    similarity = (torch.cat(imu) @ torch.cat(video).T).cpu().numpy()
+    if not np.isfinite(similarity).all():
+        raise GuardStop(
+            "validation: embeddings are not finite although the loss was",
+            hint="look at the validation split with `imu-video inspect`; lower optim.lr",
+        )
+    scores["gallery"] = float(len(similarity))
+    ways = dict(zip(DIRECTIONS, (retrieval(similarity), retrieval(similarity.T)), strict=True))
+    scores |= {f"{way}/{name}": value for way, numbers in ways.items() for name, value in numbers.items()}
+    return {**scores, "mrr": sum(numbers["MRR"] for numbers in ways.values()) / len(ways)}
+
+
+def _elsewhere(batch: PairBatch) -> PairBatch:
+    """Recordings are numbered anew in each split: none may look like one whose moments lie in a loss's queue."""
+    return replace(batch, meta=replace(batch.meta, recording=batch.meta.recording + _OTHER_SPLIT))

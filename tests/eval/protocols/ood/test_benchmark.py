@@ -1,0 +1,152 @@
+"""Runs, folders, tables: the same seed, the same run; a benchmark goes on where it was; controls are at chance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from eval.data.windows import LabelledWindows
+from eval.protocols.ood.config import OodConfig, Run, runs
+from eval.protocols.ood.grid import Folder, plan, work
+from eval.protocols.ood.scenario import divide
+from eval.protocols.ood.selection import Outcome
+from eval.protocols.ood.table import collect, measure, tables
+from eval.protocols.ood.train import Task, train
+from imu_video.errors import ConfigError, DataError
+
+CNN = {"name": "harood_cnn", "kernel": 5, "norm": "batch"}
+
+
+def config(**changes: Any) -> OodConfig:
+    raw: dict[str, Any] = {
+        "scenario": {"name": "people", "axis": "subject", "groups": 3},
+        "models": [{"name": "cnn", "backbone": CNN}],
+        "algorithms": ["erm", {"name": "coral", "grid": {"gamma": [0.1, 1.0]}}],
+        "training": {"steps": 40, "evaluate_every": 20, "batch": 8, "lr": 0.005},
+        "seeds": [0, 1],
+    }
+    return OodConfig.model_validate({**raw, **changes})
+
+
+def first(c: OodConfig, names: list[str]) -> Run:
+    return runs(c, names)[0]
+
+
+def test_runs_cover_the_grid(make: Callable[..., LabelledWindows]) -> None:
+    names = list(divide(make(), config().scenario).names)
+    assert len(runs(config(), names)) == 2 * 3 * (1 + 2)
+    lodo = runs(config(selection=["source", "lodo"]), names)
+    assert len(lodo) == 2 * 3 * (1 + 2 * (1 + 2))  # a grid without choices needs no left-out runs
+    assert len({run.key for run in lodo}) == len(lodo)
+    with pytest.raises(ConfigError, match="gama"):
+        runs(config(algorithms=[{"name": "coral", "grid": {"gama": [1]}}]), names)
+
+
+def test_a_run_is_reproducible_learns_and_counts_everybody(make: Callable[..., LabelledWindows]) -> None:
+    windows = make(windows=4)
+    c = config()
+    task = Task(divide(windows, c.scenario), c)
+    one, two = (train(task, first(c, list(task.domains.names))) for _ in range(2))
+    for result in (one, two):
+        result.pop("seconds")
+    assert one == two
+    assert set(one["people"]) == {"s00", "s01"}
+    total = sum(np.sum(counts) for counts in one["people"].values())
+    assert total == (windows.subject < "s02").sum()
+    outcome = Outcome.of(one)
+    assert outcome.score > 0.6
+    assert [step for step, *_ in one["curve"]] == [20, 40]
+    assert one["valid"] == pytest.approx(max(valid for _, valid, _ in one["curve"]), abs=1e-6)
+    score_there = next(score for step, _, score in one["curve"] if step == one["steps"])
+    assert outcome.score == pytest.approx(score_there, abs=1e-6)
+
+
+def test_shuffled_labels_are_at_chance(make: Callable[..., LabelledWindows]) -> None:
+    windows = make(windows=4, people=9)
+    shuffled = replace(windows, labels=np.random.default_rng(0).permutation(windows.labels))
+    c = config()
+    task = Task(divide(shuffled, c.scenario), c)
+    scores = [
+        Outcome.of(train(task, run)).score
+        for run in runs(config(algorithms=["erm"], seeds=[0]), list(task.domains.names))
+    ]
+    assert np.mean(scores) == pytest.approx(0.25, abs=0.07)
+
+
+def test_a_frozen_encoder_keeps_its_weights(make: Callable[..., LabelledWindows]) -> None:
+    c = config(models=[{"name": "cnn", "backbone": CNN, "train": "head"}])
+    task = Task(divide(make(), c.scenario), c)
+    network = task.network(c.models[0], np.arange(50), seed=0)
+    before = {k: v.clone() for k, v in network.encoder.state_dict().items()}
+    network.train()
+    network(task.batch(np.arange(8), 32.0).imu)
+    assert all(np.array_equal(before[k], v) for k, v in network.encoder.state_dict().items())
+    assert [n for n, p in network.named_parameters() if p.requires_grad] == ["classifier.weight", "classifier.bias"]
+
+
+def test_folder_resumes_and_several_processes_give_the_same(
+    make: Callable[..., LabelledWindows], tmp_path: Path
+) -> None:
+    c = config(training={"steps": 6, "evaluate_every": 3, "batch": 4})
+    domains = divide(make(), c.scenario)
+    folder = Folder(tmp_path / "a", c, data="d", models={})
+    todo = plan(c, domains, folder)
+    work(domains, c, todo[:5], folder)
+    left = plan(c, domains, folder)
+    assert left == todo[5:]
+    halves = [plan(c, domains, folder, part=(i, 2)) for i in (0, 1)]
+    assert sorted(r.key for h in halves for r in h) == sorted(r.key for r in left)
+    with pytest.raises(DataError, match="13 of 18 runs are not finished"):
+        collect(folder, runs(c, list(domains.names)))
+    said: list[str] = []
+    work(domains, c, left, folder, workers=2, progress=lambda d, t, what: said.append(what))
+    assert len(said) == 13
+    with pytest.raises(ConfigError, match="unknown engine 'slurm'"):
+        work(domains, c, left, folder, engine="slurm")
+    alone = Folder(tmp_path / "b", c, data="d", models={})
+    work(domains, c, todo, alone)
+    for run in todo:
+        a, b = (json.loads(f.file(run).read_text()) for f in (folder, alone))
+        assert {k: v for k, v in a.items() if k != "seconds"} == {k: v for k, v in b.items() if k != "seconds"}
+    grown = config(training={"steps": 6, "evaluate_every": 3, "batch": 4}, seeds=[0, 1, 2], algorithms=["erm", "vrex"])
+    kept = plan(grown, domains, Folder(tmp_path / "a", grown, data="d", models={}))
+    assert {(r.algorithm, r.seed) for r in kept} == {("erm", 2), ("vrex", 0), ("vrex", 1), ("vrex", 2)}
+    with pytest.raises(ConfigError, match="another training"):
+        Folder(tmp_path / "a", config(), data="d", models={})
+    with pytest.raises(ConfigError, match="another data"):
+        Folder(tmp_path / "a", c, data="e", models={})
+
+
+def test_result_lines_and_tables(make: Callable[..., LabelledWindows], tmp_path: Path) -> None:
+    c = config(training={"steps": 6, "evaluate_every": 3, "batch": 4})
+    domains = divide(make(), c.scenario)
+    folder = Folder(tmp_path, c, data="d", models={})
+    work(domains, c, plan(c, domains, folder), folder)
+    outcomes = collect(folder, runs(c, list(domains.names)))
+    results = measure(outcomes, c, {})
+    assert {(r.kind, r.model, r.probe) for r in results} == {
+        (kind, model, rule)
+        for rule in ("source", "oracle")
+        for kind, model in (("ood", "erm on cnn"), ("ood", "coral on cnn"), ("ood-difference", "coral on cnn"))
+    }
+    erm = next(r for r in results if r.model == "erm on cnn" and r.metric == "accuracy" and r.probe == "source")
+    own = [o for o in outcomes if o.algorithm == "erm"]
+    each = {
+        s: np.mean([np.trace(o.people[s]) / o.people[s].sum() for o in own if s in o.people])
+        for s in domains.windows.subject
+    }
+    assert erm.value == pytest.approx(np.mean(list(each.values())))
+    assert erm.subjects == 6
+    assert erm.episodes == 2
+    assert erm.details["worst_person"][1] == pytest.approx(min(each.values()))
+    difference = next(r for r in results if r.kind == "ood-difference" and r.metric == "accuracy")
+    assert 0 < difference.details["p_holm"] <= 1
+    shown = tables(results)
+    assert len(shown) == 4
+    assert all(len(row) == len(columns) for _, columns, rows in shown for row in rows)

@@ -1,0 +1,169 @@
+"""Domains and divisions: what is on which side, and that a planted overlap is refused (methods 4.8, D4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from eval.data.windows import LabelledWindows
+from eval.protocols.ood.config import Scenario
+from eval.protocols.ood.scenario import Division, Domains, divide, division, merge_windows
+from imu_video.errors import ConfigError, LeakageError
+
+Make = Callable[..., LabelledWindows]
+PEOPLE = Scenario(name="people", axis="subject", groups=3)
+PLACES = Scenario(name="places", axis="placement")
+
+
+@pytest.fixture
+def windows(make: Make) -> LabelledWindows:
+    """Six people, four classes, two recordings of four windows that overlap by half, two placements."""
+    return make(windows=4)
+
+
+def parts(division_: Division) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return np.concatenate(division_.train), np.concatenate(division_.valid), division_.query
+
+
+def test_groups_of_consecutive_people(windows: LabelledWindows) -> None:
+    domains = divide(windows, PEOPLE)
+    assert domains.names == ("s00..s01", "s02..s03", "s04..s05")
+    assert [domains.names[d] for d in domains.of[windows.subject == "s03"][:1]] == ["s02..s03"]
+    assert len(domains.windows) == len(windows)
+
+
+@pytest.mark.parametrize("scenario", [PEOPLE, PLACES, Scenario(name="device", axis="device")], ids=lambda s: s.name)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_nothing_stands_on_two_sides(windows: LabelledWindows, scenario: Scenario, seed: int) -> None:
+    domains = divide(windows, scenario)
+    w = domains.windows
+    for target in domains.names:
+        split = division(domains, scenario, target=target, seed=seed)
+        train, valid, query = parts(split)
+        assert not set(w.subject[query]) & set(w.subject[np.union1d(train, valid)])
+        assert set(domains.of[query]) == {domains.number(target)}
+        assert domains.number(target) not in domains.of[np.union1d(train, valid)]
+        for row in train:  # no moment of validation within a window's length
+            same = valid[w.recording[valid] == w.recording[row]]
+            assert (np.abs(w.start[same] - w.start[row]) >= w.window_s - 1e-9).all()
+        for rows, which in zip(split.valid, split.train, strict=True):
+            assert set(w.labels[rows]) == set(w.labels[which])  # stratified
+        assert 0.1 < len(valid) / (len(train) + len(valid)) < 0.5
+
+
+def test_everybody_is_asked_once_over_the_folds(windows: LabelledWindows) -> None:
+    domains = divide(windows, PLACES)
+    asked = [set(domains.windows.subject[division(domains, PLACES, target="wrist", seed=s).query]) for s in range(3)]
+    assert set.union(*asked) == set(windows.subject)
+    assert sum(map(len, asked)) == 6
+
+
+def test_shared_people_as_published(windows: LabelledWindows) -> None:
+    scenario = PLACES.model_copy(update={"people": "shared"})
+    split = division(divide(windows, scenario), scenario, target="wrist")
+    train, valid, query = parts(split)
+    assert set(windows.subject[query]) == set(windows.subject[train])
+    assert set(windows.facts["placement"][np.union1d(train, valid)]) == {"ankle"}
+    with pytest.raises(LeakageError, match="in the sources and in the target"):
+        Division(domains=split.domains, train=split.train, valid=split.valid, query=query, people="disjoint")
+
+
+def test_a_held_domain_neither_trains_nor_is_the_target(windows: LabelledWindows) -> None:
+    domains = divide(windows, PEOPLE)
+    split = division(domains, PEOPLE, target="s00..s01", held="s02..s03")
+    train, valid, query = parts(split)
+    assert set(domains.of[query]) == {1}
+    assert set(domains.of[np.union1d(train, valid)]) == {2}
+
+
+@pytest.mark.parametrize(
+    ("plant", "message"),
+    [
+        (lambda t, v, q: (np.append(t, v[0]), v, q), "training and validation"),
+        (lambda t, v, q: (np.append(t, q[0]), v, q), "sources and target"),
+        (lambda t, v, q: (t, np.append(v, q[:1]), q), "sources and target"),
+    ],
+)
+def test_a_planted_window_is_refused(windows: LabelledWindows, plant: Callable[..., Any], message: str) -> None:
+    domains = divide(windows, PEOPLE)
+    split = division(domains, PEOPLE, target="s00..s01")
+    t, v, q = plant(*parts(split))
+    with pytest.raises(LeakageError, match=message):
+        Division(domains=domains, train=(t,), valid=(v,), query=q, people="disjoint")
+
+
+def test_a_planted_person_recording_or_moment_is_refused(windows: LabelledWindows) -> None:
+    domains = divide(windows, PEOPLE)
+    train, valid, query = parts(division(domains, PEOPLE, target="s00..s01"))
+    stranger, other = query[0], query[1:]
+    with pytest.raises(LeakageError, match="'s00'"):
+        Division(domains=domains, train=(np.append(train, stranger),), valid=(valid,), query=other, people="disjoint")
+    names = windows.recording.copy()
+    names[query] = windows.recording[train[0]]
+    planted = Domains(
+        windows=replace(windows, facts={**windows.facts, "recording": names}), names=domains.names, of=domains.of
+    )
+    with pytest.raises(LeakageError, match="recordings"):
+        Division(domains=planted, train=(train,), valid=(valid,), query=query, people="disjoint")
+    everything = np.flatnonzero(domains.of > 0)
+    late = valid[:1]
+    with pytest.raises(LeakageError, match="overlap"):
+        Division(
+            domains=domains, train=(np.setdiff1d(everything, late),), valid=(late,), query=query, people="disjoint"
+        )
+
+
+def test_what_cannot_be_is_refused_by_name(windows: LabelledWindows) -> None:
+    with pytest.raises(ConfigError, match=r"no axis 'placment'.*placement"):
+        divide(windows, Scenario(name="x", axis="placment"))
+    with pytest.raises(ConfigError, match="no value 'hip'"):
+        divide(windows, Scenario(name="x", axis="placement", domains={"a": ["hip"], "b": ["wrist"]}))
+    with pytest.raises(LeakageError, match="'wrist' is in domain 'a' and in domain 'b'"):
+        divide(windows, Scenario(name="x", axis="placement", domains={"a": ["wrist"], "b": ["wrist", "ankle"]}))
+    with pytest.raises(ConfigError, match="no label 'fly'"):
+        divide(windows, Scenario(name="x", axis="subject", labels=["fly"]))
+    with pytest.raises(ConfigError, match="do not make 7 groups"):
+        divide(windows, Scenario(name="x", axis="subject", groups=7))
+    with pytest.raises(ConfigError, match="no domain 'wrst'"):
+        division(divide(windows, PLACES), PLACES, target="wrst")
+    with pytest.raises(ConfigError, match="no source domain"):
+        division(divide(windows, PLACES), PLACES, target="wrist", held="ankle")
+
+
+def test_only_classes_of_every_domain_stay(windows: LabelledWindows) -> None:
+    lacking = windows.take(np.flatnonzero((windows.labels != 2) | (windows.subject > "s01")))
+    domains = divide(lacking, PEOPLE)
+    assert domains.windows.classes == ("activity0", "activity1", "activity3")
+    assert set(domains.windows.labels) == {0, 1, 2}
+    with pytest.raises(ConfigError, match="'activity2' is missing in 1 domains"):
+        divide(lacking, PEOPLE.model_copy(update={"labels": ["activity1", "activity2"]}))
+
+
+def test_per_class_thins_evenly(windows: LabelledWindows) -> None:
+    few = divide(windows, PLACES.model_copy(update={"per_class": 3})).windows
+    groups = set(zip(few.subject, few.labels, few.facts["placement"], strict=True))
+    assert len(few) == 3 * len(groups) == 3 * 6 * 4 * 2
+
+
+def test_several_datasets_with_a_label_map(make: Make) -> None:
+    a, b = make(people=3, seed=1), replace(make(people=3, classes=3, rate_hz=64.0, time=128), dataset="other")
+    merged = merge_windows([a, b])
+    assert merged.rate_hz == 32
+    assert merged.x.shape[1:] == (6, 64)
+    assert set(merged.facts["dataset"]) == {"made", "other"}
+    assert "made:s00" in merged.subject
+    assert "other:s00" in merged.subject
+    maps = {"made": {"activity0": "slow", "activity3": "fast"}, "other": {"activity0": "slow", "activity2": "fast"}}
+    domains = divide(merged, Scenario(name="sets", axis="dataset", label_map=maps))
+    assert domains.windows.classes == ("fast", "slow")
+    split = division(domains, Scenario(name="sets", axis="dataset", label_map=maps), target="other")
+    assert set(domains.windows.facts["dataset"][split.query]) == {"other"}
+    assert len(set(domains.windows.subject[split.query])) == 3  # nobody is in two datasets: no folds are needed
+    with pytest.raises(ConfigError, match="no label 'activity9'"):
+        divide(merged, Scenario(name="sets", axis="dataset", label_map={"made": {"activity9": "x"}}))
+    with pytest.raises(ConfigError, match=r"window\.seconds"):
+        merge_windows([a, make(time=32)])

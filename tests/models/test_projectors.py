@@ -1,0 +1,83 @@
+"""Projectors travel with the encoder folder, and only with the encoder they were trained with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from imu_video.bundle.encoder import EncoderBundle, InputSpec
+from imu_video.errors import CheckpointError
+from imu_video.models.cross_modal import CrossModalModel, Head
+from imu_video.models.projectors import PROJECTORS, load_pair_model, save_projectors
+
+SPEC = InputSpec(rate_hz=32, window_s=2, mean=(0.0,) * 6, std=(9.8,) * 3 + (1.0,) * 3)
+ENCODER = {"name": "patch_tst", "width": 8, "heads": 2, "layers": 1, "ffn": 16}
+
+
+def model(kind: str = "mlp", seed: int = 0, head: Head = "residual") -> CrossModalModel:
+    torch.manual_seed(seed)
+    return CrossModalModel(
+        student=EncoderBundle(spec=SPEC, encoder=ENCODER),
+        teacher_dim=10,
+        dim=10,
+        video_projector=kind,  # type: ignore[arg-type]
+        head=head,
+        teacher_mean=torch.arange(10.0),
+        teacher_std=torch.arange(10.0) + 1,
+    ).eval()
+
+
+@pytest.mark.parametrize(
+    ("kind", "head"), [("mlp", "residual"), ("linear", "residual"), ("none", "residual"), ("mlp", "batch")]
+)
+def test_round_trip_gives_the_same_embeddings(tmp_path: Path, kind: str, head: Head) -> None:
+    before = model(kind, head=head)
+    before.student.save(tmp_path / "e", lineage={})
+    save_projectors(before, tmp_path / "e", teacher="abc123")
+    after, facts = load_pair_model(tmp_path / "e")
+    assert (facts.teacher, facts.teacher_dim, facts.video_projector) == ("abc123", 10, kind)
+    imu, mask = torch.randn(3, 6, 64), torch.rand(3, 6, 64) > 0.1
+    teacher = torch.randn(3, 10)
+    assert torch.equal(before.embed_imu(imu, mask), after.embed_imu(imu, mask))
+    assert torch.equal(before.embed_teacher(teacher), after.embed_teacher(teacher))
+    assert sorted(p.name for p in (tmp_path / "e").iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        PROJECTORS,
+    ]
+
+
+def test_no_projectors_says_what_to_do(tmp_path: Path) -> None:
+    model().student.save(tmp_path / "e", lineage={})
+    with pytest.raises(CheckpointError, match=r"projectors\.safetensors: no such file") as error:
+        load_pair_model(tmp_path / "e")
+    assert "imu-pretrain export" in str(error.value)
+
+
+def test_projectors_of_another_encoder_are_refused(tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 1)):
+        m = model(seed=seed)
+        m.student.save(tmp_path / name, lineage={})
+        save_projectors(m, tmp_path / name, teacher="t")
+    (tmp_path / "b" / PROJECTORS).write_bytes((tmp_path / "a" / PROJECTORS).read_bytes())
+    with pytest.raises(CheckpointError, match="trained with encoder weights"):
+        load_pair_model(tmp_path / "b")
+
+
+def test_damaged_files_are_refused(tmp_path: Path) -> None:
+    m = model()
+    m.student.save(tmp_path / "e", lineage={})
+    path = save_projectors(m, tmp_path / "e", teacher="t")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_pair_model(tmp_path / "e")
+    path.write_bytes(whole)
+    state = load_file(path)
+    save_file(state, path)  # without the header
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_pair_model(tmp_path / "e")

@@ -1,0 +1,65 @@
+"""Who decays, and the optimiser's state out and back."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from imu_video.errors import CheckpointError
+from imu_video.optim.groups import adamw, load_optimizer_tensors, optimizer_tensors, parameter_groups, set_learning_rate
+
+
+class Toy(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 4)
+        self.norm = nn.LayerNorm((2, 4))  # its weight has two axes, and still must not decay
+        self.logit_scale = nn.Parameter(torch.tensor(1.0))
+        self.wide_scale = nn.Parameter(torch.ones(2, 2))
+        self.token = nn.Parameter(torch.ones(1, 1, 4))
+        self.marked = nn.Parameter(torch.ones(1, 1, 4))
+        self.marked.no_decay = True  # type: ignore[attr-defined]
+        self.frozen = nn.Parameter(torch.ones(3, 3), requires_grad=False)
+
+
+def test_only_matrices_decay() -> None:
+    decay, free = parameter_groups(Toy(), weight_decay=0.1)
+    assert decay["names"] == ["token", "linear.weight"] or sorted(decay["names"]) == ["linear.weight", "token"]
+    assert sorted(free["names"]) == sorted(
+        ["linear.bias", "norm.weight", "norm.bias", "logit_scale", "wide_scale", "marked"]
+    )
+    assert (decay["weight_decay"], free["weight_decay"]) == (0.1, 0.0)
+
+
+def train(module: nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> None:
+    for step in steps:
+        torch.manual_seed(step)
+        set_learning_rate(optimizer, 0.01 / (step + 1))
+        module(torch.randn(5, 3)).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def test_state_out_and_back_continues_bit_equal() -> None:
+    torch.manual_seed(0)
+    whole, half = nn.Linear(3, 4), nn.Linear(3, 4)
+    half.load_state_dict(whole.state_dict())
+    first = adamw(whole, weight_decay=0.1, betas=(0.9, 0.98))
+    train(whole, first, range(6))
+    second = adamw(half, weight_decay=0.1, betas=(0.9, 0.98))
+    train(half, second, range(3))
+    saved = {name: tensor.clone() for name, tensor in optimizer_tensors(second).items()}
+    third = adamw(half, weight_decay=0.1, betas=(0.9, 0.98))
+    load_optimizer_tensors(third, saved)
+    train(half, third, range(3, 6))
+    assert torch.equal(whole.weight, half.weight)
+    assert torch.equal(whole.bias, half.bias)
+
+
+def test_state_of_another_model_is_refused() -> None:
+    optimizer = adamw(nn.Linear(3, 4), weight_decay=0.1, betas=(0.9, 0.98))
+    with pytest.raises(CheckpointError, match="belongs to no parameter"):
+        load_optimizer_tensors(optimizer, {"other/exp_avg": torch.zeros(4, 3)})
+    with pytest.raises(CheckpointError, match=r"expected \(4, 3\)"):
+        load_optimizer_tensors(optimizer, {"weight/exp_avg": torch.zeros(3, 4)})

@@ -1,0 +1,86 @@
+"""Progress lines and stop signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from pretrain.observe.reporter import Reporter, StopSignal
+from pretrain.observe.trackers import JsonLines
+from pretrain.runs.launch import PARENT
+from pretrain.training.state import TrainState
+
+SCORES = {"loss": 2.0, "mrr": 0.5, "gallery": 60.0, "imu_to_video/R@1": 0.25, "video_to_imu/R@1": 0.125}
+NUMBERS = {"loss": 1.5, "windows_per_s": 100.0}
+
+
+def report(reporter: Reporter) -> None:
+    reporter.start(TrainState(step=20), 100)
+    for step in range(21, 101):
+        reporter.step(step, NUMBERS)
+    reporter.numbers("validate", 100, SCORES)
+    reporter.close()
+
+
+def test_plain_lines_are_few(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
+    report(Reporter([JsonLines(tmp_path / "log.jsonl")], title="run abc", live=False))  # type: ignore[operator]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "run abc: 100 steps, continuing after step 20"
+    assert len(lines) == 1 + 16 + 1
+    assert "validation: loss 2.0000  MRR 0.500  R@1 0.250 / 0.125 in 60 pairs" in lines[-1]
+
+
+def test_a_terminal_gets_one_live_line(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
+    report(Reporter([JsonLines(tmp_path / "log.jsonl")], live=True))  # type: ignore[operator]
+    out = capsys.readouterr().out
+    assert "100/100" in out
+    assert "validation" not in out
+
+
+def test_other_ranks_are_silent(capsys: pytest.CaptureFixture[str]) -> None:
+    report(Reporter())
+    assert capsys.readouterr().out == ""
+
+
+def test_the_first_signal_is_noted_and_the_second_acts() -> None:
+    acted: list[int] = []
+    outer = signal.signal(signal.SIGTERM, lambda number, frame: acted.append(number))
+    try:
+        with StopSignal() as stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert (stop.requested(), stop.received, acted) == (True, "SIGTERM", [])
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert acted == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, outer)
+
+
+def test_handlers_are_put_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with StopSignal() as stop:
+        assert signal.getsignal(signal.SIGTERM) != before
+        assert not stop.requested()
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_outside_the_main_thread_it_only_watches() -> None:
+    seen: list[bool] = []
+
+    def work() -> None:
+        with StopSignal() as stop:
+            seen.append(stop.requested())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [False]
+
+
+def test_a_lost_launcher_stops_its_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PARENT, str(os.getppid()))
+    assert not StopSignal().requested()
+    monkeypatch.setenv(PARENT, "1" if os.getppid() != 1 else "2")
+    assert StopSignal().requested()
