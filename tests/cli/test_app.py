@@ -68,7 +68,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_help_and_version_need_no_heavy_package() -> None:
     code = (
-        "import sys; sys.argv = ['imu-video', '--version']; from imu_video import cli\n"
+        "import sys; sys.argv = ['imu-video', '--version']; from imu_video.cli import app as cli\n"
         "try: cli.main()\n"
         "finally: print([m for m in ('torch', 'numpy', 'scipy', 'decord', 'av', 'pandas') if m in sys.modules])"
     )
