@@ -16,7 +16,7 @@ WIDTH = 100
 """Columns that the table of datasets fits in, piped or drawn."""
 
 _HEADER = ("name", "Hz", "besides IMU", "placements", "labels", "licence")
-_BEGIN, _END = "<!-- generated: python -m imu_video.cli.listing docs/datasets.md -->", "<!-- end -->"
+_BEGIN, _END = "<!-- generated: python -m imu_video.cli.listing docs/reference/datasets.md -->", "<!-- end -->"
 _CUT = {"placements": 22, "licence": 17}
 
 
@@ -125,7 +125,7 @@ def dataset_lines(fact: DatasetFacts) -> list[tuple[str, str]]:
 
 
 def dataset_page(facts: list[DatasetFacts]) -> str:
-    """The table of docs/datasets.md as Markdown, with one line a dataset and the citations below it."""
+    """The table of docs/reference/datasets.md as Markdown, with one line a dataset and the citations below it."""
     lines = [
         "| dataset | streams | Hz | placements | labels | licence | tested on |",
         "|---|---|---|---|---|---|---|",

@@ -1,4 +1,4 @@
-"""Your own recordings: IMU tables and videos, declared in a `dataset.yaml` beside them (docs/your-recordings.md)."""
+"""Your own recordings: IMU tables and videos, declared in a `dataset.yaml` (docs/guides/your-recordings.md)."""
 
 from __future__ import annotations
 
@@ -267,7 +267,7 @@ class Folder:
         if not self.declaration.is_file():
             raise RecordingError(
                 f"folder: no file {self.declaration}",
-                hint=f"declare your recordings in {DECLARATION}; docs/your-recordings.md shows how",
+                hint=f"declare your recordings in {DECLARATION}; docs/guides/your-recordings.md shows how",
             )
         self.config = validate(read_yaml(self.declaration), Declaration, source=str(self.declaration))
         self.name = self.config.dataset

@@ -1,7 +1,7 @@
 """UMAFall: a phone and four sensor tags on one person at once, daily activities and falls; downloads nothing.
 
 The phone samples acceleration at 200 Hz, the tags acceleration and angular rate at 20 Hz: nothing above 10 Hz was ever
-measured by a tag, whatever the rate of the common grid (docs/shards.md).
+measured by a tag, whatever the rate of the common grid (docs/guides/shards.md).
 """
 
 from __future__ import annotations

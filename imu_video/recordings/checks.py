@@ -1,6 +1,6 @@
 """The built-in quality checks, one small class each; quality.py decides what happens to what they find.
 
-Where a default comes from, and how often it speaks on healthy recordings, stands in docs/signal.md.
+Where a default comes from, and how often it speaks on healthy recordings, stands in docs/guides/signal.md.
 """
 
 from __future__ import annotations

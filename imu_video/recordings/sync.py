@@ -40,7 +40,7 @@ class SyncConfig(Config):
     Args:
         mode: ``off``; ``estimate`` stores the estimate with every sample; ``correct`` also moves the video's and
             skeleton's times, where the score reaches ``min_score``.
-        min_score: below it an estimate is not to be trusted (docs/signal.md has the measurements behind 0.6).
+        min_score: below it an estimate is not to be trusted (docs/guides/signal.md has the measurements behind 0.6).
         max_offset_s: largest offset that is looked for.
         max_drift_ppm: largest drift that is looked for; clocks of phones and cameras differ by less than 100.
         stretches: how many stretches of a long video are decoded for it, evenly spread.

@@ -1,6 +1,6 @@
 """What a data folder contains, as pydantic models, and which member names are legal; nothing here opens a file.
 
-The folder is described for people in docs/shards.md.
+The folder is described for people in docs/guides/shards.md.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ _AXIS_COLOURS = ("#c0392b", "#2e86ab", "#27ae60")
 
 
 def make_pictures(out: Path, *, seed: int = 0) -> list[Path]:
-    """Draw the pictures of docs/world.md into a folder and return their paths.
+    """Draw the pictures of docs/concepts/world.md into a folder and return their paths.
 
     Args:
         out: folder, created when absent.

@@ -421,7 +421,7 @@ def test_checks_take_plugins(tmp_path: Path) -> None:
 
 
 def test_the_example_in_the_docs_passes() -> None:
-    page = Path(__file__).resolve().parents[2] / "docs" / "encoders-and-losses.md"
+    page = Path(__file__).resolve().parents[2] / "docs" / "guides" / "encoders-and-losses.md"
     blocks = [part.split("```")[0] for part in page.read_text(encoding="utf-8").split("```python\n")[1:]]
     (example,) = [block for block in blocks if "@encoders.register" in block]
     exec(compile(example.replace('"statistics"', '"test_statistics"'), str(page), "exec"), {"__name__": "docs_example"})

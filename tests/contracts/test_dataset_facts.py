@@ -1,4 +1,4 @@
-"""Every registered dataset says what it is, and docs/datasets.md says the same."""
+"""Every registered dataset says what it is, and docs/reference/datasets.md says the same."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from imu_video.cli.listing import WIDTH, dataset_table, facts_of, with_page
 from imu_video.errors import ConfigError
 from imu_video.registry import datasets
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "datasets.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "datasets.md"
 
 
 def shipped() -> list[str]:
@@ -43,7 +43,7 @@ def test_the_table_fits_the_screen() -> None:
 def test_the_page_is_current() -> None:
     text = PAGE.read_text(encoding="utf-8")
     facts = [facts_of(datasets, name) for name in shipped()]
-    assert text == with_page(text, facts), "run: python -m imu_video.cli.listing docs/datasets.md"
+    assert text == with_page(text, facts), "run: python -m imu_video.cli.listing docs/reference/datasets.md"
     for name in shipped():
         assert f"`{name}`" in text
 

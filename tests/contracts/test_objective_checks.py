@@ -16,7 +16,7 @@ from imu_video.sides.skeleton import StreamTower
 from imu_video.testing import check_objective, check_tower
 from imu_video.types import LossOutput
 
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "encoders-and-losses.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "guides" / "encoders-and-losses.md"
 
 
 def broken(name: str, total: Any) -> str:

@@ -188,7 +188,7 @@ def _keep_freed_memory() -> None:
     """Tell glibc to keep large freed blocks: a network frees and takes the same ones for every batch.
 
     By default each thread hands them back to the kernel and faults them in again, which cost as much time as the
-    arithmetic (docs/teachers.md). Other C libraries have no such switch and are left alone.
+    arithmetic (docs/guides/teachers.md). Other C libraries have no such switch and are left alone.
     """
     if not sys.platform.startswith("linux"):
         return

@@ -236,7 +236,7 @@ def test_workers_must_be_positive(tmp_path: Path) -> None:
 
 
 def test_the_example_of_the_documentation_is_valid(tmp_path: Path) -> None:
-    text = (Path(__file__).parents[3] / "docs" / "shards.md").read_text()
+    text = (Path(__file__).parents[3] / "docs" / "guides" / "shards.md").read_text()
     (example,) = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
     (tmp_path / "build.yaml").write_text(example)
     loaded = load_config(tmp_path / "build.yaml", BuildConfig)
