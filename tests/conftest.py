@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import shutil
 import tarfile
@@ -13,10 +14,38 @@ from typing import Any
 
 import pytest
 
+from imu_video.runtime.logging import PACKAGES, Progress
+
 # Before torch is loaded: the workers of `pytest -n 2` would spin against each other's threads (ten times slower).
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+class Logged:
+    """INFO records of our packages in a test: lines, and progress as (done, total, what)."""
+
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        self._caplog = caplog
+
+    def _records(self) -> list[logging.LogRecord]:
+        return [r for r in self._caplog.get_records("call") if r.name.partition(".")[0] in PACKAGES]
+
+    @property
+    def lines(self) -> list[str]:
+        return [record.getMessage() for record in self._records() if not hasattr(record, "progress")]
+
+    @property
+    def progress(self) -> list[tuple[int, int, str]]:
+        states: list[Progress] = [record.progress for record in self._records() if hasattr(record, "progress")]
+        return [(state.done, state.total, state.what) for state in states]
+
+
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture) -> Logged:
+    """What our packages log from here on."""
+    caplog.set_level(logging.INFO)
+    return Logged(caplog)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +19,7 @@ from imu_video import __version__
 from imu_video.errors import ConfigError, ShardError, nearest
 from imu_video.registry import ALL, load_plugin
 from imu_video.runtime import console
+from imu_video.runtime.logging import on_screen
 
 if TYPE_CHECKING:
     from imu_video.shards.folders.summary import Table
@@ -46,9 +47,11 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def common(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
     """Recordings into shards, shards into teacher embeddings; then `imu-pretrain` and `imu-eval`."""
+    context.with_resource(on_screen())
 
 
 @app.command()
@@ -76,12 +79,12 @@ def build(
             console.say(f"{out} is already built from this config: {_size(built)}")
             return
     if part is not None:
-        with _stoppable(), _progress("people") as progress:
-            folder = build_part(loaded, out, _part(part), progress=progress, note=console.say, **options)
+        with _stoppable():
+            folder = build_part(loaded, out, _part(part), **options)
         console.say(f"built {folder}; when all parts are there: imu-video merge {out}")
         return
-    with _stoppable(), _progress("people") as progress:
-        index = make(loaded, out, progress=progress, note=console.say, **options)
+    with _stoppable():
+        index = make(loaded, out, **options)
     from imu_video.shards.folders import summary
 
     _show(summary.splits(index))
@@ -122,14 +125,14 @@ def embed(
     from imu_video.shards.features.embed import Embedding
 
     options: dict[str, Any] = {"splits": split, "view": view, "batch_size": batch_size, "device": device}
-    options |= {"workers": workers, "engine": engine, "plugins": plugin or [], "force": force, "note": console.say}
+    options |= {"workers": workers, "engine": engine, "plugins": plugin or [], "force": force}
     if part is not None:
-        with _stoppable(), _progress("samples") as progress:
-            folder = Embedding(index, entry, progress=progress, **options).part(*_part(part))
+        with _stoppable():
+            folder = Embedding(index, entry, **options).part(*_part(part))
         console.say(f"embedded {folder}; when all parts are there: imu-video merge {data}")
         return
-    with _stoppable(), _progress("samples") as progress:
-        cache = Embedding(index, entry, progress=progress, **options).whole()
+    with _stoppable():
+        cache = Embedding(index, entry, **options).whole()
     console.say(f"embedded {data} with {entry.get('name')}: teachers/{cache.fingerprint}")
 
 
@@ -150,7 +153,7 @@ def merge(
         if out is None:
             raise ConfigError("several data folders are merged into a new one", hint="imu-video merge A B --out C")
         with _stoppable():
-            merged = merge_folders([load_index(one) for one in data], out, copy=copy, note=console.say)
+            merged = merge_folders([load_index(one) for one in data], out, copy=copy)
         console.say(f"merged {out}: {_size(merged)}")
         return
     from imu_video.shards.building.merge import merge_parts
@@ -161,11 +164,11 @@ def merge(
         from imu_video.shards.features.merge import merge_features
         from imu_video.shards.reading.index import load_index
 
-        for cache in merge_features(load_index(folder), plugins=plugin or [], note=console.say):
+        for cache in merge_features(load_index(folder), plugins=plugin or []):
             console.say(f"merged teachers/{cache.fingerprint}: {', '.join(cache.splits)}")
         return
-    with _stoppable(), _progress("people") as progress:
-        index = merge_parts(folder, force=force, progress=progress, note=console.say)
+    with _stoppable():
+        index = merge_parts(folder, force=force)
     console.say(f"merged {folder}: {_size(index)}")
 
 
@@ -188,7 +191,7 @@ def split_(
     for override in overrides or []:
         apply_override(raw, override)
     with _stoppable():
-        index = split_folder(load_index(data), validate(raw, SplitConfig, source=str(config)), out, note=console.say)
+        index = split_folder(load_index(data), validate(raw, SplitConfig, source=str(config)), out)
     _show(summary.splits(index))
     console.say(f"divided {data} into {out}: {_size(index)}")
 
@@ -201,8 +204,8 @@ def fetch(
     """Copy a data folder from an address to the disk, every hash checked; what was stopped continues."""
     from imu_video.shards.folders.fetch import fetch as bring
 
-    with _stoppable(), _progress("shards") as progress:
-        index = bring(address, out, progress=progress, note=console.say)
+    with _stoppable():
+        index = bring(address, out)
     console.say(f"fetched {out}: {_size(index)}")
 
 
@@ -347,36 +350,6 @@ def _show(table: Table) -> None:
     if not sys.stdout.isatty():
         console.say(f"# {table.title}")
     console.table(table.columns, table.rows, title=table.title)
-
-
-@contextmanager
-def _progress(unit: str) -> Iterator[Callable[..., None]]:
-    """A callback ``(done, total, what)``: one moving line in a terminal, plain lines elsewhere."""
-    if not sys.stderr.isatty():
-        shown = -1
-
-        def plain(done: int, total: int, what: str = "") -> None:
-            nonlocal shown
-            part = done * 20 // max(total, 1)  # some twenty lines at most
-            if part != shown:
-                shown = part
-                console.say(f"{done}/{total} {unit}{': ' if what else ''}{what}")
-
-        yield plain
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(unit),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total, what="": bar.update(task, completed=done, total=total, description=what)
 
 
 @contextmanager

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -19,8 +20,7 @@ from imu_video.runtime.files import file_sha256, write_atomic
 JOB_FILE = "job.json"
 _LOCK_FILE = "lock"
 PARTIAL_SUFFIX, PARTS_SUFFIX = ".partial", ".parts"
-Note = Callable[[str], None]
-"""Called with one line that a person should see."""
+logger = logging.getLogger(__name__)
 
 
 class Journal:
@@ -35,7 +35,6 @@ class Journal:
         job: everything that determines the pieces, as JSON.
         what: word for messages (``build``).
         replace: throw away the unfinished work of another job; without it such a folder is refused.
-        note: is told about continued or replaced work.
 
     Raises:
         ConfigError: the folder belongs to another job, to something else, or another process works in it.
@@ -47,20 +46,17 @@ class Journal:
         ...         journal.finish("anna", {"windows": 12}, file="anna.tar")
     """
 
-    def __init__(
-        self, folder: Path, job: Mapping[str, Any], *, what: str, replace: bool = False, note: Note | None = None
-    ) -> None:
+    def __init__(self, folder: Path, job: Mapping[str, Any], *, what: str, replace: bool = False) -> None:
         self.folder = folder
         self.job = json.loads(json.dumps(job))
         self._what = what
         self._replace = replace
-        self._note = note or (lambda line: None)
         self._lock: FileLock | None = FileLock(folder / _LOCK_FILE)
         self.continued = False
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy in another process finishes pieces, but does not hold the lock."""
-        return {**self.__dict__, "_lock": None, "_note": None}
+        return {**self.__dict__, "_lock": None}
 
     def __enter__(self) -> Self:
         self._refuse_foreign()
@@ -108,7 +104,7 @@ class Journal:
                     hint=f"finish that one, or throw its work away: the same command with --force, or delete "
                     f"{self.folder}",
                 )
-            self._note(f"{self.folder} held an unfinished {self._what} of another config: thrown away")
+            logger.info("%s held an unfinished %s of another config: thrown away", self.folder, self._what)
         self.clear()
         write_atomic(self.folder / JOB_FILE, json.dumps(self.job, ensure_ascii=False).encode())
 
@@ -154,9 +150,9 @@ class Journal:
             name: of the piece.
             check: compare size and hash of the file first; not needed for what this very process made.
         """
-        note = self.folder / f"{name}.json"
+        facts = self.folder / f"{name}.json"
         try:
-            record = json.loads(note.read_text(encoding="utf-8"))
+            record = json.loads(facts.read_text(encoding="utf-8"))
             if check and record["file"] is not None:
                 path = self.folder / record["file"]
                 if path.stat().st_size != record["bytes"] or file_sha256(path) != record["sha256"]:
@@ -165,7 +161,7 @@ class Journal:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError):
-            note.unlink(missing_ok=True)
+            facts.unlink(missing_ok=True)
             return None
 
     def forget(self, name: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 from imu_video.errors import ConfigError, ShardError
@@ -14,8 +13,6 @@ from imu_video.runtime.journal import PARTIAL_SUFFIX, PARTS_SUFFIX
 from imu_video.shards.schema import FACTS_FILE, INDEX_FILE
 
 DATA_FOLDER = "data"
-Progress = Callable[[int, int, str], None]
-"""Called with pieces (people, shards) done, pieces in all, and what was done last."""
 
 
 def partial_folder(out: Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -51,13 +51,7 @@ class FrozenTeacher(nn.Module, ABC):
     def recipe(self) -> dict[str, Any]:
         """Everything beside weights and projection that determines the features, as JSON: model, transform, sampler."""
 
-    def fit(
-        self,
-        inputs: Tensor,
-        *,
-        labels: Sequence[str | None] | None = None,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> None:
+    def fit(self, inputs: Tensor, *, labels: Sequence[str | None] | None = None) -> None:
         """Train on (N, ...) inputs of the training split; only for teachers that set ``needs_fit``.
 
         ``labels`` are given where ``needs_labels`` is set; others need not have that argument.

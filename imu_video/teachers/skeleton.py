@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,8 +14,11 @@ from torch import Tensor, nn
 from imu_video.errors import ConfigError, DataError
 from imu_video.registry import teachers
 from imu_video.runtime.distributed import GlobalDraws
+from imu_video.runtime.logging import log_progress
 from imu_video.teachers.base import FrozenTeacher
 from imu_video.teachers.skeleton_views import BodyFrame, Views, streams
+
+logger = logging.getLogger(__name__)
 
 
 @teachers.register("skeleton")
@@ -153,19 +157,12 @@ class SkeletonTeacher(FrozenTeacher):
         return self.body(inputs, int(self.up))
 
     @torch.enable_grad()
-    def fit(
-        self,
-        inputs: Tensor,
-        *,
-        labels: Sequence[str | None] | None = None,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> None:
+    def fit(self, inputs: Tensor, *, labels: Sequence[str | None] | None = None) -> None:
         """Train from scratch; the result follows from skeletons, constructor arguments and, if supervised, labels.
 
         Args:
             inputs: (N, F, J, 3) joints of the training split, in metres.
             labels: N names of classes, None where there is none; needed if supervised, else not used.
-            progress: called with updates done and updates in all.
 
         Raises:
             DataError: fewer than two skeletons with two complete frames (and a label, if supervised).
@@ -193,18 +190,12 @@ class SkeletonTeacher(FrozenTeacher):
                 hint="it contrasts skeletons with each other and needs at least two",
             )
         encoder = self._new_encoder(inputs.shape[2]).to(device)
-        self._contrast(encoder, poses, classes, progress)
+        self._contrast(encoder, poses, classes)
         self.encoder = encoder
         self.fitted.fill_(True)
         self.freeze()
 
-    def _contrast(
-        self,
-        encoder: SkeletonEncoder,
-        poses: Tensor,
-        classes: Tensor | None,
-        progress: Callable[[int, int], None] | None,
-    ) -> None:
+    def _contrast(self, encoder: SkeletonEncoder, poses: Tensor, classes: Tensor | None) -> None:
         """Minimise NT-Xent between two views of each skeleton, or of each class."""
         arg = self.arguments
         generator = torch.Generator().manual_seed(arg["seed"])
@@ -229,8 +220,7 @@ class SkeletonTeacher(FrozenTeacher):
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-            if progress is not None:
-                progress(step + 1, total)
+            log_progress(logger, step + 1, total, "updates", "fit")
 
     def _view(self, poses: Tensor, draws: GlobalDraws) -> Tensor:
         view = streams(self.views(poses, draws), self.body.centre)

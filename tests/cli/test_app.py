@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 import types
@@ -17,6 +18,7 @@ from imu_video.cli import app as cli
 from imu_video.cli import doctor
 from imu_video.errors import TeacherCacheError
 from imu_video.registry import ALL
+from imu_video.runtime.logging import log_progress
 
 PLUGIN = str(Path(__file__).parents[1] / "shards" / "tiny_dataset.py")
 Run = Callable[..., tuple[int, str, str]]
@@ -302,8 +304,7 @@ def test_embed_hands_over_the_resolved_teacher(
     seen: dict[str, Any] = {}
 
     def fake(index: Any, teacher: dict[str, Any], **options: Any) -> Any:
-        options.pop("progress")(7, 14, "train")
-        options.pop("note")
+        log_progress(logging.getLogger("imu_video.shards.features.embed"), 7, 14, "samples", "train")
         seen.update(index=index, teacher=teacher, **options)
         return types.SimpleNamespace(whole=lambda: types.SimpleNamespace(fingerprint="f00"))
 

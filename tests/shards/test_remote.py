@@ -326,17 +326,15 @@ def test_a_whole_folder_is_fetched_and_verified(folder: Index, server: Server, t
         fetching.fetch(server.address, tmp_path / "copy")
 
 
-def test_fetching_continues_where_it_was_stopped(
-    folder: Index, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fetching_continues_where_it_was_stopped(folder: Index, server: Server, tmp_path: Path, logged: Any) -> None:
     server.faults["shards/val-000000.tar"] = ["500"] * 5
     with pytest.raises(ShardError, match="after 5 attempts"):
         fetching.fetch(server.address, tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
-    seen: list[str] = []
-    fetching.fetch(server.address, tmp_path / "copy", note=seen.append)
+    fetching.fetch(server.address, tmp_path / "copy")
     assert server.served["shards/train-000000.tar"] == 1
-    assert "2 of 3 shards" in seen[0]
+    assert "2 of 3 shards" in logged.lines[0]
+    assert logged.progress[-1][:2] == (3, 3)
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith("copy")] == ["copy"]
 
 

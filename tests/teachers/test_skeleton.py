@@ -68,10 +68,9 @@ def test_fitting_trains_and_ends_frozen(fitted: SkeletonTeacher) -> None:
     assert not fitted.encode(people(2)).requires_grad
 
 
-def test_progress_counts_updates() -> None:
-    seen: list[tuple[int, int]] = []
-    SkeletonTeacher(**SMALL).fit(people(20), progress=lambda done, of: seen.append((done, of)))
-    assert seen == [(i + 1, 4) for i in range(4)]  # two full batches of eight, twice
+def test_progress_counts_updates(logged: Any) -> None:
+    SkeletonTeacher(**SMALL).fit(people(20))
+    assert logged.progress == [(i + 1, 4, "fit") for i in range(4)]  # two full batches of eight, twice
 
 
 def test_nt_xent_equals_loops() -> None:

@@ -6,6 +6,7 @@ are removed on the way, so that a build needs little more room than its result.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 from itertools import islice
@@ -17,14 +18,17 @@ from imu_video.errors import LeakageError, ShardError
 from imu_video.recordings.prepare import SignalConfig
 from imu_video.recordings.windows import WindowConfig
 from imu_video.runtime.journal import Journal, piece_name
+from imu_video.runtime.logging import log_progress
 from imu_video.shards.building.encode import Person, Tally, tar_of
-from imu_video.shards.publish import DATA_FOLDER, Progress
+from imu_video.shards.publish import DATA_FOLDER
 from imu_video.shards.quality_report import QualityReport, totals, write_report
 from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.reading.index import write_index
 from imu_video.shards.schema import BuildFacts, ClipSpec, Index, ShardEntry, SkeletonSpec, SplitEntry, stored_unit
 from imu_video.shards.write import ShardWriter
 from imu_video.types import IMU_CHANNELS
+
+logger = logging.getLogger(__name__)
 
 
 class BuildJob(Config):
@@ -110,12 +114,11 @@ class Assembly:
                 missing.append(subject)
         return missing
 
-    def write(self, ready: Callable[[str], None], progress: Progress | None) -> Index:
+    def write(self, ready: Callable[[str], None]) -> Index:
         """Collect everybody and write index and columns.
 
         Args:
             ready: called before a person is read; returns when the piece is finished.
-            progress: called after every person.
 
         Returns:
             The index, located in the working folder.
@@ -143,8 +146,8 @@ class Assembly:
                     done += 1
                     if person.tally.kept:
                         present.append(subject)
-                    if progress is not None:
-                        progress(done, len(self.job.order), f"{split}: {subject}, {person.tally.kept} windows")
+                    what = f"{split}: {subject}, {person.tally.kept} windows"
+                    log_progress(logger, done, len(self.job.order), "people", what)
             collecting.drop()
             if not writer.shards:
                 raise ShardError(

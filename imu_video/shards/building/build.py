@@ -6,6 +6,7 @@ depend on the number of workers, parts or restarts, byte for byte.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,13 @@ from imu_video.recordings.quality import resolve_checks
 from imu_video.recordings.recipe import Recipe
 from imu_video.recordings.splits import SplitConfig, assign
 from imu_video.registry import datasets
-from imu_video.runtime.journal import Journal, Note, kept_when_interrupted, read_job
+from imu_video.runtime.journal import Journal, kept_when_interrupted, read_job
+from imu_video.runtime.logging import log_progress
 from imu_video.runtime.workers import check, run
 from imu_video.shards.building.assemble import Assembly, BuildJob, read_person, refuse_overlap
 from imu_video.shards.building.encode import EncodePerson
 from imu_video.shards.publish import (
     DATA_FOLDER,
-    Progress,
     partial_folder,
     parts_folder,
     publish,
@@ -37,6 +38,7 @@ from imu_video.shards.reading.index import load_index
 from imu_video.shards.schema import Index
 
 WHAT = "build"
+logger = logging.getLogger(__name__)
 _PRELOAD = ("imu_video.shards.building.encode", "imu_video.datasets")
 
 
@@ -88,8 +90,6 @@ def build(
     workers: int = 1,
     engine: str = "local",
     plugins: Sequence[str | Path] = (),
-    progress: Progress | None = None,
-    note: Note | None = None,
 ) -> Index:
     """Build a data folder, or return the one that the same config already built.
 
@@ -104,8 +104,6 @@ def build(
         workers: people encoded at once, each in a process; the result is the same for any number.
         engine: ``local`` or ``ray``, see `engine.run`.
         plugins: files that register datasets, imported by every worker.
-        progress: called after every person.
-        note: is told when unfinished work is continued or thrown away.
 
     Returns:
         The index of the folder.
@@ -131,10 +129,10 @@ def build(
         require_data_folder(target)
     job = plan(config)
     target.parent.mkdir(parents=True, exist_ok=True)
-    work = Journal(partial_folder(target), job.model_dump(mode="json"), what=WHAT, replace=force, note=note)
+    work = Journal(partial_folder(target), job.model_dump(mode="json"), what=WHAT, replace=force)
     with kept_when_interrupted(work):
         assembly = Assembly(job, work, dict.fromkeys(job.order, work), drop=True)
-        index = _encode_and_write(config, assembly, workers, engine, plugins, progress, note)
+        index = _encode_and_write(config, assembly, workers, engine, plugins)
         publish(work.folder / DATA_FOLDER, target, force=force)
         work.remove()
     return index.at(target)
@@ -149,8 +147,6 @@ def build_part(
     workers: int = 1,
     engine: str = "local",
     plugins: Sequence[str | Path] = (),
-    progress: Progress | None = None,
-    note: Note | None = None,
 ) -> Path:
     """Encode one of n shares of the people into ``OUT.parts/i-of-n``; `merge.merge_parts` makes the data folder.
 
@@ -158,7 +154,7 @@ def build_part(
     looked at.
 
     Args:
-        config, out, force, workers, engine, plugins, progress, note: as for `build`.
+        config, out, force, workers, engine, plugins: as for `build`.
         part: (i, n) with 1 <= i <= n.
 
     Returns:
@@ -175,15 +171,14 @@ def build_part(
     job = plan(config)
     mine = job.order[number - 1 :: of]
     folder = parts_folder(target) / f"{number}-of-{of}"
-    work = Journal(folder, {**job.model_dump(mode="json"), "part": [number, of]}, what=WHAT, replace=force, note=note)
+    work = Journal(folder, {**job.model_dump(mode="json"), "part": [number, of]}, what=WHAT, replace=force)
     with kept_when_interrupted(work):
         missing = [subject for subject in mine if read_person(work, subject, check=True) is None]
-        _tell(work, len(mine) - len(missing), len(mine), note)
+        _log_continued(work, len(mine) - len(missing), len(mine))
         results = run(_task(config, work, plugins), missing, workers=workers, engine=engine, preload=_PRELOAD)
         for done, subject in enumerate(missing, len(mine) - len(missing) + 1):
             next(results)
-            if progress is not None:
-                progress(done, len(mine), subject)
+            log_progress(logger, done, len(mine), "people", subject)
     return folder
 
 
@@ -232,11 +227,9 @@ def _encode_and_write(
     workers: int,
     engine: str,
     plugins: Sequence[str | Path],
-    progress: Progress | None,
-    note: Note | None,
 ) -> Index:
     missing, order = assembly.unfinished(), assembly.job.order
-    _tell(assembly.work, len(order) - len(missing), len(order), note)
+    _log_continued(assembly.work, len(order) - len(missing), len(order))
     results = run(_task(config, assembly.work, plugins), missing, workers=workers, engine=engine, preload=_PRELOAD)
     awaited = set(missing)
 
@@ -244,14 +237,16 @@ def _encode_and_write(
         if subject in awaited:
             next(results)
 
-    return assembly.write(ready, progress)
+    return assembly.write(ready)
 
 
-def _tell(work: Journal, done: int, of: int, note: Note | None) -> None:
-    if work.continued and done and note is not None:
-        note(
-            f"continuing {work.folder}: {done} of {of} people are finished (delete that folder if their recordings "
-            f"changed since)"
+def _log_continued(work: Journal, done: int, of: int) -> None:
+    if work.continued and done:
+        logger.info(
+            "continuing %s: %d of %d people are finished (delete that folder if their recordings changed since)",
+            work.folder,
+            done,
+            of,
         )
 
 

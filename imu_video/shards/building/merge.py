@@ -9,12 +9,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from imu_video.errors import ConfigError, ShardError
-from imu_video.runtime.journal import Journal, Note, kept_when_interrupted, read_job
+from imu_video.runtime.journal import Journal, kept_when_interrupted, read_job
 from imu_video.shards.building.assemble import Assembly, BuildJob, read_person
 from imu_video.shards.building.build import WHAT
 from imu_video.shards.publish import (
     DATA_FOLDER,
-    Progress,
     partial_folder,
     parts_folder,
     publish,
@@ -25,9 +24,7 @@ from imu_video.shards.schema import Index
 _PART = re.compile(r"(\d+)-of-(\d+)")
 
 
-def merge_parts(
-    out: str | Path, *, force: bool = False, progress: Progress | None = None, note: Note | None = None
-) -> Index:
+def merge_parts(out: str | Path, *, force: bool = False) -> Index:
     """Make the data folder of which `build_part` made all parts: byte for byte what an unsplit build makes.
 
     The parts are removed when the folder is complete. Needs neither the recordings nor the dataset's plugin.
@@ -35,8 +32,6 @@ def merge_parts(
     Args:
         out: the data folder to be; the parts lie in ``OUT.parts``.
         force: replace a data folder of that name.
-        progress: called after every person.
-        note: is told what happens to unfinished work.
 
     Returns:
         The index of the folder.
@@ -63,11 +58,9 @@ def merge_parts(
             for subject in job.order[number - 1 :: len(folders)]:
                 people[subject] = journal
         _refuse_unfinished(target, people)
-        work = Journal(
-            partial_folder(target), {**job.model_dump(mode="json"), "part": []}, what=WHAT, replace=force, note=note
-        )
+        work = Journal(partial_folder(target), {**job.model_dump(mode="json"), "part": []}, what=WHAT, replace=force)
         with kept_when_interrupted(work):
-            index = Assembly(job, work, people, drop=False).write(lambda subject: None, progress)
+            index = Assembly(job, work, people, drop=False).write(lambda subject: None)
             publish(work.folder / DATA_FOLDER, target, force=force)
             work.remove()
     shutil.rmtree(parts_folder(target), ignore_errors=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor
 from imu_video.errors import DataError, TeacherCacheError
 from imu_video.registry import load_plugin, teachers
 from imu_video.runtime.journal import Journal
+from imu_video.runtime.logging import log_progress
 from imu_video.shards.reading.index import load_index
 from imu_video.shards.reading.pipeline import Sample, read_samples
 from imu_video.shards.reading.teacher_cache import WEIGHTS_FILE, open_cache, read_caches
@@ -28,9 +30,18 @@ from imu_video.shards.video import decode_mp4
 from imu_video.teachers.base import FrozenTeacher
 
 _M_ARENA_MAX, _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -8, -1, -3  # malloc.h of glibc
+logger = logging.getLogger(__name__)
 Block = tuple[str, int]
 """A split and the number of one of its shards. Batches never reach over a block, so that its rows are the same bytes
 whoever computes it."""
+
+
+class SampleCount(NamedTuple):
+    """Samples of a split that are done before and after one of its blocks, and all samples of the split."""
+
+    before: int
+    after: int
+    total: int
 
 
 def block_name(block: Block) -> str:
@@ -52,7 +63,8 @@ class EmbedBlock:
         device: where the teacher runs; ``cuda`` spreads workers over all GPUs.
         plugins: files that register teachers, imported first.
         journal: held open by whoever started the engine.
-        progress: called after every batch with the samples of the block that are done; in this process only.
+        counts: of every block that is to be done, for progress records; logged where the task runs in the process that
+            started the job.
     """
 
     root: Path
@@ -63,7 +75,7 @@ class EmbedBlock:
     device: str
     plugins: tuple[str, ...]
     journal: Journal
-    progress: Callable[[Block, int], None] | None = None
+    counts: Mapping[Block, SampleCount] = field(default_factory=dict)
     model: FrozenTeacher | None = None
     index: Index | None = None
 
@@ -84,8 +96,9 @@ class EmbedBlock:
 
         batches = batches_of(index, block, model, self.batch_size, self.view)
         for done in _in_threads(work, batches, on_cpu=self.device == "cpu"):
-            if self.progress is not None:
-                self.progress(block, done)
+            count = self.counts.get(block)
+            if count is not None and count.before + done < count.after:  # the caller logs the finished block
+                log_progress(logger, count.before + done, count.total, "samples", split)
         file = f"{block_name(block)}.npy"
         temp = self.journal.folder / f".{file}.tmp-{id(rows):x}"
         with temp.open("wb") as opened:
@@ -106,7 +119,7 @@ class EmbedBlock:
         return self.index, self.model
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "model": None, "index": None, "progress": None}
+        return {**self.__dict__, "model": None, "index": None}
 
 
 def restore(model: FrozenTeacher, weights: Path) -> None:

@@ -7,7 +7,9 @@ computed shard by shard (blocks.py), in one process, several, or on several mach
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,18 @@ import torch
 from imu_video.errors import ConfigError, DataError
 from imu_video.registry import teachers
 from imu_video.runtime.files import write_atomic
-from imu_video.runtime.journal import PARTS_SUFFIX, Journal, Note, kept_when_interrupted
+from imu_video.runtime.journal import PARTS_SUFFIX, Journal, kept_when_interrupted
+from imu_video.runtime.logging import log_progress
 from imu_video.runtime.workers import run
-from imu_video.shards.features.blocks import Block, EmbedBlock, batches_of, block_name, inputs_of, restore
+from imu_video.shards.features.blocks import (
+    Block,
+    EmbedBlock,
+    SampleCount,
+    batches_of,
+    block_name,
+    inputs_of,
+    restore,
+)
 from imu_video.shards.features.plan import (
     FIT_SPLIT,
     WHAT,
@@ -37,8 +48,7 @@ from imu_video.teachers.base import FrozenTeacher
 
 _PRELOAD = ("imu_video.shards.features.blocks", "imu_video.teachers")
 _FITTED = "fitted"
-Progress = Callable[[int, int, str], None]
-"""Called with samples done, samples in all, and the split."""
+logger = logging.getLogger(__name__)
 
 
 def embed(index: Index, teacher: Mapping[str, Any] | str, **options: Any) -> TeacherCache:
@@ -77,8 +87,6 @@ class Embedding:
         engine: ``local`` or ``ray``, see `engine.run`.
         plugins: files that register teachers, imported by every worker.
         force: throw away unfinished work of this teacher by another version.
-        progress: called after every batch, with several workers after every shard.
-        note: is told when unfinished work is continued or thrown away.
 
     Raises:
         ConfigError: unknown teacher, argument, split or view; a folder behind an address.
@@ -100,15 +108,12 @@ class Embedding:
         engine: str = "local",
         plugins: Sequence[str | Path] = (),
         force: bool = False,
-        progress: Progress | None = None,
-        note: Note | None = None,
     ) -> None:
         refuse_remote(index)
         self.index, self.plan = index, plan_of(index, teacher, splits, view, batch_size)
         self._device = str(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._workers, self._engine = workers, engine
         self._plugins, self._force = tuple(str(plugin) for plugin in plugins), force
-        self._progress, self._note = progress, note
 
     def whole(self) -> TeacherCache:
         """Compute all shards and make the cache.
@@ -162,11 +167,11 @@ class Embedding:
         return work.folder
 
     def _journal(self, folder: Path, job: dict[str, Any]) -> Journal:
-        return Journal(folder, job, what=WHAT, replace=self._force, note=self._note)
+        return Journal(folder, job, what=WHAT, replace=self._force)
 
     def _fitted(self, known: TeacherCache | None, work: Journal) -> tuple[FrozenTeacher, Path | None]:
         """The teacher as far as it can be fitted before its features are computed, and the file of what was fitted."""
-        index, plan, progress = self.index, self.plan, self._progress
+        index, plan = self.index, self.plan
         model: FrozenTeacher = teachers.build(plan.teacher)
         check_modality(index, model, plan.view)
         if known is not None:
@@ -187,12 +192,8 @@ class Embedding:
         if not inputs:
             raise DataError(f"{index.root}: no sample of split {FIT_SPLIT!r} has {model.modality} to fit a teacher on")
 
-        def say(done: int, of: int) -> None:
-            if progress:
-                progress(done, of, "fit")
-
         named = {"labels": labels} if model.needs_labels else {}
-        model.fit(torch.stack(inputs), progress=say, **named)
+        model.fit(torch.stack(inputs), **named)
         write_atomic(file, weights_of(model))
         work.finish(_FITTED, {}, file=WEIGHTS_FILE)
         return model, file
@@ -200,9 +201,10 @@ class Embedding:
     def _compute(self, blocks: Sequence[Block], work: Journal, weights: Path | None) -> None:
         """Finish the blocks that are not finished."""
         missing = [block for block in blocks if work.finished(block_name(block)) is None]
-        if len(missing) < len(blocks) and self._note is not None:
-            self._note(f"continuing {work.folder}: {len(blocks) - len(missing)} of {len(blocks)} shards are embedded")
-        report = _Report(self.index, blocks, missing, self._progress)
+        finished = len(blocks) - len(missing)
+        if finished:
+            logger.info("continuing %s: %d of %d shards are embedded", work.folder, finished, len(blocks))
+        counts = _sample_counts(self.index, blocks, missing)
         task = EmbedBlock(
             root=self.index.root,
             teacher=self.plan.teacher,
@@ -212,33 +214,24 @@ class Embedding:
             device=self._device,
             plugins=self._plugins,
             journal=work,
-            progress=report.within,
+            counts=counts,
         )
         done = run(task, missing, workers=self._workers, engine=self._engine, preload=_PRELOAD)
         for block, _ in zip(missing, done, strict=True):
-            report.after(block)
+            # Workers have loggers of their own, without a screen: what they finish is logged here.
+            log_progress(logger, counts[block].after, counts[block].total, "samples", block[0])
 
 
-class _Report:
-    """Samples done of each split, told after every batch (this process) and every block."""
-
-    def __init__(
-        self, index: Index, blocks: Sequence[Block], missing: Sequence[Block], progress: Progress | None
-    ) -> None:
-        self._samples = {block: index.split(block[0]).shards[block[1]].samples for block in blocks}
-        self._done = {split: 0 for split, _ in blocks}
-        self._progress = progress
-        for block in set(blocks) - set(missing):
-            self._done[block[0]] += self._samples[block]
-
-    def within(self, block: Block, done: int) -> None:
-        if done < self._samples[block]:
-            self._tell(block[0], self._done[block[0]] + done)
-
-    def after(self, block: Block) -> None:
-        self._done[block[0]] += self._samples[block]
-        self._tell(block[0], self._done[block[0]])
-
-    def _tell(self, split: str, done: int) -> None:
-        if self._progress is not None:
-            self._progress(done, sum(n for (s, _), n in self._samples.items() if s == split), split)
+def _sample_counts(index: Index, blocks: Sequence[Block], missing: Sequence[Block]) -> dict[Block, SampleCount]:
+    """For each missing block the samples of its split that are done before and after it; blocks are done in order."""
+    samples = {block: index.split(block[0]).shards[block[1]].samples for block in blocks}
+    total, done = Counter[str](), Counter[str]()
+    for block, count in samples.items():
+        total[block[0]] += count
+        done[block[0]] += 0 if block in missing else count
+    counts = {}
+    for block in missing:
+        before = done[block[0]]
+        done[block[0]] += samples[block]
+        counts[block] = SampleCount(before, done[block[0]], total[block[0]])
+    return counts

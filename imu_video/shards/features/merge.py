@@ -10,7 +10,7 @@ from pathlib import Path
 
 from imu_video.errors import ConfigError, ShardError
 from imu_video.registry import load_plugin, teachers
-from imu_video.runtime.journal import PARTS_SUFFIX, Journal, Note, read_job
+from imu_video.runtime.journal import PARTS_SUFFIX, Journal, read_job
 from imu_video.shards.features.blocks import Block, block_name
 from imu_video.shards.features.plan import WHAT, by_recipe, missing_blocks, plan_of
 from imu_video.shards.features.rows import publish_rows, restore_fitted
@@ -21,13 +21,12 @@ from imu_video.teachers.base import FrozenTeacher
 _PART = re.compile(r"(\d+)-of-(\d+)")
 
 
-def merge_features(index: Index, *, plugins: Sequence[str | Path] = (), note: Note | None = None) -> list[TeacherCache]:
+def merge_features(index: Index, *, plugins: Sequence[str | Path] = ()) -> list[TeacherCache]:
     """Make the caches of which `Embedding.part` computed all parts: the bytes of an unsplit embedding.
 
     Args:
         index: a loaded index.
         plugins: files that register teachers.
-        note: is told what happens to unfinished work.
 
     Raises:
         ConfigError: no parts, a missing part, parts of different divisions or teachers.

@@ -5,6 +5,7 @@ Nothing is decoded and no recording is read.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections import Counter
@@ -20,7 +21,7 @@ from imu_video.config import digest
 from imu_video.errors import ConfigError, LeakageError, ShardError
 from imu_video.recordings.splits import SplitConfig, assign
 from imu_video.runtime.files import file_sha256, sync_folder
-from imu_video.runtime.journal import Journal, Note, kept_when_interrupted
+from imu_video.runtime.journal import Journal, kept_when_interrupted
 from imu_video.shards.publish import DATA_FOLDER, partial_folder, publish
 from imu_video.shards.quality_report import QualityReport, join_reports, of_people, read_report, write_report
 from imu_video.shards.reading.columns import Columns, open_columns
@@ -40,11 +41,12 @@ from imu_video.shards.schema import (
 )
 from imu_video.shards.write import ShardWriter
 
+logger = logging.getLogger(__name__)
 _ALIKE = ("channels", "units", "frame", "normalised", "rate_hz", "window_s", "samples_per_window")
 _WHERE_THERE = ("clip", "skeleton")
 
 
-def merge_folders(sources: Sequence[Index], out: str | Path, *, copy: bool = False, note: Note | None = None) -> Index:
+def merge_folders(sources: Sequence[Index], out: str | Path, *, copy: bool = False) -> Index:
     """Put several data folders of the same axes into one: their tars under new numbers, one index over all.
 
     Splits of one name become one split, in the order of the sources. Where the sources come from different datasets,
@@ -55,7 +57,6 @@ def merge_folders(sources: Sequence[Index], out: str | Path, *, copy: bool = Fal
         sources: two or more loaded indices.
         out: the folder to be; must not exist.
         copy: copy tars and compare their hashes; without it they are hard links where the disk allows it.
-        note: is told what is left out.
 
     Returns:
         The index of the new folder.
@@ -107,10 +108,10 @@ def merge_folders(sources: Sequence[Index], out: str | Path, *, copy: bool = Fal
         ]
         return join_reports(found, prefixes) if len(found) == len(sources) else None
 
-    return _make(target, "merge", merged, fill, sources, rows, report, note)
+    return _make(target, "merge", merged, fill, sources, rows, report)
 
 
-def split_folder(index: Index, config: SplitConfig, out: str | Path, *, note: Note | None = None) -> Index:
+def split_folder(index: Index, config: SplitConfig, out: str | Path) -> Index:
     """Divide the people of a data folder anew; the bytes of samples are copied, the old folder stays as it is.
 
     Where everybody is kept, the new folder is the one that building with these splits would give. Teacher features are
@@ -120,7 +121,6 @@ def split_folder(index: Index, config: SplitConfig, out: str | Path, *, note: No
         index: a loaded index.
         config: who belongs to which split.
         out: the folder to be; must not exist.
-        note: is told what is left out.
 
     Returns:
         The index of the new folder.
@@ -169,7 +169,7 @@ def split_folder(index: Index, config: SplitConfig, out: str | Path, *, note: No
         everybody = found is not None and {row.subject for row in found.findings} <= set(order) == set(mine)
         return of_people(found, order) if found is not None and everybody else None
 
-    return _make(target, "split", fresh, fill, [index], rows_of, report, note)
+    return _make(target, "split", fresh, fill, [index], rows_of, report)
 
 
 # ------------------------------------------------------------------------------------------------------- both
@@ -190,12 +190,11 @@ def _make(
     sources: Sequence[Index],
     rows: Callable[[str, Callable[[Index, str], np.ndarray]], np.ndarray],
     report: Callable[[], QualityReport | None],
-    note: Note | None,
 ) -> Index:
     """Write shards, index, columns and teacher caches in a working folder and rename it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     job = {what: [index.digest for index in sources], "config": facts.build.config_digest, "version": __version__}
-    work = Journal(partial_folder(target), job, what=what, note=note)
+    work = Journal(partial_folder(target), job, what=what)
     with kept_when_interrupted(work):
         folder = work.folder / DATA_FOLDER
         shutil.rmtree(folder, ignore_errors=True)  # linking and copying bytes is quick: begun anew
@@ -203,11 +202,13 @@ def _make(
         quality = report()
         if quality is not None:
             write_report(quality, folder)
-        elif note is not None:
-            note("quality.json is left out: not all sources have one of the same checks, or people were left out")
+        else:
+            logger.info(
+                "quality.json is left out: not all sources have one of the same checks, or people were left out"
+            )
         for split in index.splits:
             open_columns(index, split)
-        carry_caches(sources, index, rows, note)
+        carry_caches(sources, index, rows)
         publish(folder, target, force=False)
         work.remove()
     return index.at(target)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
 from imu_video.errors import ConfigError
-from imu_video.runtime.journal import Journal, Note, kept_when_interrupted
-from imu_video.shards.publish import DATA_FOLDER, Progress, partial_folder, publish
+from imu_video.runtime.journal import Journal, kept_when_interrupted
+from imu_video.runtime.logging import log_progress
+from imu_video.shards.publish import DATA_FOLDER, partial_folder, publish
 from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.reading.index import load_index
 from imu_video.shards.reading.teacher_cache import CACHE_FILE, WEIGHTS_FILE, read_caches
 from imu_video.shards.schema import FACTS_FILE, INDEX_FILE, QUALITY_FILE, SHARD_FOLDER, TEACHER_FOLDER, Index
 
 WHAT = "fetch"
+logger = logging.getLogger(__name__)
 
 
-def fetch(address: str, out: str | Path, *, progress: Progress | None = None, note: Note | None = None) -> Index:
+def fetch(address: str, out: str | Path) -> Index:
     """Copy a data folder from an address: index, shards with their hashes checked, teacher features; columns are made.
 
     Shards that arrived stay when it is stopped or the network fails, and the same call continues.
@@ -24,8 +27,6 @@ def fetch(address: str, out: str | Path, *, progress: Progress | None = None, no
     Args:
         address: of the folder; see `remote.EXTRAS` for the schemes.
         out: the folder to be; must not exist.
-        progress: called after every shard.
-        note: is told when unfinished work is continued or thrown away.
 
     Returns:
         The index of the local folder.
@@ -47,19 +48,19 @@ def fetch(address: str, out: str | Path, *, progress: Progress | None = None, no
         raise ConfigError(f"{address!r} is no address", hint="for example s3://bucket/data")
     target.parent.mkdir(parents=True, exist_ok=True)
     job = {"fetch": remote.address.slug, "index": index.digest}
-    work = Journal(partial_folder(target), job, what=WHAT, note=note)
+    work = Journal(partial_folder(target), job, what=WHAT)
     with kept_when_interrupted(work):
         folder = work.folder / DATA_FOLDER
         (folder / SHARD_FOLDER).mkdir(parents=True, exist_ok=True)
         shards = [shard for split in index.splits.values() for shard in split.shards]
         missing = [shard for shard in shards if work.finished(Path(shard.path).stem) is None]
-        if work.continued and note is not None:
-            note(f"continuing {work.folder}: {len(shards) - len(missing)} of {len(shards)} shards are there")
+        if work.continued:
+            there = len(shards) - len(missing)
+            logger.info("continuing %s: %d of %d shards are there", work.folder, there, len(shards))
         for done, shard in enumerate(missing, len(shards) - len(missing) + 1):
             remote.fetch(shard.path, folder / shard.path, size=shard.bytes, sha256=shard.sha256)
             work.finish(Path(shard.path).stem, {}, file=f"{DATA_FOLDER}/{shard.path}", sha256=shard.sha256)
-            if progress is not None:
-                progress(done, len(shards), shard.path)
+            log_progress(logger, done, len(shards), "shards", shard.path)
         for name in (INDEX_FILE, FACTS_FILE, QUALITY_FILE):
             if (index.root / name).is_file():
                 (folder / name).write_bytes((index.root / name).read_bytes())

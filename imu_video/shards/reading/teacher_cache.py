@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,7 @@ from imu_video.errors import ShardError, TeacherCacheError
 from imu_video.runtime.files import write_atomic
 from imu_video.shards.schema import TEACHER_FOLDER, Index
 
+logger = logging.getLogger(__name__)
 CACHE_FILE = "teacher.json"
 WEIGHTS_FILE = "fitted.safetensors"
 _CACHE_NAME = re.compile(r"[0-9a-f]{12}(-[a-z0-9_]+)?")
@@ -184,17 +186,16 @@ def save_rows(path: Path, rows: np.ndarray) -> dict[str, Any]:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
-def carry_caches(
-    sources: Sequence[Index], target: Index, rows: Rows, note: Callable[[str], None] | None = None
-) -> None:
+def carry_caches(sources: Sequence[Index], target: Index, rows: Rows) -> None:
     """Put the features that all sources have into a folder made of them; nothing is computed.
+
+    Left out, with a log line: features that not all sources have, and those of teachers that were fitted, because the
+    people they were fitted on may be in another split now.
 
     Args:
         sources: folders that the new one was made of.
         target: the new folder.
         rows: arranges rows; see `Rows`.
-        note: is told what is left out: features that not all have, and those of teachers that were fitted, because the
-            people they were fitted on may be in another split now.
     """
     caches = [
         {name: content for name, content in read_caches(one).items() if content.get("index") == one.digest}
@@ -207,9 +208,8 @@ def carry_caches(
         )
         fitted = any((cache.folder / WEIGHTS_FILE).is_file() for cache in opened.values())
         if not whole or fitted:
-            if note is not None:
-                why = "its teacher was fitted on other people" if fitted else "not all folders and splits have it"
-                note(f"teachers/{name} is left out: {why}; embed again")
+            why = "its teacher was fitted on other people" if fitted else "not all folders and splits have it"
+            logger.info("teachers/%s is left out: %s; embed again", name, why)
             continue
         content = next(found[name] for found in caches)
         folder = target.root / TEACHER_FOLDER / name

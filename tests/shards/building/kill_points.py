@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import signal
 import sys
@@ -77,7 +78,12 @@ def main(plugin: str, root: Path, config: dict[str, Any], step: int) -> None:
 
         def resumed(folder: Path = folder) -> None:
             notes: list[str] = []
-            build(loaded, folder, note=notes.append)
+            handler = logging.Handler(logging.INFO)
+            handler.emit = lambda record: notes.append(record.getMessage()) if not hasattr(record, "progress") else None
+            package = logging.getLogger("imu_video")
+            package.addHandler(handler)
+            package.setLevel(logging.INFO)
+            build(loaded, folder)
             folder.with_suffix(".notes").write_text(json.dumps(notes))
 
         status = in_child(killed)

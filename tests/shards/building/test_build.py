@@ -213,10 +213,9 @@ def test_the_seed_reaches_the_dataset_unless_it_has_its_own(built: Path, tmp_pat
     assert other.digest != load_index(built).digest
 
 
-def test_progress_counts_people(tmp_path: Path) -> None:
-    seen: list[tuple[int, int, str]] = []
-    build(config(), tmp_path / "data", progress=lambda *args: seen.append(args))
-    assert seen == [
+def test_progress_counts_people(tmp_path: Path, logged: Any) -> None:
+    build(config(), tmp_path / "data")
+    assert logged.progress == [
         (1, 4, "train: p0, 7 windows"),
         (2, 4, "train: p1, 7 windows"),
         (3, 4, "val: p3, 7 windows"),

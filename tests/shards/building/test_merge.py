@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,12 +47,10 @@ def parts(people_config: Maker, tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def test_a_finished_part_is_only_looked_at(people_config: Maker, parts: Path) -> None:
-    seen: list[str] = []
-    steps: list[object] = []
-    build_part(people_config(), parts, (1, 2), note=seen.append, progress=lambda *step: steps.append(step))
-    assert steps == []
-    assert "2 of 2 people are finished" in seen[0]
+def test_a_finished_part_is_only_looked_at(people_config: Maker, parts: Path, logged: Any) -> None:
+    build_part(people_config(), parts, (1, 2))
+    assert logged.progress == []
+    assert "2 of 2 people are finished" in logged.lines[0]
 
 
 def test_what_does_not_fit_together_is_refused(people_config: Maker, parts: Path) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,7 +84,12 @@ def test_killed_at_a_change_of_the_disk_it_resumes_to_the_same_bytes(
 
 
 def test_what_is_finished_is_not_encoded_again(
-    people_config: Maker, whole: Index, files_of: Tree, tmp_path: Path, stop_after: Callable[[int], list[str]]
+    people_config: Maker,
+    whole: Index,
+    files_of: Tree,
+    tmp_path: Path,
+    stop_after: Callable[[int], list[str]],
+    logged: Any,
 ) -> None:
     config, out = people_config(**SMALL), tmp_path / "data"
     first = stop_after(2)
@@ -92,11 +98,10 @@ def test_what_is_finished_is_not_encoded_again(
     assert first == ["p0", "p1"]
     assert not out.exists()
     assert partial_folder(out).is_dir()
-    seen: list[str] = []
     second = stop_after(99)
-    build(config, out, note=seen.append)
+    build(config, out)
     assert second == ["p3", "p2"]
-    assert seen == [
+    assert logged.lines == [
         f"continuing {partial_folder(out)}: 2 of 4 people are finished (delete that folder if their recordings "
         "changed since)"
     ]
@@ -150,7 +155,12 @@ def test_damaged_pieces_are_made_again(
 
 
 def test_unfinished_work_of_another_config_is_refused_or_replaced_with_a_word(
-    people_config: Maker, tmp_path: Path, stop_after: Callable[[int], list[str]], whole: Index, files_of: Tree
+    people_config: Maker,
+    tmp_path: Path,
+    stop_after: Callable[[int], list[str]],
+    whole: Index,
+    files_of: Tree,
+    logged: Any,
 ) -> None:
     out = tmp_path / "data"
     stop_after(1)
@@ -159,9 +169,8 @@ def test_unfinished_work_of_another_config_is_refused_or_replaced_with_a_word(
     stop_after(99)
     with pytest.raises(ConfigError, match=r"unfinished build of another config(.|\n)*--force"):
         build(people_config(**SMALL), out)
-    seen: list[str] = []
-    build(people_config(**SMALL), out, force=True, note=seen.append)
-    assert seen == [f"{partial_folder(out)} held an unfinished build of another config: thrown away"]
+    build(people_config(**SMALL), out, force=True)
+    assert logged.lines == [f"{partial_folder(out)} held an unfinished build of another config: thrown away"]
     assert files_of(out) == files_of(whole.root)
 
 

@@ -61,6 +61,7 @@ def test_what_was_stopped_continues_to_the_same_bytes(
     embedded: Callable[[dict[str, Any]], dict[str, bytes]],
     monkeypatch: pytest.MonkeyPatch,
     teacher: dict[str, Any],
+    logged: Any,
 ) -> None:
     done: list[object] = []
     original = EmbedBlock.__call__
@@ -78,10 +79,9 @@ def test_what_was_stopped_continues_to_the_same_bytes(
         next((folder.root / "teachers").glob(".*.partial")).name
     ]
     monkeypatch.setattr(EmbedBlock, "__call__", lambda self, block: done.append(block) or original(self, block))
-    seen: list[str] = []
-    embed(folder, teacher, note=seen.append)
+    embed(folder, teacher)
     assert done == [("train", 0), ("train", 1), ("val", 0)]
-    assert "2 of 3 shards are embedded" in seen[0]
+    assert "2 of 3 shards are embedded" in logged.lines[0]
     assert files_of(folder.root / "teachers") == embedded(teacher)
 
 
@@ -167,12 +167,11 @@ def test_labels_of_the_training_split_reach_a_supervised_teacher(
 
 
 def test_workers_change_no_byte(
-    folder: Index, files_of: Tree, embedded: Callable[[dict[str, Any]], dict[str, bytes]]
+    folder: Index, files_of: Tree, embedded: Callable[[dict[str, Any]], dict[str, bytes]], logged: Any
 ) -> None:
-    steps: list[tuple[int, int, str]] = []
-    embed(folder, TINY, workers=2, progress=lambda *step: steps.append(step))
+    embed(folder, TINY, workers=2)
+    assert logged.progress == [(5, 10, "train"), (10, 10, "train"), (5, 5, "val")]
     assert files_of(folder.root / "teachers") == embedded(TINY)
-    assert steps == [(5, 10, "train"), (10, 10, "train"), (5, 5, "val")]
 
 
 def test_every_view_has_a_cache_of_its_own(people_config: Callable[..., BuildConfig], tmp_path: Path) -> None:

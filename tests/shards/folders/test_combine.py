@@ -190,13 +190,13 @@ def test_nothing_that_exists_is_replaced(pair: tuple[Index, Index], tmp_path: Pa
         merge_folders(pair[:1], tmp_path / "both")
 
 
-def test_features_travel_along(pair: tuple[Index, Index], tmp_path: Path) -> None:
+def test_features_travel_along(pair: tuple[Index, Index], tmp_path: Path, logged: Any) -> None:
     caches = [embed(index, TINY) for index in pair]
     embed(pair[0], {**TINY, "seed": 4})
     embed(pair[1], {**TINY, "projection": {"name": "pca", "dim": 2}})
-    seen: list[str] = []
-    merged = merge_folders(pair, tmp_path / "both", note=seen.append)
-    assert len(seen) == 2
+    before = len(logged.lines)
+    merged = merge_folders(pair, tmp_path / "both")
+    assert len(logged.lines) == before + 2
     joined = open_cache(merged)
     for split in merged.splits:
         np.testing.assert_array_equal(joined.rows(split), np.concatenate([c.rows(split) for c in caches]))
@@ -244,12 +244,14 @@ def test_nobody_may_be_in_two_splits(people_config: Maker, tmp_path: Path) -> No
     assert [p.name for p in tmp_path.iterdir()] == ["old"]
 
 
-def test_features_follow_their_samples_unless_they_were_fitted(people_config: Maker, tmp_path: Path) -> None:
+def test_features_follow_their_samples_unless_they_were_fitted(
+    people_config: Maker, tmp_path: Path, logged: Any
+) -> None:
     old = build(people_config(), tmp_path / "old")
     embed(old, TINY)
     pca = embed(old, {**TINY, "projection": {"name": "pca", "dim": 2}})
-    seen: list[str] = []
-    new = split_folder(old, SplitConfig(subjects={"a": ["p2", "p1"], "b": ["p0"]}), tmp_path / "new", note=seen.append)
+    new = split_folder(old, SplitConfig(subjects={"a": ["p2", "p1"], "b": ["p0"]}), tmp_path / "new")
+    seen = logged.lines
     assert seen[0].startswith("quality.json is left out")  # p3 is in no split
     assert seen[1:] == [f"teachers/{pca.fingerprint} is left out: its teacher was fitted on other people; embed again"]
     where = {k: (s, r) for s in old.splits for r, k in enumerate(open_columns(old, s).keys)}
