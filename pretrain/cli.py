@@ -13,6 +13,7 @@ import typer
 from imu_video.config import load_config
 from imu_video.registry import load_plugin
 from imu_video.runtime import console
+from imu_video.runtime.children import python
 
 app = typer.Typer(
     help="Pretrain an IMU encoder against a frozen video teacher, and export it.",
@@ -46,7 +47,7 @@ def launch(
         from pretrain.runs.launch import supervise
 
         check_processes(loaded, nproc)
-        command = [sys.executable, "-m", "pretrain", "launch", str(config), *(overrides or []), "--resume", resume]
+        command = python("-m", "pretrain", "launch", str(config), *(overrides or []), "--resume", resume)
         command += ["--run", str(run)] if run is not None else []
         command += [word for file in plugins for word in ("--plugin", str(file))]
         raise typer.Exit(supervise(command, nproc=nproc, threads=loaded.run.threads))

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from imu_video.errors import ImuVideoError
+from imu_video.runtime.children import without_working_folder
 
 
 def run(app: Callable[[], object]) -> None:
@@ -16,7 +17,8 @@ def run(app: Callable[[], object]) -> None:
     # takes ten times as long (2 cores: 2.9 s instead of 0.29 s). Asleep they cost nothing. Read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        app()
+        with without_working_folder():
+            app()
     except ImuVideoError as error:
         sys.stderr.write(f"error: {error}\n")
         raise SystemExit(error.exit_code) from None

@@ -18,6 +18,7 @@ from multiprocessing.context import BaseContext
 from typing import Any, Literal, TypeVar
 
 from imu_video.errors import ConfigError, ShardError
+from imu_video.runtime.children import without_working_folder
 
 I = TypeVar("I")  # noqa: E741
 R = TypeVar("R")
@@ -86,11 +87,15 @@ def check(engine: str, workers: int) -> None:
 
 
 def _in_processes(task: Task[I, R], items: Sequence[I], workers: int, preload: Sequence[str]) -> Iterator[R]:
-    pool = ProcessPoolExecutor(
-        max_workers=min(workers, len(items)), mp_context=_context(preload), initializer=_start, initargs=(task,)
-    )
+    count = min(workers, len(items))
+    # The pool's locks start a Python too (multiprocessing's resource tracker), and `map` starts the workers at once.
+    with without_working_folder():
+        pool = ProcessPoolExecutor(
+            max_workers=count, mp_context=_context(preload), initializer=_start, initargs=(task,)
+        )
+        results = pool.map(_call, items)
     try:
-        yield from pool.map(_call, items)
+        yield from results
     except BrokenProcessPool as error:
         raise WorkerLost(
             "a worker process died (out of memory, or a script without `if __name__ == '__main__'`)",
@@ -149,7 +154,8 @@ def _on_ray(task: Task[I, R], items: Sequence[I], workers: int) -> Iterator[R]:
         raise ConfigError("engine 'ray' needs the package ray", hint="pip install 'imu-video[ray]'") from error
     ours = not ray.is_initialized()
     if ours:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        with without_working_folder():
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         room = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
         shared, token = ray.put(task), secrets.token_hex(8)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -13,7 +15,7 @@ HEAVY = ["torch", "torchvision", "timm", "decord", "webdataset", "accelerate", "
 
 def test_import_loads_nothing_heavy() -> None:
     code = f"import sys, imu_video; print([m for m in {HEAVY} if m in sys.modules])"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    out = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
 
 
@@ -32,6 +34,38 @@ def test_no_module_hides_the_builtin_eval() -> None:
         for path in (ROOT / top).rglob("*.py"):
             lines = [line.strip() for line in path.read_text().splitlines()]
             assert "import eval" not in lines, f"{path}: write `from eval.x import y`"
+
+
+def test_child_pythons_ignore_the_working_folder() -> None:
+    """A user's own `random.py` or `pretrain.py` there must not be executed: Python's -P, or `runtime.children`."""
+    without: list[str] = []
+    for top in ("imu_video", "pretrain", "eval", "benchmarks", "studies", "tests"):
+        for path in (ROOT / top).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if (
+                    isinstance(node, ast.List | ast.Tuple)
+                    and node.elts
+                    and ast.unparse(node.elts[0]) == "sys.executable"
+                ):
+                    second = node.elts[1] if len(node.elts) > 1 else None
+                    if not (isinstance(second, ast.Constant) and second.value == "-P"):
+                        without.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    allowed = "tests/e2e/test_working_folder.py"  # tests `python -m` as a user types it
+    assert [line for line in without if not line.startswith(allowed)] == []
+
+
+def test_only_one_module_starts_pools_of_processes() -> None:
+    """It keeps the working folder off their path; a second pool would have to do so again."""
+    pools = re.compile(
+        r"ProcessPoolExecutor|get_context|multiprocessing\.(Pool|Process)|import (Pool|Process)\b|\bmp\.spawn"
+    )
+    found = {
+        str(path.relative_to(ROOT))
+        for top in ("imu_video", "pretrain", "eval")
+        for path in (ROOT / top).rglob("*.py")
+        if pools.search(path.read_text())
+    }
+    assert found == {"imu_video/runtime/workers.py"}
 
 
 def test_files_stay_small() -> None:

@@ -399,7 +399,7 @@ outside = {{m.split(".")[0] for m in sys.modules if sys.modules[m] is not None}}
 rooms = ("imu_video.datasets", "imu_video.teachers", "imu_video.shards", "pretrain", "eval")
 print(sorted(outside & set({heavy})), [m for m in sys.modules if m.startswith(rooms)])
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[] []"
 

@@ -60,7 +60,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder built by the real command in its own process."""
     folder = tmp_path_factory.mktemp("cli")
     (folder / "people.yaml").write_text(yaml.safe_dump(CONFIG, sort_keys=False))
-    command = [sys.executable, "-m", "imu_video.cli.app", "build", "people.yaml", "data", "--plugin", PLUGIN]
+    command = [sys.executable, "-P", "-m", "imu_video.cli.app", "build", "people.yaml", "data", "--plugin", PLUGIN]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "built data: 28 samples (train 14, val 7, test 7)" in done.stdout
@@ -74,7 +74,7 @@ def test_help_and_version_need_no_heavy_package() -> None:
         "try: cli.main()\n"
         "finally: print([m for m in ('torch', 'numpy', 'scipy', 'decord', 'av', 'pandas') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     version, heavy = done.stdout.strip().splitlines()
     assert version.startswith("imu-video ")
     assert heavy == "[]"

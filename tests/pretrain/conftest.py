@@ -157,7 +157,7 @@ def start() -> Callable[..., subprocess.Popen[str]]:
 
     def begin(*arguments: object) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "pretrain", *map(str, arguments)],
+            [sys.executable, "-P", "-m", "pretrain", *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

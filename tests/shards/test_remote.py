@@ -238,7 +238,7 @@ def test_several_processes_fetch_a_file_once(server: Server, folder: Index, tmp_
         "from imu_video.shards.reading.pipeline import read_samples\n"
         "print(len(list(read_samples(load_index(sys.argv[1]), 'train'))))\n"
     )
-    worker = subprocess.Popen([sys.executable, "-c", code, server.address], stdout=subprocess.PIPE, text=True)
+    worker = subprocess.Popen([sys.executable, "-P", "-c", code, server.address], stdout=subprocess.PIPE, text=True)
     threads = [threading.Thread(target=lambda: list(read_samples(load_index(server.address), "train"))) for _ in "ab"]
     for thread in threads:
         thread.start()

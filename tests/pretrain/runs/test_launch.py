@@ -18,7 +18,7 @@ from pretrain.runs.launch import Place, WorkerFailed, supervise
 
 
 def program(text: str) -> list[str]:
-    return [sys.executable, "-S", "-c", f"import os, sys, time, signal\nrank = int(os.environ['RANK'])\n{text}"]
+    return [sys.executable, "-P", "-S", "-c", f"import os, sys, time, signal\nrank = int(os.environ['RANK'])\n{text}"]
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +64,9 @@ def test_a_process_of_a_group_leaves_before_the_interpreter_is_finalised(group: 
     text = "import atexit, sys; atexit.register(print, 'finalised'); from pretrain.cli import main\n"
     text += f"print('work'); sys.argv = ['imu-pretrain', 'status', {str(tmp_path / 'missing')!r}]; main()"
     environment = {**os.environ, **({"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"} if group else {})}
-    done = subprocess.run([sys.executable, "-c", text], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", text], env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 3
     assert done.stderr.startswith("error: ")
     assert done.stdout.split() == (["work"] if group else ["work", "finalised"])

@@ -65,7 +65,7 @@ def test_killed_at_a_change_of_the_disk_it_resumes_to_the_same_bytes(
 ) -> None:
     config = json.dumps(people_config(**SMALL).model_dump(mode="json"))
     done = subprocess.run(
-        [sys.executable, SCRIPT, tiny_plugin, tmp_path, config, str(step)],
+        [sys.executable, "-P", SCRIPT, tiny_plugin, tmp_path, config, str(step)],
         capture_output=True,
         text=True,
         timeout=200,
@@ -225,7 +225,7 @@ def test_workers_end_with_a_parent_that_is_killed(
     out = tmp_path / "data"
     (tmp_path / "run.py").write_text(code)
     process = subprocess.Popen(
-        [sys.executable, tmp_path / "run.py", tiny_plugin, json.dumps(config.model_dump(mode="json")), out],
+        [sys.executable, "-P", tmp_path / "run.py", tiny_plugin, json.dumps(config.model_dump(mode="json")), out],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
