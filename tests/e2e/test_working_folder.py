@@ -17,7 +17,8 @@ COMMANDS = Path(sys.executable).parent
 # Names of our packages, of common scripts, and of modules of the standard library that Python has not loaded at start.
 HOSTILE = (
     "eval.py", "pretrain.py", "imu_video.py", "tests.py", "types.py", "random.py", "signal.py", "socket.py",
-    "typing.py", "multiprocessing/__init__.py", "imu_video/__init__.py", "pretrain/__init__.py", "eval/__init__.py", "torch.py",
+    "typing.py", "multiprocessing/__init__.py", "imu_video/__init__.py", "pretrain/__init__.py", "eval/__init__.py",
+    "torch.py",
 )  # fmt: skip
 DATA = {
     "dataset": {"name": "eval_people", "people": 3},
@@ -74,7 +75,7 @@ def test_processes_of_nproc(call: Call) -> None:
 
 
 def test_processes_of_torchrun_as_documented(call: Call) -> None:
-    assert "--no-python -- imu-pretrain launch CONFIG" in (ROOT / "docs" / "pretraining.md").read_text()
+    assert "--no-python -- imu-pretrain launch CONFIG" in (ROOT / "docs/guides/pretraining.md").read_text()
     words = ["--nnodes", 1, "--nproc-per-node", 2, "--no-python", "--", COMMANDS / "imu-pretrain"]
     call("torchrun", *words, "launch", "training.yaml", "--run", "under-torchrun", leaves="under-torchrun/checkpoints")
 
