@@ -29,8 +29,8 @@ $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 install: $(VENV)/.installed  ## create .venv and install the package
 install-dev: $(VENV)/.installed-dev  ## the same with everything the tests need
 
-demo: $(VENV)/.installed  ## simulate, shard, embed, pretrain, export, probe, report: the whole road in minutes
-	@PATH="$(CURDIR)/$(BIN):$$PATH" bash configs/demo.sh $(DEMO)
+demo: $(VENV)/.installed  ## the whole pipeline on a simulated world, in minutes: studies/demo
+	@$(BIN)/python studies/demo/run.py $(DEMO)
 
 test: $(VENV)/.installed-dev  ## the default test suite
 	$(BIN)/python -m pytest -n 2 -m "not slow"

@@ -101,7 +101,9 @@ def labels(
     encoder: Annotated[Path, typer.Argument(help="Encoder folder, or a folder of such: one a seed.")],
     data: Data,
     overrides: Overrides = None,
-    config: Annotated[Path, typer.Option("--config", help="Limited-label config.")] = Path("configs/labels/base.yaml"),
+    config: Annotated[Path, typer.Option("--config", help="Limited-label config.")] = Path(
+        "configs/eval/limited_labels/base.yaml"
+    ),
     against: Annotated[
         list[Path] | None,
         typer.Option("--against", help="Another encoder (or folder of such), for paired differences."),
@@ -184,7 +186,8 @@ def zeroshot(
         Path | None, typer.Option("--source", help="With --mode source: the data folder with the labels.")
     ] = None,
     label_map: Annotated[
-        Path | None, typer.Option("--label-map", help="With --mode source, e.g. configs/labelmaps/locomotion.yaml.")
+        Path | None,
+        typer.Option("--label-map", help="With --mode source, e.g. configs/eval/label_maps/locomotion.yaml."),
     ] = None,
     probe: Annotated[list[str] | None, typer.Option("--probe", help="Registered probe (source, teacher).")] = None,
     config: ConfigFile = BASE,

@@ -25,13 +25,13 @@ class _File(Config):
 
 
 def load_label_maps(path: str | Path) -> LabelMaps:
-    """Read a file of configs/labelmaps: dataset -> {its label: common label}.
+    """Read a file of configs/eval/label_maps: dataset -> {its label: common label}.
 
     Raises:
         ConfigError: no such file, or something else in it.
 
     Example:
-        >>> load_label_maps("configs/labelmaps/locomotion.yaml")["hapt"]["laying"]
+        >>> load_label_maps("configs/eval/label_maps/locomotion.yaml")["hapt"]["laying"]
         'lying'
     """
     return validate({"maps": read_yaml(path)}, _File, source=str(path)).maps

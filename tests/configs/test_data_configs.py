@@ -25,7 +25,7 @@ def test_sections_and_arguments_fit(path: Path) -> None:
 
 
 def test_the_demo_keeps_its_groups_apart() -> None:
-    config = load_config("configs/data/demo.yaml", BuildConfig)
+    config = load_config(ROOT / "studies" / "demo" / "configs" / "data.yaml", BuildConfig)
     world = datasets.build(config.dataset)
     splits = assign(world.subjects(), config.splits)
     assert {split: {s[0] for s in people} for split, people in splits.items()} == {
@@ -33,7 +33,7 @@ def test_the_demo_keeps_its_groups_apart() -> None:
         "val": {"v"},
         "test": {"q", "s"},
     }
-    assert sum(map(len, splits.values())) == len(world.subjects()), "somebody is recorded and never used"
+    assert sum(map(len, splits.values())) == len(world.subjects()), "a subject is recorded and never used"
 
 
 def test_utd_mhad_follows_the_published_protocol() -> None:

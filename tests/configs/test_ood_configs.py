@@ -10,7 +10,9 @@ from eval.protocols.ood.config import OodConfig, runs
 from imu_video import registry
 from imu_video.config import load_config
 
-CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs" / "eval" / "ood").glob("*.yaml"))
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = (ROOT / "configs" / "eval" / "ood", ROOT / "studies" / "transfer" / "configs" / "ood")
+CONFIGS = sorted(path for folder in FOLDERS for path in folder.glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)

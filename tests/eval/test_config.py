@@ -12,6 +12,8 @@ from imu_video.config import load_config, shipped
 from imu_video.errors import ConfigError
 from imu_video.transforms import Compose
 
+DEMO = Path(__file__).resolve().parents[2] / "studies" / "demo" / "configs" / "eval.yaml"
+
 CONFIGS = sorted((shipped() / "eval").glob("*.yaml"))
 
 
@@ -37,7 +39,7 @@ def test_supervised_names_known_domains_and_shots() -> None:
 
 
 def test_overrides_reach_lists_and_sections() -> None:
-    config = load_config("configs/eval/demo.yaml", EvalConfig, ["domains.0.split=val", "episodes.shots=[2]"])
+    config = load_config(DEMO, EvalConfig, ["domains.0.split=val", "episodes.shots=[2]"])
     assert config.domains[0].split == "val"
     assert config.splits == ["val", "test"]
     assert config.episodes.shots == [2]

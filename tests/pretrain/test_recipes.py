@@ -23,7 +23,7 @@ from pretrain.prepare.checks import check_worn_together
 from pretrain.run import run
 
 PRETRAIN = Path(__file__).resolve().parents[2] / "configs" / "pretrain"
-RECIPES = sorted(p.stem for p in PRETRAIN.glob("*.yaml") if p.stem not in ("base", "demo"))
+RECIPES = sorted(p.stem for p in PRETRAIN.glob("*.yaml") if p.stem != "base")
 COMMON = [
     "data.batch_size=16",
     "optim.steps=4",
@@ -47,8 +47,6 @@ WITHOUT_TEACHER = {"collossl", "masked_patchtst", "simclr_imu", "ssl_wearables"}
 
 def recipe(name: str, root: Path, *more: str) -> PretrainConfig:
     small = [*COMMON, *SMALL.get(name, PATCH_TST), *([QUEUED[name]] if name in QUEUED else [])]
-    if name.startswith("utd_mhad"):
-        small.append("data.teacher=made")
     return load_config(PRETRAIN / f"{name}.yaml", PretrainConfig, [f"data.root={root}", *small, *more])
 
 

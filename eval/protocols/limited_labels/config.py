@@ -1,4 +1,4 @@
-"""What a limited-label config says; the YAML files lie in configs/labels. Nothing is loaded or run here."""
+"""What a limited-label config says; the YAML files lie in configs/eval/limited_labels. Nothing is loaded or run here."""
 
 from __future__ import annotations
 

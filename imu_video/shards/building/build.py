@@ -115,7 +115,7 @@ def build(
         ShardError: a split without any window, an existing folder that is damaged, a worker that died.
 
     Example:
-        >>> config = load_config("configs/data/demo.yaml", BuildConfig)  # doctest: +SKIP
+        >>> config = load_config("configs/data/folder.yaml", BuildConfig)  # doctest: +SKIP
         >>> build(config, "data/demo").split("train").samples  # doctest: +SKIP
         2048
     """

@@ -28,7 +28,7 @@ from imu_video.errors import ConfigError, DataError, LeakageError
 from imu_video.sides import TowerBundle
 from imu_video.transforms import Compose
 
-CONFIGS = sorted((shipped() / "labels").glob("*.yaml"))
+CONFIGS = sorted((shipped() / "eval" / "limited_labels").glob("*.yaml"))
 SPEC = InputSpec(rate_hz=32, window_s=2, mean=(0.0,) * 6, std=(9.8,) * 3 + (2.0,) * 3)
 SPLITS = {"s00": "train", "s01": "train", "s02": "train", "s03": "val", "s04": "test", "s05": "test"}
 SHORT = {"steps": 4, "learning_rate": 0.01, "augment": []}
@@ -69,7 +69,7 @@ def test_shipped_configs_build(path: Path) -> None:
 
 
 def test_the_base_config_is_the_defaults() -> None:
-    assert load_config("configs/labels/base.yaml", LabelsConfig) == LabelsConfig()
+    assert load_config("configs/eval/limited_labels/base.yaml", LabelsConfig) == LabelsConfig()
 
 
 def test_labels_are_nested_balanced_and_go_round_the_people(windows: LabelledWindows) -> None:

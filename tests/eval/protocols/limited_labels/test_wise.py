@@ -162,7 +162,7 @@ def test_what_cannot_stay_near_pretrained_weights_is_refused() -> None:
 
 
 def test_the_shipped_protocol_has_the_published_numbers() -> None:
-    conf = load_config("configs/labels/imu_video.yaml", LabelsConfig)
+    conf = load_config("configs/eval/limited_labels/imu_video.yaml", LabelsConfig)
     linear, tuned = conf.linear, conf.finetune
     assert (conf.labels, linear.batch, tuned.batch, linear.epochs, tuned.epochs) == ([100], 8, 8, 25, 50)
     assert (linear.learning_rate, tuned.learning_rate * tuned.encoder_factor) == (1e-3, pytest.approx(1e-6))

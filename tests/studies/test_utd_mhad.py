@@ -1,9 +1,8 @@
-"""The study's driver on a made-up tree in the formats of UTD-MHAD: its commands, what they leave, and going on."""
+"""The UTD-MHAD study on a generated tree in the formats of UTD-MHAD: every step, its output, and repeated calls."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -46,33 +45,26 @@ def made_up(root: Path) -> None:
 
 
 @pytest.mark.slow
-def test_every_command_of_the_driver_runs_and_goes_on(tmp_path: Path) -> None:
+def test_every_step_runs_and_keeps_finished_work(tmp_path: Path) -> None:
     made_up(tmp_path / "UTD-MHAD")
     config = tmp_path / "labels.yaml"
 
-    def say(*words: str, **more: str) -> str:
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        env = {
-            **os.environ,
-            "PATH": path,
-            "STUDY": str(tmp_path / "study"),
-            "SEEDS": "0 1",
-            "LABELS": str(config),
-            **more,
-        }
+    def call(*words: str) -> str:
+        own = ["--study", str(tmp_path / "study")]
+        seeded = [] if words[0] in ("data", "table") else ["--seeds", "0,1"]
+        labelled = ["--labels", str(config)] if words[0] in ("scratch", "row", "teacher", "finetune") else []
         done = subprocess.run(
-            [ROOT / "benchmarks" / "utd_mhad.sh", *words],
+            [sys.executable, ROOT / "studies" / "utd_mhad" / "run.py", *words, *own, *seeded, *labelled],
             capture_output=True,
             text=True,
             check=False,
             cwd=tmp_path,
-            env=env,
         )
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         return done.stdout + done.stderr
 
-    def ask(name: str) -> None:
-        base = ROOT / "configs" / "labels" / f"{name}.yaml"
+    def shorten(name: str) -> None:
+        base = ROOT / "studies" / "utd_mhad" / "configs" / "labels" / f"{name}.yaml"
         config.write_text(
             f"extends: {base}\nlabels: [1, all]\nscratch: {SHORT}\nfinetune: {SHORT}\nbootstrap: {{resamples: 100}}\n"
         )
@@ -81,12 +73,13 @@ def test_every_command_of_the_driver_runs_and_goes_on(tmp_path: Path) -> None:
         return [json.loads(line) for line in (tmp_path / "study" / "results.jsonl").read_text().splitlines()]
 
     short = ["data.batch_size=8", "optim.steps=3", "run.validate_every=3", "run.checkpoint_every=3", "run.gallery=8"]
-    say("data", str(tmp_path / "UTD-MHAD"), "epochs=2", "batch=8", "width=8")
-    ask("utd_mhad")
-    say("scratch", "data.batch_size=8")
+    pretrain = [word for value in short for word in ("--pretrain", value)]
+    call("data", str(tmp_path / "UTD-MHAD"), "epochs=2", "batch=8", "width=8")
+    shorten("main")
+    call("scratch", "data.batch_size=8")
     assert {r["probe"] for r in lines()} == {"random", "skeleton", "scratch", "scratch spread"}
-    say("row", "simclr_imu", "simclr_imu", *short)
-    first = say("row", "imu_video", "changed", "loss.1.weight=0.5", *short)
+    call("row", "simclr_imu", "simclr_imu", *short)
+    first = call("row", "imu_video", "changed", "loss.1.weight=0.5", *short)
     assert "changed: 2 of 2 pretrainings to do" in first
     encoders = tmp_path / "study" / "encoders" / "changed"
     assert sorted(p.name for p in encoders.iterdir()) == ["seed0", "seed1"]
@@ -98,20 +91,20 @@ def test_every_command_of_the_driver_runs_and_goes_on(tmp_path: Path) -> None:
     assert ("labels-difference", "changed", "probe", "simclr_imu: probe") in found
     assert ("labels-difference", "changed", "probe spread", "none: scratch") in found
 
-    again = say("row", "imu_video", "changed", "loss.1.weight=0.5", *short)
+    again = call("row", "imu_video", "changed", "loss.1.weight=0.5", *short)
     assert "changed: 0 of 2 pretrainings to do" in again
     assert " 0 trainings of 0 steps in all to do" in again
 
-    ask("utd_mhad_finetune")
-    say("finetune", "changed")
+    shorten("finetune")
+    call("finetune", "changed")
     tuned = {r["probe"]: r for r in lines() if r["kind"] == "labels" and r["model"] == "changed"}
     assert {"along", "along fused", "along skeleton"} <= set(tuned)
-    ask("utd_mhad_probes")
-    say("row", "masked_patchtst", "masked_patchtst", *short)
-    say("teacher", "poor", "epochs=1", "batch=8", "width=4", "segments=1", "supervised=true", "--", *short)
+    shorten("probes")
+    call("row", "masked_patchtst", "masked_patchtst", *short)
+    call("teacher", "poor", "epochs=1", "batch=8", "width=4", "segments=1", "supervised=true", *pretrain)
     own = (tmp_path / "study" / "teachers" / "poor" / "results.jsonl").read_text().splitlines()
     assert {("poor", "probe fused"), ("none", "skeleton")} <= {(r["model"], r["probe"]) for r in map(json.loads, own)}
-    say("table")
+    call("table")
     report = (tmp_path / "study" / "report" / "report.md").read_text()
     assert "masked_patchtst" in report
     assert "along fused" in report

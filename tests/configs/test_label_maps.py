@@ -9,7 +9,7 @@ import pytest
 
 from eval.data.labelmaps import adapter_labels, load_label_maps
 
-MAPS = sorted((Path(__file__).resolve().parents[2] / "configs" / "labelmaps").glob("*.yaml"))
+MAPS = sorted((Path(__file__).resolve().parents[2] / "configs" / "eval" / "label_maps").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", MAPS, ids=lambda p: p.stem)
@@ -22,7 +22,7 @@ def test_maps_name_labels_of_their_adapters(path: Path) -> None:
 
 
 def test_pairs_that_are_named_meet_in_these_classes() -> None:
-    maps = load_label_maps("configs/labelmaps/locomotion.yaml")
+    maps = load_label_maps("configs/eval/label_maps/locomotion.yaml")
     shared = {other: sorted(set(maps["hapt"].values()) & set(maps[other].values())) for other in maps}
     assert shared["umafall"] == ["downstairs", "upstairs", "walking"]
     assert shared["motionsense"] == ["downstairs", "sitting", "standing", "upstairs", "walking"]
