@@ -54,9 +54,7 @@ def pretend(words: list[str]) -> None:
 
 
 @pytest.fixture
-def call(
-    runner: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Callable[[str], Call]:
+def call(runner: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], Call]:
     """A study's runner in an empty working folder: ``call(study)(words...)`` gives the commands that it ran.
 
     Each call is made twice: first with ``--dry-run``, which must print the same command lines and change no file.

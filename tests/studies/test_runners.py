@@ -53,9 +53,7 @@ def python(study: str, *words: str | Path, cwd: Path) -> subprocess.CompletedPro
         ("transfer", ["report"], "ood-run holds no results"),
     ],
 )
-def test_refusals_write_nothing(
-    study: str, words: list[str], message: str, tmp_path: Path
-) -> None:
+def test_refusals_write_nothing(study: str, words: list[str], message: str, tmp_path: Path) -> None:
     done = python(study, *words, cwd=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr

@@ -1,4 +1,4 @@
-"""What a limited-label config says; the YAML files lie in configs/eval/limited_labels. Nothing is loaded or run here."""
+"""Config of the limited-label protocol; YAML files: configs/eval/limited_labels. Nothing is loaded or run here."""
 
 from __future__ import annotations
 

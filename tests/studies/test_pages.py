@@ -1,0 +1,40 @@
+"""Every study has its parts, and every link of its pages and of the findings page leads to a file and a heading."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+STUDIES = sorted(p.parent for p in (ROOT / "studies").glob("*/run.py"))
+PAGES = [*sorted((ROOT / "studies").rglob("*.md")), ROOT / "docs" / "results.md"]
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def anchors(page: Path) -> set[str]:
+    """Anchors of the headings of a page, as GitHub forms them."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("folder", STUDIES, ids=lambda p: p.name)
+def test_a_study_has_its_parts(folder: Path) -> None:
+    assert list((folder / "configs").rglob("*.yaml"))
+    readme = (folder / "README.md").read_text()
+    for part in ("**Question.**", "**Data.**", "**Method.**", "**Commands**", "**Answer.**", "](results.md)"):
+        assert part in readme, part
+    assert f"python studies/{folder.name}/run.py" in readme
+    assert f"({folder.name}/README.md)" in (ROOT / "studies" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in LINK.findall(page.read_text()):
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
