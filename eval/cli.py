@@ -13,6 +13,7 @@ import typer
 from imu_video.errors import ConfigError, nearest
 from imu_video.registry import load_plugin
 from imu_video.runtime import console
+from imu_video.runtime.logging import on_screen
 
 if TYPE_CHECKING:
     from eval.config import EvalConfig
@@ -27,6 +28,13 @@ app = typer.Typer(
 )
 
 BASE = Path("configs/eval/base.yaml")
+
+
+@app.callback()
+def common(context: typer.Context) -> None:
+    """Measure how an exported encoder carries over to people, placements and sensors it never saw."""
+    context.with_resource(on_screen())
+
 
 Encoder = Annotated[Path, typer.Argument(help="Encoder folder, from `imu-pretrain export`.")]
 Data = Annotated[Path, typer.Argument(help="Data folder with labels, from `imu-video build`.")]
@@ -85,7 +93,7 @@ def fewshot(
     loaded = _load(config, index, short, split, placement, by, overrides)
     bundle = load_encoder(encoder)
     windows = load_windows(index, splits=loaded.splits)
-    counts, remarks = run_fewshot(windows, bundle, loaded, say=console.say)
+    counts, remarks = run_fewshot(windows, bundle, loaded)
     shared = _shared(encoder, index, loaded)
     cells = Path(f"{out.stem}.cells") / f"{_cells_name(shared)}.npz"
     save_counts(out.parent / cells, counts)
@@ -151,7 +159,6 @@ def labels(
             config=loaded,
             store=store,
             sides=sides_of(inside, people.windows, index),
-            say=console.say,
         )
         cells[path] = run.run()
     shared = provenance(
@@ -210,7 +217,7 @@ def zeroshot(
     index = load_index(data)
     loaded = _load(config, index, {"probes": probe}, split, placement, by, overrides)
     shared = _shared(encoder, index, loaded)
-    results = run_form(mode, encoder, index, loaded, shared, source=source, label_map=label_map, say=console.say)
+    results = run_form(mode, encoder, index, loaded, shared, source=source, label_map=label_map)
     _write(out, results)
 
 
@@ -233,7 +240,7 @@ def retrieval(
 
     more = [] if gallery is None else [f"retrieval.gallery={gallery}"]
     index, loaded, windows, model = _pair(encoder, data, config, split, placement, by, [*(overrides or []), *more])
-    results = run_retrieval(windows, model, loaded, _shared(encoder, index, loaded), say=console.say)
+    results = run_retrieval(windows, model, loaded, _shared(encoder, index, loaded))
     _write(out, results)
 
 
@@ -269,7 +276,6 @@ def ood(
         part=parse_part(part),
         dry=dry,
         plugins=[str(p) for p in plugin or []],
-        say=console.say,
     )
     if with_tables is not None:
         from eval.protocols.ood.table import tables

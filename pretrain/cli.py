@@ -14,6 +14,7 @@ from imu_video.config import load_config
 from imu_video.registry import load_plugin
 from imu_video.runtime import console
 from imu_video.runtime.children import python
+from imu_video.runtime.logging import on_screen
 
 app = typer.Typer(
     help="Pretrain an IMU encoder against a frozen video teacher, and export it.",
@@ -23,6 +24,12 @@ app = typer.Typer(
 )
 
 Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="Python file that registers your own parts.")]
+
+
+@app.callback()
+def common(context: typer.Context) -> None:
+    """Pretrain an IMU encoder against a frozen video teacher, and export it."""
+    context.with_resource(on_screen())
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ from eval.probes import Probe, confidence_of, first_largest, fit_supports, probe
 from imu_video.bundle.encoder import EncoderBundle
 from imu_video.errors import ConfigError
 from imu_video.metrics.calibration import BINS, grouped_reliability_bins
+
+logger = logging.getLogger(__name__)
 
 SUPERVISED = "supervised"
 HEAD = "head"
@@ -62,8 +65,6 @@ def run_fewshot(
     windows: LabelledWindows,
     bundle: EncoderBundle,
     config: EvalConfig,
-    *,
-    say: Callable[[str], None] = lambda message: None,
 ) -> tuple[list[Counts], list[str]]:
     """Evaluate an encoder and its references on the same episodes.
 
@@ -71,7 +72,6 @@ def run_fewshot(
         windows: labelled windows of every split that the config's domains name.
         bundle: the encoder under test; its lineage tells whom it has seen.
         config: what to run.
-        say: takes progress lines.
 
     Returns:
         One `Counts` a (domain, shots, model, probe), and remarks that belong beside the figures.
@@ -93,13 +93,13 @@ def run_fewshot(
     models = ["pretrained"]
     models += ["untrained"] if config.references.untrained_seeds else []
     models += ["handcrafted"] if config.references.handcrafted else []
-    say(f"features of {len(rows)} windows: {', '.join(models)}")
+    logger.info(f"features of {len(rows)} windows: {', '.join(models)}")
     features = [
         compute_features(m, windows, rows, bundle=bundle, seeds=config.references.untrained_seeds) for m in models
     ]
     out: list[Counts] = []
     for episodes in drawn:
-        say(
+        logger.info(
             f"{episodes.domain.name}: {len(episodes.episodes)} episodes, {len(episodes.names)} classes, "
             f"{len(episodes.subjects)} people asked"
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from imu_video.errors import ConfigError
 from imu_video.metrics.retrieval import pair_ranks, retrieval_chance
 from imu_video.models.cross_modal import CrossModalModel
 
+logger = logging.getLogger(__name__)
+
 DIRECTIONS = ("imu to video", "video to imu")
 
 
@@ -24,8 +27,6 @@ def run_retrieval(
     model: CrossModalModel,
     config: EvalConfig,
     shared: Mapping[str, Any],
-    *,
-    say: Callable[[str], None] = lambda message: None,
 ) -> list[Result]:
     """Recall at k and MRR of both directions in each domain.
 
@@ -53,7 +54,7 @@ def run_retrieval(
         size = min(config.retrieval.gallery, int(sample.max()) + 1)
         if size < 2:
             raise ConfigError(f"retrieval, domain {domain.name!r}: {size} sample with video, at least 2 are needed")
-        say(f"{domain.name}: {config.retrieval.galleries} galleries of {size} pairs")
+        logger.info(f"{domain.name}: {config.retrieval.galleries} galleries of {size} pairs")
         galleries = draw_galleries(sample, size, config.retrieval.galleries, seed=config.retrieval.seed)
         people, person = np.unique(target.subject, return_inverse=True)
         for way, (a, b) in zip(DIRECTIONS, ((imu, video), (video, imu)), strict=True):

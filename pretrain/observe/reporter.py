@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -11,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from types import FrameType, TracebackType
 from typing import Any
 
-from imu_video.runtime.console import say
 from pretrain.observe.trackers import Tracker
 from pretrain.runs.launch import PARENT
 from pretrain.training.state import TrainState
+
+logger = logging.getLogger(__name__)
 
 
 class StopSignal:
@@ -69,13 +71,14 @@ class Reporter:
     Args:
         trackers: where numbers go; empty on ranks other than 0.
         title: what the run is called, shown at the start.
-        live: draw the live line; None = when stdout is a terminal.
+        live: draw the live line; None = when stdout is a terminal and the records of this module are shown.
     """
 
     def __init__(self, trackers: Sequence[Tracker] = (), *, title: str = "pretrain", live: bool | None = None) -> None:
         self.trackers = trackers
         self.title = title
-        self._live = sys.stdout.isatty() if live is None else live
+        shown = logger.isEnabledFor(logging.INFO)
+        self._live = shown and sys.stdout.isatty() if live is None else live
         self._bar: Any = None
         self._task: Any = None
         self._steps = 0
@@ -89,7 +92,7 @@ class Reporter:
         self._steps, self._since = steps, (state.step, time.perf_counter())
         if state.best is not None:
             self._shown["best"] = f"{state.best.value:.3f}"
-        say(f"{self.title}: {steps} steps" + (f", continuing after step {state.step}" if state.step else ""))
+        logger.info(f"{self.title}: {steps} steps" + (f", continuing after step {state.step}" if state.step else ""))
         if not self._live:
             return
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -116,7 +119,7 @@ class Reporter:
             before, at = self._since
             self._since = (step, time.perf_counter())
             rate = (step - before) / max(1e-9, self._since[1] - at)
-            say(f"step {step}/{self._steps}  {self._line()}  {rate:.1f} steps/s")
+            logger.info(f"step {step}/{self._steps}  {self._line()}  {rate:.1f} steps/s")
 
     def numbers(self, kind: str, step: int, numbers: Mapping[str, float]) -> None:
         """Send numbers to every tracker; validation is also shown."""
@@ -132,7 +135,7 @@ class Reporter:
                 if paired:
                     both = " / ".join(f"{numbers[f'{way}/R@1']:.3f}" for way in ("imu_to_video", "video_to_imu"))
                     line += f"  MRR {numbers['mrr']:.3f}  R@1 {both} in {numbers['gallery']:.0f} pairs"
-                say(line)
+                logger.info(line)
 
     def close(self) -> None:
         """Leave the screen and the files in order."""

@@ -64,12 +64,10 @@ def test_lineage_tells_where_it_comes_from(trained: Path, data: Index, tmp_path:
     assert "CC0-1.0" in (tmp_path / "encoder" / "README.md").read_text()
 
 
-def test_a_control_says_so(
-    trained: Path, data: Index, raw: Raw, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_control_says_so(trained: Path, data: Index, raw: Raw, tmp_path: Path, logged: Any) -> None:
     config = raw(data.root, data={"control": "permuted_pairs"}, optim={"steps": 1})
     run(validate(config, PretrainConfig, source="test"), folder=tmp_path / "run")
-    assert "a control: permuted_pairs" in capsys.readouterr().out
+    assert "a control: permuted_pairs" in logged.lines[0]
     assert "control: permuted_pairs" in (tmp_path / "run" / "config.yaml").read_text()
     assert json.loads((tmp_path / "run" / "environment.json").read_text())["identity"]["data.control"]
     export(tmp_path / "run", tmp_path / "control")

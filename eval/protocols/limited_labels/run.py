@@ -8,8 +8,9 @@ in fewshot.py.
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,8 @@ from eval.results.cells import CellStore, identity
 from imu_video.bundle.encoder import EncoderBundle
 from imu_video.config import digest
 from imu_video.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from imu_video.shards.schema import Index
@@ -124,7 +127,6 @@ class LabelsRun:
         config: what to run.
         store: holds finished cells; a run that was stopped goes on where it was.
         sides: features of the skeleton encoder that was trained along with each bundle; empty = the cached teacher's.
-        say: takes progress lines.
 
     Raises:
         ConfigError: numbers of encoders and seeds that do not fit, or a teacher that is needed and missing.
@@ -141,7 +143,6 @@ class LabelsRun:
         config: LabelsConfig,
         store: CellStore,
         sides: Sequence[Side] = (),
-        say: Callable[[str], None] = lambda message: None,
     ) -> None:
         if len(bundles) not in (1, len(config.seeds)):
             raise ConfigError(
@@ -165,7 +166,7 @@ class LabelsRun:
         for bundle in bundles:
             refuse_training_subjects(bundle.lineage, windows, people.test)
         self.people, self.bundles, self.weights, self.model = people, list(bundles), list(weights), model
-        self.config, self.store, self.say = config, store, say
+        self.config, self.store = config, store
         self._features: dict[Any, np.ndarray] = {}
         self._trained: list[float] = []
 
@@ -176,7 +177,7 @@ class LabelsRun:
         todo = list({digest(self._key(*p)): p for p in lacking}.values())  # heads of one training share a cell
         trainings = [p for p in todo if p[0].trains]
         steps = sum(self._steps(*p) for p in trainings)
-        self.say(
+        logger.info(
             f"{self.model}: {len(plan)} cells, {len(plan) - len(lacking)} already there, {len(trainings)} trainings of "
             f"{steps} steps in all to do"
         )
@@ -190,7 +191,7 @@ class LabelsRun:
                 self._trained.append(time.monotonic() - began)
                 if len(self._trained) == 1 or number % 10 == 0:
                     minutes = left * float(np.mean(self._trained)) / 60
-                    self.say(f"  {len(todo) - number} cells to do, about {minutes:.1f} min")
+                    logger.info(f"  {len(todo) - number} cells to do, about {minutes:.1f} min")
         return [self._gather(m, n) for m in self.config.methods for n in self.config.labels]
 
     @property

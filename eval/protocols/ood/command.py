@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from eval.results.store import Result, provenance
 from imu_video.config import load_config
 from imu_video.errors import ConfigError
 from imu_video.runtime.workers import check
+
+logger = logging.getLogger(__name__)
 
 
 def load(path: Path, overrides: Sequence[str], encoders: Sequence[str], train: str) -> OodConfig:
@@ -67,7 +69,6 @@ def benchmark(
     part: tuple[int, int] = (0, 1),
     dry: bool = False,
     plugins: Sequence[str] = (),
-    say: Callable[[str], None] = lambda message: None,
 ) -> list[Result] | None:
     """Do what is left of a benchmark.
 
@@ -80,7 +81,6 @@ def benchmark(
         part: which share of the runs, (i, n).
         dry: only say what is left and what it costs.
         plugins: files that workers import.
-        say: takes lines of progress.
 
     Returns:
         Result lines, or None where only a part or nothing was run.
@@ -105,7 +105,7 @@ def benchmark(
     everything = runs(config, list(domains.names))
     todo = plan(config, domains, kept, part=part)
     people = len(set(domains.windows.subject.tolist()))
-    say(
+    logger.info(
         f"{config.scenario.name}: {len(domains.windows)} windows of {people} people, {len(domains.names)} domains "
         f"({', '.join(domains.names)}), {len(domains.windows.classes)} classes"
     )
@@ -113,19 +113,13 @@ def benchmark(
         seconds = estimate(Task(domains, config), todo)
         where = "one process" if workers == 1 else f"{workers} processes" if workers else "one core, less on a cluster"
         minutes = seconds / 60 / max(1, workers)
-        say(f"{len(todo)} of {len(everything)} runs to do, about {minutes:.0f} minutes on {where}")
+        logger.info(f"{len(todo)} of {len(everything)} runs to do, about {minutes:.0f} minutes on {where}")
     if dry:
         return None
-    began = time.monotonic()
-
-    def progress(done: int, total: int, what: str) -> None:
-        if done == total or done % max(1, total // 50) == 0:
-            say(f"{done}/{total} after {time.monotonic() - began:.0f} s: {what}")
-
     if todo:
-        work(domains, config, todo, kept, workers=workers, engine=engine, plugins=plugins, progress=progress)
+        work(domains, config, todo, kept, workers=workers, engine=engine, plugins=plugins)
     if part[1] > 1:
-        say(f"part {part[0]} of {part[1]} is done; the command without --part gathers all parts")
+        logger.info(f"part {part[0]} of {part[1]} is done; the command without --part gathers all parts")
         return None
     shared = provenance(
         encoder={

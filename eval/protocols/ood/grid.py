@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Sequence
+import logging
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from eval.protocols.ood.config import Model, OodConfig, Run, runs
@@ -21,6 +23,8 @@ from imu_video.registry import load_plugin
 from imu_video.runtime import workers as engines
 from imu_video.runtime.files import write_atomic
 from imu_video.types import JsonDict
+
+logger = logging.getLogger(__name__)
 
 FACTS = "benchmark.json"
 _FREE = {"seeds", "selection", "models", "algorithms"}
@@ -141,7 +145,6 @@ def work(
     workers: int = 1,
     engine: str = "local",
     plugins: Sequence[str] = (),
-    progress: Callable[[int, int, str], None] = lambda done, total, what: None,
 ) -> None:
     """Do runs, several at once; each result is kept as soon as it is there.
 
@@ -152,19 +155,20 @@ def work(
         folder: takes the results.
         workers, engine: see `imu_video.runtime.workers.run`.
         plugins: files that workers import.
-        progress: takes how many are done, of how many, and which was the last; in the order of ``todo``.
 
     Raises:
         ConfigError, LeakageError: of the first run that cannot be done.
         WorkerLost: a worker died.
     """
     task = RunTask(domains, config, folder, plugins)
+    began = time.monotonic()
     results = engines.run(task, todo, workers=workers, engine=engine, preload=["eval.protocols.ood.train"])
     for done, (run, _) in enumerate(zip(todo, results, strict=True), start=1):
-        progress(done, len(todo), _say(run))
+        if done == len(todo) or done % max(1, len(todo) // 50) == 0:  # some fifty lines, however many runs
+            logger.info("%d/%d after %.0f s: %s", done, len(todo), time.monotonic() - began, _described(run))
 
 
-def _say(run: Run) -> str:
+def _described(run: Run) -> str:
     setting = " ".join(f"{k}={v}" for k, v in run.setting)
     held = "" if run.held is None else f" without {run.held}"
     return f"{run.algorithm} {setting} on {run.model}, target {run.target}{held}, seed {run.seed}".replace("  ", " ")

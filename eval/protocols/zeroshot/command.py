@@ -9,7 +9,6 @@ from typing import Any
 from eval.config import EvalConfig
 from eval.data.labelmaps import load_label_maps
 from eval.data.windows import load_windows
-from eval.protocols.zeroshot.common import Say
 from eval.protocols.zeroshot.source import run_source
 from eval.protocols.zeroshot.teacher import run_teacher
 from eval.protocols.zeroshot.text import run_sentence, run_text
@@ -49,7 +48,6 @@ def run_form(
     *,
     source: Path | None = None,
     label_map: Path | None = None,
-    say: Say = lambda message: None,
 ) -> list[Result]:
     """Load what a form needs and run it.
 
@@ -62,7 +60,6 @@ def run_form(
         shared: from `provenance`.
         source: ``source``: the labelled data folder.
         label_map: ``source``: file of label maps; None: labels are compared as they are spelled.
-        say: takes progress lines.
 
     Raises:
         ConfigError: an unknown form, or options of another one.
@@ -73,19 +70,19 @@ def run_form(
         labelled = load_windows(theirs, splits=config.zeroshot.support.splits)
         target = load_windows(index, splits=_splits(config, support=False))
         maps = None if label_map is None else load_label_maps(label_map)
-        return run_source(target, labelled, load_encoder(encoder), maps, config, shared, say=say)
+        return run_source(target, labelled, load_encoder(encoder), maps, config, shared)
     if form == "text" and config.zeroshot.text.encoder is not None:
         windows = load_windows(index, splits=_splits(config, support=True))
-        return run_sentence(windows, load_encoder(encoder), config, shared, say=say)
+        return run_sentence(windows, load_encoder(encoder), config, shared)
     model, facts = load_pair_model(encoder)
     windows = load_windows(
         index, splits=_splits(config, support=form != "text"), teacher=open_cache(index, facts.teacher)
     )
     if form == "text":
         teacher = open_teacher(index, facts.teacher)
-        return run_text(windows, model, teacher.encode_text, config, shared, say=say)
+        return run_text(windows, model, teacher.encode_text, config, shared)
     run = {"video": run_zeroshot, "teacher": run_teacher}[form]
-    return run(windows, model, config, shared, say=say)
+    return run(windows, model, config, shared)
 
 
 def _splits(config: EvalConfig, *, support: bool) -> list[str]:

@@ -22,8 +22,6 @@ from imu_video.metrics.calibration import overconfidence, reliability_bins
 from imu_video.metrics.classify import METRICS, confusion_counts
 from imu_video.models.cross_modal import CrossModalModel
 
-Say = Callable[[str], None]
-
 
 def embed_imu(model: CrossModalModel, windows: LabelledWindows, *, batch_size: int = 256) -> np.ndarray:
     """Unit-norm embeddings (N, D) of windows, resampled and normalised as trained."""

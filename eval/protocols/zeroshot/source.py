@@ -6,6 +6,7 @@ about sensors and people, and uses IMU labels, which `video`, `teacher` and `tex
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +17,6 @@ from eval.config import EvalConfig
 from eval.data.labelmaps import UNMAPPED, LabelMaps, adapter_labels, rename_labels
 from eval.data.windows import LabelledWindows
 from eval.protocols.zeroshot.common import (
-    Say,
     ask,
     build_probes,
     carried_features,
@@ -33,6 +33,8 @@ from imu_video.bundle.encoder import EncoderBundle
 from imu_video.config import digest
 from imu_video.errors import ConfigError, nearest
 
+logger = logging.getLogger(__name__)
+
 
 def run_source(
     target: LabelledWindows,
@@ -41,8 +43,6 @@ def run_source(
     maps: LabelMaps | None,
     config: EvalConfig,
     shared: Mapping[str, Any],
-    *,
-    say: Say = lambda message: None,
 ) -> list[Result]:
     """Fit every probe on the source's ``zeroshot.support`` and ask the target's domains.
 
@@ -56,7 +56,6 @@ def run_source(
         maps: dataset -> {its label: common label}; None: labels are compared as they are spelled.
         config: domains (their ``labels`` are common names), probes, support, references.
         shared: from `provenance`, of the target.
-        say: takes progress lines.
 
     Raises:
         LeakageError: a source person is asked, where both folders are of one dataset; or somebody of the pretraining.
@@ -85,7 +84,9 @@ def run_source(
                 "target": _left_out(target, named["target"], domain.rows(target), names),
             },
         }
-        say(f"{domain.name}: {len(query.truth)} windows, classes {', '.join(names)}; {len(rows)} labelled windows")
+        logger.info(
+            f"{domain.name}: {len(query.truth)} windows, classes {', '.join(names)}; {len(rows)} labelled windows"
+        )
         fitters = build_probes(config)
         for model, pairs, seeds in carried_features(source, rows, query, bundle, config):
             for probe, fitter in fitters.items():

@@ -6,6 +6,7 @@ classifier in the shared space). A claim of its own: the prototypes of `video` l
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,6 @@ import numpy as np
 from eval.config import EvalConfig
 from eval.data.windows import LabelledWindows
 from eval.protocols.zeroshot.common import (
-    Say,
     ask,
     build_probes,
     class_names,
@@ -31,14 +31,14 @@ from eval.protocols.zeroshot.common import (
 from eval.results.store import Result
 from imu_video.models.cross_modal import CrossModalModel
 
+logger = logging.getLogger(__name__)
+
 
 def run_teacher(
     windows: LabelledWindows,
     model: CrossModalModel,
     config: EvalConfig,
     shared: Mapping[str, Any],
-    *,
-    say: Say = lambda message: None,
 ) -> list[Result]:
     """Fit every probe of the config on the support's labelled video embeddings and ask the domain's IMU windows.
 
@@ -50,7 +50,6 @@ def run_teacher(
         model: with its projectors.
         config: probes, support, ``zeroshot.per_class``.
         shared: from `provenance`.
-        say: takes progress lines.
 
     Raises:
         LeakageError: a query person gave a label or was in the pretraining.
@@ -66,7 +65,7 @@ def run_teacher(
         rows, labels = labelled_rows(windows, support, names, config, within=usable)
         people = np.unique(windows.subject[rows]).tolist()
         query = ask(windows, domain, names, lineage=model.student.lineage, givers=people, gave="gave video labels")
-        say(f"{domain.name}: {len(query.truth)} windows, {len(names)} classes, {len(rows)} labelled videos")
+        logger.info(f"{domain.name}: {len(query.truth)} windows, {len(names)} classes, {len(rows)} labelled videos")
         asked = pair_embeddings(model, query, config)
         for probe, fitter in build_probes(config).items():
             fitted = fitter.fit(embedded[rows], labels, classes=len(names))

@@ -8,6 +8,7 @@ embedding models do, Romera-Paredes and Torr 2015, ESZSL): the pretraining stays
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,6 @@ from eval.config import EvalConfig
 from eval.data.windows import LabelledWindows
 from eval.probes.base import scaling_of, unit_rows
 from eval.protocols.zeroshot.common import (
-    Say,
     ask,
     carried_features,
     class_names,
@@ -36,6 +36,8 @@ from imu_video.bundle.encoder import EncoderBundle
 from imu_video.errors import ConfigError, nearest
 from imu_video.models.cross_modal import CrossModalModel
 from imu_video.registry import text_encoders
+
+logger = logging.getLogger(__name__)
 
 EncodeText = Callable[[Sequence[str]], Tensor]
 
@@ -71,8 +73,6 @@ def run_text(
     encode: EncodeText,
     config: EvalConfig,
     shared: Mapping[str, Any],
-    *,
-    say: Say = lambda message: None,
 ) -> list[Result]:
     """Classify by cosine with the prompts of the teacher's text tower.
 
@@ -87,7 +87,7 @@ def run_text(
         names = class_names(windows, domain)
         prototypes = text_prototypes(model, encode, names, config)
         query = ask(windows, domain, names, lineage=model.student.lineage)
-        say(f"{domain.name}: {len(query.truth)} windows, {len(names)} classes by prompts")
+        logger.info(f"{domain.name}: {len(query.truth)} windows, {len(names)} classes by prompts")
         for name, z in pair_embeddings(model, query, config).items():
             out += lines(
                 "text",
@@ -108,8 +108,6 @@ def run_sentence(
     bundle: EncoderBundle,
     config: EvalConfig,
     shared: Mapping[str, Any],
-    *,
-    say: Say = lambda message: None,
 ) -> list[Result]:
     """Map IMU features to sentence embeddings on seen classes, and ask the unseen ones among themselves.
 
@@ -134,7 +132,7 @@ def run_sentence(
     for domain in domains_of(config, "by text"):
         names = class_names(windows, domain, among=unseen)
         query = ask(windows, domain, names, lineage=bundle.lineage, givers=people, gave="gave labels of seen classes")
-        say(f"{domain.name}: {len(query.truth)} windows of {len(names)} unseen classes, {len(seen)} seen")
+        logger.info(f"{domain.name}: {len(query.truth)} windows of {len(names)} unseen classes, {len(seen)} seen")
         known_text, asked_text = (_sentences(encoder, group, config) for group in (seen, names))
         origin = f"prompts: {'; '.join(text.templates)}; IMU labels of {', '.join(seen)} ({slice_words(support)})"
         details = {

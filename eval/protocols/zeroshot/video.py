@@ -5,6 +5,7 @@ This is the *video* claim only. Text prompts, source labels and teacher labels a
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,6 @@ import numpy as np
 from eval.config import EvalConfig
 from eval.data.windows import LabelledWindows
 from eval.protocols.zeroshot.common import (
-    Say,
     ask,
     class_names,
     domains_of,
@@ -28,6 +28,8 @@ from eval.protocols.zeroshot.common import (
 from eval.results.store import Result
 from imu_video.errors import ConfigError
 from imu_video.models.cross_modal import CrossModalModel
+
+logger = logging.getLogger(__name__)
 
 ENOUGH_ANCHORS = 16
 """Anchors a class below which a remark is made: single anchors make very noisy prototypes."""
@@ -85,8 +87,6 @@ def run_zeroshot(
     model: CrossModalModel,
     config: EvalConfig,
     shared: Mapping[str, Any],
-    *,
-    say: Say = lambda message: None,
 ) -> list[Result]:
     """Classify each domain's windows by cosine with the prototypes.
 
@@ -110,7 +110,7 @@ def run_zeroshot(
         )
         fewest = min(prototypes.anchors)
         remark = f"fewest anchors a class {fewest}" + (" (noisy: 16 are advised)" if fewest < ENOUGH_ANCHORS else "")
-        say(f"{domain.name}: {len(query.truth)} windows, {len(names)} classes, {remark}")
+        logger.info(f"{domain.name}: {len(query.truth)} windows, {len(names)} classes, {remark}")
         details = {
             "anchors": dict(zip(names, prototypes.anchors, strict=True)),
             "support": config.zeroshot.support.model_dump(mode="json"),

@@ -152,6 +152,5 @@ def _labels(root: Path, windows: object, bundle: EncoderBundle, shared: dict[str
         model="enc",
         config=config,
         store=CellStore(root / "results.cells" / "labels"),
-        say=lambda message: None,
     )
     return measure_labels(run.run(), people, config, shared)

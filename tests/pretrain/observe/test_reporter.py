@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from imu_video.runtime.logging import on_screen
 from pretrain.observe.reporter import Reporter, StopSignal
 from pretrain.observe.trackers import JsonLines
 from pretrain.runs.launch import PARENT
@@ -26,7 +27,8 @@ def report(reporter: Reporter) -> None:
 
 
 def test_plain_lines_are_few(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
-    report(Reporter([JsonLines(tmp_path / "log.jsonl")], title="run abc", live=False))  # type: ignore[operator]
+    with on_screen():
+        report(Reporter([JsonLines(tmp_path / "log.jsonl")], title="run abc", live=False))  # type: ignore[operator]
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "run abc: 100 steps, continuing after step 20"
     assert len(lines) == 1 + 16 + 1
@@ -40,8 +42,17 @@ def test_a_terminal_gets_one_live_line(tmp_path: object, capsys: pytest.CaptureF
     assert "validation" not in out
 
 
+def test_a_script_that_shows_no_records_gets_no_live_line(
+    tmp_path: object, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    report(Reporter([JsonLines(tmp_path / "log.jsonl")]))  # type: ignore[operator]
+    assert capsys.readouterr().out == ""
+
+
 def test_other_ranks_are_silent(capsys: pytest.CaptureFixture[str]) -> None:
-    report(Reporter())
+    with on_screen():
+        report(Reporter())
     assert capsys.readouterr().out == ""
 
 

@@ -119,7 +119,7 @@ def test_whoever_was_pretrained_on_is_not_asked(
 
 
 def test_every_method_runs_and_a_second_run_computes_nothing(
-    windows: LabelledWindows, bundle: EncoderBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    windows: LabelledWindows, bundle: EncoderBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: Any
 ) -> None:
     methods = [
         {"name": "probe"},
@@ -133,13 +133,12 @@ def test_every_method_runs_and_a_second_run_computes_nothing(
         {"name": "scratch spread", "start": "random", "learn": "all", "spread": {"inputs": "teacher"}},
     ]
     conf = config(methods=methods)
-    said: list[str] = []
     weights = [p.clone() for p in bundle.parameters()]
     state = torch.random.get_rng_state()
-    cells = run(windows, bundle, conf, tmp_path, say=said.append).run()
+    cells = run(windows, bundle, conf, tmp_path).run()
     assert torch.equal(state, torch.random.get_rng_state())
     assert all(torch.equal(a, b) for a, b in zip(weights, bundle.parameters(), strict=True)), "fine-tuning is a copy's"
-    assert said[0] == "mine: 54 cells, 0 already there, 24 trainings of 96 steps in all to do"
+    assert logged.lines[0] == "mine: 54 cells, 0 already there, 24 trainings of 96 steps in all to do"
     asked = np.bincount(windows.labels[windows.facts["split"] == "test"]) // 2
     for c in cells:
         assert c.counts.shape == (2, 2, 4, 4)
@@ -168,7 +167,7 @@ def skeletons(windows: LabelledWindows) -> tuple[TowerBundle, torch.Tensor]:
 
 
 def test_the_skeleton_encoder_trained_along_answers_by_three_heads(
-    windows: LabelledWindows, bundle: EncoderBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    windows: LabelledWindows, bundle: EncoderBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: Any
 ) -> None:
     tower, shown = skeletons(windows)
     side = Side(name="tower 0", features=tower.encode(shown.numpy()), tower=tower, skeletons=shown)
@@ -179,9 +178,10 @@ def test_the_skeleton_encoder_trained_along_answers_by_three_heads(
     ]
     schedule = {**SHORT, "steps": 24, "members": 2}
     conf = config(methods=methods, references=[], labels=["all"], seeds=[0], finetune=schedule, scratch=SHORT)
-    said: list[str] = []
-    cells = run(windows, bundle, conf, tmp_path, sides=[side], say=said.append).run()
-    assert said[0] == "mine: 4 cells, 0 already there, 2 trainings of 28 steps in all to do", "a training, three heads"
+    cells = run(windows, bundle, conf, tmp_path, sides=[side]).run()
+    assert logged.lines[0] == "mine: 4 cells, 0 already there, 2 trainings of 28 steps in all to do", (
+        "a training, three heads"
+    )
     assert len(list(tmp_path.glob("*.npz"))) == 2
     assert all(torch.equal(v, before[k]) for k, v in tower.state_dict().items()), "a copy is trained"
     share = {c.method.name: np.trace(c.counts.sum(axis=(0, 1))) / c.counts.sum() for c in cells}

@@ -71,12 +71,13 @@ def cells(
     return {c.method.name: c for c in run.run()}
 
 
-def test_the_ends_are_probe_and_tuned_network(windows: LabelledWindows, bundle: EncoderBundle, tmp_path: Path) -> None:
+def test_the_ends_are_probe_and_tuned_network(
+    windows: LabelledWindows, bundle: EncoderBundle, tmp_path: Path, logged: Any
+) -> None:
     conf = config()
-    said: list[str] = []
-    found = cells(windows, bundle, conf, tmp_path, say=said.append)
+    found = cells(windows, bundle, conf, tmp_path)
     # 16 windows in batches of 8: 12 steps of a head, 8 of everything; two seeds, three methods
-    assert said[0] == "mine: 6 cells, 0 already there, 6 trainings of 88 steps in all to do"
+    assert logged.lines[0] == "mine: 6 cells, 0 already there, 6 trainings of 88 steps in all to do"
     curve = found["wise"].curve
     assert curve is not None
     assert curve.alphas.tolist() == [0, 0.25, 0.5, 0.75, 1]
