@@ -7,7 +7,7 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 pytho
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo-run
-.PHONY: help install install-dev demo test test-slow lint types imports check bench clean
+.PHONY: help install install-dev demo test test-slow doctest lint types imports check bench clean
 
 help:  ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ test: $(VENV)/.installed-dev  ## the default test suite
 
 test-slow: $(VENV)/.installed-dev  ## the tests that take minutes
 	$(BIN)/python -m pytest -n 2 -m slow --timeout 1800
+
+doctest: $(VENV)/.installed-dev  ## the examples of docstrings, README and docs
+	$(BIN)/python -m pytest tests/docs
 
 lint: $(VENV)/.installed-dev  ## ruff
 	$(BIN)/ruff check .

@@ -22,8 +22,8 @@ class PrototypeProbe(LinearProbe):
         scaling: ``standard`` (centre and standardise each dimension on the support), ``center`` or ``none``.
 
     Example:
-        >>> x = np.array([[1.0, 0.0], [0.0, 1.0]])
-        >>> PrototypeProbe().fit(x, np.array([0, 1]), classes=2).scores(x).argmax(axis=1).tolist()
+        >>> x = torch.eye(2).numpy()
+        >>> PrototypeProbe().fit(x, torch.arange(2).numpy(), classes=2).scores(x).argmax(axis=1).tolist()
         [0, 1]
     """
 

@@ -57,8 +57,9 @@ def choose(index: Index, *, most: int, split: str | None = None, seed: int = 0) 
         Places in the order of the shards; the same for the same folder and seed.
 
     Example:
-        >>> choose(load_index("data/demo"), most=200)[0]  # doctest: +SKIP
-        Place(split='train', row=3)
+        >>> from imu_video.shards import load_index
+        >>> choose(load_index("data/demo"), most=200)[0]
+        Place(split='train', row=0)
     """
     rng = np.random.default_rng(seed)
     groups: dict[tuple[object, ...], list[Place]] = {}

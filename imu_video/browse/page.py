@@ -40,8 +40,9 @@ def write_page(
         How many samples the page shows.
 
     Example:
-        >>> write_page(load_index("data/demo"), "demo.html")  # doctest: +SKIP
-        200
+        >>> from imu_video.shards import load_index
+        >>> write_page(load_index("data/demo"), "demo.html", most=5)
+        5
     """
     index.split(split or next(iter(index.splits)))
     data = collect(index, choose(index, most=most, split=split, seed=seed), clip_bytes=int(megabytes * 1e6))

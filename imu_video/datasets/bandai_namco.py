@@ -54,7 +54,7 @@ class BandaiNamco(Bvh):
         ConfigError: an unknown placement, device or camera.
 
     Example:
-        >>> BandaiNamco(root="data/bandai-namco").subjects()  # doctest: +SKIP
+        >>> BandaiNamco(root="data/bandai-namco").subjects()
         ['unknown']
     """
 

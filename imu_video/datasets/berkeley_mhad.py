@@ -66,8 +66,8 @@ class BerkeleyMhad:
         RecordingError: the folder is missing or holds no accelerometer files.
 
     Example:
-        >>> source = BerkeleyMhad(root="data/berkeley-mhad")  # doctest: +SKIP
-        >>> source.camera_times("s01_a01_r01")[:2].round(3).tolist()  # doctest: +SKIP
+        >>> source = BerkeleyMhad(root="data/berkeley-mhad")
+        >>> source.camera_times("s01_a01_r01")[:2].round(3).tolist()
         [0.114, 0.16]
     """
 

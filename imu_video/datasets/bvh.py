@@ -78,7 +78,7 @@ class Bvh:
         ConfigError: an unknown placement, device, camera or joint, or a pattern that is none.
 
     Example:
-        >>> Bvh(root="mocap").subjects()  # doctest: +SKIP
+        >>> Bvh(root="mocap").subjects()
         ['unknown']
     """
 

@@ -32,8 +32,8 @@ class Capture24(SingleLayout):
         RecordingError: no such files, no such scheme in the dictionary, or an annotation that it does not know.
 
     Example:
-        >>> Capture24(root="capture24").labels  # doctest: +SKIP
-        ('bicycling', 'mixed', 'sit-stand', 'sleep', 'vehicle', 'walking')
+        >>> "sleep" in Capture24(root="capture24").labels
+        True
     """
 
     name = "capture24"

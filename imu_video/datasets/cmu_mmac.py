@@ -43,7 +43,7 @@ class CmuMmac(SingleLayout):
         RecordingError: no such files, another unit, or a damaged file.
 
     Example:
-        >>> CmuMmac(root="CMU-MMAC").subjects()[0]  # doctest: +SKIP
+        >>> CmuMmac(root="CMU-MMAC").subjects()[0]
         'S07'
     """
 

@@ -36,7 +36,7 @@ class Daphnet:
         RecordingError: the folder is missing or holds no such files.
 
     Example:
-        >>> Daphnet(root="data/daphnet").subjects()  # doctest: +SKIP
+        >>> Daphnet(root="data/daphnet").subjects()
         ['S01', 'S02', 'S03', 'S06', 'S07']
     """
 

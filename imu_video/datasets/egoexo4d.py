@@ -54,7 +54,7 @@ class EgoExo4d(SingleLayout):
         ConfigError: the extra ``aria`` is not installed (when a recording is read).
 
     Example:
-        >>> next(EgoExo4d(root="egoexo", video=False).recordings()).imu[0].placement  # doctest: +SKIP
+        >>> next(EgoExo4d(root="egoexo", video=False).recordings()).imu[0].placement
         'head'
     """
 

@@ -244,8 +244,8 @@ class Folder:
         RecordingError: no declaration, or no file that its pattern fits.
 
     Example:
-        >>> source = Folder(root="my-study")  # doctest: +SKIP
-        >>> next(source.recordings(["s01"])).imu[0].placement  # doctest: +SKIP
+        >>> source = Folder(root="my-study")
+        >>> next(source.recordings(["s01"])).imu[0].placement
         'right_wrist'
     """
 

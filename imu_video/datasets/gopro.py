@@ -51,7 +51,7 @@ class GoPro:
         ConfigError: the extra ``gopro`` is not installed, or ``subjects`` names a file that is not there.
 
     Example:
-        >>> GoPro(root="clips", subjects={"GX010001": "anna"}).subjects()  # doctest: +SKIP
+        >>> GoPro(root="clips", subjects={"GX010001": "anna"}).subjects()
         ['anna', 'camera']
     """
 

@@ -36,7 +36,7 @@ class Hapt:
         RecordingError: the folder is missing, not extracted, or without its label file.
 
     Example:
-        >>> len(Hapt(root="data/hapt").subjects())  # doctest: +SKIP
+        >>> len(Hapt(root="data/hapt").subjects())
         30
     """
 

@@ -42,8 +42,8 @@ class Hhar(Layout):
         RecordingError: no such files, missing columns, or a creation clock that does not run like one.
 
     Example:
-        >>> next(Hhar(root="Activity recognition exp").recordings(["a"])).tags["device"]  # doctest: +SKIP
-        'gear_1'
+        >>> Hhar(root="Activity recognition exp").subjects()
+        ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i']
     """
 
     name = "hhar"

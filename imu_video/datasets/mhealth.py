@@ -59,7 +59,7 @@ class MHealth(SingleLayout):
         RecordingError: no such files, a damaged one, or an angular rate that is not in the declared unit.
 
     Example:
-        >>> MHealth(root="MHEALTHDATASET", gyroscope="drop").subjects()[0]  # doctest: +SKIP
+        >>> MHealth(root="MHEALTHDATASET", gyroscope="drop").subjects()[0]
         's01'
     """
 

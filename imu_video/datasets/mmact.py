@@ -74,7 +74,7 @@ class MMAct(SingleLayout):
         RecordingError: no such files, an action that the set does not have, or a damaged file.
 
     Example:
-        >>> MMAct(root="MMAct", camera="cam1").subjects()[0]  # doctest: +SKIP
+        >>> MMAct(root="MMAct", camera="cam1").subjects()[0]
         's01'
     """
 

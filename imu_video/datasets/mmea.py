@@ -82,8 +82,8 @@ class Mmea(SingleLayout):
         RecordingError: no such files, another scale, a damaged file, or lists with other counts than published.
 
     Example:
-        >>> Mmea(root="UESTC-MMEA-CL", video=False).subjects()[0]  # doctest: +SKIP
-        'day_2020_12_07'
+        >>> next(Mmea(root="UESTC-MMEA-CL", video=False).recordings()).imu[0].placement
+        'head'
     """
 
     name = "mmea"

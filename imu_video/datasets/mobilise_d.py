@@ -44,7 +44,7 @@ class MobiliseD:
         RecordingError: the folder is missing or holds no such files.
 
     Example:
-        >>> MobiliseD(root="data/mobilise-d").subjects()  # doctest: +SKIP
+        >>> MobiliseD(root="data/mobilise-d").subjects()
         ['HA_001', 'HA_002', 'MS_001']
     """
 

@@ -71,8 +71,8 @@ class Opportunity(SingleLayout):
         RecordingError: no such files, or one that is not 250 columns of numbers.
 
     Example:
-        >>> Opportunity(root="OpportunityUCIDataset").subjects()  # doctest: +SKIP
-        ['S1', 'S2', 'S3', 'S4']
+        >>> Opportunity(root="OpportunityUCIDataset").subjects()[0]
+        'S1'
     """
 
     name = "opportunity"

@@ -62,7 +62,7 @@ class Pamap2(SingleLayout):
         RecordingError: no such files, or a damaged one.
 
     Example:
-        >>> Pamap2(root="PAMAP2_Dataset").subjects()[:2]  # doctest: +SKIP
+        >>> Pamap2(root="PAMAP2_Dataset").subjects()[:2]
         ['s101', 's102']
     """
 

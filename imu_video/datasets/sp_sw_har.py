@@ -36,8 +36,8 @@ class SpSwHar:
         RecordingError: the folder or one of its two tables is missing, or no recordings are in it.
 
     Example:
-        >>> source = SpSwHar(root="data/sp-sw-har")  # doctest: +SKIP
-        >>> next(source.recordings()).tags["phone_orientation"]  # doctest: +SKIP
+        >>> source = SpSwHar(root="data/sp-sw-har")
+        >>> next(source.recordings()).tags["phone_orientation"]
         'back_inv'
     """
 

@@ -64,7 +64,7 @@ class UmaFall:
         RecordingError: the folder is missing or holds no such files.
 
     Example:
-        >>> len(UmaFall(root="data/umafall").subjects())  # doctest: +SKIP
+        >>> len(UmaFall(root="data/umafall").subjects())
         18
     """
 

@@ -44,8 +44,8 @@ class UscHad(SingleLayout):
         RecordingError: no such files, or one whose readings are not (n, 6).
 
     Example:
-        >>> len(UscHad(root="USC-HAD").subjects())  # doctest: +SKIP
-        14
+        >>> UscHad(root="USC-HAD").subjects()[0]
+        's01'
     """
 
     name = "uschad"

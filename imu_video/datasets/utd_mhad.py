@@ -96,7 +96,7 @@ class UtdMhad:
         RecordingError: the folder is missing or holds no inertial files.
 
     Example:
-        >>> UtdMhad(root="data/utd-mhad").subjects()  # doctest: +SKIP
+        >>> UtdMhad(root="data/utd-mhad").subjects()
         ['s1', 's2', 's3', 's4', 's5', 's6', 's7', 's8']
     """
 

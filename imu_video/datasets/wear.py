@@ -61,7 +61,7 @@ class Wear(SingleLayout):
         RecordingError: no such files, a label that is not declared, or a damaged file.
 
     Example:
-        >>> Wear(root="wear_dataset").subjects()[:2]  # doctest: +SKIP
+        >>> Wear(root="wear_dataset").subjects()[:2]
         ['s00', 's01']
     """
 

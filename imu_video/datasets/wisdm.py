@@ -52,8 +52,8 @@ class Wisdm(Layout):
         RecordingError: no such files, or a line that is not as documented.
 
     Example:
-        >>> len(Wisdm(root="wisdm-dataset").subjects())  # doctest: +SKIP
-        51
+        >>> Wisdm(root="wisdm-dataset").subjects()[:2]
+        ['1600', '1601']
     """
 
     name = "wisdm"

@@ -40,9 +40,9 @@ class Journal:
         ConfigError: the folder belongs to another job, to something else, or another process works in it.
 
     Example:
-        >>> with Journal(folder, {"config": "abc"}, what="build") as journal:  # doctest: +SKIP
+        >>> with Journal(Path("jobs"), {"config": "abc"}, what="build") as journal:
         ...     if journal.finished("anna") is None:
-        ...         make(journal.folder / "anna.tar")
+        ...         _ = (journal.folder / "anna.tar").write_bytes(b"twelve windows")
         ...         journal.finish("anna", {"windows": 12}, file="anna.tar")
     """
 

@@ -40,8 +40,10 @@ class Damage:
 
     Example:
         >>> damage = Damage()
-        >>> samples = list(read_samples(index, "train", damage=damage))  # doctest: +SKIP
-        >>> len(samples) + len(damage.left_out) == index.split("train").samples  # doctest: +SKIP
+        >>> from imu_video.shards import load_index, read_samples
+        >>> index = load_index("data/demo")
+        >>> samples = list(read_samples(index, "train", damage=damage))
+        >>> len(samples) + len(damage.left_out) == index.split("train").samples
         True
     """
 

@@ -355,9 +355,10 @@ class Index(Facts):
     """Content of index.json: the facts, the sorted labels, the sorted values of each tag, and the splits.
 
     Example:
-        >>> index = load_index("data/demo")  # doctest: +SKIP
-        >>> index.split("train").samples  # doctest: +SKIP
-        2048
+        >>> from imu_video.shards import load_index
+        >>> index = load_index("data/demo")
+        >>> index.split("train").samples
+        48
     """
 
     labels: tuple[str, ...]

@@ -139,9 +139,10 @@ class Mp4Source:
         RecordingError: the file is missing (at once) or is no readable video (at first use).
 
     Example:
-        >>> source = Mp4Source("walk.mp4", offset_s=1.5)  # doctest: +SKIP
-        >>> source.read([0, 10]).shape  # doctest: +SKIP
-        (2, 480, 854, 3)
+        >>> size = Path("walk.mp4").write_bytes(encode_mp4(np.zeros((20, 48, 64, 3), np.uint8), 10))
+        >>> source = Mp4Source("walk.mp4", offset_s=1.5)
+        >>> source.read([0, 10]).shape
+        (2, 48, 64, 3)
     """
 
     def __init__(self, path: str | Path, offset_s: float = 0.0) -> None:

@@ -324,9 +324,12 @@ class ShardWriter:
         closed: called with every tar that is finished.
 
     Example:
-        >>> with ShardWriter(folder=folder, split="train", shard_samples=512) as writer:  # doctest: +SKIP
+        >>> imu = {"wrist": np.zeros((6, 100), np.float32)}
+        >>> window = Window(key="a", recording="r", subject="s", session="1", start=0.0, imu=imu)
+        >>> with ShardWriter(folder=Path("data/mine"), split="train", shard_samples=512) as writer:
         ...     writer.add(encode_window(window, dataset="mine"))
-        >>> writer.shards  # doctest: +SKIP
+        >>> [(shard.path, shard.samples) for shard in writer.shards]
+        [('shards/train-000000.tar', 1)]
     """
 
     def __init__(

@@ -32,7 +32,7 @@ class SentenceEncoder:
         ConfigError: the extra is not installed, or the folder holds no such model.
 
     Example:
-        >>> SentenceEncoder().encode(["a person is walking"]).shape  # doctest: +SKIP
+        >>> SentenceEncoder().encode(["a person is walking"]).shape
         torch.Size([1, 384])
     """
 

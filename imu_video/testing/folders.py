@@ -48,9 +48,10 @@ def write_folder(
         RecordingError: clips or skeletons of different shapes.
 
     Example:
-        >>> wrist = np.zeros((6, 100), np.float32)  # doctest: +SKIP
+        >>> import numpy as np
+        >>> wrist = np.zeros((6, 100), np.float32)
         >>> window = Window(key="a", recording="r", subject="s", session="1", start=0.0, imu={"wrist": wrist})
-        >>> write_folder("data", {"train": [window]}, rate_hz=50).window_s  # doctest: +SKIP
+        >>> write_folder("data", {"train": [window]}, rate_hz=50).window_s
         2.0
     """
     # here: a check of a loss needs nothing that builds

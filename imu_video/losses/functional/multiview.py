@@ -146,7 +146,7 @@ def mean_distances(curves: Tensor, present: Tensor, *, rows: int, unbiased: bool
     Shapes: -> (V, V).
 
     Example:
-        >>> mean_distances(torch.zeros(5, 2, 1, 8), torch.ones(5, 2).bool(), rows=2, floor=1e-4).unique().numel()
+        >>> mean_distances(torch.zeros(4, 2, 1, 8), torch.ones(4, 2).bool(), rows=2, floor=1e-4).unique().numel()
         1
     """
     pieces = -(-len(curves) // rows)

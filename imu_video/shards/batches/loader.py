@@ -63,9 +63,12 @@ class PairLoader:
             usable samples or not divisible.
 
     Example:
-        >>> loader = PairLoader(columns=columns, teacher=cache.rows("train"), batch_size=256, seed=0)  # doctest: +SKIP
-        >>> loader.batch(loader.steps_per_epoch).imu.shape  # first batch of the second epoch  # doctest: +SKIP
-        torch.Size([256, 6, 100])
+        >>> from imu_video.shards import load_index, open_cache, open_columns
+        >>> index = load_index("data/demo")
+        >>> columns, teacher = open_columns(index, "train"), open_cache(index).rows("train")
+        >>> loader = PairLoader(columns=columns, teacher=teacher, batch_size=16, seed=0)
+        >>> loader.batch(loader.steps_per_epoch).imu.shape  # first batch of the second epoch
+        torch.Size([16, 6, 100])
     """
 
     def __init__(

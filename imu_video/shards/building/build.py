@@ -115,9 +115,11 @@ def build(
         ShardError: a split without any window, an existing folder that is damaged, a worker that died.
 
     Example:
-        >>> config = load_config("configs/data/folder.yaml", BuildConfig)  # doctest: +SKIP
-        >>> build(config, "data/demo").split("train").samples  # doctest: +SKIP
-        2048
+        >>> from imu_video.config import load_config
+        >>> own = ["dataset.root=my-study", "splits={subjects: {train: [s01], test: [s02]}}"]
+        >>> config = load_config("configs/data/folder.yaml", BuildConfig, own)
+        >>> build(config, "data/mine").split("train").samples
+        4
     """
     target = Path(out)
     check(engine, workers)

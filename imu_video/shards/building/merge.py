@@ -41,8 +41,13 @@ def merge_parts(out: str | Path, *, force: bool = False) -> Index:
         ShardError: a part that is not finished, or damaged.
 
     Example:
-        >>> merge_parts("data/mine").split("train").samples  # doctest: +SKIP
-        2048
+        >>> from imu_video.config import load_config
+        >>> from imu_video.shards.building.build import BuildConfig, build_part
+        >>> own = ["dataset.root=my-study", "splits={subjects: {train: [s01], test: [s02]}}"]
+        >>> config = load_config("configs/data/folder.yaml", BuildConfig, own)
+        >>> parts = [build_part(config, "data/mine", (number, 2)) for number in (1, 2)]
+        >>> merge_parts("data/mine").split("train").samples
+        4
     """
     target = Path(out)
     if target.exists():

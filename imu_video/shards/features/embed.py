@@ -66,7 +66,9 @@ def embed(index: Index, teacher: Mapping[str, Any] | str, **options: Any) -> Tea
         ShardError: damaged shards, a worker that died.
 
     Example:
-        >>> cache = embed(load_index("data/demo"), {"name": "tiny"})  # doctest: +SKIP
+        >>> from imu_video.shards import load_index
+        >>> embed(load_index("data/demo"), {"name": "tiny", "dim": 8}).rows("val").shape
+        (12, 8)
     """
     return Embedding(index, teacher, **options).whole()
 
@@ -92,7 +94,9 @@ class Embedding:
         ConfigError: unknown teacher, argument, split or view; a folder behind an address.
 
     Example:
-        >>> Embedding(load_index("data/demo"), {"name": "tiny"}, workers=2).part(3, 16)  # doctest: +SKIP
+        >>> from imu_video.shards import load_index
+        >>> Embedding(load_index("data/demo"), {"name": "tiny", "dim": 8}).part(1, 2).name
+        '1-of-2'
     """
 
     def __init__(

@@ -68,7 +68,12 @@ def merge_folders(sources: Sequence[Index], out: str | Path, *, copy: bool = Fal
         LeakageError: a person in different splits.
 
     Example:
-        >>> merge_folders([load_index("data/hapt"), load_index("data/mine")], "data/both")  # doctest: +SKIP
+        >>> from imu_video.shards import load_index
+        >>> demo = load_index("data/demo")
+        >>> one = split_folder(demo, SplitConfig(subjects={"train": ["train0"]}), "data/one")
+        >>> two = split_folder(demo, SplitConfig(subjects={"train": ["train1"]}), "data/two")
+        >>> merge_folders([one, two], "data/both").split("train").samples
+        12
     """
     if len(sources) < 2:
         raise ConfigError("a merge needs two data folders or more", hint="imu-video merge A B --out C")
@@ -131,7 +136,10 @@ def split_folder(index: Index, config: SplitConfig, out: str | Path) -> Index:
         ShardError: damaged shards.
 
     Example:
-        >>> split_folder(index, SplitConfig(subjects={"train": ["a"], "test": ["b"]}), "data/other")  # doctest: +SKIP
+        >>> from imu_video.shards import load_index
+        >>> config = SplitConfig(subjects={"train": ["train0", "train1"], "test": ["test0"]})
+        >>> split_folder(load_index("data/demo"), config, "data/other").split("train").samples
+        12
     """
     target = _free(out)
     old = {split: open_columns(index, split) for split in index.splits}

@@ -70,9 +70,10 @@ class ClipReader:
         ShardError: unknown split, or a damaged clip.
 
     Example:
-        >>> clips = ClipReader(index, "train", frames=[0, 4, 8], workers=2)  # doctest: +SKIP
-        >>> clips.read(np.array([5, 17])).shape  # doctest: +SKIP
-        torch.Size([2, 3, 128, 128, 3])
+        >>> from imu_video.shards import load_index
+        >>> clips = ClipReader(load_index("data/demo"), "train", frames=[0, 4, 8], workers=2)
+        >>> clips.read(np.array([5, 17])).shape
+        torch.Size([2, 3, 32, 32, 3])
     """
 
     def __init__(

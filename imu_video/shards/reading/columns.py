@@ -54,9 +54,10 @@ class Columns:
         left_out: keys of samples that could not be read, and why; their rows are NaN, present nowhere, and nameless.
 
     Example:
-        >>> columns = open_columns(load_index("data/demo"), "train")  # doctest: +SKIP
-        >>> columns.select("right_wrist").shape  # doctest: +SKIP
-        (2048, 6, 100)
+        >>> from imu_video.shards import load_index
+        >>> columns = open_columns(load_index("data/demo"), "train")
+        >>> columns.select("right_wrist").shape
+        (48, 6, 100)
     """
 
     split: str

@@ -76,8 +76,10 @@ def read_samples(
         ValueError: unknown member kind.
 
     Example:
-        >>> for sample in read_samples(index, "train", {"imu", "meta"}):  # doctest: +SKIP
-        ...     print(sample.key, sample.meta["label"], sorted(sample.imu))
+        >>> from imu_video.shards import load_index
+        >>> sample = next(read_samples(load_index("data/demo"), "train", {"imu", "meta"}))
+        >>> sample.key, sample.meta["label"], sorted(sample.imu)
+        ('train-0000', 'sit', ['right_wrist', 'waist'])
     """
     _check_kinds(members)
     index.split(split)
@@ -133,9 +135,10 @@ class SampleReader:
         ValueError: unknown member kind.
 
     Example:
-        >>> reader = SampleReader(index, "train", {"imu", "meta"})  # doctest: +SKIP
-        >>> reader[1234].imu["right_wrist"].shape  # doctest: +SKIP
-        (6, 250)
+        >>> from imu_video.shards import load_index
+        >>> reader = SampleReader(load_index("data/demo"), "train", {"imu", "meta"})
+        >>> reader[17].imu["right_wrist"].shape
+        (6, 100)
     """
 
     def __init__(

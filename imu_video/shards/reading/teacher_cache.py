@@ -41,9 +41,10 @@ class TeacherCache:
         behind: for a folder behind an address: split -> function that fetches its rows.
 
     Example:
-        >>> cache = open_cache(load_index("data/demo"))  # doctest: +SKIP
-        >>> cache.rows("train").shape  # doctest: +SKIP
-        (2048, 1280)
+        >>> from imu_video.shards import load_index
+        >>> cache = open_cache(load_index("data/demo"))
+        >>> cache.rows("train").shape
+        (48, 32)
     """
 
     fingerprint: str
