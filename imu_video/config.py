@@ -1,8 +1,9 @@
 """Configs: YAML with `extends`, `${ENV}` and dotted overrides, validated by pydantic; no component is built here.
 
 A resolved config determines a run. There is no expression language: `extends` names another file (or list of files)
-relative to the file that says so, `${NAME}` is an environment variable,
-`a.b=value` overrides one key with a YAML value.
+relative to the file that contains it, `${NAME}` is an environment variable,
+`a.b=value` overrides one key with a YAML value. Where a component entry is expected, the path of a YAML file stands for
+its content: ``loss=configs/loss/info_nce.yaml``.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -32,6 +35,10 @@ class Config(BaseModel):
 C = TypeVar("C", bound=BaseModel)
 
 
+class Fragment:
+    """Marks a type as a component entry: ``Annotated[dict[str, Any], Fragment()]`` may be the path of a YAML file."""
+
+
 def load_config(path: str | Path, model: type[C], overrides: Sequence[str] = ()) -> C:
     """Read, resolve and validate a config file.
 
@@ -43,9 +50,11 @@ def load_config(path: str | Path, model: type[C], overrides: Sequence[str] = ())
     Raises:
         ConfigError: missing file, bad YAML, unknown key (with the nearest spelling), wrong type, unset variable.
     """
-    raw = read_yaml(path)
+    raw = _read(find(path), seen=(), model=model)
     for override in overrides:
         apply_override(raw, override)
+        # After each override, so that a later one may change a key of the file: encoder=mine.yaml encoder.width=64.
+        raw = _fragments(raw, model, _Origin(f"override {override!r}"))
     return validate(raw, model, source=str(path))
 
 
@@ -65,12 +74,15 @@ def find(path: str | Path) -> Path:
     given = Path(path)
     if given.exists() or given.is_absolute():
         return given
-    parts = given.parts[1:] if given.parts[:1] == ("configs",) else given.parts
-    fallback = shipped().joinpath(*parts)
+    fallback = _as_shipped(given)
     return fallback if fallback.is_file() else given
 
 
-def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+def _as_shipped(path: Path) -> Path:
+    return shipped().joinpath(*(path.parts[1:] if path.parts[:1] == ("configs",) else path.parts))
+
+
+def _read(path: Path, seen: tuple[Path, ...], model: type[BaseModel] | None = None) -> dict[str, Any]:
     resolved = path.resolve()
     if resolved in seen:
         raise ConfigError(f"{path}: `extends` goes in a circle: {' -> '.join(p.name for p in (*seen, resolved))}")
@@ -88,10 +100,67 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         raise ConfigError(f"{path}: expected a mapping of keys at the top, got {type(raw).__name__}")
     own = _expand(raw, path)
     parents = own.pop("extends", [])
+    if model is not None:
+        own = _fragments(own, model, _Origin(str(path), path.parent))
     merged: dict[str, Any] = {}
     for parent in [parents] if isinstance(parents, str) else parents:
-        merged = merge(merged, _read(path.parent / parent, (*seen, resolved)))
+        merged = merge(merged, _read(path.parent / parent, (*seen, resolved), model))
     return merge(merged, own)
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """Where a value was written: the name for errors, the folder for relative paths, the dotted key."""
+
+    source: str
+    folder: Path | None = None
+    key: str = ""
+
+    def at(self, key: str | int) -> _Origin:
+        return replace(self, key=f"{self.key}.{key}" if self.key else str(key))
+
+
+def _fragments(value: Any, kind: Any, origin: _Origin) -> Any:
+    """A raw value in which the content of YAML files replaces their paths, where ``kind`` contains `Fragment`."""
+    if get_origin(kind) is Annotated:
+        if any(isinstance(mark, Fragment) for mark in get_args(kind)):
+            return _fragment(value, origin)
+        kind = get_args(kind)[0]
+    if get_origin(kind) in (Union, UnionType):
+        for option in get_args(kind):
+            value = _fragments(value, option, origin)
+    elif get_origin(kind) in (list, tuple):
+        item = get_args(kind)[0]
+        if isinstance(value, list):
+            value = [_fragments(entry, item, origin.at(i)) for i, entry in enumerate(value)]
+        elif _is_file(value) and isinstance(entry := _fragments(value, item, origin), dict):
+            value = [entry]  # a list of one component may be written as its path alone
+    elif isinstance(kind, type) and issubclass(kind, BaseModel) and isinstance(value, dict):
+        hints = get_type_hints(kind, include_extras=True)
+        value = {k: _fragments(v, hints[k], origin.at(k)) if k in hints else v for k, v in value.items()}
+    return value
+
+
+def _is_file(value: Any) -> bool:
+    return isinstance(value, str) and value.endswith((".yaml", ".yml"))
+
+
+def _fragment(value: Any, origin: _Origin) -> Any:
+    """One component entry: a path is read; in a mapping ``extends`` names the file that the other keys change."""
+    if isinstance(value, dict) and _is_file(value.get("extends")):
+        changed = {k: v for k, v in value.items() if k != "extends"}
+        return merge(_fragment(value["extends"], origin), changed)
+    if not _is_file(value):
+        return value
+    beside = None if origin.folder is None else origin.folder / value
+    path = beside if beside is not None and beside.is_file() else find(value)
+    try:
+        return _read(path, seen=())
+    except ConfigError as error:
+        folder = path.parent if path.parent.is_dir() else _as_shipped(path.parent)
+        known = sorted(p.name for p in folder.glob("*.yaml"))
+        near = "" if path.is_file() or not known else nearest(path.name, known)
+        raise ConfigError(f"{origin.source}: key {origin.key!r}: {error.message}{near}", hint=error.hint) from error
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

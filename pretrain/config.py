@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from imu_video import registry
-from imu_video.config import Config, digest, validate
+from imu_video.config import Config, Fragment, digest, validate
 from imu_video.errors import ConfigError
 from imu_video.optim.schedule import Decay
 from imu_video.shards.batches.loader import Pairs
@@ -25,8 +25,8 @@ def _has_name(entry: dict[str, Any]) -> dict[str, Any]:
     return entry
 
 
-Component = Annotated[dict[str, Any], BeforeValidator(_named), AfterValidator(_has_name)]
-"""``{name: ..., argument: value, ...}`` of a registered component, or just its name."""
+Component = Annotated[dict[str, Any], BeforeValidator(_named), AfterValidator(_has_name), Fragment()]
+"""``{name: ..., argument: value, ...}`` of a component, its name alone, or the path of a YAML file with it."""
 
 
 DIM = 128

@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from eval.algorithms import AdamSettings, algorithms
 from eval.finetune.wise import ALPHAS, Alphas
-from imu_video.config import Config, digest
+from imu_video.config import Config, Fragment, digest
 
 
 class Scenario(Config):
@@ -63,7 +63,7 @@ class Model(Config):
 
     Args:
         name: as it appears in tables.
-        backbone: entry of the encoder registry, for a fresh network.
+        backbone: entry of the encoder registry, or the path of a YAML file with it, for a fresh network.
         encoder: encoder folder, for a pretrained one.
         train: ``all``, or ``head``: the encoder stays as it is and the classifier learns; or ``wise``, for an exported
             encoder: first as ``head``, from there as ``all``, each for the whole schedule, and then weights between the
@@ -74,7 +74,7 @@ class Model(Config):
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    backbone: dict[str, Any] | None = None
+    backbone: Annotated[dict[str, Any], Fragment()] | None = None
     encoder: str | None = None
     train: Literal["all", "head", "wise"] = "all"
     lr: float | None = Field(default=None, gt=0)
