@@ -1,27 +1,130 @@
-"""imu_video: wearable motion encoders taught by frozen video models.
+"""imu_video: encoders of wearable motion sensors, trained with frozen video models.
 
-`import imu_video` is light: heavy packages load in the room that uses them. Start with `load_encoder`.
+`import imu_video` loads neither torch nor numpy: every public name is imported at first use. `dir(imu_video)` lists
+them; `create_encoder`, `list_encoders` and `load_encoder` are the usual first ones.
 """
 
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from imu_video.lazy import exports
 
 if TYPE_CHECKING:
-    from imu_video.bundle.encoder import EncoderBundle, InputSpec, load_encoder
+    from imu_video import (
+        browse,
+        bundle,
+        config,
+        datasets,
+        encoders,
+        errors,
+        losses,
+        metrics,
+        models,
+        objectives,
+        optim,
+        recordings,
+        registry,
+        runtime,
+        shards,
+        sides,
+        simulation,
+        teachers,
+        testing,
+        transforms,
+        types,
+    )
+    from imu_video.api import (
+        create_augmentation,
+        create_dataset,
+        create_encoder,
+        create_loss,
+        create_objective,
+        create_teacher,
+        list_augmentations,
+        list_datasets,
+        list_encoders,
+        list_losses,
+        list_objectives,
+        list_teachers,
+    )
+    from imu_video.bundle import EncoderBundle, InputSpec, load_encoder
+    from imu_video.registry import load_plugin
+    from imu_video.shards import PairLoader, build, embed, load_index, open_columns, read_samples
 
 try:
     __version__ = version("imu-video")
 except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0.0.0"
 
-__all__ = ["EncoderBundle", "InputSpec", "__version__", "load_encoder"]
+__all__ = [
+    "EncoderBundle",
+    "InputSpec",
+    "PairLoader",
+    "__version__",
+    "browse",
+    "build",
+    "bundle",
+    "config",
+    "create_augmentation",
+    "create_dataset",
+    "create_encoder",
+    "create_loss",
+    "create_objective",
+    "create_teacher",
+    "datasets",
+    "embed",
+    "encoders",
+    "errors",
+    "list_augmentations",
+    "list_datasets",
+    "list_encoders",
+    "list_losses",
+    "list_objectives",
+    "list_teachers",
+    "load_encoder",
+    "load_index",
+    "load_plugin",
+    "losses",
+    "metrics",
+    "models",
+    "objectives",
+    "open_columns",
+    "optim",
+    "read_samples",
+    "recordings",
+    "registry",
+    "runtime",
+    "shards",
+    "sides",
+    "simulation",
+    "teachers",
+    "testing",
+    "transforms",
+    "types",
+]
 
-
-def __getattr__(name: str) -> Any:
-    if name in {"EncoderBundle", "InputSpec", "load_encoder"}:
-        from imu_video.bundle import encoder as hub
-
-        return getattr(hub, name)
-    raise AttributeError(f"module 'imu_video' has no attribute {name!r}")
+__getattr__, __dir__ = exports(
+    __name__,
+    __all__,
+    {
+        "api": [
+            "create_augmentation",
+            "create_dataset",
+            "create_encoder",
+            "create_loss",
+            "create_objective",
+            "create_teacher",
+            "list_augmentations",
+            "list_datasets",
+            "list_encoders",
+            "list_losses",
+            "list_objectives",
+            "list_teachers",
+        ],
+        "bundle": ["EncoderBundle", "InputSpec", "load_encoder"],
+        "registry": ["load_plugin"],
+        "shards": ["PairLoader", "build", "embed", "load_index", "open_columns", "read_samples"],
+    },
+)

@@ -7,7 +7,6 @@ derives a strict pydantic model from it, so there is no second definition to kee
 from __future__ import annotations
 
 import hashlib
-import importlib
 import importlib.metadata
 import importlib.util
 import inspect
@@ -19,6 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
+from imu_video import lazy
 from imu_video.errors import ConfigError, nearest
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ class Registry(Generic[T]):
 
     Args:
         kind: word for errors and listings (``encoder``).
-        builtin: package whose import registers the built-in components; imported at the first look-up.
+        builtin: package or module of the built-in components; loaded (`imu_video.lazy.load`) at the first look-up.
 
     Example:
         >>> colours = Registry("colour")
@@ -140,7 +140,7 @@ class Registry(Generic[T]):
             return
         package, self._builtin = self._builtin, None  # cleared first: the import itself looks things up here
         try:
-            importlib.import_module(package)
+            lazy.load(package)
         except BaseException:
             self._builtin = package
             raise

@@ -14,7 +14,7 @@ from eval.data.windows import LabelledWindows
 from eval.protocols.zeroshot.common import embed_imu, embed_video
 from eval.results.store import Result, bootstrap, ends
 from imu_video.errors import ConfigError
-from imu_video.metrics.retrieval import pair_ranks, retrieval_chance
+from imu_video.metrics.ranking import pair_ranks, retrieval_chance
 from imu_video.models.cross_modal import CrossModalModel
 
 logger = logging.getLogger(__name__)

@@ -1,1 +1,23 @@
-"""A data folder as one HTML page to look at samples: clip, traces and skeleton in step; reads shards, never writes."""
+"""A data folder as one HTML page for browsing samples: clip, traces and skeleton; reads shards, never writes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from imu_video.lazy import exports
+
+if TYPE_CHECKING:
+    from imu_video.browse.page import render, write_page
+
+__all__ = [
+    "render",
+    "write_page",
+]
+
+__getattr__, __dir__ = exports(
+    __name__,
+    __all__,
+    {
+        "page": ["render", "write_page"],
+    },
+)

@@ -1,16 +1,40 @@
-"""IMU encoders: normalised windows (B, C, T) in, features (B, E) out; projections and losses live elsewhere.
+"""IMU encoders: normalised windows (B, C, T) in, features (B, E) out; no projectors and no losses.
 
-Importing this package registers the built-in encoders.
+An encoder is an ``nn.Module`` with keyword-only constructor arguments and the integers ``channels`` and
+``feature_dim``. ``forward(imu, mask)`` takes float (B, C, T) and bool (B, C, T), True where measured, and returns
+(B, E); values under a False mask never change the output. An encoder with features over time also has ``token_dim``
+and ``tokens(imu, mask)`` -> (B, S, token_dim), oldest first. `imu_video.testing.check_encoder` checks all of this.
+
+The names below are imported at first use. The registry loads them all, which registers the built-in encoders.
 """
 
 from __future__ import annotations
 
-from imu_video.encoders.channel_transformer import HaroodTransformer
-from imu_video.encoders.cnn import TPN, HaroodCNN
-from imu_video.encoders.cnn_gru import CnnGru
-from imu_video.encoders.cnn_transformer import CnnTransformer
-from imu_video.encoders.patch_transformer import PatchTST
-from imu_video.encoders.resnet1d import ResNet1d
-from imu_video.encoders.segment_cnn import SegmentCNN
+from typing import TYPE_CHECKING
+
+from imu_video.lazy import exports
+
+if TYPE_CHECKING:
+    from imu_video.encoders.channel_transformer import HaroodTransformer
+    from imu_video.encoders.cnn import TPN, HaroodCNN
+    from imu_video.encoders.cnn_gru import CnnGru
+    from imu_video.encoders.cnn_transformer import CnnTransformer
+    from imu_video.encoders.patch_transformer import PatchTST
+    from imu_video.encoders.resnet1d import ResNet1d
+    from imu_video.encoders.segment_cnn import SegmentCNN
 
 __all__ = ["TPN", "CnnGru", "CnnTransformer", "HaroodCNN", "HaroodTransformer", "PatchTST", "ResNet1d", "SegmentCNN"]
+
+__getattr__, __dir__ = exports(
+    __name__,
+    __all__,
+    {
+        "channel_transformer": ["HaroodTransformer"],
+        "cnn": ["TPN", "HaroodCNN"],
+        "cnn_gru": ["CnnGru"],
+        "cnn_transformer": ["CnnTransformer"],
+        "patch_transformer": ["PatchTST"],
+        "resnet1d": ["ResNet1d"],
+        "segment_cnn": ["SegmentCNN"],
+    },
+)

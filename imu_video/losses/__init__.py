@@ -1,20 +1,26 @@
-"""Cross-modal objectives: unit-norm embeddings in, one scalar and named numbers out; models and data live elsewhere.
+"""Losses on embeddings: unit-norm embeddings in, one scalar and named statistics out; no models and no data.
 
-Importing this package registers the built-in losses.
+The names below are imported at first use. The registry loads them all, which registers the built-in losses.
 """
 
 from __future__ import annotations
 
-from imu_video.losses.alignment import SegmentAlignment
-from imu_video.losses.base import NEEDS, PairLoss
-from imu_video.losses.contrastive import InfoNCE, SigmoidPair, SoftTarget
-from imu_video.losses.distill import FeatureRegression, Relational
-from imu_video.losses.hard_negative import HardNegative
-from imu_video.losses.mining import CrossModalMining
-from imu_video.losses.mix import LossMix, Ramp
-from imu_video.losses.multiview import ColloSSL
-from imu_video.losses.queue import NearestNeighbour, QueueDistill
-from imu_video.losses.views import BarlowTwins, NTXent, VICReg
+from typing import TYPE_CHECKING
+
+from imu_video.lazy import exports
+
+if TYPE_CHECKING:
+    from imu_video.losses import functional
+    from imu_video.losses.alignment import SegmentAlignment
+    from imu_video.losses.base import NEEDS, PairLoss
+    from imu_video.losses.contrastive import InfoNCE, SigmoidPair, SoftTarget
+    from imu_video.losses.distill import FeatureRegression, Relational
+    from imu_video.losses.hard_negative import HardNegative
+    from imu_video.losses.mining import CrossModalMining
+    from imu_video.losses.mix import LossMix, Ramp
+    from imu_video.losses.multiview import ColloSSL
+    from imu_video.losses.queue import NearestNeighbour, QueueDistill
+    from imu_video.losses.views import BarlowTwins, NTXent, VICReg
 
 __all__ = [
     "NEEDS",
@@ -35,4 +41,22 @@ __all__ = [
     "SigmoidPair",
     "SoftTarget",
     "VICReg",
+    "functional",
 ]
+
+__getattr__, __dir__ = exports(
+    __name__,
+    __all__,
+    {
+        "alignment": ["SegmentAlignment"],
+        "base": ["NEEDS", "PairLoss"],
+        "contrastive": ["InfoNCE", "SigmoidPair", "SoftTarget"],
+        "distill": ["FeatureRegression", "Relational"],
+        "hard_negative": ["HardNegative"],
+        "mining": ["CrossModalMining"],
+        "mix": ["LossMix", "Ramp"],
+        "multiview": ["ColloSSL"],
+        "queue": ["NearestNeighbour", "QueueDistill"],
+        "views": ["BarlowTwins", "NTXent", "VICReg"],
+    },
+)

@@ -1,12 +1,28 @@
-"""Objectives: tasks that see the student and raw windows, own heads, and may run the student several times.
+"""Training tasks on the student itself: they receive raw windows, own heads and may run the student several times.
 
-Losses on embeddings live in `imu_video.losses`. Importing this package registers the built-in objectives.
+Losses on embeddings are in `imu_video.losses`. The names below are imported at first use; the registry loads them all,
+which registers the built-in objectives.
 """
 
 from __future__ import annotations
 
-from imu_video.objectives.base import Objective, ObjectiveMix
-from imu_video.objectives.masked import MaskedPatches
-from imu_video.objectives.transformations import Transformations
+from typing import TYPE_CHECKING
+
+from imu_video.lazy import exports
+
+if TYPE_CHECKING:
+    from imu_video.objectives.base import Objective, ObjectiveMix
+    from imu_video.objectives.masked import MaskedPatches
+    from imu_video.objectives.transformations import Transformations
 
 __all__ = ["MaskedPatches", "Objective", "ObjectiveMix", "Transformations"]
+
+__getattr__, __dir__ = exports(
+    __name__,
+    __all__,
+    {
+        "base": ["Objective", "ObjectiveMix"],
+        "masked": ["MaskedPatches"],
+        "transformations": ["Transformations"],
+    },
+)

@@ -1,19 +1,20 @@
-"""Windows on disk and back; cutting is in recordings, models live elsewhere.
+"""Windows on disk and back; windows are cut in `recordings`, and models are elsewhere.
 
-The files here say what a data folder is: its words (schema), its tars (write) and clips (video), its quality.json, what
-happens to damaged samples, and files behind an address (remote). The rooms do something with one:
+The modules here define a data folder: its vocabulary (schema), its tars (write) and clips (video), its quality.json,
+damaged samples, and files behind an address (remote). The packages process one:
 
 - ``building``: recordings -> data folder. ``features``: a frozen teacher's features beside its shards.
 - ``reading``: index, samples, columns, clips, features. ``batches``: rows of them into training batches.
 - ``folders``: finished folders into others.
 
-The names below are looked up when asked for, so that reading does not load what building needs.
+The names below are imported at first use, so that reading does not load what building needs.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from imu_video.lazy import exports
 
 if TYPE_CHECKING:
     from imu_video.shards.batches.loader import PairLoader
@@ -26,23 +27,6 @@ if TYPE_CHECKING:
     from imu_video.shards.reading.pipeline import read_samples
     from imu_video.shards.reading.teacher_cache import open_cache
     from imu_video.shards.video import decode_mp4
-
-_HOME = {
-    "BuildConfig": "building.build",
-    "PairLoader": "batches.loader",
-    "build": "building.build",
-    "decode_mp4": "video",
-    "embed": "features.embed",
-    "fetch": "folders.fetch",
-    "load_index": "reading.index",
-    "merge_folders": "folders.combine",
-    "open_cache": "reading.teacher_cache",
-    "open_columns": "reading.columns",
-    "read_samples": "reading.pipeline",
-    "repair": "reading.index",
-    "split_folder": "folders.combine",
-    "verify": "reading.index",
-}
 
 __all__ = [
     "BuildConfig",
@@ -61,8 +45,19 @@ __all__ = [
     "verify",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(f"imu_video.shards.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'imu_video.shards' has no attribute {name!r}")
+__getattr__, __dir__ = exports(
+    __name__,
+    __all__,
+    {
+        "batches.loader": ["PairLoader"],
+        "building.build": ["BuildConfig", "build"],
+        "features.embed": ["embed"],
+        "folders.combine": ["merge_folders", "split_folder"],
+        "folders.fetch": ["fetch"],
+        "reading.columns": ["open_columns"],
+        "reading.index": ["load_index", "repair", "verify"],
+        "reading.pipeline": ["read_samples"],
+        "reading.teacher_cache": ["open_cache"],
+        "video": ["decode_mp4"],
+    },
+)

@@ -1,11 +1,25 @@
-"""Towers: encoders of the second modality that train along with the student, where no frozen teacher is wanted.
+"""Trainable encoders of the second modality (towers), for runs without a frozen teacher.
 
-Importing this package registers the built-in towers.
+The names below are imported at first use; the registry loads them all, which registers the built-in towers.
 """
 
 from __future__ import annotations
 
-from imu_video.sides.base import TowerBundle, load_tower
-from imu_video.sides.skeleton import CooccurrenceTower, SkeletonTower, StreamTower
+from typing import TYPE_CHECKING
+
+from imu_video.lazy import exports
+
+if TYPE_CHECKING:
+    from imu_video.sides.base import TowerBundle, load_tower
+    from imu_video.sides.skeleton import CooccurrenceTower, SkeletonTower, StreamTower
 
 __all__ = ["CooccurrenceTower", "SkeletonTower", "StreamTower", "TowerBundle", "load_tower"]
+
+__getattr__, __dir__ = exports(
+    __name__,
+    __all__,
+    {
+        "base": ["TowerBundle", "load_tower"],
+        "skeleton": ["CooccurrenceTower", "SkeletonTower", "StreamTower"],
+    },
+)

@@ -1,5 +1,56 @@
-"""Virtual people who move, wear sensors and are filmed; a world to try things in, never evidence about real people.
+"""Virtual people who move, wear sensors and are filmed: data to try things on, never evidence about real people.
 
 Read in this order: body (skeleton), person (habits), actor and the activities (gait, postures, exercise), session (a
 person's day), sensors (virtual IMU), camera, scene and render (the clip), world (all of it into recordings).
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from imu_video.lazy import exports
+
+if TYPE_CHECKING:
+    from imu_video.simulation.body import Body, Motion, Pose
+    from imu_video.simulation.camera import Camera, draw_camera
+    from imu_video.simulation.person import Person, Population, draw_person
+    from imu_video.simulation.render import RenderedVideo
+    from imu_video.simulation.sensors import Mount, Placement, SensorProfile, draw_mount, measure, mounted
+    from imu_video.simulation.session import Session, simulate
+    from imu_video.simulation.world import film, wear
+
+__all__ = [
+    "Body",
+    "Camera",
+    "Motion",
+    "Mount",
+    "Person",
+    "Placement",
+    "Population",
+    "Pose",
+    "RenderedVideo",
+    "SensorProfile",
+    "Session",
+    "draw_camera",
+    "draw_mount",
+    "draw_person",
+    "film",
+    "measure",
+    "mounted",
+    "simulate",
+    "wear",
+]
+
+__getattr__, __dir__ = exports(
+    __name__,
+    __all__,
+    {
+        "body": ["Body", "Motion", "Pose"],
+        "camera": ["Camera", "draw_camera"],
+        "person": ["Person", "Population", "draw_person"],
+        "render": ["RenderedVideo"],
+        "sensors": ["Mount", "Placement", "SensorProfile", "draw_mount", "measure", "mounted"],
+        "session": ["Session", "simulate"],
+        "world": ["film", "wear"],
+    },
+)

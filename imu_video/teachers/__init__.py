@@ -1,8 +1,47 @@
-"""Frozen teachers: importing this package registers them; the heavy packages behind them load when one is built."""
+"""Frozen teachers: clips, skeletons or sentences in, features out; nothing here trains by gradient from a student.
 
-from imu_video.teachers import frames, skeleton, tiny
-from imu_video.teachers import huggingface as hub
-from imu_video.teachers import text as sentence
-from imu_video.teachers.base import FrozenTeacher
+The names below are imported at first use; the registry loads them all, which registers the built-in teachers. The
+libraries behind a teacher (timm, transformers) are imported when that teacher is built.
+"""
 
-__all__ = ["FrozenTeacher", "frames", "hub", "sentence", "skeleton", "tiny"]
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from imu_video.lazy import exports
+
+if TYPE_CHECKING:
+    from imu_video.teachers.base import FrozenTeacher
+    from imu_video.teachers.frames import FrameTeacher
+    from imu_video.teachers.huggingface import HubTeacher
+    from imu_video.teachers.projection import PCA, Orthogonal, Projection, make_projection
+    from imu_video.teachers.skeleton import SkeletonTeacher
+    from imu_video.teachers.text import SentenceEncoder
+    from imu_video.teachers.tiny import TinyTeacher
+
+__all__ = [
+    "PCA",
+    "FrameTeacher",
+    "FrozenTeacher",
+    "HubTeacher",
+    "Orthogonal",
+    "Projection",
+    "SentenceEncoder",
+    "SkeletonTeacher",
+    "TinyTeacher",
+    "make_projection",
+]
+
+__getattr__, __dir__ = exports(
+    __name__,
+    __all__,
+    {
+        "base": ["FrozenTeacher"],
+        "frames": ["FrameTeacher"],
+        "huggingface": ["HubTeacher"],
+        "projection": ["PCA", "Orthogonal", "Projection", "make_projection"],
+        "skeleton": ["SkeletonTeacher"],
+        "text": ["SentenceEncoder"],
+        "tiny": ["TinyTeacher"],
+    },
+)

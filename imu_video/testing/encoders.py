@@ -13,7 +13,7 @@ from imu_video.testing.base import Component, build, close, require, windows
 
 
 def check_encoder(encoder: Component, *, lengths: tuple[int, ...] = (250, 100, 7)) -> None:
-    """Check the contract of `protocols.IMUEncoder`.
+    """Check the contract of encoders (`imu_video.encoders`).
 
     Axes and widths as declared; any length; rows independent in evaluation; missing samples, channels and rows handled
     without NaN and without a look at values under a False mask; gradients reach every parameter; inputs untouched.

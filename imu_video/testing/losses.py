@@ -29,7 +29,7 @@ _VIDEO = ("video", "video_segments")
 
 
 def check_loss(loss: Component, *, ranks: int = 1) -> None:
-    """Check the contract of `protocols.PairLoss`.
+    """Check the contract of losses (`imu_video.losses.PairLoss`).
 
     A finite scalar with gradient, detached numbers to log, a pure ``forward``, row order without meaning, float32 under
     autocast, matched pairs cheaper than mismatched ones, state that survives a state_dict round trip, and nothing used

@@ -14,7 +14,7 @@ from imu_video.testing.base import Component, build, close, require
 
 
 def check_teacher(teacher: Component, *, inputs: Tensor | None = None) -> None:
-    """Check the contract of `protocols.VideoTeacher`: frozen, deterministic, described, rows independent.
+    """Check the contract of teachers (`FrozenTeacher`): frozen, deterministic, described, rows independent.
 
     Args:
         teacher: name, config entry or built (and where it needs it, fitted) teacher.

@@ -1,14 +1,21 @@
-"""Augmentations of IMU windows in SI units, as functions of (window, mask, generator); normalisation is the encoder's.
+"""Augmentations of IMU windows in SI units, as functions of (window, mask, generator); no normalisation.
 
-Importing this package registers the built-in augmentations.
+The names below are imported at first use; the registry loads them all, which registers the built-in augmentations.
+Augmentations of video clips are in `imu_video.transforms.video`.
 """
 
 from __future__ import annotations
 
-from imu_video.transforms.base import Augmentation, Compose, GlobalDraws
-from imu_video.transforms.missing import Cutout, DropChannel, DropSensor, Shift
-from imu_video.transforms.signal import Bias, Jitter, MagnitudeWarp, Rotate, Scale
-from imu_video.transforms.timing import CropResize, LowRate, Permute, TimeWarp
+from typing import TYPE_CHECKING
+
+from imu_video.lazy import exports
+
+if TYPE_CHECKING:
+    from imu_video.transforms import video
+    from imu_video.transforms.base import Augmentation, Compose
+    from imu_video.transforms.missing import Cutout, DropChannel, DropSensor, Shift
+    from imu_video.transforms.signal import Bias, Jitter, MagnitudeWarp, Rotate, Scale
+    from imu_video.transforms.timing import CropResize, LowRate, Permute, TimeWarp
 
 __all__ = [
     "Augmentation",
@@ -18,7 +25,6 @@ __all__ = [
     "Cutout",
     "DropChannel",
     "DropSensor",
-    "GlobalDraws",
     "Jitter",
     "LowRate",
     "MagnitudeWarp",
@@ -27,4 +33,16 @@ __all__ = [
     "Scale",
     "Shift",
     "TimeWarp",
+    "video",
 ]
+
+__getattr__, __dir__ = exports(
+    __name__,
+    __all__,
+    {
+        "base": ["Augmentation", "Compose"],
+        "missing": ["Cutout", "DropChannel", "DropSensor", "Shift"],
+        "signal": ["Bias", "Jitter", "MagnitudeWarp", "Rotate", "Scale"],
+        "timing": ["CropResize", "LowRate", "Permute", "TimeWarp"],
+    },
+)

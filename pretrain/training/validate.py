@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from imu_video.errors import GuardStop
-from imu_video.metrics.retrieval import retrieval
+from imu_video.metrics.ranking import retrieval
 from imu_video.runtime.distributed import gather
 from imu_video.shards.batches.loader import PairLoader
 from imu_video.types import PairBatch

@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from imu_video.bundle.encoder import EncoderBundle, load_encoder
-from imu_video.metrics.retrieval import retrieval_chance
+from imu_video.metrics.ranking import retrieval_chance
 from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.schema import Index
 from pretrain.config import PretrainConfig

@@ -12,7 +12,7 @@ from eval.data.windows import LabelledWindows
 from eval.protocols.retrieval import draw_galleries, person_figures, run_retrieval
 from imu_video.config import validate
 from imu_video.errors import LeakageError
-from imu_video.metrics.retrieval import retrieval
+from imu_video.metrics.ranking import retrieval
 
 
 def config(**changes: object) -> EvalConfig:

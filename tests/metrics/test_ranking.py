@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from imu_video.metrics.retrieval import pair_ranks, retrieval, retrieval_chance
+from imu_video.metrics.ranking import pair_ranks, retrieval, retrieval_chance
 
 
 def naive(similarity: np.ndarray, ks: tuple[int, ...]) -> dict[str, float]:
