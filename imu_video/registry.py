@@ -13,6 +13,7 @@ import inspect
 import sys
 import typing
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -23,6 +24,46 @@ from imu_video.errors import ConfigError, nearest
 
 T = TypeVar("T")
 PLUGIN_GROUP = "imu_video.plugins"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry(Generic[T]):
+    """A validated config entry: a component and all its constructor arguments, not built yet.
+
+    Args:
+        name: registered name.
+        component: the registered class.
+        arguments: every constructor argument, defaults included.
+        stated: arguments that the config itself gives; `filled` leaves them alone.
+
+    Example:
+        >>> colours = Registry("colour")
+        >>> @colours.register("red")
+        ... class Red:
+        ...     def __init__(self, *, depth: float = 0.5, width: int = 1) -> None: ...
+        >>> entry = colours.entry({"name": "red", "depth": 1})
+        >>> entry.filled(depth=0.1, width=3).config
+        {'name': 'red', 'depth': 1.0, 'width': 3}
+    """
+
+    name: str
+    component: type[T]
+    arguments: Mapping[str, Any]
+    stated: frozenset[str]
+
+    def filled(self, **context: Any) -> Entry[T]:
+        """The same entry with context values for arguments that the component takes and the config leaves out."""
+        fresh = {k: v for k, v in context.items() if k in self.arguments and k not in self.stated}
+        return replace(self, arguments={**self.arguments, **fresh})
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The complete entry as a config holds it: ``{"name": ..., argument: value, ...}``."""
+        return {"name": self.name, **self.arguments}
+
+    def build(self) -> T:
+        """Build the component."""
+        return self.component(**self.arguments)
 
 
 class Registry(Generic[T]):
@@ -100,8 +141,8 @@ class Registry(Generic[T]):
         config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
         return create_model(f"{self.kind}:{name}", __config__=config, **fields)
 
-    def arguments(self, config: Mapping[str, Any] | str, **context: Any) -> tuple[str, dict[str, Any]]:
-        """Validate a config entry and return its name and all constructor arguments, defaults filled in.
+    def entry(self, config: Mapping[str, Any] | str, **context: Any) -> Entry[T]:
+        """Validate a config entry and fill in its defaults; nothing is built.
 
         Args:
             config: ``{"name": ..., argument: value, ...}`` or just the name.
@@ -116,6 +157,7 @@ class Registry(Generic[T]):
         name = str(entry.pop("name"))
         schema = self.schema(name)
         accepted = schema.model_fields
+        stated = frozenset(entry)
         for key in entry:
             if key not in accepted:
                 raise ConfigError(f"{self.kind} {name!r} has no argument {key!r}{nearest(key, accepted)}")
@@ -128,12 +170,17 @@ class Registry(Generic[T]):
             raise ConfigError(
                 f"{self.kind} {name!r}, argument {where!r}: {first['msg']} (got {first.get('input')!r})"
             ) from error
-        return name, {key: getattr(model, key) for key in accepted}
+        arguments = {key: getattr(model, key) for key in accepted}
+        return Entry(name=name, component=self.get(name), arguments=arguments, stated=stated)
+
+    def arguments(self, config: Mapping[str, Any] | str, **context: Any) -> tuple[str, dict[str, Any]]:
+        """Name and all constructor arguments of a config entry; see `entry`."""
+        entry = self.entry(config, **context)
+        return entry.name, dict(entry.arguments)
 
     def build(self, config: Mapping[str, Any] | str, **context: Any) -> T:
-        """Build a component from a config entry; see `arguments`."""
-        name, arguments = self.arguments(config, **context)
-        return self.get(name)(**arguments)
+        """Build a component from a config entry; see `entry`."""
+        return self.entry(config, **context).build()
 
     def _load(self) -> None:
         if self._builtin is None:

@@ -12,12 +12,12 @@ from imu_video.lazy import exports
 if TYPE_CHECKING:
     from imu_video.losses import functional
     from imu_video.losses.alignment import SegmentAlignment
-    from imu_video.losses.base import NEEDS, PairLoss
+    from imu_video.losses.base import NEEDS, LossNeeds, PairLoss
     from imu_video.losses.contrastive import InfoNCE, SigmoidPair, SoftTarget
     from imu_video.losses.distill import FeatureRegression, Relational
     from imu_video.losses.hard_negative import HardNegative
     from imu_video.losses.mining import CrossModalMining
-    from imu_video.losses.mix import LossMix, Ramp
+    from imu_video.losses.mix import LossMix, Ramp, Term
     from imu_video.losses.multiview import ColloSSL
     from imu_video.losses.queue import NearestNeighbour, QueueDistill
     from imu_video.losses.views import BarlowTwins, NTXent, VICReg
@@ -31,6 +31,7 @@ __all__ = [
     "HardNegative",
     "InfoNCE",
     "LossMix",
+    "LossNeeds",
     "NTXent",
     "NearestNeighbour",
     "PairLoss",
@@ -40,6 +41,7 @@ __all__ = [
     "SegmentAlignment",
     "SigmoidPair",
     "SoftTarget",
+    "Term",
     "VICReg",
     "functional",
 ]
@@ -49,12 +51,12 @@ __getattr__, __dir__ = exports(
     __all__,
     {
         "alignment": ["SegmentAlignment"],
-        "base": ["NEEDS", "PairLoss"],
+        "base": ["NEEDS", "LossNeeds", "PairLoss"],
         "contrastive": ["InfoNCE", "SigmoidPair", "SoftTarget"],
         "distill": ["FeatureRegression", "Relational"],
         "hard_negative": ["HardNegative"],
         "mining": ["CrossModalMining"],
-        "mix": ["LossMix", "Ramp"],
+        "mix": ["LossMix", "Ramp", "Term"],
         "multiview": ["ColloSSL"],
         "queue": ["NearestNeighbour", "QueueDistill"],
         "views": ["BarlowTwins", "NTXent", "VICReg"],

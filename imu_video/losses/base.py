@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,21 +29,86 @@ NEEDS: dict[str, tuple[str, ...]] = {
 """What a loss may need besides ``imu``, and the fields of PairEmbeddings that must then be there."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class LossNeeds:
+    """What a loss requires of the run around it, stated from its arguments before it is built.
+
+    Args:
+        inputs: keys of `NEEDS`, so that the trainer computes only what is used.
+        fixed_target: the video embedding is a target that carries no gradient, so that nothing may be trainable on the
+            video's side.
+        queue_size: K, rows of the loss's queue; 0 without one.
+        warm_rows: rows that `PairLoss.warm_start` uses; 0 where there is nothing to warm.
+
+    Example:
+        >>> both = LossNeeds.of_all([LossNeeds(warm_rows=8), LossNeeds(inputs=frozenset({"teacher"}), queue_size=4)])
+        >>> sorted(both.inputs), both.queue_size, both.warm_rows
+        (['teacher', 'video'], 4, 8)
+    """
+
+    inputs: frozenset[str] = frozenset({"video"})
+    fixed_target: bool = False
+    queue_size: int = 0
+    warm_rows: int = 0
+
+    @classmethod
+    def of_all(cls, needs: Iterable[LossNeeds]) -> LossNeeds:
+        """What several losses require together: every input, the longest queue, the most rows."""
+        each = list(needs)
+        return cls(
+            inputs=frozenset().union(*(one.inputs for one in each)),
+            fixed_target=any(one.fixed_target for one in each),
+            queue_size=max((one.queue_size for one in each), default=0),
+            warm_rows=max((one.warm_rows for one in each), default=0),
+        )
+
+    @classmethod
+    def of_attributes(cls, loss: Any) -> LossNeeds:
+        """The needs that a loss, or a class without `PairLoss.needs_of`, holds as attributes."""
+        default = cls()
+        return cls(
+            inputs=frozenset(getattr(loss, "needs", default.inputs)),
+            fixed_target=bool(getattr(loss, "fixed_target", default.fixed_target)),
+            queue_size=int(getattr(loss, "queue_size", default.queue_size)),
+            warm_rows=int(getattr(loss, "warm_rows", default.warm_rows)),
+        )
+
+
 class PairLoss(nn.Module, ABC):
     """Base of losses on paired embeddings: owns only state; ``forward`` is pure, ``observe`` follows the step.
 
     Learned scalars (scale, bias) have ndim 0: parameters with ndim < 2 get no weight decay.
 
+    A loss whose needs depend on its arguments overrides `needs_of` and hands the same arguments to `adopt_needs` in
+    its constructor; one whose needs are fixed sets the class attributes.
+
     Attributes:
-        needs: keys of `NEEDS`, so that the trainer computes only what is used; an instance may narrow or widen it.
-        fixed_target: the video embedding is a target that carries no gradient, so that nothing may be trainable on the
-            video's side.
-        warm_rows: rows that `warm_start` would like, 0 where there is nothing to warm.
+        needs, fixed_target, queue_size, warm_rows: see `LossNeeds`; ``needs`` are its ``inputs``.
     """
 
     needs: frozenset[str] = frozenset({"video"})
     fixed_target: bool = False
+    queue_size: int = 0
     warm_rows: int = 0
+
+    @classmethod
+    def needs_of(cls, arguments: Mapping[str, Any]) -> LossNeeds:
+        """What a loss built from these arguments requires; nothing is built.
+
+        Args:
+            arguments: every constructor argument by name, validated (`registry.Entry.arguments`).
+        """
+        return LossNeeds.of_attributes(cls)
+
+    def adopt_needs(self, **arguments: Any) -> None:
+        """Set the attributes to `needs_of` these arguments, so that class and instance cannot differ.
+
+        Args:
+            arguments: those constructor arguments that `needs_of` reads.
+        """
+        needs = self.needs_of(arguments)
+        self.needs, self.fixed_target = needs.inputs, needs.fixed_target
+        self.queue_size, self.warm_rows = needs.queue_size, needs.warm_rows
 
     @abstractmethod
     def forward(self, pair: PairEmbeddings) -> LossOutput:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from imu_video.errors import ConfigError
-from imu_video.losses.base import PairLoss, full_precision, gather_pair, given, pair_stats, unit
+from imu_video.losses.base import LossNeeds, PairLoss, full_precision, gather_pair, given, pair_stats, unit
 from imu_video.losses.contrastive import Scale
 from imu_video.losses.functional import hard_negative_nce, hardest, same_recording
 from imu_video.losses.functional.negatives import BetaOn
@@ -88,12 +90,15 @@ class HardNegative(PairLoss):
         self.beta, self.tau_plus, self.beta_on, self.detach_weights = beta, tau_plus, beta_on, detach_weights
         self.gap_s, self.recording_weight, self.top_k, self.guard = gap_s, recording_weight, top_k, guard
         self.scale = Scale.of_temperature("hard_negative", temperature, learned=learned)
-        self.queue_size = queue
-        if guard is not None:
-            self.needs = self.needs | {"teacher"}
+        self.adopt_needs(guard=guard, queue=queue)
         if queue:
             widths = {"imu": dim, "video": dim} | ({"teacher": teacher_dim} if guard is not None else {})
             self.queue = Ring(size=queue, **widths)
+
+    @classmethod
+    def needs_of(cls, arguments: Mapping[str, Any]) -> LossNeeds:
+        inputs = {"video"} if arguments["guard"] is None else {"video", "teacher"}
+        return LossNeeds(inputs=frozenset(inputs), queue_size=arguments["queue"])
 
     def forward(self, pair: PairEmbeddings) -> LossOutput:
         with full_precision(pair.imu):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from imu_video.errors import ConfigError
-from imu_video.losses.base import PairLoss, full_precision, gather_pair, given, pair_stats, unit
+from imu_video.losses.base import LossNeeds, PairLoss, full_precision, gather_pair, given, pair_stats, unit
 from imu_video.losses.contrastive import Scale
 from imu_video.losses.functional import cross_modal_mining
 from imu_video.registry import losses
@@ -66,8 +67,11 @@ class CrossModalMining(PairLoss):
         self.top_k, self.prune = top_k, prune
         self.intra_weight, self.connectivity_scale = intra_weight, connectivity_scale
         self.guide = guide
-        if guide == "teacher":
-            self.needs = self.needs | {"teacher"}
+        self.adopt_needs(guide=guide)
+
+    @classmethod
+    def needs_of(cls, arguments: Mapping[str, Any]) -> LossNeeds:
+        return LossNeeds(inputs=frozenset({"video", "teacher"} if arguments["guide"] == "teacher" else {"video"}))
 
     def forward(self, pair: PairEmbeddings) -> LossOutput:
         with full_precision(pair.imu):

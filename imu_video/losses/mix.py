@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from imu_video import registry
 from imu_video.config import Config, validate
 from imu_video.errors import ConfigError
-from imu_video.losses.base import PairLoss
+from imu_video.losses.base import LossNeeds, PairLoss
 from imu_video.types import LossOutput, PairEmbeddings, PairMeta
 
 
@@ -51,6 +52,30 @@ class Ramp(Config):
         return self.first + (self.last - self.first) * way
 
 
+@dataclass(frozen=True, kw_only=True)
+class Term:
+    """One validated entry of a mix, not built yet.
+
+    Args:
+        name: name in the log: the component's, or ``name_2`` for its second entry.
+        weight: a number or a ramp.
+        entry: component and arguments.
+    """
+
+    name: str
+    weight: float | Ramp
+    entry: registry.Entry[Any]
+
+    @property
+    def needs(self) -> LossNeeds:
+        """What the loss of this term requires; a loss class without `PairLoss.needs_of` is read from its attributes."""
+        state = getattr(self.entry.component, "needs_of", None)
+        if state is None:
+            return LossNeeds.of_attributes(self.entry.component)
+        needs: LossNeeds = state(self.entry.arguments)
+        return needs
+
+
 class WeightedSum(nn.Module):
     """Named components with weights: what a mix of losses and a mix of objectives share.
 
@@ -78,17 +103,20 @@ class WeightedSum(nn.Module):
     @staticmethod
     def parse(
         entries: Sequence[Mapping[str, Any] | str], components: registry.Registry[Any], **context: Any
-    ) -> dict[str, tuple[float | Ramp, Any]]:
+    ) -> tuple[Term, ...]:
         """Terms from config entries: a registered component each, with an optional ``weight`` (default 1).
 
-        A component that stands twice is logged as ``name`` and ``name_2``.
+        Nothing is built. A component that occurs twice is logged as ``name`` and ``name_2``.
 
         Args:
             entries: names or mappings; ``weight`` is a number or the arguments of a `Ramp`.
             components: where they are registered.
-            context: what they may ask for and configs leave out.
+            context: arguments that configs leave out, for components that take them.
+
+        Raises:
+            ConfigError: an unknown component or argument, or a weight that is neither a number nor a ramp.
         """
-        terms: dict[str, tuple[float | Ramp, Any]] = {}
+        terms: dict[str, Term] = {}
         for entry in entries:
             config = {"name": entry} if isinstance(entry, str) else dict(entry)
             weight = config.pop("weight", 1.0)
@@ -97,14 +125,14 @@ class WeightedSum(nn.Module):
                 weight = validate(dict(weight), Ramp, source=f"{what}, weight")
             elif isinstance(weight, bool) or not isinstance(weight, int | float):
                 raise ConfigError(f"{what}: weight must be a number or a ramp, got {weight!r}")
-            component = components.build(config, **context)
-            name = unique = str(config["name"])
+            component = components.entry(config, **context)
+            name = unique = component.name
             number = 1
             while unique in terms:
                 number += 1
                 unique = f"{name}_{number}"
-            terms[unique] = (weight, component)
-        return terms
+            terms[unique] = Term(name=unique, weight=weight, entry=component)
+        return tuple(terms.values())
 
     def weight(self, name: str) -> float | Tensor:
         """The present weight of a term: a number, or a scalar tensor where it is scheduled."""
@@ -141,8 +169,7 @@ class LossMix(WeightedSum, PairLoss):
         terms: name -> (weight, loss); numbers finite and >= 0, at least one weight not zero, or a `Ramp`.
 
     Attributes:
-        needs: what any of the losses needs.
-        fixed_target, warm_rows: of any of the losses, see `PairLoss`.
+        needs, fixed_target, queue_size, warm_rows: of all losses together, see `LossNeeds.of_all`.
 
     Raises:
         ConfigError: no term, or weights that are negative, not finite or all zero.
@@ -153,10 +180,9 @@ class LossMix(WeightedSum, PairLoss):
 
     def __init__(self, terms: Mapping[str, tuple[float | Ramp, PairLoss]]) -> None:
         super().__init__(terms)
-        parts = [loss for _, loss in terms.values()]
-        self.needs = frozenset().union(*(getattr(loss, "needs", PairLoss.needs) for loss in parts))
-        self.fixed_target = any(getattr(loss, "fixed_target", False) for loss in parts)
-        self.warm_rows = max(getattr(loss, "warm_rows", 0) for loss in parts)
+        needs = LossNeeds.of_all(LossNeeds.of_attributes(loss) for _, loss in terms.values())
+        self.needs, self.fixed_target = needs.inputs, needs.fixed_target
+        self.queue_size, self.warm_rows = needs.queue_size, needs.warm_rows
 
     @classmethod
     def build(cls, entries: Sequence[Mapping[str, Any] | str], **context: Any) -> LossMix:
@@ -166,7 +192,25 @@ class LossMix(WeightedSum, PairLoss):
             entries: names or mappings with an optional ``weight``.
             context: ``dim`` (D), ``teacher_dim`` (Dt).
         """
-        return cls(cls.parse(entries, registry.losses, **context))
+        return cls.of_terms(cls.parse(entries, registry.losses, **context))
+
+    @classmethod
+    def of_terms(cls, terms: Sequence[Term]) -> LossMix:
+        """Build the losses of validated terms, each once.
+
+        Raises:
+            ConfigError: a loss refuses its arguments, or as built needs something else than its class states.
+        """
+        losses = {term.name: (term.weight, term.entry.build()) for term in terms}
+        for term in terms:
+            built = LossNeeds.of_attributes(losses[term.name][1])
+            if built != term.needs:
+                raise ConfigError(
+                    f"loss {term.name!r} as built has {built}, its class states {term.needs}",
+                    hint=f"override needs_of(cls, arguments) in {term.entry.component.__name__} and call "
+                    "self.adopt_needs(...) with the same arguments in its constructor",
+                )
+        return cls(losses)
 
     def forward(self, pair: PairEmbeddings) -> LossOutput:
         """Weighted total; ``terms`` hold each loss before its weight, ``stats`` are named ``loss/stat``."""

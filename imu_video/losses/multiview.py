@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from imu_video.errors import ConfigError
-from imu_video.losses.base import PairLoss, at_least_float32, full_precision, given, mean_over_ranks
+from imu_video.losses.base import LossNeeds, PairLoss, at_least_float32, full_precision, given, mean_over_ranks
 from imu_video.losses.functional import (
     derangement,
     device_distances,
@@ -143,9 +143,14 @@ class ColloSSL(PairLoss):
         self.rounds, self.weight_scale, self.a_priori = negatives_per_device, weights, distances == "a_priori"
         self.unit, self.compare, self.unbiased, self.floor = unit, compare, unbiased, floor
         self.anchor_negative, self.gap_s, self.seed = anchor_negative, gap_s, seed
-        self.warm_rows = a_priori_rows if self.a_priori else 0
+        self.adopt_needs(distances=distances, a_priori_rows=a_priori_rows)
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
         self.register_buffer("table", torch.zeros(0, 0))
+
+    @classmethod
+    def needs_of(cls, arguments: Mapping[str, Any]) -> LossNeeds:
+        a_priori = arguments["distances"] == "a_priori"
+        return LossNeeds(inputs=cls.needs, warm_rows=arguments["a_priori_rows"] if a_priori else 0)
 
     def forward(self, pair: PairEmbeddings) -> LossOutput:
         with full_precision(pair.imu):

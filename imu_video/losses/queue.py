@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from imu_video.errors import ConfigError
 from imu_video.losses.base import (
+    LossNeeds,
     PairLoss,
     at_least_float32,
     check_same_shape,
@@ -158,13 +160,20 @@ class QueueDistill(PairLoss):
             if not 0 < value < math.inf:
                 raise ConfigError(f"queue_distill: {name}_temperature must be above 0, got {value}")
         self.student_temperature, self.teacher_temperature = student_temperature, teacher_temperature
-        self.own_keys, self.target, self.queue_size = own_keys, target, size
-        self.fixed_target = target == "video"
-        if not self.fixed_target:
-            self.needs = self.needs | {"teacher"}
-        # Keys of a projector that trains are worth nothing at the start.
-        self.warm_rows = size if self.fixed_target else 0
+        self.own_keys, self.target = own_keys, target
+        self.adopt_needs(size=size, target=target)
         self.queue = Ring(size=size, video=dim, **({} if self.fixed_target else {"teacher": teacher_dim}))
+
+    @classmethod
+    def needs_of(cls, arguments: Mapping[str, Any]) -> LossNeeds:
+        size, fixed = arguments["size"], arguments["target"] == "video"
+        return LossNeeds(
+            inputs=frozenset({"video"} if fixed else {"video", "teacher"}),
+            fixed_target=fixed,
+            queue_size=size,
+            # Keys from a projector that is still to be trained are useless at the start: only a fixed target is warmed.
+            warm_rows=size if fixed else 0,
+        )
 
     def forward(self, pair: PairEmbeddings) -> LossOutput:
         with full_precision(pair.imu):
@@ -251,9 +260,14 @@ class NearestNeighbour(PairLoss):
             raise ConfigError(
                 f"nearest_neighbour: size must be at least 1, gap_s at least 0 seconds; got {size}, {gap_s}"
             )
-        self.look_by, self.take, self.gap_s, self.queue_size = look_by, take, gap_s, size
+        self.look_by, self.take, self.gap_s = look_by, take, gap_s
+        self.adopt_needs(size=size)
         self.scale = Scale.of_temperature("nearest_neighbour", temperature, learned=learned)
         self.queue = Ring(size=size, imu=dim, video=dim)
+
+    @classmethod
+    def needs_of(cls, arguments: Mapping[str, Any]) -> LossNeeds:
+        return LossNeeds(queue_size=arguments["size"])
 
     def forward(self, pair: PairEmbeddings) -> LossOutput:
         with full_precision(pair.imu):

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from imu_video.errors import ConfigError
-from imu_video.losses.base import PairLoss, at_least_float32, check_same_shape, full_precision, given, pair_stats
+from imu_video.losses.base import (
+    LossNeeds,
+    PairLoss,
+    at_least_float32,
+    check_same_shape,
+    full_precision,
+    given,
+    pair_stats,
+)
 from imu_video.losses.contrastive import Scale
 from imu_video.losses.functional import barlow_twins, nt_xent, variance_and_covariance
 from imu_video.registry import losses
@@ -107,7 +116,11 @@ class VICReg(PairLoss):
         if not all(0 <= w < math.inf for w in weights) or not any(weights):
             raise ConfigError(f"vicreg: weights must be finite, at least 0, one of them above; got {weights}")
         self.between, self.weights = between, weights
-        self.needs = frozenset({between})
+        self.adopt_needs(between=between)
+
+    @classmethod
+    def needs_of(cls, arguments: Mapping[str, Any]) -> LossNeeds:
+        return LossNeeds(inputs=frozenset({arguments["between"]}))
 
     def forward(self, pair: PairEmbeddings) -> LossOutput:
         with full_precision(pair.imu):
@@ -151,7 +164,11 @@ class BarlowTwins(PairLoss):
         if not 0 < redundancy < math.inf:
             raise ConfigError(f"barlow_twins: redundancy must be above 0, got {redundancy}")
         self.between, self.redundancy = between, redundancy
-        self.needs = frozenset({between})
+        self.adopt_needs(between=between)
+
+    @classmethod
+    def needs_of(cls, arguments: Mapping[str, Any]) -> LossNeeds:
+        return LossNeeds(inputs=frozenset({arguments["between"]}))
 
     def forward(self, pair: PairEmbeddings) -> LossOutput:
         with full_precision(pair.imu):

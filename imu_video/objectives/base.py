@@ -14,7 +14,7 @@ from torch import nn
 
 from imu_video import registry
 from imu_video.bundle.encoder import EncoderBundle
-from imu_video.losses.mix import WeightedSum
+from imu_video.losses.mix import Term, WeightedSum
 from imu_video.runtime.distributed import GlobalDraws
 from imu_video.types import LossOutput, PairBatch
 
@@ -65,10 +65,15 @@ class ObjectiveMix(WeightedSum):
             entries: names or mappings with an optional ``weight``.
             student: what they will train.
         """
-        terms = cls.parse(entries, registry.objectives)
-        for _, objective in terms.values():
+        return cls.of_terms(cls.parse(entries, registry.objectives), student=student)
+
+    @classmethod
+    def of_terms(cls, terms: Sequence[Term], *, student: EncoderBundle) -> ObjectiveMix:
+        """Build the objectives of validated terms, each once, and attach them to a student."""
+        objectives = {term.name: (term.weight, term.entry.build()) for term in terms}
+        for _, objective in objectives.values():
             objective.attach(student)
-        return cls(terms)
+        return cls(objectives)
 
     def forward(self, student: EncoderBundle, batch: PairBatch, draws: GlobalDraws) -> LossOutput:
         """Weighted total of all objectives."""

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from imu_video import registry
 from imu_video.errors import ConfigError
-from imu_video.losses.base import NEEDS
+from imu_video.losses.base import NEEDS, LossNeeds
 from imu_video.losses.base import PairLoss as BaseLoss
+from imu_video.losses.mix import LossMix
 from imu_video.runtime.distributed import world
 from imu_video.testing.base import Component, build, close, rank_mean, require, windows
 from imu_video.testing.ranks import run_on_ranks
@@ -33,8 +34,8 @@ def check_loss(loss: Component, *, ranks: int = 1) -> None:
 
     A finite scalar with gradient, detached numbers to log, a pure ``forward``, row order without meaning, float32 under
     autocast, matched pairs cheaper than mismatched ones, state that survives a state_dict round trip, and nothing used
-    but what ``needs`` names; with ``ranks`` > 1 also the gradient over processes against one process
-    (`check_losses_over_ranks`).
+    but what ``needs`` names, which `PairLoss.needs_of` states before the loss is built; with ``ranks`` > 1 also the
+    gradient over processes against one process (`check_losses_over_ranks`).
 
     Args:
         loss: name, config entry or built module (of embedding and teacher width 8, where it has one).
@@ -91,8 +92,20 @@ def check_loss(loss: Component, *, ranks: int = 1) -> None:
     good, bad = module(matched).total.item(), module(crossed).total.item()
     require(good < bad, f"{name}: matched pairs cost {good:.4g}, mismatched ones {bad:.4g}: matched must cost less")
     _check_loss_state(module, name, pair)
+    if isinstance(loss, str | Mapping):
+        _check_loss_statement(loss, module, name)
     if ranks > 1:
         check_losses_over_ranks([loss], ranks=ranks)
+
+
+def _check_loss_statement(loss: str | Mapping[str, Any], module: Any, name: str) -> None:
+    (term,) = LossMix.parse([loss], registry.losses, dim=WIDTH, teacher_dim=WIDTH)
+    built = LossNeeds.of_attributes(module)
+    require(
+        term.needs == built,
+        f"{name}.needs_of states {term.needs}, the loss as built has {built}: call self.adopt_needs in the constructor "
+        "with the arguments that needs_of reads",
+    )
 
 
 def _check_loss_needs(module: Any, name: str, pair: PairEmbeddings, needs: frozenset[str]) -> None:
