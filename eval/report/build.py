@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from eval.report.plain import plain_sections
 from eval.report.words import svg, unique
 from eval.results.store import Result
 from imu_video.errors import DataError
+from imu_video.runtime.files import write_atomic
 
 
 def write_report(
@@ -60,12 +60,7 @@ def write_report(
     out.mkdir(parents=True, exist_ok=True)
     files = out / "report.md", out / "report.html"
     for path, text in zip(files, (to_markdown(title, sections), to_html(title, sections, lead=lead)), strict=True):
-        temporary = path.with_name(f".{path.name}.tmp")
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        write_atomic(path, text)
     return files
 
 

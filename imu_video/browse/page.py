@@ -48,7 +48,7 @@ def write_page(
     data = collect(index, choose(index, most=most, split=split, seed=seed), clip_bytes=int(megabytes * 1e6))
     path = Path(out)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, render(data).encode())
+    write_atomic(path, render(data))
     return len(data["samples"])
 
 

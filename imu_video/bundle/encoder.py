@@ -9,9 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +23,7 @@ from imu_video.bundle.input_spec import InputSpec, as_windows, fit_input_spec
 from imu_video.bundle.input_spec import check_units as refuse_other_units
 from imu_video.config import validate
 from imu_video.errors import CheckpointError, ConfigError, RecordingError
+from imu_video.runtime.files import atomic_folder
 from imu_video.types import JsonDict
 
 __all__ = ["EncoderBundle", "InputSpec", "fit_input_spec", "load_encoder", "push_to_hub", "read_config"]
@@ -200,16 +198,10 @@ class EncoderBundle(nn.Module):
         }
         from imu_video.bundle.card import render
 
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        try:
-            temporary.chmod(0o755)
-            _write(temporary / WEIGHTS, weights)
-            _write(temporary / CONFIG, (json.dumps(config, indent=2, allow_nan=False) + "\n").encode())
-            _write(temporary / CARD, render(config).encode())
-            _put_in_place(temporary, target)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        with atomic_folder(target, replace=True) as temporary:
+            (temporary / WEIGHTS).write_bytes(weights)
+            (temporary / CONFIG).write_text(json.dumps(config, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+            (temporary / CARD).write_text(render(config), encoding="utf-8")
         return target
 
 
@@ -326,20 +318,3 @@ def _refuse_overwrite(target: Path, force: bool) -> None:
         raise CheckpointError(f"{target} exists and is not an encoder folder", hint="choose another output folder")
     if not force:
         raise CheckpointError(f"{target} already holds an encoder", hint="choose another folder, or force replacing it")
-
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _put_in_place(temporary: Path, target: Path) -> None:
-    if target.exists():
-        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-        os.replace(target, aside / "old")
-        os.replace(temporary, target)
-        shutil.rmtree(aside)
-    else:
-        os.replace(temporary, target)

@@ -7,8 +7,6 @@ header says their sizes, the teacher they belong to and the encoder weights they
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +17,7 @@ from imu_video.bundle.encoder import load_encoder, read_config
 from imu_video.config import Config
 from imu_video.errors import CheckpointError, ConfigError
 from imu_video.models.cross_modal import BatchHead, CrossModalModel, Head, ProjectionHead
+from imu_video.runtime.files import write_atomic
 
 PROJECTORS = "projectors.safetensors"
 _PARTS = ("imu_projector.", "video_projector.", "teacher_mean", "teacher_std")
@@ -71,16 +70,7 @@ def save_projectors(model: CrossModalModel, folder: str | Path, *, teacher: str)
     )
     state = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items() if k.startswith(_PARTS)}
     data = to_bytes(state, metadata={"format": "pt", "imu-video": facts.model_dump_json()})
-    handle, temporary = tempfile.mkstemp(prefix=f".{PROJECTORS}.", dir=folder)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        os.replace(temporary, folder / PROJECTORS)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    write_atomic(folder / PROJECTORS, data)
     return folder / PROJECTORS
 
 

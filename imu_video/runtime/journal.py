@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from imu_video.config import digest
 from imu_video.errors import ConfigError
-from imu_video.runtime.files import file_sha256, write_atomic
+from imu_video.runtime.files import file_sha256, remove, remove_leftovers, write_atomic
 
 JOB_FILE = "job.json"
 _LOCK_FILE = "lock"
@@ -93,8 +93,7 @@ class Journal:
         before = read_job(self.folder)
         if before == self.job:
             self.continued = True
-            for path in [*self.folder.rglob(".*.tmp-*"), *self.folder.rglob(".*.old-*")]:
-                _remove(path)  # what a killed process was writing
+            remove_leftovers(self.folder)
             return
         if before is not None:
             if not self._replace:
@@ -106,13 +105,13 @@ class Journal:
                 )
             logger.info("%s held an unfinished %s of another config: thrown away", self.folder, self._what)
         self.clear()
-        write_atomic(self.folder / JOB_FILE, json.dumps(self.job, ensure_ascii=False).encode())
+        write_atomic(self.folder / JOB_FILE, json.dumps(self.job, ensure_ascii=False))
 
     def clear(self) -> None:
         """Remove everything but the lock."""
         for path in self.folder.iterdir():
             if path.name != _LOCK_FILE:
-                _remove(path)
+                remove(path)
 
     def remove(self) -> None:
         """Remove the folder; the job is done, or cannot be done."""
@@ -141,7 +140,7 @@ class Journal:
         }
         text = json.dumps(record, ensure_ascii=False, allow_nan=False)
         # Not synced: after a crash of the machine the hash tells what did not reach the disk.
-        write_atomic(self.folder / f"{name}.json", text.encode(), sync=False)
+        write_atomic(self.folder / f"{name}.json", text, sync=False)
 
     def finished(self, name: str, *, check: bool = True) -> dict[str, Any] | None:
         """Facts of a finished piece, None where it must be made.
@@ -167,13 +166,6 @@ class Journal:
     def forget(self, name: str) -> None:
         """Make a piece unfinished again."""
         (self.folder / f"{name}.json").unlink(missing_ok=True)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def lock(held: FileLock, folder: Path, what: str) -> None:

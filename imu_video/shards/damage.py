@@ -99,7 +99,7 @@ def quarantine(index: Index, split: str, left_out: dict[str, str]) -> dict[str, 
     content = {"split": split, "digest": index.digest, "samples": samples}
     try:
         file.parent.mkdir(exist_ok=True)
-        write_atomic(file, json.dumps(content, indent=1, ensure_ascii=False, sort_keys=True).encode())
+        write_atomic(file, json.dumps(content, indent=1, ensure_ascii=False, sort_keys=True))
     except OSError as error:
         raise ShardError(
             f"{file}: cannot be written: {error.strerror}", hint="errors=skip leaves damaged samples out without a list"

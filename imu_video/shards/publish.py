@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import shutil
 from pathlib import Path
 
 from imu_video.errors import ConfigError, ShardError
-from imu_video.runtime.files import sync_folder
+from imu_video.runtime.files import move_folder
 from imu_video.runtime.journal import PARTIAL_SUFFIX, PARTS_SUFFIX
 from imu_video.shards.schema import FACTS_FILE, INDEX_FILE
 
@@ -42,15 +39,7 @@ def publish(temp: Path, target: Path, *, force: bool) -> None:
     Raises:
         ShardError: the name was taken meanwhile.
     """
-    old = target.with_name(f"{target.name}.old-{secrets.token_hex(4)}")
-    replace = force and target.exists()
-    if replace:
-        os.rename(target, old)
     try:
-        os.rename(temp, target)
+        move_folder(temp, target, replace=force)
     except OSError as error:
-        if replace:
-            os.rename(old, target)
         raise ShardError(f"{target} appeared while it was being made: {error.strerror}") from error
-    sync_folder(target.parent)
-    shutil.rmtree(old, ignore_errors=True)

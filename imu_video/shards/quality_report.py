@@ -123,7 +123,7 @@ def write_report(report: QualityReport, root: Path) -> None:
             parts.append(f"{_json(key)}: [\n  {rows}\n]")
         else:
             parts.append(f"{_json(key)}: {_json(value)}")
-    write_atomic(root / QUALITY_FILE, ("{\n" + ",\n".join(parts) + "\n}\n").encode())
+    write_atomic(root / QUALITY_FILE, ("{\n" + ",\n".join(parts) + "\n}\n"))
 
 
 def read_report(root: Path) -> QualityReport | None:

@@ -10,7 +10,6 @@ import errno
 import hashlib
 import os
 import re
-import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,6 +21,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from imu_video.errors import ConfigError, ShardError
+from imu_video.runtime.files import file_sha256, move_file, temporary_path
 
 EXTRAS = {"s3": "s3", "gs": "gcs", "http": "http", "https": "http", "hf": "hf"}
 """Address schemes, and the extra of this package that each needs."""
@@ -246,12 +246,12 @@ class RemoteFolder:
         for attempt in range(self._attempts):
             if attempt:
                 _pause(0.5 * 2 ** (attempt - 1))
-            temp = target.with_name(f".{target.name}.tmp-{secrets.token_hex(4)}")
+            temp = temporary_path(target)
             try:
                 self.files.get_file(self.address.child(name), str(temp))
                 problem = _damage(temp, size, sha256)
                 if not problem:
-                    os.replace(temp, target)
+                    move_file(temp, target)
                     return
             except Exception as error:
                 problem = self._reason(name, error)
@@ -305,14 +305,9 @@ def _damage(file: Path, size: int | None, sha256: str | None) -> str:
     bytes_ = file.stat().st_size
     if size is not None and bytes_ != size:
         return f"{bytes_} bytes came, expected {size}"
-    if sha256 is not None and (found := _sha256(file)) != sha256:
+    if sha256 is not None and (found := file_sha256(file)) != sha256:
         return f"sha256 {found[:12]}..., expected {sha256[:12]}..."
     return ""
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _number(variable: str, usual: float) -> float:

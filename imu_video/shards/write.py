@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import math
-import os
 import tarfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import BinaryIO
 import numpy as np
 
 from imu_video.errors import ShardError
+from imu_video.runtime.files import AtomicFile
 from imu_video.shards.schema import (
     SHARD_FOLDER,
     SampleMeta,
@@ -195,11 +195,9 @@ class TarFile:
 
     def __init__(self, path: Path, *, sync: bool = True) -> None:
         self.path = path
-        self._sync = sync
         self.keys: dict[str, dict[str, tuple[int, int]]] = {}
         self.crc32: dict[str, dict[str, int]] = {}
-        self._temp = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-        self._file: BinaryIO = self._temp.open("wb", buffering=_BUFFER)
+        self._atomic = AtomicFile(path, sync=sync, buffering=_BUFFER)
         self._hash = hashlib.sha256()
         self._size = 0
 
@@ -276,7 +274,7 @@ class TarFile:
             )
 
     def _write(self, data: bytes) -> None:
-        self._file.write(data)
+        self._atomic.file.write(data)
         self._hash.update(data)
         self._size += len(data)
 
@@ -284,11 +282,7 @@ class TarFile:
         """Finish, sync and rename; returns what the index says about the file."""
         end = self._size + 2 * HEADER
         self._write(bytes(2 * HEADER + -end % tarfile.RECORDSIZE))
-        self._file.flush()
-        if self._sync:
-            os.fsync(self._file.fileno())
-        self._file.close()
-        os.replace(self._temp, self.path)
+        self._atomic.commit()
         return ShardEntry.model_construct(  # every member was checked when it was added
             path=f"{SHARD_FOLDER}/{self.path.name}",
             samples=len(self.keys),
@@ -300,8 +294,7 @@ class TarFile:
 
     def discard(self) -> None:
         """Remove the temporary file."""
-        self._file.close()
-        self._temp.unlink(missing_ok=True)
+        self._atomic.discard()
 
 
 def sample_span(places: Mapping[str, tuple[int, int]]) -> tuple[int, int]:

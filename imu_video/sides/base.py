@@ -82,7 +82,7 @@ class TowerBundle(nn.Module):
             "lineage": dict(lineage or {}),
         }
         write_atomic(target / WEIGHTS, weights)
-        write_atomic(target / CONFIG, (json.dumps(config, indent=2, allow_nan=False) + "\n").encode())
+        write_atomic(target / CONFIG, json.dumps(config, indent=2, allow_nan=False) + "\n")
         return target
 
 

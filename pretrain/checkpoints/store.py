@@ -11,7 +11,6 @@ killed at, `latest` names a complete checkpoint. A damaged one is an error, neve
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -26,10 +25,10 @@ from torch import Tensor
 
 from imu_video.config import digest
 from imu_video.errors import CheckpointError
+from imu_video.runtime.files import atomic_folder, file_sha256, remove_leftovers, temporary_path, write_atomic
 from imu_video.types import JsonDict
 
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
-_TEMPORARY = ".partial-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,20 +73,14 @@ class CheckpointStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         target = self.folder / step_name(step)
         if not target.exists():
-            partial = self.folder / f"{_TEMPORARY}{target.name}"
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
-            save_file(_plain(checkpoint.model), partial / MODEL)
-            save_file(_plain(checkpoint.optimizer), partial / OPTIMIZER)
-            content = {
-                "state": checkpoint.state,
-                "sha256": {name: _sha256(partial / name) for name in (MODEL, OPTIMIZER)},
-            }
-            (partial / STATE).write_text(json.dumps({**content, "digest": digest(content, length=64)}, indent=1))
-            for name in (MODEL, OPTIMIZER, STATE):
-                _sync(partial / name)
-            _sync(partial)
-            os.replace(partial, target)
+            with atomic_folder(target) as partial:
+                save_file(_plain(checkpoint.model), partial / MODEL)
+                save_file(_plain(checkpoint.optimizer), partial / OPTIMIZER)
+                content = {
+                    "state": checkpoint.state,
+                    "sha256": {name: file_sha256(partial / name) for name in (MODEL, OPTIMIZER)},
+                }
+                (partial / STATE).write_text(json.dumps({**content, "digest": digest(content, length=64)}, indent=1))
         if best:
             self._point("best", target.name)
         self._point("latest", target.name)
@@ -109,7 +102,7 @@ class CheckpointStore:
             file = path / name
             if not file.is_file():
                 raise CheckpointError(f"checkpoint {path}: {name} is missing", hint=hint)
-            if (seen := _sha256(file)) != expected:
+            if (seen := file_sha256(file)) != expected:
                 raise CheckpointError(
                     f"checkpoint {path}: {name} is damaged (sha256 {seen[:12]}..., expected {expected[:12]}...)",
                     hint=hint,
@@ -149,8 +142,9 @@ class CheckpointStore:
         """Remove what a killed process left: half-written folders, and one that `latest` did not come to name."""
         latest = self.pointer("latest") or ""
         unannounced = [self.folder / name for name in self.names() if name > latest]
-        for leftover in [*self.folder.glob(f"{_TEMPORARY}*"), *unannounced]:
-            shutil.rmtree(leftover)
+        remove_leftovers(self.folder)
+        for folder in unannounced:
+            shutil.rmtree(folder)
 
     def _point(self, which: str, name: str) -> None:
         write_atomic(self.folder / which, name + "\n")
@@ -161,7 +155,7 @@ class CheckpointStore:
         for name in names:
             if name not in stay:
                 # Renamed first: a half-deleted folder must not look like a checkpoint.
-                doomed = self.folder / f"{_TEMPORARY}{name}"
+                doomed = temporary_path(self.folder / name)
                 os.replace(self.folder / name, doomed)
                 shutil.rmtree(doomed)
 
@@ -195,32 +189,6 @@ def read_state(path: Path, *, hint: str | None = None) -> JsonDict:
     return content
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Replace a small text file so that readers see the old or the new content, never a part."""
-    partial = path.with_name(f".{path.name}.partial")
-    with open(partial, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-    _sync(path.parent)
-
-
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     # Clones break shared storage, which safetensors refuses.
     return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    if path.is_dir() and os.name == "nt":
-        return  # Windows cannot sync a folder
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from imu_video.errors import ConfigError
+from imu_video.runtime.files import write_atomic
 from imu_video.types import JsonDict
-from pretrain.checkpoints.store import write_atomic
 
 
 class Tracker(Protocol):

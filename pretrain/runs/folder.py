@@ -22,12 +22,12 @@ from typing import Any
 
 from imu_video.config import dump_yaml
 from imu_video.errors import CheckpointError, ConfigError
-from pretrain.checkpoints.store import CheckpointStore, read_state, write_atomic
+from imu_video.runtime.files import is_leftover, remove_leftovers, write_atomic
+from pretrain.checkpoints.store import CheckpointStore, read_state
 from pretrain.config import PretrainConfig, differences, run_id
 
 _LOCK = ".lock"
-# What a process that was killed before it wrote config.yaml may have left.
-_BEFORE_CONFIG = {_LOCK, "environment.json", ".environment.json.partial", ".config.yaml.partial"}
+_BEFORE_CONFIG = {_LOCK, "environment.json"}  # what a process leaves that is killed before it has written config.yaml
 
 
 class RunFolder:
@@ -59,7 +59,8 @@ class RunFolder:
         """
         holds_run = self.config_file.is_file()
         foreign = self.path.exists() and (
-            not self.path.is_dir() or any(p.name not in _BEFORE_CONFIG for p in self.path.iterdir())
+            not self.path.is_dir()
+            or any(p.name not in _BEFORE_CONFIG and not is_leftover(p.name) for p in self.path.iterdir())
         )
         if foreign and not holds_run:
             raise ConfigError(
@@ -112,6 +113,7 @@ class RunFolder:
     def begin(self, config: PretrainConfig, identity: Mapping[str, Any], launch: Mapping[str, Any]) -> None:
         """Write config and environment, and clear what a killed process left (rank 0 only)."""
         self.path.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(self.path)
         self.store.clean()
         launches = self.read_environment()["launches"] if self.environment_file.is_file() else []
         environment = {

@@ -14,7 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from imu_video.errors import ShardError
-from imu_video.runtime.files import file_sha256, write_atomic
+from imu_video.runtime.files import file_sha256
 from imu_video.shards import write
 from imu_video.shards.reading.pipeline import decode_meta
 from imu_video.shards.schema import Index, SampleMeta, parse_member
@@ -135,14 +135,6 @@ def test_a_tar_has_its_final_name_only_when_complete(window_maker: Maker, tmp_pa
     assert not (tmp_path / "train-000000.tar").exists()
     tar.close()
     assert [p.name for p in tmp_path.iterdir()] == ["train-000000.tar"]
-
-
-def test_write_atomic_keeps_the_old_file_when_writing_fails(tmp_path: Path) -> None:
-    write_atomic(tmp_path / "a.json", b"old")
-    with pytest.raises(TypeError):
-        write_atomic(tmp_path / "a.json", "text")  # type: ignore[arg-type]
-    assert (tmp_path / "a.json").read_bytes() == b"old"
-    assert len(list(tmp_path.iterdir())) == 1
 
 
 @pytest.mark.parametrize("name", ["a.meta.json", "x" * 88 + ".imu.x.npy"])

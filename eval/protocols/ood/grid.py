@@ -60,7 +60,7 @@ class Folder:
                 )
         if make:
             (path / "runs").mkdir(parents=True, exist_ok=True)
-            write_atomic(file, json.dumps(facts, indent=1, sort_keys=True).encode())
+            write_atomic(file, json.dumps(facts, indent=1, sort_keys=True))
         kinds = {
             m.name: {k: v for k, v in identity(m, later=Model.LATER).items() if k not in ("name", "encoder")}
             for m in config.models
@@ -87,7 +87,7 @@ class Folder:
 
     def keep(self, run: Run, result: JsonDict) -> None:
         """Write a finished run."""
-        write_atomic(self.file(run), json.dumps(result, allow_nan=False).encode())
+        write_atomic(self.file(run), json.dumps(result, allow_nan=False))
 
 
 def plan(config: OodConfig, domains: Domains, folder: Folder, *, part: tuple[int, int] = (0, 1)) -> list[Run]:

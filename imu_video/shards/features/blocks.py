@@ -20,6 +20,7 @@ from torch import Tensor
 
 from imu_video.errors import DataError, TeacherCacheError
 from imu_video.registry import load_plugin, teachers
+from imu_video.runtime.files import open_atomic
 from imu_video.runtime.journal import Journal
 from imu_video.runtime.logging import log_progress
 from imu_video.shards.reading.index import load_index
@@ -100,10 +101,8 @@ class EmbedBlock:
             if count is not None and count.before + done < count.after:  # the caller logs the finished block
                 log_progress(logger, count.before + done, count.total, "samples", split)
         file = f"{block_name(block)}.npy"
-        temp = self.journal.folder / f".{file}.tmp-{id(rows):x}"
-        with temp.open("wb") as opened:
+        with open_atomic(self.journal.folder / file, sync=False) as opened:  # the journal compares its hash
             np.save(opened, rows, allow_pickle=False)
-        temp.replace(self.journal.folder / file)
         self.journal.finish(block_name(block), {}, file=file)
 
     def _open(self) -> tuple[Index, FrozenTeacher]:

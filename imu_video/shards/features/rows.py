@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +13,7 @@ import torch
 from safetensors.torch import save
 
 from imu_video.errors import TeacherCacheError
-from imu_video.runtime.files import sync_folder, write_atomic
+from imu_video.runtime.files import move_file, move_folder, temporary_path, write_atomic
 from imu_video.runtime.journal import Journal
 from imu_video.shards.features.blocks import Block, block_name, restore
 from imu_video.shards.features.plan import FIT_SPLIT, Plan
@@ -97,7 +95,7 @@ def _write(
 ) -> TeacherCache:
     """Publish rows: a new folder is renamed into place, further splits join an existing one file by file."""
     folder = index.root / TEACHER_FOLDER / str(content["fingerprint"])
-    temp = folder.with_name(f".{folder.name}.tmp-{secrets.token_hex(4)}")
+    temp = temporary_path(folder)
     temp.mkdir(parents=True)
     joins = (folder / CACHE_FILE).is_file() and read_caches(index)[folder.name].get("index") == index.digest
     listed = dict(read_caches(index)[folder.name].get("rows", {})) if joins else {}
@@ -110,15 +108,14 @@ def _write(
         if model.needs_fit or model.projection.describe().get("sha256"):
             write_atomic(temp / WEIGHTS_FILE, weights_of(model))
         text = json.dumps({**content, "rows": listed}, indent=1, sort_keys=True, allow_nan=False)
-        write_atomic(temp / CACHE_FILE, text.encode())
+        write_atomic(temp / CACHE_FILE, text)
         if joins:
             for split in rows:
-                os.replace(temp / f"{split}.npy", folder / f"{split}.npy")
-            os.replace(temp / CACHE_FILE, folder / CACHE_FILE)
+                move_file(temp / f"{split}.npy", folder / f"{split}.npy")
+            # Last, because this file lists the others: a process killed before leaves rows that nothing refers to.
+            move_file(temp / CACHE_FILE, folder / CACHE_FILE)
         else:
-            shutil.rmtree(folder, ignore_errors=True)  # of other shards: nothing can use it any more
-            os.rename(temp, folder)
-        sync_folder(folder.parent)
+            move_folder(temp, folder, replace=True)  # replaced: one of other shards, which nothing can use any more
     finally:
         shutil.rmtree(temp, ignore_errors=True)
     return open_cache(index, folder.name)

@@ -20,7 +20,7 @@ from imu_video import __version__
 from imu_video.config import digest
 from imu_video.errors import ConfigError, LeakageError, ShardError
 from imu_video.recordings.splits import SplitConfig, assign
-from imu_video.runtime.files import file_sha256, sync_folder
+from imu_video.runtime.files import file_sha256, sync_file, sync_folder
 from imu_video.runtime.journal import Journal, kept_when_interrupted
 from imu_video.shards.publish import DATA_FOLDER, partial_folder, publish
 from imu_video.shards.quality_report import QualityReport, join_reports, of_people, read_report, write_report
@@ -373,8 +373,7 @@ def _place(source: Path, target: Path, shard: ShardEntry, *, copy: bool) -> None
             f"{source}: sha256 {found[:12]}..., the index says {shard.sha256[:12]}...",
             hint=f"imu-video verify {source.parent.parent}",
         )
-    with target.open("rb") as file:
-        os.fsync(file.fileno())
+    sync_file(target)
 
 
 # ------------------------------------------------------------------------------------------------------ split

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from imu_video.errors import ConfigError, ShardError, nearest
-from imu_video.runtime.files import sync_folder, write_atomic
+from imu_video.runtime.files import sync_folder, sync_tree, temporary_path
 from imu_video.shards.damage import Damage, ErrorPolicy, check_policy, quarantine, quarantine_file, quarantined
 from imu_video.shards.reading.pipeline import read_rows
 from imu_video.shards.schema import COLUMN_FOLDER, Index
@@ -223,7 +223,7 @@ def _fetch(index: Index, split: str, folder: Path) -> bool:
     """Bring the columns that lie behind the folder's address; False where there are none of these shards."""
     if index.remote is None:
         return False
-    temp = folder.with_name(f".{split}.tmp-{secrets.token_hex(4)}")
+    temp = temporary_path(folder)
     temp.mkdir(parents=True)
     names = ["meta.json", "imu.npy", "present.npy", "complete.npy"]
     try:
@@ -243,7 +243,7 @@ def _fetch(index: Index, split: str, folder: Path) -> bool:
 
 def _make(index: Index, split: str, folder: Path, errors: ErrorPolicy) -> None:
     """Read the split's tars once, write the columns to a temporary folder and rename it."""
-    temp = folder.with_name(f".{split}.tmp-{secrets.token_hex(4)}")
+    temp = temporary_path(folder)
     try:
         temp.mkdir(parents=True)
     except OSError as error:
@@ -298,10 +298,7 @@ def _fill(index: Index, split: str, temp: Path, errors: ErrorPolicy) -> None:
         **facts,
         "left_out": damage.left_out if damage else {},
     }
-    write_atomic(temp / "meta.json", json.dumps(meta_json, ensure_ascii=False, allow_nan=False).encode())
-    for path in temp.glob("*.npy"):
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+    (temp / "meta.json").write_text(json.dumps(meta_json, ensure_ascii=False, allow_nan=False), encoding="utf-8")
 
 
 class _Rows:
@@ -351,6 +348,7 @@ class _Rows:
 def _publish(index: Index, temp: Path, folder: Path) -> None:
     """Rename the finished folder into place; stale columns step aside, a finished copy of another process stays."""
     split = folder.name
+    sync_tree(temp)
     for _ in range(5):
         if _open(index, split, folder) is not None:
             return

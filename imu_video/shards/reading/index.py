@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import secrets
 import tarfile
 import zlib
 from collections import defaultdict
@@ -18,7 +16,7 @@ from pydantic import ValidationError
 
 from imu_video.config import dump_yaml
 from imu_video.errors import ShardError
-from imu_video.runtime.files import file_sha256, write_atomic
+from imu_video.runtime.files import file_sha256, move_file, temporary_path, write_atomic
 from imu_video.shards.reading.pipeline import decode_array, decode_meta, open_tar
 from imu_video.shards.remote import Address, RemoteFolder, is_address
 from imu_video.shards.schema import (
@@ -96,7 +94,7 @@ def _load_remote(remote: RemoteFolder) -> Index:
     """The index behind an address, fetched anew each time; its place in the cache is named by address and digest."""
     home = remote.cache.folder / remote.address.slug
     home.mkdir(parents=True, exist_ok=True)
-    incoming = home / f".{INDEX_FILE}.tmp-{secrets.token_hex(4)}"
+    incoming = temporary_path(home / INDEX_FILE)
     where = f"{remote.address}/{INDEX_FILE}"
     hint = "repair the folder where it lies: imu-video verify DATA --repair"
     try:
@@ -104,7 +102,7 @@ def _load_remote(remote: RemoteFolder) -> Index:
         index = _parse(json.loads(incoming.read_bytes()), where, hint)
         root = home / index.digest
         root.mkdir(exist_ok=True)
-        os.replace(incoming, root / INDEX_FILE)
+        move_file(incoming, root / INDEX_FILE)
     except ValueError as error:
         raise ShardError(f"{where}: not readable as JSON: {error}", hint=hint) from None
     finally:
@@ -143,8 +141,8 @@ def write_index(index: Index, root: Path) -> Index:
         f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False, allow_nan=False)}" for key, value in data.items()
     )
     facts = {key: data[key] for key in Facts.model_fields if key in data}
-    write_atomic(root / FACTS_FILE, (_FACTS_HEADER + dump_yaml(facts)).encode())
-    write_atomic(root / INDEX_FILE, f"{{\n{lines}\n}}\n".encode())
+    write_atomic(root / FACTS_FILE, _FACTS_HEADER + dump_yaml(facts))
+    write_atomic(root / INDEX_FILE, f"{{\n{lines}\n}}\n")
     return index.at(root)
 
 

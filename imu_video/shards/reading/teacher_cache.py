@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -18,7 +16,7 @@ import numpy as np
 
 from imu_video.config import digest
 from imu_video.errors import ShardError, TeacherCacheError
-from imu_video.runtime.files import write_atomic
+from imu_video.runtime.files import file_sha256, sync_file, write_atomic
 from imu_video.shards.schema import TEACHER_FOLDER, Index
 
 logger = logging.getLogger(__name__)
@@ -182,9 +180,8 @@ def open_cache(index: Index, fingerprint: str | None = None) -> TeacherCache:
 def save_rows(path: Path, rows: np.ndarray) -> dict[str, Any]:
     """Write one split's rows and sync; returns what teacher.json says about the file: bytes and sha256."""
     np.save(path, rows, allow_pickle=False)
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    sync_file(path)
+    return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
 
 
 def carry_caches(sources: Sequence[Index], target: Index, rows: Rows) -> None:
@@ -223,4 +220,4 @@ def carry_caches(sources: Sequence[Index], target: Index, rows: Rows) -> None:
         if "view" in content["spec"]:
             recipe["view"] = content["spec"]["view"]
         fresh = {**content, "index": target.digest, "recipe": digest(recipe), "rows": listed}
-        write_atomic(folder / CACHE_FILE, json.dumps(fresh, indent=1, sort_keys=True, allow_nan=False).encode())
+        write_atomic(folder / CACHE_FILE, json.dumps(fresh, indent=1, sort_keys=True, allow_nan=False))

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from imu_video.errors import CheckpointError
+from imu_video.runtime import files
 from pretrain.checkpoints import store as module
 from pretrain.checkpoints.store import MODEL, OPTIMIZER, STATE, Checkpoint, CheckpointStore
 
@@ -91,7 +92,7 @@ def test_a_kill_at_any_moment_leaves_latest_whole(
     """Killed before the folder's rename, before that of `latest`, at the first sync, or while weights are written."""
     store.write(1, made(1))
     calls = {"replace": 0}
-    real_replace, real_save, real_sync = os.replace, module.save_file, module._sync
+    real_replace, real_save, real_sync = os.replace, module.save_file, files.sync_tree
 
     def replace(a: Any, b: Any) -> None:
         if moment in (0, 1) and calls["replace"] == moment:
@@ -111,9 +112,9 @@ def test_a_kill_at_any_moment_leaves_latest_whole(
         real_sync(path)
 
     with monkeypatch.context() as patched:
-        patched.setattr(module.os, "replace", replace)
+        patched.setattr(files.os, "replace", replace)
         patched.setattr(module, "save_file", save)
-        patched.setattr(module, "_sync", sync)
+        patched.setattr(files, "sync_tree", sync)
         with pytest.raises(Killed):
             store.write(2, made(2))
     assert store.resolve("latest").name == "step-00000001"

@@ -1,0 +1,187 @@
+"""Atomic files and folders: whole or absent at any kill, durable order of calls, nothing left after an error."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imu_video.runtime import files
+from imu_video.runtime.files import AtomicFile, atomic_folder, move_folder, open_atomic, remove_leftovers, write_atomic
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: the call that raises it has not been made, and no later call is made either."""
+
+
+CALLS = ("replace", "rename", "fsync", "unlink", "mkdir", "open")
+
+
+def calls_of(work: Callable[[], object], monkeypatch: pytest.MonkeyPatch, *, die_at: int | None = None) -> list[str]:
+    """Names of the calls that change the disk, in order; from number ``die_at`` on each raises `Killed`."""
+    made: list[str] = []
+
+    def wrapped(name: str) -> Callable[..., Any]:
+        original = getattr(os, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if die_at is not None and len(made) >= die_at:
+                raise Killed
+            made.append(name)
+            return original(*args, **kwargs)
+
+        return call
+
+    with monkeypatch.context() as patched:
+        for name in CALLS:
+            patched.setattr(files.os, name, wrapped(name))
+        patched.setattr(files.shutil, "rmtree", lambda *args, **kwargs: None)  # a killed process does not tidy up
+        if die_at is None:
+            work()
+        else:
+            with pytest.raises(Killed):
+                work()
+    return made
+
+
+def test_a_file_is_synced_renamed_and_its_name_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = calls_of(lambda: write_atomic(tmp_path / "a", b"new"), monkeypatch)
+    assert made[:4] == ["fsync", "replace", "open", "fsync"]
+    made = calls_of(lambda: write_atomic(tmp_path / "a", b"new", sync=False), monkeypatch)
+    assert "fsync" not in made
+
+
+def test_a_file_is_old_or_new_wherever_the_process_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a"
+    total = len(calls_of(lambda: write_atomic(path, "old"), monkeypatch))
+    seen = set()
+    for moment in range(total):
+        path.write_text("old")
+        calls_of(lambda: write_atomic(path, "new"), monkeypatch, die_at=moment)
+        seen.add(path.read_text())
+        remove_leftovers(tmp_path)
+        assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    assert seen == {"old", "new"}
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_folder_is_whole_wherever_the_process_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replace: bool
+) -> None:
+    def make(root: Path) -> None:
+        with atomic_folder(root / "made", replace=replace) as folder:
+            (folder / "one").write_text("new")
+            (folder / "inner").mkdir()
+            (folder / "inner" / "two").write_text("new")
+
+    def start(root: Path) -> None:
+        root.mkdir()
+        if replace:
+            (root / "made").mkdir()
+            (root / "made" / "one").write_text("old")
+
+    start(tmp_path / "whole")
+    total = len(calls_of(lambda: make(tmp_path / "whole"), monkeypatch))
+    outcomes = set()
+    for moment in range(total):
+        root = tmp_path / str(moment)
+        start(root)
+        calls_of(lambda root=root: make(root), monkeypatch, die_at=moment)  # type: ignore[misc]
+        if not (root / "made").exists():
+            outcomes.add("absent")
+            continue
+        found = {str(p.relative_to(root / "made")): p.read_text() for p in (root / "made").rglob("*") if p.is_file()}
+        assert found in ({"one": "old"}, {"one": "new", "inner/two": "new"})
+        outcomes.add(found["one"])
+    # Between the two renames of a replacement neither folder has the name; the old one lies beside it.
+    assert outcomes == ({"old", "absent", "new"} if replace else {"absent", "new"})
+
+
+def test_everything_in_a_folder_is_synced_before_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make() -> None:
+        with atomic_folder(tmp_path / "made") as folder:
+            for name in ("a", "b", "c"):
+                (folder / name).write_text(name)
+
+    made = calls_of(make, monkeypatch)
+    assert made[: made.index("replace")].count("fsync") == 4, "three files and the folder"
+    assert made[made.index("replace") :].count("fsync") == 1, "the folder that holds the name"
+
+
+def test_an_error_leaves_no_file_and_keeps_the_old_one(tmp_path: Path) -> None:
+    def fail(path: Path) -> None:
+        with open_atomic(path) as file:
+            file.write(b"half")
+            raise ZeroDivisionError
+
+    (tmp_path / "target").write_text("old")
+    with pytest.raises(ZeroDivisionError):
+        fail(tmp_path / "target")
+    with pytest.raises(TypeError):
+        write_atomic(tmp_path / "target", 5)  # type: ignore[arg-type]
+    assert (tmp_path / "target").read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["target"]
+
+
+def test_an_error_leaves_no_folder_and_keeps_the_old_one(tmp_path: Path) -> None:
+    def fail(path: Path) -> None:
+        with atomic_folder(path, replace=True) as folder:
+            (folder / "one").write_text("half")
+            raise ZeroDivisionError
+
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target" / "one").write_text("old")
+    with pytest.raises(ZeroDivisionError):
+        fail(tmp_path / "target")
+    assert (tmp_path / "target" / "one").read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["target"]
+
+
+def test_a_folder_with_content_is_replaced_only_on_request(tmp_path: Path) -> None:
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target" / "mine").write_text("years of work")
+    with pytest.raises(OSError, match="target"), atomic_folder(tmp_path / "target") as folder:
+        (folder / "one").write_text("new")
+    assert [p.name for p in tmp_path.rglob("*")] == ["target", "mine"]
+
+
+def test_the_old_folder_is_put_back_where_the_new_one_cannot_be_renamed(tmp_path: Path) -> None:
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target" / "mine").write_text("old")
+    with pytest.raises(FileNotFoundError):
+        move_folder(tmp_path / "absent", tmp_path / "target", replace=True)
+    assert (tmp_path / "target" / "mine").read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["target"]
+
+
+def test_two_writers_of_one_name_do_not_meet(tmp_path: Path) -> None:
+    one, two = AtomicFile(tmp_path / "a"), AtomicFile(tmp_path / "a")
+    one.file.write(b"one")
+    two.file.write(b"two")
+    two.commit()
+    one.discard()
+    two.discard()
+    assert (tmp_path / "a").read_bytes() == b"two"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_text_is_utf8_and_hashes_are_sha256(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "a", "größer\n")
+    assert (tmp_path / "a").read_bytes() == "größer\n".encode()
+    assert files.file_sha256(tmp_path / "a") == hashlib.sha256("größer\n".encode()).hexdigest()
+
+
+def test_leftovers_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "inner" / ".columns.tmp-0a1b2c3d" / "deep").mkdir(parents=True)
+    (tmp_path / ".index.json.tmp-0a1b2c3d").write_text("half")
+    (tmp_path / ".hidden").write_text("mine")
+    (tmp_path / "a.tmp-0a1b2c3d").write_text("mine")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "kept").write_text("mine")
+    (tmp_path / ".link.tmp-0a1b2c3d").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    remove_leftovers(tmp_path)
+    assert sorted(p.name for p in tmp_path.rglob("*")) == [".hidden", "a.tmp-0a1b2c3d", "elsewhere", "inner", "kept"]
