@@ -59,12 +59,12 @@ def launch(
         command += [word for file in plugins for word in ("--plugin", str(file))]
         raise typer.Exit(supervise(command, nproc=nproc, threads=loaded.run.threads))
 
+    from imu_video.runtime.distributed import World
     from pretrain.run import run as train
-    from pretrain.runs.launch import Place
 
-    place = Place.from_environment()
-    outcome = train(loaded, folder=run, resume=resume, plugins=[str(file) for file in plugins], place=place)
-    if place.rank != 0:
+    world = World.from_environment()
+    outcome = train(loaded, folder=run, resume=resume, plugins=[str(file) for file in plugins], world=world)
+    if world.rank != 0:
         return
     best = outcome.state.best
     score = f"; best {best.rule} {best.value:.4f} at step {best.step}" if best is not None else ""

@@ -32,7 +32,6 @@ from pretrain.prepare.checks import (
 from pretrain.prepare.data import Data, fit_spec, open_data
 from pretrain.prepare.needs import needs_of
 from pretrain.runs.folder import RunFolder, describe_machine
-from pretrain.runs.launch import Place
 from pretrain.training.engine import Engine
 from pretrain.training.state import TrainState
 
@@ -60,7 +59,7 @@ def run(
     folder: Path | None = None,
     resume: str = "auto",
     plugins: Sequence[str] = (),
-    place: Place | None = None,
+    world: World | None = None,
 ) -> Outcome:
     """Train in this process; with several, every one of them calls this.
 
@@ -71,7 +70,7 @@ def run(
         folder: run folder; None = ``runs/<name>-<run id>``.
         resume: ``auto``, ``never``, or a checkpoint or run folder.
         plugins: files that were loaded, to be noted in the run.
-        place: rank, world size and local rank; None = from the environment (one process where it says nothing).
+        world: rank, world size and local rank; None = from the environment.
 
     Raises:
         ConfigError, DataError: the request cannot be run.
@@ -80,12 +79,11 @@ def run(
     Example:
         >>> run(load_config("configs/pretrain/base.yaml", PretrainConfig, ["data.root=data/mine"]))  # doctest: +SKIP
     """
-    place = place or Place.from_environment()
-    world = World(rank=place.rank, size=place.size)
-    check_processes(config, place.size)
+    world = world or World.from_environment()
+    check_processes(config, world.size)
     data = open_data(config)
     check_splits(config, data)
-    device = device_for(config.run, local_rank=place.local_rank)
+    device = device_for(config.run, local_rank=world.local_rank)
     precision = precision_for(config.run, device)
     needs = needs_of(config)
     config = resolve(
@@ -136,7 +134,7 @@ def run(
             stack.enter_context(run_folder.lock())
             left_out = parts.feed.loader.left_out
             facts: dict[str, object] = {"left_out": left_out} if left_out else {}
-            facts |= {"processes": place.size, "device": str(accelerator.device), "threads": torch.get_num_threads()}
+            facts |= {"processes": world.size, "device": str(accelerator.device), "threads": torch.get_num_threads()}
             run_folder.begin(config, same, {**facts, "plugins": list(plugins), "from": str(start) if start else None})
             damaged = f"; {len(left_out)} damaged samples left out" if left_out else ""
             control = "" if config.data.control == "none" else f"; a control: {config.data.control}"
@@ -151,7 +149,7 @@ def run(
             store=run_folder.store,
             reporter=reporter,
             stop=stop,
-            lineage=_lineage(config, data, spec, same, place),
+            lineage=_lineage(config, data, spec, same, world),
         )
         if checkpoint is not None:
             engine.restore(checkpoint)
@@ -160,7 +158,7 @@ def run(
     return Outcome(folder=run_folder.path, state=state, steps=parts.steps, stopped=stopped)
 
 
-def _lineage(config: PretrainConfig, data: Data, spec: InputSpec, same: dict[str, Any], place: Place) -> dict[str, Any]:
+def _lineage(config: PretrainConfig, data: Data, spec: InputSpec, same: dict[str, Any], world: World) -> dict[str, Any]:
     """What every checkpoint carries, so that it can be continued and exported without guessing."""
     return {
         "run_id": run_id(same),
@@ -171,7 +169,7 @@ def _lineage(config: PretrainConfig, data: Data, spec: InputSpec, same: dict[str
         "input": spec.model_dump(mode="json"),
         "teacher": describe_teacher(data),
         "data": data.facts(),
-        "processes": place.size,
+        "processes": world.size,
         "machine": describe_machine(),
     }
 

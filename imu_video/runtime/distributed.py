@@ -1,7 +1,9 @@
-"""Ranks, gathers, and draws alike on any number of ranks; opening and closing a process group is pretrain's job."""
+"""Rank arithmetic, gathers and rank-independent random draws; the process group is opened and closed by pretrain."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +11,17 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from imu_video.errors import ConfigError
+
 
 @dataclass(frozen=True)
 class World:
-    """This process's place among all processes.
+    """Rank and world size of this process.
+
+    Args:
+        rank: number of this process, 0 <= rank < size.
+        size: number of processes, >= 1.
+        local_rank: number of this process on its machine; selects the GPU.
 
     Example:
         >>> World(rank=1, size=2).rows(8)
@@ -21,6 +30,35 @@ class World:
 
     rank: int = 0
     size: int = 1
+    local_rank: int = 0
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> World:
+        """Read RANK, WORLD_SIZE and LOCAL_RANK, which every launcher of torch processes sets.
+
+        Args:
+            environment: variables; None = those of this process. One process where WORLD_SIZE is not set.
+
+        Raises:
+            ConfigError: a variable is missing or not a number.
+
+        Example:
+            >>> World.from_environment({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"})
+            World(rank=3, size=4, local_rank=1)
+        """
+        found = os.environ if environment is None else environment
+        if "WORLD_SIZE" not in found:
+            return cls()
+        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+        values = [found.get(name, "") for name in names]
+        if not all(value.isdigit() for value in values):
+            seen = ", ".join(f"{n}={v!r}" for n, v in zip(names, values, strict=True))
+            raise ConfigError(
+                f"incomplete environment of a process group: {seen}",
+                hint="start with torchrun or --nproc, or unset WORLD_SIZE",
+            )
+        rank, size, local_rank = map(int, values)
+        return cls(rank=rank, size=size, local_rank=local_rank)
 
     def rows(self, total: int) -> slice:
         """This rank's contiguous rows of a global batch of ``total`` rows; ``total`` must divide evenly."""

@@ -24,7 +24,7 @@ from imu_video.shards.batches.loader import PairLoader
 from imu_video.transforms import Compose
 from imu_video.types import PairBatch
 from pretrain.config import NO_TEACHER, PretrainConfig
-from pretrain.prepare.data import Data, pair_loader, teacher_statistics
+from pretrain.prepare.data import Data, pair_loader
 from pretrain.prepare.needs import needs_of
 from pretrain.training.augment import Augmenter
 from pretrain.training.task import PretrainTask, synchronised
@@ -141,7 +141,7 @@ def build_parts(config: PretrainConfig, data: Data, *, spec: InputSpec, world: W
     if data.live is not None:
         data.live.to(device)
     if teacher_dim is not None and config.projector.standardise:
-        statistics = teacher_statistics(loader)
+        statistics = loader.feature_statistics()
     torch.manual_seed(config.seed)
     task = build_task(config, spec=spec, teacher_dim=teacher_dim, statistics=statistics)
     if task.model.tower is not None:
@@ -205,8 +205,8 @@ def _gallery(config: PretrainConfig, data: Data, world: World) -> tuple[PairLoad
     split = config.data.val_split
     if split is None:
         return None, 0
-    usable = pair_loader(config, data, split, batch_size=1, world=World()).usable
-    pairs = min(config.run.gallery, len(usable))
+    loader = pair_loader(config, data, split, batch_size=1, world=World())
+    pairs = min(config.run.gallery, len(loader.usable))
     batches = max(1, math.ceil(pairs / config.data.batch_size))
     batch_size = pairs // batches // world.size * world.size
     if batch_size < 2:
@@ -214,7 +214,7 @@ def _gallery(config: PretrainConfig, data: Data, world: World) -> tuple[PairLoad
             f"data.val_split {split!r} has {pairs} usable pairs, too few for a gallery on {world.size} processes",
             hint="data.val_split=null trains without validation",
         )
-    return pair_loader(config, data, split, batch_size=batch_size, world=world), batches
+    return loader.rebatched(batch_size=batch_size, world=world), batches
 
 
 def describe_teacher(data: Data) -> dict[str, Any]:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
-
-import numpy as np
-import torch
-from torch import Tensor
 
 from imu_video import registry
 from imu_video.bundle.encoder import InputSpec, fit_input_spec
 from imu_video.config import digest
 from imu_video.errors import ConfigError, DataError, nearest
 from imu_video.runtime.distributed import World
+from imu_video.shards.batches.arrays import windows_of
+from imu_video.shards.batches.live import LiveLoader
 from imu_video.shards.batches.loader import PairLoader
 from imu_video.shards.reading.clips import ClipReader
 from imu_video.shards.reading.columns import Columns, open_columns
@@ -24,11 +21,8 @@ from imu_video.shards.reading.teacher_cache import TeacherCache, cached_fingerpr
 from imu_video.shards.remote import Address, is_address
 from imu_video.shards.schema import Index
 from imu_video.teachers.base import FrozenTeacher
-from imu_video.types import PairBatch
 from pretrain.config import CONTROLS, LIVE_TEACHER, DataSection, PretrainConfig
 from pretrain.prepare.needs import check_control, check_teacher_choice, needs_of
-
-_LIVE_ROWS = 1024  # windows that statistics of a live teacher's features are taken from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,40 +113,6 @@ class Data:
         }
         digests = [index.digest for index in self.indexes]
         return {**terms, "digest": "+".join(digests), "subjects": {split: self.subjects(split) for split in splits}}
-
-
-class LiveLoader(PairLoader):
-    """A `PairLoader` whose teacher features are computed from the clips of each batch, where a cache would be read.
-
-    Args:
-        live: frozen teacher, on the device where it computes.
-        other: arguments of `PairLoader`, ``clips`` among them.
-    """
-
-    def __init__(self, *, live: FrozenTeacher, **other: Any) -> None:
-        super().__init__(**other)
-        self._live = live
-
-    def batch(self, step: int) -> PairBatch:
-        batch = super().batch(step)
-        assert batch.clip is not None
-        return dataclasses.replace(batch, teacher=self._encode(batch.clip), clip=None)
-
-    @property
-    def has_teacher(self) -> bool:
-        return True
-
-    def features(self, rows: np.ndarray) -> Tensor:
-        pieces = []
-        for start in range(0, len(rows), 32):
-            clip = self.pool.clip(self._seen_with(rows[start : start + 32]))
-            assert clip is not None
-            pieces.append(self._encode(clip))
-        return torch.cat(pieces)
-
-    def _encode(self, clip: Tensor) -> Tensor:
-        device = next((t.device for t in (*self._live.parameters(), *self._live.buffers())), clip.device)
-        return self._live.encode(clip.to(device)).cpu()
 
 
 def _refuse_signed(root: str) -> None:
@@ -249,12 +209,8 @@ def pair_loader(config: PretrainConfig, data: Data, split: str, *, batch_size: i
 
 def fit_spec(config: PretrainConfig, data: Data) -> InputSpec:
     """Input specification with the normalisation of the training windows (of the placements that are trained on)."""
-    parts = []
-    for columns in data.columns(config.data.train_split):
-        chosen = config.data.placements or columns.placements
-        parts.append(_Views(columns.imu, [columns.placements.index(p) for p in chosen if p in columns.placements]))
     return fit_input_spec(
-        parts[0] if len(parts) == 1 else _Joined(parts),  # type: ignore[arg-type]
+        windows_of(data.columns(config.data.train_split), config.data.placements),  # type: ignore[arg-type]
         rate_hz=data.index.rate_hz,
         window_s=data.index.window_s,
         channels=tuple(data.index.channels),
@@ -283,86 +239,3 @@ def _gravity(indexes: Sequence[Index]) -> Literal["included", "removed"]:
                     hint="build both with the same `signal` section",
                 )
     return "removed" if first.gravity == "removed" else "included"
-
-
-class _Views:
-    """Some devices of an (N, V, C, T) memory map, read in pieces along N."""
-
-    def __init__(self, imu: np.ndarray, views: list[int]) -> None:
-        self._imu, self._views = imu, views
-        self.shape = (len(imu), len(views), *imu.shape[2:])
-        self.ndim = imu.ndim
-
-    def __len__(self) -> int:
-        return len(self._imu)
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        return np.asarray(self._imu[rows][:, self._views])
-
-
-class _Joined:
-    """Windows of several folders behind each other, (N, C, T) with every device a row of its own."""
-
-    def __init__(self, parts: Sequence[_Views]) -> None:
-        self._parts = [part for part in parts if part.shape[1]]
-        self._sizes = [len(part) * part.shape[1] for part in self._parts]
-        self.shape = (sum(self._sizes), *parts[0].shape[2:])
-        self.ndim = 3
-
-    def __len__(self) -> int:
-        return sum(self._sizes)
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        start, stop, _ = rows.indices(len(self))
-        found, begin = [], 0
-        for part, size in zip(self._parts, self._sizes, strict=True):
-            devices = part.shape[1]
-            low, high = max(start - begin, 0), min(stop - begin, size)
-            if low < high:
-                first, last = low // devices, -(-high // devices)
-                flat = part[slice(first, last)].reshape(-1, *self.shape[1:])
-                found.append(flat[low - first * devices : high - first * devices])
-            begin += size
-        return np.concatenate(found)
-
-
-def teacher_statistics(loader: PairLoader) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of the teacher's features over the windows that are trained on.
-
-    A cached teacher's over all of them; a live one's over at most 1024, evenly spaced, with clips as stored.
-
-    Shapes: two (Dt,) float32.
-    """
-    if isinstance(loader, LiveLoader):
-        some = loader.usable[:: -(-len(loader.usable) // _LIVE_ROWS)]
-        return feature_statistics(loader.features(some).numpy(), np.arange(len(some)))
-    return feature_statistics(_Features(loader), loader.usable)
-
-
-class _Features:
-    """A loader's features by row of its pool, as an array would give them."""
-
-    def __init__(self, loader: PairLoader) -> None:
-        self._loader = loader
-
-    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        return self._loader.features(rows).numpy()
-
-
-def feature_statistics(features: np.ndarray | _Features, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of some rows of features.
-
-    Args:
-        features: (N, Dt), may be a memory map; read in pieces.
-        rows: (M,) rows that take part.
-
-    Shapes: two (Dt,) float32.
-
-    Example:
-        >>> [t.tolist() for t in feature_statistics(np.array([[0.0], [2.0], [9.0]]), np.array([0, 1]))]
-        [[1.0], [1.0]]
-    """
-    pieces = [rows[i : i + 4096] for i in range(0, len(rows), 4096)]
-    mean = sum(features[p].astype(np.float64).sum(axis=0) for p in pieces) / len(rows)
-    variance = sum(((features[p].astype(np.float64) - mean) ** 2).sum(axis=0) for p in pieces) / len(rows)
-    return torch.from_numpy(mean).float(), torch.from_numpy(np.sqrt(variance)).float()

@@ -14,8 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from types import FrameType
 from typing import IO
 
@@ -26,41 +25,6 @@ PARENT = "IMU_VIDEO_LAUNCHER"
 
 _GRACE_S = 20.0
 _OWN_CODES = {2, 3, 4, 5}  # errors that are printed as one message
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """This process among all: rank, number of processes, and rank on this machine.
-
-    Example:
-        >>> Place.from_environment({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"})
-        Place(rank=3, size=4, local_rank=1)
-    """
-
-    rank: int = 0
-    size: int = 1
-    local_rank: int = 0
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Place:
-        """Read RANK, WORLD_SIZE and LOCAL_RANK, as every launcher of torch processes sets them.
-
-        Raises:
-            ConfigError: only some of them are set, or one is not a number.
-        """
-        found = os.environ if environment is None else environment
-        if "WORLD_SIZE" not in found:
-            return cls()
-        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-        values = [found.get(name, "") for name in names]
-        if not all(value.isdigit() for value in values):
-            seen = ", ".join(f"{n}={v!r}" for n, v in zip(names, values, strict=True))
-            raise ConfigError(
-                f"the environment names a group of processes, but incompletely: {seen}",
-                hint="start with torchrun or --nproc, or unset WORLD_SIZE",
-            )
-        rank, size, local = map(int, values)
-        return cls(rank=rank, size=size, local_rank=local)
 
 
 class WorkerFailed(ImuVideoError):

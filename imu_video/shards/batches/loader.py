@@ -6,15 +6,17 @@ to save and nothing that another library could shard a second time.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from torch import Tensor
 
 from imu_video.errors import ConfigError
 from imu_video.runtime.distributed import World
+from imu_video.shards.batches.arrays import feature_statistics
 from imu_video.shards.batches.plan import Plan, device_plan, partners
 from imu_video.shards.batches.pool import ColumnPool
 from imu_video.shards.reading.clips import ClipReader, clip_seed
@@ -90,13 +92,8 @@ class PairLoader:
         balance: Literal["none", "subject", "recording"] = "none",
         pairs: Pairs = "true",
     ) -> None:
-        self.batch_size, self.seed = batch_size, seed
-        self.world = world or World()
-        if batch_size < 1 or batch_size % self.world.size:
-            raise ConfigError(
-                f"batch_size {batch_size} does not divide evenly over {self.world.size} ranks",
-                hint=f"use a multiple of {self.world.size}",
-            )
+        self.seed = seed
+        _check_divides(batch_size, world or World())  # first: opening the samples takes longer
         if balance != "none" and sampling != "replacement":
             raise ConfigError(
                 f"balance is {balance!r}, which shows some samples more often than others", hint="sampling=replacement"
@@ -112,7 +109,7 @@ class PairLoader:
         usable = present.any(axis=1) & self.pool.finite()
         self.usable = np.flatnonzero(usable)
         self._present = present[self.usable]
-        sizes = [int(usable[self.pool.part(number)].sum()) for number in range(len(splits))]
+        self._sizes = [int(usable[self.pool.part(number)].sum()) for number in range(len(splits))]
         names = [name for name, wanted in zip(self.pool.placements, allowed, strict=True) if wanted]
         asked = "".join(
             [
@@ -121,29 +118,50 @@ class PairLoader:
                 "a clip and " * (clips is not None),
             ]
         )
-        for split, size in zip(splits, sizes, strict=True):
-            if size < (batch_size if len(splits) == 1 else 1):
+        self._found = [
+            f"split {split.split!r}: {size} of {len(split)} samples have {asked}a device among {names}"
+            for split, size in zip(splits, self._sizes, strict=True)
+        ]
+        groups = {"subject": self.pool.subject, "recording": self.pool.recording}.get(balance)
+        self._order: dict[str, Any] = {
+            "weights": weights,
+            "sampling": sampling,
+            "leftover": leftover,
+            "chances": None if groups is None else _even(groups[self.usable]),
+        }
+        self._pairs = pairs
+        self._arrange(batch_size, world or World())
+
+    def rebatched(self, *, batch_size: int, world: World | None = None) -> Self:
+        """The same samples in batches of another size; nothing is opened again.
+
+        Args:
+            batch_size: rows of the global batch, over all ranks.
+            world: this rank's place.
+
+        Raises:
+            ConfigError: see `PairLoader`.
+        """
+        other = copy.copy(self)
+        other._arrange(batch_size, world or World())
+        return other
+
+    def _arrange(self, batch_size: int, world: World) -> None:
+        _check_divides(batch_size, world)
+        for found, size in zip(self._found, self._sizes, strict=True):
+            if size < (batch_size if len(self._sizes) == 1 else 1):
                 raise ConfigError(
-                    f"split {split.split!r}: {size} of {len(split)} samples have {asked}a device among {names}, "
-                    f"batch_size is {batch_size}",
+                    f"{found}, batch_size is {batch_size}",
                     hint=f"lower batch_size (data.batch_size={max(1, size // 2)} in a run), allow more devices, or "
                     f"embed a modality that the samples have",
                 )
-        groups = {"subject": self.pool.subject, "recording": self.pool.recording}.get(balance)
+        self.batch_size, self.world = batch_size, world
         try:
-            self.plan = Plan(
-                sizes=sizes,
-                batch_size=batch_size,
-                seed=seed,
-                weights=weights,
-                sampling=sampling,
-                leftover=leftover,
-                chances=None if groups is None else _even(groups[self.usable]),
-            )
+            self.plan = Plan(sizes=self._sizes, batch_size=batch_size, seed=self.seed, **self._order)
         except ValueError as error:
             raise ConfigError(f"these samples cannot be put in batches: {error}", hint="lower batch_size") from error
         self.steps_per_epoch = self.plan.steps(1)
-        self._pairs = pairs
+        # Draws of an epoch are a function of seed and epoch, but caches hold a bound method: a copy needs its own.
         self._partners = lru_cache(maxsize=3)(self._draw_partners)
         self._devices = lru_cache(maxsize=3)(self._draw_devices)
 
@@ -207,6 +225,14 @@ class PairLoader:
             raise ValueError("these samples have no teacher features")
         return found
 
+    def feature_statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the teacher's features over the usable samples. Shapes: two (Dt,) float32.
+
+        Raises:
+            ValueError: there is no teacher.
+        """
+        return feature_statistics(lambda rows: self.features(rows).numpy(), self.usable)
+
     def _seen_with(self, rows: np.ndarray, epoch: int = 0) -> np.ndarray:
         """Rows whose video side goes with the windows of ``rows``: themselves, but in a control."""
         return rows if self._pairs == "true" else self._partners(0 if self._pairs == "permuted" else epoch)[rows]
@@ -218,6 +244,14 @@ class PairLoader:
 
     def _draw_devices(self, epoch: int) -> np.ndarray:
         return device_plan(self._present, seed=self.seed, epoch=epoch)
+
+
+def _check_divides(batch_size: int, world: World) -> None:
+    if batch_size < 1 or batch_size % world.size:
+        raise ConfigError(
+            f"batch_size {batch_size} does not divide evenly over {world.size} ranks",
+            hint=f"use a multiple of {world.size}",
+        )
 
 
 def _even(groups: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from imu_video.shards.schema import Index
 from pretrain.config import PretrainConfig, RunSection
 from pretrain.prepare.build import Feed, Parts, build_parts
 from pretrain.prepare.checks import check_encoder, device_for, precision_for
-from pretrain.prepare.data import feature_statistics, fit_spec, open_data
+from pretrain.prepare.data import fit_spec, open_data
 from pretrain.training.task import synchronised
 
 Maker = Callable[..., PretrainConfig]
@@ -57,16 +57,6 @@ def test_teacher_statistics_ignore_missing_rows(make_config: Maker) -> None:
     off = build(make_config(projector={"standardise": False})).task.model
     assert torch.equal(off.teacher_mean, torch.zeros(12))
     assert torch.equal(off.teacher_std, torch.ones(12))
-
-
-def test_feature_statistics_in_pieces() -> None:
-    rng = np.random.default_rng(0)
-    features = rng.normal(3, 2, (10_000, 3)).astype(np.float16)
-    rows = np.arange(0, 10_000, 2)
-    mean, std = feature_statistics(features, rows)
-    exact = features[rows].astype(np.float64)
-    np.testing.assert_allclose(mean, exact.mean(0), rtol=1e-6)
-    np.testing.assert_allclose(std, exact.std(0), rtol=1e-6)
 
 
 def test_reading_ahead_changes_nothing(make_config: Maker) -> None:

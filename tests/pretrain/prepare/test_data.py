@@ -16,6 +16,7 @@ import torch
 from imu_video.config import validate
 from imu_video.errors import ConfigError, DataError, LeakageError, ShardError, TeacherCacheError
 from imu_video.runtime.distributed import World
+from imu_video.shards.batches.live import LiveLoader
 from imu_video.shards.damage import quarantined
 from imu_video.shards.features.embed import embed
 from imu_video.shards.reading.columns import open_columns
@@ -26,7 +27,7 @@ from pretrain.config import PretrainConfig
 from pretrain.export import export
 from pretrain.prepare.build import Parts, build_parts
 from pretrain.prepare.checks import check_splits
-from pretrain.prepare.data import LiveLoader, fit_spec, open_data
+from pretrain.prepare.data import fit_spec, open_data
 from pretrain.run import run
 from tests.pretrain.conftest import PLACEMENTS, RATE, make_window, raw_config
 

@@ -14,7 +14,7 @@ import pytest
 
 from imu_video.errors import ConfigError
 from pretrain.runs import launch
-from pretrain.runs.launch import Place, WorkerFailed, supervise
+from pretrain.runs.launch import WorkerFailed, supervise
 
 
 def program(text: str) -> list[str]:
@@ -103,10 +103,3 @@ def test_a_group_inside_a_group_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("WORLD_SIZE", "4")
     with pytest.raises(ConfigError, match="WORLD_SIZE=4"):
         supervise(program(""), nproc=2)
-
-
-def test_place_from_the_environment() -> None:
-    assert Place.from_environment({}) == Place()
-    assert Place.from_environment({"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}) == Place(rank=1, size=2)
-    with pytest.raises(ConfigError, match="LOCAL_RANK=''"):
-        Place.from_environment({"RANK": "1", "WORLD_SIZE": "2"})

@@ -189,6 +189,29 @@ def test_redrawn_pairs_are_others_in_each_epoch_and_alike_on_all_ranks(columns: 
     assert torch.equal(torch.cat([half.teacher for half in halves]), batch.teacher)
 
 
+def test_another_batch_size_is_as_if_made_with_it(columns: Columns, teacher: np.ndarray) -> None:
+    options = {"columns": columns, "teacher": teacher, "seed": 3, "pairs": "redrawn"}
+    first = PairLoader(**options, batch_size=1)
+    before = [first.batch(step) for step in range(40)]
+    for batch_size, world in ((8, World()), (6, World(1, 2))):
+        made, again = (
+            PairLoader(**options, batch_size=batch_size, world=world),
+            first.rebatched(batch_size=batch_size, world=world),
+        )
+        assert again.pool is first.pool
+        assert again.steps_per_epoch == made.steps_per_epoch
+        for step in (0, 3, 9):
+            assert torch.equal(again.batch(step).imu, made.batch(step).imu)
+            assert torch.equal(again.batch(step).teacher, made.batch(step).teacher)
+            assert torch.equal(again.batch(step).meta.sample, made.batch(step).meta.sample)
+    for step, batch in enumerate(before):  # the first loader is as it was
+        assert torch.equal(first.batch(step).imu, batch.imu)
+    with pytest.raises(ConfigError, match=r"30 of 40 samples have a teacher feature(.|\n)*batch_size is 31"):
+        first.rebatched(batch_size=31)
+    with pytest.raises(ConfigError, match="does not divide evenly over 4 ranks"):
+        first.rebatched(batch_size=6, world=World(0, 4))
+
+
 def test_what_cannot_work_is_refused_at_once(columns: Columns, teacher: np.ndarray) -> None:
     with pytest.raises(ConfigError, match=r"30 of 40 samples have a teacher feature(.|\n)*batch_size is 31"):
         PairLoader(columns=columns, teacher=teacher, batch_size=31, seed=0)
