@@ -7,7 +7,7 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 pytho
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo-run
-.PHONY: help install install-dev demo test test-slow doctest lint types imports check bench clean
+.PHONY: help install install-dev demo test test-slow doctest examples docs coverage lint types imports check bench clean
 
 help:  ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,15 @@ test-slow: $(VENV)/.installed-dev  ## the tests that take minutes
 doctest: $(VENV)/.installed-dev  ## the examples of docstrings, README and docs
 	$(BIN)/python -m pytest tests/docs
 
+examples: $(VENV)/.installed-dev  ## the scripts of examples/, each in a folder of its own
+	$(BIN)/python -m pytest tests/docs/test_examples.py
+
+docs: $(VENV)/.installed-dev  ## the documentation site in site/; every warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+coverage: $(VENV)/.installed-dev  ## line and branch coverage of the default suite, in coverage/
+	$(BIN)/python -m pytest -n 2 -m "not slow" --cov=imu_video --cov=pretrain --cov=eval --cov-branch --cov-report=term --cov-report=html:coverage
+
 lint: $(VENV)/.installed-dev  ## ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -57,4 +66,4 @@ bench: $(VENV)/.installed-dev  ## speed as ratios against named alternatives, mi
 check: lint types imports test  ## everything that CI runs
 
 clean:  ## remove what the demo and the tools made; .venv stays
-	rm -rf $(DEMO) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+	rm -rf $(DEMO) site coverage .coverage .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

@@ -1,0 +1,70 @@
+"""The documentation site builds without a warning, and its generated pages cover the code."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+pytest.importorskip("mkdocs", reason="mkdocs is not installed: pip install 'imu-video[docs]'")
+pytest.importorskip("mkdocstrings", reason="mkdocstrings is not installed: pip install 'imu-video[docs]'")
+
+
+@pytest.fixture(scope="module")
+def hooks() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("site_hooks", ROOT / "docs" / "hooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_module_is_on_one_page(hooks: ModuleType) -> None:
+    """Packages without a public module aside, each file of the three packages has a section."""
+    listed = [module for modules in hooks.rooms().values() for module in modules]
+    assert len(listed) == len(set(listed))
+    for expected in ("imu_video.losses.contrastive", "pretrain.run", "eval.probes.ridge", "imu_video.registry"):
+        assert expected in listed
+    page = hooks.api_page("imu_video.losses", hooks.rooms()["imu_video.losses"])
+    assert "::: imu_video.losses.functional.contrastive" in page
+    assert "| [`InfoNCE`][imu_video.losses.contrastive.InfoNCE] |" in page
+
+
+def test_every_command_is_on_its_page(hooks: ModuleType) -> None:
+    """The headings are those that `--help` names."""
+    import typer
+
+    for name, module in hooks.COMMANDS.items():
+        app = typer.main.get_command(importlib.import_module(module).app)
+        page = hooks.command_page(name, module)
+        for child, command in app.commands.items():
+            if not command.hidden:
+                assert f"## {name} {child}\n" in page
+    assert re.search(
+        r"\| `--workers [^|]+\| .*\[default: 1", hooks.command_page("imu-video", hooks.COMMANDS["imu-video"])
+    )
+
+
+@pytest.mark.timeout(1500)
+def test_the_site_builds_strictly(tmp_path: Path) -> None:
+    """Dead links, missing pages, unknown anchors and unreadable docstrings are warnings, and warnings are errors."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")],
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-5000:]
+    losses = (tmp_path / "site" / "reference" / "api" / "imu_video.losses" / "index.html").read_text(encoding="utf-8")
+    assert 'id="imu_video.losses.contrastive.InfoNCE"' in losses
+    start = (tmp_path / "site" / "guides" / "pretraining" / "index.html").read_text(encoding="utf-8")
+    assert "https://github.com/imu-video/imu-video/blob/main/configs/pretrain/base.yaml" in start
