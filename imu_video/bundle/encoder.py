@@ -6,7 +6,6 @@ scipy, pydantic, safetensors and yaml only.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from imu_video import __version__, registry
+from imu_video.bundle.card import render
+from imu_video.bundle.folder import CONFIG, WEIGHTS, FolderFormat, config_text, load_weights
 from imu_video.bundle.input_spec import InputSpec, as_windows, fit_input_spec
 from imu_video.bundle.input_spec import check_units as refuse_other_units
 from imu_video.config import validate
@@ -26,11 +27,17 @@ from imu_video.errors import CheckpointError, ConfigError, RecordingError
 from imu_video.runtime.files import atomic_folder
 from imu_video.types import JsonDict
 
-__all__ = ["EncoderBundle", "InputSpec", "fit_input_spec", "load_encoder", "push_to_hub", "read_config"]
+__all__ = ["EncoderBundle", "InputSpec", "fit_input_spec", "load_encoder", "read_config"]
 
-FORMAT = "imu-video-encoder"
-FORMAT_VERSION = 1
-WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+CARD = "README.md"
+FOLDER = FolderFormat(
+    name="imu-video-encoder",
+    version=1,
+    what="encoder",
+    command="imu-pretrain export RUN OUT",
+    required=("encoder", "input", "lineage"),
+)
+"""Format of an encoder folder on the disk."""
 
 
 class EncoderBundle(nn.Module):
@@ -181,26 +188,17 @@ class EncoderBundle(nn.Module):
             json.dumps(facts, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"lineage must be JSON values only: {error}") from error
-        from safetensors.torch import save as to_bytes
-
-        state = {k: v.detach().cpu().contiguous().clone() for k, v in self.encoder.state_dict().items()}
-        weights = to_bytes(state, metadata={"format": "pt"})
-        config: JsonDict = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
+        shape: JsonDict = {
             "encoder": self.encoder_config,
             "input": self.spec.model_dump(mode="json"),
             "feature_dim": self.feature_dim,
             "parameters": sum(p.numel() for p in self.encoder.parameters()),
-            "weights_sha256": hashlib.sha256(weights).hexdigest(),
-            "versions": {"imu-video": __version__, "torch": torch.__version__},
-            "lineage": facts,
         }
-        from imu_video.bundle.card import render
-
+        origin = {"versions": {"imu-video": __version__, "torch": torch.__version__}, "lineage": facts}
+        config, weights = FOLDER.pack(shape, self.encoder, origin=origin)
         with atomic_folder(target, replace=True) as temporary:
             (temporary / WEIGHTS).write_bytes(weights)
-            (temporary / CONFIG).write_text(json.dumps(config, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+            (temporary / CONFIG).write_text(config_text(config), encoding="utf-8")
             (temporary / CARD).write_text(render(config), encoding="utf-8")
         return target
 
@@ -218,31 +216,14 @@ def load_encoder(folder: str | Path, *, device: torch.device | str = "cpu") -> E
     Example:
         ``load_encoder("encoder").encode(windows, rate_hz=100)``
     """
-    folder = Path(folder)
-    config = read_config(folder)
+    config, weights = FOLDER.read(folder)
     try:
-        weights = (folder / WEIGHTS).read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{folder / WEIGHTS}: {error.strerror or error}", hint="export the run again") from error
-    seen, expected = hashlib.sha256(weights).hexdigest(), config["weights_sha256"]
-    if seen != expected:
-        raise CheckpointError(
-            f"{folder / WEIGHTS}: sha256 is {seen[:12]}, config.json says {str(expected)[:12]}",
-            hint="copy or download the whole folder again",
-        )
-    try:
-        bundle = EncoderBundle(
-            spec=validate(config["input"], InputSpec, source=f"{folder / CONFIG}, input"), encoder=config["encoder"]
-        )
+        source = f"{Path(folder) / CONFIG}, input"
+        bundle = EncoderBundle(spec=validate(config["input"], InputSpec, source=source), encoder=config["encoder"])
     except ConfigError as error:
         hint = error.hint or "a newer imu-video may be needed; encoders from a plugin need that plugin imported first"
-        raise CheckpointError(f"{folder / CONFIG}: {error.message}", hint=hint) from error
-    from safetensors.torch import load as from_bytes
-
-    try:
-        bundle.encoder.load_state_dict(from_bytes(weights))
-    except RuntimeError as error:
-        raise CheckpointError(f"{folder / WEIGHTS} does not fit encoder {config['encoder']}: {error}") from error
+        raise CheckpointError(f"{Path(folder) / CONFIG}: {error.message}", hint=hint) from error
+    load_weights(bundle.encoder, weights, folder=folder, built_from=f"encoder {config['encoder']}")
     bundle.lineage = dict(config["lineage"])
     return bundle.to(device).eval()
 
@@ -253,45 +234,7 @@ def read_config(folder: str | Path) -> JsonDict:
     Raises:
         CheckpointError: no such file, not JSON, another format or a newer version of it, or keys missing.
     """
-    path = Path(folder) / CONFIG
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointError(
-            f"{path}: {error.strerror or error}", hint="`imu-pretrain export RUN OUT` makes an encoder folder"
-        ) from error
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not valid JSON: {error}", hint="copy or export the folder again") from error
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: not an imu-video encoder", hint="`imu-pretrain export RUN OUT` makes one")
-    if config.get("format_version") != FORMAT_VERSION:
-        raise CheckpointError(
-            f"{path}: format version {config.get('format_version')!r}, this imu-video reads {FORMAT_VERSION}",
-            hint="install the imu-video version under `versions` in that file",
-        )
-    missing = {"encoder", "input", "weights_sha256", "lineage"} - set(config)
-    if missing:
-        raise CheckpointError(f"{path}: keys missing: {', '.join(sorted(missing))}", hint="export the run again")
-    return config
-
-
-def push_to_hub(folder: str | Path, repo_id: str, *, private: bool = True, api: Any | None = None) -> str:
-    """Upload an encoder folder to a model repository on the Hugging Face hub and return its address.
-
-    Args:
-        folder: an encoder folder; it is loaded once first, so that nothing damaged is published.
-        repo_id: ``owner/name``; created where it does not exist.
-        private: of a repository that is created here.
-        api: a ``huggingface_hub.HfApi``; None makes one, which uses the login of ``hf auth login``.
-    """
-    load_encoder(folder)
-    if api is None:
-        from huggingface_hub import HfApi
-
-        api = HfApi()
-    url = api.create_repo(repo_id, private=private, exist_ok=True)
-    api.upload_folder(folder_path=str(folder), repo_id=repo_id, commit_message=f"imu-video {__version__} encoder")
-    return str(url)
+    return FOLDER.read_config(folder)
 
 
 def _has_tokens(name: str) -> bool:

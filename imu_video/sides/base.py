@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,12 +11,19 @@ import torch
 from torch import nn
 
 from imu_video import registry
+from imu_video.bundle.folder import CONFIG, WEIGHTS, FolderFormat, config_text, load_weights
 from imu_video.errors import CheckpointError, ConfigError
 from imu_video.runtime.files import write_atomic
 from imu_video.types import JsonDict
 
-FORMAT = "imu-video-tower"
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
+FOLDER = FolderFormat(
+    name="imu-video-tower",
+    version=1,
+    what="tower",
+    command="imu-pretrain export RUN OUT --with-skeleton",
+    required=("tower", "lineage"),
+)
+"""Format of a tower's folder on the disk."""
 
 
 class TowerBundle(nn.Module):
@@ -66,23 +71,13 @@ class TowerBundle(nn.Module):
             folder: usually ``ENCODER/skeleton``.
             lineage: JSON facts about where the weights come from.
         """
-        from safetensors.torch import save as to_bytes
-
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
-        state = {k: v.detach().cpu().contiguous().clone() for k, v in self.tower.state_dict().items()}
-        weights = to_bytes(state, metadata={"format": "pt"})
-        config = {
-            "format": FORMAT,
-            "format_version": 1,
-            "tower": {**self.config, **({"joints": list(self.config["joints"])} if "joints" in self.config else {})},
-            "modality": self.modality,
-            "feature_dim": self.feature_dim,
-            "weights_sha256": hashlib.sha256(weights).hexdigest(),
-            "lineage": dict(lineage or {}),
-        }
+        joints = {"joints": list(self.config["joints"])} if "joints" in self.config else {}
+        shape = {"tower": {**self.config, **joints}, "modality": self.modality, "feature_dim": self.feature_dim}
+        config, weights = FOLDER.pack(shape, self.tower, origin={"lineage": dict(lineage or {})})
         write_atomic(target / WEIGHTS, weights)
-        write_atomic(target / CONFIG, json.dumps(config, indent=2, allow_nan=False) + "\n")
+        write_atomic(target / CONFIG, config_text(config))
         return target
 
 
@@ -98,29 +93,10 @@ def load_tower(folder: str | Path) -> TowerBundle:
     Example:
         ``load_tower("encoder/skeleton").encode(skeletons)``
     """
-    folder = Path(folder)
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        weights = (folder / WEIGHTS).read_bytes()
-    except OSError as error:
-        raise CheckpointError(
-            f"{folder}: {error.strerror or error}: {error.filename}",
-            hint="`imu-pretrain export RUN OUT --with-skeleton` writes OUT/skeleton",
-        ) from error
-    except ValueError as error:
-        raise CheckpointError(f"{folder / CONFIG} is not valid JSON: {error}", hint="export the run again") from error
-    if not isinstance(config, dict) or config.get("format") != FORMAT or config.get("format_version") != 1:
-        raise CheckpointError(f"{folder / CONFIG}: not an imu-video tower", hint="export the run again")
-    seen, expected = hashlib.sha256(weights).hexdigest(), str(config.get("weights_sha256"))
-    if seen != expected:
-        raise CheckpointError(
-            f"{folder / WEIGHTS}: sha256 is {seen[:12]}, config.json says {expected[:12]}", hint="export the run again"
-        )
-    from safetensors.torch import load as from_bytes
-
+    config, weights = FOLDER.read(folder)
     try:
         bundle = TowerBundle(config["tower"])
-        bundle.tower.load_state_dict(from_bytes(weights))
-    except (ConfigError, RuntimeError, KeyError) as error:
-        raise CheckpointError(f"{folder}: weights and config.json do not fit: {error}") from error
+    except ConfigError as error:
+        raise CheckpointError(f"{Path(folder) / CONFIG}: {error.message}", hint=error.hint) from error
+    load_weights(bundle.tower, weights, folder=folder, built_from=f"tower {config['tower']}")
     return bundle.eval()

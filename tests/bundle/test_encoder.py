@@ -17,7 +17,8 @@ from pydantic import ValidationError
 from scipy.signal import firwin, lfilter
 
 from imu_video import load_encoder
-from imu_video.bundle.encoder import CONFIG, WEIGHTS, EncoderBundle, push_to_hub, read_config
+from imu_video.bundle.encoder import CONFIG, WEIGHTS, EncoderBundle, read_config
+from imu_video.bundle.hub import push_to_hub
 from imu_video.bundle.input_spec import GRAVITY, InputSpec, check_units, fit_input_spec
 from imu_video.errors import CheckpointError, ConfigError, DataError, RecordingError
 from imu_video.types import IMU_CHANNELS
@@ -337,7 +338,7 @@ def test_a_save_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     def fail(config: Any) -> str:
         raise OSError("disk full")
 
-    monkeypatch.setattr("imu_video.bundle.card.render", fail)
+    monkeypatch.setattr("imu_video.bundle.encoder.render", fail)
     with pytest.raises(OSError, match="disk full"):
         bundle().save(tmp_path / "encoder")
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,139 @@
+"""The folder of an exported network: `config.json` beside `model.safetensors`; which network that is, others decide.
+
+Encoders and the encoders of other modalities are stored in the same way. The config names the format and its version,
+and holds the hash of the weights, so that a damaged, incomplete or foreign folder is refused before anything is built.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from imu_video.errors import CheckpointError
+from imu_video.types import JsonDict
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderFormat:
+    """A kind of exported folder.
+
+    Args:
+        name: the key ``format`` of its config.json.
+        version: the key ``format_version``.
+        what: noun for messages: ``encoder``.
+        command: command that writes such a folder, for hints.
+        required: keys of config.json besides ``format``, ``format_version`` and ``weights_sha256``.
+
+    Example:
+        >>> import tempfile
+        >>> kind = FolderFormat(name="demo", version=1, what="demo", command="make demo", required=("width",))
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> config, weights = kind.pack({"width": 2}, nn.Linear(2, 1), origin={})
+        >>> _ = (folder / WEIGHTS).write_bytes(weights), (folder / CONFIG).write_text(config_text(config))
+        >>> config, weights = kind.read(folder)
+        >>> config["width"], sorted(weights)
+        (2, ['bias', 'weight'])
+    """
+
+    name: str
+    version: int
+    what: str
+    command: str
+    required: tuple[str, ...]
+
+    def pack(
+        self, facts: Mapping[str, Any], network: nn.Module, *, origin: Mapping[str, Any]
+    ) -> tuple[JsonDict, bytes]:
+        """Content of config.json, and the bytes of the weights.
+
+        Args:
+            facts: what builds the network again; JSON values only.
+            network: whose weights are stored.
+            origin: where they come from; stored last, because it is long.
+        """
+        from safetensors.torch import save
+
+        # Clones break shared storage, which safetensors refuses.
+        state = {k: v.detach().cpu().contiguous().clone() for k, v in network.state_dict().items()}
+        weights = save(state, metadata={"format": "pt"})
+        named = {"format": self.name, "format_version": self.version}
+        return {**named, **facts, "weights_sha256": hashlib.sha256(weights).hexdigest(), **origin}, weights
+
+    def read_config(self, folder: str | Path) -> JsonDict:
+        """The checked content of config.json; reads no weights.
+
+        Raises:
+            CheckpointError: no such file, not JSON, another format or version, or keys missing.
+        """
+        path = Path(folder) / CONFIG
+        try:
+            config = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise CheckpointError(
+                f"{path}: {error.strerror or error}", hint=f"`{self.command}` writes {_a(self.what)} folder"
+            ) from error
+        except ValueError as error:
+            raise CheckpointError(
+                f"{path} is not valid JSON: {error}", hint="copy or export the folder again"
+            ) from error
+        if not isinstance(config, dict) or config.get("format") != self.name:
+            raise CheckpointError(f"{path}: not an imu-video {self.what}", hint=f"`{self.command}` writes one")
+        if config.get("format_version") != self.version:
+            raise CheckpointError(
+                f"{path}: format version {config.get('format_version')!r}, expected {self.version}",
+                hint="install the imu-video version that wrote the folder, or export the run again",
+            )
+        missing = {"weights_sha256", *self.required} - set(config)
+        if missing:
+            raise CheckpointError(f"{path}: keys missing: {', '.join(sorted(missing))}", hint="export the run again")
+        return config
+
+    def read(self, folder: str | Path) -> tuple[JsonDict, dict[str, Tensor]]:
+        """The checked config and the weights that belong to it.
+
+        Raises:
+            CheckpointError: as for `read_config`; weights that are missing, or not those that config.json names.
+        """
+        config, path = self.read_config(folder), Path(folder) / WEIGHTS
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise CheckpointError(f"{path}: {error.strerror or error}", hint="export the run again") from error
+        found, expected = hashlib.sha256(data).hexdigest(), str(config["weights_sha256"])
+        if found != expected:
+            raise CheckpointError(
+                f"{path}: sha256 is {found[:12]}, config.json expects {expected[:12]}",
+                hint="copy or download the whole folder again",
+            )
+        from safetensors.torch import load
+
+        return config, load(data)
+
+
+def config_text(config: Mapping[str, Any]) -> str:
+    """A config as the text of config.json."""
+    return json.dumps(config, indent=2, allow_nan=False) + "\n"
+
+
+def load_weights(network: nn.Module, weights: Mapping[str, Tensor], *, folder: str | Path, built_from: object) -> None:
+    """Put weights into the network that the config built.
+
+    Raises:
+        CheckpointError: they are those of another network.
+    """
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CheckpointError(f"{Path(folder) / WEIGHTS} does not fit {built_from}: {error}") from error
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
