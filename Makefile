@@ -36,7 +36,7 @@ test: $(VENV)/.installed-dev  ## the default test suite
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 test-slow: $(VENV)/.installed-dev  ## the tests that take minutes
-	$(BIN)/python -m pytest -n 2 -m slow --timeout 1800
+	$(BIN)/python -m pytest -n 2 -m slow --timeout 7200
 
 doctest: $(VENV)/.installed-dev  ## the examples of docstrings, README and docs
 	$(BIN)/python -m pytest tests/docs

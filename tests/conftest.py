@@ -99,6 +99,6 @@ def browser() -> Iterator[Any]:
         pytest.skip("no Chromium on this machine: apt-get install chromium")
     quiet = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
     with api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=program, args=quiet)
+        chromium = playwright.chromium.launch(executable_path=program, args=quiet, timeout=300_000)
         yield chromium
         chromium.close()

@@ -26,7 +26,7 @@ def run_on_ranks(
     function: Callable[..., Any],
     *args: Any,
     ranks: int = 2,
-    timeout_s: float = 120.0,
+    timeout_s: float = 900.0,
     env: dict[str, str] | None = None,
 ) -> list[Any]:
     """Call ``function(*args)`` in ``ranks`` fresh processes that share a gloo process group; return what each returned.
@@ -88,7 +88,7 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]], folder: Path, timeout_s:
         return
     # A rank that fails takes its peers down, sometimes before it has ended itself: let all of them speak.
     late = time.monotonic() > deadline
-    grace = time.monotonic() + (0 if late else 5)
+    grace = time.monotonic() + (0 if late else 60)
     while any(p.poll() is None for p in processes) and time.monotonic() < grace:
         time.sleep(0.02)
     logs = [

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pytest
 
 import imu_video
 from imu_video.shards.video import encode_mp4
@@ -68,7 +67,6 @@ def record(root: Path) -> None:
         (root / f"{name}.txt").write_text(f"start,end,label\n0,{half},sit\n{half},{2 * half},walk\n")
 
 
-@pytest.mark.timeout(240)
 def test_the_road_of_the_readme(tmp_path: Path) -> None:
     (tmp_path / "recordings").mkdir()
     record(tmp_path / "recordings")

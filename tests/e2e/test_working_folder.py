@@ -76,7 +76,7 @@ def test_processes_of_nproc(call: Call) -> None:
 
 def test_processes_of_torchrun_as_documented(call: Call) -> None:
     assert "--no-python -- imu-pretrain launch CONFIG" in (ROOT / "docs/guides/pretraining.md").read_text()
-    words = ["--nnodes", 1, "--nproc-per-node", 2, "--no-python", "--", COMMANDS / "imu-pretrain"]
+    words = ["--standalone", "--nproc-per-node", 2, "--no-python", "--", COMMANDS / "imu-pretrain"]
     call("torchrun", *words, "launch", "training.yaml", "--run", "under-torchrun", leaves="under-torchrun/checkpoints")
 
 

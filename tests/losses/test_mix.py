@@ -148,7 +148,6 @@ def test_a_single_term_keeps_its_gradient_when_compiled() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_loss_is_one_graph_and_compiles_to_the_same_numbers(name: str, backend: str) -> None:

@@ -136,7 +136,7 @@ def test_two_processes_share_a_queue_and_end_where_one_does(
     }
     process = start("launch", config_file(**sections), "--run", tmp_path / "two", "--nproc", "2")
     run(make_config(**sections), folder=tmp_path / "one")
-    _, error = process.communicate(timeout=200)
+    _, error = process.communicate(timeout=900)
     assert process.returncode == 0, error
     one, two = (load_file(tmp_path / n / "checkpoints" / "step-00000004" / "model.safetensors") for n in ("one", "two"))
     queues = [name for name in one if ".queue." in name]

@@ -24,12 +24,12 @@ PLUGIN = Path(__file__).parent / "kill_at.py"
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=900)
     return process.returncode, out, err
 
 
 def wait_for_step(folder: Path, step: int, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline and process.poll() is None:
         log = folder / "log.jsonl"
         if log.exists() and any(line["step"] >= step for line in read_log(log)):

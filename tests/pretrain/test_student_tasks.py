@@ -136,7 +136,7 @@ def test_two_processes_follow_one(
     file.write_text(yaml.safe_dump(raw(moving.root, **sections)))
     process = start("launch", file, "--run", tmp_path / "two", "--nproc", "2")
     run(config(**sections), folder=tmp_path / "one")
-    _, err = process.communicate(timeout=180)
+    _, err = process.communicate(timeout=900)
     assert process.returncode == 0, err
     terms = [key for key in read_log(tmp_path / "one" / "log.jsonl")[1] if key.startswith("terms/")]
     assert len(terms) == len(sections.get("loss", [1])) + len(sections.get("objective", []))

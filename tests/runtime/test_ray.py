@@ -15,7 +15,7 @@ from imu_video.shards.features.embed import embed
 from imu_video.shards.reading.index import load_index
 
 ray = pytest.importorskip("ray", reason="clusters need the extra 'ray'")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

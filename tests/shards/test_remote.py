@@ -223,10 +223,10 @@ def test_the_cache_stays_below_its_size(server: Server, tmp_path: Path, folder: 
     remote.local(third.path, root, size=third.bytes, sha256=third.sha256)
     assert fetched(cache.folder) == sorted([Path(first.path).name, Path(third.path).name])
     assert sum(p.stat().st_size for p in cache.folder.rglob("*.tar")) <= room
-    kept = Cache(tmp_path / "small", size=first.bytes + third.bytes)
+    kept = Cache(tmp_path / "small", size=first.bytes + third.bytes, in_use_s=3600)
     remote = RemoteFolder(Address.parse(server.address), kept)
     remote.local(second.path, root, size=second.bytes, sha256=second.sha256)
-    assert len(fetched(cache.folder)) == 3  # all were used within the last minute: a reader may be about to open them
+    assert len(fetched(cache.folder)) == 3  # all were used within the last hour: a reader may be about to open them
     tiny = RemoteFolder(Address.parse(server.address), Cache(tmp_path / "tiny", size=1000))
     with pytest.raises(ConfigError, match=r"does not fit a cache(.|\n)*IMU_VIDEO_CACHE_GB"):
         tiny.local(first.path, tmp_path / "tiny", size=first.bytes)
@@ -244,7 +244,7 @@ def test_several_processes_fetch_a_file_once(server: Server, folder: Index, tmp_
         thread.start()
     for thread in threads:
         thread.join()
-    assert worker.communicate(timeout=120)[0].strip() == "10"
+    assert worker.communicate(timeout=900)[0].strip() == "10"
     assert [server.served[s.path] for s in folder.split("train").shards] == [1, 1]
 
 

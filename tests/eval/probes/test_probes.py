@@ -28,6 +28,16 @@ def support(n: int = 15, width: int = 40, classes: int = 3, seed: int = 0) -> tu
     return rng.normal(size=(classes, width))[y] + rng.normal(size=(n, width)) * 2, y
 
 
+def same_away_from_ties(predicted: np.ndarray, scores: np.ndarray, share: float) -> bool:
+    """Whether predictions are the classes of the best scores wherever these lead by a share of the scores' spread.
+
+    Two ways to compute the same scores differ by rounding, in another way on each machine, and rounding decides ties.
+    """
+    first, second = np.sort(scores, axis=1)[:, :-3:-1].T
+    clear = first - second >= share * scores.std()
+    return bool(clear.any() and np.array_equal(predicted[clear], scores.argmax(axis=1)[clear]))
+
+
 @pytest.mark.parametrize("name", probes.names())
 def test_contract(name: str) -> None:
     check_probe(probes.build(name))
@@ -118,7 +128,7 @@ def test_many_predictions_equal_single_ones() -> None:
     for chunk_bytes in (1, 1 << 26):
         got = predict_many(fitted, query, chunk_bytes=chunk_bytes)
         for f, g in zip(fitted, got, strict=True):
-            assert np.array_equal(f.scores(query).argmax(axis=1), g)
+            assert same_away_from_ties(g, f.scores(query), 1e-4)
 
 
 class _Peeks:
@@ -151,7 +161,7 @@ def test_logreg_of_many_equals_scikit_learn(penalty: float) -> None:
     expected, scores = reference.decision_function(q), got.scores(query)
     scores, expected = (s - s.mean(axis=1, keepdims=True) for s in (scores, expected))
     assert np.abs(scores - expected).max() < 5e-3 * np.abs(expected).max()
-    assert (scores.argmax(axis=1) == reference.predict(q)).mean() >= 0.99
+    assert same_away_from_ties(scores.argmax(axis=1), expected, 2e-2)
 
 
 @pytest.mark.parametrize("name", ["prototype", "ridge", "logreg"])
@@ -170,7 +180,7 @@ def test_many_supports_at_once_equal_one_by_one(name: str, scaling: str) -> None
         one = probe.fit(features[rows], labels, classes=4)
         assert isinstance(got, LinearScores)
         assert np.allclose(got.weight, one.weight, atol=5e-3 * np.abs(one.weight).max())  # type: ignore[attr-defined]
-        assert np.array_equal(got.scores(features).argmax(1), one.scores(features).argmax(1)) or name == "logreg"
+        assert same_away_from_ties(got.scores(features).argmax(1), one.scores(features), 2e-2)
 
 
 def test_a_bad_support_among_many_is_named() -> None:

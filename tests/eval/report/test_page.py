@@ -46,6 +46,7 @@ def report(made: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def page(browser: Any, report: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
     """The page, opened; the test fails where anything runs, complains or asks for anything but the page itself."""
     opened = browser.new_page(viewport={"width": request.param, "height": 800})
+    opened.set_default_timeout(300_000)
     complaints: list[str] = []
     asked: list[str] = []
     opened.on("pageerror", lambda error: complaints.append(str(error)))
@@ -102,7 +103,7 @@ def test_clips_of_failures_play(page: Any) -> None:
     assert page.locator("article.card img").count() >= cards.count(), "every case shows its trace"
     clip = page.locator("article.card video").first
     clip.scroll_into_view_if_needed()
-    for _ in range(200):
+    for _ in range(4800):
         if clip.evaluate("v => v.readyState") >= 1:
             break
         page.wait_for_timeout(25)

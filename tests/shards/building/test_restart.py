@@ -68,7 +68,7 @@ def test_killed_at_a_change_of_the_disk_it_resumes_to_the_same_bytes(
         [sys.executable, "-P", SCRIPT, tiny_plugin, tmp_path, config, str(step)],
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -229,13 +229,13 @@ def test_workers_end_with_a_parent_that_is_killed(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    work, deadline = partial_folder(out), time.monotonic() + 60
+    work, deadline = partial_folder(out), time.monotonic() + 600
     while not list(work.glob("*.json")) or len(list(work.glob("p*-*.json"))) < 1:
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.002)
     process.kill()
-    process.communicate(timeout=60)  # returns when the last worker has closed its end of the pipes
+    process.communicate(timeout=600)  # returns when the last worker has closed its end of the pipes
     assert not out.exists()
     build(config, out)
     assert files_of(out) == files_of(whole.root)

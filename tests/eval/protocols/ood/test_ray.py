@@ -17,7 +17,7 @@ from imu_video.errors import ConfigError
 from tests.eval.protocols.ood.test_benchmark import config
 
 ray = pytest.importorskip("ray", reason="clusters need the extra 'ray'")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 PLUGIN = '''
 from eval.algorithms.base import algorithms
