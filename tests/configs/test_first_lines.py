@@ -112,6 +112,11 @@ def test_the_command_of_the_first_line_loads_the_file(path: Path, monkeypatch: p
     check(first.removeprefix("# "))
 
 
+@pytest.mark.parametrize("path", [p for p in FILES if p.parent.name == "ood"], ids=lambda p: p.stem)
+def test_scenarios_are_named_after_their_files(path: Path) -> None:
+    assert load_benchmark(path, [], [], "all").scenario.name == path.stem
+
+
 def test_files_that_the_command_cannot_load_are_found(tmp_path: Path) -> None:
     """The check above can fail: a wrong key, a wrong argument, an unknown component, a command that does not exist."""
     good = "configs/pretrain/simclr_imu.yaml"

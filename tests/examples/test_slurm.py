@@ -34,7 +34,7 @@ Submit = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def submit(tmp_path: Path) -> Submit:
-    """Runs a script of configs/launch with a stand-in for sbatch; keyword arguments are further variables."""
+    """Runs a script of examples/slurm with a stand-in for sbatch; keyword arguments are further variables."""
     fake = tmp_path / "sbatch"
     fake.write_text(SBATCH)
     fake.chmod(0o755)
@@ -42,7 +42,7 @@ def submit(tmp_path: Path) -> Submit:
     base |= {"LOG": str(tmp_path / "log"), "PARTS": "2", "WORKERS": "1"}
 
     def run(script: str, *words: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
-        path = ROOT / "configs" / "launch" / script
+        path = ROOT / "examples" / "slurm" / script
         environment = {**base, **variables}
         return subprocess.run(["bash", path, *words], env=environment, capture_output=True, text=True, cwd=tmp_path)
 
@@ -53,7 +53,7 @@ def submit(tmp_path: Path) -> Submit:
     ("script", "words", "variables", "tasks", "then", "line", "last"),
     [
         pytest.param(
-            "slurm_build.sh",
+            "build.sh",
             ["my config.yaml", "/shared/data", "dataset.root=/a b"],
             {},
             "1-2",
@@ -63,7 +63,7 @@ def submit(tmp_path: Path) -> Submit:
             id="build",
         ),
         pytest.param(
-            "slurm_build.sh",
+            "build.sh",
             ["/shared/data", "tiny"],
             {"COMMAND": "embed"},
             "1-2",
@@ -73,11 +73,11 @@ def submit(tmp_path: Path) -> Submit:
             id="embed",
         ),
         pytest.param(
-            "slurm_ood.sh",
+            "ood.sh",
             ["/shared/my data", "--config", "ood.yaml", "--folder", "/shared/runs"],
             {},
             "0-1",
-            "makes the tables",
+            "writes the tables",
             r"imu-eval ood /shared/my\ data --config ood.yaml --folder /shared/runs",
             r"imu-eval ood /shared/my\ data --config ood.yaml --folder /shared/runs",
             id="ood",
@@ -104,7 +104,7 @@ def test_an_array_and_a_job_that_waits_for_it_are_submitted(
     assert gather.endswith(f"--wrap {last}")
 
 
-@pytest.mark.parametrize(("script", "words"), [("slurm_build.sh", ["one.yaml"]), ("slurm_ood.sh", [])])
+@pytest.mark.parametrize(("script", "words"), [("build.sh", ["one.yaml"]), ("ood.sh", [])])
 def test_too_few_words_are_answered_with_the_usage(submit: Submit, script: str, words: list[str]) -> None:
     wrong = submit(script, *words)
     assert wrong.returncode != 0
@@ -120,10 +120,10 @@ def test_what_is_submitted_builds_and_embeds(submit: Submit, tmp_path: Path) -> 
     }
     (tmp_path / "people.yaml").write_text(yaml.safe_dump(config))
     data = tmp_path / "data"
-    done = submit("slurm_build.sh", tmp_path / "people.yaml", data, "--plugin", PLUGIN, RUN="1")
+    done = submit("build.sh", tmp_path / "people.yaml", data, "--plugin", PLUGIN, RUN="1")
     assert done.returncode == 0, done.stderr
     assert verify(load_index(data)) == []
-    done = submit("slurm_build.sh", data, "tiny", RUN="1", COMMAND="embed")
+    done = submit("build.sh", data, "tiny", RUN="1", COMMAND="embed")
     assert done.returncode == 0, done.stderr
     assert len(list((data / "teachers").glob("*/test.npy"))) == 1
 
@@ -146,7 +146,7 @@ def test_what_is_submitted_finishes_the_benchmark(submit: Submit, tmp_path: Path
     (tmp_path / "ood.yaml").write_text(yaml.safe_dump(shifts))
     words = [tmp_path / "data", "--config", tmp_path / "ood.yaml", "--folder", tmp_path / "runs"]
     words += ["--out", tmp_path / "results.jsonl"]
-    done = submit("slurm_ood.sh", *words, RUN="1")
+    done = submit("ood.sh", *words, RUN="1")
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "runs" / "runs").iterdir())) == 4
     assert done.stderr.count("2 of 4 runs to do") == 2
