@@ -1,4 +1,4 @@
-"""Every shipped data config is valid: sections, dataset arguments, and splits that fit the people."""
+"""Every shipped data config is valid: sections, dataset arguments, and splits that fit the subjects."""
 
 from __future__ import annotations
 
