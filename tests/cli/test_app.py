@@ -129,7 +129,7 @@ def test_parts_are_built_and_merged(run: Run, built: Path, config: Path, tmp_pat
     code, text, _ = run("build", config, out, "--part", "2/2", "--plugin", PLUGIN)
     assert (code, text.splitlines()[-1]) == (
         0,
-        f"built {out}.parts/2-of-2; when all parts are there: imu-video merge {out}",
+        f"built {out}.parts/2-of-2; when all parts exist: imu-video merge {out}",
     )
     code, _, err = run("merge", out)
     assert (code, f"imu-video build CONFIG {out} --part 1/2" in err) == (2, True)
@@ -145,7 +145,7 @@ def test_folders_are_divided_and_merged(run: Run, built: Path, tmp_path: Path) -
     code, out, _ = run("split", built, tmp_path / "ab", tmp_path / "splits.yaml")
     assert (code, out.splitlines()[-1]) == (
         0,
-        f"divided {built} into {tmp_path / 'ab'}: 21 samples (fit 14, check 7)",
+        f"split {built} into {tmp_path / 'ab'}: 21 samples (fit 14, check 7)",
     )
     code, _, err = run("split", built, tmp_path / "c", tmp_path / "splits.yaml", "subjects.check=[p0]")
     assert (code, "subject 'p0' is in split" in err) == (3, True)
@@ -340,4 +340,4 @@ def test_doctor_passes_here_and_names_what_is_broken(run: Run, monkeypatch: pyte
     assert code == 2
     assert "clips\tBROKEN\tImportError: libx264 is gone" in out
     assert "surely_not_installed\tmissing\tpip install 'imu-video[moon]'" in out
-    assert "1 broken parts: clips" in err
+    assert "1 checks of the installation failed: clips" in err

@@ -1,0 +1,191 @@
+"""Commands on data folders: build, merge, split, fetch, inspect, verify; `imu_video.shards` does the work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from imu_video.cli.options import (
+    Data,
+    EngineName,
+    Overrides,
+    Plugins,
+    Workers,
+    load_plugins,
+    parse_part,
+    show,
+    size_of,
+    stoppable,
+)
+from imu_video.errors import ConfigError, ShardError
+from imu_video.runtime import console
+
+
+def build(
+    config: Annotated[Path, typer.Argument(help="Build config, for example configs/data/folder.yaml.")],
+    out: Annotated[Path, typer.Argument(help="Data folder to write.")],
+    overrides: Overrides = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a folder that was built from another config.")
+    ] = False,
+    workers: Workers = 1,
+    engine: EngineName = "local",
+    part: Annotated[
+        str | None, typer.Option("--part", help="Encode only part i/n of the subjects; then run `merge OUT`.")
+    ] = None,
+    plugin: Plugins = None,
+) -> None:
+    """Build shards with an index from recordings; interrupted builds resume."""
+    load_plugins(plugin)
+    from imu_video.config import load_config
+    from imu_video.shards.building.build import BuildConfig, already_built, build_part
+    from imu_video.shards.building.build import build as make
+
+    loaded = load_config(config, BuildConfig, overrides or [])
+    options: dict[str, Any] = {"force": force, "workers": workers, "engine": engine, "plugins": plugin or []}
+    if not force:
+        built = already_built(loaded, out)
+        if built is not None:
+            console.say(f"{out} is already built from this config: {size_of(built)}")
+            return
+    if part is not None:
+        with stoppable():
+            folder = build_part(loaded, out, parse_part(part), **options)
+        console.say(f"built {folder}; when all parts exist: imu-video merge {out}")
+        return
+    with stoppable():
+        index = make(loaded, out, **options)
+    from imu_video.shards.folders import summary
+
+    show(summary.splits(index))
+    facts = index.build
+    for reason, count in facts.dropped.items():
+        console.say(f"dropped {count} of {facts.windows} windows: {reason}")
+    if facts.empty_recordings:
+        console.say(f"{facts.empty_recordings} of {facts.recordings} recordings are shorter than a window")
+    show(summary.quality(index))
+    show(summary.sync(index))
+    console.say(f"built {out}: {size_of(index)}")
+
+
+def merge(
+    data: Annotated[list[Path], typer.Argument(help="Folder whose parts are merged, or several data folders.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Data folder to write when several folders are merged.")
+    ] = None,
+    copy: Annotated[bool, typer.Option("--copy", help="Copy the shards instead of hard-linking them.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing data folder.")] = False,
+    plugin: Plugins = None,
+) -> None:
+    """Merge the parts written by `build --part` or `embed --part`, or several data folders with the same axes."""
+    load_plugins(plugin)
+    if out is not None or len(data) > 1:
+        from imu_video.shards.folders.combine import merge_folders
+        from imu_video.shards.reading.index import load_index
+
+        if out is None:
+            raise ConfigError("several data folders are merged into a new one", hint="imu-video merge A B --out C")
+        with stoppable():
+            merged = merge_folders([load_index(one) for one in data], out, copy=copy)
+        console.say(f"merged {out}: {size_of(merged)}")
+        return
+    from imu_video.shards.building.merge import merge_parts
+    from imu_video.shards.publish import parts_folder
+
+    (folder,) = data
+    if folder.is_dir() and not parts_folder(folder).is_dir():
+        from imu_video.shards.features.merge import merge_features
+        from imu_video.shards.reading.index import load_index
+
+        for cache in merge_features(load_index(folder), plugins=plugin or []):
+            console.say(f"merged teachers/{cache.fingerprint}: {', '.join(cache.splits)}")
+        return
+    with stoppable():
+        index = merge_parts(folder, force=force)
+    console.say(f"merged {folder}: {size_of(index)}")
+
+
+def split(
+    data: Data,
+    out: Annotated[Path, typer.Argument(help="Data folder to write.")],
+    config: Annotated[Path, typer.Argument(help="YAML with `subjects` or `fractions`, or a build config's `splits`.")],
+    overrides: Overrides = None,
+) -> None:
+    """Re-split a data folder by subject; samples are copied unchanged and the old folder is kept."""
+    from imu_video.config import apply_override, read_yaml, validate
+    from imu_video.recordings.splits import SplitConfig
+    from imu_video.shards.folders import summary
+    from imu_video.shards.folders.combine import split_folder
+    from imu_video.shards.reading.index import load_index
+
+    raw = read_yaml(config)
+    raw = raw["splits"] if isinstance(raw.get("splits"), dict) else raw
+    for override in overrides or []:
+        apply_override(raw, override)
+    with stoppable():
+        index = split_folder(load_index(data), validate(raw, SplitConfig, source=str(config)), out)
+    show(summary.splits(index))
+    console.say(f"split {data} into {out}: {size_of(index)}")
+
+
+def fetch(
+    address: Annotated[str, typer.Argument(help="s3://, gs://, http://, https:// or hf:// address of a data folder.")],
+    out: Annotated[Path, typer.Argument(help="Data folder to write.")],
+) -> None:
+    """Copy a data folder from an address to disk and verify its hashes; interrupted copies resume."""
+    from imu_video.shards.folders.fetch import fetch as copy_from
+
+    with stoppable():
+        index = copy_from(address, out)
+    console.say(f"fetched {out}: {size_of(index)}")
+
+
+def inspect(
+    data: Data,
+    page: Annotated[Path | None, typer.Option("--html", help="Write an HTML page with samples instead.")] = None,
+    samples: Annotated[int, typer.Option("--samples", min=1, help="Maximum number of samples on the page.")] = 200,
+    megabytes: Annotated[float, typer.Option("--megabytes", min=0, help="Maximum size of the clips, in MB.")] = 64.0,
+    split: Annotated[str | None, typer.Option("--split", help="Show only this split on the page.")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed that selects the samples of the page.")] = 0,
+) -> None:
+    """Show the contents of a data folder: splits, subjects, labels, rates, units, quality, teacher features."""
+    from imu_video.shards.folders import summary
+    from imu_video.shards.reading.index import load_index
+
+    index = load_index(data)
+    if page is not None:
+        from imu_video.browse.page import write_page
+
+        shown = write_page(index, page, most=samples, megabytes=megabytes, split=split, seed=seed)
+        console.say(f"wrote {page}: {shown} samples, {page.stat().st_size / 1e6:.1f} MB; open it in a browser")
+        return
+    for make in (summary.facts, summary.splits, summary.labels, summary.quality, summary.sync, summary.teachers):
+        show(make(index))
+
+
+def verify(
+    data: Data,
+    repair: Annotated[bool, typer.Option("--repair", help="Rebuild index.json from the shards first.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Check presence and size only, not the hashes.")] = False,
+) -> None:
+    """Validate a data folder against its index: sizes, hashes, members, subjects in one split only."""
+    from imu_video.shards.reading import index as indices
+
+    if repair:
+        rebuilt, notes = indices.repair(data)
+        for note in notes:
+            console.say(f"note: {note}")
+        console.say(f"rebuilt {data / 'index.json'}: {size_of(rebuilt)}")
+    index = indices.load_index(data)
+    problems = indices.verify(index, deep=not quick)
+    for problem in problems:
+        console.say(f"problem: {problem}")
+    if problems:
+        raise ShardError(
+            f"{data}: {len(problems)} problem{'s' * (len(problems) > 1)}, the first: {problems[0]}",
+            hint="copy the shards again, or build the folder again with --force; `imu-pretrain launch ... "
+            "data.errors=skip` skips damaged samples",
+        )
+    console.say(f"{data}: OK, {size_of(index)}, digest {index.digest}")

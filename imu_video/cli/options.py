@@ -1,0 +1,77 @@
+"""Options and helpers that several commands of `imu-video` share; no command is defined here."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imu_video.errors import ConfigError
+from imu_video.registry import load_plugin
+from imu_video.runtime import console
+
+if TYPE_CHECKING:
+    from imu_video.shards.folders.summary import Table
+    from imu_video.shards.schema import Index
+
+Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="Python file that registers your own components.")]
+Data = Annotated[Path, typer.Argument(help="Data folder written by `imu-video build`, or its address (s3:// ...).")]
+Workers = Annotated[int, typer.Option("--workers", min=0, help="Parallel processes; does not change the result.")]
+EngineName = Annotated[str, typer.Option("--engine", help="local: processes here; ray: tasks of a Ray cluster.")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="Config overrides: section.key=value ...")]
+
+
+def load_plugins(plugins: Sequence[Path] | None) -> None:
+    """Import the files that register a user's own components."""
+    for file in plugins or ():
+        load_plugin(file)
+
+
+def parse_part(text: str) -> tuple[int, int]:
+    """``i/n`` as numbers; their range is checked by the command that divides its work.
+
+    Raises:
+        ConfigError: anything else.
+
+    Example:
+        >>> parse_part("3/16")
+        (3, 16)
+    """
+    number, slash, of = text.partition("/")
+    if not (slash and number.isdigit() and of.isdigit()):
+        raise ConfigError(f"--part {text!r}: expected i/n", hint="for example --part 3/16")
+    return int(number), int(of)
+
+
+def size_of(index: Index) -> str:
+    """Samples of a data folder and of each split, in words."""
+    parts = ", ".join(f"{name} {split.samples}" for name, split in index.splits.items())
+    return f"{sum(split.samples for split in index.splits.values())} samples ({parts})"
+
+
+def show(table: Table) -> None:
+    """Print a table unless it is empty; its title becomes a comment line when piped."""
+    if not table.rows:
+        return
+    if not sys.stdout.isatty():
+        console.say(f"# {table.title}")
+    console.table(table.columns, table.rows, title=table.title)
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """SIGTERM unwinds like Ctrl-C, so that temporary folders are removed."""
+
+    def stop(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

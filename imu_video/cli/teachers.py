@@ -1,0 +1,56 @@
+"""The command `imu-video embed`: features of a frozen teacher beside the shards; `shards.features` does the work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from imu_video.cli.options import Data, EngineName, Overrides, Plugins, Workers, load_plugins, parse_part, stoppable
+from imu_video.runtime import console
+
+
+def embed(
+    data: Data,
+    teacher: Annotated[str, typer.Argument(help="Teacher config (YAML), or the name of a registered teacher.")],
+    overrides: Overrides = None,
+    split: Annotated[list[str] | None, typer.Option("--split", help="Embed only these splits; default: all.")] = None,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", min=1, help="Clips per forward pass; increase on a GPU.")
+    ] = 4,
+    device: Annotated[
+        str | None, typer.Option("--device", help="cpu, cuda, cuda:1 ...; default: a GPU if available.")
+    ] = None,
+    view: Annotated[
+        str | None, typer.Option("--view", help="Further video of the samples instead: depth, exo ...")
+    ] = None,
+    workers: Workers = 1,
+    engine: EngineName = "local",
+    part: Annotated[
+        str | None, typer.Option("--part", help="Embed only part i/n of the shards; then run `merge DATA`.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Discard unfinished work of another version.")] = False,
+    plugin: Plugins = None,
+) -> None:
+    """Compute the features of a frozen teacher once and store them beside the shards; interrupted runs resume."""
+    load_plugins(plugin)
+    from imu_video.config import apply_override, read_yaml
+    from imu_video.shards.reading.index import load_index
+
+    index = load_index(data)
+    entry: dict[str, Any] = read_yaml(teacher) if Path(teacher).suffix in {".yaml", ".yml"} else {"name": teacher}
+    for override in overrides or []:
+        apply_override(entry, override)
+    from imu_video.shards.features.embed import Embedding
+
+    options: dict[str, Any] = {"splits": split, "view": view, "batch_size": batch_size, "device": device}
+    options |= {"workers": workers, "engine": engine, "plugins": plugin or [], "force": force}
+    with stoppable():
+        embedding = Embedding(index, entry, **options)
+        if part is not None:
+            folder = embedding.part(*parse_part(part))
+            console.say(f"embedded {folder}; when all parts exist: imu-video merge {data}")
+            return
+        cache = embedding.whole()
+    console.say(f"embedded {data} with {entry.get('name')}: teachers/{cache.fingerprint}")
