@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from imu_video.bundle.encoder import EncoderBundle
 from imu_video.config import Config
+from imu_video.optim.groups import groups_by_shape
+from imu_video.optim.schedule import cosine_factor
 from imu_video.runtime.distributed import GlobalDraws
 from imu_video.transforms import Compose
 
@@ -225,19 +227,6 @@ def member_seeds(seed: int, members: int) -> list[int]:
     return [seed, *(int(np.random.SeedSequence([seed, j]).generate_state(1)[0]) for j in range(1, members))]
 
 
-def cosine_factor(step: int, steps: int, warmup: float = 0.1) -> float:
-    """Linear warm-up over a share of the steps, then a half cosine to zero.
-
-    Example:
-        >>> [round(cosine_factor(s, 20), 2) for s in (0, 1, 2, 11, 20)]
-        [0.5, 1.0, 1.0, 0.5, 0.0]
-    """
-    warm = max(1, int(steps * warmup))
-    if step < warm:
-        return (step + 1) / warm
-    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
-
-
 def measured(x: np.ndarray) -> tuple[Tensor, Tensor]:
     """Windows with NaN for missing samples as a tensor without NaN, and the mask of what is there."""
     imu = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
@@ -246,11 +235,9 @@ def measured(x: np.ndarray) -> tuple[Tensor, Tensor]:
 
 
 def _adamw(encoders: list[nn.Module], head: list[nn.Parameter], config: NetworkConfig) -> torch.optim.AdamW:
-    groups = []
     learning = [p for encoder in encoders for p in encoder.parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = []
     for parameters, factor in ((learning, config.encoder_factor), (head, 1.0)):
-        for matrices in (True, False):
-            own = [p for p in parameters if (p.ndim > 1) == matrices]
-            decay = config.weight_decay if matrices else 0.0
-            groups.append({"params": own, "lr": config.learning_rate * factor, "weight_decay": decay})
+        rate = config.learning_rate * factor
+        groups += groups_by_shape(parameters, weight_decay=config.weight_decay, lr=rate)
     return torch.optim.AdamW(groups, lr=config.learning_rate)

@@ -6,28 +6,9 @@ from torch import Tensor, nn
 
 from imu_video.encoders.layers.convolutional import Norm, TimeEncoder, norm_layer
 from imu_video.encoders.layers.pooling import Pooling
+from imu_video.encoders.layers.residual import PreActivationBlock
 from imu_video.errors import ConfigError
 from imu_video.registry import encoders
-
-
-class _Block(nn.Module):
-    """Norm, ReLU, convolution, twice, and a residual (He et al. 2016, arXiv 1603.05027, figure 4e)."""
-
-    def __init__(self, before: int, after: int, *, kernel: int, stride: int, norm: Norm) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            norm_layer(norm, before), nn.ReLU(),
-            nn.Conv1d(before, after, kernel, stride=stride, padding=kernel // 2, bias=False),
-            norm_layer(norm, after), nn.ReLU(),
-            nn.Conv1d(after, after, kernel, padding=kernel // 2, bias=False),
-        )  # fmt: skip
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or before != after:
-            self.shortcut = nn.Conv1d(before, after, 1, stride=stride, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.layers(x) + self.shortcut(x)
-        return out
 
 
 @encoders.register("resnet1d")
@@ -76,7 +57,7 @@ class ResNet1d(TimeEncoder):
             after = width * 2**stage
             for number in range(count):
                 stride = 2 if stage and not number else 1
-                parts.append(_Block(before, after, kernel=kernel, stride=stride, norm=norm))
+                parts.append(PreActivationBlock(before, after, kernel=kernel, stride=stride, norm=norm))
                 before = after
         self.layers = nn.Sequential(*parts, norm_layer(norm, last), nn.ReLU())
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imu_video.encoders.base import check_window
+from imu_video.encoders.layers.convolutional import Norm, norm_layer
+from imu_video.encoders.layers.residual import ResidualBlock
 from imu_video.errors import ConfigError
 from imu_video.registry import encoders
 
@@ -57,7 +57,7 @@ class SegmentCNN(nn.Module):
         kernel: int = 5,
         stride: int = 4,
         segments: int = 4,
-        norm: Literal["batch", "group"] = "batch",
+        norm: Norm = "batch",
     ) -> None:
         super().__init__()
         if min(channels, stride, segments) < 1 or blocks < 2 or kernel < 1 or kernel % 2 == 0:
@@ -72,11 +72,11 @@ class SegmentCNN(nn.Module):
         self.feature_dim = 2 * width * (segments + 1)
         first = 2 * stride + 1
         self.stem = nn.Conv1d(2 * channels, width, first, stride=stride, padding=stride)
-        self.stem_norm = _normaliser(norm, width)
+        self.stem_norm = norm_layer(norm, width)
         self.body = nn.Sequential(
-            _Block(width, width, kernel, 1, norm),
-            _Block(width, 2 * width, kernel, 2, norm),
-            *(_Block(2 * width, 2 * width, kernel, 1, norm) for _ in range(blocks - 2)),
+            ResidualBlock(width, width, kernel=kernel, stride=1, norm=norm),
+            ResidualBlock(width, 2 * width, kernel=kernel, stride=2, norm=norm),
+            *(ResidualBlock(2 * width, 2 * width, kernel=kernel, stride=1, norm=norm) for _ in range(blocks - 2)),
         )
 
     def forward(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -106,24 +106,3 @@ class SegmentCNN(nn.Module):
         means = h @ (weight / weight.sum(1, keepdim=True))
         most = h.masked_fill(~stretch[:, None], -torch.inf).amax(-1)
         return torch.cat([means.flatten(1), most], dim=1)
-
-
-class _Block(nn.Module):
-    """Two convolutions beside a shortcut."""
-
-    def __init__(self, before: int, after: int, kernel: int, stride: int, norm: Literal["batch", "group"]) -> None:
-        super().__init__()
-        self.first = nn.Conv1d(before, after, kernel, stride=stride, padding=kernel // 2)
-        self.first_norm = _normaliser(norm, after)
-        self.second = nn.Conv1d(after, after, kernel, padding=kernel // 2)
-        self.second_norm = _normaliser(norm, after)
-        same = before == after and stride == 1
-        self.shortcut = nn.Identity() if same else nn.Conv1d(before, after, 1, stride=stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = F.relu(self.first_norm(self.first(x)))
-        return F.relu(self.second_norm(self.second(h)) + self.shortcut(x))
-
-
-def _normaliser(norm: Literal["batch", "group"], width: int) -> nn.Module:
-    return nn.BatchNorm1d(width) if norm == "batch" else nn.GroupNorm(8, width)

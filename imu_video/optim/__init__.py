@@ -7,16 +7,24 @@ from typing import TYPE_CHECKING
 from imu_video.lazy import exports
 
 if TYPE_CHECKING:
-    from imu_video.optim.groups import adamw, parameter_groups, set_learning_rate
-    from imu_video.optim.schedule import learning_rate
+    from imu_video.optim.groups import adamw, groups_by_shape, parameter_groups, set_learning_rate
+    from imu_video.optim.schedule import cosine_factor, learning_rate, ramped_cosine
 
-__all__ = ["adamw", "learning_rate", "parameter_groups", "set_learning_rate"]
+__all__ = [
+    "adamw",
+    "cosine_factor",
+    "groups_by_shape",
+    "learning_rate",
+    "parameter_groups",
+    "ramped_cosine",
+    "set_learning_rate",
+]
 
 __getattr__, __dir__ = exports(
     __name__,
     __all__,
     {
-        "groups": ["adamw", "parameter_groups", "set_learning_rate"],
-        "schedule": ["learning_rate"],
+        "groups": ["adamw", "groups_by_shape", "parameter_groups", "set_learning_rate"],
+        "schedule": ["cosine_factor", "learning_rate", "ramped_cosine"],
     },
 )

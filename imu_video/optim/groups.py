@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -48,6 +49,28 @@ def parameter_groups(module: nn.Module, *, weight_decay: float) -> list[dict[str
         groups[free]["params"].append(parameter)
         groups[free]["names"].append(name)
     return groups
+
+
+def groups_by_shape(parameters: Iterable[nn.Parameter], *, weight_decay: float, **options: Any) -> list[dict[str, Any]]:
+    """Two groups by shape alone: matrices decay, vectors do not; for parameters without names, as in fine-tuning.
+
+    `parameter_groups` also exempts what its owner has marked ``no_decay``, so the two train differently.
+
+    Args:
+        parameters: in the order of the groups.
+        weight_decay: >= 0, of matrices.
+        options: further settings of both groups: ``lr=1e-3``.
+
+    Example:
+        >>> layer = nn.Linear(3, 2)
+        >>> [(len(g["params"]), g["weight_decay"]) for g in groups_by_shape(layer.parameters(), weight_decay=0.1)]
+        [(1, 0.1), (1, 0.0)]
+    """
+    own = list(parameters)
+    return [
+        {"params": [p for p in own if (p.ndim > 1) == matrices], **options, "weight_decay": decay}
+        for matrices, decay in ((True, weight_decay), (False, 0.0))
+    ]
 
 
 def adamw(module: nn.Module, *, weight_decay: float, betas: tuple[float, float]) -> torch.optim.AdamW:

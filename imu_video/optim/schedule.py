@@ -1,4 +1,9 @@
-"""The learning rate as a pure function of the step, so that resuming needs no state; it sets nothing."""
+"""Learning rates as pure functions of the step, so that resuming needs no state; nothing is set here.
+
+Three warm-ups followed by a cosine exist side by side, because published numbers and fingerprints depend on each to the
+last bit: `learning_rate` (pretraining; the last step reaches ``min_lr``), `cosine_factor` (fine-tuning; zero would be
+reached one step after the last) and `ramped_cosine` (the skeleton teacher; the ramp multiplies the cosine).
+"""
 
 from __future__ import annotations
 
@@ -50,3 +55,37 @@ def learning_rate(
     if decay == "linear":
         return lr + (min_lr - lr) * progress
     return min_lr + (lr - min_lr) * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+def cosine_factor(step: int, steps: int, warmup: float = 0.1) -> float:
+    """Share of the peak learning rate: linear warm-up over a share of the steps, then a half cosine to zero.
+
+    Args:
+        step: 0 <= step <= steps.
+        steps: all optimiser steps.
+        warmup: share of the steps, 0..1; at least one step.
+
+    Example:
+        >>> [round(cosine_factor(s, 20), 2) for s in (0, 1, 2, 11, 20)]
+        [0.5, 1.0, 1.0, 0.5, 0.0]
+    """
+    warm = max(1, int(steps * warmup))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def ramped_cosine(step: int, *, steps: int, lr: float, ramp: int = 20) -> float:
+    """A half cosine from ``lr`` to zero over all steps, times a linear ramp over the first ``1 / ramp`` of them.
+
+    Args:
+        step: 0 <= step < steps.
+        steps: all optimiser steps.
+        lr: peak, > 0; reached only nearly, because the cosine falls during the ramp.
+        ramp: >= 1.
+
+    Example:
+        >>> [round(ramped_cosine(s, steps=40, lr=1.0), 3) for s in (0, 1, 2, 20, 39)]
+        [0.5, 0.998, 0.994, 0.5, 0.002]
+    """
+    return lr * min(1.0, ramp * (step + 1) / steps) * (1 + math.cos(math.pi * step / steps)) / 2

@@ -14,8 +14,8 @@ from imu_video.encoders.layers.convolutional import Norm, norm_layer
 from imu_video.errors import ConfigError
 from imu_video.registry import towers
 from imu_video.runtime.distributed import GlobalDraws
-from imu_video.teachers.skeleton import SkeletonEncoder
-from imu_video.teachers.skeleton_views import BodyFrame, Views, streams
+from imu_video.skeletons.network import SkeletonEncoder
+from imu_video.skeletons.views import BodyFrame, Views, streams
 
 
 class SkeletonTower(nn.Module, ABC):

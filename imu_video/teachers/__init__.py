@@ -12,11 +12,11 @@ from imu_video.lazy import exports
 
 if TYPE_CHECKING:
     from imu_video.teachers.base import FrozenTeacher
-    from imu_video.teachers.frames import FrameTeacher
     from imu_video.teachers.huggingface import HubTeacher
     from imu_video.teachers.projection import PCA, Orthogonal, Projection, make_projection
     from imu_video.teachers.skeleton import SkeletonTeacher
     from imu_video.teachers.text import SentenceEncoder
+    from imu_video.teachers.timm_frames import FrameTeacher
     from imu_video.teachers.tiny import TinyTeacher
 
 __all__ = [
@@ -37,11 +37,11 @@ __getattr__, __dir__ = exports(
     __all__,
     {
         "base": ["FrozenTeacher"],
-        "frames": ["FrameTeacher"],
         "huggingface": ["HubTeacher"],
         "projection": ["PCA", "Orthogonal", "Projection", "make_projection"],
         "skeleton": ["SkeletonTeacher"],
         "text": ["SentenceEncoder"],
+        "timm_frames": ["FrameTeacher"],
         "tiny": ["TinyTeacher"],
     },
 )

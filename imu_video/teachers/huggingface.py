@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from imu_video.errors import ConfigError
 from imu_video.registry import teachers
 from imu_video.teachers.base import FrozenTeacher
-from imu_video.teachers.frames import normalised_pictures
+from imu_video.teachers.pictures import normalised_pictures
 
 VIDEO_MODELS = ("videomae", "timesformer", "vivit")
 """Model types that take clips; they are read with ``last_hidden_state``, its mean over all tokens."""

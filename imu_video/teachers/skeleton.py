@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,11 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imu_video.errors import ConfigError, DataError
+from imu_video.optim.groups import set_learning_rate
+from imu_video.optim.schedule import ramped_cosine
 from imu_video.registry import teachers
 from imu_video.runtime.distributed import GlobalDraws
 from imu_video.runtime.logging import log_progress
+from imu_video.skeletons.network import SkeletonEncoder
+from imu_video.skeletons.views import BodyFrame, Views, streams
 from imu_video.teachers.base import FrozenTeacher
-from imu_video.teachers.skeleton_views import BodyFrame, Views, streams
 
 logger = logging.getLogger(__name__)
 
@@ -214,8 +216,7 @@ class SkeletonTeacher(FrozenTeacher):
                 order = torch.randperm(len(poses), generator=generator)
             rows = order[step % each * batch :][:batch].to(poses.device)
             both = torch.cat([self._view(poses[rows], draws) for _ in range(2)])
-            for group in optimiser.param_groups:
-                group["lr"] = arg["lr"] * min(1.0, 20 * (step + 1) / total) * (1 + math.cos(math.pi * step / total)) / 2
+            set_learning_rate(optimiser, ramped_cosine(step, steps=total, lr=arg["lr"]))
             loss = nt_xent(head(encoder(both)), arg["temperature"], None if classes is None else classes[rows])
             optimiser.zero_grad()
             loss.backward()
@@ -225,47 +226,6 @@ class SkeletonTeacher(FrozenTeacher):
     def _view(self, poses: Tensor, draws: GlobalDraws) -> Tensor:
         view = streams(self.views(poses, draws), self.body.centre)
         return view * self.views.kept(len(view), view.shape[3], draws).to(view.device)
-
-
-class SkeletonEncoder(nn.Module):
-    """Two streams of 1-D convolutions over time, joined, then averaged over equal stretches of time.
-
-    Args:
-        joints: J.
-        width: channels of the narrowest layer.
-        segments: stretches of the average.
-        norm: layer of normalisation for a number of channels.
-
-    Shapes: (B, 2, F, J, 3) -> (B, 4 * width * segments).
-    """
-
-    def __init__(
-        self, *, joints: int, width: int, segments: int, norm: Callable[[int], nn.Module] = nn.BatchNorm1d
-    ) -> None:
-        super().__init__()
-        self.segments = segments
-        self.norm = norm
-        self.point = self._stream(joints, width)
-        self.motion = self._stream(joints, width)
-        self.joined = nn.Sequential(
-            nn.Conv1d(4 * width, 4 * width, 5, stride=2, padding=2), norm(4 * width), nn.ReLU(),
-            nn.Conv1d(4 * width, 4 * width, 3, padding=1), norm(4 * width), nn.ReLU(),
-        )  # fmt: skip
-
-    def _stream(self, joints: int, width: int) -> nn.Sequential:
-        return nn.Sequential(
-            nn.Conv1d(3 * joints, 2 * width, 5, padding=2), self.norm(2 * width), nn.ReLU(),
-            nn.Conv1d(2 * width, 2 * width, 5, stride=2, padding=2), self.norm(2 * width), nn.ReLU(),
-        )  # fmt: skip
-
-    def over_time(self, x: Tensor) -> Tensor:
-        """Features before averaging, four frames a step. Shapes: (B, 2, F, J, 3) -> (B, 4 * width, F / 4)."""
-        point, motion = x.flatten(3).transpose(2, 3).unbind(1)
-        out: Tensor = self.joined(torch.cat([self.point(point), self.motion(motion)], dim=1))
-        return out
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.adaptive_avg_pool1d(self.over_time(x), self.segments).flatten(1)
 
 
 def nt_xent(embeddings: Tensor, temperature: float, classes: Tensor | None = None) -> Tensor:

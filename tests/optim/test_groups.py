@@ -7,7 +7,14 @@ import torch
 from torch import nn
 
 from imu_video.errors import CheckpointError
-from imu_video.optim.groups import adamw, load_optimizer_tensors, optimizer_tensors, parameter_groups, set_learning_rate
+from imu_video.optim.groups import (
+    adamw,
+    groups_by_shape,
+    load_optimizer_tensors,
+    optimizer_tensors,
+    parameter_groups,
+    set_learning_rate,
+)
 
 
 class Toy(nn.Module):
@@ -63,3 +70,13 @@ def test_state_of_another_model_is_refused() -> None:
         load_optimizer_tensors(optimizer, {"other/exp_avg": torch.zeros(4, 3)})
     with pytest.raises(CheckpointError, match=r"expected \(4, 3\)"):
         load_optimizer_tensors(optimizer, {"weight/exp_avg": torch.zeros(3, 4)})
+
+
+def test_groups_by_shape_keep_order_and_settings() -> None:
+    module = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2), nn.Linear(2, 1))
+    matrices, vectors = groups_by_shape(module.parameters(), weight_decay=0.1, lr=0.5)
+    assert [p is q for p, q in zip(matrices["params"], (module[0].weight, module[2].weight), strict=True)] == [True] * 2
+    assert len(vectors["params"]) == 4
+    assert (matrices["weight_decay"], vectors["weight_decay"]) == (0.1, 0.0)
+    assert matrices["lr"] == vectors["lr"] == 0.5
+    torch.optim.AdamW([matrices, vectors])  # what it is for

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from imu_video.optim.schedule import learning_rate
+from imu_video.optim.schedule import cosine_factor, learning_rate, ramped_cosine
 
 
 def naive(steps: int, lr: float, min_lr: float, warmup_fraction: float) -> list[float]:
@@ -40,3 +40,18 @@ def test_shape_over_a_run() -> None:
 def test_a_step_outside_the_run_is_refused(step: int) -> None:
     with pytest.raises(ValueError, match="outside a run of 10"):
         learning_rate(step, steps=10, lr=1.0)
+
+
+def test_the_warm_up_of_fine_tuning_is_a_share_of_the_steps() -> None:
+    assert [cosine_factor(step, 10, 0.0) for step in (0, 10)] == [1.0, 0.0]
+    assert [cosine_factor(step, 10, 0.5) for step in range(5)] == [0.2, 0.4, 0.6, 0.8, 1.0]
+    assert all(cosine_factor(step, n) == cosine_factor(step, n, 0.1) for n in (5, 30, 70) for step in range(n))
+
+
+def test_the_ramp_multiplies_the_cosine() -> None:
+    for steps in (1, 7, 100):
+        rates = [ramped_cosine(step, steps=steps, lr=0.3) for step in range(steps)]
+        half = [0.3 * math.cos(math.pi * step / steps / 2) ** 2 for step in range(steps)]
+        ramp = [min(1.0, (step + 1) / (steps / 20)) for step in range(steps)]
+        assert rates == pytest.approx([a * b for a, b in zip(half, ramp, strict=True)], rel=1e-12)
+        assert max(rates) <= 0.3

@@ -12,8 +12,8 @@ import torch
 
 from imu_video.errors import ConfigError, DataError
 from imu_video.runtime.distributed import GlobalDraws
+from imu_video.skeletons.views import Views, held_ends_removed, level, streams, turn_to_front
 from imu_video.teachers.skeleton import SkeletonTeacher, nt_xent
-from imu_video.teachers.skeleton_views import Views, held_ends_removed, level, streams, turn_to_front
 from imu_video.testing import check_teacher
 
 NAMES = ["pelvis", "neck", "left_hip", "right_hip", "left_hand", "right_hand"]

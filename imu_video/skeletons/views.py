@@ -1,4 +1,4 @@
-"""Geometry of joint positions: normal form, streams and random views; the networks are in skeleton.py and towers."""
+"""Geometry of joint positions: normal form, streams and random views; the networks are elsewhere."""
 
 from __future__ import annotations
 

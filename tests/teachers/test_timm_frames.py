@@ -13,7 +13,8 @@ from sklearn.datasets import load_sample_images
 from imu_video.config import read_yaml
 from imu_video.errors import ConfigError
 from imu_video.registry import teachers
-from imu_video.teachers.frames import FrameTeacher, Pooling, load_backbone, load_lite0, pool_frames
+from imu_video.teachers.pictures import Pooling, pool_frames
+from imu_video.teachers.timm_frames import FrameTeacher, load_backbone, load_lite0
 
 ROOT = Path(__file__).resolve().parents[2]
 PALACE, BELL_COTE, DAISY = 698, 442, 985

@@ -1,0 +1,59 @@
+"""Frames of a clip as input of an image model, and its features pooled over time; the models are elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from imu_video.errors import ConfigError
+
+Pooling = Literal["mean", "std", "mean_std", "mean_diff", "segments"]
+"""What is kept of time; see `imu_video.teachers.timm_frames.FrameTeacher`."""
+
+
+def normalised_pictures(inputs: Tensor, image_size: int, *, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Middle square, anti-aliased scaling, colour normalisation.
+
+    Args:
+        inputs: (..., H, W, 3) uint8.
+        image_size: S, side of the result in pixels.
+        mean, std: of each colour, in units of 0..255.
+
+    Shapes: -> (N, 3, S, S) float32, all leading axes in one.
+    """
+    height, width = inputs.shape[-3:-1]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    pictures = inputs[..., top : top + side, left : left + side, :].reshape(-1, side, side, 3).permute(0, 3, 1, 2)
+    if side != image_size:
+        size = (image_size, image_size)
+        pictures = F.interpolate(pictures.float(), size=size, mode="bilinear", antialias=True, align_corners=False)
+    centre, spread = (torch.tensor(tuple(x), device=inputs.device).view(3, 1, 1) for x in (mean, std))
+    return (pictures.float() - centre) / spread
+
+
+def pool_frames(features: Tensor, pooling: Pooling, segments: int = 2) -> Tensor:
+    """Pool frame features over time; see `Pooling`.
+
+    Shapes: (B, F, E) -> (B, E), (B, 2E) or (B, segments * E).
+
+    Example:
+        >>> pool_frames(torch.tensor([[[1.0], [3.0]]]), "mean_diff").tolist()
+        [[2.0, 2.0]]
+    """
+    mean = features.mean(1)
+    if pooling == "mean":
+        return mean
+    if pooling in ("std", "mean_std"):
+        spread = features.std(1, unbiased=False)
+        return spread if pooling == "std" else torch.cat([mean, spread], dim=-1)
+    if pooling == "mean_diff":
+        change = features.diff(dim=1).abs()
+        return torch.cat([mean, change.mean(1) if change.shape[1] else torch.zeros_like(mean)], dim=-1)
+    if features.shape[1] < segments:
+        raise ConfigError(f"pooling over {segments} segments needs as many frames, the clip has {features.shape[1]}")
+    return torch.cat([part.mean(1) for part in features.tensor_split(segments, dim=1)], dim=-1)
