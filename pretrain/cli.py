@@ -44,13 +44,14 @@ def launch(
     plugin: Plugins = None,
 ) -> None:
     """Train. The same command again continues an interrupted run; SIGTERM and Ctrl-C leave a checkpoint."""
-    from pretrain.config import PretrainConfig, check_processes
+    from pretrain.config import PretrainConfig
 
     plugins = plugin or []
     for file in plugins:
         load_plugin(file)
     loaded = load_config(config, PretrainConfig, overrides or [])
     if nproc > 1:
+        from pretrain.prepare.checks import check_processes
         from pretrain.runs.launch import supervise
 
         check_processes(loaded, nproc)

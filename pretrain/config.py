@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from imu_video import registry
-from imu_video.config import Config, Fragment, digest, validate
-from imu_video.errors import ConfigError
+from imu_video.config import Config, Fragment, digest
 from imu_video.optim.schedule import Decay
 from imu_video.shards.batches.loader import Pairs
 
@@ -231,80 +229,6 @@ class PretrainConfig(Config):
         return self
 
 
-def check_processes(config: PretrainConfig, processes: int) -> None:
-    """The global batch must divide over the processes.
-
-    Raises:
-        ConfigError: it does not.
-    """
-    batch = config.data.batch_size
-    if batch % processes:
-        near = max(processes, batch // processes * processes)
-        raise ConfigError(
-            f"data.batch_size {batch} is the global batch; it does not divide over {processes} processes",
-            hint=f"data.batch_size={near} or {near + processes}",
-        )
-
-
-def resolve(
-    config: PretrainConfig,
-    *,
-    channels: int = 6,
-    samples: int = 100,
-    joints: Sequence[str] = (),
-    teacher: str,
-    teacher_dim: int | None = None,
-    precision: str,
-    paired: bool = True,
-) -> PretrainConfig:
-    """The config with every default and every automatic choice written out: what is saved in the run.
-
-    Args:
-        config: as read.
-        channels: C of the data.
-        samples: T of the data.
-        joints: names of the J joints of the data's skeletons.
-        teacher: full fingerprint of the cached teacher, or ``none``.
-        teacher_dim: Dt of its features.
-        precision: what ``auto`` means on this machine.
-        paired: windows are paired with a video side.
-
-    Raises:
-        ConfigError: unknown component or argument.
-    """
-    raw = config.model_dump(mode="json")
-    raw["encoder"] = _filled(registry.encoders, config.encoder, channels=channels, samples=samples)
-    raw["augment"] = [_filled(registry.augmentations, entry) for entry in config.augment]
-    if config.tower is not None:
-        raw["tower"] = _filled(registry.towers, config.tower, joints=list(joints))
-    dim = config.projector.dim
-    if dim is None:
-        dim = teacher_dim if config.projector.teacher == "none" and teacher_dim is not None else DIM
-    raw["projector"]["dim"] = dim
-    widths = {"dim": dim} | ({} if teacher_dim is None else {"teacher_dim": teacher_dim})
-    raw["loss"] = [_weighted(registry.losses, entry, **widths) for entry in config.loss]
-    raw["objective"] = [_weighted(registry.objectives, entry) for entry in config.objective]
-    raw["data"]["teacher"] = teacher
-    if config.data.live_teacher is not None:
-        raw["data"]["live_teacher"] = _filled(registry.teachers, config.data.live_teacher)
-    raw["data"]["clip_augment"] = [_filled(registry.clip_augmentations, entry) for entry in config.data.clip_augment]
-    raw["run"]["precision"] = precision
-    if config.run.best == "auto":
-        raw["run"]["best"] = "mrr" if paired else "loss"
-    return validate(raw, PretrainConfig, source="resolved config")
-
-
-def _weighted(components: registry.Registry[Any], entry: Mapping[str, Any], **context: Any) -> dict[str, Any]:
-    rest = {key: value for key, value in entry.items() if key != "weight"}
-    filled = _filled(components, rest, **context)
-    return {"name": filled.pop("name"), "weight": entry.get("weight", 1.0), **filled}
-
-
-def _filled(components: registry.Registry[Any], entry: Mapping[str, Any], **context: Any) -> dict[str, Any]:
-    name, arguments = components.arguments(entry, **context)
-    return {"name": name, **arguments}
-
-
 _PATH = re.compile(r"data\.root\.\d+\.root")
 
 # What may change between a run and its continuation without changing the weights that come out.
@@ -324,7 +248,7 @@ _FREE = {
 def identity(config: PretrainConfig, *, data: str) -> dict[str, Any]:
     """Dotted keys and values that a continuation must share: all but paths, worker and logging counts.
 
-    ``data.control`` is there only where it is a control: runs from before there was one stay what they are.
+    ``data.control`` is a key of controls only.
 
     Args:
         config: resolved config.

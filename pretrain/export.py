@@ -19,7 +19,8 @@ from imu_video.sides import TowerBundle
 from imu_video.types import JsonDict
 from pretrain.checkpoints.store import Checkpoint
 from pretrain.config import NO_TEACHER, PretrainConfig
-from pretrain.prepare.build import build_task
+from pretrain.prepare.components import Components
+from pretrain.prepare.prepare import build_task
 from pretrain.runs.folder import RunFolder
 from pretrain.training.task import PretrainTask
 
@@ -118,7 +119,9 @@ def restore_task(config: PretrainConfig, checkpoint: Checkpoint) -> PretrainTask
     mean = checkpoint.model.get("model.teacher_mean")
     teacher_dim = None if mean is None else len(mean)
     with torch.random.fork_rng(devices=[]):
-        task = build_task(config, spec=spec, teacher_dim=teacher_dim)
+        components = Components.of(config)
+        student = EncoderBundle(spec=spec, encoder=components.encoder)
+        task = build_task(config, components, student=student, teacher_dim=teacher_dim)
     try:
         task.load_state_dict(checkpoint.model)
     except RuntimeError as error:
@@ -147,12 +150,11 @@ def lineage_of(checkpoint: Checkpoint) -> JsonDict:
     state = checkpoint.state
     data, teacher, best = state["data"], dict(state["teacher"]), state["state"]["best"]
     fingerprint = teacher.pop("fingerprint")
-    control = state.get("control", "none")  # runs from before there was one have no such entry
     licence = "no teacher" if fingerprint == NO_TEACHER else teacher.get("licence", "not stated")
     return {
         "run_id": state["run_id"],
         "recipe": state["recipe"],
-        **({} if control == "none" else {"control": control}),
+        **({} if state["control"] == "none" else {"control": state["control"]}),
         "config": {key: value for key, value in state["identity"].items() if not key.startswith("data (")},
         "steps": state["state"]["step"],
         "validation": {f"best {best['rule']}": best["value"], "at step": best["step"]} if best else "none",

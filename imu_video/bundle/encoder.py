@@ -46,7 +46,7 @@ class EncoderBundle(nn.Module):
     Args:
         spec: channels, rate, normalisation.
         encoder: name or config entry (``{"name": "patch_tst", "width": 64}``) of a registered encoder; its ``channels``
-            and ``samples`` arguments are filled in from the spec.
+            and ``samples`` arguments are filled in from the spec. An entry that was validated is built as it is.
 
     Raises:
         ConfigError: unknown encoder or argument, or an encoder for another number of channels.
@@ -61,13 +61,18 @@ class EncoderBundle(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, *, spec: InputSpec, encoder: Mapping[str, Any] | str) -> None:
+    def __init__(self, *, spec: InputSpec, encoder: Mapping[str, Any] | str | registry.Entry[Any]) -> None:
         super().__init__()
-        name, arguments = registry.encoders.arguments(encoder, channels=len(spec.channels), samples=spec.samples)
+        context = {"channels": len(spec.channels), "samples": spec.samples}
+        if isinstance(encoder, registry.Entry):
+            entry = encoder.filled(**context)
+        else:
+            entry = registry.encoders.entry(encoder, **context)
+        name = entry.name
         self.spec = spec
-        self.encoder_config: JsonDict = {"name": name, **arguments}
+        self.encoder_config: JsonDict = entry.config
         self.lineage: JsonDict = {}
-        self.encoder: nn.Module = registry.encoders.get(name)(**arguments)
+        self.encoder: nn.Module = entry.build()
         if self.encoder.channels != len(spec.channels):
             raise ConfigError(
                 f"encoder {name!r} takes {self.encoder.channels} channels, the input has {len(spec.channels)}: "
@@ -76,6 +81,23 @@ class EncoderBundle(nn.Module):
         self.feature_dim = int(self.encoder.feature_dim)
         self.register_buffer("mean", torch.tensor(spec.mean)[:, None], persistent=False)
         self.register_buffer("std", torch.tensor(spec.std)[:, None], persistent=False)
+
+    def adopt(self, spec: InputSpec) -> None:
+        """Take the normalisation of another specification of the same windows.
+
+        Args:
+            spec: equal in channels, rate and window length.
+
+        Raises:
+            ConfigError: other channels, another rate or window length.
+        """
+        for fact in ("channels", "rate_hz", "window_s"):
+            seen, expected = getattr(spec, fact), getattr(self.spec, fact)
+            if seen != expected:
+                raise ConfigError(f"input specification with {fact} {seen!r}, the encoder was built for {expected!r}")
+        self.spec = spec
+        self.mean.copy_(torch.tensor(spec.mean)[:, None])
+        self.std.copy_(torch.tensor(spec.std)[:, None])
 
     def forward(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
         """Features (B, E) of windows (B, C, T) in SI units at the spec's rate; ``mask`` True = measured (None: all)."""

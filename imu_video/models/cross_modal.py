@@ -166,11 +166,27 @@ class CrossModalModel(nn.Module):
                 dropout=dropout,
             )
         if teacher_dim is not None:
-            mean = _statistic("teacher_mean", teacher_mean, teacher_dim, 0.0)
-            std = _statistic("teacher_std", teacher_std, teacher_dim, 1.0)
-            self.register_buffer("teacher_mean", mean)
-            # A feature that never varies in training carries nothing; a floor keeps it from exploding elsewhere.
-            self.register_buffer("teacher_std", std.clamp(min=max(1e-3 * float(std.max()), 1e-8)))
+            self.register_buffer("teacher_mean", torch.zeros(teacher_dim))
+            self.register_buffer("teacher_std", torch.ones(teacher_dim))
+            self.set_teacher_statistics(teacher_mean, teacher_std)
+
+    def set_teacher_statistics(
+        self, mean: np.ndarray | Tensor | None = None, std: np.ndarray | Tensor | None = None
+    ) -> None:
+        """Standardise the teacher's features with these statistics from now on.
+
+        Args:
+            mean, std: (Dt,) over the training split; None: 0 and 1, features are used as they are.
+
+        Raises:
+            ConfigError: another number of values than Dt, values that are not finite, or no teacher.
+        """
+        if self.teacher_dim is None:
+            raise ConfigError("teacher statistics for a model without a teacher")
+        self.teacher_mean.copy_(_statistic("teacher_mean", mean, self.teacher_dim, 0.0))
+        scale = _statistic("teacher_std", std, self.teacher_dim, 1.0)
+        # A feature that never varies in training carries nothing; a floor keeps it from exploding elsewhere.
+        self.teacher_std.copy_(scale.clamp(min=max(1e-3 * float(scale.max()), 1e-8)))
 
     def forward(self, batch: PairBatch, draws: GlobalDraws | None = None) -> PairEmbeddings:
         """Embeddings of one rank's rows, gradients flowing to student, projectors and tower.

@@ -61,16 +61,12 @@ class MaskedPatches(Objective):
                 f"masked_patches: encoder {student.encoder_config['name']!r} gives no features over time",
                 hint="take an encoder with `tokens`, for example patch_tst",
             )
+        self._count(student.spec.samples)  # windows of the data: refused now, not at the first step
         self.head = nn.Linear(student.token_dim, len(student.spec.channels) * self.patch)
 
     def forward(self, student: EncoderBundle, batch: PairBatch, draws: GlobalDraws) -> LossOutput:
         imu, mask = batch.imu, batch.mask
-        count = imu.shape[-1] // self.patch
-        if count < 2:
-            raise ConfigError(
-                f"masked_patches: windows of {imu.shape[-1]} samples hold {count} patches of {self.patch}, not 2",
-                hint="objective.0.patch: a smaller patch",
-            )
+        count = self._count(imu.shape[-1])
         used = count * self.patch
         hidden = F.pad(
             self.hidden(imu, count, draws).repeat_interleave(self.patch, -1), (imu.shape[-1] - used, 0), value=False
@@ -84,6 +80,15 @@ class MaskedPatches(Objective):
         error = torch.where(counted, (predicted.float() - target).square(), 0).sum()
         total = error * world().size / gather(counted.sum().reshape(1)).sum().clamp(min=1)
         return LossOutput(total=total, stats={"hidden": counted.float().mean()})
+
+    def _count(self, samples: int) -> int:
+        count = samples // self.patch
+        if count < 2:
+            raise ConfigError(
+                f"masked_patches: windows of {samples} samples hold {count} patches of {self.patch}, not 2",
+                hint="objective.0.patch: a smaller patch",
+            )
+        return count
 
     def hidden(self, imu: Tensor, count: int, draws: GlobalDraws) -> Tensor:
         """Which patches are hidden: the same number in each row and channel, at least one, never all.

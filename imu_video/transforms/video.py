@@ -161,6 +161,9 @@ class ClipCompose:
 
     def __init__(self, changes: Sequence[ClipAugmentation]) -> None:
         self.changes = list(changes)
+        for change in self.changes:
+            if not callable(change):
+                raise ConfigError(f"clip augmentation {type(change).__name__} cannot be called")
 
     @classmethod
     def build(cls, entries: Sequence[Mapping[str, Any] | str]) -> ClipCompose:
@@ -169,11 +172,7 @@ class ClipCompose:
         Raises:
             ConfigError: unknown name or argument.
         """
-        built = [registry.clip_augmentations.build(entry) for entry in entries]
-        for one in built:
-            if not callable(one):
-                raise ConfigError(f"clip augmentation {type(one).__name__} cannot be called")
-        return cls(built)
+        return cls([registry.clip_augmentations.build(entry) for entry in entries])
 
     def __call__(self, clip: Tensor, generator: torch.Generator) -> Tensor:
         """A changed copy of a clip; see `ClipAugmentation`."""

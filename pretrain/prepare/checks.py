@@ -1,26 +1,48 @@
-"""Cross-field checks before anything is written or trained; what can only be seen while training is guards.py's."""
+"""Every check of a run before it starts, in the order of prepare.py; checks during training are in guards.py."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
-from imu_video.bundle.encoder import EncoderBundle, InputSpec
-from imu_video.errors import ConfigError, GuardStop, LeakageError
-from imu_video.losses import LossMix
-from pretrain.config import PretrainConfig, RunSection
-from pretrain.prepare.data import Data
-from pretrain.prepare.needs import needs_of
+from imu_video.bundle.encoder import EncoderBundle
+from imu_video.errors import ConfigError, DataError, GuardStop, LeakageError, nearest
+from imu_video.runtime.distributed import World
+from imu_video.shards.remote import Address, is_address
+from imu_video.shards.schema import Index
+from imu_video.teachers.base import FrozenTeacher
+from pretrain.config import LIVE_TEACHER, NO_TEACHER, DataSection, OptimSection, PretrainConfig, RunSection
+from pretrain.prepare.needs import Needs
+
+# ------------------------------------------------------------------------------ the request: config and machine
+
+
+def check_processes(config: PretrainConfig, processes: int) -> None:
+    """The global batch must divide over the processes.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    batch = config.data.batch_size
+    if batch % processes:
+        near = max(processes, batch // processes * processes)
+        raise ConfigError(
+            f"data.batch_size {batch} is the global batch; it does not divide over {processes} processes",
+            hint=f"data.batch_size={near} or {near + processes}",
+        )
 
 
 def device_for(run: RunSection, *, local_rank: int = 0) -> torch.device:
     """The device of this process.
 
     Raises:
-        ConfigError: a GPU is asked for and there is none for this process.
+        ConfigError: a GPU is requested and this process has none.
     """
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if run.device == "cpu" or (run.device == "auto" and not found):
@@ -37,7 +59,7 @@ def precision_for(run: RunSection, device: torch.device) -> str:
     """``fp32`` or ``bf16``: what ``auto`` means on this device.
 
     Raises:
-        ConfigError: bf16 is asked for and the device lacks it.
+        ConfigError: bf16 is requested and the GPU lacks it.
     """
     able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     if run.precision == "auto":
@@ -47,120 +69,285 @@ def precision_for(run: RunSection, device: torch.device) -> str:
     return run.precision
 
 
-def check_splits(config: PretrainConfig, data: Data) -> None:
-    """People of the validation split must not be trained on.
+def check_teacher_choice(config: PretrainConfig, needs: Needs) -> None:
+    """A teacher must be configured when a loss uses one, and must not be when none does.
 
     Raises:
-        LeakageError: they are.
+        ConfigError: one or the other; clips changed under a cached teacher; a tower that no loss uses.
     """
-    if config.data.val_split is None:
-        return
-    train, val = (data.subjects(split) for split in (config.data.train_split, config.data.val_split))
-    shared = sorted(set(train) & set(val))
-    if shared:
-        raise LeakageError(
-            f"splits {config.data.train_split!r} and {config.data.val_split!r} share subjects {shared}",
-            hint="build the data folder with disjoint subjects, or data.val_split=null",
+    wanted = config.data.teacher
+    if needs.teacher and wanted == NO_TEACHER:
+        raise ConfigError(
+            f"data.teacher is none, but the losses need a teacher ({', '.join(sorted(needs.pair))})",
+            hint="data.teacher=null takes the cached one; tower=skeleton trains a skeleton encoder instead",
+        )
+    if wanted != LIVE_TEACHER and (config.data.live_teacher or config.data.clip_augment):
+        key = "live_teacher" if config.data.live_teacher else "clip_augment"
+        raise ConfigError(
+            f"data.{key} is set, but data.teacher is {wanted!r}: cached features are those of the stored clips",
+            hint="data.teacher=live computes features while training",
+        )
+    if not needs.teacher and wanted not in (None, NO_TEACHER):
+        raise ConfigError(
+            f"data.teacher is {wanted!r}, but no loss or objective in this config uses a teacher",
+            hint="data.teacher=null",
+        )
+    if needs.teacher and wanted == LIVE_TEACHER and config.data.live_teacher is None:
+        raise ConfigError(
+            "data.teacher is live, but data.live_teacher is null", hint="data.live_teacher={name: frames}"
+        )
+    if needs.tower and not needs.skeleton:
+        raise ConfigError("tower is set, but no loss uses the video side", hint="tower=null, or loss=[info_nce]")
+
+
+def check_control(config: PretrainConfig, needs: Needs) -> None:
+    """A control of the pairs needs pairs.
+
+    Raises:
+        ConfigError: a control in a run without a video side.
+    """
+    if config.data.control != "none" and not (needs.teacher or needs.skeleton):
+        raise ConfigError(
+            f"data.control is {config.data.control}, but no loss of this run uses a teacher or a skeleton",
+            hint="data.control=none; for a control of such a run compare with an untrained encoder",
         )
 
 
-def check_encoder(config: PretrainConfig, data: Data) -> None:
-    """The encoder must take windows of the data folder's length; one window of zeros tells.
+def check_two_views(config: PretrainConfig, needs: Needs) -> None:
+    """Two augmented copies of a window must differ.
 
     Raises:
-        ConfigError: it refuses them.
+        ConfigError: no augmentation is configured.
     """
-    index = data.index
-    channels = len(index.channels)
-    spec = InputSpec(
-        channels=tuple(index.channels),
-        rate_hz=index.rate_hz,
-        window_s=index.window_s,
-        mean=(0.0,) * channels,
-        std=(1.0,) * channels,
-    )
-    state = torch.random.get_rng_state()
-    bundle = EncoderBundle(spec=spec, encoder=config.encoder).eval()
-    torch.random.set_rng_state(state)
-    try:
-        with torch.no_grad():
-            features = bundle(torch.zeros(2, channels, index.samples_per_window))
-    except (ValueError, RuntimeError, ConfigError) as error:
-        raise ConfigError(
-            f"encoder {config.encoder['name']!r} does not take windows of {index.samples_per_window} samples "
-            f"({index.window_s:g} s at {index.rate_hz:g} Hz): {error}",
-            hint="change the encoder's patch or kernel sizes, or build longer windows",
-        ) from error
-    if features.shape != (2, bundle.feature_dim):
-        raise ConfigError(
-            f"encoder {config.encoder['name']!r} returned {tuple(features.shape)}, "
-            f"expected (B, E) = (2, {bundle.feature_dim})"
-        )
-
-
-def check_losses(config: PretrainConfig, data: Data) -> None:
-    """A fixed target must be fixed, a queue hold a batch, and what the losses compare must be there.
-
-    Args:
-        config: resolved.
-        data: opened.
-
-    Raises:
-        ConfigError: a trainable video side under a loss that distils, a queue shorter than the global batch, one device
-            for a loss that compares devices, two views without augmentation, retrieval scores without a video side.
-    """
-    needs = needs_of(config)
-    if needs.devices and len(config.data.placements or data.placements) < 2:
-        raise ConfigError(
-            f"a loss compares devices, but there is one: {', '.join(config.data.placements or data.placements)}",
-            hint="data.placements=null, or data with several devices",
-        )
     if needs.two_views and not config.augment:
         raise ConfigError(
-            "a loss compares two views of each window, but augment is empty: they would be the same",
+            "a loss compares two augmented copies of each window, but augment is empty: they would be equal",
             hint="augment=[{name: rotate}, {name: jitter}]",
         )
+
+
+def check_best_rule(config: PretrainConfig, needs: Needs) -> None:
+    """Retrieval scores need a video side.
+
+    Raises:
+        ConfigError: the best checkpoint is chosen by a score that is not computed.
+    """
     if config.run.best == "mrr" and "video" not in needs.pair:
-        raise ConfigError("run.best is mrr, but windows are paired with no video side", hint="run.best=auto")
+        raise ConfigError("run.best is mrr, but no loss pairs windows with a video side", hint="run.best=auto")
+
+
+def check_fixed_target(config: PretrainConfig, needs: Needs) -> None:
+    """What is distilled from must not be trained.
+
+    Raises:
+        ConfigError: a tower, or a projector on the teacher's side, under a loss with a fixed target.
+    """
+    names = " and ".join(needs.fixed)
     if needs.fixed and needs.tower:
         raise ConfigError(
-            f"{' and '.join(needs.fixed)} distils towards the video embedding, and a tower trains along",
+            f"{names} distils towards the video embedding, which a tower would train",
             hint="tower=null with a cached teacher, or another loss",
         )
-    if not config.loss or config.projector.dim is None:
-        return
-    mix = LossMix.build(config.loss, dim=config.projector.dim, teacher_dim=data.teacher_dim(config.data.train_split))
-    if mix.fixed_target and config.projector.teacher != "none":
-        names = [name for name, loss in mix.losses.items() if getattr(loss, "fixed_target", False)]
+    if needs.fixed and config.projector.teacher != "none":
         raise ConfigError(
-            f"projector.teacher is {config.projector.teacher!r}: {' and '.join(names)} distils towards the video "
-            "embedding, and what is distilled from must not train along",
+            f"projector.teacher is {config.projector.teacher!r}, but {names} distils towards the video embedding: "
+            "a distillation target must not be trained",
             hint="projector.teacher=none projector.dim=null; narrow the teacher when embedding instead "
             "(projection: pca or orthogonal)",
         )
-    for name, loss in mix.losses.items():
-        size = getattr(loss, "queue_size", 0)
-        if isinstance(size, int) and 0 < size < config.data.batch_size:
+
+
+def check_queues(config: PretrainConfig, needs: Needs) -> None:
+    """A queue must hold at least one global batch: rows would be overwritten by their own batch.
+
+    Raises:
+        ConfigError: a shorter one.
+    """
+    for name, size in needs.queues.items():
+        if size < config.data.batch_size:
             raise ConfigError(
                 f"loss {name!r}: a queue of {size} is shorter than the global batch of {config.data.batch_size}",
                 hint="make the queue at least as long as data.batch_size, or 0",
             )
 
 
-def check_worn_together(present: np.ndarray, *, split: str) -> None:
-    """A loss that compares devices needs windows in which two were worn; without any it would be zero without a word.
+# ------------------------------------------------------------------------------------ the data folders: their indexes
 
-    Args:
-        present: (N, V) bool, devices that take part, of the windows that take part.
-        split: for the error.
+
+def check_addresses(section: DataSection) -> None:
+    """The run's config and checkpoints store `data.root`: an address must not contain credentials.
 
     Raises:
-        ConfigError: no window has two.
+        ConfigError: an address with a signed query.
     """
-    if not (present.sum(axis=1) >= 2).any():
+    for folder in section.folders:
+        if is_address(folder.root) and Address.parse(folder.root).query:
+            raise ConfigError(
+                f"data.root {Address.parse(folder.root)}: the address has a signed query, which the run's config "
+                "would store",
+                hint="imu-video fetch ADDRESS FOLDER, then data.root=FOLDER",
+            )
+
+
+def check_splits(section: DataSection, indexes: Sequence[Index]) -> None:
+    """Every folder must have the splits of the run.
+
+    Raises:
+        ConfigError: a split that a folder lacks.
+    """
+    for index in indexes:
+        for key in ("train_split", "val_split"):
+            split = getattr(section, key)
+            if split is not None and split not in index.splits:
+                raise ConfigError(f"data.{key}: {index.root} has no split {split!r}{nearest(split, index.splits)}")
+
+
+def check_placements(section: DataSection, indexes: Sequence[Index], needs: Needs) -> None:
+    """Some folder must have each device of the run, and a loss that compares devices needs two.
+
+    Raises:
+        ConfigError: an unknown device, or one device where two are compared.
+    """
+    known = sorted({name for index in indexes for name in index.placements})
+    for placement in section.placements or ():
+        if placement not in known:
+            where = " and ".join(one.root for one in section.folders)
+            raise ConfigError(f"data.placements: {where} has no device {placement!r}{nearest(placement, known)}")
+    used = section.placements or known
+    if needs.devices and len(used) < 2:
         raise ConfigError(
-            f"a loss compares devices, but no window of split {split!r} has two devices worn at once",
-            hint="take data with several devices at a time, or another loss",
+            f"a loss compares devices, but there is one: {', '.join(used)}",
+            hint="data.placements=null, or data with several devices",
+        )
+
+
+def check_conditioning(indexes: Sequence[Index]) -> None:
+    """All folders must contain the same quantity: with or without gravity, in one frame, equally normalised.
+
+    Raises:
+        ConfigError: recordings with and without gravity in one folder, or folders that differ.
+    """
+    first = indexes[0]
+    for index in indexes:
+        if index.gravity == "mixed":
+            raise ConfigError(
+                f"{index.root}: some recordings include gravity and some do not",
+                hint="build it with signal.gravity=remove",
+            )
+        for fact in ("gravity", "frame", "normalised"):
+            if getattr(index, fact) != getattr(first, fact):
+                raise ConfigError(
+                    f"{index.root} has {fact} {getattr(index, fact)!r}, {first.root} has {getattr(first, fact)!r}",
+                    hint="build both with the same `signal` section",
+                )
+
+
+def check_subjects(section: DataSection, subjects: Mapping[str, Sequence[str]]) -> None:
+    """Subjects of the validation split must not be trained on.
+
+    Args:
+        section: names of the splits.
+        subjects: of each split.
+
+    Raises:
+        LeakageError: a subject is in both.
+    """
+    if section.val_split is None:
+        return
+    shared = sorted(set(subjects[section.train_split]) & set(subjects[section.val_split]))
+    if shared:
+        raise LeakageError(
+            f"splits {section.train_split!r} and {section.val_split!r} share subjects {shared}",
+            hint="build the data folder with disjoint subjects, or data.val_split=null",
+        )
+
+
+def check_skeletons(config: PretrainConfig, indexes: Sequence[Index]) -> None:
+    """A tower needs skeletons in every folder.
+
+    Raises:
+        ConfigError: a folder without.
+    """
+    without = [index.root for index in indexes if index.skeleton is None]
+    if config.tower is not None and without:
+        raise ConfigError(
+            f"tower: {without[0]} has no skeletons",
+            hint="build the data with window.skeleton_fps=..., or tower=null",
+        )
+
+
+def check_live_teacher(name: str, teacher: FrozenTeacher, indexes: Sequence[Index]) -> None:
+    """A live teacher computes features from the clips of each batch, so it needs clips and no fitting.
+
+    Args:
+        name: registered name, for the error.
+        teacher: as built.
+        indexes: of all folders.
+
+    Raises:
+        ConfigError: a teacher of another modality, or one that is fitted on data first.
+        DataError: a folder without clips.
+    """
+    fitted = teacher.needs_fit or teacher.projection.needs_fit
+    if teacher.modality != "video" or fitted:
+        raise ConfigError(
+            f"data.live_teacher {name!r} cannot run live: its modality is {teacher.modality}"
+            + (", and it is fitted on data first" if fitted else ""),
+            hint="imu-video embed computes its features once",
+        )
+    for index in indexes:
+        if index.clip is None:
+            raise DataError(f"{index.root}: a live teacher needs clips", hint="build it with window.clip_fps=...")
+
+
+# ------------------------------------------------------------------------------------------- the parts of the model
+
+
+def check_encoder(student: EncoderBundle) -> None:
+    """The encoder must accept windows of the data's length; a batch of zeros is passed through it.
+
+    Raises:
+        ConfigError: it refuses them, or returns another shape than (B, E).
+    """
+    name, spec = student.encoder_config["name"], student.spec
+    was_training = student.training
+    try:
+        # Initial weights are drawn from the global generator: a check must not move it.
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            features = student.eval()(torch.zeros(2, len(spec.channels), spec.samples))
+    except (ValueError, RuntimeError, ConfigError) as error:
+        raise ConfigError(
+            f"encoder {name!r} does not take windows of {spec.samples} samples "
+            f"({spec.window_s:g} s at {spec.rate_hz:g} Hz): {error}",
+            hint="change the encoder's patch or kernel sizes, or build longer windows",
+        ) from error
+    finally:
+        student.train(was_training)
+    if features.shape != (2, student.feature_dim):
+        raise ConfigError(
+            f"encoder {name!r} returned {tuple(features.shape)}, expected (B, E) = (2, {student.feature_dim})"
+        )
+
+
+def check_batch_norm(task: nn.Module, world: World, device: torch.device) -> None:
+    """Batch statistics must be those of the global batch, or the run depends on the number of processes.
+
+    One process: nothing to check. Several on GPUs: torch's own batch norms can become SyncBatchNorm. Several on CPUs,
+    or a batch norm with a forward of its own (which SyncBatchNorm would replace): refused.
+
+    Raises:
+        ConfigError: batch norm that cannot be synchronised.
+    """
+    norms: list[Any] = [m for m in task.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if world.size == 1 or not norms:
+        return
+    plain = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+    special = next((m for m in norms if type(m) not in plain), None)
+    if device.type != "cuda" or special is not None:
+        why = "on CPUs" if device.type != "cuda" else f"for {type(special).__name__}"
+        raise ConfigError(
+            f"batch norm over {world.size} processes needs SyncBatchNorm, which does not exist {why}",
+            hint="encoder.norm=layer or group (and tower.norm=group), or one process",
         )
 
 
@@ -169,8 +356,8 @@ def check_disk(path: Path, *, parameters: int, keep: int) -> None:
 
     Args:
         path: the run folder; need not exist yet.
-        parameters: trained numbers; a checkpoint holds three float32 of each.
-        keep: run.keep; the best and the one being written come on top.
+        parameters: number of trained parameters; a checkpoint holds three float32 of each.
+        keep: run.keep; the best one and the one being written are added.
 
     Raises:
         GuardStop: not enough room.
@@ -183,3 +370,66 @@ def check_disk(path: Path, *, parameters: int, keep: int) -> None:
             f"--run {path}: {free / 2**20:.0f} MiB free, {need / 2**20:.0f} MiB needed for {keep + 2} checkpoints",
             hint="free some space, lower run.keep, or name a folder on another disk",
         )
+
+
+# ---------------------------------------------------------------------------------------------- the samples themselves
+
+
+def check_worn_together(present: np.ndarray, *, split: str) -> None:
+    """A loss that compares devices needs windows with two devices; without any it would silently be zero.
+
+    Args:
+        present: (N, V) bool: the device is used and was worn, for the usable windows.
+        split: for the error.
+
+    Raises:
+        ConfigError: no window has two.
+    """
+    if not (present.sum(axis=1) >= 2).any():
+        raise ConfigError(
+            f"a loss compares devices, but no window of split {split!r} has two devices worn at once",
+            hint="use data with several devices at a time, or another loss",
+        )
+
+
+def gallery_batch(section: DataSection, *, pairs: int, batches: int, world: World) -> int:
+    """Rows of each validation batch: the gallery in equal batches, a multiple of the number of processes.
+
+    Args:
+        section: name of the split and batch size, for the error.
+        pairs: pairs of the gallery.
+        batches: number of batches, >= 1.
+        world: number of processes.
+
+    Raises:
+        ConfigError: fewer than two pairs per batch.
+    """
+    rows = pairs // batches // world.size * world.size
+    if rows < 2:
+        raise ConfigError(
+            f"data.val_split {section.val_split!r} has {pairs} usable pairs, too few for a gallery on {world.size} "
+            "processes",
+            hint="data.val_split=null trains without validation",
+        )
+    return rows
+
+
+def steps_of(optim: OptimSection, *, batches: int, per_epoch: int) -> int:
+    """Optimiser steps of the whole run.
+
+    Args:
+        optim: length of the run and accumulation.
+        batches: global batches of ``optim.epochs`` epochs; unused where ``optim.steps`` is given.
+        per_epoch: global batches of one epoch, for the error.
+
+    Raises:
+        ConfigError: fewer batches than one update needs.
+    """
+    steps = optim.steps or batches // optim.accumulate
+    if steps < 1:
+        raise ConfigError(
+            f"optim.epochs {optim.epochs}: {per_epoch} batches per epoch are fewer than one update of "
+            f"{optim.accumulate} batches needs",
+            hint="raise optim.epochs or lower optim.accumulate",
+        )
+    return steps

@@ -1,28 +1,25 @@
-"""The data folders of a run as its config uses them: one or several, with a cached, a live or no teacher."""
+"""The data folders of a run: one or several, with a cached, a live or no teacher; they are checked in checks.py."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from imu_video import registry
 from imu_video.bundle.encoder import InputSpec, fit_input_spec
 from imu_video.config import digest
-from imu_video.errors import ConfigError, DataError, nearest
 from imu_video.runtime.distributed import World
 from imu_video.shards.batches.arrays import windows_of
 from imu_video.shards.batches.live import LiveLoader
 from imu_video.shards.batches.loader import PairLoader
-from imu_video.shards.reading.clips import ClipReader
+from imu_video.shards.reading.clips import ClipChange, ClipReader
 from imu_video.shards.reading.columns import Columns, open_columns
 from imu_video.shards.reading.index import load_index
 from imu_video.shards.reading.teacher_cache import TeacherCache, cached_fingerprint, open_cache
-from imu_video.shards.remote import Address, is_address
 from imu_video.shards.schema import Index
 from imu_video.teachers.base import FrozenTeacher
-from pretrain.config import CONTROLS, LIVE_TEACHER, DataSection, PretrainConfig
-from pretrain.prepare.needs import check_control, check_teacher_choice, needs_of
+from pretrain.config import CONTROLS, LIVE_TEACHER, NO_TEACHER, DataSection
+from pretrain.prepare.needs import Needs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,31 +27,30 @@ class Data:
     """The data folders of a run; opening them reads no samples.
 
     Args:
-        indexes: of each folder; the first is the reference.
-        caches: each folder's cache of the one teacher; empty with a live teacher or without one.
-        live: the teacher that runs while training.
-        section: what the config says.
+        section: section ``data`` of the config.
+        indexes: index of each folder; the first is the reference.
+        caches: each folder's cache of the teacher; empty with a live teacher or without one.
+        live: the teacher that computes features during training, None with a cached one or without.
     """
 
-    indexes: tuple[Index, ...]
-    caches: tuple[TeacherCache, ...]
-    live: FrozenTeacher | None
     section: DataSection
-    _clips: dict[str, list[ClipReader]] = field(default_factory=dict)
+    indexes: tuple[Index, ...]
+    caches: tuple[TeacherCache, ...] = ()
+    live: FrozenTeacher | None = None
 
     @property
     def index(self) -> Index:
-        """The reference folder's index: axes and units, which all share."""
+        """Index of the first folder; all folders share its axes and units."""
         return self.indexes[0]
 
     @property
-    def teacher(self) -> TeacherCache | None:
-        """The cached teacher, None with a live one or without."""
-        return self.caches[0] if self.caches else None
+    def splits(self) -> tuple[str, ...]:
+        """The training split and, where there is one, the validation split."""
+        return tuple(filter(None, (self.section.train_split, self.section.val_split)))
 
     @property
     def digest(self) -> str:
-        """Digest of the index; of several, of all of them in order."""
+        """Digest of the index; of several folders, of all digests in order."""
         return self.index.digest if len(self.indexes) == 1 else digest([index.digest for index in self.indexes])
 
     @property
@@ -67,133 +63,114 @@ class Data:
         """Names of the J joints of the folders' skeletons."""
         return () if self.index.skeleton is None else tuple(self.index.skeleton.joints)
 
-    def teacher_dim(self, split: str) -> int | None:
+    @property
+    def teacher(self) -> str:
+        """Full fingerprint of the cached teacher, ``live`` or ``none``."""
+        return LIVE_TEACHER if self.live is not None else self.caches[0].fingerprint if self.caches else NO_TEACHER
+
+    @property
+    def teacher_dim(self) -> int | None:
         """Dt of the teacher's features, None without a teacher."""
         if self.live is not None:
             return self.live.feature_dim
-        return None if self.teacher is None else int(self.teacher.rows(split).shape[1])
+        return int(self.caches[0].rows(self.section.train_split).shape[1]) if self.caches else None
 
-    def columns(self, split: str) -> list[Columns]:
-        """Windows of a split, folder by folder; built on first use, so let one process go first."""
-        return [open_columns(index, split, errors=self.section.errors) for index in self.indexes]
+    def columns(self) -> dict[str, list[Columns]]:
+        """Windows of each split, folder by folder; first use writes them beside the shards, so rank 0 goes first."""
+        return {
+            split: [open_columns(index, split, errors=self.section.errors) for index in self.indexes]
+            for split in self.splits
+        }
 
-    def clips(self, split: str) -> list[ClipReader]:
-        """Clips of a split as the live teacher looks at them, folder by folder."""
-        if split not in self._clips and self.live is not None:
-            change = None
-            if self.section.clip_augment:
-                from imu_video.transforms.video import ClipCompose
+    def clips(self, split: str, change: ClipChange | None) -> list[ClipReader]:
+        """Clips of a split with the frames that the live teacher uses, folder by folder; the caller closes them.
 
-                change = ClipCompose.build(self.section.clip_augment)
-            self._clips[split] = [
-                ClipReader(
-                    index,
-                    split,
-                    frames=self.live.sample_indices(index.clip.frames) if index.clip else None,
-                    workers=self.section.workers,
-                    change=change,
-                    errors=self.section.errors,
-                )
-                for index in self.indexes
-            ]
-        return self._clips[split]
+        Args:
+            split: name of a split.
+            change: augmentation of clips that are read with a seed.
+        """
+        assert self.live is not None
+        return [
+            ClipReader(
+                index,
+                split,
+                frames=self.live.sample_indices(index.clip.frames) if index.clip else None,
+                workers=self.section.workers,
+                change=change,
+                errors=self.section.errors,
+            )
+            for index in self.indexes
+        ]
 
     def subjects(self, split: str) -> list[str]:
-        """People of a split; with several folders, behind the name of their dataset."""
+        """Subjects of a split; with several folders, each after the name of its dataset."""
         if len(self.indexes) == 1:
             return list(self.index.splits[split].subjects)
         return sorted({f"{index.dataset}/{name}" for index in self.indexes for name in index.splits[split].subjects})
 
     def facts(self) -> dict[str, Any]:
-        """Where the data comes from, for lineage."""
-        splits = filter(None, (self.section.train_split, self.section.val_split))
+        """Source, licence and subjects of the data, for lineage."""
         terms = {
             name: "; ".join(dict.fromkeys(getattr(index, name) for index in self.indexes))
             for name in ("dataset", "licence", "citation")
         }
         digests = [index.digest for index in self.indexes]
-        return {**terms, "digest": "+".join(digests), "subjects": {split: self.subjects(split) for split in splits}}
+        return {
+            **terms,
+            "digest": "+".join(digests),
+            "subjects": {split: self.subjects(split) for split in self.splits},
+        }
+
+    def teacher_facts(self) -> dict[str, Any]:
+        """Fingerprint and description of the teacher, for lineage; fingerprint ``none`` without one."""
+        if self.live is not None:
+            return {"fingerprint": self.live.fingerprint, **self.live.describe()}
+        return {"fingerprint": self.teacher} | (self.caches[0].spec if self.caches else {})
 
 
-def _refuse_signed(root: str) -> None:
-    """A run's config and checkpoints hold `data.root`: what opens the folder to their readers has no place there."""
-    if is_address(root) and Address.parse(root).query:
-        raise ConfigError(
-            f"data.root {Address.parse(root)}: the address has a signed query, which the run's config would keep",
-            hint="imu-video fetch ADDRESS FOLDER, then data.root=FOLDER",
-        )
-
-
-def open_data(config: PretrainConfig) -> Data:
-    """Open the folders and, where something needs it, the teacher that a config names.
+def open_indexes(section: DataSection) -> tuple[Index, ...]:
+    """The index of each folder.
 
     Raises:
-        ConfigError: an address with a signed query, unknown split or placement, a teacher that is needed and left out
-        or named and not needed, a tower
-            without skeletons, changes of clips under a cached teacher, a control of pairs where there are none.
-        ShardError, TeacherCacheError: a folder or its cache cannot be used.
+        ShardError: a folder cannot be used.
     """
-    section = config.data
-    for one in section.folders:
-        _refuse_signed(one.root)
-    indexes = [load_index(one.root, check_shards=section.errors == "raise") for one in section.folders]
-    for index in indexes:
-        for key in ("train_split", "val_split"):
-            split = getattr(section, key)
-            if split is not None and split not in index.splits:
-                raise ConfigError(f"data.{key}: {index.root} has no split {split!r}{nearest(split, index.splits)}")
-    known = sorted({name for index in indexes for name in index.placements})
-    for placement in section.placements or ():
-        if placement not in known:
-            where = " and ".join(one.root for one in section.folders)
-            raise ConfigError(f"data.placements: {where} has no device {placement!r}{nearest(placement, known)}")
-    needs = needs_of(config)
-    check_teacher_choice(config, needs)
-    check_control(config, needs)
-    without = [index.root for index in indexes if index.skeleton is None]
-    if config.tower is not None and without:
-        raise ConfigError(
-            f"tower: {without[0]} has no skeletons",
-            hint="build the data with window.skeleton_fps=..., or tower=null",
-        )
-    if not needs.teacher:
-        return Data(indexes=tuple(indexes), caches=(), live=None, section=section)
-    if section.teacher == LIVE_TEACHER:
-        return Data(indexes=tuple(indexes), caches=(), live=_live_teacher(section, indexes), section=section)
-    caches = [open_cache(indexes[0], cached_fingerprint(indexes[0], section.teacher))]
-    caches += [open_cache(index, caches[0].fingerprint) for index in indexes[1:]]
+    return tuple(load_index(one.root, check_shards=section.errors == "raise") for one in section.folders)
+
+
+def open_caches(section: DataSection, indexes: tuple[Index, ...]) -> tuple[TeacherCache, ...]:
+    """The cached teacher of each folder.
+
+    Raises:
+        TeacherCacheError: missing, ambiguous or damaged, or a split that was not embedded.
+    """
+    first = open_cache(indexes[0], cached_fingerprint(indexes[0], section.teacher))
+    caches = (first, *(open_cache(index, first.fingerprint) for index in indexes[1:]))
     for cache in caches:
         for split in filter(None, (section.train_split, section.val_split)):
-            cache.rows(split)
-    return Data(indexes=tuple(indexes), caches=tuple(caches), live=None, section=section)
+            cache.rows(split)  # refuses a split that was not embedded now, not when its first batch is read
+    return caches
 
 
-def _live_teacher(section: DataSection, indexes: Sequence[Index]) -> FrozenTeacher:
-    if section.live_teacher is None:
-        raise ConfigError("data.teacher is live: which one?", hint="data.live_teacher={name: frames}")
-    teacher: FrozenTeacher = registry.teachers.build(section.live_teacher)
-    if teacher.modality != "video" or teacher.needs_fit or teacher.projection.needs_fit:
-        raise ConfigError(
-            f"data.live_teacher {section.live_teacher['name']!r} cannot run live: it looks at {teacher.modality}"
-            + (", and is fitted on data first" if teacher.needs_fit or teacher.projection.needs_fit else ""),
-            hint="imu-video embed computes its features once",
-        )
-    for index in indexes:
-        if index.clip is None:
-            raise DataError(f"{index.root}: a live teacher needs clips", hint="build it with window.clip_fps=...")
-    return teacher
-
-
-def pair_loader(config: PretrainConfig, data: Data, split: str, *, batch_size: int, world: World) -> PairLoader:
-    """Batches of a split: of all folders; weights, sampling and changes of clips only where it is trained on."""
-    needs, section = needs_of(config), config.data
+def pair_loader(
+    data: Data,
+    split: str,
+    *,
+    columns: list[Columns],
+    clips: list[ClipReader] | None,
+    needs: Needs,
+    batch_size: int,
+    seed: int,
+    world: World,
+) -> PairLoader:
+    """Batches of a split of all folders; weights, sampling and augmented clips only where it is trained on."""
+    section = data.section
     arguments: dict[str, Any] = {
-        "columns": data.columns(split),
+        "columns": columns,
         "all_devices": needs.devices,
         "skeleton": needs.skeleton,
         "devices": section.placements,
         "batch_size": batch_size,
-        "seed": config.seed,
+        "seed": seed,
         "world": world,
     }
     if split == section.train_split:
@@ -203,39 +180,31 @@ def pair_loader(config: PretrainConfig, data: Data, split: str, *, batch_size: i
         arguments["change_clips"] = bool(section.clip_augment)
         arguments["pairs"] = CONTROLS[section.control]
     if data.live is not None:
-        return LiveLoader(live=data.live, clips=data.clips(split), **arguments)
+        return LiveLoader(live=data.live, clips=clips, **arguments)
     return PairLoader(teacher=[cache.rows(split) for cache in data.caches] or None, **arguments)
 
 
-def fit_spec(config: PretrainConfig, data: Data) -> InputSpec:
-    """Input specification with the normalisation of the training windows (of the placements that are trained on)."""
-    return fit_input_spec(
-        windows_of(data.columns(config.data.train_split), config.data.placements),  # type: ignore[arg-type]
-        rate_hz=data.index.rate_hz,
-        window_s=data.index.window_s,
-        channels=tuple(data.index.channels),
-        gravity=_gravity(data.indexes),
-        normalised=data.index.normalised,
-    )
+def blank_spec(index: Index) -> InputSpec:
+    """Input specification of a folder's windows without normalisation: mean 0 and standard deviation 1."""
+    return InputSpec(mean=(0.0,) * len(index.channels), std=(1.0,) * len(index.channels), **_window_facts(index))
 
 
-def _gravity(indexes: Sequence[Index]) -> Literal["included", "removed"]:
-    """Whether the data holds gravity.
+def fit_spec(index: Index, columns: list[Columns], placements: tuple[str, ...] | None) -> InputSpec:
+    """Input specification with the normalisation of the training windows.
 
-    Raises:
-        ConfigError: some recordings do and some do not, or folders were conditioned differently.
+    Args:
+        index: of the first folder.
+        columns: the training split in each folder.
+        placements: devices that are trained on, None = all.
     """
-    first = indexes[0]
-    for index in indexes:
-        if index.gravity == "mixed":
-            raise ConfigError(
-                f"{index.root}: some recordings hold gravity and some do not",
-                hint="build it with signal.gravity=remove",
-            )
-        for fact in ("gravity", "frame", "normalised"):
-            if getattr(index, fact) != getattr(first, fact):
-                raise ConfigError(
-                    f"{index.root} has {fact} {getattr(index, fact)!r}, {first.root} has {getattr(first, fact)!r}",
-                    hint="build both with the same `signal` section",
-                )
-    return "removed" if first.gravity == "removed" else "included"
+    return fit_input_spec(windows_of(columns, placements), **_window_facts(index))  # type: ignore[arg-type]
+
+
+def _window_facts(index: Index) -> Mapping[str, Any]:
+    return {
+        "rate_hz": index.rate_hz,
+        "window_s": index.window_s,
+        "channels": tuple(index.channels),
+        "gravity": "removed" if index.gravity == "removed" else "included",
+        "normalised": index.normalised,
+    }

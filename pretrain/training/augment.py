@@ -10,7 +10,6 @@ from torch import Tensor
 from imu_video.runtime.distributed import GlobalDraws, World
 from imu_video.transforms import Compose
 from imu_video.types import PairBatch
-from pretrain.prepare.needs import Needs
 from pretrain.training.state import step_seed
 
 
@@ -19,14 +18,16 @@ class Augmenter:
 
     Args:
         augment: what to do, or None.
-        needs: whether second views and devices are wanted.
+        two_views: whether the losses need a second augmented copy of each window.
         seed: of the run.
         world: this process among all.
         device: where batches lie.
     """
 
-    def __init__(self, augment: Compose | None, *, needs: Needs, seed: int, world: World, device: torch.device) -> None:
-        self.compose, self.needs, self.seed, self.world, self.device = augment, needs, seed, world, device
+    def __init__(
+        self, augment: Compose | None, *, two_views: bool, seed: int, world: World, device: torch.device
+    ) -> None:
+        self.compose, self.two_views, self.seed, self.world, self.device = augment, two_views, seed, world, device
 
     def training(self, batch: PairBatch, number: int) -> PairBatch:
         """Every window of global batch ``number`` changed; its second view and each device by draws of their own."""
@@ -54,7 +55,7 @@ class Augmenter:
         return GlobalDraws(generator, self.world)
 
     def _with_second(self, batch: PairBatch, source: PairBatch, number: int, purpose: str) -> PairBatch:
-        if not self.needs.two_views:
+        if not self.two_views:
             return batch
         imu, mask = self._changed(source.imu, source.mask, number, purpose)
         return dataclasses.replace(batch, imu_two=imu, mask_two=mask)

@@ -22,8 +22,8 @@ from imu_video.runtime.distributed import World
 from imu_video.types import LossOutput, PairEmbeddings
 from pretrain.checkpoints.store import Checkpoint, CheckpointStore
 from pretrain.observe.reporter import Reporter, StopSignal
-from pretrain.prepare.build import Parts
 from pretrain.training.guards import check_rows, not_finite
+from pretrain.training.parts import Parts
 from pretrain.training.state import Best, TrainState, step_seed
 from pretrain.training.validate import validate
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import nn
 
-from imu_video.errors import ConfigError
 from imu_video.losses import LossMix
 from imu_video.models.cross_modal import CrossModalModel
 from imu_video.objectives import ObjectiveMix
@@ -70,25 +68,12 @@ def _added(outputs: Sequence[LossOutput]) -> LossOutput:
     )
 
 
-def synchronised(task: PretrainTask, *, world: World, device: torch.device) -> PretrainTask:
-    """Batch statistics must be those of the global batch, or the run depends on the number of processes.
+def synchronised(task: PretrainTask, *, world: World) -> PretrainTask:
+    """The task with SyncBatchNorm in place of batch norm where several processes train it.
 
-    One process: nothing to do. Several on GPUs: torch's own batch norms become SyncBatchNorm. Several on CPUs, or a
-    batch norm with a forward of its own (which SyncBatchNorm would replace): refused.
-
-    Raises:
-        ConfigError: batch norm that cannot be synchronised.
+    Statistics are then those of the global batch. `prepare.checks.check_batch_norm` refuses what cannot be replaced.
     """
-    norms = [m for m in task.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    if world.size == 1 or not norms:
+    if world.size == 1 or not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in task.modules()):
         return task
-    plain = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-    special = next((m for m in norms if type(m) not in plain), None)
-    if device.type != "cuda" or special is not None:
-        why = "on CPUs" if device.type != "cuda" else f"for {type(special).__name__}"
-        raise ConfigError(
-            f"batch norm over {world.size} processes needs SyncBatchNorm, which does not exist {why}",
-            hint="encoder.norm=layer or group (and tower.norm=group), or one process",
-        )
     converted: PretrainTask = nn.SyncBatchNorm.convert_sync_batchnorm(task)
     return converted

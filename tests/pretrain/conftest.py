@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,14 @@ import yaml
 from torch import nn
 
 from imu_video.registry import encoders
+from imu_video.runtime.distributed import World
 from imu_video.shards.schema import Index
 from imu_video.testing import write_folder
 from imu_video.types import Window
 from pretrain.config import PretrainConfig
+from pretrain.prepare.components import Components, resolve
+from pretrain.prepare.data import Data
+from pretrain.prepare.prepare import Prepared, check_request, open_data, prepare
 
 T, RATE, PLACEMENTS, TEACHER_DIM = 50, 25.0, ("waist", "wrist"), 12
 FINGERPRINT = "feedfacecafe"
@@ -131,6 +136,25 @@ def raw_config(root: Path, **sections: Any) -> dict[str, Any]:
 def raw() -> Callable[..., dict[str, Any]]:
     """`raw_config`."""
     return raw_config
+
+
+def opened(config: PretrainConfig) -> Data:
+    """The data folders of a config, after the checks of config and folders."""
+    return open_data(config, check_request(config, World()))
+
+
+def resolved(config: PretrainConfig, *, teacher: str = FINGERPRINT) -> PretrainConfig:
+    """A config as a run would save it, for windows of 6 channels and 100 samples."""
+    components = Components.of(config).with_data(channels=6, samples=100)
+    return resolve(config, components, dim=config.projector.dim or 128, teacher=teacher, precision="fp32")
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Iterator[Callable[..., Prepared]]:
+    """`prepare` with a run folder that nothing writes to; what it opened is closed after the test."""
+    with ExitStack() as stack:
+        options = {"folder": tmp_path / "not written"}
+        yield lambda config, **more: stack.enter_context(prepare(config, **{**options, **more}))
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import pytest
 
 from imu_video.config import load_config, read_yaml, shipped
 from imu_video.errors import ConfigError
-from pretrain.config import PretrainConfig, differences, identity, resolve, run_id
+from pretrain.config import PretrainConfig, differences, identity, run_id
+from tests.pretrain.conftest import resolved
 
 SHIPPED = sorted((shipped() / "pretrain").glob("*.yaml"))
 
@@ -38,19 +39,17 @@ def test_component_may_be_a_bare_name_and_needs_one() -> None:
 
 
 def test_resolving_fills_in_every_argument_and_is_stable() -> None:
-    once = resolve(
-        config(augment=["rotate"], loss=[{"name": "info_nce", "weight": 2}]), teacher="abc", precision="fp32"
-    )
+    once = resolved(config(augment=["rotate"], loss=[{"name": "info_nce", "weight": 2}]), teacher="abc")
     assert once.encoder["patch"] == 16
     assert once.augment[0]["max_degrees"] > 0
     assert once.loss[0]["weight"] == 2
     assert once.data.teacher == "abc"
-    assert resolve(once, teacher="abc", precision="fp32") == once
+    assert resolved(once, teacher="abc") == once
 
 
 def test_resolving_refuses_an_unknown_argument() -> None:
     with pytest.raises(ConfigError, match=r"patch_tst.*'widht'.*'width'"):
-        resolve(config(encoder={"name": "patch_tst", "widht": 3}), teacher="abc", precision="fp32")
+        resolved(config(encoder={"name": "patch_tst", "widht": 3}))
 
 
 def test_run_id_ignores_paths_and_logging_only() -> None:
@@ -78,7 +77,7 @@ def test_some_configs_are_shipped() -> None:
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda p: p.stem)
 def test_every_shipped_config_resolves(file: Path) -> None:
     loaded = load_config(file, PretrainConfig, ["data.root=somewhere"])
-    resolve(loaded, teacher="abc", precision="fp32")
+    resolved(loaded)
 
 
 def test_the_base_config_documents_every_key() -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from imu_video.bundle.encoder import load_encoder
-from imu_video.errors import CheckpointError, ConfigError
+from imu_video.errors import CheckpointError
 from imu_video.runtime.distributed import GlobalDraws, World
 from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.schema import Index
@@ -23,11 +23,11 @@ from pretrain.checkpoints.store import CheckpointStore
 from pretrain.config import PretrainConfig
 from pretrain.export import export
 from pretrain.observe.trackers import read_log
-from pretrain.prepare.build import build_parts
-from pretrain.prepare.data import fit_spec, open_data
-from pretrain.prepare.needs import Needs, needs_of
+from pretrain.prepare.needs import needs_of
+from pretrain.prepare.prepare import Prepared
 from pretrain.run import run
 from pretrain.training.augment import Augmenter
+from tests.pretrain.conftest import opened
 
 Raw = Callable[..., dict[str, Any]]
 TOWER = {"name": "skeleton", "width": 8, "frames": 16, "segments": 2}
@@ -88,7 +88,7 @@ def test_learns_resumes_in_the_same_bits_and_exports(
     assert not (tmp_path / "encoder" / "projectors.safetensors").exists()
     if "tower" in sections:
         self_made = load_tower(tmp_path / "encoder" / "skeleton")
-        skeletons = np.asarray(open_columns(open_data(made).index, "val").skeleton)
+        skeletons = np.asarray(open_columns(opened(made).index, "val").skeleton)
         features = self_made.encode(skeletons)
         assert features.shape == (64, self_made.feature_dim)
         assert np.isfinite(features).all()
@@ -147,13 +147,12 @@ def test_two_processes_follow_one(
     assert ends[0] == pytest.approx(ends[1], abs=1e-3)
 
 
-def test_only_what_is_needed_is_built(config: Callable[..., PretrainConfig]) -> None:
+def test_only_what_is_needed_is_built(prepared: Callable[..., Prepared], config: Callable[..., PretrainConfig]) -> None:
     made = config(loss=[], objective=OBJECTIVES)
-    data = open_data(made)
-    assert data.teacher is None
-    parts = build_parts(made, data, spec=fit_spec(made, data), world=World(), device=torch.device("cpu"))
+    ready = prepared(made)
+    parts = ready.parts
+    assert ready.data.teacher == "none"
     batch = parts.feed.get(0)
-    parts.feed.close()
     assert batch.teacher is batch.skeleton is batch.views is None
     assert len(parts.feed.loader.usable) == 160  # windows without a teacher's feature take part
     used = {n for n, p in parts.task.named_parameters() if p.requires_grad}
@@ -163,28 +162,7 @@ def test_only_what_is_needed_is_built(config: Callable[..., PretrainConfig]) -> 
     assert used == {n for n, p in parts.task.named_parameters() if p.grad is not None}  # or DDP would wait for ever
 
 
-@pytest.mark.parametrize(
-    ("sections", "words"),
-    [
-        ({"data": {"teacher": "none"}}, "data.teacher is none, but the losses need a teacher"),
-        ({"loss": [], "objective": OBJECTIVES, "data": {"teacher": "made"}}, "nothing in this config looks at"),
-        ({"loss": [], "objective": OBJECTIVES, "tower": TOWER}, "no loss looks at the video side"),
-        ({"loss": [], "objective": OBJECTIVES, "run": {"best": "mrr"}}, "run.best is mrr"),
-        ({"tower": TOWER, "projector": {"teacher": "none"}}, "needs dim"),
-        ({"objective": [{"name": "masked_patches", "patch": 30}]}, "hold 1 patches of 30"),
-        ({"objective": [{"name": "maked_patches"}]}, "did you mean 'masked_patches'"),
-    ],
-)
-def test_what_cannot_be_is_refused_before_anything_is_written(
-    sections: dict[str, Any], words: str, config: Callable[..., PretrainConfig], tmp_path: Path
-) -> None:
-    with pytest.raises(ConfigError, match=words):
-        run(config(**sections), folder=tmp_path / "run")
-
-
-def test_a_tower_needs_skeletons_and_a_config_something_to_learn(data: Index, raw: Raw, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="has no skeletons"):
-        run(PretrainConfig.model_validate(raw(data.root, tower=TOWER)), folder=tmp_path / "run")
+def test_a_config_has_something_to_learn(data: Index, raw: Raw) -> None:
     with pytest.raises(ValueError, match="loss and objective are both empty"):
         PretrainConfig.model_validate(raw(data.root, loss=[]))
 
@@ -204,11 +182,10 @@ def test_views_are_draws_of_their_own_and_alike_on_any_number_of_ranks() -> None
     mask = torch.ones_like(imu, dtype=torch.bool)
     views = torch.stack([imu, imu], dim=1)
     batch = PairBatch(imu=imu, mask=mask, meta=meta, views=views, views_mask=torch.ones_like(views, dtype=torch.bool))
-    needs = Needs(pair=frozenset({"two_views", "devices"}), tower=False)
 
     def augmenter(world: World) -> Augmenter:
         compose = Compose.build([{"name": "jitter"}])
-        return Augmenter(compose, needs=needs, seed=0, world=world, device=torch.device("cpu"))
+        return Augmenter(compose, two_views=True, seed=0, world=world, device=torch.device("cpu"))
 
     whole = augmenter(World()).training(batch, 3)
     assert whole.imu_two is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,36 +14,28 @@ import numpy as np
 import pytest
 import torch
 
-from imu_video.config import validate
-from imu_video.errors import ConfigError, DataError, LeakageError, ShardError, TeacherCacheError
-from imu_video.runtime.distributed import World
+from imu_video.errors import ConfigError, LeakageError, ShardError, TeacherCacheError
 from imu_video.shards.batches.live import LiveLoader
 from imu_video.shards.damage import quarantined
 from imu_video.shards.features.embed import embed
+from imu_video.shards.reading.clips import ClipReader
 from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.schema import Index
 from imu_video.testing import write_folder
 from imu_video.types import Window
 from pretrain.config import PretrainConfig
 from pretrain.export import export
-from pretrain.prepare.build import Parts, build_parts
-from pretrain.prepare.checks import check_splits
-from pretrain.prepare.data import fit_spec, open_data
+from pretrain.prepare.prepare import Prepared, prepare
 from pretrain.run import run
-from tests.pretrain.conftest import PLACEMENTS, RATE, make_window, raw_config
+from tests.pretrain.conftest import PLACEMENTS, RATE, make_window, opened, raw_config
 
 CPU = torch.device("cpu")
-Raw = Callable[..., dict[str, Any]]
+Ready = Callable[..., Prepared]
 
 
 def config_of(root: Any, **sections: Any) -> PretrainConfig:
     sections["data"] = {"root": root, **sections.get("data", {})}
     return PretrainConfig.model_validate(raw_config(Path(), **sections))
-
-
-def built(config: PretrainConfig) -> Parts:
-    data = open_data(config)
-    return build_parts(config, data, spec=fit_spec(config, data), world=World(), device=CPU)
 
 
 @pytest.fixture(scope="module")
@@ -51,13 +44,13 @@ def other(data_maker: Callable[..., Index], tmp_path_factory: pytest.TempPathFac
     return data_maker(tmp_path_factory.mktemp("other") / "data", {"train": 64, "val": 40})
 
 
-def test_a_mixture_is_one_pass_over_all_or_follows_its_weights(data: Index, other: Index) -> None:
+def test_a_mixture_is_one_pass_over_all_or_follows_its_weights(prepared: Ready, data: Index, other: Index) -> None:
     roots = [{"root": str(data.root)}, {"root": str(other.root)}]
-    loader = built(config_of(roots)).feed.loader
+    loader = prepared(config_of(roots)).parts.feed.loader
     usable = [sum(i % 19 != 0 for i in range(n)) for n in (160, 64)]
     assert loader.steps_per_epoch == sum(usable) // 32
     weighted = config_of([{**roots[0], "weight": 3}, {**roots[1], "weight": 1}])
-    loader = built(weighted).feed.loader
+    loader = prepared(weighted).parts.feed.loader
     assert loader.plan.epoch_rows == usable[0] + round(usable[0] / 3)
     batch = loader.batch(0)
     second = batch.meta.sample >= 160
@@ -68,9 +61,9 @@ def test_a_mixture_is_one_pass_over_all_or_follows_its_weights(data: Index, othe
         np.testing.assert_array_equal(batch.imu[i], np.nan_to_num(truth))
 
 
-def test_normalisation_of_a_mixture_is_of_all_its_windows(data: Index, other: Index) -> None:
+def test_normalisation_of_a_mixture_is_of_all_its_windows(prepared: Ready, data: Index, other: Index) -> None:
     config = config_of([{"root": str(data.root)}, {"root": str(other.root)}])
-    spec = fit_spec(config, open_data(config))
+    spec = prepared(config).spec
     values = [
         np.moveaxis(np.asarray(open_columns(i, "train").imu, np.float64), -2, 0)[:3].ravel() for i in (data, other)
     ]
@@ -98,13 +91,6 @@ def test_sampling_with_replacement_trains(data: Index, tmp_path: Path) -> None:
     assert outcome.state.step == 3
 
 
-def test_a_signed_query_never_reaches_the_config_of_a_run() -> None:
-    raw = {"data": {"root": "https://example.org/data?signature=secret"}, "optim": {"steps": 1}}
-    with pytest.raises(ConfigError, match="signed query") as caught:
-        open_data(validate(raw, PretrainConfig, source="test"))
-    assert "secret" not in str(caught.value)
-
-
 def test_mixtures_that_cannot_be(data: Index, other: Index, tmp_path: Path) -> None:
     a, b = str(data.root), str(other.root)
     with pytest.raises(ValueError, match="a weight to every folder or to none"):
@@ -115,12 +101,12 @@ def test_mixtures_that_cannot_be(data: Index, other: Index, tmp_path: Path) -> N
     shutil.copytree(other.root, copied)
     (copied / "teachers" / "feedfacecafe").rename(copied / "teachers" / "0ddba11")
     with pytest.raises(TeacherCacheError, match=rf"{copied}: no cache of teacher 'feedfacecafe'"):
-        open_data(config_of([{"root": a}, {"root": str(copied)}]))
+        opened(config_of([{"root": a}, {"root": str(copied)}]))
     with pytest.raises(ConfigError, match=f"{b} has no split 'test'"):
-        open_data(config_of([{"root": b}], data={"val_split": "test"}))
+        opened(config_of([{"root": b}], data={"val_split": "test"}))
     crossed = config_of([{"root": a}, {"root": b}], data={"train_split": "val", "val_split": "val"})
     with pytest.raises(LeakageError, match="made/val-s0"):
-        check_splits(crossed, open_data(crossed))
+        opened(crossed)
 
 
 def spoil(index: Index, split: str, number: int) -> str:
@@ -133,7 +119,9 @@ def spoil(index: Index, split: str, number: int) -> str:
     return key
 
 
-def test_damaged_samples_stop_a_run_or_are_left_out_and_noted(data_maker: Callable[..., Index], tmp_path: Path) -> None:
+def test_damaged_samples_stop_a_run_or_are_left_out_and_noted(
+    prepared: Ready, data_maker: Callable[..., Index], tmp_path: Path
+) -> None:
     index = data_maker(tmp_path / "data", {"train": 80, "val": 40})
     key = spoil(index, "train", 3)
     options = {"optim": {"steps": 2}}
@@ -143,15 +131,15 @@ def test_damaged_samples_stop_a_run_or_are_left_out_and_noted(data_maker: Callab
     assert list(quarantined(index, "train")) == [key]
     noted = json.loads((tmp_path / "left" / "environment.json").read_text())
     assert key in json.dumps(noted)
-    loader = built(config_of(str(index.root), data={"errors": "skip"})).feed.loader
+    loader = prepared(config_of(str(index.root), data={"errors": "skip"})).parts.feed.loader
     assert 3 not in loader.usable
     assert len(loader.usable) == 80 - 5 - 1
     path = index.shard_path(index.split("val").shards[0])
     path.write_bytes(path.read_bytes()[:-20000])
     with pytest.raises(ShardError, match="the index says"):
-        open_data(config_of(str(index.root)))
+        opened(config_of(str(index.root)))
     shutil.rmtree(index.root / "columns")
-    assert open_data(config_of(str(index.root), data={"errors": "skip"})).columns("val")[0].left_out
+    assert opened(config_of(str(index.root), data={"errors": "skip"})).columns()["val"][0].left_out
 
 
 @pytest.fixture(scope="module")
@@ -176,10 +164,10 @@ def filmed(tmp_path_factory: pytest.TempPathFactory) -> Index:
 TINY = {"name": "tiny", "dim": 12}
 
 
-def test_live_and_cached_teachers_give_the_same(filmed: Index, tmp_path: Path) -> None:
+def test_live_and_cached_teachers_give_the_same(prepared: Ready, filmed: Index, tmp_path: Path) -> None:
     cached = config_of(str(filmed.root), data={"batch_size": 16})
     live = config_of(str(filmed.root), data={"batch_size": 16, "teacher": "live", "live_teacher": TINY, "workers": 2})
-    one, two = built(cached), built(live)
+    one, two = prepared(cached).parts, prepared(live).parts
     assert isinstance(two.feed.loader, LiveLoader)
     np.testing.assert_array_equal(one.feed.loader.usable, two.feed.loader.usable)
     for step in (0, 1, 5):
@@ -199,19 +187,21 @@ def test_live_and_cached_teachers_give_the_same(filmed: Index, tmp_path: Path) -
     assert state["teacher"]["fingerprint"] == cache.name  # the same teacher, by its fingerprint
 
 
-def test_changes_of_clips_reach_a_live_teacher_in_training_only(filmed: Index) -> None:
+def test_changes_of_clips_reach_a_live_teacher_in_training_only(prepared: Ready, filmed: Index) -> None:
     options = {"batch_size": 16, "teacher": "live", "live_teacher": TINY}
-    plain = built(config_of(str(filmed.root), data=options))
-    changed = built(config_of(str(filmed.root), data={**options, "clip_augment": [{"name": "colour", "p": 1.0}]}))
+    plain = prepared(config_of(str(filmed.root), data=options)).parts
+    changed = prepared(
+        config_of(str(filmed.root), data={**options, "clip_augment": [{"name": "colour", "p": 1.0}]})
+    ).parts
     assert not torch.allclose(plain.feed.get(0).teacher, changed.feed.get(0).teacher, atol=1e-2)
     assert torch.equal(changed.feed.loader.batch(3).teacher, changed.feed.loader.batch(3).teacher)
     assert torch.equal(plain.val_loader.batch(0).teacher, changed.val_loader.batch(0).teacher)
 
 
-def test_permuted_pairs_reach_a_live_teacher_and_leave_validation_alone(filmed: Index) -> None:
+def test_permuted_pairs_reach_a_live_teacher_and_leave_validation_alone(prepared: Ready, filmed: Index) -> None:
     options = {"batch_size": 16, "teacher": "live", "live_teacher": TINY}
-    true = built(config_of(str(filmed.root), data=options))
-    permuted = built(config_of(str(filmed.root), data={**options, "control": "permuted_pairs"}))
+    true = prepared(config_of(str(filmed.root), data=options)).parts
+    permuted = prepared(config_of(str(filmed.root), data={**options, "control": "permuted_pairs"})).parts
     a, b = true.feed.loader, permuted.feed.loader
     torch.testing.assert_close(b.features(a.usable).sort(dim=0).values, a.features(a.usable).sort(dim=0).values)
     batch = b.batch(2)
@@ -221,21 +211,24 @@ def test_permuted_pairs_reach_a_live_teacher_and_leave_validation_alone(filmed: 
     assert torch.equal(true.val_loader.batch(0).teacher, permuted.val_loader.batch(0).teacher)
 
 
-def test_permuted_pairs_need_pairs(data: Index) -> None:
-    options = {"control": "permuted_pairs"}
-    with pytest.raises(ConfigError, match="no loss of this run looks at a teacher or a skeleton"):
-        open_data(config_of(str(data.root), data=options, loss=[{"name": "nt_xent"}]))
+def test_the_clips_of_a_live_teacher_are_closed(filmed: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One reader per split, and no decoding thread outlives the run, whether it ends well or not."""
+    config = config_of(str(filmed.root), data={"batch_size": 16, "teacher": "live", "live_teacher": TINY, "workers": 3})
+    opened: list[ClipReader] = []
+    real = ClipReader.__init__
 
+    def note(self: ClipReader, *arguments: Any, **named: Any) -> None:
+        opened.append(self)
+        real(self, *arguments, **named)
 
-def test_what_a_live_teacher_cannot_be(filmed: Index, data: Index) -> None:
-    with pytest.raises(ConfigError, match="which one"):
-        open_data(config_of(str(filmed.root), data={"teacher": "live"}))
-    with pytest.raises(ConfigError, match=r"clip_augment(.|\n)*data.teacher=live"):
-        open_data(config_of(str(filmed.root), data={"clip_augment": ["flip"]}))
-    with pytest.raises(ConfigError, match=r"live_teacher(.|\n)*data.teacher=live"):
-        open_data(config_of(str(filmed.root), data={"live_teacher": TINY}))
-    options = {"teacher": "live", "live_teacher": {**TINY, "modality": "skeleton"}}
-    with pytest.raises(ConfigError, match="it looks at skeleton"):
-        open_data(config_of(str(filmed.root), data=options))
-    with pytest.raises(DataError, match="a live teacher needs clips"):
-        open_data(config_of(str(data.root), data={"teacher": "live", "live_teacher": TINY}))
+    monkeypatch.setattr(ClipReader, "__init__", note)
+    before = threading.active_count()
+    with prepare(config, folder=tmp_path / "run") as prepared:
+        prepared.parts.feed.get(0)
+        assert threading.active_count() > before
+    assert [len(opened), threading.active_count()] == [2, before]
+    optim = config.optim.model_copy(update={"steps": None, "epochs": 1, "accumulate": 99})
+    small = config.model_copy(update={"optim": optim})
+    with pytest.raises(ConfigError, match="fewer than one update"), prepare(small, folder=tmp_path / "small"):
+        raise AssertionError("prepared")
+    assert [len(opened), threading.active_count()] == [4, before]

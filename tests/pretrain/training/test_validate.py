@@ -8,22 +8,16 @@ import pytest
 import torch
 
 from imu_video.errors import GuardStop
-from imu_video.runtime.distributed import World
 from pretrain.config import PretrainConfig
-from pretrain.prepare.build import Parts, build_parts
-from pretrain.prepare.data import fit_spec, open_data
+from pretrain.prepare.prepare import Prepared
 from pretrain.training.validate import validate
 
 Maker = Callable[..., PretrainConfig]
+Ready = Callable[..., Prepared]
 
 
-def build(config: PretrainConfig) -> Parts:
-    data = open_data(config)
-    return build_parts(config, data, spec=fit_spec(config, data), world=World(), device=torch.device("cpu"))
-
-
-def test_equals_the_slow_twin(make_config: Maker) -> None:
-    parts = build(make_config(run={"gallery": 40}))
+def test_equals_the_slow_twin(prepared: Ready, make_config: Maker) -> None:
+    parts = prepared(make_config(run={"gallery": 40})).parts
     assert parts.val_loader is not None
     scores = validate(
         parts.task, parts.val_loader, batches=parts.val_batches, device=torch.device("cpu"), augmenter=parts.augmenter
@@ -47,9 +41,9 @@ def test_equals_the_slow_twin(make_config: Maker) -> None:
     assert scores["mrr"] == pytest.approx((scores["imu_to_video/MRR"] + scores["video_to_imu/MRR"]) / 2)
 
 
-def test_it_is_a_pure_look(make_config: Maker) -> None:
+def test_it_is_a_pure_look(prepared: Ready, make_config: Maker) -> None:
     """Same numbers each time, the mode it found, no gradient, no change of weights."""
-    parts = build(make_config(projector={"dropout": 0.5}))
+    parts = prepared(make_config(projector={"dropout": 0.5})).parts
     assert parts.val_loader is not None
     parts.task.train()
     before = {k: v.clone() for k, v in parts.task.state_dict().items()}
@@ -69,9 +63,9 @@ def test_it_is_a_pure_look(make_config: Maker) -> None:
     assert all(torch.equal(v, before[k]) for k, v in parts.task.state_dict().items())
 
 
-def test_recordings_of_the_gallery_are_none_of_those_in_a_queue(make_config: Maker) -> None:
+def test_recordings_of_the_gallery_are_none_of_those_in_a_queue(prepared: Ready, make_config: Maker) -> None:
     """Each split numbers its recordings from 0; a queue of training moments must not rule out negatives by chance."""
-    parts = build(make_config(loss=[{"name": "hard_negative", "queue": 128, "gap_s": 1e6}]))
+    parts = prepared(make_config(loss=[{"name": "hard_negative", "queue": 128, "gap_s": 1e6}])).parts
     assert parts.val_loader is not None
     assert parts.task.loss is not None
     with torch.no_grad():
@@ -88,15 +82,15 @@ def test_recordings_of_the_gallery_are_none_of_those_in_a_queue(make_config: Mak
     assert len(torch.cat(seen).unique()) > 1
 
 
-def test_gallery_is_split_into_equal_batches(make_config: Maker) -> None:
-    parts = build(make_config(data={"batch_size": 32}, run={"gallery": 512}))  # 60 usable pairs
+def test_gallery_is_split_into_equal_batches(prepared: Ready, make_config: Maker) -> None:
+    parts = prepared(make_config(data={"batch_size": 32}, run={"gallery": 512})).parts  # 60 usable pairs
     assert parts.val_loader is not None
     assert (parts.val_batches, parts.val_loader.batch_size) == (2, 30)
-    assert build(make_config(data={"val_split": None})).val_loader is None
+    assert prepared(make_config(data={"val_split": None})).parts.val_loader is None
 
 
-def test_embeddings_that_are_not_finite_stop_the_run(make_config: Maker) -> None:
-    parts = build(make_config())
+def test_embeddings_that_are_not_finite_stop_the_run(prepared: Ready, make_config: Maker) -> None:
+    parts = prepared(make_config()).parts
     assert parts.val_loader is not None
     with torch.no_grad():
         parts.task.model.imu_projector.first.weight.fill_(float("inf"))

@@ -1,0 +1,138 @@
+"""The component entries of a config, each validated once; building them is prepare.py's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from imu_video import registry
+from imu_video.losses import LossMix, Term
+from imu_video.objectives import ObjectiveMix
+from imu_video.registry import Entry
+from pretrain.config import DIM, PretrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Components:
+    """Every component of a run: validated and complete, not built.
+
+    Args:
+        encoder: the student.
+        augment: augmentations of windows, in order.
+        clip_augment: augmentations of clips, in order.
+        tower: skeleton encoder that is trained jointly, None without one.
+        live_teacher: teacher that computes features during training, None without one.
+        losses, objectives: terms with their weights.
+
+    Example:
+        >>> from pretrain.config import DataSection, OptimSection
+        >>> config = PretrainConfig(data=DataSection(root="data/demo"), optim=OptimSection(steps=3))
+        >>> Components.of(config).with_widths(dim=64).losses[0].entry.config
+        {'name': 'info_nce', 'temperature': 0.07, 'learned': True}
+    """
+
+    encoder: Entry[Any]
+    augment: tuple[Entry[Any], ...]
+    clip_augment: tuple[Entry[Any], ...]
+    tower: Entry[Any] | None
+    live_teacher: Entry[Any] | None
+    losses: tuple[Term, ...]
+    objectives: tuple[Term, ...]
+
+    @classmethod
+    def of(cls, config: PretrainConfig) -> Components:
+        """Validate the entries of a config.
+
+        Raises:
+            ConfigError: unknown component or argument, or a value of the wrong type.
+        """
+        # What only the data folders determine gets a provisional value here: no need depends on it. See `with_data`.
+        return cls(
+            encoder=registry.encoders.entry(config.encoder, channels=6, samples=100),
+            augment=tuple(registry.augmentations.entry(entry) for entry in config.augment),
+            clip_augment=tuple(registry.clip_augmentations.entry(entry) for entry in config.data.clip_augment),
+            tower=None if config.tower is None else registry.towers.entry(config.tower, joints=[]),
+            live_teacher=_optional(registry.teachers, config.data.live_teacher),
+            losses=LossMix.parse(config.loss, registry.losses, dim=DIM, teacher_dim=DIM),
+            objectives=ObjectiveMix.parse(config.objective, registry.objectives),
+        )
+
+    def with_data(self, *, channels: int, samples: int, joints: Sequence[str] = ()) -> Components:
+        """Fill in what the data folders determine and the config leaves out.
+
+        Args:
+            channels: C of the windows.
+            samples: T of the windows.
+            joints: names of the J joints of the skeletons.
+        """
+        return replace(
+            self,
+            encoder=self.encoder.filled(channels=channels, samples=samples),
+            tower=None if self.tower is None else self.tower.filled(joints=list(joints)),
+        )
+
+    def with_widths(self, *, dim: int, teacher_dim: int | None = None) -> Components:
+        """Fill in the widths of embeddings and of teacher features that losses need and the config leaves out.
+
+        Args:
+            dim: D, >= 1.
+            teacher_dim: Dt, None without a teacher.
+        """
+        widths = {"dim": dim} | ({} if teacher_dim is None else {"teacher_dim": teacher_dim})
+        return replace(self, losses=tuple(replace(term, entry=term.entry.filled(**widths)) for term in self.losses))
+
+
+def resolve(
+    config: PretrainConfig,
+    components: Components,
+    *,
+    dim: int,
+    teacher: str,
+    precision: str,
+    paired: bool = True,
+) -> PretrainConfig:
+    """The config with every default and every automatic choice written out: what is saved in the run.
+
+    Args:
+        config: as read.
+        components: of this config, with data and widths.
+        dim: embedding width D.
+        teacher: full fingerprint of the cached teacher, ``live`` or ``none``.
+        precision: what ``auto`` means on this machine.
+        paired: windows are paired with a video side.
+    """
+    live = components.live_teacher
+    best = config.run.best if config.run.best != "auto" else "mrr" if paired else "loss"
+    # Every value was validated in `Components.of` or comes from this program: the copies need no second validation.
+    data = config.data.model_copy(
+        update={
+            "teacher": teacher,
+            "live_teacher": None if live is None else live.config,
+            "clip_augment": tuple(entry.config for entry in components.clip_augment),
+        }
+    )
+    return config.model_copy(
+        update={
+            "data": data,
+            "encoder": components.encoder.config,
+            "projector": config.projector.model_copy(update={"dim": dim}),
+            "augment": tuple(entry.config for entry in components.augment),
+            "tower": None if components.tower is None else components.tower.config,
+            "loss": _weighted(config.loss, components.losses),
+            "objective": _weighted(config.objective, components.objectives),
+            "run": config.run.model_copy(update={"precision": precision, "best": best}),
+        }
+    )
+
+
+def _optional(components: registry.Registry[Any], entry: Mapping[str, Any] | None) -> Entry[Any] | None:
+    return None if entry is None else components.entry(entry)
+
+
+def _weighted(entries: Sequence[Mapping[str, Any]], terms: Sequence[Term]) -> tuple[dict[str, Any], ...]:
+    # The weight as the config gives it: the arguments of a ramp stay what a reader wrote.
+    return tuple(
+        {"name": term.entry.name, "weight": entry.get("weight", 1.0), **term.entry.arguments}
+        for entry, term in zip(entries, terms, strict=True)
+    )

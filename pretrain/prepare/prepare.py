@@ -1,0 +1,442 @@
+"""The only composition root: from a config to everything its run needs; it trains nothing.
+
+The file reads from top to bottom in the order of execution: request, data folders, model, samples. Every check runs
+once, before the run folder is written, and every component is built once. The checks themselves are in checks.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs
+
+from imu_video.bundle.encoder import EncoderBundle, InputSpec
+from imu_video.config import dump_yaml
+from imu_video.losses import LossMix
+from imu_video.models.cross_modal import CrossModalModel
+from imu_video.objectives import ObjectiveMix
+from imu_video.optim.groups import adamw
+from imu_video.runtime.distributed import World
+from imu_video.shards.batches.loader import PairLoader
+from imu_video.shards.reading.columns import Columns
+from imu_video.transforms import Compose
+from imu_video.transforms.video import ClipCompose
+from pretrain.checkpoints.store import Checkpoint
+from pretrain.config import DIM, LIVE_TEACHER, PretrainConfig, identity, run_id
+from pretrain.prepare import checks
+from pretrain.prepare.components import Components, resolve
+from pretrain.prepare.data import Data, blank_spec, fit_spec, open_caches, open_indexes, pair_loader
+from pretrain.prepare.needs import Needs
+from pretrain.runs.folder import RunFolder, describe_machine
+from pretrain.training.augment import Augmenter
+from pretrain.training.feed import Feed
+from pretrain.training.parts import Parts
+from pretrain.training.task import PretrainTask, synchronised
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A run that has passed every check and can start.
+
+    Args:
+        config: resolved.
+        identity: what a continuation must share (`config.identity`).
+        folder: the run folder; nothing has been written to it.
+        start: checkpoint folder that the run continues from, None for a new run.
+        checkpoint: its content, None for a new run.
+        data: the data folders.
+        accelerator: placement, DDP and precision.
+        world: rank and world size of this process.
+        parts: what the training loop runs on.
+    """
+
+    config: PretrainConfig
+    identity: dict[str, Any]
+    folder: RunFolder
+    start: Path | None
+    checkpoint: Checkpoint | None
+    data: Data
+    accelerator: Accelerator
+    world: World
+    parts: Parts
+
+    @property
+    def run_id(self) -> str:
+        """Digest of the identity."""
+        return run_id(self.identity)
+
+    @property
+    def spec(self) -> InputSpec:
+        """Input specification of the student, normalisation included."""
+        return self.parts.task.model.student.spec
+
+    def lineage(self) -> dict[str, Any]:
+        """What every checkpoint carries, so that it can be continued and exported without its data."""
+        return {
+            "run_id": self.run_id,
+            "recipe": self.config.name,
+            "identity": self.identity,
+            "config": dump_yaml(self.config),
+            "control": self.config.data.control,
+            "input": self.spec.model_dump(mode="json"),
+            "teacher": self.data.teacher_facts(),
+            "data": self.data.facts(),
+            "processes": self.world.size,
+            "machine": describe_machine(),
+        }
+
+
+@contextlib.contextmanager
+def prepare(
+    config: PretrainConfig, *, folder: Path | None = None, resume: str = "auto", world: World | None = None
+) -> Iterator[Prepared]:
+    """Check a config and build everything that its run needs; what was opened is closed at the end of the block.
+
+    Args:
+        config: as read.
+        folder: run folder; None = ``runs/<name>-<run id>``.
+        resume: ``auto``, ``never``, or a checkpoint or run folder.
+        world: rank, world size and local rank; None = from the environment.
+
+    Raises:
+        ConfigError, DataError: the request cannot be run.
+        CheckpointError: the checkpoint to continue from is missing or damaged.
+        GuardStop: the checkpoints would not fit on the disk.
+
+    Example:
+        ``with prepare(load_config("configs/pretrain/base.yaml", PretrainConfig)) as prepared: ...``
+    """
+    world = world or World.from_environment()
+    with contextlib.ExitStack() as stack:
+        request = check_request(config, world)
+        data = open_data(config, request)
+        config, components, task = build_model(config, request, data, world)
+        same = identity(config, data=data.digest)
+        run_folder = RunFolder(folder or Path("runs") / f"{config.name}-{run_id(same)}", keep=config.run.keep)
+        start = run_folder.find_start(resume, same)
+        checkpoint = run_folder.store.read(start) if start is not None else None
+        if world.rank == 0:  # the only process that writes
+            count = sum(p.numel() for p in task.parameters())
+            checks.check_disk(run_folder.path, parameters=count, keep=config.run.keep)
+        accelerator = stack.enter_context(process_group(request))
+        columns = open_columns(data, accelerator)
+        spec = None if checkpoint is None else InputSpec(**checkpoint.state["input"])
+        task.model.student.adopt(spec or fit_spec(data.index, columns[data.splits[0]], config.data.placements))
+        loaders = open_loaders(config, components, request.needs, data, columns, world, stack)
+        parts = build_parts(config, components, request.needs, task, loaders, world, accelerator.device)
+        stack.callback(parts.feed.close)
+        yield Prepared(
+            config=config,
+            identity=same,
+            folder=run_folder,
+            start=start,
+            checkpoint=checkpoint,
+            data=data,
+            accelerator=accelerator,
+            world=world,
+            parts=parts,
+        )
+
+
+# ------------------------------------------------------------------------------------------------------------ request
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A config whose entries are valid and do not contradict each other or the machine.
+
+    Args:
+        components: every component entry, validated and not built.
+        needs: what they require of data and model.
+        device: device of this process.
+        precision: ``fp32`` or ``bf16``.
+    """
+
+    components: Components
+    needs: Needs
+    device: torch.device
+    precision: str
+
+
+def check_request(config: PretrainConfig, world: World) -> Request:
+    """Checks that need the config and the machine only.
+
+    Raises:
+        ConfigError: see the checks.
+    """
+    checks.check_processes(config, world.size)
+    device = checks.device_for(config.run, local_rank=world.local_rank)
+    precision = checks.precision_for(config.run, device)
+    components = Components.of(config)
+    needs = Needs.of(components)
+    checks.check_teacher_choice(config, needs)
+    checks.check_control(config, needs)
+    checks.check_two_views(config, needs)
+    checks.check_best_rule(config, needs)
+    checks.check_fixed_target(config, needs)
+    checks.check_queues(config, needs)
+    return Request(components=components, needs=needs, device=device, precision=precision)
+
+
+# ------------------------------------------------------------------------------------------------------- data folders
+
+
+def open_data(config: PretrainConfig, request: Request) -> Data:
+    """Open the folders and, where a loss uses one, the teacher; no sample is read.
+
+    Raises:
+        ConfigError, DataError: see the checks.
+        ShardError, TeacherCacheError: a folder or its cache cannot be used.
+    """
+    section, needs = config.data, request.needs
+    checks.check_addresses(section)
+    indexes = open_indexes(section)
+    checks.check_splits(section, indexes)
+    checks.check_placements(section, indexes, needs)
+    checks.check_conditioning(indexes)
+    checks.check_skeletons(config, indexes)
+    data = Data(section=section, indexes=indexes)
+    checks.check_subjects(section, {split: data.subjects(split) for split in data.splits})
+    if not needs.teacher:
+        return data
+    entry = request.components.live_teacher
+    if section.teacher != LIVE_TEACHER or entry is None:
+        return replace(data, caches=open_caches(section, indexes))
+    live = entry.build()
+    checks.check_live_teacher(entry.name, live, indexes)
+    return replace(data, live=live)
+
+
+# -------------------------------------------------------------------------------------------------------------- model
+
+
+def build_model(
+    config: PretrainConfig, request: Request, data: Data, world: World
+) -> tuple[PretrainConfig, Components, PretrainTask]:
+    """The resolved config, its complete components, and the model and losses built from them.
+
+    Raises:
+        ConfigError: a component refuses its arguments or the data's windows, or cannot be synchronised.
+    """
+    index, teacher_dim = data.index, data.teacher_dim
+    dim = config.projector.dim
+    if dim is None:
+        # Without a head on the teacher's side, embeddings are as wide as the teacher's features.
+        dim = teacher_dim if config.projector.teacher == "none" and teacher_dim is not None else DIM
+    components = request.components.with_data(
+        channels=len(index.channels), samples=index.samples_per_window, joints=data.joints
+    ).with_widths(dim=dim, teacher_dim=teacher_dim)
+    config = resolve(
+        config,
+        components,
+        dim=dim,
+        teacher=data.teacher,
+        precision=request.precision,
+        paired="video" in request.needs.pair,
+    )
+    if config.run.threads is not None:
+        torch.set_num_threads(config.run.threads)
+    torch.manual_seed(config.seed)
+    # The normalisation follows when the training windows are read: a misfit of encoder and windows is found before.
+    student = EncoderBundle(spec=blank_spec(index), encoder=components.encoder)
+    checks.check_encoder(student)
+    task = build_task(config, components, student=student, teacher_dim=teacher_dim)
+    checks.check_batch_norm(task, world, request.device)
+    return config, components, task
+
+
+def build_task(
+    config: PretrainConfig, components: Components, *, student: EncoderBundle, teacher_dim: int | None
+) -> PretrainTask:
+    """Projectors, tower, losses and objectives around a student; initial weights come from torch's global generator.
+
+    Args:
+        config: resolved.
+        components: of this config.
+        student: the encoder that is trained.
+        teacher_dim: Dt of the teacher's features, None without a teacher.
+    """
+    # The order of the lines is the order of the random draws: another order gives a seed other initial weights.
+    loss = LossMix.of_terms(components.losses) if components.losses else None
+    projector = config.projector
+    assert projector.dim is not None  # resolved
+    model = CrossModalModel(
+        student=student,
+        teacher_dim=teacher_dim,
+        dim=projector.dim,
+        dropout=projector.dropout,
+        head=projector.head,
+        video_projector=projector.teacher,
+        tower=None if components.tower is None else components.tower.build(),
+        needs=None if loss is None else loss.needs,
+        segments=projector.segments,
+    )
+    objective = ObjectiveMix.of_terms(components.objectives, student=student) if components.objectives else None
+    return PretrainTask(model=model, loss=loss, objective=objective)
+
+
+# ------------------------------------------------------------------------------------------------------------ samples
+
+
+@contextlib.contextmanager
+def process_group(request: Request) -> Iterator[Accelerator]:
+    """Open the process group with placement and precision; closed at the end of the block."""
+    accelerator = Accelerator(
+        cpu=request.device.type == "cpu",
+        mixed_precision="bf16" if request.precision == "bf16" else "no",
+        device_placement=True,
+        # Where only segments are aligned, the projector of whole windows has no part in the loss.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters="segments" in request.needs.pair)],
+    )
+    try:
+        yield accelerator
+    finally:
+        accelerator.end_training()
+        # accelerate keeps the group in a global: without this no other run could start in this process.
+        AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def open_columns(data: Data, accelerator: Accelerator) -> dict[str, list[Columns]]:
+    """Windows of each split, folder by folder; rank 0 writes those that are missing, then all read them."""
+    accelerator.wait_for_everyone()  # no rank writes before all have passed the checks above
+    with accelerator.main_process_first():
+        return data.columns()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaders:
+    """Batches of both splits.
+
+    Args:
+        train: training pairs.
+        val: validation pairs, None without a validation split.
+        val_batches: number of its batches in the gallery.
+    """
+
+    train: PairLoader
+    val: PairLoader | None = None
+    val_batches: int = 0
+
+
+def open_loaders(
+    config: PretrainConfig,
+    components: Components,
+    needs: Needs,
+    data: Data,
+    columns: Mapping[str, list[Columns]],
+    world: World,
+    stack: contextlib.ExitStack,
+) -> Loaders:
+    """Loaders of both splits; clips that a live teacher reads are closed with the stack.
+
+    Raises:
+        ConfigError: too few usable windows, or windows in which no devices can be compared.
+    """
+    section = config.data
+    change = ClipCompose([entry.build() for entry in components.clip_augment]) if components.clip_augment else None
+
+    def loader(split: str, batch_size: int, world: World) -> PairLoader:
+        clips = None if data.live is None else data.clips(split, change)
+        for reader in clips or ():
+            stack.callback(reader.close)
+        return pair_loader(
+            data,
+            split,
+            columns=columns[split],
+            clips=clips,
+            needs=needs,
+            batch_size=batch_size,
+            seed=config.seed,
+            world=world,
+        )
+
+    train = loader(section.train_split, section.batch_size, world)
+    if needs.devices:
+        present = (train.pool.present & train.pool.allowed(section.placements))[train.usable]
+        checks.check_worn_together(present, split=section.train_split)
+    if section.val_split is None:
+        return Loaders(train=train)
+    # The size of the gallery's batches follows from the number of usable pairs, which the loader counts.
+    val = loader(section.val_split, 1, World())
+    pairs = min(config.run.gallery, len(val.usable))
+    batches = max(1, math.ceil(pairs / section.batch_size))
+    rows = checks.gallery_batch(section, pairs=pairs, batches=batches, world=world)
+    return Loaders(train=train, val=val.rebatched(batch_size=rows, world=world), val_batches=batches)
+
+
+def build_parts(
+    config: PretrainConfig,
+    components: Components,
+    needs: Needs,
+    task: PretrainTask,
+    loaders: Loaders,
+    world: World,
+    device: torch.device,
+) -> Parts:
+    """What the loop runs on: the model with everything that it takes from the training samples, and its optimiser.
+
+    Raises:
+        ConfigError: a loss refuses the devices of the data, or the samples make no update.
+    """
+    train, optim = loaders.train, config.optim
+    if needs.devices and task.loss is not None:
+        present = (train.pool.present & train.pool.allowed(config.data.placements))[train.usable]
+        task.loss.check_devices(torch.from_numpy(present))
+    steps = checks.steps_of(optim, batches=train.plan.steps(optim.epochs or 0), per_epoch=train.steps_per_epoch)
+    if task.model.teacher_dim is not None and config.projector.standardise:
+        task.model.set_teacher_statistics(*train.feature_statistics())
+    if task.model.tower is not None:
+        some = train.usable[:: max(1, len(train.usable) // 256)]
+        task.model.tower.fit(train.pool.skeleton(some))  # type: ignore[operator]
+    warm_start(task, train, placements=config.data.placements, seed=config.seed)
+    task = synchronised(task, world=world)
+    return Parts(
+        config=config,
+        task=task,
+        feed=Feed(train),
+        val_loader=loaders.val,
+        val_batches=loaders.val_batches,
+        augmenter=Augmenter(
+            Compose([entry.build() for entry in components.augment]) if components.augment else None,
+            two_views=needs.two_views,
+            seed=config.seed,
+            world=world,
+            device=device,
+        ),
+        optimizer=adamw(task, weight_decay=optim.weight_decay, betas=optim.betas),
+        steps=steps,
+    )
+
+
+def warm_start(task: PretrainTask, loader: PairLoader, *, placements: Sequence[str] | None, seed: int) -> None:
+    """Fill the state that losses need before the first step: queues, distances between devices.
+
+    Every rank uses the same windows, drawn by the seed. A continued run replaces this state by its checkpoint's.
+
+    Args:
+        task: model and losses, on the CPU.
+        loader: training pairs; only usable windows are drawn.
+        placements: devices of the run, None = all.
+        seed: of the run.
+    """
+    wanted = 0 if task.loss is None else min(task.loss.warm_rows, len(loader.usable))
+    if task.loss is None or not wanted:
+        return
+    rows = np.random.default_rng([seed, 16349]).permutation(loader.usable)[:wanted]
+    video = views = None
+    if "video" in task.loss.needs and loader.has_teacher and task.model.tower is None:
+        with torch.no_grad():
+            video = task.model.embed_teacher(loader.features(rows).float())
+    if "devices" in task.loss.needs:
+        windows, mask = loader.pool.views(rows, loader.pool.allowed(placements))
+        views = windows.masked_fill(~mask, torch.nan)
+    task.loss.warm_start(meta=loader.pool.meta(rows, np.full(len(rows), -1)), video=video, views=views)
