@@ -7,7 +7,7 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 pytho
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo-run
-.PHONY: help install install-dev demo test test-slow doctest examples docs coverage lint types imports check bench clean
+.PHONY: help install install-dev demo test test-slow oldest doctest examples docs coverage lint types imports check bench clean
 
 help:  ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,12 @@ test: $(VENV)/.installed-dev  ## the default test suite
 
 test-slow: $(VENV)/.installed-dev  ## the tests that take minutes
 	$(BIN)/python -m pytest -n 2 -m slow --timeout 7200
+
+oldest:  ## the default suite with the oldest dependencies that pyproject.toml allows, in .venv-oldest; needs uv
+	$(PYTHON) -m uv venv --quiet --clear .venv-oldest
+	$(PYTHON) -m uv pip install --quiet --python .venv-oldest --resolution lowest-direct -e .
+	$(PYTHON) -m uv pip install --quiet --python .venv-oldest pytest pytest-xdist pytest-timeout hypothesis
+	.venv-oldest/bin/python -m pytest -n 2 -m "not slow"
 
 doctest: $(VENV)/.installed-dev  ## the examples of docstrings, README and docs
 	$(BIN)/python -m pytest tests/docs
