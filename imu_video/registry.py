@@ -122,14 +122,6 @@ class Registry(Generic[T]):
             )
         return self._classes[name]
 
-    def name_of(self, component: object) -> str:
-        """The name under which the component's class is registered."""
-        self._load()
-        for name, cls in self._classes.items():
-            if type(component) is cls:
-                return name
-        raise ConfigError(f"{type(component).__qualname__} is not a registered {self.kind}")
-
     def schema(self, name: str) -> type[BaseModel]:
         """Strict pydantic model of the constructor signature."""
         cls = self.get(name)

@@ -26,7 +26,6 @@ def test_build_fills_defaults_and_context(shapes: Registry) -> None:
     disc = shapes.build({"name": "disc", "radius": 2}, colour="blue", unrelated=1)
     assert (disc.radius, disc.colour, disc.sides) == (2.0, "blue", None)
     assert shapes.build({"name": "disc", "radius": 2, "colour": "green"}, colour="blue").colour == "green"
-    assert shapes.name_of(disc) == "disc"
 
 
 def test_arguments_are_complete(shapes: Registry) -> None:

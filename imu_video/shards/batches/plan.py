@@ -16,46 +16,6 @@ _ORDER, _DEVICE, _MIX, _DRAW, _PAIRS = 0, 1, 2, 3, 4  # separate random streams
 _ROUNDS = 16  # of drawing a batch with replacement and dropping what came twice
 
 
-def steps_in_epoch(samples: int, batch_size: int) -> int:
-    """Full batches in one pass.
-
-    Example:
-        >>> steps_in_epoch(10, 4)
-        2
-    """
-    return samples // batch_size
-
-
-def epoch_plan(samples: int, *, batch_size: int, seed: int, epoch: int) -> np.ndarray:
-    """Sample numbers of every global batch of one epoch.
-
-    A permutation drawn for (seed, epoch), cut into full batches; the ``samples % batch_size`` left over sit out, other
-    ones in each epoch.
-
-    Args:
-        samples: number of samples N, >= batch_size.
-        batch_size: rows of the global batch, over all ranks, >= 1.
-        seed: seed of the run, >= 0.
-        epoch: epoch, >= 0.
-
-    Returns:
-        (steps, batch_size) int64: each number below ``samples`` at most once.
-
-    Raises:
-        ValueError: an argument outside its range.
-
-    Example:
-        >>> epoch_plan(10, batch_size=4, seed=0, epoch=0).shape
-        (2, 4)
-    """
-    if batch_size < 1 or samples < batch_size:
-        raise ValueError(f"{samples} samples do not fill one batch of {batch_size}")
-    steps = steps_in_epoch(samples, batch_size)
-    order = _generator(seed, epoch, _ORDER).permutation(samples)
-    plan: np.ndarray = order[: steps * batch_size].reshape(steps, batch_size).astype(np.int64)
-    return plan
-
-
 def device_plan(present: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
     """The IMU device that each sample shows in one epoch, drawn evenly among those it has.
 

@@ -26,35 +26,13 @@ ClipChange = Callable[[Tensor, torch.Generator], Tensor]
 _VIDEO = "video.mp4"
 
 
-def frames_at(times: Sequence[float], *, fps: float, frames: int) -> list[int]:
-    """The stored frames nearest to moments of a window.
-
-    Args:
-        times: seconds since the window's start.
-        fps: frames per second of the clip, > 0; frame i was taken at ``i / fps``.
-        frames: frames F of the clip, >= 1.
-
-    Raises:
-        ValueError: a moment more than half a frame outside the clip.
-
-    Example:
-        >>> frames_at([0.0, 0.26, 0.9], fps=10, frames=10)
-        [0, 3, 9]
-    """
-    found = [round(time * fps) for time in times]
-    outside = [time for time, i in zip(times, found, strict=True) if not 0 <= i < frames]
-    if outside:
-        raise ValueError(f"moments {outside} s lie outside a clip of {frames} frames at {fps:g} per second")
-    return found
-
-
 class ClipReader:
     """Random access to the clips of a split.
 
     Args:
         index: a loaded index with clips.
         split: name of a split.
-        frames: which frames of each clip, in order (a teacher's `sample_indices`, or `frames_at`); all when None.
+        frames: which frames of each clip, in order (a teacher's `sample_indices`); all when None.
         workers: decoding threads; 0 decodes where it is called.
         change: applied to every clip that is read with a seed.
         errors: ``raise``: a clip whose bytes are damaged is an error as soon as the reader is made. Otherwise its

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from imu_video.errors import ConfigError
 from imu_video.runtime.distributed import World
 from imu_video.shards.batches.loader import PairLoader
-from imu_video.shards.batches.plan import epoch_plan
+from imu_video.shards.batches.plan import Plan
 from imu_video.shards.reading.columns import Columns, open_columns
 from imu_video.shards.schema import Index
 
@@ -61,9 +61,9 @@ def test_a_batch_holds_what_the_columns_hold(columns: Columns, teacher: np.ndarr
 def test_the_order_is_the_plan(columns: Columns, teacher: np.ndarray) -> None:
     loader = PairLoader(columns=columns, teacher=teacher, batch_size=10, seed=7)
     for epoch in (0, 3):
-        plan = epoch_plan(30, batch_size=10, seed=7, epoch=epoch)
-        for i in range(3):
-            np.testing.assert_array_equal(loader.rows(3 * epoch + i)[0], loader.usable[plan[i]])
+        for step in range(3 * epoch, 3 * epoch + 3):
+            ((_, rows),) = Plan(sizes=[30], batch_size=10, seed=7).batch(step)
+            np.testing.assert_array_equal(loader.rows(step)[0], loader.usable[rows])
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)

@@ -16,7 +16,7 @@ from imu_video.runtime.distributed import World
 from imu_video.shards.batches.loader import PairLoader
 from imu_video.shards.damage import quarantined
 from imu_video.shards.reading import clips as clips_module
-from imu_video.shards.reading.clips import ClipReader, clip_seed, frames_at
+from imu_video.shards.reading.clips import ClipReader, clip_seed
 from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.reading.pipeline import read_samples
 from imu_video.shards.schema import Index
@@ -146,5 +146,3 @@ def test_what_cannot_be_read_is_refused(shared_folder: Index) -> None:
         ClipReader(shared_folder, "train", frames=[3])
     with pytest.raises(ConfigError, match="no clips"):
         ClipReader(shared_folder.model_copy(update={"clip": None}).at(shared_folder.root), "train")
-    with pytest.raises(ValueError, match="outside a clip of 10 frames"):
-        frames_at([0.0, 1.2], fps=10, frames=10)
