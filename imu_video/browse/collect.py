@@ -1,4 +1,4 @@
-"""Which samples a page shows, and each as plain JSON: traces, clip, skeleton, facts; how they look is page.py's."""
+"""Selection of the samples of a page and their content as JSON: traces, clip, skeleton, facts; no HTML."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _NEXT_TO_THE_ROOT = {
     "chest": ("spine", "pelvis", "hip_center"),
     "spine": ("pelvis", "hip_center"),
 }
-"""Joint without its side -> the joints it may hang on, the first one that a skeleton has."""
+"""Joint without its side -> candidates for its parent joint; the first one that a skeleton has is used."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,16 +45,16 @@ class Place:
 
 
 def choose(index: Index, *, most: int, split: str | None = None, seed: int = 0) -> list[Place]:
-    """Samples that stand for the folder: in turn from every group of equal split, label, person and quality flags.
+    """Representative samples of the folder, round-robin over groups of equal split, label, subject and quality flags.
 
     Args:
         index: a loaded index.
-        most: samples at most, >= 1; 100 to 500 make a page that a browser opens at once.
-        split: only this split; None: all.
-        seed: which members of each group.
+        most: largest number of samples, >= 1; a page with 100 to 500 samples opens quickly.
+        split: only this split; None = all splits.
+        seed: seed of the choice within each group.
 
     Returns:
-        Places in the order of the shards; the same for the same folder and seed.
+        Positions in the order of the shards; the same for the same folder and seed.
 
     Example:
         >>> from imu_video.shards import load_index
@@ -68,7 +68,7 @@ def choose(index: Index, *, most: int, split: str | None = None, seed: int = 0) 
         for row in rng.permutation(len(columns)).tolist():
             group = (name, columns.labels[row] or "", columns.subjects[row], columns.flags[row])
             groups.setdefault(group, []).append(Place(split=name, row=row))
-    # Flagged groups first: a page that is too small for all must not leave out what went wrong.
+    # Flagged groups come first, so that a page with room for few samples still shows the problems.
     names = list(groups)
     order = sorted((names[i] for i in rng.permutation(len(names))), key=lambda group: not group[-1])
     chosen: list[Place] = []
@@ -81,12 +81,12 @@ def choose(index: Index, *, most: int, split: str | None = None, seed: int = 0) 
 
 
 def collect(index: Index, places: Sequence[Place], *, clip_bytes: int) -> JsonDict:
-    """Everything that the page shows, as JSON.
+    """The content of the page as JSON.
 
     Args:
         index: a loaded index.
         places: from `choose`.
-        clip_bytes: bytes of clips at most; samples after that come without their clip and say so.
+        clip_bytes: largest number of bytes of clips; further samples have no clip and are marked ``left_out``.
 
     Returns:
         ``title``, ``facts`` (rows of `imu_video.shards.folders.summary.facts`), ``channels``, ``units``, ``window_s``
@@ -151,7 +151,7 @@ def _clips(sample: Sample) -> Iterator[tuple[str, bytes]]:
 
 
 def _device(placement: str, values: np.ndarray) -> JsonDict:
-    """One device's traces, thinned to what a screen shows; None where nothing was measured."""
+    """The traces of one device, reduced to the resolution of a screen; None for missing samples."""
     step = -(-values.shape[1] // MOST_POINTS)
     thin = np.round(values[:, ::step].astype(float), 3)
     rows: list[list[float | None]] = [[v if np.isfinite(v) else None for v in row] for row in thin.tolist()]
@@ -162,7 +162,7 @@ def _device(placement: str, values: np.ndarray) -> JsonDict:
 
 
 def _drawing(poses: Sequence[np.ndarray], index: Index) -> JsonDict | None:
-    """How to draw the folder's skeletons: bones, and which axes are right and up; None where there are none."""
+    """Bones and the right and up axes for drawing the folder's skeletons; None without skeletons."""
     if not poses or index.skeleton is None:
         return None
     frames = np.concatenate(poses)
@@ -175,10 +175,10 @@ def _drawing(poses: Sequence[np.ndarray], index: Index) -> JsonDict | None:
 
 
 def bones(frames: np.ndarray, names: Sequence[str] = ()) -> list[tuple[int, int]]:
-    """Pairs of joints that a body connects: by usual names, and from motion for the others.
+    """Pairs of joints connected by a bone: by common joint names, and from motion for other joints.
 
-    A joint of another name hangs where the distance is short and varies least, because a bone keeps its length. Names
-    come first: the joints of a depth camera jump too much for motion alone.
+    A joint with an unknown name is connected where the distance is short and varies least, since a bone has a constant
+    length. Names come first, because the joints of a depth camera are too noisy for motion alone.
 
     Args:
         frames: (F, J, 3) metres, finite.
@@ -204,7 +204,7 @@ def bones(frames: np.ndarray, names: Sequence[str] = ()) -> list[tuple[int, int]
 
 
 def _named_bones(names: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Pairs of joints that usual names connect."""
+    """Pairs of joints that are connected according to common joint names."""
     for number, name in enumerate(names):
         side, _, joint = name.rpartition("_")
         if side not in ("left", "right"):
@@ -218,7 +218,7 @@ def _named_bones(names: Sequence[str]) -> Iterator[tuple[int, int]]:
 
 
 def upright_axes(frames: np.ndarray) -> tuple[int, int]:
-    """Which of the three axes point right and up on a drawing: up is where a body is longest, right where it is wider.
+    """Axes that point right and up in a drawing: up is the longest axis of the body, right the wider of the other two.
 
     Args:
         frames: (F, J, 3) metres, finite.

@@ -66,7 +66,7 @@ function open(position) {
   [...list.children].forEach((entry, i) => entry.setAttribute("aria-selected", String(i === position)));
   const sample = state.shown[position];
   if (!sample) {
-    main.replaceChildren(make("p", {id: "empty"}, "No sample fits these filters."), folder());
+    main.replaceChildren(make("p", {id: "empty"}, "No sample matches these filters."), folder());
     return;
   }
   list.children[position].scrollIntoView({block: "nearest"});
@@ -85,7 +85,7 @@ function open(position) {
   const button = make("button", {id: "play", type: "button"}, "play");
   button.addEventListener("click", toggle);
   const controls = make("div", {class: "play"}, button, make("span", {id: "clock"}),
-    make("span", {class: "key"}, "click a trace to go there · space plays · j and k step through samples"));
+    make("span", {class: "key"}, "Click a trace to seek · Space: play or pause · J / K: next / previous sample"));
   main.replaceChildren(pictures, controls, ...sample.devices.map(device), folder());
   parts.devices.forEach(draw => draw());
   show();
@@ -98,7 +98,7 @@ function describe(sample) {
   if (sample.sync) {
     rows.push(["sync", Object.entries(sample.sync).map(([k, v]) => `${k} ${Number(v).toPrecision(3)}`).join(", ")]);
   }
-  if (sample.left_out) rows.push(["clip", "left out: the page has reached its size"]);
+  if (sample.left_out) rows.push(["clip", "not included: size limit of the page (--megabytes)"]);
   const table = make("table", {class: "facts"});
   rows.forEach(([name, value]) => table.append(make("tr", {}, make("th", {}, name), make("td", {}, String(value)))));
   const flags = sample.flags.length ? make("td", {class: "warn"}, sample.flags.join(", ")) : make("td", {}, "no flag");
@@ -109,7 +109,7 @@ function describe(sample) {
 function folder() {
   const table = make("table", {class: "facts"});
   data.facts.forEach(([name, value]) => table.append(make("tr", {}, make("th", {}, name), make("td", {}, value))));
-  return make("details", {}, make("summary", {}, "about this data folder"), table);
+  return make("details", {}, make("summary", {}, "About this data folder"), table);
 }
 
 // ------------------------------------------------------------------------------------------------------------ traces

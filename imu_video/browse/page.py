@@ -1,4 +1,4 @@
-"""The browsing page as one HTML file without a single outside reference; its script and style lie beside this file."""
+"""The browsing page as one self-contained HTML file; its script and style are page.js and page.css."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def write_page(
     split: str | None = None,
     seed: int = 0,
 ) -> int:
-    """Write a page on which a person browses samples of a data folder.
+    """Write an HTML page for browsing samples of a data folder.
 
     Args:
         index: a loaded index.
-        out: HTML file to write; its folder is made where it does not exist.
-        most: samples at most, taken in turn from every split, label, person and quality flag.
-        megabytes: of clips at most; 64 opens at once in any browser.
-        split: only this split.
-        seed: which samples.
+        out: HTML file to write; its folder is created if needed.
+        most: largest number of samples, chosen round-robin over splits, labels, subjects and quality flags.
+        megabytes: largest size of all clips; browsers open pages of 64 MB without delay.
+        split: only this split; None = all splits.
+        seed: seed of the choice of samples.
 
     Returns:
-        How many samples the page shows.
+        Number of samples on the page.
 
     Example:
         >>> from imu_video.shards import load_index
@@ -53,10 +53,10 @@ def write_page(
 
 
 def render(data: JsonDict) -> str:
-    """The page of what `collect` gave. A policy in its head lets a browser fetch nothing, whatever the data says."""
+    """Render the content of `collect` as HTML with a content security policy that forbids every request."""
     here = files(__package__)
     style, script = ((here / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    # Inside a script element only "<" could end it; nothing of the data is ever parsed as HTML.
+    # Only "<" could end the script element, so with it escaped the browser never parses the data as HTML.
     embedded = json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'

@@ -1,4 +1,4 @@
-"""How far stated confidence is from being right: reliability bins and the expected calibration error; no intervals."""
+"""Calibration of predictions: reliability bins and the expected calibration error; no confidence intervals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ BINS = 15
 def reliability_bins(confidence: np.ndarray, correct: np.ndarray, *, bins: int = BINS) -> np.ndarray:
     """Number of predictions, sum of their confidences and number of hits in bins of equal width over [0, 1].
 
-    Bin b holds ``b / bins < confidence <= (b + 1) / bins``; a confidence of zero falls into the first.
+    Bin b holds ``b / bins < confidence <= (b + 1) / bins``; a confidence of zero belongs to the first bin.
 
     Args:
         confidence: of the predicted class, in [0, 1].
@@ -37,10 +37,10 @@ def grouped_reliability_bins(
     """`reliability_bins` of every group of predictions, in one pass.
 
     Args:
-        confidence, correct: as there.
+        confidence, correct: see `reliability_bins`.
         group: number of each prediction's group, 0 .. groups - 1.
-        groups: how many groups there are; one without predictions has zeros.
-        bins: as there.
+        groups: number of groups; a group without predictions has zeros.
+        bins: see `reliability_bins`.
 
     Shapes:
         confidence, correct, group (N,) -> (groups, bins, 3) float64.
@@ -67,7 +67,7 @@ def grouped_reliability_bins(
 def expected_calibration_error(bins: np.ndarray) -> np.ndarray:
     """``ECE = sum_b n_b / N |acc_b - conf_b|`` (Guo et al. 2017, arXiv 1706.04599, eq. 3); NaN without predictions.
 
-    It is biased upwards where bins hold few predictions: noise in a bin counts like miscalibration.
+    Biased upwards for bins with few predictions, whose noise counts as miscalibration.
 
     Shapes:
         bins (..., B, 3), see `reliability_bins` -> (...).
@@ -82,7 +82,7 @@ def expected_calibration_error(bins: np.ndarray) -> np.ndarray:
 
 
 def overconfidence(bins: np.ndarray) -> np.ndarray:
-    """Mean confidence minus accuracy: positive = more certain than right; NaN without predictions.
+    """Mean confidence minus accuracy, positive for overconfident predictions; NaN without predictions.
 
     Shapes:
         bins (..., B, 3) -> (...).

@@ -1,8 +1,8 @@
-"""Accuracy, balanced accuracy and macro-F1 from confusion counts, for whole stacks at once; nothing here predicts.
+"""Accuracy, balanced accuracy and macro-F1 from stacks of confusion matrices; no predictions are made here.
 
-Convention: the mean of balanced accuracy and macro-F1 runs over the classes that occur in the truth. A prediction of
-a class that does not occur is an error of the true class and adds no term of its own, so a person who never performed
-an activity is not scored on it. With every class present the figures equal scikit-learn's.
+Convention: balanced accuracy and macro-F1 are means over the classes that occur in the truth. A prediction of a class
+that does not occur is an error of the true class and adds no term of its own, so a subject who never performed an
+activity is not scored on it. If every class occurs, the values equal those of scikit-learn.
 """
 
 from __future__ import annotations

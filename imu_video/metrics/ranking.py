@@ -1,4 +1,4 @@
-"""Retrieval in a gallery of matched pairs: ranks, R@k and MRR; nothing here embeds or samples a gallery."""
+"""Retrieval metrics in a gallery of matched pairs: ranks, R@k and MRR; no embedding and no sampling of galleries."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 def pair_ranks(similarity: np.ndarray) -> np.ndarray:
     """Rank of each query's own match, 1 = best; a tie counts against the query.
 
-    ``rank_i = #{j : s_ij >= s_ii}``. Ties are pessimistic on purpose: a collapsed model, whose similarities are all
-    equal, gets the last rank and not the first.
+    ``rank_i = #{j : s_ij >= s_ii}``. Ties are pessimistic on purpose, so that a collapsed model, whose similarities are
+    all equal, gets the last rank and not the first.
 
     Args:
         similarity: query rows against gallery columns, finite, the match on the diagonal.
@@ -38,7 +38,7 @@ def retrieval(similarity: np.ndarray, *, ks: Sequence[int] = (1, 5, 10)) -> dict
     """Recall at k and mean reciprocal rank of matched pairs, as fractions in [0, 1].
 
     ``R@k = mean_i [rank_i <= k]`` and ``MRR = mean_i 1 / rank_i`` with the ranks of `pair_ranks` (ties pessimistic).
-    Both depend on the gallery size N: state it beside the number. With k >= N recall is 1 by definition. Chance is
+    Both depend on the gallery size N, which must be reported with them. For k >= N the recall is 1. Chance level is
     ``R@k = k / N`` and ``MRR = sum_{r=1..N} 1 / (r N)``.
 
     Args:
@@ -63,13 +63,13 @@ def retrieval(similarity: np.ndarray, *, ks: Sequence[int] = (1, 5, 10)) -> dict
 
 
 def retrieval_chance(gallery: int, *, ks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
-    """What random similarities score in a gallery of N pairs.
+    """Chance level: the expected scores of random similarities in a gallery of N pairs.
 
     Example:
         >>> retrieval_chance(4, ks=(1,))["R@1"]
         0.25
     """
     if gallery < 1:
-        raise ValueError(f"a gallery holds at least one pair, got {gallery}")
+        raise ValueError(f"gallery size is {gallery}, expected at least 1")
     scores = {f"R@{k}": min(1.0, k / gallery) for k in ks}
     return {**scores, "MRR": float((1.0 / np.arange(1, gallery + 1)).sum() / gallery)}

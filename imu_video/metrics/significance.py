@@ -1,4 +1,4 @@
-"""Paired tests over people, corrected for their number, and what a comparison could have seen; no intervals."""
+"""Paired tests over subjects, correction for multiple tests, minimum detectable difference; no intervals."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ import numpy as np
 
 
 def signed_rank_p(differences: np.ndarray) -> float:
-    """Two-sided p of the Wilcoxon signed-rank test that paired differences are centred on zero.
+    """Two-sided p value of the Wilcoxon signed-rank test that paired differences are centred on zero.
 
-    Exact for few people (all sign patterns, by SciPy). Five people cannot give less than 0.0625, however clear the
-    case.
+    Exact for few subjects (all sign patterns, by SciPy). With five subjects p cannot be smaller than 0.0625.
 
     Args:
-        differences: one figure a person; NaN are left out.
+        differences: one value per subject; NaN are ignored.
 
-    Shapes: (S,) -> float in (0, 1]; 1 where fewer than two people or all differences are zero.
+    Shapes: (S,) -> float in (0, 1]; 1 for fewer than two subjects or if all differences are zero.
 
     Example:
         >>> signed_rank_p(np.array([0.1, 0.2, 0.15, 0.3, 0.12, 0.22]))
@@ -32,7 +31,7 @@ def signed_rank_p(differences: np.ndarray) -> float:
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """Holm's step-down correction: p values that may be read side by side (Holm 1979).
+    """Holm's step-down correction of p values for multiple tests (Holm 1979).
 
     Sorted ascending, p_(i) becomes max over j <= i of (m - j + 1) p_(j), at most 1.
 
@@ -51,18 +50,19 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def minimum_detectable(differences: np.ndarray, *, level: float = 0.95, power: float = 0.8) -> float:
-    """The smallest true mean difference that a paired t test over these people would have found.
+    """Minimum detectable difference: the smallest true mean difference that a paired t test would have found.
 
-    (t_{(1 + level) / 2} + t_{power}) s / sqrt(S), with s the standard deviation of the differences over S people and
-    both quantiles of t with S - 1 degrees of freedom. An undecided comparison says nothing about smaller differences.
+    (t_{(1 + level) / 2} + t_{power}) s / sqrt(S), with s the standard deviation of the differences over S subjects and
+    both quantiles of t with S - 1 degrees of freedom. A comparison that is not significant gives no information about
+    smaller differences.
 
     Args:
-        differences: one figure a person; NaN are left out.
+        differences: one value per subject; NaN are ignored.
         level: 1 - level is the error rate of the test.
-        power: chance of finding it.
+        power: probability of detecting the difference.
 
     Returns:
-        The difference, infinite for fewer than two people.
+        The difference, infinite for fewer than two subjects.
 
     Example:
         >>> round(minimum_detectable(np.array([0.0, 0.1, 0.2, 0.1])), 3)

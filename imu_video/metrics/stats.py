@@ -1,4 +1,4 @@
-"""Intervals for means over people and episodes by resampling both; no test of significance and no models here."""
+"""Confidence intervals of means over subjects and episodes by resampling both; no significance tests, no models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with the ends of its interval, and over how many subjects and episodes it runs."""
+    """A mean with its confidence interval, and the numbers of subjects and episodes behind it."""
 
     value: float
     low: float
@@ -21,7 +21,7 @@ class Interval:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether the whole interval lies on one side of zero."""
+        """Whether the interval excludes zero."""
         return self.low > 0 or self.high < 0
 
 
@@ -35,7 +35,7 @@ def hierarchical_bootstrap(
 ) -> Interval:
     """Mean over subjects of the mean over episodes, with an interval from resampling subjects, then episodes.
 
-    The cell ``v_se`` is a figure of subject s in episode e (NaN where s was no query there). The estimate is
+    The cell ``v_se`` is the value of subject s in episode e (NaN if s is not among the queries of e). The estimate is
 
         theta = mean_s  mean_{e : v_se exists} v_se
 
@@ -45,21 +45,21 @@ def hierarchical_bootstrap(
         theta* = sum_s w_s m_s / sum_s w_s,    m_s = sum_e u_e v_se / sum_e u_e   (over existing cells)
 
     All subjects share the drawn episodes, because an episode is one support set for all its queries: the two factors
-    are crossed, and drawing episodes anew for each subject would hide the spread between support sets (Owen, "The
+    are crossed, and drawing episodes per subject would hide the variation between support sets (Owen, "The
     pigeonhole bootstrap", Annals of Applied Statistics 2007; slightly conservative). The ends are percentiles. With
-    few people plain percentiles are too narrow; ``expand`` moves them outwards to ``Phi(-sqrt(S / (S - 1)) t_{S-1})``
+    few subjects percentiles are too narrow; ``expand`` moves them outwards to ``Phi(-sqrt(S / (S - 1)) t_{S-1})``
     (Hesterberg, "What teachers should know about the bootstrap", The American Statistician 2015, expanded percentile
     interval).
 
-    One subject says nothing about other people: its interval is unbounded.
+    With one subject nothing is known about other subjects, and the interval is unbounded.
     For a paired difference pass the difference of two models' cells of the same episodes.
 
     Args:
-        cells: figures per subject and episode; NaN = does not exist. Subjects or episodes with no cell are left out.
+        cells: values per subject and episode; NaN = does not exist. Subjects or episodes without a cell are ignored.
         generator: random state; the same state gives the same interval.
         resamples: number of resamples, at least 100.
-        level: coverage aimed at, in (0, 1).
-        expand: widen for few subjects, as above.
+        level: nominal coverage, in (0, 1).
+        expand: widen the interval for few subjects, as above.
 
     Shapes:
         cells (S, E), S subjects by E episodes.
@@ -75,7 +75,7 @@ def hierarchical_bootstrap(
     """
     v = np.asarray(cells, dtype=np.float64)
     if v.ndim != 2:
-        raise ValueError(f"cells must be (S, E): subjects by episodes, got shape {v.shape}")
+        raise ValueError(f"cells must be (S, E), subjects by episodes, got shape {v.shape}")
     return hierarchical_bootstrap_many(v[None], generator=generator, resamples=resamples, level=level, expand=expand)[0]
 
 
@@ -87,13 +87,13 @@ def hierarchical_bootstrap_many(
     level: float = 0.95,
     expand: bool = True,
 ) -> list[Interval]:
-    """`hierarchical_bootstrap` of several figures of the same cells, which share the drawn subjects and episodes.
+    """`hierarchical_bootstrap` of several statistics of the same cells, which share the drawn subjects and episodes.
 
     Shapes:
         stack (K, S, E) -> K intervals.
 
     Raises:
-        ValueError: as `hierarchical_bootstrap`, or figures that exist in different cells.
+        ValueError: as `hierarchical_bootstrap`, or statistics that exist in different cells.
     """
     v = np.asarray(stack, dtype=np.float64)
     if v.ndim != 3 or not len(v):
@@ -102,12 +102,12 @@ def hierarchical_bootstrap_many(
         raise ValueError(f"need 0 < level < 1 and resamples >= 100, got level={level}, resamples={resamples}")
     exists = np.isfinite(v[0])
     if not np.array_equal(np.isfinite(v), np.broadcast_to(exists, v.shape)):
-        raise ValueError("the figures of a stack must exist in the same cells")
+        raise ValueError("all statistics of the stack must exist in the same cells, but their NaN differ")
     people, draws = exists.any(axis=1), exists.any(axis=0)
     v, exists = v[:, people][:, :, draws], exists[people][:, draws]
     subjects, episodes = exists.shape
     if not subjects:
-        raise ValueError("cells hold no finite figure")
+        raise ValueError("cells hold no finite value")
     filled, there = np.where(exists, v, 0.0), exists.astype(np.float64)
     values = (filled.sum(axis=2) / there.sum(axis=1)).mean(axis=1)
     if subjects == 1:
@@ -116,7 +116,7 @@ def hierarchical_bootstrap_many(
     w = _multiplicities(subjects, resamples, generator)
     u = _multiplicities(episodes, resamples, generator)
     number = u @ there.T
-    drawn = number > 0  # a subject may have no cell among the drawn episodes: it then carries no weight
+    drawn = number > 0  # a subject without a cell among the drawn episodes has no weight in this resample
     weight = w * drawn
     total = weight.sum(axis=1)
     usable = total > 0

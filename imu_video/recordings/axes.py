@@ -13,18 +13,18 @@ _ORTHONORMAL = 1e-6
 
 
 def axis_matrix(axes: Mapping[str, str], *, mirrored: bool = False) -> np.ndarray:
-    """The matrix that brings a sensor's axes into the wanted ones.
+    """Matrix that maps a sensor's axes to the target axes.
 
     Args:
-        axes: for each wanted axis the sensor's axis with its sign: ``{"x": "-y", "y": "x", "z": "z"}`` says that the
-            wanted x points along the sensor's -y.
+        axes: for each target axis the sensor's axis with its sign. ``{"x": "-y", "y": "x", "z": "z"}`` means that the
+            target x points along the sensor's -y.
         mirrored: allow a change of handedness, which no rotation makes: only for a sensor whose file is left-handed.
 
     Returns:
-        (3, 3) float64 with one +-1 a row; wanted = matrix @ sensor.
+        (3, 3) float64 with one +-1 per row; target = matrix @ sensor.
 
     Raises:
-        RecordingError: an axis missing, named twice or unknown, or a left-handed result.
+        RecordingError: an axis is missing, used twice or unknown, or the result is left-handed.
 
     Example:
         >>> axis_matrix({"x": "-y", "y": "x", "z": "z"}) @ np.array([1.0, 2.0, 3.0])
@@ -38,7 +38,9 @@ def axis_matrix(axes: Mapping[str, str], *, mirrored: bool = False) -> np.ndarra
         name = str(axes[wanted]).strip().lower()
         sign, letter = (-1.0 if name[:1] == "-" else 1.0), name.lstrip("+-")
         if letter not in ("x", "y", "z") or len(name) - len(letter) > 1:
-            raise RecordingError(f"axes {dict(axes)}: {axes[wanted]!r} is no axis with a sign", hint=hint)
+            raise RecordingError(
+                f"axes {dict(axes)}: {axes[wanted]!r} is not an axis, expected x, y or z with a sign", hint=hint
+            )
         matrix[row, "xyz".index(letter)] = sign
     if np.any(np.abs(matrix).sum(axis=0) != 1):
         raise RecordingError(f"axes {dict(axes)}: an axis of the sensor is used twice", hint=hint)
@@ -53,12 +55,12 @@ def axis_matrix(axes: Mapping[str, str], *, mirrored: bool = False) -> np.ndarra
 def rotate(values: np.ndarray, matrix: np.ndarray, channels: Sequence[str] = IMU_CHANNELS) -> np.ndarray:
     """Express acceleration and angular rate in other axes.
 
-    Angular rate is an axial vector: under a mirror image it also changes sign. A sensor without all three axes stays
-    only when the matrix does not touch it; a NaN in one axis reaches only the axes that it contributes to.
+    Angular rate is an axial vector: under a reflection it also changes sign. A sensor must have all three axes. A NaN
+    in one axis affects only the axes that it contributes to.
 
     Args:
         values: (C, T).
-        matrix: (3, 3) orthonormal, or (T, 3, 3), one for each sample; wanted = matrix @ sensor.
+        matrix: (3, 3) orthonormal, or (T, 3, 3), one per sample; target = matrix @ sensor.
         channels: names of the C rows.
 
     Returns:
@@ -76,17 +78,17 @@ def rotate(values: np.ndarray, matrix: np.ndarray, channels: Sequence[str] = IMU
     if matrices.shape not in ((3, 3), (values.shape[1], 3, 3)):
         raise RecordingError(f"rotation has shape {matrices.shape}, expected (3, 3) or (T, 3, 3)")
     if not np.allclose(matrices @ np.swapaxes(matrices, -1, -2), np.eye(3), atol=_ORTHONORMAL):
-        raise RecordingError("rotation is not orthonormal", hint="its rows are unit vectors at right angles")
+        raise RecordingError("rotation is not orthonormal: its rows must be unit vectors at right angles")
     out = np.array(values, copy=True)
     for kind in ("acc", "gyr"):
         rows = [channels.index(f"{kind}_{axis}") for axis in "xyz" if f"{kind}_{axis}" in channels]
         if not rows:
             continue
         if len(rows) < 3:
-            raise RecordingError(f"{kind} has {len(rows)} of 3 axes and cannot be rotated")
+            raise RecordingError(f"{kind} has {len(rows)} of 3 axes, and a rotation needs all three")
         turn = matrices * np.linalg.det(matrices)[..., None, None] if kind == "gyr" else matrices
         x = np.asarray(values, dtype=np.float64)[rows]
-        # Term by term, so that 0 * NaN does not spread a missing axis.
+        # Term by term rather than by a matrix product, in which 0 * NaN would spread a missing axis to the others.
         terms = np.moveaxis(turn, 0, -1) if turn.ndim == 3 else turn[..., None]  # (3, 3, T or 1)
         product = np.where(terms == 0, 0.0, terms * x[None])
         out[rows] = product.sum(axis=1)

@@ -1,6 +1,6 @@
-"""The built-in quality checks, one small class each; quality.py decides what happens to what they find.
+"""The built-in quality checks, one class each; quality.py applies the policy to their findings.
 
-Where a default comes from, and how often it speaks on healthy recordings, stands in docs/guides/signal.md.
+docs/guides/signal.md gives the reason for each default and its false positive rate on healthy recordings.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True, kw_only=True)
 class Spell:
-    """A stretch with a fault: ``start`` <= t < ``end`` seconds on the recording's clock, and how bad it is."""
+    """An interval with a fault: ``start`` <= t < ``end`` in seconds on the recording's clock, and its severity."""
 
     start: float
     end: float
@@ -31,10 +31,10 @@ class Spell:
 
 
 class Check:
-    """Base of the checks: finds nothing. A check overrides one of the three questions.
+    """Base class of the checks, without findings. A check overrides one of `stream`, `clip` and `sync`.
 
-    Class attributes: ``unit`` of its values and threshold, ``needs_gravity`` when it makes no sense on accelerations
-    without gravity. ``threshold`` is the value from which on it speaks.
+    Class attributes: ``unit`` of its values and threshold; ``needs_gravity`` if it is only valid on accelerations that
+    include gravity. ``threshold`` is the value from which on the check reports a finding.
     """
 
     unit: ClassVar[str] = ""
@@ -42,29 +42,29 @@ class Check:
     threshold: float = 0.0
 
     def stream(self, stream: ImuStream) -> list[Spell]:
-        """Stretches of a device that are at fault."""
+        """Intervals of a device with a fault."""
         return []
 
     def clip(self, clip: np.ndarray) -> float | None:
-        """A value where a window's clip (F, H, W, 3) uint8 is at fault, else None."""
+        """The value of the fault in a window's clip (F, H, W, 3) uint8, or None without a fault."""
         return None
 
     def sync(self, estimate: SyncEstimate, min_score: float) -> list[Spell]:
-        """Stretches in which video or skeleton cannot be trusted to be in step."""
+        """Intervals in which the synchronisation of video or skeleton is not reliable."""
         return []
 
     def worst(self, values: Sequence[float]) -> float:
-        """The one value of many that the report shows: the largest."""
+        """The value that the report shows for several findings: the largest."""
         return max(values)
 
 
 @checks.register("flat")
 class Flat(Check):
-    """A sensor whose three axes all hold their values: dead, disconnected, or a logger repeating its last sample.
+    """All three axes of a sensor constant: dead, disconnected, or a logger that repeats its last sample.
 
     Args:
-        seconds: how long; a live sensor's noise moves at least one axis within a few samples.
-        tolerance: largest step from sample to sample that still counts as none, in m/s^2 and rad/s.
+        seconds: shortest duration; the noise of a live sensor changes at least one axis within a few samples.
+        tolerance: largest step between samples that counts as constant, in m/s^2 and rad/s.
     """
 
     unit = "s"
@@ -77,7 +77,7 @@ class Flat(Check):
         spells = []
         for times, values in _sensors(stream):
             still = np.ones(len(times) - 1, dtype=bool)
-            for row in values:  # one axis that moves is enough
+            for row in values:  # one axis that changes is enough, so most sensors are settled after the first row
                 still &= np.abs(np.diff(row)) <= self.tolerance
                 if not still.any():
                     break
@@ -90,11 +90,11 @@ class Flat(Check):
 
 @checks.register("saturated")
 class Saturated(Check):
-    """An axis that stays at its largest or smallest value: the motion went beyond the sensor's range.
+    """An axis that stays at its largest or smallest value: the motion exceeded the sensor's range.
 
     Args:
-        samples: consecutive samples at the extreme; noise lifts an axis off its extreme at once unless it is clipped.
-        acc: smallest extreme in m/s^2 that can be a range; the smallest ranges on the market are +-2 g.
+        samples: consecutive samples at the extreme; without clipping, noise moves an axis off its extreme at once.
+        acc: smallest extreme in m/s^2 that can be the limit of a range; the smallest ranges on the market are +-2 g.
         gyr: the same in rad/s; the smallest ranges are +-250 deg/s.
     """
 
@@ -113,7 +113,7 @@ class Saturated(Check):
                 known = np.isfinite(x)
                 times, x = times[known], x[known]
             high, low = (x.max(), x.min()) if len(x) else (0.0, 0.0)
-            # An axis that never changes is flat, not clipped.
+            # A constant axis is the finding of `flat`; reporting it as clipped as well would double every dead sensor.
             for extreme in (high, low) if high > low else ():
                 if abs(extreme) < self.least[channel[:3]]:
                     continue
@@ -125,10 +125,10 @@ class Saturated(Check):
 
 @checks.register("gap")
 class Gap(Check):
-    """A stretch without samples of a sensor, longer than the resampler bridges.
+    """An interval without samples of a sensor that is longer than the resampler interpolates.
 
     Args:
-        seconds: between two samples that were measured.
+        seconds: shortest interval between two measured samples.
     """
 
     unit = "s"
@@ -148,11 +148,11 @@ class Gap(Check):
 
 @checks.register("clock_jump")
 class ClockJump(Check):
-    """A clock that leaps ahead of the count of samples, or nearly stands still for many of them.
+    """A clock that jumps ahead of the sample count, or almost stands still for many samples.
 
     Args:
-        seconds: a step this long between two rows of a file is a clock that was set or a recording that was paused.
-        samples: this many rows in a row, each less than a tenth of the usual period apart, are stamps bunched together.
+        seconds: a step of this length between two rows of a file is a clock that was set or a paused recording.
+        samples: this many consecutive rows, each less than a tenth of the median period apart, are bunched stamps.
     """
 
     unit = "s"
@@ -170,7 +170,7 @@ class ClockJump(Check):
             for at in np.flatnonzero(steps > self.threshold)
         ]
         spells += [
-            # Its value is the time that the clock lost.
+            # The value is the time that the clock lost: the rows at the usual period, minus what the clock counted.
             Spell(start=float(times[a]), end=float(times[b]), value=float((b - a) * period - (times[b] - times[a])))
             for a, b in _runs(steps < 0.1 * period)
             if b - a >= self.samples
@@ -180,12 +180,12 @@ class ClockJump(Check):
 
 @checks.register("gravity_norm")
 class GravityNorm(Check):
-    """An acceleration whose usual size is not gravity: wrong unit, lost axis, bad calibration, gravity removed.
+    """An acceleration whose median norm is not 1 g: wrong unit, lost axis, bad calibration or gravity removed.
 
     Args:
-        low, high: bounds in g of the median norm over ``seconds``, each moved out by twice the norm's deviation:
-            at rest and in walking the median is within a few per cent of 1 g, in hops and jumps it may be anything.
-        seconds: stretch over which the median is taken; a shorter recording is one stretch.
+        low, high: bounds in g of the median norm over ``seconds``, each widened by twice the norm's deviation: at rest
+            and while walking the median is within a few per cent of 1 g, during hops and jumps it varies widely.
+        seconds: length of the segments over which the median is taken; a shorter recording is one segment.
     """
 
     unit = "g"
@@ -194,7 +194,7 @@ class GravityNorm(Check):
     def __init__(self, *, low: float = 0.8, high: float = 1.25, seconds: float = 10.0) -> None:
         _positive("gravity_norm", low=low, seconds=seconds)
         if not low < 1 < high:
-            raise ConfigError(f"quality.gravity_norm: low {low} and high {high} must lie on either side of 1 g")
+            raise ConfigError(f"quality.gravity_norm: low {low} and high {high}, expected low < 1 < high (in g)")
         self.low, self.high, self.seconds = low, high, seconds
         self.threshold = low
 
@@ -215,7 +215,8 @@ class GravityNorm(Check):
                 continue
             part = norm[a:b]
             mean, spread = float(part.mean()), float(part.std())
-            # A median is at most one deviation from the mean: only where that leaves a doubt is it worth finding.
+            # A median lies within one standard deviation of the mean, so the mean settles almost every segment; the
+            # median, which has to sort, is computed only for the rest.
             if self.low - spread + _ROUNDING <= mean <= self.high + spread - _ROUNDING:
                 continue
             median = float(np.median(part))
@@ -224,18 +225,18 @@ class GravityNorm(Check):
         return spells
 
     def worst(self, values: Sequence[float]) -> float:
-        """The median that is furthest from 1 g, by ratio."""
+        """The median furthest from 1 g, as a ratio."""
         return max(values, key=lambda value: abs(np.log(max(value, 1e-3))))
 
 
 @checks.register("non_finite")
 class NonFinite(Check):
-    """Infinite numbers, or samples in which one axis of a sensor is missing while others are there.
+    """Infinite values, or samples in which a sensor lacks some but not all of its axes.
 
-    A sample without any axis of a sensor is a missing sample, not a fault: see ``gap``.
+    A sample that lacks all axes is a missing sample, not a fault: see ``gap``.
 
     Args:
-        samples: how many such samples in one recording are too many.
+        samples: number of these samples per recording from which on they are reported.
     """
 
     unit = "samples"
@@ -250,7 +251,7 @@ class NonFinite(Check):
         bad = np.isinf(stream.values).any(axis=0)
         for kind in _KINDS:
             rows = [i for i, c in enumerate(stream.channels) if c.startswith(kind)]
-            # An axis that never measured is not there; its absence is no fault of a sample.
+            # An axis without any value does not exist on this device; that is not a fault of single samples.
             rows = [i for i in rows if np.isfinite(stream.values[i]).any()]
             if rows:
                 missing = np.isnan(stream.values[rows])
@@ -266,7 +267,7 @@ class NonFinite(Check):
 
 @checks.register("black_video")
 class BlackVideo(Check):
-    """A clip that is dark in at least half of its frames: a covered lens, a dead camera, a failed decoder.
+    """A clip with at least half of its frames dark: a covered lens, a dead camera or a failed decoder.
 
     Args:
         level: mean grey level of a frame, 0..255, below which it is dark; black in limited range is 16 before decoding
@@ -284,18 +285,18 @@ class BlackVideo(Check):
         return level if level < self.threshold else None
 
     def worst(self, values: Sequence[float]) -> float:
-        """The darkest."""
+        """The darkest clip: the smallest value."""
         return min(values)
 
 
 @checks.register("frozen_video")
 class FrozenVideo(Check):
-    """A clip whose frames are all the same picture: a camera that hung, or a video that ended before its sound.
+    """A clip whose frames are all the same: a camera that froze, or a video that ended before its sound.
 
     Args:
-        level: mean absolute change of grey levels from frame to frame, below which nothing changed; the noise of a
-            camera alone is above 0.1 after compression.
-        frames: fewest frames that can be judged.
+        level: mean absolute change of grey levels between frames below which frames count as equal; camera noise alone
+            is above 0.1 after compression.
+        frames: smallest number of frames for which the check is applied.
     """
 
     unit = "grey levels"
@@ -312,13 +313,13 @@ class FrozenVideo(Check):
         return change if change < self.threshold else None
 
     def worst(self, values: Sequence[float]) -> float:
-        """The stillest."""
+        """The clip with the least change: the smallest value."""
         return min(values)
 
 
 @checks.register("low_sync")
 class LowSync(Check):
-    """A video or skeleton whose sync estimate scores below ``sync.min_score``: nothing shows that it is in step."""
+    """A video or skeleton whose sync estimate scores below ``sync.min_score``: its alignment is not confirmed."""
 
     unit = "score"
 
@@ -328,7 +329,7 @@ class LowSync(Check):
         return [Spell(start=-np.inf, end=np.inf, value=estimate.score)]
 
     def worst(self, values: Sequence[float]) -> float:
-        """The lowest."""
+        """The lowest score."""
         return min(values)
 
 
@@ -343,7 +344,7 @@ def _sensors(stream: ImuStream) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def _measured(stream: ImuStream, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Times (n,) and values (c, n) of some rows where all of them were measured; views where possible."""
+    """Times (n,) and values (c, n) of some rows where all of them were measured; without a copy where possible."""
     consecutive = list(rows) == list(range(rows[0], rows[0] + len(rows)))
     values = stream.values[rows[0] : rows[0] + len(rows)] if consecutive else stream.values[list(rows)]
     if stream.complete:
@@ -353,7 +354,7 @@ def _measured(stream: ImuStream, rows: Sequence[int]) -> tuple[np.ndarray, np.nd
 
 
 def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
-    """First and one past the last index of every stretch of True.
+    """First index and one past the last index of every run of True.
 
     Example:
         >>> _runs(np.array([True, True, False, True]))
@@ -366,4 +367,4 @@ def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
 def _positive(check: str, **numbers: float) -> None:
     for name, value in numbers.items():
         if not value > 0:
-            raise ConfigError(f"quality.{check}: {name} is {value}, expected more than 0")
+            raise ConfigError(f"quality.{check}.{name} is {value}, expected a value above 0")

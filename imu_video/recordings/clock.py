@@ -1,4 +1,4 @@
-"""Sample times from arrival times, for devices whose stamps the receiver made; offsets between devices are not here."""
+"""Sample times from arrival times, for devices that are stamped by the receiver; not offsets between devices."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from imu_video.errors import RecordingError
 
 
 def sample_times(arrived: np.ndarray, *, rate_hz: float, tolerance: float = 0.05) -> np.ndarray:
-    """When samples were taken, from when they arrived: a sample arrives late, never early, and in order.
+    """Estimate when samples were taken from when they arrived: late, never early, and in order.
 
-    A wireless link or an operating system holds samples back and then delivers several at once: their stamps bunch, and
-    some repeat. A sample i was taken at least ``(j - i) * period`` before each later sample j arrived, and before it
-    arrived itself; the latest time that satisfies all of these is
+    A wireless link or an operating system delays samples and then delivers several at once, so that stamps bunch and
+    repeat. Sample i was taken at least ``(j - i) * period`` before each later sample j arrived, and before it arrived
+    itself; the latest time that satisfies all of these bounds is
 
         t_i = min over j >= i of (arrived_j - (j - i) * period),   period = (1 - tolerance) / rate_hz.
 
-    Backlogs are spread out before their delivery, steps never fall below the period, and a real loss stays a gap,
-    because nothing catches up after it. The device's true rate may be up to ``1 / (1 - tolerance)`` of the nominal one.
+    Backlogs are spread out before their delivery and steps never fall below the period. A real loss stays a gap, since
+    no backlog follows it. The true rate of the device may be up to ``1 / (1 - tolerance)`` times the nominal rate.
 
     Args:
         arrived: (T,) seconds, never decreasing.
         rate_hz: nominal rate of the device, > 0.
-        tolerance: share by which the device may run faster than nominal, 0.01 to 0.1; what it runs slower than the
-            assumed period remains as jitter.
+        tolerance: fraction by which the device may run faster than nominal, 0.01 to 0.1; a slower device than assumed
+            leaves jitter.
 
     Returns:
-        (T,) seconds, strictly increasing, nowhere later than ``arrived``.
+        (T,) seconds, strictly increasing, never later than ``arrived``.
 
     Raises:
-        RecordingError: stamps that go back or are not finite, or a rate that is not positive.
+        RecordingError: stamps that decrease or are not finite, or a rate that is not positive.
 
     Example:
         >>> sample_times(np.array([0.0, 0.1, 0.4, 0.4, 0.4, 0.5]), rate_hz=10, tolerance=0.0).round(3).tolist()

@@ -1,7 +1,7 @@
-"""Filters on regular (C, T) signals: median, gaps filled and marked, standardising; gravity is gravity.py's.
+"""Filters on regularly sampled (C, T) signals: running median, gap filling, standardisation; not gravity.
 
-Missing samples are NaN before and after. Every function checks its axes: a (T, C) array of six columns would otherwise
-be filtered across channels, and nobody would notice.
+Missing samples are NaN before and after. Every function checks the axes, because a (T, C) array of six columns would
+otherwise be filtered across channels without an error.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ _MAX_CHANNELS = 64  # more rows than this are time, not channels
 
 
 def median_filter(values: np.ndarray, width: int = 5) -> np.ndarray:
-    """Running median over time, channel by channel (width 5 in Cheshmi et al. 2025).
+    """Running median over time per channel (width 5 in Cheshmi et al. 2025).
 
-    At the ends the window is as long as there are samples. NaN are left out of the medians and stay NaN.
+    At the ends the window is truncated to the existing samples. NaN are ignored by the medians and stay NaN.
 
     Args:
         values: (C, T).
-        width: samples, odd; 3..9 is usual.
+        width: samples, odd; usually 3..9.
 
     Returns:
         (C, T) in the dtype of ``values``.
@@ -47,16 +47,16 @@ def median_filter(values: np.ndarray, width: int = 5) -> np.ndarray:
 
 
 def fill_gaps(values: np.ndarray, max_samples: int) -> tuple[np.ndarray, np.ndarray]:
-    """Bridge short gaps by straight lines, channel by channel, and say which samples were made up.
+    """Fill short gaps by linear interpolation per channel, and return which samples were filled.
 
-    Gaps at the ends and longer ones stay NaN.
+    Longer gaps and gaps at the ends stay NaN.
 
     Args:
         values: (C, T), NaN where missing.
         max_samples: longest gap that is filled, in samples.
 
     Returns:
-        (C, T) with the gaps filled, and (C, T) bool: True where a value was made up.
+        (C, T) with the gaps filled, and (C, T) bool: True where a value was interpolated.
 
     Raises:
         RecordingError: an array that is not (C, T), or a negative length.
@@ -84,14 +84,14 @@ def fill_gaps(values: np.ndarray, max_samples: int) -> tuple[np.ndarray, np.ndar
 def standardise(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Subtract each channel's mean and divide by its standard deviation, both over time.
 
-    A channel that never changes is only centred. The statistics are returned, so that they can be kept and undone.
+    A constant channel is only centred. The statistics are returned, so that the step can be undone.
 
     Args:
         values: (C, T), NaN where missing.
 
     Returns:
         (C, T) without unit, (C,) means and (C,) standard deviations in the units of ``values``; mean 0 and deviation 1
-        for a channel that was never measured.
+        for a channel without values.
 
     Raises:
         RecordingError: an array that is not (C, T).

@@ -1,9 +1,9 @@
-"""Where gravity points in the sensor's frame, to remove it or to turn signals upright; no magnetometer, no heading.
+"""Direction of gravity in the sensor's frame, to remove gravity or to align signals; no heading, no magnetometer.
 
-Three estimates: ``vqf`` (Laidig and Seel 2023, from the package of that name, the extra ``vqf``), ``complementary``
-(built in: the accelerometer low-passed in a frame that the gyroscope holds still) and ``low_pass`` (accelerometer only,
-0.3 Hz as in UCI HAR; Anguita et al. 2013). ``auto`` takes ``complementary`` where there is a gyroscope, else
-``low_pass``, so that a result never depends on what happens to be installed.
+Three methods: ``vqf`` (Laidig and Seel 2023, from the package `vqf`, extra ``vqf``), ``complementary`` (built in: the
+accelerometer is low-passed in a frame that the gyroscope keeps fixed) and ``low_pass`` (accelerometer only, 0.3 Hz as
+in UCI HAR; Anguita et al. 2013). ``auto`` uses ``complementary`` if the device has a gyroscope, else ``low_pass``. It
+never uses ``vqf``, so that a result does not depend on the installed packages.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from imu_video.types import GRAVITY, IMU_CHANNELS
 GravityMethod = Literal["auto", "vqf", "complementary", "low_pass"]
 
 LOW_PASS_HZ = 0.3
-"""Cut-off for the accelerometer alone: body motion lies above it, changes of posture below."""
+"""Cut-off in Hz for the accelerometer alone: body motion lies above it, changes of posture below."""
 
 COMPLEMENTARY_HZ = 0.05
-"""Cut-off in the frame that the gyroscope holds still: above its drift, below the changes of linear acceleration."""
+"""Cut-off in Hz in the frame that the gyroscope keeps fixed: above its drift, below changes of linear acceleration."""
 
 
 def gravity_vector(values: np.ndarray, rate_hz: float, method: GravityMethod = "auto") -> np.ndarray:
-    """Specific force of gravity in the sensor's frame, at every sample.
+    """Specific force of gravity in the sensor's frame at every sample.
 
     Args:
         values: (6, T) canonical channels in m/s^2 and rad/s, NaN where missing.
@@ -35,11 +35,11 @@ def gravity_vector(values: np.ndarray, rate_hz: float, method: GravityMethod = "
         method: see the module.
 
     Returns:
-        (3, T) float64 in m/s^2, pointing up (as an accelerometer at rest shows it); NaN in an accelerometer that never
-        measured all three axes.
+        (3, T) float64 in m/s^2, pointing up, as measured by an accelerometer at rest; NaN if an axis of the
+        accelerometer has no values.
 
     Raises:
-        RecordingError: an array that is not (6, T), or a gyroscope missing that the method needs.
+        RecordingError: an array that is not (6, T), or a method that needs a gyroscope without one.
         ConfigError: ``vqf`` is not installed.
 
     Example:
@@ -60,7 +60,7 @@ def gravity_vector(values: np.ndarray, rate_hz: float, method: GravityMethod = "
 
 
 def remove_gravity(values: np.ndarray, rate_hz: float, method: GravityMethod = "auto") -> np.ndarray:
-    """Linear acceleration: the acceleration less `gravity_vector`; angular rate as it was.
+    """Linear acceleration: the acceleration minus `gravity_vector`; angular rate is unchanged.
 
     Args:
         values, rate_hz, method: as in `gravity_vector`.
@@ -77,10 +77,10 @@ def remove_gravity(values: np.ndarray, rate_hz: float, method: GravityMethod = "
 
 
 def align_gravity(values: np.ndarray, rate_hz: float, method: GravityMethod = "auto") -> np.ndarray:
-    """Both sensors in a frame whose z axis points up; gravity stays in.
+    """Both sensors in a frame whose z axis points up; gravity stays included.
 
-    With a gyroscope this frame does not turn with the sensor; its heading is arbitrary, drifts slowly and is that of
-    the sensor at the first sample. With an accelerometer alone each sample is turned upright by the shortest way.
+    With a gyroscope this frame does not rotate with the sensor; its heading is arbitrary, drifts slowly and equals that
+    of the sensor at the first sample. With an accelerometer alone each sample is rotated upright by the smallest angle.
 
     Args:
         values, rate_hz, method: as in `gravity_vector`.
@@ -116,8 +116,8 @@ def vqf_package() -> Any:
         import vqf
     except ImportError as error:
         raise ConfigError(
-            f"gravity_method vqf needs the package vqf ({error})",
-            hint="pip install 'imu-video[vqf]', or gravity_method=complementary",
+            f"gravity_method=vqf needs the package vqf, which is not installed ({error})",
+            hint="pip install 'imu-video[vqf]', or use gravity_method=complementary",
         ) from error
     return vqf
 
@@ -127,13 +127,18 @@ def _resolve(method: GravityMethod, gyr: np.ndarray | None) -> str:
         return "low_pass" if gyr is None else "complementary"
     if method != "low_pass" and gyr is None:
         raise RecordingError(
-            f"gravity by {method} needs a gyroscope, and there is none", hint="use gravity_method=auto or low_pass"
+            f"gravity_method={method} needs a gyroscope, but this device has none",
+            hint="use gravity_method=auto or low_pass",
         )
     return method
 
 
 def _prepared(values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, bool]:
-    """Acceleration and angular rate without holes (straight lines, no rotation); whether all of acc was measured."""
+    """Acceleration and angular rate without gaps, and whether all axes of the accelerometer were measured.
+
+    Gaps of the accelerometer are interpolated. Gaps of the gyroscope become zero (no rotation): how the sensor turned
+    meanwhile is unknown, and the accelerometer corrects the frame afterwards.
+    """
     if values.ndim != 2 or len(values) != len(IMU_CHANNELS):
         raise RecordingError(
             f"signal has shape {values.shape}, expected (6, T)", hint="IMU arrays are channels first: acc, then gyr"
@@ -148,14 +153,14 @@ def _prepared(values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, bool]:
 
 
 def _smooth(x: np.ndarray, rate_hz: float, cutoff_hz: float) -> np.ndarray:
-    """Zero-phase low-pass along the last axis; the mean where the signal is too short or too slow to filter."""
+    """Zero-phase low-pass along the last axis; unchanged if the rate is too low, the mean below 4 samples."""
     pad = int(3 * rate_hz / (2 * np.pi * cutoff_hz))
     if cutoff_hz >= 0.45 * rate_hz:
         return np.array(x)
     if x.shape[-1] < 4:
         return np.repeat(x.mean(axis=-1, keepdims=True), x.shape[-1], axis=-1)
     filter_ = butter(2, cutoff_hz, fs=rate_hz, output="sos")
-    # Even reflection: gravity goes on as it was, it does not run off in the direction of the last sample.
+    # Even reflection keeps gravity constant beyond the ends; an odd one would extrapolate the last movement.
     return np.asarray(sosfiltfilt(filter_, x, axis=-1, padtype="even", padlen=min(pad, x.shape[-1] - 1)))
 
 
@@ -168,6 +173,8 @@ def _earth_frame(acc: np.ndarray, gyr: np.ndarray | None, rate_hz: float, method
             np.ascontiguousarray(gyr.T), np.ascontiguousarray(acc.T), None, 1.0 / rate_hz
         )
         return _matrices(filtered["quat6D"])
+    # In a frame that the gyroscope keeps fixed gravity is constant up to drift, so a much lower cut-off than for the
+    # accelerometer alone is possible, and body motion hardly leaks into the estimate.
     still = _matrices(_integrate(gyr, rate_hz))
     up = _smooth(_apply(still, acc), rate_hz, COMPLEMENTARY_HZ)
     return np.asarray(_shortest(up) @ still)
@@ -179,20 +186,21 @@ def _apply(frames: np.ndarray, vectors: np.ndarray) -> np.ndarray:
 
 
 def _integrate(gyr: np.ndarray, rate_hz: float) -> np.ndarray:
-    """(T, 4) orientations from (3, T) angular rate, the first one being none.
+    """(T, 4) orientations from (3, T) angular rate; the first one is the identity.
 
-    Each step turns by the mean rate of its two ends. Products of all prefixes by doubling: log2 T rounds of array
-    arithmetic in place of a loop over samples.
+    Each step rotates by the mean rate of its two ends. The products of all prefixes are computed by doubling: log2 T
+    rounds of array arithmetic instead of a Python loop over samples.
     """
     turn = (gyr[:, 1:] + gyr[:, :-1]).T / (2 * rate_hz)
     angle = np.linalg.norm(turn, axis=1, keepdims=True)
     half = angle / 2
+    # sin(x / 2) / x tends to 1 / 2; the guard avoids 0 / 0 for a sensor at rest.
     sinc = np.where(angle > 1e-12, np.sin(half) / np.maximum(angle, 1e-12), 0.5)
     q = np.concatenate([[[1.0, 0.0, 0.0, 0.0]], np.concatenate([np.cos(half), sinc * turn], axis=1)])
     step = 1
     while step < len(q):
         q = np.concatenate([q[:step], _multiply(q[:-step], q[step:])])
-        q /= np.linalg.norm(q, axis=1, keepdims=True)
+        q /= np.linalg.norm(q, axis=1, keepdims=True)  # rounding would otherwise grow with the length of the recording
         step *= 2
     return q
 
@@ -216,7 +224,10 @@ def _matrices(q: np.ndarray) -> np.ndarray:
 
 
 def _shortest(up: np.ndarray) -> np.ndarray:
-    """(T, 3, 3): the smallest rotations that take the (3, T) directions to +z; half a turn about x for -z."""
+    """(T, 3, 3): the smallest rotations that map the (3, T) directions to +z.
+
+    For -z the smallest rotation is not unique and the formula divides by zero; half a turn about x is used.
+    """
     x, y, z = up / np.maximum(np.linalg.norm(up, axis=0), 1e-9)
     down = z < -1 + 1e-9
     k = 1.0 / np.where(down, 1.0, 1.0 + z)

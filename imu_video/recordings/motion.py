@@ -1,8 +1,8 @@
-"""How much moves at each moment, in pictures, skeletons and IMU streams: the curves that sync.py lays over each other.
+"""Amount of motion over time in videos, skeletons and IMU streams: the curves that sync.py aligns; no alignment here.
 
-Pictures: frames are shrunk to 128 pixels width and divided into 4 x 6 blocks; each block's displacement to the next
-frame is the least-squares solution of the brightness constancy equation (Lucas and Kanade 1981), and the mean length
-over the blocks is the motion. A moving camera moves all blocks, a moving person before a fixed camera some.
+Videos: frames are reduced to 128 pixels width and divided into 4 x 6 blocks. The displacement of a block to the next
+frame is the least-squares solution of the brightness constancy equation (Lucas and Kanade 1981); the motion is the
+mean length over the blocks. A moving camera moves all blocks, a subject in front of a fixed camera some of them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from imu_video.types import GRAVITY, FrameSource, ImuStream, SkeletonTrack
 
 WIDTH = 128
 _ROWS, _COLUMNS = 4, 6
-_RIDGE = 1.0  # grey levels squared per pixel: a block without texture shows no motion, not noise
+_RIDGE = 1.0  # grey levels squared per pixel: a block without texture gives no motion instead of amplified noise
 BONES: dict[str, tuple[str, str]] = {
     "upper_arm": ("shoulder", "elbow"),
     "forearm": ("elbow", "wrist"),
@@ -30,7 +30,7 @@ BONES: dict[str, tuple[str, str]] = {
     "ankle": ("knee", "ankle"),
     "foot": ("ankle", "foot"),
 }
-"""Joints at the ends of the bone that a sensor is worn on, without their side."""
+"""Joints (without side) at the ends of the bone on which a sensor at this placement is worn."""
 
 _BATCH = 8  # frames decoded at a time
 
@@ -39,7 +39,7 @@ _BATCH = 8  # frames decoded at a time
 class Curve:
     """Motion over time: ``times`` (n,) seconds, increasing, and ``values`` (n,) >= 0 in a unit of its own.
 
-    ``breaks`` is the longest step between two times that is continuous; across longer ones nothing is known.
+    ``breaks`` is the longest step between two times that counts as continuous; longer steps are gaps.
     """
 
     times: np.ndarray
@@ -48,15 +48,15 @@ class Curve:
 
 
 def picture_motion(video: FrameSource, indices: np.ndarray) -> Curve:
-    """Mean block displacement between consecutive frames, in picture widths a second.
+    """Mean block displacement between consecutive frames, in frame widths per second.
 
     Args:
         video: frames on the recording's clock.
-        indices: frames to look at, increasing; motion is taken between neighbours in this list that are at most 1.5
+        indices: frames to read, increasing; motion is computed between neighbours in this list that are at most 1.5
             median frame periods apart.
 
     Returns:
-        One value for each such pair, at the middle of the two frames.
+        One value per pair of neighbours, at the middle of the two frames.
     """
     times = np.asarray(video.times, dtype=np.float64)[indices]
     breaks = 1.5 * float(np.median(np.diff(times))) if len(times) > 1 else 1.0
@@ -74,9 +74,9 @@ def picture_motion(video: FrameSource, indices: np.ndarray) -> Curve:
 
 
 def block_motion(a: np.ndarray, b: np.ndarray) -> float:
-    """Mean displacement in pixels over 4 x 6 blocks from one grey picture (H, W) to the next.
+    """Mean displacement in pixels over 4 x 6 blocks from one grey frame (H, W) to the next.
 
-    First order: true up to about a pixel, too small beyond, which is enough to find when something moves.
+    A first-order estimate: accurate up to about a pixel and too small beyond, which suffices to find moments of motion.
 
     Example:
         >>> x = np.arange(96.0)
@@ -99,7 +99,7 @@ def block_motion(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _small(frames: np.ndarray) -> np.ndarray:
-    """(F, H, W, 3) uint8 to smoothed grey (F, h, WIDTH) float, area-true; smaller frames keep their size."""
+    """(F, H, W, 3) uint8 to smoothed grey (F, h, WIDTH) float by area interpolation; smaller frames keep their size."""
     grey = torch.from_numpy(frames.mean(axis=3, dtype=np.float32))[:, None]
     height, width = grey.shape[2:]
     if width > WIDTH:
@@ -109,15 +109,15 @@ def _small(frames: np.ndarray) -> np.ndarray:
 
 
 def skeleton_motion(track: SkeletonTrack, placement: str | None = None) -> Curve:
-    """How fast the bone under a placement turns, in rad/s; else how fast all joints move on average, in m/s.
+    """Angular speed in rad/s of the bone at a placement; without that bone, the mean speed of all joints in m/s.
 
-    A gyroscope measures turning: on simulated wrists its magnitude correlates with the forearm's rate of turn at 0.95,
-    with the wrist's speed at 0.6.
+    A gyroscope measures rotation: on simulated wrists its magnitude correlates with the angular speed of the forearm at
+    0.95, and with the speed of the wrist at 0.6.
 
     Args:
-        track: joints over time; names are read with spaces, dots and dashes as underscores.
-        placement: where the IMU is worn: ``right_wrist`` means the bone from ``right_elbow`` to ``right_wrist``;
-            without a side, or with joints of other names, all joints are used.
+        track: joints over time; spaces, dots and dashes in names are read as underscores.
+        placement: placement of the IMU. ``right_wrist`` uses the bone from ``right_elbow`` to ``right_wrist``; without
+            a side, or if the joints have other names, all joints are used.
     """
     names = [name.lower().replace(" ", "_").replace("-", "_").replace(".", "_") for name in track.names]
     side, _, part = (placement or "").partition("_")
@@ -154,26 +154,27 @@ def imu_motion(stream: ImuStream) -> Curve | None:
 
 
 def on_grid(curve: Curve, start: float, samples: int, rate_hz: float, *, slow_s: float, fast_s: float) -> np.ndarray:
-    """The curve on a regular grid, ready to be correlated: square root, band-passed by two Gaussians.
+    """The curve on a regular grid for correlation: its square root, band-passed by the difference of two Gaussians.
 
-    The square root keeps one violent moment from deciding alone.
+    The square root keeps a single strong movement from dominating the correlation.
 
     Args:
         curve: motion over time.
         start: seconds of the first grid point.
         samples: grid points.
         rate_hz: grid rate.
-        slow_s: changes slower than this standard deviation are taken out.
-        fast_s: details shorter than this one are smoothed away.
+        slow_s: standard deviation in seconds of the Gaussian that is subtracted; slower changes are removed.
+        fast_s: standard deviation in seconds of the Gaussian that smooths; faster changes are removed.
 
     Returns:
-        (samples,) float64, NaN where the curve says nothing.
+        (samples,) float64, NaN where the curve is unknown.
     """
     grid = start + np.arange(samples) / rate_hz
     if len(curve.times) < 2:
         return np.full(samples, np.nan)
     step = 1 / rate_hz
-    # Means over a grid step, by the integral of the curve: a sensor faster than the grid is averaged, not picked.
+    # Means over a grid step, from the integral of the curve: a sensor faster than the grid is averaged rather than
+    # sampled, which would alias its noise.
     integral = np.concatenate([[0.0], np.cumsum(np.diff(curve.times) * (curve.values[1:] + curve.values[:-1]) / 2)])
     low, high = np.clip(grid - step / 2, *curve.times[[0, -1]]), np.clip(grid + step / 2, *curve.times[[0, -1]])
     width = np.maximum(high - low, 1e-9)

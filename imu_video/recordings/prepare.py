@@ -1,7 +1,7 @@
-"""What a build config may do to a device's signal before windows are cut: order, defaults, bookkeeping; no equations.
+"""Signal conditioning of a device before windows are cut: order and defaults of the steps; not their equations.
 
-Order: clock and axes on the stream as it came; then, on the common grid, gap filling, median filter, gravity,
-standardising. The defaults do nothing.
+Order: clock and axes on the original stream; then, on the common grid, gap filling, median filter, gravity and
+standardisation. With the defaults no step is active.
 """
 
 from __future__ import annotations
@@ -22,20 +22,21 @@ from imu_video.types import ImuStream
 
 
 class SignalConfig(Config):
-    """How signals are conditioned.
+    """Configuration of the signal conditioning.
 
     Args:
-        clock: ``regular`` replaces each device's time stamps by `timestamps.repair_times`: jitter, bunches go.
+        clock: ``regular`` replaces each device's time stamps by `timestamps.repair_times`, without jitter and bunches.
         axes: placement -> axes by name, ``{waist: {x: -y, y: x, z: z}}`` (`axes.axis_matrix`), for a sensor that was
-            mounted otherwise than the rest.
-        fill_gap_s: longest gap that is bridged by straight lines; windows with made-up samples carry the flag
-            ``<placement>:filled``. (Up to ``window.max_gap_s`` the resampler interpolates, unmarked.)
+            mounted differently from the others.
+        fill_gap_s: longest gap in seconds that is filled by straight lines; windows with filled samples carry the flag
+            ``<placement>:filled``. (Up to ``window.max_gap_s`` the resampler interpolates without a flag.)
         median: width in samples of a running median; 5 in Cheshmi et al. 2025.
-        gravity: ``keep``; ``remove`` leaves linear acceleration; ``align`` turns both sensors so that z points up.
+        gravity: ``keep``; ``remove`` leaves linear acceleration; ``align`` rotates both sensors so that z points up.
         gravity_method: see gravity.py; ``vqf`` needs the extra of that name.
         normalise: ``recording`` gives every channel of a device mean 0 and deviation 1 over the recording. Amplitude
-            and gravity's size are lost, such data has no units; the statistics go to quality.json. (Normalisation with
-            fixed statistics is the encoder's: `input_spec.fit_input_spec` fits them, the encoder's file keeps them.)
+            and the size of gravity are lost and the data has no units; the statistics are stored in quality.json.
+            (Normalisation with fixed statistics belongs to the encoder: `input_spec.fit_input_spec` fits them, and
+            they are stored with the encoder.)
     """
 
     clock: Literal["keep", "regular"] = "keep"
@@ -58,10 +59,10 @@ class SignalConfig(Config):
         return self
 
     def require_packages(self) -> None:
-        """Look for what the config needs before anything is read.
+        """Check that the packages that the config needs are installed, before anything is read.
 
         Raises:
-            ConfigError: the package `vqf` is asked for and not installed.
+            ConfigError: the package `vqf` is required but not installed.
         """
         if self.gravity != "keep" and self.gravity_method == "vqf":
             vqf_package()
@@ -73,8 +74,8 @@ class Conditioned:
 
     Args:
         values: (6, T) float32.
-        made_up: (T,) bool: some channel was filled there.
-        statistics: channel means and deviations that were taken out, or None.
+        made_up: (T,) bool: True where a channel was filled.
+        statistics: channel means and deviations that were removed, or None.
     """
 
     values: np.ndarray
@@ -83,7 +84,7 @@ class Conditioned:
 
 
 def prepare_stream(stream: ImuStream, config: SignalConfig) -> ImuStream:
-    """A device's stream on a regular clock and in the wanted axes, as the config says.
+    """A device's stream with the clock and the axes that the config requests.
 
     Raises:
         RecordingError: a sensor that lacks an axis and cannot be rotated.
@@ -105,7 +106,7 @@ def condition(values: np.ndarray, rate_hz: float, config: SignalConfig) -> Condi
         config: which steps.
 
     Raises:
-        RecordingError: gravity by a method that needs a gyroscope, where there is none.
+        RecordingError: the gravity method needs a gyroscope and the device has none.
     """
     made_up: np.ndarray = np.zeros(values.shape[1], dtype=bool)
     if config.fill_gap_s > 0:

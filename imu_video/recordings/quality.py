@@ -1,9 +1,9 @@
-"""Named checks of recordings with thresholds: what is suspicious, where, and what to do about it; nothing is repaired.
+"""Quality checks of recordings with thresholds and policies, applied to windows; nothing is repaired.
 
-A check is a class registered in `imu_video.registry.checks`: its keyword-only constructor holds the thresholds, so a
-build config sets them by name. It judges devices (`stream`), clips (`clip`), or the sync estimate (`sync`). What
-happens to a finding is the check's policy: ``flag`` (the windows carry ``<placement>:<reason>``), ``drop`` (the device
-or clip is left out of those windows), ``refuse`` (the build ends with an error) or ``off``.
+A check is a class registered in `imu_video.registry.checks`. Its keyword-only constructor holds the thresholds, so a
+build config sets them by name. It checks devices (`stream`), clips (`clip`) or the sync estimate (`sync`). The policy
+of a check decides what happens to a finding: ``flag`` (the windows carry ``<placement>:<reason>``), ``drop`` (the
+device or clip is removed from those windows), ``refuse`` (the build ends with an error) or ``off``.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ Policy = Literal["drop", "flag", "refuse", "off"]
 
 
 class Finding(Config):
-    """One row of the quality report: what one check found in one device or video of one recording.
+    """One row of the quality report: the findings of one check in one device or video of one recording.
 
     Args:
-        recording, subject: where.
+        recording, subject: recording and its subject.
         part: the placement, ``video`` or ``skeleton``.
         reason: name of the check.
-        policy: what was done.
-        value: the worst value seen, in ``unit``.
-        threshold: the value from which on the check speaks, in ``unit``.
-        unit: of both.
-        spells: separate stretches (for clips: windows).
-        seconds: that they last in all.
-        windows: windows flagged, or from which the device or clip was left out.
+        policy: the policy that was applied.
+        value: the worst value, in ``unit``.
+        threshold: the value from which on the check reports a finding, in ``unit``.
+        unit: unit of value and threshold.
+        spells: number of separate intervals (for clips: windows).
+        seconds: their total duration.
+        windows: windows that were flagged, or from which the device or clip was removed.
     """
 
     recording: str
@@ -54,7 +54,7 @@ class Finding(Config):
 
 
 def resolve_checks(entries: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Every registered check with its policy and thresholds, the config's entries filled in.
+    """Every registered check with its policy and thresholds, after applying the entries of the config.
 
     Args:
         entries: check name -> policy, or -> mapping of ``policy`` and thresholds.
@@ -72,7 +72,7 @@ def resolve_checks(entries: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     unknown = sorted(set(entries) - set(checks.names()))
     if unknown:
         raise ConfigError(
-            f"quality has no check {unknown[0]!r}{nearest(unknown[0], checks.names())}",
+            f"quality: unknown check {unknown[0]!r}{nearest(unknown[0], checks.names())}",
             hint="`imu-video list checks`",
         )
     resolved = {}
@@ -92,7 +92,7 @@ def resolve_checks(entries: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 class Inspector:
-    """All checks of a build, ready to look at recordings.
+    """All checks of a build, constructed once and applied to every recording.
 
     Args:
         entries: as in `resolve_checks`.
@@ -117,13 +117,13 @@ class Inspector:
         min_score: float = 0.0,
         gravity: bool = True,
     ) -> Inspection:
-        """Run the checks of devices and sync on a recording; clips are looked at by `Inspection.mark`.
+        """Run the checks of devices and sync on a recording; clips are checked by `Inspection.mark`.
 
         Args:
-            recording: as the adapter gave it, not yet corrected.
-            estimate: of its sync, where one was made.
-            min_score: below it an estimate is not trusted.
-            gravity: whether its accelerations hold gravity.
+            recording: as returned by the adapter, not yet corrected.
+            estimate: its sync estimate, if it has one.
+            min_score: score below which an estimate is not reliable.
+            gravity: whether its accelerations include gravity.
 
         Raises:
             RecordingError: a finding of a check whose policy is ``refuse``.
@@ -163,7 +163,7 @@ class _Found:
 
 
 class Inspection:
-    """What the checks found in one recording, applied to its windows one after the other."""
+    """The findings in one recording, applied to its windows one after the other."""
 
     def __init__(self, recording: Recording, inspector: Inspector) -> None:
         self._recording = recording
@@ -173,7 +173,7 @@ class Inspection:
     def add(
         self, part: str, reason: str, policy: Policy, check: Check, spell: Spell, threshold: float | None = None
     ) -> None:
-        """Note a finding.
+        """Record a finding.
 
         Raises:
             RecordingError: the policy is ``refuse``.
@@ -184,23 +184,23 @@ class Inspection:
                 f"recording {self._recording.name!r} of {self._recording.subject!r}, {part}: {reason} from "
                 f"{spell.start:.6g} s to {spell.end:.6g} s: {spell.value:.4g} {check.unit}, "
                 f"threshold {bound:.4g} {check.unit}",
-                hint=f"look at the file; quality.{reason}=drop leaves the part out, quality.{reason}=flag keeps it",
+                hint=f"inspect the file, or set quality.{reason}=drop (remove it) or quality.{reason}=flag (keep it)",
             )
         found = self._found.setdefault((part, reason), _Found(policy, check, bound))
         found.spells.append(spell)
 
     def mark(self, window: Window, seconds: float) -> tuple[Window | None, str | None]:
-        """A window with its flags and without what is to be dropped.
+        """A window with its flags, and without the parts that the policies drop.
 
         Args:
             window: as cut; findings apply where they overlap it.
             seconds: its length.
 
         Returns:
-            The window, or None and the reason where no device is left.
+            The window, or None and the reason when no device is left.
 
         Raises:
-            RecordingError: the clip offends a check whose policy is ``refuse``.
+            RecordingError: the clip has a finding of a check whose policy is ``refuse``.
         """
         end = window.start + seconds
         if window.clip is not None:
@@ -237,7 +237,7 @@ class Inspection:
         return marked, None
 
     def findings(self) -> list[Finding]:
-        """The report's rows, complete when all windows were marked."""
+        """Rows of the report; complete after all windows were marked."""
         first = min(float(stream.times[0]) for stream in self._recording.imu)
         last = max(float(stream.times[-1]) for stream in self._recording.imu)
         rows = []
@@ -263,5 +263,5 @@ class Inspection:
 
 
 def _short(value: float) -> float:
-    """Six significant digits: enough for a report, and the same text whatever the order of a sum was."""
+    """Six significant digits: enough for a report, and independent of the order in which a sum was computed."""
     return float(f"{value:.6g}")

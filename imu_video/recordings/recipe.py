@@ -1,7 +1,7 @@
-"""From one recording to its windows with everything the config asks for: checks, sync, signal, cutting; no files.
+"""One recording to its windows: checks, synchronisation, signal conditioning and cutting in order; no files.
 
-The order: checks look at the streams as the adapter gave them; the sync estimate is made and, if asked, applied; the
-windows are cut from conditioned signals; each window is marked with what concerns it.
+Order: the checks run on the streams of the adapter; the sync estimate is computed and, if configured, applied; windows
+are cut from the conditioned signals; each window is marked with the findings that overlap it.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ NOT_MEASURED = "no device measured enough"
 
 
 class Recipe(Config):
-    """The sections of a build config that say what becomes of a recording.
+    """The sections of a build config that determine how a recording is processed.
 
     Args:
-        window: how it is cut.
-        signal: how its signals are conditioned.
-        sync: how video and skeleton are laid over the IMU.
+        window: cutting into windows.
+        signal: signal conditioning.
+        sync: alignment of video and skeleton with the IMU.
         quality: check -> policy, or -> mapping of policy and thresholds.
     """
 
@@ -40,7 +40,7 @@ class Recipe(Config):
 
 
 class SyncRow(Config):
-    """The sync estimate of one recording, as the quality report has it; see `sync.SyncEstimate`."""
+    """The sync estimate of one recording as a row of the quality report; see `sync.SyncEstimate`."""
 
     recording: str
     subject: str
@@ -54,15 +54,15 @@ class SyncRow(Config):
 
 
 class Processed:
-    """One recording's windows, and what was learnt on the way; the latter is complete when the windows are used up.
+    """The windows of one recording and its quality findings; the findings are complete after the last window.
 
     Args:
-        recording: as the adapter gave it.
-        recipe: what to do with it.
-        inspector: the checks of ``recipe.quality``, made once for all recordings.
+        recording: as returned by the adapter.
+        recipe: how it is processed.
+        inspector: the checks of ``recipe.quality``, constructed once for all recordings.
 
     Raises:
-        RecordingError: a check with policy ``refuse`` spoke, or an unreadable video.
+        RecordingError: a check with policy ``refuse`` has a finding, or a video is unreadable.
 
     Example:
         >>> from imu_video.recordings.quality import Inspector

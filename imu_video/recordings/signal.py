@@ -3,8 +3,7 @@
 Both resamplers use one low-pass: a Kaiser-windowed FIR, flat within 0.3 % up to 0.75 of the new Nyquist frequency and
 at least 50 dB down from the new Nyquist frequency on. Signals are continued at their ends by odd reflection, so that
 slow content is kept up to the first and last sample; what lies above the band is filtered less well in those outermost
-samples.
-Output times are computed from exact indices: rates are never truncated to integers, nothing drifts.
+samples. Output times are computed from exact indices: rates are never truncated to integers, nothing drifts.
 """
 
 from __future__ import annotations
@@ -30,12 +29,16 @@ UNITS: dict[str, dict[str, float]] = {
 _HALF = 13  # filter half-length in samples of the slower rate
 _CUTOFF = 0.875  # of the slower Nyquist frequency: middle of the transition band 0.75 .. 1
 _STOP_DB = 55.0
-_SAME_RATE = 1.02  # a source this little faster than the grid folds nothing that matters
-_MERGE = 0.25  # samples closer than this share of the period are averaged
+_SAME_RATE = 1.02  # a source at most 2 % faster than the grid needs no low-pass: only the last 2 % of its band alias
+_MERGE = 0.25  # samples closer than this fraction of the period are averaged
 _MAX_SAMPLES = 100_000_000
-_BLOCK = 65_536  # grid points at a time
-_SAME_TIME = 1e-4  # of a sample: two times this near are one (beyond the accuracy of clocks; 80 dB down at the band)
-_SPLINE_MARGIN = 32  # samples beyond a block: a spline's end conditions fade by 0.27 a sample
+_BLOCK = 65_536  # grid points per block: bounds the memory of an oversampled recording of many hours
+# Of a sample period. Two times closer than this count as equal: no clock is that accurate, and the error of taking the
+# sample as it is stays 80 dB below the signal at the edge of the band.
+_SAME_TIME = 1e-4
+# Samples beyond a block. The effect of a spline's end condition shrinks by a factor of 0.27 per sample, so 32 samples
+# away it is below float64 rounding, and blocks join without a seam.
+_SPLINE_MARGIN = 32
 
 
 def convert(values: np.ndarray, unit: str, kind: str) -> np.ndarray:
@@ -47,7 +50,7 @@ def convert(values: np.ndarray, unit: str, kind: str) -> np.ndarray:
         kind: ``acc`` or ``gyr``.
 
     Raises:
-        RecordingError: a unit that is not known for this kind.
+        RecordingError: unknown kind or unit.
 
     Example:
         >>> float(convert(np.array(180.0), "deg/s", "gyr").round(4))
@@ -57,8 +60,8 @@ def convert(values: np.ndarray, unit: str, kind: str) -> np.ndarray:
         raise RecordingError(f"unknown channel kind {kind!r}{nearest(kind, UNITS)}")
     if unit not in UNITS[kind]:
         raise RecordingError(
-            f"unit {unit!r} of {kind} is not known{nearest(unit, UNITS[kind])}",
-            hint=f"{kind} takes one of: {', '.join(UNITS[kind])}",
+            f"unknown unit {unit!r} of {kind}{nearest(unit, UNITS[kind])}",
+            hint=f"use one of the units of {kind}: {', '.join(UNITS[kind])}",
         )
     return np.asarray(values, dtype=np.float64) * UNITS[kind][unit]
 
@@ -66,19 +69,19 @@ def convert(values: np.ndarray, unit: str, kind: str) -> np.ndarray:
 def check_plausible(
     values: np.ndarray, channels: Sequence[str], *, source: str, acc_unit: str = "m/s^2", gyr_unit: str = "rad/s"
 ) -> None:
-    """Refuse a stream whose numbers cannot be wearable motion in the units that were declared for it.
+    """Raise an error when the values of a stream cannot be wearable motion in their declared units.
 
     The median norm of the acceleration must lie within 0.5 .. 2 g (gravity included), and 99.9 % of the angular rate
-    below 60 rad/s. A sensor with fewer than three measured axes is not judged by its norm.
+    below 60 rad/s. The norm is not checked when fewer than three axes were measured.
 
     Args:
         values: (C, T) after conversion to SI; NaN where missing.
         channels: C canonical names.
-        source: file or stream, named in the error.
-        acc_unit, gyr_unit: the declared units, from which the likely ones are worked out.
+        source: file or stream, for the error message.
+        acc_unit, gyr_unit: the declared units; the error suggests a unit that would fit better.
 
     Raises:
-        RecordingError: implausible size; the hint names the unit that would fit.
+        RecordingError: implausible values; the hint names the unit that would fit.
     """
     rows = {c: i for i, c in enumerate(channels)}
     acc = [rows[c] for c in ("acc_x", "acc_y", "acc_z") if c in rows]
@@ -93,10 +96,12 @@ def check_plausible(
                 f"{source}: median acceleration is {median:.3g} g when read as {acc_unit}, expected 0.5 .. 2 g",
                 hint=f"the numbers look like {fits[0]}: declare that unit"
                 if fits
-                else "declare the right unit; gravity must be included (raw, not linear, acceleration)",
+                else "declare the correct unit; gravity must be included (raw, not linear, acceleration)",
             )
     gyr = [rows[c] for c in ("gyr_x", "gyr_y", "gyr_z") if c in rows]
-    if not gyr or all(np.abs(values[row]).max(initial=0.0) <= 60.0 for row in gyr):  # NaN is not: looked at closely
+    # The quick test on the maximum settles almost every stream and is False where a NaN is in the row; only then are
+    # the finite values sorted for a quantile.
+    if not gyr or all(np.abs(values[row]).max(initial=0.0) <= 60.0 for row in gyr):
         return
     rate = np.abs(values[gyr])
     rate = rate[np.isfinite(rate)]
@@ -104,7 +109,7 @@ def check_plausible(
         likely = high / UNITS["gyr"][gyr_unit] * UNITS["gyr"]["deg/s"] <= 60.0
         raise RecordingError(
             f"{source}: angular rate reaches {high:.3g} rad/s when read as {gyr_unit}, expected below 60 rad/s",
-            hint="the numbers look like deg/s: declare that unit" if likely else "declare the right unit and scale",
+            hint="the numbers look like deg/s: declare that unit" if likely else "declare the correct unit and scale",
         )
 
 
@@ -117,9 +122,9 @@ def resample_to_grid(
     """Resample a stream with arbitrary time stamps to the grid ``start + k / rate_hz``.
 
     Each channel is used where it is finite (a NaN is a missing sample). Between samples a cubic spline is evaluated, on
-    a multiple of the grid rate when the source is faster; the low-pass then takes it down to the grid. Where samples
-    and grid fall on the same times the samples themselves are taken. A sample speaks for half a period to either side:
-    grid points further out, and those inside gaps, become NaN.
+    a multiple of the grid rate when the source is faster; the low-pass then reduces it to the grid. Where sample times
+    and grid times coincide, the samples are copied. A sample covers half a period to either side: grid points further
+    out, and those inside gaps, become NaN.
 
     Args:
         times: (T,) seconds, strictly increasing.
@@ -127,13 +132,13 @@ def resample_to_grid(
         rate_hz: rate of the grid, > 0.
         start: time of the first grid point in seconds.
         samples: number of grid points.
-        max_gap_s: longest distance of two samples that is bridged; never less than 1.5 median periods of the channel.
+        max_gap_s: longest distance between two samples that is interpolated; at least 1.5 median sample periods.
 
     Returns:
         (C, samples) float32.
 
     Raises:
-        RecordingError: arrays that do not fit together, or a grid beyond any sensible length.
+        RecordingError: arrays whose shapes do not match, or a grid of more than 100 million samples.
 
     Example:
         >>> t = np.arange(100) / 100
@@ -145,7 +150,9 @@ def resample_to_grid(
     if values.ndim != 2 or times.shape != (values.shape[1],):
         raise RecordingError(f"times {times.shape} and values {values.shape} must be (T,) and (C, T)")
     if not rate_hz > 0 or not 0 <= samples <= _MAX_SAMPLES:
-        raise RecordingError(f"a grid of {samples} samples at {rate_hz} Hz cannot be made")
+        raise RecordingError(
+            f"grid of {samples} samples at {rate_hz} Hz: expected 0 .. {_MAX_SAMPLES} samples and a positive rate"
+        )
     out = np.full((len(values), samples), np.nan, dtype=np.float32)
     finite = np.isfinite(values)
     if finite.all():
@@ -163,7 +170,10 @@ def resample_to_grid(
 
 
 def _merge(times: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Samples and their usual period, those much closer than it averaged: between them a spline amplifies noise."""
+    """Samples and their median period; samples much closer than that are averaged.
+
+    A spline through two noisy samples at almost the same time has a steep slope there and overshoots on both sides.
+    """
     steps = np.diff(times)
     period = float(np.median(steps))
     width = _MERGE * period
@@ -188,11 +198,11 @@ def _fill(
     start: float,
     max_gap_s: float,
 ) -> None:
-    """Write the stretches between gaps into ``out``."""
+    """Resample each segment between gaps into its part of ``out``."""
     if len(times) < 2:
         return
     oversample = math.ceil(1 / (period * rate_hz * _SAME_RATE))
-    longest = max(max_gap_s, 1.5 * period) + 1e-6  # s: rounding of the clock must not decide a gap of just that length
+    longest = max(max_gap_s, 1.5 * period) + 1e-6  # rounding of the clock must not decide a gap of exactly that length
     cuts = np.flatnonzero(np.diff(times) > longest) + 1
     for a, b in zip([0, *cuts], [*cuts, len(times)], strict=True):
         low = max(0, math.ceil((times[a] - period / 2 - start) * rate_hz - 1e-6))
@@ -200,7 +210,7 @@ def _fill(
         if low > high:
             continue
         margin = (_HALF + 1) / rate_hz + _SPLINE_MARGIN * period
-        for begin in range(low, high + 1, _BLOCK):  # in blocks, so that hours at a high rate fit in memory
+        for begin in range(low, high + 1, _BLOCK):
             end = min(begin + _BLOCK - 1, high)
             first, last = start + begin / rate_hz - margin, start + end / rate_hz + margin
             i = max(a, int(np.searchsorted(times, first)) - _SPLINE_MARGIN)
@@ -214,7 +224,10 @@ def _fill(
 
 
 class _Piece:
-    """A gapless stretch as a function of time, constant beyond its ends: a cubic spline, straight below 4 samples."""
+    """A segment without gaps as a function of time: a cubic spline, or straight lines below 4 samples.
+
+    Beyond its ends it is constant: a spline would extrapolate with a cubic and leave the range of the data at once.
+    """
 
     def __init__(self, times: np.ndarray, values: np.ndarray) -> None:
         self.start, self.end = float(times[0]), float(times[-1])
@@ -231,7 +244,10 @@ class _Piece:
         return _spline(self._times, self._values, inside)
 
     def _samples(self, start: float, rate_hz: float, first: int, last: int) -> np.ndarray | None:
-        """The samples themselves where they were taken at the very times that are asked for."""
+        """The samples themselves where they lie on the requested times; else None.
+
+        A recording that is already on the grid, the most common case, then passes through unchanged to the last bit.
+        """
         place = (self._times - start) * rate_hz
         ahead = round(float(place[0]))
         place -= np.arange(ahead, ahead + len(place))
@@ -241,20 +257,23 @@ class _Piece:
 
 
 def _held(values: np.ndarray, first: int, last: int) -> np.ndarray:
-    """Columns first .. last, the outermost ones repeated beyond the ends."""
+    """Columns first .. last; indices beyond the ends repeat the outermost column."""
     if first >= 0 and last < values.shape[1]:
         return values[:, first : last + 1]
     return values[:, np.clip(np.arange(first, last + 1), 0, values.shape[1] - 1)]
 
 
 def _spline(times: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """The cubic spline through (C, T) values, not-a-knot at its ends, at increasing times between the outermost ones.
+    """Evaluate the not-a-knot cubic spline through (C, T) values at increasing times within their range.
+
+    Written out because it takes half the time of scipy's CubicSpline, which first stores four coefficients per interval
+    and channel.
 
     Slopes s at the samples solve the tridiagonal system of continuous second derivatives,
 
         h_{i+1} s_{i-1} + 2 (h_i + h_{i+1}) s_i + h_i s_{i+1} = 3 (h_{i+1} d_i + h_i d_{i+1}),
 
-    with steps h and difference quotients d on both sides of sample i; then each cubic is evaluated from its two ends.
+    with steps h and difference quotients d on both sides of sample i; each cubic is then evaluated from its two ends.
     """
     h = np.diff(times)
     d = np.diff(values, axis=1) / h
@@ -285,13 +304,13 @@ def _spline(times: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray
 
 
 def _decimated(piece: _Piece, rate_hz: float, start: float, low: int, high: int, factor: int) -> np.ndarray:
-    """Grid points low..high: spline on a grid ``factor`` times as fine, continued by reflection, low-passed."""
+    """Grid points low..high: spline on a grid ``factor`` times as fine, extended by reflection, then low-passed."""
     fine = rate_hz * factor
     reach = _HALF * factor
     want_first, want_last = low * factor - reach, high * factor + reach
     first = max(want_first, math.ceil((piece.start - start) * fine - _SAME_TIME))
     last = min(want_last, math.floor((piece.end - start) * fine + _SAME_TIME))
-    if first > last:  # a stretch between two fine grid points
+    if first > last:  # a segment so short that it lies between two points of the fine grid
         return piece.at(start, rate_hz, low, high)
     x = _reflect(piece.at(start, fine, first, last), first - want_first, want_last - last)
     y = upfirdn(_low_pass(factor), x, up=1, down=factor, axis=1)
@@ -305,7 +324,10 @@ def _low_pass(factor: int) -> np.ndarray:
 
 
 def _reflect(x: np.ndarray, left: int, right: int) -> np.ndarray:
-    """Continue the last axis by odd reflection about its end values, or by constants where it has one sample."""
+    """Extend the last axis by odd reflection about its end values, or by constants where it has one sample.
+
+    Odd reflection continues value and slope, so that the filter does not bend gravity towards zero at the ends.
+    """
     width = [(0, 0)] * (x.ndim - 1) + [(left, right)]
     if x.shape[-1] == 1:
         return np.pad(x, width, mode="edge")
@@ -319,8 +341,8 @@ def resample_uniform(values: np.ndarray, from_hz: float, to_hz: float) -> np.nda
     """Resample uniformly sampled signals along their last axis by a rational polyphase filter.
 
     Output sample k lies at time ``k / to_hz`` after the first input sample. The ratio of the rates is approximated by a
-    fraction so close that the last sample is off by less than a thousandth of a sample. NaN are bridged for the filter;
-    output samples of which less than half was measured are NaN again.
+    fraction that is exact to a thousandth of a sample at the last sample. NaN are interpolated before filtering; output
+    samples whose support was measured for less than half become NaN again.
 
     Args:
         values: (..., T) float.
@@ -357,12 +379,12 @@ def resample_uniform(values: np.ndarray, from_hz: float, to_hz: float) -> np.nda
 
 
 def _ratio(value: float, samples: int) -> Fraction:
-    """The simplest fraction whose error adds up to less than a thousandth of an input sample."""
+    """The simplest fraction whose accumulated error stays below a thousandth of an input sample."""
     for limit in (10**k for k in range(2, 9)):
         ratio = Fraction(value).limit_denominator(limit)
         if ratio > 0 and abs(1 / float(ratio) - 1 / value) * samples < 1e-3:
             return ratio
-    raise RecordingError(f"rates with the ratio {value!r} are too far apart to resample")
+    raise RecordingError(f"cannot resample between rates of ratio {value!r}: no fraction below 1e8 is close enough")
 
 
 def _polyphase(x: np.ndarray, up: int, down: int, samples: int) -> np.ndarray:
@@ -379,7 +401,7 @@ def _polyphase(x: np.ndarray, up: int, down: int, samples: int) -> np.ndarray:
 
 
 def _bridge(flat: np.ndarray, finite: np.ndarray) -> np.ndarray:
-    """Replace NaN by straight lines between the neighbours, or by zero in a row without any value."""
+    """Replace NaN by linear interpolation, or by zero in a row without any finite value."""
     out = flat.copy()
     index = np.arange(flat.shape[1])
     for row, known in zip(out, finite, strict=True):

@@ -1,4 +1,4 @@
-"""Subject-first splits: people are divided before any window is cut; what a split is used for is decided elsewhere."""
+"""Splits by subject, made before any window is cut; not what a split is used for."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ DEFAULT_FRACTIONS = {"train": 0.7, "val": 0.15, "test": 0.15}
 
 
 class SplitConfig(Config):
-    """Who belongs to which split: either explicit subjects, or fractions of the shuffled subjects.
+    """Assignment of subjects to splits: either explicit subjects, or fractions of the shuffled subjects.
 
     Args:
-        subjects: split name -> subjects; subjects named nowhere are left out.
-        fractions: split name -> share of the subjects, > 0, summing to 1; rounded to whole people, at least one each.
+        subjects: split name -> subjects; subjects in no split are not used.
+        fractions: split name -> fraction of the subjects, > 0, summing to 1; rounded to whole subjects, at least one
+            per split.
         seed: of the shuffle behind ``fractions``.
 
     Example:
@@ -59,10 +60,10 @@ class SplitConfig(Config):
 
 
 def assign(subjects: Sequence[str], config: SplitConfig) -> dict[str, list[str]]:
-    """Divide the subjects of a dataset; the result depends on the set of subjects and the config alone.
+    """Divide the subjects of a dataset; the result depends only on the set of subjects and the config.
 
     Args:
-        subjects: everybody in the dataset, without repeats.
+        subjects: all subjects of the dataset, without repeats.
         config: explicit lists or fractions.
 
     Returns:
@@ -70,7 +71,7 @@ def assign(subjects: Sequence[str], config: SplitConfig) -> dict[str, list[str]]
 
     Raises:
         LeakageError: a subject in two splits.
-        ConfigError: a subject that the dataset does not have, an empty split, fewer subjects than splits.
+        ConfigError: an unknown subject, an empty split, or fewer subjects than splits.
 
     Example:
         >>> assign(["a", "b", "c"], SplitConfig(fractions={"train": 0.67, "test": 0.33}))
@@ -105,17 +106,18 @@ def _explicit(everybody: list[str], wanted: dict[str, list[str]]) -> dict[str, l
             if owner.get(subject, name) != name:
                 raise LeakageError(
                     f"subject {subject!r} is in split {owner[subject]!r} and in split {name!r}",
-                    hint="a person belongs to one split only",
+                    hint="remove the subject from one of the two splits",
                 )
             owner[subject] = name
     return {name: sorted(set(members)) for name, members in wanted.items()}
 
 
 def _counts(fractions: dict[str, float], total: int) -> dict[str, int]:
-    """Whole numbers with the given proportions: one each, then largest remainder."""
+    """Whole numbers with the given proportions, at least one each, by the largest remainder method."""
     exact = {name: share * total for name, share in fractions.items()}
     counts = {name: max(1, math.floor(value + 1e-9)) for name, value in exact.items()}
-    while sum(counts.values()) > total:  # the ones given to tiny fractions come from the best served
+    # Splits that were raised to one subject take it from the split that exceeds its own fraction most.
+    while sum(counts.values()) > total:
         name = max((n for n in counts if counts[n] > 1), key=lambda n: counts[n] - exact[n])
         counts[name] -= 1
     while sum(counts.values()) < total:

@@ -1,11 +1,11 @@
-"""Offset and drift between an IMU and a video or skeleton, estimated from motion and scored; clocks are clock.py's.
+"""Offset and drift between an IMU and a video or skeleton, estimated from motion and scored; not repair of time stamps.
 
-Motion of the pictures (or joints) and of the IMU are two curves over time (motion.py). Stretches of the first are
-correlated with the second at every lag up to ``max_offset_s``; where the recording is long, lags may grow steadily over
-the stretches: that is drift. The score is the prominence of the best lag (its correlation less the best one elsewhere)
-times the square root of the seconds that carry it, at most 1. It is near zero for unrelated curves, for periodic motion
-that fits at several lags and where nothing moves; and small where one short event is all the evidence there is, since
-any two recordings with one event each can be laid over each other.
+The motion of the frames (or joints) and of the IMU are two curves over time (motion.py). Segments of the first are
+correlated with the second at every lag up to ``max_offset_s``. In long recordings the lag may grow linearly over the
+segments, which is drift. The score is the prominence of the best lag (its correlation minus the best correlation
+elsewhere) times the square root of the seconds that contribute to it, at most 1. It is near zero for unrelated curves,
+for periodic motion that fits at several lags and for recordings without motion. It is small when a single short event
+is the only evidence, because any two recordings with one event each can be aligned.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from imu_video.types import FrameSource, Recording
 
 RATE_HZ = 100.0
 _SLOW_S, _FAST_S = 1.0, 0.04
-_BLOCK_S = 0.5  # of the sums by which seconds of evidence are counted
-_APART_S = 0.5  # lags nearer to the best one belong to its peak
-_DRIFT_SPAN_S = 60.0  # between the first and the last stretch, below which no drift can be told
-_INDEPENDENT_HZ = 2.0  # samples of the band-passed curves a second that count as independent
-_SURE = 9.0  # likelihood ratio that a drift must gain over none: three standard deviations
-_FEWEST = 16  # frames
-_OVERLAP = 0.5  # share of the curve that a lag must compare
+_BLOCK_S = 0.5  # length of the blocks by which seconds of evidence are counted
+_APART_S = 0.5  # lags closer than this to the best one belong to the same peak
+_DRIFT_SPAN_S = 60.0  # 500 ppm over 60 s are 3 samples of the curves: over a shorter span drift is not measurable
+_INDEPENDENT_HZ = 2.0  # independent samples per second of the band-passed curves
+_SURE = 9.0  # likelihood ratio statistic that drift must gain over no drift: three standard deviations
+_FEWEST = 16  # frames: below this a correlation means nothing
+_OVERLAP = 0.5  # fraction of the curve that must overlap at a lag; short overlaps correlate by chance
 
 
 class SyncConfig(Config):
-    """Whether video and skeleton are laid over the IMU by their motion.
+    """Alignment of video and skeleton with the IMU by their motion.
 
     Args:
         mode: ``off``; ``estimate`` stores the estimate with every sample; ``correct`` also moves the video's and
             skeleton's times, where the score reaches ``min_score``.
-        min_score: below it an estimate is not to be trusted (docs/guides/signal.md has the measurements behind 0.6).
-        max_offset_s: largest offset that is looked for.
-        max_drift_ppm: largest drift that is looked for; clocks of phones and cameras differ by less than 100.
-        stretches: how many stretches of a long video are decoded for it, evenly spread.
-        stretch_s: seconds of each.
+        min_score: estimates below this score are not reliable (measurements behind 0.6: docs/guides/signal.md).
+        max_offset_s: largest offset of the search.
+        max_drift_ppm: largest drift of the search; clocks of phones and cameras differ by less than 100 ppm.
+        stretches: number of evenly spaced segments of a long video that are decoded for the estimate.
+        stretch_s: seconds per segment.
     """
 
     mode: Literal["off", "estimate", "correct"] = "off"
@@ -62,13 +62,13 @@ class SyncConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class SyncEstimate:
-    """What `estimate_sync` found.
+    """Offset, drift and score of one recording, as returned by `estimate_sync`.
 
     Args:
         reference: ``video`` or ``skeleton``.
-        placement: the IMU device that fits best.
+        placement: the IMU device with the best score.
         offset_s: seconds to add to the reference's times at its first frame.
-        drift_ppm: by how much its clock runs slow: seconds to add further for every million that pass.
+        drift_ppm: further seconds to add per million seconds, that is by how much the reference's clock runs slow.
         score: 0 .. 1; see the module.
         correlation: of the two curves at this lag, -1 .. 1.
         origin_s: time of the reference's first frame before correction.
@@ -87,7 +87,7 @@ class SyncEstimate:
         return np.asarray(times + self.offset_s + 1e-6 * self.drift_ppm * (times - self.origin_s))
 
     def plain(self) -> dict[str, float]:
-        """What a sample's meta.json says."""
+        """The values that a sample's meta.json holds."""
         return {
             "offset_s": round(self.offset_s, 4),
             "drift_ppm": round(self.drift_ppm, 2),
@@ -96,7 +96,7 @@ class SyncEstimate:
 
 
 class CorrectedFrames:
-    """A video whose times are moved; frames come from the original."""
+    """A video with corrected times; its frames are those of the original."""
 
     def __init__(self, video: FrameSource, estimate: SyncEstimate) -> None:
         self._video = video
@@ -115,15 +115,15 @@ class CorrectedFrames:
 def estimate_sync(recording: Recording, config: SyncConfig) -> SyncEstimate | None:
     """Offset, drift and score of a recording's video, or of its skeleton where there is no video.
 
-    All devices share the recording's clock: each is tried, the one with the highest score speaks.
+    All devices share the recording's clock, so every device is evaluated and the one with the highest score is used.
 
     Args:
-        recording: with video or skeleton.
+        recording: a recording with video or skeleton.
         config: search range and how much of a video is decoded.
 
     Returns:
-        The estimate; with score 0 and nothing to correct where there are too few frames, no IMU or no motion; None
-        where the recording has neither video nor skeleton.
+        The estimate. Its score, offset and drift are 0 when the recording has too few frames, no IMU or no motion.
+        None when the recording has neither video nor skeleton.
 
     Raises:
         RecordingError: an unreadable video.
@@ -149,7 +149,7 @@ def estimate_sync(recording: Recording, config: SyncConfig) -> SyncEstimate | No
 
 
 def correct(recording: Recording, estimate: SyncEstimate) -> Recording:
-    """The recording with its videos and skeleton moved onto the IMU's clock: an adapter has put these on one clock."""
+    """The recording with its videos and skeleton on the IMU's clock; the adapter has already put them on one clock."""
     video, track = recording.video, recording.skeleton
     return replace(
         recording,
@@ -170,7 +170,7 @@ class _Found:
 
 
 def _nothing(recording: Recording, reference: Literal["video", "skeleton"], times: np.ndarray) -> SyncEstimate:
-    """The estimate where nothing can be estimated."""
+    """The estimate of a recording from which nothing can be estimated: score, offset and drift are 0."""
     return SyncEstimate(
         reference=reference,
         placement=recording.imu[0].placement,
@@ -199,7 +199,7 @@ def _best(found: Sequence[_Found | None], reference: Literal["video", "skeleton"
 
 
 def _stretches(times: np.ndarray, config: SyncConfig) -> list[np.ndarray]:
-    """Frame numbers of the stretches that are looked at: the whole video where that is no more."""
+    """Frame numbers of the segments to decode; the whole video when the segments would cover it."""
     length = float(times[-1] - times[0])
     if length <= config.stretches * config.stretch_s:
         return [np.arange(len(times))]
@@ -208,7 +208,7 @@ def _stretches(times: np.ndarray, config: SyncConfig) -> list[np.ndarray]:
 
 
 def _pieces(curve: Curve, config: SyncConfig) -> list[Curve]:
-    """A curve that costs nothing to have: all of it, cut so that drift can show."""
+    """The whole curve in segments of ``stretch_s``, so that each segment can have a lag of its own under drift."""
     if not len(curve.times):
         return []
     edges = np.arange(curve.times[0], curve.times[-1] + config.stretch_s, config.stretch_s)
@@ -217,7 +217,7 @@ def _pieces(curve: Curve, config: SyncConfig) -> list[Curve]:
 
 
 def _device(placement: str, motion: Curve | None, references: Sequence[Curve], config: SyncConfig) -> _Found | None:
-    """Correlate one device with the reference's stretches."""
+    """Correlate one device with the segments of the reference."""
     cut: list[Curve] = []
     for reference in references:
         cut += _pieces(reference, config)
@@ -228,6 +228,7 @@ def _device(placement: str, motion: Curve | None, references: Sequence[Curve], c
     tables = [_correlate(motion, piece, lags) for piece in cut]
     centres = np.array([(piece.times[0] + piece.times[-1]) / 2 for piece in cut])
     origin = float(centres.mean())
+    # The drift grid is fine enough that neighbouring drifts move the outermost segment by one sample of the curves.
     drifts = np.zeros(1)
     span = float(centres[-1] - centres[0])
     if span >= _DRIFT_SPAN_S and config.max_drift_ppm > 0:
@@ -239,6 +240,8 @@ def _device(placement: str, motion: Curve | None, references: Sequence[Curve], c
     if not np.isfinite(curves).any():
         return None
     row, column = divmod(int(np.nanargmax(curves)), curves.shape[1])
+    # Drift is one more parameter and fits noise: it is kept only where it explains the curves clearly better than the
+    # best lag without drift (likelihood ratio test on independent samples).
     none = len(drifts) // 2
     if np.isfinite(curves[none]).any():
         steady = float(np.nanmax(curves[none]))
@@ -264,7 +267,7 @@ def _device(placement: str, motion: Curve | None, references: Sequence[Curve], c
 
 
 def _evidence_s(motion: Curve, pieces: Sequence[Curve], lags_s: Sequence[float]) -> float:
-    """Seconds that carry the correlation: the participation ratio of its contributions by half seconds."""
+    """Seconds that contribute to the correlation: the participation ratio of the contributions per half second."""
     sums = []
     for piece, lag in zip(pieces, lags_s, strict=True):
         x, y = _curves(motion, piece, lag, 0)
@@ -278,7 +281,7 @@ def _evidence_s(motion: Curve, pieces: Sequence[Curve], lags_s: Sequence[float])
 
 
 def _curves(motion: Curve, piece: Curve, lag_s: float, margin: int) -> tuple[np.ndarray, np.ndarray]:
-    """The stretch on its grid, and the IMU's curve on the same grid moved by a lag, longer by a margin at both ends."""
+    """The segment on its grid, and the IMU's curve on that grid, shifted by a lag and longer by a margin per end."""
     start = float(piece.times[0])
     samples = int(np.floor((piece.times[-1] - start) * RATE_HZ)) + 1
     x = on_grid(piece, start, samples, RATE_HZ, slow_s=_SLOW_S, fast_s=_FAST_S)
@@ -288,10 +291,10 @@ def _curves(motion: Curve, piece: Curve, lag_s: float, margin: int) -> tuple[np.
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Table:
-    """Sums over the samples that a stretch and the IMU's curve share, for lags -L .. L, all (2 L + 1,).
+    """Sums over the samples that a segment and the IMU's curve share, for lags -L .. L, all (2 L + 1,).
 
-    ``count`` samples compared, ``product`` of the two centred curves, ``reference`` and ``motion`` their squares;
-    ``length`` is the number of samples that the stretch has.
+    ``count`` is the number of samples compared, ``product`` the product of the two centred curves, ``reference`` and
+    ``motion`` are their squares; ``length`` is the number of known samples of the segment.
     """
 
     length: int
@@ -324,7 +327,7 @@ def _correlate(motion: Curve, piece: Curve, lags: int) -> _Table:
 
 
 def _pooled(tables: Sequence[_Table], wanted: np.ndarray, shifts: np.ndarray, lags: int) -> np.ndarray:
-    """Correlation of all stretches together at the wanted lags, each stretch's own being moved by its shift."""
+    """Correlation pooled over all segments at the given lags, each segment with its own shift."""
     axis = np.arange(-lags, lags + 1)
     total = np.zeros((4, len(wanted)))
     for table, shift in zip(tables, shifts, strict=True):
@@ -336,7 +339,7 @@ def _pooled(tables: Sequence[_Table], wanted: np.ndarray, shifts: np.ndarray, la
 
 
 def _vertex(values: np.ndarray, at: int) -> float:
-    """Where the parabola through a maximum and its neighbours peaks, -0.5 .. 0.5 samples from it."""
+    """Offset in samples (-0.5 .. 0.5) of the vertex of the parabola through a maximum and its neighbours."""
     if not 0 < at < len(values) - 1:
         return 0.0
     left, middle, right = values[at - 1 : at + 2]

@@ -1,8 +1,8 @@
-"""Repair of time stamps: what a logger wrote into times that increase and step evenly, with a report; values stay.
+"""Repair of time stamps into strictly increasing, evenly spaced times, with a report; values are not changed.
 
-Samples are taken to lie in the order in which they were measured, which loggers keep even where their stamps go wrong:
-radio packets stamp a batch at once, clocks are set, counters wrap around. So times are a smooth line over the count of
-samples, broken only where the clock truly jumps.
+Samples are assumed to be in the order in which they were measured. Loggers keep this order even where their stamps are
+wrong: radio packets carry one stamp for a batch, clocks are set, counters wrap around. The repaired times are therefore
+a smooth function of the sample count, interrupted only where the clock really jumps.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from scipy.ndimage import median_filter
 
 from imu_video.errors import RecordingError
 
-_ROUNDS = 8  # of the robust line: each halves the pull of outliers
-_SMOOTH_S = 2.0  # the clock's rate may wander this slowly
-_WRAP_TOLERANCE = 0.1  # of the wrap
+_ROUNDS = 8  # iterations of the robust line; each one reduces the weight of outliers further
+_SMOOTH_S = 2.0  # the rate of a clock may vary on this time scale; faster variation is jitter of the stamps
+_WRAP_TOLERANCE = 0.1  # fraction of the counter's range within which a backward step counts as a wrap-around
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClockReport:
-    """What was found in a stream's time stamps and what was done about it.
+    """Faults in a stream's time stamps and their repair.
 
     Args:
-        samples: stamps seen.
-        non_finite: stamps that were no number, and were interpolated.
-        backwards: steps back that were no wrap-around.
+        samples: number of stamps.
+        non_finite: stamps that were not finite and were interpolated.
+        backwards: backward steps that were not a wrap-around.
         duplicates: steps of exactly zero.
         wraps: wrap-arounds undone.
         jumps: steps longer than ``jump_s``, kept as gaps.
-        resets: steps back longer than ``jump_s``, closed: the true distance is lost.
-        glitches: single stamps that far off while the clock went on behind them, interpolated.
+        resets: backward steps longer than ``jump_s``; the true distance is unknown, so the gap is closed.
+        glitches: single stamps more than ``jump_s`` from their neighbours, interpolated.
         period_s: median seconds between samples.
-        jitter_s: root mean square of what was taken off the stamps within continuous stretches.
-        moved_s: the largest such correction.
+        jitter_s: root mean square in seconds of the corrections within continuous segments.
+        moved_s: the largest of these corrections in seconds.
     """
 
     samples: int
@@ -52,7 +52,7 @@ class ClockReport:
 
     @property
     def clean(self) -> bool:
-        """Whether the stamps increased strictly and without jumps as they were."""
+        """Whether the stamps increased strictly and without jumps before the repair."""
         faults = (self.non_finite, self.backwards, self.duplicates, self.wraps, self.jumps, self.resets, self.glitches)
         return not any(faults)
 
@@ -60,22 +60,22 @@ class ClockReport:
 def repair_times(
     times: np.ndarray, *, jump_s: float = 1.0, wrap_s: float | None = None
 ) -> tuple[np.ndarray, ClockReport]:
-    """Strictly increasing, evenly running times for samples in the order in which they were taken.
+    """Strictly increasing, evenly spaced times for samples in the order in which they were taken.
 
-    Within each stretch between jumps the stamps are replaced by a robust line over the sample count plus the running
-    median (2 s) of what remains: slow drift of the rate and lost samples stay, jitter, repeats and single wrong stamps
-    go.
+    Within each segment between jumps the stamps are replaced by a robust line over the sample count plus the running
+    median (2 s) of the residual. Slow drift of the rate and lost samples are kept; jitter, repeated and single wrong
+    stamps are removed.
 
     Args:
         times: (T,) seconds as stamped.
-        jump_s: a longer step is a jump of the clock: forwards kept as a gap, backwards closed.
-        wrap_s: the counter's range in seconds where it wraps (2**32 microseconds are 4294.967296 s).
+        jump_s: a longer step is a jump of the clock: a forward jump is kept as a gap, a backward jump is closed.
+        wrap_s: range in seconds of a counter that wraps around (2**32 microseconds are 4294.967296 s).
 
     Returns:
         (T,) float64 seconds and the report.
 
     Raises:
-        RecordingError: fewer than two stamps that are numbers, or stamps that do not advance at all.
+        RecordingError: fewer than two finite stamps, or stamps that never increase.
 
     Example:
         >>> stamps = np.array([0.0, 0.02, 0.02, 0.06, 0.05, 0.10, 0.12])  # one repeated, one late
@@ -87,8 +87,8 @@ def repair_times(
     known = np.isfinite(raw)
     if raw.ndim != 1 or np.count_nonzero(known) < 2:
         raise RecordingError(
-            f"{np.count_nonzero(known)} of {raw.size} time stamps are numbers, expected at least two",
-            hint="declare the right time column and unit",
+            f"{np.count_nonzero(known)} of {raw.size} time stamps are finite, expected at least two",
+            hint="declare the correct time column and unit",
         )
     index = np.arange(len(raw))
     stamps = np.interp(index, index[known], raw[known])
@@ -100,14 +100,16 @@ def repair_times(
         steps = np.diff(stamps)
     positive = steps[steps > 0]
     if not len(positive):
-        raise RecordingError("time stamps never advance", hint="declare the right time column, or a rate instead")
-    # Batches with one stamp hide the period from the median step; the total does not lie about it.
+        raise RecordingError("time stamps never advance", hint="declare the correct time column, or a rate instead")
+    # Where a device sends batches under one stamp, most steps are 0 and so is their median; the mean step is not.
     usual = steps[np.abs(steps) <= jump_s]
     period = max(float(np.median(steps)), float(usual.mean()) if len(usual) else 0.0)
     period = period if period > 0 else float(np.median(positive))
     seen, glitches = stamps, _glitches(stamps, jump_s)
     good = ~glitches
-    good[:-1] &= steps != 0  # a batch under one stamp was sent when its last sample had been taken
+    # Of samples that share a stamp only the last one keeps it: the batch was sent right after that sample was taken.
+    # The times of the earlier ones are interpolated.
+    good[:-1] &= steps != 0
     stamps = np.interp(index, index[good], stamps[good])
     first, last = index[good][[0, -1]]
     stamps[:first] = stamps[first] - period * (first - index[:first])
@@ -126,7 +128,9 @@ def repair_times(
         if a and out[a] <= out[a - 1]:
             out[a:b] += out[a - 1] + period - out[a]
     least = max(1e-3 * period, 8 * float(np.spacing(np.abs(out).max())))
-    if np.any(np.diff(out) < least):  # stamps too wild, or too fine for their size, to leave room between samples
+    # Two samples need distinct times even where the stamps jump wildly, or where float64 cannot resolve the step (for
+    # example nanoseconds since 1970 in seconds): the times are pushed apart by the smallest resolvable step.
+    if np.any(np.diff(out) < least):
         out = np.maximum.accumulate(out - least * index) + least * index
     moved = moved[known & ~glitches]
     return out, ClockReport(
@@ -145,13 +149,16 @@ def repair_times(
 
 
 def _glitches(stamps: np.ndarray, jump_s: float) -> np.ndarray:
-    """(T,) bool: single stamps (or two) far off both sides while the clock goes on behind them as before."""
+    """(T,) bool: one or two stamps far from both neighbours, after which the clock continues as before.
+
+    A median over five stamps ignores up to two outliers but follows a real jump, which changes all later stamps.
+    """
     around = median_filter(stamps, size=5, mode="nearest")
     return np.asarray(np.abs(stamps - around) > jump_s)
 
 
 def _even(stamps: np.ndarray, period: float) -> np.ndarray:
-    """One continuous stretch: robust line plus the running median of the residual, increasing by construction."""
+    """One continuous segment: robust line plus the running median of the residual, increasing by construction."""
     count = len(stamps)
     if count < 3:
         return np.asarray(stamps[0] + np.arange(count) * max(period, (stamps[-1] - stamps[0]) / max(count - 1, 1)))
@@ -167,5 +174,6 @@ def _even(stamps: np.ndarray, period: float) -> np.ndarray:
         weights = 1.0 / (1.0 + (residual / (2.0 * scale)) ** 2)
     width = min(count, max(5, round(_SMOOTH_S / period))) | 1
     smooth = line + median_filter(residual, size=width, mode="nearest")
-    least = 1e-3 * period  # a running median can step back by more than the line advances: only there
+    # The running median may decrease by more than the line increases; the minimum step applies only at those samples.
+    least = 1e-3 * period
     return np.asarray(np.maximum.accumulate(smooth - least * index) + least * index)

@@ -1,4 +1,4 @@
-"""Recordings to fixed-length windows on a regular grid, clips and skeletons paired by time stamp; writes no files."""
+"""Recordings to windows of fixed length on a regular grid; clips and skeletons paired by time stamp; no files."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ from imu_video.recordings.prepare import Conditioned, SignalConfig, condition, p
 from imu_video.recordings.signal import resample_to_grid
 from imu_video.types import IMU_CHANNELS, FrameSource, ImuStream, Recording, Segment, SkeletonTrack, Window
 
-_NEAR = 1.5  # frame periods: a clip time without a frame this near has no picture
+_NEAR = 1.5  # frame periods: a clip time without a frame this close has no frame
 _MAX_GRID = 50_000_000
 
 
 class WindowConfig(Config):
-    """How recordings are cut.
+    """Cutting of recordings into windows.
 
     Args:
         seconds: window length; T = round(seconds * rate_hz) samples.
         stride_s: distance of window starts in ``sliding`` mode, rounded to whole samples; the window length when None.
         rate_hz: common rate of all devices.
-        mode: ``sliding`` along the recording, or ``whole``: one window a recording, its middle where it is longer, NaN
-            on both sides where it is shorter (for trials).
-        min_measured: share of samples in which a device has any channel, below which it is left out of the window; in
-            ``whole`` mode counted where the window covers the recording.
-        label_coverage: share of the window that one label must cover, more than any other; else the label is None.
+        mode: ``sliding`` along the recording, or ``whole``: one window per recording (for trials), its middle part if
+            the recording is longer, padded with NaN on both sides if it is shorter.
+        min_measured: smallest fraction of samples with a value in any channel; a device below it is left out of the
+            window. In ``whole`` mode only samples within the recording are counted.
+        label_coverage: fraction of the window that one label must cover, and more than any other; else the label is
+            None.
         max_gap_s: longest gap between IMU samples that is interpolated.
         clip_fps: frames per second of clips; no clips when None.
-        clip_size: side in pixels of the square clips: short side scaled to this, the middle kept; even.
+        clip_size: side in pixels of the square clips, even; the short side is scaled to it and the centre is kept.
         skeleton_fps: frames per second of skeletons; no skeletons when None.
     """
 
@@ -65,12 +66,12 @@ class WindowConfig(Config):
 
     @property
     def samples(self) -> int:
-        """T, samples a window."""
+        """T, samples per window."""
         return round(self.seconds * self.rate_hz)
 
     @property
     def stride_samples(self) -> int:
-        """Samples between window starts."""
+        """Samples between the starts of two windows."""
         return max(1, round((self.seconds if self.stride_s is None else self.stride_s) * self.rate_hz))
 
 
@@ -84,19 +85,19 @@ def cut(
     """Cut one recording into windows.
 
     All devices are resampled once, on one grid that starts at the first sample of the earliest device; every window
-    start lies on that grid. Clip frame i is the frame nearest to ``start + i / clip_fps``; where none lies within 1.5
-    periods of the video the window has no clip; further views likewise, each by its own frame times. Skeletons are
-    interpolated linearly and likewise missing beyond 1.5 periods. In ``whole`` mode the moments before the first and
-    after the last frame show that frame.
+    start lies on that grid. Clip frame i is the frame nearest to ``start + i / clip_fps``; a window without a frame
+    within 1.5 periods of the video has no clip. The same holds for further cameras, each with its own frame times.
+    Skeletons are interpolated linearly and are missing beyond 1.5 periods. In ``whole`` mode the first and the last
+    frame are repeated before and after the video.
 
     Args:
         recording: IMU devices with or without video and skeleton.
         config: window length, rates and rules.
-        signal: how signals are conditioned before they are cut; not at all when None.
+        signal: signal conditioning before the cut; None = no conditioning.
         note: called with every placement and its conditioned signal, before the first window.
 
     Yields:
-        Windows in time order; those without any device are skipped. Devices always carry all six canonical channels.
+        Windows in time order; windows without any device are skipped. Devices always have all six canonical channels.
 
     Raises:
         RecordingError: a time span too long to be a recording, or an unreadable video.
@@ -147,7 +148,7 @@ def cut(
 
 
 def window_count(recording: Recording, config: WindowConfig) -> int:
-    """Windows that `cut` considers in a recording, those that it skips for want of a device included.
+    """Number of windows that `cut` considers in a recording, including those that it skips without a device.
 
     Raises:
         RecordingError: a time span too long to be a recording.
@@ -158,7 +159,7 @@ def window_count(recording: Recording, config: WindowConfig) -> int:
 def _layout(recording: Recording, config: WindowConfig) -> tuple[float, int, Sequence[int]]:
     """Start of the grid in seconds, its length in samples, and the first sample of every window."""
     begin = min(float(s.times[0]) for s in recording.imu)
-    # The last sample speaks for one more period.
+    # The last sample covers one more period; without it a recording of exactly one window would be too short.
     end = max(float(s.times[-1]) + s.period for s in recording.imu)
     length = math.floor((end - begin) * config.rate_hz + 0.5)
     if length > _MAX_GRID:
@@ -187,15 +188,15 @@ def _on_grid(stream: ImuStream, begin: float, length: int, config: WindowConfig)
 
 
 def _share(marks: np.ndarray, lows: np.ndarray, highs: np.ndarray) -> np.ndarray:
-    """(W,) share of marked samples in low .. high of each window; 0 for an empty one."""
+    """(W,) fraction of marked samples in low .. high of each window; 0 for an empty one."""
     before = np.concatenate([[0], np.cumsum(marks)])
     return np.asarray((before[highs] - before[lows]) / np.maximum(highs - lows, 1))
 
 
 class _Pieces:
-    """The windows of one device, (C, T) each, NaN where they lie outside; many are copied at once."""
+    """The windows of one device, (C, T) each, NaN where they lie outside the signal; copied in blocks."""
 
-    _BYTES = 1 << 21  # a copy that stays in the processor's cache
+    _BYTES = 1 << 21  # a block that fits the processor's cache, so that overlapping windows read memory only once
 
     def __init__(self, values: np.ndarray, firsts: Sequence[int], size: int) -> None:
         self._values, self._firsts, self._size = values, firsts, size
@@ -227,7 +228,7 @@ def _step(firsts: Sequence[int]) -> int:
 
 
 class _Covering:
-    """Labelled stretches, ready to be asked which of them reach into a window."""
+    """Labelled segments, sorted so that those overlapping a window are found quickly."""
 
     def __init__(self, segments: Sequence[Segment]) -> None:
         self._segments = sorted(segments, key=lambda segment: (segment.start, segment.end))
@@ -235,12 +236,12 @@ class _Covering:
         self._reached = list(accumulate((segment.end for segment in self._segments), max))
 
     def between(self, start: float, end: float) -> Sequence[Segment]:
-        """Those that may overlap start .. end, and few others."""
+        """The segments that may overlap start .. end, and few others."""
         return self._segments[bisect_right(self._reached, start) : bisect_left(self._starts, end)]
 
 
 def _label(segments: Sequence[Segment], start: float, end: float, coverage: float) -> str | None:
-    """The label that covers most of the window, if it covers enough of it and no other covers as much."""
+    """The label that covers most of the window, if it covers enough of it and no other label covers as much."""
     spans: dict[str, list[tuple[float, float]]] = {}
     for segment in segments:
         low, high = max(segment.start, start), min(segment.end, end)
@@ -266,7 +267,7 @@ def _union(spans: list[tuple[float, float]]) -> float:
 
 
 def _moments(start: float, fps: float, times: np.ndarray, config: WindowConfig) -> np.ndarray | None:
-    """When frames are wanted; held inside the track in ``whole`` mode; None where the track does not reach."""
+    """Times of a window's frames, clamped to the track in ``whole`` mode; None if the track does not reach them."""
     wanted = start + np.arange(round(config.seconds * fps)) / fps
     if config.mode == "whole":
         wanted = np.clip(wanted, times[0], times[-1])
@@ -276,7 +277,7 @@ def _moments(start: float, fps: float, times: np.ndarray, config: WindowConfig) 
 
 
 def nearest_index(times: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Index of the entry of increasing ``times`` nearest to each wanted time; the earlier one of two equally near.
+    """Index of the entry of increasing ``times`` nearest to each given time; the earlier one of two equally near.
 
     Example:
         >>> nearest_index(np.array([0.0, 1.0, 5.0]), np.array([0.4, 2.9, 9.0])).tolist()
@@ -297,7 +298,7 @@ def _clip(video: FrameSource | None, start: float, config: WindowConfig) -> np.n
     indices = nearest_index(video.times, wanted)
     frames = np.empty((len(indices), config.clip_size, config.clip_size, 3), dtype=np.uint8)
     unique, place = np.unique(indices, return_inverse=True)
-    for first in range(0, len(unique), 8):  # a few at a time: frames of a user's video can be large
+    for first in range(0, len(unique), 8):  # a few frames per read, since the frames of a user's video can be large
         small = square(video.read(unique[first : first + 8].tolist()), config.clip_size)
         for offset, frame in enumerate(small):
             frames[place == first + offset] = frame
@@ -310,7 +311,7 @@ def _views(views: Mapping[str, FrameSource], start: float, config: WindowConfig)
 
 
 def square(frames: np.ndarray, size: int) -> np.ndarray:
-    """Scale the short side to ``size`` pixels (area-true, anti-aliased) and keep the middle square.
+    """Scale the short side to ``size`` pixels (area interpolation, anti-aliased) and keep the central square.
 
     Args:
         frames: (F, H, W, 3) uint8.

@@ -99,7 +99,7 @@ def test_one_person_has_no_interval_over_people() -> None:
 
 def test_bad_input_is_refused() -> None:
     rng = np.random.default_rng(0)
-    with pytest.raises(ValueError, match="no finite figure"):
+    with pytest.raises(ValueError, match="no finite value"):
         hierarchical_bootstrap(np.full((3, 2), np.nan), generator=rng)
     with pytest.raises(ValueError, match=r"\(S, E\)"):
         hierarchical_bootstrap(np.ones(3), generator=rng)

@@ -39,9 +39,9 @@ def test_all_signed_permutations() -> None:
     [
         ({"x": "x", "y": "y"}, "expected the keys x, y and z"),
         ({"x": "x", "y": "x", "z": "z"}, "used twice"),
-        ({"x": "up", "y": "y", "z": "z"}, "'up' is no axis"),
-        ({"x": "--x", "y": "y", "z": "z"}, "no axis with a sign"),
-        ({"x": "", "y": "y", "z": "z"}, "no axis with a sign"),
+        ({"x": "up", "y": "y", "z": "z"}, "'up' is not an axis"),
+        ({"x": "--x", "y": "y", "z": "z"}, "is not an axis"),
+        ({"x": "", "y": "y", "z": "z"}, "is not an axis"),
     ],
 )
 def test_malformed_axes_are_refused(axes: dict[str, str], words: str) -> None:

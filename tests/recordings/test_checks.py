@@ -156,7 +156,7 @@ def test_black_and_frozen_clips() -> None:
 def test_thresholds_are_checked() -> None:
     with pytest.raises(ConfigError, match="seconds is 0"):
         Flat(seconds=0)
-    with pytest.raises(ConfigError, match="either side of 1 g"):
+    with pytest.raises(ConfigError, match="expected low < 1 < high"):
         checks.build({"name": "gravity_norm", "low": 1.2})
 
 
