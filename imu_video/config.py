@@ -155,7 +155,10 @@ def _fragment(value: Any, origin: _Origin) -> Any:
     beside = None if origin.folder is None else origin.folder / value
     path = beside if beside is not None and beside.is_file() else find(value)
     try:
-        return _read(path, seen=())
+        entry = _read(path, seen=())
+        if not isinstance(entry.get("name"), str):
+            raise ConfigError(f"{path} is not a component entry: it has no 'name'", hint="`imu-video list`")
+        return entry
     except ConfigError as error:
         folder = path.parent if path.parent.is_dir() else _as_shipped(path.parent)
         known = sorted(p.name for p in folder.glob("*.yaml"))

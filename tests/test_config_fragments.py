@@ -79,11 +79,13 @@ def test_paths_elsewhere_stay_text(folder: Path) -> None:
         ("one: parts/wid.yaml\n", [], ["whole.yaml: key 'one'", "parts/wid.yaml", "No such file"]),
         ("many: [parts/wide.yaml, {extends: no.yaml}]\n", [], ["whole.yaml: key 'many.1'", "no.yaml"]),
         ("{}", ["inner.part=configs/loss/info_nc.yaml"], ["override 'inner.part=", "did you mean 'info_nce.yaml'"]),
+        ("one: parts/nameless.yaml\n", [], ["whole.yaml: key 'one'", "nameless.yaml is not a component entry"]),
         ("one: parts/bad.yaml\n", [], ["whole.yaml: key 'one'", "parts/bad.yaml", "not valid YAML"]),
     ],
 )
 def test_errors_name_file_and_key(folder: Path, text: str, overrides: list[str], words: list[str]) -> None:
     (folder / "parts" / "bad.yaml").write_text("a: [")
+    (folder / "parts" / "nameless.yaml").write_text("width: 3\n")
     with pytest.raises(ConfigError) as caught:
         load(folder, text, *overrides)
     assert all(word in str(caught.value) for word in words), str(caught.value)
