@@ -1,7 +1,7 @@
 """Names for components: register by decorator, describe by signature, build from config; no component lives here.
 
-A component is a plain class with keyword-only constructor arguments. Its signature is its config schema: the registry
-derives a strict pydantic model from it, so there is no second definition to keep in step.
+A component is a plain class with keyword-only constructor arguments. Its signature is its config schema, ranges
+included (`imu_video.arguments`), so there is no second definition to keep in step.
 """
 
 from __future__ import annotations
@@ -9,17 +9,16 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import importlib.util
-import inspect
 import sys
-import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel
 
 from imu_video import lazy
+from imu_video.arguments import Constructor, check_construction
 from imu_video.errors import ConfigError, nearest
 
 T = TypeVar("T")
@@ -87,6 +86,7 @@ class Registry(Generic[T]):
         self.kind = kind
         self._builtin = builtin
         self._classes: dict[str, type[T]] = {}
+        self._constructors: dict[str, Constructor] = {}
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
         """Class decorator; refuses a name that another class already holds."""
@@ -95,9 +95,7 @@ class Registry(Generic[T]):
             held = self._classes.get(name)
             if held is not None and held.__qualname__ != cls.__qualname__:
                 raise ConfigError(f"{self.kind} {name!r} is already {held.__module__}.{held.__qualname__}")
-            for parameter in _parameters(cls).values():
-                if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
-                    raise TypeError(f"{cls.__qualname__}: constructor argument {parameter.name!r} must be keyword-only")
+            check_construction(self._constructor(name, cls))
             self._classes[name] = cls
             return cls
 
@@ -124,14 +122,17 @@ class Registry(Generic[T]):
 
     def schema(self, name: str) -> type[BaseModel]:
         """Strict pydantic model of the constructor signature."""
-        cls = self.get(name)
-        hints = typing.get_type_hints(cls.__init__)
-        fields: dict[str, Any] = {
-            p.name: (hints.get(p.name, Any), ... if p.default is inspect.Parameter.empty else p.default)
-            for p in _parameters(cls).values()
-        }
-        config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
-        return create_model(f"{self.kind}:{name}", __config__=config, **fields)
+        return self._constructor(name, self.get(name)).schema
+
+    def ranges(self, name: str) -> dict[str, str]:
+        """Allowed values of a component's arguments in words, of those whose type alone does not state them."""
+        return self._constructor(name, self.get(name)).ranges
+
+    def _constructor(self, name: str, cls: type[T]) -> Constructor:
+        held = self._constructors.get(name)
+        if held is None or held.component is not cls:
+            held = self._constructors[name] = Constructor(cls, kind=self.kind, name=name)
+        return held
 
     def entry(self, config: Mapping[str, Any] | str, **context: Any) -> Entry[T]:
         """Validate a config entry and fill in its defaults; nothing is built.
@@ -141,28 +142,19 @@ class Registry(Generic[T]):
             context: arguments that the caller supplies where the constructor takes them and the config leaves them out.
 
         Raises:
-            ConfigError: unknown component or argument, or a value of the wrong type.
+            ConfigError: unknown component or argument, a value of the wrong type or out of range.
         """
         entry = {"name": config} if isinstance(config, str) else dict(config)
         if "name" not in entry:
             raise ConfigError(f"{self.kind} entry {entry} has no 'name'", hint=f"one of: {', '.join(self.names())}")
         name = str(entry.pop("name"))
-        schema = self.schema(name)
-        accepted = schema.model_fields
+        constructor = self._constructor(name, self.get(name))
+        accepted = constructor.parameters
         stated = frozenset(entry)
         for key in entry:
             if key not in accepted:
                 raise ConfigError(f"{self.kind} {name!r} has no argument {key!r}{nearest(key, accepted)}")
-        entry = {**{k: v for k, v in context.items() if k in accepted}, **entry}
-        try:
-            model = schema.model_validate(entry)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(p) for p in first["loc"])
-            raise ConfigError(
-                f"{self.kind} {name!r}, argument {where!r}: {first['msg']} (got {first.get('input')!r})"
-            ) from error
-        arguments = {key: getattr(model, key) for key in accepted}
+        arguments = constructor.validated({**{k: v for k, v in context.items() if k in accepted}, **entry})
         return Entry(name=name, component=self.get(name), arguments=arguments, stated=stated)
 
     def arguments(self, config: Mapping[str, Any] | str, **context: Any) -> tuple[str, dict[str, Any]]:
@@ -184,13 +176,6 @@ class Registry(Generic[T]):
             self._builtin = package
             raise
         load_entry_points()
-
-
-def _parameters(cls: type) -> dict[str, inspect.Parameter]:
-    signature = inspect.signature(cls)
-    # A class without a constructor of its own may inherit (*args, **kwargs): that is no argument of the component.
-    catch_all = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return {name: p for name, p in signature.parameters.items() if p.kind not in catch_all}
 
 
 def load_plugin(path: str | Path) -> None:

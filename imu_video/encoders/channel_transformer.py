@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from imu_video.arguments import BelowOne, Count, Whole
 from imu_video.encoders.base import check_window, fill_gaps
 from imu_video.errors import ConfigError
 from imu_video.registry import encoders
@@ -22,11 +23,11 @@ class HaroodTransformer(nn.Module):
         channels: C.
         samples: T of training windows; filled in from the data. Windows of another length are stretched to it.
         width: of a token; 64.
-        layers: encoder layers, at least 1; 2.
+        layers: encoder layers; 2.
         heads: attention heads, a divisor of the width; 8.
         ffn: hidden width of the feed-forward part; 2048.
         dropout: in [0, 1); 0.2. Draws from torch's global generator, per rank.
-        reach: a channel attends to those at most so many places away; 12 as published, None for all.
+        reach: a channel attends to channels at most this many positions away, at least 0; 12 as published, None: all.
 
     Shapes: (B, C, T) -> (B, C * width).
 
@@ -38,21 +39,18 @@ class HaroodTransformer(nn.Module):
     def __init__(
         self,
         *,
-        channels: int = 6,
-        samples: int = 128,
-        width: int = 64,
-        layers: int = 2,
-        heads: int = 8,
-        ffn: int = 2048,
-        dropout: float = 0.2,
-        reach: int | None = 12,
+        channels: Count = 6,
+        samples: Count = 128,
+        width: Count = 64,
+        layers: Count = 2,
+        heads: Count = 8,
+        ffn: Count = 2048,
+        dropout: BelowOne = 0.2,
+        reach: Whole | None = 12,
     ) -> None:
         super().__init__()
-        if min(channels, samples, width, layers, heads, ffn) < 1 or width % heads or not 0 <= dropout < 1:
-            raise ConfigError(
-                f"harood_transformer: sizes must be at least 1, width a multiple of heads, dropout in [0, 1); got "
-                f"{channels=}, {samples=}, {width=}, {layers=}, {heads=}, {ffn=}, {dropout=}"
-            )
+        if width % heads:
+            raise ConfigError(f"harood_transformer: width must be a multiple of heads, got {width=}, {heads=}")
         self.channels, self.samples = channels, samples
         self.feature_dim = channels * width
         self.embed = nn.Linear(samples, width)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from imu_video.arguments import BelowOne, Count
 from imu_video.encoders.layers.convolutional import Norm, TimeEncoder, norm_layer
 from imu_video.encoders.layers.pooling import Pooling
 from imu_video.errors import ConfigError
@@ -46,7 +47,7 @@ class HaroodCNN(TimeEncoder):
     Args:
         channels: C.
         samples: T of training windows; filled in from the data.
-        kernel: k, at least 1; 9 (6 for windows of 50 or 200 samples in the paper's settings).
+        kernel: k; 9 (6 for windows of 50 or 200 samples in the paper's settings).
         norm: ``batch`` as released, or ``group``.
 
     Shapes: (B, C, T) -> (B, 32 * L2); tokens (B, S, 32).
@@ -56,9 +57,9 @@ class HaroodCNN(TimeEncoder):
         800
     """
 
-    def __init__(self, *, channels: int = 6, samples: int = 128, kernel: int = 9, norm: Norm = "group") -> None:
+    def __init__(self, *, channels: Count = 6, samples: Count = 128, kernel: Count = 9, norm: Norm = "group") -> None:
         kernels = (kernel, kernel)
-        steps = valid_length(samples, kernels=kernels, pool=2) if kernel >= 1 else 0
+        steps = valid_length(samples, kernels=kernels, pool=2)
         if steps < 1:
             raise ConfigError(
                 f"harood_cnn: kernel {kernel} leaves nothing of {samples} samples",
@@ -90,7 +91,7 @@ class TPN(TimeEncoder):
 
     Args:
         channels: C.
-        width: channels of the first convolution, at least 1; 32.
+        width: channels of the first convolution; 32.
         dropout: in [0, 1); 0.1. Non-zero values draw from torch's global generator, per rank.
         pooling: ``max`` as published, ``mean`` or ``mean_max``.
         segments: stretches pooled apart; 1.
@@ -107,14 +108,12 @@ class TPN(TimeEncoder):
     def __init__(
         self,
         *,
-        channels: int = 6,
-        width: int = 32,
-        dropout: float = 0.1,
+        channels: Count = 6,
+        width: Count = 32,
+        dropout: BelowOne = 0.1,
         pooling: Pooling = "max",
-        segments: int = 1,
+        segments: Count = 1,
     ) -> None:
-        if width < 1 or not 0 <= dropout < 1:
-            raise ConfigError(f"tpn: width must be at least 1, dropout in [0, 1); got {width=}, {dropout=}")
         widths = (width, 2 * width, 3 * width)
         super().__init__(
             channels=channels,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
 from torch import Tensor, nn
 
+from imu_video.arguments import Count
 from imu_video.encoders.cnn import needed_length
 from imu_video.encoders.layers.convolutional import TimeEncoder
 from imu_video.encoders.layers.pooling import Pooling
-from imu_video.errors import ConfigError
 from imu_video.registry import encoders
 
 
@@ -19,10 +22,10 @@ class CnnGru(TimeEncoder):
     amplitude away.
 
     Args:
-        channels: C, a multiple of 3 (one group a sensor triad).
-        width: channels of the convolutions, a multiple of 4; 32.
-        hidden: width of the GRU, at least 1; 512.
-        pool: steps of each max pooling, at least 1; 3 at 200 Hz. The network reaches over 141 samples at 3, 74 at 2:
+        channels: C, a positive multiple of 3 (one group per sensor triad).
+        width: channels of the convolutions, a positive multiple of 4; 32.
+        hidden: width of the GRU; 512.
+        pool: steps of each max pooling; 3 at 200 Hz. The network reaches over 141 samples at 3, 74 at 2:
             shorter windows are lengthened, so take 2 or 1 at low rates.
         pooling: ``last`` state as published, or ``mean``, ``max``, ``mean_max`` of the states.
         segments: stretches pooled apart; 1.
@@ -40,18 +43,13 @@ class CnnGru(TimeEncoder):
     def __init__(
         self,
         *,
-        channels: int = 6,
-        width: int = 32,
-        hidden: int = 512,
-        pool: int = 3,
+        channels: Annotated[int, Field(ge=3, multiple_of=3)] = 6,
+        width: Annotated[int, Field(ge=4, multiple_of=4)] = 32,
+        hidden: Count = 512,
+        pool: Count = 3,
         pooling: Pooling = "last",
-        segments: int = 1,
+        segments: Count = 1,
     ) -> None:
-        if channels % 3 or width < 4 or width % 4 or hidden < 1 or pool < 1:
-            raise ConfigError(
-                "cnn_gru: channels must be a multiple of 3, width of 4, hidden and pool at least 1; "
-                f"got {channels=}, {width=}, {hidden=}, {pool=}"
-            )
         super().__init__(
             channels=channels,
             token_dim=hidden,

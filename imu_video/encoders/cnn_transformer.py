@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
 from torch import Tensor, nn
 
+from imu_video.arguments import BelowOne, Count
 from imu_video.encoders.layers.convolutional import Norm, TimeEncoder, norm_layer
 from imu_video.encoders.layers.pooling import Pooling, valid_tokens
 from imu_video.encoders.layers.transformer import TransformerLayer, sinusoidal_positions
@@ -20,12 +24,12 @@ class CnnTransformer(TimeEncoder):
 
     Args:
         channels: C.
-        width: token width, a multiple of 4 and of ``heads``; 128.
-        layers: Transformer layers, at least 1; 2.
+        width: token width, a positive multiple of 4 and of ``heads``; 128.
+        layers: Transformer layers; 2.
         heads: attention heads; 2.
         ffn: hidden width of the feed-forward part; 512 (ours: the paper's is not known to us).
         dropout: in [0, 1), in the Transformer. Non-zero values draw from torch's global generator, per rank.
-        stride: of the last convolution, at least 1; 1 as published, 2 halves the tokens.
+        stride: of the last convolution; 1 as published, 2 halves the tokens.
         norm: ``batch`` as published, or ``group``.
         pooling: ``mean``, ``max`` or ``mean_max``.
         segments: stretches pooled apart; 4.
@@ -40,22 +44,19 @@ class CnnTransformer(TimeEncoder):
     def __init__(
         self,
         *,
-        channels: int = 6,
-        width: int = 128,
-        layers: int = 2,
-        heads: int = 2,
-        ffn: int = 512,
-        dropout: float = 0.0,
-        stride: int = 1,
+        channels: Count = 6,
+        width: Annotated[int, Field(ge=4, multiple_of=4)] = 128,
+        layers: Count = 2,
+        heads: Count = 2,
+        ffn: Count = 512,
+        dropout: BelowOne = 0.0,
+        stride: Count = 1,
         norm: Norm = "group",
         pooling: Pooling = "mean",
-        segments: int = 4,
+        segments: Count = 4,
     ) -> None:
-        if min(layers, heads, ffn, stride) < 1 or width % 4 or width % heads or not 0 <= dropout < 1:
-            raise ConfigError(
-                "cnn_transformer: layers, heads, ffn, stride must be at least 1, width a multiple of 4 and of heads, "
-                f"dropout in [0, 1); got {layers=}, {heads=}, {ffn=}, {stride=}, {width=}, {dropout=}"
-            )
+        if width % heads:
+            raise ConfigError(f"cnn_transformer: width must be a multiple of heads, got {width=}, {heads=}")
         super().__init__(channels=channels, token_dim=width, least=1, pooling=pooling, segments=segments)
         parts: list[nn.Module] = []
         for before, after, step in (

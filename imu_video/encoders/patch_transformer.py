@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
+from imu_video.arguments import BelowOne, Count
 from imu_video.encoders.base import check_window, masked_mean
 from imu_video.encoders.layers.transformer import TransformerLayer, sinusoidal_positions
 from imu_video.errors import ConfigError
@@ -28,11 +30,11 @@ class PatchTST(nn.Module):
     a learned "missing" vector. Values under a False mask never reach the output.
 
     Args:
-        channels: C, 1 or more.
-        patch: samples a patch, at least 2; 16 (0.32 s at 50 Hz).
+        channels: C.
+        patch: samples per patch, at least 2; 16 (0.32 s at 50 Hz).
         stride: samples from patch to patch, 1 to ``patch``.
-        width: token width, even and a multiple of ``heads``.
-        layers: Transformer layers, 1 or more.
+        width: token width, a positive multiple of 2 and of ``heads``.
+        layers: Transformer layers.
         heads: attention heads.
         ffn: hidden width of the feed-forward part.
         dropout: in [0, 1); the paper's is 0. Non-zero values draw from torch's global generator, per rank.
@@ -56,29 +58,24 @@ class PatchTST(nn.Module):
     def __init__(
         self,
         *,
-        channels: int = 6,
-        patch: int = 16,
-        stride: int = 16,
-        width: int = 128,
-        layers: int = 3,
-        heads: int = 4,
-        ffn: int = 512,
-        dropout: float = 0.0,
+        channels: Count = 6,
+        patch: Annotated[int, Field(ge=2)] = 16,
+        stride: Count = 16,
+        width: Annotated[int, Field(ge=2, multiple_of=2)] = 128,
+        layers: Count = 3,
+        heads: Count = 4,
+        ffn: Count = 512,
+        dropout: BelowOne = 0.0,
         norm: Literal["layer", "batch"] = "layer",
         pre_norm: bool = True,
         scaling: Literal["none", "instance"] = "none",
         pooling: Literal["cls_concat", "mean_concat"] = "cls_concat",
     ) -> None:
         super().__init__()
-        if min(channels, layers, heads, ffn) < 1 or patch < 2 or not 1 <= stride <= patch:
+        if stride > patch or width % heads:
             raise ConfigError(
-                "patch_tst: channels, layers, heads, ffn must be at least 1, patch at least 2, stride in 1..patch; "
-                f"got {channels=}, {layers=}, {heads=}, {ffn=}, {patch=}, {stride=}"
-            )
-        if width % heads or width % 2 or not 0 <= dropout < 1:
-            raise ConfigError(
-                "patch_tst: width must be even and a multiple of heads, dropout in [0, 1); "
-                f"got {width=}, {heads=}, {dropout=}"
+                "patch_tst: stride must be at most patch, width a multiple of heads; "
+                f"got {stride=}, {patch=}, {width=}, {heads=}"
             )
         self.channels = channels
         self.patch = patch

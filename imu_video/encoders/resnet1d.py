@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
 from torch import Tensor, nn
 
+from imu_video.arguments import Count, OddCount
 from imu_video.encoders.layers.convolutional import Norm, TimeEncoder, norm_layer
 from imu_video.encoders.layers.pooling import Pooling
 from imu_video.encoders.layers.residual import PreActivationBlock
-from imu_video.errors import ConfigError
 from imu_video.registry import encoders
 
 
@@ -19,9 +22,9 @@ class ResNet1d(TimeEncoder):
 
     Args:
         channels: C; the source uses 3 (accelerometer) at 30 Hz over 10 s.
-        width: channels of the stem and first stage, at least 1; 64.
+        width: channels of the stem and first stage; 64.
         blocks: residual blocks of each stage; (2, 2, 2, 2) makes 18 layers.
-        kernel: odd; 5.
+        kernel: samples per convolution, at least 1 and odd; 5.
         norm: ``batch`` as published, or ``group``.
         pooling: ``mean``, ``max`` or ``mean_max``.
         segments: stretches pooled apart; 1.
@@ -36,19 +39,14 @@ class ResNet1d(TimeEncoder):
     def __init__(
         self,
         *,
-        channels: int = 6,
-        width: int = 64,
-        blocks: tuple[int, ...] = (2, 2, 2, 2),
-        kernel: int = 5,
+        channels: Count = 6,
+        width: Count = 64,
+        blocks: Annotated[tuple[Count, ...], Field(min_length=1)] = (2, 2, 2, 2),
+        kernel: OddCount = 5,
         norm: Norm = "group",
         pooling: Pooling = "mean",
-        segments: int = 1,
+        segments: Count = 1,
     ) -> None:
-        if width < 1 or not blocks or min(blocks) < 1 or kernel < 1 or kernel % 2 == 0:
-            raise ConfigError(
-                "resnet1d: width and every stage's blocks must be at least 1, kernel odd; "
-                f"got {width=}, {blocks=}, {kernel=}"
-            )
         last = width * 2 ** (len(blocks) - 1)
         super().__init__(channels=channels, token_dim=last, least=1, pooling=pooling, segments=segments)
         parts: list[nn.Module] = [nn.Conv1d(channels, width, kernel, stride=2, padding=kernel // 2, bias=False)]

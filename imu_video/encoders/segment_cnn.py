@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
+from imu_video.arguments import Count, OddCount
 from imu_video.encoders.base import check_window
 from imu_video.encoders.layers.convolutional import Norm, norm_layer
 from imu_video.encoders.layers.residual import ResidualBlock
-from imu_video.errors import ConfigError
 from imu_video.registry import encoders
 
 
@@ -29,13 +32,13 @@ class SegmentCNN(nn.Module):
     Besides the C normalised channels the first layer reads C more that say what is measured; missing samples are zero.
 
     Args:
-        channels: C, 1 or more.
-        width: channels of the first stage, later ones have twice as many; 16 .. 64.
-        blocks: residual blocks, 2 .. 6; the second halves the rate.
-        kernel: samples a convolution, odd, 3 .. 9.
-        stride: samples a step of the first layer, 1 .. 8; 4 at 50 Hz.
-        segments: S, 1 .. 8.
-        norm: ``batch``, or ``group`` (8 groups), which does not depend on the other rows and so on the number of
+        channels: C.
+        width: channels of the first stage, a positive multiple of 8; later stages are twice as wide. Sensible 16 to 64.
+        blocks: residual blocks, at least 2; the second halves the rate. Sensible 2 to 6.
+        kernel: samples per convolution, at least 1 and odd; sensible 3 to 9.
+        stride: samples per step of the first layer; 4 at 50 Hz, sensible 1 to 8.
+        segments: S; sensible 1 to 8.
+        norm: ``batch``, or ``group`` (8 groups), which depends neither on the other rows nor on the number of
             processes.
 
     Shapes: imu (B, C, T), mask (B, C, T) bool or None -> (B, E) with E = 2 * width * (segments + 1).
@@ -51,22 +54,15 @@ class SegmentCNN(nn.Module):
     def __init__(
         self,
         *,
-        channels: int = 6,
-        width: int = 32,
-        blocks: int = 3,
-        kernel: int = 5,
-        stride: int = 4,
-        segments: int = 4,
+        channels: Count = 6,
+        width: Annotated[int, Field(ge=8, multiple_of=8)] = 32,
+        blocks: Annotated[int, Field(ge=2)] = 3,
+        kernel: OddCount = 5,
+        stride: Count = 4,
+        segments: Count = 4,
         norm: Norm = "batch",
     ) -> None:
         super().__init__()
-        if min(channels, stride, segments) < 1 or blocks < 2 or kernel < 1 or kernel % 2 == 0:
-            raise ConfigError(
-                "segment_cnn: channels, stride and segments must be at least 1, blocks at least 2, kernel odd; got "
-                f"{channels=}, {stride=}, {segments=}, {blocks=}, {kernel=}"
-            )
-        if width < 8 or width % 8:
-            raise ConfigError(f"segment_cnn: width must be a multiple of 8, got {width}")
         self.channels = channels
         self.segments = segments
         self.feature_dim = 2 * width * (segments + 1)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
+from typing import Annotated
 
 import torch
+from pydantic import Field
 
-from imu_video.errors import ConfigError
+from imu_video.arguments import Positive, Temperature, Whole
 from imu_video.losses.base import PairLoss, at_least_float32, full_precision, given, pair_stats
 from imu_video.losses.contrastive import Scale
 from imu_video.losses.functional import info_nce, warped_similarity, warps
@@ -25,9 +26,10 @@ class SegmentAlignment(PairLoss):
     Args:
         temperature: at least 0.01; 0.1.
         learned: train 1 / temperature.
-        max_shift: segments that IMU and video may be apart, >= 0; below half of S, or nothing tells the order of time.
-        dilations: tempo ratios that are tried, each > 0; [1.0] allows shifts alone.
-        sharpness: > 0; small takes the best warp, large averages all.
+        max_shift: largest shift between IMU and video in segments, at least 0; keep it below S / 2, otherwise the order
+            of time has no effect.
+        dilations: tempo ratios that are tried, each above 0; [1.0] allows shifts only.
+        sharpness: above 0; small values select the best warp, large ones average all.
 
     Shapes: PairEmbeddings with imu_segments and video_segments (B, S, D) a rank -> scalar.
 
@@ -47,22 +49,15 @@ class SegmentAlignment(PairLoss):
     def __init__(
         self,
         *,
-        temperature: float = 0.1,
+        temperature: Temperature = 0.1,
         learned: bool = False,
-        max_shift: int = 1,
-        dilations: tuple[float, ...] = (0.75, 1.0, 1.25),
-        sharpness: float = 0.1,
+        max_shift: Whole = 1,
+        dilations: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.75, 1.0, 1.25),
+        sharpness: Positive = 0.1,
     ) -> None:
         super().__init__()
-        if max_shift < 0 or not dilations or not all(0 < a < math.inf for a in dilations):
-            raise ConfigError(
-                "segment_alignment: max_shift must be at least 0, dilations one or more numbers above 0; "
-                f"got {max_shift}, {dilations}"
-            )
-        if not 0 < sharpness < math.inf:
-            raise ConfigError(f"segment_alignment: sharpness must be above 0, got {sharpness}")
         self.max_shift, self.dilations, self.sharpness = max_shift, tuple(dilations), sharpness
-        self.scale = Scale.of_temperature("segment_alignment", temperature, learned=learned)
+        self.scale = Scale.of_temperature(temperature, learned=learned)
 
     def forward(self, pair: PairEmbeddings) -> LossOutput:
         with full_precision(pair.imu):

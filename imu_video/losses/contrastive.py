@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
-from imu_video.errors import ConfigError
+from imu_video.arguments import Finite, Positive, Temperature
 from imu_video.losses.base import MAX_LOG_SCALE, PairLoss, full_precision, gather_pair, pair_stats
 from imu_video.losses.functional import info_nce, sigmoid_pair, soft_target_cross_entropy
 from imu_video.registry import losses
@@ -23,8 +25,6 @@ class Scale(nn.Module):
 
     def __init__(self, *, initial: float, learned: bool) -> None:
         super().__init__()
-        if not 0 < initial <= 100:
-            raise ConfigError(f"logit scale must be in (0, 100], got {initial}")
         value = torch.tensor(math.log(initial))
         if learned:
             self.log = nn.Parameter(value)
@@ -32,10 +32,9 @@ class Scale(nn.Module):
             self.register_buffer("log", value)
 
     @classmethod
-    def of_temperature(cls, loss: str, temperature: float, *, learned: bool) -> Scale:
-        """The scale 1 / temperature; the loss's name is for the error that an impossible one raises."""
-        if not 0.01 <= temperature < math.inf:
-            raise ConfigError(f"{loss}: temperature must be at least 0.01, got {temperature}")
+    def of_temperature(cls, temperature: float, *, learned: bool) -> Scale:
+        """The scale 1 / temperature, for a temperature in the range of `arguments.Temperature`."""
+        # 1 / 0.01 is a little above 100 in floating point.
         return cls(initial=min(1 / temperature, 100.0), learned=learned)
 
     def forward(self) -> Tensor:
@@ -69,9 +68,9 @@ class InfoNCE(PairLoss):
         0.0
     """
 
-    def __init__(self, *, temperature: float = 0.07, learned: bool = True) -> None:
+    def __init__(self, *, temperature: Temperature = 0.07, learned: bool = True) -> None:
         super().__init__()
-        self.scale = Scale.of_temperature("info_nce", temperature, learned=learned)
+        self.scale = Scale.of_temperature(temperature, learned=learned)
 
     def forward(self, pair: PairEmbeddings) -> LossOutput:
         with full_precision(pair.imu):
@@ -95,7 +94,7 @@ class SigmoidPair(PairLoss):
 
     Args:
         initial_scale: exp(t) at the start, in (0, 100]; 10.
-        initial_bias: b at the start; -10.
+        initial_bias: b at the start, finite; -10.
         learned: train t (clamped so that the scale stays at or below 100) and b.
 
     Shapes: PairEmbeddings of (B, D) a rank -> scalar.
@@ -111,10 +110,14 @@ class SigmoidPair(PairLoss):
 
     bias: Tensor
 
-    def __init__(self, *, initial_scale: float = 10.0, initial_bias: float = -10.0, learned: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        initial_scale: Annotated[float, Field(gt=0, le=100)] = 10.0,
+        initial_bias: Finite = -10.0,
+        learned: bool = True,
+    ) -> None:
         super().__init__()
-        if not math.isfinite(initial_bias):
-            raise ConfigError(f"sigmoid_pair: initial_bias must be finite, got {initial_bias}")
         self.scale = Scale(initial=initial_scale, learned=learned)
         if learned:
             self.bias = nn.Parameter(torch.tensor(float(initial_bias)))
@@ -145,7 +148,7 @@ class SoftTarget(PairLoss):
     Args:
         temperature: of the logits at the start, at least 0.01; 0.1.
         learned: train the scale 1 / temperature.
-        target_temperature: of the targets, > 0, fixed; small ones approach `info_nce`.
+        target_temperature: of the targets, above 0, fixed; small values approach `info_nce`.
         multiply_targets: multiply by target_temperature, as released.
         detach_targets: no gradient through the targets; in the release it flows.
 
@@ -163,16 +166,14 @@ class SoftTarget(PairLoss):
     def __init__(
         self,
         *,
-        temperature: float = 0.1,
+        temperature: Temperature = 0.1,
         learned: bool = True,
-        target_temperature: float = 0.1,
+        target_temperature: Positive = 0.1,
         multiply_targets: bool = False,
         detach_targets: bool = False,
     ) -> None:
         super().__init__()
-        self.scale = Scale.of_temperature("soft_target", temperature, learned=learned)
-        if not 0 < target_temperature < math.inf:
-            raise ConfigError(f"soft_target: target_temperature must be above 0, got {target_temperature}")
+        self.scale = Scale.of_temperature(temperature, learned=learned)
         self.target_scale = target_temperature if multiply_targets else 1 / target_temperature
         self.detach_targets = detach_targets
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import torch
 
-from imu_video.errors import ConfigError
+from imu_video.arguments import Positive
 from imu_video.losses.base import PairLoss, at_least_float32, check_same_shape, full_precision, given, unit
 from imu_video.losses.functional import feature_regression, relational
 from imu_video.registry import losses
@@ -56,7 +55,7 @@ class Relational(PairLoss):
 
     Args:
         measure: ``kl`` (distributions over the batch) or ``mse`` (cosines).
-        student_temperature, teacher_temperature: > 0, for ``kl``.
+        student_temperature, teacher_temperature: above 0; used by ``kl``.
 
     Shapes: PairEmbeddings with imu (B, D) and teacher (B, Dt) a rank -> scalar.
 
@@ -75,13 +74,10 @@ class Relational(PairLoss):
         self,
         *,
         measure: Literal["kl", "mse"] = "kl",
-        student_temperature: float = 0.1,
-        teacher_temperature: float = 0.1,
+        student_temperature: Positive = 0.1,
+        teacher_temperature: Positive = 0.1,
     ) -> None:
         super().__init__()
-        for name, value in (("student", student_temperature), ("teacher", teacher_temperature)):
-            if not 0 < value < math.inf:
-                raise ConfigError(f"relational: {name}_temperature must be above 0, got {value}")
         self.measure = measure
         self.student_scale, self.teacher_scale = 1 / student_temperature, 1 / teacher_temperature
 

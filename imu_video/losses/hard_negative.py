@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from imu_video.arguments import BelowOne, Count, NonNegative, Positive, Temperature, Whole
 from imu_video.errors import ConfigError
 from imu_video.losses.base import LossNeeds, PairLoss, full_precision, gather_pair, given, pair_stats, unit
 from imu_video.losses.contrastive import Scale
@@ -29,20 +31,21 @@ class HardNegative(PairLoss):
     beta 0, tau_plus 0 and no rule it is `info_nce`.
 
     Args:
-        beta: concentration on hard negatives, >= 0; sensible 0 to 2.
+        beta: concentration on hard negatives, at least 0; sensible 0 to 2.
         tau_plus: prior that a negative is false, in [0, 1); sensible 0 to 0.1 (about 1 / classes).
         temperature: at least 0.01.
         learned: train 1 / temperature.
         beta_on: what beta multiplies, ``logit`` (published: cosine / temperature) or ``cosine``.
         detach_weights: no gradient through the importance weights.
-        gap_s: windows of one recording whose starts are at most this many seconds apart are no negatives; null: the
-            batch's metadata is not looked at.
-        recording_weight: factor > 0 on the importance of windows of the same recording that are farther apart; needs
-            gap_s when it is not 1.
-        top_k: only the so many most similar negatives a row; null: all.
-        guard: windows whose teacher features have a cosine above this are no negatives, in (-1, 1); null: no guard.
-        queue: earlier embeddings of both sides as further negatives, without gradient; 0: none. The same moment seen
-            earlier is none.
+        gap_s: seconds, at least 0. Windows of one recording whose starts are at most this far apart are not used as
+            negatives. null: metadata is not used.
+        recording_weight: factor on the importance of windows of the same recording that are farther apart than gap_s,
+            above 0; needs gap_s when it is not 1.
+        top_k: number of most similar negatives that are kept per row; null: all.
+        guard: cosine in (-1, 1). Windows whose teacher features are more similar than this are not used as negatives.
+            null: no guard.
+        queue: number of earlier embeddings of both sides that are further negatives, at least 0, without gradient;
+            earlier embeddings of the same moment are excluded.
         dim, teacher_dim: D and Dt, from the model; only the queue needs them.
 
     Shapes: PairEmbeddings of (B, D) a rank (teacher (B, Dt) with a guard) -> scalar.
@@ -59,37 +62,26 @@ class HardNegative(PairLoss):
     def __init__(
         self,
         *,
-        beta: float = 0.5,
-        tau_plus: float = 0.0,
-        temperature: float = 0.1,
+        beta: NonNegative = 0.5,
+        tau_plus: BelowOne = 0.0,
+        temperature: Temperature = 0.1,
         learned: bool = False,
         beta_on: BetaOn = "logit",
         detach_weights: bool = False,
-        gap_s: float | None = None,
-        recording_weight: float = 1.0,
-        top_k: int | None = None,
-        guard: float | None = None,
-        queue: int = 0,
-        dim: int = 128,
-        teacher_dim: int = 128,
+        gap_s: Annotated[float, Field(ge=0)] | None = None,
+        recording_weight: Positive = 1.0,
+        top_k: Count | None = None,
+        guard: Annotated[float, Field(gt=-1, lt=1)] | None = None,
+        queue: Whole = 0,
+        dim: Count = 128,
+        teacher_dim: Count = 128,
     ) -> None:
         super().__init__()
-        checks = {
-            f"beta must be finite and at least 0, got {beta}": 0 <= beta < math.inf,
-            f"tau_plus must be in [0, 1), got {tau_plus}": 0 <= tau_plus < 1,
-            f"gap_s must be null or at least 0 seconds, got {gap_s}": gap_s is None or gap_s >= 0,
-            f"recording_weight must be finite and above 0, got {recording_weight}": 0 < recording_weight < math.inf,
-            "recording_weight needs gap_s": recording_weight == 1 or gap_s is not None,
-            f"top_k must be null or at least 1, got {top_k}": top_k is None or top_k >= 1,
-            f"guard must be null or in (-1, 1), got {guard}": guard is None or -1 < guard < 1,
-            f"queue must be at least 0, got {queue}": queue >= 0,
-        }
-        for message, holds in checks.items():
-            if not holds:
-                raise ConfigError(f"hard_negative: {message}")
+        if recording_weight != 1 and gap_s is None:
+            raise ConfigError(f"hard_negative: recording_weight {recording_weight} needs gap_s", hint="gap_s: 5")
         self.beta, self.tau_plus, self.beta_on, self.detach_weights = beta, tau_plus, beta_on, detach_weights
         self.gap_s, self.recording_weight, self.top_k, self.guard = gap_s, recording_weight, top_k, guard
-        self.scale = Scale.of_temperature("hard_negative", temperature, learned=learned)
+        self.scale = Scale.of_temperature(temperature, learned=learned)
         self.adopt_needs(guard=guard, queue=queue)
         if queue:
             widths = {"imu": dim, "video": dim} | ({"teacher": teacher_dim} if guard is not None else {})

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from imu_video.errors import ConfigError
+from imu_video.arguments import BelowOne, Finite, NonNegative, Temperature, Whole
 from imu_video.losses.base import LossNeeds, PairLoss, full_precision, gather_pair, given, pair_stats, unit
 from imu_video.losses.contrastive import Scale
 from imu_video.losses.functional import cross_modal_mining
@@ -27,10 +26,10 @@ class CrossModalMining(PairLoss):
     Args:
         temperature: at least 0.01; 0.1.
         learned: train 1 / temperature.
-        top_k: mined positives a row besides the own pair, >= 0.
-        prune: share of the batch, the best connected windows, that is no negative, in [0, 1).
-        intra_weight: lambda >= 0, weight of negatives of the anchor's own modality.
-        connectivity_scale: gamma; rows count exp(gamma x mean similarity to the others), brought to mean 1.
+        top_k: mined positives per row besides the own pair, at least 0.
+        prune: share of the batch, its best connected windows, that is not used as negatives, in [0, 1).
+        intra_weight: lambda, at least 0: weight of negatives of the anchor's own modality.
+        connectivity_scale: gamma, finite; rows are weighted by exp(gamma x mean similarity to the others), with mean 1.
         guide: whose similarities are mined: of the ``anchor``'s modality, of the ``other`` one, or of the frozen
             ``teacher`` features.
 
@@ -49,21 +48,16 @@ class CrossModalMining(PairLoss):
     def __init__(
         self,
         *,
-        temperature: float = 0.1,
+        temperature: Temperature = 0.1,
         learned: bool = False,
-        top_k: int = 1,
-        prune: float = 0.1,
-        intra_weight: float = 0.5,
-        connectivity_scale: float = 0.0,
+        top_k: Whole = 1,
+        prune: BelowOne = 0.1,
+        intra_weight: NonNegative = 0.5,
+        connectivity_scale: Finite = 0.0,
         guide: Literal["anchor", "other", "teacher"] = "teacher",
     ) -> None:
         super().__init__()
-        if top_k < 0 or not 0 <= prune < 1 or not 0 <= intra_weight < math.inf or not math.isfinite(connectivity_scale):
-            raise ConfigError(
-                "cmc_cmkm: top_k and intra_weight must be at least 0, prune in [0, 1), connectivity_scale finite; "
-                f"got {top_k}, {intra_weight}, {prune}, {connectivity_scale}"
-            )
-        self.scale = Scale.of_temperature("cmc_cmkm", temperature, learned=learned)
+        self.scale = Scale.of_temperature(temperature, learned=learned)
         self.top_k, self.prune = top_k, prune
         self.intra_weight, self.connectivity_scale = intra_weight, connectivity_scale
         self.guide = guide

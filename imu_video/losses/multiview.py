@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from imu_video.arguments import Count, NonNegative, Positive, Whole
 from imu_video.errors import ConfigError
 from imu_video.losses.base import LossNeeds, PairLoss, at_least_float32, full_precision, given, mean_over_ranks
 from imu_video.losses.functional import (
@@ -70,12 +72,12 @@ class ColloSSL(PairLoss):
     negatives that are never of the same moment.
 
     Args:
-        anchor: number of the device that the encoder is for; null: every device in turn, averaged.
+        anchor: index of the device that the encoder is for, at least 0; null: every device in turn, averaged.
         policy: which devices serve, see `functional.select_devices`; ``closest_pos_all_neg`` as published.
-        temperature: > 0; 0.05.
+        temperature: above 0; 0.05.
         sampling: ``unsync_neg`` (published): negatives are other moments of their device; ``sync_all``: the same
             moment; ``unsync_all``: positives too are other moments (a control).
-        negatives_per_device: rounds of other moments a negative device, at least 1.
+        negatives_per_device: number of other moments per negative device.
         weights: scale of the weights 1 / distance, ``max`` (published), ``mean1`` or ``none``.
         distances: ``dynamic`` (published): from every batch; ``a_priori``: once before training, from up to
             ``a_priori_rows`` windows in equal pieces of 512 at most.
@@ -84,10 +86,10 @@ class ColloSSL(PairLoss):
             ``si_over_30`` (published), ``g``, ``si``.
         compare: ``norm`` of the acceleration, or its three ``axes``.
         unbiased: leave out the diagonals of the distance (batches below about 100).
-        floor: smallest distance, > 0.
+        floor: smallest distance, above 0.
         anchor_negative: the anchor device's own other moments are negatives too, at half the smallest distance.
-        gap_s: another moment of the same recording closer than or at this is no negative, seconds >= 0.
-        seed: of the draws.
+        gap_s: seconds, at least 0. Other moments of the same recording at most this far away are not negatives.
+        seed: of the draws, in [0, 2147483648).
 
     Shapes: PairEmbeddings with devices (B, V, D), views (B, V, C, T) a rank, two rows or more over all ranks -> scalar.
         Rows at which the anchor or all its positives were not worn do not count; a device that is nowhere in the batch
@@ -110,35 +112,23 @@ class ColloSSL(PairLoss):
     def __init__(
         self,
         *,
-        anchor: int | None = None,
+        anchor: Whole | None = None,
         policy: Policy = "closest_pos_all_neg",
-        temperature: float = 0.05,
+        temperature: Positive = 0.05,
         sampling: Literal["unsync_neg", "sync_all", "unsync_all"] = "unsync_neg",
-        negatives_per_device: int = 1,
+        negatives_per_device: Count = 1,
         weights: WeightScale = "max",
         distances: Literal["dynamic", "a_priori"] = "dynamic",
-        a_priori_rows: int = 2048,
+        a_priori_rows: Annotated[int, Field(ge=2)] = 2048,
         unit: Unit = "si_over_30",
         compare: Literal["norm", "axes"] = "norm",
         unbiased: bool = False,
-        floor: float = 1e-4,
+        floor: Positive = 1e-4,
         anchor_negative: bool = False,
-        gap_s: float = 0.0,
-        seed: int = 0,
+        gap_s: NonNegative = 0.0,
+        seed: Annotated[int, Field(ge=0, lt=2**31)] = 0,
     ) -> None:
         super().__init__()
-        checks = {
-            f"anchor must be null or at least 0, got {anchor}": anchor is None or anchor >= 0,
-            f"temperature must be above 0, got {temperature}": 0 < temperature < math.inf,
-            f"negatives_per_device must be at least 1, got {negatives_per_device}": negatives_per_device >= 1,
-            f"a_priori_rows must be at least 2, got {a_priori_rows}": a_priori_rows >= 2,
-            f"floor must be above 0, got {floor}": 0 < floor < math.inf,
-            f"gap_s must be at least 0 seconds, got {gap_s}": 0 <= gap_s < math.inf,
-            f"seed must be in [0, 2^31), got {seed}": 0 <= seed < 2**31,
-        }
-        for message, holds in checks.items():
-            if not holds:
-                raise ConfigError(f"collossl: {message}")
         self.anchor, self.policy, self.temperature, self.sampling = anchor, policy, temperature, sampling
         self.rounds, self.weight_scale, self.a_priori = negatives_per_device, weights, distances == "a_priori"
         self.unit, self.compare, self.unbiased, self.floor = unit, compare, unbiased, floor

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from imu_video.arguments import Count, NonNegative, Positive, Temperature, Whole
 from imu_video.errors import ConfigError
 from imu_video.losses.base import (
     LossNeeds,
@@ -119,10 +120,10 @@ class QueueDistill(PairLoss):
     Chen et al. 2025 (arXiv 2503.07259), COMODO; after Fang et al. 2021 (arXiv 2101.04731).
 
     Args:
-        size: K, rows of the queue, 0 or at least the global batch; the paper uses 1024 to 16384 and sees little
-            difference.
-        student_temperature: > 0; 0.05.
-        teacher_temperature: > 0; 0.1. Above the student's as published.
+        size: K, rows of the queue, at least 0; if not 0, at least the global batch. The paper uses 1024 to 16384 and
+            reports little difference.
+        student_temperature: above 0; 0.05.
+        teacher_temperature: above 0; 0.1. Larger than the student's as published.
         own_keys: ``in`` (published): the batch's own video embeddings are keys too; ``out``: the queue alone.
         target: ``video`` (published): the teacher's distribution comes from the video embeddings themselves, so
             nothing may be trainable on the video's side; ``teacher``: it comes from the frozen teacher features,
@@ -145,20 +146,17 @@ class QueueDistill(PairLoss):
     def __init__(
         self,
         *,
-        size: int = 1024,
-        student_temperature: float = 0.05,
-        teacher_temperature: float = 0.1,
+        size: Whole = 1024,
+        student_temperature: Positive = 0.05,
+        teacher_temperature: Positive = 0.1,
         own_keys: Literal["in", "out"] = "in",
         target: Literal["video", "teacher"] = "video",
-        dim: int = 128,
-        teacher_dim: int = 128,
+        dim: Count = 128,
+        teacher_dim: Count = 128,
     ) -> None:
         super().__init__()
-        if size < 0 or (size == 0 and own_keys == "out"):
-            raise ConfigError(f"queue_distill: size must be at least 0, and above 0 with own_keys 'out'; got {size}")
-        for name, value in (("student", student_temperature), ("teacher", teacher_temperature)):
-            if not 0 < value < math.inf:
-                raise ConfigError(f"queue_distill: {name}_temperature must be above 0, got {value}")
+        if size == 0 and own_keys == "out":
+            raise ConfigError("queue_distill: own_keys 'out' without a queue leaves no keys", hint="size: 1024")
         self.student_temperature, self.teacher_temperature = student_temperature, teacher_temperature
         self.own_keys, self.target = own_keys, target
         self.adopt_needs(size=size, target=target)
@@ -229,8 +227,8 @@ class NearestNeighbour(PairLoss):
         learned: train 1 / temperature.
         look_by: side that finds the neighbour, ``video`` or ``imu``.
         take: side of the neighbour that is the positive, ``video`` or ``imu``.
-        gap_s: neighbours of the same recording with starts at most this many seconds apart are not taken; 0 leaves out
-            the same moment of an earlier epoch.
+        gap_s: seconds, at least 0. Neighbours of the same recording with starts at most this far apart are not used;
+            0 excludes the same moment of an earlier epoch.
         dim: D, from the model.
 
     Shapes: PairEmbeddings of (B, D) a rank -> scalar. While the queue is empty, the own video is the positive.
@@ -247,22 +245,18 @@ class NearestNeighbour(PairLoss):
     def __init__(
         self,
         *,
-        size: int = 1024,
-        temperature: float = 0.1,
+        size: Count = 1024,
+        temperature: Temperature = 0.1,
         learned: bool = False,
         look_by: Literal["video", "imu"] = "video",
         take: Literal["video", "imu"] = "video",
-        gap_s: float = 0.0,
-        dim: int = 128,
+        gap_s: NonNegative = 0.0,
+        dim: Count = 128,
     ) -> None:
         super().__init__()
-        if size < 1 or not 0 <= gap_s < math.inf:
-            raise ConfigError(
-                f"nearest_neighbour: size must be at least 1, gap_s at least 0 seconds; got {size}, {gap_s}"
-            )
         self.look_by, self.take, self.gap_s = look_by, take, gap_s
         self.adopt_needs(size=size)
-        self.scale = Scale.of_temperature("nearest_neighbour", temperature, learned=learned)
+        self.scale = Scale.of_temperature(temperature, learned=learned)
         self.queue = Ring(size=size, imu=dim, video=dim)
 
     @classmethod

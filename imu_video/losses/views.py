@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from imu_video.arguments import NonNegative, Positive, Temperature
 from imu_video.errors import ConfigError
 from imu_video.losses.base import (
     LossNeeds,
@@ -59,9 +60,9 @@ class NTXent(PairLoss):
 
     needs = frozenset({"two_views"})
 
-    def __init__(self, *, temperature: float = 0.1, learned: bool = False) -> None:
+    def __init__(self, *, temperature: Temperature = 0.1, learned: bool = False) -> None:
         super().__init__()
-        self.scale = Scale.of_temperature("nt_xent", temperature, learned=learned)
+        self.scale = Scale.of_temperature(temperature, learned=learned)
 
     def forward(self, pair: PairEmbeddings) -> LossOutput:
         with full_precision(pair.imu):
@@ -90,7 +91,8 @@ class VICReg(PairLoss):
 
     Args:
         between: IMU with its second view (``two_views``) or with the ``video``.
-        invariance, variance, covariance: weights >= 0; 25, 25, 1 as published. invariance 0 leaves a regulariser.
+        invariance, variance, covariance: weights, at least 0; 25, 25, 1 as published. With invariance 0 the loss is a
+            regulariser.
 
     Shapes: PairEmbeddings of (B, D) a rank, two rows or more over all ranks -> scalar.
 
@@ -107,14 +109,14 @@ class VICReg(PairLoss):
         self,
         *,
         between: Between = "two_views",
-        invariance: float = 25.0,
-        variance: float = 25.0,
-        covariance: float = 1.0,
+        invariance: NonNegative = 25.0,
+        variance: NonNegative = 25.0,
+        covariance: NonNegative = 1.0,
     ) -> None:
         super().__init__()
         weights = (invariance, variance, covariance)
-        if not all(0 <= w < math.inf for w in weights) or not any(weights):
-            raise ConfigError(f"vicreg: weights must be finite, at least 0, one of them above; got {weights}")
+        if not any(weights):
+            raise ConfigError("vicreg: invariance, variance and covariance are all 0", hint="variance: 25")
         self.between, self.weights = between, weights
         self.adopt_needs(between=between)
 
@@ -145,7 +147,7 @@ class BarlowTwins(PairLoss):
 
     Args:
         between: IMU with its second view (``two_views``) or with the ``video``.
-        redundancy: lambda > 0; 0.005 as published.
+        redundancy: lambda, above 0; 0.005 as published.
 
     Shapes: PairEmbeddings of (B, D) a rank, two rows or more over all ranks -> scalar.
 
@@ -159,10 +161,8 @@ class BarlowTwins(PairLoss):
         tensor(True)
     """
 
-    def __init__(self, *, between: Between = "two_views", redundancy: float = 0.005) -> None:
+    def __init__(self, *, between: Between = "two_views", redundancy: Positive = 0.005) -> None:
         super().__init__()
-        if not 0 < redundancy < math.inf:
-            raise ConfigError(f"barlow_twins: redundancy must be above 0, got {redundancy}")
         self.between, self.redundancy = between, redundancy
         self.adopt_needs(between=between)
 

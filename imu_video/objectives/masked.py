@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
+from imu_video.arguments import InsideUnit
 from imu_video.bundle.encoder import EncoderBundle
 from imu_video.encoders.base import masked_mean
 from imu_video.errors import ConfigError
@@ -45,14 +47,12 @@ class MaskedPatches(Objective):
     def __init__(
         self,
         *,
-        patch: int = 16,
-        ratio: float = 0.4,
+        patch: Annotated[int, Field(ge=2)] = 16,
+        ratio: InsideUnit = 0.4,
         hide: Literal["channels", "time"] = "channels",
         standardise: bool = True,
     ) -> None:
         super().__init__()
-        if patch < 2 or not 0 < ratio < 1:
-            raise ConfigError(f"masked_patches: patch must be at least 2, ratio in (0, 1); got {patch=}, {ratio=}")
         self.patch, self.ratio, self.hide, self.standardise = patch, ratio, hide, standardise
 
     def attach(self, student: EncoderBundle) -> None:

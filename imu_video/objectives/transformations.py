@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
+from imu_video.arguments import InsideUnit
 from imu_video.bundle.encoder import EncoderBundle
 from imu_video.encoders.base import masked_mean
-from imu_video.errors import ConfigError
 from imu_video.objectives.base import Objective
 from imu_video.registry import objectives
 from imu_video.runtime.distributed import GlobalDraws, gather
@@ -43,10 +44,14 @@ class Transformations(Objective):
 
     TASKS = ("reverse", "permute", "warp")
 
-    def __init__(self, *, pieces: int = 4, warp: float = 0.5, weighting: Literal["std", "none"] = "std") -> None:
+    def __init__(
+        self,
+        *,
+        pieces: Annotated[int, Field(ge=2)] = 4,
+        warp: InsideUnit = 0.5,
+        weighting: Literal["std", "none"] = "std",
+    ) -> None:
         super().__init__()
-        if pieces < 2 or not 0 < warp < 1:
-            raise ConfigError(f"transformations: pieces must be at least 2, warp in (0, 1); got {pieces=}, {warp=}")
         self.pieces, self.weighting = pieces, weighting
         self.changes: dict[str, Augmentation] = {
             "reverse": _Reverse(p=1.0),

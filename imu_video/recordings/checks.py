@@ -8,17 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from pydantic import Field
 
-from imu_video.errors import ConfigError
+from imu_video.arguments import Count, InsideUnit
 from imu_video.recordings.sync import SyncEstimate
 from imu_video.registry import checks
 from imu_video.types import GRAVITY, ImuStream
 
 _KINDS = ("acc", "gyr")
 _ROUNDING = 1e-9
+Threshold = Annotated[float, Field(gt=0)]
+"""The value from which on a check reports; infinity switches the check off."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +72,7 @@ class Flat(Check):
 
     unit = "s"
 
-    def __init__(self, *, seconds: float = 1.0, tolerance: float = 0.0) -> None:
-        _positive("flat", seconds=seconds)
+    def __init__(self, *, seconds: Threshold = 1.0, tolerance: Annotated[float, Field(ge=0)] = 0.0) -> None:
         self.threshold, self.tolerance = seconds, tolerance
 
     def stream(self, stream: ImuStream) -> list[Spell]:
@@ -100,8 +102,7 @@ class Saturated(Check):
 
     unit = "samples"
 
-    def __init__(self, *, samples: int = 3, acc: float = 1.9 * GRAVITY, gyr: float = 4.3) -> None:
-        _positive("saturated", samples=samples, acc=acc, gyr=gyr)
+    def __init__(self, *, samples: Count = 3, acc: Threshold = 1.9 * GRAVITY, gyr: Threshold = 4.3) -> None:
         self.threshold = samples
         self.least = {"acc": acc, "gyr": gyr}
 
@@ -133,8 +134,7 @@ class Gap(Check):
 
     unit = "s"
 
-    def __init__(self, *, seconds: float = 0.5) -> None:
-        _positive("gap", seconds=seconds)
+    def __init__(self, *, seconds: Threshold = 0.5) -> None:
         self.threshold = seconds
 
     def stream(self, stream: ImuStream) -> list[Spell]:
@@ -157,8 +157,7 @@ class ClockJump(Check):
 
     unit = "s"
 
-    def __init__(self, *, seconds: float = 10.0, samples: int = 50) -> None:
-        _positive("clock_jump", seconds=seconds, samples=samples)
+    def __init__(self, *, seconds: Threshold = 10.0, samples: Count = 50) -> None:
         self.threshold, self.samples = seconds, samples
 
     def stream(self, stream: ImuStream) -> list[Spell]:
@@ -191,10 +190,13 @@ class GravityNorm(Check):
     unit = "g"
     needs_gravity = True
 
-    def __init__(self, *, low: float = 0.8, high: float = 1.25, seconds: float = 10.0) -> None:
-        _positive("gravity_norm", low=low, seconds=seconds)
-        if not low < 1 < high:
-            raise ConfigError(f"quality.gravity_norm: low {low} and high {high}, expected low < 1 < high (in g)")
+    def __init__(
+        self,
+        *,
+        low: InsideUnit = 0.8,
+        high: Annotated[float, Field(gt=1)] = 1.25,
+        seconds: Threshold = 10.0,
+    ) -> None:
         self.low, self.high, self.seconds = low, high, seconds
         self.threshold = low
 
@@ -241,8 +243,7 @@ class NonFinite(Check):
 
     unit = "samples"
 
-    def __init__(self, *, samples: int = 1) -> None:
-        _positive("non_finite", samples=samples)
+    def __init__(self, *, samples: Count = 1) -> None:
         self.threshold = samples
 
     def stream(self, stream: ImuStream) -> list[Spell]:
@@ -276,8 +277,7 @@ class BlackVideo(Check):
 
     unit = "grey level"
 
-    def __init__(self, *, level: float = 8.0) -> None:
-        _positive("black_video", level=level)
+    def __init__(self, *, level: Threshold = 8.0) -> None:
         self.threshold = level
 
     def clip(self, clip: np.ndarray) -> float | None:
@@ -301,8 +301,7 @@ class FrozenVideo(Check):
 
     unit = "grey levels"
 
-    def __init__(self, *, level: float = 0.02, frames: int = 3) -> None:
-        _positive("frozen_video", level=level, frames=frames)
+    def __init__(self, *, level: Threshold = 0.02, frames: Count = 3) -> None:
         self.threshold, self.frames = level, frames
 
     def clip(self, clip: np.ndarray) -> float | None:
@@ -362,9 +361,3 @@ def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
     """
     edges = np.flatnonzero(np.diff(np.concatenate([[0], np.asarray(flags, dtype=np.int8), [0]])))
     return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
-
-
-def _positive(check: str, **numbers: float) -> None:
-    for name, value in numbers.items():
-        if not value > 0:
-            raise ConfigError(f"quality.{check}.{name} is {value}, expected a value above 0")

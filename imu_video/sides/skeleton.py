@@ -5,17 +5,24 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import partial
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
+from imu_video.arguments import Count, NonNegative, Probability
 from imu_video.encoders.layers.convolutional import Norm, norm_layer
 from imu_video.errors import ConfigError
 from imu_video.registry import towers
 from imu_video.runtime.distributed import GlobalDraws
 from imu_video.skeletons.network import SkeletonEncoder
 from imu_video.skeletons.views import BodyFrame, Views, streams
+
+Frames = Annotated[int, Field(ge=16)]
+"""Time steps of a skeleton after resampling: the networks halve them up to four times."""
+Degrees = Annotated[float, Field(ge=0, le=180)]
 
 
 class SkeletonTower(nn.Module, ABC):
@@ -60,8 +67,6 @@ class SkeletonTower(nn.Module, ABC):
         owner: str,
     ) -> None:
         super().__init__()
-        if frames < 16:
-            raise ConfigError(f"{owner}: frames must be at least 16, got {frames}")
         self.joints = tuple(joints)
         self.body = BodyFrame(joints=joints, frames=frames, align=align, centre=centre, top=top, owner=owner)
         self.views = views
@@ -109,8 +114,11 @@ class StreamTower(SkeletonTower):
         width: channels of the narrowest layer, at least 4; features are 4 * width * segments.
         segments: stretches of time that are averaged apart; 1 to frames / 4.
         norm: ``group``, or ``batch``.
-        body, rotation, scale, jitter, shear, crop, warp, lost: strength of the random views (`Views`); all 0 and crop 1
-            switches them off.
+        body, scale, jitter, shear: strengths of the random views (`Views`), at least 0. Zeros, with crop 1, switch the
+            views off.
+        rotation: largest turn of a view about the vertical in degrees, in [0, 180].
+        crop: smallest share of the time that a view keeps, in (0, 1].
+        warp, lost: largest bend of a view's time axis, and probability that a joint is missing; in [0, 1].
 
     Shapes: (B, F, J, 3) -> (B, 4 * width * segments); tokens (B, frames / 4, 4 * width).
 
@@ -124,29 +132,29 @@ class StreamTower(SkeletonTower):
         self,
         *,
         joints: Sequence[str],
-        frames: int = 48,
-        width: int = 64,
-        segments: int = 4,
+        frames: Frames = 48,
+        width: Annotated[int, Field(ge=4)] = 64,
+        segments: Count = 4,
         norm: Norm = "group",
         align: bool = True,
         centre: str | None = None,
         top: str | None = None,
-        body: float = 0.1,
-        rotation: float = 30.0,
-        scale: float = 0.15,
-        jitter: float = 0.01,
-        shear: float = 0.0,
-        crop: float = 0.7,
-        warp: float = 0.2,
-        lost: float = 0.1,
+        body: NonNegative = 0.1,
+        rotation: Degrees = 30.0,
+        scale: NonNegative = 0.15,
+        jitter: NonNegative = 0.01,
+        shear: NonNegative = 0.0,
+        crop: Annotated[float, Field(gt=0, le=1)] = 0.7,
+        warp: Probability = 0.2,
+        lost: Probability = 0.1,
     ) -> None:
         views = Views(
             body=body, rotation=rotation, scale=scale, jitter=jitter, shear=shear, crop=crop, warp=warp, lost=lost
         )
         owner = "tower 'skeleton'"
         super().__init__(joints=joints, frames=frames, align=align, centre=centre, top=top, views=views, owner=owner)
-        if width < 4 or not 1 <= segments <= frames // 4:
-            raise ConfigError(f"{owner}: width {width} must be >= 4, segments {segments} in 1..{frames // 4}")
+        if segments > frames // 4:
+            raise ConfigError(f"{owner}: segments must be at most frames / 4, got {segments=}, {frames=}")
         self.network = SkeletonEncoder(
             joints=len(self.joints), width=width, segments=segments, norm=partial(norm_layer, norm)
         )
@@ -171,7 +179,7 @@ class CooccurrenceTower(SkeletonTower):
 
     Args:
         joints, frames, align, centre, top: see `SkeletonTower`; 48 frames leave 3 steps.
-        width: features of a joint, a multiple of 16; 32 makes the sizes above.
+        width: features per joint, a positive multiple of 16; 32 gives the sizes above.
         norm: ``group``, or ``batch``.
         body, rotation, scale, jitter, shear, crop, warp, lost: see `StreamTower`.
 
@@ -187,28 +195,26 @@ class CooccurrenceTower(SkeletonTower):
         self,
         *,
         joints: Sequence[str],
-        frames: int = 48,
-        width: int = 32,
+        frames: Frames = 48,
+        width: Annotated[int, Field(ge=16, multiple_of=16)] = 32,
         norm: Norm = "group",
         align: bool = True,
         centre: str | None = None,
         top: str | None = None,
-        body: float = 0.1,
-        rotation: float = 30.0,
-        scale: float = 0.15,
-        jitter: float = 0.01,
-        shear: float = 0.1,
-        crop: float = 0.7,
-        warp: float = 0.2,
-        lost: float = 0.1,
+        body: NonNegative = 0.1,
+        rotation: Degrees = 30.0,
+        scale: NonNegative = 0.15,
+        jitter: NonNegative = 0.01,
+        shear: NonNegative = 0.1,
+        crop: Annotated[float, Field(gt=0, le=1)] = 0.7,
+        warp: Probability = 0.2,
+        lost: Probability = 0.1,
     ) -> None:
         views = Views(
             body=body, rotation=rotation, scale=scale, jitter=jitter, shear=shear, crop=crop, warp=warp, lost=lost
         )
         owner = "tower 'skeleton_cooccurrence'"
         super().__init__(joints=joints, frames=frames, align=align, centre=centre, top=top, views=views, owner=owner)
-        if width < 16 or width % 16:
-            raise ConfigError(f"{owner}: width must be a multiple of 16, got {width}")
         self.by_joint = nn.ModuleList(self._by_joint(width, norm) for _ in range(2))
         self.by_body = nn.ModuleList(self._by_body(len(self.joints), width, norm) for _ in range(2))
         self.joined = nn.Sequential(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
+from imu_video.arguments import Count, Finite, Positive
 from imu_video.errors import ConfigError
 from imu_video.registry import teachers
 from imu_video.teachers.base import FrozenTeacher
@@ -33,8 +35,10 @@ class HubTeacher(FrozenTeacher):
         revision: branch, tag or commit of the repository; name a commit for runs to be repeated.
         frames: frames taken, the middles of equal stretches (again and again where the clip has fewer); None: what the
             model was trained with, 8 for image models.
-        image_size: side of the network input in pixels; None: the model's.
-        mean, std: colour normalisation in units of 0..255; the defaults are ImageNet's, CLIP has its own.
+        image_size: side of the network input in pixels, at least 8; None: the model's.
+        mean: subtracted from each colour channel, finite, in units of 0..255; the default is ImageNet's, CLIP has
+            its own.
+        std: divisor of each colour channel, above 0, in the same units.
         projection: see `FrozenTeacher`.
 
     Raises:
@@ -49,22 +53,18 @@ class HubTeacher(FrozenTeacher):
         *,
         model: str,
         revision: str = "main",
-        frames: int | None = None,
-        image_size: int | None = None,
-        mean: Sequence[float] = (123.675, 116.28, 103.53),
-        std: Sequence[float] = (58.395, 57.12, 57.375),
+        frames: Count | None = None,
+        image_size: Annotated[int, Field(ge=8)] | None = None,
+        mean: Annotated[Sequence[Finite], Field(min_length=3, max_length=3)] = (123.675, 116.28, 103.53),
+        std: Annotated[Sequence[Positive], Field(min_length=3, max_length=3)] = (58.395, 57.12, 57.375),
         projection: str | Mapping[str, Any] = "identity",
     ) -> None:
-        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-            raise ConfigError(f"teacher 'hf': mean {list(mean)} and std {list(std)} need three values, std > 0")
         network, config = load_network(model, revision)
         video = config.model_type in VIDEO_MODELS
         wanted = int(getattr(config, "num_frames", 8)) if video else 8
         if video and frames not in (None, wanted):
             raise ConfigError(f"teacher 'hf': {model} was trained on {wanted} frames, got frames {frames}")
         size = image_size or int(config.image_size)
-        if size < 8 or (frames is not None and frames < 1):
-            raise ConfigError(f"teacher 'hf': frames {frames} must be >= 1, image_size {size} >= 8")
         width = int(getattr(config, "projection_dim", 0)) if _projects(config) else int(config.hidden_size)
         super().__init__(width=width, projection=projection)
         self.model, self.revision, self.model_type = model, revision, str(config.model_type)

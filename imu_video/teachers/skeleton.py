@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
+from imu_video.arguments import Count, NonNegative, Positive
 from imu_video.errors import ConfigError, DataError
 from imu_video.optim.groups import set_learning_rate
 from imu_video.optim.schedule import ramped_cosine
@@ -34,15 +36,16 @@ class SkeletonTeacher(FrozenTeacher):
     by the length of the torso.
 
     Args:
-        frames: time steps after resampling, >= 16.
-        width: channels of the narrowest layer, >= 4; features are 4 * width * segments.
+        frames: time steps after resampling, at least 16.
+        width: channels of the narrowest layer, at least 4; features are 4 * width * segments.
         segments: stretches over which features are averaged, so that their order in time is kept; 1 to frames / 4.
-        epochs: passes over the training split, >= 1; 40 .. 100.
-        batch: skeletons an update, >= 2.
-        lr: peak learning rate of AdamW, 1e-4 .. 5e-3.
-        temperature: of the softmax, 0.05 .. 0.5.
-        body: standard deviation of the constant shift of each joint in a view, in torso lengths, 0 .. 0.2.
-        rotation: largest turn of a view about the vertical, in degrees, 0 .. 180.
+        epochs: passes over the training split; sensible 40 to 100.
+        batch: skeletons per update, at least 2.
+        lr: peak learning rate of AdamW, above 0; sensible 1e-4 to 5e-3.
+        temperature: of the softmax, above 0; sensible 0.05 to 0.5.
+        body: standard deviation of the constant shift of each joint in a view, in torso lengths, at least 0;
+            sensible up to 0.2.
+        rotation: largest turn of a view about the vertical, in degrees, in [0, 180].
         align: turn every skeleton to the front; needs hips or shoulders named ``left_*`` and ``right_*``.
         seed: of initial weights, order and views.
         supervised: use the labels of the training split; skeletons without one are left out.
@@ -71,15 +74,15 @@ class SkeletonTeacher(FrozenTeacher):
     def __init__(
         self,
         *,
-        frames: int = 48,
-        width: int = 64,
-        segments: int = 4,
-        epochs: int = 60,
-        batch: int = 128,
-        lr: float = 2e-3,
-        temperature: float = 0.2,
-        body: float = 0.1,
-        rotation: float = 30.0,
+        frames: Annotated[int, Field(ge=16)] = 48,
+        width: Annotated[int, Field(ge=4)] = 64,
+        segments: Count = 4,
+        epochs: Count = 60,
+        batch: Annotated[int, Field(ge=2)] = 128,
+        lr: Positive = 2e-3,
+        temperature: Positive = 0.2,
+        body: NonNegative = 0.1,
+        rotation: Annotated[float, Field(ge=0, le=180)] = 30.0,
         align: bool = True,
         seed: int = 0,
         supervised: bool = False,
@@ -88,16 +91,8 @@ class SkeletonTeacher(FrozenTeacher):
         top: str | None = None,
         projection: str | Mapping[str, Any] = "identity",
     ) -> None:
-        if frames < 16 or width < 4 or not 1 <= segments <= frames // 4 or epochs < 1 or batch < 2:
-            raise ConfigError(
-                f"teacher 'skeleton': frames {frames} must be >= 16, width {width} >= 4, segments {segments} in "
-                f"1..{frames // 4}, epochs {epochs} >= 1, batch {batch} >= 2"
-            )
-        if not (lr > 0 and temperature > 0 and body >= 0 and 0 <= rotation <= 180):
-            raise ConfigError(
-                f"teacher 'skeleton': lr {lr} and temperature {temperature} must be > 0, body {body} >= 0, "
-                f"rotation {rotation} in 0..180"
-            )
+        if segments > frames // 4:
+            raise ConfigError(f"teacher 'skeleton': segments must be at most frames / 4, got {segments=}, {frames=}")
         super().__init__(width=4 * width * segments, projection=projection)
         self.arguments: dict[str, Any] = {
             "frames": frames, "width": width, "segments": segments, "epochs": epochs, "batch": batch, "lr": lr,

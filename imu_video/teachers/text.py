@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from imu_video.errors import ConfigError
@@ -26,7 +27,7 @@ class SentenceEncoder:
 
     Args:
         folder: of another BERT-like sentence model with safetensors and tokenizer; None: the package's.
-        max_tokens: longer sentences are cut, 8 to 512; the model was trained with 256.
+        max_tokens: longer sentences are truncated; in [8, 512]. The model was trained with 256.
 
     Raises:
         ConfigError: the extra is not installed, or the folder holds no such model.
@@ -36,9 +37,7 @@ class SentenceEncoder:
         torch.Size([1, 384])
     """
 
-    def __init__(self, *, folder: str | None = None, max_tokens: int = 256) -> None:
-        if not 8 <= max_tokens <= 512:
-            raise ConfigError(f"text encoder 'sentence': max_tokens must be in 8 .. 512, got {max_tokens}")
+    def __init__(self, *, folder: str | None = None, max_tokens: Annotated[int, Field(ge=8, le=512)] = 256) -> None:
         self.max_tokens = max_tokens
         self.tokenizer, self.network = _load(folder)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
+from imu_video.arguments import Count, Finite, Positive
 from imu_video.errors import ConfigError
 from imu_video.registry import teachers
 from imu_video.teachers.base import FrozenTeacher
@@ -33,12 +35,13 @@ class FrameTeacher(FrozenTeacher):
         model: timm model name.
         weights: ``pip:efficientnet_lite0``, ``hub`` (timm downloads its default weights), ``random:SEED``, or the path
             of a safetensors file that fits the model without its head.
-        image_size: side of the square network input in pixels; frames are cut to their middle square and scaled.
-        frames: frames taken from the clip, the middles of equal stretches, >= 1; fewer where the clip has fewer.
+        image_size: side of the square network input in pixels, at least 32; frames are cropped to their central square
+            and scaled.
+        frames: frames sampled from the clip, the centres of equal stretches; fewer where the clip has fewer.
         pooling: see above.
         segments: stretches of pooling ``segments``, at most ``frames``.
-        mean: subtracted from each colour, in units of 0..255.
-        std: divisor of each colour, in units of 0..255.
+        mean: subtracted from each colour channel, finite, in units of 0..255.
+        std: divisor of each colour channel, above 0, in units of 0..255.
         projection: see `FrozenTeacher`.
 
     Raises:
@@ -55,21 +58,16 @@ class FrameTeacher(FrozenTeacher):
         *,
         model: str = "tf_efficientnet_lite0",
         weights: str = "pip:efficientnet_lite0",
-        image_size: int = 224,
-        frames: int = 8,
+        image_size: Annotated[int, Field(ge=32)] = 224,
+        frames: Count = 8,
         pooling: Pooling = "mean",
-        segments: int = 2,
-        mean: Sequence[float] = (127.0, 127.0, 127.0),
-        std: Sequence[float] = (128.0, 128.0, 128.0),
+        segments: Count = 2,
+        mean: Annotated[Sequence[Finite], Field(min_length=3, max_length=3)] = (127.0, 127.0, 127.0),
+        std: Annotated[Sequence[Positive], Field(min_length=3, max_length=3)] = (128.0, 128.0, 128.0),
         projection: str | Mapping[str, Any] = "identity",
     ) -> None:
-        if image_size < 32 or frames < 1 or (pooling == "segments" and not 1 <= segments <= frames):
-            raise ConfigError(
-                f"teacher 'frames': image_size {image_size} must be >= 32, frames {frames} >= 1, "
-                f"segments {segments} between 1 and frames"
-            )
-        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-            raise ConfigError(f"teacher 'frames': mean {list(mean)} and std {list(std)} need three values, std > 0")
+        if pooling == "segments" and segments > frames:
+            raise ConfigError(f"teacher 'frames': segments must be at most frames, got {segments=}, {frames=}")
         backbone = load_backbone(model, weights)
         per_frame = int(getattr(backbone, "num_features", 0))
         width = per_frame * {"mean": 1, "std": 1, "mean_std": 2, "mean_diff": 2, "segments": segments}[pooling]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
-from imu_video.errors import ConfigError
 from imu_video.registry import teachers
 from imu_video.teachers.base import FrozenTeacher
 
@@ -20,7 +20,7 @@ class TinyTeacher(FrozenTeacher):
 
     Args:
         modality: ``video`` or ``skeleton``.
-        dim: features, 1 to 4096.
+        dim: features, in [1, 4096].
         seed: of the random map.
         projection: see `FrozenTeacher`.
 
@@ -35,12 +35,10 @@ class TinyTeacher(FrozenTeacher):
         self,
         *,
         modality: Literal["video", "skeleton"] = "video",
-        dim: int = 32,
+        dim: Annotated[int, Field(ge=1, le=4096)] = 32,
         seed: int = 0,
         projection: str | Mapping[str, Any] = "identity",
     ) -> None:
-        if modality not in ("video", "skeleton"):
-            raise ConfigError(f"teacher 'tiny': modality must be 'video' or 'skeleton', got {modality!r}")
         super().__init__(width=dim, projection=projection)
         self.modality = modality  # type: ignore[misc]  # the one teacher that is either
         self.seed = seed

@@ -29,7 +29,10 @@ class Augmentation(ABC):
     """
 
     def __init__(self, *, p: float) -> None:
-        self.p = require("p", p, 0, 1)
+        # A subclass of a user's own may take ``p`` as a plain float.
+        if not 0 <= p <= 1:
+            raise ConfigError(f"{type(self).__name__}: p must be in [0, 1], got {p}")
+        self.p = p
 
     def __call__(self, imu: Tensor, mask: Tensor, generator: torch.Generator | GlobalDraws) -> tuple[Tensor, Tensor]:
         """A changed copy of a window and its mask.
@@ -84,10 +87,3 @@ class Compose:
 def sensors(channels: int) -> list[slice]:
     """Channel rows of each sensor: accelerometer, then gyroscope where there is one."""
     return [slice(first, first + 3) for first in range(0, channels, 3)]
-
-
-def require(name: str, value: float, low: float, high: float) -> float:
-    """The value, refused outside [low, high]."""
-    if not low <= value <= high:
-        raise ConfigError(f"augmentation argument {name!r} must be in [{low:g}, {high:g}], got {value}")
-    return value

@@ -5,11 +5,15 @@ None of them leaves a row that had a measured sample without one, except `shift`
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from imu_video.arguments import Probability
 from imu_video.registry import augmentations
-from imu_video.transforms.base import Augmentation, GlobalDraws, require, sensors
+from imu_video.transforms.base import Augmentation, GlobalDraws, sensors
 
 
 @augmentations.register("cutout")
@@ -17,8 +21,8 @@ class Cutout(Augmentation):
     """One stretch of the window goes missing on all channels, as when a device loses its connection.
 
     Args:
-        max_fraction: the stretch's share of the window is uniform in [0, max_fraction], below 1.
-        p: probability a row.
+        max_fraction: the stretch's share of the window is uniform in [0, max_fraction]; in [0, 0.95].
+        p: probability per row, in [0, 1].
 
     Example:
         >>> imu = torch.ones(1, 6, 100)
@@ -27,9 +31,9 @@ class Cutout(Augmentation):
         True
     """
 
-    def __init__(self, *, max_fraction: float = 0.25, p: float = 0.5) -> None:
+    def __init__(self, *, max_fraction: Annotated[float, Field(ge=0, le=0.95)] = 0.25, p: Probability = 0.5) -> None:
         super().__init__(p=p)
-        self.max_fraction = require("max_fraction", max_fraction, 0, 0.95)
+        self.max_fraction = max_fraction
 
     def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
         samples = imu.shape[-1]
@@ -48,7 +52,7 @@ class Shift(Augmentation):
 
     Args:
         max_fraction: shift's share of the window, uniform in [-max_fraction, max_fraction]; in [0, 0.9].
-        p: probability a row.
+        p: probability per row, in [0, 1].
 
     Example:
         >>> imu = torch.ones(1, 6, 100)
@@ -57,9 +61,9 @@ class Shift(Augmentation):
         False
     """
 
-    def __init__(self, *, max_fraction: float = 0.1, p: float = 1.0) -> None:
+    def __init__(self, *, max_fraction: Annotated[float, Field(ge=0, le=0.9)] = 0.1, p: Probability = 1.0) -> None:
         super().__init__(p=p)
-        self.max_fraction = require("max_fraction", max_fraction, 0, 0.9)
+        self.max_fraction = max_fraction
 
     def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
         samples = imu.shape[-1]
@@ -75,7 +79,7 @@ class DropChannel(Augmentation):
     """One random channel goes missing; a row's last measured channel stays.
 
     Args:
-        p: probability a row.
+        p: probability per row, in [0, 1].
 
     Example:
         >>> imu = torch.ones(1, 6, 4)
@@ -84,7 +88,7 @@ class DropChannel(Augmentation):
         5
     """
 
-    def __init__(self, *, p: float = 0.2) -> None:
+    def __init__(self, *, p: Probability = 0.2) -> None:
         super().__init__(p=p)
 
     def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
@@ -103,7 +107,7 @@ class DropSensor(Augmentation):
     A row in which the other sensor has nothing measured stays as it is, and so does a window of one sensor.
 
     Args:
-        p: probability a row.
+        p: probability per row, in [0, 1].
         accelerometer: given that a sensor is dropped, the probability that it is the accelerometer, in [0, 1].
 
     Example:
@@ -114,9 +118,9 @@ class DropSensor(Augmentation):
         [True, True, True, False, False, False]
     """
 
-    def __init__(self, *, p: float = 0.2, accelerometer: float = 0.25) -> None:
+    def __init__(self, *, p: Probability = 0.2, accelerometer: Probability = 0.25) -> None:
         super().__init__(p=p)
-        self.accelerometer = require("accelerometer", accelerometer, 0, 1)
+        self.accelerometer = accelerometer
 
     def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
         first = (draws.uniform(len(imu)) < self.accelerometer).to(imu.device)

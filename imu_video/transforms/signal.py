@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from imu_video.arguments import Probability
 from imu_video.registry import augmentations
-from imu_video.transforms.base import Augmentation, GlobalDraws, require, sensors
+from imu_video.transforms.base import Augmentation, GlobalDraws, sensors
+
+Sigma = Annotated[float, Field(ge=0, le=10)]
+"""Standard deviation of noise or offset in m/s^2 or rad/s; no wearable sensor is worse than 10."""
 
 
 @augmentations.register("rotate")
@@ -19,8 +25,8 @@ class Rotate(Augmentation):
     while, it loses that while altogether; a row in which a sensor lacks an axis throughout stays as it is.
 
     Args:
-        max_degrees: the angle is uniform in [0, max_degrees] about an axis uniform on the sphere; up to 180.
-        p: probability a row.
+        max_degrees: the angle is uniform in [0, max_degrees] about an axis uniform on the sphere; in [0, 180].
+        p: probability per row, in [0, 1].
 
     Example:
         >>> g = torch.Generator().manual_seed(0)
@@ -30,9 +36,9 @@ class Rotate(Augmentation):
         True
     """
 
-    def __init__(self, *, max_degrees: float = 30.0, p: float = 1.0) -> None:
+    def __init__(self, *, max_degrees: Annotated[float, Field(ge=0, le=180)] = 30.0, p: Probability = 1.0) -> None:
         super().__init__(p=p)
-        self.max_degrees = require("max_degrees", max_degrees, 0, 180)
+        self.max_degrees = max_degrees
 
     def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
         axis = draws.normal(len(imu), 3)
@@ -75,7 +81,7 @@ class Scale(Augmentation):
 
     Args:
         sigma: relative spread, in [0, 1]; 0.1 is about 10 %. Gravity is scaled along, as by a real gain error.
-        p: probability a row.
+        p: probability per row, in [0, 1].
 
     Example:
         >>> imu = torch.ones(2, 6, 4)
@@ -84,9 +90,9 @@ class Scale(Augmentation):
         True
     """
 
-    def __init__(self, *, sigma: float = 0.1, p: float = 1.0) -> None:
+    def __init__(self, *, sigma: Probability = 0.1, p: Probability = 1.0) -> None:
         super().__init__(p=p)
-        self.sigma = require("sigma", sigma, 0, 1)
+        self.sigma = sigma
 
     def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
         gain = torch.exp(self.sigma * draws.normal(len(imu), imu.shape[1] // 3, 1))
@@ -101,8 +107,8 @@ class MagnitudeWarp(Augmentation):
 
     Args:
         sigma: standard deviation of the log factor, in [0, 1]; 0.2 is about 20 % more or less.
-        knots: half-cosines, 1 to 16; more make quicker changes.
-        p: probability a row.
+        knots: half-cosines, in [1, 16]; more make faster changes.
+        p: probability per row, in [0, 1].
 
     Example:
         >>> imu = torch.ones(1, 6, 50)
@@ -112,10 +118,12 @@ class MagnitudeWarp(Augmentation):
         (True, True)
     """
 
-    def __init__(self, *, sigma: float = 0.2, knots: int = 4, p: float = 1.0) -> None:
+    def __init__(
+        self, *, sigma: Probability = 0.2, knots: Annotated[int, Field(ge=1, le=16)] = 4, p: Probability = 1.0
+    ) -> None:
         super().__init__(p=p)
-        self.sigma = require("sigma", sigma, 0, 1)
-        self.knots = int(require("knots", knots, 1, 16))
+        self.sigma = sigma
+        self.knots = knots
 
     def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
         samples, number = imu.shape[-1], len(sensors(imu.shape[1]))
@@ -134,7 +142,7 @@ class Jitter(Augmentation):
     Args:
         acc_sigma: m/s^2, in [0, 10]; 0.2 is a noisy wearable.
         gyr_sigma: rad/s, in [0, 10].
-        p: probability a row.
+        p: probability per row, in [0, 1].
 
     Example:
         >>> imu = torch.zeros(2, 6, 4)
@@ -143,9 +151,9 @@ class Jitter(Augmentation):
         (True, False)
     """
 
-    def __init__(self, *, acc_sigma: float = 0.2, gyr_sigma: float = 0.05, p: float = 1.0) -> None:
+    def __init__(self, *, acc_sigma: Sigma = 0.2, gyr_sigma: Sigma = 0.05, p: Probability = 1.0) -> None:
         super().__init__(p=p)
-        self.sigmas = (require("acc_sigma", acc_sigma, 0, 10), require("gyr_sigma", gyr_sigma, 0, 10))
+        self.sigmas = (acc_sigma, gyr_sigma)
 
     def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
         noise = draws.normal(*imu.shape).to(imu)
@@ -159,7 +167,7 @@ class Bias(Augmentation):
     Args:
         acc_sigma: m/s^2, in [0, 10].
         gyr_sigma: rad/s, in [0, 10].
-        p: probability a row.
+        p: probability per row, in [0, 1].
 
     Example:
         >>> imu = torch.zeros(1, 6, 4)
@@ -168,9 +176,9 @@ class Bias(Augmentation):
         True
     """
 
-    def __init__(self, *, acc_sigma: float = 0.3, gyr_sigma: float = 0.03, p: float = 1.0) -> None:
+    def __init__(self, *, acc_sigma: Sigma = 0.3, gyr_sigma: Sigma = 0.03, p: Probability = 1.0) -> None:
         super().__init__(p=p)
-        self.sigmas = (require("acc_sigma", acc_sigma, 0, 10), require("gyr_sigma", gyr_sigma, 0, 10))
+        self.sigmas = (acc_sigma, gyr_sigma)
 
     def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
         offset = draws.normal(len(imu), imu.shape[1], 1).to(imu)

@@ -8,14 +8,17 @@ is not: its gravity must stay, and its motion part (which would grow with r^2) c
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
+from imu_video.arguments import Probability
 from imu_video.errors import ConfigError
 from imu_video.registry import augmentations
-from imu_video.transforms.base import Augmentation, GlobalDraws, require
+from imu_video.transforms.base import Augmentation, GlobalDraws
 
 
 @augmentations.register("time_warp")
@@ -27,9 +30,9 @@ class TimeWarp(Augmentation):
 
     Args:
         strength: standard deviation of the log rate, in [0, 1]; 0.2 is about 20 % faster or slower.
-        knots: half-cosines, 1 to 16; more make quicker changes.
+        knots: half-cosines, in [1, 16]; more make faster changes.
         scale_gyr: scale angular rates by the local rate.
-        p: probability a row.
+        p: probability per row, in [0, 1].
 
     Example:
         >>> imu = torch.arange(50.0).expand(1, 6, 50)
@@ -39,10 +42,17 @@ class TimeWarp(Augmentation):
         True
     """
 
-    def __init__(self, *, strength: float = 0.2, knots: int = 4, scale_gyr: bool = True, p: float = 0.5) -> None:
+    def __init__(
+        self,
+        *,
+        strength: Probability = 0.2,
+        knots: Annotated[int, Field(ge=1, le=16)] = 4,
+        scale_gyr: bool = True,
+        p: Probability = 0.5,
+    ) -> None:
         super().__init__(p=p)
-        self.strength = require("strength", strength, 0, 1)
-        self.knots = int(require("knots", knots, 1, 16))
+        self.strength = strength
+        self.knots = knots
         self.scale_gyr = scale_gyr
 
     def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
@@ -64,9 +74,9 @@ class CropResize(Augmentation):
     """Takes a random part of the window and stretches it to the full length: everything happens slower.
 
     Args:
-        min_fraction: the part's share of the window is uniform in [min_fraction, 1]; in (0.1, 1].
+        min_fraction: the part's share of the window is uniform in [min_fraction, 1]; in [0.1, 1].
         scale_gyr: scale angular rates by the share (slower motion turns slower).
-        p: probability a row.
+        p: probability per row, in [0, 1].
 
     Example:
         >>> imu = torch.ones(1, 6, 50)
@@ -76,9 +86,11 @@ class CropResize(Augmentation):
         (True, True)
     """
 
-    def __init__(self, *, min_fraction: float = 0.7, scale_gyr: bool = True, p: float = 0.5) -> None:
+    def __init__(
+        self, *, min_fraction: Annotated[float, Field(ge=0.1, le=1)] = 0.7, scale_gyr: bool = True, p: Probability = 0.5
+    ) -> None:
         super().__init__(p=p)
-        self.min_fraction = require("min_fraction", min_fraction, 0.1, 1)
+        self.min_fraction = min_fraction
         self.scale_gyr = scale_gyr
 
     def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
@@ -94,8 +106,8 @@ class LowRate(Augmentation):
     """Sounds like a slower device: averages over 2 .. max_factor samples (anti-aliasing), then interpolates back.
 
     Args:
-        max_factor: the factor is uniform over the integers 2 .. max_factor; 2 to 16.
-        p: probability a row.
+        max_factor: the factor is uniform over the integers 2 .. max_factor; in [2, 16].
+        p: probability per row, in [0, 1].
 
     Example:
         >>> imu = torch.tensor([1.0, -1.0]).repeat(1, 6, 25)
@@ -105,9 +117,9 @@ class LowRate(Augmentation):
         True
     """
 
-    def __init__(self, *, max_factor: int = 3, p: float = 0.3) -> None:
+    def __init__(self, *, max_factor: Annotated[int, Field(ge=2, le=16)] = 3, p: Probability = 0.3) -> None:
         super().__init__(p=p)
-        self.max_factor = int(require("max_factor", max_factor, 2, 16))
+        self.max_factor = max_factor
 
     def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
         samples = imu.shape[-1]
@@ -133,9 +145,9 @@ class Permute(Augmentation):
     """Cuts the window into pieces and puts them together in another order; what happens within a piece stays.
 
     Args:
-        max_segments: the number of pieces is uniform over the integers 2 .. max_segments; 2 to 32.
-        min_samples: shortest piece, at least 1; lowered where a window is too short for so many.
-        p: probability a row.
+        max_segments: the number of pieces is uniform over the integers 2 .. max_segments; in [2, 32].
+        min_samples: shortest piece, in [1, 1000000]; lowered where the window is too short.
+        p: probability per row, in [0, 1].
 
     Example:
         >>> imu = torch.arange(40.0).expand(1, 6, 40)
@@ -144,10 +156,16 @@ class Permute(Augmentation):
         (True, False)
     """
 
-    def __init__(self, *, max_segments: int = 4, min_samples: int = 10, p: float = 0.5) -> None:
+    def __init__(
+        self,
+        *,
+        max_segments: Annotated[int, Field(ge=2, le=32)] = 4,
+        min_samples: Annotated[int, Field(ge=1, le=1_000_000)] = 10,
+        p: Probability = 0.5,
+    ) -> None:
         super().__init__(p=p)
-        self.max_segments = int(require("max_segments", max_segments, 2, 32))
-        self.min_samples = int(require("min_samples", min_samples, 1, 1_000_000))
+        self.max_segments = max_segments
+        self.min_samples = min_samples
 
     def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
         rows, samples, most = len(imu), imu.shape[-1], self.max_segments

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
 
 from imu_video import registry
+from imu_video.arguments import Probability
 from imu_video.errors import ConfigError
-from imu_video.transforms.base import require
 
 
 class ClipAugmentation(ABC):
@@ -28,7 +29,9 @@ class ClipAugmentation(ABC):
     """
 
     def __init__(self, *, p: float) -> None:
-        self.p = require("p", p, 0, 1)
+        if not 0 <= p <= 1:
+            raise ConfigError(f"{type(self).__name__}: p must be in [0, 1], got {p}")
+        self.p = p
 
     def __call__(self, clip: Tensor, generator: torch.Generator) -> Tensor:
         """A changed copy of a clip, or the clip itself.
@@ -60,9 +63,9 @@ class ClipCrop(ClipAugmentation):
     """A rectangle of the frame, scaled back to its size (Szegedy et al. 2015, as `v2.RandomResizedCrop`).
 
     Args:
-        min_area: smallest share of the frame's area, in (0, 1]; 0.5 .. 0.9 keeps the person in view.
-        max_aspect: largest change of the aspect ratio, >= 1.
-        p: probability.
+        min_area: smallest share of the frame's area, in [0.05, 1]; 0.5 .. 0.9 keeps the subject in view.
+        max_aspect: largest change of the aspect ratio, in [1, 4].
+        p: probability, in [0, 1].
 
     Example:
         >>> clip = torch.zeros(4, 32, 48, 3, dtype=torch.uint8)
@@ -70,10 +73,16 @@ class ClipCrop(ClipAugmentation):
         torch.Size([4, 32, 48, 3])
     """
 
-    def __init__(self, *, min_area: float = 0.6, max_aspect: float = 1.33, p: float = 1.0) -> None:
+    def __init__(
+        self,
+        *,
+        min_area: Annotated[float, Field(ge=0.05, le=1)] = 0.6,
+        max_aspect: Annotated[float, Field(ge=1, le=4)] = 1.33,
+        p: Probability = 1.0,
+    ) -> None:
         super().__init__(p=p)
-        self.min_area = require("min_area", min_area, 0.05, 1)
-        self.max_aspect = require("max_aspect", max_aspect, 1, 4)
+        self.min_area = min_area
+        self.max_aspect = max_aspect
 
     def change(self, frames: Tensor, draws: Sequence[float]) -> Tensor:
         height, width = frames.shape[-2:]
@@ -90,10 +99,10 @@ class ClipFlip(ClipAugmentation):
     """Left and right exchanged. The IMU does not mirror along: right_wrist becomes a left one in the picture.
 
     Args:
-        p: probability.
+        p: probability, in [0, 1].
     """
 
-    def __init__(self, *, p: float = 0.5) -> None:
+    def __init__(self, *, p: Probability = 0.5) -> None:
         super().__init__(p=p)
 
     def change(self, frames: Tensor, draws: Sequence[float]) -> Tensor:
@@ -105,25 +114,25 @@ class ClipColour(ClipAugmentation):
     """Brightness, contrast, saturation and hue, drawn once a clip (as `v2.ColorJitter` with one draw for all frames).
 
     Args:
-        brightness, contrast, saturation: factors are drawn from [1 - x, 1 + x], x in [0, 1].
+        brightness, contrast, saturation: factors are drawn from [1 - x, 1 + x]; x in [0, 1].
         hue: shift of the hue in [-x, x] turns, x in [0, 0.5].
-        p: probability.
+        p: probability, in [0, 1].
     """
 
     def __init__(
         self,
         *,
-        brightness: float = 0.3,
-        contrast: float = 0.3,
-        saturation: float = 0.3,
-        hue: float = 0.05,
-        p: float = 0.8,
+        brightness: Probability = 0.3,
+        contrast: Probability = 0.3,
+        saturation: Probability = 0.3,
+        hue: Annotated[float, Field(ge=0, le=0.5)] = 0.05,
+        p: Probability = 0.8,
     ) -> None:
         super().__init__(p=p)
-        self.brightness = require("brightness", brightness, 0, 1)
-        self.contrast = require("contrast", contrast, 0, 1)
-        self.saturation = require("saturation", saturation, 0, 1)
-        self.hue = require("hue", hue, 0, 0.5)
+        self.brightness = brightness
+        self.contrast = contrast
+        self.saturation = saturation
+        self.hue = hue
 
     def change(self, frames: Tensor, draws: Sequence[float]) -> Tensor:
         steps = ((tv.adjust_brightness, self.brightness), (tv.adjust_contrast, self.contrast))
@@ -137,10 +146,10 @@ class ClipGrey(ClipAugmentation):
     """Colours removed.
 
     Args:
-        p: probability.
+        p: probability, in [0, 1].
     """
 
-    def __init__(self, *, p: float = 0.2) -> None:
+    def __init__(self, *, p: Probability = 0.2) -> None:
         super().__init__(p=p)
         self._grey = v2.Grayscale(num_output_channels=3)
 

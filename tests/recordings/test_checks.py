@@ -154,9 +154,9 @@ def test_black_and_frozen_clips() -> None:
 
 
 def test_thresholds_are_checked() -> None:
-    with pytest.raises(ConfigError, match="seconds is 0"):
+    with pytest.raises(ConfigError, match="argument 'seconds': must be above 0"):
         Flat(seconds=0)
-    with pytest.raises(ConfigError, match="expected low < 1 < high"):
+    with pytest.raises(ConfigError, match=r"argument 'low': must be in \(0, 1\)"):
         checks.build({"name": "gravity_norm", "low": 1.2})
 
 

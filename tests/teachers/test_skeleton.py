@@ -197,9 +197,9 @@ def test_samples_without_complete_frames_give_nan_rows_only(fitted: SkeletonTeac
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"frames": 8}, "frames 8"),
-        ({"segments": 9}, r"segments 9 in 1\.\.4"),
-        ({"rotation": 200.0}, "rotation 200"),
+        ({"frames": 8}, "argument 'frames': must be at least 16"),
+        ({"segments": 9}, "segments must be at most frames / 4"),
+        ({"rotation": 200.0}, r"argument 'rotation': must be in \[0, 180\]"),
         ({"centre": "pelvs"}, "did you mean 'pelvis'"),
         ({"joints": ["a", "b"]}, "set centre=JOINT"),
         ({"joints": ["pelvis", "neck"]}, "align: false"),

@@ -14,7 +14,7 @@ from torch import Tensor
 from imu_video import registry
 from imu_video.bundle.input_spec import fit_input_spec
 from imu_video.errors import ConfigError
-from imu_video.runtime.distributed import World
+from imu_video.runtime.distributed import GlobalDraws, World
 from imu_video.transforms import (
     Bias,
     Compose,
@@ -22,7 +22,6 @@ from imu_video.transforms import (
     Cutout,
     DropChannel,
     DropSensor,
-    GlobalDraws,
     Jitter,
     LowRate,
     MagnitudeWarp,

@@ -1,0 +1,204 @@
+"""Every range in the signature of a registered component: refused just outside, by configs and in Python alike."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import pickle
+import re
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
+
+import pytest
+from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen, MultipleOf, Predicate
+from pydantic.fields import FieldInfo
+
+from imu_video import registry
+from imu_video.arguments import Constructor, allowed
+from imu_video.errors import ConfigError
+
+# Arguments without a default, so that only the value under test can be refused.
+REQUIRED: dict[str, Any] = {"model": "org/name", "joints": ["pelvis", "neck"], "root": "recordings"}
+
+
+def components() -> Iterator[tuple[str, str]]:
+    for kind, known in registry.ALL.items():
+        yield from ((kind, name) for name in known.names() if not name.startswith("test_"))
+
+
+def constructor(kind: str, name: str) -> Constructor:
+    return Constructor(registry.ALL[kind].get(name), kind=registry.ALL[kind].kind, name=name)
+
+
+def outside(hint: Any) -> Iterator[Any]:
+    """Values just outside the range of an annotation."""
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        base, *entries = parts
+        limits = [limit for e in entries for limit in (e.metadata if isinstance(e, FieldInfo) else [e])]
+        for limit in limits:
+            yield from beyond(limit, whole=base is int)
+        yield from outside(base)
+    elif origin is typing.Literal:
+        yield "no such choice"
+    elif origin in (typing.Union, types.UnionType):
+        if allowed(hint):  # otherwise one of the types takes any value
+            for part in parts:
+                yield from outside(part)
+    elif isinstance(origin, type) and issubclass(origin, Sequence):
+        yield from ([value] for value in outside(parts[0]))
+
+
+def beyond(limit: Any, *, whole: bool) -> Iterator[Any]:
+    match limit:
+        case Ge(ge=value):
+            yield value - 1 if whole else math.nextafter(value, -math.inf)
+        case Gt(gt=value) | Lt(lt=value):
+            yield value
+        case Le(le=value):
+            yield value + 1 if whole else math.nextafter(value, math.inf)
+        case MultipleOf(multiple_of=value):
+            yield 8 * value + 1
+        case Predicate():
+            yield 8
+        case MinLen(min_length=count):
+            yield [1.0] * (count - 1)
+        case MaxLen(max_length=count):
+            yield [1.0] * (count + 1)
+        case _ if getattr(limit, "allow_inf_nan", True) is False:
+            yield from (math.inf, math.nan)
+
+
+CASES = [
+    pytest.param(kind, name, argument, value, id=f"{kind}-{name}-{argument}-{value}")
+    for kind, name in components()
+    for argument, hint in constructor(kind, name).hints.items()
+    for value in outside(hint)
+]
+
+
+def test_the_cases_cover_the_components() -> None:
+    """A walk that found nothing would pass every test below."""
+    assert len(CASES) > 250
+    assert {
+        "encoders",
+        "losses",
+        "objectives",
+        "teachers",
+        "towers",
+        "augmentations",
+        "clip_augmentations",
+        "checks",
+    } <= {str(case.values[0]) for case in CASES}
+
+
+@pytest.mark.parametrize(("kind", "name", "argument", "value"), CASES)
+def test_values_outside_a_range_are_refused_both_ways(kind: str, name: str, argument: str, value: Any) -> None:
+    known = registry.ALL[kind]
+    needed = {k: v for k, v in REQUIRED.items() if k in constructor(kind, name).parameters}
+    arguments = {**needed, argument: value}
+    with pytest.raises(ConfigError) as from_config:
+        known.entry({"name": name, **arguments})
+    with pytest.raises(ConfigError) as direct:
+        known.get(name)(**arguments)
+    assert str(from_config.value) == str(direct.value)
+    message = str(direct.value)
+    assert message.startswith(f"{known.kind} {name!r}, argument '{argument}"), "component and argument"
+    assert repr(value).strip("[]") in message, "the value seen"
+    words = known.ranges(name)[argument]
+    assert words in message, "the allowed range"
+
+
+@pytest.mark.parametrize(("kind", "name"), list(components()))
+def test_defaults_lie_inside_their_ranges(kind: str, name: str) -> None:
+    read = constructor(kind, name)
+    defaults = {k: p.default for k, p in read.parameters.items() if p.default is not inspect.Parameter.empty}
+    needed = {k: v for k, v in REQUIRED.items() if k in read.parameters and k not in defaults}
+    assert read.validated({**needed, **defaults}) == read.validated(needed)
+
+
+# What a docstring may say of a number: `at least 2`, `above 0`, `in [0, 1)`.
+_N = r"-?\d(?:[\d.e-]*\d)?"
+STATED = re.compile(rf"\b(?:at least {_N}|above {_N}|in [\[(]{_N}, {_N}[\])])")
+
+
+def described(cls: type) -> dict[str, str]:
+    """Text of each argument in the Args section of a docstring."""
+    document = inspect.cleandoc(cls.__doc__ or "")
+    section = re.search(r"^Args:\n((?:    .*\n|\n)+)", document + "\n", flags=re.M)
+    texts: dict[str, str] = {}
+    for names, text in re.findall(
+        r"^    (\w[\w, ]*): ((?:.*\n)(?:        .*\n)*)", section[1] if section else "", re.M
+    ):
+        texts |= dict.fromkeys(names.split(", "), " ".join(text.split()))
+    return texts
+
+
+@pytest.mark.parametrize(("kind", "name"), [c for c in components() if c[0] not in ("datasets", "checks")])
+def test_docstrings_state_the_same_ranges(kind: str, name: str) -> None:
+    read = constructor(kind, name)
+    texts = described(read.component)
+    for argument, hint in read.hints.items():
+        if "one of" in allowed(hint):
+            continue
+        words = re.sub(r"^null or |^\d (or more )?values, each |^each ", "", allowed(hint))
+        numeric = STATED.findall(words)
+        text = texts.get(argument, "")
+        if text.startswith("see `"):  # the class named there documents it
+            continue
+        if words and numeric != ["at least 1"]:  # that a count is at least 1 goes without saying
+            assert words in text, f"{name}, {argument}: enforced {words!r}, documented {text!r}"
+        for statement in STATED.findall(text.split("sensible")[0]):
+            assert statement in numeric, (
+                f"{name}: the docstring of {argument} says {statement!r}, enforced is {words!r}"
+            )
+
+
+def test_direct_construction_keeps_what_python_shows_of_the_class() -> None:
+    loss = registry.losses.get("info_nce")
+    signature = inspect.signature(loss)
+    assert list(signature.parameters) == ["temperature", "learned"]
+    assert signature.parameters["temperature"].default == 0.07
+    assert typing.get_type_hints(loss.__init__)["temperature"] is float
+    assert loss.__init__.__qualname__ == "InfoNCE.__init__"
+    for wrong, problem in (((0.1,), "positional"), ((), "unexpected keyword")):
+        with pytest.raises(TypeError, match=problem):
+            loss(*wrong, **({} if wrong else {"temprature": 0.1}))
+    with pytest.raises(TypeError, match="required keyword-only argument"):
+        registry.teachers.get("hf")()
+
+
+def test_components_pass_through_pickle_as_for_spawned_workers() -> None:
+    built = registry.augmentations.get("jitter")(acc_sigma=0.5)
+    assert pickle.loads(pickle.dumps(built)).sigmas == built.sigmas
+    assert pickle.loads(pickle.dumps(type(built))) is type(built)
+
+
+def test_values_are_checked_and_not_converted() -> None:
+    assert type(registry.checks.get("flat")(seconds=2).threshold) is int
+
+
+def test_a_subclass_of_a_users_own_is_checked_by_its_own_signature() -> None:
+    local: registry.Registry[Any] = registry.Registry("shape")
+
+    @local.register("disc")
+    class Disc:
+        def __init__(self, *, radius: Annotated[float, Ge(1)] = 1.0) -> None:
+            self.radius = radius
+
+    @local.register("half")
+    class Half(Disc):
+        def __init__(self, *, radius: Annotated[float, Ge(2)] = 2.0) -> None:
+            super().__init__(radius=radius / 2)
+
+    class Plain(Disc):
+        def __init__(self) -> None:
+            super().__init__(radius=0.5)
+
+    assert Half(radius=2).radius == 1
+    with pytest.raises(ConfigError, match="shape 'half', argument 'radius': must be at least 2"):
+        Half(radius=1.5)
+    with pytest.raises(ConfigError, match="shape 'disc', argument 'radius': must be at least 1"):
+        Plain()
