@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from imu_video import __version__, registry
+from imu_video.bundle import hub
 from imu_video.bundle.card import render
 from imu_video.bundle.folder import CONFIG, WEIGHTS, FolderFormat, config_text, load_weights
 from imu_video.bundle.input_spec import InputSpec, as_windows, fit_input_spec
@@ -224,30 +226,74 @@ class EncoderBundle(nn.Module):
             (temporary / CARD).write_text(render(config), encoding="utf-8")
         return target
 
+    save_pretrained = save
+    """The name of `save` in Hugging Face libraries."""
 
-def load_encoder(folder: str | Path, *, device: torch.device | str = "cpu") -> EncoderBundle:
+    @staticmethod
+    def from_pretrained(
+        source: str | Path, *, device: torch.device | str = "cpu", revision: str | None = None
+    ) -> EncoderBundle:
+        """The same as `load_encoder`, under its name in Hugging Face libraries.
+
+        Example:
+            ``EncoderBundle.from_pretrained("hf://owner/name")``
+        """
+        return load_encoder(source, device=device, revision=revision)
+
+    def push_to_hub(
+        self, repo_id: str, *, private: bool = True, lineage: Mapping[str, Any] | None = None, api: Any | None = None
+    ) -> str:
+        """Upload weights, config.json and model card to the Hugging Face hub and return the repository's address.
+
+        Args:
+            repo_id, private, api: see `bundle.hub.push_to_hub`.
+            lineage: see `save`.
+        """
+        with tempfile.TemporaryDirectory(prefix="imu-video-hub-") as folder:
+            return hub.push_to_hub(self.save(folder, lineage=lineage), repo_id, private=private, api=api)
+
+
+def load_encoder(
+    source: str | Path, *, device: torch.device | str = "cpu", revision: str | None = None
+) -> EncoderBundle:
     """Read an exported encoder, in evaluation mode.
 
     Args:
-        folder: written by `EncoderBundle.save` or `imu-pretrain export`.
+        source: folder that `imu-pretrain export` or `EncoderBundle.save` wrote, or an address on the Hugging Face hub,
+            ``hf://owner/name`` or ``hf://owner/name@revision``. Files from the hub are cached (`bundle.hub.download`).
         device: where to put it.
+        revision: branch, tag or commit on the hub; default ``main``.
 
     Raises:
-        CheckpointError: a missing, damaged or foreign folder; weights that are not those that config.json names.
+        CheckpointError: a missing, damaged or foreign folder; weights that are not those that config.json names; a
+            repository that cannot be downloaded.
+        ConfigError: a malformed address, or a revision of a local folder.
 
     Example:
         ``load_encoder("encoder").encode(windows, rate_hz=100)``
     """
+    if not hub.is_address(source):
+        if revision is not None:
+            raise ConfigError(f"{source}: a local folder has no revisions, got {revision=}")
+        return _read(Path(source)).to(device).eval()
+    folder = hub.download(source, revision=revision)
+    try:
+        return _read(folder).to(device).eval()
+    except CheckpointError as error:
+        raise CheckpointError(f"{source}: {error.message}", hint=error.hint) from error
+
+
+def _read(folder: Path) -> EncoderBundle:
     config, weights = FOLDER.read(folder)
     try:
-        source = f"{Path(folder) / CONFIG}, input"
+        source = f"{folder / CONFIG}, input"
         bundle = EncoderBundle(spec=validate(config["input"], InputSpec, source=source), encoder=config["encoder"])
     except ConfigError as error:
         hint = error.hint or "a newer imu-video may be needed; encoders from a plugin need that plugin imported first"
-        raise CheckpointError(f"{Path(folder) / CONFIG}: {error.message}", hint=hint) from error
+        raise CheckpointError(f"{folder / CONFIG}: {error.message}", hint=hint) from error
     load_weights(bundle.encoder, weights, folder=folder, built_from=f"encoder {config['encoder']}")
     bundle.lineage = dict(config["lineage"])
-    return bundle.to(device).eval()
+    return bundle
 
 
 def read_config(folder: str | Path) -> JsonDict:

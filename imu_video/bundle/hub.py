@@ -1,12 +1,75 @@
-"""Encoder folders on the Hugging Face hub; the folder itself is written and read by encoder.py."""
+"""Encoder folders on the Hugging Face hub: download by address, upload; encoder.py writes and reads the folders."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from imu_video import __version__
-from imu_video.bundle.encoder import load_encoder
+from imu_video.bundle.folder import CONFIG, WEIGHTS
+from imu_video.errors import CheckpointError, ConfigError
+
+# A Path turns hf://owner/name into hf:/owner/name.
+_ADDRESS = re.compile(r"hf:/{1,2}(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?/?")
+
+
+def is_address(source: str | Path) -> bool:
+    """Whether a source names a repository on the hub rather than a local folder."""
+    return str(source).startswith("hf:/")
+
+
+def download(address: str | Path, *, revision: str | None = None) -> Path:
+    """Local copy of an encoder on the hub: weights and config.json, nothing that could be executed.
+
+    Files that are in the local cache of ``huggingface_hub`` already are not downloaded again, so that a cached encoder
+    loads offline. ``HF_HOME`` moves the cache, ``HF_HUB_OFFLINE=1`` forbids all requests.
+
+    Args:
+        address: ``hf://owner/name`` or ``hf://owner/name@revision``.
+        revision: branch, tag or commit; default: that of the address, else ``main``. Name a commit for results that
+            can be repeated.
+
+    Raises:
+        ConfigError: an address of another form, or two different revisions.
+        CheckpointError: the repository cannot be downloaded and is not cached, or it holds no encoder.
+    """
+    found = _ADDRESS.fullmatch(str(address))
+    if found is None:
+        raise ConfigError(f"{address}: not an address of an encoder on the hub", hint="for example hf://owner/name")
+    repo, named = found["repo"], found["revision"]
+    if revision is not None and named is not None and revision != named:
+        raise ConfigError(f"{address}: the address names revision {named!r}, the argument {revision!r}")
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(repo, revision=revision or named, allow_patterns=[WEIGHTS, CONFIG]))
+    except Exception as error:  # the client raises its own kinds, those of its HTTP library and OSError
+        reason = str(error).strip().splitlines()
+        raise CheckpointError(
+            f"hf://{repo}: could not be downloaded: {type(error).__name__}: {reason[0] if reason else ''}",
+            hint=_advice(error, repo),
+        ) from error
+    missing = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
+    if missing:
+        raise CheckpointError(
+            f"hf://{repo}: not an encoder folder: no {' and no '.join(missing)}",
+            hint="only encoders that `imu_video.bundle.push_to_hub` uploaded can be loaded",
+        )
+    return folder
+
+
+def _advice(error: Exception, repo: str) -> str:
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+    if isinstance(error, RepositoryNotFoundError):
+        return "check owner and name; for a private repository run `hf auth login` first"
+    if isinstance(error, RevisionNotFoundError):
+        return f"check the revision: https://huggingface.co/{repo}/commits/main lists them"
+    return (
+        f"check the connection; offline, run `hf download {repo} {WEIGHTS} {CONFIG} --local-dir FOLDER` on another "
+        "machine and load that FOLDER"
+    )
 
 
 def push_to_hub(folder: str | Path, repo_id: str, *, private: bool = True, api: Any | None = None) -> str:
@@ -15,12 +78,14 @@ def push_to_hub(folder: str | Path, repo_id: str, *, private: bool = True, api: 
     Args:
         folder: an encoder folder; it is loaded once first, so that nothing damaged is published.
         repo_id: ``owner/name``; created where it does not exist.
-        private: of a repository that is created here.
+        private: whether a repository that is created here is private.
         api: a ``huggingface_hub.HfApi``; None makes one, which uses the login of ``hf auth login``.
 
     Raises:
         CheckpointError: the folder is damaged or holds no encoder.
     """
+    from imu_video.bundle.encoder import load_encoder
+
     load_encoder(folder)
     if api is None:
         from huggingface_hub import HfApi

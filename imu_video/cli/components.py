@@ -45,7 +45,8 @@ def list_(
             console.say("all details of one dataset: imu-video list datasets NAME")
     elif name is not None:
         _, registry, _ = parts[0]
-        console.say(listing.description(registry, name))
+        console.say(f"{listing.description(registry, name)}\n")
+        console.table(("argument", "default", "allowed"), listing.argument_rows(registry, name))
     else:
         rows = [(part, listing.summary(registry, part), listing.call(registry, part)) for _, registry, part in parts]
         console.table(("name", "description", "arguments"), rows)

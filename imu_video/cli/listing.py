@@ -144,7 +144,11 @@ def as_json(kind: str, registry: Registry[Any], name: str) -> dict[str, Any]:
     """One component for machines: for a dataset all its facts, otherwise what it is and its arguments."""
     if kind == "datasets":
         return {"kind": kind, **asdict(facts_of(registry, name))}
-    known = {"summary": summary(registry, name), "arguments": arguments(registry, name)}
+    known = {
+        "summary": summary(registry, name),
+        "arguments": arguments(registry, name),
+        "ranges": registry.ranges(name),
+    }
     return {"kind": kind, "name": name, **known}
 
 
@@ -182,6 +186,19 @@ def arguments(registry: Registry[Any], name: str) -> dict[str, str]:
     """Constructor arguments: ``""`` where one is required, ``"=default"`` otherwise, long ones cut."""
     fields = registry.schema(name).model_fields
     return {key: "" if field.is_required() else f"={_short(repr(field.default), 60)}" for key, field in fields.items()}
+
+
+def argument_rows(registry: Registry[Any], name: str) -> list[tuple[str, str, str]]:
+    """Name, default and allowed values of every constructor argument, for `imu-video list KIND NAME`.
+
+    Example:
+        >>> from imu_video.registry import losses
+        >>> argument_rows(losses, "info_nce")
+        [('temperature', '0.07', 'at least 0.01'), ('learned', 'True', '')]
+    """
+    ranges = registry.ranges(name)
+    defaults = arguments(registry, name)
+    return [(key, value[1:] or "required", ranges.get(key, "")) for key, value in defaults.items()]
 
 
 def call(registry: Registry[Any], name: str) -> str:

@@ -265,6 +265,9 @@ def test_list_shows_components_and_their_arguments(run: Run) -> None:
     assert run("list", "loss")[0] == 2
     assert run("list", "encoder")[1] == run("list", "encoders")[1]
     assert "Args:" in run("list", "encoders", "patch_tst")[1]
+    assert "tau_plus\t0.0\tin [0, 1)\n" in run("list", "losses", "hard_negative")[1]
+    ranges = json.loads(run("list", "losses", "hard_negative", "--json")[1])[0]["ranges"]
+    assert (ranges["guard"], "learned" in ranges) == ("null or in (-1, 1)", False)
     code, _, err = run("list", "datasetz")
     assert (code, "did you mean 'datasets'" in err) == (2, True)
     assert "tiny_people" in run("list", "--plugin", PLUGIN)[1]
