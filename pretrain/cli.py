@@ -14,22 +14,11 @@ from imu_video.config import load_config
 from imu_video.registry import load_plugin
 from imu_video.runtime import console
 from imu_video.runtime.children import python
-from imu_video.runtime.logging import on_screen
+from imu_video.runtime.command import new_app
 
-app = typer.Typer(
-    help="Pretrain an IMU encoder against a frozen video teacher, and export it.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = new_app("imu-pretrain", "Pretrain an IMU encoder against a frozen video teacher, and export it.")
 
 Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="Python file that registers your own parts.")]
-
-
-@app.callback()
-def common(context: typer.Context) -> None:
-    """Pretrain an IMU encoder against a frozen video teacher, and export it."""
-    context.with_resource(on_screen())
 
 
 @app.command()

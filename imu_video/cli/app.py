@@ -5,39 +5,14 @@ The modules of the commands import light modules only at their top, so that ``--
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
-from imu_video import __version__
 from imu_video.cli import components, data, teachers
 from imu_video.runtime import console
-from imu_video.runtime.logging import on_screen
+from imu_video.runtime.command import new_app
 
-app = typer.Typer(
-    help="Build shards from recordings and teacher features from shards; then use `imu-pretrain` and `imu-eval`.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
+app = new_app(
+    "imu-video",
+    "Build shards from recordings and teacher features from shards; then use `imu-pretrain` and `imu-eval`.",
 )
-
-
-def _version(value: bool) -> None:
-    if value:
-        console.say(f"imu-video {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def common(
-    context: typer.Context,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
-    ] = False,
-) -> None:
-    """Build shards from recordings and teacher features from shards; then use `imu-pretrain` and `imu-eval`."""
-    context.with_resource(on_screen())
-
 
 # In the order of `imu-video --help`: the order in which a user needs them.
 app.command()(data.build)

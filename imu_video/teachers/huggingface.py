@@ -13,7 +13,7 @@ from imu_video.arguments import Count, Finite, Positive
 from imu_video.errors import ConfigError
 from imu_video.registry import teachers
 from imu_video.teachers.base import FrozenTeacher
-from imu_video.teachers.pictures import normalised_pictures
+from imu_video.teachers.pictures import middle_frames, normalised_pictures, picture_recipe
 
 VIDEO_MODELS = ("videomae", "timesformer", "vivit")
 """Model types that take clips; they are read with ``last_hidden_state``, its mean over all tokens."""
@@ -75,7 +75,7 @@ class HubTeacher(FrozenTeacher):
 
     def sample_indices(self, frames: int) -> list[int]:
         """The middles of ``self.frames`` equal stretches of a clip of ``frames`` frames, some twice in a short clip."""
-        return [int((i + 0.5) * frames / self.frames) for i in range(self.frames)]
+        return middle_frames(frames, count=self.frames)
 
     def features(self, inputs: Tensor) -> Tensor:
         batch, frames = inputs.shape[:2]
@@ -106,13 +106,9 @@ class HubTeacher(FrozenTeacher):
             "name": "hf",
             "model": self.model,
             "revision": self.revision,
-            "transform": {
-                "crop": "middle square",
-                "image_size": self.image_size,
-                "mean": list(self.colour_mean),
-                "std": list(self.colour_std),
-            },
-            "sampler": {"frames": self.frames, "rule": "middles of equal stretches"},
+            **picture_recipe(
+                image_size=self.image_size, frames=self.frames, mean=self.colour_mean, std=self.colour_std
+            ),
             "pooling": "mean over tokens" if self.model_type in VIDEO_MODELS else "mean over frames",
             "licence": "see the model's card on the hub",
         }

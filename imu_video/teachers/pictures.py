@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +34,26 @@ def normalised_pictures(inputs: Tensor, image_size: int, *, mean: Sequence[float
         pictures = F.interpolate(pictures.float(), size=size, mode="bilinear", antialias=True, align_corners=False)
     centre, spread = (torch.tensor(tuple(x), device=inputs.device).view(3, 1, 1) for x in (mean, std))
     return (pictures.float() - centre) / spread
+
+
+def picture_recipe(*, image_size: int, frames: int, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
+    """The part of a teacher's recipe that says how its pictures are made: `normalised_pictures` of `middle_frames`."""
+    return {
+        "transform": {"crop": "middle square", "image_size": image_size, "mean": list(mean), "std": list(std)},
+        "sampler": {"frames": frames, "rule": "middles of equal stretches"},
+    }
+
+
+def middle_frames(frames: int, *, count: int) -> list[int]:
+    """Numbers of the frames in the middles of ``count`` equal stretches of a clip of ``frames`` frames.
+
+    A clip of fewer frames than ``count`` gives some of them twice.
+
+    Example:
+        >>> middle_frames(8, count=2), middle_frames(2, count=3)
+        ([2, 6], [0, 1, 1])
+    """
+    return [int((i + 0.5) * frames / count) for i in range(count)]
 
 
 def pool_frames(features: Tensor, pooling: Pooling, segments: int = 2) -> Tensor:

@@ -14,7 +14,7 @@ from imu_video.arguments import Count, Finite, Positive
 from imu_video.errors import ConfigError
 from imu_video.registry import teachers
 from imu_video.teachers.base import FrozenTeacher
-from imu_video.teachers.pictures import Pooling, normalised_pictures, pool_frames
+from imu_video.teachers.pictures import Pooling, middle_frames, normalised_pictures, picture_recipe, pool_frames
 
 LITE0_TENSORS = 247
 """Weights and statistics in the state dict of EfficientNet-Lite0 (counters of batch norms aside)."""
@@ -80,8 +80,7 @@ class FrameTeacher(FrozenTeacher):
 
     def sample_indices(self, frames: int) -> list[int]:
         """The middles of ``self.frames`` equal stretches of a clip of ``frames`` frames."""
-        count = min(self.frames, frames)
-        return [int((i + 0.5) * frames / count) for i in range(count)]
+        return middle_frames(frames, count=min(self.frames, frames))
 
     def transform(self, inputs: Tensor) -> Tensor:
         """Middle square, anti-aliased scaling, colour normalisation: (..., H, W, 3) uint8 -> (N, 3, S, S) float32."""
@@ -98,13 +97,9 @@ class FrameTeacher(FrozenTeacher):
             "name": "frames",
             "model": self.model,
             "weights": self.weights,
-            "transform": {
-                "crop": "middle square",
-                "image_size": self.image_size,
-                "mean": list(self.colour_mean),
-                "std": list(self.colour_std),
-            },
-            "sampler": {"frames": self.frames, "rule": "middles of equal stretches"},
+            **picture_recipe(
+                image_size=self.image_size, frames=self.frames, mean=self.colour_mean, std=self.colour_std
+            ),
             "pooling": self.pooling if self.pooling != "segments" else f"segments:{self.segments}",
             "licence": _LITE0_LICENCE if self.weights == "pip:efficientnet_lite0" else "see the weights' own terms",
         }

@@ -1,0 +1,46 @@
+"""What the three commands have in common: one typer application with ``--version``, log records on the screen.
+
+Only the commands import this module: the library itself does not need typer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from imu_video import __version__
+from imu_video.runtime.console import say
+from imu_video.runtime.logging import on_screen
+
+
+def new_app(name: str, text: str, **options: Any) -> typer.Typer:
+    """A typer application without commands.
+
+    Args:
+        name: of the command, for ``--version``: ``imu-video``.
+        text: shown by ``--help``.
+        options: of `typer.Typer`.
+
+    Example:
+        >>> app = new_app("imu-demo", "Count windows.")
+        >>> [group.name for group in app.registered_groups], app.info.help
+        ([], 'Count windows.')
+    """
+    app = typer.Typer(help=text, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, **options)
+
+    def show_version(value: bool) -> None:
+        if value:
+            say(f"{name} {__version__}")
+            raise typer.Exit
+
+    def common(
+        context: typer.Context,
+        version: bool = typer.Option(
+            False, "--version", callback=show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ) -> None:
+        context.with_resource(on_screen())
+
+    app.callback(help=text)(common)
+    return app
