@@ -165,7 +165,7 @@ def gallery_page() -> str:
         "Scripts that make their own data and finish in seconds; the test suite runs each of them.",
         "",
     ]
-    for path in sorted((ROOT / "examples").glob("*.py")):
+    for path in sorted((ROOT / "examples").glob("[!_]*.py")):
         source = path.read_text(encoding="utf-8")
         tree = ast.parse(source)
         title, _, rest = (ast.get_docstring(tree) or path.stem).partition("\n")
