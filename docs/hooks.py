@@ -147,9 +147,11 @@ def _command(command: Any, name: str, *, level: int) -> Iterator[str]:
     for kind, lines in rows.items():
         if lines:
             yield from (f"| {kind} | |", "|---|---|", *lines, "")
-    for child in getattr(command, "commands", {}).values():
-        if not child.hidden:
-            yield from _command(child, f"{name} {child.name}", level=level + 1)
+    # Not `command.commands`: a group may create its commands when they are looked up, as `imu-eval` does.
+    for child in command.list_commands(context) if hasattr(command, "list_commands") else ():
+        found = command.get_command(context, child)
+        if not found.hidden:
+            yield from _command(found, f"{name} {child}", level=level + 1)
 
 
 def _text(text: str, *, cell: bool = False) -> str:

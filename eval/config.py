@@ -7,7 +7,8 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from eval.data.splits import Domain, EpisodeConfig, Slice
-from eval.finetune.network import NetworkConfig
+from eval.finetune.config import NetworkConfig
+from eval.results.intervals import Bootstrap
 from imu_video.config import Config
 
 Metric = Literal["accuracy", "balanced_accuracy", "macro_f1"]
@@ -43,14 +44,6 @@ class References(Config):
     untrained_seeds: list[int] = Field(default=[0, 1, 2])
     handcrafted: bool = True
     supervised: SupervisedConfig = SupervisedConfig()
-
-
-class Bootstrap(Config):
-    """Intervals: number of resamples, coverage aimed at, seed."""
-
-    resamples: int = Field(default=4000, ge=100)
-    level: float = Field(default=0.95, gt=0, lt=1)
-    seed: int = Field(default=0, ge=0)
 
 
 class TextPrompts(Config):

@@ -71,6 +71,7 @@ class Registry(Generic[T]):
     Args:
         kind: word for errors and listings (``encoder``).
         builtin: package or module of the built-in components; loaded (`imu_video.lazy.load`) at the first look-up.
+        listed_by: command that lists the components, named by the error for an unknown name.
 
     Example:
         >>> colours = Registry("colour")
@@ -82,8 +83,9 @@ class Registry(Generic[T]):
         1.0
     """
 
-    def __init__(self, kind: str, builtin: str | None = None) -> None:
+    def __init__(self, kind: str, builtin: str | None = None, *, listed_by: str = "imu-video list") -> None:
         self.kind = kind
+        self._listed_by = listed_by
         self._builtin = builtin
         self._classes: dict[str, type[T]] = {}
         self._constructors: dict[str, Constructor] = {}
@@ -116,7 +118,7 @@ class Registry(Generic[T]):
         if name not in self._classes:
             raise ConfigError(
                 f"unknown {self.kind} {name!r}{nearest(name, self._classes)}",
-                hint="`imu-video list` shows what exists; --plugin FILE.py adds your own",
+                hint=f"`{self._listed_by}` shows what exists; --plugin FILE.py adds your own",
             )
         return self._classes[name]
 

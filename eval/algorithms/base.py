@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from eval import registry
 from eval.probes.base import Confidence
 from imu_video.bundle.encoder import EncoderBundle
 from imu_video.errors import ConfigError
@@ -220,5 +221,5 @@ def domain_losses(logits: Tensor, labels: Tensor, domains: int) -> Tensor:
     return F.cross_entropy(logits, labels, reduction="none").reshape(domains, -1).mean(dim=1)
 
 
-algorithms: Registry[Algorithm] = Registry("algorithm", "eval.algorithms")
+algorithms: Registry[Algorithm] = registry.algorithms
 """Algorithms by name; ``eval.algorithms`` registers the built-in ones."""

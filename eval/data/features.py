@@ -10,6 +10,7 @@ correlations between the axes of a sensor and between the two magnitudes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -22,6 +23,7 @@ from imu_video.errors import ConfigError
 
 if TYPE_CHECKING:
     from imu_video.bundle.encoder import EncoderBundle
+    from imu_video.bundle.input_spec import InputSpec
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 BANDS_HZ = (0.2, 0.7, 1.5, 2.5, 4.0, 6.0, 9.0, 14.0, 25.0)
@@ -89,6 +91,15 @@ def encoder_features(bundle: EncoderBundle, windows: LabelledWindows, *, batch_s
         bad = int((~np.isfinite(out).all(axis=1)).sum())
         raise ConfigError(f"the encoder gives features that are not finite for {bad} of {len(out)} windows")
     return out
+
+
+def at_spec_rate(x: np.ndarray, *, rate_hz: float, spec: InputSpec) -> np.ndarray:
+    """Windows (N, C, T) resampled to the encoder's rate; their channels must be the encoder's."""
+    if math.isclose(rate_hz, spec.rate_hz, rel_tol=1e-6):
+        return x
+    from imu_video.recordings.signal import resample_uniform
+
+    return np.asarray(resample_uniform(x, rate_hz, spec.rate_hz), dtype=np.float32)
 
 
 def untrained_twin(bundle: EncoderBundle, seed: int) -> EncoderBundle:

@@ -2,68 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
+from eval.finetune.config import NetworkConfig
 from imu_video.bundle.encoder import EncoderBundle
-from imu_video.config import Config
 from imu_video.optim.groups import groups_by_shape
 from imu_video.optim.schedule import cosine_factor
 from imu_video.runtime.distributed import GlobalDraws
 from imu_video.transforms import Compose
-
-
-class NetworkConfig(Config):
-    """How a network is trained on labels: a number of steps whatever the number of labels, or passes over them.
-
-    Args:
-        steps: optimiser steps.
-        epochs: passes over the labelled windows, in place of ``steps``; null = ``steps``.
-        batch: windows a step, at most; smaller supports are taken whole.
-        learning_rate: peak of a cosine schedule, AdamW.
-        warmup: share of the steps in which the rate rises to it, in [0, 1).
-        encoder_factor: learning rate of the encoder over that of the head, above 0.
-        weight_decay: of AdamW, on matrices only.
-        label_smoothing: share of every target that is spread evenly over the classes, in [0, 1).
-        members: networks that are trained alike from other seeds and whose class probabilities are averaged
-            (Lakshminarayanan et al. 2017, arXiv 1612.01474), 1 .. 8; the cost grows in proportion.
-        precision: ``bf16`` runs the encoder under autocast; on CPUs with bf16 units about twice as fast.
-        augment: augmentations of the windows, as in pretraining configs.
-    """
-
-    steps: int = Field(default=100, ge=1)
-    epochs: int | None = Field(default=None, ge=1)
-    batch: int = Field(default=64, ge=2)
-    learning_rate: float = Field(default=1e-3, gt=0)
-    warmup: float = Field(default=0.1, ge=0, lt=1)
-    encoder_factor: float = Field(default=1.0, gt=0)
-    weight_decay: float = Field(default=0.05, ge=0)
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    members: int = Field(default=1, ge=1, le=32)
-    precision: Literal["fp32", "bf16"] = "fp32"
-    augment: list[dict[str, Any] | str] = Field(
-        default=[{"name": "scale"}, {"name": "jitter"}, {"name": "crop_resize", "min_fraction": 0.8}]
-    )
-
-    LATER: ClassVar[frozenset[str]] = frozenset({"epochs", "warmup", "members"})
-    """Fields that came after the first keys were made: a new one belongs here, or every cell is computed again."""
-
-    def steps_for(self, labelled: int) -> int:
-        """Optimiser steps with so many labelled windows.
-
-        Example:
-            >>> NetworkConfig(epochs=25, batch=8).steps_for(100), NetworkConfig().steps_for(100)
-            (313, 100)
-        """
-        if self.epochs is None:
-            return self.steps
-        return math.ceil(self.epochs * labelled / min(self.batch, labelled))
 
 
 class Network(nn.Module):

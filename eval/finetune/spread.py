@@ -2,53 +2,24 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
-
 import numpy as np
-from pydantic import Field
 
-from imu_video.config import Config
-
-Inputs = Literal["imu", "teacher", "fused"]
-"""Whose features: the IMU encoder's, the frozen teacher's, or both side by side."""
+from eval.finetune.config import SpreadConfig
 
 
-class SpreadConfig(Config):
-    """How labels are spread: along a graph (`spread_labels`), then, if asked, by `balanced_prototypes`.
-
-    Args:
-        inputs: which features say who is a neighbour: ``imu`` (the encoder's), ``teacher`` (the frozen teacher's) or
-            ``fused`` (both side by side).
-        neighbours: neighbours a window, 3 .. 20.
-        alpha: how far labels travel, in [0, 1).
-        temperature: of the edge weights, above 0.
-        rounds: of `balanced_prototypes` after the graph; 0 = none, 10 is enough. Takes classes to be equally frequent.
-        sharpness: temperature of the prototypes, 0.02 .. 0.2.
-    """
-
-    inputs: Inputs = "fused"
-    neighbours: int = Field(default=8, ge=1)
-    alpha: float = Field(default=0.9, ge=0, lt=1)
-    temperature: float = Field(default=0.1, gt=0)
-    rounds: int = Field(default=0, ge=0)
-    sharpness: float = Field(default=0.05, gt=0)
-
-    LATER: ClassVar[frozenset[str]] = frozenset({"rounds", "sharpness"})
-    """Fields that came after the first keys were made (see `eval.results.cells.identity`)."""
-
-    def spread(self, features: np.ndarray, labels: np.ndarray, *, classes: int) -> np.ndarray:
-        """Soft labels (N, M) of all windows; arguments as in `spread_labels`."""
-        soft = spread_labels(
-            features,
-            labels,
-            classes=classes,
-            neighbours=self.neighbours,
-            alpha=self.alpha,
-            temperature=self.temperature,
-        )
-        if self.rounds:
-            soft = balanced_prototypes(features, soft, labels, rounds=self.rounds, temperature=self.sharpness)
-        return soft
+def soft_labels(features: np.ndarray, labels: np.ndarray, config: SpreadConfig, *, classes: int) -> np.ndarray:
+    """Soft labels (N, M) of all windows as configured; arguments as in `spread_labels`."""
+    soft = spread_labels(
+        features,
+        labels,
+        classes=classes,
+        neighbours=config.neighbours,
+        alpha=config.alpha,
+        temperature=config.temperature,
+    )
+    if config.rounds:
+        soft = balanced_prototypes(features, soft, labels, rounds=config.rounds, temperature=config.sharpness)
+    return soft
 
 
 def spread_labels(

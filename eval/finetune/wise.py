@@ -9,24 +9,9 @@ theta_0 is the linear probe, theta_1 what fine-tuning makes of it, over all weig
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated
 
 import torch
-from pydantic import AfterValidator
 from torch import Tensor
-
-ALPHAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-"""Places between probe (0) and fine-tuned network (1) that are looked at."""
-
-
-def _grid(alphas: tuple[float, ...]) -> tuple[float, ...]:
-    if list(alphas) != sorted(set(alphas)) or alphas[0] != 0 or alphas[-1] != 1:
-        raise ValueError(f"alphas must rise from 0 to 1, both included, got {list(alphas)}")
-    return alphas
-
-
-Alphas = Annotated[tuple[float, ...], AfterValidator(_grid)]
-"""A grid from 0 to 1: both ends are part of every curve."""
 
 
 def interpolate(start: Mapping[str, Tensor], end: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
@@ -56,32 +41,6 @@ def interpolate(start: Mapping[str, Tensor], end: Mapping[str, Tensor], alpha: f
         name: torch.lerp(value, end[name], alpha) if value.is_floating_point() else end[name].clone()
         for name, value in start.items()
     }
-
-
-def curve_tables(
-    lines: Sequence[tuple[Sequence[str], Sequence[Sequence[float | None]], Sequence[float]]],
-    *,
-    names: Sequence[str],
-    title: str,
-) -> list[tuple[str, list[str], list[list[str]]]]:
-    """Title, columns and rows: source against target at every alpha, a table a grid.
-
-    Args:
-        lines: of each row its names, its curve of (alpha, source, target), and the chosen alphas.
-        names: titles of the columns of names.
-        title: what the figures are.
-    """
-    out = []
-    for grid in dict.fromkeys(tuple(alpha for alpha, *_ in curve) for _, curve, _ in lines):
-        rows = []
-        for own, curve, chosen in lines:
-            if tuple(alpha for alpha, *_ in curve) == grid:
-                cells = ["" if source is None else f"{source:.3f} / " for _, source, _ in curve]
-                cells = [cell + f"{target:.3f}" for cell, (_, _, target) in zip(cells, curve, strict=True)]
-                rows.append([*own, *cells, f"{sum(chosen) / len(chosen):.2f}" if chosen else ""])
-        columns = [*names, *(f"{alpha:g}" for alpha in grid), "chosen (mean)"]
-        out.append((f"{title} by alpha, 0 = linear probe, 1 = fine-tuned", columns, rows))
-    return out
 
 
 def choose_alpha(alphas: Sequence[float], scores: Sequence[float]) -> int:

@@ -9,6 +9,7 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from eval import registry
 from imu_video.registry import Registry
 
 Scaling = Literal["none", "center", "standard"]
@@ -172,5 +173,5 @@ def check_support(features: np.ndarray, labels: np.ndarray, classes: int) -> tup
     return x, y
 
 
-probes: Registry[Probe] = Registry("probe", "eval.probes")
+probes: Registry[Probe] = registry.probes
 """Probes by name; ``eval.probes`` registers the built-in ones."""

@@ -1,143 +1,151 @@
-"""From result lines to a report: conclusions, tables and figures, as Markdown and one HTML page; measures nothing."""
+"""From result lines to a report in Markdown and HTML; every protocol provides its own sections, nothing is measured."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.report import plots
-from eval.report.calibration import calibration_sections
+from eval.registry import protocols
 from eval.report.document import Block, Bullets, Figure, Folded, Section, Table, to_html, to_markdown
-from eval.report.fewshot import fewshot_sections
-from eval.report.labels import labels_sections
-from eval.report.ood import ood_sections, runs_section
-from eval.report.plain import plain_sections
 from eval.report.words import svg, unique
-from eval.results.store import Result
+from eval.results.lines import Result
 from imu_video.errors import DataError
 from imu_video.runtime.files import write_atomic
 
+TITLE = "Transfer evaluation"
 
-def write_report(
-    results: Sequence[Result],
-    out: Path,
-    *,
-    replaced: int = 0,
-    run: Path | None = None,
-    pictures: Mapping[str, bytes] | None = None,
-    benchmarks: Sequence[Path] = (),
-    cases: Section | None = None,
-) -> tuple[Path, Path]:
+
+@dataclass(frozen=True, kw_only=True)
+class Extras:
+    """What a report shows beside result lines.
+
+    Args:
+        replaced: number of earlier measurements that later ones replace; stated in the report.
+        run: run folder whose log.jsonl is plotted.
+        pictures: PNG figures from `eval.report.illustrate.draw`.
+        sections: further sections: of a protocol's folder, or failure cases.
+    """
+
+    replaced: int = 0
+    run: Path | None = None
+    pictures: Mapping[str, bytes] | None = None
+    sections: Sequence[Section] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """The lines of one scope of the report (see `eval.protocol.Scope`) and the title that names it."""
+
+    title: str
+    lines: Sequence[Result]
+
+    def by_protocol(self) -> dict[str, list[Result]]:
+        """The lines of each protocol, in order of first appearance."""
+        out: dict[str, list[Result]] = {}
+        for line in self.lines:
+            out.setdefault(line.protocol, []).append(line)
+        return out
+
+
+def write_report(results: Sequence[Result], out: Path, extras: Extras | None = None) -> tuple[Path, Path]:
     """Write ``report.md`` and ``report.html`` into a folder.
 
     Args:
         results: from `read_results`.
-        out: folder; made where it does not exist.
-        replaced: how many earlier measurements of the same thing were passed over (stated in the report).
-        run: run folder whose log.jsonl is plotted.
-        pictures: PNG figures of `eval.report.illustrate.draw`.
-        benchmarks: folders of `imu-eval ood --folder`, for source validation against target accuracy.
-        cases: section of `eval.report.failures.failures_section`.
+        out: folder; created if missing.
+        extras: what is shown beside the result lines.
 
     Returns:
         The two files.
 
     Raises:
-        DataError: a run folder without a readable log, a folder without runs, or damaged counts.
+        DataError: a run folder without a readable log, or damaged counts.
     """
-    sections = build_sections(
-        results, replaced=replaced, run=run, pictures=pictures or {}, benchmarks=benchmarks, cases=cases
-    )
-    shifts = sorted({r.domain for r in results if r.kind.startswith("ood")})
-    names = sorted({str(r.encoder.get("name", "encoder")) for r in results if not r.kind.startswith("ood")})
-    data = sorted({str(r.data.get("dataset", "data")) for r in results})
-    title = "How the encoder carries over"
-    what = [f"encoder {', '.join(names)}"] * bool(names) + [f"domain shift {', '.join(shifts)}"] * bool(shifts)
-    lead = f"{'; '.join(what)} on {', '.join(data)}"
-    lead = lead[0].upper() + lead[1:]
+    parts = split_parts(results)
+    sections = build_sections(results, extras or Extras())
+    lead = "; ".join(unique(part.title for part in parts))
+    # Everything is rendered before the folder is made: a failed report leaves nothing behind.
+    texts = to_markdown(TITLE, sections), to_html(TITLE, sections, lead=lead[:1].upper() + lead[1:])
     out.mkdir(parents=True, exist_ok=True)
     files = out / "report.md", out / "report.html"
-    for path, text in zip(files, (to_markdown(title, sections), to_html(title, sections, lead=lead)), strict=True):
+    for path, text in zip(files, texts, strict=True):
         write_atomic(path, text)
     return files
 
 
-def build_sections(
-    results: Sequence[Result],
-    *,
-    replaced: int,
-    run: Path | None,
-    pictures: Mapping[str, bytes],
-    benchmarks: Sequence[Path] = (),
-    cases: Section | None = None,
-) -> list[Section]:
-    """All sections of a report; several encoders or datasets get sections of their own."""
-    groups: dict[tuple[Any, Any], list[Result]] = {}
-    fixed: dict[Any, list[Result]] = {}  # one table for all encoders: they are there to be compared
-    shifts: dict[Any, list[Result]] = {}
+def split_parts(results: Sequence[Result]) -> list[Part]:
+    """Lines by scope, in order of first appearance; equal titles are told apart by their detail."""
+    scopes: dict[Any, Any] = {}
+    lines: dict[Any, list[Result]] = {}
     for r in results:
-        if r.kind.startswith("ood"):
-            shifts.setdefault((r.domain, r.data.get("digest"), r.encoder.get("weights")), []).append(r)
-        elif r.kind.startswith("labels"):
-            fixed.setdefault(r.data.get("digest"), []).append(r)
-        else:
-            groups.setdefault((r.encoder.get("weights"), r.data.get("digest")), []).append(r)
+        scope = protocols.get(r.protocol).scope(r)
+        scopes.setdefault(scope.key, scope)
+        lines.setdefault(scope.key, []).append(r)
+    titles = [scope.title for scope in scopes.values()]
+    return [
+        Part(title=f"{s.title} ({s.detail})" if s.detail and titles.count(s.title) > 1 else s.title, lines=lines[key])
+        for key, s in scopes.items()
+    ]
+
+
+def build_sections(results: Sequence[Result], extras: Extras) -> list[Section]:
+    """All sections of a report; where it has several parts, the titles of sections name theirs."""
+    parts = split_parts(results)
     sections: list[Section] = []
-    for own in groups.values():
-        suffix = ""
-        if len(groups) > 1:
-            suffix = f": {own[0].encoder.get('name', 'encoder')} on {own[0].data.get('dataset', 'data')}"
-        sections += [*fewshot_sections(own, suffix), *plain_sections(own, suffix)]
-        sections += calibration_sections([r for r in own if r.kind == "zeroshot"], f" Zero-shot{suffix}")
-    for own in fixed.values():
-        suffix = f" on {own[0].data.get('dataset', 'data')}"
-        sections += [*labels_sections(own, suffix), *calibration_sections(own, f" Limited labels{suffix}")]
-    names = [own[0].domain for own in shifts.values()]
-    for own in shifts.values():
-        more = f" ({own[0].encoder.get('weights') or 'no encoder'})" if names.count(own[0].domain) > 1 else ""
-        suffix = f": {own[0].domain}{more}"
-        sections += [*ood_sections(own, suffix), *calibration_sections(own, f" Domain shift{suffix}")]
-    sections += [runs_section(folder) for folder in benchmarks]
-    if cases is not None:
-        sections.append(cases)
-    if run is not None:
-        sections.append(
-            Section("Pretraining", [svg(plots.training(read_log(run / "log.jsonl")), "loss and validation curves")])
-        )
+    for part in parts:
+        suffix = f": {part.title}" if len(parts) > 1 else ""
+        own = _summary(part) + [
+            section for name, lines in part.by_protocol().items() for section in protocols.get(name).sections(lines)
+        ]
+        sections += [Section(f"{section.title}{suffix}", section.blocks) for section in own]
+    sections += extras.sections
+    if extras.run is not None:
+        from eval.report.figures import tables as figures
+
+        picture = figures.training(read_log(extras.run / "log.jsonl"))
+        sections.append(Section("Pretraining", [svg(picture, "loss and validation curves")]))
+    sections += _pictures(extras.pictures or {})
+    return [*sections, _protocol_section(results), _provenance(results, extras.replaced)]
+
+
+def _summary(part: Part) -> list[Section]:
+    """Conclusions of the part's protocols, then remarks of its lines."""
+    sentences = [s for name, lines in part.by_protocol().items() for s in protocols.get(name).conclusions(lines)]
+    remarks = unique(str(m) for r in part.lines for m in r.details.get("remarks", ()))
+    sentences += [f"Note: {remark}." for remark in remarks]
+    return [Section("Summary", [Bullets(sentences)])] if sentences else []
+
+
+def _pictures(pictures: Mapping[str, bytes]) -> list[Section]:
     shown: list[Block] = []
     if "map" in pictures:
         caption = (
-            "t-SNE of the encoder's features of a seeded sample of test windows. The same map three times; groups "
-            "by activity are wanted, groups by person or placement are what transfer has to overcome."
+            "t-SNE of the encoder's features on a seeded sample of test windows, three times the same map. Clusters by "
+            "class are desirable; clusters by subject or placement show what transfer has to overcome."
         )
         shown.append(Figure(data=pictures["map"], kind="png", alt="map of encoder features", caption=caption))
     if "pairs" in pictures:
         caption = "Test samples as the model pairs them: frames of the clip beside the acceleration of one device."
         shown.append(Figure(data=pictures["pairs"], kind="png", alt="sample pairs of video and IMU", caption=caption))
-    if shown:
-        sections.append(Section("What the data and the features look like", shown))
-    sections.append(_how(results, replaced))
-    return sections
+    return [Section("Data and features", shown)] if shown else []
 
 
-def _how(results: Sequence[Result], replaced: int) -> Section:
-    """How it was measured, and with what."""
+def _protocol_section(results: Sequence[Result]) -> Section:
+    """How the protocols of the report measure."""
+    notes = [note for name in unique(r.protocol for r in results) for note in protocols.get(name).notes]
+    shared = (
+        "A figure is the mean over subjects of the mean over episodes. Intervals resample subjects, then episodes, and "
+        "are widened for small numbers of subjects (expanded percentile interval)."
+    )
+    return Section("Evaluation protocol", [Bullets([*notes, shared])])
+
+
+def _provenance(results: Sequence[Result], replaced: int) -> Section:
+    """Encoders, data, configs, seeds, versions and commands behind the figures."""
     r = results[0]
-    items = [
-        "An episode draws people who give a few labelled windows a class (the support); everybody else is asked. No "
-        "person and no recording is on both sides, and nobody of the encoder's pretraining is asked.",
-        "`within`: support from the target domain itself. `transfer`: support from another domain.",
-        "Supports are nested: the 5-shot set contains the 1-shot set. All models see the same episodes.",
-        "Probes are fitted on the support alone, scaling and ridge strength included.",
-        "A figure is the mean over people of the mean over episodes. Intervals resample people, then episodes, and are "
-        "widened for few people (expanded percentile interval).",
-        "`untrained` averages encoders of the same architecture with random weights; `supervised` learns encoder and "
-        "head from the support alone, on fewer episodes.",
-    ]
-    if replaced:
-        items.append(f"{replaced} earlier measurements of the same thing were replaced by later ones.")
     facts = {
         "encoder": ", ".join(unique(f"{x.encoder.get('name')} (weights {x.encoder.get('weights')})" for x in results)),
         "data": ", ".join(unique(f"{x.data.get('dataset')} (shards {x.data.get('digest')})" for x in results)),
@@ -147,12 +155,15 @@ def _how(results: Sequence[Result], replaced: int) -> Section:
         "commands": "; ".join(unique(x.command for x in results)),
         "measured": ", ".join(unique(x.time for x in results)),
     }
-    table = Table(columns=["what", "value"], rows=[[k, v] for k, v in facts.items()], labels=2)
-    return Section("How this was measured", [Bullets(items), Folded("Origin of every figure", [table])])
+    table = Table(columns=["item", "value"], rows=[[k, v] for k, v in facts.items()], labels=2)
+    blocks: list[Block] = [Folded("Encoders, data, seeds, versions and commands", [table])]
+    if replaced:
+        blocks.insert(0, Bullets([f"{replaced} earlier measurements were replaced by later ones of the same figure."]))
+    return Section("Provenance", blocks)
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Entries of a run's log.jsonl; a last line that is still being written is passed over.
+    """Entries of a run's log.jsonl; an incomplete last line is skipped.
 
     Raises:
         DataError: no such file, or a damaged line before the last.

@@ -1,91 +1,89 @@
-"""Whether stated confidence is earned, for every protocol that keeps reliability bins; from result lines alone."""
+"""Calibration of any protocol that stores reliability bins: table and reliability diagram, from result lines alone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from eval.report import plots_detail
 from eval.report.document import Block, Cell, Section, Table, Text
-from eval.report.words import rank, signed, svg, unique
-from eval.results.store import Result, equal_people, load_bins
+from eval.report.words import rank, signed, svg
+from eval.results.counts import load_bins
+from eval.results.intervals import equal_subjects
+from eval.results.lines import Result
 
-COLUMNS = {
-    "fewshot": ("shots", "probe"),
-    "labels": ("labels a class", "method"),
-    "zeroshot": ("labels from", "probe"),
-    "ood": ("people", "chosen by"),
-}
-"""Kinds with calibration, and what the second and third column of their table are."""
 MOST = 8
-"""Models in a panel at most: more cannot be told apart."""
-UNSAID = (
-    "Only answers with probabilities appear here. `ridge`, `prototype` and support vector machines state none, nor do "
-    "cosines with prototypes or prompts, and a softmax over their scores would be an invention."
+"""Maximum number of models in a panel: more cannot be distinguished."""
+NOTE = (
+    "Only models whose scores are probabilities appear here. `ridge`, `prototype` and support vector machines give "
+    "no probabilities, nor do cosine similarities with prototypes or prompts; a softmax over their scores "
+    "would not be one."
+)
+CAPTION = (
+    "Share of correct predictions against stated confidence. On the dotted line the model is calibrated; below it the "
+    "model is overconfident."
 )
 
 
-def calibration_sections(results: Sequence[Result], suffix: str) -> list[Section]:
-    """A section with diagram and table a kind; none where nothing states a probability."""
-    out = []
-    for kind in unique(r.kind for r in results if r.kind in COLUMNS):
-        title, columns, rows = calibration_table([r for r in results if r.kind == kind])
-        if rows:
-            cells: list[list[str | Cell]] = [[*row] for row in rows]
-            table = Table(columns=columns, rows=cells, labels=4, caption=title)
-            blocks = [*_diagrams([r for r in results if r.kind == kind and r.metric == "ece"]), table, Text(UNSAID)]
-            out.append(Section(f"Is stated confidence earned?{suffix}", blocks))
-    return out
+def calibration_sections(
+    results: Sequence[Result],
+    *,
+    title: str = "Calibration",
+    columns: tuple[str, str],
+    second: Callable[[Result], str],
+    at: str = "",
+) -> list[Section]:
+    """A section with diagram and table; none where no model's scores are probabilities.
+
+    Args:
+        results: lines of one protocol.
+        title: of the section.
+        columns, second: see `calibration_table`.
+        at: first words of the diagram's caption: at which number of shots or labels.
+    """
+    table = calibration_table(results, columns=columns, second=second)
+    if not table.rows:
+        return []
+    diagrams = _diagrams([r for r in results if r.metric == "ece"], at)
+    return [Section(title, [*diagrams, table, Text(NOTE)])]
 
 
-def calibration_table(results: Sequence[Result]) -> tuple[str, list[str], list[list[str]]]:
-    """Title, columns and rows of one kind's lines; no rows where nothing states a probability."""
-    lines = [r for r in results if r.metric == "ece" and r.kind in COLUMNS]
-    if not lines:
-        return "", [], []
-    above = {_place(r): r for r in results if r.metric == "overconfidence"}
-    rows = []
+def calibration_table(results: Sequence[Result], *, columns: tuple[str, str], second: Callable[[Result], str]) -> Table:
+    """Calibration error and overconfidence; no rows where no model's scores are probabilities.
+
+    Args:
+        results: lines of one protocol.
+        columns: titles of the second and third column; the third is the line's ``probe``.
+        second: cell of the second column.
+    """
+    lines = [r for r in results if r.metric == "ece"]
+    over = {_place(r): r for r in results if r.metric == "overconfidence"}
+    by_target = any("by_target" in r.details for r in lines)
+    rows: list[list[str | Cell]] = []
     for r in sorted(lines, key=lambda r: (r.domain, str(r.probe), r.shots is None, r.shots or 0, rank(r.model))):
-        other = above.get(_place(r))
-        by_target = "; ".join(f"{target} {error:.3f}" for target, error in r.details.get("by_target", {}).items())
-        rows.append(
-            [
-                r.domain,
-                _second(r),
-                str(r.probe),
-                r.model,
-                f"{r.value:.3f}",
-                signed(other) if other else "",
-                *([by_target] if r.kind == "ood" else []),
-            ]
-        )
-    columns = ["domain", *COLUMNS[lines[0].kind], "model", "calibration error (ECE)", "confidence minus accuracy"]
-    columns += ["ECE by target"] if lines[0].kind == "ood" else []
-    title = (
-        "ECE over 15 bins of equal width, everybody counted equally; no interval, since resamples of a sum of absolute "
-        "values lie above it"
+        other = over.get(_place(r))
+        targets = "; ".join(f"{target} {error:.3f}" for target, error in r.details.get("by_target", {}).items())
+        excess = signed(other) if other else ""
+        names = [r.domain, second(r), str(r.probe), r.model]
+        rows.append([*names, f"{r.value:.3f}", excess, *([targets] if by_target else [])])
+    titles = ["domain", *columns, "model", "calibration error (ECE)", "confidence minus accuracy"]
+    titles += ["ECE by target"] if by_target else []
+    caption = (
+        "ECE over 15 bins of equal width, with equal weight per subject; no interval, because resamples of a sum of "
+        "absolute values are biased upwards"
     )
-    return title, columns, rows
+    return Table(columns=titles, rows=rows, labels=4, caption=caption)
 
 
 def _place(r: Result) -> tuple[object, ...]:
     return r.domain, r.shots, r.model, r.probe, r.details.get("labels_from")
 
 
-def _second(r: Result) -> str:
-    if r.kind == "zeroshot":
-        return str(r.details.get("labels_from", r.form))
-    if r.kind == "ood":
-        return str(r.setting)
-    return "all" if r.shots is None else str(r.shots)
+def _diagrams(lines: Sequence[Result], at: str) -> list[Block]:
+    """Reliability at the largest number of shots or labels: one panel per domain and probe, one line per model."""
+    from eval.report.figures import detail
 
-
-def _diagrams(lines: Sequence[Result]) -> list[Block]:
-    """Reliability at most shots or labels, a panel a domain and probe, a line a model."""
-    if not lines:
-        return []
     most = None if any(r.shots is None for r in lines) else max(int(r.shots or 0) for r in lines)
     panels: dict[str, dict[str, np.ndarray]] = {}
     for r in sorted(lines, key=lambda r: (r.domain, str(r.probe), rank(r.model))):
@@ -95,12 +93,7 @@ def _diagrams(lines: Sequence[Result]) -> list[Block]:
             panels.setdefault(panel, {})[r.model] = bins
     if not panels:
         return []
-    at = {"fewshot": f"At {most} shot{'s' if most != 1 else ''}: of", "labels": "At most labels: of"}
-    caption = (
-        f"{at.get(lines[0].kind, 'Of')} the windows about which a model is so certain, how many are right. On the "
-        "dotted line confidence is earned; below it the model is more certain than right."
-    )
-    return [svg(plots_detail.reliability(panels), "reliability diagram", caption)]
+    return [svg(detail.reliability(panels), "reliability diagram", f"{at} {CAPTION}".strip())]
 
 
 def _bins(r: Result) -> np.ndarray | None:
@@ -108,4 +101,14 @@ def _bins(r: Result) -> np.ndarray | None:
     if "bins" in r.details:
         return np.asarray(r.details["bins"], dtype=np.float64)
     stored = load_bins(r.cells, beside=Path()) if r.cells is not None else None
-    return None if stored is None else np.asarray(equal_people(stored).mean(axis=0))
+    return None if stored is None else np.asarray(equal_subjects(stored).mean(axis=0))
+
+
+def shots_or_all(r: Result) -> str:
+    """Shots or labels per class of a line as a cell."""
+    return "all" if r.shots is None else str(r.shots)
+
+
+def largest_shots(results: Sequence[Result]) -> int:
+    """The largest number of shots among lines."""
+    return max((int(r.shots or 0) for r in results), default=0)

@@ -29,6 +29,11 @@ class Table:
     caption: str = ""
     labels: int = 1
 
+    @property
+    def texts(self) -> list[list[str]]:
+        """The rows as plain text, for a terminal."""
+        return [[cell.text if isinstance(cell, Cell) else cell for cell in row] for row in self.rows]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:

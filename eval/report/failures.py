@@ -1,4 +1,4 @@
-"""The windows about which a probe on the encoder is most certainly wrong, with trace and clip; measures no figure."""
+"""Failure cases: the windows that a probe on the encoder misclassifies with most confidence, with trace and clip."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from eval.data.features import encoder_features
 from eval.data.splits import Domain, EpisodeConfig, draw_episodes, refuse_training_subjects
 from eval.data.windows import LabelledWindows, load_windows
 from eval.probes import LogregProbe
-from eval.report import plots_detail
 from eval.report.document import Block, Card, Cards, Clip, Figure, Section, Text
-from eval.report.words import svg
+from eval.report.figures import windows as figures
+from eval.report.words import plural, svg
 from imu_video.browse.collect import Place, collect
 from imu_video.bundle.encoder import EncoderBundle, load_encoder
 from imu_video.errors import ConfigError, LeakageError
@@ -24,18 +24,18 @@ from imu_video.shards.schema import Index
 from imu_video.types import JsonDict
 
 SHOTS = (5, 1)
-"""Shots of the one episode: the first that the data allows."""
+"""Shots of the episode: the first number for which the data has enough windows."""
 PER_CLASS = 20
-"""Windows of a person and class that take part: more cost time and show nothing else."""
+"""Windows per subject and class: more cost time and add no new cases."""
 CLIP_BYTES = 12_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A window that was taken for something else.
+    """A misclassified window.
 
     Args:
-        row: of the windows.
+        row: row number of the window.
         truth, predicted: names of classes.
         confidence: probability of the predicted class.
         of_truth: probability of the true class.
@@ -51,21 +51,21 @@ class Failure:
 def worst_windows(
     bundle: EncoderBundle, windows: LabelledWindows, domain: Domain, *, most: int = 8, seed: int = 0
 ) -> tuple[list[Failure], str]:
-    """The windows of one seeded episode whose true class a logistic probe thinks least likely, and how it was asked.
+    """The windows of one seeded episode whose true class is least likely by a logistic probe, and a description.
 
-    At most one window a sample, two a pair of true and predicted class, and one of those a person, so that one bad
-    recording does not fill the list.
+    At most one window per sample, two per pair of true and predicted class, and one per subject in a pair, so that a
+    single bad recording does not fill the list.
 
     Args:
         bundle: the encoder.
         windows: labelled windows with the domain's splits.
-        domain: where support and queries come from; its people must not be of the encoder's pretraining.
-        most: windows at most, at least 1.
-        seed: of the episode.
+        domain: source of support and queries; its subjects must not be pretraining subjects.
+        most: maximum number of windows, at least 1.
+        seed: seed of the episode.
 
     Raises:
-        LeakageError: a query person was in the pretraining.
-        ConfigError: too few people or windows for an episode of one shot.
+        LeakageError: a query subject was in the pretraining.
+        ConfigError: too few subjects or windows for an episode of one shot.
     """
     refuse_training_subjects(bundle.lineage, windows, domain.rows(windows))
     for shots in SHOTS:
@@ -92,11 +92,11 @@ def worst_windows(
     for i in np.argsort(of_truth, kind="stable"):
         row = int(episode.query[i])
         sample = (str(windows.facts["split"][row]), int(windows.sample[row]))
-        people = pairs.setdefault((int(truth[i]), int(predicted[i])), set())
-        person = str(windows.subject[row])
-        if not wrong[i] or sample in samples or person in people or len(people) == 2:
+        subjects = pairs.setdefault((int(truth[i]), int(predicted[i])), set())
+        subject = str(windows.subject[row])
+        if not wrong[i] or sample in samples or subject in subjects or len(subjects) == 2:
             continue
-        people.add(person)
+        subjects.add(subject)
         samples.add(sample)
         names = episodes.names[truth[i]], episodes.names[predicted[i]]
         out.append(
@@ -111,29 +111,29 @@ def worst_windows(
         if len(out) == most:
             break
     how = (
-        f"One episode (seed {seed}, {shots} shot{'s' if shots > 1 else ''}, `logreg` on the encoder's features) asks "
-        f"{len(episode.query)} windows of {len(episode.query_subjects)} people, at most {PER_CLASS} a "
-        f"person and activity; {int(wrong.sum())} are answered wrong. "
-        "Shown are those whose true class it thinks least likely: at most two a pair of classes, of different people. "
-        "They are the worst, not the typical ones."
+        f"One episode (seed {seed}, {plural(shots, 'shot')}, `logreg` on the encoder's features) has "
+        f"{len(episode.query)} query windows of {len(episode.query_subjects)} subjects, at most {PER_CLASS} per "
+        f"subject and class; {int(wrong.sum())} are misclassified. "
+        "Shown are those with the lowest probability of the true class: at most two per pair of classes, of different "
+        "subjects. They are the worst cases, not typical ones."
     )
     return out, how
 
 
 def failures_section(encoder: Path, data: Path, *, split: str | None = None, most: int = 8, seed: int = 0) -> Section:
-    """The section of failure cases; where no episode can be asked it says why.
+    """The section of failure cases; without a possible episode it states the reason.
 
     Args:
         encoder: encoder folder.
         data: data folder with labels.
-        split: whose people are asked; default ``test`` where it exists, else the last.
-        most: cases at most.
-        seed: of the episode.
+        split: split of the episode; default ``test`` if present, else the last.
+        most: maximum number of cases.
+        seed: seed of the episode.
     """
     index = load_index(data)
     chosen = split or ("test" if "test" in index.splits else list(index.splits)[-1])
     windows = load_windows(index, splits=[chosen])
-    title = "Where it fails"
+    title = "Failure cases"
     try:
         found, how = worst_windows(
             load_encoder(encoder), windows, Domain(name="people", split=chosen), most=most, seed=seed
@@ -164,19 +164,19 @@ def _card(shown: JsonDict, entry: JsonDict, windows: LabelledWindows, f: Failure
     if not pictures and "skeleton" in entry and shown["skeleton"]:
         drawing = shown["skeleton"]
         track = np.array(entry["skeleton"], dtype=np.float64)
-        poses = plots_detail.poses(track, drawing["bones"], right=drawing["right"], up=drawing["up"])
+        poses = figures.poses(track, drawing["bones"], right=drawing["right"], up=drawing["up"])
         pictures.append(svg(poses, f"poses of {f.truth}"))
     device = next(d for d in entry["devices"] if d["placement"] == placement)
-    trace = plots_detail.traces(device["values"], shown["channels"], shown["units"], window_s=shown["window_s"])
+    trace = figures.traces(device["values"], shown["channels"], shown["units"], window_s=shown["window_s"])
     pictures.append(svg(trace, f"acceleration and angular rate at the {placement}"))
     facts = [
-        ("is", f"{f.truth} (p {f.of_truth:.3f})"),
-        ("taken for", f"{f.predicted} (p {f.confidence:.3f})"),
-        ("person", str(entry["subject"])),
+        ("true class", f"{f.truth} (p {f.of_truth:.3f})"),
+        ("predicted", f"{f.predicted} (p {f.confidence:.3f})"),
+        ("subject", str(entry["subject"])),
         ("placement", placement),
         ("recording", f"{entry['recording']} at {entry['start']:.1f} s"),
         ("sample", f"{entry['split']}/{entry['key']}"),
     ]
     facts += [("quality", ", ".join(entry["flags"]))] if entry["flags"] else []
-    facts += [("clip", "left out: the page has reached its size")] if entry.get("left_out") else []
-    return Card(title=f"{f.truth}, taken for {f.predicted}", facts=facts, shown=pictures)
+    facts += [("clip", "left out: size limit of the page")] if entry.get("left_out") else []
+    return Card(title=f"{f.truth}, predicted {f.predicted}", facts=facts, shown=pictures)

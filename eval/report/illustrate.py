@@ -1,4 +1,4 @@
-"""What a report shows of the data itself: a map of encoder features and sample pairs; figures are drawn in plots.py."""
+"""Map of encoder features and sample pairs for a report; the figures are drawn in figures/windows.py."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ import numpy as np
 
 from eval.data.features import encoder_features
 from eval.data.windows import LabelledWindows, load_windows
-from eval.report import plots
+from eval.report.figures import windows as figures
 from imu_video.bundle.encoder import EncoderBundle, load_encoder
 from imu_video.shards.reading.index import load_index
 from imu_video.shards.schema import Index
 
 
 def feature_map(bundle: EncoderBundle, windows: LabelledWindows, *, most: int = 800, seed: int = 0) -> bytes:
-    """t-SNE of encoder features, coloured by activity, person and placement (PNG).
+    """t-SNE of encoder features, coloured by class, subject and placement (PNG).
 
-    Features are standardised and reduced to 30 principal components first. Distances between far groups mean little.
+    Features are first standardised and reduced to 30 principal components. Distances between distant clusters are not
+    meaningful.
 
     Args:
         bundle: the encoder.
-        windows: labelled windows; a seeded sample of them is drawn where there are more than ``most``.
-        most: windows on the map.
-        seed: of the sample and of t-SNE.
+        windows: labelled windows; a seeded sample is drawn if there are more than ``most``.
+        most: number of windows on the map.
+        seed: seed of the sample and of t-SNE.
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
@@ -39,17 +40,17 @@ def feature_map(bundle: EncoderBundle, windows: LabelledWindows, *, most: int = 
     points = TSNE(
         init="pca", perplexity=max(2.0, min(30.0, (len(z) - 1) / 3)), random_state=seed, n_jobs=1
     ).fit_transform(z)
-    groups = {"activity": np.array(some.classes)[some.labels], "person": some.subject}
+    groups = {"class": np.array(some.classes)[some.labels], "subject": some.subject}
     if len(np.unique(some.facts["placement"])) > 1:
         groups["placement"] = some.facts["placement"]
-    return plots.scatter(np.asarray(points), groups)
+    return figures.scatter(np.asarray(points), groups)
 
 
 def sample_pairs(index: Index, split: str, *, number: int = 5, frames: int = 4) -> list[Mapping[str, Any]]:
-    """Samples of different activities with frames (or skeletons) and the acceleration of one device, for `plots.pairs`.
+    """Samples of different classes with frames (or skeletons) and the acceleration of one device, for `figures.pairs`.
 
-    Reads shards from the front until enough activities are seen; samples with neither clip nor skeleton are passed
-    over.
+    Shards are read from the beginning until enough classes are found; samples with neither clip nor skeleton are
+    skipped.
     """
     from imu_video.shards.reading.pipeline import read_samples
     from imu_video.shards.video import decode_mp4
@@ -79,12 +80,12 @@ def sample_pairs(index: Index, split: str, *, number: int = 5, frames: int = 4) 
 
 
 def draw(encoder: Path | None, data: Path, *, split: str | None = None) -> dict[str, bytes]:
-    """The figures ``map`` (where an encoder is given) and ``pairs`` (where the data has clips or skeletons).
+    """The figures ``map`` (with an encoder) and ``pairs`` (for data with clips or skeletons).
 
     Args:
         encoder: encoder folder, or None.
         data: data folder.
-        split: which split to show; default ``test`` where it exists, else the last.
+        split: split to show; default ``test`` if present, else the last.
     """
     index = load_index(data)
     chosen = split or ("test" if "test" in index.splits else list(index.splits)[-1])
@@ -93,5 +94,5 @@ def draw(encoder: Path | None, data: Path, *, split: str | None = None) -> dict[
         out["map"] = feature_map(load_encoder(encoder), load_windows(index, splits=[chosen]))
     samples = sample_pairs(index, chosen)
     if samples:
-        out["pairs"] = plots.pairs(samples)
+        out["pairs"] = figures.pairs(samples)
     return out

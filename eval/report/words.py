@@ -1,4 +1,4 @@
-"""How figures, differences and orders are written in every section; no section of its own."""
+"""How figures, differences, metrics and models are written in every section; no section of its own."""
 
 from __future__ import annotations
 
@@ -6,10 +6,25 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from eval.report.document import Cell, Figure
-from eval.results.store import Result
+from eval.results.lines import Result
 
 ORDER = ("pretrained", "untrained", "handcrafted", "supervised", "teacher")
+MINIMUM = "minimum detectable difference"
+"""Column of the smallest difference that a comparison would have detected with 80 % power."""
+TESTS = ("p (Holm)", MINIMUM)
+"""Columns of a comparison's corrected p value and its minimum detectable difference."""
+_METRICS = {"macro_f1": "macro-F1", "balanced_accuracy": "balanced accuracy", "ece": "calibration error"}
 T = TypeVar("T")
+
+
+def metric_name(metric: str) -> str:
+    """A metric's name as written in text.
+
+    Example:
+        >>> metric_name("macro_f1")
+        'macro-F1'
+    """
+    return _METRICS.get(metric, metric)
 
 
 def svg(data: bytes, alt: str, caption: str = "") -> Figure:
@@ -33,10 +48,20 @@ def difference(r: Result) -> Cell:
     return Cell(signed(r), ("up" if r.value > 0 else "down") if r.excludes_zero else "")
 
 
-def fact(r: Result, name: str) -> str:
-    """A number of a result's details; nothing where an older line lacks it."""
-    value = r.details.get(name)
-    return f"{value:.3f}" if isinstance(value, int | float) else ""
+def tests(r: Result) -> list[str]:
+    """Cells of the columns `TESTS`; empty where a fact is undefined, as with one subject."""
+    values = [r.details.get("p_holm"), r.details.get("minimum_detectable")]
+    return [f"{value:.3f}" if isinstance(value, int | float) else "" for value in values]
+
+
+def plural(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    Example:
+        >>> plural(1, "shot"), plural(5, "shot")
+        ('1 shot', '5 shots')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def rank(model: str) -> int:

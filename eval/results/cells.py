@@ -1,24 +1,24 @@
-"""Keeps finished pieces of a long evaluation as small files, so that it can be stopped and nothing runs twice."""
+"""Finished pieces of a long evaluation as small files, from which an interrupted one resumes; computes nothing."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from imu_video.config import Config, digest
+from imu_video.config import digest
 from imu_video.errors import DataError
 from imu_video.runtime.files import open_atomic
 
 
 class CellStore:
-    """Arrays under keys, one file a key, written atomically; several processes may share a folder.
+    """Arrays under keys, one file per key, written atomically; several processes may share a folder.
 
     Args:
-        folder: made with the first `put`.
+        folder: created by the first `put`.
 
     Example:
         ``store = CellStore(Path("results.cells")); store.put({"seed": 0}, {"counts": counts})``
@@ -32,7 +32,7 @@ class CellStore:
         return self.folder / f"{digest(key)}.npz"
 
     def has(self, key: Mapping[str, Any]) -> bool:
-        """Whether the piece is there."""
+        """Whether the piece is stored."""
         return self.path(key).is_file()
 
     def get(self, key: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -45,11 +45,11 @@ class CellStore:
         try:
             with np.load(path, allow_pickle=False) as file:
                 held = {name: file[name] for name in file.files}
-            told = json.loads(str(held.pop("_key")))
+            stored = json.loads(str(held.pop("_key")))
         except (OSError, KeyError, ValueError) as error:
-            raise DataError(f"{path}: cannot be read: {error}", hint="delete the file, it is computed again") from error
-        if told != json.loads(json.dumps(key)):
-            raise DataError(f"{path}: holds another key", hint="delete the file, it is computed again")
+            raise DataError(f"{path}: cannot be read: {error}", hint="delete the file; it is recomputed") from error
+        if stored != json.loads(json.dumps(key)):
+            raise DataError(f"{path}: holds another key", hint="delete the file; it is recomputed")
         return held
 
     def put(self, key: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
@@ -57,21 +57,8 @@ class CellStore:
         write_npz(self.path(key), {"_key": np.array(json.dumps(key)), **arrays})
 
 
-def identity(config: Config, *, later: Collection[str]) -> dict[str, Any]:
-    """A config as part of a key: fields that came later are in it only where they are not at their default.
-
-    So a key from before there was such a field is still the key of the same thing.
-
-    Args:
-        config: what determines a piece.
-        later: names of fields that did not exist when the first keys were made.
-    """
-    defaults = {name for name in later if getattr(config, name) == type(config).model_fields[name].default}
-    return config.model_dump(mode="json", exclude=defaults)
-
-
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays as one compressed .npz, atomically; folders are made."""
+    """Write arrays as one compressed .npz, atomically; missing folders are created."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open_atomic(path) as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)

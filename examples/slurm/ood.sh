@@ -12,7 +12,7 @@ WORKERS=${WORKERS:-4}
 quoted() { printf '%q ' "$@"; }
 # shellcheck disable=SC2086  # SBATCH_ARGS contains several words
 submit() { ${SBATCH:-sbatch} --parsable ${SBATCH_ARGS:-} "$@"; }
-ARRAY=$(submit --job-name imu-eval-ood --array "0-$((PARTS - 1))" --cpus-per-task "$WORKERS" --requeue --output "%x-%A-%a.log" \
+ARRAY=$(submit --job-name imu-eval-ood --array "1-$PARTS" --cpus-per-task "$WORKERS" --requeue --output "%x-%A-%a.log" \
   --wrap "imu-eval ood $(quoted "$@")--workers $WORKERS --part \$SLURM_ARRAY_TASK_ID/$PARTS")
 GATHER=$(submit --job-name imu-eval-ood-tables --dependency "afterok:$ARRAY" --output "%x-%j.log" --wrap "imu-eval ood $(quoted "$@")")
 echo "array job $ARRAY of $PARTS parts, then job $GATHER writes the tables"

@@ -19,8 +19,8 @@ from eval.config import EvalConfig
 from eval.data.labelmaps import load_label_maps
 from eval.probes import probes
 from eval.protocols.limited_labels.config import LabelsConfig
-from eval.protocols.ood.command import load as load_benchmark
-from eval.protocols.ood.config import runs
+from eval.protocols.ood.protocol import load as load_benchmark
+from eval.protocols.ood.runs import runs
 from imu_video import registry
 from imu_video.config import apply_override, find, load_config, read_yaml
 from imu_video.shards.building.build import BuildConfig

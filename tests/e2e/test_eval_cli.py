@@ -13,7 +13,8 @@ import torch
 from typer.testing import CliRunner, Result
 
 from eval import cli
-from eval.results.store import load_counts, read_results
+from eval.results.counts import load_counts
+from eval.results.store import read_results
 from imu_video.bundle.encoder import EncoderBundle, InputSpec
 from imu_video.config import validate
 from imu_video.errors import ConfigError, ImuVideoError, LeakageError
@@ -132,14 +133,14 @@ def test_report_is_one_page_without_outside_references(folder: Path, measured: P
     assert "<script" not in page
     text = (out / "report.md").read_text()
     for words_ in (
-        "## In short",
+        "## Summary",
         "Against hand-crafted features: better in",
         "## Few-shot",
         "placement=ankle",
         "| model |",
     ):
         assert words_ in text
-    assert str(measured) not in page.split("Origin of every figure")[0]
+    assert str(measured) not in page.split("Provenance")[0]
 
 
 def test_a_report_without_matplotlib_extras_says_what_to_install(
@@ -161,7 +162,7 @@ def test_a_report_without_matplotlib_extras_says_what_to_install(
             r"pretrained on 2 of the people to be queried: eval_people \['s0', 's1'\]",
         ),
         (["--split", "tset"], ConfigError, "split 'tset' is not in the data; did you mean 'test'"),
-        (["--by", "placement"], ConfigError, "go with --split"),
+        (["--by", "placement"], ConfigError, "require --split"),
         (
             ["--split", "test", "--by", "devise"],
             ConfigError,
@@ -255,7 +256,7 @@ def test_the_four_forms_stand_in_four_tables(folder: Path, paired: Path, tmp_pat
         assert done.exit_code == 0, done.output + repr(done.exception)
     results, replaced = read_results([out])
     assert replaced == 0
-    held = {(r.form, r.model, r.probe): r for r in results if r.metric == "accuracy"}
+    held = {(r.details["form"], r.model, r.probe): r for r in results if r.metric == "accuracy"}
     assert held["teacher", "teacher", "ridge"].value > 0.9
     assert held["text", "teacher", "text tower"].value == 1.0, "colours of words are colours of clips"
     assert ("text", "pretrained", "text tower") in held
@@ -270,7 +271,7 @@ def test_the_four_forms_stand_in_four_tables(folder: Path, paired: Path, tmp_pat
         ("by teacher labels", "ridge"),
         ("by text", "text tower"),
     ):
-        section = text.split(f"## Zero-shot {form}")[1].split("\n## ")[0]
+        section = text.split(f"## Zero-shot {form}:")[1].split("\n## ")[0]
         assert probe in section
         assert ("text tower" in section) == (form == "by text")
 
@@ -289,9 +290,9 @@ def test_sentences_ask_unseen_classes(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--mode", "vidoe"], "--mode 'vidoe'; did you mean 'video'"),
-        (["--mode", "source"], "needs the folder whose labels are used"),
-        (["--mode", "text", "--label-map", "m.yaml"], "belong to --mode source"),
+        (["--mode", "vidoe"], "--mode 'vidoe': unknown form; did you mean 'video'"),
+        (["--mode", "source"], "requires the data folder with the source labels"),
+        (["--mode", "text", "--label-map", "m.yaml"], "require --mode source"),
         (["--mode", "text"], "TinyTeacher has no text tower in one space with its pictures"),
     ],
 )
@@ -345,7 +346,10 @@ def test_ood_benchmark(folder: Path, tmp_path: Path) -> None:
     assert "4 of 4 runs to do" in dry.output
     assert not (tmp_path / "runs").exists(), "a dry run must not tie the folder to its schedule"
     assert not (tmp_path / "r.jsonl").exists()
-    half = call(*words, "--part", "0/2")
+    zero = call(*words, "--part", "0/2")
+    assert isinstance(zero.exception, ConfigError)
+    assert "counted from 1" in str(zero.exception)
+    half = call(*words, "--part", "1/2")
     assert half.exit_code == 0, half.output
     assert len(list((tmp_path / "runs" / "runs").iterdir())) == 2
     done = call(*words)
@@ -364,7 +368,13 @@ def test_ood_refuses_people_of_the_pretraining(folder: Path, tmp_path: Path) -> 
     leak = call(*words, "--encoder", f"mine={folder / 'encoder'}")
     assert isinstance(leak.exception, LeakageError)
     assert "s0" in str(leak.exception)
-    for wrong in (["--encoder", "mine"], ["--part", "2/2"], ["--train", "tail"], ["--set", "training.stesp=3"]):
+    for wrong in (
+        ["--encoder", "mine"],
+        ["--part", "0/2"],
+        ["--part", "3/2"],
+        ["--train", "tail"],
+        ["--set", "training.stesp=3"],
+    ):
         assert isinstance(call(*words, *wrong).exception, ConfigError), wrong
     assert not (tmp_path / "runs").exists()
 
@@ -399,15 +409,15 @@ def test_labels_compares_encoders_on_the_same_labels_and_goes_on_where_it_was(fo
     words = ["labels", folder / "encoder", folder / "data", "--config", config, "--against", twin, "--out", out]
     done = call(*words)
     assert done.exit_code == 0, done.output + repr(done.exception)
-    assert "encoder: 4 cells, 0 already there, 0 trainings" in done.output
-    assert "twin: 4 cells, 4 already there" in done.output, "the same weights are the same cells"
+    assert "encoder: 4 cells, 0 finished, 0 trainings" in done.output
+    assert "twin: 4 cells, 4 finished" in done.output, "the same weights are the same cells"
     results, _ = read_results([out])
     assert {r.kind for r in results} == {"labels", "labels-difference"}
     assert {r.reference for r in results} == {None, "none: random", "twin: probe"}
     assert all(r.value == 0 for r in results if r.reference == "twin: probe")
     assert {r.subjects for r in results} == {6}
     again = call(*words)
-    assert "encoder: 4 cells, 4 already there" in again.output
+    assert "encoder: 4 cells, 4 finished" in again.output
     report = call("report", out, tmp_path / "report")
     assert report.exit_code == 0, report.output + repr(report.exception)
     assert "Limited labels" in (tmp_path / "report" / "report.md").read_text()

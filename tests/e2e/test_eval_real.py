@@ -14,7 +14,7 @@ from eval.data.features import compute_features
 from eval.data.splits import draw_episodes
 from eval.data.windows import load_windows
 from eval.probes import RidgeProbe
-from eval.protocols.fewshot import count_probe
+from eval.protocols.fewshot.run import tally_probe
 from imu_video.config import load_config, validate
 from imu_video.metrics.classify import macro_f1
 from imu_video.shards.building.build import BuildConfig, build
@@ -37,7 +37,7 @@ def test_hand_crafted_features_on_hapt(real_data_unpacked: Callable[[str], Path]
         used = replace(windows, labels=rng.permutation(windows.labels)) if shuffled else windows
         episodes = draw_episodes(used, loaded.domains[0], loaded.episodes)
         features = compute_features("handcrafted", used, episodes.rows, bundle=None)  # type: ignore[arg-type]
-        counts = count_probe(used, episodes, features, RidgeProbe(), shots)[0]
+        counts = tally_probe(used, episodes, features, RidgeProbe(), shots)[0][0]
         return float(np.nanmean(macro_f1(counts)))
 
     one, five = score(False, 1), score(False, 5)

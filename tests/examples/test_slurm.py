@@ -76,7 +76,7 @@ def submit(tmp_path: Path) -> Submit:
             "ood.sh",
             ["/shared/my data", "--config", "ood.yaml", "--folder", "/shared/runs"],
             {},
-            "0-1",
+            "1-2",
             "writes the tables",
             r"imu-eval ood /shared/my\ data --config ood.yaml --folder /shared/runs",
             r"imu-eval ood /shared/my\ data --config ood.yaml --folder /shared/runs",

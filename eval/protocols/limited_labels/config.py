@@ -6,12 +6,10 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from eval.config import Bootstrap, Metric
+from eval.config import Metric
 from eval.data.splits import Slice
-from eval.finetune.network import NetworkConfig
-from eval.finetune.spread import Inputs, SpreadConfig
-from eval.finetune.wise import ALPHAS, Alphas
-from eval.results.cells import identity
+from eval.finetune.config import ALPHAS, Alphas, Inputs, NetworkConfig, SpreadConfig
+from eval.results.intervals import Bootstrap
 from imu_video.config import Config
 
 Number = int | Literal["all"]
@@ -59,10 +57,8 @@ class Method(Config):
 
     def identity(self) -> dict[str, Any]:
         """The method as part of a key: without its name, and without ``inputs`` where one training has all heads."""
-        own = identity(self, later={"along"})
-        if self.spread is not None:
-            own["spread"] = identity(self.spread, later=SpreadConfig.LATER)
-        return {k: v for k, v in own.items() if k != "name" and not (self.along and k == "inputs")}
+        unused = {"name", "inputs"} if self.along else {"name"}
+        return self.model_dump(mode="json", exclude=unused)
 
     @property
     def trains(self) -> bool:

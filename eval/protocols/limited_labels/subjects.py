@@ -1,4 +1,4 @@
-"""Who may carry labels, on whom one may choose, who is asked: three groups that share nobody; nothing is trained."""
+"""Training, validation and test subjects of the limited-label protocol, disjoint; nothing is trained here."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from imu_video.metrics.classify import confusion_counts
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class People:
-    """Rows of the three groups; refuses a person in two of them.
+class Groups:
+    """Windows of the training pool, of the validation subjects and of the test subjects.
 
     Args:
-        windows: what the rows refer to.
-        pool, choose, test: rows, sorted; ``choose`` may be empty.
+        windows: all windows.
+        pool, choose, test: row numbers of the three groups, sorted; ``choose`` (validation) may be empty.
 
     Raises:
-        LeakageError: somebody is in two groups.
-        ConfigError: a group that must not be empty is, or a class that the pool lacks.
+        LeakageError: a subject in two groups.
+        ConfigError: an empty pool or test group, or a class that the pool lacks.
     """
 
     windows: LabelledWindows
@@ -35,13 +35,16 @@ class People:
 
     def __post_init__(self) -> None:
         groups = {"pool": self.pool, "choose": self.choose, "test": self.test}
-        people = {name: set(self.windows.subject[rows].tolist()) for name, rows in groups.items()}
+        subjects = {name: set(self.windows.subject[rows].tolist()) for name, rows in groups.items()}
         for one, other in (("pool", "choose"), ("pool", "test"), ("choose", "test")):
-            shared = sorted(people[one] & people[other])
+            shared = sorted(subjects[one] & subjects[other])
             if shared:
-                raise LeakageError(f"{one} and {other} share {shared}", hint="name splits of different people")
+                raise LeakageError(f"{one} and {other} share {shared}", hint="name splits without common subjects")
         if not len(self.pool) or not len(self.test):
-            raise ConfigError(f"pool has {len(self.pool)} labelled windows, test {len(self.test)}: both need some")
+            raise ConfigError(
+                f"pool has {len(self.pool)} labelled windows, test {len(self.test)}; both must have some",
+                hint="check pool.split and test.split",
+            )
         lacking = np.setdiff1d(self.windows.labels[self.test], self.windows.labels[self.pool])
         if len(lacking):
             names = [self.windows.classes[c] for c in lacking]
@@ -54,7 +57,7 @@ class People:
 
     @property
     def subjects(self) -> tuple[str, ...]:
-        """Everybody who is asked, sorted."""
+        """Test subjects, sorted."""
         return tuple(np.unique(self.windows.subject[self.test]).tolist())
 
     def truth(self, rows: np.ndarray) -> np.ndarray:
@@ -62,9 +65,9 @@ class People:
         return np.searchsorted(self.classes, self.windows.labels[rows])
 
     def labelled(self, number: Number, seed: int) -> np.ndarray:
-        """Places in ``pool`` that carry a label: so many a class (or all there are), going round the pool's people.
+        """Indices into ``pool`` that carry a label: ``number`` per class (or all), drawn round-robin over subjects.
 
-        The first k of a class are the same for every larger number, so smaller sets are part of larger ones.
+        The first k of a class are the same for every larger number, so smaller sets are subsets of larger ones.
         """
         if number == "all":
             return np.arange(len(self.pool))
@@ -83,22 +86,24 @@ class People:
         return np.stack([confusion_counts(truth[o], predicted[o], classes=len(self.classes)) for o in own])
 
     def bins(self, scores: np.ndarray, how: Confidence) -> np.ndarray:
-        """Reliability bins (S, B, 3) of scores (n, M) for the rows of ``test``, which are probabilities by ``how``."""
-        right, stated = scores.argmax(axis=1) == self.truth(self.test), confidence_of(scores, how)
+        """Reliability bins (S, B, 3) of scores (n, M) for the rows of ``test``; ``how`` makes them probabilities."""
+        correct, stated = scores.argmax(axis=1) == self.truth(self.test), confidence_of(scores, how)
         own = [self.windows.subject[self.test] == s for s in self.subjects]
-        return np.stack([reliability_bins(stated[o], right[o]) for o in own])
+        return np.stack([reliability_bins(stated[o], correct[o]) for o in own])
 
 
-def group_people(windows: LabelledWindows, config: LabelsConfig) -> People:
+def group_subjects(windows: LabelledWindows, config: LabelsConfig) -> Groups:
     """The three groups of a config.
 
     Raises:
         ConfigError: a class that the data does not have.
-        LeakageError: see `People`.
+        LeakageError: see `Groups`.
     """
     unknown = sorted(set(config.classes or ()) - set(windows.classes))
     if unknown:
-        raise ConfigError(f"classes {unknown} are not in the data", hint=f"it has {sorted(windows.classes)}")
+        raise ConfigError(
+            f"classes {unknown} are not in the data", hint=f"classes of the data: {sorted(windows.classes)}"
+        )
 
     def rows(part: Slice | None) -> np.ndarray:
         own = part.rows(windows) if part else np.zeros(0, dtype=np.int64)
@@ -106,4 +111,4 @@ def group_people(windows: LabelledWindows, config: LabelsConfig) -> People:
             return own
         return own[np.isin(np.asarray(windows.classes)[windows.labels[own]], config.classes)]
 
-    return People(windows=windows, pool=rows(config.pool), choose=rows(config.choose), test=rows(config.test))
+    return Groups(windows=windows, pool=rows(config.pool), choose=rows(config.choose), test=rows(config.test))

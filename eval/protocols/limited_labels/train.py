@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eval.finetune.network import Network, NetworkConfig, member_seeds, train_network
-from eval.finetune.wise import ALPHAS, interpolate
-from eval.protocols.limited_labels.subjects import People
+from eval.finetune.config import ALPHAS, NetworkConfig
+from eval.finetune.network import Network, member_seeds, train_network
+from eval.finetune.wise import interpolate
+from eval.protocols.limited_labels.subjects import Groups
 
 CHECKS = 10
 """How often during a training the people of `choose` are asked."""
@@ -20,7 +21,7 @@ FIXED_ALPHA = 0.5
 
 def train_members(
     make: Callable[[int], Network],
-    people: People,
+    groups: Groups,
     imu: Tensor,
     mask: Tensor,
     *,
@@ -54,7 +55,7 @@ def train_members(
     Shapes: -> ``counts``, ``chosen`` (S, M, M), ``bins`` (S, B, 3), ``step`` or ``alpha`` (), each with every suffix;
         between two trainings ``alphas`` (A,), ``by_alpha`` (A, S, M, M) and ``on_choose`` (A,), the accuracy there.
     """
-    pool, test, choose = (torch.from_numpy(r) for r in (people.pool[rows], people.test, people.choose))
+    pool, test, choose = (torch.from_numpy(r) for r in (groups.pool[rows], groups.test, groups.choose))
     last = tuned or linear
     assert last is not None
     said: dict[tuple[float, str], np.ndarray] = {}  # mean over members: (H, rows, M)
@@ -96,11 +97,11 @@ def train_members(
             ask(alpha)
     fixed = FIXED_ALPHA if between else steps
     out: dict[str, np.ndarray] = {}
-    truth = people.truth(people.choose)
+    truth = groups.truth(groups.choose)
     for head, name in enumerate(names):
-        counts = {m: people.counts(p[head].argmax(axis=1)) for (m, group), p in said.items() if group == "test"}
+        counts = {m: groups.counts(p[head].argmax(axis=1)) for (m, group), p in said.items() if group == "test"}
         out[f"counts{name}"] = counts[fixed]
-        out[f"bins{name}"] = people.bins(said[fixed, "test"][head], "share")
+        out[f"bins{name}"] = groups.bins(said[fixed, "test"][head], "share")
         # Members are averaged at the same moment; of equally good moments the earliest is taken, or the smallest alpha.
         right = {m: (p[head].argmax(axis=1) == truth).mean() for (m, group), p in said.items() if group == "choose"}
         if right:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from eval.algorithms import AdamSettings, algorithms
-from eval.finetune.wise import ALPHAS, Alphas
-from imu_video.config import Config, Fragment, digest
+from eval.finetune.config import ALPHAS, Alphas
+from eval.registry import selection_rules
+from imu_video.config import Config, Fragment
+from imu_video.errors import nearest
 
 
 class Scenario(Config):
@@ -81,9 +81,6 @@ class Model(Config):
     encoder_factor: float = Field(default=1.0, gt=0)
     alphas: Alphas = ALPHAS
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"encoder_factor", "alphas"})
-    """Fields that folders from before know nothing of."""
-
     @model_validator(mode="after")
     def _one_kind(self) -> Model:
         if (self.backbone is None) == (self.encoder is None):
@@ -109,12 +106,6 @@ class Training(Config):
     lr: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=5e-4, ge=0)
     betas: tuple[float, float] = (0.5, 0.9)
-
-    def adam(self, lr: float | None = None, *, encoder_factor: float = 1.0) -> AdamSettings:
-        """The optimiser's settings, with another learning rate where one is given."""
-        return AdamSettings(
-            lr=lr or self.lr, weight_decay=self.weight_decay, betas=self.betas, encoder_factor=encoder_factor
-        )
 
 
 class Entry(Config):
@@ -157,7 +148,7 @@ class OodConfig(Config):
     algorithms: list[Entry] = Field(default=[Entry(name="erm")], min_length=1)
     training: Training = Training()
     seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
-    selection: list[Literal["source", "oracle", "lodo"]] = Field(default=["source", "oracle"], min_length=1)
+    selection: list[str] = Field(default=["source", "oracle"], min_length=1)
     rate_hz: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="before")
@@ -168,6 +159,15 @@ class OodConfig(Config):
             return {**data, "algorithms": entries}
         return data
 
+    @field_validator("selection")
+    @classmethod
+    def _rules(cls, selection: list[str]) -> list[str]:
+        known = selection_rules.names()
+        unknown = [rule for rule in selection if rule not in known]
+        if unknown:
+            raise ValueError(f"unknown selection rule {unknown[0]!r}{nearest(unknown[0], known)}")
+        return selection
+
     @model_validator(mode="after")
     def _distinct(self) -> OodConfig:
         for what, names in (
@@ -177,58 +177,3 @@ class OodConfig(Config):
             if len(set(names)) != len(names):
                 raise ValueError(f"{what} must have distinct names, got {names}")
         return self
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """One training: everything that determines it besides scenario, schedule and data.
-
-    Args:
-        model: name of a model of the config.
-        algorithm: registered name.
-        setting: its arguments and perhaps ``lr``, as sorted pairs.
-        target: domain that is asked.
-        held: a source domain that is left out as well, for the rule ``lodo``; None otherwise.
-        seed: of this run.
-    """
-
-    model: str
-    algorithm: str
-    setting: tuple[tuple[str, Any], ...]
-    target: str
-    held: str | None
-    seed: int
-
-    @property
-    def key(self) -> str:
-        """12 hex digits that name this run's file."""
-        return digest({**vars(self), "setting": [list(pair) for pair in self.setting]})
-
-
-def runs(config: OodConfig, domains: list[str]) -> list[Run]:
-    """Every run of a benchmark, in an order in which whole seeds finish first.
-
-    Raises:
-        ConfigError: unknown algorithm or argument, before anything is run.
-    """
-    targets = config.scenario.targets or domains
-    out = []
-    for seed, model, entry, target in itertools.product(config.seeds, config.models, config.algorithms, targets):
-        settings = list(entry.settings())
-        for setting in settings:
-            algorithms.arguments({"name": entry.name, **{k: v for k, v in setting.items() if k != "lr"}})
-            held: list[str | None] = [None]
-            if "lodo" in config.selection and len(settings) > 1:
-                held += [d for d in domains if d != target]
-            out += [
-                Run(
-                    model=model.name,
-                    algorithm=entry.name,
-                    setting=tuple(sorted(setting.items())),
-                    target=target,
-                    held=h,
-                    seed=seed,
-                )
-                for h in held
-            ]
-    return out

@@ -1,7 +1,7 @@
-"""All runs of a benchmark: which are done, what the rest will cost, several at once; a run itself is train.py's.
+"""The folder of a benchmark's runs: which are finished, and running the others in parallel; train.py does one run.
 
-Every finished run is a file of its own, written atomically, so that a killed benchmark goes on where it was and any
-number of processes or machines may work on one folder.
+Every finished run is a file of its own, written atomically. An interrupted benchmark therefore resumes, and any number
+of processes or machines may work on one folder.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from eval.protocols.ood.config import Model, OodConfig, Run, runs
+from eval.protocols.ood.config import OodConfig
+from eval.protocols.ood.runs import Run, runs
 from eval.protocols.ood.scenario import Domains
 from eval.protocols.ood.train import Task, train
-from eval.results.cells import identity
 from imu_video.config import digest
 from imu_video.errors import ConfigError, DataError
 from imu_video.registry import load_plugin
@@ -27,55 +27,57 @@ from imu_video.types import JsonDict
 logger = logging.getLogger(__name__)
 
 FACTS = "benchmark.json"
+FORMAT = 2
+"""Version of a folder's files; runs of another version are not reused."""
 _FREE = {"seeds", "selection", "models", "algorithms"}
 """Parts of a config that may grow in one folder: they add runs and change none."""
 
 
 class Folder:
-    """A benchmark's folder: ``benchmark.json`` says what it is of, ``runs/<key>.json`` are finished runs.
+    """A benchmark's folder: ``benchmark.json`` identifies the benchmark, ``runs/<key>.json`` are finished runs.
 
     Args:
-        path: the folder; made where it does not exist.
+        path: the folder; created if missing.
         config: of the benchmark.
         data: digest of the labelled windows.
         models: digest of each pretrained encoder's weights, by the model's name.
-        make: False: only look, and write nothing.
+        make: False: read only, write nothing.
 
     Raises:
-        ConfigError: the folder holds runs of another scenario, schedule or data.
+        ConfigError: the folder holds runs of another scenario, schedule, data or format.
     """
 
     def __init__(self, path: Path, config: OodConfig, *, data: str, models: dict[str, str], make: bool = True) -> None:
         self.path, self.config = path, config
         same = {k: v for k, v in config.model_dump(mode="json").items() if k not in _FREE}
-        facts = {"identity": same, "data": data}
+        facts = {"format": FORMAT, "identity": same, "data": data}
         file = path / FACTS
         if file.exists():
             held = json.loads(file.read_text(encoding="utf-8"))
             changed = [k for k in {**same, **held["identity"]} if same.get(k) != held["identity"].get(k)]
-            changed += ["data"] if held["data"] != data else []
+            changed += [name for name in ("data", "format") if held.get(name) != facts[name]]
             if changed:
                 raise ConfigError(
-                    f"{path} holds runs of another {', '.join(sorted(changed))}", hint="name another --out folder"
+                    f"{path} holds runs of another {', '.join(sorted(changed))}", hint="name another --folder"
                 )
         if make:
             (path / "runs").mkdir(parents=True, exist_ok=True)
             write_atomic(file, json.dumps(facts, indent=1, sort_keys=True))
         kinds = {
-            m.name: {k: v for k, v in identity(m, later=Model.LATER).items() if k not in ("name", "encoder")}
+            m.name: {k: v for k, v in m.model_dump(mode="json").items() if k not in ("name", "encoder")}
             for m in config.models
         }
         self._marks = {name: digest([kind, models.get(name)]) for name, kind in kinds.items()}
 
     def file(self, run: Run) -> Path:
-        """Where a run's result lies; another model of the same name has other files."""
+        """File of a run's result; it depends on the model's settings and weights, not only on its name."""
         return self.path / "runs" / f"{run.key}-{self._marks[run.model]}.json"
 
     def result(self, run: Run) -> JsonDict | None:
-        """A finished run, or None.
+        """The result of a run, or None if it is not finished.
 
         Raises:
-            DataError: a file that is no result.
+            DataError: a damaged file.
         """
         file = self.file(run)
         if not file.exists():
@@ -83,45 +85,47 @@ class Folder:
         try:
             return dict(json.loads(file.read_text(encoding="utf-8")))
         except ValueError as error:
-            raise DataError(f"{file}: not a result: {error}", hint="delete it; the run is repeated") from error
+            raise DataError(f"{file}: not a result: {error}", hint="delete the file; the run is repeated") from error
 
     def keep(self, run: Run, result: JsonDict) -> None:
-        """Write a finished run."""
+        """Write the result of a run."""
         write_atomic(self.file(run), json.dumps(result, allow_nan=False))
 
 
-def plan(config: OodConfig, domains: Domains, folder: Folder, *, part: tuple[int, int] = (0, 1)) -> list[Run]:
-    """Runs that are not done yet, of one part of all.
+def plan(config: OodConfig, domains: Domains, folder: Folder, *, part: tuple[int, int] = (1, 1)) -> list[Run]:
+    """Unfinished runs of one part of the benchmark.
 
     Args:
         config: of the benchmark.
         domains: for the targets' names.
-        folder: what is done.
-        part: (i, n): every n-th run from the i-th on, for array jobs.
+        folder: finished runs.
+        part: (i, n): every n-th run starting at the i-th, counted from 1; for array jobs.
     """
     for target in config.scenario.targets or ():
         domains.number(target)
-    mine = runs(config, list(domains.names))[part[0] :: part[1]]
+    mine = runs(config, list(domains.names))[part[0] - 1 :: part[1]]
     return [run for run in mine if not folder.file(run).exists()]
 
 
 class RunTask:
-    """Task for an engine (`imu_video.runtime.workers`): a run, whose result is kept as soon as it is there.
+    """Task for an engine (`imu_video.runtime.workers`): trains one run and stores its result at once.
 
     Args:
         domains: from `eval.protocols.ood.scenario.divide`.
         config: of the benchmark.
-        folder: takes the results; on a cluster every machine sees it.
+        folder: receives the results; on a cluster, a folder that all machines share.
         plugins: files to import first.
     """
 
     def __init__(self, domains: Domains, config: OodConfig, folder: Folder, plugins: Sequence[str]) -> None:
-        # Workers may stand in another folder than this process.
-        models = [m if m.encoder is None else m.model_copy(update={"encoder": _here(m.encoder)}) for m in config.models]
+        # Workers may have another working directory, so all paths are made absolute.
+        models = [
+            m if m.encoder is None else m.model_copy(update={"encoder": _absolute(m.encoder)}) for m in config.models
+        ]
         self.domains, self.config = domains, config.model_copy(update={"models": models})
         self.folder = copy.copy(folder)
         self.folder.path = folder.path.absolute()
-        self.plugins = [_here(plugin) for plugin in plugins]
+        self.plugins = [_absolute(plugin) for plugin in plugins]
         self._task: Task | None = None
 
     def __call__(self, run: Run) -> None:
@@ -132,7 +136,7 @@ class RunTask:
         self.folder.keep(run, train(self._task, run))
 
 
-def _here(path: str) -> str:
+def _absolute(path: str) -> str:
     return str(Path(path).absolute())
 
 
@@ -146,29 +150,29 @@ def work(
     engine: str = "local",
     plugins: Sequence[str] = (),
 ) -> None:
-    """Do runs, several at once; each result is kept as soon as it is there.
+    """Execute runs in parallel; each result is stored as soon as it is known.
 
     Args:
         domains: from `eval.protocols.ood.scenario.divide`.
         config: of the benchmark.
         todo: from `plan`.
-        folder: takes the results.
+        folder: receives the results.
         workers, engine: see `imu_video.runtime.workers.run`.
         plugins: files that workers import.
 
     Raises:
-        ConfigError, LeakageError: of the first run that cannot be done.
+        ConfigError, LeakageError: from the first run that fails.
         WorkerLost: a worker died.
     """
     task = RunTask(domains, config, folder, plugins)
-    began = time.monotonic()
     results = engines.run(task, todo, workers=workers, engine=engine, preload=["eval.protocols.ood.train"])
+    began = time.monotonic()
     for done, (run, _) in enumerate(zip(todo, results, strict=True), start=1):
-        if done == len(todo) or done % max(1, len(todo) // 50) == 0:  # some fifty lines, however many runs
-            logger.info("%d/%d after %.0f s: %s", done, len(todo), time.monotonic() - began, _described(run))
+        if done == len(todo) or done % max(1, len(todo) // 50) == 0:  # about fifty lines, however many runs
+            logger.info("%d/%d after %.0f s: %s", done, len(todo), time.monotonic() - began, _description(run))
 
 
-def _described(run: Run) -> str:
+def _description(run: Run) -> str:
     setting = " ".join(f"{k}={v}" for k, v in run.setting)
     held = "" if run.held is None else f" without {run.held}"
     return f"{run.algorithm} {setting} on {run.model}, target {run.target}{held}, seed {run.seed}".replace("  ", " ")

@@ -6,15 +6,16 @@ chosen here is the setting of hyper-parameters.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 
+from eval import registry
 from imu_video.errors import DataError
-
-Rule = Literal["source", "oracle", "lodo"]
+from imu_video.registry import Registry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,19 +61,69 @@ class Outcome:
         )
 
 
-def choose(outcomes: Sequence[Outcome], rule: Rule) -> list[Outcome]:
-    """The runs of the best setting of one model, algorithm and target, one a seed.
+class SelectionRule(ABC):
+    """A rule that scores the settings of a grid; the setting with the largest score is reported.
 
-    ``source``: the largest mean over seeds of the source validation accuracy. ``oracle``: of the target accuracy.
-    ``lodo``: of the accuracy in each source domain when it was left out of training, averaged over domains and seeds.
+    Attributes:
+        leaves_out: whether the rule needs runs in which a source domain is left out.
+        upper_bound: whether the rule uses target labels; its figures are then an upper bound, not a result.
+    """
+
+    leaves_out: ClassVar[bool] = False
+    upper_bound: ClassVar[bool] = False
+
+    @abstractmethod
+    def scores(self, outcomes: Sequence[Outcome]) -> list[float]:
+        """What the rule averages over the runs of one setting.
+
+        Args:
+            outcomes: all runs of the setting, those with a left-out source domain included.
+        """
+
+
+selection_rules: Registry[SelectionRule] = registry.selection_rules
+"""Selection rules by name."""
+
+
+@selection_rules.register("source")
+class SourceValidation(SelectionRule):
+    """Source validation accuracy: training-domain validation (Gulrajani and Lopez-Paz 2021, arXiv 2007.01434)."""
+
+    def scores(self, outcomes: Sequence[Outcome]) -> list[float]:
+        return [o.valid for o in outcomes if o.held is None]
+
+
+@selection_rules.register("oracle")
+class Oracle(SelectionRule):
+    """Target accuracy: an upper bound, never a result."""
+
+    upper_bound = True
+
+    def scores(self, outcomes: Sequence[Outcome]) -> list[float]:
+        return [o.score for o in outcomes if o.held is None]
+
+
+@selection_rules.register("lodo")
+class LeaveOneDomainOut(SelectionRule):
+    """Accuracy on each source domain when it is left out of training, averaged over domains and seeds."""
+
+    leaves_out = True
+
+    def scores(self, outcomes: Sequence[Outcome]) -> list[float]:
+        return [o.score for o in outcomes if o.held is not None]
+
+
+def choose(outcomes: Sequence[Outcome], rule: str) -> list[Outcome]:
+    """The runs of the best setting of one model, algorithm and target, one per seed.
+
     Ties go to the setting that sorts first.
 
     Args:
         outcomes: all runs of one model, algorithm and target, every setting with the same seeds.
-        rule: what to maximise.
+        rule: name of a registered selection rule.
 
     Raises:
-        DataError: settings with different seeds, or no runs with a left-out domain for ``lodo``.
+        DataError: settings with different seeds, or no runs with a left-out domain for a rule that needs them.
     """
     whole = [o for o in outcomes if o.held is None]
     settings = sorted({o.setting for o in whole}, key=str)
@@ -80,19 +131,18 @@ def choose(outcomes: Sequence[Outcome], rule: Rule) -> list[Outcome]:
     if not settings or len({tuple(s) for s in seeds.values()}) != 1:
         raise DataError(
             f"settings were run with different seeds: { {str(dict(k)): v for k, v in seeds.items()} }",
-            hint="finish the runs: the same `imu-eval ood` command goes on where it was",
+            hint="finish the runs: repeat the same `imu-eval ood` command, finished runs are kept",
         )
-    value: Callable[[tuple[tuple[str, Any], ...]], float]
-    if rule == "lodo" and len(settings) > 1:
-        left = [o for o in outcomes if o.held is not None]
-        if not left:
-            raise DataError("no runs with a left-out source domain", hint="selection must list lodo when runs are made")
-        value = lambda s: float(np.mean([o.score for o in left if o.setting == s]))  # noqa: E731
-    elif rule == "oracle":
-        value = lambda s: float(np.mean([o.score for o in whole if o.setting == s]))  # noqa: E731
-    else:
-        value = lambda s: float(np.mean([o.valid for o in whole if o.setting == s]))  # noqa: E731
-    best = max(settings, key=value)
+    best = settings[0]
+    if len(settings) > 1:
+        own = {setting: [o for o in outcomes if o.setting == setting] for setting in settings}
+        scores = {setting: selection_rules.build(rule).scores(runs) for setting, runs in own.items()}
+        if not all(scores.values()):
+            raise DataError(
+                f"selection rule {rule!r}: no runs with a left-out source domain",
+                hint=f"list {rule} under `selection` before the runs are made",
+            )
+        best = max(settings, key=lambda setting: float(np.mean(scores[setting])))
     return sorted((o for o in whole if o.setting == best), key=lambda o: o.seed)
 
 

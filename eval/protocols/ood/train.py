@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from eval.algorithms import Algorithm, DomainBatch, Network, algorithms
-from eval.finetune.supervised import at_spec_rate
+from eval.algorithms import AdamSettings, Algorithm, DomainBatch, Network, algorithms
+from eval.data.features import at_spec_rate
 from eval.finetune.wise import choose_alpha, interpolate
 from eval.probes.base import Confidence, confidence_of
-from eval.protocols.ood.config import Model, OodConfig, Run
+from eval.protocols.ood.config import Model, OodConfig
+from eval.protocols.ood.runs import Run
 from eval.protocols.ood.scenario import Division, Domains, division
 from imu_video.bundle.encoder import EncoderBundle, load_encoder
 from imu_video.bundle.input_spec import InputSpec, fit_input_spec
@@ -158,7 +159,13 @@ def _fit(
     """One training of the network by the run's algorithm, from the weights of ``start`` or as it is."""
     config, model = asked.task.config, asked.task.models[run.model]
     setting = dict(run.setting)
-    adam = config.training.adam(setting.pop("lr", model.lr), encoder_factor=model.encoder_factor)
+    training = config.training
+    adam = AdamSettings(
+        lr=setting.pop("lr", model.lr) or training.lr,
+        weight_decay=training.weight_decay,
+        betas=training.betas,
+        encoder_factor=model.encoder_factor,
+    )
     generator = torch.Generator().manual_seed(run.seed)
     algorithm = algorithms.build({"name": run.algorithm, **setting})
     best: dict[str, Any] = {"valid": -1.0}

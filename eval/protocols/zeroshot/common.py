@@ -7,42 +7,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from eval.config import EvalConfig
+from eval.data.embeddings import embed_imu, embed_video
 from eval.data.features import compute_features
 from eval.data.splits import Domain, Slice, refuse_training_subjects, spread_over_people
 from eval.data.windows import LabelledWindows
 from eval.probes import Probe, probes
 from eval.probes.base import Confidence, confidence_of
-from eval.results.store import Result, bootstrap, calibration_lines, ends, kept_bins
+from eval.results.intervals import bootstrap, calibration_lines, kept_bins
+from eval.results.lines import Result
 from imu_video.bundle.encoder import EncoderBundle
 from imu_video.errors import ConfigError, LeakageError
 from imu_video.metrics.calibration import overconfidence, reliability_bins
 from imu_video.metrics.classify import METRICS, confusion_counts
 from imu_video.models.cross_modal import CrossModalModel
-
-
-def embed_imu(model: CrossModalModel, windows: LabelledWindows, *, batch_size: int = 256) -> np.ndarray:
-    """Unit-norm embeddings (N, D) of windows, resampled and normalised as trained."""
-    features = model.student.encode(
-        windows.x, rate_hz=windows.rate_hz, channels=windows.channels, batch_size=batch_size
-    )
-    with torch.inference_mode():
-        projected = model.imu_projector(torch.from_numpy(features)).float()
-        return np.asarray(torch.nn.functional.normalize(projected, dim=-1))
-
-
-def embed_video(model: CrossModalModel, windows: LabelledWindows) -> np.ndarray:
-    """Unit-norm embeddings (N, D) of the windows' teacher features; NaN rows where a sample has none."""
-    if windows.teacher is None:
-        raise ConfigError("these windows carry no teacher features", hint="`imu-video embed DATA TEACHER` makes them")
-    there = np.isfinite(windows.teacher).all(axis=1)
-    with torch.inference_mode():
-        some = np.asarray(model.embed_teacher(torch.from_numpy(windows.teacher[there].astype(np.float32))))
-    out = np.full((len(windows), some.shape[1]), np.nan, dtype=np.float32)
-    out[there] = some
-    return out
 
 
 def one_per_sample(windows: LabelledWindows, rows: np.ndarray) -> np.ndarray:
@@ -270,23 +249,20 @@ def lines(
         **details,
     }
     out = [
-        Result(
+        Result.build(
+            interval,
+            config.bootstrap,
+            shared=shared,
+            seeds=seeds or {},
             kind="zeroshot",
             metric=metric,
-            value=interval.value,
-            **ends(interval),
-            level=config.bootstrap.level,
             model=model,
             probe=probe,
             domain=query.domain.name,
             setting="zero-shot",
             shots=0,
-            subjects=interval.subjects,
-            episodes=interval.episodes,
             chance=1.0 / classes,
             details=about,
-            seeds={**(seeds or {}), "bootstrap": config.bootstrap.seed},
-            **shared,
         )
         for metric, interval in zip(config.metrics, bootstrap(stack, config.bootstrap), strict=True)
     ]

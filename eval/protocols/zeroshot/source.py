@@ -28,7 +28,7 @@ from eval.protocols.zeroshot.common import (
     predict,
     slice_words,
 )
-from eval.results.store import Result
+from eval.results.lines import Result
 from imu_video.bundle.encoder import EncoderBundle
 from imu_video.config import digest
 from imu_video.errors import ConfigError, nearest

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from eval.config import EvalConfig
+from eval.data.embeddings import embed_video
 from eval.data.windows import LabelledWindows
 from eval.protocols.zeroshot.common import (
     ask,
@@ -20,7 +21,6 @@ from eval.protocols.zeroshot.common import (
     class_names,
     confidence_in,
     domains_of,
-    embed_video,
     labelled_rows,
     lines,
     one_per_sample,
@@ -28,7 +28,7 @@ from eval.protocols.zeroshot.common import (
     predict,
     slice_words,
 )
-from eval.results.store import Result
+from eval.results.lines import Result
 from imu_video.models.cross_modal import CrossModalModel
 
 logger = logging.getLogger(__name__)

@@ -13,19 +13,19 @@ from typing import Any
 import numpy as np
 
 from eval.config import EvalConfig
+from eval.data.embeddings import embed_video
 from eval.data.windows import LabelledWindows
 from eval.protocols.zeroshot.common import (
     ask,
     class_names,
     domains_of,
-    embed_video,
     lines,
     one_per_sample,
     pair_embeddings,
     predict,
     slice_words,
 )
-from eval.results.store import Result
+from eval.results.lines import Result
 from imu_video.errors import ConfigError
 from imu_video.models.cross_modal import CrossModalModel
 
@@ -82,7 +82,7 @@ def build_prototypes(
     return Prototypes(mean=np.stack(means), names=classes, anchors=tuple(anchors), subjects=tuple(sorted(subjects)))
 
 
-def run_zeroshot(
+def run_video(
     windows: LabelledWindows,
     model: CrossModalModel,
     config: EvalConfig,

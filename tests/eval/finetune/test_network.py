@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from eval.finetune.network import Network, NetworkConfig, measured, train_network
-from eval.results.cells import identity
+from eval.finetune.config import NetworkConfig
+from eval.finetune.network import Network, measured, train_network
 from imu_video.bundle.encoder import EncoderBundle
 from imu_video.bundle.input_spec import InputSpec
 
@@ -69,18 +69,3 @@ def test_a_frozen_encoder_stays_and_its_features_are_computed_once(
     train_network(net, imu, mask, targets, config=config, seed=0, extra=beside)
     assert not torch.equal(before["encoder.layers.0.weight"], net.bundle.state_dict()["encoder.layers.0.weight"])
     assert int(net.bundle.state_dict()["encoder.layers.1.num_batches_tracked"]) == 6
-
-
-def test_keys_of_earlier_pieces_stay_what_they_were() -> None:
-    old = {
-        "steps",
-        "batch",
-        "learning_rate",
-        "encoder_factor",
-        "weight_decay",
-        "label_smoothing",
-        "precision",
-        "augment",
-    }
-    assert set(identity(NetworkConfig(), later=NetworkConfig.LATER)) == old
-    assert set(identity(NetworkConfig(epochs=3), later=NetworkConfig.LATER)) == old | {"epochs"}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eval.finetune.spread import SpreadConfig, balanced_prototypes, side_by_side, spread_labels
+from eval.finetune.config import SpreadConfig
+from eval.finetune.spread import balanced_prototypes, side_by_side, soft_labels, spread_labels
 
 
 def blobs(seed: int = 0, each: int = 6) -> tuple[np.ndarray, np.ndarray]:
@@ -117,7 +118,7 @@ def test_prototypes_mend_what_the_graph_confuses() -> None:
     right = []
     for seed in range(10):
         x = np.eye(3, 5)[truth] * 4 + np.random.default_rng(seed).normal(size=(60, 5)) * 1.6
-        graph, both = (SpreadConfig(rounds=r).spread(x, labels, classes=3) for r in (0, 10))
+        graph, both = (soft_labels(x, labels, SpreadConfig(rounds=r), classes=3) for r in (0, 10))
         assert np.array_equal(graph, spread_labels(x, labels, classes=3))
         assert np.allclose(both.sum(axis=1), 1)
         assert both[[0, 20, 40]].tolist() == np.eye(3).tolist(), "labels that are known stay"

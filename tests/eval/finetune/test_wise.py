@@ -9,7 +9,8 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
-from eval.finetune.wise import ALPHAS, Alphas, choose_alpha, interpolate
+from eval.finetune.config import ALPHAS, Alphas
+from eval.finetune.wise import choose_alpha, interpolate
 
 
 def two(make: type[nn.Module], *arguments: int) -> tuple[nn.Module, nn.Module]:

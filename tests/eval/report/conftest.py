@@ -11,15 +11,20 @@ import torch
 
 from eval.config import EvalConfig
 from eval.data.windows import load_windows
-from eval.protocols.fewshot import run_fewshot
+from eval.protocols.fewshot.measure import measure
+from eval.protocols.fewshot.run import run_fewshot
 from eval.protocols.limited_labels.config import LabelsConfig
-from eval.protocols.limited_labels.results import measure_labels
+from eval.protocols.limited_labels.inputs import Features
+from eval.protocols.limited_labels.lines import measure_labels
+from eval.protocols.limited_labels.plan import Plan
 from eval.protocols.limited_labels.run import LabelsRun
-from eval.protocols.limited_labels.subjects import group_people
-from eval.protocols.ood.command import benchmark
+from eval.protocols.limited_labels.subjects import group_subjects
+from eval.protocols.ood.benchmark import benchmark
 from eval.protocols.ood.config import OodConfig
 from eval.results.cells import CellStore
-from eval.results.store import Result, append_results, measure, provenance, save_counts
+from eval.results.counts import save_counts
+from eval.results.lines import Result, provenance
+from eval.results.store import append_results
 from imu_video.bundle.encoder import EncoderBundle, InputSpec
 from imu_video.config import validate
 from imu_video.shards.schema import Index
@@ -144,13 +149,7 @@ def _labels(root: Path, windows: object, bundle: EncoderBundle, shared: dict[str
         LabelsConfig,
         source="test",
     )
-    people = group_people(windows, config)  # type: ignore[arg-type]
-    run = LabelsRun(
-        people=people,
-        bundles=[bundle],
-        weights=["w" * 12],
-        model="enc",
-        config=config,
-        store=CellStore(root / "results.cells" / "labels"),
-    )
-    return measure_labels(run.run(), people, config, shared)
+    groups = group_subjects(windows, config)  # type: ignore[arg-type]
+    features = Features(groups=groups, bundles=[bundle], weights=["w" * 12], model="enc", config=config)
+    run = LabelsRun(Plan(config, features), store=CellStore(root / "results.cells" / "labels"))
+    return measure_labels(run.run(), groups, config, shared)

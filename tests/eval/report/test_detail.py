@@ -1,20 +1,23 @@
-"""People, activities and benchmark runs: every figure of a report comes from what was stored."""
+"""Subjects, classes and benchmark runs: every figure of a report comes from stored counts and lines."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from eval.report.detail import detail_sections, kept_counts, with_stored_tests
+from eval.protocols.fewshot.detail import detail_sections, kept_counts
+from eval.protocols.limited_labels.sections import labels_sections
+from eval.protocols.ood.sections import ood_sections, runs_section
+from eval.protocols.zeroshot.sections import zeroshot_sections
 from eval.report.document import Figure, Folded, Table
-from eval.report.labels import labels_sections
-from eval.report.ood import ood_sections, runs_section
-from eval.report.plain import plain_sections
-from eval.results.store import load_counts, read_results
+from eval.results.counts import load_counts
+from eval.results.lines import Result
+from eval.results.store import read_results
 from imu_video.errors import DataError
 from imu_video.metrics.classify import macro_f1
 
@@ -23,10 +26,14 @@ def tables(section: Any) -> list[Table]:
     return [b for b in section.blocks if isinstance(b, Table)]
 
 
-def test_the_worst_person_is_found_in_the_stored_counts(made: Any) -> None:
+def fewshot(results: Sequence[Result]) -> list[Result]:
+    return [r for r in results if r.protocol == "fewshot"]
+
+
+def test_the_worst_subject_is_found_in_the_stored_counts(made: Any) -> None:
     results, _ = read_results([made.results])
-    people = detail_sections(results, "", "macro_f1")[0]
-    [table] = tables(people)
+    section = detail_sections(fewshot(results), "macro_f1")[0]
+    [table] = tables(section)
     row = next(r for r in table.rows if r[:3] == ["people", "pretrained", "logreg"])
     line = next(
         r
@@ -42,13 +49,13 @@ def test_the_worst_person_is_found_in_the_stored_counts(made: Any) -> None:
             own[name] = float(np.mean(values))
     worst = min(own, key=lambda name: own[name])
     assert row[3] == f"{own[worst]:.3f} ({worst})"
-    assert row[4] == f"{line.value:.3f}", "the mean over people is the figure of the line"
+    assert row[4] == f"{line.value:.3f}", "the mean over subjects is the figure of the line"
 
 
-def test_recall_of_an_activity_is_the_mean_over_people(made: Any) -> None:
+def test_recall_of_a_class_is_per_subject_and_episode(made: Any) -> None:
     results, _ = read_results([made.results])
-    k = next(k for k in kept_counts(results, "macro_f1")["people"] if k.line.model == "handcrafted")
-    assert k.line.probe == "logreg", "named beforehand"
+    k = next(k for k in kept_counts(fewshot(results), "macro_f1")["people"] if k.line.model == "handcrafted")
+    assert k.line.probe == "logreg", "fixed beforehand"
     cells = k.recalls()
     assert cells.shape == (3, len(k.subjects), 4)
     one = k.counts[0, 0, 0]
@@ -56,51 +63,38 @@ def test_recall_of_an_activity_is_the_mean_over_people(made: Any) -> None:
     assert cells[:, 0, 0] == pytest.approx(expected, nan_ok=True)
 
 
-def test_older_differences_get_their_tests_from_the_stored_counts(made: Any) -> None:
-    results, _ = read_results([made.results])
-    differences = [r for r in results if r.kind == "fewshot-difference"]
-    older = [r.model_copy(update={"details": {}}) if r.kind == "fewshot-difference" else r for r in results]
-    again = [r for r in with_stored_tests(older) if r.kind == "fewshot-difference"]
-    assert {r.reference for r in again} == {"untrained", "handcrafted", "supervised"}
-    for old, new in zip(differences, again, strict=True):
-        for name in ("p_holm", "comparisons", "minimum_detectable"):
-            assert new.details.get(name) == pytest.approx(old.details.get(name)), (old.reference, name)
-    assert with_stored_tests(results) == results
-    bare = [r.model_copy(update={"cells": None}) for r in older]
-    assert with_stored_tests(bare) == bare
-
-
-def test_older_lines_without_cells_give_no_section(made: Any) -> None:
+def test_lines_without_cells_give_no_section(made: Any) -> None:
     results, _ = read_results([made.results])
     bare = [r.model_copy(update={"cells": None, "details": {}}) for r in results if r.metric == "macro_f1"]
-    assert detail_sections([r for r in bare if r.kind == "fewshot"], "", "macro_f1") == []
-    assert detail_sections([], "", "macro_f1") == []
+    assert detail_sections(fewshot(bare), "macro_f1") == []
+    assert detail_sections([], "macro_f1") == []
 
 
 def test_forms_of_zero_shot_are_never_in_one_table(made: Any) -> None:
     results, _ = read_results([made.results])
-    sections = plain_sections([r for r in results if r.kind == "zeroshot"], "")
+    sections = zeroshot_sections([r for r in results if r.protocol == "zeroshot"])
     assert [s.title for s in sections] == ["Zero-shot from video", "Zero-shot by something <new>"]
     assert [len(t.rows) for s in sections for t in tables(s)] == [1, 1]
     assert all(isinstance(s.blocks[-1], Folded) for s in sections), "the confusions that lines carry are shown"
 
 
-def test_the_benchmark_names_people_and_what_it_could_have_seen(made: Any) -> None:
+def test_the_benchmark_shows_subjects_and_minimum_detectable_differences(made: Any) -> None:
     results, _ = read_results([made.results])
-    own = [r for r in results if r.kind.startswith("ood")]
-    [section] = ood_sections(own, "")
-    assert sum(isinstance(b, Figure) for b in section.blocks) == 2, "differences, and every person"
+    own = [r for r in results if r.protocol == "ood"]
+    section, calibration = ood_sections(own)
+    assert calibration.title.startswith("Calibration")
+    assert sum(isinstance(b, Figure) for b in section.blocks) == 2, "differences, and every subject"
     figures, differences = tables(section)
     assert [row[0] for row in figures.rows] == ["erm on cnn", "mixup on cnn"]
-    assert differences.columns[-2:] == ["p (Holm)", "could have seen"]
+    assert differences.columns[-2:] == ["p (Holm)", "minimum detectable difference"]
     one = next(r for r in own if r.kind == "ood" and r.metric == "accuracy")
     by_person = [np.mean([v for v in row if v is not None]) for row in one.details["by_person"].values()]
     assert np.mean(by_person) == pytest.approx(one.value, abs=1e-5)
 
 
-def test_limited_labels_show_people_and_tests(made: Any) -> None:
+def test_limited_labels_show_subjects_and_tests(made: Any) -> None:
     results, _ = read_results([made.results])
-    [section] = labels_sections([r for r in results if r.kind.startswith("labels")], "")
+    section, *_ = labels_sections([r for r in results if r.protocol == "labels"])
     assert sum(isinstance(b, Figure) for b in section.blocks) == 1
     [folded] = [b for b in section.blocks if isinstance(b, Folded)]
     table = folded.blocks[0]

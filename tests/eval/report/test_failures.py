@@ -55,7 +55,7 @@ def test_an_encoder_that_tells_all_apart_has_no_failures(make: Callable[..., Lab
 
     found, how = worst_windows(Perfect(), windows, Domain(name="people"))  # type: ignore[arg-type]
     assert found == []
-    assert "0 are answered wrong" in how
+    assert "0 are misclassified" in how
 
 
 def test_the_section_shows_the_window_that_was_asked(made: Any) -> None:
@@ -64,8 +64,8 @@ def test_the_section_shows_the_window_that_was_asked(made: Any) -> None:
     assert len(cards.items) == 3
     for card in cards.items:
         facts = dict(card.facts)
-        assert facts["sample"].startswith(f"test/made-{facts['person']}-")
-        assert facts["recording"].startswith(f"{facts['person']}_")
+        assert facts["sample"].startswith(f"test/made-{facts['subject']}-")
+        assert facts["recording"].startswith(f"{facts['subject']}_")
         assert facts["placement"] in ("ankle", "wrist")
 
 

@@ -7,18 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval.protocols.fewshot import Counts
-from eval.results.store import (
-    Result,
-    append_results,
-    cell_key,
-    equal_people,
-    load_bins,
-    load_counts,
-    read_results,
-    save_counts,
-    with_tests,
-)
+from eval.results.counts import Counts, load_bins, load_counts, save_counts
+from eval.results.intervals import equal_subjects, with_tests
+from eval.results.lines import Result
+from eval.results.store import append_results, read_results
 from imu_video.errors import DataError
 from imu_video.metrics.calibration import expected_calibration_error
 from imu_video.metrics.significance import holm, minimum_detectable, signed_rank_p
@@ -93,7 +85,7 @@ def test_counts_survive_the_round_trip(tmp_path: Path) -> None:
         seeds=(0, 1),
     )
     save_counts(tmp_path / "cells" / "x.npz", [c])
-    back, names = load_counts(f"cells/x.npz::{cell_key(c)}", tmp_path)
+    back, names = load_counts(f"cells/x.npz::{c.key}", tmp_path)
     assert np.array_equal(back, array)
     assert names == {"classes": list("vwxyz"), "subjects": list("abcd"), "seeds": [0, 1]}
     assert [p.name for p in (tmp_path / "cells").iterdir()] == ["x.npz"]
@@ -109,8 +101,8 @@ def test_reliability_bins_lie_beside_the_counts(tmp_path: Path) -> None:
     with_bins = Counts(probe="logreg", subjects=tuple("xyz"), counts=counts, bins=bins, **facts)  # type: ignore[arg-type]
     without = Counts(probe="ridge", subjects=tuple("xyz"), counts=counts, **facts)  # type: ignore[arg-type]
     save_counts(tmp_path / "x.npz", [with_bins, without])
-    assert np.array_equal(load_bins(f"x.npz::{cell_key(with_bins)}", tmp_path), bins)
-    assert load_bins(f"x.npz::{cell_key(without)}", tmp_path) is None
+    assert np.array_equal(load_bins(f"x.npz::{with_bins.key}", tmp_path), bins)
+    assert load_bins(f"x.npz::{without.key}", tmp_path) is None
     with pytest.raises(DataError, match="cannot read bins"):
         load_bins("none.npz::d", tmp_path)
 
@@ -119,7 +111,7 @@ def test_everybody_weighs_the_same_in_a_reliability_diagram() -> None:
     bins = np.zeros((1, 2, 3, 2, 3))
     bins[0, 0, 0] = [[0, 0, 0], [10, 9, 5]]  # certain to 0.9, right in half
     bins[0, :, 1] = [[0, 0, 0], [1000, 900, 900]]  # many windows, calibrated
-    alike = equal_people(bins)  # the third person was never asked
+    alike = equal_subjects(bins)  # the third person was never asked
     assert alike[0, :, 0].sum() == pytest.approx(1.0)
     assert float(expected_calibration_error(alike)[0]) == pytest.approx(0.5 * abs(0.5 - 0.9))
 

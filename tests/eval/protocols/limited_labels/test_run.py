@@ -12,14 +12,17 @@ import pytest
 import torch
 
 from eval.data.windows import LabelledWindows
+from eval.finetune.config import SpreadConfig
 from eval.finetune.joint import HEADS, copied_tower, untrained_tower
 from eval.finetune.network import Network
-from eval.finetune.spread import SpreadConfig
 from eval.protocols.limited_labels.config import LabelsConfig, Method
-from eval.protocols.limited_labels.results import labels_table, measure_labels
-from eval.protocols.limited_labels.run import LabelsRun, Side, encoder_folders
-from eval.protocols.limited_labels.subjects import People, group_people
-from eval.report import write_report
+from eval.protocols.limited_labels.inputs import Features, Side, encoder_folders
+from eval.protocols.limited_labels.lines import measure_labels
+from eval.protocols.limited_labels.plan import Cell, Plan
+from eval.protocols.limited_labels.run import LabelsRun
+from eval.protocols.limited_labels.sections import labels_table
+from eval.protocols.limited_labels.subjects import Groups, group_subjects
+from eval.report.build import write_report
 from eval.results.cells import CellStore
 from imu_video.bundle.encoder import EncoderBundle
 from imu_video.bundle.input_spec import InputSpec
@@ -57,8 +60,9 @@ def bundle() -> EncoderBundle:
 
 
 def run(windows: LabelledWindows, bundle: EncoderBundle, conf: LabelsConfig, folder: Path, **options: Any) -> LabelsRun:
-    plain: dict[str, Any] = {"bundles": [bundle], "weights": ["w0"], "model": "mine", "store": CellStore(folder)}
-    return LabelsRun(people=group_people(windows, conf), config=conf, **{**plain, **options})
+    plain: dict[str, Any] = {"bundles": [bundle], "weights": ["w0"], "model": "mine"}
+    features = Features(groups=group_subjects(windows, conf), config=conf, **{**plain, **options})
+    return LabelsRun(Plan(conf, features), store=CellStore(folder))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
@@ -73,7 +77,7 @@ def test_the_base_config_is_the_defaults() -> None:
 
 
 def test_labels_are_nested_balanced_and_go_round_the_people(windows: LabelledWindows) -> None:
-    people = group_people(windows, config())
+    people = group_subjects(windows, config())
     assert set(windows.subject[people.pool]) == {"s00", "s01", "s02"}
     for seed in (0, 1):
         sets = [people.labelled(n, seed) for n in (1, 3, 5, "all")]
@@ -90,15 +94,15 @@ def test_labels_are_nested_balanced_and_go_round_the_people(windows: LabelledWin
 def test_a_person_in_two_groups_is_refused(windows: LabelledWindows) -> None:
     for options in ({"test": {"split": ["test", "train"]}}, {"choose": {"split": "test"}}):
         with pytest.raises(LeakageError, match="share"):
-            group_people(windows, config(**options))
+            group_subjects(windows, config(**options))
     rows, test = (np.flatnonzero(windows.facts["split"] == s) for s in ("train", "test"))
     with pytest.raises(ConfigError, match=r"the pool has no window of \['activity0'"):
-        People(windows=windows, pool=rows[windows.labels[rows] > 0], choose=rows[:0], test=test)
+        Groups(windows=windows, pool=rows[windows.labels[rows] > 0], choose=rows[:0], test=test)
 
 
 def test_named_classes_alone_are_told_apart(windows: LabelledWindows, bundle: EncoderBundle, tmp_path: Path) -> None:
     named = config(classes=["activity2", "activity0"], methods=[{"name": "probe"}], references=[], labels=[1])
-    people = group_people(windows, named)
+    people = group_subjects(windows, named)
     for rows in (people.pool, people.choose, people.test):
         assert {windows.classes[c] for c in windows.labels[rows]} == {"activity0", "activity2"}
     (cells,) = run(windows, bundle, named, tmp_path).run()
@@ -106,7 +110,7 @@ def test_named_classes_alone_are_told_apart(windows: LabelledWindows, bundle: En
     everything = named.model_copy(update={"classes": None})
     assert run(windows, bundle, everything, tmp_path).run()[0].counts.shape[-2:] == (4, 4)  # another cell
     with pytest.raises(ConfigError, match=r"classes \['jumping'\] are not in the data"):
-        group_people(windows, config(classes=["activity0", "jumping"]))
+        group_subjects(windows, config(classes=["activity0", "jumping"]))
 
 
 def test_whoever_was_pretrained_on_is_not_asked(
@@ -138,7 +142,7 @@ def test_every_method_runs_and_a_second_run_computes_nothing(
     cells = run(windows, bundle, conf, tmp_path).run()
     assert torch.equal(state, torch.random.get_rng_state())
     assert all(torch.equal(a, b) for a, b in zip(weights, bundle.parameters(), strict=True)), "fine-tuning is a copy's"
-    assert logged.lines[0] == "mine: 54 cells, 0 already there, 24 trainings of 96 steps in all to do"
+    assert logged.lines[0] == "mine: 54 cells, 0 finished, 24 trainings of 96 steps in total to do"
     asked = np.bincount(windows.labels[windows.facts["split"] == "test"]) // 2
     for c in cells:
         assert c.counts.shape == (2, 2, 4, 4)
@@ -179,7 +183,7 @@ def test_the_skeleton_encoder_trained_along_answers_by_three_heads(
     schedule = {**SHORT, "steps": 24, "members": 2}
     conf = config(methods=methods, references=[], labels=["all"], seeds=[0], finetune=schedule, scratch=SHORT)
     cells = run(windows, bundle, conf, tmp_path, sides=[side]).run()
-    assert logged.lines[0] == "mine: 4 cells, 0 already there, 2 trainings of 28 steps in all to do", (
+    assert logged.lines[0] == "mine: 4 cells, 0 finished, 2 trainings of 28 steps in total to do", (
         "a training, three heads"
     )
     assert len(list(tmp_path.glob("*.npz"))) == 2
@@ -191,7 +195,9 @@ def test_the_skeleton_encoder_trained_along_answers_by_three_heads(
     assert [(c.model, c.pretrained) for c in cells] == [("mine", True)] * 3 + [("none", False)]
     assert all(c.chosen is not None for c in cells)
     other = Side(name="tower 1", features=side.features, tower=tower, skeletons=shown)
-    keys = [run(windows, bundle, conf, tmp_path, sides=[s])._key(conf.methods[0], "all", 0) for s in (side, other)]
+    keys = [
+        run(windows, bundle, conf, tmp_path, sides=[s]).plan.key(Cell(conf.methods[0], "all", 0)) for s in (side, other)
+    ]
     assert keys[0] != keys[1]
     mixed = shown[torch.randperm(len(shown), generator=torch.Generator().manual_seed(0))]
     other = Side(name="tower 2", features=side.features, tower=tower, skeletons=mixed)
@@ -244,7 +250,7 @@ def test_members_are_other_seeds_and_their_probabilities_are_averaged(
         told.clear()
         cells = run(windows, bundle, conf, tmp_path / str(members)).run()
         assert len(told) == members * len(cells)
-        people = group_people(windows, conf)
+        people = group_subjects(windows, conf)
         for i, c in enumerate(cells):
             own = told[i * members : (i + 1) * members]
             assert np.array_equal(c.counts[0], people.counts(np.mean(own, axis=0).argmax(axis=1)))
@@ -265,7 +271,7 @@ def test_cells_depend_on_weights_and_schedule(windows: LabelledWindows, bundle: 
     other = run(windows, bundle, config(methods=methods), tmp_path, weights=["w1"])
     longer = run(windows, bundle, config(methods=methods, finetune={**SHORT, "steps": 5}), tmp_path)
     probe, tune, scratch = first.config.methods
-    keys = [[r._key(m, 1, 0) for m in (probe, tune, scratch)] for r in (first, other, longer)]
+    keys = [[r.plan.key(Cell(m, 1, 0)) for m in (probe, tune, scratch)] for r in (first, other, longer)]
     assert [a != b for a, b in zip(keys[0], keys[1], strict=True)] == [True, True, False]
     assert [a != b for a, b in zip(keys[0], keys[2], strict=True)] == [False, True, False]
 
@@ -288,7 +294,7 @@ def test_a_skeleton_encoder_trained_along_takes_the_teachers_place(
     with pytest.raises(ConfigError, match="1 of 2 encoders have a skeleton encoder"):
         run(windows, bundle, conf, tmp_path, bundles=[bundle] * 2, weights=["a", "b"], sides=[side])
     missing = Side(name="tower 1", features=np.full((len(windows), 3), np.nan, dtype=np.float32))
-    with pytest.raises(ConfigError, match="have nothing on the video side"):
+    with pytest.raises(ConfigError, match="have no features of the video side"):
         run(windows, bundle, conf, tmp_path, sides=[missing]).run()
 
 
@@ -312,7 +318,7 @@ def test_differences_are_paired_by_person_and_seed(
 ) -> None:
     methods = [{"name": "probe"}, {"name": "random", "start": "random"}]
     conf = config(methods=methods, references=["random"])
-    people = group_people(windows, conf)
+    people = group_subjects(windows, conf)
     cells = run(windows, bundle, conf, tmp_path).run()
     twin = run(windows, bundle, conf, tmp_path, model="twin", weights=["w1"]).run()
     shared = {"encoder": {"name": "mine"}, "data": {"dataset": "made", "digest": "d"}}
@@ -328,23 +334,29 @@ def test_differences_are_paired_by_person_and_seed(
         else:
             assert r.value == pytest.approx(figures["probe", r.shots].value - figures["random", r.shots].value)
         assert set(r.details["people"]) == {"s04", "s05"}
-    title, columns, rows = labels_table(results, metric="accuracy")
-    assert columns[3:6] == ["1 label a class", "3 labels a class", "all labels"]
-    assert [row[2] for row in rows] == ["probe", "random"]
-    assert "over people, then seeds" in title
+    table = labels_table(results, metric="accuracy")
+    assert [*table.columns[3:6]] == ["1 label per class", "3 labels per class", "all labels"]
+    assert [row[2] for row in table.rows] == ["probe", "random"]
+    assert "over subjects, then seeds" in table.caption
     markdown, page = write_report(results, tmp_path / "report")
-    assert "Limited labels on made" in markdown.read_text()
+    assert "## Limited labels" in markdown.read_text()
     assert "none: random" in page.read_text()
 
 
-def test_keys_of_methods_from_before_later_fields_stay() -> None:
-    plain = {"start": "encoder", "learn": "head", "inputs": "imu", "spread": None}
-    assert Method(name="probe").identity() == plain
-    spread = {"inputs": "fused", "neighbours": 8, "alpha": 0.9, "temperature": 0.1}
-    assert Method(name="s", spread=SpreadConfig()).identity() == {**plain, "spread": spread}
-    sharper = Method(name="s", learn="all", along="skeleton", spread=SpreadConfig(rounds=10)).identity()
-    head = {"start": "encoder", "learn": "all", "along": "skeleton"}
-    assert sharper == {**head, "spread": {**spread, "rounds": 10}}, "one training has all heads"
+def test_the_identity_of_a_method_is_all_that_it_computes() -> None:
+    plain = Method(name="one", spread=SpreadConfig())
+    assert plain.identity() == plain.model_copy(update={"name": "other"}).identity()
+    assert plain.identity() != Method(name="one", spread=SpreadConfig(rounds=10)).identity()
+    heads = [Method(name="h", learn="all", along="skeleton", inputs=inputs).identity() for inputs in HEADS]
+    assert heads[0] == heads[1] == heads[2], "one training has all heads"
+
+
+def test_keys_carry_their_format(windows: LabelledWindows, bundle: EncoderBundle, tmp_path: Path) -> None:
+    conf = config(methods=[{"name": "fine-tune", "learn": "all"}], references=[])
+    plan = run(windows, bundle, conf, tmp_path).plan
+    key = plan.key(plan.cells[0])
+    assert key["format"] == 2
+    assert set(key["schedule"]) == set(type(conf.finetune).model_fields), "every setting of the schedule is in the key"
 
 
 def test_damaged_cells_are_named(tmp_path: Path) -> None:

@@ -14,10 +14,12 @@ import torch
 from eval.data.windows import LabelledWindows
 from eval.finetune.network import Network, measured, train_network
 from eval.protocols.limited_labels.config import LabelsConfig
-from eval.protocols.limited_labels.results import alpha_tables, measure_labels
+from eval.protocols.limited_labels.inputs import Features
+from eval.protocols.limited_labels.lines import measure_labels
+from eval.protocols.limited_labels.plan import Plan
 from eval.protocols.limited_labels.run import Cells, LabelsRun
-from eval.protocols.limited_labels.subjects import group_people
-from eval.report import calibration_table
+from eval.protocols.limited_labels.sections import run_tables, wise_tables
+from eval.protocols.limited_labels.subjects import group_subjects
 from eval.results.cells import CellStore
 from imu_video.bundle.encoder import EncoderBundle
 from imu_video.bundle.input_spec import InputSpec
@@ -55,19 +57,10 @@ def bundle() -> EncoderBundle:
         return EncoderBundle(spec=SPEC, encoder={"name": "harood_cnn", "kernel": 5, "norm": "batch"}).eval()
 
 
-def cells(
-    windows: LabelledWindows, bundle: EncoderBundle, conf: LabelsConfig, folder: Path, **options: Any
-) -> dict[str, Cells]:
-    people = group_people(windows, conf)
-    run = LabelsRun(
-        people=people,
-        bundles=[bundle],
-        weights=["w0"],
-        model="mine",
-        config=conf,
-        store=CellStore(folder),
-        **options,
-    )
+def cells(windows: LabelledWindows, bundle: EncoderBundle, conf: LabelsConfig, folder: Path) -> dict[str, Cells]:
+    groups = group_subjects(windows, conf)
+    features = Features(groups=groups, bundles=[bundle], weights=["w0"], model="mine", config=conf)
+    run = LabelsRun(Plan(conf, features), store=CellStore(folder))
     return {c.method.name: c for c in run.run()}
 
 
@@ -77,28 +70,28 @@ def test_the_ends_are_probe_and_tuned_network(
     conf = config()
     found = cells(windows, bundle, conf, tmp_path)
     # 16 windows in batches of 8: 12 steps of a head, 8 of everything; two seeds, three methods
-    assert logged.lines[0] == "mine: 6 cells, 0 already there, 6 trainings of 88 steps in all to do"
+    assert logged.lines[0] == "mine: 6 cells, 0 finished, 6 trainings of 88 steps in total to do"
     curve = found["wise"].curve
     assert curve is not None
     assert curve.alphas.tolist() == [0, 0.25, 0.5, 0.75, 1]
     assert np.array_equal(curve.counts[:, 0], found["linear probe"].counts)
     assert np.array_equal(curve.counts[:, 2], found["wise"].counts), "0.5 is fixed beforehand"
-    people = group_people(windows, conf)
+    groups = group_subjects(windows, conf)
     for seed in conf.seeds:
-        rows = people.pool[people.labelled(4, seed)]
+        rows = groups.pool[groups.labelled(4, seed)]
         torch.manual_seed(seed)
         copy = EncoderBundle(spec=SPEC, encoder=bundle.encoder_config)
         copy.load_state_dict(bundle.state_dict())
         network = Network(bundle=copy, classes=4)
         frozen = {k: v.clone() for k, v in copy.state_dict().items()}
-        targets = torch.eye(4)[torch.from_numpy(people.truth(rows))]
+        targets = torch.eye(4)[torch.from_numpy(groups.truth(rows))]
         network.freeze(True)
         train_network(network, *measured(windows.x[rows]), targets, config=conf.linear, seed=seed)
         assert all(torch.equal(frozen[k], v) for k, v in copy.state_dict().items())
         network.freeze(False)
         train_network(network, *measured(windows.x[rows]), targets, config=conf.finetune, seed=seed)
-        predicted = network.probabilities(*measured(windows.x[people.test])).argmax(axis=1)
-        assert np.array_equal(curve.counts[seed, -1], people.counts(predicted))
+        predicted = network.probabilities(*measured(windows.x[groups.test])).argmax(axis=1)
+        assert np.array_equal(curve.counts[seed, -1], groups.counts(predicted))
         assert not np.array_equal(frozen["encoder.layers.0.weight"], copy.state_dict()["encoder.layers.0.weight"])
 
 
@@ -129,17 +122,17 @@ def test_curves_and_calibration_reach_the_lines(
 ) -> None:
     methods = [*METHODS, {"name": "probe"}, {"name": "ensemble", "learn": "all"}]
     conf = config(methods=methods, finetune={**TUNED, "members": 2})
-    people = group_people(windows, conf)
+    groups = group_subjects(windows, conf)
     found = cells(windows, bundle, conf, tmp_path)
-    results = measure_labels(list(found.values()), people, conf, {"encoder": {"name": "mine"}})
+    results = measure_labels(list(found.values()), groups, conf, {"encoder": {"name": "mine"}})
     line = next(r for r in results if (r.kind, r.metric, r.probe) == ("labels", "macro_f1", "wise"))
     curve = found["wise"].curve
     assert [row[0] for row in line.details["by_alpha"]] == curve.alphas.tolist()
     assert [row[1] for row in line.details["by_alpha"]] == pytest.approx(curve.on_choose.mean(axis=0), abs=1e-6)
     assert line.details["by_alpha"][2][2] == pytest.approx(line.value, abs=1e-6)
     assert line.details["alpha"] == curve.chosen.tolist()
-    [(_, columns, rows)] = alpha_tables(results, metric="macro_f1")
-    assert [len(row) for row in rows] == [len(columns)]
+    [table] = wise_tables(results, metric="macro_f1")
+    assert [len(row) for row in table.rows] == [len(table.columns)]
     for name, c in found.items():
         assert c.bins is not None, "logistic regression and networks state probabilities"
         assert np.array_equal(c.bins[..., 0].sum(axis=-1), c.counts.sum(axis=(-1, -2))), name
@@ -147,10 +140,10 @@ def test_curves_and_calibration_reach_the_lines(
         stated = c.bins[..., 1].sum(axis=-1) / c.bins[..., 0].sum(axis=-1)
         over = next(r for r in results if (r.kind, r.metric, r.probe) == ("labels", "overconfidence", name))
         assert over.value == pytest.approx((stated - accuracy(c.counts)).mean())
-    assert len(calibration_table(results)[2]) == len(found)
-    before = [replace(c, bins=None) for c in found.values()]
-    older = measure_labels(before, people, conf, {"encoder": {"name": "mine"}})
-    assert {r.metric for r in older} == {"accuracy", "macro_f1"}
+    assert len(run_tables(results)[-1].rows) == len(found), "calibration of every method"
+    without = [replace(c, bins=None) for c in found.values()]
+    lines = measure_labels(without, groups, conf, {"encoder": {"name": "mine"}})
+    assert {r.metric for r in lines} == {"accuracy", "macro_f1"}
 
 
 def test_what_cannot_stay_near_pretrained_weights_is_refused() -> None:

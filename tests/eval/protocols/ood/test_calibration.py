@@ -1,4 +1,4 @@
-"""Stated confidence in the benchmark: bins of a run, figures of people and targets against slow loops, older files."""
+"""Stated confidence in the benchmark: bins of a run, figures of subjects and targets against slow loops."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import torch
 from eval.algorithms import algorithms
 from eval.algorithms.erm import ERM
 from eval.data.windows import LabelledWindows
-from eval.protocols.ood.config import Run, runs
 from eval.protocols.ood.grid import Folder, plan, work
+from eval.protocols.ood.lines import collect, measure
+from eval.protocols.ood.runs import Run, runs
 from eval.protocols.ood.scenario import divide
-from eval.protocols.ood.table import collect, measure
+from eval.protocols.ood.sections import ood_sections
+from eval.protocols.ood.tables import run_tables
 from eval.protocols.ood.train import Task, train
-from eval.report import calibration_table
-from eval.report.calibration import calibration_sections
 from tests.eval.protocols.ood.test_benchmark import config
 
 SHORT = {"steps": 6, "evaluate_every": 3, "batch": 4}
@@ -80,25 +80,25 @@ def test_lines_equal_loops_over_people_and_targets(files: tuple[Any, Any, Folder
     assert lines["overconfidence"].value == pytest.approx(np.mean([np.mean(v) for v in over.values()]), abs=1e-6)
     assert lines["overconfidence"].low is not None
     assert np.sum(lines["ece"].details["bins"], axis=0)[0] == pytest.approx(1, abs=1e-4)
-    _, columns, rows = calibration_table(results)
-    assert len(rows) == 4
-    assert all(len(row) == len(columns) for row in rows)
-    [section] = calibration_sections(results, "")
-    assert len(section.blocks) == 3
+    table = run_tables(results)[-1]
+    assert len(table.rows) == 4
+    assert all(len(row) == len(table.columns) for row in table.rows)
+    _, calibration = ood_sections(results)
+    assert len(calibration.blocks) == 3
 
 
-def test_files_from_before_have_no_calibration(files: tuple[Any, Any, Folder], tmp_path: Path) -> None:
+def test_a_model_without_bins_in_some_run_has_no_calibration(files: tuple[Any, Any, Folder], tmp_path: Path) -> None:
     conf, domains, folder = files
-    older = Folder(tmp_path, conf, data="d", models={})
+    other = Folder(tmp_path, conf, data="d", models={})
     for run in runs(conf, list(domains.names)):
         result = dict(folder.result(run) or {})
         if run.algorithm == "erm" and run.seed == 0:
             del result["bins"]
-        older.keep(run, result)
-    results = measure(collect(older, runs(conf, list(domains.names))), conf, {})
+        other.keep(run, result)
+    results = measure(collect(other, runs(conf, list(domains.names))), conf, {})
     assert {r.model for r in results if r.metric == "ece"} == {"coral on cnn"}
     assert {r.model for r in results if r.metric == "accuracy"} == {"erm on cnn", "coral on cnn"}
-    assert calibration_table([r for r in results if r.metric == "accuracy"])[2] == []
+    assert run_tables([r for r in results if r.metric == "accuracy"])[-1].rows == []
 
 
 @pytest.mark.parametrize("how", ["silent", "diverged"])

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from eval.data.windows import LabelledWindows
-from eval.protocols.ood.config import Run
 from eval.protocols.ood.grid import Folder, plan, work
+from eval.protocols.ood.runs import Run
 from eval.protocols.ood.scenario import divide
 from imu_video.errors import ConfigError
 from tests.eval.protocols.ood.test_benchmark import config

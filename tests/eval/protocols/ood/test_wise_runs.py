@@ -13,11 +13,13 @@ import torch
 
 from eval.algorithms import AdamSettings
 from eval.data.windows import LabelledWindows
-from eval.protocols.ood.config import OodConfig, Run, runs
+from eval.protocols.ood.config import OodConfig
 from eval.protocols.ood.grid import Folder, plan, work
+from eval.protocols.ood.lines import collect, measure
+from eval.protocols.ood.runs import Run, runs
 from eval.protocols.ood.scenario import divide
 from eval.protocols.ood.selection import Outcome
-from eval.protocols.ood.table import collect, measure, tables
+from eval.protocols.ood.tables import metric_tables
 from eval.protocols.ood.train import Task, train
 from imu_video.bundle.encoder import EncoderBundle
 from imu_video.bundle.input_spec import InputSpec
@@ -114,9 +116,9 @@ def test_curves_reach_lines_and_tables(encoder: str, make: Callable[..., Labelle
     curves = [f["by_alpha"] for f in files if f["model"] == "wise"]
     np.testing.assert_allclose(line.details["by_alpha"], np.mean(curves, axis=0), atol=1e-6)
     assert {a for alphas in line.details["alpha"].values() for a in alphas} <= {0.0, 0.5, 1.0}
-    shown = [t for t in tables(results) if "by alpha" in t[0]]
-    assert [len(rows) for _, _, rows in shown] == [1, 1]  # source and oracle
-    assert shown[0][1] == ["model", "0", "0.5", "1", "chosen (mean)"]
+    shown = [t for t in metric_tables(results, "accuracy") if "by alpha" in t.caption]
+    assert [len(t.rows) for t in shown] == [1, 1]  # source and oracle
+    assert [*shown[0].columns] == ["model", "0", "0.5", "1", "chosen (mean)"]
 
 
 def test_the_encoder_may_learn_more_slowly(encoder: str, make: Callable[..., LabelledWindows]) -> None:
@@ -140,17 +142,29 @@ def test_wise_needs_an_encoder() -> None:
         config(models=[{"name": "cnn", "backbone": CNN, "train": "wise"}])
 
 
-def test_files_of_earlier_versions_are_still_found(encoder: str, tmp_path: Path) -> None:
-    """Names that were given before there were `encoder_factor` and `alphas`; a run of hours must not be repeated."""
+def test_the_file_of_a_run_depends_on_all_settings_of_its_model(tmp_path: Path) -> None:
     conf = config(models=[{"name": "cnn", "backbone": CNN}, {"name": "mine", "encoder": "anywhere", "train": "head"}])
     folder = Folder(tmp_path, conf, data="d", models={"mine": "w"})
     run = Run(model="cnn", algorithm="erm", setting=(), target="a", held=None, seed=0)
-    assert folder.file(run).name == "fcdd6d229009-333d2b4363a8.json"
-    assert folder.file(Run(**{**vars(run), "model": "mine"})).name == "6d9af0113e89-f6ac34177e7a.json"
-    other = config(models=[{"name": "cnn", "backbone": CNN, "encoder_factor": 0.5}])
-    assert Folder(tmp_path, other, data="d", models={}).file(run) != folder.file(run)
+    mine = Run(**{**vars(run), "model": "mine"})
+    assert folder.file(run).name.split("-")[0] == run.key
+    for changes in ({"encoder_factor": 0.5}, {"alphas": [0, 1]}, {"lr": 0.1}):
+        other = config(models=[{"name": "cnn", "backbone": CNN, **changes}])
+        assert Folder(tmp_path, other, data="d", models={}).file(run) != folder.file(run), changes
+    moved = config(models=[{"name": "mine", "encoder": "elsewhere", "train": "head"}])
+    assert Folder(tmp_path, moved, data="d", models={"mine": "w"}).file(mine) == folder.file(mine), "the same weights"
+    assert Folder(tmp_path, moved, data="d", models={"mine": "v"}).file(mine) != folder.file(mine)
     with pytest.raises(ConfigError, match="another training"):
         Folder(tmp_path, config(training=SHORT), data="d", models={})
+
+
+def test_runs_of_another_format_are_refused(tmp_path: Path) -> None:
+    Folder(tmp_path, config(), data="d", models={})
+    facts = json.loads((tmp_path / "benchmark.json").read_text())
+    del facts["format"]
+    (tmp_path / "benchmark.json").write_text(json.dumps(facts))
+    with pytest.raises(ConfigError, match="another format"):
+        Folder(tmp_path, config(), data="d", models={})
 
 
 def test_a_frozen_encoder_is_asked_once_about_every_window(

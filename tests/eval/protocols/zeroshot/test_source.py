@@ -12,10 +12,11 @@ import pytest
 from eval.config import EvalConfig
 from eval.data.labelmaps import load_label_maps, map_labels, rename_labels
 from eval.data.windows import LabelledWindows
-from eval.protocols.zeroshot import run_source
 from eval.protocols.zeroshot.common import lines
-from eval.report import calibration_table
-from eval.results.store import CALIBRATION, Result, append_results, read_results
+from eval.protocols.zeroshot.sections import form_of, run_tables
+from eval.protocols.zeroshot.source import run_source
+from eval.results.lines import CALIBRATION, Result
+from eval.results.store import append_results, read_results
 from imu_video.config import validate
 from imu_video.errors import ConfigError, LeakageError
 
@@ -51,7 +52,7 @@ def test_labels_of_another_set_serve_under_common_names(
     assert set(found) == {(m, p) for m in ("pretrained", "handcrafted") for p in ("prototype", "ridge")}
     result = found["pretrained", "ridge"]
     assert result.value == 1.0
-    assert (result.form, result.chance, result.subjects) == ("source", pytest.approx(1 / 3), 7)
+    assert (form_of(result), result.chance, result.subjects) == ("source", pytest.approx(1 / 3), 7)
     assert result.details["classes"] == ["lie", "run", "walk"]
     assert result.details["labels_from"] == "other: train"
     asked = int((paired.facts["split"] == "test").sum())
@@ -91,12 +92,13 @@ def test_probes_that_state_probabilities_are_asked_whether_they_earn_them(
     assert error.value == pytest.approx(np.abs(table[:, 1] - table[:, 2]).sum())
     assert mean.value == pytest.approx(np.mean(over))
     assert error.details["bins"] == pytest.approx(table, abs=1e-5)
-    assert (error.low, error.form, error.subjects) == (None, "source", len(subjects))
+    assert (error.low, form_of(error), error.subjects) == (None, "source", len(subjects))
     assert mean.low is not None
-    title, columns, rows = calibration_table(results)
+    table = run_tables(results)[-1]
+    rows = table.rows
     assert rows == [["people", "other: train", "logreg", "pretrained", *rows[0][4:]]]
-    assert "ECE" in title
-    assert len(columns) == len(rows[0])
+    assert "ECE" in table.caption
+    assert len(table.columns) == len(rows[0])
 
 
 def test_permuted_windows_and_shuffled_labels_are_at_chance(

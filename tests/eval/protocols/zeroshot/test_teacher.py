@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from eval.config import EvalConfig
+from eval.data.embeddings import embed_imu, embed_video
 from eval.data.windows import LabelledWindows
 from eval.probes import probes
-from eval.protocols.zeroshot import embed_imu, embed_video, run_teacher
+from eval.protocols.zeroshot.sections import form_of
+from eval.protocols.zeroshot.teacher import run_teacher
 from imu_video.config import validate
 from imu_video.errors import ConfigError, LeakageError
 
@@ -25,7 +27,7 @@ def run(paired: LabelledWindows, model: Any, **changes: object) -> dict[tuple[st
 def test_probes_of_videos_serve_imu(paired: LabelledWindows, pair: Any) -> None:
     found = run(paired, pair(), probes=["prototype", "ridge", "logreg"])
     assert set(found) == {(m, p) for m in ("pretrained", "teacher") for p in ("prototype", "ridge", "logreg")}
-    assert all(r.value == 1.0 and r.form == "teacher" and r.chance == 0.25 for r in found.values())
+    assert all(r.value == 1.0 and form_of(r) == "teacher" and r.chance == 0.25 for r in found.values())
     assert found["pretrained", "ridge"].details["teacher"] == "t"
     assert found["pretrained", "ridge"].details["labelled"] == {f"activity{c}": 18 for c in range(4)}
     blurred = run(paired, pair(noise=1.0))
@@ -57,5 +59,5 @@ def test_who_gave_labels_is_not_asked_and_a_class_needs_videos(paired: LabelledW
     blank = replace(paired, teacher=np.where((paired.labels == 2)[:, None], np.nan, paired.teacher))
     with pytest.raises(ConfigError, match="class 'activity2' has no usable window"):
         run(blank, pair())
-    with pytest.raises(ConfigError, match="carry no teacher features"):
+    with pytest.raises(ConfigError, match="have no teacher features"):
         run(replace(paired, teacher=None), pair())

@@ -12,8 +12,8 @@ import torch
 
 from eval.config import EvalConfig
 from eval.data.windows import LabelledWindows
-from eval.protocols.zeroshot import run_sentence, run_text
-from eval.protocols.zeroshot.text import prompts_of, sentence_scores, text_prototypes
+from eval.protocols.zeroshot.sections import form_of
+from eval.protocols.zeroshot.text import prompts_of, run_sentence, run_text, sentence_scores, text_prototypes
 from imu_video.config import validate
 from imu_video.errors import ConfigError, LeakageError
 from imu_video.registry import text_encoders
@@ -58,7 +58,7 @@ def test_prompts_classify_imu_and_video(paired: LabelledWindows, pair: Any) -> N
     found = figures(run_text(paired, pair(), encode, config(), {}))
     assert {m: r.value for m, r in found.items()} == {"pretrained": 1.0, "teacher": 1.0}
     r = found["pretrained"]
-    assert (r.form, r.probe, r.subjects, r.chance) == ("text", "text tower", 7, 0.25)
+    assert (form_of(r), r.probe, r.subjects, r.chance) == ("text", "text tower", 7, 0.25)
     assert r.details["prompts"]["activity2"] == ["a person activity2", "a video of a person activity2"]
     assert figures(run_text(paired, pair(permuted=True), encode, config(), {}))["pretrained"].value == pytest.approx(
         0.25, abs=0.08
@@ -111,7 +111,7 @@ def test_unseen_classes_are_told_by_what_seen_ones_taught(paired: LabelledWindow
     loaded = config(zeroshot={"text": {"encoder": words, "seen": ["activity0", "activity1"]}})
     student: Any = Meaning()
     r = figures(run_sentence(paired, student, loaded, {}))["pretrained"]
-    assert (r.value, r.chance, r.form, r.probe) == (1.0, 0.5, "text", "sentence map")
+    assert (r.value, r.chance, form_of(r), r.probe) == (1.0, 0.5, "text", "sentence map")
     assert r.details["classes"] == ["activity2", "activity3"]
     assert r.details["seen"] == ["activity0", "activity1"]
     assert "IMU labels of activity0, activity1 (train)" in r.details["labels_from"]

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from eval.config import EvalConfig
+from eval.data.embeddings import embed_imu, embed_video
 from eval.data.windows import LabelledWindows
-from eval.protocols.zeroshot import build_prototypes, embed_imu, embed_video, run_zeroshot
+from eval.protocols.zeroshot.video import build_prototypes, run_video
 from imu_video.bundle.encoder import EncoderBundle, InputSpec
 from imu_video.config import validate
 from imu_video.errors import ConfigError, LeakageError
@@ -26,7 +27,7 @@ def config(**changes: object) -> EvalConfig:
 
 
 def run(paired: LabelledWindows, model: Any, **changes: object) -> dict[tuple[str, str], Any]:
-    results = run_zeroshot(paired, model, config(**changes), {})
+    results = run_video(paired, model, config(**changes), {})
     return {(r.model, r.metric): r for r in results}
 
 
@@ -72,7 +73,7 @@ def test_a_class_without_video_is_named(paired: LabelledWindows, pair: Any) -> N
     blank = replace(paired, teacher=np.where((paired.labels == 2)[:, None], np.nan, paired.teacher))
     with pytest.raises(ConfigError, match="class 'activity2' has no video"):
         run(blank, pair())
-    with pytest.raises(ConfigError, match="carry no teacher features"):
+    with pytest.raises(ConfigError, match="have no teacher features"):
         run(replace(paired, teacher=None), pair())
 
 
@@ -100,4 +101,4 @@ def test_permuted_pairs_and_shuffled_labels_are_at_chance(paired: LabelledWindow
     shuffled = replace(paired, labels=rng.integers(0, CLASSES, len(paired)))
     result = run(shuffled, pair())["pretrained", "balanced_accuracy"]
     assert result.value == pytest.approx(0.25, abs=0.08)
-    assert result.form == "video"
+    assert result.details["form"] == "video"

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from eval.config import EvalConfig
+from eval.data.embeddings import embed_imu, embed_video
 from eval.data.splits import refuse_training_subjects
 from eval.data.windows import LabelledWindows
-from eval.protocols.zeroshot.common import embed_imu, embed_video
-from eval.results.store import Result, bootstrap, ends
+from eval.results.intervals import bootstrap
+from eval.results.lines import Result
 from imu_video.errors import ConfigError
 from imu_video.metrics.ranking import pair_ranks, retrieval_chance
 from imu_video.models.cross_modal import CrossModalModel
@@ -64,21 +65,18 @@ def run_retrieval(
             names = [*(f"R@{k}" for k in config.retrieval.ks), "MRR"]
             for metric, interval in zip(names, bootstrap(stack, config.bootstrap), strict=True):
                 out.append(
-                    Result(
+                    Result.build(
+                        interval,
+                        config.bootstrap,
+                        shared=shared,
+                        seeds={"galleries": config.retrieval.seed},
                         kind="retrieval",
                         metric=metric,
-                        value=interval.value,
-                        **ends(interval),
-                        level=config.bootstrap.level,
                         model="pretrained",
                         probe=way,
                         domain=domain.name,
-                        subjects=interval.subjects,
-                        episodes=interval.episodes,
                         chance=chance[metric],
                         details={"gallery": size, "direction": way},
-                        seeds={"galleries": config.retrieval.seed, "bootstrap": config.bootstrap.seed},
-                        **shared,
                     )
                 )
     return out

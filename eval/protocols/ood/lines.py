@@ -1,7 +1,7 @@
-"""Finished runs as result lines and as the tables that a person reads; choosing among settings is selection.py's.
+"""Finished runs as result lines: figures, calibration and paired differences; selection.py chooses among settings.
 
-A figure is the mean over people of the mean over seeds (and, where somebody is asked in several domains, over those).
-The mean over targets with its deviation over seeds, as published tables have it, stands beside it.
+A figure is the mean over subjects of the mean over seeds (and over domains, for a subject that is a query in several).
+``details`` also hold the mean over targets with its deviation over seeds, as published tables report it.
 """
 
 from __future__ import annotations
@@ -12,31 +12,30 @@ from typing import Any
 
 import numpy as np
 
-from eval.config import Bootstrap
-from eval.finetune.wise import curve_tables
-from eval.protocols.ood.config import OodConfig, Run
+from eval.protocols.ood.config import OodConfig
 from eval.protocols.ood.grid import Folder
-from eval.protocols.ood.selection import Outcome, Rule, choose, overall
-from eval.results.store import (
-    Result,
+from eval.protocols.ood.runs import Run
+from eval.protocols.ood.selection import Outcome, choose, overall
+from eval.results.intervals import (
+    Bootstrap,
     bootstrap,
     calibration_lines,
-    ends,
-    equal_people,
+    equal_subjects,
     kept_bins,
-    person_means,
+    subject_means,
     with_tests,
 )
+from eval.results.lines import DIFFERENCE, Result
 from imu_video.errors import DataError
 from imu_video.metrics.calibration import BINS, expected_calibration_error, overconfidence
 from imu_video.metrics.classify import METRICS
 
 Chosen = Mapping[tuple[str, str], Mapping[str, Sequence[Outcome]]]
-"""(model, algorithm) -> target -> the chosen runs, one a seed."""
+"""(model, algorithm) -> target -> the chosen runs, one per seed."""
 
 
 def collect(folder: Folder, runs: Sequence[Run]) -> list[Outcome]:
-    """Every run's outcome.
+    """The outcome of every run.
 
     Raises:
         DataError: runs that are not finished.
@@ -47,13 +46,13 @@ def collect(folder: Folder, runs: Sequence[Run]) -> list[Outcome]:
         raise DataError(
             f"{folder.path}: {len(missing)} of {len(runs)} runs are not finished, the first: {missing[0].algorithm} on "
             f"{missing[0].model}, target {missing[0].target}, seed {missing[0].seed}",
-            hint="the same `imu-eval ood` command goes on where it was",
+            hint="repeat the same `imu-eval ood` command; finished runs are kept",
         )
     return [Outcome.of(result) for result in held if result is not None]
 
 
-def chosen_runs(outcomes: Sequence[Outcome], rule: Rule) -> dict[tuple[str, str], dict[str, list[Outcome]]]:
-    """The runs that a rule reports, of every model, algorithm and target."""
+def chosen_runs(outcomes: Sequence[Outcome], rule: str) -> dict[tuple[str, str], dict[str, list[Outcome]]]:
+    """The runs that a rule reports, for every model, algorithm and target."""
     groups: dict[tuple[str, str], dict[str, list[Outcome]]] = {}
     for o in outcomes:
         groups.setdefault((o.model, o.algorithm), {}).setdefault(o.target, []).append(o)
@@ -61,7 +60,7 @@ def chosen_runs(outcomes: Sequence[Outcome], rule: Rule) -> dict[tuple[str, str]
 
 
 def cells(by_target: Mapping[str, Sequence[Outcome]], metric: str) -> dict[str, np.ndarray]:
-    """Subject -> (seeds,) figures, NaN where a seed did not ask the subject."""
+    """Subject -> (seeds,) figures, NaN where the subject is not a query of a seed."""
     number = max(len(chosen) for chosen in by_target.values())
     found: dict[str, list[list[float]]] = {}
     for chosen in by_target.values():
@@ -82,9 +81,9 @@ def measure(
 ) -> list[Result]:
     """Result lines: every model and algorithm under every rule, and paired differences.
 
-    Differences are taken person by person and seed by seed from the same model's ERM, and from the ERM of the config's
-    first model. Their p values (signed ranks over people) are corrected over all comparisons of a rule and metric, and
-    each carries the smallest difference that it could have found.
+    Differences are paired by subject and seed; the references are the same model's ERM and the ERM of the config's
+    first model. Their p values (signed-rank test over subjects) are corrected over all comparisons of a rule and
+    metric, and each carries its minimum detectable difference.
 
     Args:
         outcomes: from `collect`.
@@ -104,12 +103,12 @@ def measure(
             if metric == metrics[0]:
                 out += _calibration(line, chosen[kind], list(figures), intervals)
         pairs = _comparisons(list(own), config)
-        lines, people = [], []
+        lines, subjects = [], []
         for kind, reference in pairs:
             difference = {s: own[kind][s] - own[reference][s] for s in own[kind]}
             lines.append(_line(kind, reference, difference, chosen[kind], rule, metric, config, shared, intervals))
-            people.append(person_means(np.stack(list(difference.values()))))
-        out += with_tests(lines, people, level=intervals.level)
+            subjects.append(subject_means(np.stack(list(difference.values()))))
+        out += with_tests(lines, subjects, level=intervals.level)
     return out
 
 
@@ -147,49 +146,46 @@ def _line(
             **_alphas(by_target),
             "worst_person": min((float(np.nanmean(row)), s) for s, row in figures.items())[::-1],
         }
-    return Result(
-        kind="ood" if reference is None else "ood-difference",
+    return Result.build(
+        interval,
+        intervals,
+        shared=shared,
+        seeds={"runs": list(config.seeds)},
+        kind="ood" if reference is None else f"ood{DIFFERENCE}",
         metric=metric,
-        value=interval.value,
-        **ends(interval),
-        level=intervals.level,
         model=f"{kind[1]} on {kind[0]}",
         reference=None if reference is None else f"{reference[1]} on {reference[0]}",
         probe=rule,
         domain=config.scenario.name,
         setting=config.scenario.people,
-        subjects=interval.subjects,
-        episodes=interval.episodes,
         details=details,
-        seeds={"runs": list(config.seeds), "bootstrap": intervals.seed},
-        **shared,
     )
 
 
 def _calibration(
-    line: Result, by_target: Mapping[str, Sequence[Outcome]], people: Sequence[str], intervals: Bootstrap
+    line: Result, by_target: Mapping[str, Sequence[Outcome]], subjects: Sequence[str], intervals: Bootstrap
 ) -> list[Result]:
-    """``ece`` and ``overconfidence`` over all targets, and the former in each; none where a run kept no bins."""
+    """``ece`` and ``overconfidence`` over all targets, and ``ece`` in each; none where scores are not probabilities."""
     number = max(len(chosen) for chosen in by_target.values())
-    bins = np.zeros((number, len(by_target), len(people), BINS, 3))
+    bins = np.zeros((number, len(by_target), len(subjects), BINS, 3))
     for target, chosen in enumerate(by_target.values()):
         for seed, outcome in enumerate(chosen):
             if outcome.bins is None:
                 return []
             for subject, own in outcome.bins.items():
-                bins[seed, target, people.index(subject)] = own
+                bins[seed, target, subjects.index(subject)] = own
     errors = {
-        name: round(float(expected_calibration_error(equal_people(bins[:, [target]])).mean()), 4)
+        name: round(float(expected_calibration_error(equal_subjects(bins[:, [target]])).mean()), 4)
         for target, name in enumerate(by_target)
     }
     details = {k: line.details[k] for k in ("selection", "people")} | {"by_target": errors, "bins": kept_bins(bins)}
     over = overconfidence(bins)  # (seeds, targets, people)
-    cells = np.stack([person_means(over[seed].T) for seed in range(number)], axis=1)
+    cells = np.stack([subject_means(over[seed].T) for seed in range(number)], axis=1)
     return calibration_lines(bins, cells, line, intervals, details)
 
 
 def _alphas(by_target: Mapping[str, Sequence[Outcome]]) -> dict[str, Any]:
-    """Of a model with ``train: wise``: chosen alphas, and the curve as a mean over targets and seeds."""
+    """For a model with ``train: wise``: chosen alphas, and the curve as a mean over targets and seeds."""
     runs = [o for chosen in by_target.values() for o in chosen]
     curves = [o.by_alpha for o in runs if o.by_alpha is not None]
     if len(curves) < len(runs):
@@ -198,59 +194,3 @@ def _alphas(by_target: Mapping[str, Sequence[Outcome]]) -> dict[str, Any]:
         "alpha": {target: [o.alpha for o in chosen] for target, chosen in by_target.items()},
         "by_alpha": np.mean(curves, axis=0).round(6).tolist(),
     }
-
-
-def tables(results: Sequence[Result], *, metric: str = "accuracy") -> list[tuple[str, list[str], list[list[str]]]]:
-    """Title, columns and rows: figures by target of every rule, then paired differences."""
-    out = []
-    for rule in dict.fromkeys(r.probe for r in results):
-        own = [r for r in results if r.probe == rule and r.metric == metric]
-        figures = [r for r in own if r.kind == "ood"]
-        if not figures:
-            continue
-        targets = list(figures[0].details["by_target"])
-        rows = [
-            [
-                r.model,
-                _interval(r),
-                *(f"{r.details['by_target'][t]:.3f}" for t in targets),
-                f"{r.details['accuracy_over_targets']:.3f} ± {r.details['deviation_over_seeds']:.3f}",
-                "{} {:.3f}".format(*r.details["worst_person"]),
-            ]
-            for r in figures
-        ]
-        level = f"{100 * figures[0].level:.0f} %"
-        title = f"{figures[0].domain}, chosen by {rule}: {metric} over {figures[0].subjects} people [{level} interval]"
-        out.append((title, ["model", metric, *targets, "mean over targets ± seeds", "worst person"], rows))
-        out += _alpha_tables(figures)
-        differences = [
-            [
-                r.model,
-                str(r.reference),
-                _interval(r, signed=True) + (" *" if r.excludes_zero else ""),
-                f"{r.details['p_holm']:.3f}",
-                f"{r.details['minimum_detectable']:.3f}" if "minimum_detectable" in r.details else "",
-            ]
-            for r in own
-            if r.kind == "ood-difference"
-        ]
-        if differences:
-            columns = ["model", "minus", f"{metric} [{level}]", "p (Holm)", "could have seen"]
-            out.append((f"paired differences, chosen by {rule}; * = the interval excludes zero", columns, differences))
-    return out
-
-
-def _alpha_tables(figures: Sequence[Result]) -> list[tuple[str, list[str], list[list[str]]]]:
-    """Source validation against target of models with ``train: wise``."""
-    own = [r for r in figures if "by_alpha" in r.details]
-    lines = [
-        ([r.model], r.details["by_alpha"], [a for chosen in r.details["alpha"].values() for a in chosen]) for r in own
-    ]
-    title = f"{figures[0].domain}: source validation / target accuracy"
-    return curve_tables(lines, names=["model"], title=title)
-
-
-def _interval(r: Result, *, signed: bool = False) -> str:
-    form = "{:+.3f}" if signed else "{:.3f}"
-    ends_ = f" [{form.format(r.low)}, {form.format(r.high)}]" if r.low is not None and r.high is not None else ""
-    return form.format(r.value) + ends_

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -56,12 +55,3 @@ class SupervisedReference:
                 train_network(network, *measured(support), targets, config=self.config, seed=own)
             asked += network.probabilities(*measured(query))
         return np.asarray(asked.argmax(axis=1))
-
-
-def at_spec_rate(x: np.ndarray, *, rate_hz: float, spec: InputSpec) -> np.ndarray:
-    """Windows (N, C, T) at the encoder's rate; the channels must be the encoder's."""
-    if math.isclose(rate_hz, spec.rate_hz, rel_tol=1e-6):
-        return x
-    from imu_video.recordings.signal import resample_uniform
-
-    return np.asarray(resample_uniform(x, rate_hz, spec.rate_hz), dtype=np.float32)

@@ -1,20 +1,20 @@
-"""Runs domains, shots, models and probes over episodes and counts hits; figures and lines are made in results.py."""
+"""Runs probes of all models over few-shot episodes and counts predictions; figures and lines come from measure.py."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from eval.config import EvalConfig
-from eval.data.features import FeatureSet, compute_features
+from eval.data.features import FeatureSet, at_spec_rate, compute_features
 from eval.data.splits import Episodes, draw_episodes, refuse_training_subjects
 from eval.data.windows import LabelledWindows
-from eval.finetune.supervised import SupervisedReference, at_spec_rate
 from eval.probes import Probe, confidence_of, first_largest, fit_supports, probes, score_blocks
+from eval.protocols.fewshot.supervised import SupervisedReference
+from eval.results.counts import Counts
 from imu_video.bundle.encoder import EncoderBundle
 from imu_video.errors import ConfigError
 from imu_video.metrics.calibration import BINS, grouped_reliability_bins
@@ -23,42 +23,9 @@ logger = logging.getLogger(__name__)
 
 SUPERVISED = "supervised"
 HEAD = "head"
-"""What stands in the probe column of the supervised reference: its own linear head."""
+"""Name of the supervised reference's own linear head in the probe column."""
 _AT_ONCE = 256
 """Episodes whose fitted probes are kept in memory."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Counts:
-    """Confusion counts of one model and probe in one domain at one number of shots.
-
-    Args:
-        model, probe, domain, setting, shots: what was measured.
-        classes: names of the M classes.
-        subjects: names of the S people who are queries.
-        counts: (R, E, S, M, M) int64: seed of the model, episode, person, true class, predicted class.
-        seeds: seed of each of the R models; empty when the model is not random (R = 1).
-        left_out: classes of the domain with too little data.
-        bins: (R, E, S, B, 3) reliability bins (see `imu_video.metrics.calibration`); None where a probe's scores are no
-            probabilities.
-    """
-
-    model: str
-    probe: str
-    domain: str
-    setting: str
-    shots: int
-    classes: tuple[str, ...]
-    subjects: tuple[str, ...]
-    counts: np.ndarray
-    seeds: tuple[int, ...] = ()
-    left_out: tuple[str, ...] = ()
-    bins: np.ndarray | None = None
-
-    def cells(self, metric: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """Figure of each person in each episode, averaged over the model's seeds; NaN where not asked. (S, E)."""
-        per_seed = metric(self.counts)  # (R, E, S)
-        return np.asarray(per_seed.mean(axis=0).T)
 
 
 def run_fewshot(
@@ -112,13 +79,6 @@ def run_fewshot(
                 counts = count_supervised(windows, episodes, bundle, config, shots)
                 out.append(_counts(episodes, SUPERVISED, HEAD, shots, counts[None], ()))
     return out, remarks
-
-
-def count_probe(
-    windows: LabelledWindows, episodes: Episodes, features: FeatureSet, probe: Probe, shots: int
-) -> np.ndarray:
-    """Confusion counts of a probe on every episode and for every seed of the model. Shape: (R, E, S, M, M)."""
-    return tally_probe(windows, episodes, features, probe, shots)[0]
 
 
 def tally_probe(

@@ -23,8 +23,9 @@ from eval.probes import (
     confidence_of,
     fit_supports,
 )
-from eval.protocols.fewshot import Counts, count_probe, run_fewshot, tally_probe
-from eval.results.store import measure
+from eval.protocols.fewshot.measure import measure
+from eval.protocols.fewshot.run import run_fewshot, tally_probe
+from eval.results.counts import Counts
 from imu_video.bundle.encoder import EncoderBundle, InputSpec
 from imu_video.config import validate
 from imu_video.errors import ConfigError, LeakageError
@@ -74,7 +75,7 @@ def test_every_cell_of_the_grid_is_measured_once(windows: LabelledWindows, bundl
 def test_counts_equal_a_naive_loop(windows: LabelledWindows) -> None:
     episodes = draw_episodes(windows, Domain(name="people"), EpisodeConfig(shots=[1, 2], episodes=3))
     features = compute_features("handcrafted", windows, episodes.rows, bundle=None)  # type: ignore[arg-type]
-    counts = count_probe(windows, episodes, features, RidgeProbe(), 2)[0]
+    counts = tally_probe(windows, episodes, features, RidgeProbe(), 2)[0][0]
     x = np.zeros((len(windows), features.arrays[0].shape[1]), dtype=np.float32)
     x[features.rows] = features.arrays[0]
     for e, episode in enumerate(episodes.episodes):
@@ -118,7 +119,7 @@ def tally_one_by_one(
 def test_the_batched_tally_equals_one_by_one(
     windows: LabelledWindows, bundle: EncoderBundle, probe: Probe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eval.protocols.fewshot._AT_ONCE", 3)  # several rounds, the last one shorter
+    monkeypatch.setattr("eval.protocols.fewshot.run._AT_ONCE", 3)  # several rounds, the last one shorter
     episodes = draw_episodes(windows, Domain(name="people"), EpisodeConfig(shots=[1, 3], episodes=8))
     features = compute_features("untrained", windows, episodes.rows, bundle=bundle, seeds=[0, 1])
     for shots in (1, 3):

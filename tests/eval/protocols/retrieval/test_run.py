@@ -9,7 +9,7 @@ import pytest
 
 from eval.config import EvalConfig
 from eval.data.windows import LabelledWindows
-from eval.protocols.retrieval import draw_galleries, person_figures, run_retrieval
+from eval.protocols.retrieval.run import draw_galleries, person_figures, run_retrieval
 from imu_video.config import validate
 from imu_video.errors import LeakageError
 from imu_video.metrics.ranking import retrieval

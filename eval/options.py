@@ -1,0 +1,101 @@
+"""Command-line options that several protocols share, and how they change a config; commands are built in cli.py."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from eval.config import EvalConfig
+from imu_video.config import load_config
+from imu_video.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from imu_video.shards.schema import Index
+
+BASE = Path("configs/eval/base.yaml")
+
+Encoder = Annotated[Path, typer.Argument(help="Encoder folder, from `imu-pretrain export`.")]
+Data = Annotated[Path, typer.Argument(help="Data folder with labels, from `imu-video build`.")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="Config overrides: section.key=value.")]
+ConfigFile = Annotated[Path, typer.Option("--config", help="Evaluation config.")]
+Probes = Annotated[list[str] | None, typer.Option("--probe", help="Registered probe; repeatable.")]
+Split = Annotated[list[str] | None, typer.Option("--split", help="Evaluate on this split instead of the domains.")]
+Placement = Annotated[list[str] | None, typer.Option("--placement", help="With --split: only these devices.")]
+By = Annotated[
+    list[str] | None,
+    typer.Option("--by", help="With --split: add one domain per value of this tag or of `placement`."),
+]
+
+
+def load_evaluation(
+    path: Path,
+    index: Index,
+    *,
+    short: Mapping[str, Any] | None = None,
+    split: Sequence[str] | None = None,
+    placement: Sequence[str] | None = None,
+    by: Sequence[str] | None = None,
+    overrides: Sequence[str] | None = None,
+) -> EvalConfig:
+    """The config with short options applied first and overrides second.
+
+    Args:
+        path: config file.
+        index: of the data folder.
+        short: config key -> value of a short option; None leaves the config's value.
+        split, placement, by: replace the config's domains, see `make_domains`.
+        overrides: ``section.key=value``.
+
+    Raises:
+        ConfigError: an invalid config, or ``placement`` or ``by`` without ``split``.
+    """
+    given = [f"{key}={json.dumps(value)}" for key, value in (short or {}).items() if value not in (None, [])]
+    if split:
+        given.append(f"domains={json.dumps(make_domains(index, split, placement, by))}")
+    elif placement or by:
+        raise ConfigError("--placement and --by require --split", hint="--split test")
+    return load_config(path, EvalConfig, [*given, *(overrides or [])])
+
+
+def make_domains(
+    index: Index, split: Sequence[str], placement: Sequence[str] | None, by: Sequence[str] | None
+) -> list[dict[str, Any]]:
+    """Domains from the short options: the whole split, then one domain per value of each ``by``.
+
+    Raises:
+        ConfigError: a ``by`` that is neither ``placement`` nor a tag of the data.
+    """
+    whole: dict[str, Any] = {"name": "people", "split": list(split)}
+    if placement:
+        whole["placements"] = list(placement)
+    out = [whole]
+    for name in by or []:
+        if name == "placement":
+            out += [{**whole, "name": f"placement={p}", "placements": [p]} for p in placement or index.placements]
+        elif name in index.tags:
+            out += [{**whole, "name": f"{name}={value}", "where": {name: value}} for value in index.tags[name]]
+        else:
+            raise ConfigError(f"--by {name!r}: not a tag of the data{nearest(name, [*index.tags, 'placement'])}")
+    return out
+
+
+def encoder_provenance(encoder: Path, index: Index, config: EvalConfig) -> dict[str, Any]:
+    """Fields that all lines about one encoder on one data folder share."""
+    from eval.results.lines import provenance
+    from imu_video.bundle.encoder import read_config
+
+    facts = read_config(encoder)
+    return provenance(
+        encoder={
+            "name": encoder.resolve().name,
+            "weights": str(facts["weights_sha256"])[:12],
+            "architecture": facts["encoder"],
+            "run_id": facts["lineage"].get("run_id"),
+        },
+        data={"dataset": index.dataset, "digest": index.digest},
+        config=config,
+    )

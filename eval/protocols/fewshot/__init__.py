@@ -1,0 +1,1 @@
+"""Few-shot classification: K labelled windows per class, disjoint support and query subjects, paired references."""

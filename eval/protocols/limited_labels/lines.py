@@ -1,0 +1,117 @@
+"""Result lines of a limited-label run: figures, calibration, paired differences; cells are computed in run.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from eval.protocols.limited_labels.config import LabelsConfig
+from eval.protocols.limited_labels.run import Cells
+from eval.protocols.limited_labels.subjects import Groups
+from eval.results.intervals import bootstrap, calibration_lines, kept_bins, with_tests
+from eval.results.lines import DIFFERENCE, Result
+from imu_video.metrics.calibration import overconfidence
+from imu_video.metrics.classify import METRICS
+
+
+def measure_labels(
+    cells: Sequence[Cells],
+    groups: Groups,
+    config: LabelsConfig,
+    shared: Mapping[str, Any],
+    *,
+    against: Sequence[Cells] = (),
+) -> list[Result]:
+    """Figures with intervals over subjects, then seeds; and differences paired by seed and subject.
+
+    Every method that uses the encoder is compared with each of ``config.references`` at the same number of labels, and
+    with the same method of every other model in ``against``.
+
+    Args:
+        cells: of the encoder under test.
+        groups: with the test subjects.
+        config: metrics and bootstrap.
+        shared: from `eval.results.lines.provenance`.
+        against: cells of other models.
+    """
+    out = []
+    for c in cells:
+        lines = _lines(c, None, groups, config, shared)
+        out += lines
+        if c.bins is not None:
+            bins = c.bins[:, None]
+            details = {k: lines[0].details[k] for k in ("labels", "method")} | {"bins": kept_bins(bins)}
+            out += calibration_lines(bins, overconfidence(c.bins).T, lines[0], config.bootstrap, details)
+    differences: dict[str, list[Result]] = {}
+    for c in cells:
+        if not c.pretrained:
+            continue
+        others = [r for r in cells if r.method.name in config.references and r.method.name != c.method.name]
+        others += [r for r in against if r.method.name == c.method.name and r.pretrained]
+        for r in others:
+            if r.number == c.number:
+                for line in _lines(c, r, groups, config, shared):
+                    differences.setdefault(line.metric, []).append(line)
+    for lines in differences.values():
+        by_subject = [np.array(list(line.details["people"].values())) for line in lines]
+        out += with_tests(lines, by_subject, level=config.bootstrap.level)
+    return out
+
+
+def _lines(
+    c: Cells, reference: Cells | None, groups: Groups, config: LabelsConfig, shared: Mapping[str, Any]
+) -> list[Result]:
+    own = dict(shared)
+    own["encoder"] = {**shared["encoder"], "weights": c.weights} if c.pretrained else {"weights": c.weights}
+    out = []
+    for name in config.metrics:
+        metric = METRICS[name]
+        values = metric(c.counts)  # (R, S)
+        if reference is not None:
+            values = values - metric(reference.counts)
+        [interval] = bootstrap(values.T[None], config.bootstrap)
+        details: dict[str, Any] = {
+            "classes": [groups.windows.classes[i] for i in groups.classes],
+            "labels": c.number,
+            "method": c.method.model_dump(mode="json"),
+            "people": dict(zip(groups.subjects, values.mean(axis=0).round(6).tolist(), strict=True)),
+            "seeds": dict(zip(map(str, config.seeds), values.mean(axis=1).round(6).tolist(), strict=True)),
+        }
+        if reference is None:
+            details |= _chosen(c, name)
+        out.append(
+            Result.build(
+                interval,
+                config.bootstrap,
+                shared=own,
+                seeds={"labels, weights and order": config.seeds},
+                kind="labels" if reference is None else f"labels{DIFFERENCE}",
+                metric=name,
+                model=c.model,
+                reference=None if reference is None else f"{reference.model}: {reference.method.name}",
+                probe=c.method.name,
+                domain=config.name,
+                setting="fixed people",
+                shots=None if c.number == "all" else c.number,
+                chance=1.0 / len(groups.classes) if reference is None else None,
+                details=details,
+            )
+        )
+    return out
+
+
+def _chosen(c: Cells, name: str) -> dict[str, Any]:
+    """Figure at the step or alpha chosen on the validation subjects, and the curve over alphas."""
+    metric = METRICS[name]
+    out: dict[str, Any] = {} if c.chosen is None else {"chosen": float(metric(c.chosen).mean())}
+    if c.curve is not None:
+        source = [None] * len(c.curve.alphas) if c.curve.on_choose is None else c.curve.on_choose.mean(axis=0)
+        target = metric(c.curve.counts).mean(axis=(0, 2))
+        out["by_alpha"] = [
+            [float(a), None if s is None else round(float(s), 6), round(float(t), 6)]
+            for a, s, t in zip(c.curve.alphas, source, target, strict=True)
+        ]
+        out["alpha"] = [] if c.curve.chosen is None else c.curve.chosen.tolist()
+    return out

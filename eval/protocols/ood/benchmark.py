@@ -1,0 +1,95 @@
+"""A benchmark of domain shift from data folders to result lines: load, estimate, run what is left, collect."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from eval.data.splits import refuse_training_subjects
+from eval.data.windows import load_windows
+from eval.protocols.ood.config import OodConfig
+from eval.protocols.ood.grid import Folder, plan, work
+from eval.protocols.ood.lines import collect, measure
+from eval.protocols.ood.runs import runs
+from eval.protocols.ood.scenario import divide, merge_windows
+from eval.protocols.ood.train import Task, estimate
+from eval.results.lines import Result, provenance
+from imu_video.bundle.encoder import read_config
+from imu_video.runtime.workers import check
+from imu_video.shards.reading.index import load_index
+
+logger = logging.getLogger(__name__)
+
+
+def benchmark(
+    data: Sequence[Path],
+    config: OodConfig,
+    *,
+    folder: Path,
+    workers: int = 1,
+    engine: str = "local",
+    part: tuple[int, int] = (1, 1),
+    dry: bool = False,
+    plugins: Sequence[str] = (),
+) -> list[Result] | None:
+    """Run the unfinished runs of a benchmark and collect all of them.
+
+    Args:
+        data: data folders; several are merged, with a fact ``dataset``.
+        config: of the benchmark.
+        folder: folder of finished runs.
+        workers: parallel runs; with Ray 0 for as many as the cluster has cores.
+        engine: ``local`` or ``ray``, see `imu_video.runtime.workers.run`.
+        part: share (i, n) of the runs, i counted from 1.
+        dry: only report what is left and its estimated cost.
+        plugins: files that workers import.
+
+    Returns:
+        Result lines, or None where only a part or nothing was run.
+
+    Raises:
+        ConfigError, LeakageError, DataError: see `eval.protocols.ood.scenario` and `eval.protocols.ood.grid`.
+    """
+    check(engine, workers)
+    indices = [load_index(path) for path in data]
+    parts = [load_windows(index, splits=list(index.splits)) for index in indices]
+    pretrained = {m.name: read_config(m.encoder) for m in config.models if m.encoder is not None}
+    for facts in pretrained.values():
+        # Every subject of the data is a query in some run, so none may be a pretraining subject.
+        for labelled in parts:
+            refuse_training_subjects(facts["lineage"], labelled, np.arange(len(labelled)))
+    windows = merge_windows(parts, rate_hz=config.rate_hz)
+    domains = divide(windows, config.scenario)
+    weights = {name: str(facts["weights_sha256"]) for name, facts in pretrained.items()}
+    kept = Folder(folder, config, data=windows.digest, models=weights, make=not dry)
+    all_runs = runs(config, list(domains.names))
+    todo = plan(config, domains, kept, part=part)
+    subjects = len(set(domains.windows.subject.tolist()))
+    logger.info(
+        f"{config.scenario.name}: {len(domains.windows)} windows of {subjects} subjects, {len(domains.names)} domains "
+        f"({', '.join(domains.names)}), {len(domains.windows.classes)} classes"
+    )
+    if todo:
+        seconds = estimate(Task(domains, config), todo)
+        where = "one process" if workers == 1 else f"{workers} processes" if workers else "one core, less on a cluster"
+        minutes = seconds / 60 / max(1, workers)
+        logger.info(f"{len(todo)} of {len(all_runs)} runs to do, about {minutes:.0f} minutes on {where}")
+    if dry:
+        return None
+    if todo:
+        work(domains, config, todo, kept, workers=workers, engine=engine, plugins=plugins)
+    if part[1] > 1:
+        logger.info(f"part {part[0]} of {part[1]} is done; run the command without --part to collect all parts")
+        return None
+    shared = provenance(
+        encoder={
+            "name": ", ".join(pretrained) or "none",
+            "weights": "-".join(sorted(w[:12] for w in weights.values())),
+        },
+        data={"dataset": windows.dataset, "digest": windows.digest},
+        config=config,
+    )
+    return measure(collect(kept, all_runs), config, shared)

@@ -1,0 +1,68 @@
+"""The runs of a benchmark: one training each, and everything that determines it; nothing is trained here."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+from eval.algorithms import algorithms
+from eval.protocols.ood.config import OodConfig
+from eval.registry import selection_rules
+from imu_video.config import digest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training: everything that determines it besides scenario, schedule and data.
+
+    Args:
+        model: name of a model of the config.
+        algorithm: registered name.
+        setting: its arguments and perhaps ``lr``, as sorted pairs.
+        target: the target domain.
+        held: a source domain that is left out as well, for rules that leave source domains out; None otherwise.
+        seed: seed of this run.
+    """
+
+    model: str
+    algorithm: str
+    setting: tuple[tuple[str, Any], ...]
+    target: str
+    held: str | None
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """12 hex digits that name this run's file."""
+        return digest({**vars(self), "setting": [list(pair) for pair in self.setting]})
+
+
+def runs(config: OodConfig, domains: list[str]) -> list[Run]:
+    """Every run of a benchmark, in an order in which whole seeds finish first.
+
+    Raises:
+        ConfigError: unknown algorithm or argument, before anything is run.
+    """
+    targets = config.scenario.targets or domains
+    leave_out = any(selection_rules.get(rule).leaves_out for rule in config.selection)
+    out = []
+    for seed, model, entry, target in itertools.product(config.seeds, config.models, config.algorithms, targets):
+        settings = list(entry.settings())
+        for setting in settings:
+            algorithms.arguments({"name": entry.name, **{k: v for k, v in setting.items() if k != "lr"}})
+            held: list[str | None] = [None]
+            if leave_out and len(settings) > 1:
+                held += [d for d in domains if d != target]
+            out += [
+                Run(
+                    model=model.name,
+                    algorithm=entry.name,
+                    setting=tuple(sorted(setting.items())),
+                    target=target,
+                    held=h,
+                    seed=seed,
+                )
+                for h in held
+            ]
+    return out

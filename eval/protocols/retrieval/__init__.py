@@ -1,0 +1,1 @@
+"""Retrieval between IMU windows and their own videos."""

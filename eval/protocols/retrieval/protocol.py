@@ -1,0 +1,75 @@
+"""The command `imu-eval retrieval`: options, and what it loads, runs and reports; galleries are drawn in run.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from eval.config import EvalConfig
+from eval.options import (
+    BASE,
+    By,
+    ConfigFile,
+    Data,
+    Encoder,
+    Overrides,
+    Placement,
+    Split,
+    encoder_provenance,
+    load_evaluation,
+)
+from eval.protocol import Context, Protocol, protocols
+from eval.report.document import Section, Table, Text
+from eval.report.rows import figure_table, wide_table
+from eval.results.lines import Result
+
+
+@protocols.register("retrieval")
+class Retrieval(Protocol):
+    """Retrieve a window's own video among others, and the reverse: R@k and MRR."""
+
+    name = "retrieval"
+    Config = EvalConfig
+
+    def __init__(
+        self,
+        *,
+        encoder: Encoder,
+        data: Data,
+        overrides: Overrides = None,
+        config: ConfigFile = BASE,
+        split: Split = None,
+        placement: Placement = None,
+        by: By = None,
+        gallery: Annotated[int | None, typer.Option("--gallery", help="Pairs per gallery.")] = None,
+    ) -> None:
+        self.encoder, self.data, self.config, self.overrides = encoder, data, config, overrides
+        self.gallery = gallery
+        self.domains = {"split": split, "placement": placement, "by": by}
+
+    def run(self, context: Context) -> list[Result]:
+        from eval.data.windows import load_windows
+        from eval.protocols.retrieval.run import run_retrieval
+        from imu_video.models.projectors import load_pair_model
+        from imu_video.shards.reading.index import load_index
+        from imu_video.shards.reading.teacher_cache import open_cache
+
+        index = load_index(self.data)
+        more = [] if self.gallery is None else [f"retrieval.gallery={self.gallery}"]
+        overrides = [*(self.overrides or []), *more]
+        config = load_evaluation(self.config, index, overrides=overrides, **self.domains)
+        model, facts = load_pair_model(self.encoder)
+        windows = load_windows(index, splits=config.splits, teacher=open_cache(index, facts.teacher))
+        shared = encoder_provenance(self.encoder, index, config)
+        return run_retrieval(windows, model, config, shared)
+
+    @classmethod
+    def tables(cls, results: Sequence[Result]) -> list[Table]:
+        return [figure_table(results, caption="retrieval", last=("gallery", "gallery"))]
+
+    @classmethod
+    def sections(cls, results: Sequence[Result]) -> list[Section]:
+        note = Text("Matches are pairs of a window and its own video; ties count against the query.")
+        return [Section("Retrieval between IMU and video", [wide_table(results, last="gallery"), note])]

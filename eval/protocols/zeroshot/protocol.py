@@ -1,0 +1,171 @@
+"""The command `imu-eval zeroshot`: options, and what each of the four forms loads; each form runs in its own module."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from eval.config import EvalConfig
+from eval.options import (
+    BASE,
+    By,
+    ConfigFile,
+    Data,
+    Encoder,
+    Overrides,
+    Placement,
+    Probes,
+    Split,
+    encoder_provenance,
+    load_evaluation,
+)
+from eval.protocol import Context, Protocol, protocols
+from eval.report.document import Section, Table
+from eval.results.lines import Result
+from imu_video.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from imu_video.shards.schema import Index
+
+FORMS = ("video", "source", "teacher", "text")
+
+
+def check_form(form: str, source: Path | None, label_map: Path | None) -> None:
+    """Validate a form and the options that belong to it.
+
+    Raises:
+        ConfigError: an unknown form, or an option of another form.
+    """
+    if form not in FORMS:
+        raise ConfigError(f"--mode {form!r}: unknown form{nearest(form, FORMS)}", hint=f"--mode {'|'.join(FORMS)}")
+    if form == "source" and source is None:
+        raise ConfigError("--mode source requires the data folder with the source labels", hint="--source DATA")
+    if form != "source" and (source is not None or label_map is not None):
+        raise ConfigError(f"--source and --label-map require --mode source, got --mode {form}", hint="--mode source")
+
+
+@protocols.register("zeroshot")
+class ZeroShot(Protocol):
+    """Classify windows without IMU labels of the evaluated data; four forms that answer different questions.
+
+    video: prototypes of labelled videos. source: probes on the labelled IMU windows of another folder. teacher: probes
+    on labelled teacher embeddings. text: prompts.
+    """
+
+    name = "zeroshot"
+    Config = EvalConfig
+    variants = ("form", "labels_from", "label_map")
+    notes = (
+        "Zero-shot: no labelled IMU window of the evaluated domain is used; subjects that provide labels or prototypes "
+        "are never queries.",
+    )
+
+    def __init__(
+        self,
+        *,
+        encoder: Encoder,
+        data: Data,
+        overrides: Overrides = None,
+        mode: Annotated[
+            str, typer.Option("--mode", help="Where class information comes from: video, source, teacher or text.")
+        ] = "video",
+        source: Annotated[
+            Path | None, typer.Option("--source", help="With --mode source: the data folder with the labels.")
+        ] = None,
+        label_map: Annotated[
+            Path | None,
+            typer.Option(
+                "--label-map", help="With --mode source: label map, e.g. configs/eval/label_maps/locomotion.yaml."
+            ),
+        ] = None,
+        probe: Probes = None,
+        config: ConfigFile = BASE,
+        split: Split = None,
+        placement: Placement = None,
+        by: By = None,
+    ) -> None:
+        check_form(mode, source, label_map)
+        self.encoder, self.data, self.config, self.overrides = encoder, data, config, overrides
+        self.mode, self.source, self.label_map, self.probe = mode, source, label_map, probe
+        self.domains = {"split": split, "placement": placement, "by": by}
+
+    def run(self, context: Context) -> list[Result]:
+        from imu_video.shards.reading.index import load_index
+
+        index = load_index(self.data)
+        short = {"probes": self.probe}
+        config = load_evaluation(self.config, index, short=short, overrides=self.overrides, **self.domains)
+        shared = encoder_provenance(self.encoder, index, config)
+        forms = {"video": self._pair, "teacher": self._pair, "source": self._source, "text": self._text}
+        return forms[self.mode](index, config, shared, context)
+
+    def _pair(self, index: Index, config: EvalConfig, shared: dict[str, Any], context: Context) -> list[Result]:
+        """Prototypes or probes in the embedding space of the encoder and its own teacher."""
+        from eval.data.windows import load_windows
+        from eval.protocols.zeroshot.teacher import run_teacher
+        from eval.protocols.zeroshot.video import run_video
+        from imu_video.models.projectors import load_pair_model
+        from imu_video.shards.reading.teacher_cache import open_cache
+
+        model, facts = load_pair_model(self.encoder)
+        cache = open_cache(index, facts.teacher)
+        windows = load_windows(index, splits=_splits(config, support=True), teacher=cache)
+        run = run_video if self.mode == "video" else run_teacher
+        return run(windows, model, config, shared)
+
+    def _source(self, index: Index, config: EvalConfig, shared: dict[str, Any], context: Context) -> list[Result]:
+        """Probes on the labelled windows of another data folder; needs no projectors."""
+        from eval.data.labelmaps import load_label_maps
+        from eval.data.windows import load_windows
+        from eval.protocols.zeroshot.source import run_source
+        from imu_video.bundle.encoder import load_encoder
+        from imu_video.shards.reading.index import load_index
+
+        assert self.source is not None
+        source = load_windows(load_index(self.source), splits=config.zeroshot.support.splits)
+        target = load_windows(index, splits=_splits(config, support=False))
+        maps = None if self.label_map is None else load_label_maps(self.label_map)
+        return run_source(target, source, load_encoder(self.encoder), maps, config, shared)
+
+    def _text(self, index: Index, config: EvalConfig, shared: dict[str, Any], context: Context) -> list[Result]:
+        """Prompts, through the teacher's own text encoder or a separate sentence encoder."""
+        from eval.data.windows import load_windows
+        from eval.protocols.zeroshot.text import run_sentence, run_text
+        from imu_video.bundle.encoder import load_encoder
+        from imu_video.models.projectors import load_pair_model
+        from imu_video.shards.features.blocks import open_teacher
+        from imu_video.shards.reading.teacher_cache import open_cache
+
+        if config.zeroshot.text.encoder is not None:
+            windows = load_windows(index, splits=_splits(config, support=True))
+            return run_sentence(windows, load_encoder(self.encoder), config, shared)
+        model, facts = load_pair_model(self.encoder)
+        windows = load_windows(index, splits=_splits(config, support=False), teacher=open_cache(index, facts.teacher))
+        teacher = open_teacher(index, facts.teacher)
+        return run_text(windows, model, teacher.encode_text, config, shared)
+
+    @classmethod
+    def tables(cls, results: Sequence[Result]) -> list[Table]:
+        from eval.protocols.zeroshot.sections import run_tables
+
+        return run_tables(results)
+
+    @classmethod
+    def sections(cls, results: Sequence[Result]) -> list[Section]:
+        from eval.protocols.zeroshot.sections import zeroshot_sections
+
+        return zeroshot_sections(results)
+
+    @classmethod
+    def conclusions(cls, results: Sequence[Result]) -> list[str]:
+        from eval.protocols.zeroshot.sections import conclusions
+
+        return conclusions(results)
+
+
+def _splits(config: EvalConfig, *, support: bool) -> list[str]:
+    """Splits of the domains, and of the support where it lies in the same folder."""
+    return list(dict.fromkeys([*config.splits, *(config.zeroshot.support.splits if support else [])]))

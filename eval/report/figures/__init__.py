@@ -1,0 +1,1 @@
+"""Figures of the report as SVG or PNG bytes; matplotlib is imported only when a figure is drawn."""

@@ -1,0 +1,97 @@
+"""Confusion counts stored beside a result file, so that every figure can be recomputed; no figure is computed here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eval.results.cells import write_npz
+from imu_video.errors import DataError
+
+_BINS = "|bins"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Counts:
+    """Confusion counts of one model and probe in one domain at one number of shots.
+
+    Args:
+        model, probe, domain, setting, shots: what was measured.
+        classes: names of the M classes.
+        subjects: names of the S query subjects.
+        counts: (R, E, S, M, M) int64: seed of the model, episode, subject, true class, predicted class.
+        seeds: seed of each of the R models; empty when the model is not random (R = 1).
+        left_out: classes of the domain with too little data.
+        bins: (R, E, S, B, 3) reliability bins (see `imu_video.metrics.calibration`); None for a probe whose scores are
+            not probabilities.
+    """
+
+    model: str
+    probe: str
+    domain: str
+    setting: str
+    shots: int
+    classes: tuple[str, ...]
+    subjects: tuple[str, ...]
+    counts: np.ndarray
+    seeds: tuple[int, ...] = ()
+    left_out: tuple[str, ...] = ()
+    bins: np.ndarray | None = None
+
+    @property
+    def key(self) -> str:
+        """Name under which the counts are stored."""
+        return "|".join([self.domain, self.model, self.probe, str(self.shots)])
+
+    def cells(self, metric: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """Figure of each subject in each episode, averaged over the model's seeds; NaN without a query. (S, E)."""
+        per_seed = metric(self.counts)  # (R, E, S)
+        return np.asarray(per_seed.mean(axis=0).T)
+
+
+def save_counts(path: Path, counts: Sequence[Counts]) -> None:
+    """Write counts as one compressed .npz, atomically: arrays by `Counts.key`, and a JSON member of names."""
+    names = {c.key: {"classes": list(c.classes), "subjects": list(c.subjects), "seeds": list(c.seeds)} for c in counts}
+    arrays = {c.key: c.counts.astype(np.min_scalar_type(int(c.counts.max(initial=0)))) for c in counts}
+    arrays |= {f"{c.key}{_BINS}": c.bins.astype(np.float32) for c in counts if c.bins is not None}
+    write_npz(path, {"_names": np.array(json.dumps(names)), **arrays})
+
+
+def load_counts(reference: str, beside: Path) -> tuple[np.ndarray, dict[str, Any]]:
+    """Counts (R, E, S, M, M) and their names from a result's ``cells`` field.
+
+    Args:
+        reference: ``FILE.npz::KEY``.
+        beside: folder of the result file.
+
+    Raises:
+        DataError: the file or key is missing or damaged.
+    """
+    name, _, key = reference.partition("::")
+    path = beside / name
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return file[key].astype(np.int64), json.loads(str(file["_names"]))[key]
+    except (OSError, KeyError, ValueError) as error:
+        raise DataError(f"{path}: cannot read counts {key!r}: {error}", hint="run the evaluation again") from error
+
+
+def load_bins(reference: str, beside: Path) -> np.ndarray | None:
+    """Reliability bins (R, E, S, B, 3) behind a result's ``cells`` field; None where scores are not probabilities.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    name, _, key = reference.partition("::")
+    try:
+        with np.load(beside / name, allow_pickle=False) as file:
+            return file.get(f"{key}{_BINS}")
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{beside / name}: cannot read bins {key!r}: {error}", hint="run the evaluation again"
+        ) from error

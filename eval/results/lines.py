@@ -1,0 +1,173 @@
+"""Result lines: one JSON object per measurement, with everything needed to repeat it; nothing is computed here."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import platform
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from eval.registry import protocols
+from imu_video import __version__
+from imu_video.config import Config, digest
+from imu_video.errors import nearest
+
+if TYPE_CHECKING:
+    from eval.results.intervals import Bootstrap
+    from imu_video.metrics.stats import Interval
+
+CALIBRATION = ("ece", "overconfidence")
+"""Metrics that describe stated confidence rather than correct predictions; they have tables of their own."""
+DIFFERENCE = "-difference"
+"""Suffix of the kind of paired differences."""
+
+
+class Result(Config):
+    """One measurement.
+
+    Args:
+        kind: name of a registered protocol, or that name with ``-difference``: ``model`` minus ``reference`` on the
+            same episodes or seeds.
+        metric: name of the figure, a fraction in [0, 1] (differences and ``overconfidence`` in [-1, 1]).
+        value: mean over subjects of the mean over episodes.
+        low, high: ends of the interval; None without an interval (one subject).
+        level: nominal coverage of the interval.
+        model, reference, probe, domain, setting, shots: what was measured; None in ``shots`` where all labels are used.
+        subjects, episodes: number of subjects and of episodes (seeds, galleries) behind the figure.
+        chance: expected figure of a random guess.
+        details: classes, gallery size, remarks ...; for differences ``p_holm``, ``comparisons`` and
+            ``minimum_detectable`` (see `eval.results.intervals.with_tests`).
+        seeds: every seed that enters the figure.
+        encoder: name, weights digest and run id.
+        data: dataset and digest of its shards.
+        config_digest: digest of the resolved evaluation config.
+        cells: ``FILE.npz::KEY`` of the counts behind the figure, relative to the result file; or None.
+        versions, command, time: of the measurement.
+    """
+
+    kind: str
+    metric: str
+    value: float = Field(allow_inf_nan=False)
+    low: float | None = Field(default=None, allow_inf_nan=False)
+    high: float | None = Field(default=None, allow_inf_nan=False)
+    level: float = 0.95
+    model: str
+    reference: str | None = None
+    probe: str | None = None
+    domain: str
+    setting: str | None = None
+    shots: int | None = None
+    subjects: int
+    episodes: int
+    chance: float | None = None
+    details: dict[str, Any] = Field(default_factory=dict)
+    seeds: dict[str, Any] = Field(default_factory=dict)
+    encoder: dict[str, Any] = Field(default_factory=dict)
+    data: dict[str, Any] = Field(default_factory=dict)
+    config_digest: str = ""
+    cells: str | None = None
+    versions: dict[str, str] = Field(default_factory=dict)
+    command: str = ""
+    time: str = ""
+
+    @field_validator("kind")
+    @classmethod
+    def _registered(cls, kind: str) -> str:
+        name, known = kind.removesuffix(DIFFERENCE), protocols.names()
+        if name not in known:
+            raise ValueError(f"kind {kind!r} belongs to no registered protocol{nearest(name, known)}")
+        return kind
+
+    @classmethod
+    def build(
+        cls,
+        interval: Interval,
+        bootstrap: Bootstrap,
+        *,
+        shared: Mapping[str, Any],
+        seeds: Mapping[str, Any],
+        **fields: Any,
+    ) -> Result:
+        """A line from an interval over subjects: its value, ends, level and numbers of subjects and episodes.
+
+        Args:
+            interval: from `eval.results.intervals.bootstrap`.
+            bootstrap: settings of the interval; its seed is added to ``seeds``.
+            shared: fields common to all lines of one command, see `provenance`.
+            seeds: further seeds that enter the figure.
+            fields: all other fields of the line.
+        """
+        return cls(
+            value=interval.value,
+            **ends(interval),
+            level=bootstrap.level,
+            subjects=interval.subjects,
+            episodes=interval.episodes,
+            seeds={**seeds, "bootstrap": bootstrap.seed},
+            **fields,
+            **shared,
+        )
+
+    @property
+    def protocol(self) -> str:
+        """Name of the protocol that the line belongs to."""
+        return self.kind.removesuffix(DIFFERENCE)
+
+    @property
+    def is_difference(self) -> bool:
+        """Whether the line is a paired difference."""
+        return self.kind.endswith(DIFFERENCE)
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """Fields that a repeated measurement shares with this one: in reports the later line replaces the earlier."""
+        return (
+            self.kind,
+            self.metric,
+            self.model,
+            self.reference,
+            self.probe,
+            self.domain,
+            self.setting,
+            self.shots,
+            self.encoder.get("weights"),
+            self.data.get("digest"),
+            *(str(self.details.get(name)) for name in protocols.get(self.protocol).variants),
+        )
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether a difference's interval lies on one side of zero."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+
+def ends(interval: Interval) -> dict[str, float | None]:
+    """``low`` and ``high`` as result fields: None where unbounded."""
+    return {
+        name: value if math.isfinite(value) else None
+        for name, value in (("low", interval.low), ("high", interval.high))
+    }
+
+
+def provenance(*, encoder: Mapping[str, Any], data: Mapping[str, Any], config: Config) -> dict[str, Any]:
+    """The fields that all lines of one command share."""
+    import torch
+
+    return {
+        "encoder": dict(encoder),
+        "data": dict(data),
+        "config_digest": digest(config),
+        "versions": {
+            "imu-video": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+        "command": " ".join(["imu-eval", *sys.argv[1:]]),
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
