@@ -16,7 +16,7 @@ from imu_video.shards.video import encode_mp4
 
 ROOT = Path(__file__).resolve().parents[2]
 PEOPLE, SECONDS, RATE, FPS = 8, 16, 60, 5
-# What makes the road short enough for a test; every word before it is the README's.
+# What makes the pipeline short enough for a test; every word before it is the README's.
 SHORT = {
     "imu-video build": ["window.seconds=2", "window.stride_s=1", "window.clip_size=32"],
     "imu-video embed": ["image_size=32", "frames=2"],
@@ -28,14 +28,14 @@ SHORT = {
 
 
 def commands() -> list[list[str]]:
-    """The shell block with `imu-eval fewshot` in README.md, a word list a line."""
-    blocks = re.findall(r"```\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)
-    (block,) = [b for b in blocks if "imu-eval fewshot" in b and "imu-video build" in b]
+    """The shell block with `imu-eval fewshot` in README.md, one list of words per line."""
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", (ROOT / "README.md").read_text(), flags=re.S | re.M)
+    (block,) = [text for kind, text in blocks if not kind and "imu-eval fewshot" in text]
     return [shlex.split(line) for line in block.strip().splitlines()]
 
 
 def record(root: Path) -> None:
-    """Eight people sit and walk: accelerometer in g, gyroscope in deg/s, a film of a bar that moves along."""
+    """Eight subjects sit and walk: accelerometer in g, gyroscope in deg/s, a film of a bar that moves with them."""
     rng = np.random.default_rng(0)
     (root / "dataset.yaml").write_text(
         "dataset: readme\nlicence: CC0-1.0\n"

@@ -1,0 +1,72 @@
+"""The Python blocks of README and docs run, page by page, in a folder that holds what their readers have."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BLOCK = re.compile(r"(<!-- not run: (?P<reason>[^>]+) -->\n)?^```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+# What makes a block short enough for a test; everything else is the page's.
+SHORT = {
+    '"optim.steps=500"': '"optim.steps=2", "data.batch_size=16", "encoder={name: segment_cnn}", "run.device=cpu"',
+}
+
+
+def pages() -> list[Path]:
+    found = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    return [page for page in found if BLOCK.search(page.read_text(encoding="utf-8"))]
+
+
+def blocks(page: Path) -> list[str]:
+    """Code of a page, without blocks that state why they cannot run."""
+    found = list(BLOCK.finditer(page.read_text(encoding="utf-8")))
+    return [match["code"] for match in found if not match["reason"]]
+
+
+@pytest.fixture
+def reader(workplace: Path, demo_folder: Path) -> Path:
+    """A working folder with `data/mine`, `encoders/mine` and, of an evaluation of the two, `results.jsonl`."""
+    from imu_video.bundle import EncoderBundle, InputSpec
+
+    (workplace / "data" / "demo").rename(workplace / "data" / "mine")
+    spec = InputSpec(rate_hz=50, window_s=2, mean=(0.0,) * 6, std=(9.8,) * 3 + (1.0,) * 3)
+    bundle = EncoderBundle(spec=spec, encoder={"name": "segment_cnn", "width": 8})
+    bundle.save_pretrained(workplace / "encoders" / "mine")
+    return workplace
+
+
+def evaluate(folder: Path) -> None:
+    command = ["fewshot", "encoders/mine", "data/mine", "--split", "test", "--shots", "1", "--episodes", "4"]
+    short = ["references.untrained_seeds=[0]", "bootstrap.resamples=100"]
+    run(folder, "from eval.cli import main; main()", *command, *short)
+
+
+def run(folder: Path, code: str, *arguments: str) -> None:
+    """In a process of its own: blocks register components. The guard is for blocks that start workers."""
+    script = folder / "block.py"
+    script.write_text("if __name__ == '__main__':\n" + "".join(f"    {line}\n" for line in code.splitlines()))
+    done = subprocess.run([sys.executable, script, *arguments], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, f"{code}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_blocks_run(page: Path, reader: Path) -> None:
+    """The blocks of a page are one program, as a reader would type them one after the other."""
+    code = "\n".join(blocks(page))
+    for long, short in SHORT.items():
+        code = code.replace(long, short)
+    if "results.jsonl" in code:
+        evaluate(reader)
+    run(reader, code)
+
+
+def test_shortened_words_exist() -> None:
+    """A page that changed must not quietly run its long version."""
+    text = "\n".join(block for page in pages() for block in blocks(page))
+    assert [long for long in SHORT if long not in text] == []
