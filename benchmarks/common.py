@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from imu_video.modalities import ClipSpec
 from imu_video.shards.schema import Index
 from imu_video.testing import write_folder
 from imu_video.types import Window
@@ -44,11 +45,12 @@ def made_folder(
             start=float(i % 64),
             imu={"waist": rng.normal(size=(6, steps)).astype(np.float32)},
             label="walk",
-            clip=frames,
+            streams={"video": frames},
         )
 
     windows = {"train": map(window, range(samples))}
-    return write_folder(root, windows, rate_hz=50, clip_fps=10, shard_samples=shard_samples)
+    specs = {} if clip is None else {"video": ClipSpec(fps=10, frames=clip[0], height=clip[1], width=clip[1])}
+    return write_folder(root, windows, rate_hz=50, specs=specs, shard_samples=shard_samples)
 
 
 @contextmanager

@@ -216,6 +216,7 @@ def load_entry_points() -> None:
             point.load()
 
 
+modalities: Registry[Any] = Registry("modality", "imu_video.modalities")
 datasets: Registry[Any] = Registry("dataset", "imu_video.datasets")
 teachers: Registry[Any] = Registry("teacher", "imu_video.teachers")
 encoders: Registry[Any] = Registry("encoder", "imu_video.encoders")
@@ -228,6 +229,7 @@ clip_augmentations: Registry[Any] = Registry("clip augmentation", "imu_video.tra
 checks: Registry[Any] = Registry("check", "imu_video.recordings.checks")
 
 ALL: dict[str, Registry[Any]] = {
+    "modalities": modalities,
     "datasets": datasets,
     "teachers": teachers,
     "encoders": encoders,

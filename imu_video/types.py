@@ -1,23 +1,23 @@
 """The typed objects that rooms hand to each other, and the axis glossary; no reading, writing or arithmetic lives here.
 
 Axes, one letter each, in every docstring and error of this project:
-B batch, C IMU channels, T IMU time steps, V IMU devices (views), F frames, H W pixels, J joints,
+B batch, C IMU channels, T IMU time steps, V IMU devices, F frames, H W pixels, J joints,
 E feature width (encoder output), D embedding width (projected, unit norm), K queue length, N samples, M classes,
 S shots.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from imu_video import registry
 from imu_video.errors import RecordingError
 
 IMU_CHANNELS: tuple[str, ...] = ("acc_x", "acc_y", "acc_z", "gyr_x", "gyr_y", "gyr_z")
@@ -25,8 +25,6 @@ IMU_CHANNELS: tuple[str, ...] = ("acc_x", "acc_y", "acc_z", "gyr_x", "gyr_y", "g
 
 GRAVITY = 9.80665
 """Standard gravity in m/s^2."""
-
-_VIEW = re.compile(r"[a-z0-9_]+")
 
 
 def channel_unit(channel: str) -> str:
@@ -107,56 +105,30 @@ class Segment:
     label: str
 
 
-class FrameSource(Protocol):
-    """Frames of a video on the recording's clock, read by index on demand."""
-
-    @property
-    def times(self) -> np.ndarray:
-        """(F,) float64 seconds of each frame, increasing."""
-
-    def read(self, indices: Sequence[int]) -> np.ndarray:
-        """Return the named frames as (F, H, W, 3) uint8 RGB."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class SkeletonTrack:
-    """Joint positions over time: ``times`` (F,) seconds, ``joints`` (F, J, 3) metres, one name a joint."""
-
-    times: np.ndarray
-    joints: np.ndarray
-    names: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        expected = (len(self.times), len(self.names), 3)
-        if self.joints.shape != expected:
-            raise RecordingError(f"skeleton: joints have shape {self.joints.shape}, expected (F, J, 3) = {expected}")
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Recording:
-    """One continuous recording of one person: IMU devices, and video or skeleton where they exist, on one clock.
+    """One continuous recording of one subject: IMU devices, and streams of other modalities, on one clock.
 
     Args:
         dataset: short name of the dataset.
-        subject: person, unique within the dataset (``s03``).
+        subject: unique within the dataset (``s03``).
         name: unique within the dataset; letters, digits, ``-`` and ``_`` only (it becomes part of sample keys).
-        imu: one stream a device, placements distinct.
-        video: frames, or None.
-        views: further videos of the same moment by name (``depth``, ``exo``), each with its own frame times;
-            letters a-z, digits and underscores.
-        skeleton: joints, or None.
+        imu: one stream per device, placements distinct.
+        streams: other modalities by stream name: ``video``, ``video.<camera>`` for further cameras, ``skeleton`` or any
+            registered modality; objects with ``times`` (N,) in increasing seconds. Entries that are None are left out.
         segments: labelled stretches; may be empty.
-        session: visit or day; people may come back.
+        session: visit or day; subjects may have several.
         tags: further facts that evaluation may select on (``device``, ``camera``, ``population`` ...).
+
+    Raises:
+        RecordingError: an illegal name, repeated placements, no IMU stream, a stream of no registered modality.
     """
 
     dataset: str
     subject: str
     name: str
     imu: tuple[ImuStream, ...]
-    video: FrameSource | None = None
-    views: Mapping[str, FrameSource] = field(default_factory=dict)
-    skeleton: SkeletonTrack | None = None
+    streams: Mapping[str, Any] = field(default_factory=dict)
     segments: tuple[Segment, ...] = ()
     session: str = "1"
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -167,12 +139,26 @@ class Recording:
         placements = [s.placement for s in self.imu]
         if not placements or len(set(placements)) != len(placements):
             raise RecordingError(f"recording {self.name!r}: needs IMU streams of distinct placements, got {placements}")
-        wrong = [view for view in self.views if not _VIEW.fullmatch(view)]
-        if wrong:
-            raise RecordingError(
-                f"recording {self.name!r}: view name {wrong[0]!r}: use letters a-z, digits and '_' only",
-                hint="the default video goes to `video`; further ones are named like `depth` or `exo_2`",
-            )
+        # Adapters pass None where a recording lacks a file: one rule here keeps thirty of them short.
+        present = {name: stream for name, stream in self.streams.items() if stream is not None}
+        object.__setattr__(self, "streams", present)
+        for stream in present:
+            _check_stream_name(self.name, stream)
+
+
+def _check_stream_name(recording: str, stream: str) -> None:
+    name, dot, part = stream.partition(".")
+    if name == "imu" or name not in registry.modalities.names():
+        raise RecordingError(
+            f"recording {recording!r}: stream {stream!r} is of no registered modality other than imu",
+            hint="IMU devices go to `imu`; `imu-video list modalities` shows the others",
+        )
+    wrong = registry.modalities.get(name).check_part(part) if bool(dot) == bool(part) else "it ends in a dot"
+    if wrong is not None:
+        raise RecordingError(
+            f"recording {recording!r}: stream {stream!r}: {wrong}",
+            hint="the main video is `video`; further cameras are named like `video.depth` or `video.exo_2`",
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -184,12 +170,11 @@ class Window:
         recording, subject, session: where it was cut from.
         start: seconds on the recording's clock.
         imu: placement -> (C, T) float32 in SI units at the index's rate, canonical channels, NaN where missing.
-        clip: (F, H, W, 3) uint8 RGB at the index's clip rate, or None.
-        views: the same of further videos by name; those without a picture at that time are left out.
-        skeleton: (F, J, 3) float32 metres at the index's skeleton rate, or None.
+        streams: stream -> one stored sample of its modality: ``video`` (F, H, W, 3) uint8 RGB, ``skeleton`` (F, J, 3)
+            float32 metres. Entries that are None are left out.
         label: activity, or None where unlabelled or ambiguous.
         tags: copied from the recording.
-        flags: what quality checks found, sorted: ``<placement>:<reason>`` or ``video:<reason>``.
+        flags: findings of quality checks, sorted: ``<placement>:<reason>`` or ``<stream>:<reason>``.
         sync: estimate for the recording: ``offset_s``, ``drift_ppm`` and ``score``; None where none was made.
     """
 
@@ -199,13 +184,15 @@ class Window:
     session: str
     start: float
     imu: Mapping[str, np.ndarray]
-    clip: np.ndarray | None = None
-    views: Mapping[str, np.ndarray] = field(default_factory=dict)
-    skeleton: np.ndarray | None = None
+    streams: Mapping[str, np.ndarray] = field(default_factory=dict)
     label: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
     sync: Mapping[str, float] | None = None
+
+    def __post_init__(self) -> None:
+        if any(values is None for values in self.streams.values()):
+            object.__setattr__(self, "streams", {k: v for k, v in self.streams.items() if v is not None})
 
 
 # ---------------------------------------------------------------------------------------------- training
@@ -235,62 +222,64 @@ class PairMeta:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PairBatch:
-    """One rank's part of a training batch; what a run did not ask for is None.
+    """One rank's part of a training batch; what a run does not need is None or absent.
 
     Args:
         imu: (B, C, T) float32 in SI units, zeros where missing.
         mask: (B, C, T) bool, True where a sample was measured.
         meta: where the rows come from.
         teacher: (B, Dt) frozen teacher features: float32, or float16 as they were cached until `to` is called.
-        imu_two, mask_two: (B, C, T) as imu and mask: a second augmented view of the same windows.
-        views: (B, V, C, T) float32, all devices of each window in SI units, zeros where missing.
-        views_mask: (B, V, C, T) bool, True where a device measured; comes with ``views``.
-        skeleton: (B, F, J, 3) float32 joint positions in metres.
-        clip: (B, F, H, W, 3) uint8 RGB frames, for a teacher that is computed while training.
+        others: stream -> (B, ...) in the axes of its modality: ``skeleton`` (B, F, J, 3) float32 metres, ``video``
+            (B, F, H, W, 3) uint8 RGB for a teacher that is computed while training.
+        imu_two, mask_two: (B, C, T) as imu and mask: the second window of an augmented pair.
+        devices: (B, V, C, T) float32, all devices of each window in SI units, zeros where missing.
+        devices_mask: (B, V, C, T) bool, True where a device measured; comes with ``devices``.
 
     Raises:
         ValueError: axes that do not fit together.
+        ConfigError: a stream of no registered modality.
     """
 
     imu: Tensor
     mask: Tensor
     meta: PairMeta
     teacher: Tensor | None = None
+    others: Mapping[str, Tensor] = field(default_factory=dict)
     imu_two: Tensor | None = None
     mask_two: Tensor | None = None
-    views: Tensor | None = None
-    views_mask: Tensor | None = None
-    skeleton: Tensor | None = None
-    clip: Tensor | None = None
+    devices: Tensor | None = None
+    devices_mask: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.imu.ndim != 3 or self.mask.shape != self.imu.shape:
             raise ValueError(f"imu and mask must be (B, C, T): got {tuple(self.imu.shape)}, {tuple(self.mask.shape)}")
-        for name, axes in (("teacher", "B Dt"), ("views", "B V C T"), ("skeleton", "B F J 3"), ("clip", "B F H W 3")):
+        for name, axes in (("teacher", "B Dt"), ("devices", "B V C T")):
             value = getattr(self, name)
-            shape = f"({', '.join(axes.split())})"
-            if value is None:
-                continue
-            last = value.shape[-1:] if axes.endswith("3") else (3,)
-            if value.ndim != len(axes.split()) or len(value) != len(self.imu) or last != (3,):
+            if value is not None and (value.ndim != len(axes.split()) or len(value) != len(self.imu)):
+                shape = f"({', '.join(axes.split())})"
                 raise ValueError(f"{name} must be {shape} with B={len(self.imu)}, got {tuple(value.shape)}")
-        if (self.views is None) != (self.views_mask is None):
-            raise ValueError("views and views_mask come together")
+        for stream, values in self.others.items():
+            registry.modalities.get(stream.partition(".")[0]).check_batch(values, rows=len(self.imu))
+        if (self.devices is None) != (self.devices_mask is None):
+            raise ValueError("devices and devices_mask come together")
         if (
-            self.views is not None
-            and self.views_mask is not None
-            and not (self.views.shape[2:] == self.imu.shape[1:] and self.views_mask.shape == self.views.shape)
+            self.devices is not None
+            and self.devices_mask is not None
+            and not (self.devices.shape[2:] == self.imu.shape[1:] and self.devices_mask.shape == self.devices.shape)
         ):
             raise ValueError(
-                f"views and views_mask must be (B, V, C, T) with (C, T)={tuple(self.imu.shape[1:])}, got "
-                f"{tuple(self.views.shape)}, {tuple(self.views_mask.shape)}"
+                f"devices and devices_mask must be (B, V, C, T) with (C, T)={tuple(self.imu.shape[1:])}, got "
+                f"{tuple(self.devices.shape)}, {tuple(self.devices_mask.shape)}"
             )
 
     def to(self, device: torch.device | str) -> PairBatch:
         """The batch on a device, teacher features as float32 from here on: half the bytes travel."""
-        moved = {k: v.to(device, non_blocking=True) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        moved: dict[str, Any] = {
+            k: v.to(device, non_blocking=True) for k, v in vars(self).items() if isinstance(v, Tensor)
+        }
         if "teacher" in moved:
             moved["teacher"] = moved["teacher"].float()
+        moved["others"] = {name: v.to(device, non_blocking=True) for name, v in self.others.items()}
         return replace(self, meta=self.meta.to(device), **moved)
 
     def with_imu(self, imu: Tensor, mask: Tensor) -> PairBatch:

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from imu_video.errors import RecordingError
-from imu_video.types import ImuStream, PairBatch, PairMeta, Recording, SkeletonTrack, channel_unit
+from imu_video.modalities.skeleton import SkeletonTrack
+from imu_video.types import ImuStream, PairBatch, PairMeta, Recording, channel_unit
 
 
 def stream(placement: str = "waist", **changes: object) -> ImuStream:
@@ -65,21 +66,26 @@ def test_batches_check_their_axes_and_move_together() -> None:
 def test_optional_parts_of_a_batch_check_their_axes_and_move_along() -> None:
     meta = PairMeta(**{k: torch.arange(2) for k in ("sample", "recording", "time", "device", "subject")})
     imu, mask = torch.zeros(2, 6, 5), torch.ones(2, 6, 5, dtype=torch.bool)
-    views, clip = torch.zeros(2, 3, 6, 5), torch.zeros(2, 4, 8, 8, 3, dtype=torch.uint8)
-    whole = {"views": views, "views_mask": views > 0, "skeleton": torch.zeros(2, 4, 7, 3), "clip": clip}
-    batch = PairBatch(imu=imu, mask=mask, meta=meta, **whole)
+    devices, clip = torch.zeros(2, 3, 6, 5), torch.zeros(2, 4, 8, 8, 3, dtype=torch.uint8)
+    whole = {"devices": devices, "devices_mask": devices > 0}
+    others = {"skeleton": torch.zeros(2, 4, 7, 3), "video": clip, "video.depth": clip}
+    batch = PairBatch(imu=imu, mask=mask, meta=meta, others=others, **whole)
     assert batch.teacher is None
     moved = batch.to("meta").with_imu(imu, mask)
     for name, value in whole.items():
         assert getattr(moved, name).shape == value.shape
         assert getattr(moved, name).device.type == "meta"
+    assert {name: (v.shape, v.device.type) for name, v in moved.others.items()} == {
+        name: (v.shape, "meta") for name, v in others.items()
+    }
     for wrong, message in (
-        ({"views": views}, "come together"),
-        ({"views": views, "views_mask": views[:, :1] > 0}, r"\(B, V, C, T\)"),
-        ({"views": views[..., :4], "views_mask": views[..., :4] > 0}, r"\(C, T\)=\(6, 5\)"),
-        ({"skeleton": torch.zeros(2, 4, 7)}, r"skeleton must be \(B, F, J, 3\)"),
-        ({"skeleton": torch.zeros(2, 4, 7, 2)}, r"skeleton must be \(B, F, J, 3\)"),
-        ({"clip": clip[:1]}, r"clip must be \(B, F, H, W, 3\) with B=2, got \(1, 4, 8, 8, 3\)"),
+        ({"devices": devices}, "come together"),
+        ({"devices": devices, "devices_mask": devices[:, :1] > 0}, r"\(B, V, C, T\)"),
+        ({"devices": devices[..., :4], "devices_mask": devices[..., :4] > 0}, r"\(C, T\)=\(6, 5\)"),
+        ({"others": {"skeleton": torch.zeros(2, 4, 7)}}, r"skeleton must be \(B, F, J, 3\)"),
+        ({"others": {"skeleton": torch.zeros(2, 4, 7, 2)}}, r"skeleton must be \(B, F, J, 3\)"),
+        ({"others": {"video": clip[:1]}}, r"video must be \(B, F, H, W, 3\) uint8 with B=2, got \(1, 4, 8, 8, 3\)"),
+        ({"others": {"video": clip.float()}}, r"uint8 with B=2, got \(2, 4, 8, 8, 3\) float32"),
     ):
         with pytest.raises(ValueError, match=message):
             PairBatch(imu=imu, mask=mask, meta=meta, **wrong)

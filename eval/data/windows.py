@@ -197,15 +197,14 @@ def skeletons_of(windows: LabelledWindows, index: Index) -> np.ndarray:
     """
     from imu_video.shards.reading.columns import open_columns
 
-    if index.skeleton is None:
+    if "skeleton" not in index.streams:
         raise ConfigError(
             f"{index.dataset}: the data holds no skeletons", hint="build it with window.skeleton_fps, e.g. 12.5"
         )
     out: np.ndarray | None = None
     for split in np.unique(windows.facts["split"]).tolist():
         rows = np.flatnonzero(windows.facts["split"] == split)
-        held = open_columns(index, split).skeleton
-        assert held is not None
+        held = open_columns(index, split).streams["skeleton"]
         if out is None:
             out = np.empty((len(windows), *held.shape[1:]), dtype=np.float32)
         out[rows] = held[windows.sample[rows]]

@@ -158,12 +158,12 @@ def _cards(index: Index, windows: LabelledWindows, found: Sequence[Failure]) -> 
 def _card(shown: JsonDict, entry: JsonDict, windows: LabelledWindows, f: Failure) -> Card:
     placement = str(windows.facts["placement"][f.row])
     pictures: list[Figure | Clip] = [
-        Clip(data=base64.b64decode(clip["mp4"]), alt=f"clip of {f.truth}, view {clip['view']}")
+        Clip(data=base64.b64decode(clip["mp4"]), alt=f"clip of {f.truth}, camera {clip['camera']}")
         for clip in entry["clips"][:1]
     ]
-    if not pictures and "skeleton" in entry and shown["skeleton"]:
-        drawing = shown["skeleton"]
-        track = np.array(entry["skeleton"], dtype=np.float64)
+    if not pictures and "pose" in entry and shown["pose"]:
+        drawing = shown["pose"]
+        track = np.array(entry["pose"], dtype=np.float64)
         poses = figures.poses(track, drawing["bones"], right=drawing["right"], up=drawing["up"])
         pictures.append(svg(poses, f"poses of {f.truth}"))
     device = next(d for d in entry["devices"] if d["placement"] == placement)

@@ -47,18 +47,21 @@ def feature_map(bundle: EncoderBundle, windows: LabelledWindows, *, most: int = 
 
 
 def sample_pairs(index: Index, split: str, *, number: int = 5, frames: int = 4) -> list[Mapping[str, Any]]:
-    """Samples of different classes with frames (or skeletons) and the acceleration of one device, for `figures.pairs`.
+    """Samples of different classes with frames (or poses) and the acceleration of one device, for `figures.pairs`.
 
-    Shards are read from the beginning until enough classes are found; samples with neither clip nor skeleton are
+    Shards are read from the beginning until enough classes are found; samples without a stream that can be drawn are
     skipped.
     """
+    from imu_video.modalities import modality_of
     from imu_video.shards.reading.pipeline import read_samples
-    from imu_video.shards.video import decode_mp4
 
     out: dict[str, Mapping[str, Any]] = {}
-    for sample in read_samples(index, split, {"imu", "video", "skeleton", "meta"}):
+    kinds = {stream: modality_of(stream).drawing for stream in index.streams if "." not in stream}
+    drawn = sorted((stream for stream in kinds if kinds[stream] != "none"), key=lambda stream: kinds[stream])
+    for sample in read_samples(index, split, {"imu", "meta", *drawn}):
         label = str(sample.meta["label"])
-        if label in out or not sample.imu or (sample.video is None and sample.skeleton is None):
+        stream = next((one for one in drawn if one in sample.streams), None)
+        if label in out or not sample.imu or stream is None:
             continue
         placement, imu = sorted(sample.imu.items())[0]
         entry: dict[str, Any] = {
@@ -67,12 +70,11 @@ def sample_pairs(index: Index, split: str, *, number: int = 5, frames: int = 4) 
             "rate_hz": index.rate_hz,
             "placement": placement,
         }
-        if sample.video is not None:
-            clip = decode_mp4(sample.video)
-            entry["frames"] = clip[np.linspace(0, len(clip) - 1, min(frames, len(clip))).round().astype(int)]
-        elif sample.skeleton is not None:
-            track = sample.skeleton
-            entry["joints"] = track[np.linspace(0, len(track) - 1, min(frames, len(track))).round().astype(int)]
+        length = index.streams[stream].frames
+        some = np.linspace(0, length - 1, min(frames, length)).round().astype(int).tolist()
+        entry["frames" if kinds[stream] == "frames" else "joints"] = modality_of(stream).select(
+            sample.streams[stream], some
+        )
         out[label] = entry
         if len(out) == number:
             break

@@ -1,4 +1,4 @@
-"""Selection of the samples of a page and their content as JSON: traces, clip, skeleton, facts; no HTML."""
+"""Selection of the samples of a page and their content as JSON: traces, clips, poses, facts; no HTML."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from imu_video.modalities import StreamSpec, modality_of
 from imu_video.shards.folders.summary import UNLABELLED, facts
 from imu_video.shards.reading.columns import Columns, open_columns
 from imu_video.shards.reading.pipeline import Sample, SampleReader
@@ -97,6 +98,7 @@ def collect(index: Index, places: Sequence[Place], *, clip_bytes: int) -> JsonDi
     opened: dict[str, Columns] = {}
     readers: dict[str, SampleReader] = {}
     poses: list[np.ndarray] = []
+    posed = next((stream for stream in index.streams if modality_of(stream).drawing == "points"), None)
     for place in places:
         if place.split not in opened:
             opened[place.split] = open_columns(index, place.split)
@@ -105,15 +107,15 @@ def collect(index: Index, places: Sequence[Place], *, clip_bytes: int) -> JsonDi
         entry = _facts(opened[place.split], place, sample)
         entry["devices"] = [_device(name, sample.imu[name]) for name in sorted(sample.imu)]
         entry["clips"] = []
-        for view, data in _clips(sample):
+        for camera, data in _clips(sample):
             if len(data) <= room:
                 room -= len(data)
-                entry["clips"].append({"view": view, "mp4": base64.b64encode(data).decode()})
+                entry["clips"].append({"camera": camera, "mp4": base64.b64encode(data).decode()})
             else:
                 entry["left_out"] = True
-        if sample.skeleton is not None:
-            poses.append(sample.skeleton)
-            entry["skeleton"] = np.round(sample.skeleton.astype(float), 3).tolist()
+        if posed is not None and posed in sample.streams:
+            poses.append(sample.streams[posed])
+            entry["pose"] = np.round(sample.streams[posed].astype(float), 3).tolist()
         samples.append(entry)
     return {
         "title": index.dataset,
@@ -123,7 +125,7 @@ def collect(index: Index, places: Sequence[Place], *, clip_bytes: int) -> JsonDi
         "channels": list(index.channels),
         "units": dict(index.units),
         "window_s": index.window_s,
-        "skeleton": _drawing(poses, index),
+        "pose": None if posed is None else _drawing(poses, index.streams[posed]),
         "samples": samples,
     }
 
@@ -145,9 +147,10 @@ def _facts(columns: Columns, place: Place, sample: Sample) -> JsonDict:
 
 
 def _clips(sample: Sample) -> Iterator[tuple[str, bytes]]:
-    if sample.video is not None:
-        yield "video", sample.video
-    yield from sorted(sample.views.items())
+    """MP4 bytes by camera, the main video first."""
+    for stream, data in sorted(sample.streams.items()):
+        if modality_of(stream).drawing == "frames":
+            yield stream.partition(".")[2] or "video", data
 
 
 def _device(placement: str, values: np.ndarray) -> JsonDict:
@@ -158,12 +161,12 @@ def _device(placement: str, values: np.ndarray) -> JsonDict:
     return {"placement": placement, "step": step, "samples": values.shape[1], "values": rows}
 
 
-# ---------------------------------------------------------------------------------------------------------- skeletons
+# -------------------------------------------------------------------------------------------------------------- poses
 
 
-def _drawing(poses: Sequence[np.ndarray], index: Index) -> JsonDict | None:
-    """Bones and the right and up axes for drawing the folder's skeletons; None without skeletons."""
-    if not poses or index.skeleton is None:
+def _drawing(poses: Sequence[np.ndarray], spec: StreamSpec) -> JsonDict | None:
+    """Bones and the right and up axes for drawing the folder's poses; None without poses."""
+    if not poses:
         return None
     frames = np.concatenate(poses)
     frames = frames[np.isfinite(frames).all(axis=(1, 2))]
@@ -171,7 +174,7 @@ def _drawing(poses: Sequence[np.ndarray], index: Index) -> JsonDict | None:
         return None
     thin = frames[:: -(-len(frames) // _MAX_BONE_FRAMES)].astype(float)
     right, up = upright_axes(thin)
-    return {"bones": bones(thin, index.skeleton.joints), "right": right, "up": up, "fps": index.skeleton.fps}
+    return {"bones": bones(thin, spec.context.get("joints", ())), "right": right, "up": up, "fps": spec.fps}
 
 
 def bones(frames: np.ndarray, names: Sequence[str] = ()) -> list[tuple[int, int]]:

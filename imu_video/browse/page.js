@@ -1,5 +1,5 @@
 "use strict";
-// Shows one sample at a time: its clips, traces and skeleton follow one clock. Text enters the page as text only.
+// Shows one sample at a time: its clips, traces and pose follow one clock. Text enters the page as text only.
 const data = JSON.parse(document.getElementById("data").textContent);
 const COLOURS = ["#c0392b", "#1b7a3d", "#1f5fa8"];
 const GROUPS = [["acc", "acceleration"], ["gyr", "angular rate"]];
@@ -75,11 +75,11 @@ function open(position) {
     const video = make("video", {src: "data:video/mp4;base64," + clip.mp4, muted: true, playsInline: true, preload: "auto"});
     video.addEventListener("ended", () => { state.playing = false; });
     parts.videos.push(video);
-    pictures.append(make("figure", {}, video, make("figcaption", {}, clip.view)));
+    pictures.append(make("figure", {}, video, make("figcaption", {}, clip.camera)));
   }
-  if (sample.skeleton && data.skeleton) {
+  if (sample.pose && data.pose) {
     parts.pose = make("canvas", {class: "pose", width: 600, height: 600});
-    pictures.append(make("figure", {}, parts.pose, make("figcaption", {}, "skeleton")));
+    pictures.append(make("figure", {}, parts.pose, make("figcaption", {}, "pose")));
   }
   pictures.append(describe(sample));
   const button = make("button", {id: "play", type: "button"}, "play");
@@ -166,8 +166,8 @@ function plot(canvas, lines, record) {
 }
 
 function pose(sample) {
-  const canvas = parts.pose, draw = canvas.getContext("2d"), {bones, right, up, fps} = data.skeleton;
-  const frames = sample.skeleton;
+  const canvas = parts.pose, draw = canvas.getContext("2d"), {bones, right, up, fps} = data.pose;
+  const frames = sample.pose;
   const all = frames.flat();
   const span = axis => [Math.min(...all.map(j => j[axis])), Math.max(...all.map(j => j[axis]))];
   const [left, far] = span(right), [bottom, top] = span(up);

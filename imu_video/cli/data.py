@@ -112,8 +112,10 @@ def split(
     out: Annotated[Path, typer.Argument(help="Data folder to write.")],
     config: Annotated[Path, typer.Argument(help="YAML with `subjects` or `fractions`, or a build config's `splits`.")],
     overrides: Overrides = None,
+    plugin: Plugins = None,
 ) -> None:
     """Re-split a data folder by subject; samples are copied unchanged and the old folder is kept."""
+    load_plugins(plugin)
     from imu_video.config import apply_override, read_yaml, validate
     from imu_video.recordings.splits import SplitConfig
     from imu_video.shards.folders import summary
@@ -133,8 +135,10 @@ def split(
 def fetch(
     address: Annotated[str, typer.Argument(help="s3://, gs://, http://, https:// or hf:// address of a data folder.")],
     out: Annotated[Path, typer.Argument(help="Data folder to write.")],
+    plugin: Plugins = None,
 ) -> None:
     """Copy a data folder from an address to disk and verify its hashes; interrupted copies resume."""
+    load_plugins(plugin)
     from imu_video.shards.folders.fetch import fetch as copy_from
 
     with stoppable():
@@ -149,8 +153,10 @@ def inspect(
     megabytes: Annotated[float, typer.Option("--megabytes", min=0, help="Maximum size of the clips, in MB.")] = 64.0,
     split: Annotated[str | None, typer.Option("--split", help="Show only this split on the page.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed that selects the samples of the page.")] = 0,
+    plugin: Plugins = None,
 ) -> None:
     """Show the contents of a data folder: splits, subjects, labels, rates, units, quality, teacher features."""
+    load_plugins(plugin)
     from imu_video.shards.folders import summary
     from imu_video.shards.reading.index import load_index
 
@@ -169,8 +175,10 @@ def verify(
     data: Data,
     repair: Annotated[bool, typer.Option("--repair", help="Rebuild index.json from the shards first.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Check presence and size only, not the hashes.")] = False,
+    plugin: Plugins = None,
 ) -> None:
     """Validate a data folder against its index: sizes, hashes, members, subjects in one split only."""
+    load_plugins(plugin)
     from imu_video.shards.reading import index as indices
 
     if repair:

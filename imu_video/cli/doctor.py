@@ -106,7 +106,7 @@ def _clips() -> str:
     """Encode and decode a clip: PyAV with an H.264 encoder, and decord from the right distribution."""
     import numpy as np
 
-    from imu_video.shards.video import decode_mp4, encode_mp4
+    from imu_video.modalities.mp4 import decode_mp4, encode_mp4
 
     frames = np.full((3, 32, 32, 3), 100, np.uint8)
     error = np.abs(decode_mp4(encode_mp4(frames, 10)).astype(int) - frames).max()

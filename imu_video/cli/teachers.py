@@ -22,8 +22,8 @@ def embed(
     device: Annotated[
         str | None, typer.Option("--device", help="cpu, cuda, cuda:1 ...; default: a GPU if available.")
     ] = None,
-    view: Annotated[
-        str | None, typer.Option("--view", help="Further video of the samples instead: depth, exo ...")
+    camera: Annotated[
+        str | None, typer.Option("--camera", help="Further camera of the samples instead: depth, exo ...")
     ] = None,
     workers: Workers = 1,
     engine: EngineName = "local",
@@ -44,7 +44,7 @@ def embed(
         apply_override(entry, override)
     from imu_video.shards.features.embed import Embedding
 
-    options: dict[str, Any] = {"splits": split, "view": view, "batch_size": batch_size, "device": device}
+    options: dict[str, Any] = {"splits": split, "camera": camera, "batch_size": batch_size, "device": device}
     options |= {"workers": workers, "engine": engine, "plugins": plugin or [], "force": force}
     with stoppable():
         embedding = Embedding(index, entry, **options)

@@ -191,8 +191,7 @@ class Bvh:
             subject=SUBJECT,
             name=name,
             imu=wear(session, placements=self.placements, device=self.device, seed=self.seed, name=name),
-            video=video,
-            skeleton=skeleton,
+            streams={"video": video, "skeleton": skeleton},
             segments=session.segments if label else (),
             tags={"device": self.device, "camera": camera, **({"style": style} if style else {})},
         )

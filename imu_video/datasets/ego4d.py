@@ -12,8 +12,8 @@ from imu_video.datasets.layout import SingleLayout, Take, Track, clock_tag, file
 from imu_video.datasets.splitlists import SplitName, need_lists, read_lists
 from imu_video.datasets.tables import Table
 from imu_video.errors import ConfigError, RecordingError
+from imu_video.modalities.mp4 import Mp4Source
 from imu_video.registry import datasets
-from imu_video.shards.video import Mp4Source
 from imu_video.types import Recording
 
 COMODO = {"train": 1110, "val": 162, "test": 316}

@@ -15,9 +15,9 @@ from imu_video.config import Config, merge, read_yaml, validate
 from imu_video.datasets.common import chosen
 from imu_video.datasets.tables import PER_SECOND, Table, TimeUnit, iso_seconds
 from imu_video.errors import ConfigError, RecordingError, nearest
+from imu_video.modalities.mp4 import Mp4Source
 from imu_video.recordings.signal import UNITS, check_plausible, convert
 from imu_video.registry import datasets
-from imu_video.shards.video import Mp4Source
 from imu_video.types import IMU_CHANNELS, ImuStream, Recording, Segment
 
 DECLARATION = "dataset.yaml"
@@ -380,7 +380,7 @@ class Folder:
             subject=planned.subject,
             name=planned.name,
             imu=streams,
-            video=self._video(planned.video, unit) if planned.video else None,
+            streams={"video": self._video(planned.video, unit) if planned.video else None},
             segments=self._segments(planned.labels, unit) if planned.labels else (),
             session=planned.session,
             tags=dict(planned.tags),

@@ -24,9 +24,9 @@ import numpy as np
 
 from imu_video.datasets.common import chosen, union_of_times
 from imu_video.errors import ConfigError, RecordingError
+from imu_video.modalities.mp4 import Mp4Source
 from imu_video.recordings.signal import check_plausible
 from imu_video.registry import datasets
-from imu_video.shards.video import Mp4Source
 from imu_video.types import IMU_CHANNELS, ImuStream, Recording
 
 _TITLES = {"(z,x,y)": "ZXY", "(up/down, right/left, forward/back)": "ZXY"}
@@ -100,7 +100,7 @@ class GoPro:
             subject=subject,
             name=re.sub(r"[^A-Za-z0-9_-]", "_", path.stem),
             imu=(stream,),
-            video=Mp4Source(path, offset_s=self.video_offset_s),
+            streams={"video": Mp4Source(path, offset_s=self.video_offset_s)},
             tags={"camera": device, "axes": "camera" if telemetry["ACCL"].order else "file"},
         )
 

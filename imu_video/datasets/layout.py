@@ -18,8 +18,8 @@ import numpy as np
 
 from imu_video.datasets.common import chosen, existing_folder, runs, union_of_times
 from imu_video.errors import RecordingError
+from imu_video.modalities.mp4 import Mp4Source
 from imu_video.recordings.signal import check_plausible, convert
-from imu_video.shards.video import Mp4Source
 from imu_video.types import IMU_CHANNELS, ImuStream, Recording, Segment
 
 LARGEST_GAP_S = 1.0
@@ -108,7 +108,7 @@ class Layout(ABC):
             subject=take.subject,
             name=take.name,
             imu=tuple(imu),
-            video=video,
+            streams={"video": video},
             segments=tuple(segments),
             session=take.session,
             tags={**take.tags, **(tags or {})},

@@ -13,8 +13,8 @@ from imu_video.datasets.layout import Device, SingleLayout, Take, files_like, st
 from imu_video.datasets.splitlists import SplitName, need_lists, read_lists
 from imu_video.datasets.tables import number_table
 from imu_video.errors import RecordingError
+from imu_video.modalities.mp4 import Mp4Source
 from imu_video.registry import datasets
-from imu_video.shards.video import Mp4Source
 from imu_video.types import GRAVITY, Recording
 
 RATE_HZ = 25.0

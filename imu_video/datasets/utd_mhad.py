@@ -17,9 +17,10 @@ import numpy as np
 from imu_video.datasets.common import chosen, existing_folder
 from imu_video.datasets.matlab import load_mat
 from imu_video.errors import RecordingError
+from imu_video.modalities.skeleton import SkeletonTrack
 from imu_video.recordings.signal import convert
 from imu_video.registry import datasets
-from imu_video.types import ImuStream, Recording, Segment, SkeletonTrack
+from imu_video.types import ImuStream, Recording, Segment
 
 RATE_HZ = 50.0
 ACTIONS = (
@@ -165,9 +166,11 @@ class UtdMhad:
             subject=f"s{subject}",
             name=stem,
             imu=(ImuStream(placement=placement, times=times, values=values.T),),
-            video=depth if self.depth is True else None,
-            views={"depth": depth} if depth is not None and self.depth == "view" else {},
-            skeleton=self._skeleton(stem, times[-1]) if self.skeleton else None,
+            streams={
+                "video": depth if self.depth is True else None,
+                "video.depth": depth if self.depth == "view" else None,
+                "skeleton": self._skeleton(stem, times[-1]) if self.skeleton else None,
+            },
             segments=(Segment(start=0.0, end=len(times) / RATE_HZ, label=label),),
             tags={"trial": str(trial)},
         )

@@ -11,8 +11,8 @@ import numpy as np
 from imu_video.datasets.layout import SingleLayout, Take, Track, files_like, segments_of, stream
 from imu_video.datasets.tables import Table
 from imu_video.errors import RecordingError
+from imu_video.modalities.mp4 import Mp4Source
 from imu_video.registry import datasets
-from imu_video.shards.video import Mp4Source
 from imu_video.types import Recording
 
 RATE_HZ = 50.0

@@ -202,19 +202,21 @@ class CrossModalModel(nn.Module):
         if "two_views" in self.needs:
             windows["imu_two"] = (_there(batch.imu_two, "second view"), _there(batch.mask_two, "second view"))
         if "devices" in self.needs:
-            views, views_mask = _there(batch.views, "devices"), _there(batch.views_mask, "devices")
-            windows["devices"] = (views.flatten(0, 1), views_mask.flatten(0, 1))
+            devices, devices_mask = _there(batch.devices, "devices"), _there(batch.devices_mask, "devices")
+            windows["devices"] = (devices.flatten(0, 1), devices_mask.flatten(0, 1))
         # One pass over all windows: batch norm then sees them together, and a small network is kept busy.
         joined = [torch.cat(side) if len(side) > 1 else side[0] for side in zip(*windows.values(), strict=True)]
         parts = self.embed_imu(*joined).split([len(imu) for imu, _ in windows.values()])
         out: dict[str, Any] = dict(zip(windows, parts, strict=True))
         if "devices" in self.needs:
             out["devices"] = out["devices"].unflatten(0, (len(batch.imu), -1))
-            out |= {"devices_present": views_mask.flatten(2).any(-1), "views": views}
+            out |= {"devices_present": devices_mask.flatten(2).any(-1), "views": devices}
         if "teacher" in self.needs:
             out["teacher"] = self.standardise(_there(batch.teacher, "teacher features"))
         if self.tower is not None and self.needs & {"video", "segments"}:
-            out |= self._embed_skeletons(_there(batch.skeleton, "skeletons"), draws if self.training else None)
+            stream = str(self.tower.modality)
+            inputs = _there(batch.others.get(stream), stream)
+            out |= self._embed_tower(inputs, draws if self.training else None)
         elif "video" in self.needs:
             out["video"] = self.embed_teacher(_there(batch.teacher, "teacher features"))
         if "segments" in self.needs:
@@ -241,9 +243,9 @@ class CrossModalModel(nn.Module):
             raise ValueError("this model has no video projector: no loss it was made for needs 'video'")
         return F.normalize(self.video_projector(features).float(), dim=-1)
 
-    def _embed_skeletons(self, skeletons: Tensor, draws: GlobalDraws | None) -> dict[str, Tensor]:
+    def _embed_tower(self, inputs: Tensor, draws: GlobalDraws | None) -> dict[str, Tensor]:
         assert self.tower is not None
-        tokens: Tensor = self.tower.tokens(skeletons, draws)  # type: ignore[operator]
+        tokens: Tensor = self.tower.tokens(inputs, draws)  # type: ignore[operator]
         out = {}
         if "video" in self.needs:
             out["video"] = self._project_video(self.tower.pool(tokens))  # type: ignore[operator]

@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
-from imu_video.types import GRAVITY, FrameSource, ImuStream, SkeletonTrack
+from imu_video.modalities.skeleton import SkeletonTrack
+from imu_video.modalities.video import FrameSource
+from imu_video.types import GRAVITY, ImuStream
 
 WIDTH = 128
 _ROWS, _COLUMNS = 4, 6

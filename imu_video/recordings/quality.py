@@ -23,6 +23,9 @@ from imu_video.types import Recording, Window
 
 Policy = Literal["drop", "flag", "refuse", "off"]
 
+VIDEO = "video"
+"""The stream whose clips checks read."""
+
 
 class Finding(Config):
     """One row of the quality report: the findings of one check in one device or video of one recording.
@@ -203,17 +206,15 @@ class Inspection:
             RecordingError: the clip has a finding of a check whose policy is ``refuse``.
         """
         end = window.start + seconds
-        if window.clip is not None:
+        if VIDEO in window.streams:
             for name, policy, check in self._inspector.checks:
-                value = check.clip(window.clip)
+                value = check.clip(window.streams[VIDEO])
                 if value is not None:
-                    self.add("video", name, policy, check, Spell(start=window.start, end=end, value=value))
+                    self.add(VIDEO, name, policy, check, Spell(start=window.start, end=end, value=value))
         if not self._found:
             return window, None
         flags, lost = set(window.flags), []
-        present = {*window.imu}
-        present |= {"video"} if window.clip is not None else set()
-        present |= {"skeleton"} if window.skeleton is not None else set()
+        present = {*window.imu, *window.streams}
         gone: set[str] = set()
         for (part, reason), found in self._found.items():
             if part not in present or not found.touches(window.start, end):
@@ -230,8 +231,7 @@ class Inspection:
         marked = replace(
             window,
             imu=imu,
-            clip=None if "video" in gone else window.clip,
-            skeleton=None if "skeleton" in gone else window.skeleton,
+            streams={name: values for name, values in window.streams.items() if name not in gone},
             flags=tuple(sorted(flag for flag in flags if flag.split(":")[0] not in gone)),
         )
         return marked, None

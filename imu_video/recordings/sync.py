@@ -20,10 +20,12 @@ from pydantic import Field, field_validator
 from scipy.signal import fftconvolve
 
 from imu_video.config import Config
+from imu_video.modalities.base import modality_of
 from imu_video.recordings.motion import Curve, imu_motion, on_grid, picture_motion, skeleton_motion
-from imu_video.types import FrameSource, Recording
+from imu_video.types import Recording
 
 RATE_HZ = 100.0
+_VIDEO, _SKELETON = "video", "skeleton"
 _SLOW_S, _FAST_S = 1.0, 0.04
 _BLOCK_S = 0.5  # length of the blocks by which seconds of evidence are counted
 _APART_S = 0.5  # lags closer than this to the best one belong to the same peak
@@ -95,23 +97,6 @@ class SyncEstimate:
         }
 
 
-class CorrectedFrames:
-    """A video with corrected times; its frames are those of the original."""
-
-    def __init__(self, video: FrameSource, estimate: SyncEstimate) -> None:
-        self._video = video
-        self._estimate = estimate
-
-    @property
-    def times(self) -> np.ndarray:
-        """(F,) float64 seconds on the IMU's clock."""
-        return self._estimate.correct(np.asarray(self._video.times))
-
-    def read(self, indices: Sequence[int]) -> np.ndarray:
-        """Return the named frames as (F, H, W, 3) uint8 RGB."""
-        return self._video.read(indices)
-
-
 def estimate_sync(recording: Recording, config: SyncConfig) -> SyncEstimate | None:
     """Offset, drift and score of a recording's video, or of its skeleton where there is no video.
 
@@ -128,16 +113,16 @@ def estimate_sync(recording: Recording, config: SyncConfig) -> SyncEstimate | No
     Raises:
         RecordingError: an unreadable video.
     """
-    if recording.video is not None:
-        times = np.asarray(recording.video.times)
+    if _VIDEO in recording.streams:
+        times = np.asarray(recording.streams[_VIDEO].times)
         if len(times) < _FEWEST:
             return _nothing(recording, "video", times)
         picked = _stretches(times, config)
-        pictures = [picture_motion(recording.video, indices) for indices in picked]
+        pictures = [picture_motion(recording.streams[_VIDEO], indices) for indices in picked]
         found = [_device(stream.placement, imu_motion(stream), pictures, config) for stream in recording.imu]
         return _best(found, "video", float(times[0])) or _nothing(recording, "video", times)
-    if recording.skeleton is not None:
-        track = recording.skeleton
+    if _SKELETON in recording.streams:
+        track = recording.streams[_SKELETON]
         if len(track.times) < _FEWEST:
             return _nothing(recording, "skeleton", track.times)
         found = []
@@ -149,14 +134,9 @@ def estimate_sync(recording: Recording, config: SyncConfig) -> SyncEstimate | No
 
 
 def correct(recording: Recording, estimate: SyncEstimate) -> Recording:
-    """The recording with its videos and skeleton on the IMU's clock; the adapter has already put them on one clock."""
-    video, track = recording.video, recording.skeleton
-    return replace(
-        recording,
-        video=None if video is None else CorrectedFrames(video, estimate),
-        views={name: CorrectedFrames(view, estimate) for name, view in recording.views.items()},
-        skeleton=None if track is None else replace(track, times=estimate.correct(track.times)),
-    )
+    """The recording with its other streams moved onto the IMU's clock: an adapter has put these on one clock."""
+    moved = {name: modality_of(name).retimed(stream, estimate.correct) for name, stream in recording.streams.items()}
+    return replace(recording, streams=moved)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,24 +1,26 @@
-"""Recordings to windows of fixed length on a regular grid; clips and skeletons paired by time stamp; no files."""
+"""Recordings to fixed-length windows on a regular grid, other modalities paired by time stamp; writes no files."""
 
 from __future__ import annotations
 
+import json
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from itertools import accumulate
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-import torch
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from imu_video import registry
 from imu_video.config import Config
-from imu_video.errors import RecordingError
+from imu_video.errors import ConfigError, RecordingError
+from imu_video.modalities.base import Modality, Span
 from imu_video.recordings.prepare import Conditioned, SignalConfig, condition, prepare_stream
 from imu_video.recordings.signal import resample_to_grid
-from imu_video.types import IMU_CHANNELS, FrameSource, ImuStream, Recording, Segment, SkeletonTrack, Window
+from imu_video.types import IMU_CHANNELS, ImuStream, Recording, Segment, Window
 
-_NEAR = 1.5  # frame periods: a clip time without a frame this close has no frame
 _MAX_GRID = 50_000_000
 
 
@@ -39,6 +41,8 @@ class WindowConfig(Config):
         clip_fps: frames per second of clips; no clips when None.
         clip_size: side in pixels of the square clips, even; the short side is scaled to it and the centre is kept.
         skeleton_fps: frames per second of skeletons; no skeletons when None.
+        streams: registered modality -> its arguments, ``{pressure: {fps: 20}}``, for modalities without keys of their
+            own above.
     """
 
     seconds: float = Field(default=4.0, gt=0, le=3600)
@@ -51,6 +55,12 @@ class WindowConfig(Config):
     clip_fps: float | None = Field(default=None, gt=0, le=240)
     clip_size: int = Field(default=128, ge=16, le=2048)
     skeleton_fps: float | None = Field(default=None, gt=0, le=1000)
+    streams: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @model_serializer(mode="wrap")
+    def _without_empty_streams(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # The digest of a build config names its folder: configs that use no such modality keep the digest they had.
+        return {key: value for key, value in dump(self).items() if key != "streams" or value}
 
     @model_validator(mode="after")
     def _lengths(self) -> WindowConfig:
@@ -58,11 +68,33 @@ class WindowConfig(Config):
             raise ValueError(f"a window of {self.seconds} s at {self.rate_hz} Hz has {self.samples} samples")
         if self.mode == "whole" and self.stride_s is not None:
             raise ValueError("stride_s belongs to mode 'sliding'; leave it out")
-        if self.clip_fps is not None and (self.clip_size % 2 or round(self.seconds * self.clip_fps) < 1):
-            raise ValueError(f"clip_size {self.clip_size} must be even and a clip must have a frame")
-        if self.skeleton_fps is not None and round(self.seconds * self.skeleton_fps) < 1:
-            raise ValueError(f"a skeleton of {self.seconds} s at {self.skeleton_fps} Hz has no frame")
+        for modality in self.modalities.values():
+            modality.check_window(self.seconds)
         return self
+
+    @property
+    def modalities(self) -> dict[str, Modality]:
+        """Modalities that windows get, with their settings, by name.
+
+        Raises:
+            ConfigError: an unknown modality or argument, or one that has keys of its own in this section.
+        """
+        found: dict[str, Modality] = {}
+        for name in registry.modalities.names():
+            keys = registry.modalities.get(name).window_keys
+            if keys and name in self.streams:
+                raise ConfigError(
+                    f"window.streams: {name} has keys of its own: {', '.join(f'window.{key}' for key in keys.values())}"
+                )
+            if keys and getattr(self, keys["fps"]) is not None:
+                found[name] = _modality(
+                    name, json.dumps({argument: getattr(self, key) for argument, key in keys.items()})
+                )
+        for name, settings in self.streams.items():
+            if name == "imu":
+                raise ConfigError("window.streams: imu is cut at window.rate_hz")
+            found[name] = _modality(name, json.dumps(settings))
+        return found
 
     @property
     def samples(self) -> int:
@@ -75,6 +107,15 @@ class WindowConfig(Config):
         return max(1, round((self.seconds if self.stride_s is None else self.stride_s) * self.rate_hz))
 
 
+@lru_cache(maxsize=64)
+def _modality(name: str, settings: str) -> Modality:
+    """A modality with its settings as JSON. Cached here and not in the config, which workers unpickle before they load
+    the plugin that registers the class.
+    """
+    modality: Modality = registry.modalities.build({"name": name, **json.loads(settings)})
+    return modality
+
+
 def cut(
     recording: Recording,
     config: WindowConfig,
@@ -85,13 +126,13 @@ def cut(
     """Cut one recording into windows.
 
     All devices are resampled once, on one grid that starts at the first sample of the earliest device; every window
-    start lies on that grid. Clip frame i is the frame nearest to ``start + i / clip_fps``; a window without a frame
-    within 1.5 periods of the video has no clip. The same holds for further cameras, each with its own frame times.
-    Skeletons are interpolated linearly and are missing beyond 1.5 periods. In ``whole`` mode the first and the last
-    frame are repeated before and after the video.
+    start lies on that grid. Each further stream is cut by its modality, by the stream's own times: sample i is taken at
+    ``start + i / fps`` (a clip shows the nearest frame, a skeleton is interpolated linearly), and the window lacks the
+    stream where no sample lies within 1.5 periods. In ``whole`` mode the moments before the first and after the last
+    sample repeat that sample.
 
     Args:
-        recording: IMU devices with or without video and skeleton.
+        recording: IMU devices with or without further streams.
         config: window length, rates and rules.
         signal: signal conditioning before the cut; None = no conditioning.
         note: called with every placement and its conditioned signal, before the first window.
@@ -125,11 +166,18 @@ def cut(
     filled = {p: _share(marks, lows, highs) > 0 for p, marks in made_up.items()}
     pieces = {placement: _Pieces(values, firsts, config.samples) for placement, values in devices.items()}
     covering = _Covering(recording.segments)
+    modalities = config.modalities
+    others = [
+        (name, modalities[modality].cut, stream)
+        for name, stream in sorted(recording.streams.items())
+        if (modality := name.partition(".")[0]) in modalities
+    ]
     for number, first in enumerate(firsts):
         imu = {placement: pieces[placement][number] for placement, there in worn.items() if there[number]}
         if not imu:
             continue
         start = begin + first / config.rate_hz
+        span = Span(start=start, seconds=config.seconds, hold=config.mode == "whole")
         low, high = begin + int(lows[number]) / config.rate_hz, begin + int(highs[number]) / config.rate_hz
         yield Window(
             key=f"{recording.dataset}-{recording.name}-{number:05d}",
@@ -138,9 +186,7 @@ def cut(
             session=recording.session,
             start=start,
             imu=imu,
-            clip=_clip(recording.video, start, config),
-            views=_views(recording.views, start, config),
-            skeleton=_skeleton(recording.skeleton, start, config),
+            streams={name: values for name, cutter, stream in others if (values := cutter(stream, span)) is not None},
             label=_label(covering.between(low, high), low, high, config.label_coverage),
             tags=dict(recording.tags),
             flags=tuple(sorted(f"{placement}:filled" for placement in imu if filled[placement][number])),
@@ -261,89 +307,3 @@ def _union(spans: list[tuple[float, float]]) -> float:
         total += max(0.0, high - max(low, reached))
         reached = max(reached, high)
     return total
-
-
-# ------------------------------------------------------------------------------------------------ pairing by time
-
-
-def _moments(start: float, fps: float, times: np.ndarray, config: WindowConfig) -> np.ndarray | None:
-    """Times of a window's frames, clamped to the track in ``whole`` mode; None if the track does not reach them."""
-    wanted = start + np.arange(round(config.seconds * fps)) / fps
-    if config.mode == "whole":
-        wanted = np.clip(wanted, times[0], times[-1])
-    period = float(np.median(np.diff(times))) if len(times) > 1 else 1 / fps
-    nearest = times[nearest_index(times, wanted)]
-    return wanted if np.all(np.abs(nearest - wanted) <= _NEAR * period + 1e-9) else None
-
-
-def nearest_index(times: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Index of the entry of increasing ``times`` nearest to each given time; the earlier one of two equally near.
-
-    Example:
-        >>> nearest_index(np.array([0.0, 1.0, 5.0]), np.array([0.4, 2.9, 9.0])).tolist()
-        [0, 1, 2]
-    """
-    right = np.clip(np.searchsorted(times, wanted), 1, max(1, len(times) - 1))
-    left = right - 1
-    right = np.minimum(right, len(times) - 1)
-    return np.where(np.abs(times[right] - wanted) < np.abs(wanted - times[left]), right, left)
-
-
-def _clip(video: FrameSource | None, start: float, config: WindowConfig) -> np.ndarray | None:
-    if video is None or config.clip_fps is None or len(video.times) == 0:
-        return None
-    wanted = _moments(start, config.clip_fps, video.times, config)
-    if wanted is None:
-        return None
-    indices = nearest_index(video.times, wanted)
-    frames = np.empty((len(indices), config.clip_size, config.clip_size, 3), dtype=np.uint8)
-    unique, place = np.unique(indices, return_inverse=True)
-    for first in range(0, len(unique), 8):  # a few frames per read, since the frames of a user's video can be large
-        small = square(video.read(unique[first : first + 8].tolist()), config.clip_size)
-        for offset, frame in enumerate(small):
-            frames[place == first + offset] = frame
-    return frames
-
-
-def _views(views: Mapping[str, FrameSource], start: float, config: WindowConfig) -> dict[str, np.ndarray]:
-    clips = {name: _clip(video, start, config) for name, video in sorted(views.items())}
-    return {name: clip for name, clip in clips.items() if clip is not None}
-
-
-def square(frames: np.ndarray, size: int) -> np.ndarray:
-    """Scale the short side to ``size`` pixels (area interpolation, anti-aliased) and keep the central square.
-
-    Args:
-        frames: (F, H, W, 3) uint8.
-        size: side of the result in pixels.
-
-    Returns:
-        (F, size, size, 3) uint8.
-
-    Example:
-        >>> square(np.zeros((2, 48, 64, 3), np.uint8), 32).shape
-        (2, 32, 32, 3)
-    """
-    height, width = frames.shape[1:3]
-    scale = size / min(height, width)
-    tall, wide = max(size, round(height * scale)), max(size, round(width * scale))
-    top, left = (tall - size) // 2, (wide - size) // 2
-    out = np.empty((len(frames), size, size, 3), dtype=np.uint8)
-    for frame, target in zip(frames, out, strict=True):
-        if (tall, wide) != (height, width):
-            pixels = torch.from_numpy(np.array(frame)).permute(2, 0, 1)[None]  # uint8: torch rounds and clips in place
-            scaled = torch.nn.functional.interpolate(pixels, size=(tall, wide), mode="bilinear", antialias=True)
-            frame = scaled[0].permute(1, 2, 0).numpy()
-        target[:] = frame[top : top + size, left : left + size]
-    return out
-
-
-def _skeleton(track: SkeletonTrack | None, start: float, config: WindowConfig) -> np.ndarray | None:
-    if track is None or config.skeleton_fps is None or len(track.times) == 0:
-        return None
-    wanted = _moments(start, config.skeleton_fps, track.times, config)
-    if wanted is None:
-        return None
-    flat = track.joints.reshape(len(track.times), -1)
-    moved = np.stack([np.interp(wanted, track.times, column) for column in flat.T], axis=1)
-    return moved.reshape(len(wanted), len(track.names), 3).astype(np.float32)

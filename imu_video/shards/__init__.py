@@ -1,6 +1,6 @@
 """Windows on disk and back; windows are cut in `recordings`, and models are elsewhere.
 
-The modules here define a data folder: its vocabulary (schema), its tars (write) and clips (video), its quality.json,
+The modules here define a data folder: its vocabulary (schema), its tars (write), its quality.json,
 damaged samples, and files behind an address (remote). The packages process one:
 
 - ``building``: recordings -> data folder. ``features``: a frozen teacher's features beside its shards.
@@ -26,13 +26,11 @@ if TYPE_CHECKING:
     from imu_video.shards.reading.index import load_index, repair, verify
     from imu_video.shards.reading.pipeline import read_samples
     from imu_video.shards.reading.teacher_cache import open_cache
-    from imu_video.shards.video import decode_mp4
 
 __all__ = [
     "BuildConfig",
     "PairLoader",
     "build",
-    "decode_mp4",
     "embed",
     "fetch",
     "load_index",
@@ -58,6 +56,5 @@ __getattr__, __dir__ = exports(
         "reading.index": ["load_index", "repair", "verify"],
         "reading.pipeline": ["read_samples"],
         "reading.teacher_cache": ["open_cache"],
-        "video": ["decode_mp4"],
     },
 )

@@ -6,7 +6,7 @@ The folder is described for people in docs/guides/shards.md.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,6 +14,16 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from imu_video.config import Config, digest
 from imu_video.errors import ShardError, nearest
+from imu_video.modalities.base import (
+    StreamSpec,
+    StreamSpecs,
+    index_keys,
+    member_limit,
+    specs_from_index,
+    specs_to_index,
+)
+from imu_video.modalities.imu import ImuSpec
+from imu_video.registry import modalities
 from imu_video.types import channel_unit
 
 if TYPE_CHECKING:
@@ -30,14 +40,12 @@ COLUMN_FOLDER = "columns"
 TEACHER_FOLDER = "teachers"
 QUARANTINE_FOLDER = "quarantine"
 
-MEMBER_LIMITS = {"imu": 256 << 20, "video": 1 << 30, "skeleton": 256 << 20, "meta": 1 << 20}
-"""Largest size in bytes of a member of each kind; anything larger is refused, not read."""
+META = "meta"
+"""Name of the member that holds a sample's facts, ``KEY.meta.json``."""
 
+_META_SUFFIX, _META_LIMIT = "meta.json", 1 << 20
 _NAME = r"[A-Za-z0-9_-]+"
 _PLACEMENT = r"[a-z0-9_]+"
-_MEMBER = re.compile(
-    rf"(?P<key>{_NAME})\.(?P<suffix>imu\.{_PLACEMENT}\.npy|video(\.{_PLACEMENT})?\.mp4|skeleton\.npy|meta\.json)"
-)
 _KEY = re.compile(_NAME)
 _SHARD = re.compile(rf"(?P<split>{_NAME})-(?P<number>\d{{6}})\.tar")
 _USTAR_NAME = 100
@@ -73,28 +81,6 @@ def parse_shard_name(name: str) -> tuple[str, int] | None:
     return (match["split"], int(match["number"])) if match else None
 
 
-def imu_suffix(placement: str) -> str:
-    """Member suffix of one IMU device: ``imu.<placement>.npy``."""
-    return f"imu.{placement}.npy"
-
-
-def view_suffix(view: str) -> str:
-    """Member suffix of a further video: ``video.<view>.mp4``."""
-    return f"video.{view}.mp4"
-
-
-@lru_cache(maxsize=1024)
-def member_kind(suffix: str) -> str:
-    """What a member is: ``imu``, ``video``, ``views`` (a further video), ``skeleton`` or ``meta``.
-
-    Example:
-        >>> member_kind("video.mp4"), member_kind("video.depth.mp4")
-        ('video', 'views')
-    """
-    kind = suffix.split(".")[0]
-    return "views" if kind == "video" and suffix != "video.mp4" else kind
-
-
 def parse_member(name: str) -> tuple[str, str]:
     """Split a tar member's name into key and suffix.
 
@@ -102,8 +88,7 @@ def parse_member(name: str) -> tuple[str, str]:
         name: the name in the tar.
 
     Returns:
-        Key and suffix; the suffix is one of ``imu.<placement>.npy``, ``video.mp4``, ``video.<view>.mp4``,
-        ``skeleton.npy``, ``meta.json``.
+        Key and suffix: ``meta.json``, or the suffix of a registered modality, such as ``imu.<placement>.npy``.
 
     Raises:
         ShardError: any other name: folders, absolute paths, ``..``, foreign suffixes.
@@ -112,21 +97,21 @@ def parse_member(name: str) -> tuple[str, str]:
         >>> parse_member("walk_00001.imu.right_wrist.npy")
         ('walk_00001', 'imu.right_wrist.npy')
     """
-    match = _MEMBER.fullmatch(name)
-    if match is None:
+    key, _, suffix = name.partition(".")
+    if not _KEY.fullmatch(key) or _limit(suffix) is None:
+        known = [modalities.get(one).member_form() for one in modalities.names()]
         raise ShardError(
-            f"tar member {name!r}: expected KEY.imu.<placement>.npy, KEY.video.mp4, KEY.video.<view>.mp4, "
-            f"KEY.skeleton.npy or KEY.meta.json",
-            hint="only shards written by `imu-video build` are read",
+            f"tar member {name!r}: expected {', '.join(known)} or KEY.{_META_SUFFIX}",
+            hint="only shards written by `imu-video build` are read; a modality of your own needs --plugin FILE.py",
         )
-    return match["key"], match["suffix"]
+    return key, suffix
 
 
 def check_member(key: str, suffix: str, size: int) -> str:
     """The member's full name after checking that a reader will accept it.
 
     Raises:
-        ShardError: illegal or too long name, or more bytes than MEMBER_LIMITS allows.
+        ShardError: illegal or too long name, or more bytes than its modality allows.
     """
     name = f"{key}.{suffix}"
     limit = _limit(suffix) if _KEY.fullmatch(key) else None
@@ -143,10 +128,9 @@ def check_member(key: str, suffix: str, size: int) -> str:
     return name
 
 
-@lru_cache(maxsize=1024)
 def _limit(suffix: str) -> int | None:
-    """Largest size of a member with this suffix; None for a foreign one. A folder has few suffixes, many members."""
-    return MEMBER_LIMITS[suffix.split(".")[0]] if _MEMBER.fullmatch(f"k.{suffix}") else None
+    """Largest size of a member with this suffix; None for a foreign one."""
+    return _META_LIMIT if suffix == _META_SUFFIX else member_limit(suffix)
 
 
 class SampleMeta(Config):
@@ -171,23 +155,6 @@ class SampleMeta(Config):
     def plain(self) -> dict[str, Any]:
         """The content as written: empty ``flags`` and ``sync`` are left out, so that a sample without has no trace."""
         return {key: value for key, value in self if key not in ("flags", "sync") or value}
-
-
-class ClipSpec(Config):
-    """Clips of the folder, all alike: frames per second, frames F, stored height H and width W in pixels."""
-
-    fps: float
-    frames: int
-    height: int
-    width: int
-
-
-class SkeletonSpec(Config):
-    """Skeletons of the folder: frames per second, frames F, and the names of the J joints."""
-
-    fps: float
-    frames: int
-    joints: tuple[str, ...]
 
 
 class ShardEntry(Config):
@@ -265,9 +232,6 @@ class BuildFacts(Config):
     unused_subjects: tuple[str, ...] = ()
 
 
-_OPTIONAL = ("views", "sources")
-
-
 class SourceFacts(Config):
     """One of the data folders that a merged folder was made of.
 
@@ -303,9 +267,8 @@ class Facts(Config):
         window_s: seconds of a window.
         samples_per_window: T.
         placements: the V devices, sorted: the order of the device axis.
-        clip: clips, or None when the folder has none.
-        views: clips of further videos by name; not written when there are none.
-        skeleton: skeletons, or None when the folder has none.
+        streams: specification of each stream of another modality. In index.json they have the keys of
+            `modalities.base.specs_to_index`.
         build: how the folder was made.
         sources: what it was merged of; not written for a folder that was built.
     """
@@ -324,16 +287,47 @@ class Facts(Config):
     window_s: float = Field(gt=0)
     samples_per_window: int = Field(ge=1)
     placements: tuple[Placement, ...] = Field(min_length=1)
-    clip: ClipSpec | None = None
-    views: dict[Placement, ClipSpec] = {}
-    skeleton: SkeletonSpec | None = None
+    streams: StreamSpecs = {}
     build: BuildFacts
     sources: tuple[SourceFacts, ...] = ()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _from_index(cls, data: Any) -> Any:
+        return specs_from_index(data) if isinstance(data, Mapping) else data
+
     def plain(self) -> dict[str, Any]:
-        """The content as written: what came later than version 0.1 and is empty has no trace."""
-        data = self.model_dump(mode="json")
-        return {key: value for key, value in data.items() if key not in _OPTIONAL or value}
+        """The content as index.json has it."""
+        out: dict[str, Any] = {}
+        for key, value in self.model_dump(mode="json").items():
+            if key == "streams":
+                out |= specs_to_index(self.streams)
+            elif key != "sources" or value:  # a folder that was built has no sources, and no such key
+                out[key] = value
+        return out
+
+    @classmethod
+    def keys(cls) -> tuple[str, ...]:
+        """Keys of build.yaml and of index.json that hold these facts."""
+        own = [key for key in cls.model_fields if key != "streams"]
+        return (*own, *index_keys())
+
+    @property
+    def imu(self) -> ImuSpec:
+        """Specification of every IMU member."""
+        return ImuSpec(fps=self.rate_hz, frames=self.samples_per_window, channels=self.channels)
+
+    def spec(self, stream: str) -> StreamSpec:
+        """Specification of a stream's members.
+
+        Raises:
+            ShardError: the folder has no such stream.
+        """
+        if stream.startswith("imu."):
+            return self.imu
+        if stream not in self.streams:
+            raise ShardError(f"the index declares no {stream}")
+        return self.streams[stream]
 
     def qualify(self, meta: SampleMeta) -> SampleMeta:
         """A sample's facts as this folder calls them.
@@ -345,10 +339,6 @@ class Facts(Config):
             return meta
         names = {what: f"{meta.dataset}/{getattr(meta, what)}" for what in ("subject", "recording")}
         return meta.model_copy(update=names)
-
-    def clips(self, view: str | None = None) -> ClipSpec | None:
-        """Clips of the default video, or of a named view; None where the folder has none."""
-        return self.clip if view is None else self.views.get(view)
 
 
 class Index(Facts):

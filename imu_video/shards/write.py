@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
 import tarfile
@@ -12,22 +11,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO
 
 import numpy as np
 
 from imu_video.errors import ShardError
+from imu_video.modalities.arrays import npy_bytes
+from imu_video.modalities.base import StreamSpec, member_suffix, modality_of, stream_name
 from imu_video.runtime.files import AtomicFile
 from imu_video.shards.schema import (
     SHARD_FOLDER,
     SampleMeta,
     ShardEntry,
     check_member,
-    imu_suffix,
     shard_name,
-    view_suffix,
 )
-from imu_video.shards.video import encode_mp4
 from imu_video.types import Window
 
 HEADER = 512
@@ -38,7 +37,6 @@ _CHECKSUM = slice(148, 156)  # of a USTAR header
 _ZEROS = bytes(HEADER)
 _BUFFER = 1 << 18  # bytes gathered for one call of the system
 _COPIED = 4 << 20  # bytes copied at once from one tar to another
-_FLOAT = np.dtype("<f4")
 
 
 Places = Mapping[str, Mapping[str, tuple[int, int]]]
@@ -55,36 +53,33 @@ class EncodedSample:
     members: Mapping[str, bytes]
 
 
-def encode_window(window: Window, *, dataset: str, clip_fps: float | None = None) -> EncodedSample:
-    """Encode a window's arrays, clip and facts.
+def encode_window(
+    window: Window, *, dataset: str, specs: Mapping[str, StreamSpec] = MappingProxyType({})
+) -> EncodedSample:
+    """Encode a window's arrays, clips and facts.
 
     Args:
         window: a cut window; devices whose values are all NaN are left out.
         dataset: short name written to meta.json.
-        clip_fps: frames per second of the clip and the views; needed when the window has any.
+        specs: specification of each stream of the window; a video needs its rate.
 
     Raises:
         ShardError: no measured device, or a key that cannot be a member name.
-        ValueError: a clip without ``clip_fps``.
+        ValueError: a clip without a specification.
     """
     check_member(window.key, "meta.json", 0)
     members: dict[str, bytes] = {}
     for placement in sorted(window.imu):
         values = np.asarray(window.imu[placement], dtype=np.float32)
         if np.isfinite(values).any():
-            members[imu_suffix(placement)] = npy_bytes(values)
+            members[member_suffix(stream_name("imu", placement))] = npy_bytes(values)
     if not members:
         raise ShardError(f"sample {window.key!r} has no measured IMU device")
-    if window.clip is not None:
-        if clip_fps is None:
-            raise ValueError(f"sample {window.key!r} has a clip: clip_fps is needed")
-        members["video.mp4"] = encode_mp4(window.clip, clip_fps)
-    for view, clip in sorted(window.views.items()):
-        if clip_fps is None:
-            raise ValueError(f"sample {window.key!r} has view {view!r}: clip_fps is needed")
-        members[view_suffix(view)] = encode_mp4(clip, clip_fps)
-    if window.skeleton is not None:
-        members["skeleton.npy"] = npy_bytes(np.asarray(window.skeleton, dtype=np.float32))
+    for stream, stored in window.streams.items():
+        try:
+            members[member_suffix(stream)] = modality_of(stream).encode(stored, specs.get(stream))
+        except ValueError as error:
+            raise ValueError(f"sample {window.key!r}, {stream}: {error}") from error
     members["meta.json"] = _meta_bytes(window, dataset)
     for suffix, data in members.items():
         check_member(window.key, suffix, len(data))
@@ -136,21 +131,6 @@ def _meta_text(
     before, rest = json_bytes(meta.plain()).decode().split('"key":"k"', 1)
     between, after = rest.split('"start":0.0', 1)
     return before, between, after
-
-
-def npy_bytes(array: np.ndarray) -> bytes:
-    """The array as a version 1.0 .npy file, little endian and C order whatever the machine."""
-    little = array if array.dtype == _FLOAT else array.astype(array.dtype.newbyteorder("<"))
-    return _npy_header(little.shape, little.dtype.str) + little.tobytes()
-
-
-@lru_cache(maxsize=64)
-def _npy_header(shape: tuple[int, ...], dtype: str) -> bytes:
-    """What stands before the values; the windows of a build have a few shapes only."""
-    buffer = io.BytesIO()
-    description = {"descr": dtype, "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(buffer, description)
-    return buffer.getvalue()
 
 
 @lru_cache(maxsize=1024)

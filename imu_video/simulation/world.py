@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from imu_video.modalities.skeleton import SkeletonTrack
 from imu_video.simulation.body import JOINTS
 from imu_video.simulation.camera import VIEWS, draw_camera
 from imu_video.simulation.person import stream
@@ -20,7 +21,7 @@ from imu_video.simulation.sensors import (
     specific_force_and_rate,
 )
 from imu_video.simulation.session import RATE_HZ, Session
-from imu_video.types import ImuStream, SkeletonTrack
+from imu_video.types import ImuStream
 
 FOLLOW_S = 0.6
 """How smoothly the camera follows the person: standard deviation of its smoothing in seconds."""

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from imu_video.config import digest
 from imu_video.errors import ConfigError
+from imu_video.modalities.base import modality_of
 from imu_video.teachers.fingerprint import hash_state
 from imu_video.teachers.projection import Projection, make_projection
-
-AXES = {"video": "(B, F, H, W, 3) uint8", "skeleton": "(B, F, J, 3) float"}
-"""What `FrozenTeacher.encode` takes, by modality."""
 
 
 class FrozenTeacher(nn.Module, ABC):
@@ -29,7 +27,8 @@ class FrozenTeacher(nn.Module, ABC):
         projection: ``identity``, or a mapping ``{name: pca, dim: 64}``, ``{name: orthogonal, dim: 64, seed: 0}``.
     """
 
-    modality: ClassVar[Literal["video", "skeleton"]] = "video"
+    modality: ClassVar[str] = "video"
+    """Registered modality that `encode` takes batches of."""
     needs_fit: ClassVar[bool] = False
     needs_labels: bool = False
     """Whether `fit` takes ``labels`` as well, a name or None for each input; may be set in the constructor."""
@@ -98,12 +97,10 @@ class FrozenTeacher(nn.Module, ABC):
 
     def raw_features(self, inputs: Tensor) -> Tensor:
         """(B, width) float32 features before the projection, without gradient."""
-        axes = 5 if self.modality == "video" else 4
-        wrong_type = inputs.dtype != torch.uint8 if self.modality == "video" else not inputs.is_floating_point()
-        if inputs.ndim != axes or inputs.shape[-1] != 3 or wrong_type:
-            raise ValueError(
-                f"{type(self).__name__} takes {AXES[self.modality]}, got {tuple(inputs.shape)} {inputs.dtype}"
-            )
+        try:
+            modality_of(self.modality).check_batch(inputs)
+        except ValueError as error:
+            raise ValueError(f"{type(self).__name__}: {error}") from error
         self.freeze()
         with torch.no_grad():
             return self.features(inputs).float()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from imu_video.modalities.base import modality_of
 from imu_video.registry import teachers
 from imu_video.teachers.base import FrozenTeacher
 
@@ -19,7 +20,7 @@ class TinyTeacher(FrozenTeacher):
     """A fixed random map of coarse appearance and its change over time.
 
     Args:
-        modality: ``video`` or ``skeleton``.
+        modality: registered modality whose samples it takes: pictures, points (F, J, 3), or values (F, ...).
         dim: features, in [1, 4096].
         seed: of the random map.
         projection: see `FrozenTeacher`.
@@ -34,13 +35,14 @@ class TinyTeacher(FrozenTeacher):
     def __init__(
         self,
         *,
-        modality: Literal["video", "skeleton"] = "video",
+        modality: str = "video",
         dim: Annotated[int, Field(ge=1, le=4096)] = 32,
         seed: int = 0,
         projection: str | Mapping[str, Any] = "identity",
     ) -> None:
+        modality_of(modality)  # refuses an unknown one
         super().__init__(width=dim, projection=projection)
-        self.modality = modality  # type: ignore[misc]  # the one teacher that is either
+        self.modality = modality  # type: ignore[misc]  # the one teacher that takes any modality
         self.seed = seed
         generator = torch.Generator().manual_seed(seed)
         self.register_buffer("matrix", torch.randn(2 * self._grid * self._grid * 3, dim, generator=generator) / 8)
@@ -54,14 +56,15 @@ class TinyTeacher(FrozenTeacher):
         return torch.tanh(summary @ self.matrix)
 
     def _coarse(self, inputs: Tensor) -> Tensor:
-        """(B, F, 192) picture of the frame on an 8 x 8 grid, or joints resampled to 64 places."""
+        """(B, F, 192) picture of the frame on an 8 x 8 grid, or points (B, F, J, 3) resampled to 64 places."""
         batch, frames = inputs.shape[:2]
-        if self.modality == "video":
+        if not inputs.is_floating_point():
             pictures = inputs.flatten(0, 1).permute(0, 3, 1, 2).float() / 255
             small = F.adaptive_avg_pool2d(pictures, (self._grid, self._grid))
         else:
-            joints = inputs - inputs.mean(dim=(1, 2), keepdim=True)
-            small = F.adaptive_avg_pool1d(joints.flatten(0, 1).transpose(1, 2), self._grid**2)
+            points = inputs if inputs.ndim == 4 else inputs.flatten(2)[..., None].expand(-1, -1, -1, 3)
+            points = points - points.mean(dim=(1, 2), keepdim=True)
+            small = F.adaptive_avg_pool1d(points.flatten(0, 1).transpose(1, 2), self._grid**2)
         return small.reshape(batch, frames, -1)
 
     def recipe(self) -> dict[str, Any]:

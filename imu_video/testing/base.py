@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from imu_video import registry
 from imu_video.registry import Registry
 from imu_video.runtime.distributed import gather
 
@@ -26,6 +27,17 @@ def build(kind: Registry[Any], component: Component, **context: Any) -> Any:
 
 def windows(rows: int, channels: int, samples: int, seed: int = 0) -> Tensor:
     return torch.randn(rows, channels, samples, generator=torch.Generator().manual_seed(seed))
+
+
+def made_batch(modality: str, *, rows: int, seed: int = 0) -> Tensor:
+    """Random values in the axes of a modality, for checks that need no real ones."""
+    kind = registry.modalities.get(modality)
+    sizes = {"F": 12, "J": 20, "H": 48, "W": 64}
+    shape = (rows, *(int(axis) if axis.isdigit() else sizes.get(axis, 5) for axis in kind.axes.split()))
+    generator = torch.Generator().manual_seed(seed)
+    if kind.dtype == "uint8":
+        return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+    return torch.randn(shape, generator=generator)
 
 
 def close(a: Tensor, b: Tensor, tolerance: float = 1e-5) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 
 from imu_video import registry
 from imu_video.errors import ImuVideoError
+from imu_video.modalities import modality_of
 from imu_video.testing.base import Component, build, require
 from imu_video.types import Recording
 
@@ -94,23 +95,9 @@ def _check_recording(adapter: Any, name: str, recording: Recording) -> None:
             f"{start:.2f}..{end:.2f} s",
         )
         require(not labels or segment.label in labels, f"{where}: label {segment.label!r} is not declared")
-    videos = {"video": recording.video, **{f"view {view}": video for view, video in recording.views.items()}}
-    for what, video in videos.items():
-        if video is None:
-            continue
-        times = np.asarray(video.times)
-        require(
-            len(times) > 0 and bool(np.all(np.diff(times) > 0)), f"{where}, {what}: frame times must increase strictly"
-        )
-        require(times[0] < end and times[-1] > start, f"{where}: {what} and IMU do not overlap: are they on one clock?")
-        frames = video.read([0])
-        require(
-            frames.ndim == 4 and frames.shape[0] == 1 and frames.shape[3] == 3 and frames.dtype == np.uint8,
-            f"{where}, {what}: read([0]) must be (1, H, W, 3) uint8, got {frames.dtype} {frames.shape}",
-        )
-    if recording.skeleton is not None:
-        times = recording.skeleton.times
-        require(bool(np.all(np.diff(times) > 0)), f"{where}: skeleton times must increase strictly")
-        require(
-            times[0] < end and times[-1] > start, f"{where}: skeleton and IMU do not overlap: are they on one clock?"
-        )
+    for name, stream in recording.streams.items():
+        times = np.asarray(stream.times)
+        require(len(times) > 0 and bool(np.all(np.diff(times) > 0)), f"{where}, {name}: times must increase strictly")
+        require(times[0] < end and times[-1] > start, f"{where}: {name} and IMU do not overlap: are they on one clock?")
+        wrong = modality_of(name).check_stream(stream)
+        require(wrong is None, f"{where}, {name}: {wrong}")

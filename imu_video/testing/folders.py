@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from imu_video.errors import ShardError
 from imu_video.types import Window
 
 if TYPE_CHECKING:
+    from imu_video.modalities.base import StreamSpec
     from imu_video.shards.schema import Index
 
 
@@ -19,9 +21,7 @@ def write_folder(
     *,
     rate_hz: float,
     dataset: str = "made",
-    clip_fps: float | None = None,
-    skeleton_fps: float | None = None,
-    joints: Sequence[str] = (),
+    specs: Mapping[str, StreamSpec] = MappingProxyType({}),
     placements: Sequence[str] = (),
     shard_samples: int = 64,
 ) -> Index:
@@ -34,9 +34,7 @@ def write_folder(
         windows: split -> its windows, in order; consumed one at a time.
         rate_hz: sampling rate of the windows, > 0; with T it gives their length in seconds.
         dataset: its name.
-        clip_fps: frames per second of clips and views; needed where a window has one.
-        skeleton_fps: the same of skeletons.
-        joints: J names, where windows have skeletons.
+        specs: specification of each stream that windows have.
         placements: devices that the folder has although no window shows them.
         shard_samples: samples a tar, >= 1.
 
@@ -45,7 +43,7 @@ def write_folder(
 
     Raises:
         ShardError: a split without windows, windows of different lengths, a window that cannot be stored.
-        RecordingError: clips or skeletons of different shapes.
+        ShardError: a stream without a specification.
 
     Example:
         >>> import numpy as np
@@ -69,11 +67,12 @@ def write_folder(
         people, before = set(), tally.kept
         with ShardWriter(folder=folder, split=split, shard_samples=shard_samples) as writer:
             for window in some:
-                tally.take(window, tuple(joints) or None)
+                _check_streams(window, specs)
+                tally.take(window, specs)
                 steps.update(values.shape[-1] for values in window.imu.values())
                 people.add(window.subject)
                 recordings[window.recording] = None
-                writer.add(encode_window(window, dataset=dataset, clip_fps=clip_fps))
+                writer.add(encode_window(window, dataset=dataset, specs=specs))
         count = tally.kept - before
         if not count or len(steps) != 1:
             raise ShardError(
@@ -89,12 +88,20 @@ def write_folder(
         licence="CC0-1.0",
         citation="made up",
         url="",
-        window=WindowConfig(
-            seconds=steps.pop() / rate_hz, rate_hz=rate_hz, clip_fps=clip_fps, skeleton_fps=skeleton_fps
-        ),
+        window=WindowConfig(seconds=steps.pop() / rate_hz, rate_hz=rate_hz),
         shard_samples=shard_samples,
         everybody=(),
         people={split: entry.subjects for split, entry in splits.items()},
     )
     write_index(index_of(job, splits, tally), folder)
     return load_index(folder)
+
+
+def _check_streams(window: Window, specs: Mapping[str, StreamSpec]) -> None:
+    for stream, values in window.streams.items():
+        if stream not in specs or values.shape != specs[stream].shape:
+            expected = specs[stream].shape if stream in specs else "no such stream"
+            raise ShardError(
+                f"sample {window.key!r}: {stream} has shape {values.shape}, expected {expected}",
+                hint="give specs={stream: specification} that fit the windows",
+            )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from imu_video import registry
 from imu_video.errors import ImuVideoError
-from imu_video.testing.base import Component, build, close, require
+from imu_video.testing.base import Component, build, close, made_batch, require
 
 
 def check_teacher(teacher: Component, *, inputs: Tensor | None = None) -> None:
@@ -18,7 +18,7 @@ def check_teacher(teacher: Component, *, inputs: Tensor | None = None) -> None:
 
     Args:
         teacher: name, config entry or built (and where it needs it, fitted) teacher.
-        inputs: (B, F, H, W, 3) uint8 or (B, F, J, 3) float32, B at least 2; None: random ones of its modality.
+        inputs: a batch of its modality, such as (B, F, H, W, 3) uint8, B at least 2; None: random ones.
 
     Raises:
         AssertionError: naming the broken point.
@@ -28,15 +28,10 @@ def check_teacher(teacher: Component, *, inputs: Tensor | None = None) -> None:
     """
     model: Any = build(registry.teachers, teacher)
     name = type(model).__name__
-    require(
-        model.modality in ("video", "skeleton"), f"{name}.modality is {model.modality!r}, expected video or skeleton"
-    )
+    known = registry.modalities.names()
+    require(model.modality in known, f"{name}.modality is {model.modality!r}, registered are {known}")
     if inputs is None:
-        generator = torch.Generator().manual_seed(0)
-        if model.modality == "video":
-            inputs = torch.randint(0, 256, (3, 6, 48, 64, 3), generator=generator, dtype=torch.uint8)
-        else:
-            inputs = torch.randn(3, 30, 20, 3, generator=generator)
+        inputs = made_batch(model.modality, rows=3)
     description = model.describe()
     require(
         isinstance(description, dict) and json.dumps(description, sort_keys=True, allow_nan=False) != "{}",

@@ -13,7 +13,9 @@ from torch import nn
 
 from imu_video.bundle.encoder import EncoderBundle
 from imu_video.errors import ConfigError, DataError, GuardStop, LeakageError, nearest
+from imu_video.modalities import modality_of
 from imu_video.runtime.distributed import World
+from imu_video.shards.batches.pool import CLIPS
 from imu_video.shards.remote import Address, is_address
 from imu_video.shards.schema import Index
 from imu_video.teachers.base import FrozenTeacher
@@ -96,7 +98,7 @@ def check_teacher_choice(config: PretrainConfig, needs: Needs) -> None:
         raise ConfigError(
             "data.teacher is live, but data.live_teacher is null", hint="data.live_teacher={name: frames}"
         )
-    if needs.tower and not needs.skeleton:
+    if needs.tower and not needs.streams:
         raise ConfigError("tower is set, but no loss uses the video side", hint="tower=null, or loss=[info_nce]")
 
 
@@ -106,9 +108,9 @@ def check_control(config: PretrainConfig, needs: Needs) -> None:
     Raises:
         ConfigError: a control in a run without a video side.
     """
-    if config.data.control != "none" and not (needs.teacher or needs.skeleton):
+    if config.data.control != "none" and not (needs.teacher or needs.streams):
         raise ConfigError(
-            f"data.control is {config.data.control}, but no loss of this run uses a teacher or a skeleton",
+            f"data.control is {config.data.control}, but no loss of this run uses a teacher or another modality",
             hint="data.control=none; for a control of such a run compare with an untrained encoder",
         )
 
@@ -262,17 +264,17 @@ def check_subjects(section: DataSection, subjects: Mapping[str, Sequence[str]]) 
         )
 
 
-def check_skeletons(config: PretrainConfig, indexes: Sequence[Index]) -> None:
-    """A tower needs skeletons in every folder.
+def check_streams(needs: Needs, indexes: Sequence[Index]) -> None:
+    """A tower needs its modality in every folder.
 
     Raises:
         ConfigError: a folder without.
     """
-    without = [index.root for index in indexes if index.skeleton is None]
-    if config.tower is not None and without:
+    without = [index.root for index in indexes if needs.tower is not None and needs.tower not in index.streams]
+    if needs.tower is not None and without:
         raise ConfigError(
-            f"tower: {without[0]} has no skeletons",
-            hint="build the data with window.skeleton_fps=..., or tower=null",
+            f"tower: {without[0]} has no {needs.tower}",
+            hint=f"build the data with {modality_of(needs.tower).window_key()}=..., or tower=null",
         )
 
 
@@ -296,7 +298,7 @@ def check_live_teacher(name: str, teacher: FrozenTeacher, indexes: Sequence[Inde
             hint="imu-video embed computes its features once",
         )
     for index in indexes:
-        if index.clip is None:
+        if CLIPS not in index.streams:
             raise DataError(f"{index.root}: a live teacher needs clips", hint="build it with window.clip_fps=...")
 
 

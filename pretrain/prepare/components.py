@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from imu_video import registry
@@ -21,7 +22,7 @@ class Components:
         encoder: the student.
         augment: augmentations of windows, in order.
         clip_augment: augmentations of clips, in order.
-        tower: skeleton encoder that is trained jointly, None without one.
+        tower: encoder of another modality that is trained jointly, None without one.
         live_teacher: teacher that computes features during training, None without one.
         losses, objectives: terms with their weights.
 
@@ -52,24 +53,26 @@ class Components:
             encoder=registry.encoders.entry(config.encoder, channels=6, samples=100),
             augment=tuple(registry.augmentations.entry(entry) for entry in config.augment),
             clip_augment=tuple(registry.clip_augmentations.entry(entry) for entry in config.data.clip_augment),
-            tower=None if config.tower is None else registry.towers.entry(config.tower, joints=[]),
+            tower=None if config.tower is None else _tower(config.tower),
             live_teacher=_optional(registry.teachers, config.data.live_teacher),
             losses=LossMix.parse(config.loss, registry.losses, dim=DIM, teacher_dim=DIM),
             objectives=ObjectiveMix.parse(config.objective, registry.objectives),
         )
 
-    def with_data(self, *, channels: int, samples: int, joints: Sequence[str] = ()) -> Components:
+    def with_data(
+        self, *, channels: int, samples: int, context: Mapping[str, Any] = MappingProxyType({})
+    ) -> Components:
         """Fill in what the data folders determine and the config leaves out.
 
         Args:
             channels: C of the windows.
             samples: T of the windows.
-            joints: names of the J joints of the skeletons.
+            context: arguments of the tower that the data determine, such as joint names (`StreamSpec.context`).
         """
         return replace(
             self,
             encoder=self.encoder.filled(channels=channels, samples=samples),
-            tower=None if self.tower is None else self.tower.filled(joints=list(joints)),
+            tower=None if self.tower is None else self.tower.filled(**context),
         )
 
     def with_widths(self, *, dim: int, teacher_dim: int | None = None) -> Components:
@@ -124,6 +127,11 @@ def resolve(
             "run": config.run.model_copy(update={"precision": precision, "best": best}),
         }
     )
+
+
+def _tower(config: Mapping[str, Any]) -> Entry[Any]:
+    modality = registry.modalities.get(registry.towers.get(str(config["name"])).modality)
+    return registry.towers.entry(config, **modality.spec.provisional)
 
 
 def _optional(components: registry.Registry[Any], entry: Mapping[str, Any] | None) -> Entry[Any] | None:

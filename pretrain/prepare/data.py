@@ -12,6 +12,7 @@ from imu_video.runtime.distributed import World
 from imu_video.shards.batches.arrays import windows_of
 from imu_video.shards.batches.live import LiveLoader
 from imu_video.shards.batches.loader import PairLoader
+from imu_video.shards.batches.pool import CLIPS
 from imu_video.shards.reading.clips import ClipChange, ClipReader
 from imu_video.shards.reading.columns import Columns, open_columns
 from imu_video.shards.reading.index import load_index
@@ -59,9 +60,9 @@ class Data:
         return tuple(sorted({name for index in self.indexes for name in index.placements}))
 
     @property
-    def joints(self) -> tuple[str, ...]:
-        """Names of the J joints of the folders' skeletons."""
-        return () if self.index.skeleton is None else tuple(self.index.skeleton.joints)
+    def context(self) -> dict[str, Any]:
+        """Arguments that components on the folders' streams take from the data, such as joint names."""
+        return {key: value for spec in self.index.streams.values() for key, value in spec.context.items()}
 
     @property
     def teacher(self) -> str:
@@ -94,7 +95,7 @@ class Data:
             ClipReader(
                 index,
                 split,
-                frames=self.live.sample_indices(index.clip.frames) if index.clip else None,
+                frames=self.live.sample_indices(index.spec(CLIPS).frames),
                 workers=self.section.workers,
                 change=change,
                 errors=self.section.errors,
@@ -167,7 +168,7 @@ def pair_loader(
     arguments: dict[str, Any] = {
         "columns": columns,
         "all_devices": needs.devices,
-        "skeleton": needs.skeleton,
+        "streams": needs.streams,
         "devices": section.placements,
         "batch_size": batch_size,
         "seed": seed,

@@ -15,13 +15,13 @@ class Needs:
 
     Args:
         pair: keys of `losses.base.NEEDS`: what the losses read besides the IMU embedding.
-        tower: a jointly trained skeleton encoder provides the video side.
+        tower: modality of the jointly trained encoder that takes the teacher's place; None without one.
         fixed: names of losses whose target must not be trained.
         queues: rows of each loss's queue, by name; losses without one are absent.
     """
 
     pair: frozenset[str]
-    tower: bool
+    tower: str | None
     fixed: tuple[str, ...] = ()
     queues: Mapping[str, int] = field(default_factory=dict)
 
@@ -31,7 +31,7 @@ class Needs:
         stated = {term.name: term.needs for term in components.losses}
         return cls(
             pair=frozenset().union(*(needs.inputs for needs in stated.values())),
-            tower=components.tower is not None,
+            tower=None if components.tower is None else str(components.tower.component.modality),
             fixed=tuple(name for name, needs in stated.items() if needs.fixed_target),
             queues={name: needs.queue_size for name, needs in stated.items() if needs.queue_size},
         )
@@ -42,9 +42,9 @@ class Needs:
         return "teacher" in self.pair or ("video" in self.pair and not self.tower)
 
     @property
-    def skeleton(self) -> bool:
-        """Whether batches must contain skeletons."""
-        return self.tower and bool(self.pair & {"video", "segments"})
+    def streams(self) -> tuple[str, ...]:
+        """Streams of other modalities that batches must contain."""
+        return (self.tower,) if self.tower is not None and self.pair & {"video", "segments"} else ()
 
     @property
     def devices(self) -> bool:

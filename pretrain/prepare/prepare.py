@@ -203,7 +203,7 @@ def open_data(config: PretrainConfig, request: Request) -> Data:
     checks.check_splits(section, indexes)
     checks.check_placements(section, indexes, needs)
     checks.check_conditioning(indexes)
-    checks.check_skeletons(config, indexes)
+    checks.check_streams(needs, indexes)
     data = Data(section=section, indexes=indexes)
     checks.check_subjects(section, {split: data.subjects(split) for split in data.splits})
     if not needs.teacher:
@@ -233,7 +233,7 @@ def build_model(
         # Without a head on the teacher's side, embeddings are as wide as the teacher's features.
         dim = teacher_dim if config.projector.teacher == "none" and teacher_dim is not None else DIM
     components = request.components.with_data(
-        channels=len(index.channels), samples=index.samples_per_window, joints=data.joints
+        channels=len(index.channels), samples=index.samples_per_window, context=data.context
     ).with_widths(dim=dim, teacher_dim=teacher_dim)
     config = resolve(
         config,
@@ -396,7 +396,7 @@ def build_parts(
         task.model.set_teacher_statistics(*train.feature_statistics())
     if task.model.tower is not None:
         some = train.usable[:: max(1, len(train.usable) // 256)]
-        task.model.tower.fit(train.pool.skeleton(some))  # type: ignore[operator]
+        task.model.tower.fit(train.pool.stream(str(task.model.tower.modality), some))  # type: ignore[operator]
     warm_start(task, train, placements=config.data.placements, seed=config.seed)
     task = synchronised(task, world=world)
     return Parts(
@@ -437,6 +437,6 @@ def warm_start(task: PretrainTask, loader: PairLoader, *, placements: Sequence[s
         with torch.no_grad():
             video = task.model.embed_teacher(loader.features(rows).float())
     if "devices" in task.loss.needs:
-        windows, mask = loader.pool.views(rows, loader.pool.allowed(placements))
+        windows, mask = loader.pool.devices(rows, loader.pool.allowed(placements))
         views = windows.masked_fill(~mask, torch.nan)
     task.loss.warm_start(meta=loader.pool.meta(rows, np.full(len(rows), -1)), video=video, views=views)

@@ -34,14 +34,14 @@ class Augmenter:
         if self.compose is None:
             return batch
         imu, mask = self._changed(batch.imu, batch.mask, number, "augment")
-        views, views_mask = batch.views, batch.views_mask
-        if views is not None and views_mask is not None:
+        devices, devices_mask = batch.devices, batch.devices_mask
+        if devices is not None and devices_mask is not None:
             pairs = [
-                self._changed(views[:, v], views_mask[:, v], number, f"augment device {v}")
-                for v in range(views.shape[1])
+                self._changed(devices[:, v], devices_mask[:, v], number, f"augment device {v}")
+                for v in range(devices.shape[1])
             ]
-            views, views_mask = (torch.stack(side, dim=1) for side in zip(*pairs, strict=True))
-        changed = dataclasses.replace(batch, imu=imu, mask=mask, views=views, views_mask=views_mask)
+            devices, devices_mask = (torch.stack(part, dim=1) for part in zip(*pairs, strict=True))
+        changed = dataclasses.replace(batch, imu=imu, mask=mask, devices=devices, devices_mask=devices_mask)
         return self._with_second(changed, batch, number, "augment two")
 
     def validation(self, batch: PairBatch, number: int) -> PairBatch:

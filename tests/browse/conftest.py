@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from imu_video.modalities import ClipSpec, SkeletonSpec
 from imu_video.shards.schema import Index
 from imu_video.testing import write_folder
 from imu_video.types import Window
@@ -27,8 +28,10 @@ def _window(split: str, subject: str, number: int) -> Window:
         session="1",
         start=2.0 * number,
         imu=imu,
-        clip=np.broadcast_to(grey[:, None, None, None], (20, 32, 32, 3)).copy() if number else None,
-        skeleton=rng.normal(size=(20, 4, 3)).astype(np.float32),
+        streams={
+            "video": np.broadcast_to(grey[:, None, None, None], (20, 32, 32, 3)).copy() if number else None,
+            "skeleton": rng.normal(size=(20, 4, 3)).astype(np.float32),
+        },
         label=LABELS[number % 2],
         tags={"camera": "front"},
         flags=("waist:flat",) if number == 3 else (),
@@ -49,8 +52,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Index:
         windows,
         rate_hz=50,
         dataset="d",
-        clip_fps=10,
-        skeleton_fps=10,
-        joints=("head", "hip", "foot", "hand"),
+        specs={
+            "video": ClipSpec(fps=10, frames=20, height=32, width=32),
+            "skeleton": SkeletonSpec(fps=10, frames=20, joints=("head", "hip", "foot", "hand")),
+        },
         shard_samples=4,
     )

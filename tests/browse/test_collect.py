@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from imu_video.browse.collect import MOST_POINTS, bones, choose, collect, upright_axes
+from imu_video.modalities.mp4 import decode_mp4
 from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.schema import Index
-from imu_video.shards.video import decode_mp4
 from imu_video.simulation.body import BONES, JOINTS
 
 
@@ -64,7 +64,7 @@ def test_a_sample_is_shown_as_it_is(folder: Index) -> None:
             np.testing.assert_allclose(shown, values, atol=6e-4)
         if sample["clips"]:
             clip = decode_mp4(base64.b64decode(sample["clips"][0]["mp4"]))
-            assert clip.shape[0] == folder.clip.frames if folder.clip else False
+            assert clip.shape[0] == folder.streams["video"].frames if folder.streams.get("video") else False
 
 
 def test_clips_stop_at_the_size_and_say_so(folder: Index) -> None:

@@ -285,7 +285,7 @@ def test_list_datasets_fits_the_screen_and_tells_everything_of_one(run: Run) -> 
     assert (facts["labels (2)"], facts["rate"], facts["citation"]) == ("sit, walk", "50 Hz", "Nobody, 2024")
     assert (facts["obtain"], facts["arguments"]) == (
         "https://example.org",
-        "people=4, fault='none', views=False, seed=0",
+        "people=4, fault='none', cameras=False, seed=0",
     )
     code, _, err = run("list", "datasets", "tiny_peopel")
     assert (code, "did you mean 'tiny_people'" in err) == (2, True)

@@ -91,8 +91,8 @@ def test_made_up_tree(tree: Path) -> None:
     ]
     assert {r.segments[0].label for r in recordings} <= set(CONTENTS)
     first = recordings[0]
-    assert first.skeleton is not None
-    at = {n: first.skeleton.joints[:, i] for i, n in enumerate(first.skeleton.names)}
+    assert "skeleton" in first.streams
+    at = {n: first.streams["skeleton"].joints[:, i] for i, n in enumerate(first.streams["skeleton"].names)}
     assert at["left_hip"][:, 1].mean() > at["right_hip"][:, 1].mean() + 0.15  # left is +y when facing x
     np.testing.assert_allclose(at["pelvis"][:, 2] - at["left_ankle"][:, 2], 0.87, atol=0.02)
     assert at["left_wrist"][:, 0].max() > 0.15  # elbows bend forwards

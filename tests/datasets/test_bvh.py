@@ -235,13 +235,13 @@ def test_recordings(tree: Path) -> None:
     assert normal.tags["device"] == "watch"
     (segment,) = normal.segments
     assert (segment.label, segment.start) == ("walk_and_stand", 0.0)
-    assert normal.skeleton is not None
-    assert normal.video is not None
-    assert np.array_equal(normal.skeleton.times, normal.video.times)
-    assert len(normal.skeleton.names) == 20
-    assert normal.skeleton.joints[..., 2].min() == pytest.approx(0.02, abs=0.05)  # on the floor, z up
-    assert normal.skeleton.joints[:, normal.skeleton.names.index("head"), 2].mean() > 1.3
-    frames = normal.video.read([0, len(normal.video.times) - 1])
+    assert "skeleton" in normal.streams
+    assert "video" in normal.streams
+    assert np.array_equal(normal.streams["skeleton"].times, normal.streams["video"].times)
+    assert len(normal.streams["skeleton"].names) == 20
+    assert normal.streams["skeleton"].joints[..., 2].min() == pytest.approx(0.02, abs=0.05)  # on the floor, z up
+    assert normal.streams["skeleton"].joints[:, normal.streams["skeleton"].names.index("head"), 2].mean() > 1.3
+    frames = normal.streams["video"].read([0, len(normal.streams["video"].times) - 1])
     assert frames.shape == (2, 144, 144, 3)
     assert not np.array_equal(frames[0], frames[1])
 
@@ -263,8 +263,8 @@ def test_the_shipped_config_builds_shards(tree: Path, tmp_path: Path) -> None:
     )
     index = build(config, tmp_path / "out")
     assert index.splits["train"].samples > 2
-    assert index.clip is not None
-    assert index.skeleton is not None
+    assert "video" in index.streams
+    assert "skeleton" in index.streams
 
 
 def test_other_names_and_axes(tree: Path, tmp_path: Path) -> None:

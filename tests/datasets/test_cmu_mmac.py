@@ -33,11 +33,11 @@ def test_units_by_serial_number_and_recipes(tree: Path) -> None:
 
 def test_frames_have_the_times_of_the_log_from_the_first_frame_of_the_clip(tree: Path) -> None:
     first, second = CmuMmac(root=str(tree)).recordings()
-    assert first.video is not None
-    assert len(first.video.times) == 60
-    assert first.video.times[:2] == pytest.approx([5 / 30, 6 / 30], abs=1e-6)
-    assert second.video is None
-    assert next(CmuMmac(root=str(tree), video=False).recordings()).video is None
+    assert "video" in first.streams
+    assert len(first.streams["video"].times) == 60
+    assert first.streams["video"].times[:2] == pytest.approx([5 / 30, 6 / 30], abs=1e-6)
+    assert "video" not in second.streams
+    assert next(CmuMmac(root=str(tree), video=False).recordings()).streams == {}
 
 
 def test_clock_faults_are_repaired_and_told(tree: Path) -> None:

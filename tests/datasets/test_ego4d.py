@@ -33,15 +33,15 @@ def test_people_and_scenarios(tree: Path, trees: ModuleType) -> None:
     assert [s.label for s in first.segments] == ["Cooking"]
     assert second.segments == (), "two scenarios are no label"
     assert (first.name, first.tags["device"]) == (trees.UIDS[0], "GoPro Hero 7")
-    assert first.video is not None
-    assert second.video is None
-    assert next(Ego4d(root=str(tree), videos=None).recordings()).video is None
+    assert "video" in first.streams
+    assert "video" not in second.streams
+    assert next(Ego4d(root=str(tree), videos=None).recordings()).streams == {}
 
 
 def test_an_offset_that_was_measured_moves_the_video(tree: Path, trees: ModuleType) -> None:
     recording = next(Ego4d(root=str(tree), offsets_s={trees.UIDS[0]: 0.75}).recordings())
-    assert recording.video is not None
-    assert recording.video.times[0] == pytest.approx(0.75)
+    assert "video" in recording.streams
+    assert recording.streams["video"].times[0] == pytest.approx(0.75)
     assert recording.tags["sync"] == "offset given"
     assert next(Ego4d(root=str(tree)).recordings()).tags["sync"] == "as distributed"
     with pytest.raises(ConfigError, match="offsets_s names 'x', which has no IMU file"):

@@ -15,11 +15,11 @@ import yaml
 from imu_video.config import validate
 from imu_video.datasets.folder import Declaration, Folder
 from imu_video.errors import ConfigError, DataError, RecordingError
+from imu_video.modalities.mp4 import encode_mp4
 from imu_video.recordings.windows import WindowConfig, cut
 from imu_video.registry import datasets
 from imu_video.shards.building.build import BuildConfig, build
 from imu_video.shards.folders.combine import merge_folders
-from imu_video.shards.video import encode_mp4
 from imu_video.types import GRAVITY
 
 N = 400
@@ -218,13 +218,13 @@ def test_video_offset_and_labels(study: Path) -> None:
     declare(study, files=files, labels=["sit", "walk"])
     recording = first(study)
     assert [(s.start, s.end, s.label) for s in recording.segments] == [(0.0, 2.0, "walk"), (2.0, 4.0, "sit")]
-    assert recording.video.times[0] == pytest.approx(0.5)
+    assert recording.streams["video"].times[0] == pytest.approx(0.5)
     windows = list(cut(recording, WindowConfig(seconds=1.0, clip_fps=10, clip_size=32)))
     assert [w.label for w in windows] == ["walk", "walk", "sit", "sit"]
-    assert [w.clip is not None for w in windows] == [False, True, True, False]
-    assert np.abs(windows[1].clip[:, 0, 0, 0].astype(int) - 8 * (np.arange(10) + 5)).max() <= 6
+    assert [w.streams.get("video") is not None for w in windows] == [False, True, True, False]
+    assert np.abs(windows[1].streams["video"][:, 0, 0, 0].astype(int) - 8 * (np.arange(10) + 5)).max() <= 6
     declare(study, files={**files, "offset_s": {"s01-walk": 1.25}})
-    assert first(study).video.times[0] == pytest.approx(1.25)
+    assert first(study).streams["video"].times[0] == pytest.approx(1.25)
     declare(study, files={**files, "offset_s": {"s01-wlak": 1.25}})
     with pytest.raises(ConfigError, match="no entry for recording 's01-walk'"):
         first(study)
@@ -243,7 +243,7 @@ def test_a_list_of_recordings(study: Path) -> None:
     declare(study, files=None, recordings=[entry])
     recording = first(study)
     assert (recording.name, recording.session, recording.tags) == ("monday", "2", {"device": "band"})
-    assert recording.video.times[0] == pytest.approx(0.75)
+    assert recording.streams["video"].times[0] == pytest.approx(0.75)
 
 
 def test_video_start_on_an_iso_clock(study: Path) -> None:
@@ -257,7 +257,7 @@ def test_video_start_on_an_iso_clock(study: Path) -> None:
         first(study)
     entry["video"] = {"file": "a.mp4", "start": "2023-11-14T22:13:20.500Z"}
     declare(study, imu=form, files=None, recordings=[entry])
-    assert first(study).video.times[0] == pytest.approx(1.7e9 + 0.5, abs=1e-5)
+    assert first(study).streams["video"].times[0] == pytest.approx(1.7e9 + 0.5, abs=1e-5)
     entry["video"] = {"file": "a.mp4", "start": "noon"}
     declare(study, imu=form, files=None, recordings=[entry])
     with pytest.raises(ConfigError, match=r"'noon'.*iso8601"):
@@ -273,7 +273,7 @@ def test_missing_video_is_refused_unless_optional(study: Path) -> None:
     with pytest.raises(RecordingError, match=r"s01\.csv: no such file"):
         first(study)
     declare(study, files={**files, "optional": ["video", "labels"]})
-    assert first(study).video is None
+    assert first(study).streams.get("video") is None
 
 
 def test_a_video_that_is_none_is_refused(study: Path) -> None:

@@ -149,7 +149,7 @@ def test_faults_name_the_file(tmp_path: Path) -> None:
 
 def test_a_video_without_telemetry_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("py_gpmf_parser")
-    from imu_video.shards.video import encode_mp4
+    from imu_video.modalities.mp4 import encode_mp4
 
     (tmp_path / "x.mp4").write_bytes(encode_mp4(np.zeros((5, 32, 32, 3), np.uint8), fps=10))
     with pytest.raises(RecordingError, match=r"x\.mp4: no GoPro telemetry") as error:
@@ -202,7 +202,7 @@ def test_both_real_clips_build_into_shards(real_data: Path, tmp_path: Path) -> N
         assert [s.meta["recording"] for s in samples] == [recording] * count
         for sample in samples:
             assert np.isfinite(sample.imu["camera"]).all()
-            assert sample.video is not None
+            assert "video" in sample.streams
 
 
 @pytest.mark.realdata
@@ -210,10 +210,11 @@ def test_real_telemetry_runs_with_the_picture(real_data: Path) -> None:
     """Yaw rate against the horizontal shift of the picture: near 1 with the right sample times, and in time."""
     pytest.importorskip("py_gpmf_parser")
     (recording,) = GoPro(root=str(real_data / "gopro-gpmf" / "karma.mp4")).recordings()
-    assert recording.video is not None
-    first = len(recording.video.times) - 150
-    frames = recording.video.read(range(first, len(recording.video.times)))[:, ::4, ::4].mean(axis=-1)
-    moments = recording.video.times[first:]
+    assert "video" in recording.streams
+    video = recording.streams["video"]
+    first = len(video.times) - 150
+    frames = video.read(range(first, len(video.times)))[:, ::4, ::4].mean(axis=-1)
+    moments = video.times[first:]
     window = np.outer(np.hanning(frames.shape[1]), np.hanning(frames.shape[2]))
     spectra = np.fft.rfft2((frames - frames.mean(axis=(1, 2), keepdims=True)) * window)
     cross = spectra[1:] * spectra[:-1].conj()

@@ -83,7 +83,7 @@ def test_the_shipped_config_builds_shards(name: str, trees: ModuleType, tmp_path
     assert index.dataset == name
     assert index.licence == datasets.get(name).licence
     assert set(index.placements) <= set(datasets.get(name).placements)
-    assert (index.clip is not None) == ("video" in facts_of(datasets, name).streams)
+    assert (index.streams.get("video") is not None) == ("video" in facts_of(datasets, name).streams)
     assert index.split("test").samples > 0
     assert not index.build.dropped or index.build.windows > sum(index.build.dropped.values())
 

@@ -31,10 +31,10 @@ def test_clips(tree: Path) -> None:
     assert np.isfinite(pocket.values[0]).sum() == 200
     assert np.isfinite(pocket.values[3]).sum() == 100, "the gyroscope runs at half the rate"
     assert wrist.channels == ("acc_x", "acc_y", "acc_z")
-    assert first.video is not None
-    assert second.video is None
-    assert next(MMAct(root=str(tree), camera="cam2").recordings()).video is not None
-    assert next(MMAct(root=str(tree), camera=None).recordings()).video is None
+    assert "video" in first.streams
+    assert "video" not in second.streams
+    assert next(MMAct(root=str(tree), camera="cam2").recordings()).streams.keys() == {"video"}
+    assert next(MMAct(root=str(tree), camera=None).recordings()).streams == {}
 
 
 def test_times_in_milliseconds(tree: Path) -> None:

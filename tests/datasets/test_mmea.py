@@ -33,12 +33,12 @@ def write_lists(folder: Path, lists: dict[str, list[str]]) -> str:
 def test_clips_of_one_day_are_one_group(tree: Path) -> None:
     source = Mmea(root=str(tree))
     assert source.subjects() == ["day_2022_04_29", "day_2022_04_30"]
-    assert [(r.subject, r.segments[0].label, r.video is not None) for r in source.recordings()] == [
+    assert [(r.subject, r.segments[0].label, r.streams.get("video") is not None) for r in source.recordings()] == [
         ("day_2022_04_29", "open_close_door", False),
         ("day_2022_04_30", "upstairs", True),
         ("day_2022_04_30", "watch_TV", False),
     ]
-    assert all(r.video is None for r in Mmea(root=str(tree), video=False).recordings())
+    assert all(r.streams.get("video") is None for r in Mmea(root=str(tree), video=False).recordings())
 
 
 def test_the_scale_is_checked_by_gravity(tree: Path) -> None:

@@ -66,9 +66,9 @@ def test_a_subset_is_the_same_data() -> None:
     assert alone.imu[0].placement == "thigh"
     assert np.array_equal(alone.imu[0].values, everyone["p01-1"].imu[1].values)
     assert alone.segments == everyone["p01-1"].segments
-    assert alone.video is not None
-    assert everyone["p01-1"].video is not None
-    assert np.array_equal(alone.video.read([10]), everyone["p01-1"].video.read([10]))
+    assert "video" in alone.streams
+    assert "video" in everyone["p01-1"].streams
+    assert np.array_equal(alone.streams["video"].read([10]), everyone["p01-1"].streams["video"].read([10]))
 
 
 def test_seed_subject_and_session_each_change_the_data() -> None:
@@ -128,11 +128,11 @@ def test_windows_carry_labels_clips_and_skeletons() -> None:
         inside = [s.label for s in recording.segments if s.start <= middle < s.end]
         if window.label is not None:
             assert inside == [window.label]
-        assert window.clip is not None
-        assert window.clip.shape == (4, 48, 48, 3)
-        assert window.clip.std() > 10
-        assert window.skeleton is not None
-        assert window.skeleton.shape == (20, 20, 3)
+        assert "video" in window.streams
+        assert window.streams["video"].shape == (4, 48, 48, 3)
+        assert window.streams["video"].std() > 10
+        assert "skeleton" in window.streams
+        assert window.streams["skeleton"].shape == (20, 20, 3)
         assert sorted(window.imu) == ["right_wrist", "thigh"]
         assert all(v.shape == (6, 100) for v in window.imu.values())
 
@@ -140,7 +140,7 @@ def test_windows_carry_labels_clips_and_skeletons() -> None:
 def test_clip_and_imu_show_the_same_motion_at_the_same_time() -> None:
     recording = one(world(groups=[Group(count=2, devices=["research"], seconds_per_activity=8.0)], activities=["walk"]))
     wrist = recording.imu[0]
-    skeleton = recording.skeleton
+    skeleton = recording.streams["skeleton"]
     assert skeleton is not None
     hand = skeleton.joints[:, skeleton.names.index("right_wrist")] - skeleton.joints[:, skeleton.names.index("neck")]
     seen = np.linalg.norm(np.gradient(hand, skeleton.times, axis=0), axis=1)

@@ -47,9 +47,9 @@ def test_made_up_tree_is_read_in_si_units_and_stable_order(tree: Path) -> None:
     assert np.median(np.linalg.norm(swipe.imu[0].values[:3], axis=0)) == pytest.approx(GRAVITY, rel=0.1)
     assert swipe.imu[0].values[3:].std() == pytest.approx(np.deg2rad(10), rel=0.1)
     assert [(s.label, s.start, s.end) for s in swipe.segments] == [("right_arm_swipe_left", 0.0, 2.4)]
-    assert swipe.skeleton is not None
-    assert swipe.skeleton.joints.shape == (40, 20, 3)
-    assert recordings[2].video is None  # depth exists for trial 1 only
+    assert "skeleton" in swipe.streams
+    assert swipe.streams["skeleton"].joints.shape == (40, 20, 3)
+    assert "video" not in recordings[2].streams  # depth exists for trial 1 only
     assert [r.subject for r in source.recordings(["s10", "s1"])] == ["s1", "s10"]
     assert len(ACTIONS) == 27
     assert len(set(ACTIONS)) == 27
@@ -57,11 +57,11 @@ def test_made_up_tree_is_read_in_si_units_and_stable_order(tree: Path) -> None:
 
 def test_frames_are_spread_over_the_inertial_duration(tree: Path) -> None:
     swipe = next(UtdMhad(root=str(tree)).recordings(["s2"]))
-    assert swipe.video is not None
-    assert swipe.skeleton is not None
-    for times in (swipe.video.times, swipe.skeleton.times):
+    assert "video" in swipe.streams
+    assert "skeleton" in swipe.streams
+    for times in (swipe.streams["video"].times, swipe.streams["skeleton"].times):
         np.testing.assert_allclose(times, np.linspace(0, 119 / 50, 40))
-    frames = swipe.video.read([0, 39, 39])
+    frames = swipe.streams["video"].read([0, 39, 39])
     assert frames.shape == (3, 14, 14, 3)  # the square around the person
     assert np.array_equal(frames[1], frames[2])
     assert frames[0][7, 7, 0] > frames[1][7, 7, 0]  # walks away from the camera
@@ -69,17 +69,17 @@ def test_frames_are_spread_over_the_inertial_duration(tree: Path) -> None:
 
 def test_options_leave_modalities_and_trials_out(tree: Path) -> None:
     bare = list(UtdMhad(root=str(tree), depth=False, skeleton=False, trials=[2]).recordings())
-    assert [(r.name, r.video, r.skeleton) for r in bare] == [("a1_s2_t2", None, None)]
+    assert [(r.name, r.streams.get("video"), r.streams.get("skeleton")) for r in bare] == [("a1_s2_t2", None, None)]
 
 
 def test_depth_may_be_a_view_beside_the_video(tree: Path) -> None:
     source = datasets.build({"name": "utd_mhad", "root": str(tree), "depth": "view"})
     (first, second) = source.recordings(["s2"])
-    assert first.video is None
-    as_video = next(UtdMhad(root=str(tree)).recordings(["s2"])).video
+    assert "video" not in first.streams
+    as_video = next(UtdMhad(root=str(tree)).recordings(["s2"])).streams["video"]
     assert as_video is not None
-    np.testing.assert_array_equal(first.views["depth"].read([3]), as_video.read([3]))
-    assert second.views == {}
+    np.testing.assert_array_equal(first.streams["video.depth"].read([3]), as_video.read([3]))
+    assert second.streams.keys() == {"skeleton"}
     with pytest.raises(ConfigError, match="argument 'depth"):
         datasets.build({"name": "utd_mhad", "root": str(tree), "depth": "voew"})
 
@@ -144,11 +144,11 @@ def test_real_stretch_alignment_beats_a_frame_rate(real_data: Path) -> None:
     for recording in source.recordings(["s1", "s4", "s6"]):
         if recording.imu[0].placement != "right_wrist":
             continue
-        assert recording.skeleton is not None
+        assert "skeleton" in recording.streams
         gyro = np.linalg.norm(recording.imu[0].values[3:], axis=0)
-        wrist = recording.skeleton.joints[:, JOINTS.index("right_wrist")]
+        wrist = recording.streams["skeleton"].joints[:, JOINTS.index("right_wrist")]
         clock = recording.imu[0].times
-        stretched.append(motion_correlation(gyro, clock, wrist, recording.skeleton.times))
+        stretched.append(motion_correlation(gyro, clock, wrist, recording.streams["skeleton"].times))
         at_30_fps.append(motion_correlation(gyro, clock, wrist, np.arange(len(wrist)) / 30))
     assert len(stretched) == 126
     assert np.mean(stretched) > 0.7
@@ -160,10 +160,10 @@ def test_real_tree_is_complete(real_data: Path) -> None:
     source = UtdMhad(root=str(real_data / "utd-mhad"))
     assert len(source._trials) == 861
     recording = next(source.recordings(["s7"]))
-    assert recording.video is not None
-    assert recording.skeleton is not None
-    assert len(recording.video.times) == len(recording.skeleton.times)
-    picture = recording.video.read([len(recording.video.times) // 2])[0]
+    assert "video" in recording.streams
+    assert "skeleton" in recording.streams
+    assert len(recording.streams["video"].times) == len(recording.streams["skeleton"].times)
+    picture = recording.streams["video"].read([len(recording.streams["video"].times) // 2])[0]
     person = picture.any(axis=-1)
     assert picture.shape[0] == picture.shape[1] > 100
     assert 0.1 < person.mean() < 0.6

@@ -34,9 +34,9 @@ def test_labels_and_video(tree: Path) -> None:
         ("push-ups (complex)", 2.2, 3.2),
     ]
     assert all(s.channels == ("acc_x", "acc_y", "acc_z") for s in recording.imu)
-    assert recording.video is not None
-    assert recording.video.read([3]).shape == (1, 32, 32, 3)
-    assert next(Wear(root=str(tree), video=False).recordings()).video is None
+    assert "video" in recording.streams
+    assert recording.streams["video"].read([3]).shape == (1, 32, 32, 3)
+    assert next(Wear(root=str(tree), video=False).recordings()).streams == {}
 
 
 def test_a_watch_that_was_lost_is_left_out(tree: Path) -> None:

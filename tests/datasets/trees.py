@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from scipy.io import savemat
 
-from imu_video.shards.video import encode_mp4
+from imu_video.modalities.mp4 import encode_mp4
 
 G = 9.80665
 DEG = 180 / np.pi

@@ -72,7 +72,7 @@ class EvalPeople:
             subject=subject,
             name=f"{activity}_{subject}",
             imu=tuple(streams),
-            video=Hue(number),
+            streams={"video": Hue(number)},
             segments=(Segment(start=0, end=SECONDS, label=activity),),
             tags={"device": "cheap" if who % 2 else "good"},
         )

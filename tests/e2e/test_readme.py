@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 import imu_video
-from imu_video.shards.video import encode_mp4
+from imu_video.modalities.mp4 import encode_mp4
 
 ROOT = Path(__file__).resolve().parents[2]
 PEOPLE, SECONDS, RATE, FPS = 8, 16, 60, 5

@@ -18,6 +18,7 @@ import torch
 import yaml
 from torch import nn
 
+from imu_video.modalities import SkeletonSpec
 from imu_video.registry import encoders
 from imu_video.runtime.distributed import World
 from imu_video.shards.schema import Index
@@ -78,11 +79,18 @@ def make_data(root: Path, samples: Mapping[str, int], *, skeletons: bool = False
         latent = np.random.default_rng([7, len(split)]).uniform(0, 1, (count, 3))
         made[split] = [make_window(split, i, latent[i]) for i in range(count)]
         if skeletons:
-            made[split] = [replace(w, skeleton=make_skeleton(i, latent[i])) for i, w in enumerate(made[split])]
+            made[split] = [
+                replace(w, streams={"skeleton": make_skeleton(i, latent[i])}) for i, w in enumerate(made[split])
+            ]
         features[split] = (np.tanh(latent @ mix) * 3 + 5).astype(np.float32)
         features[split][::19] = np.nan
     index = write_folder(
-        root, made, rate_hz=RATE, skeleton_fps=SKELETON_FPS, joints=JOINTS, placements=PLACEMENTS, shard_samples=256
+        root,
+        made,
+        rate_hz=RATE,
+        specs={"skeleton": SkeletonSpec(fps=SKELETON_FPS, frames=SKELETON_FRAMES, joints=JOINTS)},
+        placements=PLACEMENTS,
+        shard_samples=256,
     )
     write_teacher(index, features)
     return index

@@ -88,7 +88,7 @@ def test_learns_resumes_in_the_same_bits_and_exports(
     assert not (tmp_path / "encoder" / "projectors.safetensors").exists()
     if "tower" in sections:
         self_made = load_tower(tmp_path / "encoder" / "skeleton")
-        skeletons = np.asarray(open_columns(opened(made).index, "val").skeleton)
+        skeletons = np.asarray(open_columns(opened(made).index, "val").streams["skeleton"])
         features = self_made.encode(skeletons)
         assert features.shape == (64, self_made.feature_dim)
         assert np.isfinite(features).all()
@@ -153,7 +153,8 @@ def test_only_what_is_needed_is_built(prepared: Callable[..., Prepared], config:
     parts = ready.parts
     assert ready.data.teacher == "none"
     batch = parts.feed.get(0)
-    assert batch.teacher is batch.skeleton is batch.views is None
+    assert batch.teacher is batch.devices is None
+    assert batch.others == {}
     assert len(parts.feed.loader.usable) == 160  # windows without a teacher's feature take part
     used = {n for n, p in parts.task.named_parameters() if p.requires_grad}
     output, pair = parts.task(batch, parts.augmenter.draws(0, "draws"))
@@ -169,9 +170,9 @@ def test_a_config_has_something_to_learn(data: Index, raw: Raw) -> None:
 
 def test_needs_of_a_config(config: Callable[..., PretrainConfig]) -> None:
     plain, tower = needs_of(config()), needs_of(config(tower=TOWER))
-    assert (plain.teacher, plain.skeleton, tower.teacher, tower.skeleton) == (True, False, False, True)
+    assert (plain.teacher, plain.streams, tower.teacher, tower.streams) == (True, (), False, ("skeleton",))
     none = needs_of(config(loss=[], objective=OBJECTIVES))
-    assert (none.teacher, none.skeleton, none.devices, none.two_views) == (False, False, False, False)
+    assert (none.teacher, none.streams, none.devices, none.two_views) == (False, (), False, False)
 
 
 def test_views_are_draws_of_their_own_and_alike_on_any_number_of_ranks() -> None:
@@ -180,8 +181,8 @@ def test_views_are_draws_of_their_own_and_alike_on_any_number_of_ranks() -> None
         **{k: torch.arange(8) for k in ("sample", "recording", "device", "subject")}, time=torch.arange(8.0).double()
     )
     mask = torch.ones_like(imu, dtype=torch.bool)
-    views = torch.stack([imu, imu], dim=1)
-    batch = PairBatch(imu=imu, mask=mask, meta=meta, views=views, views_mask=torch.ones_like(views, dtype=torch.bool))
+    worn = torch.stack([imu, imu], dim=1)
+    batch = PairBatch(imu=imu, mask=mask, meta=meta, devices=worn, devices_mask=torch.ones_like(worn, dtype=torch.bool))
 
     def augmenter(world: World) -> Augmenter:
         compose = Compose.build([{"name": "jitter"}])
@@ -189,16 +190,16 @@ def test_views_are_draws_of_their_own_and_alike_on_any_number_of_ranks() -> None
 
     whole = augmenter(World()).training(batch, 3)
     assert whole.imu_two is not None
-    assert whole.views is not None
+    assert whole.devices is not None
     assert not torch.equal(whole.imu, whole.imu_two)
-    assert not torch.equal(whole.views[:, 0], whole.views[:, 1])
+    assert not torch.equal(whole.devices[:, 0], whole.devices[:, 1])
     assert not torch.equal(augmenter(World()).training(batch, 4).imu, whole.imu)
-    fields = {f.name for f in dataclasses.fields(PairBatch)} - {"meta"}
+    fields = {f.name for f in dataclasses.fields(PairBatch)} - {"meta", "others"}
     for rank in range(2):
         rows = World(rank=rank, size=2).rows(8)
         own = {k: getattr(batch, k)[rows] for k in fields if getattr(batch, k) is not None}
         part = augmenter(World(rank=rank, size=2)).training(dataclasses.replace(batch, **own), 3)
-        for name in ("imu", "imu_two", "views"):
+        for name in ("imu", "imu_two", "devices"):
             assert torch.equal(getattr(part, name), getattr(whole, name)[rows])
     seen = [augmenter(World()).validation(batch, 0) for _ in range(2)]
     assert torch.equal(seen[0].imu, imu)

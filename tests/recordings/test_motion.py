@@ -9,8 +9,9 @@ import pytest
 from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
+from imu_video.modalities.skeleton import SkeletonTrack
 from imu_video.recordings.motion import block_motion, imu_motion, on_grid, picture_motion, skeleton_motion
-from imu_video.types import GRAVITY, ImuStream, SkeletonTrack
+from imu_video.types import GRAVITY, ImuStream
 
 
 def texture(height: int, width: int, dy: float, dx: float) -> np.ndarray:

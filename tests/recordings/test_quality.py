@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from imu_video.errors import ConfigError, RecordingError
+from imu_video.modalities.skeleton import SkeletonTrack
 from imu_video.recordings.checks import Flat, Spell
 from imu_video.recordings.prepare import SignalConfig
 from imu_video.recordings.quality import Inspector, _Found, resolve_checks
 from imu_video.recordings.recipe import NOT_MEASURED, Processed, Recipe
 from imu_video.recordings.sync import SyncConfig
 from imu_video.recordings.windows import WindowConfig
-from imu_video.types import GRAVITY, IMU_CHANNELS, ImuStream, Recording, SkeletonTrack
+from imu_video.types import GRAVITY, IMU_CHANNELS, ImuStream, Recording
 
 TIMES = np.arange(1000) / 50  # 20 s: ten windows of 2 s
 
@@ -126,7 +127,7 @@ def test_wrong_entries_are_refused(entries: dict[str, Any], words: str) -> None:
 
 
 def test_clips_are_judged_window_by_window() -> None:
-    windows, processed = process(recording(imu=recording().imu[:1], video=Grey()))
+    windows, processed = process(recording(imu=recording().imu[:1], streams={"video": Grey()}))
     assert [w.flags for w in windows] == [
         ("video:black_video", "video:frozen_video") if i >= 5 else () for i in range(10)
     ]
@@ -134,15 +135,17 @@ def test_clips_are_judged_window_by_window() -> None:
         "black_video": ("video", 5, 0.0),
         "frozen_video": ("video", 5, 0.0),
     }
-    windows, _ = process(recording(imu=recording().imu[:1], video=Grey(frozen=True)), {"frozen_video": "drop"})
+    windows, _ = process(
+        recording(imu=recording().imu[:1], streams={"video": Grey(frozen=True)}), {"frozen_video": "drop"}
+    )
     assert len(windows) == 10
-    assert all(w.clip is None and w.flags == () for w in windows)
+    assert all(w.streams.get("video") is None and w.flags == () for w in windows)
 
 
 def test_sync_is_stored_and_low_scores_are_marked() -> None:
     rng = np.random.default_rng(0)
     track = SkeletonTrack(times=TIMES, joints=rng.normal(size=(1000, 2, 3)).cumsum(axis=0) * 0.01, names=("a", "b"))
-    given = recording(imu=recording().imu[:1], skeleton=track)
+    given = recording(imu=recording().imu[:1], streams={"skeleton": track})
     sections = {"sync": SyncConfig(mode="correct")}
     recipe = Recipe(window=WindowConfig(seconds=2.0, skeleton_fps=10), **sections)
     processed = Processed(given, recipe, Inspector({}))
@@ -155,7 +158,7 @@ def test_sync_is_stored_and_low_scores_are_marked() -> None:
     assert all(w.sync == {"offset_s": row.offset_s, "drift_ppm": row.drift_ppm, "score": row.score} for w in windows)
     windows = list(Processed(given, recipe, Inspector({"low_sync": "drop"})))
     assert len(windows) == 10
-    assert all(w.skeleton is None for w in windows)
+    assert all(w.streams.get("skeleton") is None for w in windows)
     plain = list(Processed(given, Recipe(window=recipe.window), Inspector({})))
     assert all(w.sync is None and w.flags == () for w in plain)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from imu_video.modalities.skeleton import SkeletonTrack
 from imu_video.recordings.motion import Curve, imu_motion, picture_motion
 from imu_video.recordings.sync import (
     RATE_HZ,
@@ -20,7 +21,7 @@ from imu_video.recordings.sync import (
     estimate_sync,
 )
 from imu_video.registry import datasets
-from imu_video.types import ImuStream, Recording, SkeletonTrack
+from imu_video.types import ImuStream, Recording
 
 CONFIG = SyncConfig(mode="estimate")
 
@@ -30,14 +31,17 @@ def person() -> Recording:
     """Four minutes of a simulated person with a watch; the camera is left out."""
     group = {"prefix": "p", "count": 1, "devices": ["watch"], "seconds_per_activity": 20}
     world = datasets.build({"name": "synthetic", "groups": [group], "placements": ["left_wrist"], "image_size": 32})
-    return replace(next(world.recordings()), video=None)
+    recording = next(world.recordings())
+    return replace(recording, streams={"skeleton": recording.streams["skeleton"]})
 
 
 def delayed(recording: Recording, offset_s: float, drift_ppm: float = 0.0) -> Recording:
     """The recording with a skeleton that must be moved by ``offset_s`` and runs slow by ``drift_ppm``."""
-    track = recording.skeleton
+    track = recording.streams["skeleton"]
     assert track is not None
-    return replace(recording, skeleton=replace(track, times=track.times * (1 - 1e-6 * drift_ppm) - offset_s))
+    return replace(
+        recording, streams={"skeleton": replace(track, times=track.times * (1 - 1e-6 * drift_ppm) - offset_s)}
+    )
 
 
 @pytest.mark.parametrize("offset", [-1.5, 0.0, 0.4, 2.0])
@@ -57,18 +61,18 @@ def test_drift_of_a_simulated_person(person: Recording, drift: float) -> None:
     assert estimate is not None
     assert estimate.drift_ppm == pytest.approx(drift, abs=60)
     assert estimate.offset_s == pytest.approx(-0.4, abs=0.03)
-    corrected = correct(given, estimate).skeleton
+    corrected = correct(given, estimate).streams["skeleton"]
     assert corrected is not None
-    assert person.skeleton is not None
-    assert np.abs(corrected.times - person.skeleton.times).max() < 0.02
+    assert "skeleton" in person.streams
+    assert np.abs(corrected.times - person.streams["skeleton"].times).max() < 0.02
 
 
 def test_short_recordings_have_no_drift(person: Recording) -> None:
-    track = person.skeleton
+    track = person.streams["skeleton"]
     assert track is not None
     some = track.times < 40
     short = replace(track, times=track.times[some] * (1 - 400e-6), joints=track.joints[some])
-    estimate = estimate_sync(replace(person, skeleton=short), CONFIG)
+    estimate = estimate_sync(replace(person, streams={"skeleton": short}), CONFIG)
     assert estimate is not None
     assert estimate.drift_ppm == 0
 
@@ -77,7 +81,7 @@ def test_another_persons_skeleton_is_not_trusted(person: Recording) -> None:
     group = {"prefix": "p", "count": 2, "devices": ["watch"], "seconds_per_activity": 20}
     world = datasets.build({"name": "synthetic", "groups": [group], "placements": ["left_wrist"], "image_size": 32})
     other = next(iter(world.recordings(["p01"])))
-    estimate = estimate_sync(replace(person, skeleton=other.skeleton), CONFIG)
+    estimate = estimate_sync(replace(person, streams={"skeleton": other.streams["skeleton"]}), CONFIG)
     assert estimate is not None
     assert estimate.score < CONFIG.min_score
 
@@ -94,7 +98,9 @@ def test_one_periodic_motion_is_ambiguous() -> None:
     angle = np.cumsum(2 + np.sin(2 * np.pi * (times - 0.3))) * 0.02
     hand = np.stack([np.cos(angle), np.sin(angle), angle * 0], axis=1)
     track = SkeletonTrack(times=times, joints=np.stack([hand * 0, hand], axis=1), names=("right_elbow", "right_wrist"))
-    estimate = estimate_sync(Recording(dataset="d", subject="s", name="r", imu=(stream,), skeleton=track), CONFIG)
+    estimate = estimate_sync(
+        Recording(dataset="d", subject="s", name="r", imu=(stream,), streams={"skeleton": track}), CONFIG
+    )
     assert estimate is not None
     assert estimate.correlation > 0.95
     assert estimate.score < 0.3
@@ -106,14 +112,14 @@ def test_stillness_gives_no_score() -> None:
     stream = ImuStream(placement="waist", times=times, values=rng.normal(0, 0.01, (6, len(times))))
     joints = rng.normal(0, 1e-4, (len(times), 2, 3))
     track = SkeletonTrack(times=times, joints=joints, names=("a", "b"))
-    recording = Recording(dataset="d", subject="s", name="r", imu=(stream,), skeleton=track)
+    recording = Recording(dataset="d", subject="s", name="r", imu=(stream,), streams={"skeleton": track})
     estimate = estimate_sync(recording, CONFIG)
     assert estimate is not None
     assert estimate.score < CONFIG.min_score
-    assert estimate_sync(replace(recording, skeleton=None), CONFIG) is None
+    assert estimate_sync(replace(recording, streams={"skeleton": None}), CONFIG) is None
     few = replace(track, times=times[:8], joints=joints[:8])
     dead = replace(recording.imu[0], values=np.full((6, len(times)), np.nan))
-    for hopeless in (replace(recording, skeleton=few), replace(recording, imu=(dead,))):
+    for hopeless in (replace(recording, streams={"skeleton": few}), replace(recording, imu=(dead,))):
         estimate = estimate_sync(hopeless, CONFIG)
         assert estimate is not None
         assert (estimate.score, estimate.offset_s, estimate.drift_ppm) == (0, 0, 0)
@@ -170,16 +176,18 @@ def test_offset_of_a_turning_camera() -> None:
     values[2], values[4] = 9.8, rate
     stream = ImuStream(placement="head", times=times, values=values)
     camera = _Camera(angle, frames + 0.7)
-    recording = Recording(dataset="d", subject="s", name="r", imu=(stream,), video=camera, views={"depth": camera})
+    recording = Recording(
+        dataset="d", subject="s", name="r", imu=(stream,), streams={"video": camera, "video.depth": camera}
+    )
     estimate = estimate_sync(recording, SyncConfig(mode="estimate", stretches=3, stretch_s=10))
     assert estimate is not None
     assert estimate.offset_s == pytest.approx(-0.7, abs=0.05)
     assert estimate.score > 0.6
     moved = correct(recording, estimate)
-    assert moved.video is not None
-    assert np.abs(moved.video.times - frames).max() < 0.05
-    assert np.abs(moved.views["depth"].times - frames).max() < 0.05
-    np.testing.assert_array_equal(moved.video.read([3]), camera.read([3]))
+    assert "video" in moved.streams
+    assert np.abs(moved.streams["video"].times - frames).max() < 0.05
+    assert np.abs(moved.streams["video.depth"].times - frames).max() < 0.05
+    np.testing.assert_array_equal(moved.streams["video"].read([3]), camera.read([3]))
 
 
 def test_a_bare_off_of_yaml_is_off() -> None:
@@ -206,8 +214,8 @@ def test_shift_of_a_real_clip_is_recovered(real_data: Path, clip: str) -> None:
     recording = next(
         datasets.build({"name": "gopro", "root": str(real_data / "gopro-gpmf" / f"{clip}.mp4")}).recordings()
     )
-    assert recording.video is not None
-    pictures = picture_motion(recording.video, np.arange(len(recording.video.times)))
+    assert "video" in recording.streams
+    pictures = picture_motion(recording.streams["video"], np.arange(len(recording.streams["video"].times)))
     camera = imu_motion(recording.imu[0])
     found = {}
     for shift in (-1.5, -1.0, -0.37, 0.0, 0.2, 0.81, 1.5):

@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 
 from imu_video.config import validate
 from imu_video.errors import ConfigError, RecordingError
-from imu_video.recordings.windows import WindowConfig, _label, cut, nearest_index, square
-from imu_video.types import IMU_CHANNELS, ImuStream, Recording, Segment, SkeletonTrack
+from imu_video.modalities.base import nearest_index
+from imu_video.modalities.skeleton import SkeletonTrack
+from imu_video.modalities.video import square
+from imu_video.recordings.windows import WindowConfig, _label, cut
+from imu_video.types import IMU_CHANNELS, ImuStream, Recording, Segment
 
 
 class Numbered:
@@ -46,7 +49,7 @@ def test_sliding_windows_lie_on_one_grid() -> None:
     for w in windows:
         assert w.imu["waist"].shape == (6, 40)
         np.testing.assert_allclose(w.imu["waist"][3], w.start + np.arange(40) / 20, atol=1e-4)
-        assert (w.recording, w.subject, w.session, w.clip, w.skeleton) == ("r1", "s1", "1", None, None)
+        assert (w.recording, w.subject, w.session, w.streams) == ("r1", "s1", "1", {})
 
 
 def test_stride_that_is_no_multiple_of_the_period_is_rounded_and_reported() -> None:
@@ -138,13 +141,13 @@ def test_clips_are_paired_by_time_stamp_not_by_position() -> None:
     dropped = dropped[~np.isin(dropped + 1, dropped)]  # single dropped frames
     video = Numbered(np.delete(times, dropped))
     config = WindowConfig(seconds=2.0, stride_s=1.0, clip_fps=10, clip_size=16)
-    windows = list(cut(recording(video=video), config))
-    assert windows[0].clip is None  # the video starts 0.35 s late
-    assert all(w.clip is not None for w in windows[1:])
+    windows = list(cut(recording(streams={"video": video}), config))
+    assert "video" not in windows[0].streams  # the video starts 0.35 s late
+    assert all(w.streams.get("video") is not None for w in windows[1:])
     for w in windows[1:]:
-        assert w.clip is not None
-        assert w.clip.shape == (20, 16, 16, 3)
-        for i, frame in enumerate(w.clip):
+        assert "video" in w.streams
+        assert w.streams["video"].shape == (20, 16, 16, 3)
+        for i, frame in enumerate(w.streams["video"]):
             moment = w.start + i / 10
             naive = min(range(len(video.times)), key=lambda k: abs(video.times[k] - moment))
             assert frame[0, 0, 0] == naive
@@ -153,18 +156,20 @@ def test_clips_are_paired_by_time_stamp_not_by_position() -> None:
 
 def test_holes_in_the_video_cost_the_clip_not_the_window() -> None:
     times = np.delete(np.arange(250) / 25, slice(100, 110))
-    windows = list(cut(recording(video=Numbered(times)), WindowConfig(seconds=2.0, clip_fps=5, clip_size=16)))
-    assert [w.clip is not None for w in windows] == [True, True, False, True, True]
+    windows = list(
+        cut(recording(streams={"video": Numbered(times)}), WindowConfig(seconds=2.0, clip_fps=5, clip_size=16))
+    )
+    assert [w.streams.get("video") is not None for w in windows] == [True, True, False, True, True]
     assert len(windows) == 5
 
 
 def test_only_the_needed_frames_are_read() -> None:
     video = Numbered(np.arange(300) / 30)
-    list(cut(recording(video=video), WindowConfig(seconds=5.0, clip_fps=3, clip_size=16)))
+    list(cut(recording(streams={"video": video}), WindowConfig(seconds=5.0, clip_fps=3, clip_size=16)))
     assert video.asked == sorted(set(video.asked))
     assert len(video.asked) == 30
     video = Numbered(np.arange(300) / 30)
-    list(cut(recording(video=video), WindowConfig(seconds=5.0)))
+    list(cut(recording(streams={"video": video}), WindowConfig(seconds=5.0)))
     assert video.asked == []
 
 
@@ -173,25 +178,31 @@ def test_whole_mode_holds_the_outer_frames_of_a_short_trial() -> None:
     joints = np.tile(video.times[:, None, None], (1, 2, 3))
     track = SkeletonTrack(times=video.times, joints=joints, names=("a", "b"))
     config = WindowConfig(seconds=4.0, mode="whole", clip_fps=5, clip_size=16, skeleton_fps=10)
-    (window,) = cut(recording(ramp(seconds=2.0), video=video, skeleton=track), config)
-    assert window.clip is not None
-    assert window.skeleton is not None
-    assert window.clip[:5, 0, 0, 0].tolist() == [0] * 5
-    assert window.clip[-5:, 0, 0, 0].tolist() == [39] * 5
+    (window,) = cut(
+        recording(
+            ramp(seconds=2.0),
+            streams={"video": video, "skeleton": track},
+        ),
+        config,
+    )
+    assert "video" in window.streams
+    assert "skeleton" in window.streams
+    assert window.streams["video"][:5, 0, 0, 0].tolist() == [0] * 5
+    assert window.streams["video"][-5:, 0, 0, 0].tolist() == [39] * 5
     expected = np.clip(-1 + np.arange(40) / 10, 0, 1.99)
-    np.testing.assert_allclose(window.skeleton[:, 1, 2], expected, atol=1e-6)
+    np.testing.assert_allclose(window.streams["skeleton"][:, 1, 2], expected, atol=1e-6)
 
 
 def test_skeletons_are_interpolated_by_time_stamp() -> None:
     times = np.arange(401) / 40 + np.random.default_rng(4).uniform(-0.012, 0.012, 401)
     track = SkeletonTrack(times=times, joints=np.sin(times)[:, None, None] * np.ones((1, 3, 3)), names=("a", "b", "c"))
-    windows = list(cut(recording(skeleton=track), WindowConfig(seconds=2.0, skeleton_fps=20)))
+    windows = list(cut(recording(streams={"skeleton": track}), WindowConfig(seconds=2.0, skeleton_fps=20)))
     assert len(windows) == 5
     for w in windows:
-        assert w.skeleton is not None
-        assert w.skeleton.shape == (40, 3, 3)
-        assert w.skeleton.dtype == np.float32
-        np.testing.assert_allclose(w.skeleton[:, 0, 0], np.sin(w.start + np.arange(40) / 20), atol=0.02)
+        assert "skeleton" in w.streams
+        assert w.streams["skeleton"].shape == (40, 3, 3)
+        assert w.streams["skeleton"].dtype == np.float32
+        np.testing.assert_allclose(w.streams["skeleton"][:, 0, 0], np.sin(w.start + np.arange(40) / 20), atol=0.02)
 
 
 def test_nearest_index_against_argmin() -> None:

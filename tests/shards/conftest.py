@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from imu_video.modalities import ClipSpec, SkeletonSpec
 from imu_video.registry import load_plugin
 from imu_video.shards.building.build import BuildConfig
 from imu_video.shards.schema import Index
@@ -34,8 +35,7 @@ def make_window(split: str, i: int) -> Window:
         session="1",
         start=1.5 * (i % 3),
         imu=imu,
-        clip=clip,
-        skeleton=rng.normal(size=(FRAMES, 4, 3)).astype(np.float32) if i % 5 else None,
+        streams={"video": clip, "skeleton": rng.normal(size=(FRAMES, 4, 3)).astype(np.float32) if i % 5 else None},
         label="walk" if i % 2 else ("sit" if i % 5 else None),
         tags={"device": "abc"[i % 3]},
     )
@@ -49,9 +49,10 @@ def make_folder(root: Path, samples: Mapping[str, int], *, shard_samples: int = 
         windows,
         rate_hz=10,
         dataset="tiny",
-        clip_fps=5,
-        skeleton_fps=5,
-        joints=JOINTS,
+        specs={
+            "video": ClipSpec(fps=5, frames=FRAMES, height=SIZE, width=SIZE),
+            "skeleton": SkeletonSpec(fps=5, frames=FRAMES, joints=JOINTS),
+        },
         placements=PLACEMENTS,
         shard_samples=shard_samples,
     )

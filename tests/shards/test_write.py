@@ -14,14 +14,18 @@ import pytest
 from pydantic import ValidationError
 
 from imu_video.errors import ShardError
+from imu_video.modalities import ClipSpec
+from imu_video.modalities.arrays import npy_bytes
 from imu_video.runtime.files import file_sha256
 from imu_video.shards import write
 from imu_video.shards.reading.pipeline import decode_meta
 from imu_video.shards.schema import Index, SampleMeta, parse_member
-from imu_video.shards.write import EncodedSample, ShardWriter, TarFile, encode_window, json_bytes, npy_bytes, tar_header
+from imu_video.shards.write import EncodedSample, ShardWriter, TarFile, encode_window, json_bytes, tar_header
 from imu_video.types import Window
 
 Maker = Callable[[str, int], Window]
+
+SPECS = {"video": ClipSpec(fps=5, frames=3, height=16, width=16)}
 
 
 def tar_bytes(folder: Path) -> dict[str, bytes]:
@@ -82,33 +86,33 @@ def test_plain_webdataset_reads_the_shards(folder: Index, window_maker: Maker) -
 def test_devices_without_a_measurement_are_left_out(window_maker: Maker) -> None:
     window = window_maker("train", 1)
     imu = {**window.imu, "right_wrist": np.full((6, 20), np.nan, np.float32)}
-    encoded = encode_window(Window(**{**vars(window), "imu": imu}), dataset="d", clip_fps=5)
+    encoded = encode_window(Window(**{**vars(window), "imu": imu}), dataset="d", specs=SPECS)
     assert "imu.right_wrist.npy" not in encoded.members
     nothing = {"waist": np.full((6, 20), np.nan, np.float32)}
     with pytest.raises(ShardError, match="no measured IMU device"):
-        encode_window(Window(**{**vars(window), "imu": nothing}), dataset="d", clip_fps=5)
+        encode_window(Window(**{**vars(window), "imu": nothing}), dataset="d", specs=SPECS)
 
 
 def test_flags_and_sync_are_written_only_where_there_are_any(window_maker: Maker) -> None:
     window = window_maker("train", 1)
-    plain = json.loads(encode_window(window, dataset="d", clip_fps=5).members["meta.json"])
+    plain = json.loads(encode_window(window, dataset="d", specs=SPECS).members["meta.json"])
     assert sorted(plain) == ["dataset", "key", "label", "recording", "session", "start", "subject", "tags"]
     sync = {"offset_s": 0.25, "drift_ppm": 0.0, "score": 0.5}
     flagged = replace(window, flags=("waist:flat", "video:frozen_video"), sync=sync)
-    meta = decode_meta(encode_window(flagged, dataset="d", clip_fps=5).members["meta.json"], window.key)
+    meta = decode_meta(encode_window(flagged, dataset="d", specs=SPECS).members["meta.json"], window.key)
     assert meta.flags == ("video:frozen_video", "waist:flat")
     assert meta.sync == sync
     with pytest.raises(ValidationError, match="pattern"):
-        encode_window(replace(window, flags=("flat",)), dataset="d", clip_fps=5)
+        encode_window(replace(window, flags=("flat",)), dataset="d", specs=SPECS)
 
 
 def test_illegal_names_and_repeats_are_refused(window_maker: Maker, tmp_path: Path) -> None:
     window = window_maker("train", 1)
     for key in ("a.b", "../a", "a/b", "/a", ""):
         with pytest.raises(ShardError, match="tar member"):
-            encode_window(Window(**{**vars(window), "key": key}), dataset="d", clip_fps=5)
-    with pytest.raises(ShardError, match="tar member"):
-        encode_window(Window(**{**vars(window), "imu": {"Left Wrist": window.imu["waist"]}}), dataset="d", clip_fps=5)
+            encode_window(Window(**{**vars(window), "key": key}), dataset="d", specs=SPECS)
+    with pytest.raises(ShardError, match="placement name"):
+        encode_window(Window(**{**vars(window), "imu": {"Left Wrist": window.imu["waist"]}}), dataset="d", specs=SPECS)
     tar = TarFile(tmp_path / "train-000000.tar")
     with pytest.raises(ShardError, match="shorter name"):
         tar.add(EncodedSample(key="k" * 95, members={"meta.json": b"{}"}))
@@ -121,7 +125,7 @@ def test_illegal_names_and_repeats_are_refused(window_maker: Maker, tmp_path: Pa
 def test_a_failure_leaves_no_tar_and_no_temporary_file(window_maker: Maker, tmp_path: Path) -> None:
     def fail() -> None:
         with ShardWriter(folder=tmp_path, split="train", shard_samples=8) as writer:
-            writer.add(encode_window(window_maker("train", 1), dataset="d", clip_fps=5))
+            writer.add(encode_window(window_maker("train", 1), dataset="d", specs=SPECS))
             raise RuntimeError("power")
 
     with pytest.raises(RuntimeError, match="power"):
@@ -131,7 +135,7 @@ def test_a_failure_leaves_no_tar_and_no_temporary_file(window_maker: Maker, tmp_
 
 def test_a_tar_has_its_final_name_only_when_complete(window_maker: Maker, tmp_path: Path) -> None:
     tar = TarFile(tmp_path / "train-000000.tar")
-    tar.add(encode_window(window_maker("train", 1), dataset="d", clip_fps=5))
+    tar.add(encode_window(window_maker("train", 1), dataset="d", specs=SPECS))
     assert not (tmp_path / "train-000000.tar").exists()
     tar.close()
     assert [p.name for p in tmp_path.iterdir()] == ["train-000000.tar"]
@@ -161,7 +165,13 @@ def test_facts_are_canonical_json(
 ) -> None:
     tags = {"key": "k", "start": "0.0", 'quo"ted': '"key":"k"', "ä": "\n"}
     window = replace(
-        window_maker("train", 1), clip=None, start=start, flags=flags, sync=sync, tags=tags, label='"start":0.0'
+        window_maker("train", 1),
+        streams={"video": None},
+        start=start,
+        flags=flags,
+        sync=sync,
+        tags=tags,
+        label='"start":0.0',
     )
     meta = json.loads(encode_window(window, dataset='"key":"k"').members["meta.json"])
     expected = SampleMeta(

@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from imu_video.modalities.skeleton import SkeletonTrack
 from imu_video.registry import datasets
-from imu_video.types import ImuStream, Recording, Segment, SkeletonTrack
+from imu_video.types import ImuStream, Recording, Segment
 
 
 class GreyFrames:
@@ -34,7 +35,7 @@ class TinyPeople:
     Args:
         people: how many, named p0, p1, ...
         fault: ``none``, or which promise of a dataset to break.
-        views: also offer a view ``depth`` of everybody and a view ``exo`` of p0.
+        cameras: also offer a camera ``depth`` of everybody and a camera ``exo`` of p0.
         seed: of the signals.
     """
 
@@ -46,10 +47,10 @@ class TinyPeople:
     labels: ClassVar[tuple[str, ...]] = ("sit", "walk")
     rate_hz: ClassVar[float] = 50.0
 
-    def __init__(self, *, people: int = 4, fault: str = "none", views: bool = False, seed: int = 0) -> None:
+    def __init__(self, *, people: int = 4, fault: str = "none", cameras: bool = False, seed: int = 0) -> None:
         self.people = people
         self.fault = fault
-        self.views = views
+        self.cameras = cameras
         self.seed = seed
 
     def subjects(self) -> list[str]:
@@ -82,17 +83,19 @@ class TinyPeople:
                 ImuStream(placement="waist", times=times, values=waist),
                 ImuStream(placement="right_wrist", times=times, values=wrist),
             ),
-            video=GreyFrames(10 * seconds) if number != 3 else None,
-            views=self._views(number, seconds),
-            skeleton=SkeletonTrack(
-                times=np.arange(10 * seconds) / 10, joints=rng.normal(size=(10 * seconds, 2, 3)), names=names
-            ),
+            streams={
+                "video": GreyFrames(10 * seconds) if number != 3 else None,
+                **self._cameras(number, seconds),
+                "skeleton": SkeletonTrack(
+                    times=np.arange(10 * seconds) / 10, joints=rng.normal(size=(10 * seconds, 2, 3)), names=names
+                ),
+            },
             segments=(Segment(start=0, end=seconds, label=label),),
             tags={"camera": "front" if number % 2 else "side"},
         )
 
-    def _views(self, number: int, seconds: int) -> dict[str, GreyFrames]:
-        if not self.views:
+    def _cameras(self, number: int, seconds: int) -> dict[str, GreyFrames]:
+        if not self.cameras:
             return {}
-        depth = {"depth": GreyFrames(10 * seconds, level=3)}
-        return {**depth, "exo": GreyFrames(10 * seconds, level=4)} if number == 0 else depth
+        depth = {"video.depth": GreyFrames(10 * seconds, level=3)}
+        return {**depth, "video.exo": GreyFrames(10 * seconds, level=4)} if number == 0 else depth

@@ -28,7 +28,7 @@ def test_rows_of_utd_mhad_differ_in_the_objective_only(path: Path) -> None:
         assert (getattr(row, key) == getattr(base, key)) == (key not in own), key
     assert (row.data.batch_size == base.data.batch_size) == ("batch_size" not in own)
     assert row.loss != base.loss or row.tower != base.tower or row.data.teacher != base.data.teacher
-    assert needs_of(row).skeleton == (row.tower is not None), "no loss uses the skeleton encoder"
+    assert bool(needs_of(row).streams) == (row.tower is not None), "no loss uses the skeleton encoder"
 
 
 @pytest.mark.parametrize("path", rows(TRANSFER), ids=lambda p: p.stem)
@@ -36,6 +36,6 @@ def test_rows_of_the_transfer_study_share_student_and_schedule(path: Path) -> No
     base, row = (load_config(p, PretrainConfig) for p in (TRANSFER / "base.yaml", path))
     for key in ("encoder", "augment", "optim", "run"):
         assert getattr(row, key) == getattr(base, key), key
-    assert needs_of(row).skeleton == (row.tower is not None), "no loss uses the skeleton encoder"
+    assert bool(needs_of(row).streams) == (row.tower is not None), "no loss uses the skeleton encoder"
     # The runner gives a row that names one folder the motion capture alone, because only its windows all have clips.
     assert (len(row.data.folders) == 1) == (row.data.teacher == "frames")

@@ -72,7 +72,7 @@ def test_hash_sees_names_shapes_types_and_bytes() -> None:
     "inputs", [torch.zeros(4, 40, 48, 3, dtype=torch.uint8), torch.zeros(1, 4, 40, 48, 3), torch.zeros(1, 4, 20, 3)]
 )
 def test_wrong_axes_or_types_are_refused(inputs: torch.Tensor) -> None:
-    with pytest.raises(ValueError, match=r"takes \(B, F, H, W, 3\) uint8"):
+    with pytest.raises(ValueError, match=r"must be \(B, F, H, W, 3\) uint8"):
         TinyTeacher().encode(inputs)
 
 

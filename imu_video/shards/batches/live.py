@@ -11,6 +11,7 @@ from torch import Tensor
 
 from imu_video.shards.batches.arrays import feature_statistics
 from imu_video.shards.batches.loader import PairLoader
+from imu_video.shards.batches.pool import CLIPS
 from imu_video.teachers.base import FrozenTeacher
 from imu_video.types import PairBatch
 
@@ -32,8 +33,9 @@ class LiveLoader(PairLoader):
 
     def batch(self, step: int) -> PairBatch:
         batch = super().batch(step)
-        assert batch.clip is not None
-        return dataclasses.replace(batch, teacher=self._encode(batch.clip), clip=None)
+        others = dict(batch.others)
+        # The student needs no pictures: they are dropped here, before the batch travels to its device.
+        return dataclasses.replace(batch, teacher=self._encode(others.pop(CLIPS)), others=others)
 
     @property
     def has_teacher(self) -> bool:
@@ -42,9 +44,8 @@ class LiveLoader(PairLoader):
     def features(self, rows: np.ndarray) -> Tensor:
         pieces = []
         for start in range(0, len(rows), _FORWARD_ROWS):
-            clip = self.pool.clip(self._seen_with(rows[start : start + _FORWARD_ROWS]))
-            assert clip is not None
-            pieces.append(self._encode(clip))
+            seen = self._seen_with(rows[start : start + _FORWARD_ROWS])
+            pieces.append(self._encode(self.pool.stream(CLIPS, seen)))
         return torch.cat(pieces)
 
     def feature_statistics(self) -> tuple[Tensor, Tensor]:

@@ -31,7 +31,8 @@ class PairLoader:
     """One rank's view of the training batches of a split, or of a mixture of splits of several data folders.
 
     Samples take part when they have at least one allowed device and what else is asked for: a teacher feature (all
-    finite), a skeleton. A sample is shown with one of its devices, drawn anew each epoch. `Plan` says what an epoch is.
+    finite), the requested streams. A sample is shown with one of its devices, drawn anew each epoch. `Plan` says what
+    an epoch is.
 
     Args:
         columns: the split, or several to be mixed.
@@ -41,16 +42,16 @@ class PairLoader:
         batch_size: rows of the global batch, over all ranks; divisible by the number of ranks.
         seed: determines order and devices, >= 0.
         world: this rank's place.
-        all_devices: also give every allowed device of each window (``views``).
-        skeleton: also give the skeleton of each window.
-        clips: for each split its clips, to be given as ``clip``; samples without an intact one sit out.
+        all_devices: also give every allowed device of each window (``devices``).
+        streams: streams of other modalities that batches hold (``skeleton``); samples that lack one sit out.
+        clips: for each split its clips, given as the stream ``video``; samples without an intact one sit out.
         change_clips: clips change from step to step as their reader says (training); False: as they are stored.
         weights: share of each split of a mixture; None: one pass over all is an epoch.
         sampling: ``once`` or ``replacement``.
         leftover: ``drop`` or ``carry``.
         balance: with ``replacement``: ``subject`` or ``recording`` gives every person or recording of a split the same
             chance, however many windows there are.
-        pairs: ``true``, or a control: ``permuted`` gives each window the teacher feature, skeleton and clip of another
+        pairs: ``true``, or a control: ``permuted`` gives each window the teacher feature and streams of another
             usable one of the pool, always the same, ``redrawn`` of another one in each epoch (`partners`); ``meta``
             stays the IMU window's.
 
@@ -83,7 +84,7 @@ class PairLoader:
         seed: int,
         world: World | None = None,
         all_devices: bool = False,
-        skeleton: bool = False,
+        streams: Sequence[str] = (),
         clips: ClipReader | Sequence[ClipReader] | None = None,
         change_clips: bool = False,
         weights: Sequence[float] | None = None,
@@ -101,7 +102,7 @@ class PairLoader:
         splits = [columns] if isinstance(columns, Columns) else list(columns)
         features: Any = [teacher] if isinstance(columns, Columns) and teacher is not None else teacher
         readers: Any = [clips] if isinstance(clips, ClipReader) else clips
-        self.pool = ColumnPool(splits, teachers=features, skeleton=skeleton, clips=readers)
+        self.pool = ColumnPool(splits, teachers=features, streams=streams, clips=readers)
         self._change_clips = change_clips
         allowed = self.pool.allowed(devices)
         self._shown = allowed if all_devices else None
@@ -112,11 +113,7 @@ class PairLoader:
         self._sizes = [int(usable[self.pool.part(number)].sum()) for number in range(len(splits))]
         names = [name for name, wanted in zip(self.pool.placements, allowed, strict=True) if wanted]
         asked = "".join(
-            [
-                "a teacher feature and " * (teacher is not None),
-                "a skeleton and " * skeleton,
-                "a clip and " * (clips is not None),
-            ]
+            f"{what} and " for what in [*(["teacher features"] if teacher is not None else []), *self.pool.streams]
         )
         self._found = [
             f"split {split.split!r}: {size} of {len(split)} samples have {asked}a device among {names}"
@@ -192,15 +189,14 @@ class PairLoader:
         imu, mask = self.pool.imu(rows, devices)
         seen = self._seen(step)[mine]
         seeds = [clip_seed(self.seed, step, row) for row in seen.tolist()] if self._change_clips else None
-        views, views_mask = (None, None) if self._shown is None else self.pool.views(rows, self._shown)
+        devices_imu, devices_mask = (None, None) if self._shown is None else self.pool.devices(rows, self._shown)
         return PairBatch(
             imu=imu,
             mask=mask,
             teacher=self.pool.teacher(seen),
-            views=views,
-            views_mask=views_mask,
-            skeleton=self.pool.skeleton(seen),
-            clip=self.pool.clip(seen, seeds),
+            devices=devices_imu,
+            devices_mask=devices_mask,
+            others={name: self.pool.stream(name, seen, seeds) for name in self.pool.streams},
             meta=self.pool.meta(rows, devices),
         )
 

@@ -9,9 +9,13 @@ import torch
 from torch import Tensor
 
 from imu_video.errors import ConfigError, nearest
+from imu_video.modalities.base import modality_of
 from imu_video.shards.reading.clips import ClipReader
 from imu_video.shards.reading.columns import Columns
 from imu_video.types import PairMeta
+
+CLIPS = "video"
+"""Stream that clips become: decoded for each batch, because decoded video does not fit into columns."""
 
 _CHUNK = 8192  # rows examined at a time when looking for what is missing
 
@@ -25,8 +29,8 @@ class ColumnPool:
     Args:
         columns: at least one; all of one rate, window length and channels.
         teachers: for each an (N, Dt) array-like in its order, or None for all.
-        skeleton: whether skeletons are wanted.
-        clips: for each its clips, or None where they are not wanted.
+        streams: streams of other modalities that batches hold, from the columns (``skeleton``).
+        clips: for each its clips, which become the stream ``video``; None where they are not wanted.
 
     Attributes:
         sizes: number of samples of each.
@@ -36,7 +40,7 @@ class ColumnPool:
         start: (N,) float64 seconds.
 
     Raises:
-        ConfigError: columns that cannot be mixed, features of another length or width, no skeletons.
+        ConfigError: columns that cannot be mixed, features of another length or width, a stream that they lack.
     """
 
     def __init__(
@@ -44,7 +48,7 @@ class ColumnPool:
         columns: Sequence[Columns],
         *,
         teachers: Sequence[np.ndarray] | None = None,
-        skeleton: bool = False,
+        streams: Sequence[str] = (),
         clips: Sequence[ClipReader] | None = None,
     ) -> None:
         if teachers is not None and len(teachers) != len(columns):
@@ -57,7 +61,7 @@ class ColumnPool:
         self.sizes = [len(one) for one in columns]
         self._ends = np.cumsum(self.sizes)
         self._teachers, self._clips = teachers, clips
-        self._skeletons = _skeletons(columns) if skeleton else None
+        self._streams = {stream: _arrays_of(columns, stream) for stream in streams}
         self.placements = tuple(sorted({name for one in columns for name in one.placements}))
         shape = (sum(self.sizes), len(self.placements))
         self.present, self.complete = np.zeros(shape, bool), np.zeros(shape, bool)
@@ -107,9 +111,9 @@ class ColumnPool:
         return allowed
 
     def finite(self) -> np.ndarray:
-        """(N,) bool: samples that have all that is wanted beside a device: teacher features, skeleton, clip."""
+        """(N,) bool: samples that have all that is wanted besides a device: teacher features, streams, clip."""
         there = np.ones(len(self), bool)
-        for arrays in (self._teachers, self._skeletons):
+        for arrays in (self._teachers, *self._streams.values()):
             if arrays is not None:
                 there &= np.concatenate([_finite_rows(array) for array in arrays])
         if self._clips is not None:
@@ -135,7 +139,7 @@ class ColumnPool:
             full = self._full = torch.ones(shape, dtype=torch.bool)
         return full
 
-    def views(self, rows: np.ndarray, allowed: np.ndarray) -> tuple[Tensor, Tensor]:
+    def devices(self, rows: np.ndarray, allowed: np.ndarray) -> tuple[Tensor, Tensor]:
         """(B, V, C, T) float32 windows of the allowed devices with zeros where nothing was measured, and their mask."""
         values = np.full((len(rows), len(self.placements), *self._axes), np.nan, np.float32)
         for number, at, of in self._parts(rows):
@@ -149,20 +153,33 @@ class ColumnPool:
         """(B, Dt) features as they were cached, float16 or float32; None without a teacher."""
         return None if self._teachers is None else self._tensor(self._teachers, rows)
 
-    def skeleton(self, rows: np.ndarray) -> Tensor | None:
-        """(B, F, J, 3) float32 joints in metres; None where not wanted."""
-        return None if self._skeletons is None else self._tensor(self._skeletons, rows)
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Streams of other modalities that batches hold."""
+        return (*self._streams, *(() if self._clips is None else (CLIPS,)))
 
-    def clip(self, rows: np.ndarray, seeds: Sequence[int] | None = None) -> Tensor | None:
-        """(B, F, H, W, 3) uint8 frames, changed by the seeds of the rows where given; None where not wanted."""
-        if self._clips is None:
-            return None
-        if len(self._clips) == 1:
-            return self._clips[0].read(rows, seeds)
-        out = torch.empty((len(rows), *self._clips[0].shape), dtype=torch.uint8)
+    def stream(self, name: str, rows: np.ndarray, seeds: Sequence[int] | None = None) -> Tensor:
+        """Rows of a stream in the axes of its modality.
+
+        Args:
+            name: one of `streams`.
+            rows: (B,) rows of the pool.
+            seeds: numbers that determine the change of each clip; None: as stored.
+
+        Raises:
+            KeyError: the pool was made without that stream.
+        """
+        if name == CLIPS and self._clips is not None:
+            return self._clip(self._clips, rows, seeds)
+        return self._tensor(self._streams[name], rows)
+
+    def _clip(self, clips: Sequence[ClipReader], rows: np.ndarray, seeds: Sequence[int] | None) -> Tensor:
+        if len(clips) == 1:
+            return clips[0].read(rows, seeds)
+        out = torch.empty((len(rows), *clips[0].shape), dtype=torch.uint8)
         for number, at, own in self._parts(rows):
             chosen = np.arange(len(rows))[at]
-            out[chosen] = self._clips[number].read(own, None if seeds is None else [seeds[i] for i in chosen])
+            out[chosen] = clips[number].read(own, None if seeds is None else [seeds[i] for i in chosen])
         return out
 
     def meta(self, rows: np.ndarray, devices: np.ndarray) -> PairMeta:
@@ -256,16 +273,20 @@ def _check_clips(columns: Sequence[Columns], clips: Sequence[ClipReader]) -> Non
         )
 
 
-def _skeletons(columns: Sequence[Columns]) -> list[np.ndarray]:
+def _arrays_of(columns: Sequence[Columns], stream: str) -> list[np.ndarray]:
     arrays = []
     for one in columns:
-        if one.skeleton is None:
+        if stream not in one.streams:
             raise ConfigError(
-                f"split {one.split!r} has no skeletons", hint="build the data with window.skeleton_fps=..."
+                f"split {one.split!r} has no {stream}",
+                hint=f"build the data with {modality_of(stream).window_key()}=...",
             )
-        arrays.append(one.skeleton)
+        arrays.append(one.streams[stream])
     if len({array.shape[1:] for array in arrays}) > 1:
-        raise ConfigError(f"skeletons (F, J, 3) differ between data folders: {[array.shape[1:] for array in arrays]}")
+        raise ConfigError(
+            f"{stream} ({modality_of(stream).axes}) differs between data folders: "
+            f"{[array.shape[1:] for array in arrays]}"
+        )
     return arrays
 
 

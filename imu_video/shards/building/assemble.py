@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from imu_video.config import Config
 from imu_video.errors import LeakageError, ShardError
+from imu_video.modalities.base import counted_streams, lacking_key
 from imu_video.recordings.prepare import SignalConfig
 from imu_video.recordings.windows import WindowConfig
 from imu_video.runtime.journal import Journal, piece_name
@@ -24,7 +25,7 @@ from imu_video.shards.publish import DATA_FOLDER
 from imu_video.shards.quality_report import QualityReport, totals, write_report
 from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.reading.index import write_index
-from imu_video.shards.schema import BuildFacts, ClipSpec, Index, ShardEntry, SkeletonSpec, SplitEntry, stored_unit
+from imu_video.shards.schema import BuildFacts, Index, ShardEntry, SplitEntry, stored_unit
 from imu_video.shards.write import ShardWriter
 from imu_video.types import IMU_CHANNELS
 
@@ -126,7 +127,7 @@ class Assembly:
         Raises:
             ShardError: a split without any window, or a key that occurs twice.
             LeakageError: a recording of two people.
-            RecordingError: people whose clips or skeletons differ in their axes.
+            RecordingError: subjects whose streams differ in their specification.
         """
         total, splits, done = Tally(), {}, 0
         for split, subjects in self.job.people.items():
@@ -245,11 +246,10 @@ def refuse_overlap(people: Mapping[str, list[str] | tuple[str, ...]]) -> None:
 def index_of(job: BuildJob, splits: dict[str, SplitEntry], tally: Tally) -> Index:
     """The index of finished shards, from what was counted while they were made."""
     window = job.window
-    lacking = Counter({f"view {view}": tally.kept - n for view, n in tally.with_view.items()})
+    lacking = Counter(
+        {lacking_key(stream): tally.kept - tally.with_stream[stream] for stream in counted_streams(tally.streams)}
+    )
     used = {subject for split in splits.values() for subject in split.subjects}
-    skeleton = None
-    if tally.skeleton is not None and tally.joints is not None and window.skeleton_fps is not None:
-        skeleton = SkeletonSpec(fps=window.skeleton_fps, frames=tally.skeleton[0], joints=tally.joints)
     return Index(
         dataset=job.dataset,
         licence=job.licence,
@@ -266,9 +266,7 @@ def index_of(job: BuildJob, splits: dict[str, SplitEntry], tally: Tally) -> Inde
         placements=tuple(sorted(tally.placements)),
         labels=tuple(sorted(tally.labels)),
         tags={tag: tuple(sorted(values)) for tag, values in sorted(tally.tags.items())},
-        clip=_clip_spec(tally.clip, window),
-        views={view: spec for view, shape in sorted(tally.views.items()) if (spec := _clip_spec(shape, window))},
-        skeleton=skeleton,
+        streams=dict(sorted(tally.streams.items())),
         splits=splits,
         build=BuildFacts(
             config=job.config,
@@ -301,10 +299,3 @@ def _report(checks: dict[str, dict[str, Any]], tally: Tally) -> QualityReport:
 
 def _gravity(seen: set[str]) -> Literal["included", "removed", "mixed"]:
     return "mixed" if len(seen) > 1 else "removed" if "removed" in seen else "included"
-
-
-def _clip_spec(shape: tuple[int, ...] | None, window: WindowConfig) -> ClipSpec | None:
-    if shape is None or window.clip_fps is None:
-        return None
-    frames, height, width = shape
-    return ClipSpec(fps=window.clip_fps, frames=frames, height=height + height % 2, width=width + width % 2)

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from imu_video.errors import LeakageError, RecordingError
+from imu_video.modalities.base import StreamSpec, StreamSpecs
 from imu_video.protocols import RecordingSource
 from imu_video.recordings.quality import Finding, Inspector
 from imu_video.recordings.recipe import Processed, Recipe, SyncRow
@@ -33,11 +34,8 @@ class Tally:
     placements: set[str] = field(default_factory=set)
     labels: set[str] = field(default_factory=set)
     tags: dict[str, set[str]] = field(default_factory=dict)
-    clip: tuple[int, ...] | None = None
-    views: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    with_view: Counter[str] = field(default_factory=Counter)
-    joints: tuple[str, ...] | None = None
-    skeleton: tuple[int, ...] | None = None
+    streams: StreamSpecs = field(default_factory=dict)
+    with_stream: Counter[str] = field(default_factory=Counter)
     devices: int = 0
     gravity: set[str] = field(default_factory=set)
     findings: list[Finding] = field(default_factory=list)
@@ -57,11 +55,15 @@ class Tally:
         if processed.statistics:
             self.statistics[recording.name] = processed.statistics
 
-    def take(self, window: Window, joints: tuple[str, ...] | None) -> None:
+    def take(self, window: Window, specs: Mapping[str, StreamSpec]) -> None:
         """Count one kept window.
 
+        Args:
+            window: it.
+            specs: specification of each of its streams.
+
         Raises:
-            RecordingError: a clip or skeleton of another shape than before.
+            RecordingError: a stream whose specification differs from that of earlier windows.
         """
         self.kept += 1
         self.placements.update(window.imu)
@@ -69,25 +71,18 @@ class Tally:
             self.labels.add(window.label)
         for tag, value in window.tags.items():
             self.tags.setdefault(tag, set()).add(value)
-        for what in ("clip", "skeleton", "label"):
-            if getattr(window, what) is None:
-                self.without[what] += 1
-        where = f"recording {window.recording!r}"
-        if window.clip is not None:
-            self.clip = _same(self.clip, window.clip.shape[:3], f"{where}: clip (F, H, W)")
-        for view, clip in window.views.items():
-            self.with_view[view] += 1
-            self.views[view] = _same(self.views.get(view), clip.shape[:3], f"{where}: view {view!r} (F, H, W)")
-        if window.skeleton is not None:
-            self.skeleton = _same(self.skeleton, window.skeleton.shape[:2], f"{where}: skeleton (F, J)")
-            self.joints = _same(self.joints, joints, f"{where}: joints")
+        if window.label is None:
+            self.without["label"] += 1
+        for stream in window.streams:
+            self.with_stream[stream] += 1
+            self._alike(stream, specs[stream], window.recording)
 
     def add(self, other: Tally) -> None:
         """Add another tally.
 
         Raises:
             LeakageError: a recording name that both have.
-            RecordingError: clips or skeletons of another shape.
+            RecordingError: a stream whose specification differs.
         """
         twice = set(self.recordings) & set(other.recordings)
         if twice:
@@ -110,19 +105,17 @@ class Tally:
         self.labels |= other.labels
         for tag, values in other.tags.items():
             self.tags.setdefault(tag, set()).update(values)
-        where = f"recording {other.recordings[0]!r}" if other.recordings else ""
-        self.clip = _same(self.clip, other.clip, f"{where}: clip (F, H, W)")
-        self.with_view += other.with_view
-        for view, shape in other.views.items():
-            self.views[view] = _same(self.views.get(view), shape, f"{where}: view {view!r} (F, H, W)")
-        self.skeleton = _same(self.skeleton, other.skeleton, f"{where}: skeleton (F, J)")
-        self.joints = _same(self.joints, other.joints, f"{where}: joints")
+        self.with_stream += other.with_stream
+        for stream, spec in other.streams.items():
+            self._alike(stream, spec, other.recordings[0] if other.recordings else "")
 
-
-def _same(old: Any, new: Any, what: str) -> Any:
-    if old is not None and new is not None and old != new:
-        raise RecordingError(f"{what} is {new}, other recordings have {old}", hint="build them into separate folders")
-    return new if old is None else old
+    def _alike(self, stream: str, spec: StreamSpec, recording: str) -> None:
+        known = self.streams.setdefault(stream, spec)
+        if known is not spec and known != spec:
+            raise RecordingError(
+                f"recording {recording!r}: {stream} is {spec!r}, other recordings have {known!r}",
+                hint="build them into separate folders",
+            )
 
 
 def _encode_person(
@@ -144,10 +137,15 @@ def _encode_recording(
     recording: Recording, recipe: Recipe, inspector: Inspector, tally: Tally
 ) -> Iterator[EncodedSample]:
     processed = Processed(recording, recipe, inspector)
-    joints = recording.skeleton.names if recording.skeleton is not None else None
+    modalities = recipe.window.modalities
+    specs: dict[str, StreamSpec] = {}
     for window in processed:
-        tally.take(window, joints)
-        yield encode_window(window, dataset=recording.dataset, clip_fps=recipe.window.clip_fps)
+        for stream, values in window.streams.items():
+            if stream not in specs:  # a modality cuts all windows of a recording alike
+                modality = modalities[stream.partition(".")[0]]
+                specs[stream] = modality.describe(recording.streams[stream], values)
+        tally.take(window, specs)
+        yield encode_window(window, dataset=recording.dataset, specs=specs)
     tally.learn(recording, processed)
 
 

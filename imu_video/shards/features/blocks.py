@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
 
 from imu_video.errors import DataError, TeacherCacheError
+from imu_video.modalities.base import modality_of, stream_name
 from imu_video.registry import load_plugin, teachers
 from imu_video.runtime.files import open_atomic
 from imu_video.runtime.journal import Journal
@@ -27,7 +27,6 @@ from imu_video.shards.reading.index import load_index
 from imu_video.shards.reading.pipeline import Sample, read_samples
 from imu_video.shards.reading.teacher_cache import WEIGHTS_FILE, open_cache, read_caches
 from imu_video.shards.schema import Index, SplitEntry
-from imu_video.shards.video import decode_mp4
 from imu_video.teachers.base import FrozenTeacher
 
 _M_ARENA_MAX, _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -8, -1, -3  # malloc.h of glibc
@@ -59,7 +58,7 @@ class EmbedBlock:
         root: the data folder.
         teacher: registered name and all arguments.
         weights: what was fitted, or None.
-        view: which video; None for the default one.
+        camera: which video; None for the default one.
         batch_size: samples a forward pass.
         device: where the teacher runs; ``cuda`` spreads workers over all GPUs.
         plugins: files that register teachers, imported first.
@@ -71,7 +70,7 @@ class EmbedBlock:
     root: Path
     teacher: Mapping[str, Any]
     weights: Path | None
-    view: str | None
+    camera: str | None
     batch_size: int
     device: str
     plugins: tuple[str, ...]
@@ -91,11 +90,13 @@ class EmbedBlock:
         rows = np.full((index.split(split).shards[number].samples, model.projection.width), np.nan, np.float32)
 
         def work(numbers: list[int], samples: list[Sample]) -> int:
-            inputs = torch.stack([inputs_of(index, sample, model, self.view) for sample in samples])
+            inputs = modality_of(model.modality).collate(
+                [inputs_of(index, sample, model, self.camera) for sample in samples]
+            )
             rows[numbers] = model.raw_features(inputs.to(self.device)).cpu().numpy()
             return numbers[-1] + 1
 
-        batches = batches_of(index, block, model, self.batch_size, self.view)
+        batches = batches_of(index, block, model, self.batch_size, self.camera)
         for done in _in_threads(work, batches, on_cpu=self.device == "cpu"):
             count = self.counts.get(block)
             if count is not None and count.before + done < count.after:  # the caller logs the finished block
@@ -155,18 +156,18 @@ def _own_gpu(device: str) -> str:
 
 
 def batches_of(
-    index: Index, block: Block, model: FrozenTeacher, batch_size: int, view: str | None
+    index: Index, block: Block, model: FrozenTeacher, batch_size: int, camera: str | None
 ) -> Iterator[tuple[list[int], list[Sample]]]:
     """Rows within the block and samples, still encoded, of those that have the teacher's modality."""
     split, number = block
     shard = index.split(split).shards[number]
     one = SplitEntry(subjects=index.split(split).subjects, samples=shard.samples, shards=(shard,))
     alone = index.model_copy(update={"splits": {split: one}})
-    member = "views" if model.modality == "video" and view is not None else model.modality
+    stream = stream_name(model.modality, camera)
     numbers: list[int] = []
     samples: list[Sample] = []
-    for row, sample in enumerate(read_samples(alone, split, {member, *(["meta"] if model.needs_labels else [])})):
-        if (clip_of(sample, view) if model.modality == "video" else sample.skeleton) is None:
+    for row, sample in enumerate(read_samples(alone, split, {stream, *(["meta"] if model.needs_labels else [])})):
+        if stream not in sample.streams:
             continue
         numbers.append(row)
         samples.append(sample)
@@ -177,23 +178,17 @@ def batches_of(
         yield numbers, samples
 
 
-def clip_of(sample: Sample, view: str | None) -> bytes | None:
-    """The MP4 bytes of the default video or of a named view."""
-    return sample.video if view is None else sample.views.get(view)
-
-
-def inputs_of(index: Index, sample: Sample, model: FrozenTeacher, view: str | None) -> Tensor:
-    """What the teacher looks at: chosen frames (F, H, W, 3) uint8 or chosen poses (F, J, 3) float32.
+def inputs_of(index: Index, sample: Sample, model: FrozenTeacher, camera: str | None) -> np.ndarray:
+    """Input of the teacher: chosen frames (F, H, W, 3) uint8, chosen poses (F, J, 3) float32, and so on.
 
     Raises:
         DataError: the sample lacks it.
     """
-    clip, spec = clip_of(sample, view), index.clips(view)
-    if model.modality == "video" and clip is not None and spec is not None:
-        return torch.from_numpy(decode_mp4(clip, model.sample_indices(spec.frames)))
-    if model.modality == "skeleton" and sample.skeleton is not None:
-        return torch.from_numpy(np.ascontiguousarray(sample.skeleton[model.sample_indices(len(sample.skeleton))]))
-    raise DataError(f"{index.root}: sample {sample.key!r} has no {model.modality}")
+    stream = stream_name(model.modality, camera)
+    if stream not in sample.streams or stream not in index.streams:
+        raise DataError(f"{index.root}: sample {sample.key!r} has no {stream}")
+    frames = model.sample_indices(index.streams[stream].frames)
+    return modality_of(stream).select(sample.streams[stream], frames)
 
 
 def _keep_freed_memory() -> None:

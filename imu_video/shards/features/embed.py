@@ -13,9 +13,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from imu_video.errors import ConfigError, DataError
+from imu_video.modalities.base import modality_of
 from imu_video.registry import teachers
 from imu_video.runtime.files import write_atomic
 from imu_video.runtime.journal import PARTS_SUFFIX, Journal, kept_when_interrupted
@@ -61,7 +63,7 @@ def embed(index: Index, teacher: Mapping[str, Any] | str, **options: Any) -> Tea
         index, teacher, options: as for `Embedding`.
 
     Raises:
-        ConfigError: unknown teacher, argument, split or view; the same work goes on in another process.
+        ConfigError: unknown teacher, argument, split or camera; the same work goes on in another process.
         DataError: the shards lack the teacher's modality.
         ShardError: damaged shards, a worker that died.
 
@@ -80,8 +82,8 @@ class Embedding:
         index: a loaded index.
         teacher: a registered teacher and its arguments.
         splits: splits to embed; all when None.
-        view: a further video of the samples; the default one when None. The cache is then named
-            ``<fingerprint>-<view>``.
+        camera: a further video of the samples; the default one when None. The cache is then named
+            ``<fingerprint>-<camera>``.
         batch_size: clips a forward pass, >= 1; a GPU likes more.
         device: where the teacher runs; a GPU where there is one when None.
         workers: processes, a shard each at a time. One uses all cores with threads already; several serve several GPUs
@@ -91,7 +93,7 @@ class Embedding:
         force: throw away unfinished work of this teacher by another version.
 
     Raises:
-        ConfigError: unknown teacher, argument, split or view; a folder behind an address.
+        ConfigError: unknown teacher, argument, split or camera; a folder behind an address.
 
     Example:
         >>> from imu_video.shards import load_index
@@ -105,7 +107,7 @@ class Embedding:
         teacher: Mapping[str, Any] | str,
         *,
         splits: Sequence[str] | None = None,
-        view: str | None = None,
+        camera: str | None = None,
         batch_size: int = 4,
         device: str | torch.device | None = None,
         workers: int = 1,
@@ -114,7 +116,7 @@ class Embedding:
         force: bool = False,
     ) -> None:
         refuse_remote(index)
-        self.index, self.plan = index, plan_of(index, teacher, splits, view, batch_size)
+        self.index, self.plan = index, plan_of(index, teacher, splits, camera, batch_size)
         self._device = str(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._workers, self._engine = workers, engine
         self._plugins, self._force = tuple(str(plugin) for plugin in plugins), force
@@ -157,13 +159,13 @@ class Embedding:
         index, plan = self.index, self.plan
         known = by_recipe(index, plan.recipe)
         model: FrozenTeacher = teachers.build(plan.teacher)
-        check_modality(index, model, plan.view)
+        check_modality(index, model, plan.camera)
         if model.needs_fit and known is None:
             raise ConfigError(
                 f"teacher {plan.teacher['name']!r} is fitted on {FIT_SPLIT!r} first: its parts need the fitted network",
                 hint=f"imu-video embed {index.root} TEACHER --split {FIT_SPLIT}, then the parts",
             )
-        weights = restore_fitted(model, known, plan.view)
+        weights = restore_fitted(model, known, plan.camera)
         job = {**plan.job(index), "splits": list(plan.splits), "part": [number, of]}
         work = self._journal(plan.folder(index, PARTS_SUFFIX) / f"{number}-of-{of}", job)
         with kept_when_interrupted(work):
@@ -177,9 +179,9 @@ class Embedding:
         """The teacher as far as it can be fitted before its features are computed, and the file of what was fitted."""
         index, plan = self.index, self.plan
         model: FrozenTeacher = teachers.build(plan.teacher)
-        check_modality(index, model, plan.view)
+        check_modality(index, model, plan.camera)
         if known is not None:
-            return model, restore_fitted(model, known, plan.view)
+            return model, restore_fitted(model, known, plan.camera)
         if not model.needs_fit:
             return model, None
         file = work.folder / WEIGHTS_FILE
@@ -187,17 +189,17 @@ class Embedding:
             restore(model, file)
             return model, file
         require_fit_split(index)
-        inputs: list[torch.Tensor] = []
+        inputs: list[np.ndarray] = []
         labels: list[str | None] = []
         for block in blocks_of(index, [FIT_SPLIT]):
-            for _, samples in batches_of(index, block, model, plan.batch_size, plan.view):
-                inputs += [inputs_of(index, one, model, plan.view) for one in samples]
+            for _, samples in batches_of(index, block, model, plan.batch_size, plan.camera):
+                inputs += [inputs_of(index, one, model, plan.camera) for one in samples]
                 labels += [one.meta.get("label") for one in samples]
         if not inputs:
             raise DataError(f"{index.root}: no sample of split {FIT_SPLIT!r} has {model.modality} to fit a teacher on")
 
         named = {"labels": labels} if model.needs_labels else {}
-        model.fit(torch.stack(inputs), **named)
+        model.fit(modality_of(model.modality).collate(inputs), **named)
         write_atomic(file, weights_of(model))
         work.finish(_FITTED, {}, file=WEIGHTS_FILE)
         return model, file
@@ -213,7 +215,7 @@ class Embedding:
             root=self.index.root,
             teacher=self.plan.teacher,
             weights=weights,
-            view=self.plan.view,
+            camera=self.plan.camera,
             batch_size=self.plan.batch_size,
             device=self._device,
             plugins=self._plugins,

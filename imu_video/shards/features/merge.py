@@ -59,10 +59,10 @@ def _merge(index: Index, root: Path) -> TeacherCache:
             f"{root}: its parts are of different versions or splits, or of other shards",
             hint=f"delete {root} and embed the parts again",
         )
-    plan = plan_of(index, jobs[0]["teacher"], jobs[0]["splits"], jobs[0]["view"], jobs[0]["batch_size"])
+    plan = plan_of(index, jobs[0]["teacher"], jobs[0]["splits"], jobs[0]["camera"], jobs[0]["batch_size"])
     known = by_recipe(index, plan.recipe)
     model: FrozenTeacher = teachers.build(plan.teacher)
-    restore_fitted(model, known, plan.view)
+    restore_fitted(model, known, plan.camera)
     blocks = missing_blocks(index, plan, known, model)
     with ExitStack() as stack:
         journals: dict[Block, Journal] = {}

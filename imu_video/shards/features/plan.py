@@ -11,6 +11,7 @@ from typing import Any
 from imu_video import __version__
 from imu_video.config import digest
 from imu_video.errors import ConfigError, DataError, nearest
+from imu_video.modalities.base import modality_of, stream_name
 from imu_video.registry import teachers
 from imu_video.runtime.journal import PARTIAL_SUFFIX
 from imu_video.shards.features.blocks import Block
@@ -24,12 +25,12 @@ WHAT = "embedding"
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is to be computed: teacher with all arguments, its recipe, splits, view, batch size."""
+    """What is to be computed: teacher with all arguments, its recipe, splits, camera, batch size."""
 
     teacher: dict[str, Any]
     recipe: str
     splits: tuple[str, ...]
-    view: str | None
+    camera: str | None
     batch_size: int
 
     def job(self, index: Index) -> dict[str, Any]:
@@ -38,7 +39,7 @@ class Plan:
             "version": __version__,
             "index": index.digest,
             "teacher": self.teacher,
-            "view": self.view,
+            "camera": self.camera,
             "batch_size": self.batch_size,
         }
 
@@ -48,27 +49,28 @@ class Plan:
 
 
 def plan_of(
-    index: Index, teacher: Mapping[str, Any] | str, splits: Sequence[str] | None, view: str | None, batch_size: int
+    index: Index, teacher: Mapping[str, Any] | str, splits: Sequence[str] | None, camera: str | None, batch_size: int
 ) -> Plan:
     """Resolve what is asked for.
 
     Raises:
-        ConfigError: unknown teacher, argument, split or view.
+        ConfigError: unknown teacher, argument, split or camera.
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
     wanted = tuple(index.splits) if splits is None else tuple(dict.fromkeys(splits))
     for split in wanted:
         index.split(split)
-    if view is not None and view not in index.views:
-        raise ConfigError(f"{index.root}: the shards have no view {view!r}{nearest(view, index.views)}")
-    context = {"joints": list(index.skeleton.joints)} if index.skeleton is not None else {}
+    cameras = [stream.partition(".")[2] for stream in index.streams if "." in stream]
+    if camera is not None and camera not in cameras:
+        raise ConfigError(f"{index.root}: the shards have no camera {camera!r}{nearest(camera, cameras)}")
+    context = {key: value for spec in index.streams.values() for key, value in spec.context.items()}
     name, arguments = teachers.arguments(teacher, **context)
     entry = json.loads(json.dumps({"name": name, **arguments}))
     recipe = {"teacher": entry, "index": index.digest}
-    if view is not None:
-        recipe["view"] = view
-    return Plan(teacher=entry, recipe=digest(recipe), splits=wanted, view=view, batch_size=batch_size)
+    if camera is not None:
+        recipe["view"] = camera
+    return Plan(teacher=entry, recipe=digest(recipe), splits=wanted, camera=camera, batch_size=batch_size)
 
 
 def refuse_remote(index: Index) -> None:
@@ -92,21 +94,21 @@ def by_recipe(index: Index, recipe: str) -> TeacherCache | None:
     return None
 
 
-def check_modality(index: Index, model: FrozenTeacher, view: str | None) -> None:
+def check_modality(index: Index, model: FrozenTeacher, camera: str | None) -> None:
     """Refuse a teacher of something that the shards do not hold.
 
     Raises:
-        ConfigError: a view for a teacher that looks at no video.
+        ConfigError: a camera for a teacher that looks at no video.
         DataError: the shards lack its modality.
     """
-    if view is not None and model.modality != "video":
-        raise ConfigError(f"the teacher looks at the {model.modality}: leave --view {view} out")
-    have = [kind for kind, spec in (("video", index.clips(view)), ("skeleton", index.skeleton)) if spec is not None]
-    if model.modality not in have:
-        key = {"video": "window.clip_fps", "skeleton": "window.skeleton_fps"}[model.modality]
+    modality = modality_of(model.modality)
+    if camera is not None and modality.check_part(camera) is not None:
+        raise ConfigError(f"the teacher takes {model.modality}, which has no cameras: leave --camera {camera} out")
+    if stream_name(model.modality, camera) not in index.streams:
         raise DataError(
-            f"{index.root}: the teacher needs {model.modality}, the shards hold {' and '.join(have) or 'neither'}",
-            hint=f"build them again with {key}=..., from recordings that have {model.modality}",
+            f"{index.root}: the teacher needs {stream_name(model.modality, camera)}, but the samples contain only "
+            f"{', '.join(['imu', *index.streams])}",
+            hint=f"build them again with {modality.window_key()}=..., from recordings that have {model.modality}",
         )
 
 

@@ -31,14 +31,14 @@ from imu_video.teachers.base import FrozenTeacher
 _ROWS = 8192  # projected at a time
 
 
-def restore_fitted(model: FrozenTeacher, known: TeacherCache | None, view: str | None) -> Path | None:
+def restore_fitted(model: FrozenTeacher, known: TeacherCache | None, camera: str | None) -> Path | None:
     """Load what an earlier run fitted, and make sure that it is the teacher that the folder is named after."""
     if known is None:
         return None
     path = known.folder / WEIGHTS_FILE
     if path.is_file():
         restore(model, path)
-    if cache_name(model, view) != known.folder.name:
+    if cache_name(model, camera) != known.folder.name:
         raise TeacherCacheError(
             f"{known.folder}: the teacher built now has fingerprint {model.fingerprint}",
             hint=f"delete {known.folder} and embed again",
@@ -46,9 +46,9 @@ def restore_fitted(model: FrozenTeacher, known: TeacherCache | None, view: str |
     return path if path.is_file() else None
 
 
-def cache_name(model: FrozenTeacher, view: str | None) -> str:
+def cache_name(model: FrozenTeacher, camera: str | None) -> str:
     """Name of a teacher's cache folder."""
-    return model.fingerprint if view is None else f"{model.fingerprint}-{view}"
+    return model.fingerprint if camera is None else f"{model.fingerprint}-{camera}"
 
 
 def publish_rows(
@@ -68,8 +68,8 @@ def publish_rows(
         features = np.concatenate(raw[FIT_SPLIT])
         model.fit_projection(torch.from_numpy(features[np.isfinite(features).all(axis=1)]))
     rows = {split: _project(model, np.concatenate(raw[split]), device) for split in raw}
-    name = cache_name(model, plan.view)
-    spec = model.describe() if plan.view is None else {**model.describe(), "view": plan.view}
+    name = cache_name(model, plan.camera)
+    spec = model.describe() if plan.camera is None else {**model.describe(), "view": plan.camera}
     content = {"fingerprint": name, "spec": spec, "teacher": plan.teacher, "recipe": plan.recipe}
     return _write(index, model, {**content, "index": index.digest}, {s: rows[s] for s in rows if s in plan.splits})
 

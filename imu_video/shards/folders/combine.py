@@ -19,6 +19,7 @@ import numpy as np
 from imu_video import __version__
 from imu_video.config import digest
 from imu_video.errors import ConfigError, LeakageError, ShardError
+from imu_video.modalities.base import counted_streams, lacking_key, stream_of
 from imu_video.recordings.splits import SplitConfig, assign
 from imu_video.runtime.files import file_sha256, sync_file, sync_folder
 from imu_video.runtime.journal import Journal, kept_when_interrupted
@@ -36,14 +37,12 @@ from imu_video.shards.schema import (
     ShardEntry,
     SourceFacts,
     SplitEntry,
-    member_kind,
     shard_name,
 )
 from imu_video.shards.write import ShardWriter
 
 logger = logging.getLogger(__name__)
 _ALIKE = ("channels", "units", "frame", "normalised", "rate_hz", "window_s", "samples_per_window")
-_WHERE_THERE = ("clip", "skeleton")
 
 
 def merge_folders(sources: Sequence[Index], out: str | Path, *, copy: bool = False) -> Index:
@@ -63,7 +62,7 @@ def merge_folders(sources: Sequence[Index], out: str | Path, *, copy: bool = Fal
 
     Raises:
         ConfigError: fewer than two sources, ``out`` exists.
-        ShardError: other channels, rate, window, clips, views or skeletons; a sample key or recording that occurs
+        ShardError: other channels, rate, window or streams; a sample key or recording that occurs
             twice; a copy with another hash.
         LeakageError: a person in different splits.
 
@@ -265,13 +264,12 @@ def _refuse_other_axes(first: Index, other: Index) -> None:
                 f"{axis} is {getattr(first, axis)} in {first.root}, {getattr(other, axis)} in {other.root}",
                 hint="build both with the same window section",
             )
-    pairs: list[tuple[str, Any, Any]] = [(name, getattr(first, name), getattr(other, name)) for name in _WHERE_THERE]
-    pairs += [(f"view {view}", first.views[view], other.views[view]) for view in first.views if view in other.views]
-    for name, one, two in pairs:
-        if one is not None and two is not None and one != two:
+    for stream in first.streams.keys() & other.streams.keys():
+        one, two = first.streams[stream], other.streams[stream]
+        if one != two:
             raise ShardError(
-                f"{name} is {one} in {first.root}, {two} in {other.root}",
-                hint="build both with the same window section; other joints cannot be merged",
+                f"{stream} is {one!r} in {first.root}, {two!r} in {other.root}",
+                hint="build both with the same window section; streams of another form cannot be merged",
             )
 
 
@@ -305,9 +303,7 @@ def _merged(sources: Sequence[Index]) -> Index:
             "url": joined("url"),
             "gravity": first.gravity if len({index.gravity for index in sources}) == 1 else "mixed",
             "placements": tuple(sorted({p for index in sources for p in index.placements})),
-            "clip": next((index.clip for index in sources if index.clip), None),
-            "views": {v: spec for index in reversed(sources) for v, spec in index.views.items()},
-            "skeleton": next((index.skeleton for index in sources if index.skeleton), None),
+            "streams": {name: spec for index in reversed(sources) for name, spec in index.streams.items()},
             "labels": tuple(sorted({label for index in sources for label in index.labels})),
             "tags": {
                 tag: tuple(sorted({value for index in sources for value in index.tags.get(tag, ())}))
@@ -424,8 +420,7 @@ def _divided(
     kinds: Counter[str] = Counter()
     for split, row in rows:
         shard, key = where[split][row]
-        for suffix in shard.keys[key]:
-            kinds[f"view {suffix.split('.')[1]}" if member_kind(suffix) == "views" else member_kind(suffix)] += 1
+        kinds.update(map(stream_of, shard.keys[key]))
     labels = [old[split].labels[row] for split, row in rows]
     tags: dict[str, set[str]] = {}
     for split, row in rows:
@@ -433,10 +428,9 @@ def _divided(
             tags.setdefault(tag, set()).add(value)
     present = np.any([old[split].present[[r for s, r in rows if s == split]].any(axis=0) for split in old], axis=0)
     placements = tuple(p for p, there in zip(index.placements, present, strict=True) if there)
-    without = {"clip": len(rows) - kinds["video"], "skeleton": len(rows) - kinds["skeleton"]}
+    streams = {stream: spec for stream, spec in index.streams.items() if kinds[stream]}
+    without = {lacking_key(stream): len(rows) - kinds[stream] for stream in counted_streams(streams)}
     without |= {"label": labels.count(None)}
-    views = {view: spec for view, spec in index.views.items() if kinds[f"view {view}"]}
-    without |= {f"view {view}": len(rows) - kinds[f"view {view}"] for view in views}
     build = index.build.model_copy(
         update={
             "config": new_config,
@@ -451,9 +445,7 @@ def _divided(
             "placements": placements,
             "labels": tuple(sorted({label for label in labels if label is not None})),
             "tags": {tag: tuple(sorted(values)) for tag, values in sorted(tags.items())},
-            "clip": index.clip if kinds["video"] else None,
-            "views": views,
-            "skeleton": index.skeleton if kinds["skeleton"] else None,
+            "streams": streams,
             "build": build,
         }
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from imu_video.modalities.base import counted_streams, lacking_key, modality_of
 from imu_video.shards.quality_report import QualityReport, read_report
 from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.reading.teacher_cache import read_caches
@@ -26,7 +27,7 @@ class Table:
 
 def facts(index: Index) -> Table:
     """One row a fact: source, terms, rates, units, axes."""
-    clip, skeleton, build = index.clip, index.skeleton, index.build
+    build = index.build
     units = {unit: [c for c, u in index.units.items() if u == unit] for unit in dict.fromkeys(index.units.values())}
     rows: list[tuple[object, ...]] = [
         ("dataset", index.dataset),
@@ -36,15 +37,7 @@ def facts(index: Index) -> Table:
         ("units", "; ".join(f"{', '.join(channels)} in {unit}" for unit, channels in units.items())),
         ("gravity", f"{index.gravity}{', z points up' if index.frame == 'gravity' else ''}"),
         ("placements", ", ".join(index.placements)),
-        ("clip", f"{clip.frames} frames at {clip.fps:g} Hz, {clip.height} x {clip.width}" if clip else "none"),
-        *(
-            (f"view {view}", f"{spec.frames} frames at {spec.fps:g} Hz, {spec.height} x {spec.width}")
-            for view, spec in index.views.items()
-        ),
-        (
-            "skeleton",
-            f"{skeleton.frames} frames at {skeleton.fps:g} Hz, {len(skeleton.joints)} joints" if skeleton else "none",
-        ),
+        *((_title(stream), index.streams[stream].text) for stream in index.streams),
         *((f"tag {tag}", ", ".join(values)) for tag, values in index.tags.items()),
         ("recordings", f"{build.recordings}, {build.empty_recordings} of them shorter than a window"),
         ("windows", f"{build.windows}, {sum(build.dropped.values())} of them dropped{_counts(build.dropped)}"),
@@ -151,8 +144,15 @@ def teachers(index: Index) -> Table:
 
 def _lacking(index: Index) -> dict[str, int]:
     """Samples without something that others have: a folder without clips does not lack them."""
-    has = {"clip": index.clip is not None, "skeleton": index.skeleton is not None}
-    return {what: n for what, n in index.build.without.items() if has.get(what, True)}
+    titles = {lacking_key(stream): _title(stream) for stream in index.streams}
+    absent = {lacking_key(stream) for stream in counted_streams({})} - titles.keys()
+    return {titles.get(what, what): n for what, n in index.build.without.items() if what not in absent}
+
+
+def _title(stream: str) -> str:
+    """What a stream is called in a table: ``clip``, ``clip of camera depth``."""
+    modality, part = modality_of(stream), stream.partition(".")[2]
+    return f"{modality.noun} of {modality.part} {part}" if part else modality.noun
 
 
 def _checked(report: QualityReport | None) -> str:

@@ -16,14 +16,16 @@ import torch
 from torch import Tensor
 
 from imu_video.errors import ConfigError, ShardError
+from imu_video.modalities.base import member_suffix
+from imu_video.modalities.mp4 import decode_into
 from imu_video.shards.damage import ErrorPolicy, check_policy, quarantine, quarantined
 from imu_video.shards.reading.pipeline import SampleReader
 from imu_video.shards.schema import Index
-from imu_video.shards.video import decode_into
 
 ClipChange = Callable[[Tensor, torch.Generator], Tensor]
 """From a clip (F, H, W, 3) uint8 and a generator to a changed one (`imu_video.transforms.video`)."""
-_VIDEO = "video.mp4"
+_STREAM = "video"
+_MEMBER = member_suffix(_STREAM)
 
 
 class ClipReader:
@@ -65,16 +67,16 @@ class ClipReader:
         errors: ErrorPolicy = "raise",
     ) -> None:
         check_policy(errors)
-        if index.clip is None:
+        spec = index.streams.get(_STREAM)
+        if spec is None:
             raise ConfigError(f"{index.root} has no clips", hint="build the data with window.clip_fps=...")
-        spec = index.clip
         self.frames = list(range(spec.frames)) if frames is None else list(frames)
         if not self.frames or not all(0 <= i < spec.frames for i in self.frames) or workers < 0:
             raise ConfigError(f"frames {self.frames} of clips of {spec.frames}, {workers} workers: out of range")
-        self.shape = (len(self.frames), spec.height, spec.width, 3)
+        self.shape = (len(self.frames), *spec.shape[1:])
         self.change = change
         self._index, self._split, self._errors = index, split, errors
-        self._reader = SampleReader(index, split, {"video"})
+        self._reader = SampleReader(index, split, {_STREAM})
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="clips") if workers else None
         self.left_out: dict[str, str] = {} if errors == "raise" else quarantined(index, split)
         self.usable = np.array([self._intact(row) for row in range(len(self._reader))], dtype=bool)
@@ -115,10 +117,10 @@ class ClipReader:
     def _intact(self, row: int) -> bool:
         """Whether a row's clip can be read; what is not in the tar as it was written is noted."""
         key = self._reader.key(row)
-        if key in self.left_out or not self._reader.has(row, _VIDEO):
+        if key in self.left_out or not self._reader.has(row, _MEMBER):
             return False
         try:
-            self._reader.member(row, _VIDEO)
+            self._reader.member(row, _MEMBER)
         except ShardError as error:
             if self._errors == "raise":
                 raise
@@ -130,7 +132,7 @@ class ClipReader:
         row, place, seed = job
         key = self._reader.key(row)
         try:
-            decode_into(self._reader.member(row, _VIDEO), self.frames, place.numpy())
+            decode_into(self._reader.member(row, _MEMBER), self.frames, place.numpy())
         except (ShardError, ValueError) as error:
             reason = error.message if isinstance(error, ShardError) else str(error)
             hint = f"imu-video verify {self._index.root}"

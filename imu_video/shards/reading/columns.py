@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 
 from imu_video.errors import ConfigError, ShardError, nearest
+from imu_video.modalities.base import modality_of
 from imu_video.runtime.files import sync_folder, sync_tree, temporary_path
 from imu_video.shards.damage import Damage, ErrorPolicy, check_policy, quarantine, quarantine_file, quarantined
 from imu_video.shards.reading.pipeline import read_rows
-from imu_video.shards.schema import COLUMN_FOLDER, Index
+from imu_video.shards.schema import COLUMN_FOLDER, META, Index
 
 COLUMN_VERSION = 3
 _SINGULAR = {"subjects": "subject", "sessions": "session", "recordings": "recording", "labels": "label"}
@@ -39,7 +40,8 @@ class Columns:
         placements: names of the V devices.
         present: (N, V) bool: the device measured anything in that window.
         complete: (N, V) bool: it measured every sample of every channel, so that nobody need look for gaps.
-        skeleton: (N, F, J, 3) float32 memory map in metres, NaN where a sample has none; None without skeletons.
+        streams: stream -> (N, ...) float32 memory map of its stored samples, NaN where a sample has none; only streams
+            whose modality keeps decoded arrays (a ``skeleton`` does, a ``video`` stays in the shards).
         keys, subjects, sessions: N strings.
         recordings: N recording names.
         recording_id: (N,) int64, equal for windows of one recording, numbered in order of appearance.
@@ -65,7 +67,7 @@ class Columns:
     placements: tuple[str, ...]
     present: np.ndarray
     complete: np.ndarray
-    skeleton: np.ndarray | None
+    streams: dict[str, np.ndarray]
     keys: list[str]
     subjects: list[str]
     sessions: list[str]
@@ -168,9 +170,9 @@ def _open(index: Index, split: str, folder: Path) -> Columns | None:
         imu = np.load(folder / "imu.npy", mmap_mode="r", allow_pickle=False)
         present = np.load(folder / "present.npy", allow_pickle=False)
         complete = np.load(folder / "complete.npy", allow_pickle=False)
-        skeleton = None
-        if index.skeleton is not None:
-            skeleton = np.load(folder / "skeleton.npy", mmap_mode="r", allow_pickle=False)
+        streams = {
+            stream: np.load(folder / f"{stream}.npy", mmap_mode="r", allow_pickle=False) for stream in _stored(index)
+        }
     except FileNotFoundError:  # another process is replacing stale columns
         return None
     except (OSError, ValueError) as error:
@@ -183,19 +185,21 @@ def _open(index: Index, split: str, folder: Path) -> Columns | None:
             f"{folder}: imu.npy has shape {imu.shape}, expected (N, V, C, T) = {expected}",
             hint=f"delete {folder}, it is made again",
         )
-    if skeleton is not None and skeleton.shape != (expected[0], *_skeleton_axes(index)):
-        raise ShardError(
-            f"{folder}: skeleton.npy has shape {skeleton.shape}, expected (N, F, J, 3) = "
-            f"{(expected[0], *_skeleton_axes(index))}",
-            hint=f"delete {folder}, it is made again",
-        )
+    for stream, axes in _stored(index).items():
+        if streams[stream].shape != (expected[0], *axes):
+            letters = ", ".join(["N", *modality_of(stream).axes.split()])
+            raise ShardError(
+                f"{folder}: {stream}.npy has shape {streams[stream].shape}, expected ({letters}) = "
+                f"{(expected[0], *axes)}",
+                hint=f"delete {folder}, it is made again",
+            )
     return Columns(
         split=split,
         imu=imu,
         placements=index.placements,
         present=present,
         complete=complete,
-        skeleton=skeleton,
+        streams=streams,
         recording_id=_numbered(meta["recordings"]),
         subject_id=_numbered(meta["subjects"]),
         start=np.array(meta["start"], dtype=np.float64),
@@ -214,9 +218,9 @@ def _numbered(names: Sequence[str]) -> np.ndarray:
     return np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=np.int64)
 
 
-def _skeleton_axes(index: Index) -> tuple[int, int, int]:
-    spec = index.skeleton
-    return (0, 0, 3) if spec is None else (spec.frames, len(spec.joints), 3)
+def _stored(index: Index) -> dict[str, tuple[int, ...]]:
+    """Streams that columns hold, and the axes of one sample."""
+    return {stream: spec.shape for stream, spec in index.streams.items() if modality_of(stream).in_columns}
 
 
 def _fetch(index: Index, split: str, folder: Path) -> bool:
@@ -227,7 +231,7 @@ def _fetch(index: Index, split: str, folder: Path) -> bool:
     temp.mkdir(parents=True)
     names = ["meta.json", "imu.npy", "present.npy", "complete.npy"]
     try:
-        for name in names + (["skeleton.npy"] if index.skeleton is not None else []):
+        for name in names + [f"{stream}.npy" for stream in _stored(index)]:
             index.remote.fetch(f"{COLUMN_FOLDER}/{split}/{name}", temp / name)
             if name == "meta.json" and json.loads((temp / name).read_text(encoding="utf-8"))["digest"] != index.digest:
                 return False
@@ -278,16 +282,17 @@ def _fill(index: Index, split: str, temp: Path, errors: ErrorPolicy) -> None:
         imu = stack.enter_context(
             _Rows(temp / "imu.npy", (samples, len(devices), len(index.channels), index.samples_per_window))
         )
-        skeleton = None
-        if index.skeleton is not None:
-            skeleton = stack.enter_context(_Rows(temp / "skeleton.npy", (samples, *_skeleton_axes(index))))
-        for row, sample in read_rows(index, split, {"imu", "skeleton", "meta"}, damage=damage):
+        streams = {
+            stream: stack.enter_context(_Rows(temp / f"{stream}.npy", (samples, *axes)))
+            for stream, axes in _stored(index).items()
+        }
+        for row, sample in read_rows(index, split, {"imu", META, *streams}, damage=damage):
             windows = imu.row(row)
             for placement, values in sample.imu.items():
                 if placement in devices:
                     windows[devices[placement]] = values
-            if skeleton is not None and sample.skeleton is not None:
-                skeleton.row(row)[:] = sample.skeleton
+            for stream, values in sample.streams.items():
+                streams[stream].row(row)[...] = values
             for column, name in columns:
                 column[row] = sample.meta[name]
     np.save(temp / "present.npy", imu.present, allow_pickle=False)

@@ -16,12 +16,14 @@ from pydantic import ValidationError
 
 from imu_video.config import dump_yaml
 from imu_video.errors import ShardError
+from imu_video.modalities.base import modality_of, stream_of
 from imu_video.runtime.files import file_sha256, move_file, temporary_path, write_atomic
-from imu_video.shards.reading.pipeline import decode_array, decode_meta, open_tar
+from imu_video.shards.reading.pipeline import decode_meta, open_tar
 from imu_video.shards.remote import Address, RemoteFolder, is_address
 from imu_video.shards.schema import (
     FACTS_FILE,
     INDEX_FILE,
+    META,
     QUALITY_FILE,
     SCHEMA_VERSION,
     SHARD_FOLDER,
@@ -31,7 +33,6 @@ from imu_video.shards.schema import (
     ShardEntry,
     SplitEntry,
     check_member,
-    member_kind,
     parse_member,
     parse_shard_name,
 )
@@ -140,7 +141,8 @@ def write_index(index: Index, root: Path) -> Index:
     lines = ",\n".join(
         f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False, allow_nan=False)}" for key, value in data.items()
     )
-    facts = {key: data[key] for key in Facts.model_fields if key in data}
+    known = Facts.keys()
+    facts = {key: value for key, value in data.items() if key in known}
     write_atomic(root / FACTS_FILE, _FACTS_HEADER + dump_yaml(facts))
     write_atomic(root / INDEX_FILE, f"{{\n{lines}\n}}\n")
     return index.at(root)
@@ -214,16 +216,13 @@ def _verify_sample(index: Index, key: str, members: dict[str, bytes]) -> SampleM
     for suffix in devices:
         if suffix.split(".")[1] not in index.placements:
             raise ShardError(f"sample {key!r}: placement of {suffix!r} is not one of {list(index.placements)}")
-        decode_array(members[suffix], f"{key}.{suffix}", (len(index.channels), index.samples_per_window))
-    if "skeleton.npy" in members:
-        expected = (index.skeleton.frames, len(index.skeleton.joints), 3) if index.skeleton else (0, 0, 3)
-        decode_array(members["skeleton.npy"], f"{key}.skeleton.npy", expected)
     for suffix, content in members.items():
-        kind = member_kind(suffix)
-        if kind == "views" and suffix.split(".")[1] not in index.views:
-            raise ShardError(f"sample {key!r}: view of {suffix!r} is not one of {list(index.views)}")
-        if kind in ("video", "views") and content[4:8] != b"ftyp":
-            raise ShardError(f"sample {key!r}: {suffix} is no MP4 file")
+        stream = stream_of(suffix)
+        if stream != META:
+            try:
+                modality_of(stream).verify(content, f"{key}.{suffix}", index.spec(stream))
+            except ShardError as error:
+                raise ShardError(f"sample {key!r}: {error.message}") from error
     if meta.label is not None and meta.label not in index.labels:
         raise ShardError(f"sample {key!r}: label {meta.label!r} is not one of {list(index.labels)}")
     return meta
@@ -365,7 +364,8 @@ def _facts(root: Path) -> Facts:
         try:
             text = file.read_text(encoding="utf-8")
             raw = yaml.safe_load(text) if name == FACTS_FILE else json.loads(text)
-            return Facts.model_validate({key: raw[key] for key in Facts.model_fields if key in raw})
+            known = Facts.keys()
+            return Facts.model_validate({key: raw[key] for key in known if key in raw})
         except OSError as error:
             reasons.append(f"{name}: {error.strerror}")
         except (yaml.YAMLError, ValueError, TypeError, KeyError) as error:

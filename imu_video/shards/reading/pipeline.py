@@ -6,10 +6,7 @@ other decoder, no decompression, no pickles, and a damaged sample costs none of 
 
 from __future__ import annotations
 
-import io
-import math
 import os
-import struct
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,50 +18,46 @@ import numpy as np
 from pydantic import ValidationError
 
 from imu_video.errors import ShardError
+from imu_video.modalities.arrays import decode_array
+from imu_video.modalities.base import modality_of, stream_of
 from imu_video.runtime.files import file_sha256
 from imu_video.shards.damage import Damage
-from imu_video.shards.schema import Index, SampleMeta, ShardEntry, member_kind, parse_member
-from imu_video.shards.write import HEADER, npy_bytes
+from imu_video.shards.schema import META, Index, SampleMeta, ShardEntry, parse_member
+from imu_video.shards.write import HEADER
 
 _WASTE = 1 << 16  # bytes that may be read in vain between two members to save a call
 _AHEAD = 1 << 20  # bytes read at once where samples follow each other
 _TAIL = 1 << 16  # bytes behind the last member that are looked at
-_FLOAT = np.dtype("<f4")
-
-MEMBER_KINDS = ("imu", "video", "views", "skeleton", "meta")
-"""What a sample may consist of."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sample:
-    """One sample as read; members that were not asked for or do not exist are empty.
+    """One sample as read; members that were not requested or do not exist are left out.
 
     Args:
         key: sample key.
         meta: content of meta.json: key, dataset, recording, subject, session, start, label, tags, flags, sync.
         imu: placement -> (C, T) float32 in SI units, NaN where missing.
-        video: the clip's MP4 bytes (`imu_video.shards.video.decode_mp4` decodes them).
-        views: MP4 bytes of further videos by name.
-        skeleton: (F, J, 3) float32 metres.
+        streams: stream -> what its modality decodes at once: (F, J, 3) float32 of a ``skeleton``; MP4 bytes of a
+            ``video``, whose frames `Modality.select` decodes.
     """
 
     key: str
     meta: dict[str, Any] = field(default_factory=dict)
     imu: dict[str, np.ndarray] = field(default_factory=dict)
-    video: bytes | None = None
-    views: dict[str, bytes] = field(default_factory=dict)
-    skeleton: np.ndarray | None = None
+    streams: dict[str, Any] = field(default_factory=dict)
 
 
 def read_samples(
-    index: Index, split: str, members: Collection[str] = MEMBER_KINDS, *, damage: Damage | None = None
+    index: Index, split: str, members: Collection[str] | None = None, *, damage: Damage | None = None
 ) -> Iterator[Sample]:
     """Read a split's samples in shard order: the order of the rows in columns and teacher caches.
 
     Args:
         index: a loaded index.
         split: name of a split.
-        members: which of ``imu``, ``video``, ``views``, ``skeleton``, ``meta`` to read; the others are skipped.
+        members: which of ``meta``, ``imu`` and the names of streams (``video``, ``video.depth``, ``skeleton``) to read;
+            the others are skipped. None: all.
         damage: samples that cannot be read are noted there and left out; None: the first one is an error.
 
     Yields:
@@ -73,7 +66,7 @@ def read_samples(
     Raises:
         ShardError: unknown split; without ``damage`` also a damaged tar, an illegal or undecodable member, samples that
             differ from the index.
-        ValueError: unknown member kind.
+        ConfigError: a member of no registered modality.
 
     Example:
         >>> from imu_video.shards import load_index
@@ -81,20 +74,20 @@ def read_samples(
         >>> sample.key, sample.meta["label"], sorted(sample.imu)
         ('train-0000', 'sit', ['right_wrist', 'waist'])
     """
-    _check_kinds(members)
+    _wanted(members)
     index.split(split)
     return (sample for _, sample in read_rows(index, split, members, damage=damage))
 
 
 def read_rows(
-    index: Index, split: str, members: Collection[str] = MEMBER_KINDS, *, damage: Damage | None = None
+    index: Index, split: str, members: Collection[str] | None = None, *, damage: Damage | None = None
 ) -> Iterator[tuple[int, Sample]]:
     """As `read_samples`, each sample with its row: left out samples leave gaps in the numbers.
 
     Raises:
-        ShardError, ValueError: see `read_samples`.
+        ShardError, ConfigError: see `read_samples`.
     """
-    kinds = _check_kinds(members)
+    kinds = _wanted(members)
     row = 0
     for shard in index.split(split).shards:
         try:
@@ -127,12 +120,12 @@ class SampleReader:
     Args:
         index: a loaded index.
         split: name of a split.
-        members: which of ``imu``, ``video``, ``views``, ``skeleton``, ``meta`` to read.
+        members: which of ``meta``, ``imu`` and the names of streams to read; None: all.
         open_shards: tars kept open at most.
 
     Raises:
         ShardError: unknown split.
-        ValueError: unknown member kind.
+        ConfigError: a member of no registered modality.
 
     Example:
         >>> from imu_video.shards import load_index
@@ -142,9 +135,9 @@ class SampleReader:
     """
 
     def __init__(
-        self, index: Index, split: str, members: Collection[str] = MEMBER_KINDS, *, open_shards: int = 64
+        self, index: Index, split: str, members: Collection[str] | None = None, *, open_shards: int = 64
     ) -> None:
-        self._kinds = _check_kinds(members)
+        self._kinds = _wanted(members)
         self._shards = index.split(split).shards
         self._places = [(number, key) for number, shard in enumerate(self._shards) for key in shard.keys]
         self._open = lru_cache(open_shards)(lambda number: OpenShard(index, self._shards[number]))
@@ -250,14 +243,14 @@ class OpenShard:
             parse_member(name)
             raise ShardError(f"{self.path}: member {name!r} is not in the index", hint=self._hint)
 
-    def sample(self, key: str, kinds: frozenset[str]) -> Sample:
-        """A sample with its members of the given kinds.
+    def sample(self, key: str, kinds: frozenset[str] | None = None) -> Sample:
+        """A sample with its members of the given kinds; None: of all.
 
         Raises:
             ShardError: one of them is damaged.
         """
         listed = self.shard.keys[key]
-        wanted = {suffix: place for suffix, place in listed.items() if member_kind(suffix) in kinds}
+        wanted = {suffix: place for suffix, place in listed.items() if kinds is None or _kind(suffix) in kinds}
         if not wanted:
             return Sample(key=key)
         first = min(offset for offset, _ in wanted.values()) - HEADER
@@ -311,11 +304,18 @@ class OpenShard:
         return data
 
 
-def _check_kinds(members: Collection[str]) -> frozenset[str]:
-    unknown = set(members) - set(MEMBER_KINDS)
-    if unknown:
-        raise ValueError(f"unknown members {sorted(unknown)}, known are {MEMBER_KINDS}")
-    return frozenset(members)
+def _wanted(members: Collection[str] | None) -> frozenset[str] | None:
+    for name in members or ():
+        if name not in ("imu", META):
+            modality_of(name)
+    return None if members is None else frozenset(members)
+
+
+@lru_cache(maxsize=1024)
+def _kind(suffix: str) -> str:
+    """``imu`` for every device, otherwise the name of the stream, or ``meta``."""
+    stream = stream_of(suffix)
+    return "imu" if stream.startswith("imu.") else stream
 
 
 def decode_sample(index: Index, key: str, raw: Mapping[str, bytes]) -> Sample:
@@ -325,24 +325,21 @@ def decode_sample(index: Index, key: str, raw: Mapping[str, bytes]) -> Sample:
         ShardError: a member cannot be decoded, or is not what the index declares.
     """
     imu: dict[str, np.ndarray] = {}
-    views: dict[str, bytes] = {}
+    streams: dict[str, Any] = {}
     meta: dict[str, Any] = {}
-    skeleton = None
+    imu_shape = (len(index.channels), index.samples_per_window)
     for suffix, data in raw.items():
-        kind = member_kind(suffix)
-        if kind == "imu":
-            shape = (len(index.channels), index.samples_per_window)
-            imu[suffix.split(".")[1]] = decode_array(data, f"{key}.{suffix}", shape)
-        elif kind == "views":
-            views[suffix.split(".")[1]] = data
-        elif kind == "skeleton":
-            spec = index.skeleton
-            if spec is None:
-                raise ShardError(f"sample {key!r} has a skeleton, the index declares none")
-            skeleton = decode_array(data, f"{key}.{suffix}", (spec.frames, len(spec.joints), 3))
-        elif kind == "meta":
+        stream = stream_of(suffix)
+        # IMU members are most of all members: they take the short way, without a specification object per sample.
+        if stream.startswith("imu."):
+            imu[stream[4:]] = decode_array(data, f"{key}.{suffix}", imu_shape)
+        elif stream == META:
             meta = vars(index.qualify(decode_meta(data, key))).copy()
-    return Sample(key=key, meta=meta, imu=imu, video=raw.get("video.mp4"), views=views, skeleton=skeleton)
+        elif stream in index.streams:
+            streams[stream] = modality_of(stream).decode(data, f"{key}.{suffix}", index.streams[stream])
+        else:
+            raise ShardError(f"sample {key!r} has a {stream}, the index declares none")
+    return Sample(key=key, meta=meta, imu=imu, streams=streams)
 
 
 def open_tar(path: Path) -> BinaryIO:
@@ -361,32 +358,6 @@ def open_tar(path: Path) -> BinaryIO:
         raise ShardError(f"{path}: not an uncompressed tar file", hint="only shards of `imu-video build` are read")
     file.seek(0)
     return file
-
-
-def decode_array(data: bytes, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """A float32 .npy member of known shape.
-
-    Raises:
-        ShardError: not a .npy file, pickled objects, or another type or shape.
-    """
-    header = _npy_header(shape)
-    if data.startswith(header) and len(data) == len(header) + 4 * math.prod(shape):
-        return np.frombuffer(data, dtype=_FLOAT, offset=len(header)).reshape(shape).astype(np.float32)
-    try:
-        array: np.ndarray = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError, SyntaxError, MemoryError, TypeError, struct.error) as error:
-        raise ShardError(f"member {name!r}: not a readable .npy array: {error}") from error
-    if not isinstance(array, np.ndarray) or array.dtype != np.float32 or array.shape != shape:
-        seen = f"{array.shape} {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
-        raise ShardError(f"member {name!r}: {seen}, expected {shape} float32")
-    return array
-
-
-@lru_cache
-def _npy_header(shape: tuple[int, ...]) -> bytes:
-    """What a member of that shape begins with when this machine's numpy wrote it."""
-    whole = npy_bytes(np.broadcast_to(np.float32(0), shape))
-    return whole[: len(whole) - 4 * math.prod(shape)]
 
 
 def decode_meta(data: bytes, key: str) -> SampleMeta:

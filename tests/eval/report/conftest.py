@@ -27,6 +27,7 @@ from eval.results.lines import Result, provenance
 from eval.results.store import append_results
 from imu_video.bundle.encoder import EncoderBundle, InputSpec
 from imu_video.config import validate
+from imu_video.modalities import ClipSpec, SkeletonSpec
 from imu_video.shards.schema import Index
 from imu_video.testing import write_folder
 from imu_video.types import Window
@@ -64,8 +65,10 @@ def _window(subject: str, label: int, number: int) -> Window:
         session="1",
         start=2.0 * number,
         imu=imu,
-        clip=np.broadcast_to(grey[:, None, None, None], (10, 32, 32, 3)).copy() if label != 1 else None,
-        skeleton=rng.normal(size=(10, 4, 3)).astype(np.float32),
+        streams={
+            "video": np.broadcast_to(grey[:, None, None, None], (10, 32, 32, 3)).copy() if label != 1 else None,
+            "skeleton": rng.normal(size=(10, 4, 3)).astype(np.float32),
+        },
         label=LABELS[label],
         tags={"camera": "front"},
     )
@@ -76,7 +79,11 @@ def _folder(root: Path) -> Index:
         _window(subject, label, number) for subject in PEOPLE for label in range(len(LABELS)) for number in range(5)
     ]
     joints = ("head", "hip", "foot", "hand")
-    return write_folder(root, {"test": windows}, rate_hz=32, clip_fps=5, skeleton_fps=5, joints=joints)
+    specs = {
+        "video": ClipSpec(fps=5, frames=10, height=32, width=32),
+        "skeleton": SkeletonSpec(fps=5, frames=10, joints=joints),
+    }
+    return write_folder(root, {"test": windows}, rate_hz=32, specs=specs)
 
 
 @pytest.fixture(scope="session")

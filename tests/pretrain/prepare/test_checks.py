@@ -127,7 +127,7 @@ BEFORE_SAMPLES = [
     Case(
         check="check_control",
         sections={**UNPAIRED, "data": {"control": "permuted_pairs"}},
-        words="no loss of this run uses a teacher or a skeleton",
+        words="no loss of this run uses a teacher or another modality",
     ),
     Case(check="check_two_views", sections={"loss": ["nt_xent"], "augment": []}, words="augment is empty"),
     Case(check="check_best_rule", sections={**UNPAIRED, "run": {"best": "mrr"}}, words="run.best is mrr"),
@@ -177,7 +177,7 @@ BEFORE_SAMPLES = [
         check="check_conditioning", patch=folders(gravity="removed"), words="has gravity 'removed', .* has 'included'"
     ),
     Case(check="check_conditioning", patch=folders(normalised="recording"), words="has normalised 'recording'"),
-    Case(check="check_skeletons", sections={"tower": TOWER}, words="has no skeletons"),
+    Case(check="check_streams", sections={"tower": TOWER}, words="has no skeleton"),
     Case(
         check="check_subjects",
         sections={"data": {"val_split": "train"}},

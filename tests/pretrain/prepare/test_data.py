@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from imu_video.errors import ConfigError, LeakageError, ShardError, TeacherCacheError
+from imu_video.modalities import ClipSpec
 from imu_video.shards.batches.live import LiveLoader
 from imu_video.shards.damage import quarantined
 from imu_video.shards.features.embed import embed
@@ -155,8 +156,10 @@ def filmed(tmp_path_factory: pytest.TempPathFactory) -> Index:
                 np.broadcast_to((255 * latent).astype(np.uint8), (4, 16, 32, 3))
                 // np.array([1, 2, 3, 4])[:, None, None, None]
             )
-            made[split].append(replace(make_window(split, i, latent), clip=clip.astype(np.uint8) if i % 5 else None))
-    index = write_folder(root, made, rate_hz=RATE, clip_fps=2, placements=PLACEMENTS)
+            streams = {"video": clip.astype(np.uint8) if i % 5 else None}
+            made[split].append(replace(make_window(split, i, latent), streams=streams))
+    specs = {"video": ClipSpec(fps=2, frames=4, height=16, width=32)}
+    index = write_folder(root, made, rate_hz=RATE, specs=specs, placements=PLACEMENTS)
     embed(index, {"name": "tiny", "dim": 12}, batch_size=4, device="cpu")
     return index
 
@@ -173,7 +176,7 @@ def test_live_and_cached_teachers_give_the_same(prepared: Ready, filmed: Index, 
     for step in (0, 1, 5):
         a, b = one.feed.get(step).to(CPU), two.feed.get(step).to(CPU)
         assert torch.equal(a.imu, b.imu)
-        assert b.clip is None
+        assert b.others == {}
         torch.testing.assert_close(a.teacher, b.teacher, atol=1e-3, rtol=1e-3)  # the cache keeps float16
     torch.testing.assert_close(one.task.model.teacher_mean, two.task.model.teacher_mean, atol=1e-3, rtol=1e-3)
     losses = []

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from imu_video.errors import ConfigError
 from imu_video.runtime.distributed import World
 from imu_video.shards.batches.loader import PairLoader
-from imu_video.shards.batches.plan import Plan
 from imu_video.shards.reading.columns import Columns, open_columns
 from imu_video.shards.schema import Index
 
@@ -61,9 +60,9 @@ def test_a_batch_holds_what_the_columns_hold(columns: Columns, teacher: np.ndarr
 def test_the_order_is_the_plan(columns: Columns, teacher: np.ndarray) -> None:
     loader = PairLoader(columns=columns, teacher=teacher, batch_size=10, seed=7)
     for epoch in (0, 3):
-        for step in range(3 * epoch, 3 * epoch + 3):
-            ((_, rows),) = Plan(sizes=[30], batch_size=10, seed=7).batch(step)
-            np.testing.assert_array_equal(loader.rows(step)[0], loader.usable[rows])
+        plan = np.random.default_rng([7, epoch, 0]).permutation(30).reshape(3, 10)
+        for i in range(3):
+            np.testing.assert_array_equal(loader.rows(3 * epoch + i)[0], loader.usable[plan[i]])
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
@@ -120,7 +119,8 @@ def test_without_a_teacher_every_window_with_a_device_is_usable(columns: Columns
     loader = PairLoader(columns=columns, batch_size=8, seed=0)
     np.testing.assert_array_equal(loader.usable, np.arange(N))
     batch = loader.batch(0)
-    assert batch.teacher is batch.views is batch.views_mask is batch.skeleton is batch.clip is None
+    assert batch.teacher is batch.devices is batch.devices_mask is None
+    assert batch.others == {}
 
 
 def test_all_devices_of_a_window_come_along(columns: Columns, teacher: np.ndarray) -> None:
@@ -129,32 +129,32 @@ def test_all_devices_of_a_window_come_along(columns: Columns, teacher: np.ndarra
     plain = PairLoader(**asked).batch(1)
     assert torch.equal(batch.imu, plain.imu)
     truth = columns.imu[batch.meta.sample.numpy()]
-    np.testing.assert_array_equal(batch.views_mask, ~np.isnan(truth))
-    np.testing.assert_array_equal(batch.views, np.nan_to_num(truth))
+    np.testing.assert_array_equal(batch.devices_mask, ~np.isnan(truth))
+    np.testing.assert_array_equal(batch.devices, np.nan_to_num(truth))
     rows = torch.arange(10)
-    assert torch.equal(batch.views[rows, batch.meta.device], batch.imu)
+    assert torch.equal(batch.devices[rows, batch.meta.device], batch.imu)
     one = PairLoader(**asked, devices=["waist"], all_devices=True).batch(1)
-    assert not one.views_mask[:, columns.device("right_wrist")].any()
-    assert not one.views[:, columns.device("right_wrist")].any()
-    assert one.views_mask[:, columns.device("waist")].any(dim=(1, 2)).all()
+    assert not one.devices_mask[:, columns.device("right_wrist")].any()
+    assert not one.devices[:, columns.device("right_wrist")].any()
+    assert one.devices_mask[:, columns.device("waist")].any(dim=(1, 2)).all()
 
 
 def test_skeletons_come_along_and_windows_without_are_left_out(
     columns: Columns, teacher: np.ndarray, tmp_path: Path
 ) -> None:
-    loader = PairLoader(columns=columns, teacher=teacher, batch_size=8, seed=0, skeleton=True)
+    loader = PairLoader(columns=columns, teacher=teacher, batch_size=8, seed=0, streams=["skeleton"])
     np.testing.assert_array_equal(loader.usable, [i for i in range(N) if i % 4 and i % 5])
     batch = loader.batch(2)
-    assert batch.skeleton.dtype == torch.float32
-    np.testing.assert_array_equal(batch.skeleton, columns.skeleton[batch.meta.sample.numpy()])
-    with pytest.raises(ConfigError, match="24 of 40 samples have a teacher feature and a skeleton and a device"):
-        PairLoader(columns=columns, teacher=teacher, batch_size=25, seed=0, skeleton=True)
-    with pytest.raises(ConfigError, match="has no skeletons"):
-        PairLoader(columns=replace(columns, skeleton=None), teacher=teacher, batch_size=8, seed=0, skeleton=True)
+    assert batch.others["skeleton"].dtype == torch.float32
+    np.testing.assert_array_equal(batch.others["skeleton"], columns.streams["skeleton"][batch.meta.sample.numpy()])
+    with pytest.raises(ConfigError, match="24 of 40 samples have teacher features and skeleton and a device"):
+        PairLoader(columns=columns, teacher=teacher, batch_size=25, seed=0, streams=["skeleton"])
+    with pytest.raises(ConfigError, match="has no skeleton"):
+        PairLoader(columns=replace(columns, streams={}), teacher=teacher, batch_size=8, seed=0, streams=["skeleton"])
 
 
 def test_permuted_pairs_are_fixed_and_alike_on_all_ranks(columns: Columns, teacher: np.ndarray) -> None:
-    asked = {"columns": columns, "teacher": teacher, "batch_size": 8, "seed": 3, "skeleton": True}
+    asked = {"columns": columns, "teacher": teacher, "batch_size": 8, "seed": 3, "streams": ["skeleton"]}
     loader, true = PairLoader(**asked, pairs="permuted"), PairLoader(**asked)
     seen: dict[int, int] = {}
     for step in range(4 * loader.steps_per_epoch):
@@ -163,7 +163,7 @@ def test_permuted_pairs_are_fixed_and_alike_on_all_ranks(columns: Columns, teach
         for name in ("sample", "recording", "time", "device", "subject"):
             assert torch.equal(getattr(batch.meta, name), getattr(plain.meta, name))
         others = batch.teacher[:, 0].long().numpy()  # a feature tells its row
-        np.testing.assert_array_equal(batch.skeleton, columns.skeleton[others])
+        np.testing.assert_array_equal(batch.others["skeleton"], columns.streams["skeleton"][others])
         np.testing.assert_array_equal(loader.features(batch.meta.sample.numpy()), batch.teacher)
         for sample, other in zip(batch.meta.sample.tolist(), others.tolist(), strict=True):
             assert other != sample
@@ -206,14 +206,14 @@ def test_another_batch_size_is_as_if_made_with_it(columns: Columns, teacher: np.
             assert torch.equal(again.batch(step).meta.sample, made.batch(step).meta.sample)
     for step, batch in enumerate(before):  # the first loader is as it was
         assert torch.equal(first.batch(step).imu, batch.imu)
-    with pytest.raises(ConfigError, match=r"30 of 40 samples have a teacher feature(.|\n)*batch_size is 31"):
+    with pytest.raises(ConfigError, match=r"30 of 40 samples have teacher features(.|\n)*batch_size is 31"):
         first.rebatched(batch_size=31)
     with pytest.raises(ConfigError, match="does not divide evenly over 4 ranks"):
         first.rebatched(batch_size=6, world=World(0, 4))
 
 
 def test_what_cannot_work_is_refused_at_once(columns: Columns, teacher: np.ndarray) -> None:
-    with pytest.raises(ConfigError, match=r"30 of 40 samples have a teacher feature(.|\n)*batch_size is 31"):
+    with pytest.raises(ConfigError, match=r"30 of 40 samples have teacher features(.|\n)*batch_size is 31"):
         PairLoader(columns=columns, teacher=teacher, batch_size=31, seed=0)
     with pytest.raises(ConfigError, match="does not divide evenly over 4 ranks"):
         PairLoader(columns=columns, teacher=teacher, batch_size=6, seed=0, world=World(0, 4))

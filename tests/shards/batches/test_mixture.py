@@ -30,7 +30,7 @@ def features(columns: Columns, base: float, kind: type) -> np.ndarray:
 def test_rows_of_a_mixture_are_the_rows_of_its_datasets(pair: tuple[Columns, Columns]) -> None:
     first, second = pair
     teachers = [features(first, 0, np.float16), features(second, 100, np.float32)]
-    loader = PairLoader(columns=pair, teacher=teachers, batch_size=15, seed=0, all_devices=True, skeleton=False)
+    loader = PairLoader(columns=pair, teacher=teachers, batch_size=15, seed=0, all_devices=True)
     assert loader.pool.placements == ("ankle", "right_wrist", "waist")
     assert loader.steps_per_epoch == 3
     seen = []
@@ -47,8 +47,8 @@ def test_rows_of_a_mixture_are_the_rows_of_its_datasets(pair: tuple[Columns, Col
             for place, other in enumerate(loader.pool.placements):
                 there = other in columns.placements
                 view = columns.select(other)[own] if there else np.full_like(truth, np.nan)
-                np.testing.assert_array_equal(batch.views[i, place], np.nan_to_num(view))
-                np.testing.assert_array_equal(batch.views_mask[i, place], ~np.isnan(view))
+                np.testing.assert_array_equal(batch.devices[i, place], np.nan_to_num(view))
+                np.testing.assert_array_equal(batch.devices_mask[i, place], ~np.isnan(view))
             seen.append(row)
     assert sorted(seen) == list(range(45))
 
@@ -81,14 +81,14 @@ def test_balance_gives_people_the_same_chance(pair: tuple[Columns, Columns]) -> 
 
 
 def test_skeletons_of_mixtures(pair: tuple[Columns, Columns]) -> None:
-    loader = PairLoader(columns=pair, batch_size=8, seed=0, skeleton=True)
+    loader = PairLoader(columns=pair, batch_size=8, seed=0, streams=["skeleton"])
     batch = loader.batch(0)
     for i, row in enumerate(batch.meta.sample.tolist()):
-        own = pair[0].skeleton[row] if row < 40 else pair[1].skeleton[row - 40]
-        np.testing.assert_array_equal(batch.skeleton[i], own)
-    other = replace(pair[1], skeleton=np.zeros((5, 2, 4, 3), np.float32))
-    with pytest.raises(ConfigError, match=r"skeletons .* differ"):
-        PairLoader(columns=[pair[0], other], batch_size=8, seed=0, skeleton=True)
+        own = pair[0].streams["skeleton"][row] if row < 40 else pair[1].streams["skeleton"][row - 40]
+        np.testing.assert_array_equal(batch.others["skeleton"][i], own)
+    other = replace(pair[1], streams={"skeleton": np.zeros((5, 2, 4, 3), np.float32)})
+    with pytest.raises(ConfigError, match=r"skeleton .* differs between"):
+        PairLoader(columns=[pair[0], other], batch_size=8, seed=0, streams=["skeleton"])
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,13 @@ import pytest
 
 from imu_video.config import load_config
 from imu_video.errors import ConfigError, ImuVideoError, LeakageError, RecordingError, ShardError
+from imu_video.modalities.mp4 import decode_mp4
 from imu_video.shards.building import build as build_module
 from imu_video.shards.building.assemble import refuse_overlap
 from imu_video.shards.building.build import BuildConfig, already_built, build
 from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.reading.index import load_index, verify
 from imu_video.shards.reading.pipeline import read_samples
-from imu_video.shards.video import decode_mp4
 
 pytestmark = pytest.mark.usefixtures("tiny_plugin")
 
@@ -61,15 +61,15 @@ def test_the_folder_holds_what_the_people_did(built: Path) -> None:
     assert index.units["gyr_z"] == "rad/s"
     assert (index.rate_hz, index.window_s, index.samples_per_window) == (20, 1, 20)
     assert (index.licence, index.citation, index.url) == ("CC0-1.0", "Nobody, 2024", "https://example.org")
-    assert index.clip is not None
-    assert index.clip.model_dump() == {"fps": 5, "frames": 5, "height": 16, "width": 16}
-    assert index.skeleton is not None
-    assert index.skeleton.model_dump() == {"fps": 10, "frames": 10, "joints": ("head", "hip")}
+    assert "video" in index.streams
+    assert index.streams["video"].model_dump() == {"fps": 5, "frames": 5, "height": 16, "width": 16}
+    assert "skeleton" in index.streams
+    assert index.streams["skeleton"].model_dump() == {"fps": 10, "frames": 10, "joints": ("head", "hip")}
     facts = index.build
     assert (facts.recordings, facts.windows, facts.dropped, facts.empty_recordings) == (8, 28, {}, 0)
     assert facts.without == {"clip": 7}
     assert facts.unused_subjects == ()
-    assert facts.config["dataset"] == {"name": "tiny_people", "people": 4, "fault": "none", "views": False, "seed": 0}
+    assert facts.config["dataset"] == {"name": "tiny_people", "people": 4, "fault": "none", "cameras": False, "seed": 0}
 
 
 def test_samples_carry_the_paired_clip_and_the_devices_that_measured(built: Path) -> None:
@@ -77,9 +77,11 @@ def test_samples_carry_the_paired_clip_and_the_devices_that_measured(built: Path
     samples = {s.key: s for s in read_samples(index, "train")}
     assert list(samples)[:5] == [f"tiny_people-walk_p0-{i:05d}" for i in range(4)] + ["tiny_people-sit_p0-00000"]
     third = samples["tiny_people-walk_p0-00002"]
-    assert third.video is not None
+    assert "video" in third.streams
     # 2.0 s .. 3.0 s at 5 frames a second are frames 20, 22, 24, 26, 28 of the video: grey 100, 110 ...
-    np.testing.assert_allclose(decode_mp4(third.video).mean(axis=(1, 2, 3)), [100, 110, 120, 130, 140], atol=2)
+    np.testing.assert_allclose(
+        decode_mp4(third.streams["video"]).mean(axis=(1, 2, 3)), [100, 110, 120, 130, 140], atol=2
+    )
     assert third.meta["start"] == 2.0
     assert third.meta["label"] == "walk"
     assert sorted(samples["tiny_people-sit_p0-00000"].imu) == ["right_wrist", "waist"]
@@ -151,7 +153,7 @@ def test_folders_that_are_not_ours_are_never_touched(tmp_path: Path) -> None:
             LeakageError,
             "'(walk|sit)' occurs for two people",
         ),
-        ({"dataset": {"name": "tiny_people", "fault": "joints"}}, RecordingError, "joints is"),
+        ({"dataset": {"name": "tiny_people", "fault": "joints"}}, RecordingError, "skeleton is"),
         ({"splits": {"subjects": {"train": ["p0", "p1"], "val": ["p1"]}}}, LeakageError, "subject 'p1' is in split"),
         ({"splits": {"subjects": {"train": ["p9"]}}}, ConfigError, "no subject 'p9'"),
         ({"window": {"seconds": 9.0, "rate_hz": 20}}, ShardError, "4 of 4 recordings so far are shorter"),
@@ -201,8 +203,8 @@ def test_windows_without_a_device_are_dropped_and_counted(tmp_path: Path) -> Non
 def test_short_recordings_are_counted_not_hidden(tmp_path: Path) -> None:
     index = build(config(window={"seconds": 4.0, "rate_hz": 20}), tmp_path / "data")
     assert (index.build.recordings, index.build.empty_recordings) == (8, 4)
-    assert index.clip is None
-    assert index.skeleton is None
+    assert "video" not in index.streams
+    assert "skeleton" not in index.streams
     assert index.build.without == {"clip": 4, "skeleton": 4}
 
 

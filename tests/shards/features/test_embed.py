@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from imu_video.errors import ConfigError, DataError, TeacherCacheError
+from imu_video.modalities.mp4 import decode_mp4
 from imu_video.registry import teachers
 from imu_video.shards.features.embed import embed
 from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.reading.pipeline import read_samples
 from imu_video.shards.reading.teacher_cache import open_cache, read_caches
 from imu_video.shards.schema import Index
-from imu_video.shards.video import decode_mp4
 
 FEW = {"name": "tiny", "dim": 8}
 
@@ -23,7 +23,7 @@ FEW = {"name": "tiny", "dim": 8}
 @pytest.fixture
 def bare(folder: Index) -> Index:
     """The same folder as if it had been built without clips and skeletons."""
-    return folder.model_copy(update={"clip": None, "skeleton": None})
+    return folder.model_copy(update={"streams": {}})
 
 
 def naive(index: Index, split: str, entry: dict[str, object]) -> np.ndarray:
@@ -31,10 +31,10 @@ def naive(index: Index, split: str, entry: dict[str, object]) -> np.ndarray:
     teacher = teachers.build(entry)
     rows = []
     for sample in read_samples(index, split):
-        if teacher.modality == "video":
-            one = None if sample.video is None else torch.from_numpy(decode_mp4(sample.video))
-        else:
-            one = None if sample.skeleton is None else torch.from_numpy(sample.skeleton)
+        one = None
+        if teacher.modality in sample.streams:
+            stored = sample.streams[teacher.modality]
+            one = torch.from_numpy(decode_mp4(stored) if teacher.modality == "video" else stored)
         rows.append(np.full(teacher.feature_dim, np.nan) if one is None else teacher.encode(one[None])[0].numpy())
     return np.stack(rows)
 
@@ -101,7 +101,7 @@ def test_a_failure_leaves_nothing(folder: Index, monkeypatch: pytest.MonkeyPatch
 
 
 def test_faults_are_named(folder: Index, bare: Index) -> None:
-    with pytest.raises(DataError, match="teacher needs video, the shards hold neither"):
+    with pytest.raises(DataError, match="teacher needs video, but the samples contain only imu"):
         embed(bare, FEW)
     with pytest.raises(ConfigError, match="batch_size"):
         embed(folder, FEW, batch_size=0)

@@ -24,9 +24,9 @@ FIT: dict[str, Any] = {
 def test_a_fitted_teacher_sees_only_the_training_split(folder: Index) -> None:
     cache = embed(folder, FIT)
     assert (cache.folder / WEIGHTS_FILE).is_file()
-    assert folder.skeleton is not None
-    samples = {s: [x.skeleton for x in read_samples(folder, s, {"skeleton"})] for s in folder.splits}
-    naive = SkeletonTeacher(joints=folder.skeleton.joints, **{k: v for k, v in FIT.items() if k != "name"})
+    assert "skeleton" in folder.streams
+    samples = {s: [x.streams.get("skeleton") for x in read_samples(folder, s, {"skeleton"})] for s in folder.splits}
+    naive = SkeletonTeacher(joints=folder.streams["skeleton"].joints, **{k: v for k, v in FIT.items() if k != "name"})
     naive.fit(torch.from_numpy(np.stack([x for x in samples["train"] if x is not None])))
     assert naive.fingerprint == cache.fingerprint
     for split, skeletons in samples.items():
@@ -65,8 +65,8 @@ def test_changed_weights_are_not_taken_for_the_same_teacher(folder: Index) -> No
 def test_a_split_to_fit_on_and_the_modality_must_be_there(folder: Index) -> None:
     with pytest.raises(ConfigError, match="fitted on the split 'train', there are"):
         embed(folder.model_copy(update={"splits": {"val": folder.splits["val"]}}), FIT)
-    with pytest.raises(DataError, match="needs skeleton, the shards hold video"):
-        embed(folder.model_copy(update={"skeleton": None}), {**FIT, "joints": ["hip", "head"]})
+    with pytest.raises(DataError, match="needs skeleton, but the samples contain only imu"):
+        embed(folder.model_copy(update={"streams": {}}), {**FIT, "joints": ["hip", "head"]})
 
 
 def test_a_failed_fit_leaves_nothing(folder: Index, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -161,7 +161,7 @@ def test_labels_of_the_training_split_reach_a_supervised_teacher(
 
     monkeypatch.setattr(SkeletonTeacher, "fit", noting)
     plain, supervised = embed(folder, SKELETON), embed(folder, {**SKELETON, "supervised": True})
-    samples = [s for s in read_samples(folder, "train", {"skeleton", "meta"}) if s.skeleton is not None]
+    samples = [s for s in read_samples(folder, "train", {"skeleton", "meta"}) if s.streams.get("skeleton") is not None]
     assert given == [(len(samples), None), (len(samples), [s.meta["label"] for s in samples])]
     assert plain.folder.name != supervised.folder.name
 
@@ -174,22 +174,22 @@ def test_workers_change_no_byte(
     assert files_of(folder.root / "teachers") == embedded(TINY)
 
 
-def test_every_view_has_a_cache_of_its_own(people_config: Callable[..., BuildConfig], tmp_path: Path) -> None:
-    index = build(people_config(dataset={"name": "tiny_people", "views": True}), tmp_path / "data")
-    video, depth = embed(index, TINY), embed(index, TINY, view="depth")
+def test_every_camera_has_a_cache_of_its_own(people_config: Callable[..., BuildConfig], tmp_path: Path) -> None:
+    index = build(people_config(dataset={"name": "tiny_people", "cameras": True}), tmp_path / "data")
+    video, depth = embed(index, TINY), embed(index, TINY, camera="depth")
     assert depth.fingerprint == f"{video.fingerprint}-depth"
     assert depth.spec == {**video.spec, "view": "depth"}
     assert open_cache(index, video.fingerprint).folder == video.folder
-    assert np.isnan(video.rows("val")).all()  # p3 has no video, but a view
+    assert np.isnan(video.rows("val")).all()  # p3 has no main video, but a further camera
     assert np.isfinite(depth.rows("val")).all()
     assert not np.array_equal(video.rows("train"), depth.rows("train"))
-    exo = embed(index, TINY, view="exo")
+    exo = embed(index, TINY, camera="exo")
     assert np.isfinite(exo.rows("train")).all(axis=1).sum() == 7  # p0 alone
-    assert embed(index, TINY, view="depth").folder == depth.folder
-    with pytest.raises(ConfigError, match="no view 'dept'; did you mean 'depth'"):
-        embed(index, TINY, view="dept")
-    with pytest.raises(ConfigError, match="leave --view depth out"):
-        embed(index, {**TINY, "modality": "skeleton"}, view="depth")
+    assert embed(index, TINY, camera="depth").folder == depth.folder
+    with pytest.raises(ConfigError, match="no camera 'dept'; did you mean 'depth'"):
+        embed(index, TINY, camera="dept")
+    with pytest.raises(ConfigError, match="leave --camera depth out"):
+        embed(index, {**TINY, "modality": "skeleton"}, camera="depth")
 
 
 def test_the_cache_says_what_its_files_hold(folder: Index) -> None:

@@ -57,7 +57,7 @@ def pair(people_config: Maker, other_people: str, tmp_path: Path) -> tuple[Index
 
 
 def samples(index: Index, split: str) -> list[tuple[str, bytes | None]]:
-    return [(s.key, s.video) for s in read_samples(index, split)]
+    return [(s.key, s.streams.get("video")) for s in read_samples(index, split)]
 
 
 def test_people_of_two_datasets_stay_two_people(pair: tuple[Index, Index], tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_person_in_two_splits_is_refused(people_config: Maker, tiny_plugin: Pa
     [
         ({"rate_hz": 25}, r"rate_hz is 20\.0 in .*one, 25\.0 in"),
         ({"seconds": 2.0}, "window_s is"),
-        ({"clip_size": 32}, "clip is .*16.* in .*one, .*32"),
+        ({"clip_size": 32}, "video is .*16.* in .*one, .*32"),
         ({"skeleton_fps": 5}, "skeleton is"),
     ],
 )
@@ -174,8 +174,8 @@ def test_folders_without_clips_join_folders_with(people_config: Maker, other_peo
         dataset={"name": other_people}, window={"seconds": 1.0, "rate_hz": 20}, **chosen({"train": ["p1"]})
     )
     merged = merge_folders([build(bare, tmp_path / "bare"), with_clips], tmp_path / "both")
-    assert merged.clip == with_clips.clip
-    assert merged.skeleton == with_clips.skeleton
+    assert merged.streams.get("video") == with_clips.streams.get("video")
+    assert merged.streams.get("skeleton") == with_clips.streams.get("skeleton")
     assert merged.build.without == {"clip": 7, "skeleton": 7}
     assert verify(merged) == []
 
@@ -223,11 +223,11 @@ def test_new_splits_are_what_a_build_with_them_gives(people_config: Maker, files
 
 
 def test_people_may_be_left_out(people_config: Maker, tmp_path: Path) -> None:
-    old = build(people_config(dataset={"name": "tiny_people", "views": True}), tmp_path / "old")
+    old = build(people_config(dataset={"name": "tiny_people", "cameras": True}), tmp_path / "old")
     only = split_folder(old, SplitConfig(subjects={"test": ["p3"]}), tmp_path / "only")
     assert verify(only) == []
-    assert only.clip is None  # p3 has no video
-    assert sorted(only.views) == ["depth"]
+    assert "video" not in only.streams  # p3 has no video
+    assert sorted(only.streams) == ["skeleton", "video.depth"]
     assert only.build.without == {"clip": 7}
     assert only.build.unused_subjects == ("p0", "p1", "p2")
     assert only.build.config["split_of"] == old.digest

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from imu_video.errors import ConfigError, ShardError
+from imu_video.modalities.mp4 import decode_into, decode_mp4, encode_mp4
 from imu_video.runtime.distributed import World
 from imu_video.shards.batches.loader import PairLoader
 from imu_video.shards.damage import quarantined
@@ -20,14 +21,13 @@ from imu_video.shards.reading.clips import ClipReader, clip_seed
 from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.reading.pipeline import read_samples
 from imu_video.shards.schema import Index
-from imu_video.shards.video import decode_into, decode_mp4, encode_mp4
 from imu_video.transforms.video import ClipCompose
 
 N = 40
 
 
 def test_frames_are_those_of_the_shards(shared_folder: Index) -> None:
-    truth = [s.video for s in read_samples(shared_folder, "train", {"video"})]
+    truth = [s.streams.get("video") for s in read_samples(shared_folder, "train", {"video"})]
     reader = ClipReader(shared_folder, "train", frames=[2, 0], workers=2)
     np.testing.assert_array_equal(reader.usable, [i % 4 != 0 for i in range(N)])
     rows = np.array([7, 1, 39, 7])
@@ -72,8 +72,7 @@ def test_clips_do_not_depend_on_workers_or_ranks(
         loader = PairLoader(columns=columns, clips=clips, change_clips=True, batch_size=16, seed=seed, world=world)
         whole = loader.batch(step)
         clips.close()
-        assert whole.clip is not None
-        return whole.clip, whole.meta.sample
+        return whole.others["video"], whole.meta.sample
 
     size = next(n for n in (16, 8, 4, 2, 1) if n <= ranks)
     alone, rows = batch(0, World())
@@ -89,10 +88,10 @@ def test_changes_differ_between_steps_and_stop_where_not_asked(shared_folder: In
     asked = {"columns": columns, "clips": clips, "batch_size": 30, "seed": 0}
     loader, plain = PairLoader(**asked, change_clips=True), PairLoader(**asked)
     first, second = loader.batch(0), loader.batch(1)
-    a, b = first.clip[first.meta.sample.argsort()], second.clip[second.meta.sample.argsort()]
+    a, b = first.others["video"][first.meta.sample.argsort()], second.others["video"][second.meta.sample.argsort()]
     assert not torch.equal(a, b)
     stored = plain.batch(0)
-    np.testing.assert_array_equal(stored.clip, clips.read(stored.meta.sample.numpy()))
+    np.testing.assert_array_equal(stored.others["video"], clips.read(stored.meta.sample.numpy()))
     assert len({clip_seed(s, t, r) for s in range(3) for t in range(20) for r in range(20)}) == 1200
 
 
@@ -145,4 +144,4 @@ def test_what_cannot_be_read_is_refused(shared_folder: Index) -> None:
     with pytest.raises(ConfigError, match="out of range"):
         ClipReader(shared_folder, "train", frames=[3])
     with pytest.raises(ConfigError, match="no clips"):
-        ClipReader(shared_folder.model_copy(update={"clip": None}).at(shared_folder.root), "train")
+        ClipReader(shared_folder.model_copy(update={"streams": {}}).at(shared_folder.root), "train")

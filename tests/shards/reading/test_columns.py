@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 
 from imu_video.errors import ConfigError, ShardError
+from imu_video.modalities import ClipSpec
 from imu_video.shards.reading import columns as columns_module
 from imu_video.shards.reading.columns import Columns, open_columns
 from imu_video.shards.schema import Index, SplitEntry
 from imu_video.shards.write import ShardWriter, encode_window
 from imu_video.types import Window
+
+SPECS = {"video": ClipSpec(fps=5, frames=3, height=16, width=16)}
 
 
 def test_rows_equal_the_windows(folder: Index, window_maker: Callable[[str, int], Window]) -> None:
@@ -32,8 +35,9 @@ def test_rows_equal_the_windows(folder: Index, window_maker: Callable[[str, int]
             np.testing.assert_array_equal(columns.imu[i, 0], window.imu["right_wrist"])
         else:
             assert np.isnan(columns.imu[i, 0]).all()
-        np.testing.assert_array_equal(columns.skeleton[i], np.nan if window.skeleton is None else window.skeleton)
-    assert isinstance(columns.skeleton, np.memmap)
+        stored = window.streams.get("skeleton", np.nan)
+        np.testing.assert_array_equal(columns.streams["skeleton"][i], stored)
+    assert isinstance(columns.streams["skeleton"], np.memmap)
     np.testing.assert_array_equal(columns.complete, [[i % 3 != 0, False] for i in range(10)])  # the waist begins late
     np.testing.assert_array_equal(columns.subject_id, [0] * 6 + [1] * 4)
     np.testing.assert_array_equal(columns.present, [[i % 3 != 0, True] for i in range(10)])
@@ -60,7 +64,7 @@ def test_flags_come_along_and_older_columns_are_made_again(
     assert json.loads(place.read_text())["flags"] == [[]] * 10
     with ShardWriter(folder=folder.root / "flagged", split="a", shard_samples=8) as writer:
         for i, flags in enumerate([(), ("waist:gap", "video:low_sync")]):
-            writer.add(encode_window(replace(window_maker("train", i), flags=flags), dataset="tiny", clip_fps=5))
+            writer.add(encode_window(replace(window_maker("train", i), flags=flags), dataset="tiny", specs=SPECS))
     entry = SplitEntry(subjects=("train0",), samples=2, shards=tuple(writer.shards))
     index = folder.model_copy(update={"splits": {"a": entry}}).at(folder.root / "flagged")
     assert open_columns(index, "a").flags == [(), ("video:low_sync", "waist:gap")]

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 
 from imu_video.errors import ConfigError, ImuVideoError, ShardError
+from imu_video.modalities.arrays import npy_bytes
 from imu_video.shards.batches.loader import PairLoader
 from imu_video.shards.damage import Damage, quarantine_file
 from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.reading.index import load_index
 from imu_video.shards.reading.pipeline import Sample, SampleReader, read_samples
 from imu_video.shards.schema import Index
-from imu_video.shards.write import npy_bytes
 
 SAMPLES, SHARD = 12, 6
 Members = list[tuple[tarfile.TarInfo, bytes]]
@@ -46,13 +46,12 @@ def pristine(folder_maker: Callable[..., Index], tmp_path_factory: pytest.TempPa
 def content(sample: Sample) -> tuple[object, ...]:
     """Everything in a sample, comparable."""
     imu = tuple(sorted((name, values.tobytes()) for name, values in sample.imu.items()))
-    skeleton = None if sample.skeleton is None else sample.skeleton.tobytes()
+    skeleton = None if sample.streams.get("skeleton") is None else sample.streams["skeleton"].tobytes()
     return (
         sample.key,
         imu,
         skeleton,
-        sample.video,
-        tuple(sorted(sample.views.items())),
+        tuple((name, data) for name, data in sorted(sample.streams.items()) if isinstance(data, bytes)),
         repr(sorted(sample.meta.items())),
     )
 

@@ -122,9 +122,9 @@ def test_verify_reports_people_shared_by_splits(folder: Index) -> None:
 
 
 def test_verify_reports_members_that_do_not_fit_the_facts(folder: Index) -> None:
-    assert folder.skeleton is not None
-    skeleton = folder.skeleton.model_copy(update={"joints": ("head",)})
-    problems = verify(folder.model_copy(update={"skeleton": skeleton}).at(folder.root))
+    assert "skeleton" in folder.streams
+    skeleton = folder.streams["skeleton"].model_copy(update={"joints": ("head",)})
+    problems = verify(folder.model_copy(update={"streams": {**folder.streams, "skeleton": skeleton}}).at(folder.root))
     assert len(problems) == 8 + 4  # the samples that have a skeleton
     assert all("skeleton.npy" in p and "(3, 1, 3)" in p for p in problems)
     assert all("right_wrist" in p for p in verify(folder.model_copy(update={"placements": ("waist",)}).at(folder.root)))

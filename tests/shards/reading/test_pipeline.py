@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imu_video.errors import ShardError
+from imu_video.errors import ConfigError, ShardError
+from imu_video.modalities.arrays import decode_array
+from imu_video.modalities.mp4 import decode_mp4
 from imu_video.runtime.files import file_sha256
-from imu_video.shards.reading.pipeline import decode_array, decode_meta, read_samples
+from imu_video.shards.reading.pipeline import decode_meta, read_samples
 from imu_video.shards.schema import Index, ShardEntry, parse_member
-from imu_video.shards.video import decode_mp4
 from imu_video.types import Window
 
 
@@ -43,27 +44,27 @@ def test_samples_equal_the_windows_they_were_made_from(
             "flags": (),
             "sync": None,
         }
-        if window.skeleton is None:
-            assert sample.skeleton is None
+        if window.streams.get("skeleton") is None:
+            assert "skeleton" not in sample.streams
         else:
-            np.testing.assert_array_equal(sample.skeleton, window.skeleton)
-        if window.clip is None:
-            assert sample.video is None
+            np.testing.assert_array_equal(sample.streams.get("skeleton"), window.streams.get("skeleton"))
+        if window.streams.get("video") is None:
+            assert "video" not in sample.streams
         else:
-            assert sample.video is not None
-            assert np.abs(decode_mp4(sample.video).astype(int) - window.clip).max() <= 3
+            assert "video" in sample.streams
+            assert np.abs(decode_mp4(sample.streams.get("video")).astype(int) - window.streams.get("video")).max() <= 3
 
 
 def test_unasked_members_stay_empty_and_no_sample_is_skipped(folder: Index) -> None:
     samples = list(read_samples(folder, "train", {"video"}))
     assert len(samples) == 10
-    assert [s.video is None for s in samples] == [i % 4 == 0 for i in range(10)]
-    assert all(not s.imu and not s.meta and s.skeleton is None for s in samples)
+    assert ["video" in s.streams for s in samples] == [i % 4 > 0 for i in range(10)]
+    assert all(not s.imu and not s.meta and "skeleton" not in s.streams for s in samples)
     assert all(s.meta and not s.imu for s in read_samples(folder, "train", {"meta"}))
 
 
 def test_wrong_questions(folder: Index) -> None:
-    with pytest.raises(ValueError, match="audio"):
+    with pytest.raises(ConfigError, match="unknown modality 'audio'"):
         read_samples(folder, "train", {"audio"})
     with pytest.raises(ShardError, match="did you mean 'train'"):
         read_samples(folder, "trian")

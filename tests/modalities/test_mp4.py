@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from imu_video.errors import RecordingError, ShardError
-from imu_video.shards.video import Mp4Source, decode_mp4, encode_mp4
+from imu_video.modalities.mp4 import Mp4Source, decode_mp4, encode_mp4
 
 
 def moving_gradient(frames: int, height: int, width: int) -> np.ndarray:

@@ -1,0 +1,47 @@
+"""Kinds of data: what each is called in shards, its axes, and how it is cut, stored and read; no folder is opened here.
+
+Every modality is one module; ``base`` is the contract that all fulfil.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from imu_video.lazy import exports
+
+if TYPE_CHECKING:
+    from imu_video.modalities.base import Modality, Span, StreamSpec, modality_of, stream_name
+    from imu_video.modalities.imu import Imu, ImuSpec
+    from imu_video.modalities.mp4 import decode_mp4, encode_mp4
+    from imu_video.modalities.skeleton import Skeleton, SkeletonSpec, SkeletonTrack
+    from imu_video.modalities.video import ClipSpec, FrameSource, Video
+
+__all__ = [
+    "ClipSpec",
+    "FrameSource",
+    "Imu",
+    "ImuSpec",
+    "Modality",
+    "Skeleton",
+    "SkeletonSpec",
+    "SkeletonTrack",
+    "Span",
+    "StreamSpec",
+    "Video",
+    "decode_mp4",
+    "encode_mp4",
+    "modality_of",
+    "stream_name",
+]
+
+__getattr__, __dir__ = exports(
+    __name__,
+    __all__,
+    {
+        "base": ["Modality", "Span", "StreamSpec", "modality_of", "stream_name"],
+        "imu": ["Imu", "ImuSpec"],
+        "mp4": ["decode_mp4", "encode_mp4"],
+        "skeleton": ["Skeleton", "SkeletonSpec", "SkeletonTrack"],
+        "video": ["ClipSpec", "FrameSource", "Video"],
+    },
+)
