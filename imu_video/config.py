@@ -1,8 +1,8 @@
 """Configs: YAML with `extends`, `${ENV}` and dotted overrides, validated by pydantic; no component is built here.
 
-A resolved config determines a run. There is no expression language: `extends` names another file (or list of files)
-relative to the file that contains it, `${NAME}` is an environment variable,
-`a.b=value` overrides one key with a YAML value. Where a component entry is expected, the path of a YAML file stands for
+A resolved config determines a run. There is no expression language: `extends` names another file (or a list of files)
+relative to the file that contains it, `${NAME}` is an environment variable, `a.b=value` overrides one key with a YAML
+value. Where a component entry is expected, the path of a YAML file stands for
 its content: ``loss=configs/loss/info_nce.yaml``.
 """
 
@@ -85,12 +85,12 @@ def _as_shipped(path: Path) -> Path:
 def _read(path: Path, seen: tuple[Path, ...], model: type[BaseModel] | None = None) -> dict[str, Any]:
     resolved = path.resolve()
     if resolved in seen:
-        raise ConfigError(f"{path}: `extends` goes in a circle: {' -> '.join(p.name for p in (*seen, resolved))}")
+        raise ConfigError(f"{path}: `extends` forms a cycle: {' -> '.join(p.name for p in (*seen, resolved))}")
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(
-            f"config {path}: {error.strerror or error}", hint="shipped configs lie in configs/"
+            f"config {path}: {error.strerror or error}", hint="the shipped configs are in configs/"
         ) from error
     try:
         raw = yaml.safe_load(text) or {}
@@ -211,9 +211,8 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
         last = depth == len(keys) - 1
         if isinstance(node, list):
             if not key.isdigit() or int(key) >= len(node):
-                raise ConfigError(
-                    f"override {override!r}: {'.'.join(keys[:depth])} has {len(node)} entries, none at {key!r}"
-                )
+                where = ".".join(keys[:depth])
+                raise ConfigError(f"override {override!r}: {where} has {len(node)} entries, index {key!r} is invalid")
             if last:
                 node[int(key)] = value
             else:
@@ -236,7 +235,7 @@ def validate(raw: Mapping[str, Any], model: type[C], *, source: str) -> C:
     try:
         return model.model_validate(dict(raw))
     except ValidationError as error:
-        # An unknown key is the likelier cause when keys are both unknown and missing.
+        # A misspelt key is both unknown and missing; the unknown spelling is the useful half of that.
         faults = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
         fault = faults[0]
         loc = tuple(str(p) for p in fault["loc"])
@@ -248,7 +247,7 @@ def validate(raw: Mapping[str, Any], model: type[C], *, source: str) -> C:
         if fault["type"] == "missing":
             raise ConfigError(f"{source}: key {key!r} is missing") from error
         where, value = f"key {key!r}: " if key else "", fault.get("input")
-        # A rule over several keys is given all of them, which would bury what it says.
+        # A check of several keys receives the whole section; printing it would obscure the message.
         got = "" if fault["type"] == "value_error" and isinstance(value, Mapping) else f" (got {value!r})"
         raise ConfigError(f"{source}: {where}{fault['msg'].removeprefix('Value error, ')}{got}") from error
 

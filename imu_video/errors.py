@@ -1,4 +1,4 @@
-"""Every error a user can meet, each with a hint and an exit code; none is handled here (see console.py)."""
+"""The errors that users can meet, each with a hint and an exit code; `runtime.console` prints them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 
 class ImuVideoError(Exception):
-    """An error whose message names what was seen and expected, and whose hint names the next thing to try.
+    """Base of all errors of the toolkit: a message with the value seen and expected, and a hint with the next step.
 
     Args:
-        message: what is wrong: file or key, value seen, value expected.
-        hint: the next command or edit to try; shown on its own line.
+        message: what is wrong: file or config key, value seen, value expected.
+        hint: the next command or edit to try; printed on its own line.
 
     Example:
         >>> str(ShardError("index.json lists no shards", hint="run `imu-video verify data`"))
@@ -30,31 +30,31 @@ class ImuVideoError(Exception):
 
 
 class ConfigError(ImuVideoError):
-    """A config, argument or component name that cannot be used."""
+    """An invalid config, argument or component name."""
 
     exit_code = 2
 
 
 class DataError(ImuVideoError):
-    """Input data that cannot be used; the base of the more specific data errors."""
+    """Invalid input data; base of the more specific data errors."""
 
     exit_code = 3
 
 
 class RecordingError(DataError):
-    """A raw recording (IMU file, video, skeleton, its declaration) that cannot be read as declared."""
+    """A raw recording (IMU file, video, skeleton, declaration) that cannot be read as declared."""
 
 
 class ShardError(DataError):
-    """A shard folder whose index or members are missing, damaged or inconsistent."""
+    """A data folder whose index or shards are missing, damaged or inconsistent."""
 
 
 class TeacherCacheError(DataError):
-    """Cached teacher embeddings that are missing or belong to another teacher or other shards."""
+    """A feature cache that is missing, or that belongs to another teacher or to other shards."""
 
 
 class CheckpointError(DataError):
-    """A checkpoint or exported encoder that is missing, damaged or made by another config."""
+    """A checkpoint or exported encoder that is missing, damaged or written by another config."""
 
 
 class LeakageError(DataError):
@@ -62,13 +62,13 @@ class LeakageError(DataError):
 
 
 class GuardStop(ImuVideoError):
-    """A run stopped by one of its own guards (non-finite loss, disk space)."""
+    """A run that one of its guards stopped: non-finite loss, disk space."""
 
     exit_code = 4
 
 
 class ParityError(ImuVideoError):
-    """An exported artefact that does not reproduce what it was exported from."""
+    """An exported model whose outputs differ from those of the model it was exported from."""
 
     exit_code = 5
 

@@ -91,7 +91,7 @@ class Registry(Generic[T]):
         self._constructors: dict[str, Constructor] = {}
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
-        """Class decorator; refuses a name that another class already holds."""
+        """Class decorator; refuses a name that another class already uses."""
 
         def decorate(cls: type[T]) -> type[T]:
             held = self._classes.get(name)
@@ -118,7 +118,7 @@ class Registry(Generic[T]):
         if name not in self._classes:
             raise ConfigError(
                 f"unknown {self.kind} {name!r}{nearest(name, self._classes)}",
-                hint=f"`{self._listed_by}` shows what exists; --plugin FILE.py adds your own",
+                hint=f"`{self._listed_by}` lists all components; --plugin FILE.py adds your own",
             )
         return self._classes[name]
 
@@ -171,7 +171,7 @@ class Registry(Generic[T]):
     def _load(self) -> None:
         if self._builtin is None:
             return
-        package, self._builtin = self._builtin, None  # cleared first: the import itself looks things up here
+        package, self._builtin = self._builtin, None  # cleared first, because the import itself looks up components
         try:
             lazy.load(package)
         except BaseException:
@@ -188,7 +188,7 @@ def load_plugin(path: str | Path) -> None:
     """
     file = Path(path).resolve()
     if not file.is_file():
-        raise ConfigError(f"plugin {path}: no such file", hint="pass a Python file that registers components")
+        raise ConfigError(f"plugin {path}: no such file", hint="name a Python file that registers components")
     name = f"imu_video_plugin_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
     if name in sys.modules:
         return

@@ -64,10 +64,10 @@ def test_environment_variables(base: Path, monkeypatch: pytest.MonkeyPatch) -> N
         ("- 1", [], ["expected a mapping"]),
         ("name: [", [], ["not valid YAML"]),
         ("extends: gone.yaml", [], ["gone.yaml"]),
-        ("extends: bad.yaml", [], ["circle"]),
+        ("extends: bad.yaml", [], ["cycle"]),
         ("name: x\noptim: {lr: 1}", ["optim.lr"], ["expected section.key=value"]),
         ("name: x\noptim: {lr: 1}", ["optim.lr.deep=2"], ["not a section"]),
-        ("name: x\noptim: {lr: 1}\nloss: [{}]", ["loss.3.weight=2"], ["none at '3'"]),
+        ("name: x\noptim: {lr: 1}\nloss: [{}]", ["loss.3.weight=2"], ["index '3' is invalid"]),
     ],
 )
 def test_faults_are_named(tmp_path: Path, text: str, overrides: list[str], words: list[str]) -> None:

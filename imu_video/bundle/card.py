@@ -1,4 +1,4 @@
-"""The model card of an exported encoder: Markdown out of its config.json; nothing in it is invented, gaps are named."""
+"""Model card of an exported encoder, rendered from its config.json; facts that are missing are stated as missing."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ features = encoder.encode(windows, rate_hz={rate:g})  # (N, {features}) float32
 """
 
 _CONTROL = """\
-**Not for use: a control (`{control}`).** In its pretraining every IMU window was paired with the teacher's view
-of another window. It tells what a score owes to the pairs; a score that it reaches owes nothing to them."""
+**Not for use: a control (`{control}`).** In pretraining, every IMU window was paired with the teacher features
+of another window. A score that this encoder reaches does not depend on correct pairs."""
 
 
 def render(config: Mapping[str, Any]) -> str:
-    """Markdown of an encoder's config: what it is, what it eats, where it comes from, licences, use, limits.
+    """Markdown of an encoder's config: architecture, input specification, use, lineage, licences, limits.
 
     Args:
         config: content of ``config.json`` as `EncoderBundle.save` writes it.
@@ -67,8 +67,8 @@ def render(config: Mapping[str, Any]) -> str:
         "## Encoder arguments",
         _table(("argument", "value"), list(_flatten(arguments))),
         "## Limits",
-        "- Features reflect the people, placements, devices and activities named under Lineage; measure before relying "
-        "on them elsewhere (`imu-eval fewshot`).\n"
+        "- Features reflect the subjects, placements, devices and activities named under Lineage; evaluate them before "
+        "use on other data (`imu-eval fewshot`).\n"
         "- Windows in other units, or with gravity removed where it was included, are out of its domain.\n"
         "- Not a medical device. Movement data can identify a person: handle features as personal data.",
         f"Weights sha256: `{config['weights_sha256']}`",
@@ -78,7 +78,7 @@ def render(config: Mapping[str, Any]) -> str:
 
 def _licences(licences: Any) -> str:
     if not licences:
-        return "No licences were recorded at export; ask whoever trained it before passing it on."
+        return "No licences were recorded at export; ask the authors before redistributing it."
     if isinstance(licences, Mapping):
         return _table(("part", "licence"), list(_flatten(licences)))
     return _text(licences)

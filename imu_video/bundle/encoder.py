@@ -1,4 +1,4 @@
-"""Exported encoders: weights, what they eat and where they come from, in one folder; no training here.
+"""Exported encoders: weights, input specification and lineage in one folder; nothing is trained here.
 
 The folder holds `model.safetensors`, `config.json` and `README.md` (the model card). Reading one needs torch, numpy,
 scipy, pydantic, safetensors and yaml only.
@@ -43,7 +43,7 @@ FOLDER = FolderFormat(
 
 
 class EncoderBundle(nn.Module):
-    """An encoder together with what it eats: SI units in, features out, the same in training and in use.
+    """An encoder with its input specification: windows in SI units in, features out, in training and in use alike.
 
     Args:
         spec: channels, rate, normalisation.
@@ -139,17 +139,17 @@ class EncoderBundle(nn.Module):
         batch_size: int = 256,
         check_units: bool = True,
     ) -> np.ndarray:
-        """Features of windows as they come from a device: any rate, any length, gaps allowed.
+        """Compute features of windows from a device: any rate, any length, gaps allowed.
 
         Runs in evaluation mode without gradient, on the device that the bundle lives on.
 
         Args:
             windows: (N, C, T) or one (C, T), m/s^2 and rad/s, NaN = missing.
-            rate_hz: samples a second of the windows; resampled (anti-aliased) to the spec's rate where it differs.
-            channels: names of the C axis, a subset of the canonical ones in any order; None: the spec's. Channels that
-                the encoder knows and the windows lack count as missing; channels that it does not know are left out.
-            batch_size: windows at a time.
-            check_units: refuse signals whose size says that they are not in SI units.
+            rate_hz: sampling rate of the windows; resampled (anti-aliased) to the rate of the spec if different.
+            channels: names of the C axis, canonical names in any order; default: those of the spec. Channels that are
+                absent from the windows are treated as missing; channels that the encoder does not read are dropped.
+            batch_size: windows per forward pass.
+            check_units: refuse signals whose magnitude is implausible in SI units.
 
         Shapes: (N, E) float32; N = 1 for a single window.
 
@@ -171,7 +171,7 @@ class EncoderBundle(nn.Module):
     def _encode_piece(self, x: np.ndarray, names: tuple[str, ...], rate_hz: float) -> np.ndarray:
         x = np.asarray(x, np.float32)
         if not math.isclose(rate_hz, self.spec.rate_hz, rel_tol=1e-6):
-            from imu_video.recordings.signal import resample_uniform  # scipy is loaded only where rates differ
+            from imu_video.recordings.signal import resample_uniform  # scipy is loaded only if the rates differ
 
             x = resample_uniform(x, rate_hz, self.spec.rate_hz)
         if names != self.spec.channels:
@@ -179,17 +179,17 @@ class EncoderBundle(nn.Module):
             for row, name in enumerate(self.spec.channels):
                 if name in names:
                     x[:, row] = known[:, names.index(name)]
-        there = np.isfinite(x)  # several times as quick as torch's
+        there = np.isfinite(x)  # several times faster than torch's
         gaps = not there.all()
         empty = int((~there.any(axis=(1, 2))).sum()) if gaps else 0
         if empty:
             raise RecordingError(f"{empty} windows are too sparse to resample from {rate_hz:g} Hz: leave them out")
-        # torch takes an array as it is, but not one that must not be written to.
+        # torch shares the memory of a contiguous, writable array; any other is copied here, explicitly.
         imu, mask = (torch.from_numpy(np.require(a, requirements=["C", "W"])).to(self.mean.device) for a in (x, there))
         if gaps:
             imu = torch.where(mask, imu, 0)
         with _evaluating(self):
-            features: Tensor = self(imu, mask if gaps else None)  # None: all there, the same and quicker
+            features: Tensor = self(imu, mask if gaps else None)  # None means complete: the same result, faster
         return features.float().cpu().numpy()
 
     def save(self, folder: str | Path, *, lineage: Mapping[str, Any] | None = None, force: bool = False) -> Path:
@@ -289,7 +289,7 @@ def _read(folder: Path) -> EncoderBundle:
         source = f"{folder / CONFIG}, input"
         bundle = EncoderBundle(spec=validate(config["input"], InputSpec, source=source), encoder=config["encoder"])
     except ConfigError as error:
-        hint = error.hint or "a newer imu-video may be needed; encoders from a plugin need that plugin imported first"
+        hint = error.hint or "install a newer imu-video, or import the plugin that registers this encoder"
         raise CheckpointError(f"{folder / CONFIG}: {error.message}", hint=hint) from error
     load_weights(bundle.encoder, weights, folder=folder, built_from=f"encoder {config['encoder']}")
     bundle.lineage = dict(config["lineage"])
@@ -326,6 +326,8 @@ def _refuse_overwrite(target: Path, force: bool) -> None:
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     if not (target / CONFIG).is_file() or not (target / WEIGHTS).is_file():
-        raise CheckpointError(f"{target} exists and is not an encoder folder", hint="choose another output folder")
+        raise CheckpointError(f"{target} exists and is not an encoder folder", hint="name another output folder")
     if not force:
-        raise CheckpointError(f"{target} already holds an encoder", hint="choose another folder, or force replacing it")
+        raise CheckpointError(
+            f"{target} already holds an encoder", hint="name another folder, or replace it with --force"
+        )

@@ -1,4 +1,4 @@
-"""The folder of an exported network: `config.json` beside `model.safetensors`; which network that is, others decide.
+"""The folder of an exported network: `config.json` and `model.safetensors`; which network it is, callers define.
 
 Encoders and the encoders of other modalities are stored in the same way. The config names the format and its version,
 and holds the hash of the weights, so that a damaged, incomplete or foreign folder is refused before anything is built.

@@ -1,6 +1,6 @@
-"""What an encoder eats: channels, units, rate, window, normalisation, and the checks of windows at its door.
+"""Input specification of an encoder (channels, units, rate, window, normalisation) and input validation.
 
-No weights and no files: those are hub's.
+Weights and files are handled in encoder.py and folder.py.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ Windows = TypeVar("Windows", np.ndarray, Tensor)
 
 
 class InputSpec(Config):
-    """What an encoder was trained on: the contract between a window in SI units and its normalised values.
+    """Input specification of an encoder: how a window in SI units becomes normalised values.
 
     Args:
         channels: names in order, a subset of IMU_CHANNELS.
-        units: unit of each channel, SI; filled in when left out.
-        rate_hz: samples a second, > 0.
-        window_s: seconds a training window, > 0; other lengths are accepted by `EncoderBundle.encode`.
-        gravity: whether accelerations hold gravity (specific force) or had it removed.
-        normalised: ``recording`` when channels had mean 0 and deviation 1 over a whole recording before windows were
-            cut (`signal.normalise` of a build): then there are no units, and windows must be prepared that way.
+        units: SI unit of each channel; filled in if omitted.
+        rate_hz: samples per second, > 0.
+        window_s: length of training windows in seconds, > 0; `EncoderBundle.encode` accepts other lengths.
+        gravity: whether accelerations include gravity (specific force) or had it removed.
+        normalised: ``recording`` if channels were standardised over a whole recording before windows were cut
+            (`signal.normalise` of a build). Such windows have no units, and inputs must be prepared in the same way.
         mean, std: (C,) per channel, in the channel's unit; normalised = (x - mean) / std.
 
     Raises:
@@ -97,21 +97,21 @@ def fit_input_spec(
     gravity: Literal["included", "removed"] = "included",
     normalised: Literal["none", "recording"] = "none",
 ) -> InputSpec:
-    """Fit the normalisation to training windows: zero mean and one RMS a sensor triad.
+    """Fit the normalisation to training windows: zero mean and one RMS per sensor triad.
 
     A common scale for the three axes of a sensor, and no offset, let rotations commute with the normalisation: a device
     worn the other way round is a rotation of the same normalised signal.
 
     Args:
         imu: (N, C, T) or (N, V, C, T) in SI units, NaN = missing; a memory map is read in pieces.
-        rate_hz: of the windows.
-        window_s: of the windows.
+        rate_hz: samples per second of the windows, > 0.
+        window_s: length of the windows in seconds, > 0.
         channels: names of the C axis.
-        gravity: whether accelerations hold gravity.
-        normalised: whether recordings were normalised before.
+        gravity: whether accelerations include gravity.
+        normalised: whether recordings were standardised before.
 
     Raises:
-        DataError: nothing measured, or a sensor that reads zero throughout (one missing throughout gets std 1).
+        DataError: no measured sample, or a sensor that is zero throughout (one that is missing throughout gets std 1).
 
     Example:
         >>> spec = fit_input_spec(np.full((3, 6, 100), 2.0), rate_hz=50, window_s=2)
@@ -127,7 +127,7 @@ def fit_input_spec(
         squares += np.nansum(piece**2, axis=axes)
         counts += np.isfinite(piece).sum(axis=axes)
     if not counts.any():
-        raise DataError("fit_input_spec: no window holds a measured sample")
+        raise DataError("fit_input_spec: no window contains a measured sample")
     sensors = [c.split("_")[0] for c in channels]
     std = np.ones(len(channels))
     for sensor in dict.fromkeys(sensors):
@@ -137,7 +137,7 @@ def fit_input_spec(
             if not np.all(std[rows] > 0) or not np.isfinite(std[rows]).all():
                 raise DataError(
                     f"fit_input_spec: sensor {sensor!r} has RMS {std[rows[0]]} over {int(counts[rows].sum())} samples",
-                    hint="leave a dead sensor out as NaN (missing)",
+                    hint="mark a broken sensor as NaN (missing)",
                 )
     return InputSpec(
         channels=tuple(channels),
@@ -151,7 +151,7 @@ def fit_input_spec(
 
 
 def as_windows(windows: np.ndarray, names: tuple[str, ...], spec: InputSpec) -> np.ndarray:
-    """Windows as (N, C, T), refused where axes, channel names or values cannot be meant.
+    """Validate windows and return them as (N, C, T).
 
     Raises:
         RecordingError: wrong axis order or type, unknown channels, infinite values, a window without a measured sample.
@@ -162,41 +162,43 @@ def as_windows(windows: np.ndarray, names: tuple[str, ...], spec: InputSpec) -> 
     if unknown or len(set(names)) != len(names):
         raise RecordingError(f"channels {list(names)}: expected distinct names out of {list(IMU_CHANNELS)}")
     if not set(names) & set(spec.channels):
-        raise RecordingError(f"channels {list(names)}: this encoder knows only {list(spec.channels)}")
+        raise RecordingError(f"channels {list(names)}: this encoder reads only {list(spec.channels)}")
     if x.ndim != 3 or x.shape[1] != len(names) or x.shape[2] < 1 or not np.issubdtype(x.dtype, np.number):
         swapped = x.ndim == 3 and x.shape[2] == len(names)
         raise RecordingError(
             f"windows are {x.dtype} of shape {np.shape(windows)}, expected numbers (N, C, T) or (C, T) "
             f"with C={len(names)}: {', '.join(names)}",
-            hint="looks like (N, T, C): pass windows.transpose(0, 2, 1)"
+            hint="the axes are probably (N, T, C): pass windows.transpose(0, 2, 1)"
             if swapped
             else "name the rows: channels=[...]",
         )
     if np.isfinite(x).all():
         return x
     if np.isinf(x).any():
-        raise RecordingError("windows hold infinite values", hint="mark missing samples as NaN")
+        raise RecordingError("windows contain infinite values", hint="mark missing samples as NaN")
     known = [i for i, c in enumerate(names) if c in spec.channels]
     empty = np.flatnonzero(np.isnan(x[:, known]).all(axis=(1, 2)))
     if len(empty):
         raise RecordingError(
-            f"{len(empty)} of {len(x)} windows hold no measured sample, first: window {empty[0]}", hint="leave them out"
+            f"{len(empty)} of {len(x)} windows contain no measured sample, the first is window {empty[0]}",
+            hint="drop them",
         )
     return x
 
 
 def check_units(x: np.ndarray, names: tuple[str, ...], spec: InputSpec) -> None:
-    """Refuse (N, C, T) signals whose size says that they are not in m/s^2 (with gravity, if the spec has it) and rad/s.
+    """Refuse (N, C, T) signals whose magnitude is implausible in m/s^2 (with gravity, if the spec has it) and rad/s.
 
     Raises:
-        RecordingError: naming the value seen and the likely unit.
+        RecordingError: with the value seen and the likely unit.
     """
     if spec.normalised != "none":
         size = np.abs(x[np.isfinite(x)])
         if len(size) and float(np.median(size)) > 4:
             raise RecordingError(
-                f"the median size of the values is {float(np.median(size)):.3g}; normalised by recording it is below 1",
-                hint="this encoder was trained on data built with signal.normalise=recording: prepare windows likewise",
+                f"the median magnitude of the values is {float(np.median(size)):.3g}, expected below 1",
+                hint="this encoder was trained on recordings standardised with signal.normalise=recording: "
+                "prepare windows in the same way",
             )
         return
     acc = [names.index(c) for c in IMU_CHANNELS[:3] if c in names]
@@ -208,7 +210,7 @@ def check_units(x: np.ndarray, names: tuple[str, ...], spec: InputSpec) -> None:
             likely = "g, or gravity was removed" if median < GRAVITY else "mg or raw counts"
             raise RecordingError(
                 f"the median acceleration is {median:.3g}; in m/s^2 with gravity it would be near {GRAVITY:.1f}",
-                hint=f"this looks like {likely}: convert to m/s^2 with gravity; check_units=False accepts it as is",
+                hint=f"the unit is probably {likely}: convert to m/s^2 with gravity; check_units=False skips the check",
             )
     rates = [np.abs(x[:, row]) for row in gyr]
     if any((rate > 60).any() for rate in rates):
@@ -216,13 +218,13 @@ def check_units(x: np.ndarray, names: tuple[str, ...], spec: InputSpec) -> None:
         high = float(np.quantile(rate[np.isfinite(rate)], 0.999))
         if high > 60:
             raise RecordingError(
-                f"angular rates reach {high:.3g}; in rad/s a body stays below about 60",
-                hint="this looks like deg/s: multiply by pi / 180; check_units=False accepts it as is",
+                f"angular rates reach {high:.3g}; in rad/s, human motion stays below about 60",
+                hint="the unit is probably deg/s: multiply by pi / 180; check_units=False skips the check",
             )
 
 
 def _mostly_gravity(x: np.ndarray, acc: list[int]) -> bool:
-    """Whether more than half of all samples have a plausible norm: then their median has one, and need not be found."""
+    """Whether more than half of all samples have a plausible norm; their median then has one too, and is not needed."""
     square = sum(np.square(x[:, row], dtype=np.float32) for row in acc)
     plausible = (square > (0.4 * GRAVITY) ** 2) & (square < (4 * GRAVITY) ** 2)
     return bool(2 * np.count_nonzero(plausible) > plausible.size)

@@ -1,4 +1,4 @@
-"""Does this installation work: one line a check, and what to install where something is missing; it changes nothing."""
+"""Checks of the installation, one result per check, with the package to install; nothing is changed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def examine(folder: Path | None = None) -> list[Finding]:
     """Run all checks.
 
     Args:
-        folder: where data and runs will be written; the working folder when None.
+        folder: folder where data and runs will be written; default: the working folder.
     """
     needed: list[tuple[str, Callable[[], str]]] = [
         ("python", _python),
@@ -98,7 +98,7 @@ def _distributed() -> str:
     import torch.distributed as dist
 
     if not dist.is_available() or not dist.is_gloo_available():
-        raise RuntimeError("torch was built without gloo: one process only")
+        raise RuntimeError("torch was built without gloo: only one process can train")
     return "gloo, nccl" if dist.is_nccl_available() else "gloo"
 
 
@@ -111,7 +111,7 @@ def _clips() -> str:
     frames = np.full((3, 32, 32, 3), 100, np.uint8)
     error = np.abs(decode_mp4(encode_mp4(frames, 10)).astype(int) - frames).max()
     if error > 8:
-        raise RuntimeError(f"a grey clip came back {error} levels off")
+        raise RuntimeError(f"a decoded grey clip differs by {error} levels")
     if _installed("decord"):
         raise RuntimeError(
             "the distributions decord and decord2 share a module: pip uninstall decord decord2, install decord2"
@@ -132,7 +132,7 @@ def _disk(folder: Path) -> str:
     if not os.access(folder, os.W_OK):
         raise RuntimeError(f"{folder} is not writable")
     if free < _SMALL_DISK:
-        raise RuntimeError(f"{free / 1e9:.1f} GB free in {folder}, at least {_SMALL_DISK / 1e9:.0f} are sensible")
+        raise RuntimeError(f"{free / 1e9:.1f} GB free in {folder}, at least {_SMALL_DISK / 1e9:.0f} GB are recommended")
     return f"{free / 1e9:.0f} GB free in {folder}"
 
 

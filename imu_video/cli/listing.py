@@ -1,4 +1,4 @@
-"""What is registered, as rows, facts and a page for people who choose; nothing is built and no data is read."""
+"""Registered components as tables, facts and a documentation page; nothing is built and no data is read."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _CUT = {"placements": 22, "licence": 17}
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetFacts:
-    """What an adapter's class attributes say; see `protocols.RecordingSource`.
+    """Class attributes of a dataset adapter; see `protocols.RecordingSource`.
 
     Args:
         name: registered name.
         summary: first sentence of its docstring.
         streams: what a recording may hold: ``imu``, ``video``, ``skeleton``.
-        placements: where devices are worn; empty where the files say it.
-        labels: activities; empty where the files say it, or there are none.
-        rate_hz: nominal rates, from the slowest to the fastest device; empty where only the files say it.
-        tested_on: what the adapter was run on: ``real files`` or a ``made-up tree`` in the published layout.
-        licence, citation, url: of the recordings; ``url`` is where to obtain them.
-        arguments: of the constructor, with defaults.
+        placements: where devices are worn; empty if the files determine it.
+        labels: activities; empty if the files determine them, or if the dataset has none.
+        rate_hz: nominal rates, from the slowest to the fastest device; empty if the files determine them.
+        tested_on: data of the adapter's tests: ``real files`` or a ``made-up tree`` in the published layout.
+        licence, citation, url: terms of the recordings; ``url`` is where to obtain them.
+        arguments: constructor arguments with defaults.
     """
 
     name: str
@@ -125,7 +125,7 @@ def dataset_lines(fact: DatasetFacts) -> list[tuple[str, str]]:
 
 
 def dataset_page(facts: list[DatasetFacts]) -> str:
-    """The table of docs/reference/datasets.md as Markdown, with one line a dataset and the citations below it."""
+    """The table of docs/reference/datasets.md as Markdown, with one line per dataset and the citations below it."""
     lines = [
         "| dataset | streams | Hz | placements | labels | licence | tested on |",
         "|---|---|---|---|---|---|---|",
@@ -141,7 +141,7 @@ def dataset_page(facts: list[DatasetFacts]) -> str:
 
 
 def as_json(kind: str, registry: Registry[Any], name: str) -> dict[str, Any]:
-    """One component for machines: for a dataset all its facts, otherwise what it is and its arguments."""
+    """One component as JSON: all facts of a dataset, otherwise description and arguments."""
     if kind == "datasets":
         return {"kind": kind, **asdict(facts_of(registry, name))}
     known = {
@@ -153,10 +153,10 @@ def as_json(kind: str, registry: Registry[Any], name: str) -> dict[str, Any]:
 
 
 def with_page(document: str, facts: list[DatasetFacts]) -> str:
-    """The document with its generated part, between the two markers, made anew.
+    """Regenerate the part of the document between the two markers.
 
     Raises:
-        ConfigError: a document without the markers.
+        ConfigError: the document has no markers.
     """
     if _BEGIN not in document or _END not in document:
         raise ConfigError(f"the document has no lines {_BEGIN!r} and {_END!r}")
@@ -220,7 +220,7 @@ def _short(text: str, width: int) -> str:
 
 
 def _some(words: tuple[str, ...], width: int) -> str:
-    """As many words as fit, and how many more there are."""
+    """As many words as fit, and the number of those left out."""
     if not words:
         return "-"
     for count in range(len(words), 0, -1):

@@ -55,7 +55,7 @@ def size_of(index: Index) -> str:
 
 
 def show(table: Table) -> None:
-    """Print a table unless it is empty; its title becomes a comment line when piped."""
+    """Print a table unless it is empty; in a pipe its title is a comment line."""
     if not table.rows:
         return
     if not sys.stdout.isatty():

@@ -14,11 +14,11 @@ from imu_video.errors import CheckpointError
 def parameter_groups(module: nn.Module, *, weight_decay: float) -> list[dict[str, Any]]:
     """Two groups: matrices decay; vectors, scalars, norm layers, biases and everything marked ``no_decay`` do not.
 
-    Learned scales, class tokens and positions pull towards zero for no reason when they decay; their owners mark the
-    parameter (``parameter.no_decay = True``) where its shape does not tell.
+    Learned scales, class tokens and positions should not be pulled towards zero. Where the shape of such a parameter
+    does not exclude it, the module that owns it marks it: ``parameter.no_decay = True``.
 
     Args:
-        module: parameters without ``requires_grad`` are left out.
+        module: its parameters with ``requires_grad``.
         weight_decay: >= 0, for the first group.
 
     Example:
@@ -99,7 +99,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` gave; the optimiser must be over the same parameters.
+    """Restore the state that `optimizer_tensors` returned; the optimiser must have the same parameters.
 
     Raises:
         CheckpointError: a name without a parameter, or a moment of another shape.
@@ -119,5 +119,5 @@ def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, 
             raise CheckpointError(
                 f"optimizer state {full!r} has shape {tuple(value.shape)}, expected {tuple(parameter.shape)}"
             )
-        # AdamW counts its steps on the CPU; the moments live beside their parameter.
+        # AdamW keeps its step counter on the CPU; the moments are on the device of their parameter.
         optimizer.state[parameter][key] = value.to("cpu" if key == "step" else parameter.device, copy=True)

@@ -1,4 +1,4 @@
-"""What the three commands share: one rich console, errors as exit codes, tables; no command is defined here."""
+"""Terminal output of the three commands: errors with exit codes, tables, lines; no command is defined here."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from imu_video.runtime.children import without_working_folder
 
 def run(app: Callable[[], object]) -> None:
     """Run a typer app; a known error becomes one message on stderr and its exit code, never a traceback."""
-    # Threads of torch's that wait for each other spin by default: as soon as anything else runs on the machine, a step
-    # takes ten times as long (2 cores: 2.9 s instead of 0.29 s). Asleep they cost nothing. Read when torch is loaded.
+    # OpenMP threads spin by default while they wait for each other. As soon as another process runs on the machine, a
+    # training step takes ten times as long (2 cores: 2.9 s instead of 0.29 s); sleeping threads cost nothing. OpenMP
+    # reads the variable when torch is loaded, so it is set before that. A value that the user has set is kept.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         with without_working_folder():
@@ -27,7 +28,9 @@ def run(app: Callable[[], object]) -> None:
             raise
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         hint = (
-            "free some space, or name a folder on another disk" if full else "name a path that you may read and write"
+            "free some space, or name a folder on another disk"
+            if full
+            else "name a path with read and write permission"
         )
         where = f"{error.filename}: " if error.filename is not None else ""
         sys.stderr.write(f"error: {where}{error.strerror}\n  try: {hint}\n")
@@ -38,7 +41,7 @@ def run(app: Callable[[], object]) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> None:
-    """Print a table to stdout: drawn in a terminal, tab-separated when piped."""
+    """Print a table to stdout: with borders in a terminal, tab-separated in a pipe."""
     if not sys.stdout.isatty():
         sys.stdout.write("\t".join(columns) + "\n")
         sys.stdout.writelines("\t".join(str(cell) for cell in row) + "\n" for row in rows)
@@ -55,6 +58,6 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: st
 
 
 def say(message: str) -> None:
-    """Print one line to stdout at once."""
+    """Print one line to stdout and flush it, so that the reader of a pipe receives it immediately."""
     sys.stdout.write(message + "\n")
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Files and folders that are whole or absent: atomic writing, syncing, checksums; formats are decided elsewhere.
+"""Files and folders that are whole or absent: atomic writing, syncing, checksums; file formats are defined elsewhere.
 
 There is one order of operations for everything that is written: write under a temporary name beside the target, sync
 the content, rename, sync the folder that holds the name. A reader then sees the old content or the new, never a part,

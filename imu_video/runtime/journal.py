@@ -1,4 +1,4 @@
-"""Finished pieces of a long job in a folder of their own, so that a killed job continues; others make the pieces."""
+"""Journal of the finished pieces of a long job, so that an interrupted job resumes; callers make the pieces."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ logger = logging.getLogger(__name__)
 
 
 class Journal:
-    """A working folder that is bound to one job and remembers, with their hashes, the pieces that are finished.
+    """A working folder that belongs to one job and records its finished pieces with their hashes.
 
-    A piece is a file that is complete under its name, and beside it a small JSON file, written afterwards, with the
-    file's size, hash and facts. A piece whose file is missing or changed counts as never made. Use it as a context
-    manager: it holds the folder against other processes.
+    A piece is a complete file and a small JSON file with its size, hash and facts, which is written afterwards. A piece
+    whose file is missing or changed is treated as unfinished. Used as a context manager, the journal locks the folder
+    against other processes.
 
     Args:
-        folder: made where it is missing.
+        folder: created if missing.
         job: everything that determines the pieces, as JSON.
-        what: word for messages (``build``).
-        replace: throw away the unfinished work of another job; without it such a folder is refused.
+        what: noun for messages (``build``).
+        replace: discard the unfinished work of another job; otherwise such a folder is refused.
 
     Raises:
-        ConfigError: the folder belongs to another job, to something else, or another process works in it.
+        ConfigError: the folder belongs to another job, contains other files, or is locked by another process.
 
     Example:
         >>> with Journal(Path("jobs"), {"config": "abc"}, what="build") as journal:
@@ -77,7 +77,7 @@ class Journal:
             self._lock.release()
 
     def _refuse_foreign(self) -> None:
-        """Never take over a folder that holds anything but a journal."""
+        """Never take over a folder that contains anything but a journal."""
         if not self.folder.exists():
             return
         ours = self.folder.is_dir() and (
@@ -86,7 +86,7 @@ class Journal:
         )
         if not ours:
             raise ConfigError(
-                f"{self.folder} exists and is no unfinished {self._what}", hint="move it, or name another folder"
+                f"{self.folder} exists and is not an unfinished {self._what}", hint="move it, or name another folder"
             )
 
     def _open(self) -> None:
@@ -100,10 +100,10 @@ class Journal:
                 raise ConfigError(
                     f"{self.folder} is an unfinished {self._what} of another config, version or dataset "
                     f"({digest(before)}, this one is {digest(self.job)})",
-                    hint=f"finish that one, or throw its work away: the same command with --force, or delete "
+                    hint=f"finish that {self._what}, or discard it: the same command with --force, or delete "
                     f"{self.folder}",
                 )
-            logger.info("%s held an unfinished %s of another config: thrown away", self.folder, self._what)
+            logger.info("%s contained an unfinished %s of another config: discarded", self.folder, self._what)
         self.clear()
         write_atomic(self.folder / JOB_FILE, json.dumps(self.job, ensure_ascii=False))
 
@@ -114,22 +114,22 @@ class Journal:
                 remove(path)
 
     def remove(self) -> None:
-        """Remove the folder; the job is done, or cannot be done."""
+        """Remove the folder: the job is complete, or has failed."""
         shutil.rmtree(self.folder, ignore_errors=True)
         if self.folder.parent.suffix == PARTS_SUFFIX:
             with suppress(OSError):
-                self.folder.parent.rmdir()  # fails while other parts are there
+                self.folder.parent.rmdir()  # fails while other parts exist
 
     def finish(
         self, name: str, facts: Mapping[str, Any], *, file: str | None = None, sha256: str | None = None
     ) -> None:
-        """Remember a piece.
+        """Record a finished piece.
 
         Args:
             name: of the piece.
-            facts: what is known about it, as JSON.
-            file: path inside the folder, complete and closed; None for a piece without content.
-            sha256: hash of the file where it is known already.
+            facts: JSON values that `finished` returns.
+            file: path inside the folder, complete and closed; None for a piece without a file.
+            sha256: hash of the file if already known.
         """
         path = None if file is None else self.folder / file
         record = {
@@ -139,15 +139,15 @@ class Journal:
             "facts": dict(facts),
         }
         text = json.dumps(record, ensure_ascii=False, allow_nan=False)
-        # Not synced: after a crash of the machine the hash tells what did not reach the disk.
+        # Not synced: after a power failure the hash reveals which files did not reach the disk.
         write_atomic(self.folder / f"{name}.json", text, sync=False)
 
     def finished(self, name: str, *, check: bool = True) -> dict[str, Any] | None:
-        """Facts of a finished piece, None where it must be made.
+        """Facts of a finished piece, None for an unfinished one.
 
         Args:
             name: of the piece.
-            check: compare size and hash of the file first; not needed for what this very process made.
+            check: compare size and hash of the file first; not needed for pieces that this process has just made.
         """
         facts = self.folder / f"{name}.json"
         try:
@@ -164,28 +164,28 @@ class Journal:
             return None
 
     def forget(self, name: str) -> None:
-        """Make a piece unfinished again."""
+        """Mark a piece as unfinished."""
         (self.folder / f"{name}.json").unlink(missing_ok=True)
 
 
 def lock(held: FileLock, folder: Path, what: str) -> None:
-    """Take the lock of a working folder at once or not at all.
+    """Take the lock of a working folder without waiting.
 
     Raises:
-        ConfigError: another process holds it.
+        ConfigError: another process holds the lock.
     """
     try:
         held.acquire(timeout=0)
     except Timeout as error:
         raise ConfigError(
-            f"another process is at work in {folder}", hint=f"wait for that {what} to end, or stop it"
+            f"another process is writing to {folder}", hint=f"wait until that {what} has ended, or stop it"
         ) from error
     except NotImplementedError:
-        pass  # a file system without locks: two builds at once would repeat work, their files are the same
+        pass  # a file system without locks: two processes would repeat the same work and write the same files
 
 
 def read_job(folder: Path) -> dict[str, Any] | None:
-    """The job that a working folder is bound to; None where there is none or it cannot be read."""
+    """The job that a working folder belongs to; None if it has none or the file cannot be read."""
     try:
         job = json.loads((folder / JOB_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -194,17 +194,17 @@ def read_job(folder: Path) -> dict[str, Any] | None:
 
 
 def interrupted(error: BaseException) -> bool:
-    """Whether a job that ended so may be continued: stopped, killed, out of disk or memory, a dead worker or network.
+    """Whether a job that ended with this error can resume: killed, disk or memory full, lost worker or network.
 
-    Any other error has a cause in the data, the config or the code; mending it changes what the finished pieces would
-    have been.
+    Any other error has its cause in the data, the config or the code. Fixing that cause would change the pieces that
+    are finished already, so they cannot be kept.
     """
     return not isinstance(error, Exception) or isinstance(error, OSError | MemoryError) or hasattr(error, "unfinished")
 
 
 @contextmanager
 def kept_when_interrupted(work: Journal) -> Iterator[None]:
-    """Hold a journal; an error that mending the data or config must precede removes it, see `interrupted`."""
+    """Hold a journal; remove its work after an error that prevents resuming, see `interrupted`."""
     with work:
         try:
             yield
@@ -215,6 +215,6 @@ def kept_when_interrupted(work: Journal) -> Iterator[None]:
 
 
 def piece_name(text: str) -> str:
-    """A file name for any text: readable where the text is, distinct always."""
+    """A file name for any text: readable if the text is plain ASCII, always distinct."""
     plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in text)[:40]
     return f"{plain}-{digest([text], length=16)}"

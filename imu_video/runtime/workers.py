@@ -1,6 +1,6 @@
-"""One task over many items, in this process, in several, or on a Ray cluster; results come in the order of the items.
+"""Run one task over many items, in this process, in several, or on a Ray cluster; tasks are defined elsewhere.
 
-What a task does is not known here. A task writes its result to a shared folder and returns little.
+Results arrive in the order of the items. A task writes its output to a shared folder and returns little.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from imu_video.runtime.children import without_working_folder
 I = TypeVar("I")  # noqa: E741
 R = TypeVar("R")
 Task = Callable[[I], R]
-"""Picklable; opens what it needs at its first call and keeps it. Runs in one thread of its process."""
+"""Picklable; opens files and models at its first call and keeps them open. Runs in one thread of its process."""
 Engine = Literal["local", "ray"]
 ENGINES: tuple[str, ...] = ("local", "ray")
 
 
 class WorkerLost(ShardError):
-    """A worker died without an error of its own: out of memory, or killed. What is finished can be kept."""
+    """A worker process died without raising an error: out of memory, or killed. Finished pieces are kept."""
 
     unfinished = True
 
@@ -42,21 +42,21 @@ def run(
     engine: str = "local",
     preload: Sequence[str] = (),
 ) -> Iterator[R]:
-    """Do a task for every item.
+    """Run a task for every item.
 
     Args:
         task: see `Task`.
         items: picklable.
-        workers: processes; 1 works here. With Ray the tasks that run at once, 0 for as many as the cluster has cores.
-        engine: ``local`` for processes of this machine, ``ray`` for tasks of a Ray cluster (``RAY_ADDRESS``, or one
-            that is started here), whose machines share the folder and have this package installed.
-        preload: modules that processes of this machine find imported: those of the task, so that they start at once.
+        workers: number of processes; 1 runs in this process. With Ray: concurrent tasks, 0 for one per core.
+        engine: ``local`` for processes on this machine, ``ray`` for tasks of a Ray cluster (``RAY_ADDRESS``, or one
+            that is started here). Its machines share the folder and have this package installed.
+        preload: modules of the task, which local processes inherit as imported, so that they start faster.
 
     Yields:
-        Results in the order of the items. The error of an item is raised in its turn.
+        Results in the order of the items. The error of an item is raised when its turn comes.
 
     Raises:
-        ConfigError: unknown engine, no worker, or Ray is not installed.
+        ConfigError: unknown engine, too few workers, or Ray is not installed.
         WorkerLost: a worker died.
 
     Example:
@@ -72,13 +72,13 @@ def run(
 
 
 def check(engine: str, workers: int) -> None:
-    """Refuse an engine that is not known, or no workers, before anything is loaded.
+    """Validate engine and number of workers before anything is loaded.
 
     Raises:
-        ConfigError: either.
+        ConfigError: an unknown engine, or too few workers.
     """
     if engine not in ENGINES:
-        raise ConfigError(f"unknown engine {engine!r}, known are {', '.join(ENGINES)}")
+        raise ConfigError(f"unknown engine {engine!r}, expected one of: {', '.join(ENGINES)}")
     if workers < (0 if engine == "ray" else 1):
         raise ConfigError(f"workers must be at least 1, got {workers}")
 
@@ -99,14 +99,14 @@ def _in_processes(task: Task[I, R], items: Sequence[I], workers: int, preload: S
     except BrokenProcessPool as error:
         raise WorkerLost(
             "a worker process died (out of memory, or a script without `if __name__ == '__main__'`)",
-            hint="use fewer --workers; what is finished is kept",
+            hint="use fewer --workers; finished work is kept",
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _context(preload: Sequence[str]) -> BaseContext:
-    """Fresh processes: forking this one after torch has started threads can hang. A fork server imports only once."""
+    """Start new processes: forking this one after torch has started threads can hang. A fork server imports once."""
     if "forkserver" not in get_all_start_methods():
         return get_context("spawn")
     context = get_context("forkserver")
@@ -120,12 +120,12 @@ _task: Any = None
 def _start(task: Any) -> None:
     global _task
     _task = task
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """A parent that was killed cannot stop its workers, and they would wait for ever for the next item."""
+    """Exit with the parent: one that was killed cannot stop its workers, which would wait forever for an item."""
     parent = parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])
@@ -177,7 +177,7 @@ def _result(ray: Any, reference: Any) -> Any:
         value, error = ray.get(reference)
     except ray.exceptions.RayError as lost:
         raise WorkerLost(
-            f"a Ray task was lost: {type(lost).__name__}", hint="start it again; what is finished is kept"
+            f"a Ray task was lost: {type(lost).__name__}", hint="run the command again; finished work is kept"
         ) from lost
     if error is not None:
         raise error
@@ -188,7 +188,7 @@ _tasks: dict[str, Any] = {}
 
 
 def _call_on_ray(token: str, task: Any, item: Any) -> tuple[Any, Exception | None]:
-    """Run in a worker of the cluster, which keeps the opened task; an error travels back as it is."""
+    """Run in a worker of the cluster, which keeps the task open between items; errors are returned, not raised."""
     _one_thread()
     if token not in _tasks:
         _tasks.clear()

@@ -106,7 +106,7 @@ def test_fit_names_what_cannot_be_fitted() -> None:
     x[:, 3:] = 0
     with pytest.raises(DataError, match="'gyr' has RMS 0"):
         fit_input_spec(x, rate_hz=50, window_s=2)
-    with pytest.raises(DataError, match="no window holds"):
+    with pytest.raises(DataError, match="no window contains"):
         fit_input_spec(np.full_like(x, np.nan), rate_hz=50, window_s=2)
     with pytest.raises(DataError, match="C=6"):
         fit_input_spec(x.transpose(0, 2, 1), rate_hz=50, window_s=2)
@@ -192,7 +192,7 @@ def test_encode_takes_a_subset_and_any_order_of_channels() -> None:
         (lambda x: x.astype(str), {}, "expected numbers"),
         (lambda x: np.where(x > 11, np.inf, x), {}, "infinite"),
         (lambda x: np.where(np.arange(len(x))[:, None, None] == 2, np.nan, x), {}, "window 2"),
-        (lambda x: x / 9.8, {}, "looks like g"),
+        (lambda x: x / 9.8, {}, "unit is probably g"),
         (lambda x: x * 1000 / 9.8, {}, "mg or raw counts"),
         (lambda x: x * np.array([1, 1, 1, 57.3, 57.3, 57.3])[:, None], {}, "deg/s"),
         (lambda x: x, {"channels": ["ax", "ay", "az", "gx", "gy", "gz"]}, "expected distinct names"),

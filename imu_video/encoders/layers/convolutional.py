@@ -1,4 +1,4 @@
-"""What convolutional encoders share: gaps filled, missing channels marked, tokens over time, pooling; no layers."""
+"""Base of convolutional encoders: gaps, missing channels, tokens over time, pooling; no convolutions here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from imu_video.encoders.layers.pooling import Pooling, pool_tokens, pooled_width
 from imu_video.errors import ConfigError
 
 Norm = Literal["group", "batch"]
-"""``batch`` is what the papers use; ``group`` needs no other window, so any number of processes trains alike."""
+"""``batch`` as published; ``group`` does not depend on other windows, so results do not depend on the world size."""
 
 
 def norm_layer(kind: Norm, width: int, *, axes: int = 1) -> nn.Module:
@@ -27,15 +27,15 @@ def norm_layer(kind: Norm, width: int, *, axes: int = 1) -> nn.Module:
 class TimeEncoder(nn.Module, ABC):
     """Base of encoders that compute features over time and pool them.
 
-    Gaps are interpolated; a channel without any sample becomes a learned constant; stretches without any sample take no
-    part in pooling; a window shorter than the network's reach is lengthened at its beginning as missing.
+    Gaps are interpolated. A channel without any sample is replaced by a learned constant. Stretches without any sample
+    are excluded from pooling. A window shorter than ``least`` is padded at its beginning and marked as missing there.
 
     Args:
         channels: C.
         token_dim: E', features at each moment.
-        least: samples that the network needs, at least 1.
+        least: smallest number of samples that the network accepts, at least 1.
         pooling: see `imu_video.encoders.layers.pooling`.
-        segments: equal stretches that are pooled apart.
+        segments: equal stretches that are pooled separately.
 
     Shapes: imu (B, C, T), mask (B, C, T) bool or None -> (B, E); `tokens` -> (B, S, E').
     """

@@ -1,4 +1,4 @@
-"""From features over time to one vector a window, under a mask; what makes the features over time is the encoders'."""
+"""Pooling of features over time to one vector per window, with a mask; encoders compute the features."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from imu_video.errors import ConfigError
 
 Pooling = Literal["mean", "max", "mean_max", "last"]
-"""``mean`` and ``max`` over time, both side by side, or the last moment (of a recurrent network)."""
+"""``mean`` or ``max`` over time, both concatenated (``mean_max``), or the last step (of a recurrent network)."""
 
 
 def pooled_width(pooling: Pooling, segments: int, token_dim: int) -> int:
@@ -26,12 +26,12 @@ def pooled_width(pooling: Pooling, segments: int, token_dim: int) -> int:
 
 
 def pool_tokens(tokens: Tensor, valid: Tensor, *, pooling: Pooling = "mean", segments: int = 1) -> Tensor:
-    """Pool over equal stretches of time and put the stretches side by side, so that their order is kept.
+    """Pool over equal stretches of time and concatenate the results, which keeps their order.
 
     Args:
         tokens: (B, S, E').
-        valid: (B, S) bool, False where nothing was measured; a row without any True counts as all True, a stretch
-            without one gives zeros.
+        valid: (B, S) bool, False where no sample was measured; a row without any True is treated as all True, a
+            stretch without any gives zeros.
         pooling: see `Pooling`.
         segments: stretches G, at least 1; they overlap by a token where G does not divide S.
 
@@ -46,7 +46,7 @@ def pool_tokens(tokens: Tensor, valid: Tensor, *, pooling: Pooling = "mean", seg
         return tokens[:, -1]
     valid = (valid | ~valid.any(1, keepdim=True))[:, None]
     x = tokens.transpose(1, 2)
-    if segments == x.shape[2]:  # nothing to pool: the same values without the pooling's cost
+    if segments == x.shape[2]:  # one token per stretch: the same values without the cost of pooling
         kept = torch.where(valid, x, 0).transpose(1, 2).flatten(1)
         return torch.cat([kept, kept], dim=1) if pooling == "mean_max" else kept
     count = F.adaptive_avg_pool1d(valid.to(x.dtype), segments)

@@ -1,4 +1,4 @@
-"""One Transformer layer with keys that may be missing, and fixed positions; encoders put them together."""
+"""One Transformer layer with a key mask, and fixed positions; encoders assemble the layers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def sinusoidal_positions(count: int, width: int, *, device: torch.device | None 
 
 
 class _TokenBatchNorm(nn.BatchNorm1d):
-    """Batch normalisation over all tokens of a batch; unmeasured tokens neither count nor change."""
+    """Batch normalisation over the measured tokens of a batch; other tokens stay zero and do not affect it."""
 
     def forward(self, x: Tensor, keys: Tensor | None = None) -> Tensor:
         if keys is None:

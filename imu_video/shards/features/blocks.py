@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -30,6 +31,8 @@ from imu_video.shards.schema import Index, SplitEntry
 from imu_video.teachers.base import FrozenTeacher
 
 _M_ARENA_MAX, _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -8, -1, -3  # malloc.h of glibc
+MALLOC_OPTIONS = ("MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
+"""Environment variables of glibc's allocator. If one is set, embedding does not change the allocator."""
 logger = logging.getLogger(__name__)
 Block = tuple[str, int]
 """A split and the number of one of its shards. Batches never reach over a block, so that its rows are the same bytes
@@ -192,12 +195,13 @@ def inputs_of(index: Index, sample: Sample, model: FrozenTeacher, camera: str | 
 
 
 def _keep_freed_memory() -> None:
-    """Tell glibc to keep large freed blocks: a network frees and takes the same ones for every batch.
+    """Make glibc keep large freed blocks, because a network frees and allocates the same ones for every batch.
 
-    By default each thread hands them back to the kernel and faults them in again, which cost as much time as the
-    arithmetic (docs/guides/teachers.md). Other C libraries have no such switch and are left alone.
+    By default each thread returns them to the kernel and faults them in again, which takes as much time as the
+    arithmetic (docs/guides/teachers.md). Other C libraries have no such option. The setting
+    applies to the whole process. A program that sets glibc's own variables (`MALLOC_OPTIONS`) keeps its settings.
     """
-    if not sys.platform.startswith("linux"):
+    if not sys.platform.startswith("linux") or any(os.environ.get(name) for name in MALLOC_OPTIONS):
         return
     libc = ctypes.CDLL(None)
     if hasattr(libc, "gnu_get_libc_version"):

@@ -170,7 +170,7 @@ def test_unfinished_work_of_another_config_is_refused_or_replaced_with_a_word(
     with pytest.raises(ConfigError, match=r"unfinished build of another config(.|\n)*--force"):
         build(people_config(**SMALL), out)
     build(people_config(**SMALL), out, force=True)
-    assert logged.lines == [f"{partial_folder(out)} held an unfinished build of another config: thrown away"]
+    assert logged.lines == [f"{partial_folder(out)} contained an unfinished build of another config: discarded"]
     assert files_of(out) == files_of(whole.root)
 
 
@@ -179,7 +179,7 @@ def test_a_folder_of_that_name_that_is_no_build_is_never_touched(people_config: 
     partial.mkdir()
     (partial / "thesis.tex").write_text("years of work")
     for force in (False, True):
-        with pytest.raises(ConfigError, match="exists and is no unfinished build"):
+        with pytest.raises(ConfigError, match="exists and is not an unfinished build"):
             build(people_config(**SMALL), tmp_path / "data", force=force)
     assert (partial / "thesis.tex").read_text() == "years of work"
 
@@ -187,7 +187,7 @@ def test_a_folder_of_that_name_that_is_no_build_is_never_touched(people_config: 
 def test_two_builds_at_once_are_refused(people_config: Maker, tmp_path: Path) -> None:
     with Journal(partial_folder(tmp_path / "data"), {"a": 1}, what="build"), pytest.raises(ConfigError) as caught:
         build(people_config(**SMALL), tmp_path / "data", force=True)
-    assert "another process is at work" in str(caught.value)
+    assert "another process is writing to" in str(caught.value)
 
 
 def _resist(item: int) -> int:

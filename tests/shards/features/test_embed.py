@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from imu_video.errors import ConfigError, DataError, TeacherCacheError
 from imu_video.modalities.mp4 import decode_mp4
 from imu_video.registry import teachers
+from imu_video.shards.features import blocks
 from imu_video.shards.features.embed import embed
 from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.reading.pipeline import read_samples
@@ -146,3 +148,16 @@ def test_no_cache_at_all_names_the_command(bare: Index) -> None:
     with pytest.raises(TeacherCacheError, match="no teacher cache; there: none") as caught:
         open_cache(bare)
     assert f"imu-video embed {bare.root}" in str(caught.value)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
+def test_the_allocator_is_left_alone_where_the_user_has_set_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[object] = []
+    monkeypatch.setattr(blocks.ctypes, "CDLL", lambda name: opened.append(name) or object())
+    for option in blocks.MALLOC_OPTIONS:
+        monkeypatch.delenv(option, raising=False)
+    blocks._keep_freed_memory()
+    assert len(opened) == 1
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "4")
+    blocks._keep_freed_memory()
+    assert len(opened) == 1
