@@ -1,4 +1,4 @@
-"""Members of ZIP files read into memory; nothing is extracted, and what a member's name says is only a name."""
+"""Members of ZIP files read into memory; nothing is extracted, and member names are never used as paths."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from imu_video.errors import RecordingError
 
 LARGEST_MEMBER = 1 << 30
-"""Bytes that a member may have when unpacked; a recording of a day at 100 Hz has a third of this."""
+"""Largest unpacked size of a member in bytes; a day at 100 Hz has a third of this."""
 
 
 def zip_members(path: Path, ending: str, *, deep: bool = True) -> Iterator[tuple[str, bytes]]:
@@ -30,7 +30,7 @@ def zip_members(path: Path, ending: str, *, deep: bool = True) -> Iterator[tuple
         with zipfile.ZipFile(path) as archive:
             yield from _members(archive, str(path), ending, deep)
     except (zipfile.BadZipFile, OSError) as error:
-        raise RecordingError(f"{path}: not a readable ZIP file: {error}", hint="obtain it again") from error
+        raise RecordingError(f"{path}: not a readable ZIP file: {error}", hint="download the file again") from error
 
 
 def _members(archive: zipfile.ZipFile, where: str, ending: str, deep: bool) -> Iterator[tuple[str, bytes]]:
@@ -43,7 +43,7 @@ def _members(archive: zipfile.ZipFile, where: str, ending: str, deep: bool) -> I
             continue
         if member.file_size > LARGEST_MEMBER:
             raise RecordingError(
-                f"{where}: {member.filename!r} unpacks to {member.file_size} bytes, more than expected"
+                f"{where}: {member.filename!r} unpacks to {member.file_size} bytes, expected at most {LARGEST_MEMBER}"
             )
         try:
             content = archive.read(member)
@@ -57,4 +57,4 @@ def _members(archive: zipfile.ZipFile, where: str, ending: str, deep: bool) -> I
                 for inside, found in _members(nested, f"{where}, {name}", ending, deep=False):
                     yield f"{name}/{inside}", found
         except zipfile.BadZipFile as error:
-            raise RecordingError(f"{where}: member {name!r} is no ZIP file: {error}") from error
+            raise RecordingError(f"{where}: member {name!r} is not a ZIP file: {error}") from error

@@ -1,4 +1,4 @@
-"""Bandai Namco Research Motiondataset: acted motion in many styles as BVH; downloads nothing, claims no people."""
+"""Bandai Namco Research Motiondataset: acted motion in many styles as BVH; no subjects, no download."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ CONTENTS: tuple[str, ...] = (
 class BandaiNamco(Bvh):
     """Bandai Namco Research Motiondataset 1 and 2: contents as labels, acted styles (old, tired, ...) as tag ``style``.
 
-    See `bvh` for what is simulated. Styles are acted by a few actors whom the files do not name: use them as shifts of
-    style, never of people.
+    See `bvh` for the simulation. The styles are played by a few actors whom the files do not name: use them as shifts
+    of style, never of subjects.
 
     Args:
         root: folder with the parts ``Bandai-Namco-Research-Motiondataset-1`` and ``-2``, or one of them.

@@ -20,7 +20,7 @@ from imu_video.registry import datasets
 from imu_video.types import IMU_CHANNELS, ImuStream, Recording, Segment
 
 RATE_HZ = 31.03
-"""Sampling rate of the accelerometers: 3,948 files arrive at 31.06 Hz (median), whatever their stamps do in between."""
+"""Sampling rate of the accelerometers: 3,948 files arrive at 31.06 Hz (median), although stamps are irregular."""
 ACTIONS = (
     "jump_in_place",
     "jumping_jacks",
@@ -52,15 +52,16 @@ _TOLERANCE = 0.015  # of the clock: rates over whole recordings lie within 30.8 
 class BerkeleyMhad:
     """Berkeley Multimodal Human Action Database (Ofli et al., WACV 2013), accelerometers and camera clock.
 
-    One recording a repetition; up to six accelerometers, no gyroscopes. Stamps are UNIX times made on arrival; the
-    sensors' own clock is regular and is recovered by `recordings.clock.sample_times`. Factory scales are off by up to a
-    third and differ between sensors and people; each sensor is calibrated for each person from the stretches in which
-    it lay still in any of that person's recordings, so that nothing passes between people. Files do not tell left from
-    right at hips and ankles: the placements are numbered. The label covers the time in which the cameras ran.
+    One recording per repetition; up to six accelerometers, no gyroscopes. Stamps are UNIX times made on arrival; the
+    sensors' own clock is regular and is recovered by `recordings.clock.sample_times`. Factory scales are wrong by up to
+    a third and differ between sensors and subjects. Each sensor is calibrated per subject from the segments in which it
+    was at rest in any recording of that subject, so that no information passes between subjects. Files do not
+    distinguish left and right at hips and ankles, so these placements are numbered. The label covers the time in which
+    the cameras ran.
 
     Args:
         root: folder with ``Accelerometer/ShimmerNN/`` and, as far as wanted, ``Time_stamps/``.
-        calibrate: estimate gain and bias from gravity; otherwise the factory's scale is taken as g.
+        calibrate: estimate gain and bias from gravity; otherwise the factory scale is used, in g.
 
     Raises:
         RecordingError: the folder is missing or holds no accelerometer files.
@@ -83,7 +84,9 @@ class BerkeleyMhad:
     rate_hz: ClassVar[float] = RATE_HZ
 
     def __init__(self, *, root: str, calibrate: bool = True) -> None:
-        self.root = existing_folder(root, dataset=self.name, hint=f"download it from {self.url} and name its folder")
+        self.root = existing_folder(
+            root, dataset=self.name, hint=f"download it from {self.url} and set dataset.root to its folder"
+        )
         self.calibrate = calibrate
         self._sensors: dict[tuple[str, ...], set[int]] = {}
         self._calibrations: dict[tuple[str, int], AccCalibration] = {}
@@ -94,7 +97,7 @@ class BerkeleyMhad:
         if not self._sensors:
             raise RecordingError(
                 f"{self.name}: no files Accelerometer/ShimmerNN/acc_hNN_sSS_aAA_rRR.txt in {self.root}",
-                hint="root is the folder that holds Accelerometer/ and Time_stamps/",
+                hint="set dataset.root to the folder that holds Accelerometer/ and Time_stamps/",
             )
 
     def subjects(self) -> list[str]:
@@ -102,7 +105,7 @@ class BerkeleyMhad:
         return sorted({subject for subject, *_ in self._sensors})
 
     def recordings(self, subjects: list[str] | None = None) -> Iterator[Recording]:
-        """One recording a repetition, ordered by subject, action and repetition."""
+        """One recording per repetition, ordered by subject, action and repetition."""
         wanted = chosen(subjects, self.subjects(), dataset=self.name)
         for key in sorted(self._sensors):
             if key[0] in wanted:
@@ -119,11 +122,11 @@ class BerkeleyMhad:
         """
         key = tuple(name.split("_"))
         if len(key) != 3 or key not in self._sensors:
-            raise RecordingError(f"{self.name} has no recording {name!r}", hint="names are like s01_a01_r01")
+            raise RecordingError(f"{self.name}: no recording {name!r}", hint="names are like s01_a01_r01")
         return self._frames(name) - _begin(self._tracks(key))
 
     def calibration(self, subject: str, placement: str) -> AccCalibration:
-        """Gain and bias of one person's sensor, in m/s^2 for each raw unit, from all of that person's recordings.
+        """Gain and bias of one sensor of one subject, in m/s^2 per raw unit, from all recordings of that subject.
 
         Raises:
             RecordingError: a file that cannot be read, or a dead sensor.
@@ -193,7 +196,7 @@ class BerkeleyMhad:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Track:
-    """One file: when samples arrived and when they were taken, (T,) UNIX seconds, and raw acceleration (3, T)."""
+    """One file: arrival times and sample times (T,) in UNIX seconds, and raw acceleration (3, T)."""
 
     arrived: np.ndarray
     taken: np.ndarray
@@ -201,7 +204,7 @@ class _Track:
 
 
 def _begin(tracks: dict[str, _Track]) -> float:
-    """UNIX time at which a recording begins: the first arrival; samples held back from earlier are dropped."""
+    """UNIX time at which a recording begins: the first arrival; delayed samples from before are dropped."""
     return min(float(track.arrived[0]) for track in tracks.values())
 
 

@@ -1,7 +1,7 @@
-"""BVH motion capture: virtual IMU, rendered clip and skeleton of captured motion; nobody's identity is claimed.
+"""BVH motion capture: virtual IMU, rendered clip and skeleton of captured motion; subjects are not identified.
 
-Files do not say who moved. All recordings therefore share one subject, so that people cannot be divided: every split
-and episode that asks for other people is refused. Use them to pretrain, or as one block of source data.
+The files do not identify the subjects. All recordings therefore share one subject and cannot be split by subject: every
+split or episode that needs other subjects raises an error. Use them for pretraining, or as one block of source data.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from imu_video.simulation.world import film, wear
 from imu_video.types import Recording
 
 SUBJECT = "unknown"
-"""The one subject: whoever moved."""
+"""The single subject of all recordings."""
 NAMES: dict[str, tuple[str, ...]] = {
     "pelvis": ("Hips", "hip", "pelvis"),
     "spine": ("Spine", "LowerBack", "abdomen"),
@@ -54,7 +54,8 @@ _REFERENCE_TAKES = 16
 class Bvh:
     """Motion-capture files of any humanoid rig, worn and filmed in the simulated world.
 
-    One recording a file: forward kinematics in metres, z up, as the 20 joints of the simulated body; devices at any of
+    One recording per file: forward kinematics in metres, z up, as the 20 joints of the simulated body; devices at any
+        of
     its placements, from the second derivative of position and the first of orientation; a clip rendered when read. The
     capture's frame rate limits the virtual IMU: at 30 frames a second it has nothing above 15 Hz. A quarter of a second
     at both ends of a take is lost to derivatives. Hands are the forearm's bone prolonged by the hand's orientation.
@@ -63,19 +64,19 @@ class Bvh:
         root: a folder, searched deeply for ``*.bvh``.
         pattern: of file names without ending, with groups ``label`` and ``style``, both optional; files that do not
             match have neither. No labels when None.
-        placements: where virtual devices are worn.
+        placements: placements of the virtual devices.
         device: sensor profile of the simulated world.
         up: vertical axis of the files.
         metres_per_unit: 0.01 for centimetres.
-        joints: joint -> its name in the files, for rigs whose names are not known.
-        cameras: views, one drawn a take.
-        fps: frames a second of clip and skeleton, 1 to 100.
+        joints: joint -> its name in the files, for rigs with other names.
+        cameras: camera views, one drawn per take.
+        fps: frames per second of clip and skeleton, 1 to 100.
         image_size: side of the camera image in pixels, 16 to 1024.
         seed: of mounting, sensor errors, camera and looks.
 
     Raises:
         RecordingError: no BVH file in the folder.
-        ConfigError: an unknown placement, device, camera or joint, or a pattern that is none.
+        ConfigError: an unknown placement, device, camera or joint, or an invalid pattern.
 
     Example:
         >>> Bvh(root="mocap").subjects()
@@ -104,7 +105,7 @@ class Bvh:
         image_size: int = 144,
         seed: int = 0,
     ) -> None:
-        self.root = existing_folder(root, dataset=self.name, hint="root is a folder of .bvh files")
+        self.root = existing_folder(root, dataset=self.name, hint="set dataset.root to a folder of .bvh files")
         self.placements, self.device, self.seed = tuple(placements), device, seed
         self.up, self.metres_per_unit, self.fps, self.image_size = up, metres_per_unit, fps, image_size
         self.cameras = sorted(cameras)
@@ -129,21 +130,25 @@ class Bvh:
         try:
             self.pattern = re.compile(pattern) if pattern is not None else None
         except re.error as error:
-            raise ConfigError(f"{self.name}: pattern {pattern!r} is no regular expression: {error}") from error
+            raise ConfigError(f"{self.name}: pattern {pattern!r} is not a regular expression: {error}") from error
         self.files = sorted(self.root.rglob("*.bvh"))
         if not self.files:
-            raise RecordingError(f"{self.name}: no .bvh file in {self.root}", hint="root is a folder of .bvh files")
+            raise RecordingError(
+                f"{self.name}: no .bvh file in {self.root}", hint="set dataset.root to a folder of .bvh files"
+            )
         if self.pattern is not None and not any(self.pattern.fullmatch(path.stem) for path in self.files):
             raise ConfigError(
-                f"{self.name}: pattern {pattern!r} fits none of {len(self.files)} names, the first: "
+                f"{self.name}: pattern {pattern!r} matches none of {len(self.files)} names, the first: "
                 f"{self.files[0].stem!r}",
-                hint="the whole name without its ending has to fit; leave the pattern out for no labels",
+                hint="match the whole name without its ending, or leave out the pattern for no labels",
             )
         self._names: dict[str, Path] = {}
         for path in self.files:
             name = re.sub(r"[^A-Za-z0-9_-]", "_", path.stem)
             if name in self._names:
-                raise RecordingError(f"{path} and {self._names[name]} have one name", hint="rename one of them")
+                raise RecordingError(
+                    f"{path} and {self._names[name]} give the same recording name", hint="rename one of them"
+                )
             self._names[name] = path
         self._axes: dict[tuple[str, ...], dict[str, np.ndarray]] = {}
 
@@ -158,17 +163,17 @@ class Bvh:
         return PROFILES[self.device].rate_hz
 
     def subjects(self) -> list[str]:
-        """One name for everybody: the files do not say who moved."""
+        """One subject for all files, since they do not identify subjects."""
         return [SUBJECT]
 
     def recordings(self, subjects: list[str] | None = None) -> Iterator[Recording]:
-        """One recording a file, ordered by path."""
+        """One recording per file, ordered by path."""
         if SUBJECT in chosen(subjects, [SUBJECT], dataset=self.name):
             for name, path in self._names.items():
                 yield self._recording(name, path)
 
     def _told(self, path: Path, group: str) -> str:
-        """What a file's name says, or ""."""
+        """The text of a group of the pattern in a file name, or ""."""
         match = self.pattern.fullmatch(path.stem) if self.pattern else None
         return (match.groupdict().get(group) or "").replace("-", "_") if match else ""
 

@@ -1,4 +1,4 @@
-"""BVH motion-capture files: hierarchy, motion and forward kinematics; which bone is which limb is not decided here.
+"""BVH motion-capture files: hierarchy, motion and forward kinematics; no mapping of bones to limbs.
 
 A short reader of our own: of the packages on PyPI, `bvhtools` brings a window library (raylib), `bvhio` builds a Python
 object for each joint and frame, and others have not been touched for years.
@@ -20,15 +20,15 @@ _CHANNELS = tuple(f"{axis}{kind}" for kind in ("position", "rotation") for axis 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BvhFile:
-    """One file as it stands, in its own units and axes.
+    """The content of one file, in its own units and axes.
 
     Args:
-        path: named in errors.
+        path: file, for error messages.
         names: of the J joints, parents before children; end sites are left out.
         parents: number of each joint's parent, -1 for a root.
         offsets: (J, 3).
         channels: of each joint, in the order of the file.
-        frame_s: seconds a frame.
+        frame_s: seconds per frame.
         values: (T, all channels).
     """
 
@@ -75,7 +75,7 @@ def read_bvh(path: Path) -> BvhFile:
     """Read one file.
 
     Raises:
-        RecordingError: no such file, or the first line that is no BVH.
+        RecordingError: no such file, or the first line that is not BVH.
     """
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -112,7 +112,7 @@ def read_bvh(path: Path) -> BvhFile:
                 raise RecordingError(f"{path}, line {number}: {line.strip()!r}, expected a count and as many channels")
             channels[open_joints[-1]] = kinds
         else:
-            raise RecordingError(f"{path}, line {number}: {line.strip()[:60]!r} is no line of a BVH hierarchy")
+            raise RecordingError(f"{path}, line {number}: {line.strip()[:60]!r} is not a line of a BVH hierarchy")
     if not names or number == len(lines):
         raise RecordingError(f"{path}: no {'MOTION' if names else 'joints'}: not a whole BVH file")
     frames, frame_s = _header(path, lines, number)
@@ -120,7 +120,9 @@ def read_bvh(path: Path) -> BvhFile:
     where = range(begin + 1, len(lines) + 1)
     values = numbers_between(lines[begin:], sum(map(len, channels)), path=path, lines=where)
     if len(values) != frames:
-        raise RecordingError(f"{path}: {len(values)} frames of motion, line {number + 1} tells of {frames}")
+        raise RecordingError(
+            f"{path}: {len(values)} frames of motion, expected {frames} as declared in line {number + 1}"
+        )
     return BvhFile(
         path=path,
         names=tuple(names),

@@ -1,4 +1,4 @@
-"""CAPTURE-24: a day of free living on the wrist of 151 people; the pictures behind the annotations are not public."""
+"""CAPTURE-24: a day of free living on the wrist of 151 subjects; the pictures behind the annotations are not public."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DICTIONARY = "annotation-label-dictionary.csv"
 class Capture24(SingleLayout):
     """CAPTURE-24 (Chan et al., Scientific Data 2024): an accelerometer on the wrist of the dominant hand, about 24 h.
 
-    One recording a person, read as a whole: 8.6 million rows. Annotations become the labels of a published scheme by
+    One recording per person, read as a whole: 8.6 million rows. Annotations become the labels of a published scheme by
     the set's own dictionary.
 
     Args:

@@ -1,4 +1,4 @@
-"""CMU-MMAC: five wired inertial units and a head camera while people cook; wireless units and audio are not read."""
+"""CMU-MMAC: five wired inertial units and a head camera while cooking; wireless units and audio are not read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from imu_video.types import Recording
 
 RECIPES = ("brownie", "eggs", "pizza", "salad", "sandwich")
 PLACEMENTS = {"2794": "left_arm", "2795": "back", "2796": "left_leg", "3261": "right_leg", "3337": "right_arm"}
-"""Where the unit with each serial number is worn."""
+"""Placement of each unit by its serial number."""
 HEAD_CAMERA = "7150991"
 _ACC, _RATE = ("Accel_X", "Accel_Y", "Accel_Z"), ("Roll", "Pitch", "Yaw")
 _STAMP = re.compile(r"(\d+)_(\d+)_(\d+)_(\d{1,7})")
@@ -28,10 +28,10 @@ _FRAME = re.compile(r"\s*Frame:\s*(\d+)\b.*?(\d+_\d+_\d+_\d{1,7})\s*$")
 class CmuMmac(SingleLayout):
     """CMU Multimodal Activity database (De la Torre et al., CMU-RI-TR-08-22, 2009), wired units and the head camera.
 
-    One recording a person and recipe. Times are the system times of the recording computers, for samples and for every
-    frame of the video, whose file name ends in the number of its first frame. The set names no units: accelerations are
-    read as ``acc_unit`` and must then measure gravity. Of the columns Roll, Pitch and Yaw nothing says whether they are
-    rates; they are read only when ``gyr_unit`` declares it.
+    One recording per person and recipe. Times are the system times of the recording computers, for samples and for
+    every frame of the video, whose file name ends in the number of its first frame. The set names no units:
+    accelerations are read as ``acc_unit`` and must then measure gravity. Of the columns Roll, Pitch and Yaw nothing
+    says whether they are rates; they are read only when ``gyr_unit`` declares it.
 
     Args:
         root: the folder with ``S07_Brownie_3DMGX1/`` and, as far as wanted, ``S07_Brownie_Video/``.
@@ -92,7 +92,7 @@ class CmuMmac(SingleLayout):
             repaired = [track.in_order() for track in sensors]
             faults += repaired[0][1]
             if len(repaired[0][0].times) < 2:
-                raise RecordingError(f"{path}: no two samples with a SysTime hh_mm_ss_fffffff")
+                raise RecordingError(f"{path}: fewer than two samples with a SysTime hh_mm_ss_fffffff")
             tracks[PLACEMENTS[path.name.split("_")[0]]] = [track for track, _ in repaired]
         zero = min(float(sensors[0].times[0]) for sensors in tracks.values())
         imu = []

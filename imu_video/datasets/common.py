@@ -1,4 +1,4 @@
-"""What adapters share: finding the folder, choosing subjects, merging sensors; nothing here knows a file format."""
+"""Shared functions of adapters: find the folder, select subjects, merge sensors; no file formats."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from imu_video.errors import ConfigError, RecordingError, nearest
 
 
 def existing_folder(root: str | Path, *, dataset: str, hint: str) -> Path:
-    """The folder, if it is there.
+    """The folder as a path, after checking that it exists.
 
     Raises:
-        RecordingError: no such folder; the hint says how to obtain the data.
+        RecordingError: no such folder; the hint explains how to obtain the data.
     """
     folder = Path(root).expanduser()
     if not folder.is_dir():
@@ -27,7 +27,7 @@ def chosen(wanted: list[str] | None, known: Iterable[str], *, dataset: str) -> s
     """The subjects to read: all known ones when None.
 
     Raises:
-        ConfigError: a subject that the dataset does not have.
+        ConfigError: an unknown subject.
     """
     everybody = set(known)
     if wanted is None:
@@ -41,7 +41,7 @@ def chosen(wanted: list[str] | None, known: Iterable[str], *, dataset: str) -> s
 def union_of_times(
     acc: tuple[np.ndarray, np.ndarray], gyr: tuple[np.ndarray, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Accelerometer and gyroscope with clocks of their own as one set of samples, NaN where the other one measured.
+    """Merge accelerometer and gyroscope with different clocks; each is NaN at the times of the other one.
 
     Args:
         acc, gyr: times (T,) in seconds and values (3, T).
@@ -62,7 +62,7 @@ def union_of_times(
 
 
 def runs(values: np.ndarray) -> list[tuple[int, int]]:
-    """First index and end of each stretch of equal neighbours.
+    """First index and end of each run of equal values.
 
     Example:
         >>> runs(np.array([1, 1, 2, 1]))

@@ -25,9 +25,9 @@ _ROUNDING_S = 0.0021  # stamps are cut to whole milliseconds
 class Daphnet:
     """Daphnet Freezing of Gait (Baechlin et al., IEEE TITB 2010): patients walk in a laboratory and some freeze.
 
-    One recording a file; accelerometers only, axes forward, vertical, lateral. Stretches that were not part of the
-    experiment (annotation 0) carry no label. Stamps are whole milliseconds; where they follow 64 Hz, exact times stand
-    in for them. A sensor that fails during a run (S03R03, thigh) is handed on as it is: quality checks name it.
+    One recording per file; accelerometers only, axes forward, vertical, lateral. Segments outside the experiment
+    (annotation 0) have no label. Stamps are whole milliseconds; where they follow 64 Hz, they are replaced by exact
+    times. A sensor that fails during a run (S03R03, thigh) is passed on unchanged and found by the quality checks.
 
     Args:
         root: folder with the files ``SxxRyy.txt``, or the folder ``dataset_fog_release`` around it.
@@ -52,13 +52,16 @@ class Daphnet:
     rate_hz: ClassVar[float] = RATE_HZ
 
     def __init__(self, *, root: str) -> None:
-        folder = existing_folder(root, dataset=self.name, hint=f"download it from {self.url} and name its folder")
+        folder = existing_folder(
+            root, dataset=self.name, hint=f"download it from {self.url} and set dataset.root to its folder"
+        )
         self.root = folder / "dataset" if (folder / "dataset").is_dir() else folder
         found = (_NAME.fullmatch(path.name) for path in self.root.glob("S*.txt"))
         self._runs = sorted((m[1], m[2]) for m in found if m)
         if not self._runs:
             raise RecordingError(
-                f"{self.name}: no files SxxRyy.txt in {self.root}", hint="root is the folder dataset/ of the download"
+                f"{self.name}: no files SxxRyy.txt in {self.root}",
+                hint="set dataset.root to the folder dataset/ of the download",
             )
 
     def subjects(self) -> list[str]:
@@ -66,7 +69,7 @@ class Daphnet:
         return sorted({subject for subject, _ in self._runs})
 
     def recordings(self, subjects: list[str] | None = None) -> Iterator[Recording]:
-        """One recording a file, ordered by patient and run."""
+        """One recording per file, ordered by patient and run."""
         wanted = chosen(subjects, self.subjects(), dataset=self.name)
         for subject, run in self._runs:
             if subject in wanted:
@@ -105,7 +108,7 @@ class Daphnet:
 
 
 def _times(stamps: np.ndarray, path: Path) -> np.ndarray:
-    """Exact 64 Hz where the rounded stamps agree with it, the stamps themselves where they do not."""
+    """Exact times at 64 Hz if the rounded stamps agree with them, else the stamps."""
     exact = stamps[0] + np.arange(len(stamps)) / RATE_HZ
     if np.max(np.abs(exact - stamps)) <= _ROUNDING_S:
         return exact

@@ -1,4 +1,4 @@
-"""DSADS: five inertial units, 19 daily and sports activities of eight people; the magnetometers are not read."""
+"""DSADS: five inertial units, 19 daily and sports activities of eight subjects; the magnetometers are not read."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Dsads(SingleLayout):
     """Daily and Sports Activities (Altun, Barshan and Tuncel, Pattern Recognition 2010).
 
     One recording an activity and person: its 60 files of five seconds were cut from one recording of five minutes and
-    are put together again. A file that is not there is a gap.
+    are joined again. A missing file is a gap.
 
     Args:
         root: the folder that holds ``data/`` or ``a01/``.

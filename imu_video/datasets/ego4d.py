@@ -25,14 +25,14 @@ _UID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 class Ego4d(SingleLayout):
     """Ego4D (Grauman et al., CVPR 2022): head camera and its accelerometer and gyroscope, daily life.
 
-    One recording a video that has an IMU file. Times are the canonical ones, the video's own clock. Known faults of
-    these files are repaired and told in the tag ``clock``: rows without a canonical time, rows that repeat one or go
-    back. An accelerometer of which two axes repeat each other, or that does not measure gravity, is left out and the
-    tag ``acc`` says so. Video and IMU may still be half a second to a second apart: ``offsets_s`` corrects videos that
-    were measured, nothing is corrected by default, and the tag ``sync`` tells which.
+    One recording per video that has an IMU file. Times are the canonical ones, the video's own clock. Known faults of
+    these files (rows without a canonical time, repeated and backward times) are repaired and recorded in the tag
+    ``clock``. An accelerometer with two identical axes, or one that does not measure gravity, is dropped and recorded
+    in the tag ``acc``. Video and IMU may still be half a second to a second apart: ``offsets_s`` corrects videos whose
+    offset was measured, nothing is corrected by default, and the tag ``sync`` records which videos were corrected.
 
-    A video with exactly one scenario carries it as label. People are told by ``fb_participant_id``; where it is
-    missing, videos of one original recording count as one person of their own.
+    The label is the scenario of videos with exactly one scenario. Subjects are identified by ``fb_participant_id``;
+    without it, the videos of one original recording count as one separate subject.
 
     Args:
         root: the folder that holds ``ego4d.json`` and, at any depth, ``imu/`` and videos.
@@ -94,7 +94,7 @@ class Ego4d(SingleLayout):
             uid = match[1].lower()
             if uid not in known:
                 raise RecordingError(
-                    f"{path}: ego4d.json knows no video {uid}", hint="obtain the metadata of this version"
+                    f"{path}: ego4d.json has no video {uid}", hint="obtain the metadata of this version"
                 )
             facts = known[uid]
             scenarios = facts.get("scenarios") or []
@@ -117,7 +117,7 @@ class Ego4d(SingleLayout):
 
     def _metadata(self) -> dict[str, Mapping[str, Any]]:
         path = next((p for p, _ in files_like(self.root, r"ego4d\.json")), self.root / "ego4d.json")
-        content = read_json(path, hint="it tells who wore the camera: `ego4d --datasets metadata`")
+        content = read_json(path, hint="download it (it holds the subjects): `ego4d --datasets metadata`")
         try:
             return {str(video["video_uid"]).lower(): video for video in content["videos"]}
         except (KeyError, TypeError) as error:
@@ -149,7 +149,7 @@ class Ego4d(SingleLayout):
 
 
 def _acc_fault(acc: Track) -> str | None:
-    """Why an accelerometer cannot be believed, None where it can."""
+    """The reason why an accelerometer is not valid, or None if it is."""
     x, y, z = acc.values
     if any(np.array_equal(a, b, equal_nan=True) for a, b in ((x, y), (y, z), (x, z))):
         return "two axes repeat each other"

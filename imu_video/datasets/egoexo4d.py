@@ -35,7 +35,7 @@ RATES_HZ = {"right": 1000.0, "left": 800.0}
 class EgoExo4d(SingleLayout):
     """Ego-Exo4D (Grauman et al., CVPR 2024): skilled activities filmed from the head, with the glasses' IMU.
 
-    One recording a take. The IMU is read from the take's VRS file with projectaria-tools, cut to the take, in the
+    One recording per take. The IMU is read from the take's VRS file with projectaria-tools, cut to the take, in the
     glasses' device time; samples that the glasses mark as invalid are left out and counted in the tag ``clock``. Frame
     i of the aligned video was taken at row ``timesync_start_idx + 1 + i`` of the capture's ``timesync.csv``; time 0 is
     its first frame.
@@ -96,7 +96,7 @@ class EgoExo4d(SingleLayout):
 
     def _find(self) -> Iterator[Take]:
         path = self.root / "takes.json"
-        content = read_json(path, hint="it tells who wore the glasses: `egoexo --parts metadata`")
+        content = read_json(path, hint="download it (it holds the subjects): `egoexo --parts metadata`")
         if not isinstance(content, list):
             raise RecordingError(f"{path}: expected a list of takes, got {type(content).__name__}")
         for facts in content:
@@ -166,10 +166,10 @@ def read_imu(path: Path, label: str, start: float, end: float) -> tuple[Track, T
     """
     provider = aria_provider().create_vrs_data_provider(str(path))
     if provider is None:
-        raise RecordingError(f"{path}: projectaria-tools cannot open it", hint="obtain the file again")
+        raise RecordingError(f"{path}: projectaria-tools cannot open it", hint="download the file again")
     identity = provider.get_stream_id_from_label(label)
     if identity is None:
-        raise RecordingError(f"{path}: has no stream {label!r}", hint="dataset.imu takes right or left")
+        raise RecordingError(f"{path}: has no stream {label!r}", hint="set dataset.imu to right or left")
     rows: dict[str, list[list[float]]] = {"acc": [], "gyr": []}
     invalid = 0
     for index in range(provider.get_num_data(identity)):

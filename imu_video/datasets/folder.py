@@ -24,19 +24,19 @@ DECLARATION = "dataset.yaml"
 _VARIABLES = ("subject", "session", "recording", "placement")
 _WORD = "[A-Za-z0-9_-]+"
 RATES_HZ = (1.0, 10_000.0)
-"""Sampling rates that a wearable may have; beyond them the declared unit of time is wrong."""
+"""Range of plausible sampling rates of a wearable in Hz; outside it the declared unit of time is wrong."""
 
 
 class TimeFormat(Config):
-    """Where sample times are: a ``column`` with its ``unit``, or a fixed ``rate_hz`` for files without times.
+    """Source of the sample times: a ``column`` with its ``unit``, or a fixed ``rate_hz`` for files without times.
 
     Args:
         column: name of the time column.
         unit: ``s``, ``ms``, ``us``, ``ns`` or ``iso8601``.
-        rate_hz: samples per second where there is no time column.
+        rate_hz: samples per second of a file without a time column.
         start_s: time of the first sample in seconds, with ``rate_hz``.
-        repair: make an even clock of repeated, bunched or backward times (`recordings.timestamps.repair_times`);
-            without it they are refused.
+        repair: replace repeated, bunched or backward times by an even clock (`recordings.timestamps.repair_times`);
+            without it they are an error.
     """
 
     column: str | None = None
@@ -50,16 +50,16 @@ class TimeFormat(Config):
         if (self.column is None) == (self.rate_hz is None):
             raise ValueError("give either 'column' (with 'unit') or 'rate_hz'")
         if self.repair and self.column is None:
-            raise ValueError("'repair' mends a time column; with 'rate_hz' there is none")
+            raise ValueError("'repair' applies to a time column, but 'rate_hz' declares that the files have none")
         return self
 
 
 class ImuFormat(Config):
-    """What an IMU file looks like; under ``placements`` each key overrides the one under ``imu``.
+    """Format of the IMU files; under ``placements`` each key overrides the one under ``imu``.
 
     Args:
         time: see `TimeFormat`.
-        channels: canonical channel -> column of the file; channels left out are missing on this device.
+        channels: canonical channel -> column of the file; other channels are missing on this device.
         units: ``acc`` -> m/s^2, g or mg; ``gyr`` -> rad/s or deg/s.
         columns: names of all columns of a CSV file without a header line.
         delimiter: of CSV files.
@@ -93,8 +93,9 @@ class ImuFormat(Config):
 
 
 class VideoFile(Config):
-    """A video and when its first frame was taken: ``offset_s`` in seconds on the IMU's clock, or ``start`` as the time
-    column writes it.
+    """A video and the time of its first frame.
+
+    Either ``offset_s`` in seconds on the IMU's clock, or ``start`` in the format of the time column.
     """
 
     file: str
@@ -126,8 +127,8 @@ class Pattern(Config):
 
     Args:
         imu: path of the IMU files, with ``{subject}``; without ``{placement}``, all declared placements read one file.
-        video: path of the video, in the variables of ``imu`` except ``{placement}``.
-        labels: path of the label file, likewise.
+        video: path of the video, with the variables of ``imu`` except ``{placement}``.
+        labels: path of the label file, with the same variables as ``video``.
         offset_s: time of the first frame in seconds on the IMU's clock, for all or by recording name.
         optional: which of ``video`` and ``labels`` a recording may lack.
     """
@@ -150,12 +151,12 @@ class Pattern(Config):
                 if variable not in known:
                     raise ValueError(f"{template!r} has the variable {{{variable}}}{nearest(variable, known)}")
         if "subject" not in own:
-            raise ValueError(f"{self.imu!r} must say where the {{subject}} stands")
+            raise ValueError(f"{self.imu!r} has no variable {{subject}}")
         return self
 
 
 class LabelFormat(Config):
-    """Columns of the label files (CSV or Parquet); times as the IMU's time column has them unless ``unit`` is given."""
+    """Columns of the label files (CSV or Parquet); ``unit`` defaults to the unit of the IMU's time column."""
 
     start: str = "start"
     end: str = "end"
@@ -193,7 +194,9 @@ class Declaration(Config):
                 raise ValueError(f"placement {placement!r}: use lower case letters, digits and '_' only")
             form = self.format_of(placement)
             if form.time is None or not form.channels:
-                raise ValueError(f"placement {placement!r} needs 'time' and 'channels', its own or under 'imu'")
+                raise ValueError(
+                    f"placement {placement!r} needs 'time' and 'channels', under the placement or under 'imu'"
+                )
             for kind in sorted({c.split("_")[0] for c in form.channels}):
                 if kind not in (form.units or {}):
                     raise ValueError(f"placement {placement!r} has {kind} channels: declare 'units.{kind}'")
@@ -210,10 +213,11 @@ class Declaration(Config):
         return self
 
     def format_of(self, placement: str) -> ImuFormat:
-        """The defaults under ``imu`` with the placement's own keys over them."""
+        """The format of a placement: the defaults under ``imu``, overridden by the placement's own keys."""
         own = self.placements[placement].model_dump(exclude_unset=True)
         base = self.imu.model_dump(exclude_unset=True)
-        for whole in ("time", "channels"):  # replaced as a whole: halves of two declarations do not mix
+        # `time` and `channels` are replaced as a whole, since a mixture of two declarations fits neither file
+        for whole in ("time", "channels"):
             if whole in own:
                 base.pop(whole, None)
         return ImuFormat.model_validate(merge(base, own))
@@ -221,7 +225,7 @@ class Declaration(Config):
 
 @dataclass(kw_only=True)
 class _Planned:
-    """One recording's files, found but not read."""
+    """The files of one recording; they exist but are not read yet."""
 
     subject: str
     name: str
@@ -234,14 +238,14 @@ class _Planned:
 
 @datasets.register("folder")
 class Folder:
-    """A folder of your own recordings with a `dataset.yaml` that says what the files mean.
+    """A folder of your own recordings with a `dataset.yaml` that declares the content of the files.
 
     Args:
-        root: the folder, or the path of the declaration; the paths in it are relative to the folder it lies in.
+        root: the folder, or the path of the declaration; paths in the declaration are relative to its own folder.
 
     Raises:
         ConfigError: a declaration with unknown keys, missing units, or both ways of naming files.
-        RecordingError: no declaration, or no file that its pattern fits.
+        RecordingError: no declaration, or no file that matches its pattern.
 
     Example:
         >>> source = Folder(root="my-study")
@@ -258,7 +262,7 @@ class Folder:
     placements: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     rate_hz: float = 0.0
-    """0: the files' own, whatever it is."""
+    """0: every file has its own rate."""
 
     def __init__(self, *, root: str) -> None:
         given = Path(root).expanduser()
@@ -320,7 +324,7 @@ class Folder:
                     placement = other["placement"]
                     raise RecordingError(
                         f"{path}: placement {placement!r} is not declared{nearest(placement, self.config.placements)}",
-                        hint=f"add it under 'placements' in {self.declaration}, or move the file out of the way",
+                        hint=f"add it under 'placements' in {self.declaration}, or remove the file from the folder",
                     )
                 continue
             words = match.groupdict()
@@ -332,8 +336,8 @@ class Folder:
             planned.imu.update(dict.fromkeys([placement] if placement else self.config.placements, path))
         if not found:
             raise RecordingError(
-                f"{self.declaration}: no file in {self.root} fits files.imu = {pattern.imu!r}",
-                hint=f"each variable stands for one piece of {_WORD}",
+                f"{self.declaration}: no file in {self.root} matches files.imu = {pattern.imu!r}",
+                hint=f"correct the pattern; each variable matches {_WORD}",
             )
         if isinstance(pattern.offset_s, dict):
             for name in pattern.offset_s:
@@ -359,7 +363,7 @@ class Folder:
         return planned
 
     def _require_files(self) -> None:
-        """Refuse files that are declared and not there, before hours of building reach them."""
+        """Raise an error for declared files that do not exist, before hours of building reach them."""
         missing = []
         for planned in self._planned:
             video = self.root / planned.video.file if planned.video else None
@@ -453,20 +457,20 @@ class Folder:
 
 
 def _check_rate(times: np.ndarray, path: Path, form: TimeFormat) -> None:
-    """Refuse times that no wearable has in the declared unit: a wrong one makes 16 seconds four hours, and 0.06 Hz."""
+    """Raise an error for implausible rates: with a wrong unit 16 seconds become four hours, at 0.06 Hz."""
     if form.column is None or len(times) < 2:
         return
     rate = 1 / float(np.median(np.diff(times)))
     if not RATES_HZ[0] <= rate <= RATES_HZ[1]:
         raise RecordingError(
-            f"{path}: {rate:.3g} samples a second when {form.column!r} is read as {form.unit}, "
+            f"{path}: {rate:.3g} samples per second when {form.column!r} is read as {form.unit}, "
             f"expected {RATES_HZ[0]:g} .. {RATES_HZ[1]:g}",
             hint="declare the time column's unit: s, ms, us, ns or iso8601; `check_units: false` accepts it as it is",
         )
 
 
 def _expression(template: str, placements: Iterable[str] = ()) -> re.Pattern[str]:
-    """The template as a regular expression; a repeated variable must repeat its text, placements are the given ones."""
+    """The template as a regular expression; a variable used twice must match the same text twice."""
     seen: set[str] = set()
 
     def piece(part: str) -> str:

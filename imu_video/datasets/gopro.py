@@ -1,4 +1,4 @@
-"""GoPro MP4 files: accelerometer, gyroscope and video of the camera out of one file; estimates no sync offset.
+"""GoPro MP4 files: accelerometer, gyroscope and video of the camera from one file; no estimate of the sync offset.
 
 The telemetry track (GPMF) is read with the package `py-gpmf-parser`. Its samples carry no times; each payload of about
 a second carries the moment of its first sample: as STMP (microseconds), as TICK (milliseconds), or only as its place in
@@ -38,17 +38,17 @@ _LINE_ERROR_S = 0.05
 class GoPro:
     """Clips of GoPro cameras (HERO5 and later, Fusion, MAX) as recordings with one IMU, placement ``camera``.
 
-    One recording a file. The camera's own motion, not labelled activity. Accelerometer and gyroscope keep their own
+    One recording per file. The camera's own motion, not labelled activity. Accelerometer and gyroscope keep their own
     sample times: where these differ, a sample of one sensor is NaN in the channels of the other.
 
     Args:
         root: an MP4 file, or a folder with MP4 files (not searched deeper).
-        subjects: who wore the camera, by file name without ending; everybody else is ``camera``.
+        subjects: file name without ending -> subject; other files have the subject ``camera``.
         video_offset_s: added to all frame times, to correct a known latency; positive = frames taken later.
 
     Raises:
         RecordingError: no such file or no MP4 in the folder.
-        ConfigError: the extra ``gopro`` is not installed, or ``subjects`` names a file that is not there.
+        ConfigError: the extra ``gopro`` is not installed, or ``subjects`` names a missing file.
 
     Example:
         >>> GoPro(root="clips", subjects={"GX010001": "anna"}).subjects()
@@ -72,7 +72,9 @@ class GoPro:
         else:
             self.files = sorted(p for p in path.glob("*") if p.suffix.lower() == ".mp4") if path.is_dir() else []
         if not self.files:
-            raise RecordingError(f"{self.name}: no MP4 file at {path}", hint="root is an MP4 file or a folder of them")
+            raise RecordingError(
+                f"{self.name}: no MP4 file at {path}", hint="set dataset.root to an MP4 file or a folder of them"
+            )
         self.people = dict(subjects or {})
         missing = sorted(set(self.people) - {p.stem for p in self.files})
         if missing:
@@ -84,7 +86,7 @@ class GoPro:
         return sorted({self.people.get(p.stem, "camera") for p in self.files})
 
     def recordings(self, subjects: list[str] | None = None) -> Iterator[Recording]:
-        """One recording a file, ordered by file name."""
+        """One recording per file, ordered by file name."""
         wanted = chosen(subjects, self.subjects(), dataset=self.name)
         for path in self.files:
             subject = self.people.get(path.stem, "camera")
@@ -140,7 +142,7 @@ class SensorTrack:
 
 @dataclass(kw_only=True)
 class _Payload:
-    """What one payload says about one sensor: values (n, axes), place in the file, and its three clocks."""
+    """One sensor in one payload: values (n, axes), position in the file, and its three clocks."""
 
     values: np.ndarray
     first_sample: int | None
@@ -181,14 +183,14 @@ def read_telemetry(path: Path) -> dict[str, SensorTrack]:
 
 def _payloads(path: Path) -> dict[str, list[_Payload]]:
     gpmf = gpmf_package()
-    with path.open("rb") as file:  # the parser would report any fault as "no telemetry"
+    with path.open("rb") as file:  # checked here, because the parser reports every fault as "no telemetry"
         if file.read(12)[4:8] not in (b"ftyp", b"mdat", b"moov", b"free", b"wide"):
             raise RecordingError(f"{path}: not an MP4 file")
     handle = gpmf.OpenMP4Source(str(path), gpmf.MOV_GPMF_TRAK_TYPE, gpmf.MOV_GPMF_TRAK_SUBTYPE, 0)
     if not handle:
         raise RecordingError(
             f"{path}: no GoPro telemetry track",
-            hint="use the camera's original file: cutting and converting programs drop the track",
+            hint="use the original file of the camera; programs that cut or convert videos drop the track",
         )
     try:
         found: dict[str, list[_Payload]] = {"ACCL": [], "GYRO": [], "SHUT": []}
@@ -244,7 +246,7 @@ def _payload(gpmf: Any, words: list[int], size: int, key: str, begin: float, end
 
 
 def axis_order(device: str, title: str, orin: str, orio: str) -> str:
-    """Camera axes of the columns as the parser hands them over, or "" when nothing tells.
+    """Camera axes of the columns as returned by the parser, or "" if unknown.
 
     Args:
         device, title: DVNM and STNM of the stream.
@@ -281,7 +283,7 @@ def _times(parts: list[_Payload], shutter: _Payload | None) -> np.ndarray:
     counts = [len(p.values) for p in parts]
     firsts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.float64)
     told = np.array([np.nan if p.first_sample is None else p.first_sample for p in parts])
-    if np.all(np.diff(told) >= counts[:-1]):  # the camera's own count knows of lost payloads, too
+    if np.all(np.diff(told) >= counts[:-1]):  # the camera's own sample count includes lost payloads, so they stay gaps
         firsts = told
     zero: float | None
     if all(p.stamp_s is not None for p in parts):
@@ -295,7 +297,7 @@ def _times(parts: list[_Payload], shutter: _Payload | None) -> np.ndarray:
         zero = shutter.mp4_s if shutter else None
     clock = clock - (clock[0] - parts[0].mp4_s if zero is None else zero)
     numbers = np.concatenate([first + np.arange(count) for first, count in zip(firsts, counts, strict=True)])
-    if len(parts) == 1:  # a clip of a second: the payload's duration is all there is
+    if len(parts) == 1:  # a clip of one payload has no second clock value, so its duration is the only information
         return np.asarray(clock[0] + np.arange(counts[0]) * (parts[0].mp4_end_s - parts[0].mp4_s) / counts[0])
     slope, offset = np.polyfit(firsts, clock, 1)
     if np.max(np.abs(offset + slope * firsts - clock)) <= _LINE_ERROR_S:

@@ -1,4 +1,4 @@
-"""UCI HAPT: raw waist-worn phone signals of 30 people, six activities and six transitions; downloads nothing."""
+"""UCI HAPT: raw waist-worn phone signals of 30 subjects, six activities and six transitions; downloads nothing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Hapt:
 
     Args:
         root: the ``RawData`` folder, or the folder that holds it.
-        transitions: label the six postural transitions too; otherwise these stretches carry no label.
+        transitions: label the six postural transitions too; otherwise these segments have no label.
 
     Raises:
         RecordingError: the folder is missing, not extracted, or without its label file.
@@ -55,17 +55,19 @@ class Hapt:
     rate_hz: ClassVar[float] = RATE_HZ
 
     def __init__(self, *, root: str, transitions: bool = False) -> None:
-        folder = existing_folder(root, dataset=self.name, hint=f"download it from {self.url} and name its folder")
+        folder = existing_folder(
+            root, dataset=self.name, hint=f"download it from {self.url} and set dataset.root to its folder"
+        )
         self.root = folder / "RawData" if (folder / "RawData").is_dir() else folder
         self.transitions = transitions
         found = (_NAME.fullmatch(path.name) for path in self.root.glob("acc_exp*_user*.txt"))
         experiments = sorted((int(m[2]), int(m[1]), m[2], m[1]) for m in found if m)
         if not experiments:
             archives = sorted([*folder.glob("*.tar.xz"), *folder.glob("*.zip")])
-            hint = "root is the folder RawData/ of the extracted dataset"
+            hint = "set dataset.root to the folder RawData/ of the extracted dataset"
             if archives:
                 command = "unzip" if archives[0].suffix == ".zip" else "tar -xf"
-                hint = f"extract it first, `{command} {archives[0]}`, and name the folder that then holds RawData/"
+                hint = f"extract it: `{command} {archives[0]}`; set dataset.root to the folder that then holds RawData/"
             raise RecordingError(f"{self.name}: no files acc_expXX_userYY.txt in {self.root}", hint=hint)
         visits: dict[int, int] = {}
         self._experiments: list[tuple[str, str, str, int]] = []

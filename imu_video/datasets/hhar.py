@@ -1,4 +1,4 @@
-"""HHAR: eight phones at the waist and four watches of nine people; the set of still phones is not read."""
+"""HHAR: eight phones at the waist and four watches of nine subjects; the set of still phones is not read."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _WORDS = ("User", "Model", "Device", "gt")
 class Hhar(Layout):
     """Heterogeneity activity recognition (Stisen et al., SenSys 2015), the activity part.
 
-    One recording a person and device: clocks of devices have no relation. Phones sat in a pouch at the waist, watches
-    on the wrists. Some devices restarted or changed the unit of ``Creation_Time``; times of arrival come in bunches but
-    are of one clock. By default samples are placed from their arrival and the nominal rate of the model
-    (`recordings.clock.sample_times`). The four tables are kept in memory after the first person.
+    One recording per subject and device, since the clocks of devices are not related. Phones were in a pouch at the
+    waist, watches on the wrists. Some devices restarted or changed the unit of ``Creation_Time``; arrival times are
+    bunched but belong to one clock. By default sample times are computed from the arrival times and the nominal rate of
+    the model (`recordings.clock.sample_times`). The four tables are kept in memory after the first subject.
 
     Args:
         root: the folder that holds ``Phones_accelerometer.csv``.
-        clock: which column to believe.
+        clock: column of the sample times.
 
     Raises:
         RecordingError: no such files, missing columns, or a creation clock that does not run like one.
@@ -130,17 +130,17 @@ class Hhar(Layout):
             raise RecordingError(
                 f"{source}: Creation_Time runs at {rate:.3g} Hz with {faults} of {len(stamps)} samples out of order, "
                 f"expected about {rate_hz:g} Hz",
-                hint="place the samples from their arrival: dataset.clock=arrival",
+                hint="compute sample times from the arrival times: dataset.clock=arrival",
             )
         return stamps[rows], rows, faults
 
 
 def _load(path: Path) -> Any:
-    """One table with words as categories: 13 million rows of the longest are then a few hundred megabytes."""
+    """One table with strings as categories: the 13 million rows of the longest then take a few hundred megabytes."""
     import pandas as pd
 
     types: dict[str, Any] = {**_COLUMNS, **dict.fromkeys(_WORDS, "category")}
     try:
         return pd.read_csv(path, usecols=list(types), dtype=types, keep_default_na=False)
     except (ValueError, OverflowError, pd.errors.EmptyDataError, pd.errors.ParserError) as error:
-        raise RecordingError(f"{path}: not the table of the set: {error}", hint="obtain it again") from error
+        raise RecordingError(f"{path}: not a table of HHAR: {error}", hint="download the file again") from error

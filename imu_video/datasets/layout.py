@@ -1,7 +1,7 @@
-"""What adapters of published layouts share: files to takes to Recordings, tracks to streams, rows to segments.
+"""Shared parts of adapters for published layouts: files to takes to Recordings, rows to segments; no dataset's columns.
 
-An adapter of a published set is its facts, a `_find` that turns file names into takes, and a `_read` that turns one
-take into a Recording; no set's columns or labels are known here.
+An adapter of a published dataset consists of its facts, a `_find` that turns file names into takes, and a `_read` that
+turns one take into a Recording.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from imu_video.recordings.signal import check_plausible, convert
 from imu_video.types import IMU_CHANNELS, ImuStream, Recording, Segment
 
 LARGEST_GAP_S = 1.0
-"""A labelled stretch ends where samples are missing for longer than this."""
+"""A labelled segment ends where samples are missing for longer than this, in seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Take:
-    """One recording to be, known from file names alone.
+    """The files of one future recording, known from file names alone.
 
     Args:
         subject, name, session: as in `Recording`.
-        paths: its files, in an order that the adapter knows.
-        label: activity of the whole take, or None where the files hold labels or there are none.
+        paths: its files, in an order defined by the adapter.
+        label: activity of the whole take; None if the files hold labels or the take has no label.
         tags: as in `Recording`.
     """
 
@@ -46,10 +46,10 @@ class Take:
 
 
 class Layout(ABC):
-    """Base of adapters that read a public set in the layout in which it is distributed.
+    """Base class of adapters that read a public dataset in the layout in which it is distributed.
 
     Args:
-        root: the set's folder, or any folder above or below it whose files can still be told by their paths.
+        root: the dataset's folder, or any folder above or below it from which its files can still be identified.
 
     Raises:
         RecordingError: no such folder, or no file of the layout in it.
@@ -61,15 +61,17 @@ class Layout(ABC):
     url: ClassVar[str]
     tested_on: ClassVar[str] = "made-up tree"
     files: ClassVar[str]
-    """What a missing file is called in the error: ``Protocol/subject1NN.dat``."""
+    """Pattern of the files for the error message: ``Protocol/subject1NN.dat``."""
 
     def __init__(self, *, root: str) -> None:
-        self.root = existing_folder(root, dataset=self.name, hint=f"obtain it from {self.url} and name its folder")
+        self.root = existing_folder(
+            root, dataset=self.name, hint=f"download it from {self.url} and set dataset.root to its folder"
+        )
         self._takes = sorted(self._find(), key=lambda take: (take.subject, take.name))
         if not self._takes:
             raise RecordingError(
                 f"{self.name}: no files {self.files} in {self.root}",
-                hint=f"extract the archives of {self.url} and keep their folders as they are",
+                hint=f"extract the archives of {self.url} without changing their folders",
             )
 
     def subjects(self) -> list[str]:
@@ -89,7 +91,7 @@ class Layout(ABC):
 
     @abstractmethod
     def _read_all(self, take: Take) -> Iterator[Recording]:
-        """The recordings of one take; `SingleLayout` where it holds one."""
+        """The recordings of one take; see `SingleLayout` for takes of one recording."""
 
     def _recording(
         self,
@@ -100,7 +102,7 @@ class Layout(ABC):
         video: Mp4Source | TimedVideo | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> Recording:
-        """The take with its signals; a take that has a label carries it from the first to the last sample."""
+        """The take with its signals; the label of a take covers its first to its last sample."""
         if take.label is not None:
             segments = (whole(imu, take.label),)
         return Recording(
@@ -116,7 +118,7 @@ class Layout(ABC):
 
 
 def files_like(root: Path, pattern: str) -> Iterator[tuple[Path, re.Match[str]]]:
-    """Files at or below a folder whose full path ends in the pattern, sorted; hidden ones and ``__MACOSX`` left out.
+    """Files in or below a folder whose full path ends in the pattern, sorted; without hidden files and ``__MACOSX``.
 
     Args:
         root: where to search, at any depth.
@@ -134,7 +136,7 @@ def files_like(root: Path, pattern: str) -> Iterator[tuple[Path, re.Match[str]]]
 
 
 def in_order(times: np.ndarray) -> tuple[np.ndarray, int]:
-    """Rows by time, without those that have no time or repeat one (the first stays); how many were out of place.
+    """Rows sorted by time, without rows that have no time or repeat one (the first stays), and the number of faults.
 
     Example:
         >>> rows, faults = in_order(np.array([0.0, 2.0, np.nan, 1.0, 1.0]))
@@ -148,7 +150,7 @@ def in_order(times: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def clock_tag(faults: int) -> dict[str, str]:
-    """How a recording's tags tell that its clock had to be repaired."""
+    """The tag of a recording whose clock had to be repaired."""
     return {"clock": f"repaired, {faults} samples" if faults else "in order"}
 
 
@@ -165,12 +167,12 @@ class SingleLayout(Layout):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Track:
-    """One three-axis sensor as its file has it.
+    """One three-axis sensor in the units of its file.
 
     Args:
         times: (T,) seconds.
         values: (3, T) in ``unit``; NaN where missing.
-        unit: as `convert` knows it.
+        unit: a unit of `convert`.
     """
 
     times: np.ndarray
@@ -178,7 +180,7 @@ class Track:
     unit: str
 
     def in_order(self) -> tuple[Track, int]:
-        """Samples sorted by time, without those that have no time or repeat one; how many were out of place.
+        """Samples sorted by time, without those that have no time or repeat one, and the number of faults.
 
         Example:
             >>> track = Track(times=np.array([0.0, 2.0, 1.0, 1.0]), values=np.ones((3, 4)), unit="g")
@@ -191,24 +193,24 @@ class Track:
 
 
 def stream(placement: str, *, acc: Track | None, gyr: Track | None = None, source: str) -> ImuStream:
-    """A device in SI units on one time axis; sensors with clocks of their own are NaN where the other one measured.
+    """A device in SI units on one time axis; a sensor with a clock of its own is NaN at the times of the other one.
 
     Args:
-        placement: where the device is worn.
-        acc, gyr: its sensors with increasing times; one may be None, its channels are then left out.
-        source: file, named in errors.
+        placement: placement of the device.
+        acc, gyr: its sensors with increasing times; one may be None, and the device then lacks its channels.
+        source: file, for error messages.
 
     Raises:
         RecordingError: implausible units, times that do not increase, or no sensor at all.
     """
     tracks = {kind: track for kind, track in (("acc", acc), ("gyr", gyr)) if track is not None}
     if not tracks:
-        raise RecordingError(f"{source}: neither acceleration nor angular rate")
+        raise RecordingError(f"{source}: no sensor, expected acceleration or angular rate")
     values = {kind: convert(track.values, track.unit, kind) for kind, track in tracks.items()}
     channels = tuple(c for c in IMU_CHANNELS if c[:3] in tracks)
     for kind, track in tracks.items():
         if len(track.times) < 2 or np.any(np.diff(track.times) <= 0):
-            raise RecordingError(f"{source}: the times of {kind} do not increase, or it has no two samples")
+            raise RecordingError(f"{source}: the times of {kind} do not increase, or it has fewer than two samples")
     times = next(iter(tracks.values())).times
     if acc is not None and gyr is not None and not np.array_equal(acc.times, gyr.times):
         times, joined = union_of_times((acc.times, values["acc"]), (gyr.times, values["gyr"]))
@@ -221,13 +223,13 @@ def stream(placement: str, *, acc: Track | None, gyr: Track | None = None, sourc
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """Where one device stands in a table of numbers: first of its three columns a sensor, counted from 0.
+    """Columns of one device in a table of numbers: the first of three columns per sensor, counted from 0.
 
     Args:
-        placement: where it is worn.
-        acc, gyr: first column of each sensor; None where it has none.
-        acc_unit, gyr_unit: as `convert` knows them.
-        gyr_scale: file values are multiplied by it to be ``gyr_unit``.
+        placement: placement of the device.
+        acc, gyr: first column of each sensor; None without that sensor.
+        acc_unit, gyr_unit: units of `convert`.
+        gyr_scale: factor from file values to ``gyr_unit``.
     """
 
     placement: str
@@ -241,10 +243,10 @@ class Device:
 def streams_of(
     table: np.ndarray, times: np.ndarray, devices: Sequence[Device], *, source: str
 ) -> tuple[ImuStream, ...]:
-    """Devices out of a table (T, columns); one that measured nothing at all is left out.
+    """Devices of a table (T, columns); a device without any value is skipped.
 
     Raises:
-        RecordingError: as `stream`, or when no device measured anything.
+        RecordingError: as `stream`, or no device has a value.
     """
     found = []
     for device in devices:
@@ -256,7 +258,7 @@ def streams_of(
         if np.isfinite(acc.values).any() or (gyr is not None and np.isfinite(gyr.values).any()):
             found.append(stream(device.placement, acc=acc, gyr=gyr, source=source))
     if not found:
-        raise RecordingError(f"{source}: no device measured anything")
+        raise RecordingError(f"{source}: no device has any value")
     return tuple(found)
 
 
@@ -270,17 +272,17 @@ def whole(imu: Sequence[ImuStream], label: str) -> Segment:
 def segments_of(
     times: np.ndarray, codes: np.ndarray, names: Mapping[int, str], *, unlabelled: Collection[int] = (0,), source: str
 ) -> tuple[Segment, ...]:
-    """Stretches of rows with one label, cut where samples are missing for longer than `LARGEST_GAP_S`.
+    """Segments of rows with one label, cut where samples are missing for longer than `LARGEST_GAP_S`.
 
     Args:
         times: (T,) seconds, increasing.
         codes: (T,) label of each row; NaN means no label.
-        names: what the codes mean.
+        names: code -> label.
         unlabelled: codes that mean no label.
-        source: file, named in errors.
+        source: file, for error messages.
 
     Raises:
-        RecordingError: a code that is in neither; the row is named.
+        RecordingError: an unknown code; the error names the row.
 
     Example:
         >>> times = np.array([0.0, 0.5, 1.0, 9.0, 9.5])
@@ -304,11 +306,11 @@ def segments_of(
 
 
 class TimedVideo:
-    """Frames of a video file at times that another file gives, instead of the file's own time stamps.
+    """Frames of a video file with times from another file instead of its own time stamps.
 
     Args:
         path: the video.
-        times: (F,) seconds of its first F frames, increasing; what exceeds the frames of the file is not used.
+        times: (F,) seconds of its first F frames, increasing; times beyond the last frame are not used.
 
     Raises:
         RecordingError: no such file (at once), times that do not increase, or no readable video (at first use).
@@ -317,12 +319,12 @@ class TimedVideo:
     def __init__(self, path: Path, times: np.ndarray) -> None:
         self._source = Mp4Source(path)
         if len(times) < 1 or not np.all(np.isfinite(times)) or np.any(np.diff(times) <= 0):
-            raise RecordingError(f"video {path}: the times given for its frames do not increase")
+            raise RecordingError(f"video {path}: the times of its frames do not increase")
         self._given = times
 
     @property
     def times(self) -> np.ndarray:
-        """(F,) seconds of the frames that have a time."""
+        """(F,) seconds of the frames with a time."""
         return self._given[: len(self._source.times)]
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
@@ -331,10 +333,10 @@ class TimedVideo:
 
 
 def read_json(path: Path, *, hint: str) -> Any:
-    """The content of a JSON file of a set.
+    """The content of a JSON file of a dataset.
 
     Raises:
-        RecordingError: no such file, or not JSON; the hint says how to obtain it.
+        RecordingError: no such file, or not JSON; the hint explains how to obtain it.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))

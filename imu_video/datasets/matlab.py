@@ -1,4 +1,4 @@
-"""MATLAB files (version 7 and older) with faults reported by file; version 7.3 (HDF5) is not read."""
+"""MATLAB files (version 7 and older) with errors that name the file; version 7.3 (HDF5) is not read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def load_struct(path: Path, key: str) -> Any:
     """
     found = _load(path, key, squeeze_me=True, struct_as_record=False)
     if not hasattr(found, "_fieldnames"):
-        raise RecordingError(f"{path}: {key!r} is no struct, it is {type(found).__name__}")
+        raise RecordingError(f"{path}: {key!r} is {type(found).__name__}, expected a struct")
     return found
 
 
@@ -38,8 +38,8 @@ def _load(path: Path, key: str, **options: Any) -> Any:
         raise RecordingError(f"{path}: no such file")
     try:
         content = loadmat(path, variable_names=[key], **options)
-    except Exception as error:  # damaged files make scipy raise a dozen types, IndexError among them
+    except Exception as error:  # damaged files make scipy raise about a dozen types of errors, including IndexError
         raise RecordingError(f"{path}: not a readable MATLAB file: {error}") from error
     if key not in content:
-        raise RecordingError(f"{path}: holds no array {key!r}")
+        raise RecordingError(f"{path}: no array {key!r}")
     return content[key]

@@ -1,4 +1,4 @@
-"""mHealth: chest, wrist and ankle of ten people in twelve exercises; the electrocardiogram is not read."""
+"""mHealth: chest, wrist and ankle of ten subjects in twelve exercises; the electrocardiogram is not read."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ _SLOWEST_FAST = 20.0  # deg/s: an ankle or wrist turns faster than this for a go
 class MHealth(SingleLayout):
     """mHealth (Banos et al., IWAAL 2014).
 
-    One recording a person. The set's description gives the angular rate in deg/s. Where the numbers cannot be that
-    (nine in ten below 20 while the person jogs, runs or jumps) the default refuses them; ``gyroscope: drop`` reads the
-    accelerations alone.
+    One recording per subject. The documentation of the dataset gives the angular rate in deg/s. Where the values cannot
+    be deg/s (90 % below 20 while jogging, running or jumping) the default raises an error; ``gyroscope: drop`` reads
+    the accelerations alone.
 
     Args:
         root: the folder ``MHEALTHDATASET``.
@@ -95,7 +95,7 @@ class MHealth(SingleLayout):
             raise RecordingError(
                 f"{path}: nine in ten angular rates are below {seen:.3g} deg/s in jogging, running and jumping, "
                 f"expected above {_SLOWEST_FAST:g}",
-                hint="they are not in deg/s as documented: read the accelerations alone with dataset.gyroscope=drop",
+                hint="read the accelerations alone with dataset.gyroscope=drop; the values are not deg/s as documented",
             )
         return self._recording(
             take,

@@ -1,4 +1,4 @@
-"""MMAct: a phone and a watch beside four cameras, 35 trimmed actions of 20 people; orientation is not read."""
+"""MMAct: a phone and a watch beside four cameras, 35 trimmed actions of 20 subjects; orientation is not read."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ _COLUMNS = ("time", "x", "y", "z")
 class MMAct(SingleLayout):
     """MMAct (Kong et al., ICCV 2019): trimmed clips of accelerometers, the phone's gyroscope, and video.
 
-    One recording a clip that has an acceleration of phone or watch. Sensor and video clips were trimmed to the same
-    action, their times are not on one clock: the first frame is placed at the first sample. Empty sensor files, of
-    which the set has some, are left out, and a clip with nothing else is too.
+    One recording per clip that has an acceleration of phone or watch. Sensor and video clips were trimmed to the same
+    action but have different clocks; the first frame is placed at the first sample. The dataset contains empty sensor
+    files; they are skipped, and so are clips that have no other.
 
     Args:
         root: the folder that holds ``acc_phone_clip/``, ``acc_watch_clip/``, ``gyro_clip/`` and videos, at any depth.

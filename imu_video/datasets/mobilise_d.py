@@ -32,13 +32,13 @@ COHORTS: dict[str, str] = {
 class MobiliseD:
     """Mobilise-D technical validation recordings (Mazza et al. 2021), in the layout of mobgap's example data.
 
-    One recording a trial of ``TimeMeasureX.TestY.TrialZ``; one sensor on the lower back, x up when upright. Walking
+    One recording per trial of ``TimeMeasureX.TestY.TrialZ``; one sensor on the lower back, x up when upright. Walking
     bouts of the reference system are labelled ``walking``; nothing else is labelled. A subject is cohort and number, a
     session a time measure.
 
     Args:
         root: folder that holds the cohorts' folders (``HA/001/data.mat``), or ``data`` or ``data/lab`` above them.
-        reference: whose bouts become labels; trials without that system carry none.
+        reference: system whose bouts become labels; trials without that system have no labels.
 
     Raises:
         RecordingError: the folder is missing or holds no such files.
@@ -60,7 +60,9 @@ class MobiliseD:
     rate_hz: ClassVar[float] = RATE_HZ
 
     def __init__(self, *, root: str, reference: Literal["INDIP", "Stereophoto"] = "INDIP") -> None:
-        folder = existing_folder(root, dataset=self.name, hint=f"clone {self.url} and name its folder example_data")
+        folder = existing_folder(
+            root, dataset=self.name, hint=f"clone {self.url} and set dataset.root to its folder example_data"
+        )
         self.reference = reference
         for inner in (folder, folder / "lab", folder / "data" / "lab"):
             files = {
@@ -73,7 +75,7 @@ class MobiliseD:
         else:
             raise RecordingError(
                 f"{self.name}: no files COHORT/NUMBER/data.mat in {folder}, with a cohort of {', '.join(COHORTS)}",
-                hint="root is the folder that holds HA/, MS/ ...",
+                hint="set dataset.root to the folder that holds HA/, MS/ ...",
             )
         self._files = files
 
@@ -82,7 +84,7 @@ class MobiliseD:
         return sorted(self._files)
 
     def recordings(self, subjects: list[str] | None = None) -> Iterator[Recording]:
-        """One recording a trial, ordered by subject, time measure, test and trial."""
+        """One recording per trial, ordered by subject, time measure, test and trial."""
         for subject in sorted(chosen(subjects, self._files, dataset=self.name)):
             path = self._files[subject]
             measures = load_struct(path, "data")
@@ -118,7 +120,7 @@ class MobiliseD:
         )
 
     def _bouts(self, trial: Any, where: str, duration_s: float) -> Iterator[Segment]:
-        """Walking bouts of the reference system, as far as the recording reaches; a bout without times is no bout."""
+        """Walking bouts of the reference system within the recording; bouts without times are skipped."""
         for bout in np.atleast_1d(_follow(trial, ("Standards", self.reference, "MicroWB"))):
             times = [np.atleast_1d(getattr(bout, key, ())) for key in ("Start", "End")]
             if any(len(t) != 1 for t in times):
@@ -146,7 +148,7 @@ def _sorted_fields(struct: Any, prefix: str) -> list[str]:
 
 
 def _follow(struct: Any, names: tuple[str, ...]) -> Any:
-    """A nested field, or None where the path ends early."""
+    """A nested field, or None if a part of the path is missing."""
     for name in names:
         struct = getattr(struct, name, None)
     return struct

@@ -1,4 +1,4 @@
-"""MotionSense: a phone in the front pocket, six activities of 24 people; the sets of one sensor alone are not read."""
+"""MotionSense: a phone in the front pocket, six activities of 24 subjects; no files of a single sensor."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ ACTIVITIES = {
 class MotionSense(SingleLayout):
     """MotionSense (Malekzadeh et al., IoTDI 2019), the recordings in ``A_DeviceMotion_data``.
 
-    One recording a trial. The phone splits its acceleration into gravity and the rest; both are added again. iOS counts
-    it towards the earth: the sum is turned round, so that a phone at rest measures 1 g upwards as everywhere else here.
-    There are no time stamps: 50 Hz as documented.
+    One recording per trial. The phone splits its acceleration into gravity and the rest; both are added again. iOS
+    counts it towards the earth: the sum is turned round, so that a phone at rest measures 1 g upwards as everywhere
+    else here. There are no time stamps: 50 Hz as documented.
 
     Args:
         root: the folder that holds ``A_DeviceMotion_data/``.

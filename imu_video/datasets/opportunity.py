@@ -1,4 +1,4 @@
-"""Opportunity: five inertial units and a hip accelerometer on four people in a kitchen; objects are not read."""
+"""Opportunity: five inertial units and a hip accelerometer on four subjects in a kitchen; objects are not read."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ DEVICES = (
 class Opportunity(SingleLayout):
     """Opportunity activity recognition (Chavarriaga et al., Pattern Recognition Letters 2013).
 
-    One recording a run: five of daily living (sessions ADL1 .. ADL5) and one drill a person. The shoes are left out:
+    One recording per run: five of daily living (sessions ADL1 .. ADL5) and one drill a person. The shoes are left out:
     their accelerations come from an estimator that may have removed gravity.
 
     Args:

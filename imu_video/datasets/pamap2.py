@@ -1,4 +1,4 @@
-"""PAMAP2: three inertial units and 18 activities of 9 people; the heart rate is not read, nothing is downloaded."""
+"""PAMAP2: three inertial units and 18 activities of 9 subjects; the heart rate is not read, nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ DEVICES = tuple(
 class Pamap2(SingleLayout):
     """PAMAP2 physical activity monitoring (Reiss and Stricker, ISWC 2012).
 
-    One recording a file; the person's optional activities are session 2. Wrist and ankle are those of the dominant
+    One recording per file; the person's optional activities are session 2. Wrist and ankle are those of the dominant
     side. Samples that the radio lost are NaN in the files and stay missing.
 
     Args:

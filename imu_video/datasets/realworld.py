@@ -1,4 +1,4 @@
-"""RealWorld: seven devices at once, eight activities of 15 people; light, sound and position are not read."""
+"""RealWorld: seven devices at once, eight activities of 15 subjects; light, sound and position are not read."""
 
 from __future__ import annotations
 

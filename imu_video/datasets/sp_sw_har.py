@@ -53,7 +53,9 @@ class SpSwHar:
     rate_hz: ClassVar[dict[str, float]] = {"pocket": 102.5, "wrist": 104.3}
 
     def __init__(self, *, root: str) -> None:
-        folder = existing_folder(root, dataset=self.name, hint=f"download it from {self.url} and name its folder DATA")
+        folder = existing_folder(
+            root, dataset=self.name, hint=f"download it from {self.url} and set dataset.root to its folder DATA"
+        )
         self.root = folder / "DATA" if (folder / "DATA").is_dir() else folder
         people = Table(self.root / "subjects_info.csv", ["subject_id", "age", "gender", "dominant_hand"])
         columns = zip(*(people.texts(c) for c in ("subject_id", "age", "gender", "dominant_hand")), strict=True)
@@ -66,7 +68,9 @@ class SpSwHar:
         found = (_NAME.fullmatch(path.name) for path in self.root.glob("s*/s*_sw.csv"))
         self._executions = sorted((m[1], m[2]) for m in found if m)
         if not self._executions:
-            raise RecordingError(f"{self.name}: no files sXX/sXX_YY_sw.csv in {self.root}", hint="root is DATA/")
+            raise RecordingError(
+                f"{self.name}: no files sXX/sXX_YY_sw.csv in {self.root}", hint="set dataset.root to DATA/"
+            )
 
     def subjects(self) -> list[str]:
         """Sorted subjects, from the folders."""

@@ -1,4 +1,4 @@
-"""Published lists of who belongs to training, validation and test, counted against the paper; no list is shipped."""
+"""Published lists of training, validation and test recordings, checked against published counts; none is shipped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COMODO_URL = "https://github.com/Breezelled/COMODO (folder dataset/)"
 
 @dataclass(frozen=True, kw_only=True)
 class Listed:
-    """One line of a list: which split, and the label that the list gives, if any."""
+    """One line of a list: its split, and its label if the list has labels."""
 
     split: str
     label: str | None
@@ -29,18 +29,18 @@ def read_lists(
     counts: Mapping[str, int],
     parse: Callable[[str], tuple[str, str | None]],
 ) -> dict[str, Listed]:
-    """Entries of ``train.txt``, ``val.txt`` and ``test.txt`` by key, if they are the lists of the protocol.
+    """Entries of ``train.txt``, ``val.txt`` and ``test.txt`` by key, after checking their counts.
 
     Args:
-        folder: where the three files lie.
-        dataset: named in errors.
-        protocol: what the lists belong to, named in errors (``COMODO``).
-        counts: entries that the paper reports for each split.
-        parse: a line to its key and label.
+        folder: folder of the three files.
+        dataset: name of the dataset, for error messages.
+        protocol: name of the protocol, for error messages (``COMODO``).
+        counts: number of entries that the paper reports per split.
+        parse: function from a line to its key and label.
 
     Raises:
         RecordingError: a missing file, a line that cannot be read, or another number of entries.
-        LeakageError: a key that two splits, or one split twice, hold.
+        LeakageError: a key in two splits, or twice in one split.
     """
     root = Path(folder).expanduser()
     found: dict[str, Listed] = {}
@@ -56,7 +56,7 @@ def read_lists(
                 key, label = parse(line.strip())
             except ValueError as error:
                 raise RecordingError(
-                    f"{path}, line {number}: {line[:80]!r} is no entry of the {protocol} lists"
+                    f"{path}, line {number}: {line[:80]!r} is not an entry of the {protocol} lists"
                 ) from error
             if key in found:
                 raise LeakageError(f"{path}, line {number}: {key!r} is already in {found[key].split}")
@@ -64,19 +64,19 @@ def read_lists(
             entries += 1
         if entries != expected:
             raise RecordingError(
-                f"{path}: {entries} entries, the {protocol} protocol for {dataset} has {expected}",
+                f"{path}: {entries} entries, expected {expected} ({protocol} protocol for {dataset})",
                 hint=f"obtain the {protocol} lists from {COMODO_URL}, or leave dataset.lists out",
             )
     return found
 
 
 def need_lists(lists: str | None, split: str | None, dataset: str) -> None:
-    """Refuse a split without the lists that define it.
+    """Raise an error for a split without the lists that define it.
 
     Raises:
         ConfigError: ``split`` without ``lists``.
     """
     if split is not None and lists is None:
         raise ConfigError(
-            f"{dataset}: split {split!r} needs the published lists", hint="name their folder: dataset.lists=..."
+            f"{dataset}: split {split!r} needs the published lists", hint="set their folder: dataset.lists=FOLDER"
         )

@@ -1,4 +1,4 @@
-"""The synthetic world: virtual people, worn devices and a camera as a dataset; never evidence about real people.
+"""The simulated world as a dataset: virtual subjects, worn devices and a camera; not evidence about real subjects.
 
 Shift axes are arguments: people (seeded subjects), placements, devices (sensor profiles), cameras and populations. Each
 recording is one session of one person, a pure function of (seed, subject, session): subsets are the same data.
@@ -25,14 +25,14 @@ from imu_video.types import Recording
 
 
 class Group(Config):
-    """People who are recorded in the same way.
+    """Subjects who are recorded in the same way.
 
     Args:
-        prefix: subjects are named ``<prefix>00``, ``<prefix>01`` ...; the name decides the person, the count does not.
-        count: number of people.
+        prefix: subjects are named ``<prefix>00``, ``<prefix>01`` ...; a subject depends on its name, not on the count.
+        count: number of subjects.
         population: ``general`` or ``slow_gait`` (slower, shorter and asymmetric steps, tremor).
-        devices: sensor profiles; each person has one session with each, on different days; names may repeat.
-        cameras: views, one drawn a session; naming a view twice makes it twice as likely.
+        devices: sensor profiles; each subject has one session per profile, on different days; names may repeat.
+        cameras: camera views, one drawn per session; a view that is listed twice is twice as likely.
         seconds_per_activity: mean length of a bout in seconds.
     """
 
@@ -45,7 +45,7 @@ class Group(Config):
 
     @property
     def subjects(self) -> list[str]:
-        """Names of the group's people."""
+        """Names of the group's subjects."""
         return [f"{self.prefix}{i:02d}" for i in range(self.count)]
 
 
@@ -54,7 +54,7 @@ DEFAULT_GROUPS: tuple[Group, ...] = (
     Group(prefix="q", count=6, devices=["watch", "cheap"]),
     Group(prefix="s", count=6, population="slow_gait"),
 )
-"""Pretraining people, people seen with two kinds of devices, and people of another population."""
+"""Subjects for pretraining, subjects with two kinds of devices, and subjects of another population."""
 
 DEFAULT_ACTIVITIES: tuple[str, ...] = (
     "cycle",
@@ -78,11 +78,11 @@ class SyntheticWorld:
     """Simulated recordings: IMU from the kinematics of an articulated body, clips rendered from the same body.
 
     Args:
-        seed: another seed is another world with other people.
-        groups: who is recorded, how long, with which devices and cameras; `Group` or a mapping of its fields.
-        activities: labels, each performed once a session in random order.
-        placements: where devices are worn.
-        fps: frames a second of camera and skeleton, 1 to 100.
+        seed: seed of the world; another seed gives other subjects.
+        groups: subjects, durations, devices and cameras; `Group` or a mapping of its fields.
+        activities: labels, each performed once per session in random order.
+        placements: placements of the devices.
+        fps: frames per second of camera and skeleton, 1 to 100.
         image_size: height and width of the camera image in pixels, 16 to 1024; frames are drawn when they are read.
 
     Raises:
@@ -137,7 +137,7 @@ class SyntheticWorld:
                     )
                 self._group_of[subject] = group
         if not self._group_of:
-            raise ConfigError("dataset 'synthetic': no groups, so nobody to record")
+            raise ConfigError("dataset 'synthetic': groups is empty, expected at least one group")
 
     @property
     def labels(self) -> tuple[str, ...]:

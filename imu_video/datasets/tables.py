@@ -1,4 +1,4 @@
-"""CSV and Parquet files, and plain tables of numbers, faults reported by file and line; knows no channels or units."""
+"""CSV and Parquet files and plain tables of numbers, with errors that name file and line; no channels and no units."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Table:
         header: names of all columns for a CSV file without a header line.
         delimiter: between the fields of a CSV file.
         skip_rows: lines of a CSV file before its header.
-        comment: a character with which the rest of a line is left out.
-        content: the bytes of a text file that lies in an archive; ``path`` is then only its name.
+        comment: character that starts a comment; the rest of the line is ignored.
+        content: the bytes of a text file from an archive; ``path`` is then only its name.
 
     Raises:
-        RecordingError: missing, empty or broken file, or a column that it does not have.
-        ConfigError: a Parquet file where pyarrow is not installed.
+        RecordingError: a missing, empty or damaged file, or a missing column.
+        ConfigError: a Parquet file, but pyarrow is not installed.
 
     Example:
         >>> table = Table(Path("watch.csv"), ["t", "ax"], content=b"t,ax,ay\\n0.00,9.8,0.1\\n0.02,9.7,0.2\\n")
@@ -59,7 +59,7 @@ class Table:
         if content is None and not path.is_file():
             raise RecordingError(f"{path}: no such file", hint="correct its path in the declaration")
         if (path.stat().st_size if content is None else len(content)) == 0:
-            raise RecordingError(f"{path}: the file is empty", hint="copy it again, or move it out of the way")
+            raise RecordingError(f"{path}: the file is empty", hint="copy it again, or remove it from the folder")
         wanted = list(dict.fromkeys(columns))
         suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
         if suffix.lower() in PARQUET:
@@ -69,7 +69,7 @@ class Table:
             self._first_line, self._word = skip_rows + (2 if header is None else 1), "line"
         else:
             raise RecordingError(
-                f"{path}: ending {path.suffix!r} is not known", hint=f"one of {', '.join(sorted(TEXT | PARQUET))}"
+                f"{path}: unknown file type {path.suffix!r}", hint=f"use one of {', '.join(sorted(TEXT | PARQUET))}"
             )
         if self._frame.iloc[:, 0].isna().any():
             self._frame = self._frame.dropna(how="all")  # blank lines
@@ -80,7 +80,7 @@ class Table:
         return len(self._frame)
 
     def rows(self) -> np.ndarray:
-        """(rows,) number of each entry in the file, from 0; rows in which all columns are empty are left out."""
+        """(rows,) number of each entry in the file, from 0; rows in which all columns are empty are skipped."""
         return np.asarray(self._frame.index, dtype=np.int64)
 
     def where(self, row: int) -> str:
@@ -91,7 +91,7 @@ class Table:
         """(rows,) float64, NaN where a field is empty.
 
         Raises:
-            RecordingError: a field that is no number.
+            RecordingError: a field that is not a number.
         """
         import pandas as pd
 
@@ -102,7 +102,7 @@ class Table:
             if len(bad):
                 raise RecordingError(
                     f"{self.where(bad[0])}: {column!r} is {series.iloc[bad[0]]!r}, expected a number",
-                    hint="correct the line; a missing sample is an empty field",
+                    hint="correct the line; leave the field empty for a missing sample",
                 )
             series = parsed
         values = np.array(series.to_numpy(dtype=np.float64, na_value=np.nan))
@@ -116,10 +116,10 @@ class Table:
         return ["" if value is None or value != value else str(value).strip() for value in self._frame[column]]
 
     def seconds(self, column: str, unit: TimeUnit) -> np.ndarray:
-        """(rows,) float64 seconds; ISO 8601 is read as UTC where it names no zone, and becomes POSIX seconds.
+        """(rows,) float64 seconds; ISO 8601 becomes POSIX seconds and is read as UTC without a time zone.
 
         Raises:
-            RecordingError: an empty field or one that is no time.
+            RecordingError: an empty field or one that is not a time.
         """
         iso = unit == "iso8601"
         out = iso_seconds(self.texts(column)) if iso else self.numbers(column) / PER_SECOND[unit]
@@ -130,14 +130,15 @@ class Table:
         return out
 
     def increasing_seconds(self, column: str, unit: TimeUnit, *, repair: bool = False) -> np.ndarray:
-        """`seconds`, refused unless every row is later than the one before, or made so.
+        """`seconds`, strictly increasing; other times are an error, or repaired.
 
         Args:
             column, unit: as for `seconds`.
-            repair: rows are in the order of measurement and `repair_times` gives them even times.
+            repair: rows are in the order of measurement, and `repair_times` computes even times for them.
 
         Raises:
-            RecordingError: the first row that is not later, by line; with ``repair``, times that never advance.
+            RecordingError: the first row that is not later than the one before; with ``repair``, times that never
+                advance.
         """
         out = self.seconds(column, unit)
         if repair:
@@ -161,13 +162,13 @@ class Table:
 
 
 def number_table(path: Path, columns: int, *, separator: str | None = None, missing: bool = False) -> np.ndarray:
-    """A text file of nothing but numbers, without header, as (rows, columns) float64.
+    """Read a text file of numbers without a header as (rows, columns) float64.
 
     Args:
         path: the file; blank lines are skipped.
         columns: numbers expected in every line.
         separator: between the numbers; any white space when None.
-        missing: accept NaN, as sets write samples that were lost.
+        missing: accept NaN, by which some datasets mark lost samples.
 
     Raises:
         RecordingError: no such file, no rows, or the first line that is not ``columns`` finite numbers.
@@ -197,7 +198,7 @@ def numbers_between(
     Args:
         rows: lines of text; blank ones are skipped.
         columns: numbers expected in every line.
-        path: named in errors.
+        path: file, for error messages.
         separator: between the numbers; any white space when None.
         lines: line number of each row in the file, counted from 1; in order when None.
         missing: accept NaN.
@@ -217,10 +218,10 @@ def numbers_between(
 
 
 def _finite_table(content: bytes, columns: int, separator: str | None) -> np.ndarray | None:
-    """The table where every line is the expected count of finite numbers; None where one is not, or may not be.
+    """The table if every line is certain to hold the expected count of finite numbers, else None.
 
-    pandas' parser takes a third of the time of numpy's, but fills short lines up: a NaN says that the lines must be
-    looked at one by one.
+    The parser of pandas takes a third of the time of numpy's, but it pads short lines with NaN; after a NaN the lines
+    are therefore parsed one by one.
     """
     import pandas as pd
 
@@ -235,14 +236,15 @@ def _finite_table(content: bytes, columns: int, separator: str | None) -> np.nda
             low_memory=False,
             **exact_floats(),
         )
-    except ValueError:  # pandas' own errors too: a field that is no number, lines of several lengths, no lines
+    # includes the errors of pandas: a field that is not a number, lines of different lengths, no lines
+    except ValueError:
         return None
     table = frame.to_numpy()
     return table if table.shape[1] == columns and np.isfinite(table).all() else None
 
 
 def exact_floats() -> dict[str, Any]:
-    """The option with which pandas reads every number as Python does; its default since version 3."""
+    """The option with which pandas parses every number exactly as Python does; the default since pandas 3."""
     import pandas as pd
 
     return {} if int(pd.__version__.split(".")[0]) >= 3 else {"float_precision": "round_trip"}
@@ -257,7 +259,7 @@ def _by_line(
     lines: Sequence[int] | None,
     missing: bool,
 ) -> np.ndarray:
-    """As `numbers_between`, slower: tells which line is wrong."""
+    """As `numbers_between`, but slower, with an error that names the wrong line."""
     if not any(row.strip() for row in rows):
         raise RecordingError(f"{path}: no rows")
     try:
@@ -265,16 +267,16 @@ def _by_line(
         if table.shape[1] == columns and (np.isfinite(table) | (missing & np.isnan(table))).all():
             return np.asarray(table)
     except ValueError:
-        pass  # which line it is, is said below
+        pass  # the error below names the line
     for number, row in enumerate(rows):
         fields = row.split(separator)
         if row.strip() and (len(fields) != columns or not all(_is_number(f, missing) for f in fields)):
             raise RecordingError(
                 f"{path}, line {number + 1 if lines is None else lines[number]}: {row.strip()[:60]!r} has "
                 f"{len(fields)} fields, expected {columns} finite numbers",
-                hint="the file is damaged: download it again, or leave its subject out (splits.subjects)",
+                hint="download the damaged file again, or exclude its subject (splits.subjects)",
             )
-    raise RecordingError(f"{path}: not a table of {columns} columns of numbers")
+    raise RecordingError(f"{path}: not a table of numbers with {columns} columns")
 
 
 def _is_number(text: str, missing: bool) -> bool:
@@ -286,7 +288,7 @@ def _is_number(text: str, missing: bool) -> bool:
 
 
 def iso_seconds(texts: Sequence[str]) -> np.ndarray:
-    """POSIX seconds of ISO 8601 times, NaN where a text is none.
+    """POSIX seconds of ISO 8601 times, NaN for texts that are not a time.
 
     Example:
         >>> iso_seconds(["1970-01-01T00:01:00.5Z", "noon"]).tolist()
@@ -318,14 +320,14 @@ def _read_text(path: Path, content: bytes | None, wanted: list[str], header: Seq
     def source() -> Any:
         if content is None:
             return path
-        file = io.BytesIO(content)  # shares the bytes
+        file = io.BytesIO(content)  # shares the bytes with the caller, without a copy
         file.seek(skipped)
         return file
 
     common: dict[str, Any] = {
         **how,
         "skipinitialspace": True,
-        "skip_blank_lines": False,  # so that the row number tells the line
+        "skip_blank_lines": False,  # keeps blank lines as rows, so that the row number gives the line
         "encoding": "utf-8-sig",
         "low_memory": False,
         "index_col": False,
@@ -344,7 +346,7 @@ def _read_text(path: Path, content: bytes | None, wanted: list[str], header: Seq
             first = pd.read_csv(source(), nrows=1, header=None, **common)
             full = _all_numbers(first) and not first.isna().any(axis=None)
             width = first.dropna(axis=1).shape[1]
-        except pd.errors.EmptyDataError:  # a header and nothing else: "no rows" is said later
+        except pd.errors.EmptyDataError:  # a header without rows; the error "no rows" comes later
             width = 0
         if width > len(names):
             raise RecordingError(
@@ -354,7 +356,9 @@ def _read_text(path: Path, content: bytes | None, wanted: list[str], header: Seq
         if content is not None:
             skipped = _skip(content, common)
         common |= {"header": None, "names": names, "usecols": wanted}
-        if full:  # without looking for empty fields it is quicker; where there are any, a column is no longer numbers
+        # parsing without the search for empty fields is faster; if there are any, a column is not numeric and is parsed
+        # again
+        if full:
             frame = pd.read_csv(source(), na_filter=False, **common)
             if _all_numbers(frame):
                 return frame
@@ -364,7 +368,7 @@ def _read_text(path: Path, content: bytes | None, wanted: list[str], header: Seq
         EOFError,
         zlib.error,
         OSError,
-    ) as error:  # pandas' own errors are ValueErrors; damaged .gz files
+    ) as error:  # ValueError covers the errors of pandas, the others damaged .gz files
         raise RecordingError(f"{path}: not a readable table: {str(error).strip()}") from error
     return frame
 
@@ -374,14 +378,14 @@ def _all_numbers(frame: Any) -> bool:
 
 
 def _skip(content: bytes, common: dict[str, Any]) -> int:
-    """Bytes of the lines to be skipped; options that only cost time are taken out of ``common``.
+    """Bytes of the lines to skip; options that are not needed are removed from ``common``.
 
-    Skipping lines, looking for spaces and decoding a byte order mark take pandas a third of its time.
+    Skipping lines, searching for spaces and decoding a byte order mark take pandas a third of its time.
     """
     file = io.BytesIO(content)
     skipped = b"".join(file.readline() for _ in range(common["skiprows"]))
     if b'"' in skipped or b"\r" in skipped.replace(b"\r\n", b""):
-        return 0  # lines that may end elsewhere: pandas knows
+        return 0  # line ends that differ from "\n" are left to pandas
     common["skiprows"] = 0
     if skipped or not content.startswith(codecs.BOM_UTF8):
         common["encoding"] = "utf-8"

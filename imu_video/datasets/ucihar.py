@@ -1,4 +1,4 @@
-"""UCI HAR's own layout, "Inertial Signals": windows of a waist-worn phone, joined to signals; downloads nothing."""
+"""UCI HAR in its own layout, "Inertial Signals": windows of a waist-worn phone, joined to signals; no download."""
 
 from __future__ import annotations
 
@@ -27,11 +27,10 @@ _SIGNALS = tuple(f"{kind}_{axis}" for kind in ("total_acc", "body_gyro") for axi
 class UciHar:
     """Human Activity Recognition Using Smartphones (Anguita et al., ESANN 2013), the folder ``UCI HAR Dataset``.
 
-    The files hold windows of 128 samples, each half a window after the one before. Neighbouring windows of one person
-    whose overlapping halves agree are joined, so that a recording is a stretch of signal as long as the windows tell of
-    it, windows of any length can be cut from it, and no sample comes twice. Total acceleration (g) and angular rate are
-    read; the ``body_acc`` files are the same acceleration without gravity. x points up when upright. The authors
-    divided the people: tag ``part`` is ``train`` (21 people) or ``test`` (9).
+    The files hold windows of 128 samples with an overlap of half a window. Neighbouring windows of one subject whose
+    overlapping halves agree are joined to one recording, so that windows of any length can be cut and no sample occurs
+    twice. Total acceleration (g) and angular rate are read; the ``body_acc`` files are the same acceleration without
+    gravity. x points up when upright. The tag ``part`` is the authors' split: ``train`` (21 subjects) or ``test`` (9).
 
     Args:
         root: the folder ``UCI HAR Dataset``, or the folder around it.
@@ -58,7 +57,9 @@ class UciHar:
     rate_hz: ClassVar[float] = RATE_HZ
 
     def __init__(self, *, root: str, parts: list[Literal["train", "test"]] | None = None) -> None:
-        folder = existing_folder(root, dataset=self.name, hint=f"download it from {self.url} and name its folder")
+        folder = existing_folder(
+            root, dataset=self.name, hint=f"download it from {self.url} and set dataset.root to its folder"
+        )
         inner = folder / "UCI HAR Dataset"
         self.root = inner if inner.is_dir() else folder
         self._people: dict[str, np.ndarray] = {}
@@ -70,7 +71,7 @@ class UciHar:
                 raise RecordingError(f"{path}, line {wrong[0] + 1}: subject {column[wrong[0]]:g}, expected 1, 2 ...")
             self._people[part] = column.astype(int)
         if not self._people:
-            raise RecordingError(f"{self.name}: parts names no part", hint=f"one or both of {', '.join(PARTS)}")
+            raise RecordingError(f"{self.name}: parts is empty", hint=f"name one or both of {', '.join(PARTS)}")
         both = set.intersection(*(set(people.tolist()) for people in self._people.values()))
         if len(self._people) > 1 and both:
             raise RecordingError(f"{self.root}: subject {min(both)} is in {' and in '.join(self._people)}")
@@ -80,7 +81,7 @@ class UciHar:
         return sorted({_subject(n) for people in self._people.values() for n in people.tolist()})
 
     def recordings(self, subjects: list[str] | None = None) -> Iterator[Recording]:
-        """Joined stretches, ordered by part, then as in the files; a part's files are read once a call."""
+        """Joined windows, ordered by part and then as in the files; the files of a part are read once per call."""
         wanted = chosen(subjects, self.subjects(), dataset=self.name)
         for part, people in self._people.items():
             if not wanted & {_subject(n) for n in people.tolist()}:
@@ -95,9 +96,9 @@ class UciHar:
     def _recording(
         self, part: str, subject: str, first: int, signals: np.ndarray, activity: np.ndarray, end: int
     ) -> Recording:
-        """Windows ``first`` .. ``end`` as one stretch."""
+        """Windows ``first`` .. ``end`` as one recording."""
         values = np.concatenate([signals[first], *signals[first + 1 : end, :, STRIDE:]], axis=1)
-        # The half that two windows share is labelled by the later one; where the labels agree it makes no difference.
+        # The label of the half that two windows share is that of the later one; it only matters if their labels differ.
         edges = [*(np.arange(end - first) * STRIDE / RATE_HZ).tolist(), values.shape[1] / RATE_HZ]
         return Recording(
             dataset=self.name,

@@ -1,4 +1,4 @@
-"""UMAFall: a phone and four sensor tags on one person at once, daily activities and falls; downloads nothing.
+"""UMAFall: a phone and four sensor tags worn at once, daily activities and falls; downloads nothing.
 
 The phone samples acceleration at 200 Hz, the tags acceleration and angular rate at 20 Hz: nothing above 10 Hz was ever
 measured by a tag, whatever the rate of the common grid (docs/guides/shards.md).
@@ -53,9 +53,9 @@ _ACC, _GYR = 0, 1
 class UmaFall:
     """UMAFall (Casilari, Santoyo-Ramon, Cano-Garcia, Procedia Computer Science 110, 2017).
 
-    One recording a file of about 15 s. Sensor ids are read from the header's table; a sensor that is listed but has no
-    rows is missing from the recording. The session is the date: some people came back on other days. Stamps were made
-    by the receiving phone; bunched ones are spread out by `recordings.clock.sample_times`, real losses stay gaps.
+    One recording per file of about 15 s. Sensor ids are read from the header's table; a sensor that is listed but has
+    no rows is missing from the recording. The session is the date: some people came back on other days. Stamps were
+    made by the receiving phone; bunched ones are spread out by `recordings.clock.sample_times`, real losses stay gaps.
 
     Args:
         root: the folder of the CSV files, or the folder around ``UMAFall_Dataset``.
@@ -80,22 +80,24 @@ class UmaFall:
     rate_hz: ClassVar[dict[str, float]] = _RATES
 
     def __init__(self, *, root: str) -> None:
-        folder = existing_folder(root, dataset=self.name, hint=f"download it from {self.url} and name its folder")
+        folder = existing_folder(
+            root, dataset=self.name, hint=f"download it from {self.url} and set dataset.root to its folder"
+        )
         self.root = folder / "UMAFall_Dataset" if (folder / "UMAFall_Dataset").is_dir() else folder
         self._files: list[tuple[str, str, str, str, str, Path]] = []
         for path in self.root.glob("UMAFall_Subject_*.csv"):
             match = _NAME.fullmatch(path.name)
             if not match or match[2] not in ACTIVITIES:
                 raise RecordingError(
-                    f"{path}: its name does not tell an activity that is known",
-                    hint="expected UMAFall_Subject_NN_ADL_Walking_T_YYYY-MM-DD_hh-mm-ss.csv, as distributed",
+                    f"{path}: the file name contains no known activity",
+                    hint="use the file names as distributed: UMAFall_Subject_NN_ADL_Walking_T_YYYY-MM-DD_hh-mm-ss.csv",
                 )
             self._files.append((f"s{match[1]}", match[2], match[3], match[4], match[5], path))
         self._files.sort()
         if not self._files:
             raise RecordingError(
                 f"{self.name}: no files UMAFall_Subject_*.csv in {self.root}",
-                hint="root is the folder of the CSV files",
+                hint="set dataset.root to the folder of the CSV files",
             )
 
     def subjects(self) -> list[str]:
@@ -103,7 +105,7 @@ class UmaFall:
         return sorted({subject for subject, *_ in self._files})
 
     def recordings(self, subjects: list[str] | None = None) -> Iterator[Recording]:
-        """One recording a file, ordered by subject, activity, trial and date."""
+        """One recording per file, ordered by subject, activity, trial and date."""
         wanted = chosen(subjects, self.subjects(), dataset=self.name)
         for subject, activity, trial, date, clock, path in self._files:
             if subject not in wanted:
@@ -169,7 +171,7 @@ def _read(path: Path) -> _Content:
 
 
 def _streams(content: _Content) -> Iterator[ImuStream]:
-    """One stream a sensor that has rows, in the order of `UmaFall.placements`."""
+    """One stream per sensor that has rows, in the order of `UmaFall.placements`."""
     for sensor, placement in sorted(content.positions.items(), key=lambda item: list(_RATES).index(item[1])):
         acc, gyr = (_track(content, sensor, placement, kind) for kind in (_ACC, _GYR))
         if acc is None:
@@ -177,7 +179,7 @@ def _streams(content: _Content) -> Iterator[ImuStream]:
         if gyr is None:
             yield ImuStream(placement=placement, times=acc[0], values=acc[1], channels=IMU_CHANNELS[:3])
             continue
-        # A tag sends both in one packet; their rows differ by the milliseconds that writing them took.
+        # A tag sends both sensors in one packet; their rows differ only by the milliseconds that writing them took.
         if len(acc[0]) == len(gyr[0]) and np.median(np.abs(acc[0] - gyr[0])) < 0.2 / _RATES[placement]:
             times, values = acc[0], np.concatenate([acc[1], gyr[1]])
         else:

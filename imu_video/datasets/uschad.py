@@ -1,4 +1,4 @@
-"""USC-HAD: one unit at the right hip, twelve activities of 14 people; downloads nothing."""
+"""USC-HAD: one unit at the right hip, twelve activities of 14 subjects; downloads nothing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ DEVICE = Device(placement="right_hip", acc=0, gyr=3, acc_unit="g", gyr_unit="deg
 class UscHad(SingleLayout):
     """USC Human Activity Dataset (Zhang and Sawchuk, SAGAware at UbiComp 2012).
 
-    One recording a trial. The activity is taken from the file name: the field in the files is misspelt for one person.
+    One recording per trial. The activity is taken from the file name: the field in the files is misspelt for one
+    person.
 
     Args:
         root: the folder that holds ``Subject1/`` .. ``Subject14/``.

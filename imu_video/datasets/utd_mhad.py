@@ -1,4 +1,4 @@
-"""UTD-MHAD: wrist or thigh IMU with Kinect skeleton and depth video, 27 actions of 8 people; downloads nothing.
+"""UTD-MHAD: wrist or thigh IMU with Kinect skeleton and depth video, 27 actions of 8 subjects; downloads nothing.
 
 The Kinect dropped frames, so that no frame rate aligns the streams: each trial's frames are spread evenly over the
 duration of its inertial recording. On the right wrist, angular rate and joint speed then correlate at 0.75 on average,
@@ -84,13 +84,14 @@ _NAME = re.compile(r"a(\d+)_s(\d+)_t(\d+)_inertial\.mat")
 class UtdMhad:
     """UT Dallas Multimodal Human Action Dataset (Chen, Jafari, Kehtarnavaz, ICIP 2015).
 
-    One recording a trial (1.5 .. 6.5 s): one IMU, on the right wrist for actions 1-21 and on the right thigh for 22-27.
+    One recording per trial (1.5 .. 6.5 s): one IMU, on the right wrist for actions 1-21 and on the right thigh for
+    22-27.
 
     Args:
-        root: folder with ``Inertial/`` and, as far as wanted, ``Skeleton/`` and ``Depth/``, as distributed.
-        depth: offer depth clips where the file exists (see `depth_to_rgb`): True as the video, ``view`` as the view
-            ``depth`` beside it, for folders that are merged with others whose video is RGB.
-        skeleton: offer skeletons where the file exists.
+        root: folder with ``Inertial/`` and optionally ``Skeleton/`` and ``Depth/``, as distributed.
+        depth: read depth clips if the file exists (see `depth_to_rgb`): True as the video, ``view`` as a further camera
+            ``depth``, for folders that are merged with others whose video is RGB.
+        skeleton: read skeletons if the file exists.
         trials: trial numbers to read; all when None.
 
     Raises:
@@ -121,7 +122,9 @@ class UtdMhad:
         skeleton: bool = True,
         trials: list[int] | None = None,
     ) -> None:
-        self.root = existing_folder(root, dataset=self.name, hint=f"download it from {self.url} and name its folder")
+        self.root = existing_folder(
+            root, dataset=self.name, hint=f"download it from {self.url} and set dataset.root to its folder"
+        )
         self.depth, self.skeleton = depth, skeleton
         found = (_NAME.fullmatch(path.name) for path in (self.root / "Inertial").glob("*.mat"))
         self._trials = sorted(
@@ -133,7 +136,7 @@ class UtdMhad:
             raise RecordingError(
                 f"{self.name}: no files Inertial/aA_sS_tT_inertial.mat in {self.root}"
                 + (f" with trial in {trials}" if trials else ""),
-                hint="root is the folder that holds Inertial/, Skeleton/ and Depth/",
+                hint="set dataset.root to the folder that holds Inertial/, Skeleton/ and Depth/",
             )
 
     def subjects(self) -> list[str]:
@@ -141,7 +144,7 @@ class UtdMhad:
         return sorted({f"s{subject}" for subject, _, _ in self._trials})
 
     def recordings(self, subjects: list[str] | None = None) -> Iterator[Recording]:
-        """One recording a trial, ordered by subject, action, trial."""
+        """One recording per trial, ordered by subject, action, trial."""
         wanted = chosen(subjects, self.subjects(), dataset=self.name)
         for subject, action, trial in self._trials:
             if f"s{subject}" in wanted:
@@ -237,7 +240,7 @@ def _person_square(depth: np.ndarray) -> np.ndarray:
 
 
 def depth_to_rgb(depth: np.ndarray, *, centre_mm: float) -> np.ndarray:
-    """Show segmented depth as a grey picture of nearness, by a fixed map without any adaptation between frames.
+    """Map segmented depth to grey levels by a fixed map, without adaptation between frames.
 
     155 at the person's median depth, 255 at 0.7 m before it, 55 at 0.7 m behind it; background is black.
 

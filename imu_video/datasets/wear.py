@@ -1,4 +1,4 @@
-"""WEAR: four watches and a head camera in outdoor workouts, 18 exercises of 22 people; features are not read."""
+"""WEAR: four watches and a head camera in outdoor workouts, 18 exercises of 22 subjects; features are not read."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _UNLABELLED = ("", "null", "nan", "None")
 class Wear(SingleLayout):
     """WEAR (Bock et al., IMWUT 2024): accelerometers on both wrists and ankles, video from the head.
 
-    One recording a visit, its clip on the same clock (the set's own synchronisation). The watches have no gyroscope.
+    One recording per visit, its clip on the same clock (the set's own synchronisation). The watches have no gyroscope.
 
     Args:
         root: the folder that holds ``raw/``.

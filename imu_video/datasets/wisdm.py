@@ -1,4 +1,4 @@
-"""WISDM 2019: a phone in the pocket and a watch, 18 activities of 51 people; the derived features are not read."""
+"""WISDM 2019: a phone in the pocket and a watch, 18 activities of 51 subjects; the derived features are not read."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _UNITS = {"accel": "m/s^2", "gyro": "rad/s"}
 class Wisdm(Layout):
     """WISDM smartphone and smartwatch activity and biometrics (Weiss, Yoneda and Hayajneh, IEEE Access 2019).
 
-    One recording a device and activity: phone and watch have clocks without relation. Letters of activities skip N.
+    One recording per device and activity, since the clocks of phone and watch are not related. Activity letters skip N.
 
     Args:
         root: the folder ``wisdm-dataset``, or its ``raw``.

@@ -1,7 +1,7 @@
-"""Virtual people who move, wear sensors and are filmed: data to try things on, never evidence about real people.
+"""Virtual subjects who move, wear sensors and are filmed: data for tests and demos, not evidence about real subjects.
 
-Read in this order: body (skeleton), person (habits), actor and the activities (gait, postures, exercise), session (a
-person's day), sensors (virtual IMU), camera, scene and render (the clip), world (all of it into recordings).
+Read in this order: body (skeleton), person (habits), actor and the activities (gait, postures, exercise), session (one
+recording session), sensors (virtual IMU), camera, scene and render (the clip), world (the complete recording).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The activities by name; add one by writing a function from Actor to Bout and naming it here."""
+"""The activities by name; to add one, write a function from Actor to Bout and list it here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What activities are written with: smooth randomness, rhythms, episodes and body placement; no activity lives here."""
+"""Building blocks of activities: smooth noise, rhythms, episodes and body placement; no activities."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def smoothstep(t: np.ndarray, start: float, end: float) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True)
 class Prop:
-    """A thing in the scene, in the bout's coordinates.
+    """An object in the scene, in the bout's coordinates.
 
     Args:
         kind: ``box`` (``at`` is its centre, ``size`` its edges), ``rod`` (``at`` to ``to``, radius ``size[0]``) or
@@ -42,12 +42,12 @@ class Prop:
 
 @dataclass(kw_only=True, eq=False)
 class Bout:
-    """One bout of an activity: its pose over time and the things around the person, in the bout's own coordinates.
+    """One bout of an activity: the pose over time and the objects around the person, in the bout's own coordinates.
 
     Args:
         pose: joint angles and root motion; the bout starts near the origin, heading 0.
-        props: things in the scene.
-        floor: height of the lowest ground, metres.
+        props: objects in the scene.
+        floor: height of the lowest ground in metres.
     """
 
     pose: Pose
@@ -57,11 +57,11 @@ class Bout:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Actor:
-    """A person doing something for a while.
+    """A person during one bout of an activity.
 
     Args:
-        person: who.
-        t: (T,) seconds; the labelled bout runs from 0 to ``seconds``, samples outside serve the transitions.
+        person: the virtual person.
+        t: (T,) seconds; the labelled bout lasts from 0 to ``seconds``, samples outside are for the transitions.
         seconds: length of the labelled bout.
         rng: the bout's own generator.
     """
@@ -87,7 +87,7 @@ class Actor:
         return out
 
     def rhythm(self, hz: float, jitter: float, active: np.ndarray | None = None) -> np.ndarray:
-        """Phase (T,) rad of a rhythm whose rate wanders by ``jitter`` (relative) and rests where ``active`` is 0."""
+        """Phase (T,) rad of a rhythm whose rate varies by ``jitter`` (relative) and pauses where ``active`` is 0."""
         rate = hz * np.clip(1 + self.wander(jitter * self.person["unsteadiness"], 1.6), 0.3, 2.0)
         if active is not None:
             rate = rate * active
@@ -97,7 +97,7 @@ class Actor:
     def episodes(
         self, gap: tuple[float, float], hold: tuple[float, float], ramp: tuple[float, float], first: float | None = None
     ) -> np.ndarray:
-        """Weight (T,) that rises to 1 now and then: ``gap``, ``hold`` and ``ramp`` are ranges in seconds.
+        """Weight (T,) that rises to 1 from time to time: ``gap``, ``hold`` and ``ramp`` are ranges in seconds.
 
         ``first`` is the time of the first rise; drawn when None.
         """
@@ -111,11 +111,11 @@ class Actor:
         return out
 
     def choose(self, style: str) -> str:
-        """How the person does something in this bout."""
+        """Draw the person's style of an action in this bout."""
         return self.person.choose(style, self.rng)
 
     def start(self) -> Pose:
-        """A neutral pose with posture, breathing and the small motions that a living body never stops."""
+        """A neutral pose with posture, breathing and small involuntary motions."""
         p, pose = self.person, Pose.neutral(len(self.t))
         small = self.wanders(13, 0.012 * p["unsteadiness"], 0.9)
         breath = np.sin(self.rhythm(0.26 * p["tempo"], 0.12))
@@ -138,7 +138,7 @@ class Actor:
             pose[dof] = pose[dof] * (1 - 0.8 * np.asarray(weight)) + weight * value
 
     def fidget(self, pose: Pose) -> None:
-        """Now and then: a hand to the face or hip, a shifted arm, a look around; more often in restless people."""
+        """Fidgeting: a hand to the face or hip, a shifted arm, a look around; more often for restless persons."""
         rate = self.person["restless"]
         for side in SIDES:
             shift = self.wanders(4, 0.05 * rate, 3.0)
@@ -151,7 +151,7 @@ class Actor:
         pose["turn"] = pose["turn"] + glance * self.rng.choice([-0.7, 0.7])
 
     def frames(self, pose: Pose) -> Motion:
-        """Trunk kinematics of the pose as it is now; ask again after changing root or trunk."""
+        """Trunk kinematics of the current pose; compute it again after changing root or trunk."""
         return trunk(pose, self.body)
 
     def legs(
@@ -201,7 +201,7 @@ class Actor:
 
 
 Activity = Callable[[Actor], Bout]
-"""An activity turns an actor into a bout."""
+"""An activity: a function from an actor to a bout."""
 
 ARM_POSTURES: dict[str, dict[str, float]] = {
     "hang": {"shoulder_flex": 0.03, "shoulder_abd": 0.15, "shoulder_rot": 0.1, "elbow": 0.25, "pronation": 0.3},

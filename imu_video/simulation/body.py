@@ -269,17 +269,17 @@ def forward(pose: Pose, body: Body) -> Motion:
 def two_bone(
     target: np.ndarray, upper: float, lower: float, twist: np.ndarray | float, *, backwards: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Angles that put the end of a two-bone limb at a target, in closed form.
+    """Angles that place the end of a two-bone limb at a target, in closed form.
 
-    The limb is ``Ry(-flex) Rx(abd) Rz(-twist)`` followed by one hinge. Targets out of reach are drawn in smoothly, so
-    that the angles stay differentiable; a folded limb with a given twist cannot reach straight sideways, and ends as
-    near as abduction allows.
+    The limb is ``Ry(-flex) Rx(abd) Rz(-twist)`` followed by one hinge. Targets out of reach are moved closer smoothly,
+    so that the angles stay differentiable. A folded limb with a given twist cannot reach straight sideways and ends as
+    close as abduction allows.
 
     Args:
         target: (3, T) metres from the limb's root, in the coordinates of the parent segment, mirrored to the left side.
         upper: length of the first bone in metres.
         lower: length of the second bone in metres.
-        twist: inward rotation of the limb about its long axis in rad, which decides where knee or elbow points.
+        twist: inward rotation of the limb about its long axis in rad: the direction of knee or elbow.
         backwards: True for a knee (shank bends back), False for an elbow (forearm bends forwards).
 
     Returns:

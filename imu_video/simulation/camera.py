@@ -1,4 +1,4 @@
-"""The camera that films the scene: where it stands, how it projects; drawing is in render.py."""
+"""The camera of the scene: position and projection; drawing is in render.py."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class View:
-    """A way to place the camera: ranges in degrees and relative to what would fill the image.
+    """Ranges of camera placements, in degrees and relative to a person who fills the image.
 
     Args:
         azimuth: centre and spread around the person; 0 films the front, 90 the left side.
-        mirrored: whether the other side is as likely.
+        mirrored: whether the other side is equally likely.
         elevation: lowest and highest angle above the horizon.
         zoom: lowest and highest share of the image's height that a 1.7 m person fills.
     """
@@ -43,11 +43,11 @@ class Camera:
         view: name in VIEWS.
         azimuth: rad around the vertical, 0 in front of a person with heading 0.
         elevation: rad above the horizon.
-        distance: metres from the point it looks at.
+        distance: metres from the point at the image centre.
         focal: focal length in pixels.
         size: height and width of the image in pixels.
         light: (3,) unit vector towards the light in world axes.
-        ambient: share of light that comes from everywhere, 0..1.
+        ambient: fraction of ambient light, 0..1.
         wall: colour above the horizon, RGB in 0..1.
         ground: colour of the floor.
         pattern: ``tiles``, ``planks`` or ``plain``.
@@ -81,7 +81,7 @@ class Camera:
         return np.stack([right, np.cross(forward, right), forward])
 
     def position(self, aim: np.ndarray) -> np.ndarray:
-        """(3,) where the camera is when it looks at ``aim``."""
+        """(3,) position of the camera when it is directed at ``aim``."""
         return aim - self.distance * self.axes[2]
 
     def project(self, points: np.ndarray, aim: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,7 @@ def vacuum(actor: Actor) -> Bout:
     phase = actor.rhythm(1 / p["vacuum_period"] * p["tempo"] ** 0.5, 0.14, 1 - 0.9 * rest)
     amount = np.clip(1 + actor.wander(0.25, 2.0), 0.3, 1.8)
     stroke = 0.5 * p["vacuum_reach"] * amount * np.sin(phase)
-    # Both feet step over to a new place every few strokes, one after the other.
+    # Every few strokes both feet step to a new place, one after the other.
     home = {"left": np.zeros((2, len(t))), "right": np.zeros((2, len(t)))}
     lift = {"left": np.zeros(len(t)), "right": np.zeros(len(t))}
     weight = np.zeros((2, len(t)))

@@ -1,9 +1,9 @@
-"""Activities on foot: walk, jog, stairs_up, stairs_down, from one stride engine; standing activities are elsewhere.
+"""Activities on foot: walk, jog, stairs_up, stairs_down, from one model of a stride; not activities in place.
 
-A stride is planned in a frame that moves with the mean progression. In stance the foot is at rest on the ground (it
-moves backwards in that frame at the mean speed), in swing it returns on a cubic that matches both velocities; the legs
-follow by inverse kinematics, so feet neither slide nor sink, and step frequency, heel strike and knee flexion appear in
-every segment.
+A stride is planned in a frame that moves with the mean progression. In stance the foot is at rest on the ground, that
+is it moves backwards in that frame at the mean speed; in swing it returns on a cubic that matches both velocities. The
+legs follow by inverse kinematics. Feet therefore neither slide nor sink into the ground, and step frequency, heel
+strike and knee flexion appear in the motion of every segment.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from imu_video.simulation.actor import TAU, Actor, Bout, Prop
 from imu_video.simulation.body import SIDES, Body, Pose
 
 _GRID = 256
-_STANCE = 0.62  # stance share for which the knots below are written
+_STANCE = 0.62  # fraction of stance of the knots below; plans with another fraction stretch their phases
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,13 +29,13 @@ class Stride:
         hz: strides per second.
         length: metres per stride along the path.
         rise: metres per stride upwards, negative downstairs.
-        stance: share of the stride that a foot is on the ground, below 0.5 when running.
-        lift: (phase, height) knots of the ankle above its straight path, as a share of leg length.
+        stance: fraction of the stride during which a foot is on the ground, below 0.5 for running.
+        lift: (phase, height) knots of the ankle above its straight path, as a fraction of leg length.
         pitch: (phase, degrees) knots of the foot's pitch, toes up.
-        behind: how far the middle of stance lies behind the hip in metres; the foot rolls forward over its length.
+        behind: distance in metres of the middle of stance behind the hip; the foot rolls forward over its length.
         bob: amplitude of the pelvis' vertical oscillation (twice a stride) in metres, positive when highest in
             mid-stance.
-        extension: share of full leg length used at the most extended moment of stance.
+        extension: fraction of the full leg length at the most extended moment of stance.
         impact: depth in metres of the brief dip after foot contact.
         softness: duration scale in seconds over which foot contact is smoothed.
     """
@@ -72,14 +72,16 @@ def _foot_cycle(plan: Stride, body: Body, lift: float) -> np.ndarray:
     back = np.where(
         swing,
         -plan.stance / 2 * (2 * w**3 - 3 * w**2 + 1)
-        + 0.1 * slope * (w**3 - 2 * w**2 + w)  # pushed off: the ankle leaves the ground moving forwards
+        # after push-off the ankle already moves forwards when it leaves the ground
+        + 0.1 * slope * (w**3 - 2 * w**2 + w)
         + plan.stance / 2 * (3 * w**2 - 2 * w**3)
         + slope * (w**3 - w**2),
         plan.stance / 2 - u,
     )
     pitch = np.deg2rad(PchipInterpolator(*np.array(plan.pitch).T)(reference)) * min(lift, 1.0)
     height = PchipInterpolator(*np.array(plan.lift).T)(reference) * body.leg * lift
-    # The heel rises about the ball of the foot, which stays where it is and above ground.
+    # The heel rises by a rotation about the ball of the foot. Without this correction the ball would slide along the
+    # ground or sink into it, and every segment would inherit an acceleration that no real step has.
     heel_up = np.maximum(-pitch, 0.0)
     height = np.maximum(height, body.foot * np.sin(heel_up))
     rolled = body.foot * (1 - np.cos(heel_up))
@@ -87,7 +89,7 @@ def _foot_cycle(plan: Stride, body: Body, lift: float) -> np.ndarray:
 
 
 def _pelvis_cycle(plan: Stride, actor: Actor, foot: np.ndarray, offsets: dict[str, float]) -> np.ndarray:
-    """Pelvis height (G,) over the left foot's cycle: highest that stance legs allow, with its bobs and contact dips."""
+    """Pelvis height (G,) over the left foot's cycle: the highest that stance legs allow, with bob and contact dips."""
     body, u = actor.body, np.arange(_GRID) / _GRID
     bob = plan.bob * np.cos(2 * TAU * (u - plan.stance / 2))
     stance = u < plan.stance
@@ -108,18 +110,18 @@ def stride_bout(
     """Perform strides for the length of the bout.
 
     Args:
-        actor: who, when and with which randomness.
+        actor: person, times and random generator of the bout.
         plan: the stride.
         arm_swing: amplitude of the shoulder in rad.
         elbow: mean elbow flexion in rad.
         elbow_swing: additional flexion in rad while the arm is in front.
-        turns: standard deviation of the heading's wander in rad.
+        turns: standard deviation of the heading in rad.
     """
     p, t, body = actor.person, actor.t, actor.body
     pose = actor.start()
     step = float(t[1] - t[0])
     unsteady = p["unsteadiness"]
-    # Step length varies on level ground only: stairs have equal treads.
+    # Step length varies on level ground only, because the treads of stairs are equal.
     length = 1 + (actor.wander(0.03 * unsteady, 1.5) if plan.rise == 0 else 0.0)
     hesitation = actor.episodes((9.0, 30.0), (0.2, 1.2), (0.6, 1.2)) * actor.rng.uniform(0.1, 0.45)
     rate = plan.hz * np.clip(1 + actor.wander(0.018 * unsteady, 1.2) - hesitation, 0.25, 1.6)
@@ -215,11 +217,11 @@ def _swing_arms(
 
 
 def _staircase(actor: Actor, plan: Stride, cycles: np.ndarray) -> list[Prop]:
-    """Treads where the feet land; tread k belongs to the half stride k."""
+    """Treads on which the feet land; tread k belongs to half stride k."""
     start = cycles[int(np.searchsorted(actor.t, 0.0))]
     colour = actor.colour(0.4, 0.75)
     tread = plan.length / 2
-    # A stance foot sits where it was at contact: half the stance length ahead of the moving frame.
+    # A stance foot stays at its contact position: half the stance length ahead of the moving frame.
     first = int(np.floor(2 * cycles[0])) - 3
     props = []
     for k in range(first, int(np.ceil(2 * cycles[-1])) + 5):
@@ -238,7 +240,7 @@ def _staircase(actor: Actor, plan: Stride, cycles: np.ndarray) -> list[Prop]:
 
 
 def walk(actor: Actor) -> Bout:
-    """Walk about on level ground, with wandering heading and the person's own arm habits."""
+    """Walk on level ground with a slowly varying heading and the person's own arm motion."""
     p = actor.person
     step = p["walk_step"] * actor.body.height
     plan = Stride(

@@ -1,8 +1,8 @@
-"""Captured motion as a session of the simulated world, to be worn and filmed there; reads no files, knows no people.
+"""Motion capture as a session of the simulated world, with virtual sensors and camera; no files, no subjects.
 
-Motion capture tells where joints are and how bones turn, each rig with bone axes of its own. The simulator's devices
-sit on segments whose axes are those of the world when a person stands upright with hanging arms. `fit_axes` finds, once
-a rig, how the bones' axes relate to these; `to_session` turns one take into a Session.
+Motion capture gives positions of joints and orientations of bones, and every rig has bone axes of its own. The devices
+of the simulator are fixed to segments whose axes equal those of the world when a person stands upright with hanging
+arms. `fit_axes` estimates the relation of both once per rig; `to_session` turns one take into a Session.
 """
 
 from __future__ import annotations
@@ -40,8 +40,9 @@ BONES: dict[str, str] = {
     **{f"{side}_hand": f"{side}_wrist" for side in SIDES},
     **{f"{side}_foot": f"{side}_ankle" for side in SIDES},
 }
-"""Segment -> the joint whose bone it is."""
-_TOE_DROP = np.arctan2(0.6 * 0.039, 0.100)  # of the simulated foot: ankle to ball points down by this angle
+"""Segment -> the joint at which its bone starts."""
+# angle of the simulated foot: the direction from ankle to ball points down by this angle
+_TOE_DROP = np.arctan2(0.6 * 0.039, 0.100)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,7 +52,7 @@ class Take:
     Args:
         joints: name in NEEDED -> (3, T).
         bones: segment in BONES -> (3, 3, T), bone to world.
-        rate_hz: frames a second, 10 to 500.
+        rate_hz: frames per second, 10 to 500.
     """
 
     joints: Mapping[str, np.ndarray]
@@ -60,25 +61,25 @@ class Take:
 
 
 def fit_axes(takes: Sequence[Take]) -> dict[str, np.ndarray]:
-    """How the segments' axes lie in the bones of a rig: segment -> (3, 3) constant, segment to bone.
+    """Axes of the segments in the bones of a rig: segment -> (3, 3) constant, segment to bone.
 
-    Pelvis and torso take their left from hips and shoulders and their up from the spine. A limb's z is its own long
-    axis. Elbows and knees are hinges: the mean normal of the plane in which they are bent is the left of upper arm,
-    thigh and shank. A forearm's left is the torso's in the frames in which it hangs: how far it is pronated then, no
-    rig tells. Head, hands and feet follow the mean of what they are attached to.
+    For pelvis and torso, left is given by hips and shoulders and up by the spine. The z axis of a limb is its long
+    axis. Elbows and knees are hinges: the mean normal of the plane in which they bend is the left of upper arm, thigh
+    and shank. The left of a forearm is that of the torso in the frames in which it hangs, since no rig records its
+    pronation. Head, hands and feet follow the mean of the segment to which they are attached.
 
     Args:
-        takes: several takes of one rig, so that no single action decides.
+        takes: several takes of one rig, so that no single action dominates.
 
     Raises:
         RecordingError: no take.
     """
     if not takes:
-        raise RecordingError("no motion to find the axes of a rig from")
+        raise RecordingError("no takes, expected at least one to estimate the axes of the rig")
     out: dict[str, np.ndarray] = {}
 
     def local(segment: str, vectors: Sequence[np.ndarray]) -> np.ndarray:
-        """(3,) mean in bone coordinates of world vectors, one (3, T) a take."""
+        """(3,) mean in bone coordinates of world vectors, one (3, T) per take."""
         each = [apply_inverse(t.bones[segment], v) for t, v in zip(takes, vectors, strict=True)]
         return np.asarray(np.concatenate(each, axis=1).sum(axis=1))
 
@@ -97,7 +98,7 @@ def fit_axes(takes: Sequence[Take]) -> dict[str, np.ndarray]:
             (f"{side}_upper_arm", f"{side}_forearm", -1),
             (f"{side}_thigh", f"{side}_shank", 1),
         ):
-            near = axis("torso" if bends < 0 else "pelvis", 1)  # decides only where a limb is never bent
+            near = axis("torso" if bends < 0 else "pelvis", 1)  # only matters for a limb that is never bent
             hinge = [
                 bends * np.cross(a, b, axis=0) + 0.01 * left
                 for a, b, left in zip(long[upper], long[lower], near, strict=True)
@@ -116,7 +117,8 @@ def fit_axes(takes: Sequence[Take]) -> dict[str, np.ndarray]:
         out[hand] = _frame(y=local(hand, axis(fore, 1)), z=local(hand, axis(fore, 2)), exact="z")
         foot, shank = f"{side}_foot", f"{side}_shank"
         toes = local(foot, [t.joints[f"{side}_foot"] - t.joints[f"{side}_ankle"] for t in takes])
-        level = _frame(y=local(foot, axis(shank, 1)), z=toes, exact="z")  # z along the toes: turn it to the front
+        # z lies along the toes, which point down by _TOE_DROP: it is rotated to the horizontal front
+        level = _frame(y=local(foot, axis(shank, 1)), z=toes, exact="z")
         forward, left = level[:, 2], level[:, 1]
         up = np.cross(forward, left)
         c, s = np.cos(_TOE_DROP), np.sin(_TOE_DROP)
@@ -130,7 +132,7 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def _frame(*, y: np.ndarray, z: np.ndarray, exact: str) -> np.ndarray:
-    """(3, 3) right-handed columns x, y, z from two directions, of which one is kept exactly."""
+    """(3, 3) right-handed columns x, y, z from two directions; one of them is kept exactly."""
     y, z = y / np.linalg.norm(y), z / np.linalg.norm(z)
     if exact == "y":
         z = z - y * (y @ z)
@@ -161,8 +163,8 @@ def body_of(take: Take) -> Body:
 def to_session(take: Take, axes: Mapping[str, np.ndarray], *, person: Person, label: str) -> Session:
     """One take as a session of one bout, at the simulator's rate.
 
-    The first and last quarter of a second serve as the margin that derivatives need and are not part of the session.
-    The motion is turned so that the person faces x on average, and stands on the floor at 0.
+    The first and last quarter of a second are the margin that derivatives need and are not part of the session. The
+    motion is rotated so that the person faces x on average, and placed on the floor at 0.
 
     Args:
         take: the motion.
@@ -177,7 +179,7 @@ def to_session(take: Take, axes: Mapping[str, np.ndarray], *, person: Person, la
     captured = np.arange(frames) / take.rate_hz - PAD_S
     seconds = float(captured[-1]) - PAD_S
     if seconds < 2 / take.rate_hz:
-        raise RecordingError(f"a take of {frames / take.rate_hz:.2f} s is too short, expected {2 * PAD_S} s and more")
+        raise RecordingError(f"take of {frames / take.rate_hz:.2f} s, expected more than {2 * PAD_S} s")
     times = np.arange(int(np.floor((seconds + 2 * PAD_S) * RATE_HZ)) + 1) / RATE_HZ - PAD_S
     body = body_of(take)
     segments = {
@@ -197,7 +199,7 @@ def to_session(take: Take, axes: Mapping[str, np.ndarray], *, person: Person, la
     origin[2] = np.percentile(lowest, 1) - 0.4 * body.ankle_height
     placed = np.stack([turn @ joints[name] - origin[:, None] for name in JOINTS])
     motion = Motion(joints=placed, segments={n: np.einsum("ij,jkt->ikt", turn, r) for n, r in segments.items()})
-    pose = Pose.neutral(len(times))  # the camera follows its root; the joint angles are not used
+    pose = Pose.neutral(len(times))  # only the root is needed, which the camera follows; joint angles are not used
     for row, name in enumerate(("x", "y", "z")):
         pose[name] = motion.joint("pelvis")[row]
     bout = PlacedBout(

@@ -1,4 +1,4 @@
-"""Virtual people: bodies and habits drawn from a seed, and their populations; how they move is in the activities."""
+"""Virtual persons: bodies and habits drawn from a seed, and populations; motion is in the activities."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from imu_video.simulation.body import Body
 
 
 def stream(*parts: object) -> np.random.Generator:
-    """A random generator that is a pure function of its parts, so that no draw depends on what was generated before.
+    """A random generator as a pure function of its arguments, so that no draw depends on earlier ones.
 
     Example:
         >>> bool(stream(0, "p00").integers(100) == stream(0, "p00").integers(100))
@@ -108,7 +108,7 @@ STYLES: dict[str, dict[str, float]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Population:
-    """Who is recorded: factors and overrides on TRAITS, and an optional weaker side.
+    """A population: factors and overrides of TRAITS, and an optional weaker side.
 
     Args:
         factors: trait name -> factor on mean and bounds.
@@ -172,7 +172,7 @@ class Person:
     Args:
         name: subject.
         body: bone lengths.
-        traits: one number a name in TRAITS.
+        traits: one number per name in TRAITS.
         preferences: style name -> option -> weight.
         hand: ``left`` or ``right``, the dominant one.
         pocket: side of the pocket that holds the phone.
@@ -197,12 +197,12 @@ class Person:
         return "right" if self.hand == "left" else "left"
 
     def choose(self, style: str, rng: np.random.Generator) -> str:
-        """Draw how the person does something this time."""
+        """Draw the person's style of an action in this session."""
         options = self.preferences[style]
         return str(rng.choice(list(options), p=np.array(list(options.values()))))
 
     def on_day(self, rng: np.random.Generator) -> Person:
-        """The same person in another session: a little faster or slower, stiffer or livelier."""
+        """The same person in another session: slightly faster or slower, stiffer or livelier."""
         traits = dict(self.traits)
         pace = float(np.exp(rng.normal(0, 0.03)))
         for name in TRAITS:
@@ -226,7 +226,7 @@ def draw_person(seed: int, name: str, population: str = "general") -> Person:
 
     Args:
         seed: the world's seed.
-        name: subject; another name is another person.
+        name: subject; another name gives another person.
         population: a name in POPULATIONS.
 
     Raises:

@@ -125,7 +125,7 @@ def _plot(axis: Any, stream: ImuStream, rows: Sequence[int], span: tuple[float, 
 
 
 def _traces(path: Path, seed: int) -> Path:
-    """A clip of walking and of drinking over what five devices measure meanwhile."""
+    """A clip of walking and of drinking above the signals of five devices."""
     from matplotlib.figure import Figure
 
     session = _session(seed, "p05", ("walk", "drink", "stairs_down"), 12.0)

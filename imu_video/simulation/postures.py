@@ -1,4 +1,4 @@
-"""Activities of people who stay where they are: stand, sit, lie, type, drink, brush_teeth, wave, clap."""
+"""Activities in place: stand, sit, lie, type, drink, brush_teeth, wave, clap; not those on foot."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def stand_still(actor: Actor, pose: Pose, *, width: float = 0.0) -> dict[str, np
 
 
 def stand(actor: Actor) -> Bout:
-    """Stand about: sway, weight shifts, arms as the person likes them, a fidget now and then."""
+    """Stand: sway, weight shifts, the person's preferred arm posture, occasional fidgeting."""
     pose = actor.start()
     stand_still(actor, pose, width=actor.rng.uniform(0, 0.12))
     style = actor.choose("stand_arms")

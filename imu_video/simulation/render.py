@@ -24,9 +24,9 @@ class RenderedVideo:
         gaze: (F, 3) unit vectors out of the face.
         aim: (F, 3) points that the camera looks at.
         bouts: bouts of the session, for the props.
-        person: for the looks.
+        person: the person, for colours and size.
         camera: view, light and room.
-        seed: decides the pixel noise.
+        seed: seed of the pixel noise.
     """
 
     def __init__(
@@ -60,7 +60,9 @@ class RenderedVideo:
         out = np.empty((len(indices), *self.camera.size, 3), dtype=np.uint8)
         for row, index in enumerate(indices):
             if not 0 <= index < len(self._times):
-                raise RecordingError(f"frame {index} of a rendered video with {len(self._times)} frames")
+                raise RecordingError(
+                    f"frame {index} is outside the rendered video, which has {len(self._times)} frames"
+                )
             out[row] = self._render(int(index))
         return out
 
@@ -101,7 +103,7 @@ class RenderedVideo:
 
     @cached_property
     def _wall(self) -> np.ndarray:
-        """(3, H, W) what is seen where there is no floor: a wall, lighter upwards."""
+        """(3, H, W) background above the floor: a wall that is lighter towards the top."""
         rise = np.clip(self._rays[2], 0, 0.6)
         return (self.camera.wall[:, None, None] * (0.82 + 0.3 * rise)).astype(np.float32)
 
@@ -110,7 +112,7 @@ class RenderedVideo:
         rays, camera = self._rays, self.camera
         far = 14.0
         height = float(eye[2] - floor)
-        # Rows are horizontal lines of the floor: the camera does not roll.
+        # The camera does not roll, so each image row is a horizontal line of the floor and has one depth.
         steep = -rays[2, :, 0]
         first = int(np.searchsorted(steep, max(height, 0.2) / far))
         image = self._wall.copy()
@@ -200,7 +202,7 @@ def _capsule(
     y1 = min(int(max(ay + reach_a, by + reach_b)) + 2, image.shape[1])
     if x0 >= x1 or y0 >= y1:
         return
-    # Python floats keep float32 arrays float32.
+    # Python floats, unlike numpy float64 scalars, keep float32 arrays float32.
     qx = np.arange(x0, x1, dtype=np.float32)[None, :] - ax
     qy = np.arange(y0, y1, dtype=np.float32)[:, None] - ay
     dx, dy = bx - ax, by - ay

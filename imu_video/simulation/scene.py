@@ -1,4 +1,4 @@
-"""What the camera sees at one moment: the dressed body and the props as capsules and faces; no pixels here."""
+"""The scene at one moment: the dressed body and the props as capsules and faces; no pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The virtual IMU: from a segment's position and orientation to what a worn device reports; no body, no activity."""
+"""The virtual IMU: from a segment's position and orientation to the signals of a worn device; no body or activities."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def specific_force_and_rate(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Ideal accelerometer and gyroscope of a moving frame: ``f = R^T (d2p/dt2 - g)`` and ``[w]x = R^T dR/dt``.
 
-    Source: strapdown mechanisation, for instance Titterton and Weston, *Strapdown Inertial Navigation Technology*. The
-    first and last three samples are one-sided guesses; simulate a margin.
+    Source: strapdown mechanisation, for example Titterton and Weston, *Strapdown Inertial Navigation Technology*. The
+    derivatives of the first and last three samples are not accurate, so simulate a margin.
 
     Args:
         position: (3, T) metres in world axes, z up.
@@ -55,15 +55,15 @@ def specific_force_and_rate(
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """Where a device is worn.
+    """Placement of a device on the body.
 
     Args:
-        segment: name of the rigid segment; ``{pocket}`` stands for the person's pocket side.
+        segment: name of the rigid segment; ``{pocket}`` is replaced by the person's pocket side.
         offset: position in the segment's axes in units of stature (x, y) and segment length (z).
         x_axis: direction of the device's x axis (3 o'clock) in the segment's axes.
         out: direction of the device's z axis (out of the screen).
-        loose: how freely the device moves on the body; 1 is a tight strap.
-        pocketed: whether the device lies in a pocket, any way round.
+        loose: factor on the motion of the device relative to the body; 1 is a tight strap.
+        pocketed: whether the device lies in a pocket, in any orientation.
     """
 
     segment: str
@@ -98,11 +98,11 @@ PLACEMENTS: dict[str, Placement] = {
 
 @dataclass(frozen=True, kw_only=True)
 class SensorProfile:
-    """A kind of device: how it is strapped on, how it samples and how it errs.
+    """A kind of device: mounting, sampling and sensor errors.
 
     Args:
         rate_hz: nominal samples per second.
-        acc_range: largest specific force per axis in m/s^2; beyond it the device clips.
+        acc_range: largest specific force per axis in m/s^2; larger values are clipped.
         gyr_range: largest angular rate per axis in rad/s.
         acc_step: resolution in m/s^2, 0 for none.
         gyr_step: resolution in rad/s, 0 for none.
@@ -114,7 +114,7 @@ class SensorProfile:
         jitter: standard deviation of sample times relative to the sample period, 0 to 0.2.
         drift: standard deviation of the clock rate's relative error.
         losses_per_minute: mean number of short interruptions.
-        mount: standard deviation of the strapping angle in rad, for person and session each.
+        mount: standard deviation of the mounting angle in rad, once per person and once per session.
         slip: standard deviation of the position on the body in m.
         flip: probability that a person wears it turned by 180 degrees.
         slack: standard deviation of slow rotation on the body during the session in rad.
@@ -205,7 +205,7 @@ PROFILES: dict[str, SensorProfile] = {
         axes=((0.0, -1.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)),
     ),
 }
-"""Kinds of devices: a careful ``research`` unit, a ``watch``, and a ``cheap`` tag (26 Hz, 2 g, 8 bit, its own axes)."""
+"""Kinds of devices: an accurate ``research`` unit, a ``watch``, and a ``cheap`` tag (26 Hz, 2 g, 8 bit, other axes)."""
 
 
 def look_up(table: dict[str, T], name: str, kind: str) -> T:
@@ -221,7 +221,7 @@ def look_up(table: dict[str, T], name: str, kind: str) -> T:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Mount:
-    """How one device sits on one person in one session.
+    """Mounting of one device on one person in one session.
 
     Args:
         segment: name of the segment.
@@ -239,13 +239,13 @@ class Mount:
 def draw_mount(
     person: Person, placement: str, profile: SensorProfile, habit: np.random.Generator, today: np.random.Generator
 ) -> Mount:
-    """Strap a device on: nominal placement, the profile's axis convention, the person's habit and the day's deviation.
+    """Mount a device: nominal placement, axis convention of the profile, deviations of the person and of the session.
 
     Args:
         person: who wears it.
         placement: name in PLACEMENTS.
         profile: kind of device.
-        habit: generator of what stays the same over the person's sessions.
+        habit: generator of the deviation that all sessions of the person share.
         today: generator of this session's deviation.
     """
     place = look_up(PLACEMENTS, placement, "placement")
@@ -326,25 +326,26 @@ def measure(
     seconds: float,
     rng: np.random.Generator,
 ) -> ImuStream:
-    """What a device reports: low-pass, its own sample times, gain, bias, noise, clipping, quantisation, lost samples.
+    """Signals of a device: low-pass, its own sample times, gain, bias, noise, clipping, quantisation, lost samples.
 
     Args:
         force: (3, T) ideal specific force in m/s^2 on a regular grid.
         rate: (3, T) ideal angular rate in rad/s.
-        times: (T,) seconds of the grid, reaching a little before 0 and beyond ``seconds``.
+        times: (T,) seconds of the grid, from before 0 to beyond ``seconds``.
         placement: name of the stream.
         profile: kind of device.
         seconds: samples are taken in 0 <= t < ``seconds``.
         rng: generator of this device in this session.
 
     Raises:
-        ConfigError: the device is faster than the grid.
+        ConfigError: the rate of the device is too high for the grid.
     """
     grid_hz = 1.0 / float(times[1] - times[0])
     if profile.rate_hz > 0.6 * grid_hz:
-        raise ConfigError(f"sensor rate {profile.rate_hz} Hz is too fast for kinematics at {grid_hz:.0f} Hz")
+        raise ConfigError(f"sensor rate {profile.rate_hz} Hz is too high for kinematics at {grid_hz:.0f} Hz")
     ideal = np.concatenate([force, rate])
-    # A Gaussian low-pass with -3 dB at 0.4 of the device's rate stands for its digital filter.
+    # A Gaussian low-pass with -3 dB at 0.4 of the device's rate models its digital filter: without one, the sharp
+    # contacts of a stride would alias into the signal as in no real device.
     ideal = gaussian_filter1d(ideal, 0.1325 / (0.4 * profile.rate_hz) * grid_hz, axis=-1, mode="nearest")
     period = 1.0 / (profile.rate_hz * (1 + rng.normal(0, profile.drift)))
     count = int(np.floor((seconds - 1e-9) / period))

@@ -1,4 +1,4 @@
-"""One person's session: bouts of activities joined by transitions, as motion on one clock; sensors come after."""
+"""A session of one person: bouts of activities joined by transitions, as motion on one clock; no sensors."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from imu_video.simulation.person import Person, stream
 from imu_video.types import Segment
 
 RATE_HZ = 200.0
-"""Rate of the kinematics; sensors sample it through their own low-pass."""
+"""Rate of the kinematics in Hz; sensors sample it through their own low-pass."""
 PAD_S = 0.25
-"""Motion simulated before and after the session so that derivatives and filters have no edges inside it."""
+"""Seconds of motion before and after the session, so that derivatives and filters have no edges inside it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Session:
     """A person's motion in a session.
 
     Args:
-        person: who, on that day.
+        person: the person in this session.
         seconds: length; the clock runs from 0 to ``seconds``.
         times: (T,) at RATE_HZ, padded by PAD_S at both ends.
         pose: joint angles and root motion (D, T).
@@ -65,7 +65,7 @@ class Session:
 
     @property
     def segments(self) -> tuple[Segment, ...]:
-        """The labelled stretches; transitions have no label."""
+        """The labelled segments; transitions have no label."""
         return tuple(Segment(start=b.start, end=b.end, label=b.label) for b in self.bouts)
 
 
@@ -74,24 +74,23 @@ def simulate(
 ) -> Session:
     """Let a person perform each activity once, in random order.
 
-    Each bout lasts ``seconds_per_activity`` give or take 15 %, transitions 1.6 to 3.2 s. A pure function of its
-    arguments.
+    A bout lasts ``seconds_per_activity`` +- 15 %, a transition 1.6 to 3.2 s. A pure function of its arguments.
 
     Args:
         person: as drawn by `draw_person`.
         activities: names in ACTIVITIES; the order is shuffled.
         seconds_per_activity: mean length of a bout, 2 or more seconds.
         seed: the world's seed.
-        session: name of the session; another session is another day.
+        session: name of the session; another session models another day.
 
     Raises:
-        ConfigError: unknown activity, none at all, or bouts that are too short.
+        ConfigError: an unknown activity, no activity, or bouts that are too short.
     """
     for name in activities:
         if name not in ACTIVITIES:
             raise ConfigError(f"unknown activity {name!r}{nearest(name, ACTIVITIES)}")
     if not activities or len(set(activities)) != len(activities):
-        raise ConfigError(f"activities must be distinct and at least one, got {list(activities)}")
+        raise ConfigError(f"activities is {list(activities)}, expected at least one and no duplicates")
     if not seconds_per_activity >= 2.0:
         raise ConfigError(f"seconds_per_activity is {seconds_per_activity}, expected 2 or more")
     rng = stream(seed, person.name, session, "timeline")
@@ -129,7 +128,7 @@ def simulate(
         path = local[moving]
         bout.pose["z"] -= bout.pose["level"]
         values[:, lo:hi] += local * weight
-        # Progress is blended as speed: a walk fades out where it stops instead of being pulled to the next place.
+        # Progress is blended as speed, so that a walk comes to a stop instead of being pulled to the next position.
         speed[:, lo:hi] += np.diff(path, axis=1, prepend=path[:, :1]) * weight
         spans.append((lo, path))
         bouts.append(bout)
@@ -167,12 +166,12 @@ def simulate(
 
 
 def _tremble(person: Person, pose: Pose, times: np.ndarray, rng: np.random.Generator) -> None:
-    """Tremor of forearms and hands at the person's frequency, waxing and waning, stronger on the weaker side."""
+    """Tremor of forearms and hands at the person's frequency, with varying amplitude, stronger on the weaker side."""
     if person["tremor"] <= 0:
         return
     for side in SIDES:
         size = person["tremor"] * (1.0 if side == person.weak else 0.35)
-        slow = 2 * np.pi / 11.0 * times  # waxes and wanes over about 11 s
+        slow = 2 * np.pi / 11.0 * times  # the amplitude varies over about 11 s
         envelope = np.clip(0.7 + 0.6 * np.sin(slow * rng.uniform(0.5, 1.5) + rng.uniform(0, 6.28)), 0, None)
         angle = 2 * np.pi * person["tremor_hz"] * times + 0.8 * np.sin(slow * 3.1 + rng.uniform(0, 6.28))
         shake = size * envelope * np.sin(angle)

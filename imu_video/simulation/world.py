@@ -1,4 +1,4 @@
-"""From a session to what is recorded of it: worn sensors, a camera's clip, the skeleton; the dataset says of whom."""
+"""From a session to its recording: worn sensors, the clip of a camera, the skeleton; not the choice of subjects."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from imu_video.simulation.session import RATE_HZ, Session
 from imu_video.types import ImuStream
 
 FOLLOW_S = 0.6
-"""How smoothly the camera follows the person: standard deviation of its smoothing in seconds."""
+"""Standard deviation in seconds of the smoothing with which the camera follows the person."""
 
 
 def wear(session: Session, *, placements: Sequence[str], device: str, seed: int, name: str) -> tuple[ImuStream, ...]:
-    """What devices of one kind report at several placements; a pure function of its arguments.
+    """Signals of devices of one kind at several placements; a pure function of its arguments.
 
-    A device's errors depend on its placement, never on which other placements are asked for.
+    The errors of a device depend on its placement, never on which other placements are simulated.
 
     Args:
         session: the motion.
@@ -70,7 +70,7 @@ def wear(session: Session, *, placements: Sequence[str], device: str, seed: int,
 def film(
     session: Session, *, camera: str, fps: float, size: int, seed: int, name: str
 ) -> tuple[RenderedVideo, SkeletonTrack]:
-    """A camera's clip, rendered when read, and the joints at its frames.
+    """The clip of a camera, rendered when it is read, and the joints at its frames.
 
     Args:
         session: the motion.

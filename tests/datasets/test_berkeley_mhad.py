@@ -123,7 +123,7 @@ def test_faults(tree: Path) -> None:
     stamps.write_text("0 1309539264.1\n1 soon\n")
     with pytest.raises(RecordingError, match=r"time_stamps_img_s01_a01_r01\.txt, line 2"):
         next(BerkeleyMhad(root=str(tree)).recordings())
-    with pytest.raises(RecordingError, match="has no recording 's9_a01_r01'"):
+    with pytest.raises(RecordingError, match="no recording 's9_a01_r01'"):
         BerkeleyMhad(root=str(tree)).camera_times("s9_a01_r01")
     write(tree, 1, "s01_a12_r01", signal(np.random.default_rng(2), 3.0))
     with pytest.raises(RecordingError, match=r"a12, expected a01 \.\. a11"):

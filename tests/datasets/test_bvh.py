@@ -288,13 +288,13 @@ def test_faults(tree: Path, tmp_path: Path) -> None:
     for lines, message in [
         ([*good[:3], "  OFFSET 0 0", *good[4:]], r"broken\.bvh, line 4: .* has 2 fields, expected 3"),
         ([*good[:4], "  CHANNELS 6 Xposition Yposition", *good[5:]], r"line 5: .* expected a count and as many"),
-        ([*good[:5], "SOMETHING else", *good[5:]], r"line 6: 'SOMETHING else' is no line of a BVH hierarchy"),
+        ([*good[:5], "SOMETHING else", *good[5:]], r"line 6: 'SOMETHING else' is not a line of a BVH hierarchy"),
         (good[:motion], "no MOTION: not a whole BVH file"),
         (["HIERARCHY", "MOTION", "Frames: 1"], "no joints"),
         ([*good[: motion + 1], "Frames: many", *good[motion + 2 :]], rf"line {motion + 2}: 'Frames: many', expected"),
         ([*good[: motion + 5], good[motion + 5][:40], *good[motion + 6 :]], rf"line {motion + 6}: .* fields, expected"),
-        (good[:-3], r"frames of motion, line \d+ tells of"),
-        ([*good[: motion + 1], "Frames: 9", *good[motion + 2 : motion + 12]], r"a take of 0\.18 s is too short"),
+        (good[:-3], r"frames of motion, expected \d+ as declared"),
+        ([*good[: motion + 1], "Frames: 9", *good[motion + 2 : motion + 12]], r"take of 0\.18 s, expected more than"),
     ]:
         path.write_text("\n".join(lines) + "\n")
         with pytest.raises(RecordingError, match=message) as caught:
@@ -306,13 +306,13 @@ def test_faults(tree: Path, tmp_path: Path) -> None:
         next(source.recordings())
     with pytest.raises(RecordingError, match=r"no \.bvh file"):
         Bvh(root=str(tmp_path))
-    with pytest.raises(ConfigError, match="is no regular expression"):
+    with pytest.raises(ConfigError, match="is not a regular expression"):
         Bvh(root=str(tree), pattern="(")
-    with pytest.raises(ConfigError, match=r"pattern '\\\\d\+' fits none of \d+ names, the first: '"):
+    with pytest.raises(ConfigError, match=r"pattern '\\\\d\+' matches none of \d+ names, the first: '"):
         Bvh(root=str(tree), pattern=r"\d+")
     with pytest.raises(ConfigError, match="unknown placement 'nose'"):
         Bvh(root=str(tree), placements=["nose"])
     with pytest.raises(ConfigError, match="metres_per_unit 0"):
         Bvh(root=str(tree), metres_per_unit=0.0)
-    with pytest.raises(RecordingError, match="no motion to find the axes"):
+    with pytest.raises(RecordingError, match="no takes, expected at least one"):
         fit_axes([])

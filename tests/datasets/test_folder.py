@@ -336,7 +336,7 @@ def test_repeated_and_backward_times_are_mended_on_request(study: Path) -> None:
     with pytest.raises(RecordingError, match=r"walk_wrist\.csv, 't': time stamps never advance"):
         first(study)
     declare(study, imu={**form, "time": {"rate_hz": 100, "repair": True}})
-    with pytest.raises(ConfigError, match="'repair' mends a time column"):
+    with pytest.raises(ConfigError, match="'repair' applies to a time column"):
         first(study)
 
 
@@ -370,7 +370,7 @@ def test_times_in_another_unit_are_refused(study: Path, unit: str, rate: str) ->
     imu = {**declaration()["imu"], "time": {"column": "t", "unit": unit}}
     declare(study, imu=imu)
     with pytest.raises(
-        RecordingError, match=rf"{rate} samples a second when 't' is read as {unit}, expected 1 \.\. 10000"
+        RecordingError, match=rf"{rate} samples per second when 't' is read as {unit}, expected 1 \.\. 10000"
     ):
         first(study)
     declare(study, imu=imu, check_units=False)
@@ -420,7 +420,7 @@ def entry(**changes: Any) -> dict[str, Any]:
         ({"placements": {}}, "placements"),
         ({"files": None}, "either 'files'"),
         ({"files": {"imu": "{subjct}.csv"}}, r"variable {subjct}; did you mean 'subject'"),
-        ({"files": {"imu": "{recording}.csv"}}, "must say where the {subject} stands"),
+        ({"files": {"imu": "{recording}.csv"}}, "has no variable {subject}"),
         ({"files": {"imu": "{subject}.csv", "video": "{placement}.mp4"}}, "variable {placement}"),
         ({"files": None, "recordings": [entry(), entry()]}, "two recordings are called 'r'"),
         ({"files": None, "recordings": [entry(imu={"wirst": "a"})]}, "'wirst' is not declared; did you mean 'wrist'"),
@@ -438,7 +438,7 @@ def test_bad_declarations(study: Path, changes: dict[str, Any], message: str) ->
 
 def test_nothing_found_and_nothing_declared(study: Path, tmp_path: Path) -> None:
     declare(study, files={"imu": "data/{subject}.csv"})
-    with pytest.raises(RecordingError, match=r"no file in .* fits files\.imu"):
+    with pytest.raises(RecordingError, match=r"no file in .* matches files\.imu"):
         Folder(root=str(study))
     put(study, "s01/walk_ankle.csv")
     declare(study)

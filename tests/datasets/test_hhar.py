@@ -56,10 +56,10 @@ def test_damaged_tables(tree: Path) -> None:
     path = tree / "Activity recognition exp/Watch_gyroscope.csv"
     whole = path.read_text()
     path.write_text(whole.replace(",Creation_Time", ",Created"))
-    with pytest.raises(RecordingError, match=r"Watch_gyroscope\.csv: not the table of the set"):
+    with pytest.raises(RecordingError, match=r"Watch_gyroscope\.csv: not a table of HHAR"):
         next(Hhar(root=str(tree)).recordings(["a"]))
     path.write_text(whole.replace(",0.3,", ",?,", 1))
-    with pytest.raises(RecordingError, match=r"Watch_gyroscope\.csv: not the table of the set"):
+    with pytest.raises(RecordingError, match=r"Watch_gyroscope\.csv: not a table of HHAR"):
         next(Hhar(root=str(tree)).recordings(["a"]))
     path.write_text(whole)
     other = tree / "Activity recognition exp/Phones_accelerometer.csv"

@@ -122,7 +122,7 @@ def test_sensors_with_clocks_of_their_own_are_joined() -> None:
     assert device.times.tolist() == [0.0, 0.5, 1.0]
     assert np.isnan(device.values).tolist() == [[False, True, False]] * 3 + [[True, False, False]] * 3
     assert stream("head", acc=None, gyr=two, source="f").channels == ("gyr_x", "gyr_y", "gyr_z")
-    with pytest.raises(RecordingError, match="neither acceleration nor angular rate"):
+    with pytest.raises(RecordingError, match="no sensor, expected acceleration or angular rate"):
         stream("head", acc=None, source="f")
     with pytest.raises(RecordingError, match="times of acc do not increase"):
         stream("head", acc=Track(times=np.zeros(2), values=np.ones((3, 2)), unit="g"), source="f")
@@ -134,7 +134,7 @@ def test_devices_that_measured_nothing_are_left_out() -> None:
     table = np.concatenate([np.full((10, 3), np.nan), np.ones((10, 3))], axis=1)
     devices = [Device(placement="chest", acc=0, acc_unit="g"), Device(placement="wrist", acc=3, acc_unit="g")]
     assert [d.placement for d in streams_of(table, np.arange(10.0), devices, source="f")] == ["wrist"]
-    with pytest.raises(RecordingError, match="f: no device measured anything"):
+    with pytest.raises(RecordingError, match="f: no device has any value"):
         streams_of(table, np.arange(10.0), devices[:1], source="f")
 
 

@@ -80,7 +80,7 @@ def test_damaged_archives(tree: Path) -> None:
     with pytest.raises(RecordingError, match=r"member 'acc_walking_hand\.csv', expected acc_ACTIVITY_PLACEMENT"):
         list(RealWorld(root=str(tree)).recordings(["p01"]))
     archive(path, {"acc_walking_1_csv.zip": b"no archive"})
-    with pytest.raises(RecordingError, match=r"member 'acc_walking_1_csv\.zip' is no ZIP file"):
+    with pytest.raises(RecordingError, match=r"member 'acc_walking_1_csv\.zip' is not a ZIP file"):
         list(RealWorld(root=str(tree)).recordings(["p01"]))
     archive(path, {"acc_walking_head.csv": b"id,attr_time,attr_x,attr_y\n1,100,0,9.8\n"})
     with pytest.raises(RecordingError, match=r"acc_walking_head\.csv: no column 'attr_z'"):
@@ -89,7 +89,7 @@ def test_damaged_archives(tree: Path) -> None:
 
 def test_members_that_unpack_to_too_much_are_refused(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("imu_video.datasets.archives.LARGEST_MEMBER", 1000)
-    with pytest.raises(RecordingError, match=r"unpacks to .* bytes, more than expected"):
+    with pytest.raises(RecordingError, match=r"unpacks to .* bytes, expected at most"):
         list(RealWorld(root=str(tree)).recordings(["p02"]))
 
 

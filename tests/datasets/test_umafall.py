@@ -126,7 +126,7 @@ def test_faults(tree: Path) -> None:
     with pytest.raises(RecordingError, match="No such file"):
         next(source.recordings())
     write(folder, NAME.replace("Jogging", "Juggling"), good)
-    with pytest.raises(RecordingError, match="does not tell an activity that is known"):
+    with pytest.raises(RecordingError, match="contains no known activity"):
         UmaFall(root=str(tree))
     with pytest.raises(RecordingError, match="no files UMAFall_Subject"):
         UmaFall(root=str(tree.parent))
