@@ -217,7 +217,7 @@ def test_fast_content_is_filtered_before_slow_sampling() -> None:
 
 
 def test_device_faster_than_the_kinematics_is_refused() -> None:
-    with pytest.raises(ConfigError, match="too fast"):
+    with pytest.raises(ConfigError, match="is too high"):
         report(replace(PERFECT, rate_hz=180.0), flat(0.0), flat(0.0))
 
 
