@@ -86,7 +86,7 @@ def test_tremor_shows_in_the_hand_at_its_frequency() -> None:
     [
         (["wlak"], 5.0, "did you mean 'walk'"),
         ([], 5.0, "at least one"),
-        (["walk", "walk"], 5.0, "distinct"),
+        (["walk", "walk"], 5.0, "no duplicates"),
         (["sit"], 1.0, "2 or more"),
     ],
 )
