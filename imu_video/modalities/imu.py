@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -46,6 +47,9 @@ class Imu(Modality):
     def sample(self, stream: Any, times: np.ndarray) -> np.ndarray:
         """Linear interpolation, without the filters of `recordings.signal`. Shapes: -> (C, F)."""
         return np.stack([np.interp(times, stream.times, row) for row in stream.values]).astype(np.float32)
+
+    def select(self, stored: np.ndarray, frames: Sequence[int]) -> np.ndarray:
+        return np.ascontiguousarray(stored[:, list(frames)])
 
     def describe(self, stream: Any, values: np.ndarray) -> ImuSpec:
         return ImuSpec(fps=self.fps or 0.0, frames=values.shape[1], channels=tuple(stream.channels))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from imu_video.testing.encoders import check_encoder
     from imu_video.testing.folders import write_folder
     from imu_video.testing.losses import check_loss, check_losses_over_ranks
+    from imu_video.testing.modalities import check_modality
     from imu_video.testing.objectives import check_objective, check_objectives_over_ranks, check_tower
     from imu_video.testing.quality import check_quality
     from imu_video.testing.ranks import run_on_ranks
@@ -29,6 +30,7 @@ __all__ = [
     "check_encoder",
     "check_loss",
     "check_losses_over_ranks",
+    "check_modality",
     "check_objective",
     "check_objectives_over_ranks",
     "check_quality",
@@ -49,6 +51,7 @@ __getattr__, __dir__ = exports(
         "encoders": ["check_encoder"],
         "folders": ["write_folder"],
         "losses": ["check_loss", "check_losses_over_ranks"],
+        "modalities": ["check_modality"],
         "objectives": ["check_objective", "check_objectives_over_ranks", "check_tower"],
         "quality": ["check_quality"],
         "ranks": ["run_on_ranks"],
