@@ -7,6 +7,7 @@ import json
 import os
 import typing
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,7 +48,7 @@ class ProtocolGroup(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         # A plugin may register a protocol, so it is loaded before the name of the command is looked up.
-        for word, following in zip(args, [*args[1:], ""], strict=True):
+        for word, following in pairwise([*args, ""]):
             if word == "--plugin" and following:
                 load_plugin(following)
             elif word.startswith("--plugin="):
@@ -70,7 +71,7 @@ app = typer.Typer(
     cls=ProtocolGroup,
     help="Evaluate exported encoders on unseen subjects, placements and devices.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
 )
 

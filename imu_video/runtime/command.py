@@ -27,7 +27,7 @@ def new_app(name: str, text: str, **options: Any) -> typer.Typer:
         >>> [group.name for group in app.registered_groups], app.info.help
         ([], 'Count windows.')
     """
-    app = typer.Typer(help=text, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, **options)
+    app = typer.Typer(help=text, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, **options)
 
     def show_version(value: bool) -> None:
         if value:
