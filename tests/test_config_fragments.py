@@ -10,7 +10,8 @@ import pytest
 from eval.protocols.ood.config import OodConfig
 from imu_video.config import Config, Fragment, dump_yaml, load_config, validate
 from imu_video.errors import ConfigError
-from pretrain.config import PretrainConfig, identity, resolve, run_id
+from pretrain.config import PretrainConfig, identity, run_id
+from tests.pretrain.conftest import resolved
 
 BASE = "configs/pretrain/base.yaml"
 Entry = Annotated[dict[str, Any], Fragment()]
@@ -98,8 +99,8 @@ def test_shipped_fragments_determine_the_run_like_their_content(
 
     def run(*overrides: str) -> tuple[str, str]:
         config = load_config(BASE, PretrainConfig, overrides)
-        resolved = resolve(config, teacher="abc", precision="fp32")
-        return run_id(identity(resolved, data="x")), dump_yaml(resolved)
+        saved = resolved(config)
+        return run_id(identity(saved, data="x")), dump_yaml(saved)
 
     named = run("loss=[configs/loss/barlow_twins.yaml]", "encoder=configs/encoder/harood_cnn.yaml")
     written = run(

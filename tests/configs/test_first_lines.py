@@ -23,9 +23,10 @@ from eval.protocols.ood.protocol import load as load_benchmark
 from eval.protocols.ood.runs import runs
 from imu_video import registry
 from imu_video.config import apply_override, find, load_config, read_yaml
+from imu_video.runtime.distributed import World
 from imu_video.shards.building.build import BuildConfig
-from pretrain.config import PretrainConfig, resolve
-from pretrain.prepare.needs import check_teacher_choice, needs_of
+from pretrain.config import PretrainConfig
+from pretrain.prepare.prepare import check_request
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted([*(ROOT / "configs").rglob("*.yaml"), *(ROOT / "studies").rglob("*.yaml")])
@@ -57,11 +58,7 @@ def embed(params: Params) -> None:
 
 def launch(params: Params) -> None:
     config = load_config(params["config"], PretrainConfig, params["overrides"] or [])
-    resolve(config, joints=["hip", "head"], teacher="abc", teacher_dim=16, precision="fp32")
-    needs = needs_of(config)
-    check_teacher_choice(config, needs)
-    assert not needs.fixed or config.projector.teacher == "none", "a distillation target that is trained"
-    assert not needs.two_views or config.augment, "two equal views"
+    check_request(config, World())
 
 
 def evaluate(params: Params) -> None:
