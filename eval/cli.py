@@ -15,11 +15,10 @@ import typer
 from typer.core import TyperGroup
 
 from eval.registry import ALL, protocols
-from imu_video import __version__
 from imu_video.errors import ConfigError, nearest
 from imu_video.registry import load_plugin
 from imu_video.runtime import console
-from imu_video.runtime.logging import on_screen
+from imu_video.runtime.command import new_app
 
 if TYPE_CHECKING:
     from eval.protocol import Protocol
@@ -67,30 +66,7 @@ class ProtocolGroup(TyperGroup):
         return own
 
 
-app = typer.Typer(
-    cls=ProtocolGroup,
-    help="Evaluate exported encoders on unseen subjects, placements and devices.",
-    no_args_is_help=True,
-    add_completion=True,
-    pretty_exceptions_enable=False,
-)
-
-
-def _version(value: bool) -> None:
-    if value:
-        console.say(f"imu-eval {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def common(
-    context: typer.Context,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
-    ] = False,
-) -> None:
-    """Evaluate exported encoders on unseen subjects, placements and devices."""
-    context.with_resource(on_screen())
+app = new_app("imu-eval", "Evaluate exported encoders on unseen subjects, placements and devices.", cls=ProtocolGroup)
 
 
 def protocol_command(name: str, protocol: type[Protocol]) -> Any:

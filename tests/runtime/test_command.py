@@ -8,10 +8,11 @@ from typer.testing import CliRunner
 
 import imu_video.cli.app
 import pretrain.cli
+from eval.cli import app as eval_app
 from imu_video import __version__
 from imu_video.runtime.command import new_app
 
-APPS = {"imu-video": imu_video.cli.app.app, "imu-pretrain": pretrain.cli.app}
+APPS = {"imu-video": imu_video.cli.app.app, "imu-pretrain": pretrain.cli.app, "imu-eval": eval_app}
 
 
 @pytest.mark.parametrize("name", APPS)
