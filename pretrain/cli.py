@@ -97,7 +97,7 @@ def export(
 @app.command()
 def status(run: Annotated[Path, typer.Argument(help="Run folder.")]) -> None:
     """Show how far a run is: last numbers, and the checkpoints that it can continue from."""
-    from pretrain.runs.status import describe
+    from pretrain.observe.status import describe
 
     for title, columns, rows in describe(run):
         if not sys.stdout.isatty():

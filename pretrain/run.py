@@ -61,8 +61,7 @@ def run(
     Example:
         >>> run(load_config("configs/pretrain/base.yaml", PretrainConfig, ["data.root=data/mine"]))  # doctest: +SKIP
     """
-    with contextlib.ExitStack() as stack:
-        prepared = stack.enter_context(prepare(config, folder=folder, resume=resume, world=world))
+    with prepare(config, folder=folder, resume=resume, world=world) as prepared, contextlib.ExitStack() as stack:
         reporter = Reporter()
         if prepared.accelerator.is_main_process:
             stack.enter_context(prepared.folder.lock())

@@ -14,7 +14,6 @@ from typing import Any
 
 from pretrain.observe.trackers import Tracker
 from pretrain.runs.launch import PARENT
-from pretrain.training.state import TrainState
 
 logger = logging.getLogger(__name__)
 
@@ -85,14 +84,20 @@ class Reporter:
         self._shown: dict[str, str] = {}
         self._since = (0, 0.0)
 
-    def start(self, state: TrainState, steps: int) -> None:
-        """Announce a run of ``steps`` steps that begins at ``state``."""
+    def start(self, step: int, steps: int, *, best: float | None = None) -> None:
+        """Announce a run.
+
+        Args:
+            step: steps done.
+            steps: steps of the whole run.
+            best: best validation so far, None before the first.
+        """
         if not self.trackers:
             return
-        self._steps, self._since = steps, (state.step, time.perf_counter())
-        if state.best is not None:
-            self._shown["best"] = f"{state.best.value:.3f}"
-        logger.info(f"{self.title}: {steps} steps" + (f", continuing after step {state.step}" if state.step else ""))
+        self._steps, self._since = steps, (step, time.perf_counter())
+        if best is not None:
+            self._shown["best"] = f"{best:.3f}"
+        logger.info(f"{self.title}: {steps} steps" + (f", continuing after step {step}" if step else ""))
         if not self._live:
             return
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -104,7 +109,7 @@ class Reporter:
             TextColumn("{task.fields[numbers]}"),
             TimeRemainingColumn(),
         )
-        self._task = self._bar.add_task("pretrain", total=steps, completed=state.step, numbers="")
+        self._task = self._bar.add_task("pretrain", total=steps, completed=step, numbers="")
         self._bar.start()
 
     def step(self, step: int, numbers: Mapping[str, float]) -> None:

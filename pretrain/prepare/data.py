@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -83,25 +84,60 @@ class Data:
             for split in self.splits
         }
 
-    def clips(self, split: str, change: ClipChange | None) -> list[ClipReader]:
-        """Clips of a split with the frames that the live teacher uses, folder by folder; the caller closes them.
+    def loader(
+        self,
+        columns: list[Columns],
+        *,
+        needs: Needs,
+        batch_size: int,
+        seed: int,
+        world: World,
+        change: ClipChange | None,
+        stack: contextlib.ExitStack,
+    ) -> PairLoader:
+        """Batches of a split of all folders; weights, sampling and augmented clips only where it is trained on.
 
         Args:
-            split: name of a split.
-            change: augmentation of clips that are read with a seed.
+            columns: windows of the split, folder by folder.
+            needs: what the batches must contain.
+            batch_size: windows per global batch.
+            seed: of the run.
+            world: rank and world size.
+            change: augmentation of the clips of a live teacher.
+            stack: closes the clips.
         """
-        assert self.live is not None
-        return [
+        section, split = self.section, columns[0].split
+        arguments: dict[str, Any] = {
+            "columns": columns,
+            "all_devices": needs.devices,
+            "streams": needs.streams,
+            "devices": section.placements,
+            "batch_size": batch_size,
+            "seed": seed,
+            "world": world,
+        }
+        if split == section.train_split:
+            weights = [one.weight for one in section.folders]
+            arguments |= {"sampling": section.sampling, "leftover": section.leftover, "balance": section.balance}
+            arguments["weights"] = None if None in weights else weights
+            arguments["change_clips"] = bool(section.clip_augment)
+            arguments["pairs"] = CONTROLS[section.control]
+        if self.live is None:
+            return PairLoader(teacher=[cache.rows(split) for cache in self.caches] or None, **arguments)
+        clips = [
             ClipReader(
                 index,
                 split,
                 frames=self.live.sample_indices(index.spec(CLIPS).frames),
-                workers=self.section.workers,
+                workers=section.workers,
                 change=change,
-                errors=self.section.errors,
+                errors=section.errors,
             )
             for index in self.indexes
         ]
+        for reader in clips:
+            stack.callback(reader.close)
+        return LiveLoader(live=self.live, clips=clips, **arguments)
 
     def subjects(self, split: str) -> list[str]:
         """Subjects of a split; with several folders, each after the name of its dataset."""
@@ -152,39 +188,6 @@ def open_caches(section: DataSection, indexes: tuple[Index, ...]) -> tuple[Teach
     return caches
 
 
-def pair_loader(
-    data: Data,
-    split: str,
-    *,
-    columns: list[Columns],
-    clips: list[ClipReader] | None,
-    needs: Needs,
-    batch_size: int,
-    seed: int,
-    world: World,
-) -> PairLoader:
-    """Batches of a split of all folders; weights, sampling and augmented clips only where it is trained on."""
-    section = data.section
-    arguments: dict[str, Any] = {
-        "columns": columns,
-        "all_devices": needs.devices,
-        "streams": needs.streams,
-        "devices": section.placements,
-        "batch_size": batch_size,
-        "seed": seed,
-        "world": world,
-    }
-    if split == section.train_split:
-        weights = [one.weight for one in section.folders]
-        arguments |= {"sampling": section.sampling, "leftover": section.leftover, "balance": section.balance}
-        arguments["weights"] = None if None in weights else weights
-        arguments["change_clips"] = bool(section.clip_augment)
-        arguments["pairs"] = CONTROLS[section.control]
-    if data.live is not None:
-        return LiveLoader(live=data.live, clips=clips, **arguments)
-    return PairLoader(teacher=[cache.rows(split) for cache in data.caches] or None, **arguments)
-
-
 def blank_spec(index: Index) -> InputSpec:
     """Input specification of a folder's windows without normalisation: mean 0 and standard deviation 1."""
     return InputSpec(mean=(0.0,) * len(index.channels), std=(1.0,) * len(index.channels), **_window_facts(index))
@@ -198,7 +201,8 @@ def fit_spec(index: Index, columns: list[Columns], placements: tuple[str, ...] |
         columns: the training split in each folder.
         placements: devices that are trained on, None = all.
     """
-    return fit_input_spec(windows_of(columns, placements), **_window_facts(index))  # type: ignore[arg-type]
+    facts = _window_facts(index)
+    return fit_input_spec(windows_of(columns, placements), **facts)  # type: ignore[arg-type]
 
 
 def _window_facts(index: Index) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from pretrain.checkpoints.store import Checkpoint
 from pretrain.config import DIM, LIVE_TEACHER, PretrainConfig, identity, run_id
 from pretrain.prepare import checks
 from pretrain.prepare.components import Components, resolve
-from pretrain.prepare.data import Data, blank_spec, fit_spec, open_caches, open_indexes, pair_loader
+from pretrain.prepare.data import Data, blank_spec, fit_spec, open_caches, open_indexes
 from pretrain.prepare.needs import Needs
 from pretrain.runs.folder import RunFolder, describe_machine
 from pretrain.training.augment import Augmenter
@@ -129,9 +129,11 @@ def prepare(
             checks.check_disk(run_folder.path, parameters=count, keep=config.run.keep)
         accelerator = stack.enter_context(process_group(request))
         columns = open_columns(data, accelerator)
-        spec = None if checkpoint is None else InputSpec(**checkpoint.state["input"])
-        task.model.student.adopt(spec or fit_spec(data.index, columns[data.splits[0]], config.data.placements))
+        saved = None if checkpoint is None else InputSpec(**checkpoint.state["input"])
+        spec = saved or fit_spec(data.index, columns[data.splits[0]], config.data.placements)
+        task.model.student.adopt(spec)
         loaders = open_loaders(config, components, request.needs, data, columns, world, stack)
+        fit_task(config, task, loaders.train)
         parts = build_parts(config, components, request.needs, task, loaders, world, accelerator.device)
         stack.callback(parts.feed.close)
         yield Prepared(
@@ -209,11 +211,11 @@ def open_data(config: PretrainConfig, request: Request) -> Data:
     if not needs.teacher:
         return data
     entry = request.components.live_teacher
-    if section.teacher != LIVE_TEACHER or entry is None:
-        return replace(data, caches=open_caches(section, indexes))
-    live = entry.build()
-    checks.check_live_teacher(entry.name, live, indexes)
-    return replace(data, live=live)
+    if section.teacher == LIVE_TEACHER and entry is not None:
+        live = entry.build()
+        checks.check_live_teacher(entry.name, live, indexes)
+        return replace(data, live=live)
+    return replace(data, caches=open_caches(section, indexes))
 
 
 # -------------------------------------------------------------------------------------------------------------- model
@@ -317,11 +319,13 @@ class Loaders:
     """Batches of both splits.
 
     Args:
+        steps: optimiser steps of the whole run.
         train: training pairs.
         val: validation pairs, None without a validation split.
         val_batches: number of its batches in the gallery.
     """
 
+    steps: int
     train: PairLoader
     val: PairLoader | None = None
     val_batches: int = 0
@@ -344,33 +348,57 @@ def open_loaders(
     section = config.data
     change = ClipCompose([entry.build() for entry in components.clip_augment]) if components.clip_augment else None
 
-    def loader(split: str, batch_size: int, world: World) -> PairLoader:
-        clips = None if data.live is None else data.clips(split, change)
-        for reader in clips or ():
-            stack.callback(reader.close)
-        return pair_loader(
-            data,
-            split,
-            columns=columns[split],
-            clips=clips,
-            needs=needs,
-            batch_size=batch_size,
-            seed=config.seed,
-            world=world,
-        )
-
-    train = loader(section.train_split, section.batch_size, world)
+    common: Any = {"needs": needs, "seed": config.seed, "change": change, "stack": stack}
+    train = data.loader(columns[section.train_split], batch_size=section.batch_size, world=world, **common)
     if needs.devices:
         present = (train.pool.present & train.pool.allowed(section.placements))[train.usable]
         checks.check_worn_together(present, split=section.train_split)
+    batches = train.plan.steps(config.optim.epochs or 0)
+    steps = checks.steps_of(config.optim, batches=batches, per_epoch=train.steps_per_epoch)
     if section.val_split is None:
-        return Loaders(train=train)
+        return Loaders(steps=steps, train=train)
     # The size of the gallery's batches follows from the number of usable pairs, which the loader counts.
-    val = loader(section.val_split, 1, World())
+    val = data.loader(columns[section.val_split], batch_size=1, world=World(), **common)
     pairs = min(config.run.gallery, len(val.usable))
     batches = max(1, math.ceil(pairs / section.batch_size))
     rows = checks.gallery_batch(section, pairs=pairs, batches=batches, world=world)
-    return Loaders(train=train, val=val.rebatched(batch_size=rows, world=world), val_batches=batches)
+    return Loaders(steps=steps, train=train, val=val.rebatched(batch_size=rows, world=world), val_batches=batches)
+
+
+def fit_task(config: PretrainConfig, task: PretrainTask, train: PairLoader) -> None:
+    """Give the model what it takes from the training samples; a continued run then loads its checkpoint over it.
+
+    Args:
+        config: resolved.
+        task: model and losses, on the CPU.
+        train: training pairs.
+
+    Raises:
+        ConfigError: a loss refuses the devices of the data.
+    """
+    placements = config.data.placements
+    if task.loss is not None and "devices" in task.loss.needs:
+        present = (train.pool.present & train.pool.allowed(placements))[train.usable]
+        task.loss.check_devices(torch.from_numpy(present))
+    if task.model.teacher_dim is not None and config.projector.standardise:
+        mean, std = train.feature_statistics()
+        task.model.set_teacher_statistics(mean, std)
+    if task.model.tower is not None:
+        some = train.usable[:: max(1, len(train.usable) // 256)]
+        task.model.tower.fit(train.pool.stream(str(task.model.tower.modality), some))  # type: ignore[operator]
+    if task.loss is None or not task.loss.warm_rows:
+        return
+    # Every rank draws the same windows, by the seed: queues must be equal on all of them.
+    rows = np.random.default_rng([config.seed, 16349]).permutation(train.usable)[: task.loss.warm_rows]
+    video = views = None
+    if "video" in task.loss.needs and train.has_teacher and task.model.tower is None:
+        features = train.features(rows).float()
+        with torch.no_grad():
+            video = task.model.embed_teacher(features)
+    if "devices" in task.loss.needs:
+        windows, mask = train.pool.devices(rows, train.pool.allowed(placements))
+        views = windows.masked_fill(~mask, torch.nan)
+    task.loss.warm_start(meta=train.pool.meta(rows, np.full(len(rows), -1)), video=video, views=views)
 
 
 def build_parts(
@@ -382,27 +410,13 @@ def build_parts(
     world: World,
     device: torch.device,
 ) -> Parts:
-    """What the loop runs on: the model with everything that it takes from the training samples, and its optimiser.
-
-    Raises:
-        ConfigError: a loss refuses the devices of the data, or the samples make no update.
-    """
-    train, optim = loaders.train, config.optim
-    if needs.devices and task.loss is not None:
-        present = (train.pool.present & train.pool.allowed(config.data.placements))[train.usable]
-        task.loss.check_devices(torch.from_numpy(present))
-    steps = checks.steps_of(optim, batches=train.plan.steps(optim.epochs or 0), per_epoch=train.steps_per_epoch)
-    if task.model.teacher_dim is not None and config.projector.standardise:
-        task.model.set_teacher_statistics(*train.feature_statistics())
-    if task.model.tower is not None:
-        some = train.usable[:: max(1, len(train.usable) // 256)]
-        task.model.tower.fit(train.pool.stream(str(task.model.tower.modality), some))  # type: ignore[operator]
-    warm_start(task, train, placements=config.data.placements, seed=config.seed)
+    """What the loop runs on."""
+    optim = config.optim
     task = synchronised(task, world=world)
     return Parts(
         config=config,
         task=task,
-        feed=Feed(train),
+        feed=Feed(loaders.train),
         val_loader=loaders.val,
         val_batches=loaders.val_batches,
         augmenter=Augmenter(
@@ -413,30 +427,5 @@ def build_parts(
             device=device,
         ),
         optimizer=adamw(task, weight_decay=optim.weight_decay, betas=optim.betas),
-        steps=steps,
+        steps=loaders.steps,
     )
-
-
-def warm_start(task: PretrainTask, loader: PairLoader, *, placements: Sequence[str] | None, seed: int) -> None:
-    """Fill the state that losses need before the first step: queues, distances between devices.
-
-    Every rank uses the same windows, drawn by the seed. A continued run replaces this state by its checkpoint's.
-
-    Args:
-        task: model and losses, on the CPU.
-        loader: training pairs; only usable windows are drawn.
-        placements: devices of the run, None = all.
-        seed: of the run.
-    """
-    wanted = 0 if task.loss is None else min(task.loss.warm_rows, len(loader.usable))
-    if task.loss is None or not wanted:
-        return
-    rows = np.random.default_rng([seed, 16349]).permutation(loader.usable)[:wanted]
-    video = views = None
-    if "video" in task.loss.needs and loader.has_teacher and task.model.tower is None:
-        with torch.no_grad():
-            video = task.model.embed_teacher(loader.features(rows).float())
-    if "devices" in task.loss.needs:
-        windows, mask = loader.pool.devices(rows, loader.pool.allowed(placements))
-        views = windows.masked_fill(~mask, torch.nan)
-    task.loss.warm_start(meta=loader.pool.meta(rows, np.full(len(rows), -1)), video=video, views=views)

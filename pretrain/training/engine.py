@@ -75,7 +75,8 @@ class Engine:
         run, steps = self.config.run, self.parts.steps
         begin, repeats = self.state.step * self.config.optim.accumulate, self.parts.feed.loader.plan.repeats
         check_rows(self.parts.feed.get(begin), self.config, self.device, repeats=repeats)
-        self.reporter.start(self.state, steps)
+        best = self.state.best
+        self.reporter.start(self.state.step, steps, best=None if best is None else best.value)
         if self.state.step == 0:
             self.reporter.numbers("validate", 0, self.validate())
         stopping = False

@@ -21,8 +21,8 @@ from imu_video.shards.schema import Index
 from pretrain.checkpoints.store import CheckpointStore
 from pretrain.config import PretrainConfig
 from pretrain.export import export, restore_task
+from pretrain.observe.status import describe
 from pretrain.run import run
-from pretrain.runs.status import describe
 
 Raw = Callable[..., dict[str, Any]]
 TEN: dict[str, Any] = {"optim": {"steps": 10}, "run": {"keep": 9}}
