@@ -16,6 +16,7 @@ import torch
 
 from imu_video.errors import ConfigError, LeakageError, ShardError, TeacherCacheError
 from imu_video.modalities import ClipSpec
+from imu_video.runtime.distributed import World
 from imu_video.shards.batches.live import LiveLoader
 from imu_video.shards.damage import quarantined
 from imu_video.shards.features.embed import embed
@@ -230,8 +231,12 @@ def test_the_clips_of_a_live_teacher_are_closed(filmed: Index, tmp_path: Path, m
         prepared.parts.feed.get(0)
         assert threading.active_count() > before
     assert [len(opened), threading.active_count()] == [2, before]
-    optim = config.optim.model_copy(update={"steps": None, "epochs": 1, "accumulate": 99})
-    small = config.model_copy(update={"optim": optim})
-    with pytest.raises(ConfigError, match="fewer than one update"), prepare(small, folder=tmp_path / "small"):
-        raise AssertionError("prepared")
+    with pytest.raises(RuntimeError, match="in the loop"), prepare(config, folder=tmp_path / "run") as prepared:
+        prepared.parts.feed.get(0)
+        raise RuntimeError("in the loop")
     assert [len(opened), threading.active_count()] == [4, before]
+    small = config.model_copy(update={"run": config.run.model_copy(update={"gallery": 2})})
+    with pytest.raises(ConfigError, match="too few for a gallery"):
+        with prepare(small, folder=tmp_path / "run", world=World(size=4)):
+            raise AssertionError("prepared")
+    assert [len(opened), threading.active_count()] == [6, before]
