@@ -231,12 +231,17 @@ def test_the_clips_of_a_live_teacher_are_closed(filmed: Index, tmp_path: Path, m
         prepared.parts.feed.get(0)
         assert threading.active_count() > before
     assert [len(opened), threading.active_count()] == [2, before]
-    with pytest.raises(RuntimeError, match="in the loop"), prepare(config, folder=tmp_path / "run") as prepared:
-        prepared.parts.feed.get(0)
-        raise RuntimeError("in the loop")
+
+    def fail() -> None:
+        with prepare(config, folder=tmp_path / "run") as prepared:
+            prepared.parts.feed.get(0)
+            raise RuntimeError("in the loop")
+
+    with pytest.raises(RuntimeError, match="in the loop"):
+        fail()
     assert [len(opened), threading.active_count()] == [4, before]
     small = config.model_copy(update={"run": config.run.model_copy(update={"gallery": 2})})
-    with pytest.raises(ConfigError, match="too few for a gallery"):
-        with prepare(small, folder=tmp_path / "run", world=World(size=4)):
-            raise AssertionError("prepared")
+    four = prepare(small, folder=tmp_path / "run", world=World(size=4))
+    with pytest.raises(ConfigError, match="too few for a gallery"), four:
+        raise AssertionError("prepared")
     assert [len(opened), threading.active_count()] == [6, before]

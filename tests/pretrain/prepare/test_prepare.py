@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from imu_video import registry
+from imu_video.arguments import Constructor
 from imu_video.errors import ConfigError, TeacherCacheError
 from imu_video.registry import encoders
 from imu_video.runtime.distributed import World
@@ -146,16 +147,16 @@ def test_a_teacher_by_name_or_fingerprint(data_maker: Any, raw: Any, tmp_path: P
 
 @pytest.fixture
 def built(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Counts, by name, constructions of components and loaders, component schemas and validations of a config."""
+    """Counts, by name, constructions of components and loaders, validated entries and validated configs."""
     counts: Counter[str] = Counter()
 
     def counted(owner: Any, attribute: str, name: str) -> None:
         real = getattr(owner, attribute)
 
         @functools.wraps(real)
-        def count(*arguments: Any, **named: Any) -> Any:
+        def count(*given: Any, **named: Any) -> Any:
             counts[name] += 1
-            return real(*arguments, **named)
+            return real(*given, **named)
 
         monkeypatch.setattr(owner, attribute, count)
 
@@ -164,7 +165,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         for name in components.names():
             counted(components.get(name), "__init__", name)
     counted(PairLoader, "__init__", "loaders")
-    counted(registry, "create_model", "component schemas")
+    counted(Constructor, "validated", "validated entries")
     counted(PretrainConfig, "model_validate", "configs")
     return counts
 
@@ -177,9 +178,9 @@ def test_every_part_is_built_once(built: Counter[str], moving: Index, raw: Any, 
     prepared(config)
     names = ["patch_tst", "info_nce", "segment_alignment", "hard_negative", "transformations", "skeleton", "rotate"]
     names += ["jitter", "cutout"]
-    # One schema per entry of the config, and none for the resolved config: its values were validated before.
+    # Each entry of the config is validated once, and the resolved config not again: its values were validated.
     assert {name: built[name] for name in names} == dict.fromkeys(names, 1)
-    assert (built["loaders"], built["component schemas"], built["configs"]) == (2, len(names), 0)
+    assert (built["loaders"], built["validated entries"], built["configs"]) == (2, len(names), 0)
 
 
 def test_a_mix_of_equal_losses_builds_each_entry(built: Counter[str], make_config: Maker, prepared: Ready) -> None:
