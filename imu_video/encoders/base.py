@@ -15,7 +15,7 @@ def check_window(imu: Tensor, mask: Tensor | None, channels: int) -> None:
         channels: the encoder's C.
 
     Raises:
-        ValueError: naming the shape seen and the axes expected.
+        ValueError: with the shape seen and the axes expected.
 
     Example:
         >>> check_window(torch.zeros(2, 6, 100), None, 6)
@@ -30,7 +30,7 @@ def check_window(imu: Tensor, mask: Tensor | None, channels: int) -> None:
 
 
 def masked_mean(x: Tensor, mask: Tensor, dim: int) -> Tensor:
-    """Mean over ``dim`` (kept) of the entries where ``mask`` is True; zero where there is none.
+    """Mean over ``dim`` (kept) of the entries where ``mask`` is True; zero where no entry is True.
 
     Entries under False may hold anything, NaN included, without effect on value or gradient.
     Shapes: x and mask (..., n, ...) -> (..., 1, ...).

@@ -95,7 +95,7 @@ class PatchTST(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw all weights anew: Xavier-uniform maps, zero biases, a class token of scale 0.02."""
+        """Initialise all weights: Xavier-uniform matrices, zero biases, a class token of scale 0.02."""
         nn.init.normal_(self.class_token, std=0.02)
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -158,7 +158,7 @@ class PatchTST(nn.Module):
         embedded = self.embed(patches)
         count, width = patches.shape[1] + 1, embedded.shape[-1]
         position = sinusoidal_positions(count, width, device=patches.device).to(embedded.dtype)
-        # Position 0 is the class token's; patches count from the newest, which stands last.
+        # Position 0 is the class token's; patches are counted from the newest, which is the last.
         first = (self.class_token + position[:1]).to(embedded.dtype).expand(len(patches), -1, -1)
         return torch.cat([first, embedded + position[1:].flip(0)], dim=1)
 

@@ -1,4 +1,4 @@
-"""Exported towers: weights and constructor arguments in a folder beside the student; networks are in skeleton.py."""
+"""Exported towers: weights and constructor arguments in a folder of the encoder; networks are in skeleton.py."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class TowerBundle(nn.Module):
         """Features (N, Dt) float32 of skeletons (N, F, J, 3) in metres, in evaluation mode; NaN where nothing is seen.
 
         Args:
-            inputs: as the tower's modality asks.
+            inputs: samples of the tower's modality.
             batch_size: rows at a time.
         """
         was = self.training

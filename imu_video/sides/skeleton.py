@@ -107,7 +107,7 @@ class SkeletonTower(nn.Module, ABC):
 
 @towers.register("skeleton")
 class StreamTower(SkeletonTower):
-    """The network of the skeleton teacher, trained along: point and motion streams of 1-D convolutions over time.
+    """The network of the skeleton teacher, trained jointly: point and motion streams of 1-D convolutions over time.
 
     Args:
         joints, frames, align, centre, top: see `SkeletonTower`.

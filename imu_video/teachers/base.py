@@ -17,7 +17,7 @@ from imu_video.teachers.projection import Projection, make_projection
 
 
 class FrozenTeacher(nn.Module, ABC):
-    """Base of teachers: stays in evaluation mode, takes no gradient, and knows what determines its features.
+    """Base of teachers: always in evaluation mode, without gradients, described by what determines its features.
 
     A subclass sets ``modality``, builds its network, calls `freeze` at the end of its constructor (or of `fit`), and
     implements `features` and `recipe`.
@@ -48,7 +48,7 @@ class FrozenTeacher(nn.Module, ABC):
 
     @abstractmethod
     def recipe(self) -> dict[str, Any]:
-        """Everything beside weights and projection that determines the features, as JSON: model, transform, sampler."""
+        """All that determines the features besides weights and projection, as JSON: model, transform, sampler."""
 
     def fit(self, inputs: Tensor, *, labels: Sequence[str | None] | None = None) -> None:
         """Train on (N, ...) inputs of the training split; only for teachers that set ``needs_fit``.
@@ -58,7 +58,7 @@ class FrozenTeacher(nn.Module, ABC):
         raise ConfigError(f"{type(self).__name__} has nothing to fit: needs_fit is {self.needs_fit}")
 
     def sample_indices(self, frames: int) -> list[int]:
-        """Which frames of a stored clip or skeleton of ``frames`` frames the teacher looks at; all by default."""
+        """Which frames of a stored clip or skeleton of ``frames`` frames the teacher reads; all by default."""
         return list(range(frames))
 
     def freeze(self) -> None:
@@ -68,7 +68,7 @@ class FrozenTeacher(nn.Module, ABC):
         self.train(False)
 
     def train(self, mode: bool = True) -> Self:
-        """Stays in evaluation mode whatever is asked: a teacher that trains along is no teacher."""
+        """Ignore ``mode`` and stay in evaluation mode: the features of a teacher must not change during training."""
         return super().train(False)
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
@@ -106,21 +106,21 @@ class FrozenTeacher(nn.Module, ABC):
             return self.features(inputs).float()
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
-        """(N, width) features of texts in the space of the pictures' features, where the teacher has such a space.
+        """(N, width) features of texts in the space of the image features, for teachers with a joint space.
 
         Raises:
             ConfigError: this teacher has none, as most.
         """
         raise ConfigError(
-            f"{type(self).__name__} has no text tower in one space with its pictures: prompts say nothing to it",
-            hint="a CLIP model (configs/teacher/clip.yaml), or zeroshot.text.encoder=sentence with seen classes",
+            f"{type(self).__name__} has no text encoder aligned with its image features: prompts cannot be used",
+            hint="use a CLIP model (configs/teacher/clip.yaml), or zeroshot.text.encoder=sentence with seen classes",
         )
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """What `encode` would give for pictures of these texts. Shapes: N texts -> (N, Dt) float32.
+        """Embed texts in the space of `encode`. Shapes: N texts -> (N, Dt) float32.
 
         Raises:
-            ConfigError: texts and pictures share no space in this teacher.
+            ConfigError: the teacher has no joint image-text embedding space.
         """
         with torch.no_grad():
             return self.projection(self.text_features(texts).float())

@@ -1,4 +1,4 @@
-"""The hash that stands for a network's weights in fingerprints; what else a fingerprint covers is in base.py."""
+"""Hash of a network's weights, one part of a teacher's fingerprint; base.py adds the other parts."""
 
 from __future__ import annotations
 

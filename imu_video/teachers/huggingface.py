@@ -18,7 +18,7 @@ from imu_video.teachers.pictures import middle_frames, normalised_pictures, pict
 VIDEO_MODELS = ("videomae", "timesformer", "vivit")
 """Model types that take clips; they are read with ``last_hidden_state``, its mean over all tokens."""
 IMAGE_MODELS = ("clip", "clip_vision_model", "siglip", "siglip_vision_model", "dinov2", "vit")
-"""Model types that take single pictures; their pooled outputs are averaged over the frames."""
+"""Image model types; their pooled outputs are averaged over the frames."""
 
 
 @teachers.register("hf")
@@ -42,7 +42,7 @@ class HubTeacher(FrozenTeacher):
         projection: see `FrozenTeacher`.
 
     Raises:
-        ConfigError: transformers is not installed, the model cannot be had, or is of a type that is not known here.
+        ConfigError: transformers is not installed, the model cannot be loaded, or its type is not supported.
 
     Example:
         ``imu-video embed data/mine configs/teacher/videomae.yaml``
@@ -96,9 +96,7 @@ class HubTeacher(FrozenTeacher):
         with torch.no_grad():
             embedded: Tensor = network(**tokens).text_embeds
         if embedded.shape[1] != self.projection.width:
-            raise ConfigError(
-                f"{self.model}: texts have {embedded.shape[1]} features, pictures {self.projection.width}"
-            )
+            raise ConfigError(f"{self.model}: texts have {embedded.shape[1]} features, images {self.projection.width}")
         return embedded
 
     def recipe(self) -> dict[str, Any]:
@@ -118,7 +116,7 @@ def load_network(model: str, revision: str) -> tuple[nn.Module, Any]:
     """The vision network of a hub model and its config.
 
     Raises:
-        ConfigError: transformers is missing, the model cannot be had, or its type is not known here.
+        ConfigError: transformers is missing, the model cannot be loaded, or its type is not supported.
     """
     try:
         import transformers
@@ -139,7 +137,7 @@ def load_network(model: str, revision: str) -> tuple[nn.Module, Any]:
         raise
     except Exception as error:  # the hub client raises many kinds; none may pass for random weights
         raise ConfigError(
-            f"teacher 'hf': {model!r} could not be had: {type(error).__name__}: {str(error).splitlines()[0]}",
+            f"teacher 'hf': {model!r} could not be loaded: {type(error).__name__}: {str(error).splitlines()[0]}",
             hint="check the name, the connection and that the repository has safetensors, or name a local folder; "
             "teacher `frames` needs no download",
         ) from error
@@ -147,10 +145,10 @@ def load_network(model: str, revision: str) -> tuple[nn.Module, Any]:
 
 
 def load_text_tower(model: str, revision: str) -> tuple[Any, nn.Module]:
-    """Tokenizer and text network of a CLIP model whose pictures share their space with its texts.
+    """Tokenizer and text encoder of a CLIP model, which embeds texts in the space of its images.
 
     Raises:
-        ConfigError: a model of another type or without text weights: nothing stands in for them.
+        ConfigError: a model of another type, or without weights of a text encoder.
     """
     import transformers
 
@@ -158,7 +156,7 @@ def load_text_tower(model: str, revision: str) -> tuple[Any, nn.Module]:
         config = transformers.AutoConfig.from_pretrained(model, revision=revision)
         if config.model_type != "clip":
             raise ConfigError(
-                f"teacher 'hf': {model} is a {config.model_type!r}: its pictures share no space with texts",
+                f"teacher 'hf': {model} is a {config.model_type!r}: it has no joint image-text embedding space",
                 hint="text prompts need a whole CLIP model, as configs/teacher/clip.yaml names one",
             )
         kind: Any = transformers.CLIPTextModelWithProjection
@@ -168,9 +166,9 @@ def load_text_tower(model: str, revision: str) -> tuple[Any, nn.Module]:
         raise
     except Exception as error:  # as above
         raise ConfigError(
-            f"teacher 'hf': the text tower of {model!r} could not be had: {type(error).__name__}: "
+            f"teacher 'hf': the text encoder of {model!r} could not be loaded: {type(error).__name__}: "
             f"{str(error).splitlines()[0]}",
-            hint="check the connection, and that the folder holds a tokenizer and the text weights",
+            hint="check the connection, and that the folder contains a tokenizer and the text weights",
         ) from error
     if said["missing_keys"]:
         raise ConfigError(f"teacher 'hf': {model} lacks text weights, among them {sorted(said['missing_keys'])[0]}")

@@ -1,4 +1,4 @@
-"""Frames of a clip as input of an image model, and its features pooled over time; the models are elsewhere."""
+"""Frames of a clip as input of an image model, and pooling of its features over time; the models are elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from imu_video.errors import ConfigError
 
 Pooling = Literal["mean", "std", "mean_std", "mean_diff", "segments"]
-"""What is kept of time; see `imu_video.teachers.timm_frames.FrameTeacher`."""
+"""How frame features are pooled over time; see `imu_video.teachers.timm_frames.FrameTeacher`."""
 
 
 def normalised_pictures(inputs: Tensor, image_size: int, *, mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -37,7 +37,7 @@ def normalised_pictures(inputs: Tensor, image_size: int, *, mean: Sequence[float
 
 
 def picture_recipe(*, image_size: int, frames: int, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
-    """The part of a teacher's recipe that says how its pictures are made: `normalised_pictures` of `middle_frames`."""
+    """The input part of a teacher's recipe: `normalised_pictures` of `middle_frames`."""
     return {
         "transform": {"crop": "middle square", "image_size": image_size, "mean": list(mean), "std": list(std)},
         "sampler": {"frames": frames, "rule": "middles of equal stretches"},

@@ -1,4 +1,4 @@
-"""An encoder of joint positions, trained on the training split alone, without labels by default; not for pictures."""
+"""A skeleton encoder, trained on the training split alone, without labels by default; it reads no video."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class SkeletonTeacher(FrozenTeacher):
 
     The two streams follow the co-occurrence network of Li et al. 2018 (all joints meet in one layer); the objective is
     NT-Xent (Chen et al. 2020, SimCLR, eq. 1) on views that differ in viewpoint, body shape, tempo and lost joints. No
-    label is used unless ``supervised`` says so: views of the same class are then positives as well. Skeletons are cut
+    label is used unless ``supervised`` is set: views of the same class are then positives as well. Skeletons are cut
     to their moving part, resampled to ``frames``, put upright and turned to the front, centred on the hips and divided
     by the length of the torso.
 
@@ -98,7 +98,7 @@ class SkeletonTeacher(FrozenTeacher):
             "frames": frames, "width": width, "segments": segments, "epochs": epochs, "batch": batch, "lr": lr,
             "temperature": temperature, "body": body, "rotation": rotation, "align": align, "seed": seed,
             "joints": None if joints is None else list(joints), "centre": centre, "top": top,
-            **({"supervised": True} if supervised else {}),  # came later: fingerprints of before stay
+            **({"supervised": True} if supervised else {}),  # absent from the fingerprint unless set
         }  # fmt: skip
         self.needs_labels = supervised
         self.views = Views(body=body, rotation=rotation)
@@ -159,7 +159,7 @@ class SkeletonTeacher(FrozenTeacher):
 
         Args:
             inputs: (N, F, J, 3) joints of the training split, in metres.
-            labels: N names of classes, None where there is none; needed if supervised, else not used.
+            labels: N class names, None for an unlabelled skeleton; required if supervised, ignored otherwise.
 
         Raises:
             DataError: fewer than two skeletons with two complete frames (and a label, if supervised).
@@ -184,7 +184,7 @@ class SkeletonTeacher(FrozenTeacher):
             raise DataError(
                 f"teacher 'skeleton' not fitted: {len(poses)} of {len(inputs)} skeletons have two complete frames"
                 + (" and a label" if self.needs_labels else ""),
-                hint="it contrasts skeletons with each other and needs at least two",
+                hint="fitting contrasts skeletons with each other and needs at least two",
             )
         encoder = self._new_encoder(inputs.shape[2]).to(device)
         self._contrast(encoder, poses, classes)

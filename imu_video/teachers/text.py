@@ -30,7 +30,7 @@ class SentenceEncoder:
         max_tokens: longer sentences are truncated; in [8, 512]. The model was trained with 256.
 
     Raises:
-        ConfigError: the extra is not installed, or the folder holds no such model.
+        ConfigError: the extra is not installed, or the folder contains no such model.
 
     Example:
         >>> SentenceEncoder().encode(["a person is walking"]).shape

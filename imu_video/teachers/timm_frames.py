@@ -1,4 +1,4 @@
-"""timm image models on the frames of a clip, pooled over time: frame-level teachers that see no motion themselves."""
+"""timm image models on single frames, with features pooled over time; not for video models."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class FrameTeacher(FrozenTeacher):
         projection: see `FrozenTeacher`.
 
     Raises:
-        ConfigError: unknown model, weights that cannot be had or do not fit.
+        ConfigError: unknown model, weights that cannot be loaded or do not fit.
 
     Example:
         >>> teacher = FrameTeacher(weights="random:0", image_size=32, frames=2)
@@ -109,7 +109,7 @@ def load_backbone(model: str, weights: str) -> nn.Module:
     """A timm model without its classification head.
 
     Raises:
-        ConfigError: unknown model, weights that cannot be had or do not fit.
+        ConfigError: unknown model, weights that cannot be loaded or do not fit.
     """
     import timm
 

@@ -293,7 +293,7 @@ def test_sentences_ask_unseen_classes(folder: Path, tmp_path: Path) -> None:
         (["--mode", "vidoe"], "--mode 'vidoe': unknown form; did you mean 'video'"),
         (["--mode", "source"], "requires the data folder with the source labels"),
         (["--mode", "text", "--label-map", "m.yaml"], "require --mode source"),
-        (["--mode", "text"], "TinyTeacher has no text tower in one space with its pictures"),
+        (["--mode", "text"], "TinyTeacher has no text encoder aligned with its image features"),
     ],
 )
 def test_mistakes_of_form_are_named(folder: Path, paired: Path, tmp_path: Path, words: list[str], message: str) -> None:
