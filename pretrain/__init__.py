@@ -1,1 +1,1 @@
-"""Pretraining: launching, the loop, checkpoints, export; the command is `imu-pretrain`, the function `run.run`."""
+"""Pretraining: launch, training loop, checkpoints, export; the command is `imu-pretrain`, the function `run.run`."""

@@ -1,4 +1,4 @@
-"""The command `imu-pretrain`: launch, export, status; it parses and prints, run.py and export.py do the work."""
+"""The command `imu-pretrain`: launch, export, status; the work is done in run.py and export.py."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="Python fil
 @app.command()
 def launch(
     config: Annotated[Path, typer.Argument(help="Config file, for example configs/pretrain/base.yaml.")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="section.key=value, any number.")] = None,
-    run: Annotated[Path | None, typer.Option("--run", help="Run folder; default runs/<name>-<run id>.")] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(help="Config overrides: section.key=value.")] = None,
+    run: Annotated[Path | None, typer.Option("--run", help="Run folder. Default: runs/<name>-<run id>.")] = None,
     nproc: Annotated[int, typer.Option("--nproc", min=1, help="Processes on this machine: one per GPU or core.")] = 1,
     resume: Annotated[
-        str, typer.Option("--resume", help="auto: continue what is there; never: refuse; or a checkpoint folder.")
+        str, typer.Option("--resume", help="auto: continue an interrupted run; never: refuse; or a checkpoint folder.")
     ] = "auto",
     plugin: Plugins = None,
 ) -> None:
-    """Train. The same command again continues an interrupted run; SIGTERM and Ctrl-C leave a checkpoint."""
+    """Train an encoder; the same command resumes an interrupted run. SIGTERM and Ctrl-C write a checkpoint."""
     from pretrain.config import PretrainConfig
 
     plugins = plugin or []
@@ -61,7 +61,7 @@ def launch(
     if outcome.stopped is not None:
         console.say(
             f"stopped by {outcome.stopped} after step {outcome.state.step} of {outcome.steps}{score}\n"
-            f"  checkpoint: {outcome.folder}/checkpoints\n  the same command continues"
+            f"  checkpoint: {outcome.folder}/checkpoints\n  the same command resumes the run"
         )
     else:
         console.say(f"done: {outcome.steps} steps{score}\n  run: {outcome.folder}")
@@ -73,30 +73,28 @@ def export(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     out: Annotated[Path, typer.Argument(help="Encoder folder to write.")],
     checkpoint: Annotated[str, typer.Option("--checkpoint", help="best, latest or a step number.")] = "best",
-    data: Annotated[
-        Path | None, typer.Option("--data", help="Data folder, where it is no longer where it was.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an encoder folder that exists.")] = False,
+    data: Annotated[Path | None, typer.Option("--data", help="Data folder, if it was moved after training.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing encoder folder.")] = False,
     with_skeleton: Annotated[
-        bool, typer.Option("--with-skeleton", help="Also write the skeleton encoder that trained along: OUT/skeleton.")
+        bool, typer.Option("--with-skeleton", help="Also export the jointly trained skeleton encoder to OUT/skeleton.")
     ] = False,
     plugin: Plugins = None,
 ) -> None:
-    """Write the student as a folder that explains itself, after proving that it reads back as it was."""
+    """Export the student encoder and verify that the reloaded encoder gives the same features."""
     for file in plugin or []:
         load_plugin(file)
     from pretrain.export import export as write
 
     done = write(run, out, checkpoint=checkpoint, data=data, force=force, with_skeleton=with_skeleton)
     console.say(
-        f"{done.folder}: encoder of step {done.step}; {done.windows} validation windows read back with "
+        f"{done.folder}: encoder of step {done.step}; {done.windows} validation windows compared, "
         f"largest difference {done.difference:.1e}\n  next: imu-eval fewshot {done.folder} DATA"
     )
 
 
 @app.command()
 def status(run: Annotated[Path, typer.Argument(help="Run folder.")]) -> None:
-    """Show how far a run is: last numbers, and the checkpoints that it can continue from."""
+    """Show the last metrics of a run and its checkpoints."""
     from pretrain.observe.status import describe
 
     for title, columns, rows in describe(run):
@@ -116,10 +114,10 @@ def main() -> None:
 
 
 def _leave_group(leaving: SystemExit) -> NoReturn:
-    """End a process of a group without taking the interpreter down.
+    """End a process of a process group without finalising the interpreter.
 
-    Threads of the group's transport outlive it and may let go of a Python object late. Where that meets an interpreter
-    that is being finalised the process is aborted, although all its work is done and written.
+    Threads of the group's transport outlive the group and may release a Python object late. If the interpreter is being
+    finalised at that moment, the process is aborted although all its work is written.
     """
     code = leaving.code if isinstance(leaving.code, int) else 0 if leaving.code is None else 1
     logging.shutdown()

@@ -1,4 +1,4 @@
-"""The pretraining config: its sections, its resolved form and the identity of a run; no component is built here."""
+"""The pretraining config: its sections and the identity of a run; no component is built here."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ Component = Annotated[dict[str, Any], BeforeValidator(_named), AfterValidator(_h
 
 
 DIM = 128
-"""Embedding width D where nothing else is asked for."""
+"""Default embedding width D."""
 
 NO_TEACHER = "none"
-"""``data.teacher`` of a run without one."""
+"""``data.teacher`` of a run without a teacher."""
 
 LIVE_TEACHER = "live"
-"""``data.teacher`` of a run whose teacher computes its features while training."""
+"""``data.teacher`` of a run whose teacher computes its features during training."""
 
 
 CONTROLS: dict[str, Pairs] = {"none": "true", "permuted_pairs": "permuted", "redrawn_pairs": "redrawn"}
-"""``data.control`` and the loader's word for it; what a control learns cannot come from the right pairs."""
+"""``data.control`` -> the loader's ``pairs``; what a control learns cannot come from correct pairs."""
 
 
 class DataFolder(Config):
@@ -54,30 +54,31 @@ class DataFolder(Config):
 
 
 class DataSection(Config):
-    """Which pairs are trained on.
+    """Training data and its pairing.
 
     Args:
-        root: data folder that `imu-video build` and `imu-video embed` made, or several to be mixed: a list of
+        root: data folder made by `imu-video build` and `imu-video embed`, or a mixture: a list of
             ``{root: ..., weight: ...}``. Without weights an epoch is one pass over all; with weights it is one pass
             over the first, and the others have ``weight / first weight`` times as many windows in it.
-        train_split: split that is trained on.
-        val_split: split of other people for validation and the choice of the best checkpoint; null = no validation.
-        placements: devices to draw from; null = all. Each window shows one device a step.
-        teacher: the cached teacher: its name where only one of that name is there, or the beginning of its
-            fingerprint; null = the only one there, or ``none`` where nothing needs one; ``none`` = train without;
-            ``live`` = computed from the clips while training.
+        train_split: training split.
+        val_split: split of other subjects for validation and the choice of the best checkpoint; null = no validation.
+        placements: devices to draw from; null = all. Each step uses one device per window.
+        teacher: the cached teacher: its name if only one cache has that name, or the beginning of its fingerprint;
+            null = the only cache, or ``none`` if no loss uses a teacher; ``none`` = train without a teacher;
+            ``live`` = features are computed from the clips during training.
         live_teacher: the registered teacher that runs with ``teacher: live``.
-        clip_augment: registered changes of clips, in training only; need ``teacher: live``.
+        clip_augment: registered augmentations of clips, in training only; they require ``teacher: live``.
         workers: threads that decode clips for a live teacher.
-        batch_size: windows of one global batch, all processes together.
-        sampling: ``once``: every window once an epoch; ``replacement``: each batch drawn anew by weight.
-        leftover: what happens to windows that do not fill an epoch's last batch: ``drop``, others in each epoch;
-            ``carry``, they begin the next epoch.
+        batch_size: windows per global batch, summed over processes.
+        sampling: ``once``: every window once per epoch; ``replacement``: each batch is drawn independently by weight.
+        leftover: windows that do not fill an epoch's last batch: ``drop`` skips them (others in each epoch),
+            ``carry`` moves them to the next epoch.
         balance: with ``replacement``: the same chance for every ``subject`` or ``recording`` of a folder.
         errors: damaged samples: ``raise``, ``skip`` (leave out), ``quarantine`` (leave out and list beside the data).
-        control: in training, every window goes with the teacher's features (skeleton, clip) of another one, drawn by
-            the seed: ``permuted_pairs`` once for the whole run, which still tells windows from each other;
-            ``redrawn_pairs`` in each epoch, which tells nothing. What such runs gain does not come from the pairs.
+        control: in training, every window is paired with the teacher's features (skeleton, clip) of another window,
+            drawn by the seed: ``permuted_pairs`` once for the whole run, so that the target still identifies the
+            window; ``redrawn_pairs`` in each epoch, so that it carries no information. Gains of such runs do not come
+            from correct pairs.
     """
 
     root: str | tuple[DataFolder, ...]
@@ -111,15 +112,15 @@ class DataSection(Config):
 
 
 class ProjectorSection(Config):
-    """Heads between features and embeddings; they are dropped at export.
+    """Projection heads between features and embeddings; they are not exported.
 
     Args:
         dim: embedding width D; null = 128, or with ``teacher: none`` the width of the teacher's features.
         dropout: rate inside the heads, 0 <= rate < 1.
         head: ``residual`` (Cheshmi et al. 2025), or ``batch``: a hidden layer with batch norm (SimCLR), no dropout.
-        teacher: head on the teacher's side; ``none`` needs teacher features of width D.
+        teacher: head on the teacher's side; ``none`` requires teacher features of width D.
         standardise: give each teacher feature zero mean and unit variance over the training split first.
-        segments: time segments of a window, where a loss aligns them.
+        segments: time segments per window, for losses that align them.
     """
 
     dim: int | None = Field(default=None, ge=1)
@@ -131,19 +132,19 @@ class ProjectorSection(Config):
 
 
 class OptimSection(Config):
-    """AdamW, its schedule and how long; exactly one of ``steps`` and ``epochs``.
+    """AdamW, its schedule and the length of the run; exactly one of ``steps`` and ``epochs``.
 
     Args:
         lr: peak learning rate, reached after the warm-up.
         min_lr: learning rate of the last step.
         weight_decay: on matrices only (see optim.py).
-        betas: AdamW's averages.
-        clip_norm: largest gradient norm; null = measured, not clipped.
-        warmup_fraction: share of all steps with a rising learning rate.
+        betas: AdamW's decay rates of the moments.
+        clip_norm: maximum gradient norm; null = logged, not clipped.
+        warmup_fraction: fraction of all steps with a rising learning rate.
         decay: from ``lr`` to ``min_lr`` after the warm-up: ``cosine``, ``linear``, or ``constant`` (stays at ``lr``).
-        steps: optimiser steps (updates).
+        steps: optimiser steps.
         epochs: passes over the usable windows, full global batches only.
-        accumulate: global batches per update. Each batch keeps its own negatives: 2 x 128 is not one batch of 256.
+        accumulate: global batches per optimiser step. Each has its own negatives: 2 x 128 is not one batch of 256.
     """
 
     lr: float = Field(default=1e-3, gt=0)
@@ -169,20 +170,20 @@ class OptimSection(Config):
 
 
 class RunSection(Config):
-    """How a run is watched, kept and placed; counts are optimiser steps.
+    """Logging, validation, checkpoints and placement of a run; counts are optimiser steps.
 
     Args:
-        log_every: steps per line of log.jsonl.
+        log_every: steps between lines of log.jsonl.
         validate_every: steps between validations; the last step is always validated.
         checkpoint_every: steps between checkpoints; the last step and a new best are always written.
-        keep: newest checkpoints that stay, besides the best.
-        best: which validation number names the best checkpoint: ``mrr`` (mean of both directions), ``loss``, or
+        keep: number of newest checkpoints that are kept in addition to the best.
+        best: validation metric that selects the best checkpoint: ``mrr`` (mean of both directions), ``loss``, or
             ``auto``: mrr where windows are paired with a video side, else loss.
-        gallery: pairs in the validation gallery at most.
-        precision: ``auto`` = bf16 on a GPU that has it, else fp32.
-        device: ``auto`` = the GPU where there is one, else the CPU.
+        gallery: maximum number of pairs in the validation gallery.
+        precision: ``auto`` = bf16 on a GPU that supports it, else fp32.
+        device: ``auto`` = the GPU if there is one, else the CPU.
         tracker: ``tensorboard`` writes event files beside the log, which is always written.
-        threads: CPU threads per process; null = torch's choice, divided among the processes of `--nproc`.
+        threads: CPU threads per process; null = torch's default, divided by the number of processes of `--nproc`.
     """
 
     log_every: int = Field(default=10, ge=1)
@@ -201,11 +202,11 @@ class PretrainConfig(Config):
     """Everything that determines a pretraining run.
 
     Args:
-        name: for people; part of the default run folder.
-        seed: initial weights, order of windows, devices drawn, augmentation, dropout.
+        name: label of the run; part of the default run folder.
+        seed: of initial weights, order of windows, choice of devices, augmentation and dropout.
         encoder: registered encoder.
         augment: registered augmentations, applied in order to SI units, in training only.
-        tower: registered tower: a skeleton encoder that trains along, in place of a frozen teacher; null = none.
+        tower: registered tower: a jointly trained encoder in place of a frozen teacher; null = a teacher is used.
         loss: registered losses on embeddings, each with an optional ``weight``; may be empty beside objectives.
         objective: registered objectives on the student itself, each with an optional ``weight``.
     """
@@ -231,7 +232,7 @@ class PretrainConfig(Config):
 
 _PATH = re.compile(r"data\.root\.\d+\.root")
 
-# What may change between a run and its continuation without changing the weights that come out.
+# Keys that a resumed run may change: they do not influence the weights.
 _FREE = {
     "name",
     "data.root",
@@ -246,13 +247,13 @@ _FREE = {
 
 
 def identity(config: PretrainConfig, *, data: str) -> dict[str, Any]:
-    """Dotted keys and values that a continuation must share: all but paths, worker and logging counts.
+    """Dotted keys and values that a resumed run must share: all but paths, worker and logging counts.
 
-    ``data.control`` is a key of controls only.
+    ``data.control`` is included for controls only.
 
     Args:
         config: resolved config.
-        data: digest of the data folder's index; it stands for the path.
+        data: digest of the data folder's index; it replaces the path.
 
     Example:
         >>> c = PretrainConfig(data=DataSection(root="d"), optim=OptimSection(steps=3))

@@ -1,4 +1,4 @@
-"""From a run's checkpoint to an encoder folder with its lineage, proved to read back as it was; nothing is trained."""
+"""Export of a checkpoint as an encoder folder with its lineage, verified by reloading; nothing is trained."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from pretrain.runs.folder import RunFolder
 from pretrain.training.task import PretrainTask
 
 TOLERANCE = 1e-6
-"""Largest difference of a feature that an exported encoder may show."""
+"""Largest allowed absolute difference between a feature of the student and of the exported encoder."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """What was written.
+    """Result of an export.
 
     Args:
         folder: the encoder folder.
         step: step of the checkpoint.
-        windows: real windows that were compared.
+        windows: number of windows compared.
         difference: largest absolute difference of a feature.
     """
 
@@ -57,22 +57,22 @@ def export(
 ) -> Exported:
     """Write the student of a checkpoint as an encoder folder.
 
-    A draft is first written beside ``out``, read back, and compared with the student in memory on real windows of the
-    validation split (the training split where there is none); only then ``out`` is written.
+    A draft is first written beside ``out``, reloaded, and compared with the student in memory on windows of the
+    validation split (the training split in a run without validation); only then ``out`` is written.
 
     Args:
         run: run folder.
         out: encoder folder to write.
-        checkpoint: ``best`` (``latest`` where nothing was validated), ``latest`` or a step number.
-        data: data folder, where it is no longer where the run found it.
-        force: replace an encoder folder that exists.
-        windows: how many to compare at most.
-        with_skeleton: also write the skeleton encoder that was trained along, to ``out/skeleton``.
+        checkpoint: ``best`` (``latest`` in a run without validation), ``latest`` or a step number.
+        data: data folder, if it was moved after training.
+        force: replace an existing encoder folder.
+        windows: maximum number of windows to compare.
+        with_skeleton: also write the jointly trained skeleton encoder to ``out/skeleton``.
 
     Raises:
-        CheckpointError: no such run or checkpoint, ``out`` holds something else, or no skeleton encoder was trained.
-        ShardError: the data folder is missing or another one.
-        ParityError: the folder does not reproduce the student; nothing is left behind.
+        CheckpointError: no such run or checkpoint, ``out`` is another folder, or no skeleton encoder was trained.
+        ShardError: the data folder is missing, or is not the one of the run.
+        ParityError: the exported encoder does not reproduce the student; ``out`` is not written.
     """
     folder = RunFolder(run)
     if not folder.config_file.is_file():
@@ -83,7 +83,8 @@ def export(
     task = restore_task(config, saved)
     if with_skeleton and config.tower is None:
         raise CheckpointError(
-            f"--with-skeleton: {run} trained no skeleton encoder", hint="train with tower=skeleton, or leave it out"
+            f"--with-skeleton: {run} trained no skeleton encoder",
+            hint="train with tower=skeleton, or omit the option",
         )
     columns = _columns(config, saved, data)
     bundle: EncoderBundle = task.model.student.eval()
@@ -93,7 +94,7 @@ def export(
         draft = Path(temporary) / out.name
         bundle.save(draft, lineage=lineage)
         compared, difference = compare(bundle, load_encoder(draft), columns, windows=windows)
-    if not difference <= TOLERANCE:
+    if not difference <= TOLERANCE:  # written so that NaN fails, too
         raise ParityError(
             f"the exported encoder differs from the student by up to {difference:.3g} on {compared} windows "
             f"(allowed {TOLERANCE:g}); nothing was written to {out}",
@@ -118,6 +119,7 @@ def restore_task(config: PretrainConfig, checkpoint: Checkpoint) -> PretrainTask
     spec = InputSpec(**checkpoint.state["input"])
     mean = checkpoint.model.get("model.teacher_mean")
     teacher_dim = None if mean is None else len(mean)
+    # Building draws initial weights: exporting must not move the generator of a process that trains on.
     with torch.random.fork_rng(devices=[]):
         components = Components.of(config)
         student = EncoderBundle(spec=spec, encoder=components.encoder)
@@ -133,10 +135,10 @@ def compare(student: EncoderBundle, other: EncoderBundle, columns: Columns, *, w
     """Number of real windows compared and the largest difference of a feature between two encoders.
 
     Args:
-        student: in memory.
-        other: read back.
-        columns: windows to take, every device of every row until there are enough.
-        windows: how many at most.
+        student: encoder in memory.
+        other: reloaded encoder.
+        columns: windows to compare, evenly spaced over rows and devices.
+        windows: maximum number of windows.
     """
     rows, devices = np.nonzero(columns.present)
     chosen = np.linspace(0, len(rows) - 1, min(windows, len(rows))).round().astype(int)
@@ -146,7 +148,7 @@ def compare(student: EncoderBundle, other: EncoderBundle, columns: Columns, *, w
 
 
 def lineage_of(checkpoint: Checkpoint) -> JsonDict:
-    """Where the weights come from: the facts of the model card."""
+    """Lineage of the weights: the facts of the model card."""
     state = checkpoint.state
     data, teacher, best = state["data"], dict(state["teacher"]), state["state"]["best"]
     fingerprint = teacher.pop("fingerprint")
@@ -174,6 +176,6 @@ def _columns(config: PretrainConfig, checkpoint: Checkpoint, data: Path | None) 
     if index.digest != expected:
         raise ShardError(
             f"{index.root}: digest {index.digest}, the run was trained on {expected}",
-            hint="name the folder it was trained on with --data",
+            hint="pass the folder of the run with --data",
         )
     return open_columns(index, section.val_split or section.train_split, errors=section.errors)

@@ -1,4 +1,4 @@
-"""Checkpoints as folders of safetensors and JSON, written atomically; what goes into one is the caller's choice.
+"""Checkpoints as folders of safetensors and JSON, written atomically; the caller chooses their content.
 
 RUN/checkpoints/step-00000200/  model.safetensors   student, projectors, losses (never the teacher)
                                 optimizer.safetensors
@@ -37,7 +37,7 @@ class Checkpoint:
 
     Args:
         model: state dict of the training task.
-        optimizer: what `optim.optimizer_tensors` gives; empty when read with ``optimizer=False``.
+        optimizer: result of `optim.optimizer_tensors`; empty when read with ``optimizer=False``.
         state: JSON: training state, identity, input specification, versions.
     """
 
@@ -51,7 +51,7 @@ class CheckpointStore:
 
     Args:
         folder: ``RUN/checkpoints``; made at the first write.
-        keep: newest checkpoints that stay besides the best, >= 1.
+        keep: number of newest checkpoints that are kept in addition to the best, >= 1.
 
     Example:
         >>> import tempfile, torch
@@ -66,9 +66,9 @@ class CheckpointStore:
         self.keep = keep
 
     def write(self, step: int, checkpoint: Checkpoint, *, best: bool = False) -> Path:
-        """Write one checkpoint, point `latest` (and `best`) at it, then delete what is too old.
+        """Write one checkpoint, point `latest` (and `best`) to it, then delete old ones.
 
-        A complete checkpoint of the same step is left as it is: a step determines its weights.
+        A complete checkpoint of the same step is kept unchanged: a step determines its weights.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         target = self.folder / step_name(step)
@@ -81,6 +81,7 @@ class CheckpointStore:
                     "sha256": {name: file_sha256(partial / name) for name in (MODEL, OPTIMIZER)},
                 }
                 (partial / STATE).write_text(json.dumps({**content, "digest": digest(content, length=64)}, indent=1))
+        # `latest` comes last: if the process is killed before, the next start removes the folder and repeats its steps.
         if best:
             self._point("best", target.name)
         self._point("latest", target.name)
@@ -91,7 +92,7 @@ class CheckpointStore:
         """Read and verify one checkpoint folder.
 
         Raises:
-            CheckpointError: a file is missing, or its content is not what was written.
+            CheckpointError: a file is missing or damaged.
         """
         hint = (
             "resume from another one with --resume RUN/checkpoints/step-...; "
@@ -118,7 +119,7 @@ class CheckpointStore:
         """Folder of ``latest``, ``best`` or a step number.
 
         Raises:
-            CheckpointError: there is none.
+            CheckpointError: no such checkpoint.
         """
         name = step_name(int(which)) if which.isdigit() else self.pointer(which)
         if name is None or not (self.folder / name).is_dir():
@@ -130,7 +131,7 @@ class CheckpointStore:
         return self.folder / name
 
     def pointer(self, which: str) -> str | None:
-        """The folder name that `latest` or `best` holds, None before the first."""
+        """The folder name in `latest` or `best`, None before the first checkpoint."""
         file = self.folder / which
         return file.read_text(encoding="utf-8").strip() if file.is_file() else None
 
@@ -139,7 +140,7 @@ class CheckpointStore:
         return sorted(p.name for p in self.folder.glob("step-*") if p.is_dir()) if self.folder.is_dir() else []
 
     def clean(self) -> None:
-        """Remove what a killed process left: half-written folders, and one that `latest` did not come to name."""
+        """Remove leftovers of a killed process: incomplete folders, and a newer one that `latest` does not name yet."""
         latest = self.pointer("latest") or ""
         unannounced = [self.folder / name for name in self.names() if name > latest]
         remove_leftovers(self.folder)

@@ -1,1 +1,1 @@
-"""Progress of a run: console, run log, trackers; nothing here changes training."""
+"""Progress of a run: console, run log, trackers, status; nothing here influences training."""

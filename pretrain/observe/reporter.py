@@ -1,4 +1,4 @@
-"""What happens around the loop: progress on the screen, numbers to the trackers, stop signals; no training here."""
+"""Progress on the screen, metrics to the trackers, and stop signals; no training here."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ logger = logging.getLogger(__name__)
 
 
 class StopSignal:
-    """Remembers SIGTERM and SIGINT, so that the step in progress is finished and a checkpoint written.
+    """Records SIGTERM and SIGINT, so that the current step is finished and a checkpoint written.
 
-    A second signal acts at once, as if nothing had been installed. Ranks of a launcher that was killed stop too.
+    A second signal has its default effect. Ranks whose launcher was killed stop too.
 
     Example:
         >>> with StopSignal() as stop:
@@ -47,7 +47,7 @@ class StopSignal:
         self._restore()
 
     def requested(self) -> bool:
-        """Whether this process was told to stop."""
+        """Whether this process has received a stop signal or lost its launcher."""
         if self.received is None and self._parent and os.getppid() != self._parent:
             self.received = "loss of the launcher"
         return self.received is not None
@@ -63,13 +63,13 @@ class StopSignal:
 
 
 class Reporter:
-    """Numbers to the trackers and one line of progress; silent without trackers (all ranks but 0).
+    """Sends metrics to the trackers and shows progress; silent without trackers (all ranks but 0).
 
     On a terminal: one live line. Elsewhere: about twenty plain lines, and one per validation.
 
     Args:
-        trackers: where numbers go; empty on ranks other than 0.
-        title: what the run is called, shown at the start.
+        trackers: receive the metrics; empty on ranks other than 0.
+        title: name of the run, shown at the start.
         live: draw the live line; None = when stdout is a terminal and the records of this module are shown.
     """
 
@@ -127,7 +127,7 @@ class Reporter:
             logger.info(f"step {step}/{self._steps}  {self._line()}  {rate:.1f} steps/s")
 
     def numbers(self, kind: str, step: int, numbers: Mapping[str, float]) -> None:
-        """Send numbers to every tracker; validation is also shown."""
+        """Send metrics to every tracker; validation is also shown on the screen."""
         if not numbers:
             return
         for tracker in self.trackers:
@@ -143,7 +143,7 @@ class Reporter:
                 logger.info(line)
 
     def close(self) -> None:
-        """Leave the screen and the files in order."""
+        """Stop the progress line and close the trackers."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None

@@ -1,4 +1,4 @@
-"""What `imu-pretrain status` shows, out of log and checkpoints; reads a run, never changes it."""
+"""Tables of `imu-pretrain status`, from log and checkpoints; a run is read, never changed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Table = tuple[str, list[str], list[list[str]]]
 
 
 def describe(path: Path) -> list[Table]:
-    """Tables (title, columns, rows) of a run's last numbers and its checkpoints.
+    """Tables (title, columns, rows) of a run's last metrics and its checkpoints.
 
     Raises:
         CheckpointError: not a run folder.

@@ -1,4 +1,4 @@
-"""Where a run's numbers go: log.jsonl always, TensorBoard when asked; nothing here computes or prints them."""
+"""Trackers of a run's metrics: log.jsonl always, TensorBoard on request; nothing is computed or printed here."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from imu_video.types import JsonDict
 
 
 class Tracker(Protocol):
-    """Takes the numbers of one step."""
+    """Records the metrics of a step."""
 
     def log(self, kind: str, step: int, numbers: Mapping[str, float]) -> None:
-        """Record numbers; ``kind`` is ``train`` or ``validate``, ``step`` counts optimiser steps done."""
+        """Record metrics; ``kind`` is ``train`` or ``validate``, ``step`` counts optimiser steps done."""
 
     def close(self) -> None:
         """Flush and release files."""
 
 
 class JsonLines:
-    """One JSON object a line: ``{"kind": "train", "step": 10, "loss": ...}``.
+    """One JSON object per line: ``{"kind": "train", "step": 10, "loss": ...}``.
 
     Args:
         path: log file; lines are appended and flushed at once.
@@ -42,6 +42,7 @@ class JsonLines:
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115  closed by close()
 
     def log(self, kind: str, step: int, numbers: Mapping[str, float]) -> None:
+        # JSON has no NaN or infinity: such values are written as null.
         clean = {k: v if math.isfinite(v) else None for k, v in numbers.items()}
         self._file.write(json.dumps({"kind": kind, "step": step, **clean}, allow_nan=False) + "\n")
         self._file.flush()
@@ -51,11 +52,11 @@ class JsonLines:
 
 
 class TensorBoard:
-    """Event files for TensorBoard, one scalar a number.
+    """Event files for TensorBoard, one scalar per metric.
 
     Args:
         folder: RUN/tensorboard.
-        start: steps done when the run (re)starts; later events of an interrupted run are hidden.
+        start: steps done when the run starts or resumes; later events of an interrupted run are hidden.
 
     Raises:
         ConfigError: the package is not installed.
@@ -80,7 +81,7 @@ class TensorBoard:
 
 
 def open_trackers(folder: Path, tracker: str, *, start: int) -> list[Tracker]:
-    """The trackers of a run folder; log lines past ``start`` (written before a kill, to be redone) are dropped."""
+    """The trackers of a run folder; log lines after step ``start``, which the resumed run repeats, are removed."""
     path = folder / "log.jsonl"
     if path.exists():
         kept = [line for line in read_log(path) if 0 < start >= line["step"]]
@@ -92,6 +93,6 @@ def open_trackers(folder: Path, tracker: str, *, start: int) -> list[Tracker]:
 
 
 def read_log(path: Path) -> list[JsonDict]:
-    """Lines of a log.jsonl; a last line that a kill cut short is left out."""
+    """Lines of a log.jsonl; an incomplete last line of a killed process is skipped."""
     lines: Sequence[str] = path.read_text(encoding="utf-8").split("\n")
     return [json.loads(line) for line in lines[:-1]]

@@ -1,1 +1,1 @@
-"""From a config to everything a run needs, every check once."""
+"""From a config to everything that its run needs: checks, data, components, parts; nothing is trained here."""

@@ -1,1 +1,1 @@
-"""Run folders, launching several processes, and run status."""
+"""Run folders, and launching several processes."""

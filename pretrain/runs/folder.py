@@ -1,9 +1,9 @@
-"""The run folder: what a run writes beside its checkpoints, and whether it may be started or continued there.
+"""The run folder: config, environment and lock of a run, and the checkpoint that it resumes from.
 
-RUN/config.yaml       the resolved config: `imu-pretrain launch RUN/config.yaml` repeats the run
+RUN/config.yaml       resolved config: `imu-pretrain launch RUN/config.yaml` repeats the run
 RUN/environment.json  run id, identity, and one entry per launch: versions, machine, processes, threads, commit
-RUN/log.jsonl         numbers (trackers.py)
-RUN/checkpoints/      (checkpoint.py)
+RUN/log.jsonl         metrics (observe/trackers.py)
+RUN/checkpoints/      checkpoints (checkpoints/store.py)
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class RunFolder:
 
     Args:
         path: the folder; need not exist.
-        keep: checkpoints that stay besides the best.
+        keep: number of newest checkpoints that are kept in addition to the best.
     """
 
     def __init__(self, path: Path, *, keep: int = 2) -> None:
@@ -46,16 +46,16 @@ class RunFolder:
         self.store = CheckpointStore(path / "checkpoints", keep=keep)
 
     def find_start(self, resume: str, identity: Mapping[str, Any]) -> Path | None:
-        """The checkpoint to continue from, None for a fresh start; only reads, so that every rank may ask.
+        """The checkpoint to resume from, None for a new run; only reads, so every rank may call it.
 
         Args:
-            resume: ``auto`` = continue what is there, else start; ``never`` = refuse a folder that holds a run;
-                else the path of a checkpoint folder or of another run folder (its latest checkpoint).
-            identity: of the run about to start (config.identity).
+            resume: ``auto`` = resume an existing run, else start; ``never`` = refuse a folder that contains a run;
+                otherwise the path of a checkpoint folder or of another run folder (its latest checkpoint).
+            identity: of the run that starts (config.identity).
 
         Raises:
-            ConfigError: the folder is something else, holds a run that may not be continued, or the config differs.
-            CheckpointError: the checkpoint asked for is missing or damaged.
+            ConfigError: not a run folder, a run that must not be resumed, or another config.
+            CheckpointError: the checkpoint is missing or damaged.
         """
         holds_run = self.config_file.is_file()
         foreign = self.path.exists() and (
@@ -69,8 +69,8 @@ class RunFolder:
         if resume == "never":
             if holds_run:
                 raise ConfigError(
-                    f"--run {self.path} already holds a run and --resume is never",
-                    hint="--resume auto continues it; a new --run starts afresh",
+                    f"--run {self.path} already contains a run and --resume is never",
+                    hint="--resume auto resumes it; another --run starts a new run",
                 )
             return None
         if resume == "auto":
@@ -94,6 +94,7 @@ class RunFolder:
                 f"--resume {given}: no such checkpoint folder", hint="pass auto, never, RUN or RUN/checkpoints/step-..."
             )
         latest = self.store.pointer("latest")
+        # Resuming from an older checkpoint would overwrite later ones and leave a log that no single run produced.
         if latest is not None and (self.store.folder / latest).resolve() != given.resolve():
             raise ConfigError(
                 f"--resume {given}: {self.path} already has checkpoints, up to {latest}",
@@ -106,12 +107,12 @@ class RunFolder:
         changed = differences(saved, now)
         if changed:
             raise ConfigError(
-                f"{of} was made with another config; what differs (saved -> now):\n    " + "\n    ".join(changed),
-                hint="give the changed config a new --run, or put the saved values back",
+                f"{of} was made with another config; differences (saved -> now):\n    " + "\n    ".join(changed),
+                hint="use another --run for the changed config, or restore the saved values",
             )
 
     def begin(self, config: PretrainConfig, identity: Mapping[str, Any], launch: Mapping[str, Any]) -> None:
-        """Write config and environment, and clear what a killed process left (rank 0 only)."""
+        """Write config and environment, and remove leftovers of a killed process (rank 0 only)."""
         self.path.mkdir(parents=True, exist_ok=True)
         remove_leftovers(self.path)
         self.store.clean()
@@ -138,12 +139,12 @@ class RunFolder:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder while a process writes to it; the system lets go when the process ends, however it ends.
+        """Lock the folder while a process writes to it; the system releases the lock when the process ends.
 
         Raises:
-            ConfigError: another process holds it.
+            ConfigError: another process has locked it.
         """
-        if sys.platform == "win32":  # no fcntl there
+        if sys.platform == "win32":  # Windows has no fcntl: two writers are not detected
             yield
             return
         import fcntl
@@ -154,13 +155,13 @@ class RunFolder:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise ConfigError(
-                    f"--run {self.path}: another process is writing there", hint="wait for it, or name a new --run"
+                    f"--run {self.path}: another process is writing to it", hint="wait for it, or use another --run"
                 ) from error
             yield
 
 
 def describe_machine() -> dict[str, Any]:
-    """Versions, platform and source commit: what a reader needs to judge a number later."""
+    """Versions, platform and source commit, recorded to make results reproducible."""
     packages = ("imu-video", "torch", "accelerate", "numpy", "safetensors")
     return {
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -172,7 +173,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def source_commit() -> str | None:
-    """Commit of the source tree this package runs from, with ``+changes`` when it is edited; None when installed."""
+    """Commit of the source tree, with ``+changes`` if it has uncommitted edits; None for an installed package."""
     here = Path(__file__).resolve().parent.parent.parent
     if not (here / ".git").exists():
         return None

@@ -1,4 +1,4 @@
-"""Starts the processes of a run on this machine and watches them; what each of them does is run.py's.
+"""Starts and supervises the processes of a run on this machine; each of them executes run.py.
 
 One process runs in place. With ``--nproc N`` this process only supervises: it passes SIGTERM and SIGINT on, and when
 one process fails it ends the others and reports the one that failed first. Under an outer launcher (torchrun, or Slurm
@@ -21,7 +21,7 @@ from typing import IO
 from imu_video.errors import ConfigError, ImuVideoError
 
 PARENT = "IMU_VIDEO_LAUNCHER"
-"""Environment variable with the supervisor's process id: its processes stop by themselves when it is gone."""
+"""Environment variable with the supervisor's process id: its processes stop when the supervisor has ended."""
 
 _GRACE_S = 20.0
 _OWN_CODES = {2, 3, 4, 5}  # errors that are printed as one message
@@ -38,8 +38,8 @@ class WorkerFailed(ImuVideoError):
 def supervise(command: Sequence[str], *, nproc: int, threads: int | None = None) -> int:
     """Run a command in ``nproc`` processes that form one group, until all have ended.
 
-    Rank 0 writes its progress to this terminal. Errors and warnings are kept: in the end those of rank 0 are shown, or,
-    when a process failed, only those of the one that is to blame (the others die of losing it).
+    Rank 0 writes its progress to this terminal. Errors and warnings are buffered: at the end those of rank 0 are shown,
+    or, if a process failed, only those of the process that failed first (the rest fail as a consequence).
 
     Args:
         command: program and arguments, without ``--nproc``.
@@ -47,16 +47,16 @@ def supervise(command: Sequence[str], *, nproc: int, threads: int | None = None)
         threads: CPU threads of each; None = an equal share of this machine's.
 
     Returns:
-        0, or the exit code of rank 0 when it ended with a message of its own, which is shown as it is.
+        0, or the exit code of rank 0 if it ended with an error message, which is shown unchanged.
 
     Raises:
         ConfigError: already inside a group.
-        WorkerFailed: a process failed in another way; its exit code is the error's.
+        WorkerFailed: a process failed otherwise; the error carries its exit code.
     """
     if "WORLD_SIZE" in os.environ:
         raise ConfigError(
             f"--nproc {nproc} inside a group of processes (WORLD_SIZE={os.environ['WORLD_SIZE']})",
-            hint="leave --nproc to the outer launcher",
+            hint="omit --nproc: the outer launcher starts the processes",
         )
     common = {
         "WORLD_SIZE": str(nproc),
@@ -94,7 +94,7 @@ def supervise(command: Sequence[str], *, nproc: int, threads: int | None = None)
         raise WorkerFailed(_describe(failed, code, nproc, logs[failed]), code=code if code > 0 else 128 - code)
     finally:
         for worker in workers:
-            if worker.poll() is None:
+            if worker.poll() is None:  # reached only by an error in this process: nothing must outlive it
                 worker.kill()
                 worker.wait()
         for number, handler in before.items():
@@ -104,9 +104,9 @@ def supervise(command: Sequence[str], *, nproc: int, threads: int | None = None)
 
 
 def _wait(workers: Sequence[subprocess.Popen[bytes]]) -> int | None:
-    """Wait for all; the number of the worker to blame, or None when all ended well.
+    """Wait for all workers; the number of the one that caused the failure, or None if all succeeded.
 
-    A worker that failed with a code of ours knows what was wrong; those that lost their peer die of that.
+    A worker with one of our exit codes reported the cause; the others fail because they lost their peer.
     """
     first: int | None = None
     deadline = 0.0
@@ -115,7 +115,7 @@ def _wait(workers: Sequence[subprocess.Popen[bytes]]) -> int | None:
         if first is None:
             first = next((i for i, code in enumerate(codes) if code), None)
             deadline = time.monotonic() + _GRACE_S
-        elif time.monotonic() > deadline:
+        elif time.monotonic() > deadline:  # a rank that waits for a lost peer may never return by itself
             for worker in workers:
                 if worker.poll() is None:
                     worker.kill()
@@ -143,6 +143,7 @@ def _cpus() -> int:
 
 
 def _free_port() -> int:
+    # Another program could take the port before rank 0 binds it; the group then fails to open, and says so.
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

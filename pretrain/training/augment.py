@@ -1,4 +1,4 @@
-"""Augmented batches and the draws of each step, alike on any number of processes; augmentations are the library's."""
+"""Augmented batches and random draws of each step, equal for any number of processes."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pretrain.training.state import step_seed
 
 
 class Augmenter:
-    """Changes windows in SI units, before the encoder normalises.
+    """Augments windows in SI units, before the encoder normalises them.
 
     Args:
-        augment: what to do, or None.
+        augment: augmentations, None without.
         two_views: whether the losses need a second augmented copy of each window.
         seed: of the run.
         world: this process among all.
-        device: where batches lie.
+        device: device of the batches.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class Augmenter:
         self.compose, self.two_views, self.seed, self.world, self.device = augment, two_views, seed, world, device
 
     def training(self, batch: PairBatch, number: int) -> PairBatch:
-        """Every window of global batch ``number`` changed; its second view and each device by draws of their own."""
+        """Global batch ``number`` augmented; the second view and each device use independent draws."""
         if self.compose is None:
             return batch
         imu, mask = self._changed(batch.imu, batch.mask, number, "augment")
@@ -45,7 +45,7 @@ class Augmenter:
         return self._with_second(changed, batch, number, "augment two")
 
     def validation(self, batch: PairBatch, number: int) -> PairBatch:
-        """Windows as they are, and where a second view is wanted, the same changed one at every validation."""
+        """Windows unchanged; a second view, if needed, is the same augmented copy at every validation."""
         return self._with_second(batch, batch, number, "validate two")
 
     def draws(self, number: int, purpose: str) -> GlobalDraws:
@@ -63,4 +63,5 @@ class Augmenter:
     def _changed(self, imu: Tensor, mask: Tensor, number: int, purpose: str) -> tuple[Tensor, Tensor]:
         if self.compose is None:
             return imu, mask
+        # A generator per purpose: adding a second view must not change how the first one is augmented.
         return self.compose(imu, mask, self.draws(number, purpose))

@@ -1,7 +1,7 @@
-"""The training loop, top to bottom; everything it uses is built in build.py, everything it prints is in callbacks.py.
+"""The training loop; its parts are built in prepare/prepare.py, its output is in observe/reporter.py.
 
-One update = ``accumulate`` global batches. All randomness of a batch follows from (seed, batch number, rank), so a
-resumed run needs no generator state and on a CPU ends in the same bits as one that was never interrupted.
+One update uses ``accumulate`` global batches. All randomness of a batch is a function of (seed, batch number, rank):
+a resumed run needs no generator state, and on a CPU it ends bit-equal to an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ class Engine:
 
     Args:
         parts: model, losses, data and optimiser.
-        accelerator: placement, DDP, mixed precision, clipping. It never sees the loader: a loader that already knows
-            its rank would be split a second time, and samples would vanish without a word.
-        store: where checkpoints go.
-        reporter: trackers and progress; only rank 0 has any.
+        accelerator: placement, DDP, mixed precision, clipping. The loader is never passed to it: a loader that already
+            selects its rank's rows would be split a second time, and samples would silently be dropped.
+        store: writes checkpoints.
+        reporter: trackers and progress; silent on ranks other than 0.
         stop: set by SIGTERM and SIGINT.
-        lineage: JSON that every checkpoint carries beside the state (identity, input specification ...).
+        lineage: JSON stored in every checkpoint (identity, input specification ...).
     """
 
     def __init__(
@@ -67,10 +67,10 @@ class Engine:
         self.state = TrainState.from_json(checkpoint.state["state"])
 
     def fit(self) -> TrainState:
-        """Run to the last step, or to the end of the step in which a stop signal came.
+        """Train to the last step, or to the end of the step in which a stop signal arrived.
 
         Raises:
-            GuardStop: loss or gradient is not finite; the last good state has been written.
+            GuardStop: loss or gradient is not finite; the state before that step has been written.
         """
         run, steps = self.config.run, self.parts.steps
         begin, repeats = self.state.step * self.config.optim.accumulate, self.parts.feed.loader.plan.repeats
@@ -98,7 +98,7 @@ class Engine:
         return self.state
 
     def update(self, step: int) -> tuple[dict[str, float], bool]:
-        """One optimiser step: its numbers (means over batches and ranks), and whether any rank was told to stop."""
+        """One optimiser step: its metrics (means over batches and ranks), and whether a rank received a stop signal."""
         optim = self.config.optim
         started, waited, windows = time.perf_counter(), 0.0, 0
         lr = learning_rate(
@@ -115,20 +115,24 @@ class Engine:
         outputs: list[LossOutput] = []
         for micro in range(optim.accumulate):
             number = step * optim.accumulate + micro
-            asked = time.perf_counter()
+            begun = time.perf_counter()
             batch = self.parts.feed.get(number)
-            waited += time.perf_counter() - asked
+            waited += time.perf_counter() - begun
             windows += self.config.data.batch_size
             batch = self.augmenter.training(batch.to(self.device), number)
+            # Dropout draws from the global generator: seeded per batch, a resumed run needs none of its state.
             torch.manual_seed(step_seed(self.config.seed, number, "dropout", rank=self.world.rank))
+            # Gradients are all-reduced once per update, in its last batch.
             synchronise = micro == optim.accumulate - 1
             with contextlib.nullcontext() if synchronise else self.accelerator.no_sync(self.model):
                 output, pair = self.model(batch, self.augmenter.draws(number, "draws"))
                 self.accelerator.backward(output.total / optim.accumulate)
             pairs.append(pair)
             outputs.append(output)
+        # An infinite limit still measures the norm, which is logged.
         limit = optim.clip_norm if optim.clip_norm is not None else math.inf
         norm = self.accelerator.clip_grad_norm_(self.parts.task.parameters(), limit)
+        # Every rank decides on the same averaged numbers: a rank that stopped alone would leave the others waiting.
         numbers, stopping = self.agree(outputs, norm)
         if not (math.isfinite(numbers["loss"]) and math.isfinite(numbers["grad_norm"])):
             self.save()  # the state before this step
@@ -140,7 +144,7 @@ class Engine:
         return numbers, stopping
 
     def agree(self, outputs: list[LossOutput], norm: Tensor) -> tuple[dict[str, float], bool]:
-        """Means over batches and ranks in one small all-reduce, with the stop flag riding along."""
+        """Means over batches and ranks, and the stop flag, in a single all-reduce."""
         mean = {"loss": torch.stack([o.total.detach() for o in outputs]).mean(), "grad_norm": norm.detach()}
         for kind in ("terms", "stats"):
             for name in getattr(outputs[0], kind):
@@ -151,7 +155,7 @@ class Engine:
         return dict(zip(mean, values, strict=True)), told > 0
 
     def validate(self) -> dict[str, float]:
-        """Scores on the validation split; empty without one."""
+        """Scores on the validation split; empty without a validation split."""
         if self.parts.val_loader is None:
             return {}
         return validate(
@@ -163,7 +167,7 @@ class Engine:
         )
 
     def choose(self, scores: Mapping[str, float]) -> bool:
-        """Note the best validation; returns whether this is it."""
+        """Update the best validation score; returns whether this one is the best."""
         rule = self.config.run.best
         if rule not in scores:
             return False
@@ -174,7 +178,7 @@ class Engine:
         return True
 
     def save(self, *, best: bool = False) -> None:
-        """Write a checkpoint of the present state (rank 0 only)."""
+        """Write a checkpoint of the current state (rank 0 only)."""
         if not self.accelerator.is_main_process:
             return
         checkpoint = Checkpoint(

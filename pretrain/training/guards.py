@@ -1,4 +1,4 @@
-"""What stops a run that has gone wrong while it runs; what can be known before it starts is preflight.py's."""
+"""Guards that stop a run during training; checks before training are in prepare/checks.py."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pretrain.config import PretrainConfig
 
 
 def check_rows(batch: PairBatch, config: PretrainConfig, device: torch.device, *, repeats: bool = False) -> None:
-    """All ranks together must hold each window of a global batch once; a loader that is split twice would not.
+    """Over all ranks, each window of a global batch must occur once; a loader that is split twice violates this.
 
     Args:
         batch: this rank's rows.
         config: resolved.
-        device: where rows are gathered.
-        repeats: a window may come twice: a folder of a mixture is shown more than once an epoch.
+        device: device on which rows are gathered.
+        repeats: windows may repeat: a folder of a mixture can be used more than once per epoch.
 
     Raises:
         GuardStop: windows are missing or repeated.
@@ -30,15 +30,15 @@ def check_rows(batch: PairBatch, config: PretrainConfig, device: torch.device, *
     if len(rows) != expected or (different != expected and not repeats):
         raise GuardStop(
             f"the global batch has {len(rows)} rows with {different} different windows, expected {expected}",
-            hint="a loader must know its rank (World) and must not be handed to accelerator.prepare",
+            hint="pass the rank (World) to the loader, and never pass the loader to accelerator.prepare",
         )
 
 
 def not_finite(step: int, numbers: Mapping[str, float], checkpoints: Path) -> GuardStop:
-    """The error of an update whose loss or gradient is not finite, after the state before it was written."""
+    """The error for an update whose loss or gradient is not finite; the state before it has been written."""
     return GuardStop(
         f"step {step + 1}: loss {numbers['loss']}, gradient norm {numbers['grad_norm']}: not finite; "
         f"the weights before this step are kept ({checkpoints}/latest)",
-        hint="see the last lines of log.jsonl; lower optim.lr, set optim.clip_norm, or check the data "
+        hint="check the last lines of log.jsonl; lower optim.lr, set optim.clip_norm, or check the data "
         "with `imu-video verify`",
     )

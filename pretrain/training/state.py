@@ -1,4 +1,4 @@
-"""Where a run stands and the random seed of each step; weights and optimiser state are checkpoint.py's."""
+"""Progress of a run and the random seed of each step; weights and optimiser state are in checkpoints/store.py."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Best:
     step: int
 
     def beaten_by(self, value: float) -> bool:
-        """Whether a new value is strictly better: of equals, the earlier checkpoint stays."""
+        """Whether a new value is strictly better: of equal values, the earlier checkpoint is kept."""
         return value > self.value if self.rule == "mrr" else value < self.value
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainState:
-    """All that a run knows besides its tensors.
+    """State of a run besides its tensors.
 
     The data cursor needs no field of its own: update ``step`` reads global batches ``step * accumulate`` onwards of a
     plan that is a pure function of (seed, epoch), and `step_seed` makes its randomness a function of its number.
@@ -53,13 +53,13 @@ class TrainState:
 
 
 def step_seed(seed: int, batch: int, purpose: str, *, rank: int = 0) -> int:
-    """Seed of the randomness of one global batch: a pure function, so resuming needs no generator state.
+    """Random seed of one global batch: a pure function, so resuming needs no generator state.
 
     Args:
         seed: the run's seed.
         batch: number of the global batch since the start of the run.
-        purpose: keeps, say, dropout and augmentation apart.
-        rank: for what every process draws for itself (dropout); augmentation is drawn for the whole batch.
+        purpose: separates the streams, for example dropout and augmentation.
+        rank: for draws per process (dropout); augmentation is drawn for the whole batch.
 
     Example:
         >>> step_seed(0, 7, "dropout") == step_seed(0, 7, "dropout") != step_seed(0, 7, "dropout", rank=1)

@@ -1,4 +1,4 @@
-"""What one training step computes: model and losses as one module, so that DDP and autocast see one forward."""
+"""Model and losses of a training step as one module, so that DDP and autocast wrap a single forward."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from imu_video.types import LossOutput, PairBatch, PairEmbeddings
 
 
 class PretrainTask(nn.Module):
-    """Student, projectors, losses and objectives; the teacher is not here, only its cached features in the batch.
+    """Student, projectors, losses and objectives; the frozen teacher is not part of it, its features are in the batch.
 
     Args:
         model: batch -> unit-norm embeddings.
-        loss: weighted losses on the embeddings, with their state; None where objectives alone train the student.
+        loss: weighted losses on the embeddings, with their state; None if only objectives train the student.
         objective: weighted objectives on the student itself, or None.
 
     Shapes:
@@ -32,10 +32,10 @@ class PretrainTask(nn.Module):
         self.objective = objective
 
     def forward(self, batch: PairBatch, draws: GlobalDraws | None = None) -> tuple[LossOutput, PairEmbeddings | None]:
-        """Losses, then objectives, then their sum.
+        """Compute the losses, the objectives and their sum.
 
         Args:
-            batch: windows in SI units and what else the losses need.
+            batch: windows in SI units and the other inputs of the losses.
             draws: of objectives, which need them, and of the tower's views in training.
         """
         outputs: list[LossOutput] = []
@@ -50,7 +50,7 @@ class PretrainTask(nn.Module):
         return _added(outputs), pair.detach() if pair is not None else None
 
     def observe(self, pairs: Sequence[PairEmbeddings | None]) -> None:
-        """Let queues, statistics and schedules see the batches of an update, after the optimiser's step."""
+        """Update queues, statistics and schedules with the batches of an update, after the optimiser's step."""
         there = [pair for pair in pairs if pair is not None]
         if self.loss is not None and there:
             self.loss.observe(PairEmbeddings.join(there))

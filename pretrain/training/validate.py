@@ -1,4 +1,4 @@
-"""Validation by retrieval between windows and clips of held-out people; it chooses nothing and writes nothing."""
+"""Validation by retrieval between windows and clips of held-out subjects; it selects and writes nothing."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def validate(
 ) -> dict[str, float]:
     """Loss and retrieval scores in one fixed gallery: the first batches of the loader's first epoch.
 
-    Every rank embeds its rows, all gather, so the numbers do not depend on the number of processes. ``mrr`` is the
-    mean of both directions: the rule by which the best checkpoint is named.
+    Every rank embeds its rows and gathers all, so the scores do not depend on the number of processes. ``mrr`` is the
+    mean of both directions; it selects the best checkpoint.
 
     Args:
-        task: model and losses; left in the mode it was in.
+        task: model and losses; its training mode is restored.
         loader: pairs of the validation split.
-        batches: how many of its batches make the gallery.
-        device: where the task is.
-        augmenter: makes the second views and the draws that some losses and objectives need, alike at each validation.
+        batches: number of its batches in the gallery.
+        device: device of the task.
+        augmenter: provides second views and draws, the same at each validation.
 
     Raises:
         GuardStop: an embedding is not finite.
@@ -46,6 +46,7 @@ def validate(
     imu, video, losses = [], [], []
     with torch.no_grad():
         for number in range(batches):
+            # Draws depend on the batch number alone: every validation sees the same gallery.
             batch = _elsewhere(augmenter.validation(loader.batch(number).to(device), number))
             output, pair = task(batch, augmenter.draws(number, "validate"))
             if pair is not None and pair.video is not None:
@@ -54,13 +55,13 @@ def validate(
             losses.append(gather(output.total.detach().float().reshape(1)).mean())
     task.train(was_training)
     scores = {"loss": float(torch.stack(losses).mean())}
-    if not video:  # no loss of this run looks at the teacher: there is nothing to retrieve
+    if not video:  # no loss of this run uses the teacher: there is nothing to retrieve
         return scores
     similarity = (torch.cat(imu) @ torch.cat(video).T).cpu().numpy()
     if not np.isfinite(similarity).all():
         raise GuardStop(
             "validation: embeddings are not finite although the loss was",
-            hint="look at the validation split with `imu-video inspect`; lower optim.lr",
+            hint="inspect the validation split with `imu-video inspect`; lower optim.lr",
         )
     scores["gallery"] = float(len(similarity))
     ways = dict(zip(DIRECTIONS, (retrieval(similarity), retrieval(similarity.T)), strict=True))
@@ -69,5 +70,5 @@ def validate(
 
 
 def _elsewhere(batch: PairBatch) -> PairBatch:
-    """Recordings are numbered anew in each split: none may look like one whose moments lie in a loss's queue."""
+    """Shift recording numbers: each split counts from 0, and a queue must not take them for training recordings."""
     return replace(batch, meta=replace(batch.meta, recording=batch.meta.recording + _OTHER_SPLIT))

@@ -259,7 +259,7 @@ def test_a_changed_config_is_refused_key_by_key(make_config: Maker, tmp_path: Pa
 def test_resume_never_and_paths(make_config: Maker, tmp_path: Path) -> None:
     config = make_config(optim={"steps": 6}, run={"keep": 5})
     run(config, folder=tmp_path / "run", resume="never")
-    with pytest.raises(ConfigError, match="already holds a run"):
+    with pytest.raises(ConfigError, match="already contains a run"):
         run(config, folder=tmp_path / "run", resume="never")
     earlier = tmp_path / "run" / "checkpoints" / "step-00000004"
     with pytest.raises(ConfigError, match="up to step-00000006"):
