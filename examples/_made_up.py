@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from imu_video.modalities import ClipSpec
 from imu_video.shards.schema import Index
 from imu_video.testing import write_folder
 from imu_video.types import Window
 
 SECONDS, RATE_HZ, CLIP_FPS = 2.0, 50, 8
+CLIP = ClipSpec(fps=CLIP_FPS, frames=int(SECONDS * CLIP_FPS), height=32, width=32)
 TEMPO_HZ = {"sit": 0.0, "walk": 1.8, "jog": 2.8}
 
 
@@ -45,9 +47,9 @@ def data_folder(root: str | Path, *, subjects: int = 4, windows_per_class: int =
                     session="1",
                     start=SECONDS * i,
                     imu={"right_wrist": imu},
-                    clip=clip,
+                    streams={"video": clip},
                     label=label,
                 )
 
     splits = {name: split(name) for name in ("train", "val", "test")}
-    return write_folder(root, splits, rate_hz=RATE_HZ, dataset="made-up", clip_fps=CLIP_FPS)
+    return write_folder(root, splits, rate_hz=RATE_HZ, dataset="made-up", specs={"video": CLIP})

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from imu_video.modalities import ClipSpec
 from imu_video.shards import embed
 from imu_video.testing import write_folder
 from imu_video.types import Window
 
 SECONDS, RATE, FPS, FRAMES, SIZE = 2.0, 50, 8, 16, 32
+CLIP = ClipSpec(fps=FPS, frames=FRAMES, height=SIZE, width=SIZE)
 # Windows per split. Examples state these numbers, so they are part of the documentation.
 SAMPLES = {"train": 48, "val": 12, "test": 24}
 
@@ -38,7 +40,7 @@ def _windows(split: str) -> Iterator[Window]:
             session="1",
             start=SECONDS * (i % 6),
             imu={"right_wrist": imu.astype(np.float32), "waist": imu.astype(np.float32)},
-            clip=clip,
+            streams={"video": clip},
             label="walk" if walking else "sit",
         )
 
@@ -48,7 +50,7 @@ def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder: 48, 12 and 24 windows of 2 s at 50 Hz, two devices, clips, features of the teacher `tiny`."""
     folder = tmp_path_factory.mktemp("documented") / "demo"
     index = write_folder(
-        folder, {split: _windows(split) for split in SAMPLES}, rate_hz=RATE, dataset="demo", clip_fps=FPS
+        folder, {split: _windows(split) for split in SAMPLES}, rate_hz=RATE, dataset="demo", specs={"video": CLIP}
     )
     embed(index, {"name": "tiny"})
     return folder
