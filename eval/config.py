@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from eval.data.splits import Domain, EpisodeConfig, Slice
 from eval.finetune.config import NetworkConfig
-from eval.results.intervals import Bootstrap
+from eval.results.bootstrap import Bootstrap
 from imu_video.config import Config
 
 Metric = Literal["accuracy", "balanced_accuracy", "macro_f1"]

@@ -1,4 +1,4 @@
-"""Intervals over subjects, paired tests and calibration lines; which figures are measured is up to a protocol."""
+"""Means over subjects, paired tests and calibration lines; which figures are measured is up to a protocol."""
 
 from __future__ import annotations
 
@@ -7,31 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from pydantic import Field
 
+from eval.results.bootstrap import Bootstrap, bootstrap
 from eval.results.lines import Result, ends
-from imu_video.config import Config
 from imu_video.metrics.calibration import expected_calibration_error
 from imu_video.metrics.significance import holm, minimum_detectable, signed_rank_p
-from imu_video.metrics.stats import Interval, hierarchical_bootstrap_many
-
-
-class Bootstrap(Config):
-    """Bootstrap intervals: number of resamples, nominal coverage, seed."""
-
-    resamples: int = Field(default=4000, ge=100)
-    level: float = Field(default=0.95, gt=0, lt=1)
-    seed: int = Field(default=0, ge=0)
-
-
-def bootstrap(stack: np.ndarray, config: Bootstrap) -> list[Interval]:
-    """Intervals of figures (K, S, E) that share their cells, from a generator seeded by the config."""
-    return hierarchical_bootstrap_many(
-        stack,
-        generator=np.random.default_rng(config.seed),
-        resamples=config.resamples,
-        level=config.level,
-    )
 
 
 def subject_means(cells: np.ndarray) -> np.ndarray:

@@ -7,19 +7,17 @@ import math
 import platform
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from pydantic import Field, field_validator
 
 from eval.registry import protocols
+from eval.results.bootstrap import Bootstrap
 from imu_video import __version__
 from imu_video.config import Config, digest
 from imu_video.errors import nearest
-
-if TYPE_CHECKING:
-    from eval.results.intervals import Bootstrap
-    from imu_video.metrics.stats import Interval
+from imu_video.metrics.stats import Interval
 
 CALIBRATION = ("ece", "overconfidence")
 """Metrics that describe stated confidence rather than correct predictions; they have tables of their own."""
@@ -96,7 +94,7 @@ class Result(Config):
         """A line from an interval over subjects: its value, ends, level and numbers of subjects and episodes.
 
         Args:
-            interval: from `eval.results.intervals.bootstrap`.
+            interval: from `eval.results.bootstrap.bootstrap`.
             bootstrap: settings of the interval; its seed is added to ``seeds``.
             shared: fields common to all lines of one command, see `provenance`.
             seeds: further seeds that enter the figure.

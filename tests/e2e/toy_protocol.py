@@ -11,7 +11,7 @@ import numpy as np
 from eval.data.features import encoder_features
 from eval.data.windows import load_windows
 from eval.protocol import Context, Protocol, protocols
-from eval.results.intervals import Bootstrap, bootstrap
+from eval.results.bootstrap import Bootstrap, bootstrap
 from eval.results.lines import Result, provenance
 from imu_video.bundle.encoder import load_encoder
 from imu_video.config import Config

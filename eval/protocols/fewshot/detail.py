@@ -12,8 +12,9 @@ from eval.report.document import Block, Cell, Folded, Section, Table
 from eval.report.figures import detail as figures
 from eval.report.figures.detail import Strip
 from eval.report.words import metric_name, plural, rank, svg, unique
+from eval.results.bootstrap import Bootstrap, bootstrap
 from eval.results.counts import load_counts
-from eval.results.intervals import Bootstrap, bootstrap, subject_means
+from eval.results.intervals import subject_means
 from eval.results.lines import Result
 from imu_video.metrics.classify import METRICS
 

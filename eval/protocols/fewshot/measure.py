@@ -10,8 +10,9 @@ import numpy as np
 
 from eval.config import EvalConfig
 from eval.protocols.fewshot.run import SUPERVISED
+from eval.results.bootstrap import bootstrap
 from eval.results.counts import Counts
-from eval.results.intervals import bootstrap, calibration_lines, subject_means, with_tests
+from eval.results.intervals import calibration_lines, subject_means, with_tests
 from eval.results.lines import DIFFERENCE, Result
 from imu_video.metrics.calibration import overconfidence
 from imu_video.metrics.classify import METRICS

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from eval.config import Metric
 from eval.data.splits import Slice
 from eval.finetune.config import ALPHAS, Alphas, Inputs, NetworkConfig, SpreadConfig
-from eval.results.intervals import Bootstrap
+from eval.results.bootstrap import Bootstrap
 from imu_video.config import Config
 
 Number = int | Literal["all"]

@@ -10,7 +10,8 @@ import numpy as np
 from eval.protocols.limited_labels.config import LabelsConfig
 from eval.protocols.limited_labels.run import Cells
 from eval.protocols.limited_labels.subjects import Groups
-from eval.results.intervals import bootstrap, calibration_lines, kept_bins, with_tests
+from eval.results.bootstrap import bootstrap
+from eval.results.intervals import calibration_lines, kept_bins, with_tests
 from eval.results.lines import DIFFERENCE, Result
 from imu_video.metrics.calibration import overconfidence
 from imu_video.metrics.classify import METRICS

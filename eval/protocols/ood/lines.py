@@ -16,15 +16,8 @@ from eval.protocols.ood.config import OodConfig
 from eval.protocols.ood.grid import Folder
 from eval.protocols.ood.runs import Run
 from eval.protocols.ood.selection import Outcome, choose, overall
-from eval.results.intervals import (
-    Bootstrap,
-    bootstrap,
-    calibration_lines,
-    equal_subjects,
-    kept_bins,
-    subject_means,
-    with_tests,
-)
+from eval.results.bootstrap import Bootstrap, bootstrap
+from eval.results.intervals import calibration_lines, equal_subjects, kept_bins, subject_means, with_tests
 from eval.results.lines import DIFFERENCE, Result
 from imu_video.errors import DataError
 from imu_video.metrics.calibration import BINS, expected_calibration_error, overconfidence

@@ -59,7 +59,7 @@ class Retrieval(Protocol):
         index = load_index(self.data)
         more = [] if self.gallery is None else [f"retrieval.gallery={self.gallery}"]
         overrides = [*(self.overrides or []), *more]
-        config = load_evaluation(self.config, index, overrides=overrides, **self.domains)
+        config = load_evaluation(self.config, index, short={}, overrides=overrides, **self.domains)
         model, facts = load_pair_model(self.encoder)
         windows = load_windows(index, splits=config.splits, teacher=open_cache(index, facts.teacher))
         shared = encoder_provenance(self.encoder, index, config)

@@ -12,7 +12,7 @@ from eval.config import EvalConfig
 from eval.data.embeddings import embed_imu, embed_video
 from eval.data.splits import refuse_training_subjects
 from eval.data.windows import LabelledWindows
-from eval.results.intervals import bootstrap
+from eval.results.bootstrap import bootstrap
 from eval.results.lines import Result
 from imu_video.errors import ConfigError
 from imu_video.metrics.ranking import pair_ranks, retrieval_chance

@@ -15,7 +15,8 @@ from eval.data.splits import Domain, Slice, refuse_training_subjects, spread_ove
 from eval.data.windows import LabelledWindows
 from eval.probes import Probe, probes
 from eval.probes.base import Confidence, confidence_of
-from eval.results.intervals import bootstrap, calibration_lines, kept_bins
+from eval.results.bootstrap import bootstrap
+from eval.results.intervals import calibration_lines, kept_bins
 from eval.results.lines import Result
 from imu_video.bundle.encoder import EncoderBundle
 from imu_video.errors import ConfigError, LeakageError
