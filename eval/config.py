@@ -1,4 +1,4 @@
-"""What an evaluation config says; the YAML files lie in configs/eval. Nothing is loaded or run here."""
+"""Config of few-shot, zero-shot and retrieval evaluation; YAML files: configs/eval. Nothing is loaded or run here."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Metric = Literal["accuracy", "balanced_accuracy", "macro_f1"]
 
 
 class SupervisedConfig(NetworkConfig):
-    """The reference that learns encoder and head from the support alone; how it is trained says `NetworkConfig`.
+    """The reference that trains encoder and head on the support alone; its schedule is described in `NetworkConfig`.
 
     Args:
-        episodes: of how many of each domain's episodes; each costs a training, 0 leaves the reference out.
-        domains, shots: only these domains and shot counts; None takes all.
+        episodes: number of episodes per domain; each costs a training, 0 disables the reference.
+        domains, shots: restrict the reference to these domains and shot counts; None uses all.
     """
 
     episodes: int = Field(default=0, ge=0)
@@ -27,18 +27,18 @@ class SupervisedConfig(NetworkConfig):
     shots: list[int] | None = None
 
     def wanted(self, domain: str, shots: int) -> bool:
-        """Whether the reference is run in a domain at a shot count."""
+        """Whether the reference runs in a domain at a shot count."""
         chosen = self.domains is None or domain in self.domains
         return self.episodes > 0 and chosen and (self.shots is None or shots in self.shots)
 
 
 class References(Config):
-    """What the encoder is compared with, on the same episodes.
+    """Reference models, evaluated on the same episodes as the encoder.
 
     Args:
-        untrained_seeds: seeds of encoders that were never trained; their figures are averaged. Empty leaves it out.
-        handcrafted: hand-crafted statistics.
-        supervised: encoder and head from scratch on the support.
+        untrained_seeds: seeds of untrained encoders, whose figures are averaged; empty disables the reference.
+        handcrafted: whether to evaluate hand-crafted features.
+        supervised: encoder and head trained from scratch on the support.
     """
 
     untrained_seeds: list[int] = Field(default=[0, 1, 2])
@@ -47,18 +47,20 @@ class References(Config):
 
 
 class TextPrompts(Config):
-    """How class names become text prototypes.
+    """Text prototypes from class names.
 
     Args:
-        templates: sentences with ``{label}`` in them; a class is the mean of their embeddings.
-        words: label -> what is said instead; others are spelled with spaces for ``_``.
-        encoder: None: the text tower of the encoder's own teacher. Else an entry of the registry of text encoders
-            (``sentence``): a ridge map from IMU features to its space is fitted on the ``seen`` classes of
+        templates: sentences that contain ``{label}``; a class is the mean of their embeddings.
+        words: label -> replacement text; other labels are written with spaces for ``_``.
+        encoder: None: the text encoder of the encoder's own teacher. Otherwise an entry of the registry of text
+            encoders (``sentence``): a ridge map from IMU features to its space is fitted on the ``seen`` classes of
             ``zeroshot.support``.
-        seen: with ``encoder``: classes whose IMU labels fit the map; they are never asked.
-        ridge: with ``encoder``: strength of the map, relative to the mean eigenvalue of the features' Gram matrix.
-        centre: with the teacher's text tower: move the mean of the prompts onto the mean of the teacher's training
-            features. Texts and pictures lie apart by a nearly constant offset (Liang et al. 2022, arXiv 2203.02053).
+        seen: with ``encoder``: classes whose IMU labels fit the map; they are never query classes.
+        ridge: with ``encoder``: strength of the map, above 0, in units of the mean eigenvalue of the features' Gram
+            matrix.
+        centre: with the teacher's text encoder: shift the mean of the prompts to the mean of the teacher's training
+            features. Text and image embeddings differ by a nearly constant offset (Liang et al. 2022, arXiv
+            2203.02053).
     """
 
     templates: list[str] = Field(default=["a person {label}", "a video of a person {label}"], min_length=1)
@@ -72,22 +74,25 @@ class TextPrompts(Config):
     def _complete(self) -> TextPrompts:
         wrong = [t for t in self.templates if "{label}" not in t]
         if wrong:
-            raise ValueError(f"templates must hold {{label}}, got {wrong[0]!r}")
+            raise ValueError(f"templates must contain {{label}}, got {wrong[0]!r}")
         if (self.encoder is not None) != (len(self.seen) >= 2):
-            raise ValueError(f"`encoder` goes with two or more `seen` classes, got {self.encoder!r} and {self.seen}")
+            raise ValueError(
+                f"`encoder` requires two or more `seen` classes, and only then, got {self.encoder!r} and {self.seen}"
+            )
         return self
 
 
 class ZeroShot(Config):
-    """What stands for the classes, and whose labels that takes.
+    """Class information of zero-shot classification, and the labels that it uses.
 
     Args:
         support: slice whose labels are used: with its videos (``video``, ``teacher``), with the IMU windows of the
-            source folder (``source``) or of the seen classes (``text`` with an encoder); its people are never queried.
-        anchors: ``video``: videos a class at most, drawn with the episodes' seed; None takes all. At least 16 are
-            recommended.
-        per_class: ``source``, ``teacher``, ``text``: labelled windows a class at most that a probe is fitted on,
-            spread over people.
+            source folder (``source``) or of the seen classes (``text`` with an encoder); its subjects are never
+            queries.
+        anchors: ``video``: maximum number of videos per class, drawn with the episodes' seed; None uses all. At least
+            16 are recommended.
+        per_class: ``source``, ``teacher``, ``text``: maximum number of labelled windows per class for a probe, drawn
+            round-robin over subjects.
         text: prompts.
     """
 
@@ -98,7 +103,7 @@ class ZeroShot(Config):
 
 
 class Retrieval(Config):
-    """Galleries of matched pairs: number of pairs, number of galleries, seed, cut-offs."""
+    """Galleries of matched pairs: pairs per gallery, number of galleries, seed, cut-offs k."""
 
     gallery: int = Field(default=64, ge=2)
     galleries: int = Field(default=50, ge=1)
@@ -110,15 +115,15 @@ class EvalConfig(Config):
     """A whole evaluation: domains, episodes, probes, references, intervals, zero-shot, retrieval.
 
     Args:
-        domains: where to evaluate.
-        episodes: how supports are drawn.
+        domains: domains to evaluate.
+        episodes: how episodes are drawn.
         probes: entries of the probe registry.
-        references: what to compare with.
+        references: reference models.
         metrics: figures to report.
-        bootstrap: intervals.
-        zeroshot: its four forms.
-        retrieval: galleries.
-        batch_size: windows at a time through an encoder.
+        bootstrap: settings of the intervals.
+        zeroshot: settings of zero-shot classification.
+        retrieval: settings of the galleries.
+        batch_size: windows per forward pass of an encoder.
     """
 
     domains: list[Domain] = Field(default=[Domain(name="people")], min_length=1)
@@ -140,10 +145,10 @@ class EvalConfig(Config):
         unknown = [d for d in supervised.domains or () if d not in names]
         unknown += [str(n) for n in supervised.shots or () if n not in self.episodes.shots]
         if unknown:
-            raise ValueError(f"references.supervised names {unknown}, which are no domains or shots of this config")
+            raise ValueError(f"references.supervised: {unknown} are not domains or shots of this config")
         probes = self.probe_names
         if len(set(probes)) != len(probes):
-            raise ValueError(f"probes must have distinct names, got {probes}; `as` gives one a name of its own")
+            raise ValueError(f"probes must have distinct names, got {probes}; rename one with `as`")
         return self
 
     @property

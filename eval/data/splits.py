@@ -1,8 +1,8 @@
-"""Domains and K-shot episodes whose people and recordings cannot overlap; no features, probes or figures here.
+"""Domains and K-shot episodes with disjoint subjects and recordings; no features, probes or figures here.
 
-Two settings, never mixed in one table row. *within*: the support is labelled in the target domain itself, by other
-people than the queries. *transfer*: the support is labelled in a source domain (a placement or sensor that is easy to
-label), by other people than the queries, and the queries come from the target domain.
+Two settings, never mixed in one table row. *within*: the support comes from the target domain itself. *transfer*: the
+support comes from a source domain (a placement or sensor that is easy to label), the queries from the target domain.
+In both, support and query subjects are disjoint.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from imu_video.config import Config
 from imu_video.errors import ConfigError, LeakageError
 
 ATTEMPTS = 200
-"""Draws of support people before an episode is given up as impossible."""
+"""Draws of support subjects before an episode is refused as impossible."""
 
 
 class Slice(Config):
@@ -37,18 +37,18 @@ class Slice(Config):
         return [self.split] if isinstance(self.split, str) else list(self.split)
 
     def rows(self, windows: LabelledWindows) -> np.ndarray:
-        """Rows of the windows that belong to this slice."""
+        """Row numbers of the windows in this slice."""
         return windows.rows(splits=self.splits, placements=self.placements, where=self.where)
 
 
 class Domain(Slice):
-    """A named target slice, and where its support labels come from.
+    """A named target slice, and the source of its support labels.
 
     Args:
         name: as it appears in tables.
         setting: ``within`` or ``transfer``, see the module's first lines.
-        source: where a transfer support comes from; absent for ``within``.
-        labels: classes to tell apart; None keeps every class with enough people and windows.
+        source: slice of a transfer support; None for ``within``.
+        labels: classes to distinguish; None keeps every class with enough subjects and windows.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Domain(Slice):
     @model_validator(mode="after")
     def _source_goes_with_transfer(self) -> Domain:
         if (self.setting == "transfer") != (self.source is not None):
-            raise ValueError(f"domain {self.name!r}: `source` belongs to setting: transfer, and only to it")
+            raise ValueError(f"domain {self.name!r}: `source` is required with setting: transfer, and only then")
         return self
 
     @property
@@ -72,13 +72,13 @@ class EpisodeConfig(Config):
     """How episodes are drawn.
 
     Args:
-        shots: labelled windows a class; every shot count of an episode is a prefix of the largest.
-        episodes: number of episodes a domain.
-        seed: base seed; an episode depends on (seed, domain name, episode number) and on the data only.
-        support_subjects: people who give the support; default: as many as shots, at most half of the people.
-        windows_per_class: at most so many windows of a person and class take part in a domain, as support or query;
-        they
-            are drawn once, spread over recordings and time. None for all.
+        shots: labelled windows per class; the support of every shot count is a prefix of the largest.
+        episodes: number of episodes per domain.
+        seed: base seed; an episode depends only on (seed, domain name, episode number) and on the data.
+        support_subjects: number of subjects that provide the support; default: as many as shots, at most half of the
+            subjects.
+        windows_per_class: maximum number of windows per subject and class in a domain, as support or query; they are
+            drawn once, spread over recordings and time. None for all.
     """
 
     shots: list[int] = Field(default=[1, 5], min_length=1)
@@ -96,16 +96,16 @@ class EpisodeConfig(Config):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Episode:
-    """One draw of support and query; refuses people or recordings that are on both sides.
+    """One draw of support and query, without common subjects or recordings.
 
     Args:
-        windows: what the rows refer to.
-        support: (M, K) rows, one line a class of the domain, the best-spread shots first; ``[:, :S]`` is the S-shot
-        set. query: (Q,) rows.
+        windows: the windows that the row numbers refer to.
+        support: (M, K) row numbers, one line per class of the domain; ``[:, :S]`` is the S-shot set.
+        query: (Q,) row numbers.
         number: number of the episode.
 
     Raises:
-        LeakageError: a person or recording is in support and query.
+        LeakageError: a subject or recording is in support and query.
 
     Example:
         ``episode.support_rows(5)`` gives the 5-shot rows and their class numbers.
@@ -122,19 +122,19 @@ class Episode:
             if len(shared):
                 raise LeakageError(
                     f"episode {self.number}: {what} {shared.tolist()} are in support and in query",
-                    hint="draw the support from other people than the queries",
+                    hint="draw support and query from different subjects",
                 )
 
     def support_rows(self, shots: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows and class numbers (0..M-1, the order of the domain's classes) of the S-shot support, each (M*S,)."""
         if not 1 <= shots <= self.support.shape[1]:
-            raise ValueError(f"the episode holds {self.support.shape[1]} shots a class, asked for {shots}")
+            raise ValueError(f"the episode has {self.support.shape[1]} shots per class, {shots} are requested")
         rows = self.support[:, :shots]
         return rows.ravel(), np.repeat(np.arange(len(rows)), shots)
 
     @property
     def query_subjects(self) -> list[str]:
-        """Sorted people of the query."""
+        """Sorted query subjects."""
         return np.unique(self.windows.subject[self.query]).tolist()
 
 
@@ -144,12 +144,12 @@ class Episodes:
 
     Args:
         domain: the domain.
-        classes: numbers into ``windows.classes`` of the M classes that are told apart.
+        classes: numbers into ``windows.classes`` of the M classes to distinguish.
         names: their names.
-        left_out: classes of the domain with too few people or windows.
+        left_out: classes of the domain with too few subjects or windows.
         episodes: the draws.
-        subjects: everybody who is a query in some episode, sorted.
-        target: rows that are a query in some episode, sorted.
+        subjects: query subjects of all episodes, sorted.
+        target: query rows of all episodes, sorted.
     """
 
     domain: Domain
@@ -162,7 +162,7 @@ class Episodes:
 
     @cached_property
     def asked(self) -> np.ndarray:
-        """Which of the target rows are a query of each episode. Shape: (episodes, n) bool."""
+        """Whether each target row is a query of each episode. Shape: (episodes, n) bool."""
         asked = np.zeros((len(self.episodes), len(self.target)), dtype=bool)
         for own, episode in zip(asked, self.episodes, strict=True):
             own[np.searchsorted(self.target, episode.query)] = True
@@ -178,11 +178,11 @@ class Episodes:
 def draw_episodes(windows: LabelledWindows, domain: Domain, config: EpisodeConfig) -> Episodes:
     """Draw the episodes of a domain.
 
-    In each episode some people give the support and all others are queries. A class's shots go round the support
-    people; within a person they prefer recordings not used yet and stretches of time that do not overlap.
+    In each episode some subjects provide the support and all others are query subjects. The shots of a class are drawn
+    round-robin over the support subjects; within a subject, unused recordings and non-overlapping times come first.
 
     Raises:
-        ConfigError: too few people, classes or windows for the largest shot count.
+        ConfigError: too few subjects, classes or windows for the largest shot count.
     """
     shots = max(config.shots)
     name_seed = zlib.crc32(domain.name.encode())
@@ -224,7 +224,7 @@ def draw_episodes(windows: LabelledWindows, domain: Domain, config: EpisodeConfi
 def _classes(
     windows: LabelledWindows, domain: Domain, target: np.ndarray, source: np.ndarray, shots: int
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Class numbers to tell apart and the names that have too little: two people and the shots are the least."""
+    """Class numbers to distinguish, and names of classes with too few subjects (2) or windows (the shots)."""
     kept, left_out = [], []
     wanted = windows.classes if domain.labels is None else domain.labels
     for name in wanted:
@@ -237,7 +237,7 @@ def _classes(
         elif domain.labels is not None:
             raise ConfigError(
                 f"domain {domain.name!r}: label {name!r} has {len(givers)} windows for {shots} shots "
-                f"and {len(np.unique(takers))} people in the target; both sides need it and different people"
+                f"and {len(np.unique(takers))} subjects in the target; support and query subjects must both have it"
             )
         elif len(givers) or len(takers):
             left_out.append(name)
@@ -245,31 +245,31 @@ def _classes(
         people = np.union1d(windows.subject[source], windows.subject[target]).tolist()
         if len(people) == 1:
             raise ConfigError(
-                f"domain {domain.name!r}: support and query need different people, all windows are of {people[0]!r}",
-                hint="put two people or more into the split that is evaluated: `imu-video split DATA NEW SPLITS.yaml` "
-                "divides them anew, for example splits.fractions={train: 0.4, val: 0.2, test: 0.4} in a build config",
+                f"domain {domain.name!r}: support and query need different subjects, all windows are of {people[0]!r}",
+                hint="put two subjects or more into the evaluated split: `imu-video split DATA NEW SPLITS.yaml` "
+                "re-splits a folder, for example splits.fractions={train: 0.4, val: 0.2, test: 0.4} in a build config",
             )
         raise ConfigError(
-            f"domain {domain.name!r}: {len(kept)} classes have {shots} windows and two people, at least 2 are needed",
+            f"domain {domain.name!r}: {len(kept)} classes have {shots} windows and two subjects, at least 2 are needed",
             hint="ask for fewer --shots or widen the domain's split, placements or filters",
         )
     return np.array(sorted(kept)), tuple(left_out)
 
 
 def _support_people(domain: Domain, config: EpisodeConfig, givers: np.ndarray, takers: np.ndarray) -> int:
-    """How many people give the support of an episode."""
+    """Number of support subjects of an episode."""
     shared = len(np.intersect1d(givers, takers))
     most = len(givers) - 1 if shared == len(takers) and len(givers) == shared else len(givers)
     if most < 1:
         raise ConfigError(
-            f"domain {domain.name!r}: support and query need different people, found only {givers.tolist()}",
-            hint="name a split with at least two people",
+            f"domain {domain.name!r}: support and query need different subjects, found only {givers.tolist()}",
+            hint="name a split with at least two subjects",
         )
     if config.support_subjects is not None:
         if config.support_subjects > most:
             raise ConfigError(
                 f"domain {domain.name!r}: support_subjects={config.support_subjects}, but only {most} of "
-                f"{len(givers)} people can give support"
+                f"{len(givers)} subjects can provide support"
             )
         return config.support_subjects
     half = max(1, len(givers) // 2) if shared else len(givers)
@@ -286,7 +286,7 @@ def _choose_people(
     shots: int,
     rng: np.random.Generator,
 ) -> list[str]:
-    """Draw support people who together have enough windows of every class and leave somebody to ask."""
+    """Draw support subjects that together have enough windows of every class and leave a query subject."""
     names = sorted(pools)
     sizes = np.array([[len(rows) for rows in pools[s]] for s in names])
     short = np.zeros(len(classes), dtype=int)
@@ -299,14 +299,14 @@ def _choose_people(
             return chosen
     scarcest = windows.classes[classes[int(short.argmax())]]
     raise ConfigError(
-        f"domain {domain.name!r}: in {ATTEMPTS} draws of {people} support people none had {shots} windows of each "
-        f"class and left somebody to query; {scarcest!r} is the scarcest",
-        hint="list the domain's `labels` without it, ask for fewer --shots, or raise support_subjects",
+        f"domain {domain.name!r}: no draw of {people} support subjects out of {ATTEMPTS} had {shots} windows of each "
+        f"class and left a query subject; {scarcest!r} has the fewest windows",
+        hint="list the domain's `labels` without it, use fewer --shots, or raise support_subjects",
     )
 
 
 def _spread(windows: LabelledWindows, pools: Sequence[np.ndarray], shots: int, rng: np.random.Generator) -> np.ndarray:
-    """K rows of one class, going round its people in random order. Shape: (K,)."""
+    """K rows of one class, round-robin over its subjects in random order. Shape: (K,)."""
     people = [pools[i] for i in rng.permutation(len(pools))]
     turns = [(turn, i) for turn in range(shots) for i, rows in enumerate(people) if turn < len(rows)][:shots]
     quota = np.bincount([i for _, i in turns], minlength=len(people))
@@ -315,9 +315,9 @@ def _spread(windows: LabelledWindows, pools: Sequence[np.ndarray], shots: int, r
 
 
 def spread_over_people(windows: LabelledWindows, rows: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
-    """So many of the rows (fewer where there are not enough), going round their people; recordings not used yet first.
+    """Rows drawn round-robin over their subjects, at most ``number``; within a subject, unused recordings come first.
 
-    The first k rows do not depend on ``number``: from an rng in the same state, a smaller draw is the beginning of a
+    The first k rows do not depend on ``number``: from an rng in the same state, a smaller draw is a prefix of a
     larger one. Shape: (number,).
     """
     people = [rows[windows.subject[rows] == s] for s in np.unique(windows.subject[rows])]
@@ -325,7 +325,7 @@ def spread_over_people(windows: LabelledWindows, rows: np.ndarray, number: int, 
 
 
 def _ordered(windows: LabelledWindows, rows: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
-    """So many of one person's rows: new recordings first, stretches of time that overlap a chosen one last."""
+    """Rows of one subject, at most ``number``: unused recordings first, windows that overlap a chosen one last."""
     rows = rows[rng.permutation(len(rows))]
     if number < 2:
         return rows[:number]
@@ -346,7 +346,7 @@ def _ordered(windows: LabelledWindows, rows: np.ndarray, number: int, rng: np.ra
 
 
 def _thin(windows: LabelledWindows, rows: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
-    """At most so many rows a person and class, spread over recordings and time, in the original order."""
+    """At most ``most`` rows per subject and class, spread over recordings and time, in the original order."""
     person = np.unique(windows.subject[rows], return_inverse=True)[1]
     group = person * len(windows.classes) + windows.labels[rows]
     kept = []
@@ -357,20 +357,20 @@ def _thin(windows: LabelledWindows, rows: np.ndarray, most: int, rng: np.random.
 
 
 def refuse_training_subjects(lineage: Mapping[str, Any], windows: LabelledWindows, rows: np.ndarray) -> list[str]:
-    """Refuse queries by people on whom the encoder was pretrained.
+    """Refuse query subjects on whom the encoder was pretrained.
 
-    People are only compared within the same dataset, since names such as ``s01`` recur.
+    Subjects are compared within the same dataset only, since names such as ``s01`` recur.
 
     Args:
-        lineage: of an exported encoder.
-        windows: what the rows refer to.
+        lineage: lineage of an exported encoder.
+        windows: the windows that the row numbers refer to.
         rows: every row that may be a query.
 
     Returns:
-        The queried people who chose the checkpoint (the run's validation split): not refused, but to be stated.
+        Query subjects of the run's validation split, on which the checkpoint was chosen: allowed, but to be reported.
 
     Raises:
-        LeakageError: the same dataset's training people are among the queries.
+        LeakageError: training subjects of the same dataset are among the queries.
     """
     dataset, train, validation = pretraining_people(lineage)
     if dataset is None or dataset != windows.dataset:
@@ -379,14 +379,14 @@ def refuse_training_subjects(lineage: Mapping[str, Any], windows: LabelledWindow
     shared = sorted(queried & set(train))
     if shared:
         raise LeakageError(
-            f"the encoder was pretrained on {len(shared)} of the people to be queried: {dataset} {shared}",
-            hint="evaluate on a split of other people (--split test)",
+            f"the encoder was pretrained on {len(shared)} of the query subjects: {dataset} {shared}",
+            hint="evaluate on a split of other subjects (--split test)",
         )
     return sorted(queried & set(validation))
 
 
 def pretraining_people(lineage: Mapping[str, Any]) -> tuple[str | None, tuple[str, ...], tuple[str, ...]]:
-    """Pretraining dataset, its training people, and the people of the validation split; None where nothing is said.
+    """Pretraining dataset, its training subjects and its validation subjects; None for a lineage without them.
 
     A split of the lineage that is not its validation split counts as training.
     """

@@ -159,7 +159,7 @@ def test_a_report_without_matplotlib_extras_says_what_to_install(
         (
             ["--split", "train"],
             LeakageError,
-            r"pretrained on 2 of the people to be queried: eval_people \['s0', 's1'\]",
+            r"pretrained on 2 of the query subjects: eval_people \['s0', 's1'\]",
         ),
         (["--split", "tset"], ConfigError, "split 'tset' is not in the data; did you mean 'test'"),
         (["--by", "placement"], ConfigError, "require --split"),

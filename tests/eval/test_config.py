@@ -30,7 +30,7 @@ def test_the_base_config_is_the_defaults() -> None:
 
 
 def test_supervised_names_known_domains_and_shots() -> None:
-    with pytest.raises(ConfigError, match=r"names \['peeple', '3'\], which are no domains or shots"):
+    with pytest.raises(ConfigError, match=r"\['peeple', '3'\] are not domains or shots"):
         load_config(
             "configs/eval/base.yaml",
             EvalConfig,

@@ -37,14 +37,14 @@ def run_fewshot(
 
     Args:
         windows: labelled windows of every split that the config's domains name.
-        bundle: the encoder under test; its lineage tells whom it has seen.
-        config: what to run.
+        bundle: the encoder under test; its lineage names its pretraining subjects.
+        config: domains, episodes, probes and references.
 
     Returns:
-        One `Counts` a (domain, shots, model, probe), and remarks that belong beside the figures.
+        One `Counts` per (domain, shots, model, probe), and remarks to be reported with the figures.
 
     Raises:
-        LeakageError: a query person was in the pretraining.
+        LeakageError: a query subject was in the pretraining.
         ConfigError: impossible domains or unknown probes.
     """
     fitters = {name: probes.build(entry) for name, entry in zip(config.probe_names, config.probe_entries, strict=True)}
@@ -53,9 +53,9 @@ def run_fewshot(
     for episodes in drawn:
         chosen_on = refuse_training_subjects(bundle.lineage, windows, episodes.domain.rows(windows))
         if chosen_on:
-            remarks.append(f"{episodes.domain.name}: queries {chosen_on}, on whom the checkpoint was chosen")
+            remarks.append(f"{episodes.domain.name}: query subjects {chosen_on} were used to choose the checkpoint")
         if episodes.left_out:
-            remarks.append(f"{episodes.domain.name}: too few windows or people for {', '.join(episodes.left_out)}")
+            remarks.append(f"{episodes.domain.name}: too few windows or subjects for {', '.join(episodes.left_out)}")
     rows = np.unique(np.concatenate([episodes.rows for episodes in drawn]))
     models = ["pretrained"]
     models += ["untrained"] if config.references.untrained_seeds else []
@@ -68,7 +68,7 @@ def run_fewshot(
     for episodes in drawn:
         logger.info(
             f"{episodes.domain.name}: {len(episodes.episodes)} episodes, {len(episodes.names)} classes, "
-            f"{len(episodes.subjects)} people asked"
+            f"{len(episodes.subjects)} query subjects"
         )
         for shots in sorted(config.episodes.shots):
             for feature in features:
@@ -99,7 +99,7 @@ def tally_probe(
     for seed, array in enumerate(features.arrays):
         asked = array[target]
         for first in range(0, len(supports), _AT_ONCE):
-            with threadpool_limits(1):  # supports are tiny: threads cost more than they give
+            with threadpool_limits(1):  # supports are tiny, so threads cost more than they save
                 fitted = fit_supports(probe, array, supports[first : first + _AT_ONCE], classes=tally.classes)
             for places, scores in score_blocks(fitted, asked):
                 numbers = first + np.array(places)
@@ -113,12 +113,12 @@ def tally_probe(
 def count_supervised(
     windows: LabelledWindows, episodes: Episodes, bundle: EncoderBundle, config: EvalConfig, shots: int
 ) -> np.ndarray:
-    """Confusion counts of the supervised reference on its episodes; zero on the others. Shape: (E, S, M, M)."""
+    """Confusion counts of the supervised reference on its episodes; zero on the other episodes. Shape: (E, S, M, M)."""
     if tuple(windows.channels) != tuple(bundle.spec.channels):
         raise ConfigError(
-            f"the supervised reference needs the encoder's channels {list(bundle.spec.channels)}, the data has "
+            f"the supervised reference requires the encoder's channels {list(bundle.spec.channels)}, the data has "
             f"{list(windows.channels)}",
-            hint="references.supervised.episodes=0 leaves it out",
+            hint="references.supervised.episodes=0 disables it",
         )
     reference = SupervisedReference(
         spec=bundle.spec, encoder=bundle.encoder_config, config=config.references.supervised
@@ -139,32 +139,32 @@ def count_supervised(
 
 
 class _Tally:
-    """Turns predictions for a domain's target rows into counts by person and class."""
+    """Turns predictions for a domain's target rows into counts by subject and class."""
 
     def __init__(self, windows: LabelledWindows, episodes: Episodes) -> None:
         self.episodes = episodes
         self.classes = len(episodes.names)
         target = episodes.target
-        person = np.searchsorted(np.array(episodes.subjects), windows.subject[target])
+        subject = np.searchsorted(np.array(episodes.subjects), windows.subject[target])
         truth = np.searchsorted(episodes.classes, windows.labels[target])
-        self.person, self.truth = person, truth
-        self.base = (person * self.classes + truth) * self.classes
+        self.subject, self.truth = subject, truth
+        self.base = (subject * self.classes + truth) * self.classes
         self.shape = (len(episodes.subjects), self.classes, self.classes)
 
     def counts(self, numbers: Sequence[int] | np.ndarray, predicted: np.ndarray) -> np.ndarray:
-        """Counts over the episodes' queries, of answers for all target rows. Shapes: (b,), (b, n) -> (b, S, M, M)."""
+        """Counts over episodes' queries, from predictions for all target rows. Shapes: (b,), (b, n) -> (b, S, M, M)."""
         asked, size = self.episodes.asked[numbers], int(np.prod(self.shape))
         place = predicted + self.base + size * np.arange(len(numbers))[:, None]
         return np.bincount(place[asked], minlength=size * len(numbers)).reshape(-1, *self.shape)
 
     def reliability(self, numbers: np.ndarray, predicted: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-        """Reliability bins, of the same. Shapes: numbers (b,), others (b, n) -> (b, S, B, 3)."""
-        asked, people = self.episodes.asked[numbers], self.shape[0]
-        group = self.person + people * np.arange(len(numbers))[:, None]
+        """Reliability bins over the queries of episodes. Shapes: numbers (b,), others (b, n) -> (b, S, B, 3)."""
+        asked, subjects = self.episodes.asked[numbers], self.shape[0]
+        group = self.subject + subjects * np.arange(len(numbers))[:, None]
         bins = grouped_reliability_bins(
-            confidence[asked], (predicted == self.truth)[asked], group[asked], groups=people * len(numbers)
+            confidence[asked], (predicted == self.truth)[asked], group[asked], groups=subjects * len(numbers)
         )
-        return bins.reshape(len(numbers), people, BINS, 3)
+        return bins.reshape(len(numbers), subjects, BINS, 3)
 
 
 def _counts(

@@ -1,4 +1,4 @@
-"""The supervised reference: the same architecture with a linear head, learned from an episode's support alone."""
+"""The supervised reference: the same architecture with a linear head, trained on an episode's support alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from imu_video.bundle.input_spec import InputSpec
 class SupervisedReference:
     """Trains encoder and head from scratch on a few labelled windows, always by the same fixed schedule.
 
-    Nothing is selected: no validation set could be spared from a 1-shot support without changing the question.
+    No checkpoint is selected: a 1-shot support leaves no windows for validation.
 
     Args:
         spec: input specification of the encoder under test (its normalisation is kept: it is a constant scale).
@@ -40,7 +40,7 @@ class SupervisedReference:
             labels: (n,) class numbers.
             query: (N, C, T) windows.
             classes: M.
-            seed: of initialisation, order and augmentation; the global random state is left as it was.
+            seed: seed of initialisation, order and augmentation; the global random state is not changed.
 
         Shapes:
             -> (N,) int64 class numbers.

@@ -13,25 +13,25 @@ from eval.results.bootstrap import Bootstrap
 from imu_video.config import Config
 
 Number = int | Literal["all"]
-"""Labelled windows a class, or all there are."""
+"""Labelled windows per class, or all of them."""
 
 
 class Method(Config):
-    """One way to make a classifier from an encoder and a few labels.
+    """A method that makes a classifier from an encoder and a few labels.
 
     Args:
-        name: in tables.
-        start: ``encoder`` (pretrained) or ``random`` (the same architecture, never trained).
+        name: name in tables.
+        start: ``encoder`` (pretrained) or ``random`` (the same architecture, untrained).
         learn: ``head``: the probe on frozen features; ``linear``: a linear head on the frozen encoder by gradient
-            descent; ``all``: encoder and head by gradient descent; ``wise``: first as ``linear``, from there as
-            ``all``, and then weights between the two (`eval.finetune.wise`).
-        inputs: ``imu``; ``fused``, the video side's frozen features beside the IMU encoder's; or ``teacher``, those
-            alone. The video side is the skeleton encoder trained along with the encoder, where there is one and
-            ``start`` is ``encoder``; else the cached teacher.
-        along: ``skeleton``: with ``learn: all``, the skeleton encoder that was exported with the encoder is trained
-            along, with three heads (`eval.finetune.joint`); ``inputs`` says which is asked, ``teacher`` as well.
-            null = not.
-        spread: spread the labels over the pool's unlabelled windows first; null = learn from the labelled ones only.
+            descent; ``all``: encoder and head by gradient descent; ``wise``: first ``linear``, then ``all`` from there,
+            then weights between the two (`eval.finetune.wise`).
+        inputs: ``imu``; ``fused``, frozen features of the video side concatenated with the IMU encoder's; or
+            ``teacher``, features of the video side alone. The video side is the skeleton encoder exported with the
+            encoder, if any and if ``start`` is ``encoder``; else the cached teacher.
+        along: ``skeleton``: with ``learn: all``, the skeleton encoder exported with the encoder is trained jointly,
+            with three heads (`eval.finetune.joint`); ``inputs`` selects the head that is evaluated. null = no joint
+            training.
+        spread: first spread the labels over the pool's unlabelled windows; null = use labelled windows only.
     """
 
     name: str
@@ -44,14 +44,16 @@ class Method(Config):
     @model_validator(mode="after")
     def _possible(self) -> Method:
         if self.along and self.learn != "all":
-            raise ValueError(f"method {self.name!r}: what is trained along needs learn: all")
+            raise ValueError(f"method {self.name!r}: along: skeleton requires learn: all")
         if self.inputs == "teacher" and self.trains and not self.along:
-            raise ValueError(f"method {self.name!r}: the teacher is frozen, inputs: teacher goes with learn: head")
+            raise ValueError(f"method {self.name!r}: the teacher is frozen, so inputs: teacher requires learn: head")
         if self.start == "random" and self.learn == "wise":
-            raise ValueError(f"method {self.name!r}: learn: wise stays near pretrained weights, start: encoder")
+            raise ValueError(
+                f"method {self.name!r}: learn: wise stays near pretrained weights and requires start: encoder"
+            )
         if self.start == "random" and self.spread is not None and self.spread.inputs != "teacher":
             raise ValueError(
-                f"method {self.name!r}: a random encoder has no neighbours to offer: spread.inputs: teacher"
+                f"method {self.name!r}: a random encoder has no meaningful neighbours, use spread.inputs: teacher"
             )
         return self
 
@@ -62,7 +64,7 @@ class Method(Config):
 
     @property
     def trains(self) -> bool:
-        """Whether a network is trained by steps."""
+        """Whether a network is trained by gradient descent."""
         return self.learn != "head"
 
     @property
@@ -83,21 +85,22 @@ class LabelsConfig(Config):
     """A whole limited-label evaluation.
 
     Args:
-        name: the domain's name in tables.
-        pool: whose windows may carry labels, and are known without labels to `spread`.
-        choose: on whom a trained network's step is chosen; that figure stands beside the last step's. null = not.
-        test: who is asked.
-        classes: labels to tell apart; others are left out of all three groups. null = every label of the pool.
-        labels: labelled windows a class, or ``all``; smaller sets are part of larger ones.
-        seeds: each draws its own labels, initial weights and order; encoder number i goes with seed number i.
-        methods: what is compared.
+        name: name of the domain in tables.
+        pool: slice of training subjects, whose windows may carry labels; `spread` uses the others without labels.
+        choose: slice of validation subjects, on which a network's step is chosen; that figure is reported beside the
+            last step's. null = no validation.
+        test: slice of test subjects.
+        classes: labels to distinguish; others are excluded from all three groups. null = every label of the pool.
+        labels: labelled windows per class, or ``all``; smaller sets are subsets of larger ones.
+        seeds: each draws its own labels, initial weights and order; encoder i is used with seed i.
+        methods: the methods to compare.
         references: methods whose figures are subtracted from those of every method that uses the encoder.
-        teacher: the cached teacher (name or fingerprint) for fused inputs; null = the encoder's own.
-        probe: of ``learn: head``; spreading needs one with ``fit_targets``.
+        teacher: the cached teacher (name or fingerprint) for fused inputs; null = the encoder's own teacher.
+        probe: probe of ``learn: head``; spreading requires one with ``fit_targets``.
         scratch: schedule of ``learn: all`` from a random start.
         linear: schedule of ``learn: linear``, and of the first part of ``wise``.
         finetune: schedule of ``learn: all`` from the encoder, and of the second part of ``wise``.
-        alphas: of ``wise``: a grid from 0 to 1; 0.5 is always looked at.
+        alphas: grid of ``wise``, from 0 to 1; 0.5 is always evaluated.
         metrics: figures to report.
         bootstrap: intervals.
     """
@@ -135,7 +138,7 @@ class LabelsConfig(Config):
             raise ValueError(f"methods and seeds must be distinct, got {names} and {self.seeds}")
         unknown = [r for r in self.references if r not in names]
         if unknown:
-            raise ValueError(f"references {unknown} are none of the methods {names}")
+            raise ValueError(f"references {unknown} are not among the methods {names}")
         if any(n != "all" and n < 1 for n in self.labels) or len(set(self.labels)) != len(self.labels):
             raise ValueError(f"labels must be distinct and at least 1, or 'all', got {self.labels}")
         return self

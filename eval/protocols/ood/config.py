@@ -1,4 +1,4 @@
-"""What a benchmark config says: shift, models, algorithms with their grids, schedule; nothing runs here."""
+"""Config of the benchmark of domain shift: scenario, models, algorithms with grids, schedule; nothing runs here."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from imu_video.errors import nearest
 
 
 class Scenario(Config):
-    """How labelled windows are divided into domains.
+    """Division of labelled windows into domains.
 
     Args:
-        name: as it appears in tables.
-        axis: what differs between domains: ``subject``, ``placement``, ``dataset``, ``session``, ``split``, or any tag
-            of the data (``device``, ``side``, ``population`` ...).
-        domains: domain name -> values of the axis; windows with other values are left out.
-        groups: instead of ``domains``: that many groups of consecutive sorted values. Neither: a domain a value.
-        targets: domains that are asked in turn; all when None.
-        labels: classes to tell apart; None keeps those that every domain has.
-        label_map: dataset -> {its label: common label}; labels that are not named are left out.
-        people: ``disjoint``: nobody in the target is in the sources, whatever the axis (`eval.protocols.ood.scenario`);
-            ``shared``: as published benchmarks of placements do, people and moments stand on both sides.
-        folds: with ``disjoint``, where somebody is in two domains: into how many groups people are divided; seed k asks
-            group k modulo ``folds`` and trains on the others.
+        name: name in tables.
+        axis: fact that differs between domains: ``subject``, ``placement``, ``dataset``, ``session``, ``split``, or any
+            tag of the data (``device``, ``side``, ``population`` ...).
+        domains: domain name -> values of the axis; windows with other values are excluded.
+        groups: instead of ``domains``: number of groups of consecutive sorted values. Without both, one domain per
+            value.
+        targets: target domains, evaluated in turn; None for all.
+        labels: classes to distinguish; None keeps those that every domain has.
+        label_map: dataset -> {its label: common label}; other labels are excluded.
+        people: ``disjoint``: no target subject is in the sources, whatever the axis (`eval.protocols.ood.scenario`);
+            ``shared``: subjects and times may be on both sides, as in published benchmarks of placements.
+        folds: with ``disjoint``, if a subject is in two domains: number of groups of subjects; seed k tests group k
+            modulo ``folds`` and trains on the others.
         placements, where: keep only these devices, and these values of tags.
-        per_class: at most so many windows of a person, class and domain, evenly over time; None for all.
-        validation: share of each person's and class's moments, the last ones, that choose the checkpoint.
+        per_class: maximum number of windows per subject, class and domain, evenly over time; None for all.
+        validation: share of the times of each subject and class, the last ones, that validate the checkpoint.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
@@ -52,25 +53,25 @@ class Scenario(Config):
     @model_validator(mode="after")
     def _one_way(self) -> Scenario:
         if self.domains is not None and self.groups is not None:
-            raise ValueError("give either 'domains' or 'groups', not both")
+            raise ValueError("'domains' and 'groups' exclude each other")
         if self.domains is not None and len(self.domains) < 2:
-            raise ValueError(f"a shift needs at least two domains, got {list(self.domains)}")
+            raise ValueError(f"a shift requires at least two domains, got {list(self.domains)}")
         return self
 
 
 class Model(Config):
-    """A network that algorithms train: fresh, or an exported encoder.
+    """A network that algorithms train: untrained, or an exported encoder.
 
     Args:
-        name: as it appears in tables.
-        backbone: entry of the encoder registry, or the path of a YAML file with it, for a fresh network.
-        encoder: encoder folder, for a pretrained one.
-        train: ``all``, or ``head``: the encoder stays as it is and the classifier learns; or ``wise``, for an exported
-            encoder: first as ``head``, from there as ``all``, each for the whole schedule, and then weights between the
+        name: name in tables.
+        backbone: entry of the encoder registry, or the path of a YAML file with it, for an untrained network.
+        encoder: encoder folder, for a pretrained network.
+        train: ``all`` (the whole network), ``head`` (the classifier on a frozen encoder) or, for an exported encoder,
+            ``wise``: first ``head``, then ``all`` from there, each for the whole schedule, then weights between the
             two (`eval.finetune.wise`) at the alpha that is best on source validation.
-        lr: learning rate of this model; the training's when None.
+        lr: learning rate of this model; None for that of the training.
         encoder_factor: learning rate of the encoder over that of the classifier, above 0.
-        alphas: with ``wise``: the grid, from 0 (the probe) to 1 (the fine-tuned network).
+        alphas: grid of ``wise``, from 0 (the probe) to 1 (the fine-tuned network).
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
@@ -84,9 +85,9 @@ class Model(Config):
     @model_validator(mode="after")
     def _one_kind(self) -> Model:
         if (self.backbone is None) == (self.encoder is None):
-            raise ValueError(f"model {self.name!r}: give exactly one of 'backbone' and 'encoder'")
+            raise ValueError(f"model {self.name!r}: exactly one of 'backbone' and 'encoder' is required")
         if self.train == "wise" and self.encoder is None:
-            raise ValueError(f"model {self.name!r}: train: wise stays near pretrained weights, give 'encoder'")
+            raise ValueError(f"model {self.name!r}: train: wise stays near pretrained weights and requires 'encoder'")
         return self
 
 
@@ -96,8 +97,8 @@ class Training(Config):
     Args:
         steps: updates.
         evaluate_every: updates between checkpoints; the best on source validation is the run's result.
-        batch: windows of each source domain in an update, drawn with replacement.
-        lr, weight_decay, betas: of Adam.
+        batch: windows per source domain and update, drawn with replacement.
+        lr, weight_decay, betas: settings of Adam.
     """
 
     steps: int = Field(default=3000, ge=1)
@@ -109,11 +110,11 @@ class Training(Config):
 
 
 class Entry(Config):
-    """An algorithm and the values that its grid tries.
+    """An algorithm and its grid of hyper-parameters.
 
     Args:
         name: registered algorithm.
-        grid: argument -> values; every combination is run. ``lr`` names the learning rate.
+        grid: argument -> values; every combination is run. ``lr`` is the learning rate.
         fixed: arguments with one value.
     """
 
@@ -122,7 +123,7 @@ class Entry(Config):
     fixed: dict[str, Any] = Field(default_factory=dict)
 
     def settings(self) -> Iterator[dict[str, Any]]:
-        """Every combination of the grid, ``lr`` included."""
+        """Every combination of the grid, including ``lr``."""
         names = sorted(self.grid)
         for values in itertools.product(*(self.grid[name] for name in names)):
             yield {**self.fixed, **dict(zip(names, values, strict=True))}
@@ -132,15 +133,15 @@ class OodConfig(Config):
     """A whole benchmark.
 
     Args:
-        scenario: the shift.
+        scenario: the division into domains.
         models: networks.
         algorithms: names, or entries with grids.
         training: the schedule.
-        seeds: of initial weights, batches, algorithms and people's folds.
-        selection: rules to report: ``source`` (training-domain validation), ``oracle`` (target accuracy: an upper
-            bound, never a result) and ``lodo`` (leave one source domain out; costs further runs where a grid has
-            choices).
-        rate_hz: common rate of several data folders; that of the first when None.
+        seeds: seeds of initial weights, batches, algorithms and folds of subjects.
+        selection: registered selection rules to report: ``source`` (training-domain validation), ``oracle`` (target
+            accuracy: an upper bound, never a result), ``lodo`` (leave one source domain out; requires further runs
+            for grids with choices).
+        rate_hz: common sampling rate of several data folders; None for that of the first.
     """
 
     scenario: Scenario

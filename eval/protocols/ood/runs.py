@@ -39,10 +39,10 @@ class Run:
 
 
 def runs(config: OodConfig, domains: list[str]) -> list[Run]:
-    """Every run of a benchmark, in an order in which whole seeds finish first.
+    """Every run of a benchmark, seeds outermost, so that whole seeds finish first.
 
     Raises:
-        ConfigError: unknown algorithm or argument, before anything is run.
+        ConfigError: an unknown algorithm or argument.
     """
     targets = config.scenario.targets or domains
     leave_out = any(selection_rules.get(rule).leaves_out for rule in config.selection)

@@ -1,12 +1,12 @@
-"""Labelled windows into domains, and a target into source, validation and query rows that cannot overlap.
+"""Domains of labelled windows, and disjoint training, validation and query rows for a target domain.
 
-A *moment* is a stretch of one recording: windows of several devices at one time are one moment, and windows that
-overlap are never on two sides. Source rows are divided into training and validation by moments, the last ones of each
-person and class validating, with what overlaps them left out.
+A *moment* is a time interval of one recording: windows of several devices at one time are one moment. Source rows are
+divided into training and validation by moments: the last moments of each subject and class validate, and training
+windows that overlap them are excluded.
 
-With ``people: disjoint`` nobody of the target is in the sources. Where somebody is in two domains (placements, say),
-people are divided into folds: seed k asks fold k and trains on the others, so that over as many seeds as
-folds everybody is asked once.
+With ``people: disjoint`` no target subject is in the sources. If a subject is in two domains (as with placements),
+subjects are divided into folds: seed k tests fold k and trains on the others, so that with as many seeds as folds every
+subject is tested once.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Domains:
 
     Args:
         windows: kept windows, labels renumbered to the scenario's classes.
-        names: of the domains.
-        of: (N,) int64 domain of each window.
+        names: names of the domains.
+        of: (N,) int64 domain number of each window.
     """
 
     windows: LabelledWindows
@@ -50,10 +50,10 @@ class Domains:
 
 
 def divide(windows: LabelledWindows, scenario: Scenario) -> Domains:
-    """Keep the windows that a scenario is about and name the domain of each.
+    """Select the windows of a scenario and assign a domain to each.
 
     Raises:
-        ConfigError: an axis, value or label that the data does not have, fewer than two domains or classes left.
+        ConfigError: an axis, value or label that the data does not have, or fewer than two domains or classes.
     """
     if scenario.label_map is not None:
         windows = map_labels(windows, scenario.label_map)
@@ -101,36 +101,38 @@ def _groups(values: list[str], scenario: Scenario) -> dict[str, list[str]]:
     values = [v for v in values if v]
     if scenario.groups is not None:
         if len(values) < scenario.groups:
-            raise ConfigError(f"{where}: {len(values)} values of {scenario.axis} do not make {scenario.groups} groups")
+            raise ConfigError(
+                f"{where}: {len(values)} values of {scenario.axis} are too few for {scenario.groups} groups"
+            )
         parts = np.array_split(np.array(values), scenario.groups)
         return {f"{part[0]}..{part[-1]}" if len(part) > 1 else str(part[0]): part.tolist() for part in parts}
     if len(values) < 2:
-        raise ConfigError(f"{where}: {scenario.axis} has only {values}, a shift needs two domains")
+        raise ConfigError(f"{where}: {scenario.axis} has only {values}, a shift requires two domains")
     return {value: [value] for value in values}
 
 
 def _labels(windows: LabelledWindows, of: np.ndarray, domains: int, scenario: Scenario) -> list[str]:
-    there = {
+    present = {
         name: {int(d) for d in np.unique(of[(windows.labels == c) & (of >= 0)])}
         for c, name in enumerate(windows.classes)
     }
     if scenario.labels is not None:
         for name in scenario.labels:
-            if name not in there:
-                raise ConfigError(f"scenario {scenario.name!r}: no label {name!r}{nearest(name, there)}")
-            if len(there[name]) < domains:
+            if name not in present:
+                raise ConfigError(f"scenario {scenario.name!r}: no label {name!r}{nearest(name, present)}")
+            if len(present[name]) < domains:
                 raise ConfigError(
-                    f"scenario {scenario.name!r}: label {name!r} is missing in {domains - len(there[name])} domains"
+                    f"scenario {scenario.name!r}: label {name!r} is missing in {domains - len(present[name])} domains"
                 )
         return sorted(scenario.labels)
-    common = sorted(name for name, found in there.items() if len(found) == domains)
+    common = sorted(name for name, found in present.items() if len(found) == domains)
     if len(common) < 2:
-        raise ConfigError(f"scenario {scenario.name!r}: the domains share the classes {common}, at least 2 are needed")
+        raise ConfigError(f"scenario {scenario.name!r}: the domains share the classes {common}, expected at least 2")
     return common
 
 
 def _thin(windows: LabelledWindows, rows: np.ndarray, of: np.ndarray, most: int) -> np.ndarray:
-    """At most so many windows of each person, class and domain, evenly over recordings and time."""
+    """At most ``most`` windows per subject, class and domain, evenly over recordings and time."""
     kept = []
     for group in _grouped(rows, windows.subject, windows.labels, of):
         order = group[np.lexsort((windows.start[group], windows.recording[group]))]
@@ -139,7 +141,7 @@ def _thin(windows: LabelledWindows, rows: np.ndarray, of: np.ndarray, most: int)
 
 
 def _grouped(rows: np.ndarray, *columns: np.ndarray) -> list[np.ndarray]:
-    """Rows by equal values of all columns."""
+    """Rows grouped by equal values of all columns."""
     codes = np.stack([np.unique(column[rows], return_inverse=True)[1] for column in columns], axis=1)
     _, group = np.unique(codes, axis=0, return_inverse=True)
     return [rows[group.ravel() == g] for g in range(int(group.max(initial=-1)) + 1)]
@@ -147,17 +149,17 @@ def _grouped(rows: np.ndarray, *columns: np.ndarray) -> list[np.ndarray]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Division:
-    """Rows of one run; refuses anything that stands on two sides.
+    """Row numbers of one run; rows, times and (``disjoint``) subjects on two sides are refused.
 
     Args:
-        domains: what the rows refer to.
-        train, valid: rows of each source domain.
-        query: rows of the target.
+        domains: the windows that the row numbers refer to.
+        train, valid: row numbers of each source domain.
+        query: row numbers of the target.
         people: ``disjoint`` or ``shared``, as in the scenario.
 
     Raises:
-        LeakageError: a window on two sides, overlapping moments of training and validation, or (``disjoint``) a person
-            or moment of the target in the sources.
+        LeakageError: a window on two sides, overlapping moments of training and validation, or (``disjoint``) a subject
+            or recording of the target in the sources.
     """
 
     domains: Domains
@@ -188,28 +190,28 @@ class Division:
 
 
 def division(domains: Domains, scenario: Scenario, *, target: str, held: str | None = None, seed: int = 0) -> Division:
-    """Who trains, validates and is asked in one run.
+    """Training, validation and query rows of one run.
 
     Args:
         domains: from `divide`.
-        scenario: the same.
-        target: domain that is asked.
-        held: a further domain that does not train and is asked instead of the target (for leave-one-domain-out).
-        seed: chooses the fold of people.
+        scenario: the scenario of the domains.
+        target: the target domain.
+        held: a further domain that is not trained on and is queried instead of the target (leave-one-domain-out).
+        seed: chooses the fold of subjects.
 
     Raises:
-        ConfigError: too few people, domains or windows.
+        ConfigError: too few subjects, domains or windows.
         LeakageError: see `Division`.
     """
     windows = domains.windows
-    asked = domains.number(target if held is None else held)
-    out = {domains.number(target), asked}
+    queried = domains.number(target if held is None else held)
+    out = {domains.number(target), queried}
     sources = [d for d in range(len(domains.names)) if d not in out]
     if not sources:
         raise ConfigError(
-            f"scenario {scenario.name!r}: no source domain is left beside {sorted(domains.names[d] for d in out)}"
+            f"scenario {scenario.name!r}: no source domain is left without {sorted(domains.names[d] for d in out)}"
         )
-    query = np.flatnonzero(domains.of == asked)
+    query = np.flatnonzero(domains.of == queried)
     source = np.flatnonzero(np.isin(domains.of, sources))
     if scenario.people == "disjoint" and _people_recur(domains):
         tested = _fold(windows.subject, scenario.folds, seed)
@@ -219,9 +221,9 @@ def division(domains: Domains, scenario: Scenario, *, target: str, held: str | N
         )
         if not len(query) or not len(source):
             raise ConfigError(
-                f"scenario {scenario.name!r}, target {target!r}, seed {seed}: no window is left once people are "
+                f"scenario {scenario.name!r}, target {target!r}, seed {seed}: no window is left after subjects are "
                 f"divided into {scenario.folds} folds",
-                hint="fewer folds, or people: shared",
+                hint="use fewer folds, or people: shared",
             )
     validating = _validating(windows, source, scenario.validation)
     valid = source[validating]
@@ -241,23 +243,23 @@ def division(domains: Domains, scenario: Scenario, *, target: str, held: str | N
 
 
 def _people_recur(domains: Domains) -> bool:
-    """Whether somebody is in two domains."""
+    """Whether a subject is in two domains."""
     pairs = set(zip(domains.windows.subject.tolist(), domains.of.tolist(), strict=True))
     return len({subject for subject, _ in pairs}) < len(pairs)
 
 
 def _fold(subjects: np.ndarray, folds: int, seed: int) -> list[str]:
-    """The people that a seed asks: one of the folds of the sorted people, shuffled once."""
+    """Test subjects of a seed: one of the folds of the sorted subjects, shuffled once."""
     people = np.unique(subjects)
     if len(people) < folds:
-        raise ConfigError(f"{len(people)} people cannot be divided into {folds} folds", hint="scenario.folds=2")
+        raise ConfigError(f"{len(people)} subjects cannot be divided into {folds} folds", hint="scenario.folds=2")
     order = people[np.random.default_rng(0).permutation(len(people))]
     part: list[str] = np.array_split(order, folds)[seed % folds].tolist()
     return part
 
 
 def _validating(windows: LabelledWindows, rows: np.ndarray, share: float) -> np.ndarray:
-    """(n,) bool: the last moments of each person and class; the same moment has one side in all domains."""
+    """(n,) bool: the last moments of each subject and class; a moment is on one side in all domains."""
     out = np.zeros(len(rows), dtype=bool)
     place = {int(row): i for i, row in enumerate(rows)}
     for group in _grouped(rows, windows.subject, windows.labels):
@@ -271,7 +273,7 @@ def _validating(windows: LabelledWindows, rows: np.ndarray, share: float) -> np.
 
 
 def overlapping(windows: LabelledWindows, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Those of ``rows`` that share time of a recording with one of ``others``."""
+    """Those of ``rows`` that overlap in time with one of ``others`` in the same recording."""
     clash = []
     for recording in np.intersect1d(windows.recording[rows], windows.recording[others]):
         mine = rows[windows.recording[rows] == recording]
@@ -286,14 +288,14 @@ def overlapping(windows: LabelledWindows, rows: np.ndarray, others: np.ndarray) 
 
 
 def merge_windows(parts: Sequence[LabelledWindows], *, rate_hz: float | None = None) -> LabelledWindows:
-    """Windows of several data folders as one, with a fact ``dataset``; people keep apart by their dataset's name.
+    """Windows of several data folders as one, with a fact ``dataset``; names of subjects get the dataset as prefix.
 
     Args:
         parts: windows of equal length in seconds and equal channels.
-        rate_hz: common rate; that of the first when None.
+        rate_hz: common sampling rate; None for that of the first.
 
     Raises:
-        ConfigError: windows of other lengths or channels.
+        ConfigError: windows of different lengths or channels.
     """
     first = parts[0]
     rate = first.rate_hz if rate_hz is None else rate_hz

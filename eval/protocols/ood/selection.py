@@ -1,7 +1,7 @@
-"""Which setting of a grid is reported: by source validation, a left-out source domain, or the target (a bound).
+"""Selection rules: which setting of a grid is reported, from finished runs alone.
 
-Pure functions of finished runs. The checkpoint of a run is always chosen on source validation (train.py); what is
-chosen here is the setting of hyper-parameters.
+The checkpoint of a run is always chosen on source validation (train.py); rules choose among settings of
+hyper-parameters.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from imu_video.registry import Registry
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What selection sees of a finished run.
+    """A finished run as selection rules use it.
 
     Args:
-        model, algorithm, setting, target, held, seed: the run (see `eval.protocols.ood.config.Run`).
+        model, algorithm, setting, target, held, seed: the run (see `eval.protocols.ood.runs.Run`).
         valid: source validation accuracy at the chosen checkpoint.
-        score: accuracy in the asked domain at that checkpoint.
+        score: accuracy in the target (or left-out) domain at that checkpoint.
         people: subject -> (M, M) confusion counts there.
-        bins: subject -> (B, 3) reliability bins; None where scores are no probabilities, or none were kept.
-        by_alpha: (A, 3) alpha, source validation and target accuracy, of a model with ``train: wise``.
+        bins: subject -> (B, 3) reliability bins; None where scores are not probabilities.
+        by_alpha: (A, 3) alpha, source validation and target accuracy, for a model with ``train: wise``.
         alpha: the chosen one.
     """
 
@@ -47,7 +47,7 @@ class Outcome:
 
     @classmethod
     def of(cls, result: Mapping[str, Any]) -> Outcome:
-        """From a finished run's file."""
+        """From the file of a finished run."""
         people = {subject: np.array(counts) for subject, counts in result["people"].items()}
         total = np.sum(list(people.values()), axis=0)
         return cls(
@@ -74,7 +74,7 @@ class SelectionRule(ABC):
 
     @abstractmethod
     def scores(self, outcomes: Sequence[Outcome]) -> list[float]:
-        """What the rule averages over the runs of one setting.
+        """Scores of the runs of one setting; their mean is the score of the setting.
 
         Args:
             outcomes: all runs of the setting, those with a left-out source domain included.

@@ -1,4 +1,4 @@
-"""Retrieval between IMU windows and their own videos in seeded galleries of a stated size; embeds nothing itself."""
+"""Retrieval between IMU windows and their own videos in seeded galleries of a given size."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def run_retrieval(
 ) -> list[Result]:
     """Recall at k and MRR of both directions in each domain.
 
-    A gallery holds so many samples of the domain, drawn without replacement, each with one of its devices and its own
-    video. Figures are means over people of the mean over galleries of the person's queries.
+    A gallery contains samples of the domain, drawn without replacement, each with one of its devices and its own video.
+    Figures are means over subjects of the mean over galleries of the subject's queries.
 
     Raises:
-        LeakageError: a query person was in the pretraining.
+        LeakageError: a query subject was in the pretraining.
         ConfigError: fewer than two samples with video in a domain.
     """
     out: list[Result] = []
@@ -44,23 +44,23 @@ def run_retrieval(
         refuse_training_subjects(model.student.lineage, windows, rows)
         target = windows.take(rows)
         video = embed_video(model, target)
-        there = np.isfinite(video).all(axis=1)
-        target, video = target.take(np.flatnonzero(there)), video[there]
+        known = np.isfinite(video).all(axis=1)
+        target, video = target.take(np.flatnonzero(known)), video[known]
         if not len(target):
-            raise ConfigError(f"retrieval, domain {domain.name!r}: no sample has a video of this teacher")
+            raise ConfigError(f"retrieval, domain {domain.name!r}: no sample has features of the encoder's teacher")
         imu = embed_imu(model, target, batch_size=config.batch_size)
         sample = np.unique(
             np.char.add(np.char.add(target.facts["split"], "/"), target.sample.astype(str)), return_inverse=True
         )[1]
         size = min(config.retrieval.gallery, int(sample.max()) + 1)
         if size < 2:
-            raise ConfigError(f"retrieval, domain {domain.name!r}: {size} sample with video, at least 2 are needed")
+            raise ConfigError(f"retrieval, domain {domain.name!r}: {size} sample with video, expected at least 2")
         logger.info(f"{domain.name}: {config.retrieval.galleries} galleries of {size} pairs")
         galleries = draw_galleries(sample, size, config.retrieval.galleries, seed=config.retrieval.seed)
-        people, person = np.unique(target.subject, return_inverse=True)
+        subjects, subject = np.unique(target.subject, return_inverse=True)
         for way, (a, b) in zip(DIRECTIONS, ((imu, video), (video, imu)), strict=True):
             ranks = np.stack([pair_ranks(a[g] @ b[g].T) for g in galleries])
-            stack = person_figures(ranks, person[np.stack(galleries)], len(people), config.retrieval.ks)
+            stack = subject_figures(ranks, subject[np.stack(galleries)], len(subjects), config.retrieval.ks)
             chance = retrieval_chance(size, ks=config.retrieval.ks)
             names = [*(f"R@{k}" for k in config.retrieval.ks), "MRR"]
             for metric, interval in zip(names, bootstrap(stack, config.bootstrap), strict=True):
@@ -83,7 +83,7 @@ def run_retrieval(
 
 
 def draw_galleries(sample: np.ndarray, size: int, number: int, *, seed: int) -> list[np.ndarray]:
-    """Rows of each gallery: distinct samples, one random row (device) of each.
+    """Rows of each gallery: distinct samples, one random row (device) per sample.
 
     Shapes:
         sample (N,) sample number of each row -> ``number`` arrays (size,).
@@ -99,17 +99,17 @@ def draw_galleries(sample: np.ndarray, size: int, number: int, *, seed: int) -> 
     return out
 
 
-def person_figures(ranks: np.ndarray, person: np.ndarray, people: int, ks: list[int]) -> np.ndarray:
-    """Each person's R@k and MRR in each gallery; NaN where the person has no query there.
+def subject_figures(ranks: np.ndarray, subject: np.ndarray, subjects: int, ks: list[int]) -> np.ndarray:
+    """Each subject's R@k and MRR in each gallery; NaN where the subject has no query.
 
     Shapes:
-        ranks (G, n), person (G, n) -> (len(ks) + 1, people, G).
+        ranks (G, n), subject (G, n) -> (len(ks) + 1, subjects, G).
     """
     figures = [*((ranks <= k).astype(np.float64) for k in ks), 1.0 / ranks]
-    out = np.full((len(figures), people, len(ranks)), np.nan)
-    for g, who in enumerate(person):
-        many = np.bincount(who, minlength=people)
+    out = np.full((len(figures), subjects, len(ranks)), np.nan)
+    for g, own in enumerate(subject):
+        count = np.bincount(own, minlength=subjects)
         for f, figure in enumerate(figures):
-            total = np.bincount(who, weights=figure[g], minlength=people)
-            out[f, many > 0, g] = total[many > 0] / many[many > 0]
+            total = np.bincount(own, weights=figure[g], minlength=subjects)
+            out[f, count > 0, g] = total[count > 0] / count[count > 0]
     return out

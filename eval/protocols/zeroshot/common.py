@@ -1,4 +1,4 @@
-"""What the four forms of zero-shot share: embeddings, who is asked, who may not be, and the result lines."""
+"""Shared by the four forms of zero-shot classification: queries, labelled rows, predictions and result lines."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from imu_video.models.cross_modal import CrossModalModel
 
 
 def one_per_sample(windows: LabelledWindows, rows: np.ndarray) -> np.ndarray:
-    """The first row of each sample among the rows: its video counts once, however many devices were worn."""
+    """The first row of each sample: its video counts once, whatever the number of devices."""
     key = np.char.add(np.char.add(windows.facts["split"][rows], "/"), windows.sample[rows].astype(str))
     return np.sort(rows[np.unique(key, return_index=True)[1]])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Queries:
-    """The windows that a domain asks.
+    """The query windows of a domain.
 
     Args:
         domain: the domain.
-        names: the M classes that are told apart.
+        names: the M classes to distinguish.
         windows: the queries.
         truth: (n,) class numbers 0..M-1.
-        once: (n,) bool, one row of each sample: a video is asked once, however many devices were worn.
-        remarks: what belongs beside the figures.
+        once: (n,) bool, one row per sample: a video is a query once, whatever the number of devices.
+        remarks: sentences to be reported with the figures.
     """
 
     domain: Domain
@@ -53,34 +53,36 @@ class Queries:
 
 
 def domains_of(config: EvalConfig, form: str) -> list[Domain]:
-    """The domains that zero-shot asks: transfer domains need IMU labels of the same data and are left out.
+    """The domains of the `within` setting; transfer domains need IMU labels of the same data and are skipped.
 
     Raises:
-        ConfigError: there is no other.
+        ConfigError: no such domain.
     """
     out = [d for d in config.domains if d.setting == "within"]
     if not out:
-        raise ConfigError(f"zero-shot {form}: no domain of the `within` setting", hint="transfer needs IMU labels")
+        raise ConfigError(
+            f"zero-shot {form}: no domain of the `within` setting", hint="transfer domains require IMU labels"
+        )
     return out
 
 
 def class_names(windows: LabelledWindows, domain: Domain, among: Iterable[str] | None = None) -> tuple[str, ...]:
-    """Sorted classes of a domain: its ``labels``, else those of its windows (of them, those ``among`` others).
+    """Sorted classes of a domain: its ``labels``, else those of its windows, restricted to ``among``.
 
     Raises:
-        ConfigError: fewer than two, or a label that the domain's windows do not have.
+        ConfigError: fewer than two classes, or a label that the domain's windows do not have.
     """
     present = [windows.classes[c] for c in np.unique(windows.labels[domain.rows(windows)])]
     present = present if among is None else [n for n in present if n in set(among)]
     names = tuple(present if domain.labels is None else sorted(domain.labels))
     unknown = [n for n in names if n not in present]
     if unknown or len(names) < 2:
-        what = "its windows hold" if among is None else "both sides hold"
-        raise ConfigError(f"domain {domain.name!r}: classes {list(names)}, but {what} {present}")
+        where = "its windows have" if among is None else "both sides have"
+        raise ConfigError(f"domain {domain.name!r}: classes {list(names)}, but {where} {present}")
     return names
 
 
-def ask(
+def queries_of(
     windows: LabelledWindows,
     domain: Domain,
     names: tuple[str, ...],
@@ -89,18 +91,18 @@ def ask(
     givers: Iterable[str] = (),
     gave: str = "gave labels",
 ) -> Queries:
-    """The domain's windows of these classes.
+    """Queries of a domain: its windows of the given classes.
 
     Args:
-        windows: holds the domain.
-        domain: what is asked.
-        names: classes that are told apart; windows of others are left out.
-        lineage: of the encoder.
-        givers: people of the same dataset whose labels stand for the classes.
-        gave: what they did, for the error.
+        windows: windows that include the domain.
+        domain: the domain.
+        names: classes to distinguish; windows of other classes are excluded.
+        lineage: lineage of the encoder.
+        givers: subjects of the same dataset that provide class information.
+        gave: what they provide, for the error.
 
     Raises:
-        LeakageError: somebody who is asked gave labels or was in the pretraining.
+        LeakageError: a query subject provides class information or was in the pretraining.
     """
     numbers = np.array([windows.classes.index(n) for n in names])
     rows = domain.rows(windows)
@@ -108,11 +110,11 @@ def ask(
     shared = sorted(set(givers) & set(windows.subject[rows].tolist()))
     if shared:
         raise LeakageError(
-            f"zero-shot, domain {domain.name!r}: {shared} {gave} and are queried",
-            hint="zeroshot.support.split must name other people than the domain's split",
+            f"zero-shot, domain {domain.name!r}: {shared} {gave} and are query subjects",
+            hint="zeroshot.support.split must have other subjects than the domain's split",
         )
     chosen_on = refuse_training_subjects(lineage, windows, rows)
-    remarks = [f"{domain.name}: queries {chosen_on}, on whom the checkpoint was chosen"] if chosen_on else []
+    remarks = [f"{domain.name}: query subjects {chosen_on} were used to choose the checkpoint"] if chosen_on else []
     query = windows.take(rows)
     return Queries(
         domain=domain,
@@ -125,21 +127,21 @@ def ask(
 
 
 def build_probes(config: EvalConfig) -> dict[str, Probe]:
-    """The config's probes by their name in tables."""
+    """Probes of the config by their name in tables."""
     return {n: probes.build(e) for n, e in zip(config.probe_names, config.probe_entries, strict=True)}
 
 
 def labelled_rows(
     windows: LabelledWindows, support: Slice, names: tuple[str, ...], config: EvalConfig, *, within: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and class numbers that a probe is fitted on: at most ``zeroshot.per_class`` a class, spread over people.
+    """Rows and class numbers for fitting a probe: at most ``zeroshot.per_class`` per class, round-robin over subjects.
 
     Args:
-        windows: hold the support.
-        support: slice that may be used.
+        windows: windows that include the support.
+        support: slice of the labelled windows.
         names: the M classes.
-        config: cap and seed.
-        within: (N,) bool, rows that can be used at all.
+        config: maximum number per class, and seed.
+        within: (N,) bool, usable rows.
 
     Raises:
         ConfigError: a class without a window.
@@ -153,7 +155,7 @@ def labelled_rows(
         if not len(mine):
             raise ConfigError(
                 f"zero-shot: class {name!r} has no usable window in split {support.split!r}",
-                hint="name another zeroshot.support.split, or list the domain's `labels` without it",
+                hint="use another zeroshot.support.split, or list the domain's `labels` without it",
             )
         most = min(config.zeroshot.per_class, len(mine))
         chosen = mine if most == len(mine) else spread_over_people(windows, mine, most, rng)
@@ -162,17 +164,17 @@ def labelled_rows(
     return np.concatenate(rows), np.concatenate(labels)
 
 
-def carried_features(
+def model_features(
     source: LabelledWindows, rows: np.ndarray, query: Queries, bundle: EncoderBundle, config: EvalConfig
 ) -> Iterator[tuple[str, list[tuple[np.ndarray, np.ndarray]], dict[str, Any]]]:
-    """Features of labelled rows and of queries by the encoder and the references that need no training.
+    """Features of labelled rows and of queries, from the encoder and from the references that need no training.
 
     Args:
-        source: holds the labelled rows.
-        rows: distinct rows of it.
-        query: what is asked.
+        source: windows that include the labelled rows.
+        rows: distinct row numbers.
+        query: the queries.
         bundle: the encoder.
-        config: which references.
+        config: references and seeds.
 
     Yields:
         Name of the model; for each of its seeds the features (n, E) of the rows and (q, E) of the queries; the seeds
@@ -185,10 +187,10 @@ def carried_features(
     order = np.argsort(rows)
     back = np.argsort(order)
     for model in models:
-        known = compute_features(model, source, rows[order], bundle=bundle, seeds=seeds)
-        asked = compute_features(model, query.windows, np.arange(len(query.truth)), bundle=bundle, seeds=seeds)
-        pairs = [(a[back], b) for a, b in zip(known.arrays, asked.arrays, strict=True)]
-        entering = {"labels": config.episodes.seed, **({"untrained": list(known.seeds)} if known.seeds else {})}
+        labelled = compute_features(model, source, rows[order], bundle=bundle, seeds=seeds)
+        queried = compute_features(model, query.windows, np.arange(len(query.truth)), bundle=bundle, seeds=seeds)
+        pairs = [(a[back], b) for a, b in zip(labelled.arrays, queried.arrays, strict=True)]
+        entering = {"labels": config.episodes.seed, **({"untrained": list(labelled.seeds)} if labelled.seeds else {})}
         yield model, pairs, entering
 
 
@@ -212,30 +214,30 @@ def lines(
     shared: Mapping[str, Any],
     seeds: Mapping[str, Any] | None = None,
 ) -> list[Result]:
-    """Figures of one model and probe in a domain, means over people, intervals by resampling people.
+    """Figures of one model and probe in a domain: means over subjects, with intervals from resampling subjects.
 
-    Where the scores were probabilities, their calibration too.
+    Calibration lines are added where scores are probabilities.
 
     Args:
         form: ``video``, ``source``, ``teacher`` or ``text``.
-        query: what was asked.
-        answers: of each of R models (seeds).
+        query: the queries.
+        answers: predictions of each of R models (seeds).
         model, probe: names in tables.
-        labels_from: whose labels stand for the classes, in words; part of the result's identity.
-        details: whatever else belongs to the line.
+        labels_from: origin of the class information, in words; part of the result's identity.
+        details: further details of the lines.
         config: metrics and bootstrap.
         shared: from `provenance`.
-        seeds: beside the bootstrap's.
+        seeds: seeds other than the bootstrap's.
     """
     predicted = np.stack([a.predicted for a in answers])
-    there = (predicted >= 0).all(axis=0)
-    subject, truth = query.windows.subject[there], query.truth[there]
-    people, classes = np.unique(subject), len(query.names)
-    if not len(people):
+    answered = (predicted >= 0).all(axis=0)
+    subject, truth = query.windows.subject[answered], query.truth[answered]
+    subjects, classes = np.unique(subject), len(query.names)
+    if not len(subjects):
         return []
     counts = np.stack(
         [
-            [confusion_counts(truth[subject == s], row[there][subject == s], classes=classes) for s in people]
+            [confusion_counts(truth[subject == s], row[answered][subject == s], classes=classes) for s in subjects]
             for row in predicted
         ]
     )
@@ -267,17 +269,18 @@ def lines(
         )
         for metric, interval in zip(config.metrics, bootstrap(stack, config.bootstrap), strict=True)
     ]
-    stated = [a.confidence[there] for a in answers if a.confidence is not None]
+    stated = [a.confidence[answered] for a in answers if a.confidence is not None]
     if len(stated) == len(answers):
-        right = predicted[:, there] == truth
+        correct = predicted[:, answered] == truth
         bins = np.stack(
             [
-                [reliability_bins(p[subject == s], hit[subject == s]) for s in people]
-                for p, hit in zip(stated, right, strict=True)
+                [reliability_bins(p[subject == s], hit[subject == s]) for s in subjects]
+                for p, hit in zip(stated, correct, strict=True)
             ]
         )
         same: dict[str, Any] = {k: v for k, v in about.items() if k in ("form", "labels_from", "label_map")}
-        kept = {**same, "bins": kept_bins(bins[:, None])}  # as its figures, so that a later line replaces both
+        # The same identity as the figures, so that a later measurement replaces both.
+        kept = {**same, "bins": kept_bins(bins[:, None])}
         over = overconfidence(bins).mean(axis=0)[:, None]
         out += calibration_lines(bins[:, None], over, out[0], config.bootstrap, kept)
     return out
@@ -285,11 +288,11 @@ def lines(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answers:
-    """What one model says.
+    """Predictions of one model.
 
     Args:
-        predicted: (n,) class numbers, -1 where there was nothing to predict from.
-        confidence: (n,) probability of the predicted class; None where scores are no probabilities.
+        predicted: (n,) class numbers, -1 for rows without input.
+        confidence: (n,) probability of the predicted class; None where scores are not probabilities.
     """
 
     predicted: np.ndarray
@@ -299,30 +302,30 @@ class Answers:
 def predict(
     scores: Callable[[np.ndarray], np.ndarray], z: np.ndarray, *, confidence: Confidence | None = None
 ) -> Answers:
-    """Answers for rows (n, D); none where a row is not finite.
+    """Predictions for rows (n, D); -1 for rows that are not finite.
 
     Args:
-        scores: rows -> (n, M).
-        z: rows.
-        confidence: how scores are probabilities, None: they are not.
+        scores: function of rows that gives scores (n, M).
+        z: the rows.
+        confidence: how scores become probabilities; None if they are not.
     """
-    there = np.isfinite(z).all(axis=1)
+    finite = np.isfinite(z).all(axis=1)
     predicted, stated = np.full(len(z), -1, dtype=np.int64), np.zeros(len(z))
-    if there.any():
-        told = scores(z[there])
-        predicted[there] = told.argmax(axis=1)
+    if finite.any():
+        found = scores(z[finite])
+        predicted[finite] = found.argmax(axis=1)
         if confidence is not None:
-            stated[there] = confidence_of(told, confidence)
+            stated[finite] = confidence_of(found, confidence)
     return Answers(predicted=predicted, confidence=None if confidence is None else stated)
 
 
 def confidence_in(probe: Probe) -> Confidence | None:
-    """How a probe's scores are probabilities, None where they are not."""
+    """How a probe's scores become probabilities; None if they are not."""
     return getattr(probe, "confidence", None)
 
 
 def pair_embeddings(model: CrossModalModel, query: Queries, config: EvalConfig) -> dict[str, np.ndarray]:
-    """The queries' IMU embeddings (``pretrained``) and those of their own videos, each once (``teacher``)."""
+    """Embeddings of the queries (``pretrained``) and of their own videos, each video once (``teacher``)."""
     out = {"pretrained": embed_imu(model, query.windows, batch_size=config.batch_size)}
     if query.windows.teacher is not None:
         out["teacher"] = np.where(query.once[:, None], embed_video(model, query.windows), np.nan)

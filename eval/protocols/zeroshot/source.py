@@ -1,7 +1,7 @@
-"""Source-label transfer: probes fitted on the labelled IMU windows of one data folder, asked on another's people.
+"""Source-label transfer: probes fitted on labelled IMU windows of one data folder, evaluated on another folder.
 
-No label of the target is used. Classes meet under common names by a label map (`eval.data.labelmaps`); it is a claim
-about sensors and people, and uses IMU labels, which `video`, `teacher` and `text` do not.
+No label of the target is used. A label map (`eval.data.labelmaps`) gives common class names. Unlike `video`, `teacher`
+and `text`, this form uses IMU labels; it measures transfer over sensors and subjects.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from eval.config import EvalConfig
 from eval.data.labelmaps import UNMAPPED, LabelMaps, adapter_labels, rename_labels
 from eval.data.windows import LabelledWindows
 from eval.protocols.zeroshot.common import (
-    ask,
     build_probes,
-    carried_features,
     class_names,
     confidence_in,
     domains_of,
     labelled_rows,
     lines,
+    model_features,
     predict,
+    queries_of,
     slice_words,
 )
 from eval.results.lines import Result
@@ -44,21 +44,21 @@ def run_source(
     config: EvalConfig,
     shared: Mapping[str, Any],
 ) -> list[Result]:
-    """Fit every probe on the source's ``zeroshot.support`` and ask the target's domains.
+    """Fit every probe on the source's ``zeroshot.support`` and evaluate it on the target's domains.
 
-    Rows: ``pretrained``, and the references of the config that need no training: ``untrained`` (mean over its seeds)
-    and ``handcrafted``. Labels that the map does not name, or that only one side has, are left out and counted.
+    Models: ``pretrained``, and the references that need no training: ``untrained`` (mean over its seeds) and
+    ``handcrafted``. Labels outside the map, and labels of one side only, are excluded and counted.
 
     Args:
-        target: labelled windows that are asked; their labels only count hits.
+        target: windows that are classified; their labels are used for scoring only.
         source: labelled windows of another folder.
         bundle: the encoder.
-        maps: dataset -> {its label: common label}; None: labels are compared as they are spelled.
+        maps: dataset -> {its label: common label}; None compares labels as written.
         config: domains (their ``labels`` are common names), probes, support, references.
         shared: from `provenance`, of the target.
 
     Raises:
-        LeakageError: a source person is asked, where both folders are of one dataset; or somebody of the pretraining.
+        LeakageError: a query subject is a source subject of the same dataset, or was in the pretraining.
         ConfigError: a map without one of the datasets, fewer than two common classes.
     """
     support = config.zeroshot.support
@@ -74,7 +74,9 @@ def run_source(
         rows, labels = labelled_rows(named["source"], support, names, config, within=everybody)
         same = source.dataset == target.dataset
         people = np.unique(source.subject[rows]).tolist() if same else []
-        query = ask(named["target"], domain, names, lineage=bundle.lineage, givers=people, gave="gave source labels")
+        query = queries_of(
+            named["target"], domain, names, lineage=bundle.lineage, givers=people, gave="provide source labels"
+        )
         details = {
             "source": {"dataset": source.dataset, "digest": source.digest, "support": support.model_dump(mode="json")},
             "label_map": digest(label_maps) if label_maps is not None else None,
@@ -88,7 +90,7 @@ def run_source(
             f"{domain.name}: {len(query.truth)} windows, classes {', '.join(names)}; {len(rows)} labelled windows"
         )
         fitters = build_probes(config)
-        for model, pairs, seeds in carried_features(source, rows, query, bundle, config):
+        for model, pairs, seeds in model_features(source, rows, query, bundle, config):
             for probe, fitter in fitters.items():
                 stated = confidence_in(fitter)
                 answers = [
@@ -115,7 +117,7 @@ def _named(windows: LabelledWindows, maps: LabelMaps | None) -> LabelledWindows:
     if windows.dataset not in maps:
         raise ConfigError(
             f"the label map has no dataset {windows.dataset!r}{nearest(windows.dataset, maps)}",
-            hint=f"add `{windows.dataset}: {{its label: common label}}` to it",
+            hint=f"add `{windows.dataset}: {{its label: common label}}` to the map",
         )
     own = {windows.dataset: maps[windows.dataset]}
     return rename_labels(windows, own, known=adapter_labels(windows.dataset))
@@ -124,7 +126,7 @@ def _named(windows: LabelledWindows, maps: LabelMaps | None) -> LabelledWindows:
 def _left_out(
     windows: LabelledWindows, named: LabelledWindows, rows: np.ndarray, names: tuple[str, ...]
 ) -> dict[str, int]:
-    """Own label -> number of windows that are neither asked nor learned from."""
+    """Own label -> number of windows that are used neither as queries nor for fitting."""
     common = np.array(named.classes)[named.labels[rows]]
     out = Counter(np.array(windows.classes)[windows.labels[rows]][~np.isin(common, names)].tolist())
     return dict(sorted(out.items()))

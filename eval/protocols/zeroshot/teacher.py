@@ -1,7 +1,7 @@
-"""Teacher-label transfer: a probe fitted on labelled teacher embeddings, applied to IMU embeddings that saw no label.
+"""Teacher-label transfer: a probe fitted on labelled teacher embeddings, applied to IMU embeddings without labels.
 
 Unsupervised modality adaptation as in C3T (Kamboj et al. 2024, arXiv 2407.16803: labelled RGB video, unlabelled IMU, a
-classifier in the shared space). A claim of its own: the prototypes of `video` learn nothing, a probe here does.
+classifier in the shared space). Unlike the prototypes of `video`, a probe is trained here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from eval.config import EvalConfig
 from eval.data.embeddings import embed_video
 from eval.data.windows import LabelledWindows
 from eval.protocols.zeroshot.common import (
-    ask,
     build_probes,
     class_names,
     confidence_in,
@@ -26,6 +25,7 @@ from eval.protocols.zeroshot.common import (
     one_per_sample,
     pair_embeddings,
     predict,
+    queries_of,
     slice_words,
 )
 from eval.results.lines import Result
@@ -40,19 +40,20 @@ def run_teacher(
     config: EvalConfig,
     shared: Mapping[str, Any],
 ) -> list[Result]:
-    """Fit every probe of the config on the support's labelled video embeddings and ask the domain's IMU windows.
+    """Fit every probe of the config on the support's labelled video embeddings and apply it to the domain's IMU
+    windows.
 
-    Two rows a figure: ``pretrained`` takes IMU embeddings; ``teacher`` takes the same samples' own videos through the
-    same probe, what it allows at best.
+    Models: ``pretrained`` classifies IMU embeddings; ``teacher`` classifies the same samples' own videos with the same
+    probe, as an upper bound.
 
     Args:
-        windows: with teacher features; hold the domains and ``zeroshot.support``.
-        model: with its projectors.
+        windows: windows with teacher features that include the domains and ``zeroshot.support``.
+        model: encoder with its projectors.
         config: probes, support, ``zeroshot.per_class``.
         shared: from `provenance`.
 
     Raises:
-        LeakageError: a query person gave a label or was in the pretraining.
+        LeakageError: a query subject provided a label or was in the pretraining.
         ConfigError: a class without a video in the support.
     """
     out: list[Result] = []
@@ -64,7 +65,9 @@ def run_teacher(
         names = class_names(windows, domain)
         rows, labels = labelled_rows(windows, support, names, config, within=usable)
         people = np.unique(windows.subject[rows]).tolist()
-        query = ask(windows, domain, names, lineage=model.student.lineage, givers=people, gave="gave video labels")
+        query = queries_of(
+            windows, domain, names, lineage=model.student.lineage, givers=people, gave="provide video labels"
+        )
         logger.info(f"{domain.name}: {len(query.truth)} windows, {len(names)} classes, {len(rows)} labelled videos")
         asked = pair_embeddings(model, query, config)
         for probe, fitter in build_probes(config).items():

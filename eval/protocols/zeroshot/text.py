@@ -1,9 +1,9 @@
-"""Zero-shot by text: classes are prompts, no window of an asked class is labelled, neither IMU nor video.
+"""Zero-shot by text: classes are prompts; no window of a query class is labelled, neither IMU nor video.
 
-Two ways, never in one row. *Text tower*: the encoder's own teacher embeds texts in the space of its pictures (CLIP),
-and the pair model's video projector carries them to the IMU side. *Sentence map*: a frozen sentence encoder embeds the
-prompts and a ridge map from IMU features to its space is fitted on the IMU labels of other, seen classes (as semantic
-embedding models do, Romera-Paredes and Torr 2015, ESZSL): the pretraining stays without labels.
+Two methods, never in one table row. *Text tower*: the encoder's own teacher embeds texts and images in one space
+(CLIP), and the video projector of the pair model maps them to the IMU side. *Sentence map*: a frozen sentence encoder
+embeds the prompts, and a ridge map from IMU features to its space is fitted on the IMU labels of other, seen classes
+(semantic embedding, Romera-Paredes and Torr 2015, ESZSL). The pretraining uses no labels in either case.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from eval.config import EvalConfig
 from eval.data.windows import LabelledWindows
 from eval.probes.base import scaling_of, unit_rows
 from eval.protocols.zeroshot.common import (
-    ask,
-    carried_features,
     class_names,
     domains_of,
     labelled_rows,
     lines,
+    model_features,
     pair_embeddings,
     predict,
+    queries_of,
     slice_words,
 )
 from eval.results.lines import Result
@@ -43,7 +43,7 @@ EncodeText = Callable[[Sequence[str]], Tensor]
 
 
 def prompts_of(names: Sequence[str], config: EvalConfig) -> list[list[str]]:
-    """Each class's prompts: the templates with its name, ``_`` as spaces, or with its own words."""
+    """Prompts of each class: the templates with its name (``_`` as spaces) or with its replacement text."""
     text = config.zeroshot.text
     words = [text.words.get(name, name.replace("_", " ")) for name in names]
     return [[template.replace("{label}", word) for template in text.templates] for word in words]
@@ -53,10 +53,10 @@ def text_prototypes(model: CrossModalModel, encode: EncodeText, names: Sequence[
     """Unit means (M, D) of the prompts' embeddings in the shared space of the pair model.
 
     Args:
-        model: with its video projector.
+        model: pair model with its video projector.
         encode: ``encode_text`` of the teacher that the model was trained with.
         names: the M classes.
-        config: templates, words, centring.
+        config: templates, replacement texts, centring.
     """
     prompts = prompts_of(names, config)
     features = encode([p for own in prompts for p in own]).float()
@@ -76,17 +76,17 @@ def run_text(
 ) -> list[Result]:
     """Classify by cosine with the prompts of the teacher's text tower.
 
-    Rows: ``pretrained`` takes IMU embeddings; ``teacher`` the same samples' own videos, what the prompts allow at best.
+    Models: ``pretrained`` classifies IMU embeddings; ``teacher`` the same samples' own videos, as an upper bound.
 
     Raises:
-        ConfigError: the teacher's texts and pictures share no space.
-        LeakageError: somebody of the pretraining is asked.
+        ConfigError: the teacher has no joint space of texts and images.
+        LeakageError: a query subject was in the pretraining.
     """
     out: list[Result] = []
     for domain in domains_of(config, "by text"):
         names = class_names(windows, domain)
         prototypes = text_prototypes(model, encode, names, config)
-        query = ask(windows, domain, names, lineage=model.student.lineage)
+        query = queries_of(windows, domain, names, lineage=model.student.lineage)
         logger.info(f"{domain.name}: {len(query.truth)} windows, {len(names)} classes by prompts")
         for name, z in pair_embeddings(model, query, config).items():
             out += lines(
@@ -109,13 +109,13 @@ def run_sentence(
     config: EvalConfig,
     shared: Mapping[str, Any],
 ) -> list[Result]:
-    """Map IMU features to sentence embeddings on seen classes, and ask the unseen ones among themselves.
+    """Fit a map from IMU features to sentence embeddings on seen classes, and classify windows of unseen classes.
 
-    Rows: ``pretrained``, and the references of the config that need no training.
+    Models: ``pretrained``, and the references of the config that need no training.
 
     Raises:
-        ConfigError: a class that is seen and asked, an unknown one, or no package for the encoder.
-        LeakageError: a person who gave labels is asked, or somebody of the pretraining.
+        ConfigError: a class that is both seen and a query, an unknown class, or a missing package of the encoder.
+        LeakageError: a query subject provided labels or was in the pretraining.
     """
     text = config.zeroshot.text
     assert text.encoder is not None
@@ -131,17 +131,19 @@ def run_sentence(
     out: list[Result] = []
     for domain in domains_of(config, "by text"):
         names = class_names(windows, domain, among=unseen)
-        query = ask(windows, domain, names, lineage=bundle.lineage, givers=people, gave="gave labels of seen classes")
+        query = queries_of(
+            windows, domain, names, lineage=bundle.lineage, givers=people, gave="provide labels of seen classes"
+        )
         logger.info(f"{domain.name}: {len(query.truth)} windows of {len(names)} unseen classes, {len(seen)} seen")
-        known_text, asked_text = (_sentences(encoder, group, config) for group in (seen, names))
+        seen_text, unseen_text = (_sentences(encoder, group, config) for group in (seen, names))
         origin = f"prompts: {'; '.join(text.templates)}; IMU labels of {', '.join(seen)} ({slice_words(support)})"
         details = {
             "prompts": dict(zip(names, prompts_of(names, config), strict=True)),
             "seen": list(seen),
             "encoder": text.encoder,
         }
-        for model, pairs, seeds in carried_features(windows, rows, query, bundle, config):
-            answers = [predict(sentence_scores(a, known_text[labels], asked_text, text.ridge), b) for a, b in pairs]
+        for model, pairs, seeds in model_features(windows, rows, query, bundle, config):
+            answers = [predict(sentence_scores(a, seen_text[labels], unseen_text, text.ridge), b) for a, b in pairs]
             out += lines(
                 "text",
                 query,
@@ -158,7 +160,7 @@ def run_sentence(
 
 
 def _sentences(encoder: Any, names: Sequence[str], config: EvalConfig) -> np.ndarray:
-    """Unit means (M, W) of each class's prompts."""
+    """Unit means (M, W) of the prompts of each class."""
     prompts = prompts_of(names, config)
     embedded = np.asarray(encoder.encode([p for own in prompts for p in own]), dtype=np.float64)
     return unit_rows(embedded.reshape(len(names), -1, embedded.shape[1]).mean(axis=1))
@@ -167,7 +169,7 @@ def _sentences(encoder: Any, names: Sequence[str], config: EvalConfig) -> np.nda
 def sentence_scores(
     x: np.ndarray, y: np.ndarray, classes: np.ndarray, strength: float
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """Cosine of the ridge map of features with class sentences, both seen from the mean of the seen sentences.
+    """Cosine between mapped features and class sentences, both centred on the mean of the seen sentences.
 
     Shapes: x (n, E), y (n, W), classes (M, W) -> a function (q, E) -> (q, M).
     """

@@ -1,6 +1,6 @@
-"""Zero-shot from video: class prototypes out of teacher embeddings, IMU windows as queries; no IMU label is used.
+"""Zero-shot from video: class prototypes are means of teacher embeddings, IMU windows are queries.
 
-This is the *video* claim only. Text prompts, source labels and teacher labels are other claims and other tables.
+No IMU label is used. Text prompts, source labels and teacher labels are other forms with tables of their own.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from eval.config import EvalConfig
 from eval.data.embeddings import embed_video
 from eval.data.windows import LabelledWindows
 from eval.protocols.zeroshot.common import (
-    ask,
     class_names,
     domains_of,
     lines,
     one_per_sample,
     pair_embeddings,
     predict,
+    queries_of,
     slice_words,
 )
 from eval.results.lines import Result
@@ -32,7 +32,7 @@ from imu_video.models.cross_modal import CrossModalModel
 logger = logging.getLogger(__name__)
 
 ENOUGH_ANCHORS = 16
-"""Anchors a class below which a remark is made: single anchors make very noisy prototypes."""
+"""Anchors per class below which a remark is made: few anchors make very noisy prototypes."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,8 +42,8 @@ class Prototypes:
     Args:
         mean: (M, D).
         names: names of the M classes.
-        anchors: number of videos behind each.
-        subjects: people in these videos.
+        anchors: number of videos per class.
+        subjects: subjects of these videos.
     """
 
     mean: np.ndarray
@@ -55,23 +55,23 @@ class Prototypes:
 def build_prototypes(
     model: CrossModalModel, windows: LabelledWindows, config: EvalConfig, classes: tuple[str, ...]
 ) -> Prototypes:
-    """Mean video embedding of each class over the declared support slice, each sample's video once.
+    """Mean video embedding of each class over the support slice, each sample's video once.
 
     Raises:
-        ConfigError: a class without a single video in the support slice.
+        ConfigError: a class without a video in the support slice.
     """
     rows = one_per_sample(windows, config.zeroshot.support.rows(windows))
     support = windows.take(rows)
     embedded = embed_video(model, support)
-    there = np.isfinite(embedded).all(axis=1)
+    known = np.isfinite(embedded).all(axis=1)
     rng = np.random.default_rng(config.episodes.seed)
     means, anchors, subjects = [], [], set()
     for name in classes:
-        own = np.flatnonzero(there & (support.labels == windows.classes.index(name)))
+        own = np.flatnonzero(known & (support.labels == windows.classes.index(name)))
         if not len(own):
             raise ConfigError(
                 f"zero-shot: class {name!r} has no video in split {config.zeroshot.support.split!r}",
-                hint="name another zeroshot.support.split, or list the domain's `labels` without it",
+                hint="use another zeroshot.support.split, or list the domain's `labels` without it",
             )
         if config.zeroshot.anchors is not None:
             own = rng.permutation(own)[: config.zeroshot.anchors]
@@ -90,26 +90,27 @@ def run_video(
 ) -> list[Result]:
     """Classify each domain's windows by cosine with the prototypes.
 
-    Two rows a figure: ``pretrained`` takes IMU windows; ``teacher`` takes the same samples' own videos and shows what
-    the prototypes allow at best. Domains of the transfer setting are left out: zero-shot has no IMU support.
+    Models: ``pretrained`` classifies IMU windows; ``teacher`` classifies the same samples' own videos, as an upper
+    bound. Domains of the transfer setting are skipped: zero-shot has no IMU support.
 
     Raises:
-        LeakageError: a query person gave a prototype or was in the pretraining.
+        LeakageError: a query subject provided a prototype or was in the pretraining.
     """
     out = []
     for domain in domains_of(config, "from video"):
         names = class_names(windows, domain)
         prototypes = build_prototypes(model, windows, config, names)
-        query = ask(
+        query = queries_of(
             windows,
             domain,
             names,
             lineage=model.student.lineage,
             givers=prototypes.subjects,
-            gave="gave prototypes",
+            gave="provide prototypes",
         )
         fewest = min(prototypes.anchors)
-        remark = f"fewest anchors a class {fewest}" + (" (noisy: 16 are advised)" if fewest < ENOUGH_ANCHORS else "")
+        noisy = f" (noisy: {ENOUGH_ANCHORS} are recommended)" if fewest < ENOUGH_ANCHORS else ""
+        remark = f"fewest anchors per class {fewest}{noisy}"
         logger.info(f"{domain.name}: {len(query.truth)} windows, {len(names)} classes, {remark}")
         details = {
             "anchors": dict(zip(names, prototypes.anchors, strict=True)),

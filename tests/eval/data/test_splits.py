@@ -128,15 +128,15 @@ def test_scarce_classes_are_named_not_dropped_silently(windows: LabelledWindows)
 
 
 def test_impossible_draws_say_why(windows: LabelledWindows, make: Callable[..., LabelledWindows]) -> None:
-    with pytest.raises(ConfigError, match="only 5 of 6 people"):
+    with pytest.raises(ConfigError, match="only 5 of 6 subjects"):
         draw_episodes(windows, PEOPLE, EpisodeConfig(support_subjects=6))
-    with pytest.raises(ConfigError, match=r"different people, all windows are of 's00'\n.*imu-video split"):
+    with pytest.raises(ConfigError, match=r"different subjects, all windows are of 's00'\n.*imu-video split"):
         draw_episodes(make(people=1), PEOPLE, EpisodeConfig())
-    with pytest.raises(ConfigError, match=r"0 classes have 500 windows and two people"):
+    with pytest.raises(ConfigError, match=r"0 classes have 500 windows and two subjects"):
         draw_episodes(windows, PEOPLE, EpisodeConfig(shots=[500]))
     with pytest.raises(ConfigError, match="label 'sleeping' is not among"):
         draw_episodes(windows, Domain(name="p", labels=["sleeping", "activity1"]), EpisodeConfig())
-    with pytest.raises(ConfigError, match="in 200 draws of 1 support people none had 13 windows"):
+    with pytest.raises(ConfigError, match="no draw of 1 support subjects out of 200 had 13 windows"):
         draw_episodes(windows, PEOPLE, EpisodeConfig(shots=[13], support_subjects=1))
 
 
@@ -161,7 +161,7 @@ def test_windows_are_thinned_a_person_and_class_once(windows: LabelledWindows) -
 
 
 def test_config_mistakes_are_refused() -> None:
-    with pytest.raises(ConfigError, match="`source` belongs to setting: transfer"):
+    with pytest.raises(ConfigError, match="`source` is required with setting: transfer"):
         validate({"name": "x", "setting": "transfer"}, Domain, source="test")
     with pytest.raises(ConfigError, match="shots must be distinct"):
         validate({"shots": [1, 1]}, EpisodeConfig, source="test")

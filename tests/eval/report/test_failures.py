@@ -84,5 +84,5 @@ def test_people_of_the_pretraining_are_named_and_not_shown(made: Any, tmp_path: 
 def test_too_little_data_is_said(asked: tuple[Any, LabelledWindows]) -> None:
     bundle, windows = asked
     one = windows.take(np.flatnonzero(windows.subject == "p0"))
-    with pytest.raises(ConfigError, match="need different people"):
+    with pytest.raises(ConfigError, match="need different subjects"):
         worst_windows(bundle, one, Domain(name="people"))

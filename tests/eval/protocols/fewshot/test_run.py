@@ -266,7 +266,7 @@ def test_people_of_the_pretraining_are_refused(windows: LabelledWindows, bundle:
         run_fewshot(windows, seen, config())
     seen.lineage["dataset"]["subjects"]["train"] = []
     _, remarks = run_fewshot(windows, seen, config(domains=[{"name": "people"}], episodes={"episodes": 2}))
-    assert remarks == ["people: queries ['s01'], on whom the checkpoint was chosen"]
+    assert remarks == ["people: query subjects ['s01'] were used to choose the checkpoint"]
 
 
 def test_config_mistakes_are_refused(windows: LabelledWindows, bundle: EncoderBundle) -> None:

@@ -118,7 +118,7 @@ def test_whoever_was_pretrained_on_is_not_asked(
 ) -> None:
     seen = EncoderBundle(spec=SPEC, encoder=bundle.encoder_config)
     seen.lineage = {"dataset": {"dataset": "made", "subjects": {"train": ["s04"]}}, "config": {}}
-    with pytest.raises(LeakageError, match="pretrained on 1 of the people"):
+    with pytest.raises(LeakageError, match="pretrained on 1 of the query subjects"):
         run(windows, seen, config(), tmp_path)
 
 
@@ -374,11 +374,11 @@ def test_damaged_cells_are_named(tmp_path: Path) -> None:
 
 def test_configs_that_cannot_be_meant_are_refused() -> None:
     for options, message in (
-        ({"references": ["nobody"]}, "are none of the methods"),
+        ({"references": ["nobody"]}, "are not among the methods"),
         ({"labels": [1, 1]}, "distinct"),
         ({"methods": [{"name": "t", "inputs": "teacher", "learn": "all"}], "references": []}, "teacher is frozen"),
-        ({"methods": [{"name": "a", "along": "skeleton"}], "references": []}, "trained along needs learn: all"),
-        ({"methods": [{"name": "r", "start": "random", "spread": {}}], "references": []}, "no neighbours"),
+        ({"methods": [{"name": "a", "along": "skeleton"}], "references": []}, "along: skeleton requires learn: all"),
+        ({"methods": [{"name": "r", "start": "random", "spread": {}}], "references": []}, "no meaningful neighbours"),
     ):
         with pytest.raises(ConfigError, match=message):
             config(**options)

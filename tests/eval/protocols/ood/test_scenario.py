@@ -126,7 +126,7 @@ def test_what_cannot_be_is_refused_by_name(windows: LabelledWindows) -> None:
         divide(windows, Scenario(name="x", axis="placement", domains={"a": ["wrist"], "b": ["wrist", "ankle"]}))
     with pytest.raises(ConfigError, match="no label 'fly'"):
         divide(windows, Scenario(name="x", axis="subject", labels=["fly"]))
-    with pytest.raises(ConfigError, match="do not make 7 groups"):
+    with pytest.raises(ConfigError, match="are too few for 7 groups"):
         divide(windows, Scenario(name="x", axis="subject", groups=7))
     with pytest.raises(ConfigError, match="no domain 'wrst'"):
         division(divide(windows, PLACES), PLACES, target="wrst")

@@ -9,7 +9,7 @@ import pytest
 
 from eval.config import EvalConfig
 from eval.data.windows import LabelledWindows
-from eval.protocols.retrieval.run import draw_galleries, person_figures, run_retrieval
+from eval.protocols.retrieval.run import draw_galleries, run_retrieval, subject_figures
 from imu_video.config import validate
 from imu_video.errors import LeakageError
 from imu_video.metrics.ranking import retrieval
@@ -44,12 +44,12 @@ def test_galleries_hold_distinct_samples_and_every_device(paired: LabelledWindow
     assert all(np.array_equal(a, b) for a, b in zip(galleries, again, strict=True))
 
 
-def test_person_figures_average_to_plain_retrieval() -> None:
+def test_subject_figures_average_to_plain_retrieval() -> None:
     rng = np.random.default_rng(0)
     similarity = rng.normal(size=(12, 12))
     ranks = (similarity >= similarity.diagonal()[:, None]).sum(axis=1)[None]
     person = np.repeat(np.arange(3), 4)[None]
-    stack = person_figures(ranks, person, 4, [1, 5])
+    stack = subject_figures(ranks, person, 4, [1, 5])
     plain = retrieval(similarity, ks=(1, 5))
     assert np.allclose(np.nanmean(stack, axis=(1, 2)), [plain["R@1"], plain["R@5"], plain["MRR"]])
     assert np.isnan(stack[:, 3]).all(), "a person without a query has no figure"

@@ -64,7 +64,7 @@ def test_labels_of_another_set_serve_under_common_names(
 def test_without_a_map_labels_are_compared_as_spelled(paired: LabelledWindows, pair: Any) -> None:
     other = replace(paired, dataset="other")
     assert headline(run(paired, other, pair().student, None))["pretrained", "ridge"].chance == 0.25
-    with pytest.raises(ConfigError, match="both sides hold"):
+    with pytest.raises(ConfigError, match="both sides have"):
         run(paired, replace(other, classes=("a", "b", "c", "d")), pair().student, None)
 
 
@@ -120,7 +120,7 @@ def test_labelled_windows_are_capped(paired: LabelledWindows, source: LabelledWi
 
 
 def test_nobody_gives_labels_and_is_asked(paired: LabelledWindows, source: LabelledWindows, pair: Any) -> None:
-    with pytest.raises(LeakageError, match="gave source labels and are queried"):
+    with pytest.raises(LeakageError, match="provide source labels and are query subjects"):
         run(paired, paired, pair().student, None, zeroshot={"support": {"split": "test"}})
     run(paired, source, pair().student, zeroshot={"support": {"split": "test"}})  # other people of the same names
     lineage = {"dataset": {"dataset": "made", "subjects": {"train": ["s02"]}}}

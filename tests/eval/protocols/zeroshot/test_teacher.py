@@ -54,7 +54,7 @@ def test_permuted_pairs_and_shuffled_labels_are_at_chance(paired: LabelledWindow
 
 
 def test_who_gave_labels_is_not_asked_and_a_class_needs_videos(paired: LabelledWindows, pair: Any) -> None:
-    with pytest.raises(LeakageError, match="gave video labels and are queried"):
+    with pytest.raises(LeakageError, match="provide video labels and are query subjects"):
         run(paired, pair(), zeroshot={"support": {"split": "test"}})
     blank = replace(paired, teacher=np.where((paired.labels == 2)[:, None], np.nan, paired.teacher))
     with pytest.raises(ConfigError, match="class 'activity2' has no usable window"):

@@ -62,7 +62,7 @@ def test_the_number_of_anchors_is_stated(paired: LabelledWindows, pair: Any) -> 
 
 
 def test_prototype_people_and_pretraining_people_are_never_queried(paired: LabelledWindows, pair: Any) -> None:
-    with pytest.raises(LeakageError, match="gave prototypes and are queried"):
+    with pytest.raises(LeakageError, match="provide prototypes and are query subjects"):
         run(paired, pair(), zeroshot={"support": {"split": "test"}})
     lineage = {"dataset": {"dataset": "made", "subjects": {"train": ["s02"]}}}
     with pytest.raises(LeakageError, match=r"made \['s02'\]"):
