@@ -17,13 +17,13 @@ from imu_video.lazy import exports
 if TYPE_CHECKING:
     from imu_video.encoders.channel_transformer import HaroodTransformer
     from imu_video.encoders.cnn import TPN, HaroodCNN
-    from imu_video.encoders.cnn_gru import CnnGru
-    from imu_video.encoders.cnn_transformer import CnnTransformer
+    from imu_video.encoders.cnn_gru import CNNGRU
+    from imu_video.encoders.cnn_transformer import CNNTransformer
     from imu_video.encoders.patch_transformer import PatchTST
     from imu_video.encoders.resnet1d import ResNet1d
     from imu_video.encoders.segment_cnn import SegmentCNN
 
-__all__ = ["TPN", "CnnGru", "CnnTransformer", "HaroodCNN", "HaroodTransformer", "PatchTST", "ResNet1d", "SegmentCNN"]
+__all__ = ["CNNGRU", "TPN", "CNNTransformer", "HaroodCNN", "HaroodTransformer", "PatchTST", "ResNet1d", "SegmentCNN"]
 
 __getattr__, __dir__ = exports(
     __name__,
@@ -31,8 +31,8 @@ __getattr__, __dir__ = exports(
     {
         "channel_transformer": ["HaroodTransformer"],
         "cnn": ["TPN", "HaroodCNN"],
-        "cnn_gru": ["CnnGru"],
-        "cnn_transformer": ["CnnTransformer"],
+        "cnn_gru": ["CNNGRU"],
+        "cnn_transformer": ["CNNTransformer"],
         "patch_transformer": ["PatchTST"],
         "resnet1d": ["ResNet1d"],
         "segment_cnn": ["SegmentCNN"],

@@ -1,4 +1,4 @@
-"""What every encoder shares: the check at the door and arithmetic under a mask; no architecture lives here."""
+"""Common parts of encoders: input validation and arithmetic under a mask; no architectures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def check_window(imu: Tensor, mask: Tensor | None, channels: int) -> None:
     shape = tuple(imu.shape)
     if imu.ndim != 3 or shape[1] != channels or shape[2] < 1:
         swapped = imu.ndim == 3 and shape[2] == channels
-        why = "; this looks like (B, T, C): transpose once where the data is read" if swapped else ""
+        why = "; this looks like (B, T, C): transpose it where the data is read" if swapped else ""
         raise ValueError(f"imu has shape {shape}, expected (B, C, T) with C={channels}{why}")
     if mask is not None and (mask.shape != imu.shape or mask.dtype != torch.bool):
         raise ValueError(f"mask must be bool {shape} like imu, got {mask.dtype} {tuple(mask.shape)}")
@@ -56,7 +56,7 @@ def fill_gaps(imu: Tensor, mask: Tensor) -> Tensor:
         [[[1.0, 1.0, 2.0, 3.0]]]
     """
     if mask.device.type == "cpu" and not torch.compiler.is_compiling() and bool(mask.all()):
-        return imu  # elsewhere asking would make the device wait
+        return imu  # on other devices this test would wait for the queue of kernels
     last = imu.shape[-1] - 1
     place = torch.arange(last + 1, device=imu.device).expand_as(mask)
     before = torch.where(mask, place, -1).cummax(-1).values

@@ -1,4 +1,4 @@
-"""A Transformer whose tokens are channels, not moments: the second backbone of HAROOD."""
+"""A Transformer over channels instead of time steps: the second backbone of HAROOD."""
 
 from __future__ import annotations
 

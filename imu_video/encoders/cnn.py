@@ -13,7 +13,7 @@ from imu_video.registry import encoders
 
 
 def valid_length(samples: int, *, kernels: tuple[int, ...], pool: int = 1) -> int:
-    """Steps that are left after valid convolutions, each followed by max pooling over ``pool`` steps.
+    """Number of steps after valid convolutions, each followed by max pooling over ``pool`` steps.
 
     Example:
         >>> valid_length(125, kernels=(9, 9), pool=2)
@@ -62,8 +62,8 @@ class HaroodCNN(TimeEncoder):
         steps = valid_length(samples, kernels=kernels, pool=2)
         if steps < 1:
             raise ConfigError(
-                f"harood_cnn: kernel {kernel} leaves nothing of {samples} samples",
-                hint=f"windows of {needed_length(1, kernels=kernels, pool=2)} samples or more, or a smaller kernel",
+                f"harood_cnn: kernel {kernel} is too long for windows of {samples} samples",
+                hint=f"use windows of {needed_length(1, kernels=kernels, pool=2)} or more samples, or a smaller kernel",
             )
         super().__init__(
             channels=channels,
@@ -87,14 +87,14 @@ class TPN(TimeEncoder):
     """Three valid convolutions and a global maximum: the encoder of ColloSSL (IMWUT 2022, arXiv 2202.00758).
 
     32, 64, 96 channels with kernels 24, 16, 8, each followed by ReLU and dropout; 86,720 parameters at six channels
-    (and one learned value a channel for "missing").
+    (and one learned value per channel for "missing").
 
     Args:
         channels: C.
         width: channels of the first convolution; 32.
         dropout: in [0, 1); 0.1. Non-zero values draw from torch's global generator, per rank.
         pooling: ``max`` as published, ``mean`` or ``mean_max``.
-        segments: stretches pooled apart; 1.
+        segments: equal stretches of time that are pooled separately; 1.
 
     Shapes: (B, C, T) -> (B, 96) as published; tokens (B, T - 45, 96). Shorter windows are lengthened to 46 samples.
 

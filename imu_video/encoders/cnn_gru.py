@@ -15,25 +15,25 @@ from imu_video.registry import encoders
 
 
 @encoders.register("cnn_gru")
-class CnnGru(TimeEncoder):
+class CNNGRU(TimeEncoder):
     """Group norm, three dilated convolutions with max pooling, group norm, GRU (IMU2CLIP's MW2StackRNNPooling).
 
-    Moon et al. 2022 (arXiv 2210.14395). The input's group norm has one group a sensor: it takes each window's mean and
-    amplitude away.
+    Moon et al. 2022 (arXiv 2210.14395). The input's group norm has one group per sensor and removes the mean and the
+    amplitude of each window.
 
     Args:
         channels: C, a positive multiple of 3 (one group per sensor triad).
         width: channels of the convolutions, a positive multiple of 4; 32.
         hidden: width of the GRU; 512.
-        pool: steps of each max pooling; 3 at 200 Hz. The network reaches over 141 samples at 3, 74 at 2:
-            shorter windows are lengthened, so take 2 or 1 at low rates.
+        pool: steps of each max pooling; 3 at 200 Hz. The receptive field is 141 samples with 3, 74 with 2;
+            shorter windows are padded, so use 2 or 1 at low rates.
         pooling: ``last`` state as published, or ``mean``, ``max``, ``mean_max`` of the states.
-        segments: stretches pooled apart; 1.
+        segments: equal stretches of time that are pooled separately; 1.
 
     Shapes: (B, C, T) -> (B, hidden); tokens are the states (B, S, hidden).
 
     Example:
-        >>> CnnGru(hidden=16).feature_dim
+        >>> CNNGRU(hidden=16).feature_dim
         16
     """
 

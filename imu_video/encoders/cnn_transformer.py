@@ -16,7 +16,7 @@ from imu_video.registry import encoders
 
 
 @encoders.register("cnn_transformer")
-class CnnTransformer(TimeEncoder):
+class CNNTransformer(TimeEncoder):
     """Three convolutions, sinusoidal positions, Transformer layers over time (CMC-CMKM, Brinzea et al. 2022).
 
     Convolutions of kernel 5 with norm and ReLU to 1/4, 1/2 and all of ``width``; two layers with two heads. The paper
@@ -32,12 +32,12 @@ class CnnTransformer(TimeEncoder):
         stride: of the last convolution; 1 as published, 2 halves the tokens.
         norm: ``batch`` as published, or ``group``.
         pooling: ``mean``, ``max`` or ``mean_max``.
-        segments: stretches pooled apart; 4.
+        segments: equal stretches of time that are pooled separately; 4.
 
     Shapes: (B, C, T) -> (B, width * segments); tokens (B, S, width).
 
     Example:
-        >>> CnnTransformer(width=32, segments=2).feature_dim
+        >>> CNNTransformer(width=32, segments=2).feature_dim
         64
     """
 

@@ -1,4 +1,4 @@
-"""PatchTST: a Transformer over patches of each IMU channel, weights shared by channels; it has no head of its own."""
+"""PatchTST: a Transformer over patches of each IMU channel, weights shared by all channels; no head."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from imu_video.registry import encoders
 
 @encoders.register("patch_tst")
 class PatchTST(nn.Module):
-    """Channel-independent patch Transformer: one class token a channel, their outputs concatenated.
+    """Channel-independent patch Transformer: one class token per channel, outputs concatenated.
 
     Nie et al. 2023 (arXiv 2211.14730) as used for IMU by Cheshmi et al. 2025 (arXiv 2507.13482). Every channel is cut
     into patches that are aligned on the window's END (the oldest ``(T - patch) % stride`` samples are not used),
@@ -86,7 +86,8 @@ class PatchTST(nn.Module):
         self.token_dim = channels * width
         self.embed = nn.Linear(patch, width)
         self.class_token = nn.Parameter(torch.empty(1, 1, width))
-        # The class token's output needs no other token's last layer; batch statistics would: only layer norm may skip.
+        # The class token's output does not depend on the last layer of other tokens, so they may be skipped there.
+        # Batch norm would need them for its statistics.
         self._skip = pooling == "cls_concat" and norm == "layer"
         self.layers = nn.ModuleList(
             TransformerLayer(width=width, heads=heads, ffn=ffn, dropout=dropout, norm=norm, pre_norm=pre_norm)

@@ -27,7 +27,7 @@ class ResNet1d(TimeEncoder):
         kernel: samples per convolution, at least 1 and odd; 5.
         norm: ``batch`` as published, or ``group``.
         pooling: ``mean``, ``max`` or ``mean_max``.
-        segments: stretches pooled apart; 1.
+        segments: equal stretches of time that are pooled separately; 1.
 
     Shapes: (B, C, T) -> (B, 8 * width) with four stages; tokens (B, S, 8 * width), about T / 16 of them.
 

@@ -1,4 +1,4 @@
-"""InfoNCE on similarities of segment sequences, tolerant of shift and tempo; equation in functional.alignment."""
+"""InfoNCE on similarities of segment sequences, robust to shift and tempo; the equation is in functional.alignment."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class SegmentAlignment(PairLoss):
     """Symmetric InfoNCE whose similarity compares window and clip segment by segment, along the best warp.
 
     After the idea of C3T (arXiv 2407.16803); the equation is ours: `functional.warped_similarity`, then
-    `functional.info_nce`. It forgives a clock offset of ``max_shift`` segments and another frame rate.
+    `functional.info_nce`. It tolerates a clock offset of up to ``max_shift`` segments and a wrong frame rate.
 
     Args:
         temperature: at least 0.01; 0.1.
@@ -31,7 +31,7 @@ class SegmentAlignment(PairLoss):
         dilations: tempo ratios that are tried, each above 0; [1.0] allows shifts only.
         sharpness: above 0; small values select the best warp, large ones average all.
 
-    Shapes: PairEmbeddings with imu_segments and video_segments (B, S, D) a rank -> scalar.
+    Shapes: PairEmbeddings with imu_segments and video_segments (B, S, D) per rank -> scalar.
 
     Raises:
         ConfigError: an argument out of range.
@@ -69,7 +69,7 @@ class SegmentAlignment(PairLoss):
                 )
             paths = warps(imu.shape[1], max_shift=self.max_shift, dilations=self.dilations).to(imu)
             forth = warped_similarity(imu, gather_with_gradient(video), paths, sharpness=self.sharpness)
-            # The other way round the paths turn round too: a pair has one similarity.
+            # Swapping the sequences transposes the paths: a pair has the same similarity in both directions.
             back = warped_similarity(video, gather_with_gradient(imu), paths.mT, sharpness=self.sharpness)
             rows = world().rows(forth.shape[1])
             positives = torch.arange(rows.start, rows.stop, device=imu.device)

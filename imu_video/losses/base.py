@@ -1,4 +1,4 @@
-"""What losses share: the base module, exact gathering over ranks, in-batch statistics; the weighted mix is mix.py's."""
+"""Common parts of losses: the base module, exact gathering over ranks, in-batch statistics; the mix is in mix.py."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from imu_video.runtime.distributed import gather, gather_with_gradient, world
 from imu_video.types import LossOutput, PairEmbeddings, PairMeta
 
 MAX_LOG_SCALE = math.log(100.0)
-"""Learned logit scales stay at or below 100 (Radford et al. 2021, section 2.5): above, single pairs rule."""
+"""Learned logit scales stay at or below 100 (Radford et al. 2021, section 2.5): above, single pairs dominate."""
 
 
 NEEDS: dict[str, tuple[str, ...]] = {
@@ -26,7 +26,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "devices": ("devices", "views"),
     "segments": ("imu_segments", "video_segments"),
 }
-"""What a loss may need besides ``imu``, and the fields of PairEmbeddings that must then be there."""
+"""Possible inputs of a loss besides ``imu``, and the fields of PairEmbeddings that hold them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class LossNeeds:
         fixed_target: the video embedding is a target that carries no gradient, so that nothing may be trainable on the
             video's side.
         queue_size: K, rows of the loss's queue; 0 without one.
-        warm_rows: rows that `PairLoss.warm_start` uses; 0 where there is nothing to warm.
+        warm_rows: rows that `PairLoss.warm_start` uses; 0 without a warm start.
 
     Example:
         >>> both = LossNeeds.of_all([LossNeeds(warm_rows=8), LossNeeds(inputs=frozenset({"teacher"}), queue_size=4)])
@@ -154,14 +154,14 @@ def check_needs(pair: PairEmbeddings, needs: frozenset[str], name: str) -> None:
             raise ConfigError(
                 f"{name} needs {need!r}: the embeddings have no {' and no '.join(missing)}",
                 hint="train with a model that computes it (`imu-pretrain` builds one from `needs`), "
-                "or take another loss",
+                "or use another loss",
             )
 
 
 def given(x: Tensor | None) -> Tensor:
-    """A field of PairEmbeddings that `check_needs` has seen."""
+    """A field of PairEmbeddings that `check_needs` has found."""
     if x is None:
-        raise ConfigError("a field of PairEmbeddings is used that the loss does not name in its `needs`")
+        raise ConfigError("the loss uses a field of PairEmbeddings that is missing from its `needs`")
     return x
 
 
@@ -201,7 +201,7 @@ def gather_pair(pair: PairEmbeddings) -> GlobalPair:
 
 
 def check_same_shape(**sides: Tensor) -> None:
-    """Two sides must both be (B, D) and hold a row.
+    """Check that two sides are both (B, D) with at least one row.
 
     Raises:
         ValueError: they are not.

@@ -38,12 +38,12 @@ class Scale(nn.Module):
         return cls(initial=min(1 / temperature, 100.0), learned=learned)
 
     def forward(self) -> Tensor:
-        # Not clamp(): torch's passes no gradient on the limit, where a scale that was brought back would then stay.
+        # torch.clamp has no gradient at the limit: a scale that reached it could never decrease again.
         return (self.log - F.relu(self.log - MAX_LOG_SCALE)).exp()
 
     @torch.no_grad()
     def clamp(self) -> None:
-        """Bring a scale that a step carried beyond the limit back onto it, where its gradient still counts."""
+        """Reset a scale that an optimiser step moved beyond the limit to the limit, where it still has a gradient."""
         self.log.clamp_(max=MAX_LOG_SCALE)
 
 
@@ -57,7 +57,7 @@ class InfoNCE(PairLoss):
         temperature: initial temperature, at least 0.01; logits are cosine / temperature. 0.07 is the paper's.
         learned: train the scale 1 / temperature (as its logarithm, clamped so that the scale stays at or below 100).
 
-    Shapes: PairEmbeddings of (B, D) a rank -> scalar.
+    Shapes: PairEmbeddings of (B, D) per rank -> scalar.
 
     Raises:
         ConfigError: a temperature out of range.
@@ -97,7 +97,7 @@ class SigmoidPair(PairLoss):
         initial_bias: b at the start, finite; -10.
         learned: train t (clamped so that the scale stays at or below 100) and b.
 
-    Shapes: PairEmbeddings of (B, D) a rank -> scalar.
+    Shapes: PairEmbeddings of (B, D) per rank -> scalar.
 
     Raises:
         ConfigError: a scale out of range or a bias that is not finite.
@@ -139,20 +139,20 @@ class SigmoidPair(PairLoss):
 
 @losses.register("soft_target")
 class SoftTarget(PairLoss):
-    """Contrast whose targets are how alike windows and clips are among themselves.
+    """Contrastive loss whose soft targets are the similarities within each modality.
 
     `functional.soft_target_cross_entropy`: the loss of the IMU2CLIP baseline of Cheshmi et al. 2025
-    (arXiv 2507.13482). Its release multiplies the intra-modal similarities by the temperature where a softmax divides:
-    with 0.1 the targets are then nearly uniform. ``multiply_targets`` does that; it is off.
+    (arXiv 2507.13482). The release multiplies the intra-modal similarities by the temperature instead of dividing:
+    with 0.1 the targets are then nearly uniform. ``multiply_targets`` reproduces that.
 
     Args:
         temperature: of the logits at the start, at least 0.01; 0.1.
         learned: train the scale 1 / temperature.
         target_temperature: of the targets, above 0, fixed; small values approach `info_nce`.
-        multiply_targets: multiply by target_temperature, as released.
+        multiply_targets: multiply the similarities by target_temperature, as the release does.
         detach_targets: no gradient through the targets; in the release it flows.
 
-    Shapes: PairEmbeddings of (B, D) a rank -> scalar.
+    Shapes: PairEmbeddings of (B, D) per rank -> scalar.
 
     Raises:
         ConfigError: a temperature out of range.

@@ -1,4 +1,4 @@
-"""Distillation without a memory: feature regression and relations inside the batch; queues are queue.py's."""
+"""Distillation within a batch: feature regression and relations; distillation with a queue is in queue.py."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from imu_video.types import LossOutput, PairEmbeddings
 
 @losses.register("feature_regression")
 class FeatureRegression(PairLoss):
-    """The IMU embedding lands on the fixed video embedding (`functional.feature_regression`).
+    """Regress the IMU embedding on the fixed video embedding (`functional.feature_regression`).
 
     The L2 baseline of Chen et al. 2025 (arXiv 2503.07259). Nothing may be trainable on the video's side.
 
     Args:
         measure: ``mse`` (mean over rows and dimensions) or ``cosine`` (1 - cosine, D / 2 times as much).
 
-    Shapes: PairEmbeddings of (B, D) a rank -> scalar.
+    Shapes: PairEmbeddings of (B, D) per rank -> scalar.
 
     Example:
         >>> z = torch.eye(4)
@@ -48,7 +48,7 @@ class FeatureRegression(PairLoss):
 
 @losses.register("relational")
 class Relational(PairLoss):
-    """Windows are as similar to each other as the frozen teacher finds their clips (`functional.relational`).
+    """Match the similarities between windows to those between their teacher features (`functional.relational`).
 
     ``kl`` after Passalis and Tefas 2018 (arXiv 1803.10837), ``mse`` after Tung and Mori 2019 (arXiv 1907.09682). It
     compares similarities only, so the widths D and Dt need not agree and the teacher's side needs no projector.

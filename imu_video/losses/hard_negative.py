@@ -1,4 +1,4 @@
-"""Contrast with chosen negatives: importance, debiasing, metadata, mining, queue, guard; equations in functional."""
+"""Contrastive loss with selected negatives: importance, debiasing, metadata, mining, queue, guard; no equations."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from imu_video.types import LossOutput, PairEmbeddings
 
 @losses.register("hard_negative")
 class HardNegative(PairLoss):
-    """Symmetric contrastive loss that concentrates on hard negatives and knows which are false.
+    """Symmetric contrastive loss that emphasises hard negatives and excludes likely false ones.
 
     Importance weights and debiasing of Robinson et al. 2021 (arXiv 2010.04592) across modalities, as in Choi et al.
     2023 (arXiv 2309.01262); metadata rules, queue, mining and guard are ours (`functional.hard_negative_nce`). With
@@ -48,7 +48,7 @@ class HardNegative(PairLoss):
             earlier embeddings of the same moment are excluded.
         dim, teacher_dim: D and Dt, from the model; only the queue needs them.
 
-    Shapes: PairEmbeddings of (B, D) a rank (teacher (B, Dt) with a guard) -> scalar.
+    Shapes: PairEmbeddings of (B, D) per rank (teacher (B, Dt) with a guard) -> scalar.
 
     Raises:
         ConfigError: an argument out of range, or metadata rules on a batch without metadata.

@@ -19,7 +19,7 @@ from imu_video.types import LossOutput, PairEmbeddings
 
 @losses.register("cmc_cmkm")
 class CrossModalMining(PairLoss):
-    """Contrast across modalities with positives and negatives mined from similarities inside a modality.
+    """Cross-modal contrastive loss with positives and negatives mined from similarities within a modality.
 
     After Brinzea et al. 2022 (CMC-CMKM, IJCNN); the exact equation is ours (`functional.cross_modal_mining`).
 
@@ -30,10 +30,10 @@ class CrossModalMining(PairLoss):
         prune: share of the batch, its best connected windows, that is not used as negatives, in [0, 1).
         intra_weight: lambda, at least 0: weight of negatives of the anchor's own modality.
         connectivity_scale: gamma, finite; rows are weighted by exp(gamma x mean similarity to the others), with mean 1.
-        guide: whose similarities are mined: of the ``anchor``'s modality, of the ``other`` one, or of the frozen
-            ``teacher`` features.
+        guide: similarities used for mining: those of the ``anchor``'s modality, of the ``other`` modality, or of the
+            frozen ``teacher`` features.
 
-    Shapes: PairEmbeddings of (B, D) a rank (teacher (B, Dt) where it guides) -> scalar.
+    Shapes: PairEmbeddings of (B, D) per rank (teacher (B, Dt) with guide ``teacher``) -> scalar.
 
     Raises:
         ConfigError: an argument out of range.

@@ -1,4 +1,4 @@
-"""The weighted sum of losses, with weights that stand still or ramp over the steps; it knows no single loss."""
+"""Weighted sum of losses, with weights that are constant or ramp over the steps; it depends on no particular loss."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ class WeightedSum(nn.Module):
         return LossOutput(total=total, terms=terms, stats=stats)
 
     def count(self) -> None:
-        """One optimiser step more, for weights that are scheduled."""
+        """Count one optimiser step, for scheduled weights."""
         if any(isinstance(weight, Ramp) for weight in self.weights.values()):
             self.step += 1
 
@@ -223,13 +223,13 @@ class LossMix(WeightedSum, PairLoss):
         self.count()
 
     def check_devices(self, worn: Tensor) -> None:
-        """Ask every loss that needs devices."""
+        """Check every loss that needs devices."""
         for loss in self.losses.values():
             if "devices" in getattr(loss, "needs", ()):
                 loss.check_devices(worn)  # type: ignore[operator]  # see observe
 
     def warm_start(self, *, meta: PairMeta, video: Tensor | None = None, views: Tensor | None = None) -> None:
-        """Give every loss the rows that it would like."""
+        """Pass every loss the rows that it uses for its warm start."""
         for loss in self.losses.values():
             rows = getattr(loss, "warm_rows", 0)
             if rows:

@@ -1,4 +1,4 @@
-"""ColloSSL: several devices worn at once as each other's positives and negatives; equations in functional.multiview."""
+"""ColloSSL: contrast between devices that one subject wears at the same time; equations in functional.multiview."""
 
 from __future__ import annotations
 
@@ -68,12 +68,13 @@ class _Batch:
 class ColloSSL(PairLoss):
     """Multi-view contrast between devices: synchronous positives, asynchronous negatives, both chosen by distance.
 
-    Jain et al. 2022 (arXiv 2202.00758), with positives drawn together (the released code has the sign turned) and
-    negatives that are never of the same moment.
+    Jain et al. 2022 (arXiv 2202.00758). Positives are pulled together (the released code has the opposite sign), and
+    negatives are never of the same moment.
 
     Args:
         anchor: index of the device that the encoder is for, at least 0; null: every device in turn, averaged.
-        policy: which devices serve, see `functional.select_devices`; ``closest_pos_all_neg`` as published.
+        policy: how positive and negative devices are selected, see `functional.select_devices`;
+            ``closest_pos_all_neg`` as published.
         temperature: above 0; 0.05.
         sampling: ``unsync_neg`` (published): negatives are other moments of their device; ``sync_all``: the same
             moment; ``unsync_all``: positives too are other moments (a control).
@@ -82,7 +83,7 @@ class ColloSSL(PairLoss):
         distances: ``dynamic`` (published): from every batch; ``a_priori``: once before training, from up to
             ``a_priori_rows`` windows in equal pieces of 512 at most.
         a_priori_rows: at least 2.
-        unit: what accelerations are brought to before devices are compared; kernels of fixed width need one:
+        unit: unit of accelerations when devices are compared, because the kernels have a fixed width:
             ``si_over_30`` (published), ``g``, ``si``.
         compare: ``norm`` of the acceleration, or its three ``axes``.
         unbiased: leave out the diagonals of the distance (batches below about 100).
@@ -92,8 +93,8 @@ class ColloSSL(PairLoss):
         seed: of the draws, in [0, 2147483648).
 
     Shapes: PairEmbeddings with devices (B, V, D), views (B, V, C, T) a rank, two rows or more over all ranks -> scalar.
-        Rows at which the anchor or all its positives were not worn do not count; a device that is nowhere in the batch
-        worn with the anchor is the farthest.
+        Rows in which the anchor or all its positives were not worn are excluded. A device that was never worn
+        together with the anchor in the batch counts as the farthest.
 
     Raises:
         ConfigError: an argument out of range, too few devices for the policy, no a-priori distances.
@@ -184,7 +185,7 @@ class ColloSSL(PairLoss):
 
         def logits(device: Tensor, other: Tensor, log_weight: Tensor) -> Tensor:
             """(B,) of one device at other moments; -inf where it was not worn."""
-            # A number in a tensor indexes through index_select, which compiles; [] would read it back.
+            # index_select takes the index as a tensor. Indexing with [] would read it back, which breaks compilation.
             there = batch.embeddings.index_select(1, device[None])[other, 0]
             worn_there = batch.worn.index_select(1, device[None])[other, 0]
             cosine = (query * there).sum(1)

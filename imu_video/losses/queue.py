@@ -1,4 +1,4 @@
-"""Losses with a memory: a ring of embeddings that all ranks share, queue distillation, nearest-neighbour positives."""
+"""Losses with a queue: the ring buffer shared by all ranks, queue distillation, nearest-neighbour positives."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from imu_video.types import LossOutput, PairEmbeddings, PairMeta
 class Ring(nn.Module):
     """The last K rows of all ranks in persistent buffers, overwritten in turn; every rank holds the same.
 
-    Writing gathers the rows of all ranks in batch order and puts row r at (pointer + r) modulo K, so no row is lost
-    where K is no multiple of the batch.
+    Writing gathers the rows of all ranks in batch order and stores row r at (pointer + r) modulo K, so that no row is
+    lost if K is not a multiple of the batch.
 
     Args:
         size: K >= 0.
@@ -78,7 +78,7 @@ class Ring(nn.Module):
         if rows.shape[1] != like.shape[1]:
             raise ConfigError(
                 f"the queue holds {kind} rows of width {rows.shape[1]}, the batch has {like.shape[1]}",
-                hint="leave dim and teacher_dim out of the loss's config: the model says them",
+                hint="omit dim and teacher_dim from the config of the loss: they are taken from the model",
             )
         return rows.to(like.dtype)
 
@@ -130,7 +130,7 @@ class QueueDistill(PairLoss):
             and the keys are video embeddings of any projector (ours, to be mixed with a contrastive loss).
         dim, teacher_dim: D and Dt, from the model.
 
-    Shapes: PairEmbeddings of (B, D) a rank -> scalar.
+    Shapes: PairEmbeddings of (B, D) per rank -> scalar.
 
     Raises:
         ConfigError: an argument out of range, or embeddings of another width.
@@ -214,7 +214,7 @@ class QueueDistill(PairLoss):
 
 @losses.register("nearest_neighbour")
 class NearestNeighbour(PairLoss):
-    """InfoNCE whose positive is the nearest earlier moment, not the same one.
+    """InfoNCE whose positive is the nearest neighbour among earlier moments instead of the same moment.
 
     Dwibedi et al. 2021 (arXiv 2104.14548), NNCLR; across modalities as one of the three terms of PRIMUS
     (arXiv 2411.15127); the exact equation is ours. The queue keeps both embeddings of earlier moments; the one whose
@@ -231,7 +231,7 @@ class NearestNeighbour(PairLoss):
             0 excludes the same moment of an earlier epoch.
         dim: D, from the model.
 
-    Shapes: PairEmbeddings of (B, D) a rank -> scalar. While the queue is empty, the own video is the positive.
+    Shapes: PairEmbeddings of (B, D) per rank -> scalar. While the queue is empty, the own video is the positive.
 
     Raises:
         ConfigError: an argument out of range, or embeddings of another width.

@@ -1,4 +1,4 @@
-"""IMU-only objectives on two views of a window, some of which also serve across modalities; equations in functional."""
+"""Losses on two augmented views of a window, some of which also work across modalities; equations in functional."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class NTXent(PairLoss):
         temperature: at least 0.01; 0.1.
         learned: train 1 / temperature.
 
-    Shapes: PairEmbeddings with imu and imu_two (B, D) a rank -> scalar.
+    Shapes: PairEmbeddings with imu and imu_two (B, D) per rank -> scalar.
 
     Raises:
         ConfigError: a temperature out of range.
@@ -94,7 +94,7 @@ class VICReg(PairLoss):
         invariance, variance, covariance: weights, at least 0; 25, 25, 1 as published. With invariance 0 the loss is a
             regulariser.
 
-    Shapes: PairEmbeddings of (B, D) a rank, two rows or more over all ranks -> scalar.
+    Shapes: PairEmbeddings of (B, D) per rank, two rows or more over all ranks -> scalar.
 
     Raises:
         ConfigError: a negative weight, or no weight at all.
@@ -141,7 +141,7 @@ class VICReg(PairLoss):
 
 @losses.register("barlow_twins")
 class BarlowTwins(PairLoss):
-    """Cross-correlation of two sides drawn towards the identity (`functional.barlow_twins`).
+    """Pull the cross-correlation of two sides towards the identity matrix (`functional.barlow_twins`).
 
     Zbontar et al. 2021 (arXiv 2103.03230), statistics over the batch of all ranks.
 
@@ -149,7 +149,7 @@ class BarlowTwins(PairLoss):
         between: IMU with its second view (``two_views``) or with the ``video``.
         redundancy: lambda, above 0; 0.005 as published.
 
-    Shapes: PairEmbeddings of (B, D) a rank, two rows or more over all ranks -> scalar.
+    Shapes: PairEmbeddings of (B, D) per rank, two rows or more over all ranks -> scalar.
 
     Raises:
         ConfigError: redundancy that is not above 0.

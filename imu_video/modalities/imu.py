@@ -31,7 +31,7 @@ class Imu(Modality):
     units and placements for the folder as a whole. Here are the names and the form of the members.
 
     Args:
-        fps: not used; the rate of a folder is ``window.rate_hz``.
+        fps: above 0; not used, because the rate of a folder is ``window.rate_hz``.
 
     Shapes: (C, T) float32, NaN where nothing was measured.
     """

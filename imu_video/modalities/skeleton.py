@@ -61,7 +61,7 @@ class Skeleton(Modality):
     """Joint positions of one person, interpolated linearly between the frames of the track.
 
     Args:
-        fps: frames per second of skeletons, up to 1000; None: no skeletons.
+        fps: frames per second of skeletons, above 0; ``window.skeleton_fps`` allows up to 1000. None: no skeletons.
 
     Shapes: (F, J, 3) float32 in metres.
     """

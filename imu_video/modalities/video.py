@@ -74,7 +74,7 @@ class Video(Modality):
     A recording may have further cameras (``video.depth``, ``video.exo``), each with frame times of its own.
 
     Args:
-        fps: frames per second of clips, up to 240; None: no clips.
+        fps: frames per second of clips, above 0; ``window.clip_fps`` allows up to 240. None: no clips.
         size: side of the clips in pixels, 16 to 2048, even.
 
     Shapes: (F, H, W, 3) uint8 RGB; stored as H.264 in MP4, and decoded when frames are requested.

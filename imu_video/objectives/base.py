@@ -1,7 +1,7 @@
-"""What objectives share: the base module and the weighted mix; no task lives here.
+"""Common parts of objectives: the base module and the weighted mix; no particular task.
 
-A loss is an equation on embeddings that the trainer has computed. An objective is given the student itself: it may hide
-part of a window, change it, or run the student more than once, and it owns the heads that it needs.
+A loss is a function of embeddings that the trainer has computed. An objective receives the student itself: it may mask
+or change windows, run the student more than once, and owns the heads that it needs.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from imu_video.types import LossOutput, PairBatch
 class Objective(nn.Module, ABC):
     """Base of objectives on the student and raw windows.
 
-    The constructor takes what a config says; `attach` makes the heads for one student. All randomness comes from the
-    draws, so that any number of processes trains alike; the mean of the loss over ranks is that of the whole batch.
+    The constructor takes config values; `attach` creates the heads for one student. All randomness comes from the
+    draws, so that the result does not depend on the number of processes; the mean of the loss over ranks is that of
+    the whole batch.
 
     Example:
         A file for ``--plugin``::
@@ -40,7 +41,7 @@ class Objective(nn.Module, ABC):
         """Make the heads for this student; called once, before the first `forward`.
 
         Raises:
-            ConfigError: the student cannot serve, for instance because it gives no features over time.
+            ConfigError: the student is not suitable, for example because it has no features over time.
         """
 
     @abstractmethod

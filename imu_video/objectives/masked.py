@@ -24,14 +24,14 @@ class MaskedPatches(Objective):
     """Hide random patches of each channel from the student and predict their samples (Nie et al. 2023, section 3.2).
 
     The self-supervised PatchTST of arXiv 2211.14730, and the IMU-only baseline of arXiv 2507.13482 (40 % hidden). A
-    hidden patch is marked as not measured, so any encoder with features over time can take part; one linear map from
+    hidden patch is marked as not measured, so any encoder with features over time can be trained; one linear map from
     the features at a patch predicts all channels there. The mean squared error counts hidden measured samples only.
 
     Args:
-        patch: samples a patch, at least 2; the encoder's own where it has patches. Aligned on the window's end.
+        patch: samples per patch, at least 2; use the encoder's patch size if it has one. Aligned with the window's end.
         ratio: share of the patches of each channel that is hidden, in (0, 1); 0.4.
         hide: ``channels``: other patches in each channel (the paper); ``time``: the same moments in all channels, so
-            that one channel does not tell the other.
+            that a channel cannot be predicted from the others.
         standardise: predict each channel minus its mean over its standard deviation in this window (the paper), else
             the normalised signal.
 
@@ -58,8 +58,8 @@ class MaskedPatches(Objective):
     def attach(self, student: EncoderBundle) -> None:
         if student.token_dim is None:
             raise ConfigError(
-                f"masked_patches: encoder {student.encoder_config['name']!r} gives no features over time",
-                hint="take an encoder with `tokens`, for example patch_tst",
+                f"masked_patches: encoder {student.encoder_config['name']!r} has no features over time",
+                hint="use an encoder with `tokens`, for example patch_tst",
             )
         self._count(student.spec.samples)  # windows of the data: refused now, not at the first step
         self.head = nn.Linear(student.token_dim, len(student.spec.channels) * self.patch)
@@ -101,7 +101,7 @@ class MaskedPatches(Objective):
         return (order < number).to(imu.device).expand(-1, imu.shape[1], -1)
 
     def predict(self, tokens: Tensor, count: int) -> Tensor:
-        """Samples from features over time, which are interpolated to one a patch. Shapes: (B, S, E') -> (B, C, T')."""
+        """Samples from features over time, interpolated to one per patch. Shapes: (B, S, E') -> (B, C, T')."""
         if tokens.shape[1] != count:
             tokens = F.interpolate(tokens.transpose(1, 2), count, mode="linear", align_corners=False).transpose(1, 2)
         return self.head(tokens).unflatten(-1, (-1, self.patch)).transpose(1, 2).flatten(2)

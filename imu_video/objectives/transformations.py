@@ -1,4 +1,4 @@
-"""Telling whether a window was changed: reversed, cut up and reordered, or warped in time; three binary heads."""
+"""Detection of changed windows: reversed, permuted, or warped in time; three binary heads, no embeddings."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from imu_video.types import LossOutput, PairBatch
 
 @objectives.register("transformations")
 class Transformations(Objective):
-    """Arrow of time, permutation and time warp, each applied to half of the windows and told by a binary head.
+    """Arrow of time, permutation and time warp, each applied to half of the windows and detected by a binary head.
 
     The multi-task self-supervision of ssl-wearables (Yuan et al. 2024, arXiv 2206.02909). The source draws windows in
-    proportion to their standard deviation, because still windows look the same whatever is done to them; here every
-    window is seen and its losses are weighted in that proportion, which has the same expectation.
+    proportion to their standard deviation, because windows without motion do not change visibly. Here every
+    window is used and its losses are weighted in that proportion, which has the same expectation.
 
     Args:
         pieces: stretches of equal length that are reordered, at least 2; 4.

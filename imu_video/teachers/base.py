@@ -1,4 +1,4 @@
-"""What all teachers share: frozen, self-describing, and named by the hash of that description."""
+"""Base class of teachers: frozen, self-describing, identified by the hash of the description; no networks."""
 
 from __future__ import annotations
 

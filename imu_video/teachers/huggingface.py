@@ -160,7 +160,7 @@ def load_text_tower(model: str, revision: str) -> tuple[Any, nn.Module]:
                 hint="text prompts need a whole CLIP model, as configs/teacher/clip.yaml names one",
             )
         kind: Any = transformers.CLIPTextModelWithProjection
-        network, said = kind.from_pretrained(model, revision=revision, use_safetensors=True, output_loading_info=True)
+        network, report = kind.from_pretrained(model, revision=revision, use_safetensors=True, output_loading_info=True)
         tokenizer = transformers.AutoTokenizer.from_pretrained(model, revision=revision)
     except ConfigError:
         raise
@@ -170,8 +170,8 @@ def load_text_tower(model: str, revision: str) -> tuple[Any, nn.Module]:
             f"{str(error).splitlines()[0]}",
             hint="check the connection, and that the folder contains a tokenizer and the text weights",
         ) from error
-    if said["missing_keys"]:
-        raise ConfigError(f"teacher 'hf': {model} lacks text weights, among them {sorted(said['missing_keys'])[0]}")
+    if report["missing_keys"]:
+        raise ConfigError(f"teacher 'hf': {model} lacks text weights, among them {sorted(report['missing_keys'])[0]}")
     return tokenizer, network.to(torch.float32).eval()
 
 

@@ -44,7 +44,7 @@ class SentenceEncoder:
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Unit-norm embeddings, the same whatever else is in the batch. Shapes: N texts -> (N, 384) float32."""
         if not texts or any(not text.strip() for text in texts):
-            raise ValueError(f"texts must be sentences with something in them, got {list(texts)[:3]}")
+            raise ValueError(f"texts must be non-empty strings, got {list(texts)[:3]}")
         tokens = self.tokenizer(
             list(texts), padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt"
         )
@@ -68,7 +68,7 @@ def _load(folder: str | None) -> tuple[Any, nn.Module]:
         raise ConfigError(f"text encoder 'sentence': {where} is not a folder", hint="leave `folder` out")
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(where, local_files_only=True)
-        network, said = transformers.AutoModel.from_pretrained(
+        network, report = transformers.AutoModel.from_pretrained(
             where, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
     except Exception as error:  # many kinds; none may pass for random weights
@@ -76,7 +76,7 @@ def _load(folder: str | None) -> tuple[Any, nn.Module]:
             f"text encoder 'sentence': {where} could not be read: {type(error).__name__}: {str(error).splitlines()[0]}",
             hint="a folder with config.json, model.safetensors and a tokenizer",
         ) from error
-    missing = [name for name in said["missing_keys"] if not name.startswith("pooler.")]  # the pooler is not used
+    missing = [name for name in report["missing_keys"] if not name.startswith("pooler.")]  # the pooler is not used
     if missing:
         raise ConfigError(f"text encoder 'sentence': {where} lacks weights, among them {missing[0]}")
     return tokenizer, network.to(torch.float32).eval().requires_grad_(False)

@@ -14,7 +14,7 @@ def check_clip_augmentation(augmentation: Component) -> None:
     """Check that a clip augmentation is a function of (clip, generator).
 
     Shape and type kept, input untouched, the same generator the same result, no global randomness, all frames changed
-    alike, ``p=0`` the identity.
+    in the same way, ``p=0`` the identity.
 
     Args:
         augmentation: name, config entry or built component.

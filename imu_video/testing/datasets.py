@@ -49,7 +49,7 @@ def check_dataset(source: Component, *, recordings: int = 2) -> None:
     for recording, twin in zip(first, again, strict=True):
         require(
             recording.subject == subjects[0],
-            f"{name}: asked for subject {subjects[0]!r}, recording {recording.name} is of {recording.subject!r}",
+            f"{name}: recordings([{subjects[0]!r}]) gives recording {recording.name} of subject {recording.subject!r}",
         )
         _check_recording(adapter, name, recording)
         for stream, other in zip(recording.imu, twin.imu, strict=True):

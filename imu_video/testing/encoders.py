@@ -16,7 +16,7 @@ def check_encoder(encoder: Component, *, lengths: tuple[int, ...] = (250, 100, 7
     """Check the contract of encoders (`imu_video.encoders`).
 
     Axes and widths as declared; any length; rows independent in evaluation; missing samples, channels and rows handled
-    without NaN and without a look at values under a False mask; gradients reach every parameter; inputs untouched.
+    without NaN and independent of values under a False mask; gradients reach every parameter; inputs untouched.
     Where the encoder has ``tokens(imu, mask)``, features over time: their shape and the same mask rules.
 
     Args:

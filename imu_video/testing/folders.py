@@ -25,7 +25,7 @@ def write_folder(
     placements: Sequence[str] = (),
     shard_samples: int = 64,
 ) -> Index:
-    """Write a complete data folder of windows: shards and an index that says what the windows show.
+    """Write a complete data folder of windows: shards and an index that describes the windows.
 
     It has what a build leaves but for columns, which are made when first opened, and quality.json.
 

@@ -273,7 +273,7 @@ def _pair(rows: int, needs: frozenset[str]) -> PairEmbeddings:
 
 
 def _matched(pair: PairEmbeddings) -> tuple[PairEmbeddings, PairEmbeddings]:
-    """The same batch with everything that belongs together alike, and with it crossed."""
+    """The same batch with matching pairs, and with mismatched pairs."""
     pair = pair.detach()
     imu = pair.imu
     if pair.video is not None:

@@ -1,8 +1,8 @@
-"""What augmentations share: base class and composition; the draws are distributed.py's.
+"""Common parts of augmentations: base class and composition; random draws are in runtime/distributed.py.
 
 An augmentation takes a window (B, C, T) in SI units, its mask and a generator, and returns a new window and mask. Every
 row is changed with probability ``p``, independently. The number of draws depends on the shape alone, so a generator's
-later draws do not depend on what came before.
+later draws do not depend on earlier outcomes.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Augmentation(ABC):
 
     @abstractmethod
     def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
-        """The change of every row, as new tensors; values where the new mask is False are of no interest."""
+        """The change of every row, as new tensors; values where the new mask is False are ignored."""
 
 
 class Compose:

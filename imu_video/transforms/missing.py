@@ -1,6 +1,6 @@
 """Augmentations of the mask: samples, channels or sensors go missing, windows start early or late; no value is made up.
 
-None of them leaves a row that had a measured sample without one, except `shift` where all that was measured moves out.
+A row with measured samples keeps at least one, except under `shift` if all of them move out of the window.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class DropChannel(Augmentation):
         super().__init__(p=p)
 
     def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
-        # The lowest of random numbers falls on every measured channel alike; channels already missing are passed over.
+        # The minimum of uniform draws selects every measured channel with the same probability; missing ones get 2.0.
         measured = mask.any(-1)
         order = draws.uniform(len(imu), imu.shape[1]).to(imu.device).masked_fill(~measured, 2.0)
         lost = torch.nn.functional.one_hot(order.argmin(1), imu.shape[1]).bool()

@@ -19,9 +19,9 @@ Sigma = Annotated[float, Field(ge=0, le=10)]
 
 @augmentations.register("rotate")
 class Rotate(Augmentation):
-    """Mounts the device differently: one random rotation a row, shared by accelerometer and gyroscope.
+    """Change of mounting: one random rotation per row, shared by accelerometer and gyroscope.
 
-    Gravity turns along, as it would on the body. A rotated axis mixes all three: where a sensor lacks an axis for a
+    Gravity is rotated too, as on the body. A rotated axis mixes all three: where a sensor lacks an axis for a
     while, it loses that while altogether; a row in which a sensor lacks an axis throughout stays as it is.
 
     Args:

@@ -2,7 +2,7 @@
 pieces in another order (permute).
 
 A body that moves r times as fast turns r times as fast, so the gyroscope is scaled by the local rate. The accelerometer
-is not: its gravity must stay, and its motion part (which would grow with r^2) cannot be told apart from it.
+is not: its gravity must stay, and its motion part (which would grow with r^2) cannot be separated from it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from imu_video.transforms.base import Augmentation, GlobalDraws
 
 @augmentations.register("time_warp")
 class TimeWarp(Augmentation):
-    """Speeds up and slows down smoothly; the window's two ends stay where they are.
+    """Smooth speeding up and slowing down; both ends of the window stay in place.
 
     The rate over the window is exp of a random mixture of ``knots`` half-cosines, normalised so that the end stays the
     end; values are interpolated linearly, a sample is measured where both neighbours are.
@@ -71,7 +71,7 @@ class TimeWarp(Augmentation):
 
 @augmentations.register("crop_resize")
 class CropResize(Augmentation):
-    """Takes a random part of the window and stretches it to the full length: everything happens slower.
+    """A random part of the window, stretched to the full length: the motion becomes slower.
 
     Args:
         min_fraction: the part's share of the window is uniform in [min_fraction, 1]; in [0.1, 1].
@@ -103,7 +103,7 @@ class CropResize(Augmentation):
 
 @augmentations.register("low_rate")
 class LowRate(Augmentation):
-    """Sounds like a slower device: averages over 2 .. max_factor samples (anti-aliasing), then interpolates back.
+    """Simulation of a lower sampling rate: averages over 2 .. max_factor samples, interpolated back.
 
     Args:
         max_factor: the factor is uniform over the integers 2 .. max_factor; in [2, 16].
@@ -142,7 +142,7 @@ class LowRate(Augmentation):
 
 @augmentations.register("permute")
 class Permute(Augmentation):
-    """Cuts the window into pieces and puts them together in another order; what happens within a piece stays.
+    """The window cut into pieces in random order; samples within a piece keep their order.
 
     Args:
         max_segments: the number of pieces is uniform over the integers 2 .. max_segments; in [2, 32].

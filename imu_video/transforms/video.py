@@ -1,7 +1,7 @@
 """Changes of clips as functions of (clip, generator), on torchvision's v2 operations; only for teachers that run live.
 
 A cached teacher has seen the clip as it was stored: changing it afterwards would change nothing, so it is refused.
-Every frame of a clip is changed alike. This module loads torchvision; nothing else in this package does.
+All frames of a clip are changed in the same way. This module loads torchvision; nothing else in this package does.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class ClipCrop(ClipAugmentation):
 
 @registry.clip_augmentations.register("flip")
 class ClipFlip(ClipAugmentation):
-    """Left and right exchanged. The IMU does not mirror along: right_wrist becomes a left one in the picture.
+    """Left and right exchanged. The IMU data is not mirrored: `right_wrist` appears on the left side of the picture.
 
     Args:
         p: probability, in [0, 1].
@@ -111,7 +111,7 @@ class ClipFlip(ClipAugmentation):
 
 @registry.clip_augmentations.register("colour")
 class ClipColour(ClipAugmentation):
-    """Brightness, contrast, saturation and hue, drawn once a clip (as `v2.ColorJitter` with one draw for all frames).
+    """Brightness, contrast, saturation and hue, drawn once per clip (as `v2.ColorJitter` with one draw for all frames).
 
     Args:
         brightness, contrast, saturation: factors are drawn from [1 - x, 1 + x]; x in [0, 1].

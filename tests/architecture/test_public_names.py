@@ -67,6 +67,10 @@ def test_no_public_name_is_that_of_a_module_beside_it(package: str) -> None:
         assert isinstance(getattr(module, name), ModuleType), f"{package}.{name} is a module and something else"
 
 
+def test_every_public_package_is_a_public_name_of_the_library() -> None:
+    assert {name.removeprefix("imu_video.") for name in PUBLIC if name != "imu_video"} <= set(imu_video.__all__)
+
+
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(AttributeError, match=r"module 'imu_video\.shards' has no attribute 'load_indx'") as caught:
         _ = imu_video.shards.load_indx

@@ -161,7 +161,7 @@ def test_fewer_windows_than_the_queue_is_long_is_no_error() -> None:
     "loss", [QueueDistill(size=4, dim=8), NearestNeighbour(size=4, dim=8)], ids=lambda x: x._get_name()
 )
 def test_another_width_is_refused_with_the_way_out(loss: PairLoss) -> None:
-    with pytest.raises(ConfigError, match=r"(?s)width 8, the batch has 6.*leave dim"):
+    with pytest.raises(ConfigError, match=r"(?s)width 8, the batch has 6.*omit dim"):
         loss(PairEmbeddings(imu=unit(4, 6), video=unit(4, 6)))
 
 

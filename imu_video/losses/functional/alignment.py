@@ -1,4 +1,4 @@
-"""Similarity of two sequences of segment embeddings that forgives a shift and another tempo; pure."""
+"""Similarity of two sequences of segment embeddings that is robust to shift and tempo; pure functions."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def warps(segments: int, *, max_shift: int, dilations: Sequence[float]) -> Tenso
         [[[0.0, 0.0], [1.0, 0.0]], [[0.5, 0.0], [0.0, 0.5]], [[0.0, 1.0], [0.0, 0.0]]]
     """
     centre = (segments - 1) / 2
-    paths: list[list[int]] = []  # where segment s goes; below 0 or from S on: nowhere
+    paths: list[list[int]] = []  # target of each segment s; -1 outside the clip
     for dilation in dilations:
         for shift in range(-max_shift, max_shift + 1):
-            # Half goes up: round() would send halves to even segments.
+            # Halves round up. round() would round them to even segments, which makes a shift depend on parity.
             path = [int((centre + dilation * (s - centre) + shift + 0.5) // 1) for s in range(segments)]
             path = [t if 0 <= t < segments else -1 for t in path]
             if 2 * sum(t >= 0 for t in path) >= segments and path not in paths:

@@ -28,7 +28,7 @@ def info_nce(imu_to_video: Tensor, video_to_imu: Tensor, positives: Tensor) -> T
 
 
 def sigmoid_pair(logits: Tensor, positives: Tensor) -> Tensor:
-    """Sigmoid pair loss: every pair is its own yes-or-no question.
+    """Sigmoid pair loss: an independent binary classification of every pair.
 
     Zhai et al. 2023 (arXiv 2303.15343), as used by Cheshmi et al. 2025 (arXiv 2507.13482): with y_ij = +1 for a pair
     that belongs together and -1 otherwise, L = -(1/n) sum_i sum_j log sigmoid(y_ij s_ij) over the n rows.
@@ -51,7 +51,7 @@ def sigmoid_pair(logits: Tensor, positives: Tensor) -> Tensor:
 def soft_target_cross_entropy(
     imu_to_video: Tensor, video_to_imu: Tensor, likeness: Tensor, column_normaliser: Tensor
 ) -> Tensor:
-    """Cross-entropy towards targets that the similarities inside each modality give.
+    """Cross-entropy with soft targets from the similarities within each modality.
 
     The loss of the IMU2CLIP baseline of Cheshmi et al. 2025 (arXiv 2507.13482). With A the mean of both intra-modal
     similarity matrices over the target temperature and P_ij = softmax_j(A_ij):

@@ -41,7 +41,7 @@ def feature_regression(imu: Tensor, video: Tensor, measure: Literal["mse", "cosi
     """Distance of unit-norm embeddings to their fixed targets.
 
     ``mse``: mean over rows and dimensions of (z - v)^2, the L2 baseline of Chen et al. 2025 (arXiv 2503.07259);
-    ``cosine``: mean over rows of 1 - z . v, which is D / 2 times as much.
+    ``cosine``: mean over rows of 1 - z . v, which is D / 2 times that.
 
     Shapes: (B, D), (B, D) -> () scalar.
 
@@ -64,7 +64,7 @@ def relational(
     teacher_scale: float,
     measure: Literal["kl", "mse"] = "kl",
 ) -> Tensor:
-    """Difference between how student and teacher see a window beside the others of its batch.
+    """Difference between the similarities of student and teacher to the other windows of the batch.
 
     ``kl``: mean over rows of KL(p_T || p_S), softmax over the others (Passalis and Tefas 2018, arXiv 1803.10837);
     ``mse``: mean over pairs of (student - teacher)^2 on cosines (Tung and Mori 2019, arXiv 1907.09682, unnormalised).

@@ -38,7 +38,7 @@ def cross_modal_mining(
         connectivity: (N,) c of every column; no gradient passes.
         positives: (B,) int64, the column that belongs to each row.
         scale: 1 / temperature.
-        top_k: mined positives a row, >= 0; N - 1 at most are taken.
+        top_k: mined positives per row, >= 0; at most N - 1 are used.
         prune: share of columns that are no negatives, in [0, 1).
         intra_weight: lambda >= 0.
         connectivity_scale: gamma; above 0 well-connected windows count more.

@@ -141,7 +141,7 @@ def mean_distances(curves: Tensor, present: Tensor, *, rows: int, unbiased: bool
 
     Args:
         curves, present, unbiased, floor: see `device_distances`.
-        rows: moments a piece at most, at least 2; the arithmetic grows with its square.
+        rows: largest number of moments per piece, at least 2; time and memory grow with its square.
 
     Shapes: -> (V, V).
 
@@ -182,7 +182,7 @@ def scramble(keys: Tensor, *salts: Tensor | int) -> Tensor:
 
 
 def derangement(priorities: Tensor) -> Tensor:
-    """A permutation without fixed points: each row goes to the next one by priority, the last to the first.
+    """A permutation without fixed points: each row maps to the next one by priority, the last to the first.
 
     Args:
         priorities: (N,) int64, random (`scramble`), N >= 2.
@@ -268,7 +268,8 @@ def multiview_nce(positive: Tensor, negative: Tensor) -> Tensor:
     l_i = -log( sum_p w_p exp(cos_ip / t) / (sum_p w_p exp(cos_ip / t) + sum_n w_n exp(cos_in / t)) ).
 
     Args:
-        positive: (B, P) cosine / temperature + log weight; -inf where a device was not worn, finite once a row.
+        positive: (B, P) cosine / temperature + log weight; -inf where a device was not worn; at least one
+            finite value per row.
         negative: (B, M) the same of negatives.
 
     Shapes: -> (B,).

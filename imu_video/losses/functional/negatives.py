@@ -1,4 +1,4 @@
-"""Which negatives count and how much: importance weights, debiasing, metadata, mining; all in log space, all pure."""
+"""Selection and weighting of negatives: importance, debiasing, metadata, mining; pure functions in log space."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ def log_importance(
 
     Args:
         cosines: (B, N).
-        allowed: (B, N) bool, the negatives; at least one a row.
+        allowed: (B, N) bool, the negatives; at least one per row.
         scale: 1 / temperature.
-        beta: concentration, >= 0; 0 weighs all alike.
+        beta: concentration, >= 0; 0 gives all the same weight.
         beta_on: what beta multiplies.
         log_prior: (B, N) logarithm of a factor on the weights before they are normalised, or None.
 
@@ -99,7 +99,7 @@ def hard_negative_nce(
     Args:
         cosines: (B, N) of own rows to all columns, -1 to 1.
         positives: (B,) int64, the column that belongs to each row.
-        allowed: (B, N) bool, the negatives of each row; the positive is none.
+        allowed: (B, N) bool, the negatives of each row, without the positive.
         scale: 1 / temperature.
         beta: concentration on hard negatives, >= 0; 0 with tau_plus 0 is InfoNCE.
         tau_plus: prior of a false negative, in [0, 1).
@@ -127,7 +127,7 @@ def hard_negative_nce(
         left = share < -torch.finfo(share.dtype).eps
         rest = torch.log(-torch.expm1(torch.where(left, share, -1.0)))
         mean = torch.where(left, mean + rest - math.log1p(-tau_plus), -math.inf)
-    # The smallest that exp(s) can be: below, the correction took away more than there is.
+    # exp(s) is at least exp(-1 / temperature): a smaller mean means that the correction removed more than there was.
     floor = torch.as_tensor(-scale, dtype=mean.dtype, device=mean.device)
     loss = F.softplus(torch.maximum(mean, floor.expand_as(mean)) + log_count - positive)
     return torch.where(empty, 0, loss).mean()

@@ -1,4 +1,4 @@
-"""IMU-only and regularising equations on embeddings of two views; heads and masking live with the tasks."""
+"""Self-supervised and regularising equations on embeddings of two views; heads and masking belong to the objectives."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def nt_xent(logits: Tensor, itself: Tensor, positives: Tensor) -> Tensor:
 
 
 def variance_and_covariance(x: Tensor, *, target: float = 1.0, eps: float = 1e-4) -> tuple[Tensor, Tensor]:
-    """How far each dimension's spread falls short, and how much dimensions say the same.
+    """Shortfall of each dimension's standard deviation, and redundancy between dimensions.
 
     Bardes et al. 2022 (arXiv 2105.04906), equations 1 to 4: v = (1/D) sum_d max(0, target - sqrt(Var(x_d) + eps)),
     c = (1/D) sum_{d != e} Cov(x)_de^2, both with N - 1.
@@ -57,7 +57,7 @@ def variance_and_covariance(x: Tensor, *, target: float = 1.0, eps: float = 1e-4
 
 
 def barlow_twins(x: Tensor, y: Tensor, *, redundancy: float, eps: float = 1e-12) -> Tensor:
-    """Cross-correlation of two views drawn towards the identity.
+    """Squared distance of the cross-correlation of two views from the identity matrix.
 
     Zbontar et al. 2021 (arXiv 2103.03230), equation 1: L = sum_d (1 - C_dd)^2 + lambda sum_{d != e} C_de^2, C the
     correlation over the batch of dimension d of one view with dimension e of the other.

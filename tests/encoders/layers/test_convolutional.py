@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from imu_video.bundle.encoder import EncoderBundle, InputSpec
-from imu_video.encoders import TPN, CnnGru, CnnTransformer, HaroodCNN, PatchTST, ResNet1d
+from imu_video.encoders import CNNGRU, TPN, CNNTransformer, HaroodCNN, PatchTST, ResNet1d
 from imu_video.encoders.base import fill_gaps
 from imu_video.encoders.cnn import needed_length
 from imu_video.encoders.layers.pooling import pool_tokens, valid_tokens
@@ -43,7 +43,7 @@ def test_tpn_has_the_published_parameters_and_steps() -> None:
 
 def test_cnn_gru_reach_and_last_state() -> None:
     """Two pools by three from the published stack: 141 samples make one state."""
-    model = CnnGru(hidden=8).eval()
+    model = CNNGRU(hidden=8).eval()
     assert model.least == needed_length(1, kernels=(10, 5, 5), dilation=2, pool=3) == 141
     assert model.tokens(torch.randn(1, 6, 141)).shape == (1, 1, 8)
     assert model.tokens(torch.randn(1, 6, 500)).shape[1] > 1
@@ -61,8 +61,8 @@ def test_resnet_has_eighteen_layers() -> None:
 
 
 def test_cnn_transformer_tokens_follow_its_stride() -> None:
-    assert CnnTransformer(width=16).tokens(torch.randn(2, 6, 50)).shape == (2, 50, 16)
-    assert CnnTransformer(width=16, stride=2).tokens(torch.randn(2, 6, 50)).shape == (2, 25, 16)
+    assert CNNTransformer(width=16).tokens(torch.randn(2, 6, 50)).shape == (2, 50, 16)
+    assert CNNTransformer(width=16, stride=2).tokens(torch.randn(2, 6, 50)).shape == (2, 25, 16)
 
 
 def test_patch_tst_tokens_are_its_patches() -> None:
@@ -122,9 +122,9 @@ def test_an_encoder_learns_its_window_from_the_input_specification() -> None:
     [
         lambda: HaroodCNN(samples=20),
         lambda: TPN(dropout=1.0),
-        lambda: CnnGru(width=6),
-        lambda: CnnGru(segments=2),
-        lambda: CnnTransformer(width=30),
+        lambda: CNNGRU(width=6),
+        lambda: CNNGRU(segments=2),
+        lambda: CNNTransformer(width=30),
         lambda: ResNet1d(kernel=4),
         lambda: ResNet1d(segments=0),
     ],
