@@ -75,7 +75,7 @@ class Video(Modality):
 
     Args:
         fps: frames per second of clips, above 0; ``window.clip_fps`` allows up to 240. None: no clips.
-        size: side of the clips in pixels, 16 to 2048, even.
+        size: side of the clips in pixels, in [16, 2048] and even.
 
     Shapes: (F, H, W, 3) uint8 RGB; stored as H.264 in MP4, and decoded when frames are requested.
     """
