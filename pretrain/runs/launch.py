@@ -143,7 +143,7 @@ def _cpus() -> int:
 
 
 def _free_port() -> int:
-    # Another program could take the port before rank 0 binds it; the group then fails to open, and says so.
+    # Another program could take the port before rank 0 binds it; the group then fails to open with an error.
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
