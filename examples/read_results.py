@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.results.store import load_counts, read_results
+from eval.results.counts import load_counts
+from eval.results.store import read_results
 
 if not Path("results.jsonl").exists():
     runpy.run_path(str(Path(__file__).with_name("few_shot.py")))

@@ -1,6 +1,6 @@
-"""What probes see of a window: features of encoders and untrained twins, and hand-crafted statistics; no fitting.
+"""Features of windows for probes: encoders, untrained twins, hand-crafted statistics; nothing is fitted here.
 
-The hand-crafted features are meant as a strong baseline, not as a straw man. For each of eight signals (three axes
+The hand-crafted features are a strong baseline. For each of eight signals (three axes
 and the magnitude of accelerometer and gyroscope): mean, standard deviation, five quantiles, mean absolute deviation
 from the median, log power, log power of the jerk (first difference times rate), mean-crossing rate, and of its
 Hann-windowed spectrum the log power in eight bands, the power's median and dominant frequency and the spectral
@@ -48,7 +48,7 @@ _TINY = 1e-6
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FeatureSet:
-    """Features of one model, one array a seed.
+    """Features of one model, one array per seed.
 
     Args:
         model: name in tables (``pretrained``, ``untrained``, ``handcrafted``).
@@ -70,12 +70,12 @@ class FeatureSet:
         """
         place = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
         if not np.array_equal(self.rows[place], rows):
-            raise ValueError(f"{self.model}: features were not computed for all of the {len(rows)} windows asked for")
+            raise ValueError(f"{self.model}: features of some of the {len(rows)} requested windows were not computed")
         return place
 
 
 def encoder_features(bundle: EncoderBundle, windows: LabelledWindows, *, batch_size: int = 256) -> np.ndarray:
-    """Features of every window through an encoder, resampled and normalised as it was trained.
+    """Encoder features of every window, resampled and normalised as in pretraining.
 
     Shapes:
         windows (N, C, T) -> (N, E) float32.
@@ -107,7 +107,7 @@ def untrained_twin(bundle: EncoderBundle, seed: int) -> EncoderBundle:
 
     Args:
         bundle: the encoder to copy without its weights.
-        seed: of the initialisation; the global random state is left as it was.
+        seed: seed of the initialisation; the global random state is not changed.
     """
     import torch
 
@@ -134,7 +134,7 @@ def handcrafted_features(x: np.ndarray, *, rate_hz: float, chunk: int = 1024) ->
     Args:
         x: windows in m/s^2 and rad/s, canonical six channels, NaN where missing.
         rate_hz: sampling rate, above 0.
-        chunk: windows at a time.
+        chunk: windows per chunk.
 
     Shapes:
         x (N, 6, T) -> (N, E) float32, E = len(handcrafted_names()).
@@ -236,7 +236,7 @@ def compute_features(
     """Features of one of the models that need no labels, for the named rows.
 
     Args:
-        model: ``pretrained`` (the encoder as it is), ``untrained`` (twins of it, one a seed) or ``handcrafted``.
+        model: ``pretrained`` (the encoder as it is), ``untrained`` (twins of it, one per seed) or ``handcrafted``.
         windows: the windows.
         rows: rows to compute, sorted.
         bundle: the encoder under test.

@@ -1,4 +1,4 @@
-"""Label maps: the classes of several datasets under common names; which windows are asked is decided elsewhere."""
+"""Label maps: the classes of several datasets under common names; queries are selected elsewhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from imu_video.errors import ConfigError, nearest
 from imu_video.registry import datasets
 
 UNMAPPED = ""
-"""Common name of a label that has none."""
+"""Class of labels without a common name."""
 
 LabelMaps = dict[str, dict[str, str]]
 """Dataset -> {its label: common label}."""
@@ -28,7 +28,7 @@ def load_label_maps(path: str | Path) -> LabelMaps:
     """Read a file of configs/eval/label_maps: dataset -> {its label: common label}.
 
     Raises:
-        ConfigError: no such file, or something else in it.
+        ConfigError: a missing or invalid file.
 
     Example:
         >>> load_label_maps("configs/eval/label_maps/locomotion.yaml")["hapt"]["laying"]
@@ -40,15 +40,15 @@ def load_label_maps(path: str | Path) -> LabelMaps:
 def rename_labels(
     windows: LabelledWindows, maps: Mapping[str, Mapping[str, str]], *, known: Collection[str] = ()
 ) -> LabelledWindows:
-    """The same windows under common labels, in the same rows; those without one are of class `UNMAPPED`.
+    """The same windows under common labels, in the same rows; labels without one become `UNMAPPED`.
 
     Args:
-        windows: of one dataset, or of several that the fact ``dataset`` tells apart.
+        windows: windows of one dataset, or of several distinguished by the fact ``dataset``.
         maps: dataset -> {its label: common label}.
-        known: labels that a map may name though no window has them.
+        known: labels that a map may name although no window has them.
 
     Raises:
-        ConfigError: a map names a dataset or label that is not there, or leaves no window.
+        ConfigError: a map with an unknown dataset or label, or without any window.
     """
     dataset = windows.facts["dataset"] if "dataset" in windows.facts else np.full(len(windows), windows.dataset)
     for name in maps:
@@ -70,7 +70,7 @@ def rename_labels(
 
 
 def map_labels(windows: LabelledWindows, maps: Mapping[str, Mapping[str, str]]) -> LabelledWindows:
-    """Windows under common labels; those without one are left out.
+    """Windows under common labels; windows without one are excluded.
 
     Raises:
         ConfigError: as `rename_labels`.
@@ -82,6 +82,6 @@ def map_labels(windows: LabelledWindows, maps: Mapping[str, Mapping[str, str]]) 
 
 
 def adapter_labels(dataset: str) -> tuple[str, ...]:
-    """Labels that a registered adapter can give; none where it is not registered or only the files say it."""
+    """Labels declared by a registered adapter; empty for an unregistered one, or if only the files define them."""
     found = getattr(datasets.get(dataset), "labels", ()) if dataset in datasets.names() else ()
     return () if isinstance(found, property) else tuple(found)

@@ -1,4 +1,4 @@
-"""Labelled windows of a data folder as arrays with their people, places and tags; no splitting and no features here."""
+"""Labelled windows of a data folder as arrays with subjects, placements and tags; no splitting and no features here."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from imu_video.shards.schema import Index
 
 BUILT_IN = ("placement", "recording", "session", "split", "subject")
-"""Facts that every window has; a `where` filter may name them like tags."""
+"""Facts of every window; a `where` filter may name them like tags."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LabelledWindows:
-    """Windows with labels: one row a window and device, so a sample worn at V places gives up to V rows.
+    """Windows with labels: one row per window and device, so a sample with V devices gives up to V rows.
 
     Args:
-        x: (N, C, T) float32 in m/s^2 and rad/s at ``rate_hz``, NaN where missing; every row holds a measurement.
+        x: (N, C, T) float32 in m/s^2 and rad/s at ``rate_hz``, NaN where missing; every row has a measurement.
         labels: (N,) int64 numbers into ``classes``.
         classes: names of the classes, sorted; M of them.
-        facts: name -> (N,) str array: subject, placement, recording, session, split and every tag ("" = not tagged).
+        facts: name -> (N,) str array: subject, placement, recording, session, split and every tag ("" = no tag).
         start: (N,) float64 seconds on the recording's clock.
         sample: (N,) int64 row of the sample in its split's columns.
         dataset: name of the dataset.
@@ -71,7 +71,7 @@ class LabelledWindows:
 
     @property
     def subject(self) -> np.ndarray:
-        """(N,) names of the people."""
+        """(N,) names of the subjects."""
         return self.facts["subject"]
 
     @property
@@ -86,7 +86,7 @@ class LabelledWindows:
         placements: Sequence[str] | None = None,
         where: Mapping[str, str | Sequence[str]] | None = None,
     ) -> np.ndarray:
-        """Row numbers that fulfil every filter; None means any.
+        """Row numbers that match every filter; None matches any.
 
         Args:
             splits: splits to keep.
@@ -94,7 +94,7 @@ class LabelledWindows:
             where: fact or tag name -> value, or list of values, to keep.
 
         Raises:
-            ConfigError: a fact or value that no window has; the known ones are listed.
+            ConfigError: a fact or value that no window has.
         """
         wanted: dict[str, str | Sequence[str]] = dict(where or {})
         if splits is not None:
@@ -116,7 +116,7 @@ class LabelledWindows:
         return np.flatnonzero(keep)
 
     def take(self, rows: np.ndarray) -> LabelledWindows:
-        """The named rows, in that order."""
+        """The windows of the given row numbers, in that order."""
         return replace(
             self,
             x=self.x[rows],
@@ -141,11 +141,11 @@ def load_windows(
         index: from ``imu_video.shards.reading.index.load_index``.
         splits: names of splits.
         placements: devices to keep; all when None.
-        teacher: an open teacher cache, whose rows are then attached; or None.
+        teacher: an open teacher cache, whose rows are attached; or None.
 
     Raises:
         ConfigError: unknown split or placement.
-        ShardError: no labelled window in what was asked for.
+        ShardError: no labelled window in these splits.
     """
     from imu_video.shards.reading.columns import open_columns
 
@@ -162,8 +162,8 @@ def load_windows(
     names = sorted({label for part in parts for label in part["label"].tolist()})
     if not names:
         raise ShardError(
-            f"splits {list(splits)} hold no labelled window",
-            hint="probes need labels: name a labelled data folder or another --split",
+            f"splits {list(splits)} have no labelled window",
+            hint="probes require labels: use a labelled data folder or another --split",
         )
     tags = sorted({tag for part in parts for row in part["tags"] for tag in row})
     facts = {name: np.concatenate([part[name] for part in parts]) for name in BUILT_IN}
