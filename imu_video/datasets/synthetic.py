@@ -98,7 +98,7 @@ class SyntheticWorld:
 
     name = "synthetic"
     licence: ClassVar[str] = "CC0-1.0"
-    citation: ClassVar[str] = "Simulated by imu-video; nobody was recorded."
+    citation: ClassVar[str] = "Simulated by imu-video; no person was recorded."
     url: ClassVar[str] = "https://github.com/imu-video/imu-video/blob/main/docs/concepts/world.md"
     streams: ClassVar[tuple[str, ...]] = ("imu", "video", "skeleton")
     tested_on: ClassVar[str] = "itself"

@@ -350,7 +350,7 @@ def _refuse_repeats(sources: Sequence[Index], named: Mapping[tuple[int, str], _N
             if owner.setdefault(subject, split) != split:
                 raise LeakageError(
                     f"subject {subject!r} is in split {owner[subject]!r} and in split {split!r} of {root}",
-                    hint="divide one of the folders anew first: imu-video split",
+                    hint="re-split one of the folders first: imu-video split",
                 )
 
 
