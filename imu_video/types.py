@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from imu_video import registry
-from imu_video.errors import RecordingError
+from imu_video.errors import ConfigError, RecordingError
 
 IMU_CHANNELS: tuple[str, ...] = ("acc_x", "acc_y", "acc_z", "gyr_x", "gyr_y", "gyr_z")
 """Canonical channel order: specific force in m/s^2 (gravity included), then angular rate in rad/s."""
@@ -288,48 +288,60 @@ class PairBatch:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PairEmbeddings:
-    """What a loss sees: unit-norm embeddings of one rank's rows, with where the rows come from.
+    """Input of a loss: unit-norm embeddings of one rank's rows, with where the rows come from.
 
-    Everything but ``imu`` is there only when a loss of the run needs it (`losses.PairLoss.needs`, in brackets below);
-    the tensors carry gradient unless said otherwise.
+    Everything but ``imu`` is present only where a loss of the run needs it (`losses.PairLoss.needs`, in brackets
+    below); the tensors carry gradient unless stated otherwise.
 
     Args:
         imu: (B, D) float, unit norm.
-        video: (B, D) float, unit norm [video].
+        sides: name -> (B, D) float, unit norm: what the windows are paired with. ``teacher`` comes from a frozen
+            teacher's features; a trained encoder's has the name of its modality [side].
         meta: where the rows come from.
         teacher: (B, Dt) float, frozen standardised teacher features, without gradient [teacher].
-        imu_two: (B, D) float, unit norm, of a second augmented view of the same windows [two_views].
+        imu_two: (B, D) float, unit norm, of the second window of each augmented pair [augmented_pair].
         devices: (B, V, D) float, unit norm, of every device worn at that moment [devices].
         devices_present: (B, V) bool, True where the device was worn; None: all were [devices].
-        views: (B, V, C, T) float, the devices' windows in SI units, without gradient [devices].
+        devices_imu: (B, V, C, T) float, the devices' windows in SI units, without gradient [devices].
         imu_segments: (B, S, D) float, unit norm, one embedding per time segment of the window [segments].
-        video_segments: (B, S, D) float, unit norm, of the same time segments of the clip [segments].
+        side_segments: name -> (B, S, D) float, unit norm, of the same time segments of the other side [segments].
         parts: rows of each of the batches that were joined into this one, in order; empty: one batch.
     """
 
     imu: Tensor
-    video: Tensor | None = None
+    sides: Mapping[str, Tensor] = field(default_factory=dict)
     meta: PairMeta | None = None
     teacher: Tensor | None = None
     imu_two: Tensor | None = None
     devices: Tensor | None = None
     devices_present: Tensor | None = None
-    views: Tensor | None = None
+    devices_imu: Tensor | None = None
     imu_segments: Tensor | None = None
-    video_segments: Tensor | None = None
+    side_segments: Mapping[str, Tensor] = field(default_factory=dict)
     parts: tuple[int, ...] = ()
+
+    @property
+    def side(self) -> Tensor | None:
+        """The embedding that the windows are paired with; None where there is none.
+
+        Raises:
+            ConfigError: several sides: name one.
+        """
+        return _only(self.sides)
+
+    @property
+    def segments(self) -> Tensor | None:
+        """The time segments of the side that the windows are paired with; see `side`."""
+        return _only(self.side_segments)
 
     def apply(self, change: Callable[[Tensor], Tensor]) -> PairEmbeddings:
         """The same function on every tensor, metadata included.
 
         Example:
-            >>> PairEmbeddings(imu=torch.eye(3), video=torch.eye(3)).apply(lambda x: x[:2]).video.shape
+            >>> PairEmbeddings(imu=torch.eye(3), sides={"video": torch.eye(3)}).apply(lambda x: x[:2]).side.shape
             torch.Size([2, 3])
         """
-        changed: dict[str, Any] = {k: change(v) for k, v in vars(self).items() if isinstance(v, Tensor)}
-        if self.meta is not None:
-            changed["meta"] = PairMeta(**{k: change(v) for k, v in vars(self.meta).items()})
-        return PairEmbeddings(**changed)
+        return PairEmbeddings(**_joined([self], lambda tensors: change(tensors[0])))
 
     def detach(self) -> PairEmbeddings:
         """The same values without gradient."""
@@ -340,12 +352,28 @@ class PairEmbeddings:
         """The rows of several batches as one, which remembers how many each had."""
         if len(pairs) == 1:
             return pairs[0]
-        names = [name for name, value in vars(pairs[0]).items() if isinstance(value, Tensor)]
-        joined: dict[str, Any] = {name: torch.cat([getattr(p, name) for p in pairs]) for name in names}
-        metas = [p.meta for p in pairs if p.meta is not None]
-        if metas:
-            joined["meta"] = PairMeta(**{k: torch.cat([getattr(m, k) for m in metas]) for k in vars(metas[0])})
-        return PairEmbeddings(**joined, parts=tuple(n for p in pairs for n in p.parts or (len(p.imu),)))
+        parts = tuple(n for p in pairs for n in p.parts or (len(p.imu),))
+        return PairEmbeddings(**_joined(pairs, torch.cat), parts=parts)
+
+
+def _only(sides: Mapping[str, Tensor]) -> Tensor | None:
+    if len(sides) > 1:
+        raise ConfigError(f"the embeddings have several sides ({', '.join(sides)}), and none is named")
+    return next(iter(sides.values()), None)
+
+
+def _joined(pairs: Sequence[PairEmbeddings], join: Callable[[list[Tensor]], Tensor]) -> dict[str, Any]:
+    """Fields of embeddings that hold the same tensors as ``pairs``, each joined into one."""
+    out: dict[str, Any] = {}
+    for name, value in vars(pairs[0]).items():
+        every = [getattr(pair, name) for pair in pairs]
+        if isinstance(value, Tensor):
+            out[name] = join(every)
+        elif isinstance(value, Mapping):
+            out[name] = {key: join([one[key] for one in every]) for key in value}
+        elif isinstance(value, PairMeta):
+            out[name] = PairMeta(**{key: join([getattr(one, key) for one in every]) for key in vars(value)})
+    return out
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

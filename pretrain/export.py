@@ -12,6 +12,7 @@ import torch
 from imu_video.bundle.encoder import EncoderBundle, InputSpec, load_encoder
 from imu_video.config import read_yaml, validate
 from imu_video.errors import CheckpointError, ParityError, ShardError
+from imu_video.models.cross_modal import TEACHER
 from imu_video.models.projectors import save_projectors
 from imu_video.shards.reading.columns import Columns, open_columns
 from imu_video.shards.reading.index import load_index
@@ -101,12 +102,13 @@ def export(
             hint="an encoder with state outside its state dict cannot be exported; register buffers",
         )
     bundle.save(out, lineage=lineage, force=force)
-    if task.model.video_projector is not None and task.model.tower is None:
+    if TEACHER in task.model.sides and task.model.teacher.projector is not None:
         save_projectors(task.model, out, teacher=saved.state["teacher"]["fingerprint"])
-    if with_skeleton and config.tower is not None and task.model.tower is not None:
-        bundle_of_tower = TowerBundle(config.tower)
-        bundle_of_tower.tower.load_state_dict(task.model.tower.state_dict())
-        bundle_of_tower.save(out / "skeleton", lineage=lineage)
+    if with_skeleton and config.tower is not None:
+        for modality, network in task.model.networks.items():
+            beside = TowerBundle(config.tower)
+            beside.tower.load_state_dict(network.state_dict())
+            beside.save(out / modality, lineage=lineage)
     return Exported(folder=out, step=int(saved.state["state"]["step"]), windows=compared, difference=difference)
 
 
@@ -117,7 +119,7 @@ def restore_task(config: PretrainConfig, checkpoint: Checkpoint) -> PretrainTask
         CheckpointError: the weights do not fit the config.
     """
     spec = InputSpec(**checkpoint.state["input"])
-    mean = checkpoint.model.get("model.teacher_mean")
+    mean = checkpoint.model.get(f"model.sides.{TEACHER}.mean")
     teacher_dim = None if mean is None else len(mean)
     # Building draws initial weights: exporting must not move the generator of a process that trains on.
     with torch.random.fork_rng(devices=[]):

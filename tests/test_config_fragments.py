@@ -104,7 +104,7 @@ def test_shipped_fragments_determine_the_run_like_their_content(
 
     named = run("loss=[configs/loss/barlow_twins.yaml]", "encoder=configs/encoder/harood_cnn.yaml")
     written = run(
-        "loss=[{name: barlow_twins, between: two_views, redundancy: 0.005}]",
+        "loss=[{name: barlow_twins, between: augmented_pair, redundancy: 0.005}]",
         "encoder={name: harood_cnn, kernel: 9, norm: batch}",
     )
     assert named == written

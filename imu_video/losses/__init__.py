@@ -12,6 +12,7 @@ from imu_video.lazy import exports
 if TYPE_CHECKING:
     from imu_video.losses import functional
     from imu_video.losses.alignment import SegmentAlignment
+    from imu_video.losses.augmented_pair import BarlowTwins, NTXent, VICReg
     from imu_video.losses.base import NEEDS, LossNeeds, PairLoss
     from imu_video.losses.contrastive import InfoNCE, SigmoidPair, SoftTarget
     from imu_video.losses.distill import FeatureRegression, Relational
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from imu_video.losses.mix import LossMix, Ramp, Term
     from imu_video.losses.multiview import ColloSSL
     from imu_video.losses.queue import NearestNeighbour, QueueDistill
-    from imu_video.losses.views import BarlowTwins, NTXent, VICReg
 
 __all__ = [
     "NEEDS",
@@ -59,6 +59,6 @@ __getattr__, __dir__ = exports(
         "mix": ["LossMix", "Ramp", "Term"],
         "multiview": ["ColloSSL"],
         "queue": ["NearestNeighbour", "QueueDistill"],
-        "views": ["BarlowTwins", "NTXent", "VICReg"],
+        "augmented_pair": ["BarlowTwins", "NTXent", "VICReg"],
     },
 )

@@ -31,7 +31,7 @@ class SegmentAlignment(PairLoss):
         dilations: tempo ratios that are tried, each above 0; [1.0] allows shifts only.
         sharpness: above 0; small values select the best warp, large ones average all.
 
-    Shapes: PairEmbeddings with imu_segments and video_segments (B, S, D) per rank -> scalar.
+    Shapes: PairEmbeddings with segments of both sides (B, S, D) per rank -> scalar.
 
     Raises:
         ConfigError: an argument out of range.
@@ -40,7 +40,7 @@ class SegmentAlignment(PairLoss):
     Example:
         >>> z = torch.eye(4).reshape(2, 2, 4)
         >>> loss = SegmentAlignment(temperature=0.01, max_shift=0, dilations=(1.0,))
-        >>> loss(PairEmbeddings(imu=z[:, 0], imu_segments=z, video_segments=z)).total.item()
+        >>> loss(PairEmbeddings(imu=z[:, 0], imu_segments=z, side_segments={"video": z})).total.item()
         0.0
     """
 
@@ -61,11 +61,10 @@ class SegmentAlignment(PairLoss):
 
     def forward(self, pair: PairEmbeddings) -> LossOutput:
         with full_precision(pair.imu):
-            imu, video = at_least_float32(given(pair.imu_segments)), at_least_float32(given(pair.video_segments))
+            imu, video = at_least_float32(given(pair.imu_segments)), at_least_float32(given(pair.segments))
             if imu.ndim != 3 or imu.shape != video.shape:
                 raise ValueError(
-                    f"imu_segments and video_segments must both be (B, S, D): got {tuple(imu.shape)}, "
-                    f"{tuple(video.shape)}"
+                    f"segments of both sides must both be (B, S, D): got {tuple(imu.shape)}, {tuple(video.shape)}"
                 )
             paths = warps(imu.shape[1], max_shift=self.max_shift, dilations=self.dilations).to(imu)
             forth = warped_similarity(imu, gather_with_gradient(video), paths, sharpness=self.sharpness)

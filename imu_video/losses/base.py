@@ -20,13 +20,16 @@ MAX_LOG_SCALE = math.log(100.0)
 
 
 NEEDS: dict[str, tuple[str, ...]] = {
-    "video": ("video",),
+    "side": ("sides",),
     "teacher": ("teacher",),
-    "two_views": ("imu_two",),
-    "devices": ("devices", "views"),
-    "segments": ("imu_segments", "video_segments"),
+    "augmented_pair": ("imu_two",),
+    "devices": ("devices", "devices_imu"),
+    "segments": ("imu_segments", "side_segments"),
 }
-"""Possible inputs of a loss besides ``imu``, and the fields of PairEmbeddings that hold them."""
+"""Possible inputs of a loss besides ``imu``, and the fields of PairEmbeddings that hold them.
+
+``side`` is the embedding that windows are paired with: of a frozen teacher, or of a jointly trained encoder.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +46,10 @@ class LossNeeds:
     Example:
         >>> both = LossNeeds.of_all([LossNeeds(warm_rows=8), LossNeeds(inputs=frozenset({"teacher"}), queue_size=4)])
         >>> sorted(both.inputs), both.queue_size, both.warm_rows
-        (['teacher', 'video'], 4, 8)
+        (['side', 'teacher'], 4, 8)
     """
 
-    inputs: frozenset[str] = frozenset({"video"})
+    inputs: frozenset[str] = frozenset({"side"})
     fixed_target: bool = False
     queue_size: int = 0
     warm_rows: int = 0
@@ -86,7 +89,7 @@ class PairLoss(nn.Module, ABC):
         needs, fixed_target, queue_size, warm_rows: see `LossNeeds`; ``needs`` are its ``inputs``.
     """
 
-    needs: frozenset[str] = frozenset({"video"})
+    needs: frozenset[str] = frozenset({"side"})
     fixed_target: bool = False
     queue_size: int = 0
     warm_rows: int = 0
@@ -132,13 +135,13 @@ class PairLoss(nn.Module, ABC):
             ConfigError: too few devices, or not the right ones.
         """
 
-    def warm_start(self, *, meta: PairMeta, video: Tensor | None = None, views: Tensor | None = None) -> None:
+    def warm_start(self, *, meta: PairMeta, video: Tensor | None = None, devices: Tensor | None = None) -> None:
         """Called once before the first step of a new run, with the same rows on every rank; most losses do nothing.
 
         Args:
             meta: where the N <= ``warm_rows`` rows come from: windows of the training split, drawn by the seed.
             video: (N, D) their video embeddings, where the run has any.
-            views: (N, V, C, T) their windows of all devices in SI units, NaN where missing, where the run has several.
+            devices: (N, V, C, T) their windows of all devices in SI units, NaN where missing; None with one device.
         """
 
 
@@ -149,13 +152,18 @@ def check_needs(pair: PairEmbeddings, needs: frozenset[str], name: str) -> None:
         ConfigError: naming the loss and what is missing.
     """
     for need in sorted(needs):
-        missing = [field for field in NEEDS[need] if getattr(pair, field) is None]
+        missing = [field for field in NEEDS[need] if _lacks(pair, field)]
         if missing:
             raise ConfigError(
                 f"{name} needs {need!r}: the embeddings have no {' and no '.join(missing)}",
                 hint="train with a model that computes it (`imu-pretrain` builds one from `needs`), "
                 "or use another loss",
             )
+
+
+def _lacks(pair: PairEmbeddings, field: str) -> bool:
+    value = getattr(pair, field)
+    return value is None or (isinstance(value, Mapping) and not value)
 
 
 def given(x: Tensor | None) -> Tensor:
@@ -188,7 +196,7 @@ def gather_pair(pair: PairEmbeddings) -> GlobalPair:
     Raises:
         ValueError: embeddings that are not (B, D) of equal shape.
     """
-    imu, video = at_least_float32(pair.imu), at_least_float32(given(pair.video))
+    imu, video = at_least_float32(pair.imu), at_least_float32(given(pair.side))
     check_same_shape(imu=imu, video=video)
     rows = world().rows(len(imu) * world().size)
     return GlobalPair(

@@ -64,7 +64,7 @@ class InfoNCE(PairLoss):
 
     Example:
         >>> z = torch.eye(4)
-        >>> InfoNCE(temperature=0.01)(PairEmbeddings(imu=z, video=z)).total.item()
+        >>> InfoNCE(temperature=0.01)(PairEmbeddings(imu=z, sides={"video": z})).total.item()
         0.0
     """
 
@@ -104,7 +104,7 @@ class SigmoidPair(PairLoss):
 
     Example:
         >>> z = torch.eye(4)
-        >>> round(SigmoidPair()(PairEmbeddings(imu=z, video=z)).total.item(), 3)
+        >>> round(SigmoidPair()(PairEmbeddings(imu=z, sides={"video": z})).total.item(), 3)
         0.693
     """
 
@@ -159,7 +159,7 @@ class SoftTarget(PairLoss):
 
     Example:
         >>> z = torch.eye(4)
-        >>> round(SoftTarget(target_temperature=0.01)(PairEmbeddings(imu=z, video=z)).total.item(), 3)
+        >>> round(SoftTarget(target_temperature=0.01)(PairEmbeddings(imu=z, sides={"video": z})).total.item(), 3)
         0.0
     """
 

@@ -27,7 +27,7 @@ class FeatureRegression(PairLoss):
 
     Example:
         >>> z = torch.eye(4)
-        >>> FeatureRegression(measure="cosine")(PairEmbeddings(imu=z, video=z.flip(0))).total.item()
+        >>> FeatureRegression(measure="cosine")(PairEmbeddings(imu=z, sides={"video": z.flip(0)})).total.item()
         1.0
     """
 
@@ -39,7 +39,7 @@ class FeatureRegression(PairLoss):
 
     def forward(self, pair: PairEmbeddings) -> LossOutput:
         with full_precision(pair.imu):
-            imu, video = at_least_float32(pair.imu), at_least_float32(given(pair.video)).detach()
+            imu, video = at_least_float32(pair.imu), at_least_float32(given(pair.side)).detach()
             check_same_shape(imu=imu, video=video)
             total = feature_regression(imu, video, self.measure)
         stats = {"positive": (imu.detach() * video).sum(1).mean()}

@@ -55,7 +55,7 @@ class HardNegative(PairLoss):
 
     Example:
         >>> z = torch.eye(4)
-        >>> HardNegative(beta=1.0, temperature=0.01)(PairEmbeddings(imu=z, video=z)).total.item() < 1e-30
+        >>> HardNegative(beta=1.0, temperature=0.01)(PairEmbeddings(imu=z, sides={"video": z})).total.item() < 1e-30
         True
     """
 
@@ -89,7 +89,7 @@ class HardNegative(PairLoss):
 
     @classmethod
     def needs_of(cls, arguments: Mapping[str, Any]) -> LossNeeds:
-        inputs = {"video"} if arguments["guard"] is None else {"video", "teacher"}
+        inputs = {"side"} if arguments["guard"] is None else {"side", "teacher"}
         return LossNeeds(inputs=frozenset(inputs), queue_size=arguments["queue"])
 
     def forward(self, pair: PairEmbeddings) -> LossOutput:
@@ -123,7 +123,7 @@ class HardNegative(PairLoss):
     def observe(self, pair: PairEmbeddings) -> None:
         self.scale.clamp()
         if self.queue_size:
-            sides = {"imu": pair.imu, "video": given(pair.video)}
+            sides = {"imu": pair.imu, "video": given(pair.side)}
             if self.guard is not None:
                 sides["teacher"] = unit(given(pair.teacher))
             self.queue.write(pair, **sides)

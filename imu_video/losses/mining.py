@@ -41,7 +41,7 @@ class CrossModalMining(PairLoss):
     Example:
         >>> z = torch.eye(4)
         >>> loss = CrossModalMining(temperature=0.01, top_k=0, prune=0.0, intra_weight=0.0, guide="anchor")
-        >>> loss(PairEmbeddings(imu=z, video=z)).total.item()
+        >>> loss(PairEmbeddings(imu=z, sides={"video": z})).total.item()
         0.0
     """
 
@@ -65,7 +65,7 @@ class CrossModalMining(PairLoss):
 
     @classmethod
     def needs_of(cls, arguments: Mapping[str, Any]) -> LossNeeds:
-        return LossNeeds(inputs=frozenset({"video", "teacher"} if arguments["guide"] == "teacher" else {"video"}))
+        return LossNeeds(inputs=frozenset({"side", "teacher"} if arguments["guide"] == "teacher" else {"side"}))
 
     def forward(self, pair: PairEmbeddings) -> LossOutput:
         with full_precision(pair.imu):

@@ -228,13 +228,13 @@ class LossMix(WeightedSum, PairLoss):
             if "devices" in getattr(loss, "needs", ()):
                 loss.check_devices(worn)  # type: ignore[operator]  # see observe
 
-    def warm_start(self, *, meta: PairMeta, video: Tensor | None = None, views: Tensor | None = None) -> None:
+    def warm_start(self, *, meta: PairMeta, video: Tensor | None = None, devices: Tensor | None = None) -> None:
         """Pass every loss the rows that it uses for its warm start."""
         for loss in self.losses.values():
             rows = getattr(loss, "warm_rows", 0)
             if rows:
                 first = PairMeta(**{k: v[:rows] for k, v in vars(meta).items()})
-                some = {"video": video, "views": views}
+                some = {"video": video, "devices": devices}
                 loss.warm_start(  # type: ignore[operator]  # see observe
                     meta=first, **{k: None if v is None else v[:rows] for k, v in some.items()}
                 )

@@ -101,7 +101,7 @@ class ColloSSL(PairLoss):
 
     Example:
         >>> z = torch.eye(4)[:, None].expand(4, 2, 4)
-        >>> pair = PairEmbeddings(imu=z[:, 0], devices=z, views=torch.ones(4, 2, 6, 20))
+        >>> pair = PairEmbeddings(imu=z[:, 0], devices=z, devices_imu=torch.ones(4, 2, 6, 20))
         >>> ColloSSL(weights="none", floor=1.0)(pair).total.item() < 1e-6
         True
     """
@@ -218,12 +218,12 @@ class ColloSSL(PairLoss):
 
     def _distances(self, pair: PairEmbeddings, all_worn: Tensor) -> Tensor:
         if not self.a_priori:
-            curves = gather(motion(at_least_float32(given(pair.views)), unit=self.unit, on=self.compare))
+            curves = gather(motion(at_least_float32(given(pair.devices_imu)), unit=self.unit, on=self.compare))
             return device_distances(curves, all_worn, unbiased=self.unbiased, floor=self.floor)
         if not len(self.table):
             raise ConfigError(
                 "collossl: distances 'a_priori' were not computed",
-                hint="imu-pretrain does before the first step; elsewhere call loss.warm_start(meta=..., views=...)",
+                hint="imu-pretrain does before the first step; elsewhere call loss.warm_start(meta=..., devices=...)",
             )
         return self.table
 
@@ -247,10 +247,10 @@ class ColloSSL(PairLoss):
             )
 
     @torch.no_grad()
-    def warm_start(self, *, meta: PairMeta, video: Tensor | None = None, views: Tensor | None = None) -> None:
+    def warm_start(self, *, meta: PairMeta, video: Tensor | None = None, devices: Tensor | None = None) -> None:
         if not self.a_priori:
             return
-        windows = given(views)
+        windows = given(devices)
         worn = windows.isfinite().flatten(2).any(2)
         curves = motion(windows.nan_to_num().float(), unit=self.unit, on=self.compare)
         table = mean_distances(curves, worn, rows=512, unbiased=self.unbiased, floor=self.floor)

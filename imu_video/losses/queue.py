@@ -138,7 +138,7 @@ class QueueDistill(PairLoss):
     Example:
         >>> z = torch.eye(4)
         >>> loss = QueueDistill(size=4, student_temperature=0.1, dim=4)
-        >>> out = loss(PairEmbeddings(imu=z, video=z))  # the student is the teacher: what remains is entropy
+        >>> out = loss(PairEmbeddings(imu=z, sides={"video": z}))  # the student is the teacher: what remains is entropy
         >>> bool(out.total == out.stats["entropy"])
         True
     """
@@ -166,7 +166,7 @@ class QueueDistill(PairLoss):
     def needs_of(cls, arguments: Mapping[str, Any]) -> LossNeeds:
         size, fixed = arguments["size"], arguments["target"] == "video"
         return LossNeeds(
-            inputs=frozenset({"video"} if fixed else {"video", "teacher"}),
+            inputs=frozenset({"side"} if fixed else {"side", "teacher"}),
             fixed_target=fixed,
             queue_size=size,
             # Keys from a projector that is still to be trained are useless at the start: only a fixed target is warmed.
@@ -175,7 +175,7 @@ class QueueDistill(PairLoss):
 
     def forward(self, pair: PairEmbeddings) -> LossOutput:
         with full_precision(pair.imu):
-            imu, video = at_least_float32(pair.imu), at_least_float32(given(pair.video)).detach()
+            imu, video = at_least_float32(pair.imu), at_least_float32(given(pair.side)).detach()
             check_same_shape(imu=imu, video=video)
             student = imu @ self._keys("video", video).T / self.student_temperature
             seen = video if self.fixed_target else unit(given(pair.teacher))
@@ -202,12 +202,12 @@ class QueueDistill(PairLoss):
         return torch.cat([queued, gather(own)]) if self.own_keys == "in" else queued
 
     def observe(self, pair: PairEmbeddings) -> None:
-        rows = {"video": given(pair.video)}
+        rows = {"video": given(pair.side)}
         if not self.fixed_target:
             rows["teacher"] = unit(given(pair.teacher))
         self.queue.write(pair, **rows)
 
-    def warm_start(self, *, meta: PairMeta, video: Tensor | None = None, views: Tensor | None = None) -> None:
+    def warm_start(self, *, meta: PairMeta, video: Tensor | None = None, devices: Tensor | None = None) -> None:
         if self.warm_rows and video is not None:
             self.queue.put(video=video, recording=meta.recording, time=meta.time)
 
@@ -238,7 +238,7 @@ class NearestNeighbour(PairLoss):
 
     Example:
         >>> z = torch.eye(4)
-        >>> NearestNeighbour(size=8, temperature=0.01, dim=4)(PairEmbeddings(imu=z, video=z)).total.item()
+        >>> NearestNeighbour(size=8, temperature=0.01, dim=4)(PairEmbeddings(imu=z, sides={"video": z})).total.item()
         0.0
     """
 
@@ -292,4 +292,4 @@ class NearestNeighbour(PairLoss):
 
     def observe(self, pair: PairEmbeddings) -> None:
         self.scale.clamp()
-        self.queue.write(pair, imu=pair.imu, video=given(pair.video))
+        self.queue.write(pair, imu=pair.imu, video=given(pair.side))

@@ -15,6 +15,9 @@ from imu_video.errors import ConfigError
 from imu_video.runtime.distributed import GlobalDraws
 from imu_video.types import PairBatch, PairEmbeddings
 
+TEACHER = "teacher"
+"""Name of the side whose features a frozen teacher gives; a network's side has the name of its modality."""
+
 
 class ProjectionHead(nn.Module):
     """Maps features to an embedding (before normalisation) through one residual block.
@@ -92,6 +95,50 @@ def projection_head(kind: Head, *, width: int, dim: int, dropout: float = 0.0) -
     return ProjectionHead(width=width, dim=dim, dropout=dropout)
 
 
+class Side(nn.Module):
+    """The other side of a pair: features of a frozen teacher, standardised, or of a trained network, then projected.
+
+    Args:
+        width: features.
+        projector: head from features to embeddings; None: no loss needs embeddings of this side.
+        standardised: whether features are standardised first; the statistics are part of the state.
+
+    Shapes: (B, width) -> (B, D), unit norm, float32.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, *, width: int, projector: nn.Module | None, standardised: bool) -> None:
+        super().__init__()
+        self.width = width
+        self.projector = projector
+        if standardised:
+            self.register_buffer("mean", torch.zeros(width))
+            self.register_buffer("std", torch.ones(width))
+
+    def set_statistics(self, mean: np.ndarray | Tensor | None, std: np.ndarray | Tensor | None) -> None:
+        """See `CrossModalModel.set_teacher_statistics`."""
+        self.mean.copy_(_statistic("teacher_mean", mean, self.width, 0.0))
+        scale = _statistic("teacher_std", std, self.width, 1.0)
+        # A feature that never varies in training carries nothing; a floor keeps it from exploding elsewhere.
+        self.std.copy_(scale.clamp(min=max(1e-3 * float(scale.max()), 1e-8)))
+
+    def standardise(self, features: Tensor) -> Tensor:
+        """Features as float32 with the training split's mean and standard deviation taken out."""
+        return (features.float() - self.mean) / self.std
+
+    def embed(self, features: Tensor) -> Tensor:
+        """Unit-norm embeddings of features.
+
+        Raises:
+            ValueError: this side has no projector.
+        """
+        if self.projector is None:
+            raise ValueError("this side has no projector: no loss that the model was made for needs 'side'")
+        return F.normalize(self.projector(features).float(), dim=-1)
+
+
 class CrossModalModel(nn.Module):
     """Student and the other side to unit-norm embeddings in one space; only what the losses need is built and computed.
 
@@ -99,13 +146,13 @@ class CrossModalModel(nn.Module):
         student: the encoder that will be exported, with its input specification.
         teacher_dim: Dt, width of the frozen teacher's features; None without a teacher.
         dim: D, embedding width; the paper uses 512.
-        video_projector: ``mlp`` (a ProjectionHead), ``linear``, or ``none``: the features of the video side are only
+        projector: ``mlp`` (a ProjectionHead), ``linear``, or ``none``: the features of the side are only
             normalised, which needs dim = their width (and, with a frozen teacher, leaves nothing trainable there).
         dropout: of the projection heads, in [0, 1); the paper uses 0.1.
         head: ``residual`` (`ProjectionHead`) or ``batch`` (`BatchHead`), on both sides.
         teacher_mean, teacher_std: (Dt,) statistics of the teacher's features over the training split; features are
             standardised with them before the projector. None: used as they are.
-        tower: a trainable encoder of skeletons that takes the teacher's place on the video side.
+        tower: a trainable encoder of another modality, which takes the teacher's place as the side of the pair.
         needs: keys of `losses.base.NEEDS`: what `forward` computes besides ``imu``; None: no loss on embeddings at all,
             so that there are no projectors and no `forward`.
         segments: S, time segments of a window where ``needs`` names them, at least 2.
@@ -117,58 +164,71 @@ class CrossModalModel(nn.Module):
         ``CrossModalModel(student=EncoderBundle(spec=spec, encoder="patch_tst"), teacher_dim=1280)``
     """
 
-    teacher_mean: Tensor
-    teacher_std: Tensor
-
     def __init__(
         self,
         *,
         student: EncoderBundle,
         teacher_dim: int | None,
         dim: int = 128,
-        video_projector: Literal["mlp", "linear", "none"] = "mlp",
+        projector: Literal["mlp", "linear", "none"] = "mlp",
         dropout: float = 0.0,
         head: Head = "residual",
         teacher_mean: np.ndarray | Tensor | None = None,
         teacher_std: np.ndarray | Tensor | None = None,
         tower: nn.Module | None = None,
-        needs: Collection[str] | None = ("video",),
+        needs: Collection[str] | None = ("side",),
         segments: int = 4,
     ) -> None:
         super().__init__()
         self.needs = frozenset(needs or ())
         self.teacher_dim, self.segments, self.dim = teacher_dim, segments, dim
         self.student = student
-        self.tower = tower
+        # Networks come before all heads, and heads in the order imu, side: the gradient norm sums parameters in this
+        # order, and another one would change its last bit.
+        self.networks = nn.ModuleDict({} if tower is None else {str(tower.modality): tower})
         width = teacher_dim if tower is None else int(tower.feature_dim)  # type: ignore[arg-type]
-        for need, there in (("video", width), ("teacher", teacher_dim), ("segments", tower)):
-            if need in self.needs and there is None:
+        for need, given in (("side", width), ("teacher", teacher_dim), ("segments", tower)):
+            if need in self.needs and given is None:
                 raise ConfigError(
                     f"the losses need {need!r}, but there is no {'tower' if need == 'segments' else 'teacher'}",
-                    hint="`imu-video embed` caches a teacher; tower=skeleton trains a skeleton encoder along",
+                    hint="`imu-video embed` caches a teacher; tower=skeleton trains a skeleton encoder instead",
                 )
         if needs is not None:
             self.imu_projector = projection_head(head, width=student.feature_dim, dim=dim, dropout=dropout)
-        self.video_projector: nn.Module | None = None
-        if width is not None and "video" in self.needs:
-            self.video_projector = _video_projector(video_projector, head, width=width, dim=dim, dropout=dropout)
-        if "segments" in self.needs:
+        self.side_name = TEACHER if tower is None else str(tower.modality)
+        self.sides = nn.ModuleDict()
+        if width is not None:
+            chosen = None
+            if "side" in self.needs:
+                chosen = _side_projector(projector, head, width=width, dim=dim, dropout=dropout)
+            self.sides[self.side_name] = Side(width=width, projector=chosen, standardised=tower is None)
+        if teacher_dim is not None and tower is not None:
+            self.sides[TEACHER] = Side(width=teacher_dim, projector=None, standardised=True)
+        self.segment_projectors = nn.ModuleDict()
+        if tower is not None and "segments" in self.needs:
             if segments < 2 or student.token_dim is None:
                 raise ConfigError(
                     f"segments need an encoder with features over time and at least 2 of them, got {segments} and "
                     f"encoder {student.encoder_config['name']!r}",
                     hint="encoder=patch_tst, projector.segments=4",
                 )
-            self.imu_segment_projector = ProjectionHead(width=student.token_dim, dim=dim, dropout=dropout)
-            self.video_segment_projector = ProjectionHead(
-                width=int(tower.token_dim),  # type: ignore[union-attr, arg-type]
-                dim=dim,
-                dropout=dropout,
-            )
+            widths = {"imu": student.token_dim, self.side_name: int(tower.token_dim)}  # type: ignore[arg-type]
+            for name, tokens in widths.items():
+                self.segment_projectors[name] = ProjectionHead(width=tokens, dim=dim, dropout=dropout)
         if teacher_dim is not None:
-            self.register_buffer("teacher_mean", torch.zeros(teacher_dim))
-            self.register_buffer("teacher_std", torch.ones(teacher_dim))
             self.set_teacher_statistics(teacher_mean, teacher_std)
+
+    @property
+    def teacher(self) -> Side:
+        """The side of the frozen teacher.
+
+        Raises:
+            ConfigError: a model without a teacher.
+        """
+        if TEACHER not in self.sides:
+            raise ConfigError("this model has no teacher")
+        side: Side = self.sides[TEACHER]  # type: ignore[assignment]
+        return side
 
     def set_teacher_statistics(
         self, mean: np.ndarray | Tensor | None = None, std: np.ndarray | Tensor | None = None
@@ -181,28 +241,23 @@ class CrossModalModel(nn.Module):
         Raises:
             ConfigError: another number of values than Dt, values that are not finite, or no teacher.
         """
-        if self.teacher_dim is None:
-            raise ConfigError("teacher statistics for a model without a teacher")
-        self.teacher_mean.copy_(_statistic("teacher_mean", mean, self.teacher_dim, 0.0))
-        scale = _statistic("teacher_std", std, self.teacher_dim, 1.0)
-        # A feature that never varies in training carries nothing; a floor keeps it from exploding elsewhere.
-        self.teacher_std.copy_(scale.clamp(min=max(1e-3 * float(scale.max()), 1e-8)))
+        self.teacher.set_statistics(mean, std)
 
     def forward(self, batch: PairBatch, draws: GlobalDraws | None = None) -> PairEmbeddings:
         """Embeddings of one rank's rows, gradients flowing to student, projectors and tower.
 
         Args:
             batch: holds what ``needs`` asks for.
-            draws: for the tower's random views, in training only.
+            draws: for random augmentation by the network of the other side, in training only.
 
         Raises:
             ValueError: a batch without what is needed.
         """
         windows = {"imu": (batch.imu, batch.mask)}
-        if "two_views" in self.needs:
-            windows["imu_two"] = (_there(batch.imu_two, "second view"), _there(batch.mask_two, "second view"))
+        if "augmented_pair" in self.needs:
+            windows["imu_two"] = (_given(batch.imu_two, "augmented pair"), _given(batch.mask_two, "augmented pair"))
         if "devices" in self.needs:
-            devices, devices_mask = _there(batch.devices, "devices"), _there(batch.devices_mask, "devices")
+            devices, devices_mask = _given(batch.devices, "devices"), _given(batch.devices_mask, "devices")
             windows["devices"] = (devices.flatten(0, 1), devices_mask.flatten(0, 1))
         # One pass over all windows: batch norm then sees them together, and a small network is kept busy.
         joined = [torch.cat(side) if len(side) > 1 else side[0] for side in zip(*windows.values(), strict=True)]
@@ -210,18 +265,16 @@ class CrossModalModel(nn.Module):
         out: dict[str, Any] = dict(zip(windows, parts, strict=True))
         if "devices" in self.needs:
             out["devices"] = out["devices"].unflatten(0, (len(batch.imu), -1))
-            out |= {"devices_present": devices_mask.flatten(2).any(-1), "views": devices}
+            out |= {"devices_present": devices_mask.flatten(2).any(-1), "devices_imu": devices}
         if "teacher" in self.needs:
-            out["teacher"] = self.standardise(_there(batch.teacher, "teacher features"))
-        if self.tower is not None and self.needs & {"video", "segments"}:
-            stream = str(self.tower.modality)
-            inputs = _there(batch.others.get(stream), stream)
-            out |= self._embed_tower(inputs, draws if self.training else None)
-        elif "video" in self.needs:
-            out["video"] = self.embed_teacher(_there(batch.teacher, "teacher features"))
+            out["teacher"] = self.standardise(_given(batch.teacher, "teacher features"))
+        if self.networks and self.needs & {"side", "segments"}:
+            out |= self._embed_network(batch, draws if self.training else None)
+        elif "side" in self.needs:
+            out["sides"] = {TEACHER: self.embed_teacher(_given(batch.teacher, "teacher features"))}
         if "segments" in self.needs:
             tokens = self._segmented(self.student.tokens(batch.imu, batch.mask))
-            out["imu_segments"] = F.normalize(self.imu_segment_projector(tokens).float(), dim=-1)
+            out["imu_segments"] = F.normalize(self.segment_projectors["imu"](tokens).float(), dim=-1)
         return PairEmbeddings(meta=batch.meta, **out)
 
     def embed_imu(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -230,28 +283,25 @@ class CrossModalModel(nn.Module):
 
     def embed_teacher(self, teacher: Tensor) -> Tensor:
         """Unit-norm (B, D) float32 of teacher features (B, Dt)."""
-        return self._project_video(self.standardise(teacher))
+        return self.teacher.embed(self.standardise(teacher))
 
     def standardise(self, teacher: Tensor) -> Tensor:
-        """Teacher features (B, Dt) as float32 with the training split's mean and spread taken away."""
+        """Teacher features (B, Dt) as float32, standardised with the statistics of the training split."""
         if self.teacher_dim is None or teacher.shape[-1] != self.teacher_dim:
             raise ValueError(f"teacher features have shape {tuple(teacher.shape)}, expected (B, Dt={self.teacher_dim})")
-        return (teacher.float() - self.teacher_mean) / self.teacher_std
+        return self.teacher.standardise(teacher)
 
-    def _project_video(self, features: Tensor) -> Tensor:
-        if self.video_projector is None:
-            raise ValueError("this model has no video projector: no loss it was made for needs 'video'")
-        return F.normalize(self.video_projector(features).float(), dim=-1)
-
-    def _embed_tower(self, inputs: Tensor, draws: GlobalDraws | None) -> dict[str, Tensor]:
-        assert self.tower is not None
-        tokens: Tensor = self.tower.tokens(inputs, draws)  # type: ignore[operator]
-        out = {}
-        if "video" in self.needs:
-            out["video"] = self._project_video(self.tower.pool(tokens))  # type: ignore[operator]
+    def _embed_network(self, batch: PairBatch, draws: GlobalDraws | None) -> dict[str, Any]:
+        name = self.side_name
+        network: Any = self.networks[name]
+        tokens: Tensor = network.tokens(_given(batch.others.get(name), name), draws)
+        out: dict[str, Any] = {}
+        if "side" in self.needs:
+            side: Side = self.sides[name]  # type: ignore[assignment]
+            out["sides"] = {name: side.embed(network.pool(tokens))}
         if "segments" in self.needs:
-            projected = self.video_segment_projector(self._segmented(tokens))
-            out["video_segments"] = F.normalize(projected.float(), dim=-1)
+            projected = self.segment_projectors[name](self._segmented(tokens))
+            out["side_segments"] = {name: F.normalize(projected.float(), dim=-1)}
         return out
 
     def _segmented(self, tokens: Tensor) -> Tensor:
@@ -259,20 +309,20 @@ class CrossModalModel(nn.Module):
         return F.adaptive_avg_pool1d(tokens.transpose(1, 2), self.segments).transpose(1, 2)
 
 
-def _video_projector(kind: str, head: Head, *, width: int, dim: int, dropout: float) -> nn.Module:
+def _side_projector(kind: str, head: Head, *, width: int, dim: int, dropout: float) -> nn.Module:
     if kind == "mlp":
         return projection_head(head, width=width, dim=dim, dropout=dropout)
     if kind == "linear":
         return nn.Linear(width, dim)
     if dim != width:
         raise ConfigError(
-            f"video_projector 'none' needs dim = the teacher's width: dim is {dim}, the teacher has {width}",
+            f"projector 'none' needs dim = the teacher's width: dim is {dim}, the teacher has {width}",
             hint=f"set dim={width}, project the teacher (pca, orthogonal) when embedding, or use 'linear'",
         )
     return nn.Identity()
 
 
-def _there(x: Tensor | None, what: str) -> Tensor:
+def _given(x: Tensor | None, what: str) -> Tensor:
     if x is None:
         raise ValueError(f"the batch has no {what}, which the losses need")
     return x

@@ -7,6 +7,7 @@ header says their sizes, the teacher they belong to and the encoder weights they
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,11 +17,17 @@ from torch import Tensor, nn
 from imu_video.bundle.encoder import load_encoder, read_config
 from imu_video.config import Config
 from imu_video.errors import CheckpointError, ConfigError
-from imu_video.models.cross_modal import BatchHead, CrossModalModel, Head, ProjectionHead
+from imu_video.models.cross_modal import TEACHER, BatchHead, CrossModalModel, Head, ProjectionHead
 from imu_video.runtime.files import write_atomic
 
 PROJECTORS = "projectors.safetensors"
-_PARTS = ("imu_projector.", "video_projector.", "teacher_mean", "teacher_std")
+_NAMES = {
+    "imu_projector.": "imu_projector.",
+    f"sides.{TEACHER}.projector.": "video_projector.",
+    f"sides.{TEACHER}.mean": "teacher_mean",
+    f"sides.{TEACHER}.std": "teacher_std",
+}
+"""Beginning of a name in the model -> in the file."""
 
 
 class ProjectorFacts(Config):
@@ -55,20 +62,21 @@ def save_projectors(model: CrossModalModel, folder: str | Path, *, teacher: str)
         CheckpointError: the folder holds no encoder.
         ConfigError: a model without a video projector on a frozen teacher's features.
     """
-    if model.video_projector is None or model.teacher_dim is None:
+    if TEACHER not in model.sides or model.teacher.projector is None:
         raise ConfigError("this model pairs windows with no frozen teacher: it has no projectors to save")
     from safetensors.torch import save as to_bytes
 
     folder = Path(folder)
     facts = ProjectorFacts(
-        teacher_dim=model.teacher_dim,
+        teacher_dim=model.teacher.width,
         dim=model.dim,
-        video_projector=_kind(model.video_projector),
+        video_projector=_kind(model.teacher.projector),
         head="batch" if isinstance(model.imu_projector, BatchHead) else "residual",
         teacher=teacher,
         encoder_sha256=str(read_config(folder)["weights_sha256"]),
     )
-    state = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items() if k.startswith(_PARTS)}
+    names = {k: _renamed(k, _NAMES) for k in model.state_dict() if k.startswith(tuple(_NAMES))}
+    state = {names[k]: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items() if k in names}
     data = to_bytes(state, metadata={"format": "pt", "imu-video": facts.model_dump_json()})
     write_atomic(folder / PROJECTORS, data)
     return folder / PROJECTORS
@@ -99,17 +107,24 @@ def load_pair_model(folder: str | Path) -> tuple[CrossModalModel, ProjectorFacts
         student=bundle,
         teacher_dim=facts.teacher_dim,
         dim=facts.dim,
-        video_projector=facts.video_projector,
+        projector=facts.video_projector,
         head=facts.head,
     )
     try:
-        missing, unexpected = model.load_state_dict(state, strict=False)
+        back = {file: name for name, file in _NAMES.items()}
+        known = {_renamed(k, back): v for k, v in state.items()}
+        missing, unexpected = model.load_state_dict(known, strict=False)
     except RuntimeError as error:
         raise CheckpointError(f"{path} does not fit its own header: {error}", hint="export the run again") from error
-    lacking = [name for name in missing if name.startswith(_PARTS)]
+    lacking = [name for name in missing if name.startswith(tuple(_NAMES))]
     if lacking or unexpected:
         raise CheckpointError(f"{path}: missing {lacking}, not expected {unexpected}", hint="export the run again")
     return model.eval(), facts
+
+
+def _renamed(name: str, names: Mapping[str, str]) -> str:
+    old = next((start for start in names if name.startswith(start)), "")
+    return names.get(old, "") + name.removeprefix(old)
 
 
 def _read(path: Path) -> tuple[ProjectorFacts, dict[str, Tensor]]:

@@ -26,7 +26,7 @@ WIDTH = 8
 """Embedding and teacher width of the made-up batches."""
 
 _STUDENT = ("imu", "imu_two", "devices", "imu_segments")
-_VIDEO = ("video", "video_segments")
+_SIDES = ("sides", "side_segments")
 
 
 def check_loss(loss: Component, *, ranks: int = 1) -> None:
@@ -111,8 +111,8 @@ def _check_loss_statement(loss: str | Mapping[str, Any], module: Any, name: str)
 def _check_loss_needs(module: Any, name: str, pair: PairEmbeddings, needs: frozenset[str]) -> None:
     for need in sorted(needs):
         try:
-            without: dict[str, Any] = dict.fromkeys(NEEDS[need])
-            module(replace(pair, **without))
+            without = {f: {} if isinstance(getattr(pair, f), Mapping) else None for f in NEEDS[need]}
+            module(replace(pair, **without))  # type: ignore[arg-type]
         except ConfigError as error:
             require(need in str(error), f"{name}: the error without {need!r} does not name it: {error}")
         else:
@@ -210,12 +210,15 @@ def _loss_step(entry: Mapping[str, Any]) -> dict[str, Tensor]:
     def embed(first: int, last: int) -> PairEmbeddings:
         mine = here.rows(last - first)
         own = whole.detach().apply(lambda x: x[first:last][mine])
-        sides = {**dict.fromkeys(_STUDENT, "encoder"), **dict.fromkeys(_VIDEO, "projector")}
+
+        def moved(x: Tensor, by: str) -> Tensor:
+            return nn.functional.normalize(x.double() @ shared[by], dim=-1)
+
         new: dict[str, Any] = {
-            field: nn.functional.normalize(getattr(own, field).double() @ shared[side], dim=-1)
-            for field, side in sides.items()
-            if getattr(own, field) is not None
+            field: moved(x, "encoder") for field in _STUDENT if (x := getattr(own, field)) is not None
         }
+        for field in _SIDES:
+            new[field] = {name: moved(x, "projector") for name, x in getattr(own, field).items()}
         return replace(own, **new)
 
     def reduced(total: Tensor, when: str) -> dict[str, Tensor]:
@@ -252,20 +255,22 @@ def _pair(rows: int, needs: frozenset[str]) -> PairEmbeddings:
     )
     devices, segments = 3, 4
     fields: dict[str, Any] = {"imu": unit(WIDTH, seed=3)}
-    if "video" in needs:
-        fields["video"] = unit(WIDTH, seed=4)
+    if "side" in needs:
+        fields["sides"] = {"other": unit(WIDTH, seed=4)}
     if "teacher" in needs:
         fields["teacher"] = windows(1, rows, WIDTH, seed=7)[0]
-    if "two_views" in needs:
+    if "augmented_pair" in needs:
         fields["imu_two"] = unit(WIDTH, seed=8)
     if "devices" in needs:
         fields["devices"] = unit(devices * WIDTH, devices, seed=9)
         fields["devices_present"] = torch.arange(rows * devices).reshape(rows, devices) % 7 != 0
         strength = torch.arange(1, devices + 1).reshape(-1, 1, 1)
-        fields["views"] = 3 * strength * windows(1, rows, devices * 6 * 10, seed=10)[0].reshape(rows, devices, 6, 10)
+        fields["devices_imu"] = (
+            3 * strength * windows(1, rows, devices * 6 * 10, seed=10)[0].reshape(rows, devices, 6, 10)
+        )
     if "segments" in needs:
         fields["imu_segments"] = unit(segments * WIDTH, segments, seed=11)
-        fields["video_segments"] = unit(segments * WIDTH, segments, seed=12)
+        fields["side_segments"] = {"other": unit(segments * WIDTH, segments, seed=12)}
     for field in _STUDENT:
         if field in fields:
             fields[field].requires_grad_()
@@ -276,8 +281,8 @@ def _matched(pair: PairEmbeddings) -> tuple[PairEmbeddings, PairEmbeddings]:
     """The same batch with matching pairs, and with mismatched pairs."""
     pair = pair.detach()
     imu = pair.imu
-    if pair.video is not None:
-        imu = pair.video
+    if pair.side is not None:
+        imu = pair.side
     elif pair.teacher is not None:
         imu = nn.functional.normalize(pair.teacher, dim=-1)
     new: dict[str, Any] = {}
@@ -285,8 +290,8 @@ def _matched(pair: PairEmbeddings) -> tuple[PairEmbeddings, PairEmbeddings]:
         new["teacher"] = imu
     if pair.imu_two is not None:
         new["imu_two"] = imu
-    if pair.video_segments is not None:
-        new["imu_segments"] = pair.video_segments
+    if pair.segments is not None:
+        new["imu_segments"] = pair.segments
     crossed: dict[str, Any] = {"imu": imu.roll(1, 0), **new}
     if "imu_segments" in new:
         crossed["imu_segments"] = new["imu_segments"].roll(1, 0)

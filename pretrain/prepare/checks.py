@@ -115,13 +115,13 @@ def check_control(config: PretrainConfig, needs: Needs) -> None:
         )
 
 
-def check_two_views(config: PretrainConfig, needs: Needs) -> None:
+def check_augmented_pair(config: PretrainConfig, needs: Needs) -> None:
     """Two augmented copies of a window must differ.
 
     Raises:
         ConfigError: no augmentation is configured.
     """
-    if needs.two_views and not config.augment:
+    if needs.augmented_pair and not config.augment:
         raise ConfigError(
             "a loss compares two augmented copies of each window, but augment is empty: they would be equal",
             hint="augment=[{name: rotate}, {name: jitter}]",
@@ -134,7 +134,7 @@ def check_best_rule(config: PretrainConfig, needs: Needs) -> None:
     Raises:
         ConfigError: the best checkpoint is chosen by a score that is not computed.
     """
-    if config.run.best == "mrr" and "video" not in needs.pair:
+    if config.run.best == "mrr" and "side" not in needs.pair:
         raise ConfigError("run.best is mrr, but no loss pairs windows with a video side", hint="run.best=auto")
 
 

@@ -39,12 +39,12 @@ class Needs:
     @property
     def teacher(self) -> bool:
         """Whether a frozen teacher is required."""
-        return "teacher" in self.pair or ("video" in self.pair and not self.tower)
+        return "teacher" in self.pair or ("side" in self.pair and not self.tower)
 
     @property
     def streams(self) -> tuple[str, ...]:
         """Streams of other modalities that batches must contain."""
-        return (self.tower,) if self.tower is not None and self.pair & {"video", "segments"} else ()
+        return (self.tower,) if self.tower is not None and self.pair & {"side", "segments"} else ()
 
     @property
     def devices(self) -> bool:
@@ -52,9 +52,9 @@ class Needs:
         return "devices" in self.pair
 
     @property
-    def two_views(self) -> bool:
+    def augmented_pair(self) -> bool:
         """Whether batches must contain a second augmented copy of each window."""
-        return "two_views" in self.pair
+        return "augmented_pair" in self.pair
 
 
 def needs_of(config: PretrainConfig) -> Needs:
@@ -66,6 +66,6 @@ def needs_of(config: PretrainConfig) -> Needs:
     Example:
         >>> from pretrain.config import DataSection, OptimSection
         >>> sorted(needs_of(PretrainConfig(data=DataSection(root="d"), optim=OptimSection(steps=3))).pair)
-        ['video']
+        ['side']
     """
     return Needs.of(Components.of(config))

@@ -182,7 +182,7 @@ def check_request(config: PretrainConfig, world: World) -> Request:
     needs = Needs.of(components)
     checks.check_teacher_choice(config, needs)
     checks.check_control(config, needs)
-    checks.check_two_views(config, needs)
+    checks.check_augmented_pair(config, needs)
     checks.check_best_rule(config, needs)
     checks.check_fixed_target(config, needs)
     checks.check_queues(config, needs)
@@ -243,7 +243,7 @@ def build_model(
         dim=dim,
         teacher=data.teacher,
         precision=request.precision,
-        paired="video" in request.needs.pair,
+        paired="side" in request.needs.pair,
     )
     if config.run.threads is not None:
         torch.set_num_threads(config.run.threads)
@@ -277,7 +277,7 @@ def build_task(
         dim=projector.dim,
         dropout=projector.dropout,
         head=projector.head,
-        video_projector=projector.teacher,
+        projector=projector.teacher,
         tower=None if components.tower is None else components.tower.build(),
         needs=None if loss is None else loss.needs,
         segments=projector.segments,
@@ -383,22 +383,22 @@ def fit_task(config: PretrainConfig, task: PretrainTask, train: PairLoader) -> N
     if task.model.teacher_dim is not None and config.projector.standardise:
         mean, std = train.feature_statistics()
         task.model.set_teacher_statistics(mean, std)
-    if task.model.tower is not None:
+    for modality, network in task.model.networks.items():
         some = train.usable[:: max(1, len(train.usable) // 256)]
-        task.model.tower.fit(train.pool.stream(str(task.model.tower.modality), some))  # type: ignore[operator]
+        network.fit(train.pool.stream(modality, some))  # type: ignore[operator]
     if task.loss is None or not task.loss.warm_rows:
         return
     # Every rank draws the same windows, by the seed: queues must be equal on all of them.
     rows = np.random.default_rng([config.seed, 16349]).permutation(train.usable)[: task.loss.warm_rows]
-    video = views = None
-    if "video" in task.loss.needs and train.has_teacher and task.model.tower is None:
+    video = worn = None
+    if "side" in task.loss.needs and train.has_teacher and not task.model.networks:
         features = train.features(rows).float()
         with torch.no_grad():
             video = task.model.embed_teacher(features)
     if "devices" in task.loss.needs:
         windows, mask = train.pool.devices(rows, train.pool.allowed(placements))
-        views = windows.masked_fill(~mask, torch.nan)
-    task.loss.warm_start(meta=train.pool.meta(rows, np.full(len(rows), -1)), video=video, views=views)
+        worn = windows.masked_fill(~mask, torch.nan)
+    task.loss.warm_start(meta=train.pool.meta(rows, np.full(len(rows), -1)), video=video, devices=worn)
 
 
 def build_parts(
@@ -421,7 +421,7 @@ def build_parts(
         val_batches=loaders.val_batches,
         augmenter=Augmenter(
             Compose([entry.build() for entry in components.augment]) if components.augment else None,
-            two_views=needs.two_views,
+            augmented_pair=needs.augmented_pair,
             seed=config.seed,
             world=world,
             device=device,

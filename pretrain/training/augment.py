@@ -18,16 +18,22 @@ class Augmenter:
 
     Args:
         augment: augmentations, None without.
-        two_views: whether the losses need a second augmented copy of each window.
+        augmented_pair: whether the losses need a second augmented copy of each window.
         seed: of the run.
         world: this process among all.
         device: device of the batches.
     """
 
     def __init__(
-        self, augment: Compose | None, *, two_views: bool, seed: int, world: World, device: torch.device
+        self, augment: Compose | None, *, augmented_pair: bool, seed: int, world: World, device: torch.device
     ) -> None:
-        self.compose, self.two_views, self.seed, self.world, self.device = augment, two_views, seed, world, device
+        self.compose, self.augmented_pair, self.seed, self.world, self.device = (
+            augment,
+            augmented_pair,
+            seed,
+            world,
+            device,
+        )
 
     def training(self, batch: PairBatch, number: int) -> PairBatch:
         """Global batch ``number`` augmented; the second view and each device use independent draws."""
@@ -55,7 +61,7 @@ class Augmenter:
         return GlobalDraws(generator, self.world)
 
     def _with_second(self, batch: PairBatch, source: PairBatch, number: int, purpose: str) -> PairBatch:
-        if not self.two_views:
+        if not self.augmented_pair:
             return batch
         imu, mask = self._changed(source.imu, source.mask, number, purpose)
         return dataclasses.replace(batch, imu_two=imu, mask_two=mask)

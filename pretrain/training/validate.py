@@ -49,9 +49,9 @@ def validate(
             # Draws depend on the batch number alone: every validation sees the same gallery.
             batch = _elsewhere(augmenter.validation(loader.batch(number).to(device), number))
             output, pair = task(batch, augmenter.draws(number, "validate"))
-            if pair is not None and pair.video is not None:
+            if pair is not None and pair.side is not None:
                 imu.append(gather(pair.imu.float()))
-                video.append(gather(pair.video.float()))
+                video.append(gather(pair.side.float()))
             losses.append(gather(output.total.detach().float().reshape(1)).mean())
     task.train(was_training)
     scores = {"loss": float(torch.stack(losses).mean())}

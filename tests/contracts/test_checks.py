@@ -135,7 +135,7 @@ class Cosine(PairLoss):
         self.register_buffer("count", torch.zeros(()))
 
     def total(self, pair: PairEmbeddings) -> Tensor:
-        return 1 - (pair.imu * pair.video).sum(1).mean()
+        return 1 - (pair.imu * pair.side).sum(1).mean()
 
     def forward(self, pair: PairEmbeddings) -> LossOutput:
         return LossOutput(total=self.total(pair))
@@ -180,12 +180,12 @@ class HidesState(Cosine):
 
 class MindsTheOrder(Cosine):
     def total(self, pair: PairEmbeddings) -> Tensor:
-        return 1 - (pair.imu * pair.video).sum(1)[0]
+        return 1 - (pair.imu * pair.side).sum(1)[0]
 
 
 class FollowsAutocast(Cosine):
     def total(self, pair: PairEmbeddings) -> Tensor:
-        return 1 - (pair.imu @ pair.video.T).diagonal().mean()
+        return 1 - (pair.imu @ pair.side.T).diagonal().mean()
 
 
 @pytest.mark.parametrize(
@@ -213,8 +213,8 @@ class GathersWithoutGradient(PairLoss):
     def forward(self, pair: PairEmbeddings) -> LossOutput:
         rows = torch.distributed.get_rank() * len(pair.imu) if torch.distributed.is_initialized() else 0
         positives = torch.arange(len(pair.imu)) + rows
-        to_video = 10 * pair.imu @ (gather(pair.video) if torch.distributed.is_initialized() else pair.video).T
-        to_imu = 10 * pair.video @ (gather(pair.imu) if torch.distributed.is_initialized() else pair.imu).T
+        to_video = 10 * pair.imu @ (gather(pair.side) if torch.distributed.is_initialized() else pair.side).T
+        to_imu = 10 * pair.side @ (gather(pair.imu) if torch.distributed.is_initialized() else pair.imu).T
         return LossOutput(total=functional.info_nce(to_video, to_imu, positives))
 
 

@@ -103,8 +103,8 @@ LOSS_OPTIONS: list[dict[str, Any]] = [
     {"name": "collossl", "policy": "random", "weights": "none"},
     {"name": "collossl", "anchor": 0, "negatives_per_device": 2, "anchor_negative": True, "weights": "mean1"},
     {"name": "collossl", "policy": "closest_pos_random_neg", "compare": "axes", "unbiased": True, "unit": "g"},
-    {"name": "vicreg", "between": "video"},
-    {"name": "barlow_twins", "between": "video"},
+    {"name": "vicreg", "between": "side"},
+    {"name": "barlow_twins", "between": "side"},
 ]
 # Nothing to compare before something was observed, or a control that ought to be worse: the other checks hold.
 LOSSES_OVER_RANKS_ONLY: list[dict[str, Any]] = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -106,7 +107,7 @@ class Pair:
     def __init__(self, **student: Any) -> None:
         self.student = Student(**student)
         self.imu_projector = torch.nn.Identity()
-        self.teacher_mean = torch.zeros(CLASSES + 8)
+        self.teacher = types.SimpleNamespace(mean=torch.zeros(CLASSES + 8))
 
     def embed_teacher(self, x: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.normalize(x, dim=-1)

@@ -22,15 +22,15 @@ CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs" / "loss").glob
 def pair(n: int = 8, d: int = 16, seed: int = 0) -> PairEmbeddings:
     generator = torch.Generator().manual_seed(seed)
     imu, video = (nn.functional.normalize(torch.randn(n, d, generator=generator), dim=1) for _ in range(2))
-    return PairEmbeddings(imu=imu, video=video)
+    return PairEmbeddings(imu=imu, sides={"video": video})
 
 
 def test_sigmoid_pair_at_the_start() -> None:
     """Orthogonal embeddings: s = -10 everywhere, the diagonal costs log(1 + e^10), the rest log(1 + e^-10)."""
     eye = torch.eye(16)
-    loss = SigmoidPair()(PairEmbeddings(imu=eye[:8], video=eye[8:])).total.item()
+    loss = SigmoidPair()(PairEmbeddings(imu=eye[:8], sides={"video": eye[8:]})).total.item()
     assert loss == pytest.approx(math.log1p(math.exp(10)) + 7 * math.log1p(math.exp(-10)), rel=1e-6)
-    aligned = SigmoidPair()(PairEmbeddings(imu=eye[:8], video=eye[:8])).total.item()
+    aligned = SigmoidPair()(PairEmbeddings(imu=eye[:8], sides={"video": eye[:8]})).total.item()
     assert aligned == pytest.approx(math.log(2) + 7 * math.log1p(math.exp(-10)), rel=1e-6)
 
 
@@ -38,7 +38,7 @@ def test_info_nce_at_the_start() -> None:
     loss = InfoNCE()
     assert loss.scale().item() == pytest.approx(1 / 0.07)
     same = torch.ones(8, 4) / 2
-    assert loss(PairEmbeddings(imu=same, video=same)).total.item() == pytest.approx(math.log(8), rel=1e-6)
+    assert loss(PairEmbeddings(imu=same, sides={"video": same})).total.item() == pytest.approx(math.log(8), rel=1e-6)
 
 
 @pytest.mark.parametrize("loss", [InfoNCE(), SigmoidPair()], ids=["info_nce", "sigmoid_pair"])
@@ -60,7 +60,10 @@ def test_the_scale_stops_at_100_and_can_come_back(loss: InfoNCE | SigmoidPair) -
     optimiser = torch.optim.SGD(loss.parameters(), lr=5.0)
     eye = torch.eye(8)
     half = nn.functional.normalize(eye + 0.5 * eye.roll(1, 0), dim=1)
-    easy, wrong = PairEmbeddings(imu=half, video=half), PairEmbeddings(imu=half, video=half.roll(1, 0))
+    easy, wrong = (
+        PairEmbeddings(imu=half, sides={"video": half}),
+        PairEmbeddings(imu=half, sides={"video": half.roll(1, 0)}),
+    )
     with torch.no_grad():
         loss.scale.log += 1.0  # as a step beyond the limit would leave it
     assert loss.scale().item() == pytest.approx(100)
@@ -73,10 +76,10 @@ def test_the_scale_stops_at_100_and_can_come_back(loss: InfoNCE | SigmoidPair) -
 
 def test_stats_name_what_happened() -> None:
     eye = torch.eye(4)
-    out = InfoNCE()(PairEmbeddings(imu=eye, video=eye))
+    out = InfoNCE()(PairEmbeddings(imu=eye, sides={"video": eye}))
     stats = {k: v.item() for k, v in out.stats.items()}
     assert stats == pytest.approx({"accuracy": 1.0, "positive": 1.0, "negative": 0.0, "scale": 1 / 0.07})
-    swapped = SigmoidPair()(PairEmbeddings(imu=eye, video=eye[[1, 0, 2, 3]]))
+    swapped = SigmoidPair()(PairEmbeddings(imu=eye, sides={"video": eye[[1, 0, 2, 3]]}))
     assert swapped.stats["accuracy"].item() == 0.5
     assert swapped.stats["positive"].item() == 0.5
     assert swapped.stats["negative"].item() == pytest.approx(2 / 12)
@@ -85,8 +88,8 @@ def test_stats_name_what_happened() -> None:
 
 def test_half_precision_embeddings_are_computed_in_float32() -> None:
     p = pair()
-    low = PairEmbeddings(imu=p.imu.bfloat16(), video=p.video.bfloat16())
-    same = PairEmbeddings(imu=low.imu.float(), video=low.video.float())
+    low = PairEmbeddings(imu=p.imu.bfloat16(), sides={"video": p.side.bfloat16()})
+    same = PairEmbeddings(imu=low.imu.float(), sides={"video": low.side.float()})
     for loss in (InfoNCE(), SigmoidPair()):
         assert loss(low).total.dtype == torch.float32
         assert torch.equal(loss(low).total, loss(same).total)
@@ -136,7 +139,7 @@ def test_bad_mixes_are_refused(entries: list[dict[str, object]]) -> None:
 def test_unequal_sides_are_refused() -> None:
     p = pair()
     with pytest.raises(ValueError, match=r"\(B, D\)"):
-        InfoNCE()(PairEmbeddings(imu=p.imu, video=p.video[:-1]))
+        InfoNCE()(PairEmbeddings(imu=p.imu, sides={"video": p.side[:-1]}))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
@@ -161,7 +164,7 @@ def test_toy_alignment(name: str, matched: bool) -> None:
 
     def embed(rows: Tensor | slice) -> PairEmbeddings:
         imu, video = (nn.functional.normalize(t(x[rows]), dim=1) for t, x in zip(towers, (z, v), strict=True))
-        return PairEmbeddings(imu=imu, video=video)
+        return PairEmbeddings(imu=imu, sides={"video": video})
 
     for _ in range(300):
         rows = torch.randperm(256, generator=generator)[:128]
@@ -171,5 +174,5 @@ def test_toy_alignment(name: str, matched: bool) -> None:
         optimiser.step()
         loss.observe(pair)
     held_out = embed(slice(256, 320))
-    recall = (held_out.imu @ held_out.video.T).argmax(1).eq(torch.arange(64)).float().mean().item()
+    recall = (held_out.imu @ held_out.side.T).argmax(1).eq(torch.arange(64)).float().mean().item()
     assert recall > 0.7 if matched else recall < 0.1

@@ -19,7 +19,9 @@ def unit(*shape: int, seed: int = 0) -> Tensor:
 
 
 def pair(n: int = 8, d: int = 6) -> PairEmbeddings:
-    return PairEmbeddings(imu=unit(n, d).requires_grad_(), video=unit(n, d, seed=1), teacher=unit(n, 9, seed=2))
+    return PairEmbeddings(
+        imu=unit(n, d).requires_grad_(), sides={"video": unit(n, d, seed=1)}, teacher=unit(n, 9, seed=2)
+    )
 
 
 def test_regression_measures_agree_on_unit_vectors() -> None:
@@ -66,7 +68,7 @@ def test_mined_positives_are_drawn_together() -> None:
     def gradient(top_k: int) -> Tensor:
         leaf = v.clone().requires_grad_()
         loss = CrossModalMining(top_k=top_k, prune=0.0, intra_weight=0.0, temperature=0.5)
-        return torch.autograd.grad(loss(PairEmbeddings(imu=z, video=leaf, teacher=teacher)).total, leaf)[0]
+        return torch.autograd.grad(loss(PairEmbeddings(imu=z, sides={"video": leaf}, teacher=teacher)).total, leaf)[0]
 
     before, after = gradient(0), gradient(1)
     # A step down the gradient moves video 1 towards IMU 0 when mined, away from it when not.
@@ -78,7 +80,7 @@ def test_pruned_windows_are_nobodys_negatives() -> None:
     """The best connected window's video gets no push from other rows."""
     z, v = unit(5, 6), unit(5, 6, seed=1).requires_grad_()
     teacher = torch.eye(5, dtype=torch.float64) + 0.6 * torch.ones(5, 1) * torch.eye(5, dtype=torch.float64)[2]
-    p = PairEmbeddings(imu=z, video=v, teacher=teacher)
+    p = PairEmbeddings(imu=z, sides={"video": v}, teacher=teacher)
     settings = {"top_k": 0, "intra_weight": 0.0, "connectivity_scale": 0.0}
     pruned = CrossModalMining(prune=0.2, **settings)(p).total  # type: ignore[arg-type]
     # By hand: column 2 is left out of every row but its own, in both directions.
@@ -93,7 +95,7 @@ def test_pruned_windows_are_nobodys_negatives() -> None:
 
 def test_connectivity_weighs_rows_and_keeps_their_mean() -> None:
     z = unit(4, 5)
-    same = PairEmbeddings(imu=z, video=z, teacher=torch.ones(4, 3))
+    same = PairEmbeddings(imu=z, sides={"video": z}, teacher=torch.ones(4, 3))
     settings = {"top_k": 0, "prune": 0.0, "intra_weight": 0.0}
     flat = [CrossModalMining(connectivity_scale=g, **settings)(same).total.item() for g in (0.0, 5.0)]  # type: ignore[arg-type]
     assert flat[0] == pytest.approx(flat[1], rel=1e-6)  # all connected alike: weights 1

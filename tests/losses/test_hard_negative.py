@@ -20,7 +20,7 @@ def unit(*shape: int, seed: int = 0) -> Tensor:
 
 
 def pair(n: int = 8, d: int = 6, seed: int = 0) -> PairEmbeddings:
-    return PairEmbeddings(imu=unit(n, d, seed=seed), video=unit(n, d, seed=seed + 1))
+    return PairEmbeddings(imu=unit(n, d, seed=seed), sides={"video": unit(n, d, seed=seed + 1)})
 
 
 def meta(recording: list[int], time: list[float]) -> PairMeta:
@@ -45,7 +45,7 @@ OTHERS = ~torch.eye(8, dtype=torch.bool)
 
 def test_c1_beta_0_without_prior_is_info_nce_in_both_directions() -> None:
     p = pair()
-    for way in (p, PairEmbeddings(imu=p.video, video=p.imu)):
+    for way in (p, PairEmbeddings(imu=p.side, sides={"video": p.imu})):
         way.imu.requires_grad_()
         ours, plain = (
             HardNegative(beta=0.0, temperature=0.1)(way).total,
@@ -54,7 +54,7 @@ def test_c1_beta_0_without_prior_is_info_nce_in_both_directions() -> None:
         assert ours.item() == pytest.approx(plain.item(), abs=1e-6)
         gradients = [torch.autograd.grad(t, way.imu)[0] for t in (ours, plain)]
         assert torch.allclose(*gradients, atol=1e-6)
-    c, own = p.imu.detach() @ p.video.T, torch.arange(8)
+    c, own = p.imu.detach() @ p.side.T, torch.arange(8)
     for s in (c, c.T):  # each direction alone
         one = hard_negative_nce(s, own, OTHERS, scale=10.0, beta=0.0, tau_plus=0.0)
         assert one.item() == pytest.approx(nn.functional.cross_entropy(10 * s, own).item(), abs=1e-12)
@@ -62,7 +62,7 @@ def test_c1_beta_0_without_prior_is_info_nce_in_both_directions() -> None:
 
 def test_c2_the_negative_mass_rises_with_beta_up_to_the_hardest() -> None:
     p = pair()
-    c = p.imu @ p.video.T
+    c = p.imu @ p.side.T
     masses = torch.stack([negative_mass(c, OTHERS, scale=10.0, beta=b) for b in (0, 0.25, 0.5, 1, 2, 5, 50)])
     assert (masses.diff(dim=0) >= -1e-9).all()
     limit = 7 * (10 * c).masked_fill(~OTHERS, -math.inf).max(1).values.exp()
@@ -72,7 +72,7 @@ def test_c2_the_negative_mass_rises_with_beta_up_to_the_hardest() -> None:
 @pytest.mark.parametrize("tau_plus", [0.0, 0.1])
 def test_c3_log_space_equals_the_direct_formula(tau_plus: float) -> None:
     p = pair()
-    c, own = p.imu @ p.video.T, torch.arange(8)
+    c, own = p.imu @ p.side.T, torch.arange(8)
     s = 10 * c
     powered = (s * 1.5).exp().masked_fill(~OTHERS, 0)
     mass = (powered / (powered.sum(1, keepdim=True) / 7) * s.exp()).sum(1)
@@ -107,7 +107,7 @@ def test_c5_weights_have_mean_1_on_every_row(beta_on: str) -> None:
     allowed = OTHERS & (torch.arange(64).reshape(8, 8) % 5 != 0)
     prior = torch.rand(8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     weights = log_importance(
-        p.imu @ p.video.T,
+        p.imu @ p.side.T,
         allowed,
         scale=10.0,
         beta=0.7,
@@ -121,7 +121,7 @@ def test_c5_weights_have_mean_1_on_every_row(beta_on: str) -> None:
 def test_c6_a_negative_seen_k_times_counts_k_times_in_numerator_and_denominator() -> None:
     """Every negative twice: the weighted mean of exp(s) stays, so with N fixed the loss stays."""
     p = pair()
-    c = p.imu @ p.video.T
+    c = p.imu @ p.side.T
     once = negative_mass(c, OTHERS, scale=10.0, beta=1.0) / 7
     twice = negative_mass(torch.cat([c, c], 1), torch.cat([OTHERS, OTHERS], 1), scale=10.0, beta=1.0) / 14
     assert torch.allclose(once, twice)
@@ -150,7 +150,7 @@ def margin(seed: int, *, beta: float) -> float:
     def embed(noise: torch.Generator) -> PairEmbeddings:
         views = [torch.tanh(centres @ m) + 0.3 * torch.randn(10, 16, generator=noise) for m in mixing]
         imu, video = (normalize(t(x), dim=1) for t, x in zip(towers, views, strict=True))
-        return PairEmbeddings(imu=imu, video=video)
+        return PairEmbeddings(imu=imu, sides={"video": video})
 
     for _ in range(200):
         optimiser.zero_grad()
@@ -160,7 +160,7 @@ def margin(seed: int, *, beta: float) -> float:
     with torch.no_grad():
         for _ in range(20):
             seen = embed(fresh)
-            s = seen.imu @ seen.video.T
+            s = seen.imu @ seen.side.T
             others = s.masked_fill(torch.eye(10, dtype=torch.bool), -math.inf)
             margins.append((s.diagonal() - others.max(1).values).mean())
     return float(torch.stack(margins).mean())
@@ -184,7 +184,7 @@ def test_detached_weights_change_the_gradient_alone() -> None:
 
 def test_extreme_logits_stay_finite_in_float32() -> None:
     z = torch.eye(4)
-    p = PairEmbeddings(imu=z.clone().requires_grad_(), video=z.roll(1, 0))
+    p = PairEmbeddings(imu=z.clone().requires_grad_(), sides={"video": z.roll(1, 0)})
     total = HardNegative(beta=50.0, tau_plus=0.3, temperature=0.01)(p).total
     total.backward()
     assert total.isfinite()
@@ -200,12 +200,12 @@ def test_same_recording_within_the_gap_is_no_negative_and_farther_away_weighs_mo
     unknown, _ = same_recording(*where, torch.tensor([-1]), torch.tensor([0.0]), gap_s=5.0)
     assert not unknown.any()
 
-    p = PairEmbeddings(imu=unit(4, 6), video=unit(4, 6, seed=1), meta=meta([0, 0, 0, 1], [0, 4, 9, 0]))
-    without = PairEmbeddings(imu=p.imu, video=p.video, meta=meta([0, 1, 2, 3], [0, 0, 0, 0]))
+    p = PairEmbeddings(imu=unit(4, 6), sides={"video": unit(4, 6, seed=1)}, meta=meta([0, 0, 0, 1], [0, 4, 9, 0]))
+    without = PairEmbeddings(imu=p.imu, sides={"video": p.side}, meta=meta([0, 1, 2, 3], [0, 0, 0, 0]))
     loss = HardNegative(beta=0.0, gap_s=5.0)
     p.imu.requires_grad_()
     (grad,) = torch.autograd.grad(loss(p).total, p.imu, retain_graph=True)
-    moved = PairEmbeddings(imu=p.imu, video=p.video.clone(), meta=p.meta)
+    moved = PairEmbeddings(imu=p.imu, sides={"video": p.side.clone()}, meta=p.meta)
     assert loss(p).total < loss(without).total
     # Row 1 has one negative (row 3): what the videos of 0 and 2 are does not matter to it.
     assert loss(p).stats["negatives"].item() == (2 + 1 + 2 + 3) / 4
@@ -225,7 +225,7 @@ def loss_rows(p: PairEmbeddings, heavy: float) -> list[float]:
     for i, weights in enumerate(allowed):
         mean = sum(weights.values()) / len(weights)
         both = 0.0
-        for s in (p.imu.detach() @ p.video.T, p.video @ p.imu.detach().T):
+        for s in (p.imu.detach() @ p.side.T, p.side @ p.imu.detach().T):
             mass = sum(w / mean * math.exp(10 * s[i, j].item()) for j, w in weights.items())
             both += 0.5 * math.log1p(mass / math.exp(10 * s[i, i].item()))
         rows.append(both)
@@ -233,7 +233,9 @@ def loss_rows(p: PairEmbeddings, heavy: float) -> list[float]:
 
 
 def test_a_row_without_negatives_costs_nothing() -> None:
-    p = PairEmbeddings(imu=unit(3, 4).requires_grad_(), video=unit(3, 4, seed=1), meta=meta([0, 0, 0], [0, 1, 2]))
+    p = PairEmbeddings(
+        imu=unit(3, 4).requires_grad_(), sides={"video": unit(3, 4, seed=1)}, meta=meta([0, 0, 0], [0, 1, 2])
+    )
     total = HardNegative(gap_s=10.0, tau_plus=0.1)(p).total
     total.backward()
     assert total.item() == 0
@@ -251,11 +253,11 @@ def test_the_hardest_are_kept() -> None:
 def test_the_guard_drops_what_the_teacher_finds_alike() -> None:
     p = pair(4)
     teacher = torch.eye(4)[[0, 1, 0, 3]]  # windows 0 and 2 show the same thing
-    guarded = PairEmbeddings(imu=p.imu, video=p.video, teacher=5 * teacher)
-    by_metadata = PairEmbeddings(imu=p.imu, video=p.video, meta=meta([0, 1, 0, 3], [0, 0, 0, 0]))
+    guarded = PairEmbeddings(imu=p.imu, sides={"video": p.side}, teacher=5 * teacher)
+    by_metadata = PairEmbeddings(imu=p.imu, sides={"video": p.side}, meta=meta([0, 1, 0, 3], [0, 0, 0, 0]))
     expected = HardNegative(gap_s=1.0)(by_metadata).total.item()
     assert HardNegative(guard=0.9)(guarded).total.item() == pytest.approx(expected, rel=1e-9)
-    assert HardNegative(guard=0.9).needs == {"video", "teacher"}
+    assert HardNegative(guard=0.9).needs == {"side", "teacher"}
     with pytest.raises(ConfigError, match="teacher"):
         HardNegative(guard=0.9)(p)
 
@@ -267,15 +269,15 @@ def test_queued_rows_are_further_negatives() -> None:
     assert loss(p).stats["negatives"] == 7
     loss.observe(earlier)
     own = torch.arange(8)
-    forth = torch.cat([p.imu @ p.video.T, p.imu @ earlier.video.float().double().T], 1)
-    back = torch.cat([p.video @ p.imu.T, p.video @ earlier.imu.float().double().T], 1)
+    forth = torch.cat([p.imu @ p.side.T, p.imu @ earlier.side.float().double().T], 1)
+    back = torch.cat([p.side @ p.imu.T, p.side @ earlier.imu.float().double().T], 1)
     expected = sum(nn.functional.cross_entropy(10 * s, own).item() for s in (forth, back)) / 2
     assert loss(p).total.item() == pytest.approx(expected, rel=1e-6)
     assert loss(p).stats["negatives"] == 12
 
 
 def test_the_same_moment_of_an_earlier_epoch_is_no_negative() -> None:
-    p = PairEmbeddings(imu=unit(4, 6), video=unit(4, 6, seed=1), meta=meta([0, 0, 1, 1], [0, 9, 0, 9]))
+    p = PairEmbeddings(imu=unit(4, 6), sides={"video": unit(4, 6, seed=1)}, meta=meta([0, 0, 1, 1], [0, 9, 0, 9]))
     loss = HardNegative(queue=8, dim=6)
     loss.observe(p)
     assert loss(p).stats["negatives"] == 3 + 3

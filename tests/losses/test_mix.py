@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,13 +28,13 @@ def everything(n: int = 8, seed: int = 0) -> PairEmbeddings:
     meta = PairMeta(sample=rows, recording=rows // 2, time=3.0 * (rows % 2).double(), device=0 * rows, subject=0 * rows)
     return PairEmbeddings(
         imu=unit(n, 8, seed=seed),
-        video=unit(n, 8, seed=seed + 1),
+        sides={"video": unit(n, 8, seed=seed + 1)},
         teacher=unit(n, 8, seed=seed + 2),
         imu_two=unit(n, 8, seed=seed + 3),
         devices=unit(n, 3, 8, seed=seed + 4),
-        views=unit(n, 3, 6, 10, seed=seed + 5),
+        devices_imu=unit(n, 3, 6, 10, seed=seed + 5),
         imu_segments=unit(n, 4, 8, seed=seed + 6),
-        video_segments=unit(n, 4, 8, seed=seed + 7),
+        side_segments={"video": unit(n, 4, 8, seed=seed + 7)},
         meta=meta,
     )
 
@@ -67,19 +68,19 @@ def test_a_scheduled_weight_follows_the_steps_and_survives_a_checkpoint() -> Non
 
 
 def test_needs_are_those_of_all_terms() -> None:
-    assert LossMix.build(["info_nce"]).needs == {"video"}
+    assert LossMix.build(["info_nce"]).needs == {"side"}
     mix = LossMix.build(
         ["nt_xent", "relational", "collossl", "segment_alignment", {"name": "hard_negative", "guard": 0.9}]
     )
-    assert mix.needs == {"two_views", "teacher", "devices", "segments", "video"}
-    assert LossMix.build(["nt_xent"]).needs == {"two_views"}
+    assert mix.needs == {"augmented_pair", "teacher", "devices", "segments", "side"}
+    assert LossMix.build(["nt_xent"]).needs == {"augmented_pair"}
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_term_says_what_is_missing(name: str) -> None:
     mix = LossMix.build([name], dim=8, teacher_dim=8)
     for need in mix.needs:
-        assert need in registry.losses.get(name).needs or need in ("teacher", "two_views")
+        assert need in registry.losses.get(name).needs or need in ("teacher", "augmented_pair")
     with pytest.raises(ConfigError, match="needs"):
         mix(PairEmbeddings(imu=everything().imu))
 
@@ -118,13 +119,15 @@ def compare_compiled(names: list[str], backend: str) -> None:
     """One graph without a break; value and gradients as without compiling."""
     torch._dynamo.reset()
     # One anchor and two devices are one contrast each; all of them in one graph keep a compiler busy for minutes.
-    mix, leaves = whole_mix(names, collossl={"anchor": 0}), ("imu", "video", "imu_two", "devices", "imu_segments")
-    fields = {k: v[:, :2].contiguous() if k in ("devices", "views") else v for k, v in vars(everything()).items()}
+    mix, leaves = whole_mix(names, collossl={"anchor": 0}), ("imu", "imu_two", "devices", "imu_segments")
+    two = ("devices", "devices_imu")
+    fields = {k: v[:, :2].contiguous() if k in two else v for k, v in vars(everything()).items()}
     results = []
     for run in (mix, torch.compile(mix, backend=backend, fullgraph=True)):
         grown = {k: fields[k].clone().requires_grad_() for k in leaves}
-        out = run(PairEmbeddings(**{**fields, **grown}))
-        grads = torch.autograd.grad(out.total, list(grown.values()), allow_unused=True)
+        side = fields["sides"]["video"].clone().requires_grad_()
+        out = run(PairEmbeddings(**{**fields, **grown, "sides": {"video": side}}))
+        grads = torch.autograd.grad(out.total, [side, *grown.values()], allow_unused=True)
         results.append((out, [torch.zeros(1) if g is None else g for g in grads]))
     (plain, plain_grads), (fast, fast_grads) = results
     assert fast.total.item() == pytest.approx(plain.total.item(), rel=1e-5)
@@ -163,10 +166,10 @@ def test_bf16_autocast_and_bf16_embeddings_give_the_loss_of_float32() -> None:
     for name, value in plain.terms.items():
         assert cast.terms[name].dtype == torch.float32, name
         assert cast.terms[name].item() == value.item(), name
-    names = ("imu", "video", "imu_two", "devices", "imu_segments", "video_segments", "teacher")
-    low = {name: getattr(p, name).bfloat16() for name in names}
-    half = mix(PairEmbeddings(**{**vars(p), **low}))
-    again = mix(PairEmbeddings(**{**vars(p), **{k: v.float() for k, v in low.items()}}))
+    low = p.apply(lambda x: x.bfloat16() if x.dtype == torch.float32 else x)
+    low = replace(low, devices_imu=p.devices_imu)
+    half = mix(low)
+    again = mix(low.apply(lambda x: x.float() if x.dtype == torch.bfloat16 else x))
     for name, value in again.terms.items():
         assert half.terms[name].dtype == torch.float32, name
         assert half.terms[name].item() == pytest.approx(value.item(), rel=1e-6), name

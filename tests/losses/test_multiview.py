@@ -38,7 +38,13 @@ def batch(n: int = 8, devices: int = 4, **extra: object) -> PairEmbeddings:
     meta = PairMeta(sample=rows, recording=rows // 2, time=3.0 * (rows % 2), device=0 * rows, subject=0 * rows)
     z = normalize(noise(n, devices, 6), dim=-1)
     gains = 1.0 + torch.arange(devices)[:, None, None]
-    fields = {"imu": z[:, 0], "devices": z, "views": gains * noise(n, devices, 6, 12, seed=1), "meta": meta, **extra}
+    fields = {
+        "imu": z[:, 0],
+        "devices": z,
+        "devices_imu": gains * noise(n, devices, 6, 12, seed=1),
+        "meta": meta,
+        **extra,
+    }
     return PairEmbeddings(**fields)  # type: ignore[arg-type]
 
 
@@ -57,10 +63,10 @@ def test_e1_training_pulls_synchronous_devices_together() -> None:
     p = batch()
     z = p.devices.clone().requires_grad_()  # type: ignore[union-attr]
     loss, rate = ColloSSL(), 0.05
-    first = loss(PairEmbeddings(imu=p.imu, devices=z, views=p.views, meta=p.meta))
+    first = loss(PairEmbeddings(imu=p.imu, devices=z, devices_imu=p.devices_imu, meta=p.meta))
     (grad,) = torch.autograd.grad(first.total, z)
     stepped = normalize(z.detach() - rate * grad, dim=-1)
-    second = loss(PairEmbeddings(imu=p.imu, devices=stepped, views=p.views, meta=p.meta))
+    second = loss(PairEmbeddings(imu=p.imu, devices=stepped, devices_imu=p.devices_imu, meta=p.meta))
     assert second.total < first.total
     assert second.stats["positive"] > first.stats["positive"]
 
@@ -193,16 +199,17 @@ def test_e4_no_negative_is_of_the_same_moment() -> None:
     twice = PairEmbeddings(
         imu=twice.imu,
         devices=twice.devices,
-        views=twice.views,
+        devices_imu=twice.devices_imu,
         meta=PairMeta(**{**vars(twice.meta), "sample": torch.arange(8)}),
     )
     device = twice.devices[:, 1].clone().requires_grad_()  # type: ignore[index]
     loss = ColloSSL(anchor=0, policy="closest_only", negatives_per_device=7, weights="none")
     others = torch.stack([twice.devices[:, 0], device], 1)  # type: ignore[index]
-    views = twice.views[:, :2]  # type: ignore[index]
+    views = twice.devices_imu[:, :2]  # type: ignore[index]
     for i in range(8):
         (grad,) = torch.autograd.grad(
-            loss(PairEmbeddings(imu=twice.imu, devices=mask_row(others, i), views=views, meta=twice.meta)).total, device
+            loss(PairEmbeddings(imu=twice.imu, devices=mask_row(others, i), devices_imu=views, meta=twice.meta)).total,
+            device,
         )
         # Row i alone is an anchor: its own device 1 is the positive, the copy's must feel nothing.
         assert grad[i].abs().max() > 0
@@ -245,8 +252,8 @@ def test_e5_weights() -> None:
 def test_one_positive_and_one_negative_device_is_a_two_way_contrast() -> None:
     p = batch(devices=2)
     loss = ColloSSL(anchor=0, weights="none", floor=1.0)  # identical floors: weights 1
-    views = p.views[:, :1].expand(-1, 2, -1, -1)  # type: ignore[index]
-    two = PairEmbeddings(imu=p.imu, devices=p.devices, views=views, meta=p.meta)
+    views = p.devices_imu[:, :1].expand(-1, 2, -1, -1)  # type: ignore[index]
+    two = PairEmbeddings(imu=p.imu, devices=p.devices, devices_imu=views, meta=p.meta)
     moved = derangement(scramble(torch.arange(8), 0, 0, 2, 0))
     z = p.devices
     assert z is not None
@@ -260,16 +267,16 @@ def test_devices_not_worn_are_left_out() -> None:
     present = torch.ones(8, 3, dtype=torch.bool)
     present[2, 0] = present[5, 1] = present[5, 2] = False
     z = p.devices.clone().requires_grad_()  # type: ignore[union-attr]
-    worn = PairEmbeddings(imu=p.imu, devices=z, devices_present=present, views=p.views, meta=p.meta)
+    worn = PairEmbeddings(imu=p.imu, devices=z, devices_present=present, devices_imu=p.devices_imu, meta=p.meta)
     total = ColloSSL(anchor=0, negatives_per_device=3)(worn).total
     (grad,) = torch.autograd.grad(total, z)
     assert total.isfinite()
     assert (grad[~present] == 0).all()
     assert grad[5, 0].abs().max() == 0  # an anchor without any positive
     garbage = torch.where(present[..., None], z.detach(), 1e3)
-    same = PairEmbeddings(imu=p.imu, devices=garbage, devices_present=present, views=p.views, meta=p.meta)
+    same = PairEmbeddings(imu=p.imu, devices=garbage, devices_present=present, devices_imu=p.devices_imu, meta=p.meta)
     assert ColloSSL(anchor=0, negatives_per_device=3)(same).total.item() == pytest.approx(total.item(), rel=1e-9)
-    nobody = PairEmbeddings(imu=p.imu, devices=z, devices_present=torch.zeros_like(present), views=p.views)
+    nobody = PairEmbeddings(imu=p.imu, devices=z, devices_present=torch.zeros_like(present), devices_imu=p.devices_imu)
     empty = ColloSSL()(nobody).total
     assert empty.item() == 0
     assert torch.autograd.grad(empty, z)[0].isfinite().all()
@@ -282,12 +289,12 @@ def test_a_device_that_is_never_worn_with_the_others_changes_nothing(unbiased: b
     present[:, 1] = False
     if unbiased:
         present[3, 1] = True  # one moment is no distance yet
-    d = device_distances(motion(p.views, unit="g"), present, unbiased=unbiased)  # type: ignore[arg-type]
+    d = device_distances(motion(p.devices_imu, unit="g"), present, unbiased=unbiased)  # type: ignore[arg-type]
     assert d[1, [0, 2, 3]].isinf().all()
     assert d[0, [0, 2, 3]].isfinite().all()
     for policy in ("closest_only", "closest_pos_all_neg"):
         z = p.devices.clone().requires_grad_()  # type: ignore[union-attr]
-        here = PairEmbeddings(imu=p.imu, devices=z, devices_present=present, views=p.views, meta=p.meta)
+        here = PairEmbeddings(imu=p.imu, devices=z, devices_present=present, devices_imu=p.devices_imu, meta=p.meta)
         out = ColloSSL(anchor=0, unbiased=unbiased, policy=policy)(here)  # type: ignore[arg-type]
         assert out.total > 0
         assert out.stats["distance"].isfinite()
@@ -335,14 +342,14 @@ def test_a_priori_distances_are_computed_once_and_kept() -> None:
     with pytest.raises(ConfigError, match="warm_start"):
         loss(p)
     assert p.meta is not None
-    views = p.views.clone()  # type: ignore[union-attr]
+    views = p.devices_imu.clone()  # type: ignore[union-attr]
     views[:10, 3] = math.nan  # not worn
-    loss.warm_start(meta=p.meta, views=views)
+    loss.warm_start(meta=p.meta, devices=views)
     worn = views.isfinite().flatten(2).any(2)
     expected = device_distances(motion(views.nan_to_num().float(), unit="si_over_30"), worn)
     assert torch.allclose(loss.table, expected)
     value = loss(p).total.item()
-    other = PairEmbeddings(imu=p.imu, devices=p.devices, views=5 * p.views, meta=p.meta)  # type: ignore[operator]
+    other = PairEmbeddings(imu=p.imu, devices=p.devices, devices_imu=5 * p.devices_imu, meta=p.meta)  # type: ignore[operator]
     assert loss(other).total.item() == value  # the batch's own windows do not matter
     again = ColloSSL(distances="a_priori")
     again.load_state_dict(loss.state_dict())

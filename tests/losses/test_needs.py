@@ -19,19 +19,19 @@ VARIANTS: list[tuple[dict[str, Any], LossNeeds]] = [
     ({"name": "queue_distill", "size": 48}, LossNeeds(fixed_target=True, queue_size=48, warm_rows=48)),
     (
         {"name": "queue_distill", "size": 48, "target": "teacher"},
-        LossNeeds(inputs=frozenset({"video", "teacher"}), queue_size=48),
+        LossNeeds(inputs=frozenset({"side", "teacher"}), queue_size=48),
     ),
     ({"name": "nearest_neighbour", "size": 40}, LossNeeds(queue_size=40)),
     ({"name": "hard_negative"}, LossNeeds()),
     (
         {"name": "hard_negative", "guard": 0.9, "queue": 64},
-        LossNeeds(inputs=frozenset({"video", "teacher"}), queue_size=64),
+        LossNeeds(inputs=frozenset({"side", "teacher"}), queue_size=64),
     ),
-    ({"name": "cmc_cmkm"}, LossNeeds(inputs=frozenset({"video", "teacher"}))),
+    ({"name": "cmc_cmkm"}, LossNeeds(inputs=frozenset({"side", "teacher"}))),
     ({"name": "cmc_cmkm", "guide": "other"}, LossNeeds()),
-    ({"name": "vicreg"}, LossNeeds(inputs=frozenset({"two_views"}))),
-    ({"name": "vicreg", "between": "video"}, LossNeeds()),
-    ({"name": "barlow_twins", "between": "video"}, LossNeeds()),
+    ({"name": "vicreg"}, LossNeeds(inputs=frozenset({"augmented_pair"}))),
+    ({"name": "vicreg", "between": "side"}, LossNeeds()),
+    ({"name": "barlow_twins", "between": "side"}, LossNeeds()),
     ({"name": "feature_regression"}, LossNeeds(fixed_target=True)),
     ({"name": "relational"}, LossNeeds(inputs=frozenset({"teacher"}))),
     (
@@ -66,7 +66,7 @@ def test_a_built_loss_has_what_its_class_states(entry: dict[str, Any]) -> None:
 def test_a_mix_needs_what_its_terms_need_together() -> None:
     entries = ["nt_xent", {"name": "queue_distill", "size": 32}, {"name": "nearest_neighbour", "size": 64}]
     needs = LossNeeds.of_all(term.needs for term in LossMix.parse(entries, registry.losses))
-    expected = LossNeeds(inputs=frozenset({"two_views", "video"}), fixed_target=True, queue_size=64, warm_rows=32)
+    expected = LossNeeds(inputs=frozenset({"augmented_pair", "side"}), fixed_target=True, queue_size=64, warm_rows=32)
     assert needs == expected == LossNeeds.of_attributes(LossMix.build(entries))
 
 

@@ -64,7 +64,7 @@ def test_clip_loss_of_transformers() -> None:
     one, two = leaf(0), leaf(1)
     z, v = normalize(one, dim=1), normalize(two, dim=1)
     agree(
-        InfoNCE(temperature=0.1, learned=False)(PairEmbeddings(imu=z, video=v)).total,
+        InfoNCE(temperature=0.1, learned=False)(PairEmbeddings(imu=z, sides={"video": v})).total,
         clip_loss(z @ v.T / 0.1),
         one,
         two,
@@ -75,7 +75,7 @@ def test_losses_of_open_clip() -> None:
     oracle = pytest.importorskip("open_clip.loss")
     one, two = leaf(0), leaf(1)
     z, v = normalize(one, dim=1), normalize(two, dim=1)
-    p = PairEmbeddings(imu=z, video=v)
+    p = PairEmbeddings(imu=z, sides={"video": v})
     scale, bias = torch.tensor([10.0, -10.0], dtype=torch.float64)
     agree(InfoNCE(temperature=0.1, learned=False)(p).total, oracle.ClipLoss()(z, v, scale), one, two)
     agree(SigmoidPair(learned=False)(p).total, oracle.SigLipLoss()(z, v, scale, bias), one, two)

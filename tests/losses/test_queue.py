@@ -71,35 +71,35 @@ def test_rows_without_metadata_belong_to_no_recording() -> None:
 def test_queue_distill_at_the_size_of_the_paper_equals_numpy() -> None:
     """B2 once more without torch: value to 1e-6."""
     loss = QueueDistill(size=64, dim=16)
-    loss.observe(PairEmbeddings(imu=unit(64, 16), video=unit(64, 16, seed=5)))
+    loss.observe(PairEmbeddings(imu=unit(64, 16), sides={"video": unit(64, 16, seed=5)}))
     z, v = unit(8, 16, seed=1), unit(8, 16, seed=2)
     keys = np.concatenate([loss.queue.video.numpy().astype(np.float64), v.numpy()])
     t, s = v.numpy() @ keys.T / 0.1, z.numpy() @ keys.T / 0.05
     p = np.exp(t) / np.exp(t).sum(1, keepdims=True)
     expected = -(p * (s - np.log(np.exp(s).sum(1, keepdims=True)))).sum(1).mean()
-    assert loss(PairEmbeddings(imu=z, video=v)).total.item() == pytest.approx(expected, abs=1e-6)
+    assert loss(PairEmbeddings(imu=z, sides={"video": v})).total.item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_b2_no_gradient_reaches_teacher_or_queue() -> None:
     loss = QueueDistill(size=8, dim=6)
     assert not list(loss.parameters())
     assert not any(b.requires_grad for b in loss.buffers())
-    p = PairEmbeddings(imu=unit(4, 6).requires_grad_(), video=unit(4, 6, seed=1).requires_grad_())
+    p = PairEmbeddings(imu=unit(4, 6).requires_grad_(), sides={"video": unit(4, 6, seed=1).requires_grad_()})
     loss(p).total.backward()
-    assert p.video is not None
-    assert p.video.grad is None
+    assert p.side is not None
+    assert p.side.grad is None
     assert p.imu.grad is not None
 
 
 def test_b3_the_teachers_entropy_is_a_lower_bound() -> None:
     loss = QueueDistill(size=32, student_temperature=0.1, teacher_temperature=0.1, dim=8)
-    loss.observe(PairEmbeddings(imu=unit(32, 8), video=unit(32, 8, seed=3)))
+    loss.observe(PairEmbeddings(imu=unit(32, 8), sides={"video": unit(32, 8, seed=3)}))
     v = unit(6, 8, seed=1)
     for z in (unit(6, 8, seed=2), v, -v):
-        out = loss(PairEmbeddings(imu=z, video=v))
+        out = loss(PairEmbeddings(imu=z, sides={"video": v}))
         assert out.total >= out.stats["entropy"] - 1e-12
         assert out.stats["divergence"].item() == pytest.approx((out.total - out.stats["entropy"]).item(), abs=1e-12)
-    same = loss(PairEmbeddings(imu=v, video=v))
+    same = loss(PairEmbeddings(imu=v, sides={"video": v}))
     assert same.total.item() == pytest.approx(same.stats["entropy"].item(), abs=1e-6)
     assert same.stats["agreement"] == 1
 
@@ -107,7 +107,7 @@ def test_b3_the_teachers_entropy_is_a_lower_bound() -> None:
 def test_b4_no_queue_and_a_sharp_teacher_is_info_nce_in_one_direction() -> None:
     z, v = unit(8, 6), unit(8, 6, seed=1)
     total = QueueDistill(size=0, teacher_temperature=1e-3, student_temperature=0.05, dim=6)(
-        PairEmbeddings(imu=z, video=v)
+        PairEmbeddings(imu=z, sides={"video": v})
     ).total
     one_direction = nn.functional.cross_entropy(z @ v.T / 0.05, torch.arange(8))
     assert total.item() == pytest.approx(one_direction.item(), abs=1e-4)
@@ -115,8 +115,8 @@ def test_b4_no_queue_and_a_sharp_teacher_is_info_nce_in_one_direction() -> None:
 
 def test_only_written_places_are_keys() -> None:
     """A queue of 100 with 3 rows is a queue of 3."""
-    rows = PairEmbeddings(imu=unit(3, 6), video=unit(3, 6, seed=1))
-    p = PairEmbeddings(imu=unit(4, 6, seed=2), video=unit(4, 6, seed=3))
+    rows = PairEmbeddings(imu=unit(3, 6), sides={"video": unit(3, 6, seed=1)})
+    p = PairEmbeddings(imu=unit(4, 6, seed=2), sides={"video": unit(4, 6, seed=3)})
     totals = []
     for size in (3, 100):
         loss = QueueDistill(size=size, own_keys="out", dim=6)
@@ -139,7 +139,7 @@ def test_warm_start_fills_the_queue_and_only_that_of_frozen_embeddings() -> None
     )
     assert mix.warm_rows == 6
     assert mix.fixed_target
-    assert mix.needs == {"video", "teacher"}
+    assert mix.needs == {"side", "teacher"}
     pair = numbered(0, 6)
     assert pair.meta is not None
     mix.warm_start(meta=pair.meta, video=pair.imu)
@@ -162,15 +162,13 @@ def test_fewer_windows_than_the_queue_is_long_is_no_error() -> None:
 )
 def test_another_width_is_refused_with_the_way_out(loss: PairLoss) -> None:
     with pytest.raises(ConfigError, match=r"(?s)width 8, the batch has 6.*omit dim"):
-        loss(PairEmbeddings(imu=unit(4, 6), video=unit(4, 6)))
+        loss(PairEmbeddings(imu=unit(4, 6), sides={"video": unit(4, 6)}))
 
 
 def test_nearest_neighbour_starts_with_the_own_video() -> None:
-    p = PairEmbeddings(imu=unit(4, 6), video=unit(4, 6, seed=1))
+    p = PairEmbeddings(imu=unit(4, 6), sides={"video": unit(4, 6, seed=1)})
     loss = NearestNeighbour(size=8, temperature=0.1, dim=6)
-    plain = (
-        sum(nn.functional.cross_entropy(s / 0.1, torch.arange(4)) for s in (p.imu @ p.video.T, p.video @ p.imu.T)) / 2
-    )
+    plain = sum(nn.functional.cross_entropy(s / 0.1, torch.arange(4)) for s in (p.imu @ p.side.T, p.side @ p.imu.T)) / 2
     out = loss(p)
     assert out.total.item() == pytest.approx(float(plain), rel=1e-6)
     assert out.stats["found"] == 0
@@ -180,16 +178,18 @@ def test_nearest_neighbour_takes_no_row_of_its_own_moment() -> None:
     z = torch.eye(4, dtype=torch.float64)
     rows = torch.arange(4)
     meta = PairMeta(sample=rows, recording=rows // 2, time=5.0 * (rows % 2), device=0 * rows, subject=0 * rows)
-    p = PairEmbeddings(imu=z, video=normalize(z + 0.5 * z[[1, 0, 3, 2]] + 0.2 * z.roll(2, 0), dim=1), meta=meta)
+    p = PairEmbeddings(
+        imu=z, sides={"video": normalize(z + 0.5 * z[[1, 0, 3, 2]] + 0.2 * z.roll(2, 0), dim=1)}, meta=meta
+    )
     loss = NearestNeighbour(size=8, dim=4)
     loss.observe(p)
     out = loss(p)
     assert out.stats["found"] == 1
-    others = (p.video @ p.video.T).fill_diagonal_(-math.inf).max(1).values
+    others = (p.side @ p.side.T).fill_diagonal_(-math.inf).max(1).values
     assert out.stats["likeness"].item() == pytest.approx(others.mean().item(), rel=1e-6)
     strict = NearestNeighbour(size=8, dim=4, gap_s=5.0)  # now the other window of the recording is out too
     strict.observe(p)
-    apart = (p.video @ p.video.T).masked_fill(meta.recording[:, None] == meta.recording, -math.inf).max(1).values
+    apart = (p.side @ p.side.T).masked_fill(meta.recording[:, None] == meta.recording, -math.inf).max(1).values
     assert strict(p).stats["likeness"].item() == pytest.approx(apart.mean().item(), rel=1e-6)
     assert apart.mean() < others.mean()
 

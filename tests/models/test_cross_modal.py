@@ -66,41 +66,41 @@ def test_batch_head_equals_its_equation() -> None:
 def test_the_kind_of_head_is_that_of_both_sides() -> None:
     m = model(head="batch")
     assert isinstance(m.imu_projector, BatchHead)
-    assert isinstance(m.video_projector, BatchHead)
+    assert isinstance(m.teacher.projector, BatchHead)
     assert isinstance(model().imu_projector, ProjectionHead)
 
 
 @pytest.mark.parametrize("projector", ["mlp", "linear"])
 def test_embeddings_have_unit_norm_and_train_both_sides(projector: str) -> None:
-    m = model(video_projector=projector)
+    m = model(projector=projector)
     pair = m(batch())
-    assert pair.imu.shape == pair.video.shape == (5, 12)
+    assert pair.imu.shape == pair.side.shape == (5, 12)
     assert torch.allclose(pair.imu.norm(dim=1), torch.ones(5), atol=1e-6)
-    assert torch.allclose(pair.video.norm(dim=1), torch.ones(5), atol=1e-6)
-    (pair.imu * pair.video.roll(1, 0)).sum().backward()
+    assert torch.allclose(pair.side.norm(dim=1), torch.ones(5), atol=1e-6)
+    (pair.imu * pair.side.roll(1, 0)).sum().backward()
     assert all(p.grad is not None for p in m.parameters())
 
 
 def test_without_a_projector_the_teacher_side_is_only_normalised() -> None:
-    m = model(video_projector="none", dim=10)
+    m = model(projector="none", dim=10)
     b = batch()
     pair = m(b)
-    assert torch.allclose(pair.video, nn.functional.normalize(b.teacher, dim=1), atol=1e-6)
-    assert not pair.video.requires_grad
+    assert torch.allclose(pair.side, nn.functional.normalize(b.teacher, dim=1), atol=1e-6)
+    assert not pair.side.requires_grad
     with pytest.raises(ConfigError, match="dim is 12, the teacher has 10"):
-        model(video_projector="none")
+        model(projector="none")
 
 
 def test_teacher_statistics_standardise_and_travel_with_the_state() -> None:
     features = np.random.default_rng(0).normal(5.0, 3.0, (200, 10)).astype(np.float32)
     features[:, 3] = 7.0  # never varies
-    m = model(video_projector="none", dim=10, teacher_mean=features.mean(0), teacher_std=features.std(0))
+    m = model(projector="none", dim=10, teacher_mean=features.mean(0), teacher_std=features.std(0))
     b = batch(200, torch.from_numpy(features))
-    assert m(b).video.mean(0).abs().max() < 0.02
-    fresh = model(video_projector="none", dim=10)
-    assert fresh(b).video[:, 3].abs().min() > 0.1
+    assert m(b).side.mean(0).abs().max() < 0.02
+    fresh = model(projector="none", dim=10)
+    assert fresh(b).side[:, 3].abs().min() > 0.1
     fresh.load_state_dict(m.state_dict())
-    assert torch.equal(fresh(b).video, m(b).video)
+    assert torch.equal(fresh(b).side, m(b).side)
     with pytest.raises(ConfigError, match="teacher_mean must be 10"):
         model(teacher_mean=np.zeros(9))
     with pytest.raises(ConfigError, match="teacher_std"):
@@ -111,7 +111,7 @@ def test_norms_are_float32_under_autocast() -> None:
     m = model()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         pair = m(batch())
-    assert pair.imu.dtype == pair.video.dtype == torch.float32
+    assert pair.imu.dtype == pair.side.dtype == torch.float32
     assert torch.allclose(pair.imu.norm(dim=1), torch.ones(5), atol=1e-6)
 
 

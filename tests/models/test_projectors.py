@@ -23,7 +23,7 @@ def model(kind: str = "mlp", seed: int = 0, head: Head = "residual") -> CrossMod
         student=EncoderBundle(spec=SPEC, encoder=ENCODER),
         teacher_dim=10,
         dim=10,
-        video_projector=kind,  # type: ignore[arg-type]
+        projector=kind,  # type: ignore[arg-type]
         head=head,
         teacher_mean=torch.arange(10.0),
         teacher_std=torch.arange(10.0) + 1,

@@ -172,7 +172,7 @@ def test_needs_of_a_config(config: Callable[..., PretrainConfig]) -> None:
     plain, tower = needs_of(config()), needs_of(config(tower=TOWER))
     assert (plain.teacher, plain.streams, tower.teacher, tower.streams) == (True, (), False, ("skeleton",))
     none = needs_of(config(loss=[], objective=OBJECTIVES))
-    assert (none.teacher, none.streams, none.devices, none.two_views) == (False, (), False, False)
+    assert (none.teacher, none.streams, none.devices, none.augmented_pair) == (False, (), False, False)
 
 
 def test_views_are_draws_of_their_own_and_alike_on_any_number_of_ranks() -> None:
@@ -186,7 +186,7 @@ def test_views_are_draws_of_their_own_and_alike_on_any_number_of_ranks() -> None
 
     def augmenter(world: World) -> Augmenter:
         compose = Compose.build([{"name": "jitter"}])
-        return Augmenter(compose, two_views=True, seed=0, world=world, device=torch.device("cpu"))
+        return Augmenter(compose, augmented_pair=True, seed=0, world=world, device=torch.device("cpu"))
 
     whole = augmenter(World()).training(batch, 3)
     assert whole.imu_two is not None

@@ -44,7 +44,7 @@ def embeddings(n: int = 8, d: int = 8, seed: int = 0) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("temperature", [0.05, 0.1, 1.0])
 def test_info_nce_equals_the_double_loop(n: int, temperature: float) -> None:
     z, v = embeddings(n)
-    loss = InfoNCE(temperature=temperature, learned=False)(PairEmbeddings(imu=z, video=v)).total
+    loss = InfoNCE(temperature=temperature, learned=False)(PairEmbeddings(imu=z, sides={"video": v})).total
     assert loss.item() == pytest.approx(naive_info_nce(z.numpy(), v.numpy(), temperature), abs=1e-6)
 
 
@@ -53,7 +53,7 @@ def test_info_nce_equals_the_double_loop(n: int, temperature: float) -> None:
 def test_sigmoid_pair_equals_the_double_loop(n: int, scale: float, bias: float) -> None:
     z, v = embeddings(n)
     module = SigmoidPair(initial_scale=scale, initial_bias=bias)
-    loss = module(PairEmbeddings(imu=z, video=v)).total
+    loss = module(PairEmbeddings(imu=z, sides={"video": v})).total
     assert loss.item() == pytest.approx(naive_sigmoid_pair(z.numpy(), v.numpy(), scale, bias), rel=1e-6)
 
 
@@ -99,7 +99,7 @@ def test_modules_pass_the_gradient_of_the_equation_to_both_sides(name: str) -> N
     else:
         expected = torch.autograd.grad(torch.log1p(torch.exp(-y * (10 * z @ v.T - 10))).sum() / 6, [z, v])
         module = SigmoidPair(learned=False)
-    got = torch.autograd.grad(module(PairEmbeddings(imu=z, video=v)).total, [z, v])
+    got = torch.autograd.grad(module(PairEmbeddings(imu=z, sides={"video": v})).total, [z, v])
     for ours, theirs in zip(got, expected, strict=True):
         assert torch.allclose(ours, theirs, rtol=1e-5)
 

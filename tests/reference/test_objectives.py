@@ -48,18 +48,18 @@ def made(n: int = N) -> PairEmbeddings:
     )
     leaves = {
         "imu": normalize(draw(n, D, seed=1), dim=-1),
-        "video": normalize(draw(n, D, seed=2), dim=-1),
         "imu_two": normalize(draw(n, D, seed=3), dim=-1),
         "devices": normalize(draw(n, 4, D, seed=4), dim=-1),
         "imu_segments": normalize(draw(n, 4, D, seed=5), dim=-1),
-        "video_segments": normalize(draw(n, 4, D, seed=6), dim=-1),
     }
     gains = torch.tensor([1.0, 1.5, 4.0, 2.0])[:, None, None]
     return PairEmbeddings(
         **{name: x.requires_grad_() for name, x in leaves.items()},
+        sides={"other": normalize(draw(n, D, seed=2), dim=-1).requires_grad_()},
+        side_segments={"other": normalize(draw(n, 4, D, seed=6), dim=-1).requires_grad_()},
         meta=meta,
         teacher=draw(n, 7, seed=7),
-        views=gains * draw(n, 4, 6, 8, seed=8),
+        devices_imu=gains * draw(n, 4, 6, 8, seed=8),
     )
 
 
@@ -77,7 +77,7 @@ def agree(loss: PairLoss, pair: PairEmbeddings, twin: Tensor) -> None:
         assert torch.allclose(a, b, rtol=1e-5, atol=1e-7), name
 
 
-LEAVES = ("imu", "video", "imu_two", "devices", "imu_segments", "video_segments")
+LEAVES = ("imu", "side", "imu_two", "devices", "imu_segments", "segments")
 
 
 def negatives(pair: PairEmbeddings, keep: Callable[[int, int], bool], columns: int = N) -> list[list[int]]:
@@ -86,14 +86,14 @@ def negatives(pair: PairEmbeddings, keep: Callable[[int, int], bool], columns: i
 
 def test_info_nce() -> None:
     p = made()
-    agree(InfoNCE(temperature=0.2, learned=False), p, naive.info_nce(p.imu, p.video, 0.2))
+    agree(InfoNCE(temperature=0.2, learned=False), p, naive.info_nce(p.imu, p.side, 0.2))
 
 
 @pytest.mark.parametrize(("multiply", "scale"), [(False, 1 / 0.3), (True, 0.3)])
 def test_soft_target(multiply: bool, scale: float) -> None:
     p = made()
     loss = SoftTarget(temperature=0.2, learned=False, target_temperature=0.3, multiply_targets=multiply)
-    agree(loss, p, naive.soft_target(p.imu, p.video, 0.2, scale))
+    agree(loss, p, naive.soft_target(p.imu, p.side, 0.2, scale))
 
 
 def test_soft_target_without_gradient_through_the_targets() -> None:
@@ -105,7 +105,7 @@ def test_soft_target_without_gradient_through_the_targets() -> None:
     grads = [torch.autograd.grad(t, p.imu)[0] for t in totals]
     assert not torch.allclose(*grads)
     # By hand: with targets P fixed, d/ds of one direction is (softmax - P) / n.
-    z, v = p.imu.detach(), p.video.detach()
+    z, v = p.imu.detach(), p.side.detach()
     target = (0.5 * (z @ z.T + v @ v.T) / 0.3).softmax(1)
     s = z @ v.T / 0.2
     forth = (s.softmax(1) - target) / N
@@ -121,7 +121,7 @@ def test_hard_negative(beta: float, tau_plus: float, options: dict[str, object])
     loss = HardNegative(beta=beta, tau_plus=tau_plus, temperature=0.2, **options)  # type: ignore[arg-type]
     twin = naive.hard_negative(
         p.imu,
-        p.video,
+        p.side,
         temperature=0.2,
         beta=beta,
         tau_plus=tau_plus,
@@ -141,7 +141,7 @@ def test_hard_negative_with_metadata_guard_and_queue() -> None:
     # Moments seen before: the second half belongs to a recording of the batch.
     old = PairMeta(**{**vars(earlier.meta), "recording": torch.tensor([7, 7, 1, 1]), "time": 2.0 * torch.arange(4)})
     turned = earlier.detach().apply(lambda x: x.flip(0))
-    seen = PairEmbeddings(imu=turned.imu, video=turned.video, teacher=turned.teacher, meta=old)
+    seen = PairEmbeddings(imu=turned.imu, sides={"video": turned.side}, teacher=turned.teacher, meta=old)
     options = {"gap_s": 2.0, "recording_weight": 3.0, "guard": 0.3, "queue": 8}
     loss = HardNegative(beta=1.0, tau_plus=0.05, temperature=0.2, dim=D, teacher_dim=7, **options)  # type: ignore[arg-type]
     loss.observe(seen)
@@ -164,13 +164,13 @@ def test_hard_negative_with_metadata_guard_and_queue() -> None:
     assert any(prior[i, j] == 3 for i in range(N) for j in rows[i])
     twin = naive.hard_negative(
         p.imu,
-        p.video,
+        p.side,
         temperature=0.2,
         beta=1.0,
         tau_plus=0.05,
         negatives=rows,
         prior=prior,
-        queue=(seen.imu.float().double(), seen.video.float().double()),
+        queue=(seen.imu.float().double(), seen.side.float().double()),
     )
     agree(loss, p, twin)
 
@@ -183,22 +183,22 @@ def test_queue_distill(own_keys: str, target: str) -> None:
     old = made(4).detach().apply(lambda x: x.flip(0))
     loss = QueueDistill(size=9, own_keys=own_keys, target=target, dim=D, teacher_dim=7)  # type: ignore[arg-type]
     loss.observe(old)
-    keys, teacher = old.video.float().double(), normalize(old.teacher, dim=1).float().double()
+    keys, teacher = old.side.float().double(), normalize(old.teacher, dim=1).float().double()
     own = normalize(p.teacher, dim=1)
     if own_keys == "in":
-        keys, teacher = torch.cat([keys, p.video.detach()]), torch.cat([teacher, own])
+        keys, teacher = torch.cat([keys, p.side.detach()]), torch.cat([teacher, own])
     if target == "video":
-        twin = naive.queue_distill(p.imu, keys, p.video, keys, 0.05, 0.1)
+        twin = naive.queue_distill(p.imu, keys, p.side, keys, 0.05, 0.1)
     else:
         twin = naive.queue_distill(p.imu, keys, own, teacher, 0.05, 0.1)
     agree(loss, p, twin)
-    assert torch.autograd.grad(loss(p).total, p.video, allow_unused=True) == (None,)
+    assert torch.autograd.grad(loss(p).total, p.side, allow_unused=True) == (None,)
 
 
 @pytest.mark.parametrize("measure", ["mse", "cosine"])
 def test_feature_regression(measure: str) -> None:
     p = made()
-    z, v = p.imu, p.video.detach()
+    z, v = p.imu, p.side.detach()
     if measure == "mse":
         twin = sum(((z[i, k] - v[i, k]) ** 2 for i in range(N) for k in range(D)), naive.ZERO) / (N * D)
     else:
@@ -220,8 +220,8 @@ def test_nearest_neighbour(look_by: str, take: str) -> None:
     old = made(4).detach().apply(lambda x: x.flip(0))  # rows 0 to 3 of the batch, seen before
     loss = NearestNeighbour(size=9, temperature=0.2, look_by=look_by, take=take, dim=D)  # type: ignore[arg-type]
     loss.observe(old)
-    queue = {"video": old.video.float().double(), "imu": old.imu.float().double()}
-    rows = {"video": p.video.detach(), "imu": p.imu.detach()}
+    queue = {"video": old.side.float().double(), "imu": old.imu.float().double()}
+    rows = {"video": p.side.detach(), "imu": p.imu.detach()}
     positives = []
     for i in range(N):
         free = [k for k in range(4) if 3 - k != i]  # the same moment is no neighbour of itself
@@ -243,10 +243,10 @@ def test_mining(guide: str, top_k: int, prune: float, intra_weight: float, conne
         "intra_weight": intra_weight,
         "connectivity_scale": connectivity_scale,
     }
-    imu, video = (x.detach() @ x.detach().T for x in (p.imu, p.video))
+    imu, video = (x.detach() @ x.detach().T for x in (p.imu, p.side))
     known = normalize(p.teacher, dim=1) @ normalize(p.teacher, dim=1).T
     guides = {"anchor": (imu, video), "other": (video, imu), "teacher": (known, known)}[guide]
-    twin = naive.mining(p.imu, p.video, guides, temperature=0.2, **settings)  # type: ignore[arg-type]
+    twin = naive.mining(p.imu, p.side, guides, temperature=0.2, **settings)  # type: ignore[arg-type]
     agree(CrossModalMining(temperature=0.2, guide=guide, **settings), p, twin)  # type: ignore[arg-type]
 
 
@@ -255,10 +255,10 @@ def test_nt_xent() -> None:
     agree(NTXent(temperature=0.2), p, naive.nt_xent(p.imu, p.imu_two, 0.2))
 
 
-@pytest.mark.parametrize("between", ["two_views", "video"])
+@pytest.mark.parametrize("between", ["augmented_pair", "side"])
 def test_vicreg_and_barlow_twins(between: str) -> None:
     p = made()
-    other = p.imu_two if between == "two_views" else p.video
+    other = p.imu_two if between == "augmented_pair" else p.side
     agree(VICReg(between=between), p, naive.vicreg(p.imu, other, (25.0, 25.0, 1.0)))  # type: ignore[arg-type]
     agree(BarlowTwins(between=between), p, naive.barlow_twins(p.imu, other, 0.005))  # type: ignore[arg-type]
 
@@ -268,7 +268,7 @@ def test_vicreg_and_barlow_twins(between: str) -> None:
 def test_segment_alignment(max_shift: int, dilations: tuple[float, ...]) -> None:
     p = made()
     settings = {"max_shift": max_shift, "dilations": dilations, "sharpness": 0.2}
-    twin = naive.segment_alignment(p.imu_segments, p.video_segments, temperature=0.3, **settings)  # type: ignore[arg-type]
+    twin = naive.segment_alignment(p.imu_segments, p.segments, temperature=0.3, **settings)  # type: ignore[arg-type]
     agree(SegmentAlignment(temperature=0.3, **settings), p, twin)  # type: ignore[arg-type]
 
 
@@ -276,7 +276,7 @@ def test_segment_alignment(max_shift: int, dilations: tuple[float, ...]) -> None
 def test_collossl(weights: str) -> None:
     p = made()
     loss = ColloSSL(anchor=1, temperature=0.3, weights=weights, negatives_per_device=2, anchor_negative=True, seed=3)  # type: ignore[arg-type]
-    norms = p.views[:, :, :3].div(30).square().sum(2).sqrt()
+    norms = p.devices_imu[:, :, :3].div(30).square().sum(2).sqrt()
     distance = {v: max(naive.mmd(norms[:, 1], norms[:, v]), 1e-4) for v in (0, 2, 3)}
     nearest = sorted(distance, key=distance.__getitem__)
     chosen = [*((v, 1 / distance[v]) for v in nearest), (1, 2 / min(distance.values()))]

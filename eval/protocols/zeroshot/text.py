@@ -61,7 +61,7 @@ def text_prototypes(model: CrossModalModel, encode: EncodeText, names: Sequence[
     prompts = prompts_of(names, config)
     features = encode([p for own in prompts for p in own]).float()
     if config.zeroshot.text.centre:
-        features = features - features.mean(dim=0) + model.teacher_mean
+        features = features - features.mean(dim=0) + model.teacher.mean
     with torch.inference_mode():
         embedded = np.asarray(model.embed_teacher(features))
     return unit_rows(embedded.reshape(len(names), -1, embedded.shape[1]).mean(axis=1))

@@ -53,11 +53,11 @@ def test_teacher_statistics_ignore_missing_rows(prepared: Ready, make_config: Ma
     rows = parts.feed.loader
     features = np.concatenate([rows.batch(n).teacher.numpy() for n in range(rows.steps_per_epoch)])
     model = parts.task.model
-    assert torch.isfinite(model.teacher_mean).all()
-    np.testing.assert_allclose(model.teacher_mean, features.mean(0), atol=0.2)
+    assert torch.isfinite(model.teacher.mean).all()
+    np.testing.assert_allclose(model.teacher.mean, features.mean(0), atol=0.2)
     off = prepared(make_config(projector={"standardise": False})).parts.task.model
-    assert torch.equal(off.teacher_mean, torch.zeros(12))
-    assert torch.equal(off.teacher_std, torch.ones(12))
+    assert torch.equal(off.teacher.mean, torch.zeros(12))
+    assert torch.equal(off.teacher.std, torch.ones(12))
 
 
 def test_reading_ahead_changes_nothing(prepared: Ready, make_config: Maker) -> None:

@@ -66,9 +66,7 @@ def test_the_teacher_is_in_no_checkpoint(make_config: Maker, tmp_path: Path) -> 
     assert {n.split(".")[1] for n in names if n.startswith("model.")} == {
         "student",
         "imu_projector",
-        "video_projector",
-        "teacher_mean",
-        "teacher_std",
+        "sides",
     }
     assert any(n.startswith("loss.") for n in names)
 

@@ -29,7 +29,7 @@ def test_equals_the_slow_twin(prepared: Ready, make_config: Maker) -> None:
             batch = parts.val_loader.batch(number)
             pair = parts.task.model(batch)
             imu += list(pair.imu)
-            video += list(pair.video)
+            video += list(pair.side)
     assert scores["gallery"] == len(imu) == 40
     for way, queries, keys in (("imu_to_video", imu, video), ("video_to_imu", video, imu)):
         ranks = []

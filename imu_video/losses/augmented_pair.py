@@ -26,13 +26,13 @@ from imu_video.registry import losses
 from imu_video.runtime.distributed import gather_with_gradient, world
 from imu_video.types import LossOutput, PairEmbeddings
 
-Between = Literal["two_views", "video"]
-"""What is compared with the IMU embedding: a second augmented view of the window, or the video embedding."""
+Between = Literal["augmented_pair", "side"]
+"""What the IMU embedding is compared with: the second window of an augmented pair, or the other side."""
 
 
 def _sides(pair: PairEmbeddings, between: Between) -> tuple[Tensor, Tensor]:
     one = at_least_float32(pair.imu)
-    two = at_least_float32(given(pair.imu_two if between == "two_views" else pair.video))
+    two = at_least_float32(given(pair.imu_two if between == "augmented_pair" else pair.side))
     check_same_shape(imu=one, **{between: two})
     return one, two
 
@@ -58,7 +58,7 @@ class NTXent(PairLoss):
         0.0
     """
 
-    needs = frozenset({"two_views"})
+    needs = frozenset({"augmented_pair"})
 
     def __init__(self, *, temperature: Temperature = 0.1, learned: bool = False) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class NTXent(PairLoss):
 
     def forward(self, pair: PairEmbeddings) -> LossOutput:
         with full_precision(pair.imu):
-            one, two = _sides(pair, "two_views")
+            one, two = _sides(pair, "augmented_pair")
             all_one, all_two = gather_with_gradient(one), gather_with_gradient(two)
             rows = world().rows(len(all_one))
             first = torch.arange(rows.start, rows.stop, device=one.device)
@@ -90,7 +90,7 @@ class VICReg(PairLoss):
     sqrt(D) times as long: evenly spread embeddings have a standard deviation of 1 in every dimension.
 
     Args:
-        between: IMU with its second view (``two_views``) or with the ``video``.
+        between: IMU with its second view (``augmented_pair``) or with the other ``side``.
         invariance, variance, covariance: weights, at least 0; 25, 25, 1 as published. With invariance 0 the loss is a
             regulariser.
 
@@ -108,7 +108,7 @@ class VICReg(PairLoss):
     def __init__(
         self,
         *,
-        between: Between = "two_views",
+        between: Between = "augmented_pair",
         invariance: NonNegative = 25.0,
         variance: NonNegative = 25.0,
         covariance: NonNegative = 1.0,
@@ -146,7 +146,7 @@ class BarlowTwins(PairLoss):
     Zbontar et al. 2021 (arXiv 2103.03230), statistics over the batch of all ranks.
 
     Args:
-        between: IMU with its second view (``two_views``) or with the ``video``.
+        between: IMU with its second view (``augmented_pair``) or with the other ``side``.
         redundancy: lambda, above 0; 0.005 as published.
 
     Shapes: PairEmbeddings of (B, D) per rank, two rows or more over all ranks -> scalar.
@@ -161,7 +161,7 @@ class BarlowTwins(PairLoss):
         tensor(True)
     """
 
-    def __init__(self, *, between: Between = "two_views", redundancy: Positive = 0.005) -> None:
+    def __init__(self, *, between: Between = "augmented_pair", redundancy: Positive = 0.005) -> None:
         super().__init__()
         self.between, self.redundancy = between, redundancy
         self.adopt_needs(between=between)

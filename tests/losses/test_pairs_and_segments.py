@@ -22,8 +22,8 @@ def unit(*shape: int, seed: int = 0) -> Tensor:
 def test_nt_xent_of_identical_embeddings_is_the_log_of_the_others() -> None:
     same = torch.ones(4, 3) / math.sqrt(3)
     assert NTXent()(PairEmbeddings(imu=same, imu_two=same)).total.item() == pytest.approx(math.log(7), rel=1e-6)
-    assert NTXent().needs == {"two_views"}
-    with pytest.raises(ConfigError, match="two_views"):
+    assert NTXent().needs == {"augmented_pair"}
+    with pytest.raises(ConfigError, match="augmented_pair"):
         NTXent()(PairEmbeddings(imu=same))
 
 
@@ -50,9 +50,9 @@ def test_statistics_need_two_rows(loss: PairLoss) -> None:
 
 
 def test_between_names_what_is_needed() -> None:
-    for loss in (VICReg(between="video"), BarlowTwins(between="video")):
-        assert loss.needs == {"video"}
-        assert loss(PairEmbeddings(imu=unit(4, 3), video=unit(4, 3, seed=1))).total.isfinite()
+    for loss in (VICReg(between="side"), BarlowTwins(between="side")):
+        assert loss.needs == {"side"}
+        assert loss(PairEmbeddings(imu=unit(4, 3), sides={"video": unit(4, 3, seed=1)})).total.isfinite()
 
 
 def test_one_straight_path_is_the_mean_cosine() -> None:
@@ -63,8 +63,10 @@ def test_one_straight_path_is_the_mean_cosine() -> None:
 
 def test_one_segment_is_info_nce() -> None:
     x, y = unit(6, 1, 8), unit(6, 1, 8, seed=1)
-    aligned = SegmentAlignment(temperature=0.1)(PairEmbeddings(imu=x[:, 0], imu_segments=x, video_segments=y)).total
-    plain = InfoNCE(temperature=0.1, learned=False)(PairEmbeddings(imu=x[:, 0], video=y[:, 0])).total
+    aligned = SegmentAlignment(temperature=0.1)(
+        PairEmbeddings(imu=x[:, 0], imu_segments=x, side_segments={"video": y})
+    ).total
+    plain = InfoNCE(temperature=0.1, learned=False)(PairEmbeddings(imu=x[:, 0], sides={"video": y[:, 0]})).total
     assert aligned.item() == pytest.approx(plain.item(), rel=1e-6)
 
 
@@ -136,10 +138,10 @@ def test_bad_arguments_are_refused(build: type[PairLoss], options: dict[str, obj
 def test_warps_that_leave_no_path_are_refused() -> None:
     x = unit(3, 4, 6)
     with pytest.raises(ConfigError, match="no warp of 4 segments"):
-        SegmentAlignment(dilations=(9.0,))(PairEmbeddings(imu=x[:, 0], imu_segments=x, video_segments=x))
+        SegmentAlignment(dilations=(9.0,))(PairEmbeddings(imu=x[:, 0], imu_segments=x, side_segments={"video": x}))
 
 
 def test_segments_of_unequal_shape_are_refused() -> None:
     x = unit(3, 4, 6)
     with pytest.raises(ValueError, match=r"\(B, S, D\)"):
-        SegmentAlignment()(PairEmbeddings(imu=x[:, 0], imu_segments=x, video_segments=x[:, :2]))
+        SegmentAlignment()(PairEmbeddings(imu=x[:, 0], imu_segments=x, side_segments={"video": x[:, :2]}))
