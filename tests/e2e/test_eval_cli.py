@@ -271,7 +271,7 @@ def test_the_four_forms_stand_in_four_tables(folder: Path, paired: Path, tmp_pat
         ("by teacher labels", "ridge"),
         ("by text", "text tower"),
     ):
-        section = text.split(f"## Zero-shot {form}:")[1].split("\n## ")[0]
+        section = text.split(f"## Zero-shot {form}\n")[1].split("\n## ")[0]
         assert probe in section
         assert ("text tower" in section) == (form == "by text")
 
