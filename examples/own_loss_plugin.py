@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 
 from imu_video.losses import PairLoss
+from imu_video.losses.base import gather_pair
 from imu_video.registry import losses
-from imu_video.runtime.distributed import gather_with_gradient
 from imu_video.types import LossOutput, PairEmbeddings
 
 
@@ -24,15 +24,16 @@ class CosineGap(PairLoss):
         penalty: weight of the penalty, >= 0.
     """
 
-    needs = frozenset({"video"})
+    needs = frozenset({"side"})
 
     def __init__(self, *, penalty: float = 0.1) -> None:
         super().__init__()
         self.penalty = penalty
 
     def forward(self, pair: PairEmbeddings) -> LossOutput:
-        cosine = (pair.imu.float() * pair.video.float()).sum(-1).mean()
-        spread = gather_with_gradient(pair.imu.float()).mean(0).square().sum()
+        both = gather_pair(pair)  # this rank's rows, and those of all ranks with gradient
+        cosine = (both.imu.float() * both.video.float()).sum(-1).mean()
+        spread = both.all_imu.float().mean(0).square().sum()
         return LossOutput(total=1 - cosine + self.penalty * spread, stats={"cosine": cosine.detach()})
 
 

@@ -111,7 +111,7 @@ def create_loss(name: str, **arguments: Any) -> PairLoss:
 
     Example:
         >>> create_loss("info_nce", temperature=0.05).needs
-        frozenset({'video'})
+        frozenset({'side'})
     """
     return _create(registry.losses, name, arguments)
 
