@@ -1,4 +1,4 @@
-"""Any scikit-learn classifier as a probe, and the support vector machine by which COMODO is measured."""
+"""Probes from scikit-learn: any classifier by name, and the support vector machine of COMODO's evaluation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STRENGTHS = tuple(float(10.0**e) for e in range(-4, 5))
 
 
 class _Estimator:
-    """A fitted scikit-learn classifier behind a scaling, before which ``alive`` dimensions are brought to unit norm."""
+    """A fitted scikit-learn classifier with its scaling; ``alive`` columns are brought to unit norm first."""
 
     def __init__(self, model: Any, centre: np.ndarray, factor: np.ndarray, alive: np.ndarray | None = None) -> None:
         self.model, self.centre, self.factor, self.alive = model, centre, factor, alive
@@ -26,6 +26,7 @@ class _Estimator:
         z = ((x if self.alive is None else unit_rows(x * self.alive)) - self.centre) * self.factor
         if hasattr(self.model, "decision_function"):
             values = np.asarray(self.model.decision_function(z))
+            # With two classes scikit-learn returns one column, the score of the second class.
             return np.stack([-values, values], axis=1) if values.ndim == 1 else values
         if hasattr(self.model, "predict_proba"):
             return np.asarray(self.model.predict_proba(z))
@@ -34,12 +35,12 @@ class _Estimator:
 
 @probes.register("sklearn")
 class EstimatorProbe:
-    """A classifier of scikit-learn by its class name.
+    """A scikit-learn classifier by its class name.
 
     Args:
         estimator: a class that `sklearn.utils.all_estimators(type_filter="classifier")` lists: ``LinearSVC``,
             ``RandomForestClassifier``, ``GaussianNB`` ...
-        arguments: of its constructor; ``random_state`` is 0 where it takes one and none is given.
+        arguments: keyword arguments of its constructor; ``random_state`` defaults to 0 if it has one.
         scaling: ``standard``, ``center`` or ``none``, fitted on the support.
 
     Example:
@@ -59,6 +60,7 @@ class EstimatorProbe:
             raise ConfigError(f"sklearn has no classifier {estimator!r}{nearest(estimator, known)}")
         self.scaling = scaling
         arguments = dict(arguments or {})
+        # The estimator is built once here, so that a wrong argument raises before any episode is evaluated.
         try:
             model = known[estimator](**arguments)
         except TypeError as error:
@@ -71,20 +73,22 @@ class EstimatorProbe:
         """Fit the estimator. Shapes: features (n, E), labels (n,)."""
         x, y = check_support(features, labels, classes)
         centre, factor = scaling_of(x, self.scaling)
-        order = np.lexsort((*x.T[::-1], y))  # the order of a support means nothing; some solvers think otherwise
+        # Some solvers depend on the order of rows. The order of a support has no meaning, so rows are sorted.
+        order = np.lexsort((*x.T[::-1], y))
         return _Estimator(_quietly(self._build(), ((x - centre) * factor)[order], y[order]), centre, factor)
 
 
 @probes.register("svm_rbf")
 class SvmProbe:
-    """RBF support vector machine as COMODO measures features (Chen et al. 2025, arXiv 2503.07259).
+    """RBF support vector machine as in the evaluation of COMODO (Chen et al. 2025, arXiv 2503.07259).
 
-    Unit norm, then standard scaling, then an SVC whose C is chosen by stratified cross-validation on the support (folds
-    as many as the scarcest class allows, 5 at most; with one window of some class the middle C is taken).
+    Rows are scaled to unit norm, then columns are standardised, then an SVC is fitted. Its C is selected by stratified
+    cross-validation on the support, with as many folds as the rarest class has windows, at most 5. If some class has a
+    single window, the middle candidate is used.
 
     Args:
         strengths: candidates for C, > 0.
-        most: support windows at most, drawn evenly over the classes' order; 10,000 as published.
+        most: largest number of support windows, at least 2; a larger support is thinned evenly. 10,000 as published.
 
     Example:
         >>> x = np.array([[2.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 2.0]])
@@ -98,12 +102,13 @@ class SvmProbe:
         self.strengths, self.most = tuple(sorted(strengths)), most
 
     def fit(self, features: np.ndarray, labels: np.ndarray, *, classes: int) -> _Estimator:
-        """Fit the machine. Shapes: features (n, E), labels (n,)."""
+        """Fit the support vector machine. Shapes: features (n, E), labels (n,)."""
         from sklearn.model_selection import GridSearchCV, StratifiedKFold
         from sklearn.svm import SVC
 
         x, y = check_support(features, labels, classes)
-        alive = scaling_of(x, "standard")[1] > 0  # what is constant in the support must not set the norm of a query
+        # A column that is constant in the support may vary in queries, where it must not influence the norm.
+        alive = scaling_of(x, "standard")[1] > 0
         x = unit_rows(x * alive)
         order = np.lexsort((*x.T[::-1], y))
         if len(order) > self.most:
@@ -120,7 +125,7 @@ class SvmProbe:
 
 
 def _quietly(model: Any, z: np.ndarray, y: np.ndarray) -> Any:
-    """Fit without the warnings of solvers that stop early: the probe's figures say how good it is."""
+    """Fit without convergence warnings: thousands of episodes would repeat them, and the accuracy shows the effect."""
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""Multinomial logistic regression on frozen features, for hard and for soft labels; nothing is selected."""
+"""Multinomial logistic regression on frozen features, for hard and soft labels; no hyper-parameter is selected."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from eval.probes.many import LinearProbe, alive_inverse
 from imu_video.errors import ConfigError
 
 TOLERANCE = 1e-3
-"""Of many supports at once (see `minimise`): predictions are then those of the minimum but for near ties."""
+"""Tolerance of `minimise` for many supports at once: predictions equal those at the minimum, except for near ties."""
 
 _FLOOR = 1e-3
-"""Least spread of a feature, relative to the largest: dimensions that hardly vary say nothing about their scale."""
+"""Lower limit of a feature's spread, relative to the largest: the scale of a nearly constant feature is noise."""
 
 
 @probes.register("logreg")
 class LogregProbe(LinearProbe):
     """Linear scores that minimise the penalised cross-entropy of the support.
 
-    With z the features, standardised over the support and divided by the root of their number E:
+    With z the features, standardised over the support and divided by the square root of their number E:
 
         L(W, b) = - 1/n sum_i sum_m q_im log softmax(z_i W + b)_m + penalty / M ||W||^2
 
-    which is convex: many supports at once are fitted by conjugate gradients (`eval.probes.descent`), one alone by
-    L-BFGS in float64, since it may hold thousands of windows and a kernel costs their square. Targets q are one-hot
-    rows, or soft labels in `fit_targets`. The strength is fixed: a 1-shot support leaves nothing to choose it on, and
-    the figures hardly move between 1e-4 and 1e-2.
+    The problem is convex. Many supports are fitted together by conjugate gradients (`eval.probes.descent`). A single
+    support is fitted by L-BFGS in float64, because it may have thousands of windows and a kernel grows with their
+    square. Targets q are one-hot rows, or soft labels in `fit_targets`. The strength is fixed: a 1-shot support has no
+    windows to select it on, and results hardly change between 1e-4 and 1e-2.
 
     Args:
-        penalty: strength of the penalty, above 0; 1e-4 .. 1e-1.
-        iterations: at most.
+        penalty: strength of the penalty, above 0; typically 1e-4 .. 1e-1.
+        iterations: largest number of iterations, at least 1.
 
     Example:
         >>> x = np.array([[2.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 2.0]])
@@ -51,25 +51,27 @@ class LogregProbe(LinearProbe):
         self.iterations = int(iterations)
 
     def fit(self, features: np.ndarray, labels: np.ndarray, *, classes: int) -> LinearScores:
-        """Fit the scores. Shapes: features (n, E), labels (n,)."""
+        """Fit one support. Shapes: features (n, E), labels (n,)."""
         x, y = check_support(features, labels, classes)
         return self.fit_targets(x, np.eye(classes)[y])
 
     def factor(self, centre: Tensor, spread: Tensor) -> Tensor:
-        """One over the spread and the root of E; a floor keeps features small that hardly vary over the support."""
+        """One over the spread and over the root of E; a floor keeps nearly constant features from being amplified."""
         floor = (_FLOOR * spread.amax(dim=2, keepdim=True)).clamp(min=1e-12)
         return alive_inverse(centre, spread, floor=floor) / spread.shape[2] ** 0.5
 
     def solve(self, kernel: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Coefficients and offsets of many supports. Shapes: (B, n, n) overwritten, (B, M, n) -> (B, M, n), (B, M)."""
+        # C of `minimise`: the objective above times M / (2 penalty), where the penalty has the factor 1/2.
         c = targets.shape[1] / (2 * self.penalty * targets.shape[2])
-        # Windows that are equal or lie in few dimensions leave directions in which nothing holds the coefficients.
+        # With equal windows, or windows in few dimensions, the kernel is singular and leaves some coefficients
+        # undetermined. A small multiple of the identity determines them.
         diagonal = kernel.diagonal(dim1=1, dim2=2)
         diagonal += 100 * torch.finfo(kernel.dtype).eps * diagonal.mean(dim=1, keepdim=True)
         return minimise(kernel, targets, c=c, tolerance=TOLERANCE, steps=self.iterations)
 
     def fit_targets(self, features: np.ndarray, targets: np.ndarray) -> LinearScores:
-        """Fit the scores to soft labels. Shapes: features (n, E), targets (n, M), rows sum to one."""
+        """Fit one support with soft labels. Shapes: features (n, E), targets (n, M), rows sum to one."""
         from scipy.optimize import minimize
 
         x = np.asarray(features, dtype=np.float64)
@@ -79,7 +81,8 @@ class LogregProbe(LinearProbe):
         factor = self.factor(*(torch.from_numpy(a)[None, None] for a in (centre, spread))).numpy()[0, 0]
         z = (x - centre) * factor
 
-        # n is far smaller than E: the minimiser lies in the span of the rows, z = U A with A (n, r).
+        # The minimiser lies in the span of the rows. In coordinates of that span the problem has at most n variables
+        # per class instead of E, and the penalty is unchanged because the basis is orthonormal.
         u, s, vt = np.linalg.svd(z, full_matrices=False)
         a = u * s
         rank = a.shape[1]
@@ -87,6 +90,7 @@ class LogregProbe(LinearProbe):
         def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
             w, b = flat[: rank * classes].reshape(rank, classes), flat[rank * classes :]
             scores = a @ w + b
+            # The largest score is subtracted so that the exponential cannot overflow.
             scores -= scores.max(axis=1, keepdims=True)
             log_p = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
             value = -(targets * log_p).sum() / n + self.penalty / classes * (w**2).sum()

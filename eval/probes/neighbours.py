@@ -1,4 +1,4 @@
-"""Nearest neighbours by cosine; nothing is fitted but the scaling."""
+"""Nearest neighbours by cosine similarity; only the scaling is fitted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from imu_video.errors import ConfigError
 
 
 class _Neighbours:
-    """Scores by the k most similar support windows, each voting with exp(cosine / temperature)."""
+    """Scores from the k most similar support windows, each with the weight exp(cosine / temperature)."""
 
     def __init__(
         self, z: np.ndarray, onehot: np.ndarray, centre: np.ndarray, factor: np.ndarray, k: int, temperature: float
@@ -18,15 +18,17 @@ class _Neighbours:
         self.k, self.temperature = k, temperature
 
     def scores(self, features: np.ndarray) -> np.ndarray:
-        """Votes. Shapes: (N, E) -> (N, M)."""
+        """Shares of the votes, which sum to one. Shapes: (N, E) -> (N, M)."""
         out = []
+        # In blocks, because the similarities of all queries to all support windows may not fit into memory.
         for first in range(0, len(features), 4096):
             q = unit_rows((np.asarray(features[first : first + 4096], dtype=np.float64) - self.centre) * self.factor)
             cosine = q @ self.z.T
-            place = np.argpartition(-cosine, self.k - 1, axis=1)[:, : self.k]
-            near = np.take_along_axis(cosine, place, axis=1)
+            index = np.argpartition(-cosine, self.k - 1, axis=1)[:, : self.k]
+            near = np.take_along_axis(cosine, index, axis=1)
+            # Votes are relative to the nearest neighbour, so that a small temperature cannot underflow all of them.
             vote = np.exp((near - near.max(axis=1, keepdims=True)) / self.temperature)
-            out.append((vote[:, :, None] * self.onehot[place]).sum(axis=1) / vote.sum(axis=1, keepdims=True))
+            out.append((vote[:, :, None] * self.onehot[index]).sum(axis=1) / vote.sum(axis=1, keepdims=True))
         return np.concatenate(out)
 
 
@@ -35,8 +37,8 @@ class NeighbourProbe:
     """Weighted vote of the nearest support windows by cosine (Wu et al. 2018, arXiv 1805.01978).
 
     Args:
-        k: neighbours, at least 1; at most the support's size is used.
-        temperature: of the votes, > 0; 0.07. A small one lets the nearest decide.
+        k: number of neighbours, at least 1; limited to the size of the support.
+        temperature: of the votes, > 0. With a small temperature the nearest neighbour decides.
         scaling: ``standard``, ``center`` or ``none``, fitted on the support.
 
     Example:

@@ -1,4 +1,4 @@
-"""Ridge regression on class indicators in closed form; one eigendecomposition serves every strength."""
+"""Ridge regression on class indicators in closed form; one eigendecomposition is used for all strengths."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STRENGTHS = tuple(float(10.0**e) for e in np.arange(-4, 2.01, 0.5))
 
 @probes.register("ridge")
 class RidgeProbe(LinearProbe):
-    """Linear scores by ridge regression on one-hot targets, strength chosen by leave-one-out on the support.
+    """Linear scores by ridge regression on one-hot targets; the strength is selected by leave-one-out on the support.
 
     With z the scaled support (n, E), Zc its centred rows, Yc the centred one-hot targets and K = Zc Zc^T = Q diag(l)
     Q^T:
@@ -25,15 +25,15 @@ class RidgeProbe(LinearProbe):
 
     (the dual form, since n is far smaller than E). The hat matrix with an unpenalised intercept is
     ``H = 11^T / n + K (K + s t I)^-1`` and the leave-one-out residual ``(Y - H Y)_i / (1 - H_ii)`` (Allen's PRESS),
-    so that every strength s costs one product. The smallest mean squared leave-one-out residual wins, ties go to the
-    larger s. The scaling is fitted on all of the support, labels unseen. With one shot a left-out class has no sample
-    to be predicted from, leave-one-out would always ask for the largest strength, and ``one_shot_strength`` is used.
-    Where nothing is to be chosen, a Cholesky factor does instead of the eigendecomposition.
+    so that each strength s costs one product. The strength with the smallest mean squared leave-one-out residual is
+    selected; ties go to the larger s. The scaling is fitted on the whole support, without labels. With one shot a
+    left-out class has no other window, so leave-one-out would always select the largest strength; ``one_shot_strength``
+    is used instead. If there is nothing to select, a Cholesky factor replaces the eigendecomposition.
 
     Args:
         scaling: ``standard``, ``center`` or ``none``, fitted on the support.
         strengths: candidates s > 0, relative to the mean eigenvalue of K.
-        one_shot_strength: s where some class has a single support window.
+        one_shot_strength: s > 0 if some class has a single support window.
 
     Example:
         >>> x = np.array([[2.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 2.0]])
@@ -50,7 +50,7 @@ class RidgeProbe(LinearProbe):
     ) -> None:
         super().__init__(scaling=scaling)
         if not len(strengths) or min(strengths) <= 0 or one_shot_strength <= 0:
-            raise ValueError(f"ridge strengths must be above 0, got {list(strengths)} and {one_shot_strength}")
+            raise ValueError(f"ridge: strengths must be above 0, got {list(strengths)} and {one_shot_strength}")
         self.strengths = tuple(sorted(float(s) for s in strengths))
         self.one_shot_strength = float(one_shot_strength)
 
@@ -65,6 +65,7 @@ class RidgeProbe(LinearProbe):
             kernel.diagonal(dim1=1, dim2=2).add_((strength * unit)[:, None])
             dual = torch.cholesky_solve(target.transpose(1, 2), torch.linalg.cholesky(kernel)).transpose(1, 2)
         else:
+            # A constant added to all entries lifts only the constant vector, which is in the null space; see `choose`.
             values, vectors = torch.linalg.eigh(kernel + unit[:, None, None])
             values = values.clamp(min=0) / unit[:, None]
             rotated = target @ vectors
@@ -73,11 +74,12 @@ class RidgeProbe(LinearProbe):
         return dual, share
 
     def choose(self, values: Tensor, vectors: Tensor, rotated: Tensor) -> Tensor:
-        """The strength with the smallest mean squared leave-one-out residual of each support.
+        """The strength with the smallest mean squared leave-one-out residual, for each support.
 
-        With D = diag(s / (l + s)) the residuals are ``Q D Q^T Y`` over the diagonal of ``Q D Q^T``, in which the
-        constant vector does not count. Centring leaves it in the kernel's null space, where its part would be 1 / n
-        and the rest next to nothing; it is lifted to the eigenvalue n, and its part is small.
+        With D = diag(s / (l + s)) the residuals are ``Q D Q^T Y`` divided by the diagonal of ``Q D Q^T``, without the
+        part of the constant vector. Centring puts that vector into the kernel's null space, where its part would be
+        1 / n and the remainder a difference of nearly equal numbers. `solve` lifts its eigenvalue to n, so that the
+        part to subtract is small.
 
         Shapes: values (B, n), vectors (B, n, n), rotated = target vectors (B, M, n) -> (B,).
         """
@@ -88,5 +90,6 @@ class RidgeProbe(LinearProbe):
         residual = (left[:, :, None] * rotated[:, None]).view(batch, -1, n) @ back
         rest = (left @ back.square() - strengths / (n + strengths) / n).clamp(min=1e-9)
         error = (residual.square_().view(batch, -1, classes, n).sum(dim=2) / rest.square_()).sum(dim=2)
+        # Errors within rounding count as ties, and ties go to the larger strength: flipped, it is the first `True`.
         good = error <= error.min(dim=1, keepdim=True).values * (1 + 1e-6)
         return strengths.flatten()[len(strengths) - 1 - good.flip(1).to(torch.int64).argmax(dim=1)]
