@@ -1,4 +1,4 @@
-"""Algorithms of domain generalisation, one file each; importing this package registers them all."""
+"""Domain generalisation algorithms, one file each; importing this package registers all of them."""
 
 from eval.algorithms import (
     andmask,

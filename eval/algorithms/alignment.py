@@ -14,14 +14,14 @@ from eval.algorithms.base import Algorithm, DomainBatch
 from imu_video.errors import ConfigError
 
 BANDWIDTHS = (1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3)
-"""Factors g of exp(-g d^2) that the MMD sums over (methods, algorithm 6)."""
+"""Factors g of the kernels exp(-g d^2) that the MMD sums (methods, algorithm 6)."""
 
 
 def coral_distance(x: Tensor, y: Tensor) -> Tensor:
     """Mean squared difference of means plus that of unbiased covariances (Sun and Saenko 2016, arXiv 1607.01719).
 
-    With A and B the centred rows, |A^T A - B^T B|^2 = |A A^T|^2 + |B B^T|^2 - 2 |A B^T|^2: products over windows, which
-    are few, instead of over features.
+    With A and B the centred rows, |A^T A - B^T B|^2 = |A A^T|^2 + |B B^T|^2 - 2 |A B^T|^2. With fewer windows than
+    features the right-hand side is cheaper, because its products are windows by windows.
 
     Shapes: (n, E), (k, E) with n, k >= 2 -> ().
     """
@@ -45,7 +45,7 @@ def mmd_distance(x: Tensor, y: Tensor, bandwidths: Sequence[float] = BANDWIDTHS)
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:
         squared = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T
-        squared = squared.clamp(min=0)
+        squared = squared.clamp(min=0)  # rounding can make the distance of equal rows negative
         return torch.stack([torch.exp(-g * squared) for g in bandwidths]).sum(0).mean()
 
     return kernel(x, x) + kernel(y, y) - 2 * kernel(x, y)

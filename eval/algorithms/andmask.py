@@ -1,4 +1,4 @@
-"""AND-mask: parameters move only where the domains' gradients agree in sign."""
+"""AND-mask: parameters are updated only where the gradients of the domains agree in sign."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from imu_video.errors import ConfigError
 
 @algorithms.register("andmask")
 class ANDMask(Algorithm):
-    """Gradient components kept where their signs agree over domains (Parascandolo et al. 2021, arXiv 2009.00329).
+    """Keeps gradient components whose signs agree over domains (Parascandolo et al. 2021, arXiv 2009.00329).
 
-    keep = |mean_e sign(g_e)| >= tau;  g = keep * mean_e g_e / (1e-10 + share of the tensor that is kept).
+    keep = |mean_e sign(g_e)| >= tau;  g = keep * mean_e g_e / (1e-10 + kept share of the tensor).
 
     Args:
-        tau: agreement asked for, in [0, 1]; 1 = all domains agree, 0 = keep everything.
+        tau: required agreement, in [0, 1]; 1 keeps components on which all domains agree, 0 keeps everything.
     """
 
     def __init__(self, *, tau: float = 1.0) -> None:
@@ -33,11 +33,13 @@ class ANDMask(Algorithm):
         gradients = [torch.autograd.grad(risk, parameters, retain_graph=True, allow_unused=True) for risk in risks]
         kept = 0.0
         for parameter, of_domains in zip(parameters, zip(*gradients, strict=True), strict=True):
-            if of_domains[0] is None:  # a parameter that no domain uses
+            if of_domains[0] is None:  # the loss does not depend on this parameter
                 parameter.grad = None
                 continue
             g = torch.stack(of_domains)
+            # The mean of signs is rounded, so the comparison has a tolerance.
             keep = (g.sign().mean(dim=0).abs() >= self.tau - 1e-6).to(g.dtype)
+            # Dividing by the kept share restores the size of the step, which masking would shrink.
             parameter.grad = keep * g.mean(dim=0) / (1e-10 + keep.mean())
             kept += keep.sum().item()
         self.optimizer.step()

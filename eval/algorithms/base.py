@@ -1,6 +1,6 @@
-"""What an algorithm of domain generalisation is: hyper-parameters, one update on a batch of every source domain.
+"""The interface of domain generalisation algorithms: hyper-parameters, and one update on a batch per source domain.
 
-How domains are divided, how long is trained and which run is reported are decided in eval.protocols.ood, not here.
+The division into domains, the length of training and the selection of runs are in eval.protocols.ood, not here.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class DomainBatch:
     Args:
         imu: (B, C, T) in SI units, zeros where missing.
         mask: (B, C, T) bool, True where measured.
-        label: (B,) int64 class numbers.
+        label: (B,) int64 class indices.
     """
 
     imu: Tensor
@@ -41,13 +41,14 @@ class DomainBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class AdamSettings:
-    """The optimiser that every algorithm uses: Adam with L2 decay, as in HAROOD (methods: betas .5 and .9).
+    """Settings of the optimiser of all algorithms: Adam with L2 decay, as in HAROOD (methods: betas 0.5 and 0.9).
 
     Args:
-        lr: learning rate, > 0; 1e-3 or 1e-2.
-        encoder_factor: learning rate of the encoder over that of all else, > 0; below 1 for a pretrained one.
-        weight_decay: >= 0; 5e-4.
-        betas: Adam's averages.
+        lr: learning rate, > 0; typically 1e-3 or 1e-2.
+        weight_decay: strength of the L2 penalty, >= 0.
+        betas: decay rates of Adam's averages, each in [0, 1).
+        encoder_factor: learning rate of the encoder divided by that of all other parameters, > 0; typically below 1
+            for a pretrained encoder.
     """
 
     lr: float = 1e-3
@@ -56,7 +57,8 @@ class AdamSettings:
     encoder_factor: float = 1.0
 
     def build(self, parameters: Iterable[nn.Parameter], *, encoder: Iterable[nn.Parameter] = ()) -> torch.optim.Adam:
-        """A fresh optimiser over the parameters that take a gradient; ``encoder`` says which are the encoder's."""
+        """A new optimiser over the trainable parameters; those in ``encoder`` get the encoder's learning rate."""
+        # Tensors are compared by identity: `==` on tensors compares values.
         own = set() if self.encoder_factor == 1 else {id(p) for p in encoder}
         groups: list[list[nn.Parameter]] = [[], []]
         for p in parameters:
@@ -68,7 +70,7 @@ class AdamSettings:
 
 
 class Precomputed(nn.Module):
-    """Stands where a frozen encoder stood once all its features are known: what it is given are the features.
+    """Replaces a frozen encoder whose features were computed in advance: its inputs are the features.
 
     Args:
         feature_dim: E.
@@ -88,7 +90,7 @@ class Network(nn.Module):
     """An encoder and a linear classifier.
 
     Args:
-        encoder: SI units in, features (B, E) out; pretrained or fresh.
+        encoder: maps windows in SI units to features (B, E); pretrained or untrained.
         classes: M.
         frozen: train the classifier only; the encoder then also stays in evaluation mode.
     """
@@ -100,17 +102,18 @@ class Network(nn.Module):
         self.freeze(frozen)
 
     def freeze(self, frozen: bool) -> None:
-        """Leave the encoder as it is from now on, or train it too."""
+        """Exclude the encoder from training, or include it again."""
         self.frozen = frozen
         self.encoder.requires_grad_(not frozen)
 
     def skip_encoder(self) -> None:
-        """From now on take a frozen encoder's features in place of windows."""
+        """Take features of the frozen encoder as inputs from now on, instead of windows."""
         self.encoder = Precomputed(self.encoder.feature_dim)  # type: ignore[assignment]
 
     def train(self, mode: bool = True) -> Network:
-        """Training mode; a frozen encoder keeps its running statistics."""
+        """Set training mode; a frozen encoder stays in evaluation mode."""
         super().train(mode)
+        # In training mode batch norm would update the running statistics of an encoder that must not change.
         if self.frozen:
             self.encoder.eval()
         return self
@@ -127,28 +130,31 @@ class Network(nn.Module):
 
 
 class Algorithm(nn.Module, ABC):
-    """Base of the algorithms: hyper-parameters in the constructor, network and optimiser from `begin`.
+    """Base of the algorithms: the constructor takes hyper-parameters, `begin` the network.
 
-    A subclass implements `update`, and `extend` where it owns further networks. All source domains go through the
-    network in one batch, so that batch statistics are the same in every algorithm and algorithms differ in their
-    objective alone.
+    A subclass implements `update`, and `extend` if it has further networks. All source domains pass through the network
+    in one batch. Batch statistics are therefore the same in every algorithm, and algorithms differ only in their
+    objective.
     """
 
     network: Network
     optimizer: torch.optim.Optimizer
     changes_windows: ClassVar[bool] = False
-    """Whether updates look at windows otherwise than through the encoder; if not, a frozen one is asked only once."""
+    """Whether updates change windows; if not, the features of a frozen encoder are computed only once."""
     confidence: ClassVar[Confidence | None] = "softmax"
-    """How the scores of `predict` are probabilities; None in a subclass whose scores are none."""
+    """How the scores of `predict` become probabilities; None in a subclass whose scores cannot be read as such."""
 
     def begin(self, network: Network, *, domains: int, adam: AdamSettings, generator: torch.Generator) -> None:
-        """Take over a network before the first update.
+        """Set the network to train and build the optimiser; called once, before the first update.
 
         Args:
-            network: to be trained.
-            domains: m, number of source domains.
+            network: the network, trained in place.
+            domains: m, number of source domains, >= 1.
             adam: settings of the optimiser.
-            generator: every random draw of the algorithm.
+            generator: source of every random draw of the algorithm.
+
+        Raises:
+            ConfigError: no source domain.
         """
         if domains < 1:
             raise ConfigError(f"an algorithm needs at least one source domain, got {domains}")
@@ -158,14 +164,14 @@ class Algorithm(nn.Module, ABC):
         self.optimizer = self.fresh_optimizer()
 
     def extend(self) -> None:
-        """Build what the algorithm owns besides the network."""
+        """Build the algorithm's own networks and buffers, in addition to the network."""
 
     @abstractmethod
     def update(self, batches: Sequence[DomainBatch]) -> dict[str, float]:
-        """One optimiser step on one batch of every source domain, all of one size; numbers to log.
+        """Take one optimiser step on one batch per source domain, all of one size, and return values to log.
 
         Raises:
-            ValueError: another number of domains, or batches of different sizes.
+            ValueError: a wrong number of domains, or batches of different sizes.
         """
 
     def predict(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -174,21 +180,26 @@ class Algorithm(nn.Module, ABC):
         return out
 
     def snapshot(self) -> dict[str, Tensor]:
-        """A copy of everything that `predict` computes with, running statistics included."""
+        """A copy of all tensors that `predict` uses, including running statistics."""
         return {name: value.detach().clone() for name, value in self.state_dict().items()}
 
     def restore(self, weights: Mapping[str, Tensor]) -> None:
-        """Go on from, or predict with, weights that `snapshot` gave."""
+        """Load weights from `snapshot`, to continue training or to predict."""
         self.load_state_dict(weights)
 
     # ------------------------------------------------------------------------------------------ for subclasses
 
     def fresh_optimizer(self) -> torch.optim.Optimizer:
-        """The optimiser over everything that the algorithm trains, without a history."""
+        """A new optimiser over all parameters that the algorithm trains, with empty averages."""
         return self.adam.build(self.parameters(), encoder=self.network.encoder.parameters())
 
     def join(self, batches: Sequence[DomainBatch]) -> DomainBatch:
-        """The domains' batches as one, in their order; refused unless all are equally large."""
+        """The batches of the domains as one batch, in order.
+
+        Raises:
+            ValueError: a wrong number of batches, or batches of different sizes.
+        """
+        # `by_domain` and `domain_losses` split the joined batch into equal parts, which requires equal sizes.
         if len(batches) != self.domains or len({len(b) for b in batches}) != 1:
             raise ValueError(
                 f"expected {self.domains} domain batches of one size, got sizes {[len(b) for b in batches]}"
@@ -196,11 +207,11 @@ class Algorithm(nn.Module, ABC):
         return join(batches)
 
     def by_domain(self, rows: Tensor) -> list[Tensor]:
-        """Rows of a joined batch, a tensor a domain."""
+        """Rows of a joined batch, one tensor per domain."""
         return list(rows.chunk(self.domains))
 
     def step(self, loss: Tensor) -> None:
-        """Backward and one optimiser step."""
+        """Backpropagate and take one optimiser step."""
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -208,7 +219,7 @@ class Algorithm(nn.Module, ABC):
 
 
 def join(batches: Sequence[DomainBatch]) -> DomainBatch:
-    """Batches one after the other."""
+    """Concatenate batches."""
     return DomainBatch(
         imu=torch.cat([b.imu for b in batches]),
         mask=torch.cat([b.mask for b in batches]),

@@ -1,4 +1,4 @@
-"""CORAL: means and covariances of the features agree over domains."""
+"""CORAL: aligns means and covariances of the features over domains."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from eval.algorithms.base import algorithms
 
 @algorithms.register("coral")
 class CORAL(Aligned):
-    """Cross-entropy plus the distance of second moments over pairs of domains (Sun and Saenko 2016, arXiv 1607.01719).
+    """Cross-entropy plus the distance of means and covariances of domains (Sun and Saenko 2016, arXiv 1607.01719).
 
     Args:
         gamma: weight of the distance, >= 0; 0 is ERM.

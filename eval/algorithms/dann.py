@@ -1,4 +1,4 @@
-"""Domain-adversarial training: features that do not tell their domain."""
+"""DANN: domain-adversarial training of features from which the domain cannot be predicted."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class _Reverse(torch.autograd.Function):
 
 
 def reverse_gradient(x: Tensor, alpha: float) -> Tensor:
-    """x itself; its gradient is multiplied by -alpha (Ganin et al. 2016, equation 18)."""
+    """Returns x unchanged; its gradient is multiplied by -alpha (Ganin et al. 2016, equation 18)."""
     out: Tensor = _Reverse.apply(x, alpha)
     return out
 
 
 def discriminator(width: int, hidden: int, outputs: int) -> nn.Sequential:
-    """Two hidden layers with batch norm and ReLU."""
+    """A classifier with two hidden layers, batch norm and ReLU."""
     return nn.Sequential(
         nn.Linear(width, hidden),
         nn.BatchNorm1d(hidden),
@@ -49,7 +49,8 @@ def discriminator(width: int, hidden: int, outputs: int) -> nn.Sequential:
 class DANN(Algorithm):
     """Cross-entropy plus a discriminator of domains behind a gradient reversal (Ganin et al. 2016, arXiv 1505.07818).
 
-    L = CE(g(f), y) + CE(D(R_alpha(f)), e): the discriminator learns to tell the domain e, the encoder to hide it.
+    L = CE(g(f), y) + CE(D(R_alpha(f)), e): the discriminator learns to predict the domain e, and the reversed gradient
+    trains the encoder against it.
 
     Args:
         alpha: strength of the reversed gradient, >= 0.
@@ -68,6 +69,7 @@ class DANN(Algorithm):
     def update(self, batches: Sequence[DomainBatch]) -> dict[str, float]:
         batch = self.join(batches)
         features = self.network.features(batch.imu, batch.mask)
+        # The joined batch is in the order of the domains, with equally many windows of each.
         domain = torch.arange(self.domains, device=features.device).repeat_interleave(len(batches[0]))
         classes = F.cross_entropy(self.network.classifier(features), batch.label)
         domains = F.cross_entropy(self.discriminator(reverse_gradient(features, self.alpha)), domain)

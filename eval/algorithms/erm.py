@@ -1,4 +1,4 @@
-"""Empirical risk minimisation: the baseline that every algorithm is compared with."""
+"""Empirical risk minimisation, the baseline of all other algorithms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ERM++: the classifier first, then everything, and an average of the weights for prediction."""
+"""ERM++: trains the classifier first, then the whole network, and predicts with averaged weights."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from imu_video.errors import ConfigError
 
 @algorithms.register("ermpp")
 class ERMPlusPlus(Algorithm):
-    """A careful ERM: linear warm-up of the classifier and a running mean of the weights (Teterwak et al. 2023).
+    """ERM with a warm-up of the classifier and a running mean of the weights (Teterwak et al. 2023).
 
-    During the first ``linear_steps`` updates only the classifier learns. From update ``average_from`` on, the mean of
-    all weights since then (running statistics included) predicts; before, the weights themselves.
+    During the first ``linear_steps`` updates only the classifier is trained. From update ``average_from`` on,
+    predictions use the mean of all weights since then, including running statistics; before, the current weights.
 
     Args:
-        linear_steps: updates of the classifier alone, >= 0.
+        linear_steps: updates that train only the classifier, >= 0.
         average_from: update at which averaging starts, >= 0.
     """
 
@@ -32,21 +32,22 @@ class ERMPlusPlus(Algorithm):
         self.linear_steps, self.average_from = linear_steps, average_from
 
     def extend(self) -> None:
-        self._average: list[Network] = []  # in a list: not part of this module's weights
+        self._average: list[Network] = []  # in a list, so that it is not part of this module's state
         self._averaged = 0
 
     def update(self, batches: Sequence[DomainBatch]) -> dict[str, float]:
         batch = self.join(batches)
+        # Without a graph the encoder gets no gradient, and Adam skips parameters without one.
         with torch.set_grad_enabled(self.updates >= self.linear_steps):
             features = self.network.features(batch.imu, batch.mask)
         loss = F.cross_entropy(self.network.classifier(features), batch.label)
         self.step(loss)
         if self.updates > self.average_from:
-            self._take_in()
+            self._update_average()
         return {"loss": loss.item()}
 
     @torch.no_grad()
-    def _take_in(self) -> None:
+    def _update_average(self) -> None:
         if not self._average:
             self._average.append(copy.deepcopy(self.network))
             self._averaged = 1
@@ -54,7 +55,7 @@ class ERMPlusPlus(Algorithm):
         self._averaged += 1
         current = self.network.state_dict()
         for name, value in self._average[0].state_dict().items():
-            if value.is_floating_point():
+            if value.is_floating_point():  # counters of batches stay as they are
                 value.lerp_(current[name], 1 / self._averaged)
 
     def snapshot(self) -> dict[str, Tensor]:
@@ -64,7 +65,7 @@ class ERMPlusPlus(Algorithm):
 
     def restore(self, weights: Mapping[str, Tensor]) -> None:
         super().restore(weights)
-        self._average.clear()
+        self._average.clear()  # the restored weights are the average already
 
     def predict(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
         network = self._average[0] if self._average else self.network

@@ -1,4 +1,4 @@
-"""Fish: gradients of the domains should point the same way, by first-order meta-steps."""
+"""Fish: aligns the gradients of the domains by first-order meta-steps."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ class Fish(Algorithm):
     """Inter-domain gradient matching (Shi et al. 2022, arXiv 2104.09937, algorithm 1).
 
     A copy of the network takes one Adam step on each domain in turn (the inner optimiser keeps its state between
-    updates); theta <- theta + meta_lr (theta_copy - theta), running statistics included, counters not (methods 4.7).
+    updates). Then theta <- theta + meta_lr (theta_copy - theta), also for running statistics but not for counters
+    (methods 4.7).
 
     Args:
-        meta_lr: share of the way to the copy, in (0, 1].
+        meta_lr: fraction of the step towards the copy, in (0, 1].
     """
 
     def __init__(self, *, meta_lr: float = 0.1) -> None:
@@ -30,11 +31,11 @@ class Fish(Algorithm):
         self.meta_lr = meta_lr
 
     def extend(self) -> None:
-        self._copy = [copy.deepcopy(self.network)]  # in a list: its weights are not part of this module
+        self._copy = [copy.deepcopy(self.network)]  # in a list, so that it is not part of this module's state
         self._inner = self.adam.build(self._copy[0].parameters(), encoder=self._copy[0].encoder.parameters())
 
     def update(self, batches: Sequence[DomainBatch]) -> dict[str, float]:
-        self.join(batches)
+        self.join(batches)  # only for its checks: the copy takes the batches one by one
         clone = self._copy[0]
         clone.load_state_dict(self.network.state_dict())
         clone.train(self.network.training)

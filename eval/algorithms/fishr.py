@@ -1,4 +1,4 @@
-"""Fishr: the gradients of the classifier should vary alike in all domains."""
+"""Fishr: makes the variance of the classifier's gradients equal in all domains."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from imu_video.errors import ConfigError
 
 
 def gradient_variance(features: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-    """Variance over samples of the classifier's gradients, in closed form and differentiable.
+    """Variance of the classifier's gradients over windows, in closed form and differentiable.
 
-    For a linear classifier the gradient of sample i's cross-entropy is r_i f_i^T for the weight and r_i for the bias,
-    with r_i = softmax(logits_i) - onehot(y_i); so E[g^2] and E[g]^2 are matrix products and no sample needs a backward
-    pass of its own.
+    For a linear classifier the gradient of the cross-entropy of window i is r_i f_i^T for the weight and r_i for the
+    bias, with r_i = softmax(logits_i) - onehot(y_i). E[g^2] and E[g]^2 are therefore matrix products, and no backward
+    pass per window is needed.
 
     Shapes: (n, E), (n, M), (n,) -> (M E + M,).
     """
@@ -32,14 +32,14 @@ def gradient_variance(features: Tensor, logits: Tensor, labels: Tensor) -> Tenso
 class Fishr(Algorithm):
     """Invariant variance of gradients (Rame et al. 2022, arXiv 2109.02934).
 
-    With v_e the moving average of domain e's gradient variance (divided by 1 - ema, so that its gradient keeps its
-    size): penalty = mean_e mean((v_e - mean_e v_e)^2). Its weight is 0 until ``start`` and ``penalty`` from then on,
-    where the optimiser starts anew.
+    With v_e the moving average of the gradient variance of domain e, divided by 1 - ema:
+    penalty = mean_e mean((v_e - mean_e v_e)^2). Its weight is 0 before update ``start`` and ``penalty`` from then on.
+    The optimiser is reset at ``start``.
 
     Args:
         penalty: weight, >= 0; the paper uses 1000.
-        ema: of the averages, in [0, 1).
-        start: updates before the penalty counts.
+        ema: decay of the moving averages, in [0, 1).
+        start: first update with the penalty, >= 0.
     """
 
     average: Tensor
@@ -57,13 +57,16 @@ class Fishr(Algorithm):
     def update(self, batches: Sequence[DomainBatch]) -> dict[str, float]:
         batch = self.join(batches)
         if self.updates == self.start and self.start:
+            # Adam's averages describe the loss without the penalty and would scale the first steps wrongly.
             self.optimizer = self.fresh_optimizer()
         features = self.network.features(batch.imu, batch.mask)
         logits = self.network.classifier(features)
         loss = F.cross_entropy(logits, batch.label)
         parts = zip(*(self.by_domain(x) for x in (features, logits, batch.label)), strict=True)
         mixed = self.ema * self.average + (1 - self.ema) * torch.stack([gradient_variance(*part) for part in parts])
+        # The stored average carries no graph: gradients flow through the current batch only.
         self.average = mixed.detach()
+        # The current batch enters `mixed` with the factor 1 - ema; the division gives its gradient full size again.
         variance = mixed / (1 - self.ema)
         penalty = ((variance - variance.mean(dim=0)) ** 2).mean()
         self.step(loss + (self.penalty if self.updates >= self.start else 0.0) * penalty)

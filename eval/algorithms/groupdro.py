@@ -1,4 +1,4 @@
-"""Group DRO: the worst source domain weighs most."""
+"""Group DRO: gives the source domain with the highest risk the largest weight."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from imu_video.errors import ConfigError
 
 @algorithms.register("groupdro")
 class GroupDRO(Algorithm):
-    """Distributionally robust risk by exponentiated weights (Sagawa et al. 2020, arXiv 1911.08731).
+    """Distributionally robust risk with exponentiated weights (Sagawa et al. 2020, arXiv 1911.08731).
 
-    q_e <- q_e exp(eta l_e), renormalised; L = sum_e q_e l_e.
+    q_e <- q_e exp(eta l_e), normalised to sum 1; L = sum_e q_e l_e.
 
     Args:
-        eta: step size of the weights, >= 0; 0 is the mean over domains. HAROOD's default is 1; the paper's is 0.01.
+        eta: step size of the weights, >= 0; 0 gives the mean over domains. HAROOD's default is 1; the paper's is 0.01.
     """
 
     q: Tensor
@@ -35,7 +35,7 @@ class GroupDRO(Algorithm):
     def update(self, batches: Sequence[DomainBatch]) -> dict[str, float]:
         batch = self.join(batches)
         risks = domain_losses(self.network(batch.imu, batch.mask), batch.label, self.domains)
-        # In logarithms: exp(eta l) of a bad start would overflow.
+        # Computed in logarithms, because exp(eta l) overflows when the initial loss is large.
         self.q = torch.softmax(self.q.log() + self.eta * risks.detach(), dim=0)
         loss = (self.q * risks).sum()
         self.step(loss)

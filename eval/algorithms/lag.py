@@ -1,4 +1,4 @@
-"""LAG: a global and a local view of the window, both aligned over domains."""
+"""LAG: a global and a local branch of the window, both aligned over domains."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from eval.algorithms.base import Algorithm, DomainBatch, algorithms
 from imu_video.errors import ConfigError
 
 PATCHES = {125: 5, 50: 5, 128: 8, 81: 9, 100: 10, 200: 10, 500: 10, 151: 10}
-"""Patches a window of T samples is folded into (methods, algorithm 8)."""
+"""Published number of patches for windows of T samples (methods, algorithm 8)."""
 
 
 def patches_of(samples: int) -> int:
-    """Number of patches: the published one, else the largest divisor of T up to 10, else 8 with the rest left out.
+    """Number of patches of a window: the published one, else the largest divisor of T up to 10, else 8.
+
+    If 8 does not divide T, the remaining samples are not used.
 
     Example:
         >>> patches_of(128), patches_of(250), patches_of(127)
@@ -29,12 +31,12 @@ def patches_of(samples: int) -> int:
 
 
 class LocalBranch(nn.Module):
-    """A small CNN on the window folded into patches: what happens within a patch, seen over all patches at once.
+    """A small CNN on the window folded into patches; its first kernel spans all patches.
 
     Args:
         channels: C.
         samples: T.
-        kernel: width of both convolutions along a patch.
+        kernel: width of both convolutions along a patch; reduced for short patches.
 
     Shapes: (B, C, T) -> (B, E).
     """
@@ -46,6 +48,7 @@ class LocalBranch(nn.Module):
         first = (width - kernel + 1) // 2
         second = (first - kernel + 1) // 2
         if second < 1:
+            # Short patches have no samples left after two convolutions and poolings, so the kernel is narrowed once.
             kernel = max(1, width // 4)
             first = (width - kernel + 1) // 2
             second = (first - kernel + 1) // 2
@@ -75,12 +78,12 @@ class LocalBranch(nn.Module):
 class LAG(Algorithm):
     """Local and global alignment (Lu et al. 2022): two branches, each with a bottleneck, each aligned by CORAL.
 
-    L = CE(g([b_global(f), b_local(l)]), y) + gamma_global CORAL(b_global) + gamma_local CORAL(b_local). The network's
-    encoder is the global branch; the bottlenecks are trained (in a release they stay random, methods 4.8).
+    L = CE(g([b_global(f), b_local(l)]), y) + gamma_global CORAL(b_global) + gamma_local CORAL(b_local). The encoder of
+    the network is the global branch. The bottlenecks are trained; in the released code they stay random (methods 4.8).
 
     Args:
         gamma_global, gamma_local: weights of the distances, >= 0.
-        width: of each bottleneck.
+        width: output width of each bottleneck, >= 1.
     """
 
     changes_windows = True
@@ -98,11 +101,13 @@ class LAG(Algorithm):
         self.bottlenecks = nn.ModuleList(
             nn.Sequential(nn.Linear(w, self.width), nn.BatchNorm1d(self.width)) for w in widths
         )
+        # The network's own classifier takes the encoder's features alone, so this head replaces it.
         self.head = nn.Linear(2 * self.width, self.network.classifier.out_features)
 
     def branches(self, imu: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """Global and local bottleneck features. Shapes: (B, C, T) -> two (B, width)."""
         bundle = self.network.encoder
+        # The encoder normalises its inputs itself; the local branch is not part of it and needs the same scale.
         normalised = (imu - bundle.mean) / bundle.std
         normalised = normalised if mask is None else torch.where(mask, normalised, 0)
         seen = self.network.features(imu, mask), self.local(normalised)

@@ -14,13 +14,13 @@ from imu_video.errors import ConfigError
 
 @algorithms.register("mixup")
 class Mixup(Algorithm):
-    """Cross-entropy on mixed windows, one weight a step (Zhang et al. 2018, arXiv 1710.09412).
+    """Cross-entropy on mixed windows, with one weight per step (Zhang et al. 2018, arXiv 1710.09412).
 
-    With lambda ~ Beta(alpha, alpha) and a random partner p(i) among all domains: x~ = lambda x + (1 - lambda) x_p,
-    L = lambda CE(x~, y) + (1 - lambda) CE(x~, y_p). A sample counts as measured where both were.
+    With lambda ~ Beta(alpha, alpha) and a random partner p(i) from any domain: x~ = lambda x + (1 - lambda) x_p,
+    L = lambda CE(x~, y) + (1 - lambda) CE(x~, y_p). A sample is marked as measured if it is measured in both windows.
 
     Args:
-        alpha: of the Beta distribution, > 0; 0.2 keeps most mixtures near one of the two.
+        alpha: parameter of the Beta distribution, > 0; with 0.2 most mixtures are close to one of the two windows.
     """
 
     changes_windows = True
@@ -32,7 +32,8 @@ class Mixup(Algorithm):
         self.alpha = alpha
 
     def draw(self) -> float:
-        """lambda, by two gamma variates: X / (X + Y)."""
+        """Draw lambda as X / (X + Y) from two gamma variates."""
+        # torch.distributions.Beta takes no generator. For a small alpha both variates can underflow to 0.
         shape = torch.full((2,), self.alpha, dtype=torch.float64)
         x, y = torch._standard_gamma(shape, generator=self.generator).tolist()
         return x / (x + y) if x + y > 0 else 0.5
@@ -45,8 +46,8 @@ class Mixup(Algorithm):
         return {"loss": loss.item()}
 
     def loss(self, batch: DomainBatch, partner: Tensor, weight: float) -> Tensor:
-        """The loss at a given lambda and partner of each row; lambda = 1 is plain cross-entropy."""
-        if weight == 1:
+        """The loss for a given lambda and partner of each row; lambda = 1 gives plain cross-entropy."""
+        if weight == 1:  # the partner must not mask samples of a window that it is not mixed into
             return F.cross_entropy(self.network(batch.imu, batch.mask), batch.label)
         imu = weight * batch.imu + (1 - weight) * batch.imu[partner]
         mask = batch.mask & batch.mask[partner]

@@ -1,4 +1,4 @@
-"""MLDG: a step on one domain should help on another."""
+"""MLDG: a gradient step on one domain should also reduce the loss on another."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from imu_video.errors import ConfigError
 class MLDG(Algorithm):
     """First-order meta-learning over pairs of source domains (Li et al. 2018, arXiv 1710.03463).
 
-    Domains in random order give cyclic pairs (i, j). With g_i the gradient of domain i's risk and theta_i the network
-    after one fresh Adam step along it, the gradient is 1/m sum (g_i + beta grad l_j(theta_i)). The first step of a
-    fresh Adam is theta - lr g / (|g| + 1e-8).
+    Domains in random order form cyclic pairs (i, j). With g_i the gradient of the risk of domain i and theta_i the
+    network after the first step of a new Adam optimiser along it, the gradient is
+    1/m sum (g_i + beta grad l_j(theta_i)). The first Adam step is theta - lr g / (|g| + 1e-8).
 
     Args:
         beta: weight of the second term, >= 0; 0 is ERM.
@@ -57,13 +57,14 @@ class MLDG(Algorithm):
         return {"loss": risks.mean().item(), "other_loss": other_risk}
 
     def _risk(self, parameters: dict[str, Tensor], batch: DomainBatch) -> Tensor:
-        """Risk of a domain at other parameters; running statistics are left as they are."""
+        """Risk of a domain at other parameters; the running statistics of the network are not changed."""
+        # Batch norm updates its buffers in place during the call, so it gets copies.
         buffers = {name: b.clone() for name, b in self.network.named_buffers()}
         logits = functional_call(self.network, {**parameters, **buffers}, (batch.imu, batch.mask))
         return F.cross_entropy(logits, batch.label)
 
 
 def _gradient(risk: Tensor, parameters: Sequence[Tensor], *, keep: bool = False) -> list[Tensor]:
-    """Gradients, zero where a parameter is not used."""
+    """Gradients of a risk, zero for parameters that it does not depend on."""
     found = torch.autograd.grad(risk, parameters, retain_graph=keep, allow_unused=True)
     return [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]

@@ -1,4 +1,4 @@
-"""MMD: the features' distributions agree over domains under Gaussian kernels."""
+"""MMD: aligns the distributions of the features over domains, with Gaussian kernels."""
 
 from __future__ import annotations
 

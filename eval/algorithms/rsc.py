@@ -1,4 +1,4 @@
-"""RSC: the features that decide most are muted, so that others learn to decide, too."""
+"""RSC: mutes the most important features during training, so that the classifier also uses the others."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from imu_video.errors import ConfigError
 class RSC(Algorithm):
     """Representation self-challenging (Huang et al. 2020, arXiv 2007.02454).
 
-    In each window the ``features`` share with the largest gradient of the true class's score is set to zero; that is
-    kept for the ``batch`` share of windows whose true class loses most probability by it, the others stay whole.
-    Shares are exact numbers of features and windows, so that ties mute as many as no ties (methods 4.7).
+    In each window the fraction ``features`` of features with the largest gradient of the true class's score is set to
+    zero. Only the fraction ``batch`` of windows whose true class loses most probability is muted; the others are
+    unchanged. The numbers of features and windows are exact, also with ties (methods 4.7).
 
     Args:
-        features: share of the features that is muted, in [0, 1).
-        batch: share of the windows that is muted, in [0, 1].
+        features: fraction of the features to mute, in [0, 1).
+        batch: fraction of the windows to mute, in [0, 1].
     """
 
     def __init__(self, *, features: float = 1 / 3, batch: float = 1 / 3) -> None:
@@ -40,14 +40,15 @@ class RSC(Algorithm):
         return {"loss": loss.item()}
 
     def mask(self, features: Tensor, labels: Tensor) -> Tensor:
-        """What is kept of each feature. Shapes: (B, E), (B,) -> (B, E) of zeros and ones."""
+        """Zero for muted features, one for the others. Shapes: (B, E), (B,) -> (B, E)."""
+        # A detached leaf, so that the gradient with respect to the features does not reach the encoder.
         leaf = features.detach().requires_grad_()
         logits = self.network.classifier(leaf)
         own = logits.gather(1, labels[:, None])
         (gradient,) = torch.autograd.grad(own.sum(), leaf)
         keep = torch.ones_like(leaf)
-        number = round(self.share * leaf.shape[1])
-        keep.scatter_(1, gradient.topk(number, dim=1).indices, 0.0)
+        muted = round(self.share * leaf.shape[1])
+        keep.scatter_(1, gradient.topk(muted, dim=1).indices, 0.0)
         with torch.no_grad():
             before = logits.softmax(1).gather(1, labels[:, None])[:, 0]
             after = self.network.classifier(leaf * keep).softmax(1).gather(1, labels[:, None])[:, 0]

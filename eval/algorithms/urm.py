@@ -1,4 +1,4 @@
-"""URM: features spread evenly over a cube, the same cube in every domain."""
+"""URM: features are distributed uniformly over the same cube in every domain."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from imu_video.errors import ConfigError
 
 @algorithms.register("urm")
 class URM(Algorithm):
-    """Uniform risk minimisation: an adversary tells features from uniform noise (Krishnamachari et al. 2024).
+    """Uniform risk minimisation: a discriminator separates features from uniform noise (Krishnamachari et al. 2024).
 
-    h = tanh(f). The discriminator, with an Adam of its own, minimises BCE(D(u), 1) + penalty BCE(D(h), 0) for
+    h = tanh(f). The discriminator has its own Adam optimiser and minimises BCE(D(u), 1) + penalty BCE(D(h), 0) for
     u ~ U(-1, 1); the network minimises CE(g(h), y) + penalty BCE(D(h), 1).
 
     Args:
         penalty: weight of the adversarial terms, >= 0.
-        hidden: width of the discriminator's layers.
-        layers: hidden layers after the first.
+        hidden: width of the discriminator's hidden layers, >= 1.
+        layers: number of hidden layers after the first, >= 0.
     """
 
     def __init__(self, *, penalty: float = 0.1, hidden: int = 100, layers: int = 2) -> None:
@@ -37,7 +37,7 @@ class URM(Algorithm):
         parts: list[nn.Module] = []
         for a, b in pairwise(widths):
             parts += [nn.Linear(a, b), nn.ReLU()]
-        # In a list: its weights belong to its own optimiser, not to the network's.
+        # In a list, so that it is no submodule: its weights belong to its own optimiser and not to snapshots.
         self._discriminator = [nn.Sequential(*parts, nn.Linear(self.hidden, 1))]
         self._adversary = self.adam.build(self._discriminator[0].parameters())
 
@@ -47,17 +47,18 @@ class URM(Algorithm):
 
     def update(self, batches: Sequence[DomainBatch]) -> dict[str, float]:
         batch = self.join(batches)
-        judge = self._discriminator[0]
+        discriminator = self._discriminator[0]
         h = torch.tanh(self.network.features(batch.imu, batch.mask))
         noise = 2 * torch.rand(h.shape, generator=self.generator) - 1
-        told = _bce(judge(noise), 1.0) + self.penalty * _bce(judge(h.detach()), 0.0)
+        adversary_loss = _bce(discriminator(noise), 1.0) + self.penalty * _bce(discriminator(h.detach()), 0.0)
         self._adversary.zero_grad(set_to_none=True)
-        told.backward()
+        adversary_loss.backward()
         self._adversary.step()
+        # The gradient of this loss also reaches the discriminator, but its optimiser clears it before the next step.
         loss = F.cross_entropy(self.network.classifier(h), batch.label)
-        fooled = _bce(judge(h), 1.0)
-        self.step(loss + self.penalty * fooled)
-        return {"loss": loss.item(), "discriminator_loss": told.item()}
+        encoder_loss = _bce(discriminator(h), 1.0)
+        self.step(loss + self.penalty * encoder_loss)
+        return {"loss": loss.item(), "discriminator_loss": adversary_loss.item()}
 
 
 def _bce(logits: Tensor, target: float) -> Tensor:

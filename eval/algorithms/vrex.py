@@ -1,4 +1,4 @@
-"""V-REx: the risks of the source domains should not differ."""
+"""V-REx: penalises differences between the risks of the source domains."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from imu_video.errors import ConfigError
 class VREx(Algorithm):
     """Mean risk plus the variance of the risks over domains (Krueger et al. 2021, arXiv 2003.00688).
 
-    L = mean_e l_e + w mean_e (l_e - mean_e l_e)^2, where w is 1 during the first updates and then ``penalty``. With the
-    default both are 1, so annealing changes nothing (methods 4.7); the optimiser starts anew where the weight changes.
+    L = mean_e l_e + w mean_e (l_e - mean_e l_e)^2, where w is 1 during the first ``anneal`` updates and ``penalty``
+    afterwards. The optimiser is reset where the weight changes. With the default penalty of 1 it does not change
+    (methods 4.7).
 
     Args:
         penalty: weight of the variance after annealing, >= 0; the paper sweeps up to 1e5.
-        anneal: updates before that.
+        anneal: number of updates with weight 1, >= 0.
     """
 
     def __init__(self, *, penalty: float = 1.0, anneal: int = 500) -> None:
@@ -29,6 +30,7 @@ class VREx(Algorithm):
     def update(self, batches: Sequence[DomainBatch]) -> dict[str, float]:
         batch = self.join(batches)
         if self.updates == self.anneal and self.anneal and self.penalty != 1:
+            # Adam's averages belong to the former weight; a large new one would make the first steps too long.
             self.optimizer = self.fresh_optimizer()
         risks = domain_losses(self.network(batch.imu, batch.mask), batch.label, self.domains)
         variance = ((risks - risks.mean()) ** 2).mean()
