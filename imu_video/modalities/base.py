@@ -230,14 +230,12 @@ class Modality(ABC):
         Raises:
             ValueError: another number of axes, of rows, another fixed length or type.
         """
-        axes = cls.axes.split()
-        fixed = [(number, int(axis)) for number, axis in enumerate(axes, 1) if axis.isdigit()]
-        integer = np.issubdtype(np.dtype(cls.dtype), np.integer)
+        ndim, fixed, exact = _layout(cls.axes, cls.dtype)
         if (
-            batch.ndim != len(axes) + 1
+            batch.ndim != ndim
             or (rows is not None and len(batch) != rows)
             or any(batch.shape[number] != length for number, length in fixed)
-            or (batch.dtype != getattr(torch, cls.dtype) if integer else not batch.is_floating_point())
+            or (not batch.is_floating_point() if exact is None else batch.dtype != exact)
         ):
             of = "" if rows is None else f" with B={rows}"
             raise ValueError(
@@ -277,6 +275,17 @@ class Modality(ABC):
     def lacking(cls, part: str) -> str:
         """Key under which the index counts samples without this stream."""
         return stream_name(cls.name, part)
+
+
+@lru_cache(maxsize=64)
+def _layout(axes: str, dtype: str) -> tuple[int, tuple[tuple[int, int], ...], torch.dtype | None]:
+    """Axes of a batch, its fixed lengths by axis, and its type (None: any floating one).
+
+    Cached, because every training batch is checked: parsing the letters again would cost as much as a gather.
+    """
+    letters = axes.split()
+    fixed = tuple((number, int(axis)) for number, axis in enumerate(letters, 1) if axis.isdigit())
+    return len(letters) + 1, fixed, getattr(torch, dtype) if np.issubdtype(np.dtype(dtype), np.integer) else None
 
 
 def stream_name(modality: str, part: str | None = None) -> str:
