@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def check_window(imu: Tensor, mask: Tensor | None, channels: int) -> None:
-    """Refuse inputs that are not (B, C, T) with the encoder's C, so that a wrong axis order never trains silently.
+    """Reject inputs that are not (B, C, T) with the encoder's C, so that a wrong axis order never trains silently.
 
     Args:
         imu: (B, C, T) normalised windows.
@@ -15,7 +15,7 @@ def check_window(imu: Tensor, mask: Tensor | None, channels: int) -> None:
         channels: the encoder's C.
 
     Raises:
-        ValueError: with the shape seen and the axes expected.
+        ValueError: another shape or type; the message gives the actual and the expected shape.
 
     Example:
         >>> check_window(torch.zeros(2, 6, 100), None, 6)
@@ -23,7 +23,7 @@ def check_window(imu: Tensor, mask: Tensor | None, channels: int) -> None:
     shape = tuple(imu.shape)
     if imu.ndim != 3 or shape[1] != channels or shape[2] < 1:
         swapped = imu.ndim == 3 and shape[2] == channels
-        why = "; this looks like (B, T, C): transpose it where the data is read" if swapped else ""
+        why = "; the axes seem to be (B, T, C): transpose the windows after loading" if swapped else ""
         raise ValueError(f"imu has shape {shape}, expected (B, C, T) with C={channels}{why}")
     if mask is not None and (mask.shape != imu.shape or mask.dtype != torch.bool):
         raise ValueError(f"mask must be bool {shape} like imu, got {mask.dtype} {tuple(mask.shape)}")
@@ -32,20 +32,21 @@ def check_window(imu: Tensor, mask: Tensor | None, channels: int) -> None:
 def masked_mean(x: Tensor, mask: Tensor, dim: int) -> Tensor:
     """Mean over ``dim`` (kept) of the entries where ``mask`` is True; zero where no entry is True.
 
-    Entries under False may hold anything, NaN included, without effect on value or gradient.
+    Entries under False may have any value, including NaN; they affect neither the result nor the gradient.
     Shapes: x and mask (..., n, ...) -> (..., 1, ...).
     """
+    # torch.where instead of x * mask: NaN x 0 is NaN, in the value and in the gradient.
     total = torch.where(mask, x, 0).sum(dim, keepdim=True)
     return total / mask.sum(dim, keepdim=True).clamp(min=1)
 
 
 def fill_gaps(imu: Tensor, mask: Tensor) -> Tensor:
-    """Linear interpolation over the gaps of each channel; beyond its first and last sample the nearest one is held.
+    """Interpolate linearly over the gaps of each channel; at both ends the nearest sample is repeated.
 
-    A convolution over zeros would read a gap as free fall. A channel without any sample becomes zeros.
+    With zeros, a convolution could not distinguish a gap from free fall. A channel without any sample becomes zeros.
 
     Args:
-        imu: (B, C, T); entries under False may hold anything.
+        imu: (B, C, T); entries under False may have any value.
         mask: (B, C, T) bool, True where measured.
 
     Shapes: -> (B, C, T), measured samples unchanged.
@@ -56,9 +57,11 @@ def fill_gaps(imu: Tensor, mask: Tensor) -> Tensor:
         [[[1.0, 1.0, 2.0, 3.0]]]
     """
     if mask.device.type == "cpu" and not torch.compiler.is_compiling() and bool(mask.all()):
-        return imu  # on other devices this test would wait for the queue of kernels
+        return imu  # on a GPU, reading the result of this check would wait for all queued kernels
     last = imu.shape[-1] - 1
     place = torch.arange(last + 1, device=imu.device).expand_as(mask)
+    # Running maxima and minima give the nearest measured sample on each side, without a loop over time. Where one side
+    # has no sample, both ends are the same sample and the interpolation is constant.
     before = torch.where(mask, place, -1).cummax(-1).values
     after = torch.where(mask, place, last + 1).flip(-1).cummin(-1).values.flip(-1)
     left = torch.where(before >= 0, before, after).clamp(max=last)

@@ -1,4 +1,4 @@
-"""A Transformer over channels instead of time steps: the second backbone of HAROOD."""
+"""Transformer over channels instead of time steps: the second backbone of HAROOD."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from imu_video.registry import encoders
 class HaroodTransformer(nn.Module):
     """Each channel's whole window is one token; channels attend to each other (HAROOD, KDD 2026, arXiv 2512.10807).
 
-    Linear T -> width for every channel, then encoder layers without positions, flattened to C * width. Scores are
-    scaled by the square root of the width of a head (a release divides by that of the number of tokens).
+    Linear T -> width for every channel, then encoder layers without positions, flattened to C * width. Attention scores
+    are divided by the square root of the head width (a public release divides by that of the number of tokens).
 
     Args:
         channels: C.
-        samples: T of training windows; filled in from the data. Windows of another length are stretched to it.
+        samples: T of training windows; filled in from the data. Windows of another length are resampled to it.
         width: of a token; 64.
         layers: encoder layers; 2.
         heads: attention heads, a divisor of the width; 8.
         ffn: hidden width of the feed-forward part; 2048.
-        dropout: in [0, 1); 0.2. Draws from torch's global generator, per rank.
+        dropout: in [0, 1); 0.2. Uses torch's global generator, separately per rank.
         reach: a channel attends to channels at most this many positions away, at least 0; 12 as published, None: all.
 
     Shapes: (B, C, T) -> (B, C * width).

@@ -25,7 +25,7 @@ def valid_length(samples: int, *, kernels: tuple[int, ...], pool: int = 1) -> in
 
 
 def needed_length(steps: int, *, kernels: tuple[int, ...], dilation: int = 1, pool: int = 1) -> int:
-    """Fewest samples for which ``steps`` are left; the inverse of `valid_length`.
+    """Smallest number of samples that gives ``steps`` output steps; the inverse of `valid_length`.
 
     Example:
         >>> needed_length(1, kernels=(24, 16, 8))
@@ -41,7 +41,7 @@ class HaroodCNN(TimeEncoder):
     """Two convolutions with max pooling, flattened: the CNN of HAROOD (KDD 2026, arXiv 2512.10807).
 
     C -> 16 -> 32 channels, each convolution (valid, kernel k) followed by norm, ReLU and max pooling over 2 steps.
-    Flattened width 32 * L2 with L1 = (T - k + 1) // 2 and L2 = (L1 - k + 1) // 2. Windows of another length than
+    The flattened width is 32 * L2 with L1 = (T - k + 1) // 2 and L2 = (L1 - k + 1) // 2. Windows of a length other than
     ``samples`` are pooled to the same L2 steps.
 
     Args:
@@ -69,6 +69,7 @@ class HaroodCNN(TimeEncoder):
             channels=channels,
             token_dim=32,
             least=needed_length(1, kernels=kernels, pool=2),
+            # One segment per output step: pooling then equals flattening for windows of the training length.
             pooling="mean",
             segments=steps,
         )
@@ -92,11 +93,11 @@ class TPN(TimeEncoder):
     Args:
         channels: C.
         width: channels of the first convolution; 32.
-        dropout: in [0, 1); 0.1. Non-zero values draw from torch's global generator, per rank.
+        dropout: in [0, 1); 0.1. Non-zero values use torch's global generator, separately per rank.
         pooling: ``max`` as published, ``mean`` or ``mean_max``.
-        segments: equal stretches of time that are pooled separately; 1.
+        segments: parts of equal length that are pooled separately; 1.
 
-    Shapes: (B, C, T) -> (B, 96) as published; tokens (B, T - 45, 96). Shorter windows are lengthened to 46 samples.
+    Shapes: (B, C, T) -> (B, 96) as published; tokens (B, T - 45, 96). Shorter windows are padded to 46 samples.
 
     Example:
         >>> sum(p.numel() for p in TPN().layers.parameters())

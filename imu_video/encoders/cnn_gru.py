@@ -28,7 +28,7 @@ class CNNGRU(TimeEncoder):
         pool: steps of each max pooling; 3 at 200 Hz. The receptive field is 141 samples with 3, 74 with 2;
             shorter windows are padded, so use 2 or 1 at low rates.
         pooling: ``last`` state as published, or ``mean``, ``max``, ``mean_max`` of the states.
-        segments: equal stretches of time that are pooled separately; 1.
+        segments: parts of equal length that are pooled separately; 1.
 
     Shapes: (B, C, T) -> (B, hidden); tokens are the states (B, S, hidden).
 

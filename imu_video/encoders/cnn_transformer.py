@@ -1,4 +1,4 @@
-"""Convolutions under a small Transformer: the IMU encoder of CMC-CMKM."""
+"""Convolutions followed by a small Transformer: the IMU encoder of CMC-CMKM."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ class CNNTransformer(TimeEncoder):
     """Three convolutions, sinusoidal positions, Transformer layers over time (CMC-CMKM, Brinzea et al. 2022).
 
     Convolutions of kernel 5 with norm and ReLU to 1/4, 1/2 and all of ``width``; two layers with two heads. The paper
-    flattens all T steps; ``segments`` keeps the order of time in a width that does not grow with the window.
+    flattens all T steps; ``segments`` keeps the temporal order in a width that does not depend on the window length.
 
     Args:
         channels: C.
         width: token width, a positive multiple of 4 and of ``heads``; 128.
         layers: Transformer layers; 2.
         heads: attention heads; 2.
-        ffn: hidden width of the feed-forward part; 512 (ours: the paper's is not known to us).
-        dropout: in [0, 1), in the Transformer. Non-zero values draw from torch's global generator, per rank.
+        ffn: hidden width of the feed-forward part; 512 (ours: we did not find the value of the paper).
+        dropout: in [0, 1), in the Transformer. Non-zero values use torch's global generator, separately per rank.
         stride: of the last convolution; 1 as published, 2 halves the tokens.
         norm: ``batch`` as published, or ``group``.
         pooling: ``mean``, ``max`` or ``mean_max``.
-        segments: equal stretches of time that are pooled separately; 4.
+        segments: parts of equal length that are pooled separately; 4.
 
     Shapes: (B, C, T) -> (B, width * segments); tokens (B, S, width).
 
@@ -74,6 +74,7 @@ class CNNTransformer(TimeEncoder):
     def over_time(self, x: Tensor, valid: Tensor) -> Tensor:
         tokens = self.convolutions(x).transpose(1, 2)
         keys = valid_tokens(valid, tokens.shape[1])
+        # Attention over no keys is NaN. A window without any sample attends everywhere; its input is constant.
         keys = keys | ~keys.any(1, keepdim=True)
         tokens = tokens + sinusoidal_positions(tokens.shape[1], tokens.shape[2], device=x.device).to(tokens.dtype)
         for layer in self.layers:

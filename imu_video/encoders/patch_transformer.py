@@ -1,4 +1,4 @@
-"""PatchTST: a Transformer over patches of each IMU channel, weights shared by all channels; no head."""
+"""PatchTST: a Transformer over patches of each IMU channel, with weights shared by all channels; no head."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ class PatchTST(nn.Module):
     """Channel-independent patch Transformer: one class token per channel, outputs concatenated.
 
     Nie et al. 2023 (arXiv 2211.14730) as used for IMU by Cheshmi et al. 2025 (arXiv 2507.13482). Every channel is cut
-    into patches that are aligned on the window's END (the oldest ``(T - patch) % stride`` samples are not used),
+    into patches that are aligned to the END of the window (the oldest ``(T - patch) % stride`` samples are not used),
     embedded by one linear map, given a class token and positions, and passed through the same Transformer. Positions
-    are fixed sinusoids counted from the end (class token 0, newest patch 1): any T works, a position is an age.
+    are fixed sinusoids counted from the end (class token 0, newest patch 1), so any T works and a position is an age.
 
-    Missing data: a gap inside a patch is filled with the mean of the patch's measured samples (zero would read as free
-    fall); a patch without a measured sample is no attention key; a channel without any is the class token's own output,
-    a learned "missing" vector. Values under a False mask never reach the output.
+    Missing data: a gap inside a patch is filled with the mean of the patch's measured samples (zeros would look like
+    free fall); a patch without any measured sample is masked in attention; for a channel without any sample the output
+    is that of the class token alone, a learned "missing" vector. Values under a False mask never affect the output.
 
     Args:
         channels: C.
         patch: samples per patch, at least 2; 16 (0.32 s at 50 Hz).
-        stride: samples from patch to patch, 1 to ``patch``.
+        stride: samples between the starts of patches, 1 to ``patch``.
         width: token width, a positive multiple of 2 and of ``heads``.
         layers: Transformer layers.
         heads: attention heads.
         ffn: hidden width of the feed-forward part.
-        dropout: in [0, 1); the paper's is 0. Non-zero values draw from torch's global generator, per rank.
-        norm: ``layer``, or ``batch`` as in the paper (its statistics are a rank's own, so several processes then differ
-            from one).
+        dropout: in [0, 1); the paper's is 0. Non-zero values use torch's global generator, separately per rank.
+        norm: ``layer``, or ``batch`` as in the paper (its statistics are per rank, so results depend on the number of
+            processes).
         pre_norm: normalise before each part (as in the paper's code) rather than after the residual.
         scaling: ``none``, or ``instance``: each series minus its mean over its standard deviation (the paper; this
             removes gravity's direction and the amplitude of motion).
@@ -135,10 +135,11 @@ class PatchTST(nn.Module):
         return max(samples - self.patch, 0) // self.stride + 1
 
     def _patches(self, imu: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """(B*C, P, patch) values and, where something is missing, (B*C, 1+P) bool: which tokens may be attended to."""
+        """(B*C, P, patch) values and, if samples are missing, (B*C, 1+P) bool, True for tokens to attend to."""
         short = self.patch - imu.shape[-1]
         if mask is None and short > 0:
             mask = torch.ones_like(imu, dtype=torch.bool)
+        # Without a mask, scaled_dot_product_attention can use its faster kernels.
         elif mask is not None and short <= 0 and bool(mask.all()):
             mask = None
         if self.scaling == "instance":

@@ -18,7 +18,8 @@ from imu_video.registry import encoders
 class ResNet1d(TimeEncoder):
     """Pre-activation residual network of 1-D convolutions (the ResNet-18-V2 of Yuan et al. 2024, arXiv 2206.02909).
 
-    A stem, then a stage for each entry of ``blocks``: each stage but the first doubles the width and halves the steps.
+    A stem, then one stage per entry of ``blocks``: each stage except the first doubles the width and halves the number
+    of steps.
 
     Args:
         channels: C; the source uses 3 (accelerometer) at 30 Hz over 10 s.
@@ -27,7 +28,7 @@ class ResNet1d(TimeEncoder):
         kernel: samples per convolution, at least 1 and odd; 5.
         norm: ``batch`` as published, or ``group``.
         pooling: ``mean``, ``max`` or ``mean_max``.
-        segments: equal stretches of time that are pooled separately; 1.
+        segments: parts of equal length that are pooled separately; 1.
 
     Shapes: (B, C, T) -> (B, 8 * width) with four stages; tokens (B, S, 8 * width), about T / 16 of them.
 

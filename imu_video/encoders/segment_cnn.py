@@ -1,4 +1,4 @@
-"""A small residual network of 1-D convolutions whose features keep the order in time; quick on a CPU; no head here."""
+"""A small residual network of 1-D convolutions whose features keep the temporal order; fast on a CPU; no head."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from imu_video.registry import encoders
 
 @encoders.register("segment_cnn")
 class SegmentCNN(nn.Module):
-    """Residual 1-D convolutions, averaged over a few segments of the measured span and maximised over all of it.
+    """Residual 1-D convolutions with mean pooling over segments of the measured span and max pooling over all of it.
 
     The body is that of a residual network (He et al. 2016, arXiv 1512.03385) over time. Its output h (B, W, T') is
     pooled to
 
         z = [ sum_t a_1t h_t, ..., sum_t a_St h_t, max_t h_t ],     a_st ~ max(0, 1 - |u_t - s|),  sum_t a_st = 1
 
-    where u_t in [0, S - 1] places step t within the stretch from the first to the last measured sample: each of the S
-    means looks at one part of the movement, wherever it lies in the window and however long it takes. A mean over
-    everything would not tell sitting down from standing up. Steps outside the stretch take no part.
+    where u_t in [0, S - 1] is the position of step t within the span from the first to the last measured sample: each
+    of the S means covers one part of the movement, independent of its position in the window and its duration. A single
+    mean could not distinguish sitting down from standing up. Steps outside the span are excluded.
 
-    Besides the C normalised channels the first layer reads C more that say what is measured; missing samples are zero.
+    The input of the first layer is the C normalised channels, with zeros for missing samples, and the C masks.
 
     Args:
         channels: C.
@@ -82,6 +82,7 @@ class SegmentCNN(nn.Module):
             mask = torch.ones_like(imu, dtype=torch.bool)
         x = torch.cat([torch.where(mask, imu, 0), mask.to(imu.dtype)], dim=1)
         h = self.body(F.relu(self.stem_norm(self.stem(x))))
+        # Pooling in float32: under autocast, half precision would round the positions of steps and the small weights.
         return self._pool(h.float(), mask.any(1))
 
     def _pool(self, h: Tensor, measured: Tensor) -> Tensor:
@@ -92,13 +93,14 @@ class SegmentCNN(nn.Module):
         place = torch.arange(steps, device=h.device, dtype=h.dtype)
         first = torch.where(inside, place, float(steps)).amin(1, keepdim=True)
         last = torch.where(inside, place, -1.0).amax(1, keepdim=True)
-        stretch = (place >= first) & (place <= last)
+        span = (place >= first) & (place <= last)
         u = (place + 0.5 - first) / (last + 1 - first) * self.segments - 0.5
         u = u.clamp(0, self.segments - 1)
         centre = torch.arange(self.segments, device=h.device, dtype=h.dtype)
-        weight = (1 - (u[..., None] - centre).abs()).clamp(min=0) * stretch[..., None]
-        # A stretch of fewer steps than segments leaves some segment without a step: it takes the nearest ones' mean.
-        weight = weight + 1e-4 * torch.exp(-(u[..., None] - centre).abs()) * stretch[..., None]
+        weight = (1 - (u[..., None] - centre).abs()).clamp(min=0) * span[..., None]
+        # If the span has fewer steps than segments, some segments contain no step. This small weight then makes their
+        # value the mean of the nearest steps instead of 0 / 0.
+        weight = weight + 1e-4 * torch.exp(-(u[..., None] - centre).abs()) * span[..., None]
         means = h @ (weight / weight.sum(1, keepdim=True))
-        most = h.masked_fill(~stretch[:, None], -torch.inf).amax(-1)
+        most = h.masked_fill(~span[:, None], -torch.inf).amax(-1)
         return torch.cat([means.flatten(1), most], dim=1)

@@ -26,10 +26,10 @@ class SegmentAlignment(PairLoss):
     Args:
         temperature: at least 0.01; 0.1.
         learned: train 1 / temperature.
-        max_shift: largest shift between IMU and video in segments, at least 0; keep it below S / 2, otherwise the order
-            of time has no effect.
-        dilations: tempo ratios that are tried, each above 0; [1.0] allows shifts only.
-        sharpness: above 0; small values select the best warp, large ones average all.
+        max_shift: largest shift between IMU and video in segments, at least 0; keep it below S / 2, otherwise the
+            temporal order has no effect.
+        dilations: candidate tempo ratios, each above 0; [1.0] allows shifts only.
+        sharpness: above 0; small values select the best warp, large values average over all warps.
 
     Shapes: PairEmbeddings with segments of both sides (B, S, D) per rank -> scalar.
 
@@ -66,6 +66,7 @@ class SegmentAlignment(PairLoss):
                 raise ValueError(
                     f"segments of both sides must both be (B, S, D): got {tuple(imu.shape)}, {tuple(video.shape)}"
                 )
+            # The number of segments is a property of the model, which the constructor of a loss does not receive.
             paths = warps(imu.shape[1], max_shift=self.max_shift, dilations=self.dilations).to(imu)
             forth = warped_similarity(imu, gather_with_gradient(video), paths, sharpness=self.sharpness)
             # Swapping the sequences transposes the paths: a pair has the same similarity in both directions.

@@ -1,4 +1,4 @@
-"""Losses on two augmented views of a window, some of which also work across modalities; equations in functional."""
+"""Losses on two augmented views of a window, some of them also across modalities; equations are in functional."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from imu_video.runtime.distributed import gather_with_gradient, world
 from imu_video.types import LossOutput, PairEmbeddings
 
 Between = Literal["augmented_pair", "side"]
-"""What the IMU embedding is compared with: the second window of an augmented pair, or the other side."""
+"""Second side of the comparison with the IMU embedding: the second window of an augmented pair, or the other side."""
 
 
 def _sides(pair: PairEmbeddings, between: Between) -> tuple[Tensor, Tensor]:
@@ -70,6 +70,7 @@ class NTXent(PairLoss):
             all_one, all_two = gather_with_gradient(one), gather_with_gradient(two)
             rows = world().rows(len(all_one))
             first = torch.arange(rows.start, rows.stop, device=one.device)
+            # Columns are all first views, then all second views, so a partner is N columns away.
             second = first + len(all_one)
             cosines = torch.cat([one, two]) @ torch.cat([all_one, all_two]).T
             scale = self.scale()
@@ -91,8 +92,8 @@ class VICReg(PairLoss):
 
     Args:
         between: IMU with its second view (``augmented_pair``) or with the other ``side``.
-        invariance, variance, covariance: weights, at least 0; 25, 25, 1 as published. With invariance 0 the loss is a
-            regulariser.
+        invariance, variance, covariance: weights, at least 0; 25, 25, 1 as published. With invariance 0 the loss is
+            only a regulariser.
 
     Shapes: PairEmbeddings of (B, D) per rank, two rows or more over all ranks -> scalar.
 

@@ -16,7 +16,7 @@ from imu_video.runtime.distributed import gather, gather_with_gradient, world
 from imu_video.types import LossOutput, PairEmbeddings, PairMeta
 
 MAX_LOG_SCALE = math.log(100.0)
-"""Learned logit scales stay at or below 100 (Radford et al. 2021, section 2.5): above, single pairs dominate."""
+"""Learned logit scales stay at or below 100 (Radford et al. 2021, section 2.5): above 100, single pairs dominate."""
 
 
 NEEDS: dict[str, tuple[str, ...]] = {
@@ -34,12 +34,12 @@ NEEDS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class LossNeeds:
-    """What a loss requires of the run around it, stated from its arguments before it is built.
+    """Requirements of a loss on the training run, derived from its arguments before it is built.
 
     Args:
-        inputs: keys of `NEEDS`, so that the trainer computes only what is used.
-        fixed_target: the video embedding is a target that carries no gradient, so that nothing may be trainable on the
-            video's side.
+        inputs: keys of `NEEDS`; the trainer computes only these inputs.
+        fixed_target: the video embedding is a target without gradient, so the video side must have no trainable
+            parameters.
         queue_size: K, rows of the loss's queue; 0 without one.
         warm_rows: rows that `PairLoss.warm_start` uses; 0 without a warm start.
 
@@ -56,7 +56,7 @@ class LossNeeds:
 
     @classmethod
     def of_all(cls, needs: Iterable[LossNeeds]) -> LossNeeds:
-        """What several losses require together: every input, the longest queue, the most rows."""
+        """Combined requirements of several losses: all inputs, the longest queue, the largest number of rows."""
         each = list(needs)
         return cls(
             inputs=frozenset().union(*(one.inputs for one in each)),
@@ -67,7 +67,7 @@ class LossNeeds:
 
     @classmethod
     def of_attributes(cls, loss: Any) -> LossNeeds:
-        """The needs that a loss, or a class without `PairLoss.needs_of`, holds as attributes."""
+        """Requirements read from the attributes of a loss, or of a class without `PairLoss.needs_of`."""
         default = cls()
         return cls(
             inputs=frozenset(getattr(loss, "needs", default.inputs)),
@@ -78,12 +78,12 @@ class LossNeeds:
 
 
 class PairLoss(nn.Module, ABC):
-    """Base of losses on paired embeddings: owns only state; ``forward`` is pure, ``observe`` follows the step.
+    """Base class of losses on paired embeddings: ``forward`` is pure, ``observe`` updates the state after each step.
 
     Learned scalars (scale, bias) have ndim 0: parameters with ndim < 2 get no weight decay.
 
-    A loss whose needs depend on its arguments overrides `needs_of` and hands the same arguments to `adopt_needs` in
-    its constructor; one whose needs are fixed sets the class attributes.
+    A loss whose needs depend on its arguments overrides `needs_of` and passes the same arguments to `adopt_needs` in
+    its constructor; a loss with fixed needs sets the class attributes.
 
     Attributes:
         needs, fixed_target, queue_size, warm_rows: see `LossNeeds`; ``needs`` are its ``inputs``.
@@ -96,7 +96,7 @@ class PairLoss(nn.Module, ABC):
 
     @classmethod
     def needs_of(cls, arguments: Mapping[str, Any]) -> LossNeeds:
-        """What a loss built from these arguments requires; nothing is built.
+        """Requirements of a loss with these arguments; nothing is built.
 
         Args:
             arguments: every constructor argument by name, validated (`registry.Entry.arguments`).
@@ -107,7 +107,7 @@ class PairLoss(nn.Module, ABC):
         """Set the attributes to `needs_of` these arguments, so that class and instance cannot differ.
 
         Args:
-            arguments: those constructor arguments that `needs_of` reads.
+            arguments: the constructor arguments that `needs_of` reads.
         """
         needs = self.needs_of(arguments)
         self.needs, self.fixed_target = needs.inputs, needs.fixed_target
@@ -126,30 +126,30 @@ class PairLoss(nn.Module, ABC):
         """Called once after each optimiser step with the step's embeddings; may update queues or statistics."""
 
     def check_devices(self, worn: Tensor) -> None:
-        """Called once before a run of a loss that needs devices; refuses data on which it would stay zero.
+        """Called once before a run with a loss that needs devices; rejects data on which the loss would stay zero.
 
         Args:
-            worn: (N, V) bool, devices that take part, of the windows that are trained on.
+            worn: (N, V) bool, True where a device that is in use was worn, for the windows of the training split.
 
         Raises:
-            ConfigError: too few devices, or not the right ones.
+            ConfigError: too few devices, or the required device is missing.
         """
 
     def warm_start(self, *, meta: PairMeta, video: Tensor | None = None, devices: Tensor | None = None) -> None:
         """Called once before the first step of a new run, with the same rows on every rank; most losses do nothing.
 
         Args:
-            meta: where the N <= ``warm_rows`` rows come from: windows of the training split, drawn by the seed.
+            meta: origin of the N <= ``warm_rows`` rows: windows of the training split, sampled with the seed.
             video: (N, D) their video embeddings, where the run has any.
             devices: (N, V, C, T) their windows of all devices in SI units, NaN where missing; None with one device.
         """
 
 
 def check_needs(pair: PairEmbeddings, needs: frozenset[str], name: str) -> None:
-    """Refuse embeddings that lack what a loss needs.
+    """Check that the embeddings contain all inputs of a loss.
 
     Raises:
-        ConfigError: naming the loss and what is missing.
+        ConfigError: a field is missing; the message names the loss and the field.
     """
     for need in sorted(needs):
         missing = [field for field in NEEDS[need] if _lacks(pair, field)]
@@ -167,7 +167,7 @@ def _lacks(pair: PairEmbeddings, field: str) -> bool:
 
 
 def given(x: Tensor | None) -> Tensor:
-    """A field of PairEmbeddings that `check_needs` has found."""
+    """A field of PairEmbeddings that `check_needs` has checked; narrows the type from ``Tensor | None``."""
     if x is None:
         raise ConfigError("the loss uses a field of PairEmbeddings that is missing from its `needs`")
     return x
@@ -198,6 +198,7 @@ def gather_pair(pair: PairEmbeddings) -> GlobalPair:
     """
     imu, video = at_least_float32(pair.imu), at_least_float32(given(pair.side))
     check_same_shape(imu=imu, video=video)
+    # Every rank has the same number of rows, so the positives of this rank are one contiguous block of columns.
     rows = world().rows(len(imu) * world().size)
     return GlobalPair(
         imu=imu,
@@ -220,10 +221,10 @@ def check_same_shape(**sides: Tensor) -> None:
 
 
 def gather_rows(x: Tensor, parts: tuple[int, ...] = ()) -> Tensor:
-    """All ranks' rows without gradient, in the order of the global batches, whatever the number of ranks.
+    """Rows of all ranks without gradient, in the order of the global batch for any number of ranks.
 
-    Joined batches (`PairEmbeddings.parts`) lie one after the other on each rank; they are put back batch by batch, so
-    that a queue holds the same rows in the same order as in one process.
+    Joined batches (`PairEmbeddings.parts`) are concatenated on each rank; this function restores the order batch by
+    batch, so that a queue holds the same rows in the same order as with one process.
 
     Shapes: (B, ...) -> (W*B, ...).
     """
@@ -235,7 +236,7 @@ def gather_rows(x: Tensor, parts: tuple[int, ...] = ()) -> Tensor:
 
 
 def mean_over_ranks(values: Tensor, counted: Tensor) -> Tensor:
-    """A mean over rows of which only some count: its mean over ranks is the mean over all counted rows of the batch.
+    """Mean over the counted rows, scaled so that the mean over ranks is the mean over all counted rows of the batch.
 
     Args:
         values: (B,) own rows, finite also where they do not count.
@@ -243,12 +244,14 @@ def mean_over_ranks(values: Tensor, counted: Tensor) -> Tensor:
 
     Shapes: -> () scalar; 0 where no row of the batch counts.
     """
+    # Ranks count different numbers of rows, and gradients are averaged over ranks: dividing by the global count and
+    # multiplying by the world size gives every counted row the same weight, whichever rank holds it.
     total = gather(counted.sum().reshape(1)).sum().clamp(min=1)
     return torch.where(counted, values, 0).sum() * world().size / total
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """float32 of half-precision tensors; float32 and float64 as they are."""
+    """Convert half-precision tensors to float32; float32 and float64 tensors are returned unchanged."""
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 
@@ -263,10 +266,11 @@ def full_precision(x: Tensor) -> torch.autocast:
 
 
 def pair_stats(cosines: Tensor, positives: Tensor) -> dict[str, Tensor]:
-    """In-batch numbers to log, from own rows of cosines (B, N): top-1 retrieval, mean cosine of pairs and of others."""
+    """In-batch statistics of own rows of cosines (B, N): top-1 retrieval, mean cosine of positives and of negatives."""
     cosines = cosines.detach()
     rows, columns = cosines.shape
     matched = cosines.gather(1, positives[:, None]).sum()
+    # A global batch of one pair has no negatives; the divisor of 1 then reports 0 instead of NaN.
     others = (cosines.sum() - matched) / max(rows * (columns - 1), 1)
     return {
         "accuracy": (cosines.argmax(1) == positives).float().mean(),

@@ -19,12 +19,13 @@ from imu_video.types import LossOutput, PairEmbeddings
 
 
 class Scale(nn.Module):
-    """A positive logit scale, stored as its logarithm; at most 100 whether learned or not."""
+    """A positive logit scale, stored as its logarithm and limited to 100, learned or fixed."""
 
     log: Tensor
 
     def __init__(self, *, initial: float, learned: bool) -> None:
         super().__init__()
+        # In log space a gradient step changes the scale by a factor, and the scale cannot become negative.
         value = torch.tensor(math.log(initial))
         if learned:
             self.log = nn.Parameter(value)
@@ -150,7 +151,7 @@ class SoftTarget(PairLoss):
         learned: train the scale 1 / temperature.
         target_temperature: of the targets, above 0, fixed; small values approach `info_nce`.
         multiply_targets: multiply the similarities by target_temperature, as the release does.
-        detach_targets: no gradient through the targets; in the release it flows.
+        detach_targets: no gradient through the targets; the release has the gradient.
 
     Shapes: PairEmbeddings of (B, D) per rank -> scalar.
 
@@ -185,6 +186,8 @@ class SoftTarget(PairLoss):
             likeness = 0.5 * self.target_scale * (g.imu @ g.all_imu.T + g.video @ g.all_video.T)
             if self.detach_targets:
                 likeness = likeness.detach()
+            # The similarity matrix is symmetric: the normaliser of column j is that of row j, which the rank that
+            # holds row j computes. Gathering N numbers replaces gathering an N x N matrix.
             normaliser = gather_with_gradient(likeness.logsumexp(1))
             total = soft_target_cross_entropy(scale * cosines, scale * (g.video @ g.all_imu.T), likeness, normaliser)
             own = likeness.detach().softmax(1).gather(1, g.positives[:, None]).mean()

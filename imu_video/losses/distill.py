@@ -18,10 +18,10 @@ from imu_video.types import LossOutput, PairEmbeddings
 class FeatureRegression(PairLoss):
     """Regress the IMU embedding on the fixed video embedding (`functional.feature_regression`).
 
-    The L2 baseline of Chen et al. 2025 (arXiv 2503.07259). Nothing may be trainable on the video's side.
+    The L2 baseline of Chen et al. 2025 (arXiv 2503.07259). The video side must have no trainable parameters.
 
     Args:
-        measure: ``mse`` (mean over rows and dimensions) or ``cosine`` (1 - cosine, D / 2 times as much).
+        measure: ``mse`` (mean over rows and dimensions) or ``cosine`` (1 - cosine, which is D / 2 times the ``mse``).
 
     Shapes: PairEmbeddings of (B, D) per rank -> scalar.
 
@@ -51,13 +51,13 @@ class Relational(PairLoss):
     """Match the similarities between windows to those between their teacher features (`functional.relational`).
 
     ``kl`` after Passalis and Tefas 2018 (arXiv 1803.10837), ``mse`` after Tung and Mori 2019 (arXiv 1907.09682). It
-    compares similarities only, so the widths D and Dt need not agree and the teacher's side needs no projector.
+    compares similarities only, so the widths D and Dt may differ and the teacher side needs no projector.
 
     Args:
         measure: ``kl`` (distributions over the batch) or ``mse`` (cosines).
         student_temperature, teacher_temperature: above 0; used by ``kl``.
 
-    Shapes: PairEmbeddings with imu (B, D) and teacher (B, Dt) a rank -> scalar.
+    Shapes: PairEmbeddings with imu (B, D) and teacher (B, Dt) per rank -> scalar.
 
     Raises:
         ConfigError: a temperature that is not above 0.
@@ -88,6 +88,7 @@ class Relational(PairLoss):
             target = teacher @ gather(teacher).T
             rows = world().rows(student.shape[1])
             own = torch.arange(rows.start, rows.stop, device=imu.device)
+            # A window's similarity to itself is 1 on both sides. It would dominate the softmax and teach nothing.
             others = torch.ones_like(student, dtype=torch.bool).scatter_(1, own[:, None], False)
             total = relational(
                 student,

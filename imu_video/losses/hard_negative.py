@@ -35,7 +35,7 @@ class HardNegative(PairLoss):
         tau_plus: prior that a negative is false, in [0, 1); sensible 0 to 0.1 (about 1 / classes).
         temperature: at least 0.01.
         learned: train 1 / temperature.
-        beta_on: what beta multiplies, ``logit`` (published: cosine / temperature) or ``cosine``.
+        beta_on: quantity that beta multiplies, ``logit`` (published: cosine / temperature) or ``cosine``.
         detach_weights: no gradient through the importance weights.
         gap_s: seconds, at least 0. Windows of one recording whose starts are at most this far apart are not used as
             negatives. null: metadata is not used.
@@ -129,7 +129,7 @@ class HardNegative(PairLoss):
             self.queue.write(pair, **sides)
 
     def _negatives(self, pair: PairEmbeddings, positives: Tensor) -> tuple[Tensor, Tensor | None]:
-        """(B, N + K) bool which columns are negatives, and the log of the metadata's factor on their weight."""
+        """(B, N + K) bool, the negatives of each row, and the logarithm of the metadata factor on their weights."""
         meta = pair.meta
         if meta is None and self.gap_s is not None:
             raise ConfigError("hard_negative: gap_s needs metadata: PairEmbeddings.meta is None")
@@ -143,6 +143,7 @@ class HardNegative(PairLoss):
             )
             masks[0] = masks[0] & ~near
         if self.queue_size:
+            # Without gap_s a gap of 0 still excludes the same moment of an earlier epoch, which is a positive.
             masks.append(self.queue.valid.expand(rows, -1))
             far.append(torch.zeros_like(masks[1]))
             if meta is not None:
@@ -157,6 +158,7 @@ class HardNegative(PairLoss):
             if self.queue_size:
                 known = torch.cat([known, self.queue.rows("teacher", teacher)])
             allowed = allowed & (teacher @ known.T <= self.guard)
+        # Elsewhere the factor is 1, whose logarithm is 0, so that the product with the boolean mask is enough.
         if self.recording_weight == 1:
             return allowed, None
         return allowed, math.log(self.recording_weight) * torch.cat(far, dim=1)

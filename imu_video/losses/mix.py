@@ -19,13 +19,13 @@ from imu_video.types import LossOutput, PairEmbeddings, PairMeta
 
 
 class Ramp(Config):
-    """A weight that moves from one value to another, a pure function of the optimiser steps done.
+    """A weight that changes from one value to another, as a pure function of the number of optimiser steps.
 
     Args:
         first: weight up to step ``start``, >= 0.
         last: weight from step ``end`` on, >= 0.
         start, end: steps, 0 <= start < end.
-        shape: ``linear``, or ``cosine`` (half a wave: slow, fast, slow).
+        shape: ``linear``, or ``cosine`` (half a period: slow, fast, slow).
 
     Example:
         >>> float(Ramp(first=0.0, last=2.0, end=100)(torch.tensor(25)))
@@ -54,7 +54,7 @@ class Ramp(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class Term:
-    """One validated entry of a mix, not built yet.
+    """One validated entry of a mix, before its component is built.
 
     Args:
         name: name in the log: the component's, or ``name_2`` for its second entry.
@@ -68,7 +68,7 @@ class Term:
 
     @property
     def needs(self) -> LossNeeds:
-        """What the loss of this term requires; a loss class without `PairLoss.needs_of` is read from its attributes."""
+        """Requirements of this term's loss, from `PairLoss.needs_of` or else from the attributes of its class."""
         state = getattr(self.entry.component, "needs_of", None)
         if state is None:
             return LossNeeds.of_attributes(self.entry.component)
@@ -77,7 +77,7 @@ class Term:
 
 
 class WeightedSum(nn.Module):
-    """Named components with weights: what a mix of losses and a mix of objectives share.
+    """Named components with weights: the common base of `LossMix` and of a mix of objectives.
 
     Args:
         terms: name -> (weight, component); numbers finite and >= 0, at least one weight not zero, or a `Ramp`.
@@ -135,7 +135,7 @@ class WeightedSum(nn.Module):
         return tuple(terms.values())
 
     def weight(self, name: str) -> float | Tensor:
-        """The present weight of a term: a number, or a scalar tensor where it is scheduled."""
+        """The current weight of a term: a number, or a scalar tensor if it is scheduled."""
         weight = self.weights[name]
         return weight(self.step) if isinstance(weight, Ramp) else weight
 
@@ -148,12 +148,13 @@ class WeightedSum(nn.Module):
             weight = self.weight(name)
             if isinstance(weight, Tensor):
                 stats[f"{name}/weight"] = weight
-            # Not 1.0 * x: a compiler drops the product, and the detached copy in terms takes the gradient with it.
+            # A weight of 1 is not multiplied: torch.compile removes the product, so that the total and the tensor that
+            # is detached for ``terms`` become one, and the total loses its gradient.
             part = out.total if isinstance(weight, float) and weight == 1.0 else weight * out.total
             total = part if total is None else total + part
             terms[name] = out.total.detach()
             stats.update({f"{name}/{key}": value for key, value in out.stats.items()})
-        assert total is not None  # the constructor refuses a mix of nothing
+        assert total is not None  # the constructor rejects an empty mix
         return LossOutput(total=total, terms=terms, stats=stats)
 
     def count(self) -> None:
@@ -199,14 +200,14 @@ class LossMix(WeightedSum, PairLoss):
         """Build the losses of validated terms, each once.
 
         Raises:
-            ConfigError: a loss refuses its arguments, or as built needs something else than its class states.
+            ConfigError: a loss rejects its arguments, or its needs as built differ from those of its class.
         """
         losses = {term.name: (term.weight, term.entry.build()) for term in terms}
         for term in terms:
             built = LossNeeds.of_attributes(losses[term.name][1])
             if built != term.needs:
                 raise ConfigError(
-                    f"loss {term.name!r} as built has {built}, its class states {term.needs}",
+                    f"loss {term.name!r} as built has {built}, its class declares {term.needs}",
                     hint=f"override needs_of(cls, arguments) in {term.entry.component.__name__} and call "
                     "self.adopt_needs(...) with the same arguments in its constructor",
                 )
@@ -229,10 +230,11 @@ class LossMix(WeightedSum, PairLoss):
                 loss.check_devices(worn)  # type: ignore[operator]  # see observe
 
     def warm_start(self, *, meta: PairMeta, video: Tensor | None = None, devices: Tensor | None = None) -> None:
-        """Pass every loss the rows that it uses for its warm start."""
+        """Pass the rows for the warm start to every loss that uses some."""
         for loss in self.losses.values():
             rows = getattr(loss, "warm_rows", 0)
             if rows:
+                # Each loss gets only as many rows as it needs, so that its state does not depend on the other losses.
                 first = PairMeta(**{k: v[:rows] for k, v in vars(meta).items()})
                 some = {"video": video, "devices": devices}
                 loss.warm_start(  # type: ignore[operator]  # see observe

@@ -34,7 +34,7 @@ from imu_video.types import LossOutput, PairEmbeddings, PairMeta
 
 @dataclass(frozen=True, kw_only=True)
 class _Batch:
-    """What all ranks' rows hold: (N, V, D) embeddings, (N, V) worn, (N,) samples, and which rows are this rank's."""
+    """Rows of all ranks: (N, V, D) embeddings, (N, V) worn, (N,) samples, and the numbers of this rank's rows."""
 
     embeddings: Tensor
     worn: Tensor
@@ -57,7 +57,7 @@ class _Batch:
         )
 
     def same_moment(self, other: Tensor, gap_s: float) -> Tensor:
-        """(B,) whether row ``other`` shows the moment of the own row."""
+        """(B,) bool, True where row ``other`` covers the same moment as the own row."""
         if self.recording is None or self.time is None:
             return torch.zeros_like(other, dtype=torch.bool)
         near, _ = same_recording(self.recording[self.here], self.time[self.here], self.recording, self.time, gap_s)
@@ -72,32 +72,32 @@ class ColloSSL(PairLoss):
     negatives are never of the same moment.
 
     Args:
-        anchor: index of the device that the encoder is for, at least 0; null: every device in turn, averaged.
+        anchor: index of the device that the encoder is trained for, at least 0; null: the mean over all devices.
         policy: how positive and negative devices are selected, see `functional.select_devices`;
             ``closest_pos_all_neg`` as published.
         temperature: above 0; 0.05.
         sampling: ``unsync_neg`` (published): negatives are other moments of their device; ``sync_all``: the same
-            moment; ``unsync_all``: positives too are other moments (a control).
+            moment; ``unsync_all``: positives are other moments as well (a control).
         negatives_per_device: number of other moments per negative device.
         weights: scale of the weights 1 / distance, ``max`` (published), ``mean1`` or ``none``.
-        distances: ``dynamic`` (published): from every batch; ``a_priori``: once before training, from up to
-            ``a_priori_rows`` windows in equal pieces of 512 at most.
+        distances: ``dynamic`` (published): computed from every batch; ``a_priori``: computed once before training, from
+            up to ``a_priori_rows`` windows in equal pieces of at most 512.
         a_priori_rows: at least 2.
         unit: unit of accelerations when devices are compared, because the kernels have a fixed width:
             ``si_over_30`` (published), ``g``, ``si``.
         compare: ``norm`` of the acceleration, or its three ``axes``.
-        unbiased: leave out the diagonals of the distance (batches below about 100).
+        unbiased: omit the diagonals of the distance; recommended for batches below about 100.
         floor: smallest distance, above 0.
-        anchor_negative: the anchor device's own other moments are negatives too, at half the smallest distance.
+        anchor_negative: other moments of the anchor device are negatives as well, at half the smallest distance.
         gap_s: seconds, at least 0. Other moments of the same recording at most this far away are not negatives.
-        seed: of the draws, in [0, 2147483648).
+        seed: of the random choices, in [0, 2147483648).
 
-    Shapes: PairEmbeddings with devices (B, V, D), views (B, V, C, T) a rank, two rows or more over all ranks -> scalar.
+    Shapes: PairEmbeddings with devices (B, V, D), views (B, V, C, T) per rank, 2 or more rows over all ranks -> scalar.
         Rows in which the anchor or all its positives were not worn are excluded. A device that was never worn
         together with the anchor in the batch counts as the farthest.
 
     Raises:
-        ConfigError: an argument out of range, too few devices for the policy, no a-priori distances.
+        ConfigError: an argument out of range, too few devices for the policy, or missing a-priori distances.
 
     Example:
         >>> z = torch.eye(4)[:, None].expand(4, 2, 4)
@@ -171,6 +171,7 @@ class ColloSSL(PairLoss):
     ) -> tuple[Tensor, Tensor]:
         """The loss of one anchor, and the mean cosine to its first positive."""
         others = torch.tensor([v for v in range(own.shape[1]) if v != anchor], device=own.device)
+        # The policy `random` ignores distances: equal ones give all its negatives the same weight.
         away = torch.ones_like(others, dtype=own.dtype) if self.policy == "random" else distances[anchor][others]
         draw = scramble(others, self.seed, anchor, self.step)
         chosen_positive, chosen_negative = select_devices(away, self.policy, draw=draw)
@@ -184,8 +185,9 @@ class ColloSSL(PairLoss):
         query = own[:, anchor]
 
         def logits(device: Tensor, other: Tensor, log_weight: Tensor) -> Tensor:
-            """(B,) of one device at other moments; -inf where it was not worn."""
-            # index_select takes the index as a tensor. Indexing with [] would read it back, which breaks compilation.
+            """(B,) logits of one device at other moments; -inf where it was not worn."""
+            # index_select takes the index as a tensor. Indexing with [] would copy it to the host, which breaks
+            # compilation.
             there = batch.embeddings.index_select(1, device[None])[other, 0]
             worn_there = batch.worn.index_select(1, device[None])[other, 0]
             cosine = (query * there).sum(1)
@@ -200,12 +202,13 @@ class ColloSSL(PairLoss):
                 if self.sampling == "sync_all":
                     negatives.append(logits(negative_devices[number], batch.here, log_weights[count + number]))
                     continue
+                # Slots of negatives start at V, above those of positives, so that no two share a permutation.
                 other = self._elsewhere(batch, anchor, own.shape[1] + number * self.rounds + turn)
                 value = logits(negative_devices[number], other, log_weights[count + number])
                 negatives.append(value.masked_fill(batch.same_moment(other, self.gap_s), -math.inf))
         positive, negative = torch.stack(positives, 1), torch.stack(negatives, 1)
         counts = worn[:, anchor] & positive.isfinite().any(1)
-        # Rows that do not count get finite numbers, so that their zero weight is not zero times infinity.
+        # Excluded rows get finite values: their weight is 0, and 0 x inf would be NaN in the gradient.
         positive = torch.where(counts[:, None], positive, 0)
         negative = torch.where(counts[:, None], negative, 0)
         loss = mean_over_ranks(multiview_nce(positive, negative), counts)
@@ -213,7 +216,7 @@ class ColloSSL(PairLoss):
         return loss, mean_over_ranks(nearest, counts)
 
     def _elsewhere(self, batch: _Batch, anchor: int, slot: int) -> Tensor:
-        """(B,) another row of all for every own row: a function of seed, step, window, anchor and use."""
+        """(B,) another row of the global batch for every own row; depends on seed, step, window, anchor and slot."""
         return derangement(scramble(batch.samples, self.seed, anchor, slot, self.step))[batch.here]
 
     def _distances(self, pair: PairEmbeddings, all_worn: Tensor) -> Tensor:
@@ -223,7 +226,8 @@ class ColloSSL(PairLoss):
         if not len(self.table):
             raise ConfigError(
                 "collossl: distances 'a_priori' were not computed",
-                hint="imu-pretrain does before the first step; elsewhere call loss.warm_start(meta=..., devices=...)",
+                hint="imu-pretrain computes them before the first step; in your own loop call "
+                "loss.warm_start(meta=..., devices=...)",
             )
         return self.table
 
@@ -231,17 +235,17 @@ class ColloSSL(PairLoss):
         self.step += 1
 
     def check_devices(self, worn: Tensor) -> None:
-        taking_part = int(worn.any(0).sum())
-        if taking_part < least_devices(self.policy):
+        in_use = int(worn.any(0).sum())
+        if in_use < least_devices(self.policy):
             raise ConfigError(
-                f"collossl: policy {self.policy!r} needs {least_devices(self.policy)} devices, {taking_part} take part",
-                hint="policy: closest_pos_all_neg works with 2; data.placements=null takes all devices",
+                f"collossl: policy {self.policy!r} needs {least_devices(self.policy)} devices, the run has {in_use}",
+                hint="policy: closest_pos_all_neg works with 2; data.placements=null uses all devices",
             )
         if self.anchor is None:
             return
         if self.anchor >= worn.shape[1] or not (worn[:, self.anchor] & (worn.sum(1) >= 2)).any():
             raise ConfigError(
-                f"collossl: anchor {self.anchor} is never worn with another device; devices that take part: "
+                f"collossl: anchor {self.anchor} is never worn with another device; devices in use: "
                 f"{worn.any(0).nonzero()[:, 0].tolist()}",
                 hint="anchor: number of a device among the placements in alphabetical order, or null for all",
             )
@@ -258,6 +262,6 @@ class ColloSSL(PairLoss):
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
         saved = state_dict.get(f"{prefix}table")
-        if saved is not None:  # its size is that of the data, which the constructor does not know
+        if saved is not None:  # its size is the number of devices of the data, which the constructor does not receive
             self.table = self.table.new_zeros(saved.shape)
         super()._load_from_state_dict(state_dict, prefix, *rest)

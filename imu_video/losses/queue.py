@@ -31,14 +31,14 @@ from imu_video.types import LossOutput, PairEmbeddings, PairMeta
 
 
 class Ring(nn.Module):
-    """The last K rows of all ranks in persistent buffers, overwritten in turn; every rank holds the same.
+    """Ring buffer of the last K rows of all ranks in persistent buffers; identical on every rank.
 
-    Writing gathers the rows of all ranks in batch order and stores row r at (pointer + r) modulo K, so that no row is
-    lost if K is not a multiple of the batch.
+    Writing gathers the rows of all ranks in batch order and stores row r at (pointer + r) modulo K, so no row is lost
+    if K is not a multiple of the batch size.
 
     Args:
         size: K >= 0.
-        widths: name -> width of each kind of row that is kept together.
+        widths: name -> width of each kind of row that is stored together.
 
     Example:
         >>> ring = Ring(size=3, video=2)
@@ -59,13 +59,14 @@ class Ring(nn.Module):
         for name, width in widths.items():
             self.register_buffer(name, torch.zeros(size, width))
         self.register_buffer("recording", torch.full((size,), -1))
+        # A recording's clock may be Unix time, which float32 resolves only to 128 s, and gaps of seconds are compared.
         self.register_buffer("time", torch.zeros(size, dtype=torch.float64))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
         self.register_buffer("filled", torch.zeros((), dtype=torch.int64))
 
     @property
     def valid(self) -> Tensor:
-        """(K,) bool: places that were written."""
+        """(K,) bool, True for positions that have been written."""
         return torch.arange(self.size, device=self.filled.device) < self.filled
 
     def rows(self, kind: str, like: Tensor) -> Tensor:
@@ -87,8 +88,8 @@ class Ring(nn.Module):
         """Add a step's rows of all ranks.
 
         Args:
-            pair: where they come from: its metadata and parts.
-            rows: (B, D) of every kind, own rows of this rank.
+            pair: batch that the rows belong to; its metadata and parts are used.
+            rows: (B, D) own rows of this rank, of every kind.
         """
         if pair.meta is None:
             count = len(next(iter(rows.values())))
@@ -101,21 +102,24 @@ class Ring(nn.Module):
 
     @torch.no_grad()
     def put(self, **rows: Tensor) -> None:
-        """Add rows that are the same on all ranks already, metadata (``recording``, ``time``) included."""
+        """Add rows that are already identical on all ranks, including metadata (``recording``, ``time``)."""
         if not self.size:
             return
+        # Of a batch larger than the queue only the last K rows are stored: repeated positions in one indexed
+        # assignment would leave the order of writes undefined.
         count = min(len(rows["time"]), self.size)
         places = (self.pointer + torch.arange(count, device=self.pointer.device)) % self.size
         for name in (*self.kinds, "recording", "time"):
             buffer: Tensor = getattr(self, name)
             buffer[places] = rows[name][-count:].to(buffer)
+
         self.pointer.copy_((self.pointer + count) % self.size)
         self.filled.copy_((self.filled + count).clamp(max=self.size))
 
 
 @losses.register("queue_distill")
 class QueueDistill(PairLoss):
-    """The student's similarities to a queue of teacher embeddings follow the teacher's (`functional.queue_distill`).
+    """Match the student's similarities to a queue of embeddings to the teacher's (`functional.queue_distill`).
 
     Chen et al. 2025 (arXiv 2503.07259), COMODO; after Fang et al. 2021 (arXiv 2101.04731).
 
@@ -124,10 +128,10 @@ class QueueDistill(PairLoss):
             reports little difference.
         student_temperature: above 0; 0.05.
         teacher_temperature: above 0; 0.1. Larger than the student's as published.
-        own_keys: ``in`` (published): the batch's own video embeddings are keys too; ``out``: the queue alone.
-        target: ``video`` (published): the teacher's distribution comes from the video embeddings themselves, so
-            nothing may be trainable on the video's side; ``teacher``: it comes from the frozen teacher features,
-            and the keys are video embeddings of any projector (ours, to be mixed with a contrastive loss).
+        own_keys: ``in`` (published): the video embeddings of the batch are keys as well; ``out``: only the queue.
+        target: ``video`` (published): the teacher's distribution is computed from the video embeddings, so the video
+            side must have no trainable parameters; ``teacher``: it is computed from the frozen teacher features, and
+            the keys are video embeddings of any projector (ours, for use with a contrastive loss).
         dim, teacher_dim: D and Dt, from the model.
 
     Shapes: PairEmbeddings of (B, D) per rank -> scalar.
@@ -169,7 +173,7 @@ class QueueDistill(PairLoss):
             inputs=frozenset({"side"} if fixed else {"side", "teacher"}),
             fixed_target=fixed,
             queue_size=size,
-            # Keys from a projector that is still to be trained are useless at the start: only a fixed target is warmed.
+            # Keys of an untrained projector carry no information, so the queue starts filled only for a fixed target.
             warm_rows=size if fixed else 0,
         )
 
@@ -184,6 +188,7 @@ class QueueDistill(PairLoss):
             if self.own_keys == "in":
                 valid = torch.cat([valid, valid.new_ones(student.shape[1] - len(valid))])
             total = queue_distill(student, teacher, valid)
+            # The cross-entropy is never below this entropy; the difference is the divergence that training reduces.
             entropy = queue_distill(teacher, teacher, valid)
         closed = ~valid.expand(student.shape)
         nearest = [x.detach().masked_fill(closed, -math.inf).argmax(1) for x in (student, teacher)]
@@ -197,7 +202,7 @@ class QueueDistill(PairLoss):
         return LossOutput(total=total, terms={"queue_distill": total.detach()}, stats=stats)
 
     def _keys(self, kind: str, own: Tensor) -> Tensor:
-        """Queue, then (with own keys) the batch of all ranks, without gradient."""
+        """Rows of the queue, then (with own keys) those of the batch of all ranks, without gradient."""
         queued = self.queue.rows(kind, own)
         return torch.cat([queued, gather(own)]) if self.own_keys == "in" else queued
 
@@ -217,21 +222,22 @@ class NearestNeighbour(PairLoss):
     """InfoNCE whose positive is the nearest neighbour among earlier moments instead of the same moment.
 
     Dwibedi et al. 2021 (arXiv 2104.14548), NNCLR; across modalities as one of the three terms of PRIMUS
-    (arXiv 2411.15127); the exact equation is ours. The queue keeps both embeddings of earlier moments; the one whose
-    ``look_by`` embedding is most similar to the row's gives its ``take`` embedding as the positive of the row's IMU
-    embedding; other rows' positives are the negatives, both directions averaged.
+    (arXiv 2411.15127); the exact equation is ours. The queue stores both embeddings of earlier moments. The entry whose
+    ``look_by`` embedding is most similar to that of the row provides its ``take`` embedding as the positive of the
+    row's IMU embedding. Positives of other rows are the negatives; both directions are averaged.
 
     Args:
         size: K, rows of the queue, at least the global batch.
         temperature: at least 0.01.
         learned: train 1 / temperature.
-        look_by: side that finds the neighbour, ``video`` or ``imu``.
-        take: side of the neighbour that is the positive, ``video`` or ``imu``.
+        look_by: side on which the neighbour is searched, ``video`` or ``imu``.
+        take: side of the neighbour that becomes the positive, ``video`` or ``imu``.
         gap_s: seconds, at least 0. Neighbours of the same recording with starts at most this far apart are not used;
             0 excludes the same moment of an earlier epoch.
         dim: D, from the model.
 
-    Shapes: PairEmbeddings of (B, D) per rank -> scalar. While the queue is empty, the own video is the positive.
+    Shapes: PairEmbeddings of (B, D) per rank -> scalar. While the queue is empty, the row's own video embedding is the
+        positive.
 
     Raises:
         ConfigError: an argument out of range, or embeddings of another width.
@@ -275,6 +281,7 @@ class NearestNeighbour(PairLoss):
                     pair.meta.recording, pair.meta.time, self.queue.recording, self.queue.time, self.gap_s
                 )
                 free = free & ~near
+            # A row without a usable neighbour gets an arbitrary index here; torch.where below replaces its positive.
             best = likeness.masked_fill(~free, -math.inf).max(1)
             found = free.any(1)
             neighbour = self.queue.rows(self.take, seen)[best.indices]

@@ -1,4 +1,4 @@
-"""Training tasks on the student itself: they receive raw windows, own heads and may run the student several times.
+"""Training tasks on the student: they receive raw windows, have their own heads and may run the student repeatedly.
 
 Losses on embeddings are in `imu_video.losses`. The names below are imported at first use; the registry loads them all,
 which registers the built-in objectives.

@@ -1,7 +1,7 @@
-"""Common parts of objectives: the base module and the weighted mix; no particular task.
+"""Common parts of objectives: the base module and the weighted mix; no specific tasks.
 
-A loss is a function of embeddings that the trainer has computed. An objective receives the student itself: it may mask
-or change windows, run the student more than once, and owns the heads that it needs.
+A loss is a function of embeddings that the trainer has computed. An objective receives the student: it may mask or
+change windows, run the student more than once, and creates the heads that it needs.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from imu_video.types import LossOutput, PairBatch
 
 
 class Objective(nn.Module, ABC):
-    """Base of objectives on the student and raw windows.
+    """Base class of objectives on the student and raw windows.
 
-    The constructor takes config values; `attach` creates the heads for one student. All randomness comes from the
-    draws, so that the result does not depend on the number of processes; the mean of the loss over ranks is that of
-    the whole batch.
+    The constructor takes config values; `attach` creates the heads for one student. All random numbers come from
+    ``draws``, so that the result does not depend on the number of processes. The mean of the loss over ranks is the
+    loss of the whole batch.
 
     Example:
         A file for ``--plugin``::
@@ -38,7 +38,7 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def attach(self, student: EncoderBundle) -> None:
-        """Make the heads for this student; called once, before the first `forward`.
+        """Create the heads for this student; called once, before the first `forward`.
 
         Raises:
             ConfigError: the student is not suitable, for example because it has no features over time.
@@ -50,8 +50,8 @@ class Objective(nn.Module, ABC):
 
         Args:
             student: the encoder in training; ``student(imu, mask)``, ``student.tokens(imu, mask)``.
-            batch: windows in SI units; augmented where the run augments.
-            draws: all randomness.
+            batch: windows in SI units, after the augmentations of the run.
+            draws: source of all random numbers.
         """
 
 
@@ -64,7 +64,7 @@ class ObjectiveMix(WeightedSum):
 
         Args:
             entries: names or mappings with an optional ``weight``.
-            student: what they will train.
+            student: encoder that the objectives train.
         """
         return cls.of_terms(cls.parse(entries, registry.objectives), student=student)
 

@@ -1,4 +1,4 @@
-"""Reconstruction of hidden patches from the rest of a window; the networks are the encoders'."""
+"""Reconstruction of masked patches from the rest of a window; encoders are in `imu_video.encoders`."""
 
 from __future__ import annotations
 
@@ -21,18 +21,20 @@ from imu_video.types import LossOutput, PairBatch
 
 @objectives.register("masked_patches")
 class MaskedPatches(Objective):
-    """Hide random patches of each channel from the student and predict their samples (Nie et al. 2023, section 3.2).
+    """Mask random patches of each channel and predict their samples (Nie et al. 2023, section 3.2).
 
-    The self-supervised PatchTST of arXiv 2211.14730, and the IMU-only baseline of arXiv 2507.13482 (40 % hidden). A
-    hidden patch is marked as not measured, so any encoder with features over time can be trained; one linear map from
-    the features at a patch predicts all channels there. The mean squared error counts hidden measured samples only.
+    The self-supervised PatchTST of arXiv 2211.14730, and the IMU-only baseline of arXiv 2507.13482 (40 % masked). A
+    masked patch is marked as not measured, so any encoder with features over time can be trained. One linear map from
+    the features of a patch predicts all its channels. The mean squared error uses only masked samples that were
+    measured.
 
     Args:
-        patch: samples per patch, at least 2; use the encoder's patch size if it has one. Aligned with the window's end.
-        ratio: share of the patches of each channel that is hidden, in (0, 1); 0.4.
-        hide: ``channels``: other patches in each channel (the paper); ``time``: the same moments in all channels, so
-            that a channel cannot be predicted from the others.
-        standardise: predict each channel minus its mean over its standard deviation in this window (the paper), else
+        patch: samples per patch, at least 2; use the encoder's patch size if it has one. Patches are aligned to the end
+            of the window.
+        ratio: share of the patches of each channel that is masked, in (0, 1); 0.4.
+        hide: ``channels``: different patches in each channel (the paper); ``time``: the same time steps in all
+            channels, so that a channel cannot be predicted from the others.
+        standardise: predict each channel with zero mean and unit variance in this window (the paper); otherwise predict
             the normalised signal.
 
     Shapes: batch of (B, C, T) -> scalar.
@@ -61,7 +63,7 @@ class MaskedPatches(Objective):
                 f"masked_patches: encoder {student.encoder_config['name']!r} has no features over time",
                 hint="use an encoder with `tokens`, for example patch_tst",
             )
-        self._count(student.spec.samples)  # windows of the data: refused now, not at the first step
+        self._count(student.spec.samples)  # an unsuitable window length is an error now, not at the first step
         self.head = nn.Linear(student.token_dim, len(student.spec.channels) * self.patch)
 
     def forward(self, student: EncoderBundle, batch: PairBatch, draws: GlobalDraws) -> LossOutput:
@@ -76,8 +78,10 @@ class MaskedPatches(Objective):
         counted, measured = (mask & hidden)[..., -used:], mask[..., -used:]
         if self.standardise:
             target = target - masked_mean(target, measured, -1)
+            # The constant bounds the scale of channels that are almost constant, whose target would be noise.
             target = target / (masked_mean(target.square(), measured, -1) + 1e-4).sqrt()
         error = torch.where(counted, (predicted.float() - target).square(), 0).sum()
+        # The divisor counts all ranks, because ranks mask different numbers of measured samples; see mean_over_ranks.
         total = error * world().size / gather(counted.sum().reshape(1)).sum().clamp(min=1)
         return LossOutput(total=total, stats={"hidden": counted.float().mean()})
 
@@ -85,18 +89,20 @@ class MaskedPatches(Objective):
         count = samples // self.patch
         if count < 2:
             raise ConfigError(
-                f"masked_patches: windows of {samples} samples hold {count} patches of {self.patch}, not 2",
-                hint="objective.0.patch: a smaller patch",
+                f"masked_patches: windows of {samples} samples contain {count} patches of {self.patch}, expected 2 or "
+                "more",
+                hint="set a smaller objective.0.patch",
             )
         return count
 
     def hidden(self, imu: Tensor, count: int, draws: GlobalDraws) -> Tensor:
-        """Which patches are hidden: the same number in each row and channel, at least one, never all.
+        """Mask of random patches: the same number in each row and channel, at least one and not all.
 
         Shapes: (B, C, T) -> (B, C, count) bool.
         """
         number = min(max(round(self.ratio * count), 1), count - 1)
         channels = imu.shape[1] if self.hide == "channels" else 1
+        # Sorting twice gives the rank of each patch, so that exactly ``number`` patches are masked.
         order = draws.uniform(len(imu), channels, count).argsort(-1).argsort(-1)
         return (order < number).to(imu.device).expand(-1, imu.shape[1], -1)
 

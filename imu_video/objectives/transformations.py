@@ -24,12 +24,12 @@ from imu_video.types import LossOutput, PairBatch
 class Transformations(Objective):
     """Arrow of time, permutation and time warp, each applied to half of the windows and detected by a binary head.
 
-    The multi-task self-supervision of ssl-wearables (Yuan et al. 2024, arXiv 2206.02909). The source draws windows in
-    proportion to their standard deviation, because windows without motion do not change visibly. Here every
-    window is used and its losses are weighted in that proportion, which has the same expectation.
+    The multi-task self-supervision of ssl-wearables (Yuan et al. 2024, arXiv 2206.02909). The source samples windows in
+    proportion to their standard deviation, because these transformations hardly change windows without motion. Here
+    every window is used and its losses are weighted by that proportion, which has the same expectation.
 
     Args:
-        pieces: stretches of equal length that are reordered, at least 2; 4.
+        pieces: number of parts of equal length that are reordered, at least 2; 4.
         warp: strength of the time warp, in (0, 1).
         weighting: ``std`` (the standard deviation of a window, averaged over channels) or ``none``.
 
@@ -82,7 +82,7 @@ class Transformations(Objective):
         return LossOutput(total=total, stats=stats)
 
     def window_weights(self, student: EncoderBundle, imu: Tensor, mask: Tensor) -> Tensor:
-        """(B,) weights of mean one over all ranks' rows."""
+        """(B,) weights with mean 1 over the rows of all ranks."""
         if self.weighting == "none":
             return torch.ones(len(imu), device=imu.device)
         x = student.normalise(imu, mask).float()
@@ -91,14 +91,14 @@ class Transformations(Objective):
 
 
 class _Reverse(Augmentation):
-    """The window read backwards."""
+    """Reversal of the window in time."""
 
     def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
         return imu.flip(-1), mask.flip(-1)
 
 
 class _Permute(Augmentation):
-    """Equal stretches in another order, never the same; what does not fill a stretch stays at the end."""
+    """Random order of parts of equal length, different from the original; the remainder stays at the end."""
 
     def __init__(self, *, pieces: int) -> None:
         super().__init__(p=1.0)
@@ -106,6 +106,7 @@ class _Permute(Augmentation):
 
     def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
         order = draws.uniform(len(imu), self.pieces).argsort(-1).to(imu.device)
+        # A window labelled as permuted must be changed: the identity is replaced by a cyclic shift.
         same = (order == torch.arange(self.pieces, device=imu.device)).all(-1, keepdim=True)
         order = torch.where(same, order.roll(1, -1), order)
         return self._reordered(imu, order), self._reordered(mask, order)

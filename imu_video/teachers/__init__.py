@@ -1,4 +1,4 @@
-"""Frozen teachers: clips, skeletons or sentences in, features out; nothing here trains by gradient from a student.
+"""Frozen teachers: clips, skeletons or sentences in, features out; no gradient of a student reaches a teacher.
 
 The names below are imported at first use; the registry loads them all, which registers the built-in teachers. The
 libraries behind a teacher (timm, transformers) are imported when that teacher is built.

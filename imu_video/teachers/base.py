@@ -1,4 +1,4 @@
-"""Base class of teachers: frozen, self-describing, identified by the hash of the description; no networks."""
+"""Base class of teachers: frozen and identified by the hash of their description; no networks."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from imu_video.teachers.projection import Projection, make_projection
 
 
 class FrozenTeacher(nn.Module, ABC):
-    """Base of teachers: always in evaluation mode, without gradients, described by what determines its features.
+    """Base class of teachers: always in evaluation mode, without gradients, described by all settings of its features.
 
     A subclass sets ``modality``, builds its network, calls `freeze` at the end of its constructor (or of `fit`), and
     implements `features` and `recipe`.
 
     Args:
-        width: features that the network gives, before the projection.
+        width: number of features of the network, before the projection.
         projection: ``identity``, or a mapping ``{name: pca, dim: 64}``, ``{name: orthogonal, dim: 64, seed: 0}``.
     """
 
     modality: ClassVar[str] = "video"
-    """Registered modality that `encode` takes batches of."""
+    """Registered modality of the batches that `encode` takes."""
     needs_fit: ClassVar[bool] = False
     needs_labels: bool = False
-    """Whether `fit` takes ``labels`` as well, a name or None for each input; may be set in the constructor."""
+    """Whether `fit` also takes ``labels``, a name or None for each input; may be set in the constructor."""
 
     def __init__(self, *, width: int, projection: str | Mapping[str, Any] = "identity") -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class FrozenTeacher(nn.Module, ABC):
 
     @property
     def feature_dim(self) -> int:
-        """Dt, the width of what `encode` returns."""
+        """Dt, the width of the features that `encode` returns."""
         return self.projection.dim
 
     @abstractmethod
@@ -48,21 +48,21 @@ class FrozenTeacher(nn.Module, ABC):
 
     @abstractmethod
     def recipe(self) -> dict[str, Any]:
-        """All that determines the features besides weights and projection, as JSON: model, transform, sampler."""
+        """Everything that determines the features except weights and projection, as JSON: model, transform, sampler."""
 
     def fit(self, inputs: Tensor, *, labels: Sequence[str | None] | None = None) -> None:
         """Train on (N, ...) inputs of the training split; only for teachers that set ``needs_fit``.
 
-        ``labels`` are given where ``needs_labels`` is set; others need not have that argument.
+        ``labels`` are passed only if ``needs_labels`` is set; other teachers may omit this argument.
         """
         raise ConfigError(f"{type(self).__name__} has nothing to fit: needs_fit is {self.needs_fit}")
 
     def sample_indices(self, frames: int) -> list[int]:
-        """Which frames of a stored clip or skeleton of ``frames`` frames the teacher reads; all by default."""
+        """Indices of the frames that the teacher reads from a clip or skeleton of ``frames`` frames; all by default."""
         return list(range(frames))
 
     def freeze(self) -> None:
-        """Switch gradients off and evaluation mode on."""
+        """Disable gradients and set evaluation mode."""
         for parameter in self.parameters():
             parameter.requires_grad = False
         self.train(False)
@@ -72,7 +72,7 @@ class FrozenTeacher(nn.Module, ABC):
         return super().train(False)
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Refused when it would switch gradients on.
+        """Disable gradients; enabling them is an error.
 
         Raises:
             ConfigError: ``requires_grad`` is True.
@@ -85,7 +85,7 @@ class FrozenTeacher(nn.Module, ABC):
         """Features without gradient.
 
         Args:
-            inputs: frames or joints that `sample_indices` chose: (B, F, H, W, 3) uint8, or (B, F, J, 3) in metres.
+            inputs: frames or joints selected by `sample_indices`: (B, F, H, W, 3) uint8, or (B, F, J, 3) in metres.
 
         Returns:
             (B, Dt) float32.
@@ -101,6 +101,7 @@ class FrozenTeacher(nn.Module, ABC):
             modality_of(self.modality).check_batch(inputs)
         except ValueError as error:
             raise ValueError(f"{type(self).__name__}: {error}") from error
+        # Again before every use: a subclass may have forgotten it, or code outside may have changed the network.
         self.freeze()
         with torch.no_grad():
             return self.features(inputs).float()
@@ -109,7 +110,7 @@ class FrozenTeacher(nn.Module, ABC):
         """(N, width) features of texts in the space of the image features, for teachers with a joint space.
 
         Raises:
-            ConfigError: this teacher has none, as most.
+            ConfigError: this teacher has no text encoder; most have none.
         """
         raise ConfigError(
             f"{type(self).__name__} has no text encoder aligned with its image features: prompts cannot be used",
@@ -126,7 +127,7 @@ class FrozenTeacher(nn.Module, ABC):
             return self.projection(self.text_features(texts).float())
 
     def fit_projection(self, features: Tensor) -> None:
-        """Fit a projection that needs data on (N, width) raw features of the training split; others ignore it."""
+        """Fit the projection on (N, width) raw features of the training split, if it needs data."""
         self.projection.fit(features)
 
     def describe(self) -> dict[str, Any]:
@@ -139,5 +140,5 @@ class FrozenTeacher(nn.Module, ABC):
 
     @property
     def fingerprint(self) -> str:
-        """Twelve hex digits that stand for this teacher in caches and model cards."""
+        """Twelve hex digits that identify this teacher in caches and model cards."""
         return digest(self.describe())

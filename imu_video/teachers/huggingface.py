@@ -16,7 +16,7 @@ from imu_video.teachers.base import FrozenTeacher
 from imu_video.teachers.pictures import middle_frames, normalised_pictures, picture_recipe
 
 VIDEO_MODELS = ("videomae", "timesformer", "vivit")
-"""Model types that take clips; they are read with ``last_hidden_state``, its mean over all tokens."""
+"""Model types that take clips; their features are the mean of ``last_hidden_state`` over all tokens."""
 IMAGE_MODELS = ("clip", "clip_vision_model", "siglip", "siglip_vision_model", "dinov2", "vit")
 """Image model types; their pooled outputs are averaged over the frames."""
 
@@ -27,17 +27,17 @@ class HubTeacher(FrozenTeacher):
 
     The teachers of IMU-Video-OOD-HAR and COMODO (VideoMAE, Tong et al. 2022; TimeSformer, Bertasius et al. 2021: mean
     over the tokens of the last layer) and of IMU2CLIP (the image side of CLIP, Radford et al. 2021: mean over frames of
-    the projected picture). Only safetensors are read and no code of a repository is run. Needs ``pip install
-    imu-video[hf]``; weights are downloaded once by the hub's client.
+    the projected image). Only safetensors are read, and no code of a repository is executed. Needs ``pip install
+    imu-video[hf]``; the hub client downloads the weights once.
 
     Args:
         model: repository (``MCG-NJU/videomae-base-finetuned-kinetics``) or folder.
-        revision: branch, tag or commit of the repository; name a commit for runs to be repeated.
-        frames: frames taken, the middles of equal stretches (again and again where the clip has fewer); None: what the
-            model was trained with, 8 for image models.
+        revision: branch, tag or commit of the repository; use a commit for reproducible runs.
+        frames: number of frames, the centres of parts of equal length (repeated if the clip has fewer); None: the
+            number that the model was trained with, 8 for image models.
         image_size: side of the network input in pixels, at least 8; None: the model's.
-        mean: subtracted from each colour channel, finite, in units of 0..255; the default is ImageNet's, CLIP has
-            its own.
+        mean: subtracted from each colour channel, finite, in units of 0..255; the default is ImageNet's; CLIP uses
+            other values.
         std: divisor of each colour channel, above 0, in the same units.
         projection: see `FrozenTeacher`.
 
@@ -74,7 +74,7 @@ class HubTeacher(FrozenTeacher):
         self.freeze()
 
     def sample_indices(self, frames: int) -> list[int]:
-        """The middles of ``self.frames`` equal stretches of a clip of ``frames`` frames, some twice in a short clip."""
+        """Centres of ``self.frames`` equal parts of a clip of ``frames`` frames, some repeated in a short clip."""
         return middle_frames(frames, count=self.frames)
 
     def features(self, inputs: Tensor) -> Tensor:
@@ -126,7 +126,7 @@ def load_network(model: str, revision: str) -> tuple[nn.Module, Any]:
     try:
         config = transformers.AutoConfig.from_pretrained(model, revision=revision)
         if config.model_type not in known:
-            raise ConfigError(f"teacher 'hf': {model} is a {config.model_type!r}, known are {', '.join(known)}")
+            raise ConfigError(f"teacher 'hf': {model} is a {config.model_type!r}; supported: {', '.join(known)}")
         kind: Any = transformers.AutoModel
         if config.model_type in ("clip", "clip_vision_model"):
             kind, config = transformers.CLIPVisionModelWithProjection, getattr(config, "vision_config", config)
@@ -135,10 +135,10 @@ def load_network(model: str, revision: str) -> tuple[nn.Module, Any]:
         network = kind.from_pretrained(model, revision=revision, use_safetensors=True)
     except ConfigError:
         raise
-    except Exception as error:  # the hub client raises many kinds; none may pass for random weights
+    except Exception as error:  # the hub client raises many types; a failure must not end in random weights
         raise ConfigError(
             f"teacher 'hf': {model!r} could not be loaded: {type(error).__name__}: {str(error).splitlines()[0]}",
-            hint="check the name, the connection and that the repository has safetensors, or name a local folder; "
+            hint="check the name, the connection and that the repository has safetensors, or give a local folder; "
             "teacher `frames` needs no download",
         ) from error
     return network.to(torch.float32), config
@@ -157,7 +157,7 @@ def load_text_tower(model: str, revision: str) -> tuple[Any, nn.Module]:
         if config.model_type != "clip":
             raise ConfigError(
                 f"teacher 'hf': {model} is a {config.model_type!r}: it has no joint image-text embedding space",
-                hint="text prompts need a whole CLIP model, as configs/teacher/clip.yaml names one",
+                hint="text prompts need a complete CLIP model, such as the one in configs/teacher/clip.yaml",
             )
         kind: Any = transformers.CLIPTextModelWithProjection
         network, report = kind.from_pretrained(model, revision=revision, use_safetensors=True, output_loading_info=True)
@@ -170,6 +170,7 @@ def load_text_tower(model: str, revision: str) -> tuple[Any, nn.Module]:
             f"{str(error).splitlines()[0]}",
             hint="check the connection, and that the folder contains a tokenizer and the text weights",
         ) from error
+    # transformers initialises missing weights at random and only warns.
     if report["missing_keys"]:
         raise ConfigError(f"teacher 'hf': {model} lacks text weights, among them {sorted(report['missing_keys'])[0]}")
     return tokenizer, network.to(torch.float32).eval()

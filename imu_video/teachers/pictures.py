@@ -1,4 +1,4 @@
-"""Frames of a clip as input of an image model, and pooling of its features over time; the models are elsewhere."""
+"""Frames of a clip as input of an image model, and pooling of its features over time; no models."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Pooling = Literal["mean", "std", "mean_std", "mean_diff", "segments"]
 
 
 def normalised_pictures(inputs: Tensor, image_size: int, *, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Middle square, anti-aliased scaling, colour normalisation.
+    """Crop the central square, resize with anti-aliasing and normalise the colours.
 
     Args:
         inputs: (..., H, W, 3) uint8.
         image_size: S, side of the result in pixels.
         mean, std: of each colour, in units of 0..255.
 
-    Shapes: -> (N, 3, S, S) float32, all leading axes in one.
+    Shapes: -> (N, 3, S, S) float32, with all leading axes flattened into N.
     """
     height, width = inputs.shape[-3:-1]
     side = min(height, width)
@@ -45,9 +45,9 @@ def picture_recipe(*, image_size: int, frames: int, mean: Sequence[float], std: 
 
 
 def middle_frames(frames: int, *, count: int) -> list[int]:
-    """Numbers of the frames in the middles of ``count`` equal stretches of a clip of ``frames`` frames.
+    """Indices of the frames at the centres of ``count`` equal parts of a clip of ``frames`` frames.
 
-    A clip of fewer frames than ``count`` gives some of them twice.
+    In a clip of fewer frames than ``count`` some frames are repeated.
 
     Example:
         >>> middle_frames(8, count=2), middle_frames(2, count=3)
@@ -75,5 +75,7 @@ def pool_frames(features: Tensor, pooling: Pooling, segments: int = 2) -> Tensor
         change = features.diff(dim=1).abs()
         return torch.cat([mean, change.mean(1) if change.shape[1] else torch.zeros_like(mean)], dim=-1)
     if features.shape[1] < segments:
-        raise ConfigError(f"pooling over {segments} segments needs as many frames, the clip has {features.shape[1]}")
+        raise ConfigError(
+            f"pooling over {segments} segments needs at least {segments} frames, the clip has {features.shape[1]}"
+        )
     return torch.cat([part.mean(1) for part in features.tensor_split(segments, dim=1)], dim=-1)

@@ -1,4 +1,4 @@
-"""Fixed maps from teacher features to fewer dimensions; part of the teacher's fingerprint, never trained by a loss."""
+"""Fixed maps from teacher features to fewer dimensions; part of the teacher's fingerprint, not trained by a loss."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from imu_video.teachers.fingerprint import hash_state
 
 
 class Projection(nn.Module):
-    """Identity, and the base of the others: (N, width) -> (N, dim)."""
+    """Identity, and the base class of other projections: (N, width) -> (N, dim)."""
 
     name = "identity"
 
@@ -28,25 +28,25 @@ class Projection(nn.Module):
         return features
 
     def fit(self, features: Tensor) -> None:
-        """Fit on (N, width) raw features of the training split; nothing to do here."""
+        """Fit on (N, width) raw features of the training split; the identity has nothing to fit."""
 
     @property
     def needs_fit(self) -> bool:
-        """Whether `fit` has to be called before use."""
+        """Whether `fit` must be called before use."""
         return False
 
     def describe(self) -> dict[str, Any]:
-        """What determines the map, as JSON."""
+        """Settings and weights that determine the map, as JSON."""
         return {"name": self.name}
 
 
 class Orthogonal(Projection):
-    """A seeded map with orthonormal rows: keeps angles on average and needs no data.
+    """A seeded random map with orthonormal rows, which preserves angles on average and needs no data.
 
     Args:
         width: feature width.
         dim: output width, at most ``width``.
-        seed: of the Gaussian matrix whose QR decomposition gives the rows, >= 0.
+        seed: seed of the Gaussian matrix whose QR decomposition gives the rows, >= 0.
     """
 
     name = "orthogonal"
@@ -57,6 +57,7 @@ class Orthogonal(Projection):
         self.seed = seed
         gaussian = torch.randn(width, dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         q, r = torch.linalg.qr(gaussian)
+        # QR is unique only up to the signs of its columns, which depend on the LAPACK build; this fixes them.
         self.register_buffer("matrix", (q * r.diagonal().sign()).float())
 
     def forward(self, features: Tensor) -> Tensor:
@@ -68,7 +69,7 @@ class Orthogonal(Projection):
 
 
 class PCA(Projection):
-    """Centre, then the leading principal axes of the training split's features.
+    """Principal components of the training split's features, after subtraction of the mean.
 
     Args:
         width: feature width.
@@ -83,6 +84,7 @@ class PCA(Projection):
     def __init__(self, *, width: int, dim: int, whiten: bool = False) -> None:
         super().__init__(width=width, dim=dim)
         self.whiten = whiten
+        # NaN marks an unfitted projection in the state dict itself, so that `needs_fit` survives saving and loading.
         self.register_buffer("mean", torch.full((width,), torch.nan))
         self.register_buffer("matrix", torch.full((width, dim), torch.nan))
 
@@ -101,6 +103,7 @@ class PCA(Projection):
                 f"projection 'pca' with dim={self.dim} needs as many training samples, got {len(features)}",
                 hint=f"use dim <= {len(features)}",
             )
+        # float64 reduces rounding errors of the decomposition; the matrix is part of the teacher's fingerprint.
         x = features.double()
         mean = x.mean(0)
         _, values, axes = torch.linalg.svd(x - mean, full_matrices=False)
@@ -108,6 +111,7 @@ class PCA(Projection):
         peak = axes.gather(1, axes.abs().argmax(1, keepdim=True))
         matrix = (axes * peak.sign()).T  # the sign of an axis is a convention: its largest entry is positive
         if self.whiten:
+            # The lower bound prevents a division by almost zero on axes without variance.
             matrix = matrix / (values / max(1, len(x) - 1) ** 0.5).clamp_min(1e-6)
         self.mean.copy_(mean)
         self.matrix.copy_(matrix)

@@ -1,4 +1,4 @@
-"""A skeleton encoder, trained on the training split alone, without labels by default; it reads no video."""
+"""A skeleton encoder that is trained on the training split only, without labels by default; it reads no video."""
 
 from __future__ import annotations
 
@@ -31,25 +31,26 @@ class SkeletonTeacher(FrozenTeacher):
 
     The two streams follow the co-occurrence network of Li et al. 2018 (all joints meet in one layer); the objective is
     NT-Xent (Chen et al. 2020, SimCLR, eq. 1) on views that differ in viewpoint, body shape, tempo and lost joints. No
-    label is used unless ``supervised`` is set: views of the same class are then positives as well. Skeletons are cut
-    to their moving part, resampled to ``frames``, put upright and turned to the front, centred on the hips and divided
-    by the length of the torso.
+    label is used unless ``supervised`` is set: views of the same class are then positives as well. Skeletons are
+    trimmed to their moving part, resampled to ``frames``, rotated to an upright and frontal pose, centred on the hips
+    and divided by the length of the torso.
 
     Args:
         frames: time steps after resampling, at least 16.
         width: channels of the narrowest layer, at least 4; features are 4 * width * segments.
-        segments: stretches over which features are averaged, so that their order in time is kept; 1 to frames / 4.
+        segments: parts of equal length over which features are averaged, which keeps the temporal order; 1 to
+            frames / 4.
         epochs: passes over the training split; sensible 40 to 100.
         batch: skeletons per update, at least 2.
         lr: peak learning rate of AdamW, above 0; sensible 1e-4 to 5e-3.
         temperature: of the softmax, above 0; sensible 0.05 to 0.5.
         body: standard deviation of the constant shift of each joint in a view, in torso lengths, at least 0;
             sensible up to 0.2.
-        rotation: largest turn of a view about the vertical, in degrees, in [0, 180].
-        align: turn every skeleton to the front; needs hips or shoulders named ``left_*`` and ``right_*``.
-        seed: of initial weights, order and views.
-        supervised: use the labels of the training split; skeletons without one are left out.
-        joints: names of the J joints in order; `imu-video embed` supplies those of the data.
+        rotation: largest rotation of a view about the vertical, in degrees, in [0, 180].
+        align: rotate every skeleton to the front; needs hips or shoulders named ``left_*`` and ``right_*``.
+        seed: seed of initial weights, order and views.
+        supervised: use the labels of the training split; skeletons without a label are skipped.
+        joints: names of the J joints in order; `imu-video embed` takes them from the data.
         centre: joint at the lower end of the torso; the first known name of CENTRES when None.
         top: joint at the upper end of the torso; the first known name of TOPS when None.
         projection: see `FrozenTeacher`.
@@ -98,7 +99,8 @@ class SkeletonTeacher(FrozenTeacher):
             "frames": frames, "width": width, "segments": segments, "epochs": epochs, "batch": batch, "lr": lr,
             "temperature": temperature, "body": body, "rotation": rotation, "align": align, "seed": seed,
             "joints": None if joints is None else list(joints), "centre": centre, "top": top,
-            **({"supervised": True} if supervised else {}),  # absent from the fingerprint unless set
+            # Absent unless set, so that the fingerprint of an unsupervised teacher does not depend on this argument.
+            **({"supervised": True} if supervised else {}),
         }  # fmt: skip
         self.needs_labels = supervised
         self.views = Views(body=body, rotation=rotation)
@@ -113,6 +115,7 @@ class SkeletonTeacher(FrozenTeacher):
         self.freeze()
 
     def _new_encoder(self, joints: int) -> SkeletonEncoder:
+        # The initial weights depend on the seed only, and the caller's random state is left unchanged.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.arguments["seed"])
             return SkeletonEncoder(joints=joints, width=self.arguments["width"], segments=self.arguments["segments"])
@@ -140,14 +143,16 @@ class SkeletonTeacher(FrozenTeacher):
         if self.encoder is None or names is None:
             raise ConfigError(
                 "teacher 'skeleton' needs the names of the joints",
-                hint="`imu-video embed` supplies them; else joints=[...]",
+                hint="`imu-video embed` takes them from the data; in Python pass joints=[...]",
             )
         if inputs.shape[2] != len(names):
-            raise ConfigError(f"teacher 'skeleton': {inputs.shape[2]} joints given, {len(names)} are named: {names}")
+            raise ConfigError(
+                f"teacher 'skeleton': skeletons have {inputs.shape[2]} joints, expected {len(names)}: {names}"
+            )
         return self.encoder
 
     def normalise(self, inputs: Tensor) -> Tensor:
-        """Skeletons without position, size, heading and pauses at the ends; NaN where two complete frames are lacking.
+        """Remove position, size, heading and pauses at the ends; NaN for skeletons with fewer than two complete frames.
 
         Shapes: (B, F, J, 3) metres -> (B, frames, J, 3) torso lengths, vertical second.
         """
@@ -155,7 +160,7 @@ class SkeletonTeacher(FrozenTeacher):
 
     @torch.enable_grad()
     def fit(self, inputs: Tensor, *, labels: Sequence[str | None] | None = None) -> None:
-        """Train from scratch; the result follows from skeletons, constructor arguments and, if supervised, labels.
+        """Train from scratch; the result depends on skeletons, constructor arguments and, if supervised, labels.
 
         Args:
             inputs: (N, F, J, 3) joints of the training split, in metres.
@@ -163,7 +168,7 @@ class SkeletonTeacher(FrozenTeacher):
 
         Raises:
             DataError: fewer than two skeletons with two complete frames (and a label, if supervised).
-            ConfigError: joints unnamed or of another number.
+            ConfigError: the names of the joints are not given, or their number differs from the inputs.
         """
         self._checked(inputs)
         device = self.up.device
@@ -232,9 +237,9 @@ def nt_xent(embeddings: Tensor, temperature: float, classes: Tensor | None = Non
         loss = mean_i mean_{p in P(i)} -log( exp(s_ip / t) / sum_{k != i} exp(s_ik / t) )
 
     Args:
-        embeddings: (2B, D), any length.
+        embeddings: (2B, D), any norm.
         temperature: t, above 0.
-        classes: (B,) class numbers; None = P(i) is the other view alone.
+        classes: (B,) class numbers; None: P(i) is only the other view.
 
     Shapes: -> ().
     """

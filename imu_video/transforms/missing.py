@@ -1,6 +1,6 @@
-"""Augmentations of the mask: samples, channels or sensors go missing, windows start early or late; no value is made up.
+"""Augmentations of the mask: removal of samples, channels or sensors, and shifts in time; no values are invented.
 
-A row with measured samples keeps at least one, except under `shift` if all of them move out of the window.
+A row with measured samples keeps at least one, except in `shift` if all of them move out of the window.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from imu_video.transforms.base import Augmentation, GlobalDraws, sensors
 
 @augmentations.register("cutout")
 class Cutout(Augmentation):
-    """One stretch of the window goes missing on all channels, as when a device loses its connection.
+    """Remove one contiguous part of the window on all channels, as when a device loses its connection.
 
     Args:
-        max_fraction: the stretch's share of the window is uniform in [0, max_fraction]; in [0, 0.95].
+        max_fraction: the removed share of the window is uniform in [0, max_fraction]; in [0, 0.95].
         p: probability per row, in [0, 1].
 
     Example:
@@ -42,16 +42,16 @@ class Cutout(Augmentation):
         first, last = (edge.to(imu.device)[:, None] for edge in (start, start + length))
         time = torch.arange(samples, device=imu.device)
         kept = mask & ~((time >= first) & (time < last))[:, None]
-        # A row whose only measured samples lie in the stretch keeps them.
+        # A row whose measured samples are all in the removed part keeps them.
         return imu, torch.where(kept.any((1, 2), keepdim=True), kept, mask)
 
 
 @augmentations.register("shift")
 class Shift(Augmentation):
-    """The window starts earlier or later: values move in time, vacated samples are missing.
+    """Shift the window in time; samples without a source become missing.
 
     Args:
-        max_fraction: shift's share of the window, uniform in [-max_fraction, max_fraction]; in [0, 0.9].
+        max_fraction: the shift as a share of the window is uniform in [-max_fraction, max_fraction]; in [0, 0.9].
         p: probability per row, in [0, 1].
 
     Example:
@@ -76,7 +76,7 @@ class Shift(Augmentation):
 
 @augmentations.register("drop_channel")
 class DropChannel(Augmentation):
-    """One random channel goes missing; a row's last measured channel stays.
+    """Remove one random channel; the last measured channel of a row is kept.
 
     Args:
         p: probability per row, in [0, 1].
@@ -102,13 +102,13 @@ class DropChannel(Augmentation):
 
 @augmentations.register("drop_sensor")
 class DropSensor(Augmentation):
-    """The accelerometer or the gyroscope goes missing, never both: many wearables have only one.
+    """Remove the accelerometer or the gyroscope, but not both: many wearables have only one.
 
-    A row in which the other sensor has nothing measured stays as it is, and so does a window of one sensor.
+    A row in which the other sensor has no measured samples is unchanged, and so is a window with a single sensor.
 
     Args:
         p: probability per row, in [0, 1].
-        accelerometer: given that a sensor is dropped, the probability that it is the accelerometer, in [0, 1].
+        accelerometer: probability that the removed sensor is the accelerometer, in [0, 1].
 
     Example:
         >>> imu = torch.ones(1, 6, 4)

@@ -14,15 +14,15 @@ from imu_video.registry import augmentations
 from imu_video.transforms.base import Augmentation, GlobalDraws, sensors
 
 Sigma = Annotated[float, Field(ge=0, le=10)]
-"""Standard deviation of noise or offset in m/s^2 or rad/s; no wearable sensor is worse than 10."""
+"""Standard deviation of noise or offset in m/s^2 or rad/s; values above 10 are not realistic for wearables."""
 
 
 @augmentations.register("rotate")
 class Rotate(Augmentation):
     """Change of mounting: one random rotation per row, shared by accelerometer and gyroscope.
 
-    Gravity is rotated too, as on the body. A rotated axis mixes all three: where a sensor lacks an axis for a
-    while, it loses that while altogether; a row in which a sensor lacks an axis throughout stays as it is.
+    Gravity is rotated as well, as on the body. A rotated axis mixes all three axes: where one axis of a sensor is
+    missing for some time, all its axes become missing there; a row in which an axis is missing throughout is unchanged.
 
     Args:
         max_degrees: the angle is uniform in [0, max_degrees] about an axis uniform on the sphere; in [0, 180].
@@ -41,6 +41,7 @@ class Rotate(Augmentation):
         self.max_degrees = max_degrees
 
     def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
+        # The direction of a standard normal vector is uniform on the sphere.
         axis = draws.normal(len(imu), 3)
         angle = draws.uniform(len(imu)) * math.radians(self.max_degrees)
         matrix = rotation_matrices(axis, angle).to(imu)
@@ -58,7 +59,7 @@ def rotation_matrices(axis: Tensor, angle: Tensor) -> Tensor:
     """Rotations about axes (Rodrigues): R = I + sin(a) K + (1 - cos(a)) K^2, K the cross-product matrix of the axis.
 
     Args:
-        axis: (B, 3), any length above 0.
+        axis: (B, 3), any norm above 0.
         angle: (B,) rad.
 
     Shapes: -> (B, 3, 3).
@@ -80,7 +81,7 @@ class Scale(Augmentation):
     """A gain error: each sensor of a row times exp(sigma * n), n standard normal.
 
     Args:
-        sigma: relative spread, in [0, 1]; 0.1 is about 10 %. Gravity is scaled along, as by a real gain error.
+        sigma: relative spread, in [0, 1]; 0.1 is about 10 %. Gravity is scaled as well, as by a real gain error.
         p: probability per row, in [0, 1].
 
     Example:
@@ -101,13 +102,13 @@ class Scale(Augmentation):
 
 @augmentations.register("magnitude_warp")
 class MagnitudeWarp(Augmentation):
-    """Makes a sensor's readings larger here and smaller there, smoothly: one curve a sensor, so directions stay.
+    """Multiply each sensor by a smooth random curve over time, the same for its axes, so that directions are kept.
 
     The curve is exp of a random mixture of ``knots`` half-cosines over the window.
 
     Args:
         sigma: standard deviation of the log factor, in [0, 1]; 0.2 is about 20 % more or less.
-        knots: half-cosines, in [1, 16]; more make faster changes.
+        knots: number of half-cosines, in [1, 16]; more give faster changes.
         p: probability per row, in [0, 1].
 
     Example:
@@ -162,7 +163,7 @@ class Jitter(Augmentation):
 
 @augmentations.register("bias")
 class Bias(Augmentation):
-    """A constant offset on every axis, as of an uncalibrated sensor.
+    """A constant offset on every axis, as in an uncalibrated sensor.
 
     Args:
         acc_sigma: m/s^2, in [0, 10].

@@ -1,8 +1,9 @@
-"""Augmentations of time: tempo that varies (time_warp), another tempo (crop_resize), a slower device (low_rate), and
-pieces in another order (permute).
+"""Augmentations of time: varying tempo (time_warp), another tempo (crop_resize), lower sampling rate (low_rate) and
+random order of segments (permute).
 
-A body that moves r times as fast turns r times as fast, so the gyroscope is scaled by the local rate. The accelerometer
-is not: its gravity must stay, and its motion part (which would grow with r^2) cannot be separated from it.
+Motion at r times the speed has r times the angular rate, so the gyroscope is scaled by the local rate. The
+accelerometer is not scaled: gravity must not change, and the motion part, which would grow with r^2, cannot be
+separated from gravity.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from imu_video.transforms.base import Augmentation, GlobalDraws
 
 @augmentations.register("time_warp")
 class TimeWarp(Augmentation):
-    """Smooth speeding up and slowing down; both ends of the window stay in place.
+    """Smooth random changes of the tempo; both ends of the window stay in place.
 
-    The rate over the window is exp of a random mixture of ``knots`` half-cosines, normalised so that the end stays the
-    end; values are interpolated linearly, a sample is measured where both neighbours are.
+    The rate over the window is exp of a random mixture of ``knots`` half-cosines, normalised so that the end of the
+    window is unchanged. Values are interpolated linearly; a new sample is measured if both neighbours are.
 
     Args:
         strength: standard deviation of the log rate, in [0, 1]; 0.2 is about 20 % faster or slower.
-        knots: half-cosines, in [1, 16]; more make faster changes.
+        knots: number of half-cosines, in [1, 16]; more give faster changes.
         scale_gyr: scale angular rates by the local rate.
         p: probability per row, in [0, 1].
 
@@ -71,11 +72,11 @@ class TimeWarp(Augmentation):
 
 @augmentations.register("crop_resize")
 class CropResize(Augmentation):
-    """A random part of the window, stretched to the full length: the motion becomes slower.
+    """A random part of the window, resampled to the full length: the motion becomes slower.
 
     Args:
         min_fraction: the part's share of the window is uniform in [min_fraction, 1]; in [0.1, 1].
-        scale_gyr: scale angular rates by the share (slower motion turns slower).
+        scale_gyr: scale angular rates by the share, because slower motion has lower angular rates.
         p: probability per row, in [0, 1].
 
     Example:
@@ -103,7 +104,7 @@ class CropResize(Augmentation):
 
 @augmentations.register("low_rate")
 class LowRate(Augmentation):
-    """Simulation of a lower sampling rate: averages over 2 .. max_factor samples, interpolated back.
+    """Simulate a lower sampling rate: averages over 2 .. max_factor samples, interpolated to the original rate.
 
     Args:
         max_factor: the factor is uniform over the integers 2 .. max_factor; in [2, 16].
@@ -142,11 +143,11 @@ class LowRate(Augmentation):
 
 @augmentations.register("permute")
 class Permute(Augmentation):
-    """The window cut into pieces in random order; samples within a piece keep their order.
+    """Cut the window into segments and put them in random order; samples within a segment keep their order.
 
     Args:
-        max_segments: the number of pieces is uniform over the integers 2 .. max_segments; in [2, 32].
-        min_samples: shortest piece, in [1, 1000000]; lowered where the window is too short.
+        max_segments: the number of segments is uniform over the integers 2 .. max_segments; in [2, 32].
+        min_samples: length of the shortest segment, in [1, 1000000]; reduced if the window is too short.
         p: probability per row, in [0, 1].
 
     Example:
@@ -174,17 +175,18 @@ class Permute(Augmentation):
         least = (samples // number).clamp(max=self.min_samples)
         count = torch.arange(most, device=number.device)
         used = count < number[:, None]
-        # Pieces of at least `least` samples; what is left over is shared out at sorted random points.
+        # Every segment gets `least` samples; the remaining samples are distributed at sorted random points.
         spare = samples - least * number
         points = torch.where(count < number[:, None] - 1, cuts, 1.0).sort(dim=1).values
         ends = (points * spare[:, None]).round().long() + least[:, None] * (count + 1)
         ends = torch.where(used, ends, samples)
         begins = F.pad(ends[:, :-1], (1, 0))
-        order = torch.where(used, keys, 2.0).argsort(dim=1)  # the pieces that are not used stay behind, empty
+        order = torch.where(used, keys, 2.0).argsort(dim=1)  # unused segments are empty and sorted to the end
         begins, ends = begins.gather(1, order), ends.gather(1, order)
         lengths = ends - begins
         stops = lengths.cumsum(1)
         place = torch.arange(samples, device=number.device).expand(rows, samples).contiguous()
+        # The segment of each output sample, then its source: without a loop over rows of different cuts.
         piece = torch.searchsorted(stops, place, right=True)
         source = (begins - (stops - lengths)).gather(1, piece) + place
         source = source.to(imu.device)[:, None].expand_as(imu)
@@ -192,7 +194,7 @@ class Permute(Augmentation):
 
 
 def _hold_linear(low: Tensor, measured: Tensor, factor: int, samples: int) -> Tensor:
-    """Interpolate bin means (B, C, S), standing at bin centres, to (B, C, samples); unmeasured bins take no part."""
+    """Interpolate bin means (B, C, S), located at bin centres, to (B, C, samples); unmeasured bins are excluded."""
     position = ((torch.arange(samples, device=low.device) + 0.5) / factor - 0.5).clamp(0, low.shape[-1] - 1)
     left = position.floor().long()
     right = (left + 1).clamp(max=low.shape[-1] - 1)
@@ -210,6 +212,7 @@ def _resample(imu: Tensor, mask: Tensor, source: Tensor, rate: Tensor | None) ->
     share = (source - left).to(imu.dtype)[:, None]
     left, right = (i[:, None].expand_as(imu) for i in (left, right))
     out = (1 - share) * imu.gather(-1, left) + share * imu.gather(-1, right)
+    # At an exact sample (share 0) the right neighbour has weight 0, so it need not be measured.
     out_mask = mask.gather(-1, left) & (mask.gather(-1, right) | (share == 0))
     if rate is not None and imu.shape[1] == 6:
         out = torch.cat([out[:, :3], out[:, 3:] * rate.to(imu.dtype)[:, None]], dim=1)

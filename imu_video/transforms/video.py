@@ -1,7 +1,7 @@
-"""Changes of clips as functions of (clip, generator), on torchvision's v2 operations; only for teachers that run live.
+"""Augmentations of clips as functions of (clip, generator), with torchvision's v2 operations; for live teachers only.
 
-A cached teacher has seen the clip as it was stored: changing it afterwards would change nothing, so it is refused.
-All frames of a clip are changed in the same way. This module loads torchvision; nothing else in this package does.
+Cached features were computed from the stored clip, so augmenting it would have no effect; that combination is an error.
+All frames of a clip are changed in the same way. Only this module of the package imports torchvision.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from imu_video.errors import ConfigError
 
 
 class ClipAugmentation(ABC):
-    """Base: checks the clip, decides whether it changes; subclasses take keywords, pass ``p`` on, implement `change`.
+    """Base class: checks the clip and decides whether it changes; subclasses pass ``p`` and implement `change`.
 
     Args:
         p: probability that a clip is changed, in [0, 1].
@@ -38,7 +38,7 @@ class ClipAugmentation(ABC):
 
         Args:
             clip: (F, H, W, 3) uint8 RGB.
-            generator: all randomness.
+            generator: source of all random numbers.
 
         Returns:
             (F, H, W, 3) uint8 of the same size.
@@ -48,19 +48,19 @@ class ClipAugmentation(ABC):
         """
         if clip.ndim != 4 or clip.shape[-1] != 3 or clip.dtype != torch.uint8:
             raise ValueError(f"a clip is (F, H, W, 3) uint8, got {tuple(clip.shape)} {clip.dtype}")
-        draw = torch.rand(8, generator=generator)  # always eight: later draws do not depend on this one's outcome
+        draw = torch.rand(8, generator=generator)  # always eight, so later values do not depend on this outcome
         if draw[0] >= self.p:
             return clip
         return self.change(clip.permute(0, 3, 1, 2), draw[1:].tolist()).permute(0, 2, 3, 1).contiguous()
 
     @abstractmethod
     def change(self, frames: Tensor, draws: Sequence[float]) -> Tensor:
-        """(F, 3, H, W) uint8 changed by seven numbers uniform in [0, 1)."""
+        """Change (F, 3, H, W) uint8 frames, using seven numbers that are uniform in [0, 1)."""
 
 
 @registry.clip_augmentations.register("crop")
 class ClipCrop(ClipAugmentation):
-    """A rectangle of the frame, scaled back to its size (Szegedy et al. 2015, as `v2.RandomResizedCrop`).
+    """Random crop, resized to the original size (Szegedy et al. 2015, as `v2.RandomResizedCrop`).
 
     Args:
         min_area: smallest share of the frame's area, in [0.05, 1]; 0.5 .. 0.9 keeps the subject in view.
@@ -96,7 +96,7 @@ class ClipCrop(ClipAugmentation):
 
 @registry.clip_augmentations.register("flip")
 class ClipFlip(ClipAugmentation):
-    """Left and right exchanged. The IMU data is not mirrored: `right_wrist` appears on the left side of the picture.
+    """Horizontal flip. The IMU data is not mirrored: `right_wrist` appears on the left side of the image.
 
     Args:
         p: probability, in [0, 1].
@@ -111,10 +111,10 @@ class ClipFlip(ClipAugmentation):
 
 @registry.clip_augmentations.register("colour")
 class ClipColour(ClipAugmentation):
-    """Brightness, contrast, saturation and hue, drawn once per clip (as `v2.ColorJitter` with one draw for all frames).
+    """Random brightness, contrast, saturation and hue, the same for all frames of a clip (as `v2.ColorJitter`).
 
     Args:
-        brightness, contrast, saturation: factors are drawn from [1 - x, 1 + x]; x in [0, 1].
+        brightness, contrast, saturation: factors are uniform in [1 - x, 1 + x]; x in [0, 1].
         hue: shift of the hue in [-x, x] turns, x in [0, 0.5].
         p: probability, in [0, 1].
     """
@@ -143,7 +143,7 @@ class ClipColour(ClipAugmentation):
 
 @registry.clip_augmentations.register("grey")
 class ClipGrey(ClipAugmentation):
-    """Colours removed.
+    """Conversion to grey.
 
     Args:
         p: probability, in [0, 1].
@@ -159,7 +159,7 @@ class ClipGrey(ClipAugmentation):
 
 
 class ClipCompose:
-    """Changes one after another.
+    """Apply several augmentations in order.
 
     Example:
         >>> change = ClipCompose.build([{"name": "flip", "p": 1.0}])

@@ -309,10 +309,10 @@ def test_devices_on_which_a_loss_would_stay_zero_are_refused() -> None:
     worn[:, 2:] = False
     mix = LossMix.build(["info_nce", {"name": "collossl", "anchor": 1}])
     mix.check_devices(worn)
-    with pytest.raises(ConfigError, match="'mid_selection' needs 5 devices, 2 take part"):
+    with pytest.raises(ConfigError, match="'mid_selection' needs 5 devices, the run has 2"):
         ColloSSL(policy="mid_selection").check_devices(worn)
     for anchor in (3, 9):
-        with pytest.raises(ConfigError, match=rf"anchor {anchor} is never worn .* take part: \[0, 1\]"):
+        with pytest.raises(ConfigError, match=rf"anchor {anchor} is never worn .* in use: \[0, 1\]"):
             ColloSSL(anchor=anchor).check_devices(worn)
 
 

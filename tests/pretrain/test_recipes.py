@@ -112,7 +112,7 @@ def test_the_hard_negatives_also_train_against_a_cached_teacher(moving: Index, t
         ("comodo", ["tower={name: skeleton, width: 4, frames: 16}"], "which a tower would train"),
         ("comodo", ["loss.0.size=8"], "a queue of 8 is shorter than the global batch of 16"),
         ("collossl", ["data.placements=[waist]"], "compares devices, but there is one: waist"),
-        ("collossl", ["loss.0.policy=mid_selection"], "needs 5 devices, 2 take part"),
+        ("collossl", ["loss.0.policy=mid_selection"], "needs 5 devices, the run has 2"),
         ("collossl", ["loss.0.anchor=7"], "anchor 7 is never worn"),
         ("simclr_imu", ["augment=[]"], "augment is empty"),
         ("cmc_cmkm", ["data.teacher=none"], "data.teacher is none"),

@@ -124,7 +124,7 @@ def test_texts_are_refused_where_they_share_no_space(models: dict[str, Path], wh
 def test_what_cannot_be_had_is_one_message(
     models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="is a 'bert', known are videomae"):
+    with pytest.raises(ConfigError, match="is a 'bert'; supported: videomae"):
         teachers.build({"name": "hf", "model": str(models["bert"])})
     with pytest.raises(ConfigError, match="trained on 4 frames, got frames 3"):
         teachers.build({"name": "hf", "model": str(models["videomae"]), "frames": 3})

@@ -215,7 +215,7 @@ def test_use_before_fitting_and_wrong_joints_are_refused(fitted: SkeletonTeacher
         SkeletonTeacher(**SMALL).encode(people(2))
     with pytest.raises(ConfigError, match="names of the joints"):
         SkeletonTeacher().fit(people(4))
-    with pytest.raises(ConfigError, match="5 joints given, 6 are named"):
+    with pytest.raises(ConfigError, match="skeletons have 5 joints, expected 6"):
         fitted.encode(people(2)[:, :, :5])
     with pytest.raises(DataError, match="1 of 1 skeletons"):
         SkeletonTeacher(**SMALL).fit(people(1))

@@ -81,7 +81,7 @@ def test_pooling_equals_loops(pooling: Pooling) -> None:
 
 def test_one_frame_has_no_change_and_too_few_segments_are_refused() -> None:
     assert pool_frames(torch.ones(1, 1, 2), "mean_diff").tolist() == [[1, 1, 0, 0]]
-    with pytest.raises(ConfigError, match="needs as many frames"):
+    with pytest.raises(ConfigError, match="needs at least 2 frames, the clip has 1"):
         pool_frames(torch.ones(1, 1, 2), "segments", 2)
 
 

@@ -1,1 +1,1 @@
-"""Layers that several encoders share: pooling, attention, convolutions; no encoder lives here."""
+"""Layers that several encoders share: pooling, attention, convolutions; no complete encoders."""

@@ -1,4 +1,4 @@
-"""Base of convolutional encoders: gaps, missing channels, tokens over time, pooling; no convolutions here."""
+"""Base class of convolutional encoders: gaps, missing channels, tokens over time, pooling; no convolutions."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from imu_video.encoders.layers.pooling import Pooling, pool_tokens, pooled_width
 from imu_video.errors import ConfigError
 
 Norm = Literal["group", "batch"]
-"""``batch`` as published; ``group`` does not depend on other windows, so results do not depend on the world size."""
+"""``batch`` as published; ``group`` uses no statistics of other windows, so results do not depend on the world size."""
 
 
 def norm_layer(kind: Norm, width: int, *, axes: int = 1) -> nn.Module:
-    """Batch norm over 1 or 2 further axes, or group norm with eight groups (fewer where the width does not divide)."""
+    """Batch norm over 1 or 2 further axes, or group norm with 8 groups (4, 2 or 1 if 8 does not divide the width)."""
     if kind == "batch":
         return (nn.BatchNorm1d if axes == 1 else nn.BatchNorm2d)(width)
     return nn.GroupNorm(next(groups for groups in (8, 4, 2, 1) if width % groups == 0), width)
 
 
 class TimeEncoder(nn.Module, ABC):
-    """Base of encoders that compute features over time and pool them.
+    """Base class of encoders that compute features over time and pool them.
 
-    Gaps are interpolated. A channel without any sample is replaced by a learned constant. Stretches without any sample
-    are excluded from pooling. A window shorter than ``least`` is padded at its beginning and marked as missing there.
+    Gaps are interpolated. A channel without any sample is replaced by a learned constant. Time steps without any sample
+    are excluded from pooling. A window shorter than ``least`` is padded at its beginning, and the padding is masked.
 
     Args:
         channels: C.
-        token_dim: E', features at each moment.
+        token_dim: E', features per time step.
         least: smallest number of samples that the network accepts, at least 1.
         pooling: see `imu_video.encoders.layers.pooling`.
-        segments: equal stretches that are pooled separately.
+        segments: parts of equal length that are pooled separately.
 
     Shapes: imu (B, C, T), mask (B, C, T) bool or None -> (B, E); `tokens` -> (B, S, E').
     """
@@ -51,7 +51,7 @@ class TimeEncoder(nn.Module, ABC):
 
     @abstractmethod
     def over_time(self, x: Tensor, valid: Tensor) -> Tensor:
-        """Features over time of filled windows.
+        """Features over time of windows without gaps.
 
         Args:
             x: (B, C, T), T at least ``least``.

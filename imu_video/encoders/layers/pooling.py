@@ -26,14 +26,14 @@ def pooled_width(pooling: Pooling, segments: int, token_dim: int) -> int:
 
 
 def pool_tokens(tokens: Tensor, valid: Tensor, *, pooling: Pooling = "mean", segments: int = 1) -> Tensor:
-    """Pool over equal stretches of time and concatenate the results, which keeps their order.
+    """Pool over parts of equal length and concatenate the results, which keeps the temporal order.
 
     Args:
         tokens: (B, S, E').
-        valid: (B, S) bool, False where no sample was measured; a row without any True is treated as all True, a
-            stretch without any gives zeros.
+        valid: (B, S) bool, False where no sample was measured; a row without any True is treated as all True, a part
+            without any gives zeros.
         pooling: see `Pooling`.
-        segments: stretches G, at least 1; they overlap by a token where G does not divide S.
+        segments: number of parts G, at least 1; they overlap by a token where G does not divide S.
 
     Shapes: -> (B, E' * G), twice that for ``mean_max``.
 
@@ -46,9 +46,10 @@ def pool_tokens(tokens: Tensor, valid: Tensor, *, pooling: Pooling = "mean", seg
         return tokens[:, -1]
     valid = (valid | ~valid.any(1, keepdim=True))[:, None]
     x = tokens.transpose(1, 2)
-    if segments == x.shape[2]:  # one token per stretch: the same values without the cost of pooling
+    if segments == x.shape[2]:  # one token per part: the same values without the cost of pooling
         kept = torch.where(valid, x, 0).transpose(1, 2).flatten(1)
         return torch.cat([kept, kept], dim=1) if pooling == "mean_max" else kept
+    # The mean of x over a part divided by the share of valid tokens is the mean over its valid tokens.
     count = F.adaptive_avg_pool1d(valid.to(x.dtype), segments)
     parts = []
     if pooling in ("mean", "mean_max"):
@@ -61,5 +62,5 @@ def pool_tokens(tokens: Tensor, valid: Tensor, *, pooling: Pooling = "mean", seg
 
 
 def valid_tokens(mask: Tensor, count: int) -> Tensor:
-    """Which of ``count`` equal stretches of a window hold a measured sample. Shapes: (B, C, T) bool -> (B, count)."""
+    """Whether each of ``count`` equal parts of a window has a measured sample. Shapes: (B, C, T) bool -> (B, count)."""
     return F.adaptive_max_pool1d(mask.any(1, keepdim=True).float(), count)[:, 0] > 0

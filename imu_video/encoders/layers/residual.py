@@ -1,7 +1,7 @@
 """Residual blocks of 1-D convolutions over time, activation before or after; encoders assemble them.
 
-Both orders exist because published networks and exported weights depend on them: the order decides where the norms lie,
-whether convolutions have a bias, and the names of the weights.
+Both orders exist because published networks and exported weights depend on them: the order determines the position of
+the norms, whether convolutions have a bias, and the names of the weights.
 """
 
 from __future__ import annotations

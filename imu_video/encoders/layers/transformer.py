@@ -17,9 +17,9 @@ def sinusoidal_positions(count: int, width: int, *, device: torch.device | None 
     """Fixed sine and cosine positions 0 .. count-1 (Vaswani et al. 2017, section 3.5), scaled by POSITION_AMPLITUDE.
 
     Args:
-        count: number of positions; any.
-        width: even number of features.
-        device: where to build the table.
+        count: number of positions.
+        width: number of features, even.
+        device: device of the table.
 
     Shapes: (count, width) float32.
 
@@ -34,7 +34,7 @@ def sinusoidal_positions(count: int, width: int, *, device: torch.device | None 
 
 
 class _TokenBatchNorm(nn.BatchNorm1d):
-    """Batch normalisation over the measured tokens of a batch; other tokens stay zero and do not affect it."""
+    """Batch normalisation over the measured tokens of a batch; other tokens become zero and do not affect it."""
 
     def forward(self, x: Tensor, keys: Tensor | None = None) -> Tensor:
         if keys is None:
@@ -70,7 +70,10 @@ class TransformerLayer(nn.Module):
         self.down = nn.Linear(ffn, width)
 
     def forward(self, x: Tensor, keys: Tensor | None, *, only_first: bool) -> Tensor:
-        """Update tokens (S, L, width), attend where ``keys`` (S, L) is True; return only the first token if asked."""
+        """Update tokens (S, L, width), attending to tokens where ``keys`` (S, L) is True.
+
+        With ``only_first`` only the first token is computed and returned.
+        """
         rows = keys[:, :1] if only_first and keys is not None else keys
         if self.pre_norm:
             x = self._attend(self.attention_norm(x, keys), keys, only_first) + (x[:, :1] if only_first else x)
@@ -82,6 +85,7 @@ class TransformerLayer(nn.Module):
     def _attend(self, x: Tensor, keys: Tensor | None, only_first: bool) -> Tensor:
         width = x.shape[-1]
         if only_first:
+            # One query instead of L: the cost of the projection and of attention falls by about a factor of L.
             q = F.linear(x[:, :1], self.qkv.weight[:width], self.qkv.bias[:width])
             k, v = F.linear(x, self.qkv.weight[width:], self.qkv.bias[width:]).chunk(2, dim=-1)
         else:

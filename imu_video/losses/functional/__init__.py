@@ -1,7 +1,7 @@
 """Loss equations as pure functions; state, process groups and logging belong to the modules of `imu_video.losses`.
 
-A rank holds some rows of a similarity matrix and all of its columns. Each function is the mean over the given rows,
-so the mean over equally large ranks is the loss of the whole batch.
+A rank holds some rows of a similarity matrix and all of its columns. Each function returns the mean over the given
+rows, so the mean over ranks of equal size is the loss of the whole batch.
 """
 
 from __future__ import annotations

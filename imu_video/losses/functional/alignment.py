@@ -11,19 +11,19 @@ from imu_video.errors import ConfigError
 
 
 def warps(segments: int, *, max_shift: int, dilations: Sequence[float]) -> Tensor:
-    """All paths t(s) = round(c + a (s - c) + d) through S segments, c their centre, as matrices that average over them.
+    """Averaging matrices of all paths t(s) = round(c + a (s - c) + d) through S segments with centre c.
 
     Args:
         segments: S >= 1.
         max_shift: largest |d| in segments, >= 0.
-        dilations: every a, > 0; 1 is the same tempo.
+        dilations: values of a, each > 0; 1 is the same tempo.
 
     Returns:
-        (W, S, S); entry (w, s, t) is 1 / n where path w, of n segments, meets segment t of the clip at segment s of the
-        window. A path that has less than half of the segments in common is left out, equal ones count once.
+        (W, S, S); entry (w, s, t) is 1 / n where path w, of n segments, pairs segment s of the window with segment t of
+        the clip. Paths with fewer than S / 2 pairs are dropped, and duplicates are removed.
 
     Raises:
-        ConfigError: no path is left.
+        ConfigError: no path remains.
 
     Example:
         >>> warps(2, max_shift=1, dilations=[1.0]).tolist()
@@ -33,7 +33,7 @@ def warps(segments: int, *, max_shift: int, dilations: Sequence[float]) -> Tenso
     paths: list[list[int]] = []  # target of each segment s; -1 outside the clip
     for dilation in dilations:
         for shift in range(-max_shift, max_shift + 1):
-            # Halves round up. round() would round them to even segments, which makes a shift depend on parity.
+            # Halves are rounded up. round() rounds them to the even neighbour, so a shift would depend on parity.
             path = [int((centre + dilation * (s - centre) + shift + 0.5) // 1) for s in range(segments)]
             path = [t if 0 <= t < segments else -1 for t in path]
             if 2 * sum(t >= 0 for t in path) >= segments and path not in paths:
@@ -50,11 +50,11 @@ def warps(segments: int, *, max_shift: int, dilations: Sequence[float]) -> Tenso
 
 
 def warped_similarity(imu: Tensor, video: Tensor, paths: Tensor, *, sharpness: float) -> Tensor:
-    """Similarity of every window to every clip along the path that fits best, softly.
+    """Soft maximum over paths of the similarity between every window and every clip.
 
-    Ours, after the idea of C3T (arXiv 2407.16803) that windows and clips be compared segment by segment: with m_w the
-    mean cosine along path w, a_ij = g (log sum_w exp(m_w / g) - log W). g -> 0 takes the best path, large g the mean of
-    all; one path that follows the diagonal gives the mean cosine of simultaneous segments.
+    Ours, after the idea of C3T (arXiv 2407.16803) of comparing windows and clips segment by segment: with m_w the mean
+    cosine along path w, a_ij = g (log sum_w exp(m_w / g) - log W). g -> 0 gives the best path, large g the mean over
+    all paths; a single path along the diagonal gives the mean cosine of simultaneous segments.
 
     Args:
         imu: (B, S, D) unit norm.
@@ -72,5 +72,6 @@ def warped_similarity(imu: Tensor, video: Tensor, paths: Tensor, *, sharpness: f
     count, segments, _ = paths.shape
     cosines = torch.einsum("isd,jtd->ijst", imu, video).flatten(2)
     along = cosines @ paths.to(cosines).reshape(count, segments * segments).T
+    # Without log W the score would grow with the number of paths and could exceed 1.
     score: Tensor = sharpness * ((along / sharpness).logsumexp(2) - torch.tensor(float(count)).log().item())
     return score

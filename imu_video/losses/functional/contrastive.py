@@ -70,6 +70,8 @@ def soft_target_cross_entropy(
         >>> round(float(soft_target_cross_entropy(a, a, a, a.logsumexp(1))), 4)
         0.6931
     """
+    # The second target distribution is the softmax over a column of A. Because A is symmetric, a row minus the
+    # normalisers of its columns gives it without the other ranks' rows.
     rows, columns = likeness.softmax(1), (likeness - column_normaliser).exp()
     forth = -(rows * imu_to_video.log_softmax(1)).sum(1)
     back = -(columns * video_to_imu.log_softmax(1)).sum(1)

@@ -1,4 +1,4 @@
-"""Distillation equations: distributions over a queue, features, relations inside a batch; queues live in queue.py."""
+"""Distillation equations: distributions over a queue, features, relations in a batch; queues are in queue.py."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ def queue_distill(student: Tensor, teacher: Tensor, valid: Tensor) -> Tensor:
         0.6931
     """
     valid = valid.expand(student.shape)
-    # Rows without a key take all keys for the arithmetic and count as 0 in the end.
+    # A softmax over no keys is NaN. Rows without a valid key use all keys here and are set to 0 in the last line.
     some = valid.any(1, keepdim=True) if valid.shape[1] else valid.new_zeros((len(valid), 1))
     closed = ~valid & some
     target = teacher.detach().masked_fill(closed, -math.inf).softmax(1)
     log_student = student.masked_fill(closed, -math.inf).log_softmax(1)
+    # The target is 0 where the logarithm is -inf, and 0 x -inf would be NaN.
     cost = -(target * torch.where(closed, 0, log_student)).sum(1)
     return torch.where(some[:, 0], cost, 0).mean()
 
@@ -73,9 +74,9 @@ def relational(
         student, teacher: (B, N) cosines of own rows to all; no gradient to the teacher's.
         others: (B, N) bool, False at a window itself.
         student_scale, teacher_scale: 1 / temperature, for ``kl``.
-        measure: which of the two.
+        measure: ``kl`` or ``mse``.
 
-    Shapes: -> () scalar, 0 for one window alone.
+    Shapes: -> () scalar, 0 for a batch of one window.
 
     Example:
         >>> c = torch.rand(3, 3)

@@ -23,7 +23,7 @@ def cross_modal_mining(
 ) -> Tensor:
     """One direction of a contrastive loss whose positives and negatives are mined.
 
-    The ideas are those of CMC-CMKM (Brinzea et al. 2022, IJCNN), the exact equation is ours. With g the
+    The ideas are from CMC-CMKM (Brinzea et al. 2022, IJCNN), the exact equation is ours. With g the
     guiding similarities and c_j the mean of g_jk over k != j (connectivity):
     P_i = the own column and the top_k others of largest g_ij; X = the share ``prune`` of columns of largest c_j;
     N_i = all columns but P_i and X; u_i = exp(gamma c_i) / mean_j exp(gamma c_j);
@@ -34,14 +34,14 @@ def cross_modal_mining(
     Args:
         cross: (B, N) cosines of own rows to the other modality's columns.
         intra: (B, N) cosines of own rows to the columns of their own modality.
-        guide: (B, N) similarities that are mined; no gradient passes.
+        guide: (B, N) similarities used for mining; no gradient passes.
         connectivity: (N,) c of every column; no gradient passes.
         positives: (B,) int64, the column that belongs to each row.
         scale: 1 / temperature.
         top_k: mined positives per row, >= 0; at most N - 1 are used.
-        prune: share of columns that are no negatives, in [0, 1).
+        prune: share of columns that are excluded from the negatives, in [0, 1).
         intra_weight: lambda >= 0.
-        connectivity_scale: gamma; above 0 well-connected windows count more.
+        connectivity_scale: gamma; above 0, well-connected windows get larger weights.
 
     Shapes: -> () scalar.
 
@@ -61,9 +61,11 @@ def cross_modal_mining(
     negative = ~positive & ~crowded
     logits = scale * cross
     candidates = [logits.masked_fill(~(positive | negative), -math.inf)]
+    # lambda exp(t) is exp(t + log lambda). log 0 is -inf, so a weight of 0 adds no candidates at all.
     if intra_weight > 0:
         candidates.append((scale * intra + math.log(intra_weight)).masked_fill(~negative, -math.inf))
     normaliser = torch.cat(candidates, dim=1).logsumexp(1, keepdim=True)
     cost = torch.where(positive, normaliser - logits, 0).sum(1) / positive.sum(1)
+    # Subtracting the maximum cancels in the division by the mean; it keeps exp from overflowing for large gamma.
     strength = (connectivity_scale * (connectivity - connectivity.max())).exp()
     return (cost * (strength / strength.mean())[positives]).mean()

@@ -19,7 +19,7 @@ BANDWIDTHS: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1, 5, 10, 15, 20, 25, 3
 
 Unit = Literal["si_over_30", "g", "si"]
 UNIT_SCALE: dict[str, float] = {"si_over_30": 1 / 30, "g": 1 / GRAVITY, "si": 1.0}
-"""What accelerations in m/s^2 are multiplied by before devices are compared: the kernels have fixed widths."""
+"""Factor applied to accelerations in m/s^2 before devices are compared, because the kernels have fixed widths."""
 
 Policy = Literal[
     "closest_only",
@@ -35,7 +35,8 @@ Policy = Literal[
 ]
 WeightScale = Literal["max", "mean1", "none"]
 
-# Ranks by distance from the anchor, nearest first; a slice is cut to the devices there are. Least number of others.
+# Positives and negatives as ranks by distance from the anchor, nearest first, and the smallest number of other devices.
+# A slice that goes beyond the last device is truncated.
 _RANKS: dict[str, tuple[slice, slice, int]] = {
     "closest_only": (slice(0, 1), slice(0, 1), 1),
     "closest_pos_all_neg": (slice(0, 1), slice(0, None), 1),
@@ -51,7 +52,7 @@ _RANKS: dict[str, tuple[slice, slice, int]] = {
 
 
 def least_devices(policy: Policy) -> int:
-    """How many devices a policy needs, the anchor included.
+    """Smallest number of devices for a policy, including the anchor.
 
     Example:
         >>> least_devices("closest_only"), least_devices("mid_selection")
@@ -61,7 +62,7 @@ def least_devices(policy: Policy) -> int:
 
 
 def motion(views: Tensor, *, unit: Unit = "si_over_30", on: Literal["norm", "axes"] = "norm") -> Tensor:
-    """What devices are compared by: the norm of the acceleration over time, or its three axes.
+    """Curves by which devices are compared: the norm of the acceleration over time, or its three axes.
 
     Args:
         views: (N, V, C, T) in SI units; the first three channels are the accelerometer's.
@@ -75,7 +76,7 @@ def motion(views: Tensor, *, unit: Unit = "si_over_30", on: Literal["norm", "axe
 
 
 def _kernel(x: Tensor, y: Tensor) -> Tensor:
-    # Differences, not |x|^2 + |y|^2 - 2xy: narrow kernels feel the cancellation.
+    # Explicit differences. |x|^2 + |y|^2 - 2xy loses digits to cancellation, and kernels of width 1e-4 would see noise.
     squared = (x[:, None] - y[None]).square().sum(-1)
     return torch.exp(-squared[..., None] / (2 * x.new_tensor(BANDWIDTHS))).sum(-1)
 
@@ -84,14 +85,14 @@ def mmd(x: Tensor, y: Tensor, valid: Tensor | None = None, *, unbiased: bool = F
     """Squared maximum mean discrepancy between two sets of curves.
 
     k(u, v) = sum over s of exp(-|u - v|^2 / (2 s)) with `BANDWIDTHS`. As published, the mean of k within each set
-    includes k(u, u), which adds up to 24 / N; ``unbiased`` leaves it out (a U-statistic, which may be negative).
+    includes k(u, u), which adds up to 24 / N; ``unbiased`` omits it (a U-statistic, which may be negative).
 
     Args:
         x, y: (N, T), each row one point.
-        valid: (N,) bool, the rows that count; all when None.
+        valid: (N,) bool, the rows that are used; None: all rows.
         unbiased: drop the diagonals.
 
-    Shapes: -> () scalar; 0 where fewer than one (unbiased: two) rows count.
+    Shapes: -> () scalar; 0 for fewer than one (unbiased: two) valid rows.
 
     Example:
         >>> float(mmd(torch.zeros(4, 8), torch.zeros(4, 8)))
@@ -106,7 +107,7 @@ def mmd(x: Tensor, y: Tensor, valid: Tensor | None = None, *, unbiased: bool = F
 
 
 def device_distances(curves: Tensor, present: Tensor, *, unbiased: bool = False, floor: float = 1e-4) -> Tensor:
-    """Distance of every device to every other, from the moments at which both were worn.
+    """Pairwise distances between devices, computed from the moments at which both were worn.
 
     Args:
         curves: (N, V, A, T) of `motion`; distances are averaged over A.
@@ -114,8 +115,8 @@ def device_distances(curves: Tensor, present: Tensor, *, unbiased: bool = False,
         unbiased: see `mmd`.
         floor: smallest distance, > 0.
 
-    Shapes: -> (V, V), symmetric, ``floor`` on the diagonal; infinite where both were worn at no moment (unbiased: at
-        fewer than two), so that such a device is the last to be chosen.
+    Shapes: -> (V, V), symmetric, ``floor`` on the diagonal; infinite for two devices without a common moment (unbiased:
+        with fewer than two), so that such a device is selected last.
 
     Example:
         >>> device_distances(torch.zeros(4, 2, 1, 8), torch.ones(4, 2).bool()).flatten().unique().numel()
@@ -134,10 +135,10 @@ def device_distances(curves: Tensor, present: Tensor, *, unbiased: bool = False,
 
 
 def mean_distances(curves: Tensor, present: Tensor, *, rows: int, unbiased: bool = False, floor: float) -> Tensor:
-    """`device_distances` of many moments, as the mean over pieces of at most ``rows`` of them.
+    """`device_distances` for many moments: the weighted mean over pieces of at most ``rows`` moments.
 
-    Pieces are equally long, and each counts for a pair of devices by the moments at which both were worn: a short
-    rest, where the biased estimate is far too high, would otherwise spoil the mean.
+    Pieces have equal lengths, and the weight of a piece for a pair of devices is the number of moments at which both
+    were worn. A short last piece would otherwise distort the mean, because its biased estimate is far too high.
 
     Args:
         curves, present, unbiased, floor: see `device_distances`.
@@ -152,9 +153,11 @@ def mean_distances(curves: Tensor, present: Tensor, *, rows: int, unbiased: bool
     pieces = -(-len(curves) // rows)
     total = curves.new_zeros(curves.shape[1], curves.shape[1])
     weight = torch.zeros_like(total)
+    # tensor_split balances the lengths; split(rows) would leave the remainder as one short piece.
     for some, worn in zip(curves.tensor_split(pieces), present.tensor_split(pieces), strict=True):
         distance = device_distances(some, worn, unbiased=unbiased, floor=floor)
         together = worn.to(distance.dtype).T @ worn.to(distance.dtype) * distance.isfinite()
+        # An infinite distance has weight 0, and 0 x inf would be NaN.
         total += together * distance.nan_to_num(posinf=0)
         weight += together
     mean = torch.where(weight > 0, total / weight, math.inf)
@@ -162,9 +165,10 @@ def mean_distances(curves: Tensor, present: Tensor, *, rows: int, unbiased: bool
 
 
 def scramble(keys: Tensor, *salts: Tensor | int) -> Tensor:
-    """Pseudo-random int64 in [0, 2^31) as a function of keys and salts; different keys below 2^31 stay different.
+    """Pseudo-random int64 in [0, 2^31) as a function of keys and salts; distinct keys below 2^31 stay distinct.
 
-    Arithmetic in place of a generator: the same on every rank and device, whatever the order of the rows.
+    Integer arithmetic replaces a random generator: the result is the same on every rank and device and does not depend
+    on the order of the rows.
 
     Example:
         >>> a, b = scramble(torch.arange(100), 1), scramble(torch.arange(100), 2)
@@ -188,7 +192,7 @@ def derangement(priorities: Tensor) -> Tensor:
         priorities: (N,) int64, random (`scramble`), N >= 2.
 
     Raises:
-        ValueError: one row alone, which has nowhere to go.
+        ValueError: a single row, which has no other row to map to.
 
     Shapes: -> (N,) int64.
 
@@ -203,23 +207,23 @@ def derangement(priorities: Tensor) -> Tensor:
 
 
 def select_devices(distances: Tensor, policy: Policy, *, draw: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Which of the other devices are positives and which negatives of an anchor.
+    """Positive and negative devices of an anchor.
 
-    With d1, d2, ... the devices by rising distance: closest_only P=N={d1}; closest_pos_all_neg P={d1}, N=all;
-    closest_pos_rest_neg P={d1}, N={d2, ...}; closest_pos_random_neg P={d1}, N=one of {d2, ...} by lot;
+    With d1, d2, ... the devices by increasing distance: closest_only P=N={d1}; closest_pos_all_neg P={d1}, N=all;
+    closest_pos_rest_neg P={d1}, N={d2, ...}; closest_pos_random_neg P={d1}, N=one random device of {d2, ...};
     hard_negative P={d1}, N={d2, d3}; harder_negative P={d4}, N={d1, d2}; closest_two P={d1}, N={d2};
-    closest_two_reverse P={d2}, N={d1}; mid_selection P={d2, d3}, N={d4, ...}; random P=one by lot, N=all.
+    closest_two_reverse P={d2}, N={d1}; mid_selection P={d2, d3}, N={d4, ...}; random P=one random device, N=all.
 
     Args:
-        distances: (V - 1,) from the anchor to the others; ties go by position.
-        policy: the above.
-        draw: (V - 1,) random priorities, for the two policies that draw lots.
+        distances: (V - 1,) from the anchor to the others; ties are ordered by position.
+        policy: one of the above.
+        draw: (V - 1,) random priorities, for the two policies that sample at random.
 
     Returns:
         Positions of positives and negatives in ``distances``, int64.
 
     Raises:
-        ConfigError: fewer devices than the policy names.
+        ConfigError: fewer devices than the policy requires.
 
     Example:
         >>> [x.tolist() for x in select_devices(torch.tensor([3.0, 1.0, 2.0]), "hard_negative")]
@@ -231,10 +235,11 @@ def select_devices(distances: Tensor, policy: Policy, *, draw: Tensor | None = N
             f"policy {policy!r} needs {least_devices(policy)} devices, the data has {len(distances) + 1}",
             hint="policy: closest_pos_all_neg works with 2",
         )
+    # Stable sorting makes the choice among equal distances the same on every rank and device.
     order = distances.argsort(stable=True)
     if policy in ("random", "closest_pos_random_neg"):
         if draw is None:
-            raise ValueError(f"policy {policy!r} draws lots: pass `draw`")
+            raise ValueError(f"policy {policy!r} samples devices at random: pass `draw`")
         if policy == "random":
             order = draw.argsort(stable=True)
         else:
@@ -243,12 +248,12 @@ def select_devices(distances: Tensor, policy: Policy, *, draw: Tensor | None = N
 
 
 def device_weights(distances: Tensor, positives: int, scale: WeightScale = "max") -> Tensor:
-    """Weights of the chosen devices: 1 for positives, 1 / distance for negatives, then brought to a common scale.
+    """Weights of the selected devices: 1 for positives, 1 / distance for negatives, then normalised.
 
     Args:
         distances: (M,) of the negatives, > 0.
         positives: number of positives.
-        scale: ``max``: the largest becomes 1 (published); ``mean1``: their mean becomes 1; ``none``.
+        scale: ``max``: the largest weight becomes 1 (published); ``mean1``: the mean becomes 1; ``none``: no change.
 
     Shapes: -> (positives + M,).
 
@@ -263,14 +268,14 @@ def device_weights(distances: Tensor, positives: int, scale: WeightScale = "max"
 
 
 def multiview_nce(positive: Tensor, negative: Tensor) -> Tensor:
-    """The weighted contrast of one anchor with several positives and negatives, for every row.
+    """Weighted contrastive loss of one anchor with several positives and negatives, per row.
 
     l_i = -log( sum_p w_p exp(cos_ip / t) / (sum_p w_p exp(cos_ip / t) + sum_n w_n exp(cos_in / t)) ).
 
     Args:
         positive: (B, P) cosine / temperature + log weight; -inf where a device was not worn; at least one
             finite value per row.
-        negative: (B, M) the same of negatives.
+        negative: (B, M) the same for negatives.
 
     Shapes: -> (B,).
 

@@ -10,18 +10,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 BetaOn = Literal["logit", "cosine"]
-"""What beta multiplies in the importance weight: the logit (cosine / temperature, as published) or the cosine."""
+"""Quantity that beta multiplies in the importance weight: the logit (cosine / temperature, published) or the cosine."""
 
 
 def same_recording(
     recording: Tensor, time: Tensor, other_recording: Tensor, other_time: Tensor, gap_s: float
 ) -> tuple[Tensor, Tensor]:
-    """Pairs of windows of one recording: those within a gap (no negatives), and those farther apart (hard ones).
+    """Pairs of windows of the same recording: within a gap (not used as negatives), and farther apart (hard negatives).
 
     Args:
         recording, time: (B,) number and start in seconds of the rows.
-        other_recording, other_time: (N,) of the columns; a negative number is no recording.
-        gap_s: seconds between starts, >= 0; the border is within.
+        other_recording, other_time: (N,) of the columns; a negative number means that the recording is not known.
+        gap_s: seconds between starts, >= 0; a distance of exactly ``gap_s`` is within.
 
     Shapes: -> (B, N) bool, (B, N) bool.
 
@@ -39,6 +39,7 @@ def hardest(similarities: Tensor, allowed: Tensor, count: int) -> Tensor:
     """The ``count`` most similar allowed columns of every row, (B, N) bool; fewer where fewer are allowed."""
     count = min(count, similarities.shape[1])
     best = similarities.masked_fill(~allowed, -math.inf).topk(count, dim=1).indices
+    # In a row with fewer than ``count`` allowed columns, topk also returns columns at -inf.
     return torch.zeros_like(allowed).scatter_(1, best, True) & allowed
 
 
@@ -60,8 +61,8 @@ def log_importance(
         cosines: (B, N).
         allowed: (B, N) bool, the negatives; at least one per row.
         scale: 1 / temperature.
-        beta: concentration, >= 0; 0 gives all the same weight.
-        beta_on: what beta multiplies.
+        beta: concentration, >= 0; 0 gives equal weights.
+        beta_on: see `BetaOn`.
         log_prior: (B, N) logarithm of a factor on the weights before they are normalised, or None.
 
     Shapes: -> (B, N), -inf where not allowed.
@@ -74,6 +75,7 @@ def log_importance(
     if log_prior is not None:
         energy = energy + log_prior
     energy = energy.masked_fill(~allowed, -math.inf)
+    # A softmax times the number of allowed columns: the weights of a row have mean 1.
     return energy - energy.logsumexp(1, keepdim=True) + allowed.sum(1, keepdim=True).to(energy.dtype).log()
 
 
@@ -114,7 +116,7 @@ def hard_negative_nce(
         1.3863
     """
     empty = ~allowed.any(1)
-    allowed = allowed | empty[:, None]  # so that logarithms stay finite; such a row is set to 0 below
+    allowed = allowed | empty[:, None]  # keeps the logarithms finite; such a row is set to 0 below
     logits = scale * cosines
     positive = logits.gather(1, positives[:, None])[:, 0]
     weights = log_importance(cosines, allowed, scale=scale, beta=beta, beta_on=beta_on, log_prior=log_prior)
@@ -123,11 +125,13 @@ def hard_negative_nce(
     log_count = allowed.sum(1).to(logits.dtype).log()
     mean = (logits + weights).logsumexp(1) - log_count
     if tau_plus > 0:
+        # R - tau_plus N exp(s_ii) is R (1 - exp(share)), and log(1 - exp(share)) is computed with expm1, which is
+        # accurate near 0. Where the difference is not positive, -1 is a placeholder that keeps the gradient finite.
         share = math.log(tau_plus) + positive - mean
         left = share < -torch.finfo(share.dtype).eps
         rest = torch.log(-torch.expm1(torch.where(left, share, -1.0)))
         mean = torch.where(left, mean + rest - math.log1p(-tau_plus), -math.inf)
-    # exp(s) is at least exp(-1 / temperature): a smaller mean means that the correction removed more than there was.
+    # exp(s) is at least exp(-1 / temperature), so a smaller mean shows that the correction subtracted too much.
     floor = torch.as_tensor(-scale, dtype=mean.dtype, device=mean.device)
     loss = F.softplus(torch.maximum(mean, floor.expand_as(mean)) + log_count - positive)
     return torch.where(empty, 0, loss).mean()

@@ -37,8 +37,8 @@ def variance_and_covariance(x: Tensor, *, target: float = 1.0, eps: float = 1e-4
 
     Args:
         x: (N, D), N >= 2.
-        target: standard deviation that costs nothing.
-        eps: keeps the root differentiable.
+        target: standard deviation at and above which the loss is 0.
+        eps: keeps the square root differentiable at 0.
 
     Shapes: -> (), ().
 
@@ -65,7 +65,7 @@ def barlow_twins(x: Tensor, y: Tensor, *, redundancy: float, eps: float = 1e-12)
     Args:
         x, y: (N, D), the same windows twice, N >= 2.
         redundancy: lambda, > 0; the paper uses 0.005.
-        eps: added to variances, so that a dimension that never varies correlates with nothing.
+        eps: added to variances, so that a constant dimension has correlation 0 instead of NaN.
 
     Shapes: -> () scalar.
 

@@ -305,7 +305,7 @@ def test_every_check_is_called_once() -> None:
         ({"loss": [{"name": "info_nse"}]}, ConfigError, "did you mean 'info_nce'"),
         ({"loss": [{"name": "info_nce", "temperature": 0.0}]}, ConfigError, "'temperature': must be at least 0.01"),
         ({"augment": [{"name": "rotate", "degrees": 3}]}, ConfigError, "has no argument 'degrees'"),
-        ({"objective": [{"name": "masked_patches", "patch": 30}]}, ConfigError, "hold 1 patches of 30"),
+        ({"objective": [{"name": "masked_patches", "patch": 30}]}, ConfigError, "contain 1 patches of 30"),
         ({"objective": [{"name": "maked_patches"}]}, ConfigError, "did you mean 'masked_patches'"),
     ],
 )
