@@ -88,7 +88,13 @@ class Constructor:
     @functools.cached_property
     def hints(self) -> dict[str, Any]:
         """Annotation of every argument, with its range."""
-        found = typing.get_type_hints(self.component.__init__, include_extras=True)  # type: ignore[misc]
+        try:
+            found = typing.get_type_hints(self.component.__init__, include_extras=True)  # type: ignore[misc]
+        except NameError as error:
+            raise ConfigError(
+                f"{self.kind} {self.name!r}: an annotation of {self.component.__qualname__} cannot be read: {error}",
+                hint="import the name at the top of the module, not only under `if TYPE_CHECKING:`",
+            ) from error
         return {key: found.get(key, Any) for key in self.parameters}
 
     @functools.cached_property
@@ -121,22 +127,27 @@ class Constructor:
             raise self._refusal(error) from error
         return {key: getattr(model, key) for key in self.parameters}
 
-    def check(self, arguments: Mapping[str, Any]) -> None:
-        """Refuse the keywords of a direct construction that `validated` would refuse.
+    def converted(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The keywords of a direct construction, converted and refused as `validated` does it.
 
-        Missing and unknown keywords are left to Python, which raises a TypeError for them as for any call.
+        Missing and unknown keywords are left to Python, which raises a TypeError for them as for any call, or hands
+        them to the ``**kwargs`` of a constructor that has it.
 
         Raises:
             ConfigError: a wrong type or a value out of range.
         """
+        own = {key: value for key, value in arguments.items() if key in self.parameters}
         try:
-            self.schema.model_validate(arguments)
+            model = self.schema.model_validate(own)
         except ValidationError as error:
-            if not any(e["type"] in ("missing", "extra_forbidden") for e in error.errors()):
+            if any(e["type"] != "missing" for e in error.errors()):
                 raise self._refusal(error) from error
+            return dict(arguments)
+        return {**arguments, **{key: getattr(model, key) for key in own}}
 
     def _refusal(self, error: ValidationError) -> ConfigError:
-        first = error.errors()[0]
+        # The first fault, but a wrong value before a missing one: a direct construction reports only the former here.
+        first = min(error.errors(), key=lambda e: e["type"] == "missing")
         where = ".".join(str(part) for part in first["loc"])
         words = allowed(self.hints.get(str(first["loc"][0]), Any))
         if first["type"] == "finite_number" and words != "finite":
@@ -148,8 +159,8 @@ class Constructor:
 def check_construction(constructor: Constructor) -> None:
     """Make direct construction, ``InfoNCE(temperature=0)``, refuse what a config entry refuses.
 
-    The class keeps its signature, type hints and documentation. Values are passed on as given: they are checked, not
-    converted.
+    The class keeps its signature, type hints and documentation. It receives the values that a config entry would give
+    it: the text ``"0.5"`` arrives as the number 0.5, and a generator, which validation exhausts, as a tuple.
     """
     if not constructor.parameters:
         return
@@ -158,8 +169,7 @@ def check_construction(constructor: Constructor) -> None:
 
     @functools.wraps(construct)
     def checked(self: Any, *positional: Any, **arguments: Any) -> None:
-        constructor.check(arguments)
-        construct(self, *positional, **arguments)
+        construct(self, *positional, **constructor.converted(arguments))
 
     component.__init__ = checked
 

@@ -83,11 +83,13 @@ def _as_shipped(path: Path) -> Path:
 
 
 def _read(path: Path, seen: tuple[Path, ...], model: type[BaseModel] | None = None) -> dict[str, Any]:
-    resolved = path.resolve()
+    resolved = Path(os.path.realpath(path))  # Path.resolve raises a RuntimeError for a link that points to itself
     if resolved in seen:
         raise ConfigError(f"{path}: `extends` forms a cycle: {' -> '.join(p.name for p in (*seen, resolved))}")
     try:
         text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"config {path} is not a UTF-8 text file: {error.reason}") from error
     except OSError as error:
         raise ConfigError(
             f"config {path}: {error.strerror or error}", hint="the shipped configs are in configs/"
@@ -161,7 +163,7 @@ def _fragment(value: Any, origin: _Origin) -> Any:
         return entry
     except ConfigError as error:
         folder = path.parent if path.parent.is_dir() else _as_shipped(path.parent)
-        known = sorted(p.name for p in folder.glob("*.yaml"))
+        known = sorted(p.name for p in folder.glob("*.yaml") if p.is_file())
         near = "" if path.is_file() or not known else nearest(path.name, known)
         raise ConfigError(f"{origin.source}: key {origin.key!r}: {error.message}{near}", hint=error.hint) from error
 

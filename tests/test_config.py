@@ -77,6 +77,15 @@ def test_faults_are_named(tmp_path: Path, text: str, overrides: list[str], words
         assert word in str(caught.value)
 
 
+def test_a_file_that_is_no_text_and_a_link_to_itself_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match=r"binary\.yaml is not a UTF-8 text file"):
+        load_config(tmp_path / "binary.yaml", Config)
+    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
+    with pytest.raises(ConfigError, match=r"config .*loop\.yaml: "):
+        load_config(tmp_path / "loop.yaml", Config)
+
+
 def test_a_rule_over_several_keys_says_its_sentence_only(base: Path) -> None:
     class Ruled(Whole):
         @model_validator(mode="after")

@@ -11,7 +11,8 @@ from imu_video.bundle.folder import CONFIG, WEIGHTS
 from imu_video.errors import CheckpointError, ConfigError
 
 # A Path turns hf://owner/name into hf:/owner/name.
-_ADDRESS = re.compile(r"hf:/{1,2}(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?/?")
+# Owner, name and revision become paths of the cache, so two dots in a row, which git refuses too, match nowhere.
+_ADDRESS = re.compile(r"(?!.*\.\.)hf:/{1,2}(?P<repo>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>\w[\w./-]*))?/?")
 
 
 def is_address(source: str | Path) -> bool:

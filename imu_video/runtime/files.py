@@ -8,14 +8,19 @@ no reader takes for a result and which `remove_leftovers` deletes.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+# The whole form: a user's own file `.env.old-2024` in an output folder is not ours to delete.
+_LEFTOVER = re.compile(r"\..+\.(tmp|old)-[0-9a-f]{8}", re.DOTALL)
 
 
 def file_sha256(path: Path) -> str:
@@ -36,7 +41,8 @@ def temporary_path(target: Path) -> Path:
 
 def sync_file(path: Path) -> None:
     """Wait until the disk has the content of a closed file."""
-    with path.open("r+b") as file:  # Windows syncs only what is open for writing
+    # Windows syncs only what is open for writing; elsewhere a file without write permission can be synced, too.
+    with path.open("rb" if os.name == "posix" else "r+b") as file:
         os.fsync(file.fileno())
 
 
@@ -53,6 +59,8 @@ def sync_folder(folder: Path) -> None:
 def sync_tree(folder: Path) -> None:
     """Sync every file and folder below ``folder``, and ``folder`` itself."""
     for path in sorted(folder.rglob("*")):
+        if path.is_symlink():  # stored in its folder, which is synced; what it points to may be missing or not ours
+            continue
         if path.is_dir():
             sync_folder(path)
         else:
@@ -193,8 +201,10 @@ def move_folder(temporary: Path, target: Path, *, replace: bool = False) -> None
         replace: whether ``target`` may exist with content.
 
     Raises:
-        OSError: ``target`` exists and may not be replaced.
+        OSError: ``target`` exists and may not be replaced; a file never is, a link to a folder is, without its content.
     """
+    if replace and target.exists() and not target.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target))
     old = target.with_name(f".{target.name}.old-{secrets.token_hex(4)}")
     aside = replace and target.exists()
     if aside:
@@ -206,7 +216,7 @@ def move_folder(temporary: Path, target: Path, *, replace: bool = False) -> None
             os.rename(old, target)
         raise
     sync_folder(target.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    remove(old)
 
 
 def is_leftover(name: str) -> bool:
@@ -216,7 +226,7 @@ def is_leftover(name: str) -> bool:
         >>> is_leftover(".index.json.tmp-0a1b2c3d"), is_leftover("index.json")
         (True, False)
     """
-    return name.startswith(".") and (".tmp-" in name or ".old-" in name)
+    return _LEFTOVER.fullmatch(name) is not None
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -74,7 +74,9 @@ def test_a_revision_is_part_of_the_address_or_an_argument(hub: Hub, encoder: Enc
         load_encoder(hub.root / "lab" / "wrist" / "main", revision="v2")
 
 
-@pytest.mark.parametrize("address", ["hf://wrist", "hf://lab/wrist/sub", "hf://", "hf://lab/../x"])
+@pytest.mark.parametrize(
+    "address", ["hf://wrist", "hf://lab/wrist/sub", "hf://", "hf://lab/../x", "hf://../..", "hf://lab/x@../../y"]
+)
 def test_other_addresses_are_refused(hub: Hub, address: str) -> None:
     with pytest.raises(ConfigError, match="hf://owner/name"):
         load_encoder(address)

@@ -11,12 +11,14 @@ import typing
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
+import numpy as np
 import pytest
+import torch
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen, MultipleOf, Predicate
 from pydantic.fields import FieldInfo
 
 from imu_video import registry
-from imu_video.arguments import Constructor, allowed
+from imu_video.arguments import BelowOne, Constructor, Count, Positive, allowed
 from imu_video.errors import ConfigError
 
 # Arguments without a default, so that only the value under test can be refused.
@@ -176,10 +178,6 @@ def test_components_pass_through_pickle_as_for_spawned_workers() -> None:
     assert pickle.loads(pickle.dumps(type(built))) is type(built)
 
 
-def test_values_are_checked_and_not_converted() -> None:
-    assert type(registry.checks.get("flat")(seconds=2).threshold) is int
-
-
 def test_a_subclass_of_a_users_own_is_checked_by_its_own_signature() -> None:
     local: registry.Registry[Any] = registry.Registry("shape")
 
@@ -202,3 +200,54 @@ def test_a_subclass_of_a_users_own_is_checked_by_its_own_signature() -> None:
         Half(radius=1.5)
     with pytest.raises(ConfigError, match="shape 'disc', argument 'radius': must be at least 1"):
         Plain()
+
+
+class Blend:
+    """Constructor arguments of every kind, and a catch-all."""
+
+    def __init__(
+        self, *, share: BelowOne = 0.5, steps: Count = 1, scales: tuple[Positive, ...] = (1.0,), **rest: Any
+    ) -> None:
+        self.share, self.steps, self.scales, self.rest = share, steps, scales, rest
+
+
+@pytest.fixture
+def blend() -> type[Blend]:
+    class Fresh(Blend):
+        pass
+
+    Fresh.__init__ = Blend.__init__  # type: ignore[method-assign]
+    return registry.Registry[Any]("filter").register("blend")(Fresh)
+
+
+@pytest.mark.parametrize(
+    ("given", "received"),
+    [
+        ({"share": "0.25"}, (0.25, 1, (1.0,))),
+        ({"share": np.float32(0.25), "steps": np.int64(3)}, (0.25, 3, (1.0,))),
+        ({"share": torch.tensor(0.25), "steps": torch.tensor(3)}, (0.25, 3, (1.0,))),
+        ({"scales": (float(scale) for scale in "12")}, (0.5, 1, (1.0, 2.0))),
+        ({"scales": np.array([1.0, 2.0])}, (0.5, 1, (1.0, 2.0))),
+    ],
+)
+def test_direct_construction_receives_what_a_config_entry_gives(
+    blend: type[Blend], given: dict[str, Any], received: tuple[float, int, tuple[float, ...]]
+) -> None:
+    built = blend(**given)
+    assert (built.share, built.steps, built.scales) == received
+    assert [type(built.share), type(built.steps), type(built.scales)] == [float, int, tuple]
+
+
+def test_a_catch_all_does_not_hide_a_value_out_of_range(blend: type[Blend]) -> None:
+    assert blend(extra=2).rest == {"extra": 2}
+    with pytest.raises(ConfigError, match=r"filter 'blend', argument 'share': must be in \[0, 1\)"):
+        blend(extra=2, share=1)
+
+
+def test_an_annotation_that_cannot_be_read_is_named() -> None:
+    class Unread:
+        def __init__(self, *, amount: Decimal = 1) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+    unread = registry.Registry[Any]("filter").register("unread")(Unread)
+    with pytest.raises(ConfigError, match=r"filter 'unread': an annotation of .*Unread cannot be read: .*'Decimal'"):
+        unread()

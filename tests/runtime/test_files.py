@@ -158,6 +158,33 @@ def test_the_old_folder_is_put_back_where_the_new_one_cannot_be_renamed(tmp_path
     assert [p.name for p in tmp_path.iterdir()] == ["target"]
 
 
+def test_a_file_is_not_replaced_by_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "target").write_text("mine")
+    with pytest.raises(NotADirectoryError), atomic_folder(tmp_path / "target", replace=True):
+        pass
+    assert (tmp_path / "target").read_text() == "mine"
+    assert [p.name for p in tmp_path.iterdir()] == ["target"]
+
+
+def test_a_link_to_a_folder_is_replaced_without_its_content(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "kept").write_text("mine")
+    (tmp_path / "target").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    with atomic_folder(tmp_path / "target", replace=True) as folder:
+        (folder / "new").write_text("new")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["elsewhere", "target"]
+    assert [p.name for p in (tmp_path / "target").iterdir()] == ["new"]
+    assert [p.name for p in (tmp_path / "elsewhere").iterdir()] == ["kept"]
+
+
+def test_a_folder_with_links_and_read_only_files_is_synced(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "target") as folder:
+        (folder / "link").symlink_to("absent")
+        (folder / "weights").write_text("w")
+        (folder / "weights").chmod(0o444)
+    assert (tmp_path / "target" / "weights").read_text() == "w"
+
+
 def test_two_writers_of_one_name_do_not_meet(tmp_path: Path) -> None:
     one, two = AtomicFile(tmp_path / "a"), AtomicFile(tmp_path / "a")
     one.file.write(b"one")
@@ -180,8 +207,10 @@ def test_leftovers_are_removed_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / ".index.json.tmp-0a1b2c3d").write_text("half")
     (tmp_path / ".hidden").write_text("mine")
     (tmp_path / "a.tmp-0a1b2c3d").write_text("mine")
+    (tmp_path / ".env.old-2024").write_text("mine")
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "kept").write_text("mine")
     (tmp_path / ".link.tmp-0a1b2c3d").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
     remove_leftovers(tmp_path)
-    assert sorted(p.name for p in tmp_path.rglob("*")) == [".hidden", "a.tmp-0a1b2c3d", "elsewhere", "inner", "kept"]
+    left = sorted(p.name for p in tmp_path.rglob("*"))
+    assert left == [".env.old-2024", ".hidden", "a.tmp-0a1b2c3d", "elsewhere", "inner", "kept"]
