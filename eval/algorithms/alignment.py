@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from eval.algorithms.base import Algorithm, DomainBatch
-from imu_video.errors import ConfigError
+from imu_video.arguments import NonNegative
 
 BANDWIDTHS = (1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3)
 """Factors g of the kernels exp(-g d^2) that the MMD sums (methods, algorithm 6)."""
@@ -63,15 +63,13 @@ class Aligned(Algorithm):
     """Cross-entropy plus gamma times the mean distance between the features of two domains.
 
     Args:
-        gamma: weight, >= 0.
+        gamma: weight, at least 0.
     """
 
     distance: Callable[[Tensor, Tensor], Tensor]
 
-    def __init__(self, *, gamma: float = 1.0) -> None:
+    def __init__(self, *, gamma: NonNegative = 1.0) -> None:
         super().__init__()
-        if gamma < 0:
-            raise ConfigError(f"{type(self).__name__.lower()}: gamma must not be negative, got {gamma}")
         self.gamma = gamma
 
     def update(self, batches: Sequence[DomainBatch]) -> dict[str, float]:

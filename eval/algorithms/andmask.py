@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from eval.algorithms.base import Algorithm, DomainBatch, algorithms, domain_losses
-from imu_video.errors import ConfigError
+from imu_video.arguments import Probability
 
 
 @algorithms.register("andmask")
@@ -20,10 +20,8 @@ class ANDMask(Algorithm):
         tau: required agreement, in [0, 1]; 1 keeps components on which all domains agree, 0 keeps everything.
     """
 
-    def __init__(self, *, tau: float = 1.0) -> None:
+    def __init__(self, *, tau: Probability = 1.0) -> None:
         super().__init__()
-        if not 0 <= tau <= 1:
-            raise ConfigError(f"andmask: tau must be in [0, 1], got {tau}")
         self.tau = tau
 
     def update(self, batches: Sequence[DomainBatch]) -> dict[str, float]:

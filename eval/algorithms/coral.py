@@ -11,7 +11,7 @@ class CORAL(Aligned):
     """Cross-entropy plus the distance of means and covariances of domains (Sun and Saenko 2016, arXiv 1607.01719).
 
     Args:
-        gamma: weight of the distance, >= 0; 0 is ERM.
+        gamma: weight of the distance, at least 0; 0 is ERM.
     """
 
     distance = staticmethod(coral_distance)

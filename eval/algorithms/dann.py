@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eval.algorithms.base import Algorithm, DomainBatch, algorithms
-from imu_video.errors import ConfigError
+from imu_video.arguments import Count, NonNegative
 
 
 class _Reverse(torch.autograd.Function):
@@ -53,14 +53,12 @@ class DANN(Algorithm):
     trains the encoder against it.
 
     Args:
-        alpha: strength of the reversed gradient, >= 0.
+        alpha: strength of the reversed gradient, at least 0.
         hidden: width of the discriminator's two hidden layers.
     """
 
-    def __init__(self, *, alpha: float = 1.0, hidden: int = 256) -> None:
+    def __init__(self, *, alpha: NonNegative = 1.0, hidden: Count = 256) -> None:
         super().__init__()
-        if alpha < 0 or hidden < 1:
-            raise ConfigError(f"dann: alpha must be >= 0 and hidden >= 1, got {alpha=}, {hidden=}")
         self.alpha, self.hidden = alpha, hidden
 
     def extend(self) -> None:

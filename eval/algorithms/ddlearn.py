@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eval.algorithms.base import Algorithm, DomainBatch, algorithms
-from imu_video.errors import ConfigError
+from imu_video.arguments import NonNegative, Positive
 from imu_video.transforms import Compose
 
 AUGMENTATIONS = ("jitter", "scale", "magnitude_warp", "time_warp", "rotate", "permute", "low_rate")
@@ -50,18 +50,21 @@ class DDLearn(Algorithm):
     released code (methods 4.7).
 
     Args:
-        kind, diverse, contrast: weights, >= 0.
-        temperature: temperature of SupCon, > 0.
+        kind, diverse, contrast: weights, at least 0.
+        temperature: temperature of SupCon, above 0.
     """
 
     changes_windows = True
 
     def __init__(
-        self, *, kind: float = 1.0, diverse: float = 1.0, contrast: float = 1.0, temperature: float = 0.07
+        self,
+        *,
+        kind: NonNegative = 1.0,
+        diverse: NonNegative = 1.0,
+        contrast: NonNegative = 1.0,
+        temperature: Positive = 0.07,
     ) -> None:
         super().__init__()
-        if min(kind, diverse, contrast) < 0 or not temperature > 0:
-            raise ConfigError(f"ddlearn: need weights >= 0, temperature > 0; got {kind=}, {diverse=}, {contrast=}")
         self.weights, self.temperature = (kind, diverse, contrast), temperature
         self.augmentations = [Compose.build([{"name": name, "p": 1.0}]) for name in AUGMENTATIONS]
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from eval.algorithms.base import Algorithm, DomainBatch, Network, algorithms
-from imu_video.errors import ConfigError
+from imu_video.arguments import Whole
 
 
 @algorithms.register("ermpp")
@@ -21,14 +21,12 @@ class ERMPlusPlus(Algorithm):
     predictions use the mean of all weights since then, including running statistics; before, the current weights.
 
     Args:
-        linear_steps: updates that train only the classifier, >= 0.
-        average_from: update at which averaging starts, >= 0.
+        linear_steps: updates that train only the classifier, at least 0.
+        average_from: update at which averaging starts, at least 0.
     """
 
-    def __init__(self, *, linear_steps: int = 500, average_from: int = 600) -> None:
+    def __init__(self, *, linear_steps: Whole = 500, average_from: Whole = 600) -> None:
         super().__init__()
-        if linear_steps < 0 or average_from < 0:
-            raise ConfigError(f"ermpp: steps must not be negative, got {linear_steps=}, {average_from=}")
         self.linear_steps, self.average_from = linear_steps, average_from
 
     def extend(self) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 
 from eval.algorithms.base import Algorithm, DomainBatch, algorithms
-from imu_video.errors import ConfigError
 
 
 @algorithms.register("fish")
@@ -24,10 +25,8 @@ class Fish(Algorithm):
         meta_lr: fraction of the step towards the copy, in (0, 1].
     """
 
-    def __init__(self, *, meta_lr: float = 0.1) -> None:
+    def __init__(self, *, meta_lr: Annotated[float, Field(gt=0, le=1)] = 0.1) -> None:
         super().__init__()
-        if not 0 < meta_lr <= 1:
-            raise ConfigError(f"fish: meta_lr must be in (0, 1], got {meta_lr}")
         self.meta_lr = meta_lr
 
     def extend(self) -> None:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from eval.algorithms.base import Algorithm, DomainBatch, algorithms
-from imu_video.errors import ConfigError
+from imu_video.arguments import BelowOne, NonNegative, Whole
 
 
 def gradient_variance(features: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
@@ -37,17 +37,15 @@ class Fishr(Algorithm):
     The optimiser is reset at ``start``.
 
     Args:
-        penalty: weight, >= 0; the paper uses 1000.
+        penalty: weight, at least 0; the paper uses 1000.
         ema: decay of the moving averages, in [0, 1).
-        start: first update with the penalty, >= 0.
+        start: first update with the penalty, at least 0.
     """
 
     average: Tensor
 
-    def __init__(self, *, penalty: float = 1.0, ema: float = 0.95, start: int = 1500) -> None:
+    def __init__(self, *, penalty: NonNegative = 1.0, ema: BelowOne = 0.95, start: Whole = 1500) -> None:
         super().__init__()
-        if penalty < 0 or not 0 <= ema < 1 or start < 0:
-            raise ConfigError(f"fishr: penalty and start must be >= 0, ema in [0, 1), got {penalty=}, {ema=}, {start=}")
         self.penalty, self.ema, self.start = penalty, ema, start
 
     def extend(self) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from eval.algorithms.base import Algorithm, DomainBatch, algorithms, domain_losses
-from imu_video.errors import ConfigError
+from imu_video.arguments import NonNegative
 
 
 @algorithms.register("groupdro")
@@ -18,15 +18,13 @@ class GroupDRO(Algorithm):
     q_e <- q_e exp(eta l_e), normalised to sum 1; L = sum_e q_e l_e.
 
     Args:
-        eta: step size of the weights, >= 0; 0 gives the mean over domains. HAROOD's default is 1; the paper's is 0.01.
+        eta: step size of the weights, at least 0; 0 gives the mean over domains. HAROOD: default 1; paper: 0.01.
     """
 
     q: Tensor
 
-    def __init__(self, *, eta: float = 1.0) -> None:
+    def __init__(self, *, eta: NonNegative = 1.0) -> None:
         super().__init__()
-        if eta < 0:
-            raise ConfigError(f"groupdro: eta must not be negative, got {eta}")
         self.eta = eta
 
     def extend(self) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from eval.algorithms.alignment import coral_distance, pairwise_penalty
 from eval.algorithms.base import Algorithm, DomainBatch, algorithms
+from imu_video.arguments import Count, NonNegative
 from imu_video.errors import ConfigError
 
 PATCHES = {125: 5, 50: 5, 128: 8, 81: 9, 100: 10, 200: 10, 500: 10, 151: 10}
@@ -82,16 +83,14 @@ class LAG(Algorithm):
     the network is the global branch. The bottlenecks are trained; in the released code they stay random (methods 4.8).
 
     Args:
-        gamma_global, gamma_local: weights of the distances, >= 0.
-        width: output width of each bottleneck, >= 1.
+        gamma_global, gamma_local: weights of the distances, at least 0.
+        width: output width of each bottleneck, at least 1.
     """
 
     changes_windows = True
 
-    def __init__(self, *, gamma_global: float = 1.0, gamma_local: float = 1.0, width: int = 256) -> None:
+    def __init__(self, *, gamma_global: NonNegative = 1.0, gamma_local: NonNegative = 1.0, width: Count = 256) -> None:
         super().__init__()
-        if gamma_global < 0 or gamma_local < 0 or width < 1:
-            raise ConfigError(f"lag: need weights >= 0 and width >= 1; got {gamma_global=}, {gamma_local=}, {width=}")
         self.gammas, self.width = (gamma_global, gamma_local), width
 
     def extend(self) -> None:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from eval.algorithms.base import Algorithm, DomainBatch, algorithms
-from imu_video.errors import ConfigError
+from imu_video.arguments import Positive
 
 
 @algorithms.register("mixup")
@@ -20,15 +20,13 @@ class Mixup(Algorithm):
     L = lambda CE(x~, y) + (1 - lambda) CE(x~, y_p). A sample is marked as measured if it is measured in both windows.
 
     Args:
-        alpha: parameter of the Beta distribution, > 0; with 0.2 most mixtures are close to one of the two windows.
+        alpha: parameter of the Beta distribution, above 0; with 0.2 most mixtures are close to one of the two windows.
     """
 
     changes_windows = True
 
-    def __init__(self, *, alpha: float = 0.2) -> None:
+    def __init__(self, *, alpha: Positive = 0.2) -> None:
         super().__init__()
-        if not alpha > 0:
-            raise ConfigError(f"mixup: alpha must be positive, got {alpha}")
         self.alpha = alpha
 
     def draw(self) -> float:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from eval.algorithms.base import Algorithm, DomainBatch, algorithms, domain_losses
-from imu_video.errors import ConfigError
+from imu_video.arguments import NonNegative, Positive
 
 
 @algorithms.register("mldg")
@@ -22,14 +22,12 @@ class MLDG(Algorithm):
     1/m sum (g_i + beta grad l_j(theta_i)). The first Adam step is theta - lr g / (|g| + 1e-8).
 
     Args:
-        beta: weight of the second term, >= 0; 0 is ERM.
-        inner_lr: learning rate of the trial step, > 0.
+        beta: weight of the second term, at least 0; 0 is ERM.
+        inner_lr: learning rate of the trial step, above 0.
     """
 
-    def __init__(self, *, beta: float = 1.0, inner_lr: float = 1e-2) -> None:
+    def __init__(self, *, beta: NonNegative = 1.0, inner_lr: Positive = 1e-2) -> None:
         super().__init__()
-        if beta < 0 or not inner_lr > 0:
-            raise ConfigError(f"mldg: beta must be >= 0 and inner_lr positive, got {beta=}, {inner_lr=}")
         self.beta, self.inner_lr = beta, inner_lr
 
     def update(self, batches: Sequence[DomainBatch]) -> dict[str, float]:

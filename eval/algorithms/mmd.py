@@ -11,7 +11,7 @@ class MMD(Aligned):
     """Cross-entropy plus the maximum mean discrepancy over pairs of domains (Li et al. 2018, CVPR).
 
     Args:
-        gamma: weight of the distance, >= 0; 0 is ERM.
+        gamma: weight of the distance, at least 0; 0 is ERM.
     """
 
     distance = staticmethod(mmd_distance)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from eval.algorithms.base import Algorithm, DomainBatch, algorithms
-from imu_video.errors import ConfigError
+from imu_video.arguments import BelowOne, Probability
 
 
 @algorithms.register("rsc")
@@ -25,10 +25,8 @@ class RSC(Algorithm):
         batch: fraction of the windows to mute, in [0, 1].
     """
 
-    def __init__(self, *, features: float = 1 / 3, batch: float = 1 / 3) -> None:
+    def __init__(self, *, features: BelowOne = 1 / 3, batch: Probability = 1 / 3) -> None:
         super().__init__()
-        if not 0 <= features < 1 or not 0 <= batch <= 1:
-            raise ConfigError(f"rsc: features must be in [0, 1), batch in [0, 1], got {features=}, {batch=}")
         self.share, self.batch_share = features, batch
 
     def update(self, batches: Sequence[DomainBatch]) -> dict[str, float]:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eval.algorithms.base import Algorithm, DomainBatch, algorithms
-from imu_video.errors import ConfigError
+from imu_video.arguments import Count, NonNegative, Whole
 
 
 @algorithms.register("urm")
@@ -21,15 +21,13 @@ class URM(Algorithm):
     u ~ U(-1, 1); the network minimises CE(g(h), y) + penalty BCE(D(h), 1).
 
     Args:
-        penalty: weight of the adversarial terms, >= 0.
-        hidden: width of the discriminator's hidden layers, >= 1.
-        layers: number of hidden layers after the first, >= 0.
+        penalty: weight of the adversarial terms, at least 0.
+        hidden: width of the discriminator's hidden layers, at least 1.
+        layers: number of hidden layers after the first, at least 0.
     """
 
-    def __init__(self, *, penalty: float = 0.1, hidden: int = 100, layers: int = 2) -> None:
+    def __init__(self, *, penalty: NonNegative = 0.1, hidden: Count = 100, layers: Whole = 2) -> None:
         super().__init__()
-        if penalty < 0 or hidden < 1 or layers < 0:
-            raise ConfigError(f"urm: need penalty >= 0, hidden >= 1, layers >= 0; got {penalty=}, {hidden=}, {layers=}")
         self.penalty, self.hidden, self.layers = penalty, hidden, layers
 
     def extend(self) -> None:

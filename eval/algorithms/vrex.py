@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from eval.algorithms.base import Algorithm, DomainBatch, algorithms, domain_losses
-from imu_video.errors import ConfigError
+from imu_video.arguments import NonNegative, Whole
 
 
 @algorithms.register("vrex")
@@ -17,14 +17,12 @@ class VREx(Algorithm):
     (methods 4.7).
 
     Args:
-        penalty: weight of the variance after annealing, >= 0; the paper sweeps up to 1e5.
-        anneal: number of updates with weight 1, >= 0.
+        penalty: weight of the variance after annealing, at least 0; the paper sweeps up to 1e5.
+        anneal: number of updates with weight 1, at least 0.
     """
 
-    def __init__(self, *, penalty: float = 1.0, anneal: int = 500) -> None:
+    def __init__(self, *, penalty: NonNegative = 1.0, anneal: Whole = 500) -> None:
         super().__init__()
-        if penalty < 0 or anneal < 0:
-            raise ConfigError(f"vrex: penalty and anneal must not be negative, got {penalty=}, {anneal=}")
         self.penalty, self.anneal = penalty, anneal
 
     def update(self, batches: Sequence[DomainBatch]) -> dict[str, float]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from eval import registry
+from imu_video.arguments import Positive
 from imu_video.registry import Registry
 
+Strengths = Annotated[tuple[Positive, ...], Field(min_length=1)]
+"""Candidates for the strength of a penalty."""
 Scaling = Literal["none", "center", "standard"]
 Confidence = Literal["softmax", "share"]
 """How scores become probabilities: by a softmax (``softmax``), or they are probabilities already (``share``)."""

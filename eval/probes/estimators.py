@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
-from eval.probes.base import Scaling, check_support, probes, scaling_of, unit_rows
+from eval.probes.base import Scaling, Strengths, check_support, probes, scaling_of, unit_rows
 from imu_video.errors import ConfigError, nearest
 
 STRENGTHS = tuple(float(10.0**e) for e in range(-4, 5))
@@ -87,7 +88,7 @@ class SvmProbe:
     single window, the middle candidate is used.
 
     Args:
-        strengths: candidates for C, > 0.
+        strengths: candidates for C, each above 0.
         most: largest number of support windows, at least 2; a larger support is thinned evenly. 10,000 as published.
 
     Example:
@@ -96,9 +97,7 @@ class SvmProbe:
         [0, 0, 1, 1]
     """
 
-    def __init__(self, *, strengths: tuple[float, ...] = STRENGTHS, most: int = 10_000) -> None:
-        if not strengths or min(strengths) <= 0 or most < 2:
-            raise ConfigError(f"svm_rbf: strengths must be positive and most at least 2, got {strengths}, {most}")
+    def __init__(self, *, strengths: Strengths = STRENGTHS, most: Annotated[int, Field(ge=2)] = 10_000) -> None:
         self.strengths, self.most = tuple(sorted(strengths)), most
 
     def fit(self, features: np.ndarray, labels: np.ndarray, *, classes: int) -> _Estimator:

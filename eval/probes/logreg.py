@@ -9,7 +9,7 @@ from torch import Tensor
 from eval.probes.base import Confidence, LinearScores, check_support, probes
 from eval.probes.descent import minimise
 from eval.probes.many import LinearProbe, alive_inverse
-from imu_video.errors import ConfigError
+from imu_video.arguments import Count, Positive
 
 TOLERANCE = 1e-3
 """Tolerance of `minimise` for many supports at once: predictions equal those at the minimum, except for near ties."""
@@ -43,9 +43,7 @@ class LogregProbe(LinearProbe):
 
     confidence: Confidence = "softmax"
 
-    def __init__(self, *, penalty: float = 1e-3, iterations: int = 100) -> None:
-        if penalty <= 0 or iterations < 1:
-            raise ConfigError(f"logreg: penalty must be above 0, iterations at least 1, got {penalty} and {iterations}")
+    def __init__(self, *, penalty: Positive = 1e-3, iterations: Count = 100) -> None:
         super().__init__()
         self.penalty = float(penalty)
         self.iterations = int(iterations)

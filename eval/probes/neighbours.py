@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from eval.probes.base import Confidence, Scaling, check_support, probes, scaling_of, unit_rows
-from imu_video.errors import ConfigError
+from imu_video.arguments import Count, Positive
 
 
 class _Neighbours:
@@ -38,7 +38,7 @@ class NeighbourProbe:
 
     Args:
         k: number of neighbours, at least 1; limited to the size of the support.
-        temperature: of the votes, > 0. With a small temperature the nearest neighbour decides.
+        temperature: of the votes, above 0. With a small temperature the nearest neighbour decides.
         scaling: ``standard``, ``center`` or ``none``, fitted on the support.
 
     Example:
@@ -49,9 +49,7 @@ class NeighbourProbe:
 
     confidence: Confidence = "share"
 
-    def __init__(self, *, k: int = 5, temperature: float = 0.07, scaling: Scaling = "standard") -> None:
-        if k < 1 or not temperature > 0:
-            raise ConfigError(f"knn: k must be at least 1 and temperature positive, got {k=}, {temperature=}")
+    def __init__(self, *, k: Count = 5, temperature: Positive = 0.07, scaling: Scaling = "standard") -> None:
         self.k, self.temperature, self.scaling = k, temperature, scaling
 
     def fit(self, features: np.ndarray, labels: np.ndarray, *, classes: int) -> _Neighbours:

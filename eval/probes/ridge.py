@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from eval.probes.base import Scaling, probes
+from eval.probes.base import Scaling, Strengths, probes
 from eval.probes.many import LinearProbe
+from imu_video.arguments import Positive
 
 STRENGTHS = tuple(float(10.0**e) for e in np.arange(-4, 2.01, 0.5))
 
@@ -32,8 +31,8 @@ class RidgeProbe(LinearProbe):
 
     Args:
         scaling: ``standard``, ``center`` or ``none``, fitted on the support.
-        strengths: candidates s > 0, relative to the mean eigenvalue of K.
-        one_shot_strength: s > 0 if some class has a single support window.
+        strengths: candidates s, each above 0, relative to the mean eigenvalue of K.
+        one_shot_strength: s, above 0, if some class has a single support window.
 
     Example:
         >>> x = np.array([[2.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 2.0]])
@@ -45,12 +44,10 @@ class RidgeProbe(LinearProbe):
         self,
         *,
         scaling: Scaling = "standard",
-        strengths: Sequence[float] = STRENGTHS,
-        one_shot_strength: float = 1.0,
+        strengths: Strengths = STRENGTHS,
+        one_shot_strength: Positive = 1.0,
     ) -> None:
         super().__init__(scaling=scaling)
-        if not len(strengths) or min(strengths) <= 0 or one_shot_strength <= 0:
-            raise ValueError(f"ridge: strengths must be above 0, got {list(strengths)} and {one_shot_strength}")
         self.strengths = tuple(sorted(float(s) for s in strengths))
         self.one_shot_strength = float(one_shot_strength)
 

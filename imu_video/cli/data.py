@@ -14,13 +14,13 @@ from imu_video.cli.options import (
     Plugins,
     Workers,
     load_plugins,
-    parse_part,
     show,
     size_of,
     stoppable,
 )
 from imu_video.errors import ConfigError, ShardError
 from imu_video.runtime import console
+from imu_video.runtime.command import parse_part
 
 
 def build(
@@ -33,7 +33,8 @@ def build(
     workers: Workers = 1,
     engine: EngineName = "local",
     part: Annotated[
-        str | None, typer.Option("--part", help="Encode only part i/n of the subjects; then run `merge OUT`.")
+        str | None,
+        typer.Option("--part", help="Encode only part i/n of the subjects, counted from 1; then run `merge OUT`."),
     ] = None,
     plugin: Plugins = None,
 ) -> None:

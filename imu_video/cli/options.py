@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imu_video.errors import ConfigError
 from imu_video.registry import load_plugin
 from imu_video.runtime import console
 
@@ -30,22 +29,6 @@ def load_plugins(plugins: Sequence[Path] | None) -> None:
     """Import the files that register a user's own components."""
     for file in plugins or ():
         load_plugin(file)
-
-
-def parse_part(text: str) -> tuple[int, int]:
-    """``i/n`` as numbers; their range is checked by the command that divides its work.
-
-    Raises:
-        ConfigError: anything else.
-
-    Example:
-        >>> parse_part("3/16")
-        (3, 16)
-    """
-    number, slash, of = text.partition("/")
-    if not (slash and number.isdigit() and of.isdigit()):
-        raise ConfigError(f"--part {text!r}: expected i/n", hint="for example --part 3/16")
-    return int(number), int(of)
 
 
 def size_of(index: Index) -> str:

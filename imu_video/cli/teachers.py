@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from imu_video.cli.options import Data, EngineName, Overrides, Plugins, Workers, load_plugins, parse_part, stoppable
+from imu_video.cli.options import Data, EngineName, Overrides, Plugins, Workers, load_plugins, stoppable
 from imu_video.runtime import console
+from imu_video.runtime.command import parse_part
 
 
 def embed(
@@ -28,7 +29,8 @@ def embed(
     workers: Workers = 1,
     engine: EngineName = "local",
     part: Annotated[
-        str | None, typer.Option("--part", help="Embed only part i/n of the shards; then run `merge DATA`.")
+        str | None,
+        typer.Option("--part", help="Embed only part i/n of the shards, counted from 1; then run `merge DATA`."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Discard unfinished work of another version.")] = False,
     plugin: Plugins = None,

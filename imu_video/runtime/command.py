@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from imu_video import __version__
+from imu_video.errors import ConfigError
 from imu_video.runtime.console import say
 from imu_video.runtime.logging import on_screen
 
@@ -44,3 +45,22 @@ def new_app(name: str, text: str, **options: Any) -> typer.Typer:
 
     app.callback(help=text)(common)
     return app
+
+
+def parse_part(text: str) -> tuple[int, int]:
+    """``i/n`` of the option ``--part`` as numbers; parts count from 1 in every command.
+
+    Raises:
+        ConfigError: not two whole numbers, or not 1 <= i <= n.
+
+    Example:
+        >>> parse_part("3/16")
+        (3, 16)
+    """
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+        raise ConfigError(
+            f"--part {text!r}: expected i/n with 1 <= i <= n, because parts count from 1",
+            hint="--part 1/4, 2/4, 3/4 and 4/4",
+        )
+    return int(number), int(of)

@@ -101,3 +101,16 @@ def test_the_changelog_has_the_sections_of_its_format() -> None:
     assert sections
     assert set(sections) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
     assert len(sections) == len(set(sections))
+
+
+def test_configs_that_pages_name_exist() -> None:
+    """Pages follow when a config moves; one removed script is named, as removed."""
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    named = {
+        (page.name, path)
+        for page in pages
+        for path in re.findall(r"(?<![\w/])configs/[\w/.-]*\w", page.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 20, "the pattern finds the paths"
+    missing = {(page, path) for page, path in named if not (ROOT / path).exists()}
+    assert missing == {("CHANGELOG.md", "configs/demo.sh")}

@@ -14,6 +14,7 @@ from eval.report.document import Section, Table
 from eval.results.lines import Result
 from imu_video.config import load_config
 from imu_video.errors import ConfigError
+from imu_video.runtime.command import parse_part
 
 
 def load(path: Path, overrides: Sequence[str], encoders: Sequence[str], train: str) -> OodConfig:
@@ -33,25 +34,6 @@ def load(path: Path, overrides: Sequence[str], encoders: Sequence[str], train: s
         more.append({"name": name, "encoder": folder, "train": train})
     raw = config.model_dump(mode="json")
     return OodConfig.model_validate({**raw, "models": [*raw["models"], *more]}) if more else config
-
-
-def parse_part(text: str) -> tuple[int, int]:
-    """``i/n`` as numbers with 1 <= i <= n.
-
-    Raises:
-        ConfigError: anything else.
-
-    Example:
-        >>> parse_part("2/8")
-        (2, 8)
-    """
-    i, _, n = text.partition("/")
-    if not (i.isdigit() and n.isdigit()) or not 1 <= int(i) <= int(n):
-        raise ConfigError(
-            f"--part {text!r}: expected i/n with 1 <= i <= n, parts are counted from 1",
-            hint="--part 1/4, 2/4, 3/4 and 4/4",
-        )
-    return int(i), int(n)
 
 
 @protocols.register("ood")

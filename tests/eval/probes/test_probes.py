@@ -241,7 +241,7 @@ def test_bad_support_is_refused() -> None:
         PrototypeProbe().fit(x, y, classes=4)
     with pytest.raises(ValueError, match="not finite"):
         RidgeProbe().fit(np.full_like(x, np.nan), y, classes=3)
-    with pytest.raises(ValueError, match="above 0"):
+    with pytest.raises(ConfigError, match="above 0"):
         RidgeProbe(strengths=[0.0])
     with pytest.raises(ConfigError, match="did you mean 'ridge'"):
         probes.build("rigde")
@@ -265,5 +265,5 @@ def test_logreg_soft_labels_pull_half_way() -> None:
     x, _ = support()
     even = LogregProbe().fit_targets(x, np.full((len(x), 3), 1 / 3)).scores(x)
     assert np.allclose(even, even[:, :1], atol=1e-4)
-    with pytest.raises(ConfigError, match="penalty must be above 0"):
+    with pytest.raises(ConfigError, match="argument 'penalty': must be above 0"):
         probes.build({"name": "logreg", "penalty": 0})
