@@ -52,6 +52,9 @@ class ProtocolGroup(TyperGroup):
                 load_plugin(following)
             elif word.startswith("--plugin="):
                 load_plugin(word.removeprefix("--plugin="))
+        if any(word.partition("=")[0] == "--plugin" for word in args):
+            for name in set(protocols.names()) & {"report", *super().list_commands(ctx)}:
+                raise ConfigError(f"protocol {name!r} has the name of a command", hint="register it by another name")
         return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -75,9 +78,22 @@ def protocol_command(name: str, protocol: type[Protocol]) -> Any:
     Args:
         name: registered name.
         protocol: the class.
+
+    Raises:
+        ConfigError: a class that states another name, or an argument that would be a second ``--out`` or ``--plugin``.
     """
+    # Checked before hours of measurement: the kind of result lines is the name that the class states.
+    if getattr(protocol, "name", None) != name:
+        raise ConfigError(f"protocol {name!r}: {protocol.__qualname__}.name must be {name!r}")
     hints = typing.get_type_hints(protocol.__init__, include_extras=True)
-    parameters = [p.replace(annotation=hints[p.name]) for p in inspect.signature(protocol).parameters.values()]
+    catch_all = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = [
+        p.replace(annotation=hints.get(p.name, str))
+        for p in inspect.signature(protocol).parameters.values()
+        if p.kind not in catch_all
+    ]
+    for taken in {"out", "plugin"} & {p.name for p in parameters}:
+        raise ConfigError(f"protocol {name!r}: argument {taken!r} has the name of an option of every protocol")
     parameters += [_option("out", Out, Path("results.jsonl")), _option("plugin", Plugins, None)]
 
     def invoke(*, out: Path, plugin: list[Path] | None, **arguments: Any) -> None:

@@ -95,8 +95,12 @@ class Registry(Generic[T]):
 
         def decorate(cls: type[T]) -> type[T]:
             held = self._classes.get(name)
-            if held is not None and held.__qualname__ != cls.__qualname__:
-                raise ConfigError(f"{self.kind} {name!r} is already {held.__module__}.{held.__qualname__}")
+            # A module that is imported again replaces its own classes; an equal class name elsewhere is another class.
+            if held is not None and (held.__module__, held.__qualname__) != (cls.__module__, cls.__qualname__):
+                both = " and ".join(f"{c.__module__}.{c.__qualname__}" for c in (held, cls))
+                raise ConfigError(
+                    f"{self.kind} {name!r} is registered twice: {both}", hint="register your own by another name"
+                )
             check_construction(self._constructor(name, cls))
             self._classes[name] = cls
             return cls

@@ -56,11 +56,17 @@ def test_register_refuses_positional_arguments_and_taken_names(shapes: Registry)
         class Square:
             def __init__(self, side: float) -> None: ...
 
-    with pytest.raises(ConfigError, match="already"):
+    with pytest.raises(ConfigError, match=r"shape 'disc' is registered twice: .*Disc and .*Other"):
 
         @shapes.register("disc")
         class Other:
             def __init__(self) -> None: ...
+
+
+def test_a_class_of_the_same_name_in_another_module_is_refused(shapes: Registry) -> None:
+    elsewhere = type("Disc", (), {"__module__": "elsewhere", "__qualname__": shapes.get("disc").__qualname__})
+    with pytest.raises(ConfigError, match=r"registered twice: .* and elsewhere\."):
+        shapes.register("disc")(elsewhere)
 
 
 def test_plugin_file_registers_a_component(tmp_path: Path) -> None:
