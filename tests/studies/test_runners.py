@@ -35,7 +35,7 @@ def test_steps_run_these_commands(study: str, call: Callable[[str], Callable[...
 
 
 def python(study: str, *words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, ROOT / "studies" / study / "run.py", *words]
+    command = [sys.executable, "-P", ROOT / "studies" / study / "run.py", *words]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
 
 

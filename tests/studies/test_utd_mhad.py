@@ -54,7 +54,7 @@ def test_every_step_runs_and_keeps_finished_work(tmp_path: Path) -> None:
         seeded = [] if words[0] in ("data", "table") else ["--seeds", "0,1"]
         labelled = ["--labels", str(config)] if words[0] in ("scratch", "row", "teacher", "finetune") else []
         done = subprocess.run(
-            [sys.executable, ROOT / "studies" / "utd_mhad" / "run.py", *words, *own, *seeded, *labelled],
+            [sys.executable, "-P", ROOT / "studies" / "utd_mhad" / "run.py", *words, *own, *seeded, *labelled],
             capture_output=True,
             text=True,
             check=False,
