@@ -8,6 +8,7 @@ its content: ``loss=configs/loss/info_nce.yaml``.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import os
@@ -78,6 +79,16 @@ def find(path: str | Path) -> Path:
     return fallback if fallback.is_file() else given
 
 
+def _similar(path: Path) -> str:
+    """Hint for a config that does not exist: the shipped files of a similar name, else the folder of all of them."""
+    by_stem: dict[str, list[str]] = {}
+    for file in sorted(shipped().rglob("*.yaml")):
+        by_stem.setdefault(file.stem, []).append((Path("configs") / file.relative_to(shipped())).as_posix())
+    # A stem may exist in several folders (configs/teacher/clip.yaml, configs/pretrain/...): all of them are listed.
+    close = [name for stem in difflib.get_close_matches(path.stem, by_stem, n=1) for name in by_stem[stem]]
+    return f"did you mean {' or '.join(close)}?" if close else f"the shipped configs are in {shipped()}"
+
+
 def _as_shipped(path: Path) -> Path:
     return shipped().joinpath(*(path.parts[1:] if path.parts[:1] == ("configs",) else path.parts))
 
@@ -91,9 +102,7 @@ def _read(path: Path, seen: tuple[Path, ...], model: type[BaseModel] | None = No
     except UnicodeDecodeError as error:
         raise ConfigError(f"config {path} is not a UTF-8 text file: {error.reason}") from error
     except OSError as error:
-        raise ConfigError(
-            f"config {path}: {error.strerror or error}", hint="the shipped configs are in configs/"
-        ) from error
+        raise ConfigError(f"config {path}: {error.strerror or error}", hint=_similar(path)) from error
     try:
         raw = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
@@ -165,7 +174,9 @@ def _fragment(value: Any, origin: _Origin) -> Any:
         folder = path.parent if path.parent.is_dir() else _as_shipped(path.parent)
         known = sorted(p.name for p in folder.glob("*.yaml") if p.is_file())
         near = "" if path.is_file() or not known else nearest(path.name, known)
-        raise ConfigError(f"{origin.source}: key {origin.key!r}: {error.message}{near}", hint=error.hint) from error
+        raise ConfigError(
+            f"{origin.source}: key {origin.key!r}: {error.message}{near}", hint=None if near else error.hint
+        ) from error
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -244,14 +255,27 @@ def validate(raw: Mapping[str, Any], model: type[C], *, source: str) -> C:
         key = ".".join(loc)
         if fault["type"] == "extra_forbidden":
             raise ConfigError(
-                f"{source}: unknown key {key!r}{nearest(loc[-1], _fields_at(model, loc[:-1]))}"
+                f"{source}: unknown key {key!r}{nearest(loc[-1], _fields_at(model, loc[:-1]))}",
+                hint=_in_section(model, loc),
             ) from error
         if fault["type"] == "missing":
             raise ConfigError(f"{source}: key {key!r} is missing") from error
         where, value = f"key {key!r}: " if key else "", fault.get("input")
         # A check of several keys receives the whole section; printing it would obscure the message.
         got = "" if fault["type"] == "value_error" and isinstance(value, Mapping) else f" (got {value!r})"
+        if fault["type"] in ("tuple_type", "list_type") and isinstance(value, str | Mapping):
+            raise ConfigError(
+                f"{source}: {where}expected a list{got}", hint=f"write a list, also for one entry: '{key}=[...]'"
+            ) from error
         raise ConfigError(f"{source}: {where}{fault['msg'].removeprefix('Value error, ')}{got}") from error
+
+
+def _in_section(model: type[BaseModel], loc: tuple[str, ...]) -> str | None:
+    """Hint for a key of a section that was written without its section: ``lr`` for ``optim.lr``."""
+    if len(loc) != 1:
+        return None
+    sections = [name for name in model.model_fields if name not in loc and loc[0] in _fields_at(model, (name,))]
+    return f"write the section too: {' or '.join(f'{name}.{loc[0]}' for name in sections)}" if sections else None
 
 
 def _fields_at(model: type[BaseModel], loc: Iterable[str]) -> list[str]:

@@ -108,3 +108,27 @@ def test_a_component_with_another_name_replaces_the_entry() -> None:
 )
 def test_digest_ignores_key_order(data: dict[str, object]) -> None:
     assert digest(data) == digest(dict(reversed(list(data.items()))))
+
+
+@pytest.mark.parametrize(
+    ("override", "message", "hint"),
+    [
+        ("lr=0.1", "unknown key 'lr'", "write the section too: optim.lr"),
+        ("loss=a", r"key 'loss': expected a list \(got 'a'\)", "'loss=[...]'"),
+        ("loss={name: a}", "key 'loss': expected a list", "'loss=[...]'"),
+    ],
+)
+def test_frequent_mistakes_in_overrides_have_a_remedy(base: Path, override: str, message: str, hint: str) -> None:
+    with pytest.raises(ConfigError, match=message) as error:
+        load_config(base, Whole, [override])
+    assert hint in str(error.value.hint)
+
+
+def test_a_missing_config_names_the_shipped_file_of_a_similar_name() -> None:
+    for name in ("folder", "configs/data/foldr.yaml"):
+        with pytest.raises(ConfigError, match="No such file") as error:
+            load_config(name, Whole)
+        assert error.value.hint == "did you mean configs/data/folder.yaml?"
+    with pytest.raises(ConfigError, match="No such file") as error:
+        load_config("zzzzzz.yaml", Whole)
+    assert "the shipped configs are in" in str(error.value.hint)

@@ -270,8 +270,13 @@ class Folder:
         self.root = self.declaration.parent
         if not self.declaration.is_file():
             raise RecordingError(
-                f"folder: no file {self.declaration}",
-                hint=f"declare your recordings in {DECLARATION}; docs/guides/your-recordings.md shows how",
+                f"dataset 'folder': root {root} "
+                + (f"contains no {DECLARATION}" if given.is_dir() else "does not exist"),
+                hint=(
+                    f"declare your recordings in {self.declaration}; docs/guides/your-recordings.md shows how"
+                    if given.is_dir()
+                    else "name the folder of your recordings: dataset.root=FOLDER"
+                ),
             )
         self.config = validate(read_yaml(self.declaration), Declaration, source=str(self.declaration))
         self.name = self.config.dataset

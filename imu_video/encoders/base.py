@@ -22,8 +22,11 @@ def check_window(imu: Tensor, mask: Tensor | None, channels: int) -> None:
     """
     shape = tuple(imu.shape)
     if imu.ndim != 3 or shape[1] != channels or shape[2] < 1:
-        swapped = imu.ndim == 3 and shape[2] == channels
-        why = "; the axes seem to be (B, T, C): transpose the windows after loading" if swapped else ""
+        why = ""
+        if imu.ndim == 3 and shape[2] == channels:
+            why = "; the axes seem to be (B, T, C): transpose the windows after loading"
+        elif imu.ndim == 2 and shape[0] == channels:
+            why = "; the axes seem to be (C, T): add the batch axis with imu[None]"
         raise ValueError(f"imu has shape {shape}, expected (B, C, T) with C={channels}{why}")
     if mask is not None and (mask.shape != imu.shape or mask.dtype != torch.bool):
         raise ValueError(f"mask must be bool {shape} like imu, got {mask.dtype} {tuple(mask.shape)}")

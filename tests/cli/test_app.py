@@ -64,7 +64,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "built data: 28 samples (train 14, val 7, test 7)" in done.stdout
-    assert "4/4 people: test: p2, 7 windows" in done.stdout
+    assert "4/4 subjects: test: p2, 7 windows" in done.stdout
     return folder / "data"
 
 

@@ -445,9 +445,12 @@ def test_nothing_found_and_nothing_declared(study: Path, tmp_path: Path) -> None
     with pytest.raises(RecordingError, match="placement 'ankle' is not declared"):
         Folder(root=str(study))
     (study / "dataset.yaml").unlink()
-    with pytest.raises(DataError, match=r"no file .*dataset\.yaml") as error:
+    with pytest.raises(DataError, match=r"contains no dataset\.yaml") as error:
         Folder(root=str(study))
     assert "docs/guides/your-recordings.md" in str(error.value.hint)
+    with pytest.raises(RecordingError, match="does not exist") as error:
+        Folder(root=str(study / "nowhere"))
+    assert "dataset.root=FOLDER" in str(error.value.hint)
 
 
 def test_the_declarations_in_the_docs_are_valid() -> None:

@@ -64,3 +64,8 @@ def test_a_mean_would_not_tell_order_but_segments_do() -> None:
 def test_refusals(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="segment_cnn"):
         SegmentCNN(**options)
+
+
+def test_a_window_without_batch_axis_is_refused_with_the_remedy() -> None:
+    with pytest.raises(ValueError, match=r"add the batch axis with imu\[None\]"):
+        SegmentCNN()(torch.zeros(6, 100))

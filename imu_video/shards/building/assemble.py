@@ -148,14 +148,14 @@ class Assembly:
                     if person.tally.kept:
                         present.append(subject)
                     what = f"{split}: {subject}, {person.tally.kept} windows"
-                    log_progress(logger, done, len(self.job.order), "people", what)
+                    log_progress(logger, done, len(self.job.order), "subjects", what)
             collecting.drop()
             if not writer.shards:
                 raise ShardError(
                     f"split {split!r} ({', '.join(subjects)}) has no window: {total.empty_recordings} of "
                     f"{len(total.recordings)} recordings so far are shorter than a window, dropped "
                     f"{dict(total.dropped)}",
-                    hint="check window.seconds and window.min_measured, or move people between splits",
+                    hint="check window.seconds and window.min_measured, or change splits.subjects",
                 )
             splits[split] = SplitEntry(
                 subjects=tuple(present), samples=total.kept - before, shards=tuple(writer.shards)

@@ -180,7 +180,7 @@ def build_part(
         results = run(_task(config, work, plugins), missing, workers=workers, engine=engine, preload=_PRELOAD)
         for done, subject in enumerate(missing, len(mine) - len(missing) + 1):
             next(results)
-            log_progress(logger, done, len(mine), "people", subject)
+            log_progress(logger, done, len(mine), "subjects", subject)
     return folder
 
 
@@ -245,7 +245,7 @@ def _encode_and_write(
 def _log_continued(work: Journal, done: int, of: int) -> None:
     if work.continued and done:
         logger.info(
-            "continuing %s: %d of %d people are finished (delete that folder if their recordings changed since)",
+            "continuing %s: %d of %d subjects are finished (delete that folder if their recordings changed since)",
             work.folder,
             done,
             of,

@@ -117,6 +117,6 @@ def _refuse_unfinished(target: Path, people: dict[str, Journal]) -> None:
     if open_:
         name = min(open_)
         raise ShardError(
-            f"{parts_folder(target)}: {', '.join(f'{n} lacks {count} people' for n, count in sorted(open_.items()))}",
+            f"{parts_folder(target)}: {', '.join(f'{n} lacks {count} subjects' for n, count in sorted(open_.items()))}",
             hint=f"run it to its end: imu-video build CONFIG {target} --part {name.replace('-of-', '/')}",
         )

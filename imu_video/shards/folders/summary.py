@@ -97,10 +97,10 @@ def sync(index: Index) -> Table:
 
 
 def splits(index: Index) -> Table:
-    """One row a split: samples, people, shards, megabytes."""
+    """One row per split: samples, number of subjects, shards, megabytes, names of the subjects."""
     return Table(
         title="splits",
-        columns=("split", "samples", "people", "shards", "MB", "subjects"),
+        columns=("split", "samples", "subjects", "shards", "MB", "names"),
         rows=tuple(
             (
                 name,

@@ -50,7 +50,7 @@ def parts(people_config: Maker, tmp_path: Path) -> Path:
 def test_a_finished_part_is_only_looked_at(people_config: Maker, parts: Path, logged: Any) -> None:
     build_part(people_config(), parts, (1, 2))
     assert logged.progress == []
-    assert "2 of 2 people are finished" in logged.lines[0]
+    assert "2 of 2 subjects are finished" in logged.lines[0]
 
 
 def test_what_does_not_fit_together_is_refused(people_config: Maker, parts: Path) -> None:
@@ -83,7 +83,7 @@ def test_an_unfinished_or_damaged_part_is_named_and_continued(
     content = bytearray(tar.read_bytes())
     content[700] ^= 1
     tar.write_bytes(content)
-    with pytest.raises(ShardError, match=r"2-of-2 lacks 1 people(.|\n)*--part 2/2"):
+    with pytest.raises(ShardError, match=r"2-of-2 lacks 1 subjects(.|\n)*--part 2/2"):
         merge_parts(parts)
     assert not parts.exists()
     assert part.is_dir()

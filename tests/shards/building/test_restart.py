@@ -102,7 +102,7 @@ def test_what_is_finished_is_not_encoded_again(
     build(config, out)
     assert second == ["p3", "p2"]
     assert logged.lines == [
-        f"continuing {partial_folder(out)}: 2 of 4 people are finished (delete that folder if their recordings "
+        f"continuing {partial_folder(out)}: 2 of 4 subjects are finished (delete that folder if their recordings "
         "changed since)"
     ]
     assert files_of(out) == files_of(whole.root)
