@@ -1,4 +1,4 @@
-"""Settings of training on labels: schedules, label spreading, alphas of WiSE-FT; nothing is loaded or trained here."""
+"""Configs of training on labels: schedules, label spreading, alphas of WiSE-FT; loads and trains nothing."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from pydantic import AfterValidator, Field
 from imu_video.config import Config
 
 Inputs = Literal["imu", "teacher", "fused"]
-"""Whose features: the IMU encoder's, the frozen teacher's, or both side by side."""
+"""Source of features: the IMU encoder, the frozen teacher, or both concatenated."""
 ALPHAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-"""Places between probe (0) and fine-tuned network (1) that are looked at."""
+"""Evaluated positions between linear probe (0) and fine-tuned network (1)."""
 
 
 def _grid(alphas: tuple[float, ...]) -> tuple[float, ...]:
     if list(alphas) != sorted(set(alphas)) or alphas[0] != 0 or alphas[-1] != 1:
-        raise ValueError(f"alphas must rise from 0 to 1, both included, got {list(alphas)}")
+        raise ValueError(f"alphas must increase from 0 to 1, both included, got {list(alphas)}")
     return alphas
 
 
 Alphas = Annotated[tuple[float, ...], AfterValidator(_grid)]
-"""A grid from 0 to 1: both ends are part of every curve."""
+"""A grid from 0 to 1 with both ends, so that every curve contains the probe and the fine-tuned network."""
 
 
 class NetworkConfig(Config):
-    """How a network is trained on labels: a number of steps whatever the number of labels, or passes over them.
+    """Training of a network on labels: a fixed number of steps, or a number of passes over the labelled windows.
 
     Args:
         steps: optimiser steps.
-        epochs: passes over the labelled windows, in place of ``steps``; null = ``steps``.
-        batch: windows a step, at most; smaller supports are taken whole.
-        learning_rate: peak of a cosine schedule, AdamW.
-        warmup: share of the steps in which the rate rises to it, in [0, 1).
-        encoder_factor: learning rate of the encoder over that of the head, above 0.
-        weight_decay: of AdamW, on matrices only.
-        label_smoothing: share of every target that is spread evenly over the classes, in [0, 1).
-        members: networks that are trained alike from other seeds and whose class probabilities are averaged
-            (Lakshminarayanan et al. 2017, arXiv 1612.01474), 1 .. 32; the cost grows in proportion.
-        precision: ``bf16`` runs the encoder under autocast; on CPUs with bf16 units about twice as fast.
+        epochs: passes over the labelled windows, used instead of ``steps``; null = use ``steps``.
+        batch: windows per step; a smaller support is one batch.
+        learning_rate: peak learning rate of AdamW with a cosine schedule.
+        warmup: fraction of the steps with a linear warm-up, in [0, 1).
+        encoder_factor: learning rate of the encoder divided by that of the head, above 0.
+        weight_decay: weight decay of AdamW, applied to matrices only.
+        label_smoothing: fraction of every target that is distributed evenly over the classes, in [0, 1).
+        members: number of networks, trained with different seeds, whose class probabilities are averaged
+            (Lakshminarayanan et al. 2017, arXiv 1612.01474), 1 .. 32; the cost is proportional.
+        precision: ``bf16`` runs the encoder under autocast; about twice as fast on CPUs with bf16 units.
         augment: augmentations of the windows, as in pretraining configs.
     """
 
@@ -58,7 +58,7 @@ class NetworkConfig(Config):
     )
 
     def steps_for(self, labelled: int) -> int:
-        """Optimiser steps with so many labelled windows.
+        """Number of optimiser steps for a number of labelled windows.
 
         Example:
             >>> NetworkConfig(epochs=25, batch=8).steps_for(100), NetworkConfig().steps_for(100)
@@ -70,16 +70,16 @@ class NetworkConfig(Config):
 
 
 class SpreadConfig(Config):
-    """How labels are spread: along a graph (`spread_labels`), then, if asked, by `balanced_prototypes`.
+    """Label spreading: along a graph (`spread_labels`), then optionally by `balanced_prototypes`.
 
     Args:
-        inputs: which features say who is a neighbour: ``imu`` (the encoder's), ``teacher`` (the frozen teacher's) or
-            ``fused`` (both side by side).
-        neighbours: neighbours a window, 3 .. 20.
-        alpha: how far labels travel, in [0, 1).
-        temperature: of the edge weights, above 0.
-        rounds: of `balanced_prototypes` after the graph; 0 = none, 10 is enough. Takes classes to be equally frequent.
-        sharpness: temperature of the prototypes, 0.02 .. 0.2.
+        inputs: features that define the neighbours: ``imu`` (of the encoder), ``teacher`` (of the frozen teacher) or
+            ``fused`` (both concatenated).
+        neighbours: neighbours per window, at least 1; typically 3 .. 20.
+        alpha: fraction of a label that is taken from neighbours, in [0, 1).
+        temperature: temperature of the edge weights, above 0.
+        rounds: rounds of `balanced_prototypes` after the graph; 0 = off, 10 is enough. Assumes balanced classes.
+        sharpness: temperature of the prototypes, above 0; typically 0.02 .. 0.2.
     """
 
     inputs: Inputs = "fused"

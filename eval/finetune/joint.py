@@ -1,4 +1,4 @@
-"""IMU and skeleton encoders trained together on labels, a head on each and one on both; no schedule here."""
+"""IMU and skeleton encoders trained together on labels, with one head on each and one on both; without the schedule."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from imu_video.runtime.distributed import GlobalDraws
 from imu_video.sides import TowerBundle
 
 HEADS = ("imu", "teacher", "fused")
-"""The heads of a `JointNetwork` in order, named as a method's ``inputs``."""
+"""Heads of a `JointNetwork` in order; the names are those of a method's ``inputs``."""
 
 
 class JointNetwork(Network):
-    """Linear heads on the IMU encoder, on the skeleton encoder, and on both side by side; all see the same targets.
+    """Linear heads on the IMU encoder, the skeleton encoder, and both together, trained on the same targets.
 
-        loss = CE(A LN(z)) + CE(B LN(v)) + CE(C [LN(z), LN(v)]),    z the IMU's features, v the skeleton's
+        loss = CE(A LN(z)) + CE(B LN(v)) + CE(C [LN(z), LN(v)])
 
-    Both encoders learn from the fused head's error as well. In training skeletons are shown in random views. The IMU's
-    head answers where no skeleton is there when asked: the skeleton is then known in training only (Vapnik and Vashist
-    2009, learning using privileged information).
+    z are the features of the IMU encoder and v those of the skeleton encoder. The loss of the fused head trains both
+    encoders. Skeletons are rotated randomly in training. If no skeleton is available at test time, the IMU head is
+    used; skeletons are then privileged information, available in training only (Vapnik and Vashist 2009).
 
     Args:
-        bundle: the IMU encoder, trained along.
-        tower: the skeleton encoder, trained along.
+        bundle: the IMU encoder, trained.
+        tower: the skeleton encoder, trained.
         classes: M.
         precision: see `NetworkConfig`.
 
@@ -48,8 +48,8 @@ class JointNetwork(Network):
     ) -> Tensor:
         assert extra is not None
         with torch.autocast(imu.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-            seen = self.tower.tower(extra, draws)
-        z, v = self.norm(self.features(imu, mask)), self.tower_norm(seen.float())
+            skeleton = self.tower.tower(extra, draws)
+        z, v = self.norm(self.features(imu, mask)), self.tower_norm(skeleton.float())
         return torch.stack([self.linear(z), self.tower_linear(v), self.both_linear(torch.cat([z, v], dim=1))])
 
     def encoders(self) -> list[nn.Module]:
@@ -57,14 +57,14 @@ class JointNetwork(Network):
 
 
 def untrained_tower(tower: TowerBundle) -> TowerBundle:
-    """The same architecture with weights from torch's random state; its own buffers (the vertical) stay."""
+    """The same architecture with weights from torch's random state; its own buffers (the vertical axis) are kept."""
     twin = TowerBundle(tower.config)
     twin.tower.load_state_dict(dict(tower.tower.named_buffers(recurse=False)), strict=False)
     return twin
 
 
 def copied_tower(tower: TowerBundle) -> TowerBundle:
-    """A copy that shares no tensor."""
+    """A copy with the same weights that shares no tensor with the original."""
     twin = TowerBundle(tower.config)
     twin.load_state_dict(tower.state_dict())
     return twin

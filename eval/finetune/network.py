@@ -1,4 +1,4 @@
-"""Trains a linear head, with its encoder or on it, by a fixed schedule; draws no support and counts no hits."""
+"""Trains a linear head, alone or with its encoder, by a fixed schedule; samples no support and computes no metric."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from imu_video.transforms import Compose
 
 
 class Network(nn.Module):
-    """An encoder and a linear head on its features, beside which further features of the window may stand.
+    """An encoder and a linear head on its features, optionally joined with further features of the window.
 
     Args:
-        bundle: the encoder, trained along.
+        bundle: the encoder, trained unless frozen.
         classes: M.
-        extra: width of the further features (a frozen teacher's), 0 for none.
+        extra: width X of the further features, such as those of a frozen teacher; 0 = no further features.
         precision: see `NetworkConfig`.
 
     Attributes:
-        frozen: whether the encoder is left as it is.
+        frozen: whether the encoder is excluded from training.
 
     Shapes: imu (B, C, T) in SI units, mask (B, C, T), extra (B, X) or None -> (B, M).
     """
@@ -38,20 +38,20 @@ class Network(nn.Module):
         super().__init__()
         self.bundle = bundle
         self.precision = precision
-        # Each part is brought to unit scale by itself: a wide teacher would drown the encoder otherwise.
+        # Each part is normalised separately, because a wide teacher would dominate the encoder otherwise.
         self.norm = nn.LayerNorm(bundle.feature_dim)
         self.extra_norm = nn.LayerNorm(extra) if extra else None
         self.linear = nn.Linear(bundle.feature_dim + extra, classes)
         self.frozen = False
 
     def freeze(self, frozen: bool) -> None:
-        """Leave the encoders as they are from now on, running statistics included, or train them too."""
+        """Exclude the encoders from training, including their running statistics, or include them again."""
         self.frozen = frozen
         for encoder in self.encoders():
             encoder.requires_grad_(not frozen)
 
     def train(self, mode: bool = True) -> Network:
-        """Training mode; frozen encoders stay in evaluation mode."""
+        """Set training mode; frozen encoders stay in evaluation mode."""
         super().train(mode)
         if self.frozen:
             for encoder in self.encoders():
@@ -61,18 +61,19 @@ class Network(nn.Module):
     def forward(
         self, imu: Tensor, mask: Tensor, extra: Tensor | None = None, draws: GlobalDraws | None = None
     ) -> Tensor:
-        """Scores; ``draws`` are given in training, for networks whose further input is then shown changed."""
+        """Class scores; subclasses use ``draws``, given in training, to augment their further inputs."""
         return self.score(self.features(imu, mask), extra)
 
     def features(self, imu: Tensor, mask: Tensor) -> Tensor:
-        """What the encoder makes of windows. Shapes: (B, C, T) -> (B, E)."""
+        """Features of windows, in float32. Shapes: (B, C, T) -> (B, E)."""
         with torch.autocast(imu.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
             features = self.bundle(imu, mask)
+        # The head and the loss run in float32 also under autocast: they are cheap, and bf16 has three digits.
         out: Tensor = features.float()
         return out
 
     def score(self, features: Tensor, extra: Tensor | None = None) -> Tensor:
-        """What the head makes of features. Shapes: (B, E), (B, X) or None -> (B, M)."""
+        """Class scores of features. Shapes: (B, E), (B, X) or None -> (B, M)."""
         z = self.norm(features)
         if self.extra_norm is not None:
             assert extra is not None
@@ -81,17 +82,17 @@ class Network(nn.Module):
         return out
 
     def encoders(self) -> list[nn.Module]:
-        """What is trained with the encoder's learning rate."""
+        """Modules that are trained with the encoder's learning rate."""
         return [self.bundle]
 
     def head_parameters(self) -> list[nn.Parameter]:
-        """Everything but the encoders."""
+        """All parameters except those of the encoders."""
         inside = {id(p) for encoder in self.encoders() for p in encoder.parameters()}
         return [p for p in self.parameters() if id(p) not in inside]
 
     @torch.inference_mode()
     def probabilities(self, imu: Tensor, mask: Tensor, extra: Tensor | None = None) -> np.ndarray:
-        """Class probabilities (..., N, M) of windows, in evaluation mode; the mode is left as it was."""
+        """Class probabilities (..., N, M) of windows, in evaluation mode; the mode is restored."""
         was = self.training
         self.eval()
         pieces = [slice(i, i + 256) for i in range(0, len(imu), 256)]
@@ -112,19 +113,21 @@ def train_network(
     watch: Callable[[int], None] | None = None,
     watch_every: int = 0,
 ) -> None:
-    """Minimise the cross-entropy of soft targets; leaves the network in evaluation mode.
+    """Minimise the cross-entropy with soft targets; the network is in evaluation mode afterwards.
 
-        loss = - sum_h mean_b sum_m q_bm log softmax(network(augment(x_b))_h)_m,    one head h unless there are more
+        loss = - sum_h mean_b sum_m q_bm log softmax(network(augment(x_b))_h)_m
+
+    The sum is over the heads h of the network; a plain network has one.
 
     Args:
         network: trained in place.
-        imu, mask: (n, C, T) windows in SI units, and where they are measured.
+        imu, mask: (n, C, T) windows in SI units, and a bool mask that is True where they are measured.
         targets: (n, M) rows that sum to one; one-hot for plain labels.
         config: schedule and augmentations.
-        seed: of order and augmentation; the global random state is not used.
-        extra: (n, ...) further inputs.
-        watch: called with the number of steps done, in evaluation mode.
-        watch_every: steps between calls; 0 = never.
+        seed: seed of order and augmentation; the global random state is not used.
+        extra: (n, ...) further inputs of the network.
+        watch: function called with the number of completed steps, with the network in evaluation mode.
+        watch_every: steps between calls of ``watch``; 0 = never.
     """
     generator = torch.Generator().manual_seed(seed)
     augment = Compose.build(config.augment)
@@ -137,17 +140,19 @@ def train_network(
     order = torch.empty(0, dtype=torch.int64)
     size = min(config.batch, len(targets))
     network.train()
-    once = _features(network, imu, mask) if network.frozen and not config.augment else None
+    # The features of a frozen encoder are the same at every step, unless windows are augmented.
+    fixed = _features(network, imu, mask) if network.frozen and not config.augment else None
     for step in range(1, steps + 1):
         if len(order) < size:
+            # The rows left of a pass are used before those of the next, so that windows are used equally often.
             order = torch.cat([order, torch.randperm(len(targets), generator=generator)])
         rows, order = order[:size], order[size:]
-        beside = None if extra is None else extra[rows]
-        if once is None:
+        further = None if extra is None else extra[rows]
+        if fixed is None:
             x, m = augment(imu[rows], mask[rows], generator)
-            scores = network(x, m, beside, GlobalDraws(generator))
+            scores = network(x, m, further, GlobalDraws(generator))
         else:
-            scores = network.score(once[rows], beside)
+            scores = network.score(fixed[rows], further)
         loss = -(smooth[rows] * scores.log_softmax(dim=-1)).sum(dim=-1).mean(dim=-1).sum()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -163,13 +168,13 @@ def train_network(
 
 @torch.no_grad()
 def _features(network: Network, imu: Tensor, mask: Tensor) -> Tensor:
-    """What a frozen encoder makes of all windows: it makes the same of them at every step."""
+    """Features of all windows by a frozen encoder, computed in blocks."""
     pieces = [slice(i, i + 256) for i in range(0, len(imu), 256)]
     return torch.cat([network.features(imu[p], mask[p]) for p in pieces])
 
 
 def member_seeds(seed: int, members: int) -> list[int]:
-    """A seed for each member of an ensemble; the first is the seed itself, so one member is the plain network.
+    """One seed per member of an ensemble; the first is the seed itself, so a single member equals the plain network.
 
     Example:
         >>> member_seeds(3, 1), len(set(member_seeds(3, 4) + member_seeds(4, 4)))
@@ -179,7 +184,7 @@ def member_seeds(seed: int, members: int) -> list[int]:
 
 
 def measured(x: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Windows with NaN for missing samples as a tensor without NaN, and the mask of what is there."""
+    """Windows with NaN for missing samples as a tensor with zeros there, and the mask of measured samples."""
     imu = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
     mask = imu.isfinite()
     return torch.where(mask, imu, 0), mask

@@ -46,12 +46,12 @@ class SupervisedReference:
             -> (N,) int64 class numbers.
         """
         targets = torch.eye(classes)[torch.from_numpy(labels.astype(np.int64))]
-        asked = np.zeros((len(query), classes))
+        total = np.zeros((len(query), classes))
         for own in member_seeds(seed, self.config.members):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(own)
                 bundle = EncoderBundle(spec=self.spec, encoder=self.encoder)
                 network = Network(bundle=bundle, classes=classes, precision=self.config.precision)
                 train_network(network, *measured(support), targets, config=self.config, seed=own)
-            asked += network.probabilities(*measured(query))
-        return np.asarray(asked.argmax(axis=1))
+            total += network.probabilities(*measured(query))
+        return np.asarray(total.argmax(axis=1))
