@@ -22,8 +22,8 @@ class JointNetwork(Network):
         loss = CE(A LN(z)) + CE(B LN(v)) + CE(C [LN(z), LN(v)])
 
     z are the features of the IMU encoder and v those of the skeleton encoder. The loss of the fused head trains both
-    encoders. Skeletons are rotated randomly in training. If no skeleton is available at test time, the IMU head is
-    used; skeletons are then privileged information, available in training only (Vapnik and Vashist 2009).
+    encoders. In training, each skeleton gets a random viewpoint. If no skeleton is available at test time, the IMU head
+    is used; skeletons are then privileged information, available in training only (Vapnik and Vashist 2009).
 
     Args:
         bundle: the IMU encoder, trained.

@@ -1,4 +1,4 @@
-"""A benchmark of domain shift from data folders to result lines: load, estimate, run what is left, collect."""
+"""A benchmark of distribution shift from data folders to result lines: loads, estimates, runs and collects."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def benchmark(
         data: data folders; several are merged, with a fact ``dataset``.
         config: of the benchmark.
         folder: folder of finished runs.
-        workers: parallel runs; with Ray 0 for as many as the cluster has cores.
+        workers: number of parallel runs; 0 = all cores of the cluster, with Ray.
         engine: ``local`` or ``ray``, see `imu_video.runtime.workers.run`.
-        part: share (i, n) of the runs, i counted from 1.
-        dry: only report what is left and its estimated cost.
+        part: part (i, n) of the runs, with i counted from 1.
+        dry: only report the unfinished runs and their estimated cost.
         plugins: files that workers import.
 
     Returns:
-        Result lines, or None where only a part or nothing was run.
+        Result lines, or None after a dry run or a part of the runs.
 
     Raises:
         ConfigError, LeakageError, DataError: see `eval.protocols.ood.scenario` and `eval.protocols.ood.grid`.
@@ -74,7 +74,7 @@ def benchmark(
     )
     if todo:
         seconds = estimate(Task(domains, config), todo)
-        where = "one process" if workers == 1 else f"{workers} processes" if workers else "one core, less on a cluster"
+        where = "one process" if workers == 1 else f"{workers} processes" if workers else "one core, fewer on a cluster"
         minutes = seconds / 60 / max(1, workers)
         logger.info(f"{len(todo)} of {len(all_runs)} runs to do, about {minutes:.0f} minutes on {where}")
     if dry:

@@ -1,7 +1,7 @@
-"""The folder of a benchmark's runs: which are finished, and running the others in parallel; train.py does one run.
+"""The run directory of a benchmark: stores finished runs and executes the others in parallel; train.py does one run.
 
-Every finished run is a file of its own, written atomically. An interrupted benchmark therefore resumes, and any number
-of processes or machines may work on one folder.
+Each finished run is a separate file that is written atomically. An interrupted benchmark therefore resumes, and any
+number of processes or machines can share one folder.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ logger = logging.getLogger(__name__)
 
 FACTS = "benchmark.json"
 FORMAT = 2
-"""Version of a folder's files; runs of another version are not reused."""
+"""Format version of the files; runs of another version are not reused."""
 _FREE = {"seeds", "selection", "models", "algorithms"}
-"""Parts of a config that may grow in one folder: they add runs and change none."""
+"""Config keys that may change between commands on one folder: they add runs and do not change existing ones."""
 
 
 class Folder:
-    """A benchmark's folder: ``benchmark.json`` identifies the benchmark, ``runs/<key>.json`` are finished runs.
+    """Folder of a benchmark: ``benchmark.json`` identifies the benchmark, ``runs/<key>.json`` are finished runs.
 
     Args:
         path: the folder; created if missing.
         config: of the benchmark.
         data: digest of the labelled windows.
         models: digest of each pretrained encoder's weights, by the model's name.
-        make: False: read only, write nothing.
+        make: whether to create the folder; with False nothing is written.
 
     Raises:
-        ConfigError: the folder holds runs of another scenario, schedule, data or format.
+        ConfigError: the folder contains runs of another scenario, schedule, data or format.
     """
 
     def __init__(self, path: Path, config: OodConfig, *, data: str, models: dict[str, str], make: bool = True) -> None:
@@ -53,9 +53,9 @@ class Folder:
         facts = {"format": FORMAT, "identity": same, "data": data}
         file = path / FACTS
         if file.exists():
-            held = json.loads(file.read_text(encoding="utf-8"))
-            changed = [k for k in {**same, **held["identity"]} if same.get(k) != held["identity"].get(k)]
-            changed += [name for name in ("data", "format") if held.get(name) != facts[name]]
+            stored = json.loads(file.read_text(encoding="utf-8"))
+            changed = [k for k in {**same, **stored["identity"]} if same.get(k) != stored["identity"].get(k)]
+            changed += [name for name in ("data", "format") if stored.get(name) != facts[name]]
             if changed:
                 raise ConfigError(
                     f"{path} holds runs of another {', '.join(sorted(changed))}", hint="name another --folder"
@@ -63,6 +63,7 @@ class Folder:
         if make:
             (path / "runs").mkdir(parents=True, exist_ok=True)
             write_atomic(file, json.dumps(facts, indent=1, sort_keys=True))
+        # A model is identified by its settings and the digest of its weights, not by the path of its encoder.
         kinds = {
             m.name: {k: v for k, v in m.model_dump(mode="json").items() if k not in ("name", "encoder")}
             for m in config.models
@@ -85,7 +86,7 @@ class Folder:
         try:
             return dict(json.loads(file.read_text(encoding="utf-8")))
         except ValueError as error:
-            raise DataError(f"{file}: not a result: {error}", hint="delete the file; the run is repeated") from error
+            raise DataError(f"{file}: not a result: {error}", hint=f"delete {file} and repeat the command") from error
 
     def keep(self, run: Run, result: JsonDict) -> None:
         """Write the result of a run."""
@@ -97,11 +98,11 @@ def plan(config: OodConfig, domains: Domains, folder: Folder, *, part: tuple[int
 
     Args:
         config: of the benchmark.
-        domains: for the targets' names.
+        domains: for the names of the targets.
         folder: finished runs.
         part: (i, n): every n-th run starting at the i-th, counted from 1; for array jobs.
     """
-    for target in config.scenario.targets or ():
+    for target in config.scenario.targets or ():  # raises for an unknown name before anything runs
         domains.number(target)
     mine = runs(config, list(domains.names))[part[0] - 1 :: part[1]]
     return [run for run in mine if not folder.file(run).exists()]

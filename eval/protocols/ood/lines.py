@@ -1,7 +1,7 @@
-"""Finished runs as result lines: figures, calibration and paired differences; selection.py chooses among settings.
+"""Result lines of finished runs: metrics, calibration and paired differences; settings are selected in selection.py.
 
-A figure is the mean over subjects of the mean over seeds (and over domains, for a subject that is a query in several).
-``details`` also hold the mean over targets with its deviation over seeds, as published tables report it.
+A value is the mean over subjects of the mean over seeds (and over domains, if a subject is a query in several).
+``details`` also contain the mean over targets with its standard deviation over seeds, as published tables report it.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from imu_video.metrics.calibration import BINS, expected_calibration_error, over
 from imu_video.metrics.classify import METRICS
 
 Chosen = Mapping[tuple[str, str], Mapping[str, Sequence[Outcome]]]
-"""(model, algorithm) -> target -> the chosen runs, one per seed."""
+"""(model, algorithm) -> target -> the selected runs, one per seed."""
 
 
 def collect(folder: Folder, runs: Sequence[Run]) -> list[Outcome]:
     """The outcome of every run.
 
     Raises:
-        DataError: runs that are not finished.
+        DataError: a run is not finished.
     """
-    held = [folder.result(run) for run in runs]
-    missing = [run for run, result in zip(runs, held, strict=True) if result is None]
+    results = [folder.result(run) for run in runs]
+    missing = [run for run, result in zip(runs, results, strict=True) if result is None]
     if missing:
         raise DataError(
             f"{folder.path}: {len(missing)} of {len(runs)} runs are not finished, the first: {missing[0].algorithm} on "
             f"{missing[0].model}, target {missing[0].target}, seed {missing[0].seed}",
             hint="repeat the same `imu-eval ood` command; finished runs are kept",
         )
-    return [Outcome.of(result) for result in held if result is not None]
+    return [Outcome.of(result) for result in results if result is not None]
 
 
 def chosen_runs(outcomes: Sequence[Outcome], rule: str) -> dict[tuple[str, str], dict[str, list[Outcome]]]:
-    """The runs that a rule reports, for every model, algorithm and target."""
+    """The runs that a selection rule reports, for every model, algorithm and target."""
     groups: dict[tuple[str, str], dict[str, list[Outcome]]] = {}
     for o in outcomes:
         groups.setdefault((o.model, o.algorithm), {}).setdefault(o.target, []).append(o)
@@ -53,13 +53,14 @@ def chosen_runs(outcomes: Sequence[Outcome], rule: str) -> dict[tuple[str, str],
 
 
 def cells(by_target: Mapping[str, Sequence[Outcome]], metric: str) -> dict[str, np.ndarray]:
-    """Subject -> (seeds,) figures, NaN where the subject is not a query of a seed."""
-    number = max(len(chosen) for chosen in by_target.values())
+    """Subject -> (seeds,) values of a metric, NaN where the subject is not a query of a seed."""
+    seeds = max(len(chosen) for chosen in by_target.values())
     found: dict[str, list[list[float]]] = {}
     for chosen in by_target.values():
         for seed, outcome in enumerate(chosen):
             for subject, counts in outcome.people.items():
-                row = found.setdefault(subject, [[] for _ in range(number)])
+                # A subject may be a query in several targets; its values are averaged, so that it counts once.
+                row = found.setdefault(subject, [[] for _ in range(seeds)])
                 row[seed].append(float(METRICS[metric](counts)))
     return {s: np.array([np.mean(values) if values else np.nan for values in row]) for s, row in sorted(found.items())}
 
@@ -72,18 +73,18 @@ def measure(
     metrics: Sequence[str] = ("accuracy", "macro_f1"),
     intervals: Bootstrap | None = None,
 ) -> list[Result]:
-    """Result lines: every model and algorithm under every rule, and paired differences.
+    """Result lines of every model and algorithm with every selection rule, and of paired differences.
 
-    Differences are paired by subject and seed; the references are the same model's ERM and the ERM of the config's
-    first model. Their p values (signed-rank test over subjects) are corrected over all comparisons of a rule and
-    metric, and each carries its minimum detectable difference.
+    Differences are paired by subject and seed. The references are ERM with the same model and ERM with the first model
+    of the config. p values (signed-rank test over subjects) are corrected over all comparisons of one rule and metric,
+    and each line has its minimum detectable difference.
 
     Args:
         outcomes: from `collect`.
         config: of the benchmark.
         shared: provenance of the lines.
-        metrics: figures to report.
-        intervals: of the bootstrap.
+        metrics: names of the metrics to report.
+        intervals: settings of the bootstrap.
     """
     intervals = intervals or Bootstrap()
     out: list[Result] = []
@@ -93,7 +94,7 @@ def measure(
         for kind, figures in own.items():
             line = _line(kind, None, figures, chosen[kind], rule, metric, config, shared, intervals)
             out.append(line)
-            if metric == metrics[0]:
+            if metric == metrics[0]:  # calibration does not depend on the metric
                 out += _calibration(line, chosen[kind], list(figures), intervals)
         pairs = _comparisons(list(own), config)
         lines, subjects = [], []
@@ -108,6 +109,7 @@ def measure(
 def _comparisons(kinds: Sequence[tuple[str, str]], config: OodConfig) -> list[tuple[tuple[str, str], tuple[str, str]]]:
     first = (config.models[0].name, "erm")
     pairs = []
+    # Both references are the same for the first model, which must not be counted twice in the correction of p values.
     for kind in kinds:
         for reference in dict.fromkeys([(kind[0], "erm"), first]):
             if reference in kinds and reference != kind:
@@ -158,9 +160,9 @@ def _line(
 def _calibration(
     line: Result, by_target: Mapping[str, Sequence[Outcome]], subjects: Sequence[str], intervals: Bootstrap
 ) -> list[Result]:
-    """``ece`` and ``overconfidence`` over all targets, and ``ece`` in each; none where scores are not probabilities."""
-    number = max(len(chosen) for chosen in by_target.values())
-    bins = np.zeros((number, len(by_target), len(subjects), BINS, 3))
+    """``ece`` and ``overconfidence`` over all targets, and ``ece`` per target; no lines without probabilities."""
+    seeds = max(len(chosen) for chosen in by_target.values())
+    bins = np.zeros((seeds, len(by_target), len(subjects), BINS, 3))
     for target, chosen in enumerate(by_target.values()):
         for seed, outcome in enumerate(chosen):
             if outcome.bins is None:
@@ -172,13 +174,13 @@ def _calibration(
         for target, name in enumerate(by_target)
     }
     details = {k: line.details[k] for k in ("selection", "people")} | {"by_target": errors, "bins": kept_bins(bins)}
-    over = overconfidence(bins)  # (seeds, targets, people)
-    cells = np.stack([subject_means(over[seed].T) for seed in range(number)], axis=1)
+    over = overconfidence(bins)  # (seeds, targets, subjects)
+    cells = np.stack([subject_means(over[seed].T) for seed in range(seeds)], axis=1)
     return calibration_lines(bins, cells, line, intervals, details)
 
 
 def _alphas(by_target: Mapping[str, Sequence[Outcome]]) -> dict[str, Any]:
-    """For a model with ``train: wise``: chosen alphas, and the curve as a mean over targets and seeds."""
+    """Selected alphas of a model with ``train: wise``, and the curve as a mean over targets and seeds."""
     runs = [o for chosen in by_target.values() for o in chosen]
     curves = [o.by_alpha for o in runs if o.by_alpha is not None]
     if len(curves) < len(runs):

@@ -29,7 +29,7 @@ class Domains:
     Args:
         windows: kept windows, labels renumbered to the scenario's classes.
         names: names of the domains.
-        of: (N,) int64 domain number of each window.
+        of: (N,) int64 domain index of each window.
     """
 
     windows: LabelledWindows
@@ -37,7 +37,7 @@ class Domains:
     of: np.ndarray
 
     def number(self, name: str) -> int:
-        """Number of a domain.
+        """Index of a domain.
 
         Raises:
             ConfigError: no such domain.
@@ -68,20 +68,21 @@ def divide(windows: LabelledWindows, scenario: Scenario) -> Domains:
     groups = _groups(sorted(set(values.tolist())), scenario)
     names = tuple(groups)
     of = np.full(len(windows), -1, dtype=np.int64)
-    for number, members in enumerate(groups.values()):
-        of[np.isin(values, members)] = number
+    for index, members in enumerate(groups.values()):
+        of[np.isin(values, members)] = index
     keep = of >= 0
     kept_labels = _labels(windows, of, len(names), scenario)
     keep &= np.isin(windows.labels, [windows.classes.index(name) for name in kept_labels])
     rows = np.flatnonzero(keep)
     if scenario.per_class is not None:
         rows = _thin(windows, rows, of, scenario.per_class)
+    # Class indices are renumbered, because the shared classes are a subset of the data's classes.
     windows, of = windows.take(rows), of[rows]
-    place = np.full(len(windows.classes), -1)
-    for number, name in enumerate(kept_labels):
-        place[windows.classes.index(name)] = number
-    windows = replace(windows, labels=place[windows.labels], classes=tuple(kept_labels))
-    empty = [name for number, name in enumerate(names) if not (of == number).any()]
+    new_index = np.full(len(windows.classes), -1)
+    for index, name in enumerate(kept_labels):
+        new_index[windows.classes.index(name)] = index
+    windows = replace(windows, labels=new_index[windows.labels], classes=tuple(kept_labels))
+    empty = [name for index, name in enumerate(names) if not (of == index).any()]
     if empty:
         raise ConfigError(f"scenario {scenario.name!r}: domains {empty} have no labelled window")
     return Domains(windows=windows, names=names, of=of)
@@ -132,7 +133,7 @@ def _labels(windows: LabelledWindows, of: np.ndarray, domains: int, scenario: Sc
 
 
 def _thin(windows: LabelledWindows, rows: np.ndarray, of: np.ndarray, most: int) -> np.ndarray:
-    """At most ``most`` windows per subject, class and domain, evenly over recordings and time."""
+    """At most ``most`` windows per subject, class and domain, evenly spaced over recordings and time."""
     kept = []
     for group in _grouped(rows, windows.subject, windows.labels, of):
         order = group[np.lexsort((windows.start[group], windows.recording[group]))]
@@ -142,6 +143,7 @@ def _thin(windows: LabelledWindows, rows: np.ndarray, of: np.ndarray, most: int)
 
 def _grouped(rows: np.ndarray, *columns: np.ndarray) -> list[np.ndarray]:
     """Rows grouped by equal values of all columns."""
+    # Columns have different types, so each is replaced by integer codes first.
     codes = np.stack([np.unique(column[rows], return_inverse=True)[1] for column in columns], axis=1)
     _, group = np.unique(codes, axis=0, return_inverse=True)
     return [rows[group.ravel() == g] for g in range(int(group.max(initial=-1)) + 1)]
@@ -149,7 +151,7 @@ def _grouped(rows: np.ndarray, *columns: np.ndarray) -> list[np.ndarray]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Division:
-    """Row numbers of one run; rows, times and (``disjoint``) subjects on two sides are refused.
+    """Rows of one run; raises if a row, a time interval or (``disjoint``) a subject is on two sides.
 
     Args:
         domains: the windows that the row numbers refer to.
@@ -183,7 +185,7 @@ class Division:
             sources = np.union1d(train, valid)
             people = np.intersect1d(windows.subject[sources], windows.subject[self.query])
             if len(people):
-                raise LeakageError(f"{people.tolist()} are in the sources and in the target")
+                raise LeakageError(f"subjects {people.tolist()} are in the sources and in the target")
             recordings = np.intersect1d(windows.recording[sources], windows.recording[self.query])
             if len(recordings):
                 raise LeakageError(f"recordings {recordings[:3].tolist()} are in the sources and in the target")
@@ -253,19 +255,21 @@ def _fold(subjects: np.ndarray, folds: int, seed: int) -> list[str]:
     people = np.unique(subjects)
     if len(people) < folds:
         raise ConfigError(f"{len(people)} subjects cannot be divided into {folds} folds", hint="scenario.folds=2")
+    # Shuffled with a fixed seed: the folds of different run seeds must partition the subjects.
     order = people[np.random.default_rng(0).permutation(len(people))]
     part: list[str] = np.array_split(order, folds)[seed % folds].tolist()
     return part
 
 
 def _validating(windows: LabelledWindows, rows: np.ndarray, share: float) -> np.ndarray:
-    """(n,) bool: the last moments of each subject and class; a moment is on one side in all domains."""
+    """(n,) bool: rows in the last moments of each subject and class; a moment is on one side in all domains."""
     out = np.zeros(len(rows), dtype=bool)
     place = {int(row): i for i, row in enumerate(rows)}
     for group in _grouped(rows, windows.subject, windows.labels):
         moments = sorted(set(zip(windows.recording[group].tolist(), windows.start[group].tolist(), strict=True)))
-        number = min(max(1, round(share * len(moments))), len(moments) - 1)
-        last = set(moments[len(moments) - number :]) if number else set()
+        # At least one moment validates and at least one trains; a subject and class with a single moment only trains.
+        count = min(max(1, round(share * len(moments))), len(moments) - 1)
+        last = set(moments[len(moments) - count :]) if count else set()
         for row in group:
             if (windows.recording[row], windows.start[row]) in last:
                 out[place[int(row)]] = True
@@ -273,12 +277,13 @@ def _validating(windows: LabelledWindows, rows: np.ndarray, share: float) -> np.
 
 
 def overlapping(windows: LabelledWindows, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Those of ``rows`` that overlap in time with one of ``others`` in the same recording."""
+    """The ``rows`` that overlap in time with one of ``others`` in the same recording."""
     clash = []
     for recording in np.intersect1d(windows.recording[rows], windows.recording[others]):
         mine = rows[windows.recording[rows] == recording]
         theirs = np.sort(windows.start[others[windows.recording[others] == recording]])
         after = np.searchsorted(theirs, windows.start[mine])
+        # Starts are sorted, so the closest one is at the insertion point or just before it.
         gaps = np.full(len(mine), np.inf)
         for step in (-1, 0):
             at = np.clip(after + step, 0, len(theirs) - 1)

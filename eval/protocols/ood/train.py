@@ -1,4 +1,4 @@
-"""One run: an algorithm trains a network on source domains and is asked in the target; scenario.py divides."""
+"""One run: trains a network on source domains and evaluates it on the target; the division is made in scenario.py."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ class Task:
         return torch.where(mask, imu, 0), mask
 
     def batch(self, rows: np.ndarray, rate_hz: float) -> DomainBatch:
-        """Windows of the named rows."""
+        """Windows of the given rows, with mask and labels."""
         imu, mask = self._at_rate(rate_hz)
         at = torch.from_numpy(rows)
         return DomainBatch(imu=imu[at], mask=mask[at], label=self.labels[at])
 
     @torch.inference_mode()
     def features(self, model: Model, network: Network) -> torch.Tensor:
-        """Features (N, E) of all windows by a frozen pretrained encoder, computed once for all models that have it."""
+        """Features (N, E) of all windows by a frozen pretrained encoder, computed once per encoder."""
         if str(model.encoder) not in self._features:
             imu, mask = self._at_rate(network.encoder.spec.rate_hz)
             pieces = zip(imu.split(_EVAL_BATCH), mask.split(_EVAL_BATCH), strict=True)
@@ -72,8 +72,9 @@ class Task:
         return self._features[str(model.encoder)]
 
     def network(self, model: Model, rows: np.ndarray, seed: int) -> Network:
-        """A model's network: its encoder fresh (normalised by the training rows) or as exported."""
+        """The network of a model: an exported encoder, or an untrained one that is normalised by the training rows."""
         windows = self.domains.windows
+        # The initial weights depend on the seed alone, whatever was drawn before in this process.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             if model.encoder is not None:
@@ -87,45 +88,52 @@ class Task:
 
 
 def train(task: Task, run: Run, *, updates: int | None = None) -> JsonDict:
-    """Train and ask, choosing the checkpoint on source validation alone.
+    """Train a network and evaluate it in the target; the checkpoint is selected on source validation only.
 
     Args:
         task: windows and config.
-        run: what to train.
-        updates: stop early after so many (to estimate cost); None runs the schedule.
+        run: model, algorithm, setting, target and seed.
+        updates: number of updates, to estimate the cost; None = the configured schedule.
 
     Returns:
-        The run, ``steps`` and ``valid`` (mean accuracy over the source domains) of its best checkpoint, ``people``
-        (subject -> (M, M) confusion counts in the target at that checkpoint), ``bins`` (subject -> (B, 3) reliability
-        bins there, where scores are probabilities), the ``curve`` of (step, valid, target accuracy), and ``seconds``.
-        With ``train: wise`` figures are those of the chosen ``alpha``, steps and curve of the fine-tuning, and
-        ``by_alpha`` is a list of (alpha, valid, target accuracy), ``probe_steps`` the probe's.
+        The fields of the run and:
+
+        - ``steps``, ``valid``: step of the best checkpoint and its mean accuracy over the source domains.
+        - ``people``: subject -> (M, M) confusion counts in the target at that checkpoint.
+        - ``bins``: subject -> (B, 3) reliability bins there, if scores are probabilities.
+        - ``curve``: (step, valid, target accuracy) of every evaluation.
+        - ``classes``, ``source_windows``, ``seconds``.
+
+        With ``train: wise`` the results are those of the selected ``alpha``; ``steps`` and ``curve`` are those of
+        fine-tuning, ``by_alpha`` is a list of (alpha, valid, target accuracy), and ``probe_steps`` is the step of the
+        linear probe.
 
     Raises:
-        ConfigError, LeakageError: a division that is impossible or not allowed.
+        ConfigError: the division is not possible.
+        LeakageError: the division would leak, see `Division`.
     """
     began = time.perf_counter()
     config, model = task.config, task.models[run.model]
     split = division(task.domains, config.scenario, target=run.target, held=run.held, seed=run.seed)
     network = task.network(model, np.concatenate(split.train), run.seed)
-    asked = _Asked(task, split, network.encoder.spec.rate_hz)
+    evaluator = _Evaluator(task, split, network.encoder.spec.rate_hz)
     encoder = network.encoder
-    once = model.encoder is not None and not algorithms.get(run.algorithm).changes_windows
-    if once and model.train in ("head", "wise"):
-        asked.features = task.features(model, network)
+    reusable = model.encoder is not None and not algorithms.get(run.algorithm).changes_windows
+    if reusable and model.train in ("head", "wise"):
+        evaluator.features = task.features(model, network)
         network.skip_encoder()
     if model.train == "wise":
         network.freeze(True)
-        probe, algorithm = _fit(asked, run, network, updates)
-        if once:
-            asked.features = None
+        probe, algorithm = _fit(evaluator, run, network, updates)
+        if reusable:
+            evaluator.features = None
             probe = replace(probe, weights=_with_encoder(algorithm, probe.weights, encoder))
         network.freeze(False)
-        tuned, algorithm = _fit(asked, run, network, updates, start=probe.weights)
-        best: JsonDict = _between(asked, algorithm, probe, tuned, model.alphas)
+        tuned, algorithm = _fit(evaluator, run, network, updates, start=probe.weights)
+        best: JsonDict = _interpolated(evaluator, algorithm, probe, tuned, model.alphas)
     else:
-        tuned, _ = _fit(asked, run, network, updates)
-        best = {"valid": tuned.valid, "steps": tuned.steps, **tuned.told.stored()}
+        tuned, _ = _fit(evaluator, run, network, updates)
+        best = {"valid": tuned.valid, "steps": tuned.steps, **tuned.result.stored()}
     return {
         **{k: v for k, v in vars(run).items() if k != "setting"},
         "setting": dict(run.setting),
@@ -139,25 +147,25 @@ def train(task: Task, run: Run, *, updates: int | None = None) -> JsonDict:
 
 @dataclass(frozen=True, kw_only=True)
 class _Checkpoint:
-    """The best of a training on source validation, and the whole training's curve."""
+    """The best checkpoint of a training on source validation, and the curve of the whole training."""
 
     valid: float
     steps: int
-    told: _Told
+    result: _TargetResult
     weights: dict[str, torch.Tensor]
     curve: list[list[float]]
 
 
 def _fit(
-    asked: _Asked,
+    evaluator: _Evaluator,
     run: Run,
     network: Network,
     updates: int | None,
     *,
     start: dict[str, torch.Tensor] | None = None,
 ) -> tuple[_Checkpoint, Algorithm]:
-    """One training of the network by the run's algorithm, from the weights of ``start`` or as it is."""
-    config, model = asked.task.config, asked.task.models[run.model]
+    """Train the network by the run's algorithm, from the weights ``start`` or from its current weights."""
+    config, model = evaluator.task.config, evaluator.task.models[run.model]
     setting = dict(run.setting)
     training = config.training
     adam = AdamSettings(
@@ -171,21 +179,22 @@ def _fit(
     best: dict[str, Any] = {"valid": -1.0}
     curve = []
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(run.seed + 1)  # initial weights of what the algorithm adds, and dropout
-        algorithm.begin(network, domains=len(asked.split.train), adam=adam, generator=generator)
+        torch.manual_seed(run.seed + 1)  # for the initial weights of the algorithm's own networks, and for dropout
+        algorithm.begin(network, domains=len(evaluator.split.train), adam=adam, generator=generator)
         if start is not None:
             algorithm.restore(start)
         total = config.training.steps if updates is None else updates
-        draw = _draws(asked.split, config.training.batch, run.seed)
+        draw = _draws(evaluator.split, config.training.batch, run.seed)
         algorithm.train()
         for step in range(1, total + 1):
-            algorithm.update([asked.batch(rows) for rows in draw()])
+            algorithm.update([evaluator.batch(rows) for rows in draw()])
             if step % config.training.evaluate_every == 0 or step == total:
                 algorithm.eval()
-                valid, told = asked.valid(algorithm), asked.target(algorithm)
-                curve.append([step, round(valid, 6), round(told.accuracy, 6)])
-                if valid > best["valid"]:
-                    best = {"valid": valid, "steps": step, "told": told, "weights": algorithm.snapshot()}
+                # Source validation selects the checkpoint; the target accuracy is only recorded, for the curve.
+                valid, result = evaluator.valid(algorithm), evaluator.target(algorithm)
+                curve.append([step, round(valid, 6), round(result.accuracy, 6)])
+                if valid > best["valid"]:  # strictly: of equal checkpoints the first is kept
+                    best = {"valid": valid, "steps": step, "result": result, "weights": algorithm.snapshot()}
                 algorithm.train()
     return _Checkpoint(**best, curve=curve), algorithm
 
@@ -193,7 +202,8 @@ def _fit(
 def _with_encoder(
     algorithm: Algorithm, weights: dict[str, torch.Tensor], encoder: EncoderBundle
 ) -> dict[str, torch.Tensor]:
-    """Weights of a training that skipped a frozen encoder, with those of the encoder, in copies of the network too."""
+    """Weights of a training that skipped a frozen encoder, completed by those of the encoder."""
+    # An algorithm may have copies of the network, such as a running average; each of them gets the encoder back.
     algorithm.restore(weights)
     for part in algorithm.modules():
         if isinstance(part, Network):
@@ -201,29 +211,29 @@ def _with_encoder(
     return algorithm.snapshot()
 
 
-def _between(
-    asked: _Asked, algorithm: Algorithm, probe: _Checkpoint, tuned: _Checkpoint, alphas: Sequence[float]
+def _interpolated(
+    evaluator: _Evaluator, algorithm: Algorithm, probe: _Checkpoint, tuned: _Checkpoint, alphas: Sequence[float]
 ) -> JsonDict:
-    """Source validation and target at every alpha, and what is reported at the one that source validation chooses."""
-    valid, told = [], []
+    """Results at every alpha, and the reported ones at the alpha that is selected on source validation."""
+    valid, results = [], []
     algorithm.eval()
     for alpha in alphas:
         algorithm.restore(interpolate(probe.weights, tuned.weights, alpha))
-        valid.append(asked.valid(algorithm))
-        told.append(asked.target(algorithm))
+        valid.append(evaluator.valid(algorithm))
+        results.append(evaluator.target(algorithm))
     chosen = choose_alpha(alphas, valid)
-    curve = [[a, round(v, 6), round(t.accuracy, 6)] for a, v, t in zip(alphas, valid, told, strict=True)]
-    best = {"valid": valid[chosen], "steps": tuned.steps, **told[chosen].stored()}
+    curve = [[a, round(v, 6), round(t.accuracy, 6)] for a, v, t in zip(alphas, valid, results, strict=True)]
+    best = {"valid": valid[chosen], "steps": tuned.steps, **results[chosen].stored()}
     return {**best, "alpha": alphas[chosen], "by_alpha": curve, "probe_steps": probe.steps}
 
 
-class _Asked:
-    """Who is asked in one run, while training (source validation) and of the target.
+class _Evaluator:
+    """Evaluates an algorithm in one run, on the validation windows of the sources and on the target.
 
     Args:
         task: windows.
         split: their division.
-        rate_hz: of the network's encoder.
+        rate_hz: sampling rate of the network's encoder.
     """
 
     def __init__(self, task: Task, split: Division, rate_hz: float) -> None:
@@ -231,7 +241,7 @@ class _Asked:
         self.features: torch.Tensor | None = None
 
     def batch(self, rows: np.ndarray) -> DomainBatch:
-        """Windows of rows, or their features where those are known."""
+        """Windows of rows, or their features if they were computed in advance."""
         if self.features is not None:
             at = torch.from_numpy(rows)
             values = self.features[at]
@@ -239,23 +249,24 @@ class _Asked:
         return self.task.batch(rows, self.rate_hz)
 
     def valid(self, algorithm: Algorithm) -> float:
-        """Mean accuracy over the source domains' validation windows."""
+        """Mean over the source domains of the accuracy on their validation windows."""
+        # Every domain has the same weight, because domains may differ widely in their number of windows.
         labels = self.task.domains.windows.labels
         own = [(self._scores(algorithm, r).argmax(axis=1) == labels[r]).mean() for r in self.split.valid if len(r)]
         return float(np.mean(own))
 
-    def target(self, algorithm: Algorithm) -> _Told:
-        """What is told about each person of the target."""
+    def target(self, algorithm: Algorithm) -> _TargetResult:
+        """Confusion counts and reliability bins of each subject in the target."""
         windows, rows = self.task.domains.windows, self.split.query
         scores, truth, m = self._scores(algorithm, rows), windows.labels[rows], len(windows.classes)
         predicted = scores.argmax(axis=1)
-        stated = None if algorithm.confidence is None else _stated(scores, algorithm.confidence)
+        confidence = None if algorithm.confidence is None else _confidence(scores, algorithm.confidence)
         own = {str(s): windows.subject[rows] == s for s in np.unique(windows.subject[rows])}
-        return _Told(
+        return _TargetResult(
             people={s: confusion_counts(truth[o], predicted[o], classes=m) for s, o in own.items()},
             bins=None
-            if stated is None
-            else {s: reliability_bins(stated[o], (predicted == truth)[o]) for s, o in own.items()},
+            if confidence is None
+            else {s: reliability_bins(confidence[o], (predicted == truth)[o]) for s, o in own.items()},
         )
 
     @torch.inference_mode()
@@ -267,16 +278,17 @@ class _Asked:
         return np.concatenate(out)
 
 
-def _stated(scores: np.ndarray, how: Confidence) -> np.ndarray:
-    """Confidence of each answer; where training diverged scores are no numbers and state nothing: 1 / M."""
+def _confidence(scores: np.ndarray, how: Confidence) -> np.ndarray:
+    """Confidence of each prediction; 1 / M where scores are not finite."""
+    # A diverged training is a valid result of a setting: its predictions count, with the confidence of chance.
     with np.errstate(invalid="ignore"):
         found = confidence_of(scores, how)
     return np.where(np.isfinite(found), found, 1 / scores.shape[1])
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Told:
-    """Confusion counts (M, M), true by predicted, and reliability bins (B, 3) of each person of the target."""
+class _TargetResult:
+    """Confusion counts (M, M), true by predicted, and reliability bins (B, 3) of each subject in the target."""
 
     people: dict[str, np.ndarray]
     bins: dict[str, np.ndarray] | None
@@ -287,19 +299,20 @@ class _Told:
         return float(np.trace(counts) / counts.sum())
 
     def stored(self) -> JsonDict:
-        """As a run's file has it."""
+        """The result as it is stored in the file of a run."""
         out: JsonDict = {"people": {s: counts.tolist() for s, counts in self.people.items()}}
         return out if self.bins is None else {**out, "bins": {s: b.round(6).tolist() for s, b in self.bins.items()}}
 
 
 def _draws(split: Division, batch: int, seed: int) -> Callable[[], list[np.ndarray]]:
     """A function that draws rows of every source domain, with replacement."""
+    # A generator of its own: all algorithms with one seed train on the same batches, whatever else they draw.
     rng = np.random.default_rng([seed, 7])
     return lambda: [rows[rng.integers(len(rows), size=batch)] for rows in split.train]
 
 
 def estimate(task: Task, todo: Sequence[Run], *, updates: int = 6) -> float:
-    """Seconds that runs will take in one process, from a few updates of one run of each model and algorithm."""
+    """Estimated seconds of runs in one process, from a few updates of one run per model and algorithm."""
     seconds: dict[tuple[str, str], float] = {}
     for run in todo:
         kind = (run.model, run.algorithm)
@@ -307,9 +320,10 @@ def estimate(task: Task, todo: Sequence[Run], *, updates: int = 6) -> float:
             train(task, run, updates=1)  # warm-up
             one = _timed(lambda run=run: train(task, run, updates=1))  # type: ignore[misc]
             more = _timed(lambda run=run: train(task, run, updates=1 + updates))  # type: ignore[misc]
+            # The difference removes the fixed cost of a run: the division, the network and one evaluation.
             each = max(more - one, 1e-4) / updates
-            asked = task.config.training.steps / task.config.training.evaluate_every
-            seconds[kind] = task.config.training.steps * each + asked * one
+            evaluations = task.config.training.steps / task.config.training.evaluate_every
+            seconds[kind] = task.config.training.steps * each + evaluations * one
     return sum(seconds[run.model, run.algorithm] for run in todo)
 
 
