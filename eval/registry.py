@@ -1,4 +1,4 @@
-"""Registries of evaluation: protocols, probes, algorithms, selection rules; what each of them is stands in its package.
+"""Registries of evaluation: protocols, probes, algorithms and selection rules; their interfaces are in their packages.
 
 They are kept apart from the components so that a result line can validate its kind, and a report can find its sections,
 without importing any protocol.

@@ -1,11 +1,14 @@
-"""Features of windows for probes: encoders, untrained twins, hand-crafted statistics; nothing is fitted here.
+"""Features of windows for probes: encoders, untrained encoders, hand-crafted statistics; fits nothing.
 
-The hand-crafted features are a strong baseline. For each of eight signals (three axes
-and the magnitude of accelerometer and gyroscope): mean, standard deviation, five quantiles, mean absolute deviation
-from the median, log power, log power of the jerk (first difference times rate), mean-crossing rate, and of its
-Hann-windowed spectrum the log power in eight bands, the power's median and dominant frequency and the spectral
-entropy, and the height of the largest autocorrelation peak. Besides: signal magnitude area of both sensors and
-correlations between the axes of a sensor and between the two magnitudes.
+The hand-crafted features are a strong baseline. For each of eight signals (three axes and the magnitude of
+accelerometer and gyroscope) they are:
+
+- in time: mean, standard deviation, five quantiles, mean absolute deviation from the median, log power, log power of
+  the jerk (first difference times rate), mean-crossing rate, and the height of the largest autocorrelation peak;
+- of the Hann-windowed spectrum: log power in eight bands, median and dominant frequency, spectral entropy.
+
+In addition: the signal magnitude area of both sensors, and the correlations between the axes of a sensor and between
+the two magnitudes.
 """
 
 from __future__ import annotations
@@ -53,7 +56,7 @@ class FeatureSet:
     Args:
         model: name in tables (``pretrained``, ``untrained``, ``handcrafted``).
         rows: (n,) sorted rows of the windows that have features.
-        arrays: (n, E) float32 arrays; several where the model is random.
+        arrays: (n, E) float32 arrays; several if the model is random.
         seeds: seed of each array; empty for a model without randomness.
     """
 
@@ -63,7 +66,7 @@ class FeatureSet:
     seeds: tuple[int, ...] = ()
 
     def place(self, rows: np.ndarray) -> np.ndarray:
-        """Positions of the windows' rows in the arrays.
+        """Indices of rows of the windows in the arrays.
 
         Raises:
             ValueError: a row without features.
@@ -81,7 +84,7 @@ def encoder_features(bundle: EncoderBundle, windows: LabelledWindows, *, batch_s
         windows (N, C, T) -> (N, E) float32.
 
     Raises:
-        ConfigError: features that are not finite.
+        ConfigError: the encoder gives features that are not finite.
     """
     out = np.asarray(
         bundle.encode(windows.x, rate_hz=windows.rate_hz, channels=windows.channels, batch_size=batch_size),
@@ -126,15 +129,15 @@ def handcrafted_names() -> tuple[str, ...]:
 
 
 def handcrafted_features(x: np.ndarray, *, rate_hz: float, chunk: int = 1024) -> np.ndarray:
-    """Time and frequency statistics of raw windows, listed in the module's first lines.
+    """Time and frequency statistics of raw windows, listed in the docstring of the module.
 
-    Missing samples do not count in the statistics of time; in spectra and differences they stand at the signal's
-    mean. A feature that cannot be measured (a missing channel, a band above half the rate) is 0.
+    Missing samples are excluded from statistics in time; in spectra and differences they are replaced by the mean of
+    the signal. A feature that cannot be computed (a missing channel, a band above half the rate) is 0.
 
     Args:
         x: windows in m/s^2 and rad/s, canonical six channels, NaN where missing.
         rate_hz: sampling rate, above 0.
-        chunk: windows per chunk.
+        chunk: windows per chunk, at least 1; limits the memory for intermediate arrays.
 
     Shapes:
         x (N, 6, T) -> (N, E) float32, E = len(handcrafted_names()).
@@ -154,28 +157,31 @@ def handcrafted_features(x: np.ndarray, *, rate_hz: float, chunk: int = 1024) ->
 
 
 def _handcrafted(x: np.ndarray, rate_hz: float) -> np.ndarray:
+    # A magnitude is NaN where any of its axes is missing, so it is treated as missing present.
     norms = [np.sqrt((x[:, i : i + 3] ** 2).sum(axis=1, keepdims=True)) for i in (0, 3)]
     s = np.concatenate([x, *norms], axis=1)  # (N, 8, T)
-    there = np.isfinite(s)
-    count = there.sum(axis=-1)
-    mean = _masked_mean(s, there)
-    centred = np.where(there, s - mean[..., None], 0.0)
+    present = np.isfinite(s)
+    count = present.sum(axis=-1)
+    mean = _masked_mean(s, present)
+    centred = np.where(present, s - mean[..., None], 0.0)
     variance = _ratio((centred**2).sum(axis=-1), count)
     std = np.sqrt(variance)
     quantiles = _quantiles(s, count)
-    mad = _masked_mean(np.abs(s - quantiles[2][..., None]), there)
-    power = _masked_mean(s**2, there)
+    mad = _masked_mean(np.abs(s - quantiles[2][..., None]), present)
+    power = _masked_mean(s**2, present)
+    # Quantities over neighbouring samples use the centred signal, in which a gap is 0 and adds little power.
     jerk = np.diff(centred, axis=-1) * rate_hz
     jerk_power = (jerk**2).mean(axis=-1)
     sign = centred > 0
     crossings = (sign[..., 1:] != sign[..., :-1]).mean(axis=-1) * rate_hz
     time = [mean, std, *quantiles, mad, np.log(power + _TINY), np.log(jerk_power + _TINY), crossings]
     per_signal = np.stack([*time, *_spectrum(centred, variance, rate_hz)], axis=-1)  # (N, 8, features)
-    sma = [np.abs(np.where(there[:, i : i + 3], centred[:, i : i + 3], 0)).mean(axis=(1, 2)) for i in (0, 3)]
+    sma = [np.abs(np.where(present[:, i : i + 3], centred[:, i : i + 3], 0)).mean(axis=(1, 2)) for i in (0, 3)]
     correlation = [
         _ratio((centred[:, i] * centred[:, j]).mean(axis=-1), std[:, i] * std[:, j], floor=_TINY) for i, j in _PAIRS
     ]
     flat = np.concatenate([per_signal.reshape(len(x), -1), np.stack([*sma, *correlation], axis=-1)], axis=1)
+    # A signal without samples would give log(0 + tiny) and similar values; all its features are set to 0 instead.
     measured = np.concatenate(
         [np.repeat(count > 0, len(_PER_SIGNAL), axis=1), np.ones((len(x), 2 + len(_PAIRS)), dtype=bool)], axis=1
     )
@@ -187,7 +193,7 @@ def _spectrum(centred: np.ndarray, variance: np.ndarray, rate_hz: float) -> list
     t = centred.shape[-1]
     power = np.abs(np.fft.rfft(centred * np.hanning(t), axis=-1)) ** 2 / t
     hertz = np.fft.rfftfreq(t, 1.0 / rate_hz)
-    power[..., 0] = 0.0
+    power[..., 0] = 0.0  # the mean is a feature of its own and would dominate shares and frequencies
     total = power.sum(axis=-1)
     bands = [
         np.log(power[..., (hertz >= low) & (hertz < high)].sum(axis=-1) + _TINY)
@@ -199,7 +205,8 @@ def _spectrum(centred: np.ndarray, variance: np.ndarray, rate_hz: float) -> list
     median = hertz[(np.cumsum(share, axis=-1) >= 0.5 * share.sum(axis=-1, keepdims=True)).argmax(axis=-1)]
     dominant = hertz[power.argmax(axis=-1)]
     entropy = -(share * np.log(share + 1e-12)).sum(axis=-1) / np.log(len(hertz))
-    # Autocorrelation by the spectrum of the zero-padded signal; lags from 0.25 s to half the window.
+    # Autocorrelation from the spectrum of the signal, zero-padded so that lags do not wrap around. Lags range from
+    # 0.25 s, below which every smooth signal correlates with itself, to half the window.
     padded = np.abs(np.fft.rfft(centred, n=2 * t, axis=-1)) ** 2
     correlation = np.fft.irfft(padded, axis=-1)[..., :t] / np.maximum(variance * t, _TINY)[..., None]
     first, last = max(1, round(0.25 * rate_hz)), max(2, t // 2)
@@ -207,21 +214,21 @@ def _spectrum(centred: np.ndarray, variance: np.ndarray, rate_hz: float) -> list
     return [*bands, median, dominant, entropy, peak]
 
 
-def _masked_mean(values: np.ndarray, there: np.ndarray) -> np.ndarray:
-    return _ratio(np.where(there, values, 0.0).sum(axis=-1), there.sum(axis=-1))
+def _masked_mean(values: np.ndarray, present: np.ndarray) -> np.ndarray:
+    return _ratio(np.where(present, values, 0.0).sum(axis=-1), present.sum(axis=-1))
 
 
 def _quantiles(s: np.ndarray, count: np.ndarray) -> list[np.ndarray]:
-    """Linear quantiles over the finite entries of the last axis (np.nanquantile, but in one sort)."""
-    ordered = np.sort(s, axis=-1)  # NaN last
+    """Linear quantiles over the finite entries of the last axis; as np.nanquantile, but with one sort for all."""
+    ordered = np.sort(s, axis=-1)  # NaN entries come last
     out = []
     for q in QUANTILES:
-        place = q * np.maximum(count - 1, 0)
-        low = np.floor(place).astype(int)
+        position = q * np.maximum(count - 1, 0)
+        low = np.floor(position).astype(int)
         high = np.minimum(low + 1, np.maximum(count - 1, 0))
         a = np.take_along_axis(ordered, low[..., None], axis=-1)[..., 0]
         b = np.take_along_axis(ordered, high[..., None], axis=-1)[..., 0]
-        out.append(a + (b - a) * (place - low))
+        out.append(a + (b - a) * (position - low))
     return out
 
 
@@ -233,17 +240,17 @@ def _ratio(top: np.ndarray, bottom: np.ndarray, *, floor: float = 0.0) -> np.nda
 def compute_features(
     model: str, windows: LabelledWindows, rows: np.ndarray, *, bundle: EncoderBundle, seeds: Sequence[int] = ()
 ) -> FeatureSet:
-    """Features of one of the models that need no labels, for the named rows.
+    """Features of given rows by a model that needs no labels.
 
     Args:
-        model: ``pretrained`` (the encoder as it is), ``untrained`` (twins of it, one per seed) or ``handcrafted``.
+        model: ``pretrained`` (the encoder), ``untrained`` (untrained copies, one per seed) or ``handcrafted``.
         windows: the windows.
         rows: rows to compute, sorted.
         bundle: the encoder under test.
-        seeds: of the untrained twins.
+        seeds: seeds of the untrained encoders.
 
     Raises:
-        ConfigError: unknown model, or untrained twins without seeds.
+        ConfigError: an unknown model, or ``untrained`` without seeds.
     """
     some = windows.take(rows)
     if model == "pretrained":
@@ -253,4 +260,6 @@ def compute_features(
     if model == "untrained" and len(seeds):
         arrays = tuple(encoder_features(untrained_twin(bundle, seed), some) for seed in seeds)
         return FeatureSet(model=model, rows=rows, arrays=arrays, seeds=tuple(seeds))
-    raise ConfigError(f"features of {model!r} with seeds {list(seeds)}: expected pretrained, handcrafted or untrained")
+    raise ConfigError(
+        f"features of {model!r} with seeds {list(seeds)}: expected pretrained, handcrafted, or untrained with seeds"
+    )

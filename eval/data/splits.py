@@ -161,12 +161,12 @@ class Episodes:
     target: np.ndarray
 
     @cached_property
-    def asked(self) -> np.ndarray:
+    def queried(self) -> np.ndarray:
         """Whether each target row is a query of each episode. Shape: (episodes, n) bool."""
-        asked = np.zeros((len(self.episodes), len(self.target)), dtype=bool)
-        for own, episode in zip(asked, self.episodes, strict=True):
+        queried = np.zeros((len(self.episodes), len(self.target)), dtype=bool)
+        for own, episode in zip(queried, self.episodes, strict=True):
             own[np.searchsorted(self.target, episode.query)] = True
-        return asked
+        return queried
 
     @property
     def rows(self) -> np.ndarray:
@@ -195,29 +195,31 @@ def draw_episodes(windows: LabelledWindows, domain: Domain, config: EpisodeConfi
     classes, left_out = _classes(windows, domain, target, source, shots)
     target = target[np.isin(windows.labels[target], classes)]
     source = source[np.isin(windows.labels[source], classes)]
-    givers, takers = np.unique(windows.subject[source]), np.unique(windows.subject[target])
-    support_people = _support_people(domain, config, givers, takers)
+    support_subjects, query_subjects = np.unique(windows.subject[source]), np.unique(windows.subject[target])
+    count = _support_count(domain, config, support_subjects, query_subjects)
     pools = {
         s: [source[(windows.subject[source] == s) & (windows.labels[source] == c)] for c in classes]
-        for s in givers.tolist()
+        for s in support_subjects.tolist()
     }
     episodes = []
     for number in range(config.episodes):
+        # A generator per episode: more episodes or other domains do not change the episodes before.
         rng = np.random.default_rng([config.seed, name_seed, number])
-        chosen = _choose_people(windows, domain, pools, takers, classes, support_people, shots, rng)
+        chosen = _choose_subjects(windows, domain, pools, query_subjects, classes, count, shots, rng)
         support = np.stack([_spread(windows, [pools[s][m] for s in chosen], shots, rng) for m in range(len(classes))])
         query = target[~np.isin(windows.subject[target], chosen)]
+        # Subjects of one recording share its conditions, so a support recording gives no query of another subject.
         query = query[~np.isin(windows.recording[query], np.unique(windows.recording[support]))]
         episodes.append(Episode(windows=windows, support=support, query=query, number=number))
-    asked = np.unique(np.concatenate([e.query for e in episodes]))
+    queried = np.unique(np.concatenate([e.query for e in episodes]))
     return Episodes(
         domain=domain,
         classes=classes,
         names=tuple(windows.classes[c] for c in classes),
         left_out=left_out,
         episodes=tuple(episodes),
-        subjects=tuple(np.unique(windows.subject[asked]).tolist()),
-        target=asked,
+        subjects=tuple(np.unique(windows.subject[queried]).tolist()),
+        target=queried,
     )
 
 
@@ -231,97 +233,102 @@ def _classes(
         if name not in windows.classes:
             raise ConfigError(f"domain {domain.name!r}: label {name!r} is not among {list(windows.classes)}")
         c = windows.classes.index(name)
-        givers, takers = (windows.subject[rows[windows.labels[rows] == c]] for rows in (source, target))
-        if len(givers) >= shots and len(takers) and len(np.union1d(givers, takers)) >= 2:
+        # One subject per window: lengths count windows, unions count subjects.
+        sources, queries = (windows.subject[rows[windows.labels[rows] == c]] for rows in (source, target))
+        if len(sources) >= shots and len(queries) and len(np.union1d(sources, queries)) >= 2:
             kept.append(c)
         elif domain.labels is not None:
             raise ConfigError(
-                f"domain {domain.name!r}: label {name!r} has {len(givers)} windows for {shots} shots "
-                f"and {len(np.unique(takers))} subjects in the target; support and query subjects must both have it"
+                f"domain {domain.name!r}: label {name!r} has {len(sources)} windows for {shots} shots "
+                f"and {len(np.unique(queries))} subjects in the target; support and query subjects must both have it"
             )
-        elif len(givers) or len(takers):
+        elif len(sources) or len(queries):
             left_out.append(name)
     if len(kept) < 2:
-        people = np.union1d(windows.subject[source], windows.subject[target]).tolist()
-        if len(people) == 1:
+        subjects = np.union1d(windows.subject[source], windows.subject[target]).tolist()
+        if len(subjects) == 1:
             raise ConfigError(
-                f"domain {domain.name!r}: support and query need different subjects, all windows are of {people[0]!r}",
+                f"domain {domain.name!r}: support and query need different subjects, all windows are of {subjects[0]!r}",
                 hint="put two subjects or more into the evaluated split: `imu-video split DATA NEW SPLITS.yaml` "
                 "re-splits a folder, for example splits.fractions={train: 0.4, val: 0.2, test: 0.4} in a build config",
             )
         raise ConfigError(
             f"domain {domain.name!r}: {len(kept)} classes have {shots} windows and two subjects, at least 2 are needed",
-            hint="ask for fewer --shots or widen the domain's split, placements or filters",
+            hint="use fewer --shots, or widen the domain's split, placements or filters",
         )
     return np.array(sorted(kept)), tuple(left_out)
 
 
-def _support_people(domain: Domain, config: EpisodeConfig, givers: np.ndarray, takers: np.ndarray) -> int:
+def _support_count(domain: Domain, config: EpisodeConfig, sources: np.ndarray, queries: np.ndarray) -> int:
     """Number of support subjects of an episode."""
-    shared = len(np.intersect1d(givers, takers))
-    most = len(givers) - 1 if shared == len(takers) and len(givers) == shared else len(givers)
+    shared = len(np.intersect1d(sources, queries))
+    # If the same subjects provide support and queries, at least one of them must be left for the queries.
+    most = len(sources) - 1 if shared == len(queries) and len(sources) == shared else len(sources)
     if most < 1:
         raise ConfigError(
-            f"domain {domain.name!r}: support and query need different subjects, found only {givers.tolist()}",
+            f"domain {domain.name!r}: support and query need different subjects, found only {sources.tolist()}",
             hint="name a split with at least two subjects",
         )
     if config.support_subjects is not None:
         if config.support_subjects > most:
             raise ConfigError(
                 f"domain {domain.name!r}: support_subjects={config.support_subjects}, but only {most} of "
-                f"{len(givers)} subjects can provide support"
+                f"{len(sources)} subjects can provide support"
             )
         return config.support_subjects
-    half = max(1, len(givers) // 2) if shared else len(givers)
+    half = max(1, len(sources) // 2) if shared else len(sources)
     return min(max(config.shots), half)
 
 
-def _choose_people(
+def _choose_subjects(
     windows: LabelledWindows,
     domain: Domain,
     pools: Mapping[str, Sequence[np.ndarray]],
-    takers: np.ndarray,
+    query_subjects: np.ndarray,
     classes: np.ndarray,
-    people: int,
+    count: int,
     shots: int,
     rng: np.random.Generator,
 ) -> list[str]:
     """Draw support subjects that together have enough windows of every class and leave a query subject."""
     names = sorted(pools)
     sizes = np.array([[len(rows) for rows in pools[s]] for s in names])
-    short = np.zeros(len(classes), dtype=int)
+    lacking_draws = np.zeros(len(classes), dtype=int)
+    # Rejection sampling keeps the draw uniform over the admissible sets of subjects.
     for _ in range(ATTEMPTS):
-        drawn = rng.permutation(len(names))[:people]
+        drawn = rng.permutation(len(names))[:count]
         chosen = [names[i] for i in drawn]
         lacking = sizes[drawn].sum(axis=0) < shots
-        short += lacking
-        if not lacking.any() and np.setdiff1d(takers, chosen).size:
+        lacking_draws += lacking
+        if not lacking.any() and np.setdiff1d(query_subjects, chosen).size:
             return chosen
-    scarcest = windows.classes[classes[int(short.argmax())]]
+    rarest = windows.classes[classes[int(lacking_draws.argmax())]]
     raise ConfigError(
-        f"domain {domain.name!r}: no draw of {people} support subjects out of {ATTEMPTS} had {shots} windows of each "
-        f"class and left a query subject; {scarcest!r} has the fewest windows",
+        f"domain {domain.name!r}: no draw of {count} support subjects out of {ATTEMPTS} had {shots} windows of each "
+        f"class and left a query subject; {rarest!r} has the fewest windows",
         hint="list the domain's `labels` without it, use fewer --shots, or raise support_subjects",
     )
 
 
 def _spread(windows: LabelledWindows, pools: Sequence[np.ndarray], shots: int, rng: np.random.Generator) -> np.ndarray:
     """K rows of one class, round-robin over its subjects in random order. Shape: (K,)."""
-    people = [pools[i] for i in rng.permutation(len(pools))]
-    turns = [(turn, i) for turn in range(shots) for i, rows in enumerate(people) if turn < len(rows)][:shots]
-    quota = np.bincount([i for _, i in turns], minlength=len(people))
-    queues = [_ordered(windows, rows, int(n), rng) for rows, n in zip(people, quota, strict=True)]
+    groups = [pools[i] for i in rng.permutation(len(pools))]
+    turns = [(turn, i) for turn in range(shots) for i, rows in enumerate(groups) if turn < len(rows)][:shots]
+    quota = np.bincount([i for _, i in turns], minlength=len(groups))
+    queues = [_ordered(windows, rows, int(n), rng) for rows, n in zip(groups, quota, strict=True)]
     return np.array([queues[i][turn] for turn, i in turns], dtype=np.int64)
 
 
-def spread_over_people(windows: LabelledWindows, rows: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
+def spread_over_subjects(
+    windows: LabelledWindows, rows: np.ndarray, number: int, rng: np.random.Generator
+) -> np.ndarray:
     """Rows drawn round-robin over their subjects, at most ``number``; within a subject, unused recordings come first.
 
     The first k rows do not depend on ``number``: from an rng in the same state, a smaller draw is a prefix of a
     larger one. Shape: (number,).
     """
-    people = [rows[windows.subject[rows] == s] for s in np.unique(windows.subject[rows])]
-    return _spread(windows, people, min(number, len(rows)), rng)
+    groups = [rows[windows.subject[rows] == s] for s in np.unique(windows.subject[rows])]
+    return _spread(windows, groups, min(number, len(rows)), rng)
 
 
 def _ordered(windows: LabelledWindows, rows: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
@@ -336,6 +343,7 @@ def _ordered(windows: LabelledWindows, rows: np.ndarray, number: int, rng: np.ra
     clash = np.zeros(len(rows))
     order: list[int] = []
     for _ in range(number):
+        # Overlap with a chosen window weighs more than any number of uses of a recording.
         cost = np.where(free, clash * len(rows) + used[recording], np.inf)
         best = int(np.argmin(cost))  # ties fall to the random order
         order.append(best)
@@ -347,8 +355,8 @@ def _ordered(windows: LabelledWindows, rows: np.ndarray, number: int, rng: np.ra
 
 def _thin(windows: LabelledWindows, rows: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
     """At most ``most`` rows per subject and class, spread over recordings and time, in the original order."""
-    person = np.unique(windows.subject[rows], return_inverse=True)[1]
-    group = person * len(windows.classes) + windows.labels[rows]
+    subject = np.unique(windows.subject[rows], return_inverse=True)[1]
+    group = subject * len(windows.classes) + windows.labels[rows]
     kept = []
     for g in np.unique(group):
         own = rows[group == g]
@@ -372,7 +380,7 @@ def refuse_training_subjects(lineage: Mapping[str, Any], windows: LabelledWindow
     Raises:
         LeakageError: training subjects of the same dataset are among the queries.
     """
-    dataset, train, validation = pretraining_people(lineage)
+    dataset, train, validation = pretraining_subjects(lineage)
     if dataset is None or dataset != windows.dataset:
         return []
     queried = set(windows.subject[rows].tolist())
@@ -385,7 +393,7 @@ def refuse_training_subjects(lineage: Mapping[str, Any], windows: LabelledWindow
     return sorted(queried & set(validation))
 
 
-def pretraining_people(lineage: Mapping[str, Any]) -> tuple[str | None, tuple[str, ...], tuple[str, ...]]:
+def pretraining_subjects(lineage: Mapping[str, Any]) -> tuple[str | None, tuple[str, ...], tuple[str, ...]]:
     """Pretraining dataset, its training subjects and its validation subjects; None for a lineage without them.
 
     A split of the lineage that is not its validation split counts as training.

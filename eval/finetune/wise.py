@@ -37,7 +37,7 @@ def interpolate(start: Mapping[str, Tensor], end: Mapping[str, Tensor], alpha: f
     shapes = [{name: value.shape for name, value in state.items()} for state in (start, end)]
     if shapes[0] != shapes[1]:
         differing = sorted(k for k in {**shapes[0], **shapes[1]} if shapes[0].get(k) != shapes[1].get(k))
-        raise ValueError(f"the states are of different networks; names or shapes differ for {differing[:5]}")
+        raise ValueError(f"states of different networks: {differing[:5]}")
     return {
         name: torch.lerp(value, end[name], alpha) if value.is_floating_point() else end[name].clone()
         for name, value in start.items()

@@ -1,4 +1,4 @@
-"""The table of weights between a linear probe and a fine-tuned network (WiSE-FT): source against target by alpha."""
+"""Table of interpolated weights between linear probe and fine-tuned network (WiSE-FT): source and target by alpha."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def alpha_tables(lines: Sequence[Row], *, names: Sequence[str], title: str) -> l
     """Source against target at every alpha, one table per grid of alphas.
 
     Args:
-        lines: the rows; a source value is None where nothing was chosen on.
+        lines: the rows; a source value is None without validation subjects.
         names: titles of the columns of names.
-        title: what the figures are.
+        title: description of the values.
     """
     out = []
     for grid in unique(tuple(alpha for alpha, *_ in curve) for _, curve, _ in lines):

@@ -20,7 +20,7 @@ TITLE = "Transfer evaluation"
 
 @dataclass(frozen=True, kw_only=True)
 class Extras:
-    """What a report shows beside result lines.
+    """Contents of a report in addition to result lines.
 
     Args:
         replaced: number of earlier measurements that later ones replace; stated in the report.
@@ -56,7 +56,7 @@ def write_report(results: Sequence[Result], out: Path, extras: Extras | None = N
     Args:
         results: from `read_results`.
         out: folder; created if missing.
-        extras: what is shown beside the result lines.
+        extras: contents in addition to the result lines.
 
     Returns:
         The two files.
@@ -67,7 +67,7 @@ def write_report(results: Sequence[Result], out: Path, extras: Extras | None = N
     parts = split_parts(results)
     sections = build_sections(results, extras or Extras())
     lead = "; ".join(unique(part.title for part in parts))
-    # Everything is rendered before the folder is made: a failed report leaves nothing behind.
+    # Everything is rendered before the folder is created, so that a failed report writes no files.
     texts = to_markdown(TITLE, sections), to_html(TITLE, sections, lead=lead[:1].upper() + lead[1:])
     out.mkdir(parents=True, exist_ok=True)
     files = out / "report.md", out / "report.html"
@@ -77,7 +77,7 @@ def write_report(results: Sequence[Result], out: Path, extras: Extras | None = N
 
 
 def split_parts(results: Sequence[Result]) -> list[Part]:
-    """Lines by scope, in order of first appearance; equal titles are told apart by their detail."""
+    """Lines by scope, in order of first appearance; equal titles are distinguished by their detail."""
     scopes: dict[Any, Any] = {}
     lines: dict[Any, list[Result]] = {}
     for r in results:
@@ -92,7 +92,7 @@ def split_parts(results: Sequence[Result]) -> list[Part]:
 
 
 def build_sections(results: Sequence[Result], extras: Extras) -> list[Section]:
-    """All sections of a report; where it has several parts, the titles of sections name theirs."""
+    """All sections of a report; with several parts, each title names its part."""
     parts = split_parts(results)
     sections: list[Section] = []
     for part in parts:
@@ -134,17 +134,17 @@ def _pictures(pictures: Mapping[str, bytes]) -> list[Section]:
 
 
 def _protocol_section(results: Sequence[Result]) -> Section:
-    """How the protocols of the report measure."""
+    """Notes of the protocols of the report."""
     notes = [note for name in unique(r.protocol for r in results) for note in protocols.get(name).notes]
     shared = (
-        "A figure is the mean over subjects of the mean over episodes. Intervals resample subjects, then episodes, and "
-        "are widened for small numbers of subjects (expanded percentile interval)."
+        "Each value is the mean over subjects of the mean over episodes. Intervals resample subjects, then episodes, "
+        "and are widened for small numbers of subjects (expanded percentile interval)."
     )
     return Section("Evaluation protocol", [Bullets([*notes, shared])])
 
 
 def _provenance(results: Sequence[Result], replaced: int) -> Section:
-    """Encoders, data, configs, seeds, versions and commands behind the figures."""
+    """Encoders, data, configs, seeds, versions and commands of the results."""
     r = results[0]
     facts = {
         "encoder": ", ".join(unique(f"{x.encoder.get('name')} (weights {x.encoder.get('weights')})" for x in results)),
@@ -158,7 +158,9 @@ def _provenance(results: Sequence[Result], replaced: int) -> Section:
     table = Table(columns=["item", "value"], rows=[[k, v] for k, v in facts.items()], labels=2)
     blocks: list[Block] = [Folded("Encoders, data, seeds, versions and commands", [table])]
     if replaced:
-        blocks.insert(0, Bullets([f"{replaced} earlier measurements were replaced by later ones of the same figure."]))
+        blocks.insert(
+            0, Bullets([f"{replaced} earlier measurements were replaced by later ones of the same quantity."])
+        )
     return Section("Provenance", blocks)
 
 

@@ -1,4 +1,4 @@
-"""Blocks of a report and their two renderings, Markdown and one self-contained HTML page; knows nothing of results."""
+"""Blocks of a report, rendered as Markdown and as one self-contained HTML page; independent of result lines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows of cells under column names; the first ``labels`` columns are words, the others figures."""
+    """Rows of cells under column names; the first ``labels`` columns are text, the others numbers."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell | str]]
@@ -37,7 +37,7 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """An image with a text that says what it shows; left out of Markdown, where ``alt`` stands for it."""
+    """An image with a description ``alt``; omitted in Markdown."""
 
     data: bytes
     kind: Literal["svg+xml", "png"]
@@ -47,7 +47,7 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """An MP4 clip that plays on a click; left out of Markdown."""
+    """An MP4 clip with playback controls; omitted in Markdown."""
 
     data: bytes
     alt: str
@@ -55,7 +55,7 @@ class Clip:
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """One case among others: a title, facts in pairs, and pictures or clips that show it."""
+    """One case: a title, pairs of name and value, and its figures or clips."""
 
     title: str
     facts: Sequence[tuple[str, str]]
@@ -64,7 +64,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Cards:
-    """Cases side by side."""
+    """Cases in a grid."""
 
     items: Sequence[Card]
 
@@ -85,7 +85,7 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Folded:
-    """Blocks behind a line that can be opened; plain blocks under a heading in Markdown."""
+    """Collapsed blocks behind a summary line; blocks under a heading in Markdown."""
 
     summary: str
     blocks: Sequence[Table | Figure | Text | Bullets | Cards]
@@ -103,7 +103,7 @@ class Section:
 
 
 def to_markdown(title: str, sections: Sequence[Section]) -> str:
-    """The report as Markdown; figures are left out.
+    """The report as Markdown, without figures.
 
     Example:
         >>> print(to_markdown("R", [Section("S", [Text("hello")])]).strip())
@@ -151,19 +151,20 @@ def _pipe(cell: Cell | str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text on one line that no Markdown renderer takes for HTML."""
+    """Text on one line, escaped so that no Markdown renderer interprets it as HTML."""
     return " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
 
 
 def to_html(title: str, sections: Sequence[Section], *, lead: str = "") -> str:
-    """The report as one HTML page without scripts or outside references; all text is escaped.
+    """The report as one HTML page without scripts and external references; all text is escaped.
 
-    A policy in its head lets a browser run and fetch nothing, whatever the names of classes and people contain.
+    A content security policy in its head forbids scripts and requests, as a second protection in case that a name of a
+    class or subject contains markup.
 
     Args:
-        title: of the page.
-        sections: its content.
-        lead: a line under the title.
+        title: title of the page.
+        sections: content of the page; sections without blocks are omitted.
+        lead: line below the title.
     """
     named = [(f"s{n}", section) for n, section in enumerate(sections) if section.blocks]
     contents = "".join(f'<li><a href="#{key}">{_e(section.title)}</a></li>' for key, section in named)
@@ -238,7 +239,8 @@ _SIGNS: dict[Mark, str] = {
 
 
 def _prose(text: str) -> str:
-    """Escaped text in which `words in backticks` are set as code, as Markdown does."""
+    """Escaped text in which `text in backticks` becomes code, as in Markdown."""
+    # Escaped first: the tags added here are then the only markup.
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", _e(text))
 
 

@@ -1,4 +1,4 @@
-"""Tables of plain figures, one row per domain, model and probe, one column per metric; any protocol may use them."""
+"""Tables with one row per domain, model and probe and one column per metric; for any protocol."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How figures, differences, metrics and models are written in every section; no section of its own."""
+"""Formats of values, differences, metrics and models that all sections share; defines no section."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finished pieces of a long evaluation as small files, from which an interrupted one resumes; computes nothing."""
+"""Finished cells of a long evaluation as small files, so that interrupted evaluations resume; computes nothing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class CellStore:
         return self.folder / f"{digest(key)}.npz"
 
     def has(self, key: Mapping[str, Any]) -> bool:
-        """Whether the piece is stored."""
+        """Whether the cell is stored."""
         return self.path(key).is_file()
 
     def get(self, key: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -47,9 +47,9 @@ class CellStore:
                 held = {name: file[name] for name in file.files}
             stored = json.loads(str(held.pop("_key")))
         except (OSError, KeyError, ValueError) as error:
-            raise DataError(f"{path}: cannot be read: {error}", hint="delete the file; it is recomputed") from error
+            raise DataError(f"{path}: cannot be read: {error}", hint=f"delete {path}; it is recomputed") from error
         if stored != json.loads(json.dumps(key)):
-            raise DataError(f"{path}: holds another key", hint="delete the file; it is recomputed")
+            raise DataError(f"{path}: is the file of another key", hint=f"delete {path}; it is recomputed")
         return held
 
     def put(self, key: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:

@@ -1,4 +1,4 @@
-"""Result files: appending lines and reading them back; what a line holds stands in lines.py."""
+"""Result files: appends lines and reads them; the fields of a line are defined in lines.py."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def read_results(paths: Sequence[Path]) -> tuple[list[Result], int]:
     Raises:
         DataError: a missing file, a line that is not a result, or a result of an unknown protocol.
     """
-    held: dict[tuple[Any, ...], Result] = {}
+    latest: dict[tuple[Any, ...], Result] = {}
     total = 0
     for path in paths:
         try:
@@ -54,11 +54,11 @@ def read_results(paths: Sequence[Path]) -> tuple[list[Result], int]:
             if result.cells is not None:
                 result = result.model_copy(update={"cells": str(path.parent / result.cells)})
             total += 1
-            held.pop(result.identity, None)
-            held[result.identity] = result
-    if not held:
+            latest.pop(result.identity, None)
+            latest[result.identity] = result
+    if not latest:
         raise DataError(f"no results in {', '.join(map(str, paths))}", hint="`imu-eval fewshot` writes result files")
-    return list(held.values()), total - len(held)
+    return list(latest.values()), total - len(latest)
 
 
 def _parse(line: str, where: str) -> Result:

@@ -19,7 +19,7 @@ from eval.results.lines import Result
 from imu_video.metrics.classify import METRICS
 
 PREFERRED = ("logreg", "ridge")
-"""Probes whose subjects and classes are shown where they were run: fixed beforehand, never chosen by their figures."""
+"""Probes whose results per subject and class are shown: fixed beforehand, never selected by their results."""
 INTERVALS = Bootstrap(resamples=1000)
 
 
@@ -99,12 +99,12 @@ def _subjects(kept: dict[str, list[Kept]], metric: str) -> list[Block]:
     caption = f"{metric_name(metric)} of every subject, sorted by the first model; dotted line: chance."
     columns = ["domain", "model", "probe", "worst subject", "mean", "best subject", "deviation over subjects"]
     note = (
-        "The worst subject is the minimum of several noisy figures. It is biased downwards, more so with more subjects"
+        "The worst subject is the minimum of several noisy values. It is biased downwards, more so with more subjects"
     )
     return [
         svg(figures.strips(panels, metric=metric), f"{metric_name(metric)} of every subject", caption),
         Table(columns=columns, rows=extremes, labels=3, caption=note),
-        Folded("Figures of every subject", tables),
+        Folded("Values of every subject", tables),
     ]
 
 

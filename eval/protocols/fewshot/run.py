@@ -153,16 +153,16 @@ class _Tally:
 
     def counts(self, numbers: Sequence[int] | np.ndarray, predicted: np.ndarray) -> np.ndarray:
         """Counts over episodes' queries, from predictions for all target rows. Shapes: (b,), (b, n) -> (b, S, M, M)."""
-        asked, size = self.episodes.asked[numbers], int(np.prod(self.shape))
-        place = predicted + self.base + size * np.arange(len(numbers))[:, None]
-        return np.bincount(place[asked], minlength=size * len(numbers)).reshape(-1, *self.shape)
+        queried, size = self.episodes.queried[numbers], int(np.prod(self.shape))
+        code = predicted + self.base + size * np.arange(len(numbers))[:, None]
+        return np.bincount(code[queried], minlength=size * len(numbers)).reshape(-1, *self.shape)
 
     def reliability(self, numbers: np.ndarray, predicted: np.ndarray, confidence: np.ndarray) -> np.ndarray:
         """Reliability bins over the queries of episodes. Shapes: numbers (b,), others (b, n) -> (b, S, B, 3)."""
-        asked, subjects = self.episodes.asked[numbers], self.shape[0]
+        queried, subjects = self.episodes.queried[numbers], self.shape[0]
         group = self.subject + subjects * np.arange(len(numbers))[:, None]
         bins = grouped_reliability_bins(
-            confidence[asked], (predicted == self.truth)[asked], group[asked], groups=subjects * len(numbers)
+            confidence[queried], (predicted == self.truth)[queried], group[queried], groups=subjects * len(numbers)
         )
         return bins.reshape(len(numbers), subjects, BINS, 3)
 

@@ -87,7 +87,7 @@ def _range(results: Sequence[Result], metric: str) -> list[str]:
     few = min(r.subjects for r in own)
     if few < 5:
         out.append(
-            f"One domain or more has only {few} query subjects: its interval generalises poorly to other people."
+            f"One domain or more has only {few} query subjects: its interval may not generalise to other subjects."
         )
     return out
 

@@ -66,7 +66,7 @@ def labels_table(results: Sequence[Result], *, metric: str, differences: bool = 
         first = next(r for r in line if r is not None)
         names = [key[0], key[1], key[2], *([str(key[3])] if differences else [])]
         rows.append([*names, *(_cell(r) if r else "" for r in line), f"{first.subjects} / {first.episodes}"])
-    columns = ["people", "encoder", "method", *(["minus"] if differences else [])]
+    columns = ["domain", "encoder", "method", *(["minus"] if differences else [])]
     columns += [_labels(n) for n in numbers]
     what = "paired difference" if differences else metric_name(metric)
     caption = f"{what}, fixed subjects [{100 * own[0].level:.0f} % interval over subjects, then seeds]" if own else ""
@@ -94,7 +94,7 @@ def wise_tables(results: Sequence[Result], *, metric: str) -> list[Table]:
         if not r.is_difference and r.metric == metric and "by_alpha" in r.details
     ]
     title = f"accuracy on validation subjects / {metric_name(metric)} on test subjects"
-    return alpha_tables(lines, names=["people", "encoder", "method", "labels per class"], title=title)
+    return alpha_tables(lines, names=["domain", "encoder", "method", "labels per class"], title=title)
 
 
 def _tests(own: Sequence[Result]) -> list[Block]:
@@ -106,7 +106,7 @@ def _tests(own: Sequence[Result]) -> list[Block]:
             if r.is_difference and r.metric == metric:
                 names = [r.domain, r.model, str(r.probe), str(r.reference), shots_or_all(r)]
                 rows.append([*names, difference(r), *tests(r)])
-        columns = ["people", "encoder", "method", "minus", "labels", metric_name(metric), *TESTS]
+        columns = ["domain", "encoder", "method", "minus", "labels", metric_name(metric), *TESTS]
         caption = (
             f"{metric_name(metric)}: signed-rank test over subjects, corrected for all comparisons of one command and "
             f"metric; {MINIMUM} at 80 % power"
@@ -117,7 +117,7 @@ def _tests(own: Sequence[Result]) -> list[Block]:
 
 
 def _subjects(own: Sequence[Result]) -> list[Block]:
-    """Figures of every subject: one panel per number of labels, one mark per method."""
+    """Values of every subject: one panel per number of labels, one marker per method."""
     lines = [r for r in own if not r.is_difference and isinstance(r.details.get("people"), dict)]
     if not lines:
         return []

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eval.data.splits import Slice, spread_over_people
+from eval.data.splits import Slice, spread_over_subjects
 from eval.data.windows import LabelledWindows
 from eval.probes.base import Confidence, confidence_of
 from eval.protocols.limited_labels.config import LabelsConfig, Number
@@ -75,7 +75,7 @@ class Groups:
         for c in self.classes:
             own = self.pool[self.windows.labels[self.pool] == c]
             rng = np.random.default_rng([seed, int(c)])
-            out.append(spread_over_people(self.windows, own, number, rng))
+            out.append(spread_over_subjects(self.windows, own, number, rng))
         return np.sort(np.searchsorted(self.pool, np.concatenate(out)))
 
     def counts(self, predicted: np.ndarray) -> np.ndarray:

@@ -46,7 +46,7 @@ class DomainShift(Protocol):
     notes = (
         "Domain shift: every target domain is held out in turn and the models are trained on the other domains. With "
         "`people: disjoint` no subject of the target is in the sources.",
-        "A run's checkpoint is chosen on source validation; a selection rule chooses among the settings of a grid.",
+        "Checkpoints are selected on source validation; a selection rule selects among the settings of a grid.",
     )
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The sections of the benchmark of domain shift: by target, differences, subjects, source against target."""
+"""Report sections of the benchmark of distribution shift: targets, differences, subjects, source against target."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def ood_sections(results: Sequence[Result]) -> list[Section]:
         rule = str(differences[0].probe)  # the other rules are in the tables
         chosen = [r for r in differences if r.probe == rule]
         caption = (
-            f"Chosen by {rule}: {metric_name(metrics[0])} minus the reference's, paired by subject, 95 % intervals."
+            f"Selected by {rule}: {metric_name(metrics[0])} minus the reference's, paired by subject, 95 % intervals."
         )
         picture = figures.forest(chosen, metric=metrics[0], name=lambda r: r.model)
-        blocks.append(svg(picture, f"paired differences, chosen by {rule}", caption))
+        blocks.append(svg(picture, f"paired differences, selected by {rule}", caption))
     blocks += metric_tables(own, metrics[0])
     if len(metrics) > 1:
         folded = [table for metric in metrics[1:] for table in metric_tables(own, metric)]
@@ -50,7 +50,7 @@ def ood_sections(results: Sequence[Result]) -> list[Section]:
 
 
 def conclusions(results: Sequence[Result]) -> list[str]:
-    """Sentences of the summary: wins and losses under every selection rule, and how far the tests reach."""
+    """Sentences of the summary: wins and losses with every selection rule, and the smallest possible p value."""
     own = [r for r in results if r.metric not in CALIBRATION]
     metric = own[0].metric
     out = []
@@ -62,12 +62,12 @@ def conclusions(results: Sequence[Result]) -> list[str]:
             losses = sum(r.excludes_zero and r.value < 0 for r in some)
             corrected = sum(float(r.details.get("p_holm", 1.0)) < 0.05 for r in some)
             out.append(
-                f"Chosen by `{rule}`, against {reference}: better in {wins} of {len(some)} comparisons, worse in "
+                f"Selected by `{rule}`, against {reference}: better in {wins} of {len(some)} comparisons, worse in "
                 f"{losses}, undecided in {len(some) - wins - losses} by the intervals of {metric_name(metric)}; "
                 f"{corrected} significant after correction for multiple comparisons (p below 0.05)."
             )
         if selection_rules.get(rule).upper_bound:
-            out.append(f"`{rule}` chooses on the target itself: an upper bound, never a result.")
+            out.append(f"`{rule}` selects on the target itself: an upper bound, never a result.")
     fewest = min(r.subjects for r in own)
     if fewest < 6:
         out.append(
@@ -85,7 +85,7 @@ def _strips(own: Sequence[Result], metric: str) -> list[Block]:
         return []
     subjects = list(lines[0].details["by_person"])
     values = {r.model: np.array([_mean(r.details["by_person"].get(s)) for s in subjects]) for r in lines}
-    panel = Strip(title=f"{lines[0].domain}, chosen by {lines[0].probe}", subjects=subjects, figures=values)
+    panel = Strip(title=f"{lines[0].domain}, selected by {lines[0].probe}", subjects=subjects, figures=values)
     caption = f"{metric_name(metric)} of every subject, mean over seeds, sorted by the first model."
     return [svg(detail.strips([panel], metric=metric), f"{metric_name(metric)} of every subject", caption)]
 
@@ -164,7 +164,7 @@ def _read(folder: Path) -> tuple[str, list[Outcome], list[str]]:
             held = json.loads(file.read_text(encoding="utf-8"))
             outcome, classes = Outcome.of(held), [str(c) for c in held["classes"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{file}: not a result: {error}", hint="delete the file; the run is repeated") from error
+            raise DataError(f"{file}: not a result: {error}", hint=f"delete {file} and repeat the command") from error
         if outcome.held is None:
             runs.append(outcome)
     if not runs:

@@ -1,4 +1,4 @@
-"""Tables of the benchmark of domain shift: figures by target for every selection rule, then paired differences."""
+"""Tables of the benchmark of distribution shift: values per target for every selection rule, paired differences."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from eval.report.document import Table
 from eval.report.words import TESTS, figure, signed, tests, unique
 from eval.results.lines import CALIBRATION, Result
 
-CALIBRATION_COLUMNS = ("people", "chosen by")
+CALIBRATION_COLUMNS = ("subjects", "selected by")
 """Second and third column of the table of calibration."""
 
 
@@ -45,7 +45,9 @@ def _figures(figures: Sequence[Result], rule: str, metric: str) -> Table:
         overall = f"{r.details['accuracy_over_targets']:.3f} ± {r.details['deviation_over_seeds']:.3f}"
         rows.append([r.model, figure(r), *by_target, overall, "{} {:.3f}".format(*r.details["worst_person"])])
     level = f"{100 * figures[0].level:.0f} %"
-    caption = f"{figures[0].domain}, chosen by {rule}: {metric} over {figures[0].subjects} subjects [{level} interval]"
+    caption = (
+        f"{figures[0].domain}, selected by {rule}: {metric} over {figures[0].subjects} subjects [{level} interval]"
+    )
     columns = ["model", metric, *targets, "mean over targets ± seeds", "worst subject"]
     return Table(columns=columns, rows=rows, caption=caption)
 
@@ -56,7 +58,7 @@ def _differences(own: Sequence[Result], rule: str, metric: str) -> list[Table]:
     rows = []
     for r in own:
         rows.append([r.model, str(r.reference), signed(r) + (" *" if r.excludes_zero else ""), *tests(r)])
-    caption = f"paired differences, chosen by {rule}; * = the interval excludes zero"
+    caption = f"paired differences, selected by {rule}; * = the interval excludes zero"
     columns = ["model", "minus", f"{metric} [{100 * own[0].level:.0f} %]", *TESTS]
     return [Table(columns=columns, rows=rows, labels=2, caption=caption)]
 

@@ -11,7 +11,7 @@ import numpy as np
 from eval.config import EvalConfig
 from eval.data.embeddings import embed_imu, embed_video
 from eval.data.features import compute_features
-from eval.data.splits import Domain, Slice, refuse_training_subjects, spread_over_people
+from eval.data.splits import Domain, Slice, refuse_training_subjects, spread_over_subjects
 from eval.data.windows import LabelledWindows
 from eval.probes import Probe, probes
 from eval.probes.base import Confidence, confidence_of
@@ -158,7 +158,7 @@ def labelled_rows(
                 hint="use another zeroshot.support.split, or list the domain's `labels` without it",
             )
         most = min(config.zeroshot.per_class, len(mine))
-        chosen = mine if most == len(mine) else spread_over_people(windows, mine, most, rng)
+        chosen = mine if most == len(mine) else spread_over_subjects(windows, mine, most, rng)
         rows.append(chosen)
         labels.append(np.full(len(chosen), number))
     return np.concatenate(rows), np.concatenate(labels)
