@@ -245,10 +245,10 @@ def _classes(
         elif len(sources) or len(queries):
             left_out.append(name)
     if len(kept) < 2:
-        subjects = np.union1d(windows.subject[source], windows.subject[target]).tolist()
-        if len(subjects) == 1:
+        found = np.union1d(windows.subject[source], windows.subject[target]).tolist()
+        if len(found) == 1:
             raise ConfigError(
-                f"domain {domain.name!r}: support and query need different subjects, all windows are of {subjects[0]!r}",
+                f"domain {domain.name!r}: support and query need different subjects, all windows are of {found[0]!r}",
                 hint="put two subjects or more into the evaluated split: `imu-video split DATA NEW SPLITS.yaml` "
                 "re-splits a folder, for example splits.fractions={train: 0.4, val: 0.2, test: 0.4} in a build config",
             )
