@@ -64,5 +64,5 @@ def test_alpha_is_chosen_by_score_and_ties_stay_near_the_probe() -> None:
 
 @pytest.mark.parametrize("grid", [[0.5], [0, 0.5], [0, 0.7, 0.3, 1], [0, 0, 1], [0, 1.5, 1]])
 def test_a_grid_runs_from_the_probe_to_the_tuned_network(grid: list[float]) -> None:
-    with pytest.raises(ValidationError, match="rise from 0 to 1"):
+    with pytest.raises(ValidationError, match="increase from 0 to 1"):
         TypeAdapter(Alphas).validate_python(grid)
