@@ -1,4 +1,4 @@
-"""Exported encoders: input specification, weights, model card and the Hugging Face hub; nothing here trains."""
+"""Exported encoders: input specification, weights, model card and the Hugging Face hub; no training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Model card of an exported encoder, rendered from its config.json; facts that are missing are stated as missing."""
+"""Model card of an exported encoder, rendered from its config.json; missing facts are reported as missing."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Exported encoders: weights, input specification and lineage in one folder; nothing is trained here.
+"""Exported encoders: weights, input specification and lineage in one folder; no training.
 
-The folder holds `model.safetensors`, `config.json` and `README.md` (the model card). Reading one needs torch, numpy,
-scipy, pydantic, safetensors and yaml only.
+The folder contains `model.safetensors`, `config.json` and `README.md` (the model card). Loading it needs only torch,
+numpy, scipy, pydantic, safetensors and yaml.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ FOLDER = FolderFormat(
     command="imu-pretrain export RUN OUT",
     required=("encoder", "input", "lineage"),
 )
-"""Format of an encoder folder on the disk."""
+"""Format of an encoder folder on disk."""
 
 
 class EncoderBundle(nn.Module):
-    """An encoder with its input specification: windows in SI units in, features out, in training and in use alike.
+    """An encoder with its input specification: windows in SI units in, features out, in training and at inference.
 
     Args:
         spec: channels, rate, normalisation.
         encoder: name or config entry (``{"name": "patch_tst", "width": 64}``) of a registered encoder; its ``channels``
-            and ``samples`` arguments are filled in from the spec. An entry that was validated is built as it is.
+            and ``samples`` arguments are filled in from the spec. A validated entry is built without further checks.
 
     Raises:
         ConfigError: unknown encoder or argument, or an encoder for another number of channels.
@@ -85,7 +85,7 @@ class EncoderBundle(nn.Module):
         self.register_buffer("std", torch.tensor(spec.std)[:, None], persistent=False)
 
     def adopt(self, spec: InputSpec) -> None:
-        """Take the normalisation of another specification of the same windows.
+        """Replace the normalisation by that of another specification of the same windows.
 
         Args:
             spec: equal in channels, rate and window length.
@@ -107,25 +107,25 @@ class EncoderBundle(nn.Module):
         return features
 
     def normalise(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Windows (B, C, T) in SI units as the encoder sees them; zeros where the mask is False."""
+        """Normalised windows (B, C, T), the input of the encoder; zeros where the mask is False."""
         normalised = (imu - self.mean).div_(self.std)
         return normalised if mask is None else torch.where(mask, normalised, 0)
 
     @property
     def token_dim(self) -> int | None:
-        """Width of `tokens`; None for an encoder that has none."""
+        """Width of `tokens`; None for an encoder without features over time."""
         return int(self.encoder.token_dim) if hasattr(self.encoder, "tokens") else None  # type: ignore[arg-type]
 
     def tokens(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
         """Features over time (B, S, token_dim) of windows (B, C, T) in SI units, oldest first.
 
         Raises:
-            ConfigError: the encoder gives no features over time.
+            ConfigError: the encoder has no features over time.
         """
         if self.token_dim is None:
             raise ConfigError(
-                f"encoder {self.encoder_config['name']!r} gives no features over time (it has no `tokens`)",
-                hint="take one that does: " + ", ".join(n for n in registry.encoders.names() if _has_tokens(n)),
+                f"encoder {self.encoder_config['name']!r} has no features over time (no method `tokens`)",
+                hint="use one of: " + ", ".join(n for n in registry.encoders.names() if _has_tokens(n)),
             )
         tokens: Tensor = self.encoder.tokens(self.normalise(imu, mask), mask)  # type: ignore[operator]
         return tokens
@@ -141,7 +141,7 @@ class EncoderBundle(nn.Module):
     ) -> np.ndarray:
         """Compute features of windows from a device: any rate, any length, gaps allowed.
 
-        Runs in evaluation mode without gradient, on the device that the bundle lives on.
+        Runs in evaluation mode without gradient, on the device of the bundle.
 
         Args:
             windows: (N, C, T) or one (C, T), m/s^2 and rad/s, NaN = missing.
@@ -149,7 +149,7 @@ class EncoderBundle(nn.Module):
             channels: names of the C axis, canonical names in any order; default: those of the spec. Channels that are
                 absent from the windows are treated as missing; channels that the encoder does not read are dropped.
             batch_size: windows per forward pass.
-            check_units: refuse signals whose magnitude is implausible in SI units.
+            check_units: raise an error for signals whose magnitude is implausible in SI units.
 
         Shapes: (N, E) float32; N = 1 for a single window.
 
@@ -179,31 +179,34 @@ class EncoderBundle(nn.Module):
             for row, name in enumerate(self.spec.channels):
                 if name in names:
                     x[:, row] = known[:, names.index(name)]
-        there = np.isfinite(x)  # several times faster than torch's
+        there = np.isfinite(x)  # numpy's function is several times faster than that of torch
         gaps = not there.all()
         empty = int((~there.any(axis=(1, 2))).sum()) if gaps else 0
         if empty:
-            raise RecordingError(f"{empty} windows are too sparse to resample from {rate_hz:g} Hz: leave them out")
-        # torch shares the memory of a contiguous, writable array; any other is copied here, explicitly.
+            raise RecordingError(
+                f"{empty} windows have too few samples to resample from {rate_hz:g} Hz", hint="drop these windows"
+            )
+        # torch shares the memory of a contiguous, writable array; any other array is copied here explicitly.
         imu, mask = (torch.from_numpy(np.require(a, requirements=["C", "W"])).to(self.mean.device) for a in (x, there))
         if gaps:
             imu = torch.where(mask, imu, 0)
         with _evaluating(self):
-            features: Tensor = self(imu, mask if gaps else None)  # None means complete: the same result, faster
+            features: Tensor = self(imu, mask if gaps else None)  # without a mask: the same result, but faster
         return features.float().cpu().numpy()
 
     def save(self, folder: str | Path, *, lineage: Mapping[str, Any] | None = None, force: bool = False) -> Path:
         """Write the encoder folder (weights, config.json, model card) atomically.
 
         Args:
-            folder: where; must not exist or be empty unless ``force``, which replaces an encoder folder.
-            lineage: JSON facts about where the weights come from (dataset, subjects of the splits, teacher and its
-                fingerprint, loss, steps, run id, licences ...); the card shows them all. None: what was loaded.
+            folder: output folder; must be absent or empty unless ``force`` is set.
+            lineage: JSON facts about the origin of the weights (dataset, subjects of the splits, teacher and its
+                fingerprint, loss, steps, run id, licences ...); the card shows all of them. None: that of the loaded
+                encoder.
             force: replace an existing encoder folder.
 
         Raises:
-            CheckpointError: the folder holds something else, or exists without ``force``.
-            ConfigError: a lineage that is not JSON.
+            CheckpointError: the folder has other content, or exists and ``force`` is not set.
+            ConfigError: the lineage is not JSON.
         """
         target = Path(folder)
         _refuse_overwrite(target, force)
@@ -227,13 +230,13 @@ class EncoderBundle(nn.Module):
         return target
 
     save_pretrained = save
-    """The name of `save` in Hugging Face libraries."""
+    """Alias of `save`, as in Hugging Face libraries."""
 
     @staticmethod
     def from_pretrained(
         source: str | Path, *, device: torch.device | str = "cpu", revision: str | None = None
     ) -> EncoderBundle:
-        """The same as `load_encoder`, under its name in Hugging Face libraries.
+        """Alias of `load_encoder`, as in Hugging Face libraries.
 
         Example:
             ``EncoderBundle.from_pretrained("hf://owner/name")``
@@ -259,15 +262,15 @@ def load_encoder(
     """Read an exported encoder, in evaluation mode.
 
     Args:
-        source: folder that `imu-pretrain export` or `EncoderBundle.save` wrote, or an address on the Hugging Face hub,
+        source: folder written by `imu-pretrain export` or `EncoderBundle.save`, or an address on the Hugging Face hub,
             ``hf://owner/name`` or ``hf://owner/name@revision``. Files from the hub are cached (`bundle.hub.download`).
-        device: where to put it.
+        device: device of the encoder.
         revision: branch, tag or commit on the hub; default ``main``.
 
     Raises:
-        CheckpointError: a missing, damaged or foreign folder; weights that are not those that config.json names; a
-            repository that cannot be downloaded.
-        ConfigError: a malformed address, or a revision of a local folder.
+        CheckpointError: the folder is missing, damaged or of another kind; the weights do not match the hash in
+            config.json; the repository cannot be downloaded.
+        ConfigError: a malformed address, or a revision given for a local folder.
 
     Example:
         ``load_encoder("encoder").encode(windows, rate_hz=100)``
@@ -297,10 +300,10 @@ def _read(folder: Path) -> EncoderBundle:
 
 
 def read_config(folder: str | Path) -> JsonDict:
-    """The checked content of an encoder folder's config.json; reads no weights.
+    """Read and check the config.json of an encoder folder; weights are not read.
 
     Raises:
-        CheckpointError: no such file, not JSON, another format or a newer version of it, or keys missing.
+        CheckpointError: no such file, not JSON, another format or format version, or missing keys.
     """
     return FOLDER.read_config(folder)
 
@@ -326,8 +329,8 @@ def _refuse_overwrite(target: Path, force: bool) -> None:
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     if not (target / CONFIG).is_file() or not (target / WEIGHTS).is_file():
-        raise CheckpointError(f"{target} exists and is not an encoder folder", hint="name another output folder")
+        raise CheckpointError(f"{target} exists and is not an encoder folder", hint="choose another output folder")
     if not force:
         raise CheckpointError(
-            f"{target} already holds an encoder", hint="name another folder, or replace it with --force"
+            f"{target} already contains an encoder", hint="choose another folder, or replace it with --force"
         )

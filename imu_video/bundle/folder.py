@@ -1,7 +1,7 @@
-"""The folder of an exported network: `config.json` and `model.safetensors`; which network it is, callers define.
+"""Folder format of exported networks: `config.json` and `model.safetensors`; the networks are defined by the callers.
 
-Encoders and the encoders of other modalities are stored in the same way. The config names the format and its version,
-and holds the hash of the weights, so that a damaged, incomplete or foreign folder is refused before anything is built.
+Encoders of all modalities are stored in the same way. The config contains the format, its version and the hash of the
+weights, so that a damaged, incomplete or foreign folder is rejected before a network is built.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class FolderFormat:
         name: the key ``format`` of its config.json.
         version: the key ``format_version``.
         what: noun for messages: ``encoder``.
-        command: command that writes such a folder, for hints.
+        command: command that writes folders of this kind, for hints.
         required: keys of config.json besides ``format``, ``format_version`` and ``weights_sha256``.
 
     Example:
@@ -55,23 +55,23 @@ class FolderFormat:
         """Content of config.json, and the bytes of the weights.
 
         Args:
-            facts: what builds the network again; JSON values only.
-            network: whose weights are stored.
-            origin: where they come from; stored last, because it is long.
+            facts: arguments that rebuild the network; JSON values only.
+            network: network whose weights are stored.
+            origin: origin of the weights; stored last, because it is long.
         """
         from safetensors.torch import save
 
-        # Clones break shared storage, which safetensors refuses.
+        # safetensors rejects tensors that share storage; clones have their own.
         state = {k: v.detach().cpu().contiguous().clone() for k, v in network.state_dict().items()}
         weights = save(state, metadata={"format": "pt"})
         named = {"format": self.name, "format_version": self.version}
         return {**named, **facts, "weights_sha256": hashlib.sha256(weights).hexdigest(), **origin}, weights
 
     def read_config(self, folder: str | Path) -> JsonDict:
-        """The checked content of config.json; reads no weights.
+        """Read and check config.json; weights are not read.
 
         Raises:
-            CheckpointError: no such file, not JSON, another format or version, or keys missing.
+            CheckpointError: no such file, not JSON, another format or version, or missing keys.
         """
         path = Path(folder) / CONFIG
         try:
@@ -97,16 +97,17 @@ class FolderFormat:
         return config
 
     def read(self, folder: str | Path) -> tuple[JsonDict, dict[str, Tensor]]:
-        """The checked config and the weights that belong to it.
+        """Read and check the config and the weights.
 
         Raises:
-            CheckpointError: as for `read_config`; weights that are missing, or not those that config.json names.
+            CheckpointError: as for `read_config`; the weights are missing or do not match the hash in config.json.
         """
         config, path = self.read_config(folder), Path(folder) / WEIGHTS
         try:
             data = path.read_bytes()
         except OSError as error:
             raise CheckpointError(f"{path}: {error.strerror or error}", hint="export the run again") from error
+        # The bytes in memory are hashed and then parsed, so that no other process can replace the file in between.
         found, expected = hashlib.sha256(data).hexdigest(), str(config["weights_sha256"])
         if found != expected:
             raise CheckpointError(
@@ -119,15 +120,15 @@ class FolderFormat:
 
 
 def config_text(config: Mapping[str, Any]) -> str:
-    """A config as the text of config.json."""
+    """Text of config.json for a config."""
     return json.dumps(config, indent=2, allow_nan=False) + "\n"
 
 
 def load_weights(network: nn.Module, weights: Mapping[str, Tensor], *, folder: str | Path, built_from: object) -> None:
-    """Put weights into the network that the config built.
+    """Load weights into the network that was built from the config.
 
     Raises:
-        CheckpointError: they are those of another network.
+        CheckpointError: names or shapes of the weights do not match the network.
     """
     try:
         network.load_state_dict(weights)

@@ -21,31 +21,31 @@ def is_address(source: str | Path) -> bool:
 
 
 def download(address: str | Path, *, revision: str | None = None) -> Path:
-    """Local copy of an encoder on the hub: weights and config.json, nothing that could be executed.
+    """Download the weights and config.json of an encoder on the hub; no executable files are downloaded.
 
-    Files that are in the local cache of ``huggingface_hub`` already are not downloaded again, so that a cached encoder
-    loads offline. ``HF_HOME`` moves the cache, ``HF_HUB_OFFLINE=1`` forbids all requests.
+    Files in the local cache of ``huggingface_hub`` are not downloaded again, so that a cached encoder loads offline.
+    ``HF_HOME`` moves the cache, ``HF_HUB_OFFLINE=1`` disables all requests.
 
     Args:
         address: ``hf://owner/name`` or ``hf://owner/name@revision``.
-        revision: branch, tag or commit; default: that of the address, else ``main``. Name a commit for results that
-            can be repeated.
+        revision: branch, tag or commit; default: that of the address, otherwise ``main``. Use a commit for reproducible
+            results.
 
     Raises:
         ConfigError: an address of another form, or two different revisions.
-        CheckpointError: the repository cannot be downloaded and is not cached, or it holds no encoder.
+        CheckpointError: the repository cannot be downloaded and is not cached, or it contains no encoder.
     """
     found = _ADDRESS.fullmatch(str(address))
     if found is None:
         raise ConfigError(f"{address}: not an address of an encoder on the hub", hint="for example hf://owner/name")
     repo, named = found["repo"], found["revision"]
     if revision is not None and named is not None and revision != named:
-        raise ConfigError(f"{address}: the address names revision {named!r}, the argument {revision!r}")
+        raise ConfigError(f"{address}: the address has revision {named!r}, the argument is {revision!r}")
     from huggingface_hub import snapshot_download
 
     try:
         folder = Path(snapshot_download(repo, revision=revision or named, allow_patterns=[WEIGHTS, CONFIG]))
-    except Exception as error:  # the client raises its own kinds, those of its HTTP library and OSError
+    except Exception as error:  # the client raises its own types, those of its HTTP library, and OSError
         reason = str(error).strip().splitlines()
         raise CheckpointError(
             f"hf://{repo}: could not be downloaded: {type(error).__name__}: {reason[0] if reason else ''}",
@@ -77,13 +77,13 @@ def push_to_hub(folder: str | Path, repo_id: str, *, private: bool = True, api: 
     """Upload an encoder folder to a model repository on the Hugging Face hub and return its address.
 
     Args:
-        folder: an encoder folder; it is loaded once first, so that nothing damaged is published.
-        repo_id: ``owner/name``; created where it does not exist.
-        private: whether a repository that is created here is private.
-        api: a ``huggingface_hub.HfApi``; None makes one, which uses the login of ``hf auth login``.
+        folder: an encoder folder; it is loaded once first, so that no damaged encoder is published.
+        repo_id: ``owner/name``; created if it does not exist.
+        private: whether a newly created repository is private.
+        api: a ``huggingface_hub.HfApi``; None creates one, which uses the login of ``hf auth login``.
 
     Raises:
-        CheckpointError: the folder is damaged or holds no encoder.
+        CheckpointError: the folder is damaged or contains no encoder.
     """
     from imu_video.bundle.encoder import load_encoder
 

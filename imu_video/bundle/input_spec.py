@@ -21,14 +21,14 @@ Windows = TypeVar("Windows", np.ndarray, Tensor)
 
 
 class InputSpec(Config):
-    """Input specification of an encoder: how a window in SI units becomes normalised values.
+    """Input specification of an encoder: channels, units, rate, window length and normalisation.
 
     Args:
         channels: names in order, a subset of IMU_CHANNELS.
         units: SI unit of each channel; filled in if omitted.
         rate_hz: samples per second, > 0.
         window_s: length of training windows in seconds, > 0; `EncoderBundle.encode` accepts other lengths.
-        gravity: whether accelerations include gravity (specific force) or had it removed.
+        gravity: whether accelerations include gravity (specific force) or gravity was removed.
         normalised: ``recording`` if channels were standardised over a whole recording before windows were cut
             (`signal.normalise` of a build). Such windows have no units, and inputs must be prepared in the same way.
         mean, std: (C,) per channel, in the channel's unit; normalised = (x - mean) / std.
@@ -99,8 +99,8 @@ def fit_input_spec(
 ) -> InputSpec:
     """Fit the normalisation to training windows: zero mean and one RMS per sensor triad.
 
-    A common scale for the three axes of a sensor, and no offset, let rotations commute with the normalisation: a device
-    worn the other way round is a rotation of the same normalised signal.
+    With a common scale for the three axes of a sensor and no offset, rotations commute with the normalisation: a device
+    that is mounted differently gives a rotation of the same normalised signal.
 
     Args:
         imu: (N, C, T) or (N, V, C, T) in SI units, NaN = missing; a memory map is read in pieces.
@@ -111,7 +111,7 @@ def fit_input_spec(
         normalised: whether recordings were standardised before.
 
     Raises:
-        DataError: no measured sample, or a sensor that is zero throughout (one that is missing throughout gets std 1).
+        DataError: no measured sample, or a sensor whose values are all zero (a sensor without any sample gets std 1).
 
     Example:
         >>> spec = fit_input_spec(np.full((3, 6, 100), 2.0), rate_hz=50, window_s=2)
@@ -122,6 +122,7 @@ def fit_input_spec(
         raise DataError(f"imu has shape {imu.shape}, expected (N, C, T) or (N, V, C, T) with C={len(channels)}")
     squares, counts = np.zeros(len(channels)), np.zeros(len(channels))
     for first in range(0, len(imu), 512):
+        # float64, because float32 sums of squares over millions of samples lose digits.
         piece = np.asarray(imu[first : first + 512], np.float64)
         axes = tuple(a for a in range(piece.ndim) if a != piece.ndim - 2)
         squares += np.nansum(piece**2, axis=axes)
@@ -170,7 +171,7 @@ def as_windows(windows: np.ndarray, names: tuple[str, ...], spec: InputSpec) -> 
             f"with C={len(names)}: {', '.join(names)}",
             hint="the axes are probably (N, T, C): pass windows.transpose(0, 2, 1)"
             if swapped
-            else "name the rows: channels=[...]",
+            else "give the names of the channels: channels=[...]",
         )
     if np.isfinite(x).all():
         return x
@@ -181,16 +182,16 @@ def as_windows(windows: np.ndarray, names: tuple[str, ...], spec: InputSpec) -> 
     if len(empty):
         raise RecordingError(
             f"{len(empty)} of {len(x)} windows contain no measured sample, the first is window {empty[0]}",
-            hint="drop them",
+            hint="drop these windows",
         )
     return x
 
 
 def check_units(x: np.ndarray, names: tuple[str, ...], spec: InputSpec) -> None:
-    """Refuse (N, C, T) signals whose magnitude is implausible in m/s^2 (with gravity, if the spec has it) and rad/s.
+    """Reject (N, C, T) signals whose magnitude is implausible in m/s^2 (with gravity, if the spec has it) and rad/s.
 
     Raises:
-        RecordingError: with the value seen and the likely unit.
+        RecordingError: an implausible magnitude; the message gives the value and the likely unit.
     """
     if spec.normalised != "none":
         size = np.abs(x[np.isfinite(x)])
@@ -224,7 +225,10 @@ def check_units(x: np.ndarray, names: tuple[str, ...], spec: InputSpec) -> None:
 
 
 def _mostly_gravity(x: np.ndarray, acc: list[int]) -> bool:
-    """Whether more than half of all samples have a plausible norm; their median then has one too, and is not needed."""
+    """Whether more than half of all samples have a plausible norm, so that the median is plausible as well.
+
+    Counting is much cheaper than computing the median.
+    """
     square = sum(np.square(x[:, row], dtype=np.float32) for row in acc)
     plausible = (square > (0.4 * GRAVITY) ** 2) & (square < (4 * GRAVITY) ** 2)
     return bool(2 * np.count_nonzero(plausible) > plausible.size)

@@ -1,1 +1,1 @@
-"""The command `imu-video`: it parses and prints; the rooms of the library do the work."""
+"""The command `imu-video`: parsing and printing only; the packages of the library do the work."""

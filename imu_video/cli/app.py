@@ -1,6 +1,6 @@
-"""The command `imu-video`, put together from its groups of commands; it parses and prints, the library does the work.
+"""The command `imu-video`, assembled from its groups of commands; parsing and printing only.
 
-The modules of the commands import light modules only at their top, so that ``--help`` is immediate.
+At module level these modules import only small modules, so that ``--help`` is fast.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ app = new_app(
     "Build shards from recordings and teacher features from shards; then use `imu-pretrain` and `imu-eval`.",
 )
 
-# In the order of `imu-video --help`: the order in which a user needs them.
+# `imu-video --help` lists the commands in this order, which is the order in which a user needs them.
 app.command()(data.build)
 app.command()(teachers.embed)
 app.command()(data.merge)

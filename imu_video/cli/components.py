@@ -31,7 +31,7 @@ def list_(
     chosen = ALL if kind is None else {kind if kind in ALL else f"{kind}s": ALL.get(kind) or ALL[f"{kind}s"]}
     parts = [p for p in listing.components(chosen) if name is None or p[2] == name]
     if name is not None and not parts:
-        next(iter(chosen.values())).get(name)  # raises the error that lists the known names
+        next(iter(chosen.values())).get(name)  # raises an error with the known names
     if as_json:
         console.say(json.dumps([listing.as_json(*part) for part in parts], indent=2, ensure_ascii=False))
     elif kind is None:

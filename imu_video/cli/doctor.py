@@ -1,4 +1,4 @@
-"""Checks of the installation, one result per check, with the package to install; nothing is changed."""
+"""Checks of the installation, one result per check, with the package to install; nothing is modified."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SMALL_DISK = 5e9  # bytes; a build needs about the size of its clips
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One check: ``status`` is ok, missing (an optional part) or BROKEN (a needed one)."""
+    """Result of one check: ``status`` is ok, missing (an optional part) or BROKEN (a required part)."""
 
     what: str
     status: str
@@ -63,7 +63,7 @@ def examine(folder: Path | None = None) -> list[Finding]:
 def _try(what: str, check: Callable[[], str]) -> Finding:
     try:
         return Finding(what=what, status=OK, detail=check())
-    except Exception as error:  # whatever a broken installation throws is the finding
+    except Exception as error:  # a broken installation can raise any type; the error is the finding
         reason = str(error).strip().splitlines()
         return Finding(what=what, status=BROKEN, detail=f"{type(error).__name__}: {reason[0] if reason else ''}")
 
@@ -90,7 +90,7 @@ def _torchvision() -> str:
     import torch
     from torchvision.ops import nms
 
-    nms(torch.zeros(1, 4), torch.zeros(1), 0.5)  # a mismatched pair of torch and torchvision fails here at the latest
+    nms(torch.zeros(1, 4), torch.zeros(1), 0.5)  # incompatible versions of torch and torchvision fail in this call
     return _version("torchvision")
 
 
@@ -103,7 +103,7 @@ def _distributed() -> str:
 
 
 def _clips() -> str:
-    """Encode and decode a clip: PyAV with an H.264 encoder, and decord from the right distribution."""
+    """Encode and decode a clip; checks PyAV, its H.264 encoder, and the distribution that decord comes from."""
     import numpy as np
 
     from imu_video.modalities.mp4 import decode_mp4, encode_mp4

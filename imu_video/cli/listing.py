@@ -1,4 +1,4 @@
-"""Registered components as tables, facts and a documentation page; nothing is built and no data is read."""
+"""Registered components as tables, facts and a documentation page; no components are built and no data is read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from imu_video.errors import ConfigError
 from imu_video.registry import Registry, datasets
 
 WIDTH = 100
-"""Columns that the table of datasets fits in, piped or drawn."""
+"""Maximum width of the table of datasets in characters, in a pipe and in a terminal."""
 
 _HEADER = ("name", "Hz", "besides IMU", "placements", "labels", "licence")
 _BEGIN, _END = "<!-- generated: python -m imu_video.cli.listing docs/reference/datasets.md -->", "<!-- end -->"
@@ -27,8 +27,8 @@ class DatasetFacts:
     Args:
         name: registered name.
         summary: first sentence of its docstring.
-        streams: what a recording may hold: ``imu``, ``video``, ``skeleton``.
-        placements: where devices are worn; empty if the files determine it.
+        streams: possible streams of a recording: ``imu``, ``video``, ``skeleton``.
+        placements: body positions of the devices; empty if the files determine them.
         labels: activities; empty if the files determine them, or if the dataset has none.
         rate_hz: nominal rates, from the slowest to the fastest device; empty if the files determine them.
         tested_on: data of the adapter's tests: ``real files`` or a ``made-up tree`` in the published layout.
@@ -64,7 +64,7 @@ def facts_of(registry: Registry[Any], name: str) -> DatasetFacts:
 
     def said(attribute: str, otherwise: Any) -> Any:
         value = getattr(cls, attribute, otherwise)
-        return otherwise if isinstance(value, property) else value  # a property: each object has its own
+        return otherwise if isinstance(value, property) else value  # a property has a value per object, not per class
 
     return DatasetFacts(
         name=name,
@@ -183,7 +183,7 @@ def description(registry: Registry[Any], name: str) -> str:
 
 
 def arguments(registry: Registry[Any], name: str) -> dict[str, str]:
-    """Constructor arguments: ``""`` where one is required, ``"=default"`` otherwise, long ones cut."""
+    """Constructor arguments: ``""`` for a required argument, ``"=default"`` otherwise; long defaults are truncated."""
     fields = registry.schema(name).model_fields
     return {key: "" if field.is_required() else f"={_short(repr(field.default), 60)}" for key, field in fields.items()}
 
@@ -220,7 +220,7 @@ def _short(text: str, width: int) -> str:
 
 
 def _some(words: tuple[str, ...], width: int) -> str:
-    """As many words as fit, and the number of those left out."""
+    """As many words as fit into the width, and the number of omitted words."""
     if not words:
         return "-"
     for count in range(len(words), 0, -1):

@@ -1,4 +1,4 @@
-"""Options and helpers that several commands of `imu-video` share; no command is defined here."""
+"""Options and helpers that several commands of `imu-video` share; no commands."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ Overrides = Annotated[list[str] | None, typer.Argument(help="Config overrides: s
 
 
 def load_plugins(plugins: Sequence[Path] | None) -> None:
-    """Import the files that register a user's own components."""
+    """Import the Python files that register components of the user."""
     for file in plugins or ():
         load_plugin(file)
 
 
 def size_of(index: Index) -> str:
-    """Samples of a data folder and of each split, in words."""
+    """Number of samples of a data folder and of each split, as text."""
     parts = ", ".join(f"{name} {split.samples}" for name, split in index.splits.items())
     return f"{sum(split.samples for split in index.splits.values())} samples ({parts})"
 
@@ -48,7 +48,7 @@ def show(table: Table) -> None:
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """SIGTERM unwinds like Ctrl-C, so that temporary folders are removed."""
+    """Handle SIGTERM like Ctrl-C, so that temporary folders are removed."""
 
     def stop(number: int, _: object) -> None:
         raise SystemExit(128 + number)

@@ -1,4 +1,4 @@
-"""The command `imu-video embed`: features of a frozen teacher beside the shards; `shards.features` does the work."""
+"""The command `imu-video embed`: teacher features for a data folder; `imu_video.shards.features` does the work."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def embed(
     force: Annotated[bool, typer.Option("--force", help="Discard unfinished work of another version.")] = False,
     plugin: Plugins = None,
 ) -> None:
-    """Compute the features of a frozen teacher once and store them beside the shards; interrupted runs resume."""
+    """Compute the features of a frozen teacher once and store them with the shards; interrupted runs resume."""
     load_plugins(plugin)
     from imu_video.config import apply_override, read_yaml
     from imu_video.shards.reading.index import load_index

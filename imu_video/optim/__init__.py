@@ -1,4 +1,4 @@
-"""Optimiser parameter groups and learning-rate schedules; training loops are elsewhere."""
+"""Optimiser parameter groups and learning-rate schedules; no training loops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""AdamW with parameter groups and its state as named tensors; the learning rate is set by the loop."""
+"""AdamW with parameter groups, and its state as named tensors; training loops set the learning rate."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from imu_video.errors import CheckpointError
 
 
 def parameter_groups(module: nn.Module, *, weight_decay: float) -> list[dict[str, Any]]:
-    """Two groups: matrices decay; vectors, scalars, norm layers, biases and everything marked ``no_decay`` do not.
+    """Two groups: matrices with weight decay; vectors, scalars, norms, biases and parameters marked ``no_decay``.
 
-    Learned scales, class tokens and positions should not be pulled towards zero. Where the shape of such a parameter
-    does not exclude it, the module that owns it marks it: ``parameter.no_decay = True``.
+    Learned scales, class tokens and positions should not be pulled towards zero. If such a parameter has 2 or more
+    axes, its module marks it: ``parameter.no_decay = True``.
 
     Args:
-        module: its parameters with ``requires_grad``.
+        module: module whose parameters with ``requires_grad`` are grouped.
         weight_decay: >= 0, for the first group.
 
     Example:
@@ -52,14 +52,14 @@ def parameter_groups(module: nn.Module, *, weight_decay: float) -> list[dict[str
 
 
 def groups_by_shape(parameters: Iterable[nn.Parameter], *, weight_decay: float, **options: Any) -> list[dict[str, Any]]:
-    """Two groups by shape alone: matrices decay, vectors do not; for parameters without names, as in fine-tuning.
+    """Two groups by shape only: matrices with weight decay, vectors without; for unnamed parameters in fine-tuning.
 
-    `parameter_groups` also exempts what its owner has marked ``no_decay``, so the two train differently.
+    `parameter_groups` also exempts parameters marked ``no_decay``, so the two functions give different results.
 
     Args:
-        parameters: in the order of the groups.
-        weight_decay: >= 0, of matrices.
-        options: further settings of both groups: ``lr=1e-3``.
+        parameters: parameters to group; their order is kept.
+        weight_decay: >= 0, for matrices.
+        options: further settings of both groups, for example ``lr=1e-3``.
 
     Example:
         >>> layer = nn.Linear(3, 2)
@@ -80,15 +80,15 @@ def adamw(module: nn.Module, *, weight_decay: float, betas: tuple[float, float])
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Give every group the same learning rate."""
+    """Set the learning rate of all groups."""
     for group in optimizer.param_groups:
         group["lr"] = lr
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's state as ``parameter name/state name`` -> tensor, ready for safetensors.
+    """State of the optimiser as ``parameter name/state name`` -> tensor, for safetensors.
 
-    Everything else that an optimiser's state dict holds (rates, betas, groups) follows from the config and the step.
+    The rest of an optimiser's state dict (rates, betas, groups) is determined by the config and the step.
     """
     return {
         f"{name}/{key}": value.detach()
@@ -102,7 +102,7 @@ def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, 
     """Restore the state that `optimizer_tensors` returned; the optimiser must have the same parameters.
 
     Raises:
-        CheckpointError: a name without a parameter, or a moment of another shape.
+        CheckpointError: a name without a parameter, or a moment of a different shape.
     """
     parameters = {
         name: parameter

@@ -1,8 +1,8 @@
-"""Learning rates as pure functions of the step, so that resuming needs no state; nothing is set here.
+"""Learning rates as pure functions of the step, so that resuming needs no state; optimisers are in groups.py.
 
-Three warm-ups followed by a cosine exist side by side, because published numbers and fingerprints depend on each to the
-last bit: `learning_rate` (pretraining; the last step reaches ``min_lr``), `cosine_factor` (fine-tuning; zero would be
-reached one step after the last) and `ramped_cosine` (the skeleton teacher; the ramp multiplies the cosine).
+There are three variants of warm-up followed by a cosine, because published numbers and fingerprints depend on each to
+the last bit: `learning_rate` (pretraining; the last step reaches ``min_lr``), `cosine_factor` (fine-tuning; zero would
+be reached one step after the last) and `ramped_cosine` (the skeleton teacher; the ramp multiplies the cosine).
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ def learning_rate(
     """Linear warm-up to ``lr``, then half a cosine to ``min_lr`` at the last step (Loshchilov & Hutter 2017, eq. 5).
 
     With w = round(warmup_fraction * steps) warm-up steps: ``lr (s + 1) / (w + 1)`` for s < w, then
-    ``min_lr + (lr - min_lr) (1 + cos(pi (s - w) / (steps - 1 - w))) / 2``; ``linear`` goes there in a straight line,
+    ``min_lr + (lr - min_lr) (1 + cos(pi (s - w) / (steps - 1 - w))) / 2``; ``linear`` decreases linearly to ``min_lr``,
     ``constant`` stays at ``lr``.
 
     Args:
         step: s, 0 <= s < steps.
-        steps: all optimiser steps of the run.
+        steps: total number of optimiser steps of the run.
         lr: peak, > 0.
         min_lr: value of the last step, 0..lr.
         warmup_fraction: 0 <= share < 1.
@@ -62,7 +62,7 @@ def cosine_factor(step: int, steps: int, warmup: float = 0.1) -> float:
 
     Args:
         step: 0 <= step <= steps.
-        steps: all optimiser steps.
+        steps: total number of optimiser steps.
         warmup: share of the steps, 0..1; at least one step.
 
     Example:
@@ -81,7 +81,7 @@ def ramped_cosine(step: int, *, steps: int, lr: float, ramp: int = 20) -> float:
     Args:
         step: 0 <= step < steps.
         steps: all optimiser steps.
-        lr: peak, > 0; reached only nearly, because the cosine falls during the ramp.
+        lr: peak, > 0; not reached exactly, because the cosine already decreases during the ramp.
         ramp: >= 1.
 
     Example:

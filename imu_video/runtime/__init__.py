@@ -1,4 +1,4 @@
-"""What every long job needs: process groups, workers, journals, files, console; no data formats and no models."""
+"""Infrastructure of long jobs: process groups, workers, journals, files, console; no data formats and no models."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Child Pythons that do not import from the working folder; it starts no process itself.
+"""Command lines and environment of child Pythons that do not import from the working folder; no processes are started.
 
-Python puts the working folder first on the module search path of ``python -m`` and ``python -c``. A file of a user's
-own there, for example ``pretrain.py`` or ``random.py``, would be executed in place of ours or of the standard library.
+Python puts the working folder first on the module search path of ``python -m`` and ``python -c``. A user's file there,
+for example ``pretrain.py`` or ``random.py``, would be executed instead of our module or that of the standard library.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def python(*words: str) -> list[str]:
     """Command line of a child Python that ignores modules in the working folder.
 
     Args:
-        words: what follows the interpreter: ``-m``, a module and its arguments, or a script.
+        words: arguments of the interpreter: ``-m``, a module and its arguments, or a script.
 
     Example:
         >>> python("-m", "pretrain")[1:]
@@ -27,10 +27,10 @@ def python(*words: str) -> list[str]:
 
 @contextmanager
 def without_working_folder() -> Iterator[None]:
-    """Inside the block, every Python that another library starts behaves like one of `python`.
+    """Inside the block, Pythons that other libraries start also ignore modules in the working folder.
 
-    multiprocessing and Ray build their command lines themselves, and an environment variable is all that they pass on.
-    The variable is restored afterwards, because a caller's own child processes are not ours to change.
+    multiprocessing and Ray build their own command lines, so only an environment variable reaches their processes. The
+    variable is restored afterwards, because child processes of the caller must not be affected.
     """
     before = os.environ.get("PYTHONSAFEPATH")
     os.environ["PYTHONSAFEPATH"] = "1"

@@ -1,6 +1,6 @@
-"""What the three commands have in common: one typer application with ``--version``, log records on the screen.
+"""Common parts of the three commands: a typer application with ``--version`` and log records on the screen.
 
-Only the commands import this module: the library itself does not need typer.
+Only the commands import this module, because the library does not need typer.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Terminal output of the three commands: errors with exit codes, tables, lines; no command is defined here."""
+"""Terminal output of the three commands: errors with exit codes, tables, lines; no commands."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ def run(app: Callable[[], object]) -> None:
         sys.stderr.write(f"error: {error}\n")
         raise SystemExit(error.exit_code) from None
     except OSError as error:
+        # Without an errno it is not an error of the operating system but a library's own type; its traceback is needed.
         if error.errno is None:
             raise
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         hint = (
-            "free some space, or name a folder on another disk"
+            "free some space, or choose a folder on another disk"
             if full
-            else "name a path with read and write permission"
+            else "choose a path with read and write permission"
         )
         where = f"{error.filename}: " if error.filename is not None else ""
         sys.stderr.write(f"error: {where}{error.strerror}\n  try: {hint}\n")

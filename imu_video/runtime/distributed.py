@@ -1,4 +1,4 @@
-"""Rank arithmetic, gathers and rank-independent random draws; the process group is opened and closed by pretrain."""
+"""Rank arithmetic, gathers and rank-independent random numbers; `pretrain` opens and closes the process group."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class World:
         """Read RANK, WORLD_SIZE and LOCAL_RANK, which every launcher of torch processes sets.
 
         Args:
-            environment: variables; None = those of this process. One process where WORLD_SIZE is not set.
+            environment: variables; None: those of this process. Without WORLD_SIZE the world has one process.
 
         Raises:
             ConfigError: a variable is missing or not a number.
@@ -93,6 +93,7 @@ class _GatherWithGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         (grad,) = grads
+        # A copy, because all_reduce works in place and autograd may use the incoming gradient elsewhere.
         total = grad.contiguous().clone()
         dist.all_reduce(total)
         return total[world().rows(len(total))]
@@ -112,11 +113,11 @@ def gather_with_gradient(x: Tensor) -> Tensor:
 
 
 class GlobalDraws:
-    """Random numbers for one rank's rows, cut out of draws for the whole batch: the same in one process or several.
+    """Random numbers for one rank's rows, taken from those of the whole batch: independent of the number of processes.
 
     Args:
         generator: seeded equally on all ranks (by seed and step).
-        world: this rank's place; one process by default.
+        world: rank and world size; one process by default.
 
     Example:
         >>> whole = GlobalDraws(torch.Generator().manual_seed(0)).uniform(4)

@@ -1,9 +1,9 @@
-"""Files and folders that are whole or absent: atomic writing, syncing, checksums; file formats are defined elsewhere.
+"""Atomic files and folders: writing, syncing, checksums; no file formats.
 
-There is one order of operations for everything that is written: write under a temporary name beside the target, sync
-the content, rename, sync the folder that holds the name. A reader then sees the old content or the new, never a part,
-even after a power failure. A process that is killed leaves temporary names behind, ``.NAME.tmp-<8 hex digits>``, which
-no reader takes for a result and which `remove_leftovers` deletes.
+All writers use the same order of operations: write under a temporary name in the folder of the target, sync the
+content, rename, sync the folder. A reader then finds the old or the new content but never a part of it, even after a
+power failure. A killed process leaves temporary names, ``.NAME.tmp-<8 hex digits>``, which readers ignore and
+`remove_leftovers` deletes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def file_sha256(path: Path) -> str:
 
 
 def temporary_path(target: Path) -> Path:
-    """A name beside ``target`` that no other process uses; on the same disk, so that renaming it is atomic.
+    """A unique name in the folder of ``target``; on the same disk, so that the rename is atomic.
 
     Example:
         >>> temporary_path(Path("data/index.json")).name[:16]
@@ -40,8 +40,8 @@ def temporary_path(target: Path) -> Path:
 
 
 def sync_file(path: Path) -> None:
-    """Wait until the disk has the content of a closed file."""
-    # Windows syncs only what is open for writing; elsewhere a file without write permission can be synced, too.
+    """Write the content of a closed file to the disk and wait for it."""
+    # Windows syncs only files that are open for writing; elsewhere a file without write permission can be synced, too.
     with path.open("rb" if os.name == "posix" else "r+b") as file:
         os.fsync(file.fileno())
 
@@ -69,13 +69,14 @@ def sync_tree(folder: Path) -> None:
 
 
 def move_file(temporary: Path, target: Path, *, sync: bool = True) -> None:
-    """Give a finished file its name, replacing a file of that name.
+    """Rename a finished file, replacing an existing file of that name.
 
     Args:
-        temporary: complete and closed, on the disk of ``target``.
-        target: the name to give.
-        sync: survive a power failure; without it only other processes are considered.
+        temporary: complete and closed file, on the disk of ``target``.
+        target: final name.
+        sync: survive a power failure; otherwise the file is atomic only for other processes.
     """
+    # The content first: a synced name of an unsynced file can be an empty file after a power failure.
     if sync:
         sync_file(temporary)
     os.replace(temporary, target)
@@ -84,12 +85,12 @@ def move_file(temporary: Path, target: Path, *, sync: bool = True) -> None:
 
 
 class AtomicFile:
-    """A binary file that takes its name when it is committed; `open_atomic` where one block of code writes it.
+    """A binary file that gets its final name in `commit`; use `open_atomic` if one block of code writes it.
 
     Args:
-        path: final name; its folder exists.
-        sync: survive a power failure. Not needed for what is checked by a hash before it is used.
-        buffering: bytes held before they are written, as for `open`.
+        path: final name; its folder must exist.
+        sync: survive a power failure. Not needed for files that are checked by a hash before use.
+        buffering: size of the write buffer in bytes, as for `open`.
 
     Example:
         >>> import tempfile
@@ -116,14 +117,14 @@ class AtomicFile:
             sync_folder(self.path.parent)
 
     def discard(self) -> None:
-        """Remove what was written; does nothing after `commit`."""
+        """Remove the temporary file; does nothing after `commit`."""
         self.file.close()
         self._temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def open_atomic(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
-    """Open a file that takes its name when the block ends without an error, and leaves nothing otherwise.
+    """Open a file that gets its final name when the block ends without an error and is removed otherwise.
 
     Args:
         path, sync: see `AtomicFile`.
@@ -145,10 +146,10 @@ def open_atomic(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
 
 
 def write_atomic(path: Path, data: bytes | str, *, sync: bool = True) -> None:
-    """Write a small file so that a reader sees the old content or the new, never a part.
+    """Write a small file atomically: a reader finds the old or the new content but never a part of it.
 
     Args:
-        path: its folder exists.
+        path: final name; its folder must exist.
         data: bytes, or text that is written as UTF-8.
         sync: survive a power failure.
     """
@@ -158,11 +159,11 @@ def write_atomic(path: Path, data: bytes | str, *, sync: bool = True) -> None:
 
 @contextmanager
 def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
-    """A new folder to write into, which takes its name when the block ends without an error.
+    """Create a folder that gets its final name when the block ends without an error and is removed otherwise.
 
     Args:
-        target: final name; the folder that holds it is made.
-        replace: a folder of that name is removed, once the new one is complete; otherwise it must be absent or empty.
+        target: final name; its parent folder is created if needed.
+        replace: replace an existing folder when the new one is complete; otherwise ``target`` must be absent or empty.
 
     Yields:
         The temporary folder. Its files need not be synced one by one.
@@ -190,14 +191,14 @@ def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def move_folder(temporary: Path, target: Path, *, replace: bool = False) -> None:
-    """Give a finished folder its name.
+    """Rename a finished folder.
 
-    A folder of that name steps aside first and is removed last, because no system call exchanges two folders on every
-    platform; where the second rename fails it is put back.
+    An existing folder is renamed first and removed last, because no system call exchanges two folders on every
+    platform; if the second rename fails, it gets its name back.
 
     Args:
-        temporary: complete and synced, on the disk of ``target``.
-        target: the name to give.
+        temporary: complete and synced folder, on the disk of ``target``.
+        target: final name.
         replace: whether ``target`` may exist with content.
 
     Raises:
@@ -220,7 +221,7 @@ def move_folder(temporary: Path, target: Path, *, replace: bool = False) -> None
 
 
 def is_leftover(name: str) -> bool:
-    """Whether a file name is one that a killed process left.
+    """Whether a file name is a temporary name of a killed process.
 
     Example:
         >>> is_leftover(".index.json.tmp-0a1b2c3d"), is_leftover("index.json")
@@ -230,13 +231,13 @@ def is_leftover(name: str) -> bool:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes left anywhere below ``folder``; no other process may write there meanwhile."""
+    """Remove temporary files of killed processes below ``folder``; no other process may write there at that time."""
     for path in [path for path in folder.rglob(".*") if is_leftover(path.name)]:
         remove(path)
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a whole folder, if it exists; a link is removed, not what it points to."""
+    """Remove a file or a whole folder, if it exists; a link is removed, its target is not."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -1,4 +1,4 @@
-"""Journal of the finished pieces of a long job, so that an interrupted job resumes; callers make the pieces."""
+"""Journal of the finished pieces of a long job, so that an interrupted job resumes; callers compute the pieces."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ logger = logging.getLogger(__name__)
 
 
 class Journal:
-    """A working folder that belongs to one job and records its finished pieces with their hashes.
+    """A working folder of one job with a record of its finished pieces and their hashes.
 
-    A piece is a complete file and a small JSON file with its size, hash and facts, which is written afterwards. A piece
-    whose file is missing or changed is treated as unfinished. Used as a context manager, the journal locks the folder
+    A piece consists of a complete file and a small JSON file with its size, hash and facts, which is written last. A
+    piece whose file is missing or changed counts as unfinished. As a context manager the journal locks the folder
     against other processes.
 
     Args:
         folder: created if missing.
         job: everything that determines the pieces, as JSON.
         what: noun for messages (``build``).
-        replace: discard the unfinished work of another job; otherwise such a folder is refused.
+        replace: discard the unfinished work of another job; otherwise it is an error.
 
     Raises:
         ConfigError: the folder belongs to another job, contains other files, or is locked by another process.
@@ -48,6 +48,7 @@ class Journal:
 
     def __init__(self, folder: Path, job: Mapping[str, Any], *, what: str, replace: bool = False) -> None:
         self.folder = folder
+        # A round trip through JSON turns tuples into lists, so that the comparison with a job read from disk is exact.
         self.job = json.loads(json.dumps(job))
         self._what = what
         self._replace = replace
@@ -55,7 +56,7 @@ class Journal:
         self.continued = False
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy in another process finishes pieces, but does not hold the lock."""
+        """State for a copy in another process, which records pieces but does not hold the lock."""
         return {**self.__dict__, "_lock": None}
 
     def __enter__(self) -> Self:
@@ -77,7 +78,7 @@ class Journal:
             self._lock.release()
 
     def _refuse_foreign(self) -> None:
-        """Never take over a folder that contains anything but a journal."""
+        """Raise an error if the folder contains anything other than a journal."""
         if not self.folder.exists():
             return
         ours = self.folder.is_dir() and (
@@ -86,7 +87,7 @@ class Journal:
         )
         if not ours:
             raise ConfigError(
-                f"{self.folder} exists and is not an unfinished {self._what}", hint="move it, or name another folder"
+                f"{self.folder} exists and is not an unfinished {self._what}", hint="move it, or choose another folder"
             )
 
     def _open(self) -> None:
@@ -108,7 +109,7 @@ class Journal:
         write_atomic(self.folder / JOB_FILE, json.dumps(self.job, ensure_ascii=False))
 
     def clear(self) -> None:
-        """Remove everything but the lock."""
+        """Remove everything except the lock."""
         for path in self.folder.iterdir():
             if path.name != _LOCK_FILE:
                 remove(path)
@@ -126,7 +127,7 @@ class Journal:
         """Record a finished piece.
 
         Args:
-            name: of the piece.
+            name: name of the piece.
             facts: JSON values that `finished` returns.
             file: path inside the folder, complete and closed; None for a piece without a file.
             sha256: hash of the file if already known.
@@ -146,8 +147,8 @@ class Journal:
         """Facts of a finished piece, None for an unfinished one.
 
         Args:
-            name: of the piece.
-            check: compare size and hash of the file first; not needed for pieces that this process has just made.
+            name: name of the piece.
+            check: compare size and hash of the file first; not needed for pieces that this process has just written.
         """
         facts = self.folder / f"{name}.json"
         try:
@@ -160,6 +161,7 @@ class Journal:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError):
+            # The record is removed, so that the piece stays unfinished for calls with ``check=False`` as well.
             facts.unlink(missing_ok=True)
             return None
 
@@ -185,7 +187,7 @@ def lock(held: FileLock, folder: Path, what: str) -> None:
 
 
 def read_job(folder: Path) -> dict[str, Any] | None:
-    """The job that a working folder belongs to; None if it has none or the file cannot be read."""
+    """The job of a working folder; None if there is no job file or it cannot be read."""
     try:
         job = json.loads((folder / JOB_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -196,8 +198,8 @@ def read_job(folder: Path) -> dict[str, Any] | None:
 def interrupted(error: BaseException) -> bool:
     """Whether a job that ended with this error can resume: killed, disk or memory full, lost worker or network.
 
-    Any other error has its cause in the data, the config or the code. Fixing that cause would change the pieces that
-    are finished already, so they cannot be kept.
+    The cause of any other error is the data, the config or the code. Fixing it may change pieces that are already
+    finished, so they cannot be kept.
     """
     return not isinstance(error, Exception) or isinstance(error, OSError | MemoryError) or hasattr(error, "unfinished")
 

@@ -1,8 +1,8 @@
-"""Log records of the library on the screen of a command: lines and a progress bar; what is logged is decided elsewhere.
+"""Display of the library's log records by a command: lines and a progress bar.
 
 Every module logs to ``logging.getLogger(__name__)`` at level INFO. Python prints nothing below WARNING by default, so
-that the library is silent in a user's own script. The three commands install `Screen` with `on_screen`; a script that
-wants the same lines does so, too::
+the library is silent in a user's script. The three commands install `Screen` with `on_screen`; a script can do the
+same::
 
     from imu_video.runtime.logging import on_screen
 
@@ -23,18 +23,18 @@ from imu_video.runtime.console import say
 
 PACKAGES = ("imu_video", "pretrain", "eval")
 """Packages whose records `on_screen` shows. Other libraries keep their own levels and handlers."""
-_LINES = 20  # progress lines of one job where there is no terminal
+_LINES = 20  # number of progress lines per job if stderr is not a terminal
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is; the attribute ``progress`` of its log records.
+    """Progress of a job; the attribute ``progress`` of its log records.
 
     Args:
         done: finished pieces, 0 <= done <= total.
-        total: all pieces.
-        unit: plural noun of a piece: ``samples``.
-        what: the last piece, or what is being done; may be empty.
+        total: number of all pieces.
+        unit: plural noun for the pieces: ``samples``.
+        what: the last piece, or the current activity; may be empty.
 
     Example:
         >>> str(Progress(3, 12, "shards", "train-000002.tar"))
@@ -51,10 +51,10 @@ class Progress:
 
 
 def log_progress(logger: logging.Logger, done: int, total: int, unit: str, what: str = "") -> None:
-    """Log how far a job is. Costs next to nothing where INFO is off, so that it may be called for every batch.
+    """Log the progress of a job; cheap enough for every batch if the level INFO is disabled.
 
     Args:
-        logger: of the calling module.
+        logger: logger of the calling module.
         done, total, unit, what: see `Progress`.
     """
     if logger.isEnabledFor(logging.INFO):
@@ -63,9 +63,9 @@ def log_progress(logger: logging.Logger, done: int, total: int, unit: str, what:
 
 
 class Screen(logging.Handler):
-    """Messages as lines on stdout; progress as a bar on stderr where that is a terminal, else as about twenty lines.
+    """Messages as lines on stdout; progress as a bar on stderr if that is a terminal, otherwise as about 20 lines.
 
-    The streams are looked up for every record, because a program (or a test) may replace them meanwhile.
+    The streams are looked up for every record, because a program (or a test) may replace them at any time.
     """
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ class Screen(logging.Handler):
             self.handleError(record)
 
     def close(self) -> None:
-        """Take the bar off the screen."""
+        """Remove the bar from the screen."""
         self._end_bar()
         super().close()
 
@@ -124,12 +124,12 @@ class Screen(logging.Handler):
             self._bar.start()
         self._bar.update(self._task, completed=state.done, total=state.total, unit=state.unit, description=state.what)
         if state.done >= state.total:
-            self._end_bar()  # what follows is the result of the command, which must not be drawn around a bar
+            self._end_bar()  # the command prints its result next, which a live bar would garble
 
 
 @contextmanager
 def on_screen() -> Iterator[Screen]:
-    """Show the INFO records of our packages while the context is open; levels are put back afterwards.
+    """Show the INFO records of our packages inside the block; levels are restored afterwards.
 
     Example:
         >>> with on_screen():

@@ -1,4 +1,4 @@
-"""Run one task over many items, in this process, in several, or on a Ray cluster; tasks are defined elsewhere.
+"""Run one task on many items: in this process, in several processes or on a Ray cluster; no specific tasks.
 
 Results arrive in the order of the items. A task writes its output to a shared folder and returns little.
 """
@@ -23,13 +23,13 @@ from imu_video.runtime.children import without_working_folder
 I = TypeVar("I")  # noqa: E741
 R = TypeVar("R")
 Task = Callable[[I], R]
-"""Picklable; opens files and models at its first call and keeps them open. Runs in one thread of its process."""
+"""A picklable callable; opens files and models in its first call and keeps them open. Runs with one thread."""
 Engine = Literal["local", "ray"]
 ENGINES: tuple[str, ...] = ("local", "ray")
 
 
 class WorkerLost(ShardError):
-    """A worker process died without raising an error: out of memory, or killed. Finished pieces are kept."""
+    """A worker process ended without raising an error: out of memory, or killed. Finished pieces are kept."""
 
     unfinished = True
 
@@ -49,15 +49,15 @@ def run(
         items: picklable.
         workers: number of processes; 1 runs in this process. With Ray: concurrent tasks, 0 for one per core.
         engine: ``local`` for processes on this machine, ``ray`` for tasks of a Ray cluster (``RAY_ADDRESS``, or one
-            that is started here). Its machines share the folder and have this package installed.
-        preload: modules of the task, which local processes inherit as imported, so that they start faster.
+            that is started here). Its machines must share the folder and have this package installed.
+        preload: modules of the task; local processes inherit them already imported, so that they start faster.
 
     Yields:
-        Results in the order of the items. The error of an item is raised when its turn comes.
+        Results in the order of the items. The error of an item is raised in place of its result.
 
     Raises:
         ConfigError: unknown engine, too few workers, or Ray is not installed.
-        WorkerLost: a worker died.
+        WorkerLost: a worker process ended unexpectedly.
 
     Example:
         >>> list(run(len, ["a", "bcd"]))
@@ -88,7 +88,7 @@ def check(engine: str, workers: int) -> None:
 
 def _in_processes(task: Task[I, R], items: Sequence[I], workers: int, preload: Sequence[str]) -> Iterator[R]:
     count = min(workers, len(items))
-    # The pool's locks start a Python too (multiprocessing's resource tracker), and `map` starts the workers at once.
+    # Creating the pool starts a Python (multiprocessing's resource tracker), and `map` starts the workers immediately.
     with without_working_folder():
         pool = ProcessPoolExecutor(
             max_workers=count, mp_context=_context(preload), initializer=_start, initargs=(task,)
@@ -106,7 +106,7 @@ def _in_processes(task: Task[I, R], items: Sequence[I], workers: int, preload: S
 
 
 def _context(preload: Sequence[str]) -> BaseContext:
-    """Start new processes: forking this one after torch has started threads can hang. A fork server imports once."""
+    """Context with new processes: a fork after torch has started threads can deadlock. A fork server imports once."""
     if "forkserver" not in get_all_start_methods():
         return get_context("spawn")
     context = get_context("forkserver")
@@ -125,7 +125,7 @@ def _start(task: Any) -> None:
 
 
 def _end_with_parent() -> None:
-    """Exit with the parent: one that was killed cannot stop its workers, which would wait forever for an item."""
+    """Exit when the parent exits: a killed parent cannot stop its workers, which would wait for items indefinitely."""
     parent = parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])
@@ -138,6 +138,7 @@ def _call(item: Any) -> Any:
 
 
 def _one_thread() -> None:
+    # The workers already use all cores; more threads per worker would compete for them.
     import torch
 
     if torch.get_num_threads() != 1:
@@ -163,6 +164,7 @@ def _on_ray(task: Task[I, R], items: Sequence[I], workers: int) -> Iterator[R]:
         waiting = []
         for item in items:
             waiting.append(remote.remote(token, shared, item))
+            # Only as many tasks are submitted as can run, so that results do not accumulate in Ray's object store.
             if len(waiting) > room:
                 yield _result(ray, waiting.pop(0))
         while waiting:
@@ -188,7 +190,10 @@ _tasks: dict[str, Any] = {}
 
 
 def _call_on_ray(token: str, task: Any, item: Any) -> tuple[Any, Exception | None]:
-    """Run in a worker of the cluster, which keeps the task open between items; errors are returned, not raised."""
+    """Run one item in a worker of the cluster, which keeps the task between items; errors are returned, not raised.
+
+    Ray would wrap a raised error in a type of its own; a returned error keeps its type and hint.
+    """
     _one_thread()
     if token not in _tasks:
         _tasks.clear()

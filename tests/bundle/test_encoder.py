@@ -207,7 +207,7 @@ def test_a_window_that_resampling_empties_is_refused() -> None:
     sparse = np.full((2, 6, 800), np.nan, np.float32)
     sparse[0] = motion(1, 800, 400)[0]
     sparse[1, :, 400] = 5.6
-    with pytest.raises(RecordingError, match="too sparse"):
+    with pytest.raises(RecordingError, match="too few samples to resample"):
         bundle().encode(sparse, rate_hz=400)
 
 
@@ -317,7 +317,7 @@ def test_the_usage_in_the_card_runs(folder: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_saving_refuses_to_overwrite(folder: Path) -> None:
-    with pytest.raises(CheckpointError, match="already holds an encoder"):
+    with pytest.raises(CheckpointError, match="already contains an encoder"):
         bundle().save(folder)
     other = bundle(seed=1)
     other.save(folder, force=True)

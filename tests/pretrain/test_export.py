@@ -135,7 +135,7 @@ def test_moved_data_must_be_named_and_be_the_same(
 
 def test_what_is_there_is_not_overwritten(trained: Path, tmp_path: Path) -> None:
     export(trained, tmp_path / "encoder", checkpoint="4")
-    with pytest.raises(CheckpointError, match="already holds an encoder"):
+    with pytest.raises(CheckpointError, match="already contains an encoder"):
         export(trained, tmp_path / "encoder", checkpoint="8")
     assert export(trained, tmp_path / "encoder", checkpoint="8", force=True).step == 8
     with pytest.raises(CheckpointError, match="no checkpoint '3'"):
