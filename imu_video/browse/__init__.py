@@ -1,4 +1,4 @@
-"""A data folder as one HTML page for browsing samples: clip, traces and pose; reads shards, never writes."""
+"""A data folder as one HTML page for browsing samples: clip, traces and pose; shards are only read."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from imu_video.shards.schema import Index
 from imu_video.types import JsonDict
 
 MOST_POINTS = 400
-"""Points of a trace at most: beyond what a screen shows, every n-th sample is left."""
+"""Maximum number of points per trace: longer traces are reduced to every n-th sample, which a screen resolves."""
 
 _MAX_BONE_FRAMES = 64
 _NEXT_TO_THE_ROOT = {

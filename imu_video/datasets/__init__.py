@@ -1,4 +1,4 @@
-"""Dataset adapters, one module each: a dataset's own files in, Recordings out.
+"""Dataset adapters, one module per dataset: files as distributed in, Recordings out.
 
 The names below are imported at first use; the registry loads them all, which registers the built-in adapters.
 """

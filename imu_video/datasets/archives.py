@@ -20,8 +20,8 @@ def zip_members(path: Path, ending: str, *, deep: bool = True) -> Iterator[tuple
 
     Args:
         path: the archive.
-        ending: of the wanted members, ``.csv``.
-        deep: also look into ZIP files inside the archive, one level down.
+        ending: file name ending of the members to read, ``.csv``.
+        deep: also read ZIP files inside the archive, one level deep.
 
     Raises:
         RecordingError: not a ZIP file, a damaged or encrypted member, or one larger than `LARGEST_MEMBER`.

@@ -60,7 +60,7 @@ class BerkeleyMhad:
     the cameras ran.
 
     Args:
-        root: folder with ``Accelerometer/ShimmerNN/`` and, as far as wanted, ``Time_stamps/``.
+        root: folder with ``Accelerometer/ShimmerNN/`` and, optionally, ``Time_stamps/``.
         calibrate: estimate gain and bias from gravity; otherwise the factory scale is used, in g.
 
     Raises:

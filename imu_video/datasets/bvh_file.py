@@ -1,7 +1,7 @@
 """BVH motion-capture files: hierarchy, motion and forward kinematics; no mapping of bones to limbs.
 
-A short reader of our own: of the packages on PyPI, `bvhtools` brings a window library (raylib), `bvhio` builds a Python
-object for each joint and frame, and others have not been touched for years.
+We do not use a package from PyPI: `bvhtools` depends on a window library (raylib), `bvhio` builds a Python object for
+each joint and frame, and others have not been maintained for years.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def read_bvh(path: Path) -> BvhFile:
 
 
 def _header(path: Path, lines: list[str], motion: int) -> tuple[int, float]:
-    """Frame count and seconds a frame from the two lines after ``MOTION``, which is line ``motion``."""
+    """Frame count and seconds per frame from the two lines after ``MOTION``, which is line ``motion``."""
     found = []
     for at, key in ((motion, "Frames:"), (motion + 1, "Frame Time:")):
         text = lines[at].strip() if at < len(lines) else ""

@@ -1,4 +1,4 @@
-"""CAPTURE-24: a day of free living on the wrist of 151 subjects; the pictures behind the annotations are not public."""
+"""CAPTURE-24: a day of free living on the wrist of 151 subjects; the annotated images are not public."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ DICTIONARY = "annotation-label-dictionary.csv"
 class Capture24(SingleLayout):
     """CAPTURE-24 (Chan et al., Scientific Data 2024): an accelerometer on the wrist of the dominant hand, about 24 h.
 
-    One recording per person, read as a whole: 8.6 million rows. Annotations become the labels of a published scheme by
-    the set's own dictionary.
+    One recording per subject, read as a whole: 8.6 million rows. The dictionary of the dataset maps annotations to the
+    labels of a published scheme.
 
     Args:
         root: the folder ``capture24`` with ``P001.csv.gz`` .. and ``annotation-label-dictionary.csv``.
-        scheme: which column of the dictionary.
+        scheme: column of the dictionary.
 
     Raises:
         RecordingError: no such files, no such scheme in the dictionary, or an annotation that it does not know.

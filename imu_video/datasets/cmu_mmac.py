@@ -28,13 +28,13 @@ _FRAME = re.compile(r"\s*Frame:\s*(\d+)\b.*?(\d+_\d+_\d+_\d{1,7})\s*$")
 class CmuMmac(SingleLayout):
     """CMU Multimodal Activity database (De la Torre et al., CMU-RI-TR-08-22, 2009), wired units and the head camera.
 
-    One recording per person and recipe. Times are the system times of the recording computers, for samples and for
-    every frame of the video, whose file name ends in the number of its first frame. The set names no units:
-    accelerations are read as ``acc_unit`` and must then measure gravity. Of the columns Roll, Pitch and Yaw nothing
-    says whether they are rates; they are read only when ``gyr_unit`` declares it.
+    One recording per subject and recipe. Times are the system times of the recording computers, for samples and for
+    every frame of the video, whose file name ends in the number of its first frame. The dataset does not document
+    units: accelerations are read as ``acc_unit`` and must then measure gravity. Whether the columns Roll, Pitch and Yaw
+    are rates is not documented either; they are read only if ``gyr_unit`` is given.
 
     Args:
-        root: the folder with ``S07_Brownie_3DMGX1/`` and, as far as wanted, ``S07_Brownie_Video/``.
+        root: the folder with ``S07_Brownie_3DMGX1/`` and, optionally, ``S07_Brownie_Video/``.
         acc_unit: unit of the accelerations.
         gyr_unit: unit of Roll, Pitch, Yaw if they are angular rates; None leaves them out.
         video: offer the head camera where its file and time stamps exist.

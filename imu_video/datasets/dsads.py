@@ -47,7 +47,7 @@ DEVICES = tuple(
 class Dsads(SingleLayout):
     """Daily and Sports Activities (Altun, Barshan and Tuncel, Pattern Recognition 2010).
 
-    One recording an activity and person: its 60 files of five seconds were cut from one recording of five minutes and
+    One recording per activity and subject: its 60 files of five seconds were cut from one recording of five minutes and
     are joined again. A missing file is a gap.
 
     Args:

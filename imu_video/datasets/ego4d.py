@@ -43,7 +43,7 @@ class Ego4d(SingleLayout):
 
     Raises:
         RecordingError: no such files, a damaged one, or lists with other counts than published.
-        ConfigError: an offset for a video that is not there.
+        ConfigError: an offset for a video that does not exist.
 
     Example:
         >>> next(Ego4d(root="ego4d_data/v2", videos=None).recordings()).tags["clock"]
@@ -61,7 +61,7 @@ class Ego4d(SingleLayout):
     placements: ClassVar[tuple[str, ...]] = ("head",)
     labels: ClassVar[tuple[str, ...]] = ()
     rate_hz: ClassVar[float] = 0.0
-    """0: about 200 Hz for most cameras, others differ."""
+    """0: the rate depends on the camera; about 200 Hz for most."""
     files = "imu/VIDEO_UID.csv"
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Ego-Exo4D: the IMU of Aria glasses out of VRS files and their aligned video; exocentric cameras are not read."""
+"""Ego-Exo4D: the IMU of Aria glasses from VRS files and their aligned video; exocentric cameras are not read."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class EgoExo4d(SingleLayout):
         root: the folder that holds ``takes.json``, ``takes/`` and ``captures/``.
         imu: which temple.
         video: offer the glasses' RGB video where it exists.
-        small: the videos downscaled to 448 pixels instead.
-        label: which field of ``takes.json`` becomes the label.
+        small: use the videos that are downscaled to 448 pixels.
+        label: field of ``takes.json`` that becomes the label.
         lists: folder of the COMODO lists; takes outside them are left out, and the label is theirs.
         split: one part of the lists only.
 

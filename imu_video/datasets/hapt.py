@@ -26,7 +26,8 @@ _NAME = re.compile(r"acc_exp(\d+)_user(\d+)\.txt")
 class Hapt:
     """Smartphone-Based Recognition of Human Activities and Postural Transitions (Reyes-Ortiz et al., 2016).
 
-    One recording an experiment; a person's experiments are sessions 1, 2 (one person has 3). x points up when upright.
+    One recording per experiment; a subject's experiments are sessions 1, 2 (one subject has 3). x points up when
+    upright.
 
     Args:
         root: the ``RawData`` folder, or the folder that holds it.
@@ -80,7 +81,7 @@ class Hapt:
         return sorted({f"user{user}" for user, _, _, _ in self._experiments})
 
     def recordings(self, subjects: list[str] | None = None) -> Iterator[Recording]:
-        """One recording an experiment, ordered by subject and experiment."""
+        """One recording per experiment, ordered by subject and experiment."""
         wanted = chosen(subjects, self.subjects(), dataset=self.name)
         for user, experiment, visit, number in self._experiments:
             if f"user{user}" not in wanted:

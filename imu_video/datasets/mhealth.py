@@ -49,7 +49,7 @@ class MHealth(SingleLayout):
 
     One recording per subject. The documentation of the dataset gives the angular rate in deg/s. Where the values cannot
     be deg/s (90 % below 20 while jogging, running or jumping) the default raises an error; ``gyroscope: drop`` reads
-    the accelerations alone.
+    only the accelerations.
 
     Args:
         root: the folder ``MHEALTHDATASET``.

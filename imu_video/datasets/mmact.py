@@ -1,4 +1,4 @@
-"""MMAct: a phone and a watch beside four cameras, 35 trimmed actions of 20 subjects; orientation is not read."""
+"""MMAct: a phone, a watch and four cameras, 35 trimmed actions of 20 subjects; orientation is not read."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class MMAct(SingleLayout):
 
     Args:
         root: the folder that holds ``acc_phone_clip/``, ``acc_watch_clip/``, ``gyro_clip/`` and videos, at any depth.
-        camera: which video, ``cam1`` .. ``cam4`` fixed in the scene; None for none.
+        camera: the video to read, ``cam1`` .. ``cam4`` fixed in the scene; None: no video.
 
     Raises:
         RecordingError: no such files, an action that the set does not have, or a damaged file.

@@ -64,9 +64,9 @@ _CLIP = re.compile(r"(\d+)_(\w+?)_(\d{4}_\d\d_\d\d)_(\d\d_\d\d_\d\d)", re.ASCII)
 class Mmea(SingleLayout):
     """UESTC-MMEA-CL (Xu et al., IEEE Transactions on Multimedia 2024): video, acceleration and angular rate of glasses.
 
-    One recording per clip of about 17 s; clip and samples begin together. The files hold raw counts. Users of the set
-    divide accelerations by 16384 or by 8192: each clip is checked to measure about 1 g, and one that does not is
-    refused with the scale that would fit.
+    One recording per clip of about 17 s; clip and samples begin together. The files contain raw counts. Publications
+    divide accelerations by 16384 or by 8192, so each clip is checked to measure about 1 g; if it does not, an error
+    names the scale that would fit.
 
     The dataset does not identify who wore the glasses. The day of recording is used as the subject, so that clips of
     one day are never in two splits. The same person may appear on several days, so this is not a split by subject.

@@ -27,9 +27,9 @@ ACTIVITIES = {
 class MotionSense(SingleLayout):
     """MotionSense (Malekzadeh et al., IoTDI 2019), the recordings in ``A_DeviceMotion_data``.
 
-    One recording per trial. The phone splits its acceleration into gravity and the rest; both are added again. iOS
-    counts it towards the earth: the sum is turned round, so that a phone at rest measures 1 g upwards as everywhere
-    else here. There are no time stamps: 50 Hz as documented.
+    One recording per trial. The phone separates its acceleration into gravity and the rest; both are added again. iOS
+    defines acceleration with the opposite sign, so the sum is negated and a phone at rest measures 1 g upwards, as in
+    all other datasets. There are no time stamps; the rate is 50 Hz as documented.
 
     Args:
         root: the folder that holds ``A_DeviceMotion_data/``.

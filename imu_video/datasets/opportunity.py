@@ -40,7 +40,7 @@ GESTURES = {
     405506: "toggle_switch",
 }
 _TRACKS = {"locomotion": (243, LOCOMOTION), "gestures": (249, GESTURES)}
-# Stored in milli-g and in thousandths of what the Xsens units give, which is rad/s; the set itself names no unit.
+# Stored in milli-g and in thousandths of the output of the Xsens units, which is rad/s; the dataset documents no unit.
 DEVICES = (
     Device(placement="hip", acc=4, acc_unit="mg"),
     *(
@@ -60,12 +60,12 @@ DEVICES = (
 class Opportunity(SingleLayout):
     """Opportunity activity recognition (Chavarriaga et al., Pattern Recognition Letters 2013).
 
-    One recording per run: five of daily living (sessions ADL1 .. ADL5) and one drill a person. The shoes are left out:
-    their accelerations come from an estimator that may have removed gravity.
+    One recording per run: five of daily living (sessions ADL1 .. ADL5) and one drill per subject. The shoes are not
+    read: their accelerations come from an estimator that may have removed gravity.
 
     Args:
         root: the folder ``OpportunityUCIDataset`` or its ``dataset``.
-        track: which labels: modes of locomotion, or the gestures of both arms.
+        track: labels to read: modes of locomotion, or the gestures of both arms.
 
     Raises:
         RecordingError: no such files, or one that is not 250 columns of numbers.

@@ -56,7 +56,7 @@ class Pamap2(SingleLayout):
 
     Args:
         root: the folder that holds ``Protocol/`` and ``Optional/``.
-        optional: read ``Optional/`` too.
+        optional: also read ``Optional/``.
 
     Raises:
         RecordingError: no such files, or a damaged one.

@@ -47,9 +47,9 @@ _UNITS = {"acc": "m/s^2", "gyr": "rad/s"}
 class RealWorld(Layout):
     """RealWorld HAR (Sztyler and Stuckenschmidt, PerCom 2016).
 
-    One recording an activity and part (climbing and jumping were recorded in several parts for some people), all
-    devices on one clock in milliseconds. The ZIP files are read as they are, those inside them too; where one was
-    extracted, the folder of its name is read instead.
+    One recording per activity and part (climbing and jumping were recorded in several parts for some subjects), all
+    devices on one clock in milliseconds. ZIP files, including nested ones, are read without extraction; for an
+    extracted archive the folder of the same name is read.
 
     Args:
         root: the folder that holds ``proband1/`` .. ``proband15/``.

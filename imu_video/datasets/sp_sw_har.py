@@ -25,15 +25,15 @@ _NAME = re.compile(r"(s\d+)_(\d+)_sw\.csv")
 class SpSwHar:
     """Smartphone and smartwatch human activity recognition (Matey-Sanz, Casteleyn, Granell, Data in Brief 2023).
 
-    One recording an execution: stand up, walk, turn, walk back, turn, sit down. Both devices carry stamps of one clock,
-    in milliseconds, made when samples were delivered; repeated and bunched stamps are spread out by
-    `recordings.clock.sample_times`. Labels are those of the watch's rows, whose stamps are the more regular ones.
+    One recording per execution: stand up, walk, turn, walk back, turn, sit down. Both devices have time stamps of one
+    clock, in milliseconds, set when samples were delivered; `recordings.clock.sample_times` spreads repeated and
+    bunched stamps. Labels are those of the watch's rows, whose stamps are more regular.
 
     Args:
         root: folder ``DATA`` with ``executions_info.csv`` and ``sXX/sXX_YY_{sp,sw}.csv``, or the folder around it.
 
     Raises:
-        RecordingError: the folder or one of its two tables is missing, or no recordings are in it.
+        RecordingError: the folder or one of its two tables is missing, or it contains no recordings.
 
     Example:
         >>> source = SpSwHar(root="data/sp-sw-har")
@@ -77,7 +77,7 @@ class SpSwHar:
         return sorted({subject for subject, _ in self._executions})
 
     def recordings(self, subjects: list[str] | None = None) -> Iterator[Recording]:
-        """One recording an execution, ordered by subject and execution."""
+        """One recording per execution, ordered by subject and execution."""
         wanted = chosen(subjects, self.subjects(), dataset=self.name)
         for subject, number in self._executions:
             if subject in wanted:
@@ -127,7 +127,7 @@ def _stamps(table: Table) -> np.ndarray:
 
 
 def _segments(table: Table, stamps: np.ndarray, labels: tuple[str, ...]) -> tuple[Segment, ...]:
-    """Stretches of rows with one label; a stretch ends where the next begins."""
+    """Segments of rows with one label; a segment ends where the next one begins."""
     texts = np.array([text.lower() for text in table.texts("label")])
     wrong = np.flatnonzero(~np.isin(texts, labels))
     if len(wrong):

@@ -151,7 +151,7 @@ class SyntheticWorld:
         return rates.pop() if len(rates) == 1 else None
 
     def subjects(self) -> list[str]:
-        """Sorted subjects; nothing is simulated for it."""
+        """Sorted subjects, computed without a simulation."""
         return sorted(self._group_of)
 
     def recordings(self, subjects: list[str] | None = None) -> Iterator[Recording]:

@@ -54,8 +54,8 @@ class UmaFall:
     """UMAFall (Casilari, Santoyo-Ramon, Cano-Garcia, Procedia Computer Science 110, 2017).
 
     One recording per file of about 15 s. Sensor ids are read from the header's table; a sensor that is listed but has
-    no rows is missing from the recording. The session is the date: some people came back on other days. Stamps were
-    made by the receiving phone; bunched ones are spread out by `recordings.clock.sample_times`, real losses stay gaps.
+    no rows is missing from the recording. The session is the date, because some subjects returned on other days. The
+    receiving phone set the time stamps; `recordings.clock.sample_times` spreads bunched ones, real losses stay gaps.
 
     Args:
         root: the folder of the CSV files, or the folder around ``UMAFall_Dataset``.

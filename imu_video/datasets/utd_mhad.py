@@ -193,8 +193,8 @@ class UtdMhad:
 class DepthClip:
     """Depth frames as a FrameSource, spread evenly over the inertial duration; the file is read at first use.
 
-    Pictures are cut to a square around everything that the person covers during the clip, one square for all frames, so
-    that the person fills the picture and moves within it.
+    Frames are cropped to the square around all positions of the subject during the clip, the same square for all
+    frames, so that the subject fills the image and moves within it.
 
     Args:
         path: ``.mat`` file with ``d_depth`` (H, W, F) uint16 in mm, 0 = background.

@@ -43,7 +43,7 @@ PLACEMENTS = {
     "left_arm": "left_wrist",
 }
 SAME_PERSON = {18: 0, 19: 14}
-"""Recordings 18 and 19 are second visits of people 0 and 14: 24 recordings of 22 people."""
+"""Recordings 18 and 19 are second visits of subjects 0 and 14: 24 recordings of 22 subjects."""
 _UNLABELLED = ("", "null", "nan", "None")
 
 
@@ -51,11 +51,12 @@ _UNLABELLED = ("", "null", "nan", "None")
 class Wear(SingleLayout):
     """WEAR (Bock et al., IMWUT 2024): accelerometers on both wrists and ankles, video from the head.
 
-    One recording per visit, its clip on the same clock (the set's own synchronisation). The watches have no gyroscope.
+    One recording per visit, with its clip on the same clock (synchronised by the authors). The watches have no
+    gyroscope.
 
     Args:
         root: the folder that holds ``raw/``.
-        video: offer ``sbj_N.mp4`` where it lies in a folder ``camera`` or ``video`` of the set.
+        video: read ``sbj_N.mp4`` if it exists in a folder ``camera`` or ``video`` of the dataset.
 
     Raises:
         RecordingError: no such files, a label that is not declared, or a damaged file.

@@ -1,4 +1,4 @@
-"""Accuracy, balanced accuracy and macro-F1 from stacks of confusion matrices; no predictions are made here.
+"""Accuracy, balanced accuracy and macro-F1 from stacks of confusion matrices; no models.
 
 Convention: balanced accuracy and macro-F1 are means over the classes that occur in the truth. A prediction of a class
 that does not occur is an error of the true class and adds no term of its own, so a subject who never performed an

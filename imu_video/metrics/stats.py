@@ -39,8 +39,8 @@ def hierarchical_bootstrap(
 
         theta = mean_s  mean_{e : v_se exists} v_se
 
-    One resample draws S subjects with replacement, then E episodes with replacement, and takes the same mean of means
-    with the drawn multiplicities w_s and u_e:
+    One resample draws S subjects with replacement, then E episodes with replacement, and computes the same mean of
+    means with the drawn multiplicities w_s and u_e:
 
         theta* = sum_s w_s m_s / sum_s w_s,    m_s = sum_e u_e v_se / sum_e u_e   (over existing cells)
 
@@ -51,7 +51,7 @@ def hierarchical_bootstrap(
     (Hesterberg, "What teachers should know about the bootstrap", The American Statistician 2015, expanded percentile
     interval).
 
-    With one subject nothing is known about other subjects, and the interval is unbounded.
+    With one subject the variation between subjects is unknown, and the interval is unbounded.
     For a paired difference pass the difference of two models' cells of the same episodes.
 
     Args:

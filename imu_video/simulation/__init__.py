@@ -1,4 +1,4 @@
-"""Virtual subjects who move, wear sensors and are filmed: data for tests and demos, not evidence about real subjects.
+"""Simulated subjects with worn sensors and a camera: data for tests and demos, not evidence about real subjects.
 
 Read in this order: body (skeleton), person (habits), actor and the activities (gait, postures, exercise), session (one
 recording session), sensors (virtual IMU), camera, scene and render (the clip), world (the complete recording).

@@ -97,7 +97,7 @@ class Actor:
     def episodes(
         self, gap: tuple[float, float], hold: tuple[float, float], ramp: tuple[float, float], first: float | None = None
     ) -> np.ndarray:
-        """Weight (T,) that rises to 1 from time to time: ``gap``, ``hold`` and ``ramp`` are ranges in seconds.
+        """Weight (T,) that rises to 1 at random times; ``gap``, ``hold`` and ``ramp`` are ranges in seconds.
 
         ``first`` is the time of the first rise; drawn when None.
         """
@@ -169,7 +169,7 @@ class Actor:
             plant_leg(pose, self.body, frames, side, feet[side], up, out)
 
     def hand(self, pose: Pose, side: str, wrist: np.ndarray, elbow_out: np.ndarray | float = 0.4) -> None:
-        """Put one wrist at (3, T) bout coordinates."""
+        """Place one wrist at (3, T) bout coordinates."""
         reach_arm(pose, self.body, self.frames(pose), side, wrist, elbow_out)
 
     def mouth(self, pose: Pose) -> tuple[np.ndarray, np.ndarray]:

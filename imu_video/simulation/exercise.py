@@ -98,7 +98,7 @@ def squats(actor: Actor) -> Bout:
 
 
 def jumping_jacks(actor: Actor) -> Bout:
-    """Jumping jacks: two hops a cycle, feet apart and together, arms overhead and down, with breathers."""
+    """Jumping jacks: two hops per cycle, feet apart and together, arms overhead and down, with pauses."""
     p, body = actor.person, actor.body
     pose = actor.start()
     rest = actor.episodes((6, 16), (0.6, 2.2), (0.4, 0.7))
@@ -128,7 +128,7 @@ def jumping_jacks(actor: Actor) -> Bout:
 
 
 def cycle(actor: Actor) -> Bout:
-    """Pedal an exercise bike: legs driven round by the cranks, hands on the bar, coasting now and then."""
+    """Pedal an exercise bike: legs driven by the cranks, hands on the bar, occasional coasting."""
     p, body, rng = actor.person, actor.body, actor.rng
     pose = actor.start()
     coast = actor.episodes((6, 25), (0.5, 2.5), (0.4, 0.9))

@@ -33,7 +33,7 @@ class Stride:
         lift: (phase, height) knots of the ankle above its straight path, as a fraction of leg length.
         pitch: (phase, degrees) knots of the foot's pitch, toes up.
         behind: distance in metres of the middle of stance behind the hip; the foot rolls forward over its length.
-        bob: amplitude of the pelvis' vertical oscillation (twice a stride) in metres, positive when highest in
+        bob: amplitude of the pelvis' vertical oscillation (twice per stride) in metres, positive when highest in
             mid-stance.
         extension: fraction of the full leg length at the most extended moment of stance.
         impact: depth in metres of the brief dip after foot contact.
@@ -294,7 +294,7 @@ def jog(actor: Actor) -> Bout:
 
 
 def stairs_up(actor: Actor) -> Bout:
-    """Climb stairs of equal treads, one tread a step."""
+    """Climb stairs of equal treads, one tread per step."""
     p = actor.person
     plan = Stride(
         hz=p["up_cadence"] / 2,

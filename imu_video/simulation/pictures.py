@@ -99,7 +99,7 @@ def _sheet(rows: list[list[np.ndarray]], left: Sequence[str], top: Sequence[str]
 
 
 def _people(path: Path, seed: int) -> Path:
-    """People by activities, each person filmed by a camera of their own."""
+    """Subjects by activities, each subject filmed by a different camera."""
     names = sorted(ACTIVITIES)
     rows, left = [], []
     for subject, view in zip(("p00", "p03", "p05", "q02", "s00", "s02"), (*VIEWS, "oblique"), strict=True):
@@ -161,7 +161,7 @@ def _traces(path: Path, seed: int) -> Path:
 
 
 def _shifts(out: Path, seed: int) -> Path:
-    """The shift axes: camera, device, population, people."""
+    """The shift axes: camera, device, population, subjects."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10.5, 7.6), dpi=_DPI)

@@ -130,7 +130,7 @@ def sit(actor: Actor) -> Bout:
 
 
 def type_text(actor: Actor) -> Bout:
-    """Type at a desk: bursts of key strokes in wrists and fingers, hands travelling, the mouse now and then."""
+    """Type at a desk: bursts of key strokes in wrists and fingers, moving hands, occasional use of the mouse."""
     p, rng = actor.person, actor.rng
     pose = actor.start()
     top, props = seat(actor, pose, lean=0.3 * p["recline"] - 0.05, desk=True)
@@ -230,7 +230,7 @@ def brush_teeth(actor: Actor) -> Bout:
 
 
 def lie(actor: Actor) -> Bout:
-    """Lie on a bed on the back, a side or the front; breathe, shift, turn over once in a while."""
+    """Lie on a bed on the back, a side or the front; breathe, shift, turn over occasionally."""
     p, body, rng = actor.person, actor.body, actor.rng
     pose = actor.start()
     top = float(rng.normal(0.42, 0.04))
@@ -282,7 +282,7 @@ def _lies(how: str, options: tuple[str, ...]) -> float:
 
 
 def wave(actor: Actor) -> Bout:
-    """Wave with a raised hand, in bouts of a few waves, arm sinking in between."""
+    """Wave with a raised hand, a few waves at a time; the arm sinks in between."""
     p, rng = actor.person, actor.rng
     pose = actor.start()
     stand_still(actor, pose)

@@ -1,4 +1,4 @@
-"""The contract of augmentations, checked; whether they help training is not."""
+"""Contract check of augmentations; their effect on training is not measured."""
 
 from __future__ import annotations
 

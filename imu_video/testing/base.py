@@ -1,4 +1,4 @@
-"""What the checks share: one way to fail, to build a component, to draw windows."""
+"""Common parts of the checks: failing, building a component, random windows; no contracts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def windows(rows: int, channels: int, samples: int, seed: int = 0) -> Tensor:
 
 
 def made_batch(modality: str, *, rows: int, seed: int = 0) -> Tensor:
-    """Random values in the axes of a modality, for checks that need no real ones."""
+    """Random values in the axes of a modality, for checks that need no real data."""
     kind = registry.modalities.get(modality)
     sizes = {"F": 12, "J": 20, "H": 48, "W": 64}
     shape = (rows, *(int(axis) if axis.isdigit() else sizes.get(axis, 5) for axis in kind.axes.split()))
@@ -45,5 +45,5 @@ def close(a: Tensor, b: Tensor, tolerance: float = 1e-5) -> bool:
 
 
 def rank_mean(x: Tensor) -> Tensor:
-    """Mean over ranks, as DDP does to gradients."""
+    """Mean over ranks, as DDP computes for gradients."""
     return gather(x[None]).mean(0)

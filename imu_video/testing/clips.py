@@ -1,4 +1,4 @@
-"""The contract of clip augmentations, checked; whether they help training is not."""
+"""Contract check of clip augmentations; their effect on training is not measured."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_clip_augmentation(augmentation: Component) -> None:
     frame = torch.randint(0, 256, (1, 24, 32, 3), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
     clip = frame.repeat(4, 1, 1, 1)
     before, state = clip.clone(), torch.get_rng_state()
-    for seed in range(8):  # some of them are changed, whatever p
+    for seed in range(8):  # several seeds, so that the clip is changed by at least one of them for small p as well
         out = component(clip, torch.Generator().manual_seed(seed))
         require(
             out.shape == clip.shape and out.dtype == torch.uint8,

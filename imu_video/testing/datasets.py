@@ -1,4 +1,4 @@
-"""The contract of dataset adapters, checked on their first recordings; whether labels are right is not."""
+"""Contract check of dataset adapters on their first recordings; the correctness of labels is not checked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def check_dataset(source: Component, *, recordings: int = 2) -> None:
 
     Args:
         source: name, config entry or built adapter.
-        recordings: how many recordings to read of the first subject.
+        recordings: number of recordings of the first subject to read.
 
     Raises:
         AssertionError: naming the broken point.
@@ -68,7 +68,7 @@ def _check_recording(adapter: Any, name: str, recording: Recording) -> None:
             not declared or stream.placement in declared,
             f"{where}: placement {stream.placement!r} is not among the declared {sorted(declared)}",
         )
-        measured = np.isfinite(stream.values[0])  # a device's sensors may have clocks of their own
+        measured = np.isfinite(stream.values[0])  # sensors of one device may have different clocks
         times = stream.times[measured] if np.count_nonzero(measured) > 1 else stream.times
         rate = 1 / float(np.median(np.diff(times)))
         nominal = getattr(adapter, "rate_hz", None)
@@ -79,7 +79,7 @@ def _check_recording(adapter: Any, name: str, recording: Recording) -> None:
             not nominal or 0.8 * nominal <= rate <= 1.25 * nominal,
             f"{where}: {stream.placement} runs at {rate:.4g} Hz, declared are {nominal} Hz",
         )
-        from imu_video.recordings.signal import check_plausible  # scipy: of no use to the other checks
+        from imu_video.recordings.signal import check_plausible  # imports scipy, which the other checks do not need
 
         try:
             check_plausible(stream.values, stream.channels, source=where)

@@ -1,4 +1,4 @@
-"""The contract of encoders, checked; how good the features are is eval's question."""
+"""Contract check of encoders; the quality of features is measured by `imu-eval`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def check_encoder(encoder: Component, *, lengths: tuple[int, ...] = (250, 100, 7
 
     Axes and widths as declared; any length; rows independent in evaluation; missing samples, channels and rows handled
     without NaN and independent of values under a False mask; gradients reach every parameter; inputs untouched.
-    Where the encoder has ``tokens(imu, mask)``, features over time: their shape and the same mask rules.
+    If the encoder has ``tokens(imu, mask)``, the shape of its features over time and the same mask rules.
 
     Args:
         encoder: name, config entry or built module.
-        lengths: T to try; the first is used for all further checks.
+        lengths: values of T to check; the first one is used for all further checks.
 
     Raises:
         AssertionError: naming the broken point.
@@ -86,12 +86,12 @@ def _check_encoder_mask(model: Any, name: str, x: Tensor, features: Tensor) -> N
     )
     require(
         not close(model(clean)[:2], expected[:2], 1e-6),
-        f"{name} ignores its mask: a missing stretch must not read like zeros",
+        f"{name} ignores its mask: missing samples must not give the same features as zeros",
     )
 
 
 def _check_encoder_tokens(model: Any, name: str, x: Tensor) -> None:
-    """Encoders that give features over time serve temporal alignment and masked reconstruction."""
+    """Check features over time, which temporal alignment and masked reconstruction use."""
     width = getattr(model, "token_dim", None)
     require(isinstance(width, int) and width > 0, f"{name}.token_dim must be a positive int, it is {width!r}")
     mask = torch.ones_like(x, dtype=torch.bool)

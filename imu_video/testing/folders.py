@@ -1,4 +1,4 @@
-"""Small data folders straight from made-up windows, for tests and benchmarks; recordings are built, not written so."""
+"""Small data folders from generated windows, for tests and benchmarks; recordings are built with `imu-video build`."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def write_folder(
     placements: Sequence[str] = (),
     shard_samples: int = 64,
 ) -> Index:
-    """Write a complete data folder of windows: shards and an index that describes the windows.
+    """Write a complete data folder of windows: shards and an index.
 
-    It has what a build leaves but for columns, which are made when first opened, and quality.json.
+    The content is that of a build except columns, which are created when first opened, and quality.json.
 
     Args:
         root: folder to write into.
         windows: split -> its windows, in order; consumed one at a time.
         rate_hz: sampling rate of the windows, > 0; with T it gives their length in seconds.
-        dataset: its name.
+        dataset: name of the dataset.
         specs: specification of each stream that windows have.
-        placements: devices that the folder has although no window shows them.
-        shard_samples: samples a tar, >= 1.
+        placements: devices of the folder that occur in none of the windows.
+        shard_samples: samples per tar, >= 1.
 
     Returns:
         The loaded index.

@@ -1,4 +1,4 @@
-"""The contract of losses, checked in one process and over several; what they learn is not."""
+"""Contract check of losses in one process and in several; the result of training is not checked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from imu_video.testing.ranks import run_on_ranks
 from imu_video.types import LossOutput, PairEmbeddings, PairMeta
 
 WIDTH = 8
-"""Embedding and teacher width of the made-up batches."""
+"""Embedding and teacher width of the generated batches."""
 
 _STUDENT = ("imu", "imu_two", "devices", "imu_segments")
 _SIDES = ("sides", "side_segments")
@@ -158,7 +158,7 @@ def check_losses_over_ranks(losses: list[Mapping[str, Any] | str], *, ranks: int
         ranks: processes, 2 or more.
 
     Raises:
-        AssertionError: naming the loss and what differs.
+        AssertionError: a difference; the message names the loss and the quantity.
     """
     entries = [{"name": entry} if isinstance(entry, str) else dict(entry) for entry in losses]
     files = sorted({str(inspect.getsourcefile(registry.losses.get(entry["name"]))) for entry in entries})
@@ -278,7 +278,7 @@ def _pair(rows: int, needs: frozenset[str]) -> PairEmbeddings:
 
 
 def _matched(pair: PairEmbeddings) -> tuple[PairEmbeddings, PairEmbeddings]:
-    """The same batch with matching pairs, and with mismatched pairs."""
+    """One batch with matching pairs and with mismatched pairs."""
     pair = pair.detach()
     imu = pair.imu
     if pair.side is not None:

@@ -1,4 +1,4 @@
-"""The contract of modalities, checked on one made-up stream: names, cutting, storing, reading, batches."""
+"""Contract check of modalities on one generated stream: names, cutting, storing, reading, batches."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def check_objectives_over_ranks(entries: list[dict[str, Any]], *, ranks: int = 2
     """Check that objectives over several gloo processes equal one process on the whole batch: value and gradient.
 
     Raises:
-        AssertionError: naming the objective and what differs.
+        AssertionError: a difference; the message names the objective and the quantity.
     """
     files = sorted({str(inspect.getsourcefile(registry.objectives.get(entry["name"]))) for entry in entries})
     expected = [_step(entry) for entry in entries]
@@ -192,7 +192,7 @@ def _on_rank(entries: str, files: list[str]) -> list[dict[str, Tensor]]:
 
 
 def _step(entry: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Value and gradients of this rank's rows of a fixed batch, averaged over ranks as DDP does."""
+    """Value and gradients of this rank's rows of a fixed batch, averaged over ranks as in DDP."""
     module, student = _objective(entry)
     whole = _batch(12)
     mine = world().rows(12)

@@ -1,4 +1,4 @@
-"""The contract of quality checks, checked; whether their thresholds suit some sensor is not."""
+"""Contract check of quality checks; their thresholds are not validated for specific sensors."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from imu_video.types import GRAVITY, ImuStream
 
 
 def check_quality(check: Component) -> None:
-    """Check that a quality check is silent on healthy material, and honest where it speaks.
+    """Check that a quality check has no findings on healthy recordings and valid findings on faulty ones.
 
-    Healthy are a walking waist with sensor noise, a moving picture with camera noise, and a sync estimate far above the
-    required score. On broken material (dead, clipped, interrupted, black, frozen, out of step) it may speak: then with
-    finite values and stretches that have a length. Inputs stay untouched, the same input gives the same answer.
+    The healthy inputs are a walking waist with sensor noise, a moving image with camera noise, and a sync estimate far
+    above the required score. On faulty inputs (dead, clipped, interrupted, black, frozen, not aligned) it may have
+    findings, with finite values and intervals of positive length. Inputs must not change, and the same input must give
+    the same findings.
 
     Args:
         check: name, config entry or built component.
@@ -30,29 +31,29 @@ def check_quality(check: Component) -> None:
     """
     component = build(registry.checks, check)
     name = type(component).__name__
-    require(isinstance(component.unit, str) and component.unit != "", f"{name}: say the unit of its values")
+    require(isinstance(component.unit, str) and component.unit != "", f"{name}: declare the unit of its values")
     require(math.isfinite(component.threshold), f"{name}: threshold is {component.threshold}, expected a number")
     rng = np.random.default_rng(7)
     healthy = _walk(rng)
-    require(component.stream(healthy) == [], f"{name} speaks on a healthy waist")
+    require(component.stream(healthy) == [], f"{name} reports a finding on a healthy waist")
     moving = rng.integers(40, 200, (8, 32, 48, 3)).astype(np.uint8)
-    require(component.clip(moving) is None, f"{name} speaks on a healthy clip")
-    require(component.sync(_estimate(0.9), 0.6) == [], f"{name} speaks on an estimate of 0.9 where 0.6 is enough")
+    require(component.clip(moving) is None, f"{name} reports a finding on a healthy clip")
+    require(component.sync(_estimate(0.9), 0.6) == [], f"{name} reports an estimate of 0.9, but 0.6 is enough")
 
     for stream in _broken(healthy):
         before = stream.values.copy()
         spells = component.stream(stream)
         require(np.array_equal(before, stream.values, equal_nan=True), f"{name} changes its input")
-        require(spells == component.stream(stream), f"{name}: one stream, two answers")
+        require(spells == component.stream(stream), f"{name}: one stream gives two results")
         for spell in spells:
             inside = stream.times[0] <= spell.start < spell.end <= stream.times[-1] + 1.0
-            require(inside and math.isfinite(spell.value), f"{name}: {spell} is no stretch of the stream")
+            require(inside and math.isfinite(spell.value), f"{name}: {spell} is not an interval of the stream")
     for clip in (np.zeros_like(moving), np.repeat(moving[:1], 8, axis=0)):
         value = component.clip(clip)
         require(value is None or math.isfinite(value), f"{name}: clip value {value} is not finite")
-        require(value == component.clip(clip), f"{name}: one clip, two answers")
+        require(value == component.clip(clip), f"{name}: one clip gives two results")
     for spell in component.sync(_estimate(0.1), 0.6):
-        require(spell.start < spell.end and math.isfinite(spell.value), f"{name}: {spell} is no stretch")
+        require(spell.start < spell.end and math.isfinite(spell.value), f"{name}: {spell} is not an interval")
     require(component.worst([1.0]) == 1.0, f"{name}: the worst of one value must be that value")
 
 

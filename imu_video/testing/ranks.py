@@ -1,7 +1,6 @@
-"""Runs one function on several gloo processes of this machine, for tests and checks; training is launched elsewhere.
+"""Run one function in several gloo processes of this machine, for tests and checks; not for training.
 
-Arguments and results travel as files of tensors and plain values; nothing is pickled but what torch reads with
-``weights_only``.
+Arguments and results are passed as files of tensors and plain values, which torch reads with ``weights_only``.
 """
 
 from __future__ import annotations
@@ -29,20 +28,20 @@ def run_on_ranks(
     timeout_s: float = 900.0,
     env: dict[str, str] | None = None,
 ) -> list[Any]:
-    """Call ``function(*args)`` in ``ranks`` fresh processes that share a gloo process group; return what each returned.
+    """Call ``function(*args)`` in ``ranks`` new processes with a common gloo process group and return all results.
 
     Args:
-        function: defined at the top level of a file; that file is run in every process.
+        function: defined at the top level of a file; every process executes that file.
         args: tensors, numbers, strings, and lists, tuples and dicts of them.
         ranks: processes, 1 or more.
-        timeout_s: seconds until all processes are ended, and of every collective.
+        timeout_s: seconds after which all processes are stopped; also the timeout of every collective.
         env: further environment variables.
 
     Returns:
-        One result a rank, in order; the same kinds of values as ``args``.
+        One result per rank, in order; the same types of values as ``args``.
 
     Raises:
-        RuntimeError: a process failed (with the end of its error output) or time ran out.
+        RuntimeError: a process failed (with the end of its error output) or the timeout was reached.
 
     Example:
         ``run_on_ranks(my_module.mean_over_ranks, torch.ones(3), ranks=2)``
@@ -86,7 +85,7 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]], folder: Path, timeout_s:
         time.sleep(0.02)
     if all(p.poll() == 0 for p in processes):
         return
-    # A rank that fails takes its peers down, sometimes before it has ended itself: let all of them speak.
+    # A failing rank makes the others fail, sometimes before it has exited itself: the outputs of all ranks are shown.
     late = time.monotonic() > deadline
     grace = time.monotonic() + (0 if late else 60)
     while any(p.poll() is None for p in processes) and time.monotonic() < grace:
@@ -104,7 +103,7 @@ def _tail(folder: Path, rank: int) -> str:
 
 
 def _child() -> None:
-    """Entry of one process: join the group, call the function, leave the result in the folder."""
+    """Entry point of one process: join the group, call the function, write the result into the folder."""
     folder, file, qualname, ranks, timeout_s, rank = sys.argv[1:]
     torch.set_num_threads(1)
     spec = importlib.util.spec_from_file_location("imu_video_rank_function", file)

@@ -1,4 +1,4 @@
-"""The contract of frozen teachers, checked; what their features mean is not."""
+"""Contract check of frozen teachers; the quality of their features is not checked."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def check_teacher(teacher: Component, *, inputs: Tensor | None = None) -> None:
     """Check the contract of teachers (`FrozenTeacher`): frozen, deterministic, described, rows independent.
 
     Args:
-        teacher: name, config entry or built (and where it needs it, fitted) teacher.
-        inputs: a batch of its modality, such as (B, F, H, W, 3) uint8, B at least 2; None: random ones.
+        teacher: name, config entry or built (and, if needed, fitted) teacher.
+        inputs: a batch of its modality, such as (B, F, H, W, 3) uint8, B at least 2; None: random inputs.
 
     Raises:
         AssertionError: naming the broken point.
@@ -74,7 +74,7 @@ def _check_frozen(model: Any, name: str, inputs: Tensor, features: Tensor) -> No
 
 
 def check_text_encoder(encoder: Component) -> None:
-    """Check the contract of text encoders: ``encode`` gives one finite unit row a text, whatever else is in the batch.
+    """Check the contract of text encoders: one finite unit-norm row per text, independent of the rest of the batch.
 
     Args:
         encoder: name, config entry or built text encoder.

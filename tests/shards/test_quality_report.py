@@ -189,7 +189,7 @@ def test_a_check_of_ones_own(tmp_path: Path, tiny_plugin: Path) -> None:
         report = read_report(index.root)
         assert report is not None
         assert report.totals["test_too_quiet"].findings == 16
-        with pytest.raises(AssertionError, match="speaks on a healthy waist"):
+        with pytest.raises(AssertionError, match="reports a finding on a healthy waist"):
             check_quality("test_too_quiet")
         check_quality({"name": "test_too_quiet", "level": 1.0})
     finally:
