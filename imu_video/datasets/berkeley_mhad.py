@@ -64,7 +64,7 @@ class BerkeleyMhad:
         calibrate: estimate gain and bias from gravity; otherwise the factory scale is used, in g.
 
     Raises:
-        RecordingError: the folder is missing or holds no accelerometer files.
+        RecordingError: the folder is missing or contains no accelerometer files.
 
     Example:
         >>> source = BerkeleyMhad(root="data/berkeley-mhad")

@@ -29,7 +29,7 @@ class Capture24(SingleLayout):
         scheme: column of the dictionary.
 
     Raises:
-        RecordingError: no such files, no such scheme in the dictionary, or an annotation that it does not know.
+        RecordingError: missing files, no such scheme in the dictionary, or an annotation that it does not know.
 
     Example:
         >>> "sleep" in Capture24(root="capture24").labels

@@ -36,11 +36,11 @@ class CmuMmac(SingleLayout):
     Args:
         root: the folder with ``S07_Brownie_3DMGX1/`` and, optionally, ``S07_Brownie_Video/``.
         acc_unit: unit of the accelerations.
-        gyr_unit: unit of Roll, Pitch, Yaw if they are angular rates; None leaves them out.
+        gyr_unit: unit of Roll, Pitch, Yaw if they are angular rates; None ignores them.
         video: offer the head camera where its file and time stamps exist.
 
     Raises:
-        RecordingError: no such files, another unit, or a damaged file.
+        RecordingError: missing files, another unit, or a damaged file.
 
     Example:
         >>> CmuMmac(root="CMU-MMAC").subjects()[0]

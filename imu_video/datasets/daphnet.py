@@ -33,7 +33,7 @@ class Daphnet:
         root: folder with the files ``SxxRyy.txt``, or the folder ``dataset_fog_release`` around it.
 
     Raises:
-        RecordingError: the folder is missing or holds no such files.
+        RecordingError: the folder is missing or contains no such files.
 
     Example:
         >>> Daphnet(root="data/daphnet").subjects()

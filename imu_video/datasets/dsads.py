@@ -51,10 +51,10 @@ class Dsads(SingleLayout):
     are joined again. A missing file is a gap.
 
     Args:
-        root: the folder that holds ``data/`` or ``a01/``.
+        root: the folder that contains ``data/`` or ``a01/``.
 
     Raises:
-        RecordingError: no such files, or one that is not 125 rows of 45 numbers.
+        RecordingError: missing files, or one that is not 125 rows of 45 numbers.
 
     Example:
         >>> Dsads(root="data").subjects()[:2]

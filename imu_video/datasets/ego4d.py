@@ -35,14 +35,14 @@ class Ego4d(SingleLayout):
     without it, the videos of one original recording count as one separate subject.
 
     Args:
-        root: the folder that holds ``ego4d.json`` and, at any depth, ``imu/`` and videos.
+        root: the folder that contains ``ego4d.json`` and, at any depth, ``imu/`` and videos.
         videos: folder name of the videos (``full_scale``, ``video_540ss``); None for none.
         offsets_s: seconds that are added to the frame times of a video, by video uid.
         lists: folder of the COMODO lists; videos outside them are left out, and the label is theirs.
         split: one part of the lists only.
 
     Raises:
-        RecordingError: no such files, a damaged one, or lists with other counts than published.
+        RecordingError: missing or damaged files, or lists with other counts than published.
         ConfigError: an offset for a video that does not exist.
 
     Example:

@@ -41,7 +41,7 @@ class EgoExo4d(SingleLayout):
     its first frame.
 
     Args:
-        root: the folder that holds ``takes.json``, ``takes/`` and ``captures/``.
+        root: the folder that contains ``takes.json``, ``takes/`` and ``captures/``.
         imu: which temple.
         video: offer the glasses' RGB video where it exists.
         small: use the videos that are downscaled to 448 pixels.
@@ -50,7 +50,7 @@ class EgoExo4d(SingleLayout):
         split: one part of the lists only.
 
     Raises:
-        RecordingError: no such files, a damaged one, or lists with other counts than published.
+        RecordingError: missing or damaged files, or lists with other counts than published.
         ConfigError: the extra ``aria`` is not installed (when a recording is read).
 
     Example:

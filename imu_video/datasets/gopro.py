@@ -1,10 +1,11 @@
 """GoPro MP4 files: accelerometer, gyroscope and video of the camera from one file; no estimate of the sync offset.
 
 The telemetry track (GPMF) is read with the package `py-gpmf-parser`. Its samples carry no times; each payload of about
-a second carries the moment of its first sample: as STMP (microseconds), as TICK (milliseconds), or only as its place in
-the MP4. Times are a straight line through these moments over the count of samples, so that neither a nominal rate nor
-the length of a payload enters: the last payload usually holds far fewer samples than its duration says. Time 0 is the
-first frame (first exposure time, SHUT, on the same clock); the latency of its delivery, a frame or two, remains.
+a second gives the time of its first sample: as STMP (microseconds), as TICK (milliseconds), or only by its position in
+the MP4. A straight line through these times over the sample count gives the time of every sample. Neither a nominal
+rate nor the duration of a payload is used, because the last payload usually contains far fewer samples than its
+duration suggests. Time 0 is the first frame (first exposure time, SHUT, on the same clock); the latency of its
+delivery, a frame or two, is not corrected.
 
 Axes: the GPMF documentation labels the axes of the camera body X, Y, Z, with Z up when the camera stands upright.
 Streams with ORIN and ORIO are brought into ORIO's order by the package; older cameras name the order Z, X, Y in the

@@ -30,7 +30,7 @@ class Hapt:
     upright.
 
     Args:
-        root: the ``RawData`` folder, or the folder that holds it.
+        root: the ``RawData`` folder, or its parent folder.
         transitions: label the six postural transitions too; otherwise these segments have no label.
 
     Raises:

@@ -35,11 +35,11 @@ class Hhar(Layout):
     the model (`recordings.clock.sample_times`). The four tables are kept in memory after the first subject.
 
     Args:
-        root: the folder that holds ``Phones_accelerometer.csv``.
+        root: the folder that contains ``Phones_accelerometer.csv``.
         clock: column of the sample times.
 
     Raises:
-        RecordingError: no such files, missing columns, or a creation clock that does not run like one.
+        RecordingError: missing files, missing columns, or a creation clock that does not run like one.
 
     Example:
         >>> Hhar(root="Activity recognition exp").subjects()

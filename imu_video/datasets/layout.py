@@ -33,7 +33,7 @@ class Take:
     Args:
         subject, name, session: as in `Recording`.
         paths: its files, in an order defined by the adapter.
-        label: activity of the whole take; None if the files hold labels or the take has no label.
+        label: activity of the whole take; None if the files contain labels or the take has no label.
         tags: as in `Recording`.
     """
 

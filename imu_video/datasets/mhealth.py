@@ -56,7 +56,7 @@ class MHealth(SingleLayout):
         gyroscope: unit of the angular rate, or ``drop``.
 
     Raises:
-        RecordingError: no such files, a damaged one, or an angular rate that is not in the declared unit.
+        RecordingError: missing or damaged files, or an angular rate that is not in the declared unit.
 
     Example:
         >>> MHealth(root="MHEALTHDATASET", gyroscope="drop").subjects()[0]

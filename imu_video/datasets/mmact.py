@@ -67,11 +67,11 @@ class MMAct(SingleLayout):
     files; they are skipped, and so are clips that have no other.
 
     Args:
-        root: the folder that holds ``acc_phone_clip/``, ``acc_watch_clip/``, ``gyro_clip/`` and videos, at any depth.
+        root: the folder with ``acc_phone_clip/``, ``acc_watch_clip/``, ``gyro_clip/`` and videos, at any depth.
         camera: the video to read, ``cam1`` .. ``cam4`` fixed in the scene; None: no video.
 
     Raises:
-        RecordingError: no such files, an action that the set does not have, or a damaged file.
+        RecordingError: missing files, an action that the set does not have, or a damaged file.
 
     Example:
         >>> MMAct(root="MMAct", camera="cam1").subjects()[0]
@@ -143,6 +143,6 @@ class MMAct(SingleLayout):
 
 
 def _times(table: Table) -> np.ndarray:
-    """Seconds from the first column, which holds a date and time, or milliseconds since 1970."""
+    """Seconds from the first column, which contains a date and time, or milliseconds since 1970."""
     first = table.texts("time")[0]
     return table.seconds("time", "ms" if first.replace(".", "", 1).isdigit() else "iso8601")

@@ -72,14 +72,14 @@ class Mmea(SingleLayout):
     one day are never in two splits. The same person may appear on several days, so this is not a split by subject.
 
     Args:
-        root: the folder that holds ``sensor/`` and ``video/``.
+        root: the folder that contains ``sensor/`` and ``video/``.
         acc_counts_per_g: raw counts for 1 g: 8192 at a range of 4 g, 16384 at 2 g.
         video: offer the clips where they exist.
         lists: folder of the COMODO lists; clips outside them are left out.
         split: one part of the lists only.
 
     Raises:
-        RecordingError: no such files, another scale, a damaged file, or lists with other counts than published.
+        RecordingError: missing files, another scale, a damaged file, or lists with other counts than published.
 
     Example:
         >>> next(Mmea(root="UESTC-MMEA-CL", video=False).recordings()).imu[0].placement

@@ -37,11 +37,11 @@ class MobiliseD:
     session a time measure.
 
     Args:
-        root: folder that holds the cohorts' folders (``HA/001/data.mat``), or ``data`` or ``data/lab`` above them.
+        root: folder that contains the cohorts' folders (``HA/001/data.mat``), or ``data`` or ``data/lab`` above them.
         reference: system whose bouts become labels; trials without that system have no labels.
 
     Raises:
-        RecordingError: the folder is missing or holds no such files.
+        RecordingError: the folder is missing or contains no such files.
 
     Example:
         >>> MobiliseD(root="data/mobilise-d").subjects()

@@ -32,10 +32,10 @@ class MotionSense(SingleLayout):
     all other datasets. There are no time stamps; the rate is 50 Hz as documented.
 
     Args:
-        root: the folder that holds ``A_DeviceMotion_data/``.
+        root: the folder that contains ``A_DeviceMotion_data/``.
 
     Raises:
-        RecordingError: no such files, or a damaged one.
+        RecordingError: missing or damaged files.
 
     Example:
         >>> MotionSense(root="motion-sense/data").subjects()[0]

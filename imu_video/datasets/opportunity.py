@@ -68,7 +68,7 @@ class Opportunity(SingleLayout):
         track: labels to read: modes of locomotion, or the gestures of both arms.
 
     Raises:
-        RecordingError: no such files, or one that is not 250 columns of numbers.
+        RecordingError: missing files, or one that is not 250 columns of numbers.
 
     Example:
         >>> Opportunity(root="OpportunityUCIDataset").subjects()[0]

@@ -55,11 +55,11 @@ class Pamap2(SingleLayout):
     side. Samples that the radio lost are NaN in the files and stay missing.
 
     Args:
-        root: the folder that holds ``Protocol/`` and ``Optional/``.
+        root: the folder that contains ``Protocol/`` and ``Optional/``.
         optional: also read ``Optional/``.
 
     Raises:
-        RecordingError: no such files, or a damaged one.
+        RecordingError: missing or damaged files.
 
     Example:
         >>> Pamap2(root="PAMAP2_Dataset").subjects()[:2]

@@ -52,10 +52,10 @@ class RealWorld(Layout):
     extracted archive the folder of the same name is read.
 
     Args:
-        root: the folder that holds ``proband1/`` .. ``proband15/``.
+        root: the folder that contains ``proband1/`` .. ``proband15/``.
 
     Raises:
-        RecordingError: no such files, a damaged archive, or a table without its columns.
+        RecordingError: missing files, a damaged archive, or a table without its columns.
 
     Example:
         >>> RealWorld(root="realworld2016_dataset").subjects()[:2]

@@ -27,7 +27,7 @@ _SIGNALS = tuple(f"{kind}_{axis}" for kind in ("total_acc", "body_gyro") for axi
 class UciHar:
     """Human Activity Recognition Using Smartphones (Anguita et al., ESANN 2013), the folder ``UCI HAR Dataset``.
 
-    The files hold windows of 128 samples with an overlap of half a window. Neighbouring windows of one subject whose
+    The files contain windows of 128 samples with an overlap of half a window. Neighbouring windows of one subject whose
     overlapping halves agree are joined to one recording, so that windows of any length can be cut and no sample occurs
     twice. Total acceleration (g) and angular rate are read; the ``body_acc`` files are the same acceleration without
     gravity. x points up when upright. The tag ``part`` is the authors' split: ``train`` (21 subjects) or ``test`` (9).

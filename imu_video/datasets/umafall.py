@@ -61,7 +61,7 @@ class UmaFall:
         root: the folder of the CSV files, or the folder around ``UMAFall_Dataset``.
 
     Raises:
-        RecordingError: the folder is missing or holds no such files.
+        RecordingError: the folder is missing or contains no such files.
 
     Example:
         >>> len(UmaFall(root="data/umafall").subjects())

@@ -39,10 +39,10 @@ class UscHad(SingleLayout):
     person.
 
     Args:
-        root: the folder that holds ``Subject1/`` .. ``Subject14/``.
+        root: the folder that contains ``Subject1/`` .. ``Subject14/``.
 
     Raises:
-        RecordingError: no such files, or one whose readings are not (n, 6).
+        RecordingError: missing files, or one whose readings are not (n, 6).
 
     Example:
         >>> UscHad(root="USC-HAD").subjects()[0]

@@ -95,7 +95,7 @@ class UtdMhad:
         trials: trial numbers to read; all when None.
 
     Raises:
-        RecordingError: the folder is missing or holds no inertial files.
+        RecordingError: the folder is missing or contains no inertial files.
 
     Example:
         >>> UtdMhad(root="data/utd-mhad").subjects()

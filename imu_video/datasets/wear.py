@@ -55,11 +55,11 @@ class Wear(SingleLayout):
     gyroscope.
 
     Args:
-        root: the folder that holds ``raw/``.
+        root: the folder that contains ``raw/``.
         video: read ``sbj_N.mp4`` if it exists in a folder ``camera`` or ``video`` of the dataset.
 
     Raises:
-        RecordingError: no such files, a label that is not declared, or a damaged file.
+        RecordingError: missing files, a label that is not declared, or a damaged file.
 
     Example:
         >>> Wear(root="wear_dataset").subjects()[:2]

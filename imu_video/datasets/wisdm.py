@@ -49,7 +49,7 @@ class Wisdm(Layout):
         root: the folder ``wisdm-dataset``, or its ``raw``.
 
     Raises:
-        RecordingError: no such files, or a line that is not as documented.
+        RecordingError: missing files, or a line that is not as documented.
 
     Example:
         >>> Wisdm(root="wisdm-dataset").subjects()[:2]

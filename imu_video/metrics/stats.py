@@ -113,12 +113,14 @@ def hierarchical_bootstrap_many(
     if subjects == 1:
         return [Interval(float(value), -math.inf, math.inf, 1, episodes) for value in values]
 
+    # Counts of drawn subjects and episodes turn all resamples into matrix products, without an index array for each.
     w = _multiplicities(subjects, resamples, generator)
     u = _multiplicities(episodes, resamples, generator)
     number = u @ there.T
     drawn = number > 0  # a subject without a cell among the drawn episodes has no weight in this resample
     weight = w * drawn
     total = weight.sum(axis=1)
+    # With few cells a resample can draw subjects and episodes without a common cell; it has no mean and is dropped.
     usable = total > 0
     tail = _tail(level, subjects) if expand else (1 - level) / 2
     out = []
@@ -131,7 +133,7 @@ def hierarchical_bootstrap_many(
 
 
 def _multiplicities(items: int, resamples: int, generator: np.random.Generator) -> np.ndarray:
-    """How often each item is drawn in each resample. Shape: (resamples, items)."""
+    """Number of times that each item is drawn in each resample. Shape: (resamples, items)."""
     return generator.multinomial(items, np.full(items, 1.0 / items), size=resamples).astype(np.float64)
 
 

@@ -1,4 +1,4 @@
-"""The model that pretraining optimises, its projection heads, and projectors saved beside an exported encoder."""
+"""The model that pretraining optimises, its projection heads, and projectors saved with an exported encoder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model that is trained: student and projectors into one embedding space; it holds no loss and no teacher."""
+"""The model in training: student, other side and projectors to a common embedding space; no losses, no teacher."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from imu_video.runtime.distributed import GlobalDraws
 from imu_video.types import PairBatch, PairEmbeddings
 
 TEACHER = "teacher"
-"""Name of the side whose features a frozen teacher gives; a network's side has the name of its modality."""
+"""Name of the side with features of a frozen teacher; the side of a trained network has the name of its modality."""
 
 
 class ProjectionHead(nn.Module):
@@ -28,7 +28,7 @@ class ProjectionHead(nn.Module):
     Args:
         width: E, features in.
         dim: D, embedding width, 1 or more.
-        dropout: in [0, 1); the paper uses 0.1. Non-zero values draw from torch's global generator, per rank.
+        dropout: in [0, 1); the paper uses 0.1. Non-zero values use torch's global generator, separately per rank.
 
     Shapes: (..., E) -> (..., D).
 
@@ -56,7 +56,7 @@ class BatchHead(nn.Module):
     """Maps features to an embedding (before normalisation) through a hidden layer with batch norm.
 
     The projection head of SimCLR (Chen et al. 2020, arXiv 2002.05709, section 4.2): W2 relu(batch_norm(W1 z)). Unlike
-    `ProjectionHead` nothing but what passes the hidden layer reaches the embedding, which leaves the features freer.
+    `ProjectionHead` it has no residual connection around the hidden layer.
 
     Args:
         width: E, features in.
@@ -89,7 +89,7 @@ Head = Literal["residual", "batch"]
 
 
 def projection_head(kind: Head, *, width: int, dim: int, dropout: float = 0.0) -> nn.Module:
-    """A head of a kind; ``dropout`` is the residual one's, the batch one has none."""
+    """Build a head of the given kind; ``dropout`` applies only to ``residual``."""
     if kind == "batch":
         return BatchHead(width=width, dim=dim)
     return ProjectionHead(width=width, dim=dim, dropout=dropout)
@@ -99,8 +99,8 @@ class Side(nn.Module):
     """The other side of a pair: features of a frozen teacher, standardised, or of a trained network, then projected.
 
     Args:
-        width: features.
-        projector: head from features to embeddings; None: no loss needs embeddings of this side.
+        width: number of features.
+        projector: head from features to embeddings; None if no loss needs embeddings of this side.
         standardised: whether features are standardised first; the statistics are part of the state.
 
     Shapes: (B, width) -> (B, D), unit norm, float32.
@@ -121,11 +121,12 @@ class Side(nn.Module):
         """See `CrossModalModel.set_teacher_statistics`."""
         self.mean.copy_(_statistic("teacher_mean", mean, self.width, 0.0))
         scale = _statistic("teacher_std", std, self.width, 1.0)
-        # A feature that never varies in training carries nothing; a floor keeps it from exploding elsewhere.
+        # A feature that is constant in training carries no information. Without this lower bound a small change of it
+        # on other data would be divided by almost zero and dominate the embedding.
         self.std.copy_(scale.clamp(min=max(1e-3 * float(scale.max()), 1e-8)))
 
     def standardise(self, features: Tensor) -> Tensor:
-        """Features as float32 with the training split's mean and standard deviation taken out."""
+        """Features as float32, standardised with the mean and standard deviation of the training split."""
         return (features.float() - self.mean) / self.std
 
     def embed(self, features: Tensor) -> Tensor:
@@ -135,12 +136,12 @@ class Side(nn.Module):
             ValueError: this side has no projector.
         """
         if self.projector is None:
-            raise ValueError("this side has no projector: no loss that the model was made for needs 'side'")
+            raise ValueError("this side has no projector: none of the losses given to the model needs 'side'")
         return F.normalize(self.projector(features).float(), dim=-1)
 
 
 class CrossModalModel(nn.Module):
-    """Student and the other side to unit-norm embeddings in one space; only what the losses need is built and computed.
+    """Unit-norm embeddings of the student and the other side in a common space, as far as the losses need them.
 
     Args:
         student: the encoder that will be exported, with its input specification.
@@ -153,12 +154,12 @@ class CrossModalModel(nn.Module):
         teacher_mean, teacher_std: (Dt,) statistics of the teacher's features over the training split; features are
             standardised with them before the projector. None: used as they are.
         tower: a trainable encoder of another modality, which takes the teacher's place as the side of the pair.
-        needs: keys of `losses.base.NEEDS`: what `forward` computes besides ``imu``; None: no loss on embeddings at all,
-            so that there are no projectors and no `forward`.
-        segments: S, time segments of a window where ``needs`` names them, at least 2.
+        needs: keys of `losses.base.NEEDS`, the outputs of `forward` besides ``imu``; None: no loss uses embeddings, so
+            the model has no projectors and `forward` cannot be called.
+        segments: S, number of time segments of a window if ``needs`` contains ``segments``, at least 2.
 
     Raises:
-        ConfigError: dimensions that do not fit together, needs that nothing can fulfil.
+        ConfigError: dimensions that do not match, or needs without a teacher or network that provides them.
 
     Example:
         ``CrossModalModel(student=EncoderBundle(spec=spec, encoder="patch_tst"), teacher_dim=1280)``
@@ -183,8 +184,8 @@ class CrossModalModel(nn.Module):
         self.needs = frozenset(needs or ())
         self.teacher_dim, self.segments, self.dim = teacher_dim, segments, dim
         self.student = student
-        # Networks come before all heads, and heads in the order imu, side: the gradient norm sums parameters in this
-        # order, and another one would change its last bit.
+        # Networks come before all heads, and heads in the order imu, side: the gradient norm is a sum in this order, so
+        # a different order would change its last bit.
         self.networks = nn.ModuleDict({} if tower is None else {str(tower.modality): tower})
         width = teacher_dim if tower is None else int(tower.feature_dim)  # type: ignore[arg-type]
         for need, given in (("side", width), ("teacher", teacher_dim), ("segments", tower)):
@@ -233,25 +234,25 @@ class CrossModalModel(nn.Module):
     def set_teacher_statistics(
         self, mean: np.ndarray | Tensor | None = None, std: np.ndarray | Tensor | None = None
     ) -> None:
-        """Standardise the teacher's features with these statistics from now on.
+        """Set the statistics with which the teacher's features are standardised.
 
         Args:
             mean, std: (Dt,) over the training split; None: 0 and 1, features are used as they are.
 
         Raises:
-            ConfigError: another number of values than Dt, values that are not finite, or no teacher.
+            ConfigError: the number of values differs from Dt, values are not finite, or the model has no teacher.
         """
         self.teacher.set_statistics(mean, std)
 
     def forward(self, batch: PairBatch, draws: GlobalDraws | None = None) -> PairEmbeddings:
-        """Embeddings of one rank's rows, gradients flowing to student, projectors and tower.
+        """Embeddings of one rank's rows, with gradients to student, projectors and tower.
 
         Args:
-            batch: holds what ``needs`` asks for.
-            draws: for random augmentation by the network of the other side, in training only.
+            batch: contains the inputs that ``needs`` requires.
+            draws: random numbers for augmentation by the network of the other side; used only in training mode.
 
         Raises:
-            ValueError: a batch without what is needed.
+            ValueError: a required input is missing from the batch.
         """
         windows = {"imu": (batch.imu, batch.mask)}
         if "augmented_pair" in self.needs:
@@ -259,7 +260,7 @@ class CrossModalModel(nn.Module):
         if "devices" in self.needs:
             devices, devices_mask = _given(batch.devices, "devices"), _given(batch.devices_mask, "devices")
             windows["devices"] = (devices.flatten(0, 1), devices_mask.flatten(0, 1))
-        # One pass over all windows: batch norm then sees them together, and a small network is kept busy.
+        # One forward pass over all windows: batch norm uses common statistics, and a small network uses a GPU better.
         joined = [torch.cat(side) if len(side) > 1 else side[0] for side in zip(*windows.values(), strict=True)]
         parts = self.embed_imu(*joined).split([len(imu) for imu, _ in windows.values()])
         out: dict[str, Any] = dict(zip(windows, parts, strict=True))
@@ -305,7 +306,7 @@ class CrossModalModel(nn.Module):
         return out
 
     def _segmented(self, tokens: Tensor) -> Tensor:
-        """Mean over equal stretches of time. Shapes: (B, S', E') -> (B, S, E')."""
+        """Mean over parts of equal length. Shapes: (B, S', E') -> (B, S, E')."""
         return F.adaptive_avg_pool1d(tokens.transpose(1, 2), self.segments).transpose(1, 2)
 
 

@@ -1,7 +1,7 @@
-"""Projectors beside an exported encoder, so that it can be compared with video embeddings; plain features need none.
+"""Projectors saved with an exported encoder, for comparisons with video embeddings; features do not need them.
 
-The file `projectors.safetensors` in an encoder folder holds the IMU and video projector and the teacher statistics; its
-header says their sizes, the teacher they belong to and the encoder weights they were trained with.
+The file `projectors.safetensors` in an encoder folder contains the IMU and video projectors and the teacher statistics;
+its header contains their sizes, the fingerprint of the teacher and the hash of the encoder weights.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _NAMES = {
     f"sides.{TEACHER}.mean": "teacher_mean",
     f"sides.{TEACHER}.std": "teacher_std",
 }
-"""Beginning of a name in the model -> in the file."""
+"""Prefix of a parameter's name in the model -> prefix in the file."""
 
 
 class ProjectorFacts(Config):
-    """What the header of `projectors.safetensors` says.
+    """Content of the header of `projectors.safetensors`.
 
     Args:
         teacher_dim: Dt, width of the teacher's features.
@@ -39,7 +39,7 @@ class ProjectorFacts(Config):
         video_projector: kind of the video projector.
         head: kind of the heads.
         teacher: fingerprint of the teacher whose features the video projector takes.
-        encoder_sha256: of the encoder weights that the projectors were trained with.
+        encoder_sha256: hash of the encoder weights that the projectors were trained with.
     """
 
     teacher_dim: int
@@ -51,19 +51,19 @@ class ProjectorFacts(Config):
 
 
 def save_projectors(model: CrossModalModel, folder: str | Path, *, teacher: str) -> Path:
-    """Write a model's projectors into the encoder folder that its student was saved to, atomically.
+    """Write a model's projectors atomically into the encoder folder of its student.
 
     Args:
         model: the pretrained model.
-        folder: where ``model.student.save`` has written.
+        folder: folder written by ``model.student.save``.
         teacher: fingerprint of the teacher.
 
     Raises:
-        CheckpointError: the folder holds no encoder.
-        ConfigError: a model without a video projector on a frozen teacher's features.
+        CheckpointError: the folder contains no encoder.
+        ConfigError: the model has no video projector for features of a frozen teacher.
     """
     if TEACHER not in model.sides or model.teacher.projector is None:
-        raise ConfigError("this model pairs windows with no frozen teacher: it has no projectors to save")
+        raise ConfigError("this model has no frozen teacher, so there are no projectors to save")
     from safetensors.torch import save as to_bytes
 
     folder = Path(folder)
@@ -86,7 +86,7 @@ def load_pair_model(folder: str | Path) -> tuple[CrossModalModel, ProjectorFacts
     """Read an exported encoder together with its projectors, in evaluation mode.
 
     Returns:
-        The model, with ``embed_imu(imu, mask)`` and ``embed_teacher(features)``, and the header's facts.
+        The model, with ``embed_imu(imu, mask)`` and ``embed_teacher(features)``, and the content of the header.
 
     Raises:
         CheckpointError: the folder has no projectors, or they are damaged or belong to other encoder weights.
@@ -113,6 +113,7 @@ def load_pair_model(folder: str | Path) -> tuple[CrossModalModel, ProjectorFacts
     try:
         back = {file: name for name, file in _NAMES.items()}
         known = {_renamed(k, back): v for k, v in state.items()}
+        # Not strict, because the encoder's weights come from their own file; missing projector weights are found below.
         missing, unexpected = model.load_state_dict(known, strict=False)
     except RuntimeError as error:
         raise CheckpointError(f"{path} does not fit its own header: {error}", hint="export the run again") from error
@@ -133,7 +134,7 @@ def _read(path: Path) -> tuple[ProjectorFacts, dict[str, Tensor]]:
     if not path.is_file():
         raise CheckpointError(
             f"{path}: no such file; comparing IMU with video needs the projectors",
-            hint="`imu-pretrain export RUN OUT` writes them beside the encoder",
+            hint="`imu-pretrain export RUN OUT` writes them into the encoder folder",
         )
     try:
         with safe_open(path, framework="pt") as file:

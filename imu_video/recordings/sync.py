@@ -89,7 +89,7 @@ class SyncEstimate:
         return np.asarray(times + self.offset_s + 1e-6 * self.drift_ppm * (times - self.origin_s))
 
     def plain(self) -> dict[str, float]:
-        """The values that a sample's meta.json holds."""
+        """The values that a sample's meta.json contains."""
         return {
             "offset_s": round(self.offset_s, 4),
             "drift_ppm": round(self.drift_ppm, 2),

@@ -27,11 +27,12 @@ FOLDER = FolderFormat(
 
 
 class TowerBundle(nn.Module):
-    """A tower with the arguments that build it again.
+    """A tower together with the arguments that rebuild it.
 
     Args:
-        tower: config entry of a registered tower, all arguments given that the data would fill in (``joints``).
-        context: such arguments.
+        tower: config entry of a registered tower, including the arguments that training takes from the data
+            (``joints``).
+        context: the same arguments, if they are not in ``tower``.
 
     Example:
         >>> bundle = TowerBundle({"name": "skeleton", "width": 4}, joints=["pelvis", "neck", "left_hip", "right_hip"])
@@ -49,11 +50,11 @@ class TowerBundle(nn.Module):
 
     @torch.inference_mode()
     def encode(self, inputs: np.ndarray, *, batch_size: int = 256) -> np.ndarray:
-        """Features (N, Dt) float32 of skeletons (N, F, J, 3) in metres, in evaluation mode; NaN where nothing is seen.
+        """Features (N, Dt) float32 of skeletons (N, F, J, 3) in metres, in evaluation mode; NaN without usable frames.
 
         Args:
             inputs: samples of the tower's modality.
-            batch_size: rows at a time.
+            batch_size: samples per forward pass.
         """
         was = self.training
         self.eval()
@@ -65,11 +66,11 @@ class TowerBundle(nn.Module):
         return np.concatenate(pieces) if pieces else np.zeros((0, self.feature_dim), np.float32)
 
     def save(self, folder: str | Path, *, lineage: Mapping[str, Any] | None = None) -> Path:
-        """Write weights and config.json into a folder, which is made; files that are there are replaced.
+        """Write weights and config.json into a folder, which is created if needed; existing files are replaced.
 
         Args:
             folder: usually ``ENCODER/skeleton``.
-            lineage: JSON facts about where the weights come from.
+            lineage: JSON facts about the origin of the weights.
         """
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)

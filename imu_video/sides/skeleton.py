@@ -1,4 +1,4 @@
-"""Skeleton encoders that train jointly with the student; frozen ones, computed once, are teachers."""
+"""Skeleton encoders that are trained jointly with the student; frozen skeleton encoders are in `imu_video.teachers`."""
 
 from __future__ import annotations
 
@@ -26,19 +26,20 @@ Degrees = Annotated[float, Field(ge=0, le=180)]
 
 
 class SkeletonTower(nn.Module, ABC):
-    """Base of trainable skeleton encoders: normal form, random views in training, features over time, pooling.
+    """Base class of trainable skeleton encoders: normalisation, random views in training, features over time, pooling.
 
-    Skeletons are cut to their moving part, resampled to ``frames``, put upright and turned to the front, centred on the
-    hips and divided by the length of the torso (`BodyFrame`). In training, `forward` with draws shows a random view of
-    each: turned about the vertical, tilted, sheared, scaled, another body, another tempo, joints lost, noise.
+    Skeletons are trimmed to their moving part, resampled to ``frames``, rotated to an upright and frontal pose, centred
+    on the hips and divided by the length of the torso (`BodyFrame`). In training, `forward` with ``draws`` uses a
+    random view of each skeleton: rotation about the vertical, tilt, shear, scale, body shape, tempo, lost joints and
+    noise.
 
     Args:
-        joints: names of the J joints in order; the data's, filled in by the trainer.
+        joints: names of the J joints in order; the trainer takes them from the data.
         frames: time steps after resampling, at least 16.
-        align: turn every skeleton to the front; needs ``left_*`` and ``right_*`` hips or shoulders.
+        align: rotate every skeleton to the front; needs ``left_*`` and ``right_*`` hips or shoulders.
         centre, top: joints at the ends of the torso; None: the first known names.
         views: strength of the random views.
-        owner: for errors.
+        owner: name used in error messages.
 
     Attributes:
         token_dim: E', width of `tokens`.
@@ -87,10 +88,10 @@ class SkeletonTower(nn.Module, ABC):
             self.up.fill_(up)
 
     def tokens(self, skeletons: Tensor, draws: GlobalDraws | None = None) -> Tensor:
-        """Features over time (B, S, E'), oldest first; random views of the skeletons where draws are given."""
+        """Features over time (B, S, E'), oldest first; with ``draws``, of random views of the skeletons."""
         if skeletons.ndim != 4 or skeletons.shape[2:] != (len(self.joints), 3):
             raise ValueError(f"skeletons must be (B, F, J={len(self.joints)}, 3), got {tuple(skeletons.shape)}")
-        # float32 whatever autocast says: positions are divided by a length and differences of frames are small.
+        # float32 even under autocast: positions are divided by a length, and differences between frames are small.
         with torch.autocast(skeletons.device.type, enabled=False):
             poses = self.body(skeletons.float(), int(self.up))
             if draws is not None:
@@ -112,13 +113,13 @@ class StreamTower(SkeletonTower):
     Args:
         joints, frames, align, centre, top: see `SkeletonTower`.
         width: channels of the narrowest layer, at least 4; features are 4 * width * segments.
-        segments: stretches of time that are averaged apart; 1 to frames / 4.
+        segments: number of parts of equal length that are averaged separately; 1 to frames / 4.
         norm: ``group``, or ``batch``.
-        body, scale, jitter, shear: strengths of the random views (`Views`), at least 0. Zeros, with crop 1, switch the
-            views off.
-        rotation: largest turn of a view about the vertical in degrees, in [0, 180].
+        body, scale, jitter, shear: strengths of the random views (`Views`), at least 0. Zeros, with crop 1, disable the
+            views.
+        rotation: largest rotation of a view about the vertical in degrees, in [0, 180].
         crop: smallest share of the time that a view keeps, in (0, 1].
-        warp, lost: largest bend of a view's time axis, and probability that a joint is missing; in [0, 1].
+        warp, lost: largest distortion of a view's time axis, and probability that a joint is missing; in [0, 1].
 
     Shapes: (B, F, J, 3) -> (B, 4 * width * segments); tokens (B, frames / 4, 4 * width).
 
@@ -171,11 +172,11 @@ class StreamTower(SkeletonTower):
 
 @towers.register("skeleton_cooccurrence")
 class CooccurrenceTower(SkeletonTower):
-    """Co-occurrence network: joints become channels, so that one layer sees all of them (Li et al. 2018).
+    """Co-occurrence network: joints become channels, so that one layer combines all of them (Li et al. 2018).
 
     The skeleton encoder of CMC-CMKM and of the hard-negative recipe. Each of two streams (positions, their change):
-    64 channels (1 x 1), 32 (3 x 1 over time), joints to the channel axis, 32 and 64 (3 x 3) with max pooling; the
-    streams side by side, then 128 and 256 with max pooling; flattened. Normalisation after each convolution is ours.
+    64 channels (1 x 1), 32 (3 x 1 over time), joints moved to the channel axis, 32 and 64 (3 x 3) with max pooling; the
+    streams concatenated, then 128 and 256 with max pooling; flattened. Normalisation after each convolution is ours.
 
     Args:
         joints, frames, align, centre, top: see `SkeletonTower`; 48 frames leave 3 steps.

@@ -196,7 +196,7 @@ def _losses_on_rank(entries: str, files: list[str]) -> list[dict[str, Tensor]]:
 def _loss_step(entry: Mapping[str, Any]) -> dict[str, Tensor]:
     """Two steps on this rank's rows of fixed batches, reduced over ranks: every rank and one process must agree.
 
-    The first step accumulates a batch of 12 and one of 6 rows; the second meets what the first left in the state.
+    The first step accumulates a batch of 12 and one of 6 rows; the second starts from the state after the first.
     """
     here = world()
     loss = registry.losses.build(entry, dim=WIDTH, teacher_dim=WIDTH)
@@ -241,7 +241,7 @@ def _loss_step(entry: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def _pair(rows: int, needs: frozenset[str]) -> PairEmbeddings:
-    """Made-up embeddings that hold what is needed, and nothing else."""
+    """Generated embeddings with the needed inputs and no others."""
 
     def unit(*shape: int, seed: int) -> Tensor:
         return nn.functional.normalize(windows(1, 1, rows * shape[0], seed=seed).reshape(rows, *shape[1:], -1), dim=-1)

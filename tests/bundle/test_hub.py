@@ -68,7 +68,7 @@ def test_a_revision_is_part_of_the_address_or_an_argument(hub: Hub, encoder: Enc
     assert load_encoder("hf://lab/wrist@v2").lineage == {"run": "second"}
     assert load_encoder("hf://lab/wrist", revision="v2").lineage == {"run": "second"}
     assert load_encoder("hf://lab/wrist@v2", revision="v2").lineage == {"run": "second"}
-    with pytest.raises(ConfigError, match="'v2', the argument 'v3'"):
+    with pytest.raises(ConfigError, match="'v2', the argument is 'v3'"):
         load_encoder("hf://lab/wrist@v2", revision="v3")
     with pytest.raises(ConfigError, match="a local folder has no revisions"):
         load_encoder(hub.root / "lab" / "wrist" / "main", revision="v2")
