@@ -49,7 +49,7 @@ def test_a_path_that_cannot_be_written_is_one_message(tmp_path: Path, capsys: py
         console.run((tmp_path / "file" / "run").mkdir)
     assert stopped.value.code == 2
     assert capsys.readouterr().err == (
-        f"error: {tmp_path}/file/run: Not a directory\n  try: name a path with read and write permission\n"
+        f"error: {tmp_path}/file/run: Not a directory\n  try: choose a path with read and write permission\n"
     )
 
 
