@@ -1,1 +1,1 @@
-"""Training batches of opened columns: which rows (plan), of which data sets (pool), at which step; opens no tar."""
+"""Training batches from opened columns: selection of rows (plan), datasets (pool), steps (loader); no tars are read."""

@@ -18,7 +18,7 @@ class DeviceWindows:
 
     Args:
         imu: windows of all devices of a split.
-        devices: positions on the V axis.
+        devices: indices on the V axis.
 
     Example:
         >>> some = DeviceWindows(np.zeros((4, 3, 6, 10)), [2, 0])
@@ -39,7 +39,7 @@ class DeviceWindows:
 
 
 class JoinedWindows:
-    """Windows of several splits one after another, (N, C, T): every device of a sample is a row of its own.
+    """Concatenated windows of several splits, (N, C, T), with one row per device of a sample.
 
     Args:
         parts: windows of each split, equal in C and T; their numbers of devices may differ.
@@ -76,7 +76,7 @@ class JoinedWindows:
 
 
 def windows_of(columns: Sequence[Columns], placements: Sequence[str] | None = None) -> DeviceWindows | JoinedWindows:
-    """Windows of chosen devices of one split, or of the splits of several folders, as one array.
+    """Windows of selected devices of one split, or of the splits of several folders, as one array.
 
     Args:
         columns: the split in each folder, at least one.

@@ -1,4 +1,4 @@
-"""Batches whose teacher features are computed from clips on the way; nothing is cached."""
+"""Batches whose teacher features are computed from clips when the batch is read; nothing is cached."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from imu_video.shards.batches.pool import CLIPS
 from imu_video.teachers.base import FrozenTeacher
 from imu_video.types import PairBatch
 
-_STATISTICS_ROWS = 1024  # windows that the statistics of a live teacher are taken from: each costs a forward pass
+_STATISTICS_ROWS = 1024  # windows for the statistics of a live teacher; each one needs a forward pass
 _FORWARD_ROWS = 32  # clips per forward pass outside of batches
 
 
@@ -34,7 +34,7 @@ class LiveLoader(PairLoader):
     def batch(self, step: int) -> PairBatch:
         batch = super().batch(step)
         others = dict(batch.others)
-        # The student needs no pictures: they are dropped here, before the batch travels to its device.
+        # The student needs no frames, so they are dropped before the batch is copied to its device.
         return dataclasses.replace(batch, teacher=self._encode(others.pop(CLIPS)), others=others)
 
     @property

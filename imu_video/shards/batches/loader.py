@@ -1,7 +1,7 @@
 """Training batches by step number, from columns and cached teacher features; augmentation and normalisation come later.
 
-A step is an address, not a position in a stream: any rank can ask for any step at any time, so there is no loader state
-to save and nothing that another library could shard a second time.
+Batches are addressed by step: any rank can read any step at any time, so there is no loader state to save and nothing
+that another library could shard a second time.
 """
 
 from __future__ import annotations
@@ -24,42 +24,42 @@ from imu_video.shards.reading.columns import Columns
 from imu_video.types import PairBatch
 
 Pairs = Literal["true", "permuted", "redrawn"]
-"""Which video goes with a window: its own, or, in controls, another one's, for ever or anew in each epoch."""
+"""Pairing of windows with video: their own or, in controls, that of another window, fixed or redrawn per epoch."""
 
 
 class PairLoader:
     """One rank's view of the training batches of a split, or of a mixture of splits of several data folders.
 
-    Samples take part when they have at least one allowed device and what else is asked for: a teacher feature (all
-    finite), the requested streams. A sample is shown with one of its devices, drawn anew each epoch. `Plan` says what
-    an epoch is.
+    A sample is used if it has at least one allowed device and all other requested data: a finite teacher feature and
+    the requested streams. Each epoch uses one random device per sample. `Plan` defines an epoch.
 
     Args:
         columns: the split, or several to be mixed.
         teacher: for each split an (N, Dt) array-like of features in columns order, NaN where a sample lacks the
             teacher's modality; None for batches without.
-        devices: placements to draw from; all when None.
+        devices: allowed placements; None: all.
         batch_size: rows of the global batch, over all ranks; divisible by the number of ranks.
         seed: determines order and devices, >= 0.
-        world: this rank's place.
-        all_devices: also give every allowed device of each window (``devices``).
-        streams: streams of other modalities that batches hold (``skeleton``); samples that lack one sit out.
-        clips: for each split its clips, given as the stream ``video``; samples without an intact one sit out.
-        change_clips: clips change from step to step as their reader says (training); False: as they are stored.
+        world: rank and world size.
+        all_devices: also return every allowed device of each window (``devices``).
+        streams: streams of other modalities in the batches (``skeleton``); samples that lack one are skipped.
+        clips: clips of each split, returned as the stream ``video``; samples without an intact clip are skipped.
+        change_clips: apply the augmentations of the clip reader, different in each step (training); False: clips as
+            stored.
         weights: share of each split of a mixture; None: one pass over all is an epoch.
         sampling: ``once`` or ``replacement``.
         leftover: ``drop`` or ``carry``.
-        balance: with ``replacement``: ``subject`` or ``recording`` gives every person or recording of a split the same
-            chance, however many windows there are.
-        pairs: ``true``, or a control: ``permuted`` gives each window the teacher feature and streams of another
-            usable one of the pool, always the same, ``redrawn`` of another one in each epoch (`partners`); ``meta``
-            stays the IMU window's.
+        balance: with ``replacement``: ``subject`` or ``recording`` gives every subject or recording of a split the same
+            probability, independent of its number of windows.
+        pairs: ``true``, or a control: ``permuted`` pairs each window with the teacher feature and streams of another
+            usable window of the pool, the same in all epochs, ``redrawn`` with a different one in each epoch
+            (`partners`); ``meta`` is always that of the IMU window.
 
     Attributes:
-        usable: (M,) int64 rows of the pool that take part.
+        usable: (M,) int64 rows of the pool that are used.
         steps_per_epoch: full global batches in one epoch.
         pool: the samples.
-        plan: which of the usable form which batch.
+        plan: assignment of the usable samples to batches.
 
     Raises:
         ConfigError: unknown device, teacher of another length, splits that cannot be mixed, batch larger than the
@@ -134,7 +134,7 @@ class PairLoader:
 
         Args:
             batch_size: rows of the global batch, over all ranks.
-            world: this rank's place.
+            world: rank and world size.
 
         Raises:
             ConfigError: see `PairLoader`.
@@ -158,18 +158,18 @@ class PairLoader:
         except ValueError as error:
             raise ConfigError(f"these samples cannot be put in batches: {error}", hint="lower batch_size") from error
         self.steps_per_epoch = self.plan.steps(1)
-        # Draws of an epoch are a function of seed and epoch, but caches hold a bound method: a copy needs its own.
+        # Random choices depend only on seed and epoch, but the caches wrap bound methods, so a copy needs its own.
         self._partners = lru_cache(maxsize=3)(self._draw_partners)
         self._devices = lru_cache(maxsize=3)(self._draw_devices)
 
     def rows(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """The global batch of a step, alike on every rank: (batch_size,) rows of the pool and their devices."""
+        """The global batch of a step, equal on every rank: (batch_size,) rows of the pool and their devices."""
         parts = self.plan.batch(step)
         devices = np.concatenate([self._devices(epoch)[rows] for epoch, rows in parts])
         return self.usable[np.concatenate([rows for _, rows in parts])], devices
 
     def _seen(self, step: int) -> np.ndarray:
-        """(batch_size,) rows of the pool whose video side goes with the windows of a step."""
+        """(batch_size,) rows of the pool whose video is paired with the windows of a step."""
         parts = self.plan.batch(step)
         return np.concatenate([self._seen_with(self.usable[rows], epoch) for epoch, rows in parts])
 
@@ -180,8 +180,8 @@ class PairLoader:
             step: steps since the beginning of the run, >= 0; epochs follow each other.
 
         Returns:
-            (B, C, T) windows in SI units with zeros where nothing was measured, their mask, where the rows come from,
-            and what else was asked for; B = batch_size / ranks.
+            (B, C, T) windows in SI units with zeros for missing samples, their mask, the origin of the rows, and the
+            other requested data; B = batch_size / ranks.
         """
         rows, devices = self.rows(step)
         mine = self.world.rows(self.batch_size)
@@ -202,7 +202,7 @@ class PairLoader:
 
     @property
     def left_out(self) -> dict[str, str]:
-        """Keys of damaged samples that do not take part, and why."""
+        """Keys of damaged samples that are skipped, and the reasons."""
         return self.pool.left_out
 
     @property
@@ -230,7 +230,7 @@ class PairLoader:
         return feature_statistics(lambda rows: self.features(rows).numpy(), self.usable)
 
     def _seen_with(self, rows: np.ndarray, epoch: int = 0) -> np.ndarray:
-        """Rows whose video side goes with the windows of ``rows``: themselves, but in a control."""
+        """Rows whose video is paired with the windows of ``rows``: the same rows, except in a control."""
         return rows if self._pairs == "true" else self._partners(0 if self._pairs == "permuted" else epoch)[rows]
 
     def _draw_partners(self, epoch: int) -> np.ndarray:

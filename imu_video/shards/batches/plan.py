@@ -1,7 +1,7 @@
-"""Which samples form which batch, as pure functions of (seed, epoch); nothing here reads data or knows a rank.
+"""Assignment of samples to batches as pure functions of (seed, epoch); independent of ranks, no data is read.
 
-Because a plan does not depend on the world, every rank computes the same one and takes its own rows: no sample is lost
-or seen twice on any number of ranks, resuming is arithmetic, and another number of ranks continues the same epoch.
+Every rank computes the same plan and takes its own rows: on any number of ranks no sample is lost or used twice,
+resuming needs no state, and a run can continue an epoch with a different number of ranks.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Literal
 import numpy as np
 
 _ORDER, _DEVICE, _MIX, _DRAW, _PAIRS = 0, 1, 2, 3, 4  # separate random streams
-_ROUNDS = 16  # of drawing a batch with replacement and dropping what came twice
+_ROUNDS = 16  # attempts to draw a batch with replacement after dropping duplicates
 
 
 def device_plan(present: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
-    """The IMU device that each sample shows in one epoch, drawn evenly among those it has.
+    """The IMU device of each sample in one epoch, drawn uniformly from the devices that it has.
 
     Args:
         present: (N, V) bool, at least one True in each row.
@@ -44,11 +44,11 @@ def device_plan(present: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
 
 
 def partners(samples: int, *, seed: int, epoch: int = 0) -> np.ndarray:
-    """For each sample another one, each once: a random cycle through all of them.
+    """A random cycle through all samples: maps each sample to a different one.
 
     Args:
         samples: N >= 2.
-        seed, epoch: alone decide, so that every rank and every continuation has the same.
+        seed, epoch: determine the result, so that it is equal on every rank and after a resume.
 
     Returns:
         (N,) int64, a permutation without a fixed point.
@@ -69,8 +69,8 @@ def partners(samples: int, *, seed: int, epoch: int = 0) -> np.ndarray:
 def quotas(sizes: Sequence[int], weights: Sequence[float] | None) -> list[int]:
     """Rows of each dataset in one epoch of a mixture.
 
-    Without weights an epoch is one pass over all. With weights it is one pass over the first dataset, the reference;
-    the others have ``n_0 w_i / w_0`` rows, rounded, at least one.
+    Without weights an epoch is one pass over all datasets. With weights it is one pass over the first dataset, the
+    reference; the others have ``n_0 w_i / w_0`` rows, rounded, at least one.
 
     Args:
         sizes: samples of each dataset, >= 1.
@@ -91,12 +91,12 @@ def quotas(sizes: Sequence[int], weights: Sequence[float] | None) -> list[int]:
 
 
 class Plan:
-    """Which samples form the batch of a step: a pure function of (seed, step) that knows no rank and no worker.
+    """The samples of each batch, as a pure function of (seed, step) that is independent of ranks and workers.
 
-    Samples of several datasets are numbered behind each other. ``sampling="once"``: an epoch holds every sample of a
-    dataset without weights, or of the reference, exactly once; a weighted dataset is walked through in shuffled passes
-    that go on from epoch to epoch, so that its samples are shown equally often, give or take one.
-    ``sampling="replacement"``: every batch is drawn anew from all samples by weight; no sample comes twice in a batch.
+    Samples of several datasets are numbered consecutively. ``sampling="once"``: an epoch contains every sample of a
+    dataset without weights, or of the reference, exactly once; a weighted dataset is read in shuffled passes that
+    continue across epochs, so that the counts of its samples differ by at most one.
+    ``sampling="replacement"``: every batch is drawn independently from all samples by weight, without duplicates.
 
     Args:
         sizes: samples of each dataset, >= 1.
@@ -104,9 +104,9 @@ class Plan:
         seed: seed of the run, >= 0.
         weights: share of each dataset (see `quotas`); with ``replacement``, of each batch on average.
         sampling: ``once`` or ``replacement``.
-        leftover: what happens to the rows that do not fill a batch: ``drop``, other ones sit out in each epoch;
-            ``carry``, they begin the next epoch's first batch, so that nothing is ever left out.
-        chances: with ``replacement``, (N,) relative chance of each sample within its dataset, > 0; None: equal.
+        leftover: use of the rows that do not fill a batch: ``drop``: they are skipped, different ones in each epoch;
+            ``carry``: they begin the first batch of the next epoch, so that no row is skipped.
+        chances: with ``replacement``, (N,) relative probability of each sample in its dataset, > 0; None: equal.
 
     Attributes:
         epoch_rows: rows of one epoch.
@@ -149,17 +149,17 @@ class Plan:
 
     @property
     def repeats(self) -> bool:
-        """Whether a sample may come twice in a batch: a weighted dataset is walked through more than once an epoch."""
+        """Whether a sample may occur twice in a batch: a weighted dataset is read more than once per epoch."""
         return self._cumulative is None and any(q > n for q, n in zip(self._quotas, self.sizes, strict=True))
 
     def steps(self, epochs: int) -> int:
-        """Full batches in that many epochs."""
+        """Number of full batches in the given number of epochs."""
         if self.carry and self._cumulative is None:
             return epochs * self.epoch_rows // self.batch_size
         return epochs * (self.epoch_rows // self.batch_size)
 
     def batch(self, step: int) -> list[tuple[int, np.ndarray]]:
-        """The global batch of a step: int64 sample numbers, B in all, by the epoch that they belong to."""
+        """The global batch of a step: B int64 sample numbers in total, grouped by epoch."""
         if step < 0:
             raise ValueError(f"step must not be negative, got {step}")
         per_epoch = self.epoch_rows // self.batch_size
@@ -197,7 +197,7 @@ class Plan:
         return mixed.astype(np.int64)
 
     def _walk(self, number: int, start: int, count: int) -> np.ndarray:
-        """``count`` samples of one dataset from place ``start`` of its endless row of shuffled passes."""
+        """``count`` samples of one dataset from position ``start`` of its infinite sequence of shuffled passes."""
         size = self.sizes[number]
         first, last = start // size, (start + count - 1) // size
         passes = [
@@ -207,9 +207,9 @@ class Plan:
         return np.concatenate(passes)[start - first * size :][:count]
 
     def _joined(self, epoch: int) -> np.ndarray:
-        """An epoch's order in which nothing of the epoch before's last batch comes in the first.
+        """Order of an epoch whose first batch has no sample of the previous epoch's last batch.
 
-        Rows that do are exchanged with the next ones behind the first batch; that never reaches the last batch.
+        Such samples are exchanged with the ones that follow the first batch; the exchange never reaches the last batch.
         """
         order = self._order(epoch)
         if epoch == 0:
@@ -226,7 +226,7 @@ class Plan:
 
 
 def _draw(cumulative: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
-    """``count`` different numbers, each next one drawn by weight among those not drawn yet."""
+    """``count`` distinct numbers, drawn one after another by weight without replacement."""
     chosen = np.zeros(0, np.int64)
     for _ in range(_ROUNDS):
         drawn = np.searchsorted(cumulative, generator.random(count) * cumulative[-1], side="right")
@@ -234,7 +234,7 @@ def _draw(cumulative: np.ndarray, count: int, generator: np.random.Generator) ->
         chosen = together[np.sort(np.unique(together, return_index=True)[1])]
         if len(chosen) >= count:
             return chosen[:count]
-    # Few are left: exponential waiting times with the weights as rates finish in the same order as such draws.
+    # If few numbers remain, rejection is slow: exponential waiting times with the weights as rates have the same order.
     waiting = generator.exponential(size=len(cumulative)) / np.diff(cumulative, prepend=0.0)
     waiting[chosen] = np.inf
     return np.concatenate([chosen, np.argsort(waiting, kind="stable")[: count - len(chosen)]])

@@ -1,4 +1,4 @@
-"""Windows of one or several datasets as one numbered pool, gathered from memory maps; which rows, plan.py decides."""
+"""Windows of one or several datasets as one numbered pool, gathered from memory maps; plan.py selects the rows."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _CHUNK = 8192  # rows examined at a time when looking for what is missing
 
 
 class ColumnPool:
-    """The samples of several columns behind each other, with their devices, recordings and people numbered as one.
+    """Concatenated samples of several columns with a common numbering of devices, recordings and subjects.
 
-    Datasets may have different placements: the device axis has all of them, sorted. People and recordings of different
-    datasets are different, whatever their names.
+    Datasets may have different placements: the device axis has all of them, sorted. Subjects and recordings of
+    different datasets are different even if their names are equal.
 
     Args:
         columns: at least one; all of one rate, window length and channels.
         teachers: for each an (N, Dt) array-like in its order, or None for all.
-        streams: streams of other modalities that batches hold, from the columns (``skeleton``).
-        clips: for each its clips, which become the stream ``video``; None where they are not wanted.
+        streams: streams of other modalities in the batches, from the columns (``skeleton``).
+        clips: clips of each, which become the stream ``video``; None without clips.
 
     Attributes:
         sizes: number of samples of each.
@@ -84,7 +84,7 @@ class ColumnPool:
 
     @property
     def left_out(self) -> dict[str, str]:
-        """Keys of damaged samples, and why they are left out."""
+        """Keys of damaged samples and the reasons for skipping them."""
         parts = [*(one.left_out for one in self.columns), *(one.left_out for one in self._clips or ())]
         return {key: reason for part in parts for key, reason in part.items()}
 
@@ -111,7 +111,7 @@ class ColumnPool:
         return allowed
 
     def finite(self) -> np.ndarray:
-        """(N,) bool: samples that have all that is wanted besides a device: teacher features, streams, clip."""
+        """(N,) bool, True for samples with all requested data besides a device: teacher features, streams, clip."""
         there = np.ones(len(self), bool)
         for arrays in (self._teachers, *self._streams.values()):
             if arrays is not None:
@@ -121,7 +121,7 @@ class ColumnPool:
         return there
 
     def imu(self, rows: np.ndarray, devices: np.ndarray) -> tuple[Tensor, Tensor]:
-        """(B, C, T) float32 windows with zeros where nothing was measured, and their mask."""
+        """(B, C, T) float32 windows with zeros for missing samples, and their mask."""
         parts = []
         for number, at, of in self._parts(rows):
             device = devices[at] if len(self.columns) == 1 else self._device[number][devices[at]]
@@ -133,14 +133,14 @@ class ColumnPool:
         return _measured(values, complete)
 
     def _all_measured(self, shape: tuple[int, ...]) -> Tensor:
-        """A mask of True, made once: filling a new one would cost a tenth of the gather. Made anew if written to."""
+        """A cached mask of True, because filling a new one takes a tenth of the gather; replaced if it was changed."""
         full = self._full
         if full is None or full.shape != shape or full._version:
             full = self._full = torch.ones(shape, dtype=torch.bool)
         return full
 
     def devices(self, rows: np.ndarray, allowed: np.ndarray) -> tuple[Tensor, Tensor]:
-        """(B, V, C, T) float32 windows of the allowed devices with zeros where nothing was measured, and their mask."""
+        """(B, V, C, T) float32 windows of the allowed devices with zeros for missing samples, and their mask."""
         values = np.full((len(rows), len(self.placements), *self._axes), np.nan, np.float32)
         for number, at, of in self._parts(rows):
             for device in np.flatnonzero(allowed & (self._device[number] >= 0)):
@@ -183,7 +183,7 @@ class ColumnPool:
         return out
 
     def meta(self, rows: np.ndarray, devices: np.ndarray) -> PairMeta:
-        """Where rows come from, (B,) each."""
+        """Origin of rows, (B,) each."""
         return PairMeta(
             sample=torch.from_numpy(rows),
             recording=torch.from_numpy(self.recording[rows]),
@@ -223,7 +223,7 @@ def _gather(arrays: Sequence[np.ndarray], parts: Sequence[Part], count: int) -> 
 
 
 def _measured(values: np.ndarray, complete: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Windows with zeros for NaN, and the mask of what was measured; only incomplete ones are looked at."""
+    """Windows with zeros for NaN, and the mask of measured samples; complete windows are not searched for NaN."""
     mask = torch.ones(values.shape, dtype=torch.bool)
     gaps = ~complete
     if gaps.any():
@@ -291,7 +291,7 @@ def _arrays_of(columns: Sequence[Columns], stream: str) -> list[np.ndarray]:
 
 
 def _numbered_on(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Numbers of several datasets behind each other, so that none occurs in two."""
+    """Consecutive numbering over several datasets, so that no number occurs in two of them."""
     begin, out = 0, []
     for part in parts:
         out.append(part + begin)

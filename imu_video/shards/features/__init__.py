@@ -1,1 +1,1 @@
-"""A frozen teacher over a data folder, computed once and restartable; `reading.teacher_cache` opens what it leaves."""
+"""Features of a frozen teacher for a data folder, computed once and resumable; `reading.teacher_cache` reads them."""

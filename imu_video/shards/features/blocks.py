@@ -40,7 +40,7 @@ whoever computes it."""
 
 
 class SampleCount(NamedTuple):
-    """Samples of a split that are done before and after one of its blocks, and all samples of the split."""
+    """Number of finished samples of a split before and after one of its blocks, and of all its samples."""
 
     before: int
     after: int
@@ -60,10 +60,10 @@ class EmbedBlock:
     Args:
         root: the data folder.
         teacher: registered name and all arguments.
-        weights: what was fitted, or None.
-        camera: which video; None for the default one.
-        batch_size: samples a forward pass.
-        device: where the teacher runs; ``cuda`` spreads workers over all GPUs.
+        weights: fitted weights, or None.
+        camera: name of the video; None for the default one.
+        batch_size: samples per forward pass.
+        device: device of the teacher; ``cuda`` distributes workers over all GPUs.
         plugins: files that register teachers, imported first.
         journal: held open by whoever started the engine.
         counts: of every block that is to be done, for progress records; logged where the task runs in the process that
@@ -83,7 +83,7 @@ class EmbedBlock:
     index: Index | None = None
 
     def __call__(self, block: Block) -> None:
-        """Compute and keep (N, width) float32 rows, NaN where a sample lacks the modality.
+        """Compute and store (N, width) float32 rows, NaN where a sample lacks the modality.
 
         Raises:
             ShardError: a damaged shard.
@@ -126,15 +126,15 @@ class EmbedBlock:
 
 
 def restore(model: FrozenTeacher, weights: Path) -> None:
-    """Load what an earlier run fitted."""
+    """Load the weights that an earlier run fitted."""
     model.load_state_dict({**model.state_dict(), **load_file(weights)})
 
 
 def open_teacher(index: Index, fingerprint: str) -> FrozenTeacher:
-    """The teacher behind cached features, built again and proved to be the same.
+    """Rebuild the teacher of cached features and verify its fingerprint.
 
     Raises:
-        TeacherCacheError: no such cache, or what is built now has another fingerprint.
+        TeacherCacheError: no such cache, or the rebuilt teacher has another fingerprint.
     """
     cache = open_cache(index, fingerprint)
     model: FrozenTeacher = teachers.build(read_caches(index)[cache.fingerprint]["teacher"])
@@ -215,7 +215,7 @@ def _in_threads(
     *,
     on_cpu: bool,
 ) -> Iterator[int]:
-    """Decode and encode several batches at once: on a CPU one core each, which small images use better than sharing."""
+    """Decode and encode several batches in parallel: on a CPU one core per batch, which suits small images."""
     count = torch.get_num_threads()
     if on_cpu:
         _keep_freed_memory()

@@ -1,8 +1,8 @@
-"""A frozen teacher over all clips or skeletons of a data folder, once; training then reads the rows it leaves.
+"""Features of a frozen teacher for all clips or skeletons of a data folder, computed once and read by training.
 
-Rows follow the columns. Teachers or projections that need data are fitted on the split `train` alone, and what was
-fitted is kept in the cache folder, so that the same teacher can be embedded on further splits later. Raw features are
-computed shard by shard (blocks.py), in one process, several, or on several machines; the projection comes last.
+Rows have the order of the columns. Teachers or projections that need data are fitted only on the split `train`; fitted
+weights are stored in the cache folder, so that the same teacher can embed further splits later. Raw features are
+computed per shard (blocks.py), in one or several processes or on several machines; the projection is applied last.
 """
 
 from __future__ import annotations
@@ -54,18 +54,18 @@ logger = logging.getLogger(__name__)
 
 
 def embed(index: Index, teacher: Mapping[str, Any] | str, **options: Any) -> TeacherCache:
-    """Compute a teacher's features of every sample and keep them under ``DATA/teachers/<fingerprint>``.
+    """Compute a teacher's features of every sample and store them under ``DATA/teachers/<fingerprint>``.
 
-    What is already there is not computed again. Shards that are finished are kept when the work is stopped or killed,
-    and the same call continues. The bytes do not depend on workers or restarts.
+    Existing features are not computed again. Finished shards are kept when the process is interrupted, and the same
+    call resumes. The bytes do not depend on workers or restarts.
 
     Args:
         index, teacher, options: as for `Embedding`.
 
     Raises:
-        ConfigError: unknown teacher, argument, split or camera; the same work goes on in another process.
+        ConfigError: unknown teacher, argument, split or camera; another process is doing the same work.
         DataError: the shards lack the teacher's modality.
-        ShardError: damaged shards, a worker that died.
+        ShardError: damaged shards, or a worker that ended unexpectedly.
 
     Example:
         >>> from imu_video.shards import load_index
@@ -76,7 +76,7 @@ def embed(index: Index, teacher: Mapping[str, Any] | str, **options: Any) -> Tea
 
 
 class Embedding:
-    """A teacher's work on a data folder, done as a `whole`, or each `part` on another machine.
+    """Embedding of a data folder by a teacher, as a `whole` or in parts on several machines (`part`).
 
     Args:
         index: a loaded index.
@@ -84,13 +84,13 @@ class Embedding:
         splits: splits to embed; all when None.
         camera: a further video of the samples; the default one when None. The cache is then named
             ``<fingerprint>-<camera>``.
-        batch_size: clips a forward pass, >= 1; a GPU likes more.
-        device: where the teacher runs; a GPU where there is one when None.
-        workers: processes, a shard each at a time. One uses all cores with threads already; several serve several GPUs
-            and decoding beside them.
+        batch_size: clips per forward pass, >= 1; increase on a GPU.
+        device: device of the teacher; None: a GPU if available.
+        workers: number of processes, each with one shard at a time. One process already uses all cores; use several
+            for several GPUs and for parallel decoding.
         engine: ``local`` or ``ray``, see `engine.run`.
         plugins: files that register teachers, imported by every worker.
-        force: throw away unfinished work of this teacher by another version.
+        force: discard unfinished work of this teacher by another version.
 
     Raises:
         ConfigError: unknown teacher, argument, split or camera; a folder behind an address.
@@ -122,7 +122,7 @@ class Embedding:
         self._plugins, self._force = tuple(str(plugin) for plugin in plugins), force
 
     def whole(self) -> TeacherCache:
-        """Compute all shards and make the cache.
+        """Compute all shards and create the cache.
 
         Raises:
             ConfigError, DataError, ShardError: as for `embed`.
@@ -142,7 +142,7 @@ class Embedding:
         return cache
 
     def part(self, number: int, of: int) -> Path:
-        """Compute one of n shares of the shards; `merge.merge_features` makes the cache when all parts are there.
+        """Compute one of n parts of the shards; `merge.merge_features` creates the cache when all parts exist.
 
         Args:
             number, of: i and n of the i-th of n parts, 1 <= i <= n.
@@ -176,7 +176,7 @@ class Embedding:
         return Journal(folder, job, what=WHAT, replace=self._force)
 
     def _fitted(self, known: TeacherCache | None, work: Journal) -> tuple[FrozenTeacher, Path | None]:
-        """The teacher as far as it can be fitted before its features are computed, and the file of what was fitted."""
+        """The teacher, fitted as far as possible before its features are computed, and the file of fitted weights."""
         index, plan = self.index, self.plan
         model: FrozenTeacher = teachers.build(plan.teacher)
         check_modality(index, model, plan.camera)
@@ -205,7 +205,7 @@ class Embedding:
         return model, file
 
     def _compute(self, blocks: Sequence[Block], work: Journal, weights: Path | None) -> None:
-        """Finish the blocks that are not finished."""
+        """Compute the missing blocks."""
         missing = [block for block in blocks if work.finished(block_name(block)) is None]
         finished = len(blocks) - len(missing)
         if finished:
@@ -224,12 +224,12 @@ class Embedding:
         )
         done = run(task, missing, workers=self._workers, engine=self._engine, preload=_PRELOAD)
         for block, _ in zip(missing, done, strict=True):
-            # Workers have loggers of their own, without a screen: what they finish is logged here.
+            # Loggers of worker processes have no screen, so their finished blocks are logged here.
             log_progress(logger, counts[block].after, counts[block].total, "samples", block[0])
 
 
 def _sample_counts(index: Index, blocks: Sequence[Block], missing: Sequence[Block]) -> dict[Block, SampleCount]:
-    """For each missing block the samples of its split that are done before and after it; blocks are done in order."""
+    """Finished samples of the split before and after each missing block; blocks are computed in order."""
     samples = {block: index.split(block[0]).shards[block[1]].samples for block in blocks}
     total, done = Counter[str](), Counter[str]()
     for block, count in samples.items():

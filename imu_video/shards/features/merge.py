@@ -1,4 +1,4 @@
-"""Parts of an embedding, computed on several machines, into the cache that one machine would have made."""
+"""Merge parts of an embedding that several machines computed; the cache is equal to that of a single machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PART = re.compile(r"(\d+)-of-(\d+)")
 
 
 def merge_features(index: Index, *, plugins: Sequence[str | Path] = ()) -> list[TeacherCache]:
-    """Make the caches of which `Embedding.part` computed all parts: the bytes of an unsplit embedding.
+    """Create the caches whose parts `Embedding.part` computed; the bytes equal those of an embedding without parts.
 
     Args:
         index: a loaded index.

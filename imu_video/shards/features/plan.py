@@ -1,4 +1,4 @@
-"""What `embed` has to compute: the teacher resolved, its splits and shards, what is there already; computes nothing."""
+"""Plan of an embedding: resolved teacher, splits, shards and existing caches; no features are computed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WHAT = "embedding"
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is to be computed: teacher with all arguments, its recipe, splits, camera, batch size."""
+    """Work of an embedding: teacher with all arguments, its recipe, splits, camera, batch size."""
 
     teacher: dict[str, Any]
     recipe: str
@@ -34,7 +34,7 @@ class Plan:
     batch_size: int
 
     def job(self, index: Index) -> dict[str, Any]:
-        """What the raw features depend on."""
+        """Settings that determine the raw features."""
         return {
             "version": __version__,
             "index": index.digest,
@@ -44,14 +44,14 @@ class Plan:
         }
 
     def folder(self, index: Index, suffix: str = PARTIAL_SUFFIX) -> Path:
-        """Where unfinished work lies."""
+        """Folder of unfinished work."""
         return index.root / TEACHER_FOLDER / f".{self.recipe}{suffix}"
 
 
 def plan_of(
     index: Index, teacher: Mapping[str, Any] | str, splits: Sequence[str] | None, camera: str | None, batch_size: int
 ) -> Plan:
-    """Resolve what is asked for.
+    """Resolve teacher, splits and camera.
 
     Raises:
         ConfigError: unknown teacher, argument, split or camera.
@@ -74,10 +74,10 @@ def plan_of(
 
 
 def refuse_remote(index: Index) -> None:
-    """Refuse a folder behind an address.
+    """Check that a data folder is local.
 
     Raises:
-        ConfigError: it is one.
+        ConfigError: the folder is at a remote address, which cannot be written to.
     """
     if index.remote is not None:
         raise ConfigError(
@@ -87,7 +87,7 @@ def refuse_remote(index: Index) -> None:
 
 
 def by_recipe(index: Index, recipe: str) -> TeacherCache | None:
-    """The cache that the same teacher, with the same arguments, left for these shards."""
+    """Existing cache of the same teacher with the same arguments for these shards."""
     for fingerprint, content in read_caches(index).items():
         if content.get("recipe") == recipe and content.get("index") == index.digest:
             return open_cache(index, fingerprint)
@@ -95,10 +95,10 @@ def by_recipe(index: Index, recipe: str) -> TeacherCache | None:
 
 
 def check_modality(index: Index, model: FrozenTeacher, camera: str | None) -> None:
-    """Refuse a teacher of something that the shards do not hold.
+    """Check that the shards contain the teacher's modality.
 
     Raises:
-        ConfigError: a camera for a teacher that looks at no video.
+        ConfigError: a camera for a teacher that uses no video.
         DataError: the shards lack its modality.
     """
     modality = modality_of(model.modality)
@@ -118,7 +118,7 @@ def blocks_of(index: Index, splits: Sequence[str]) -> list[Block]:
 
 
 def missing_blocks(index: Index, plan: Plan, known: TeacherCache | None, model: FrozenTeacher) -> list[Block]:
-    """Blocks to compute: the wanted splits that are not there, and the one that a projection is fitted on."""
+    """Blocks to compute: those of requested splits without features and of the split that a projection is fitted on."""
     splits = [split for split in plan.splits if known is None or split not in known.splits]
     if known is None and model.projection.needs_fit:
         require_fit_split(index)
@@ -127,7 +127,7 @@ def missing_blocks(index: Index, plan: Plan, known: TeacherCache | None, model: 
 
 
 def require_fit_split(index: Index) -> None:
-    """Refuse to fit a teacher where there are no training people.
+    """Check that there are training subjects to fit a teacher on.
 
     Raises:
         ConfigError: no split `train`.

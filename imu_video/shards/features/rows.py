@@ -1,4 +1,4 @@
-"""Raw features of all shards into a cache folder: projected, halved where nothing is lost, renamed into place."""
+"""Writing of raw features into a cache folder: projection, float16 if it is exact, atomic rename."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _ROWS = 8192  # projected at a time
 
 
 def restore_fitted(model: FrozenTeacher, known: TeacherCache | None, camera: str | None) -> Path | None:
-    """Load what an earlier run fitted, and make sure that it is the teacher that the folder is named after."""
+    """Load the weights that an earlier run fitted, and verify the fingerprint in the name of the folder."""
     if known is None:
         return None
     path = known.folder / WEIGHTS_FILE
@@ -59,7 +59,7 @@ def publish_rows(
     journals: Mapping[Block, Journal],
     device: str,
 ) -> TeacherCache:
-    """Fit the projection where it needs it, project all rows and put them in their place."""
+    """Fit the projection if needed, project all rows and write them to the cache."""
     raw: dict[str, list[np.ndarray]] = {}
     for (split, number), journal in journals.items():
         file = journal.folder / f"{block_name((split, number))}.npy"
@@ -75,7 +75,7 @@ def publish_rows(
 
 
 def _project(model: FrozenTeacher, raw: np.ndarray, device: str) -> np.ndarray:
-    """(N, Dt) of (N, width), NaN rows where the raw ones are."""
+    """Project (N, width) to (N, Dt); rows of NaN stay NaN."""
     rows = np.full((len(raw), model.feature_dim), np.nan, np.float32)
     there = np.flatnonzero(np.isfinite(raw).all(axis=1))
     with torch.no_grad():
@@ -112,7 +112,7 @@ def _write(
         if joins:
             for split in rows:
                 move_file(temp / f"{split}.npy", folder / f"{split}.npy")
-            # Last, because this file lists the others: a process killed before leaves rows that nothing refers to.
+            # Written last, because it lists the other files: a process killed before leaves rows without a reference.
             move_file(temp / CACHE_FILE, folder / CACHE_FILE)
         else:
             move_folder(temp, folder, replace=True)  # replaced: one of other shards, which nothing can use any more

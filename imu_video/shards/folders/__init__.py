@@ -1,1 +1,1 @@
-"""Finished data folders as wholes: merged, divided anew, fetched, described; no recording and no teacher is run."""
+"""Operations on finished data folders: merge, re-split, fetch, summary; no recordings are read, no teacher runs."""

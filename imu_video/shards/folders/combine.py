@@ -1,6 +1,6 @@
-"""Finished data folders into others: several into one, or one into other splits; tars are linked or copied by bytes.
+"""Merge of data folders and re-split of one folder; tars are linked or samples copied unchanged.
 
-Nothing is decoded and no recording is read.
+No samples are decoded and no recordings are read.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ _ALIKE = ("channels", "units", "frame", "normalised", "rate_hz", "window_s", "sa
 
 
 def merge_folders(sources: Sequence[Index], out: str | Path, *, copy: bool = False) -> Index:
-    """Put several data folders of the same axes into one: their tars under new numbers, one index over all.
+    """Merge several data folders with the same axes: tars with new numbers and one index.
 
-    Splits of one name become one split, in the order of the sources. Where the sources come from different datasets,
-    people and recordings are told apart as ``<dataset>/<name>``, because ``s1`` of two datasets is two people; within
-    one dataset the same subject is the same person. Teacher features that all sources have are put together too.
+    Splits of the same name become one split, in the order of the sources. If the sources come from different datasets,
+    subjects and recordings are named ``<dataset>/<name>``, because ``s1`` of two datasets are two subjects; within one
+    dataset the same name is the same subject. Teacher features that all sources have are merged as well.
 
     Args:
         sources: two or more loaded indices.
@@ -61,10 +61,10 @@ def merge_folders(sources: Sequence[Index], out: str | Path, *, copy: bool = Fal
         The index of the new folder.
 
     Raises:
-        ConfigError: fewer than two sources, ``out`` exists.
+        ConfigError: fewer than two sources, or ``out`` exists.
         ShardError: other channels, rate, window or streams; a sample key or recording that occurs
             twice; a copy with another hash.
-        LeakageError: a person in different splits.
+        LeakageError: a subject in different splits.
 
     Example:
         >>> from imu_video.shards import load_index
@@ -116,22 +116,22 @@ def merge_folders(sources: Sequence[Index], out: str | Path, *, copy: bool = Fal
 
 
 def split_folder(index: Index, config: SplitConfig, out: str | Path) -> Index:
-    """Divide the people of a data folder anew; the bytes of samples are copied, the old folder stays as it is.
+    """Re-split a data folder by subject; samples are copied unchanged and the old folder is kept.
 
-    Where everybody is kept, the new folder is the one that building with these splits would give. Teacher features are
-    carried along, except those of teachers that were fitted on the old training people.
+    If all subjects are kept, the new folder equals a build with these splits. Teacher features are copied, except those
+    of teachers that were fitted on the old training subjects.
 
     Args:
         index: a loaded index.
-        config: who belongs to which split.
+        config: assignment of subjects to splits.
         out: the folder to be; must not exist.
 
     Returns:
         The index of the new folder.
 
     Raises:
-        ConfigError: a subject that the data lack, ``out`` exists.
-        LeakageError: a person in two splits.
+        ConfigError: an unknown subject, or ``out`` exists.
+        LeakageError: a subject in two splits.
         ShardError: damaged shards.
 
     Example:
@@ -204,7 +204,7 @@ def _make(
     work = Journal(partial_folder(target), job, what=what)
     with kept_when_interrupted(work):
         folder = work.folder / DATA_FOLDER
-        shutil.rmtree(folder, ignore_errors=True)  # linking and copying bytes is quick: begun anew
+        shutil.rmtree(folder, ignore_errors=True)  # linking and copying is fast, so an interrupted job starts again
         index = write_index(facts.model_copy(update={"splits": fill(folder)}), folder)
         quality = report()
         if quality is not None:
@@ -225,7 +225,7 @@ def _make(
 
 
 class _Named:
-    """Keys, people and recordings of one split as they are called in a merged folder."""
+    """Keys, subjects and recordings of one split with their names in a merged folder."""
 
     def __init__(self, merged: Index, source: Index, split: str) -> None:
         self.keys, self.subjects, self.recordings = [], set(), set()
@@ -239,7 +239,7 @@ class _Named:
 
 
 def _sources(index: Index) -> tuple[SourceFacts, ...]:
-    """What a folder is made of: its own sources, or itself."""
+    """Sources of a folder: those of its index, or the folder itself."""
     if index.sources:
         return index.sources
     first = next(iter(index.splits))
@@ -376,7 +376,7 @@ def _place(source: Path, target: Path, shard: ShardEntry, *, copy: bool) -> None
 
 
 class _Tars:
-    """The tar that was read last stays open: samples of a person lie side by side."""
+    """Keeps the last tar open, because samples of a subject are adjacent."""
 
     def __init__(self) -> None:
         self._path: Path | None = None
@@ -408,7 +408,7 @@ def _divided(
     chosen: Mapping[str, list[tuple[str, int]]],
     people: Mapping[str, list[str]],
 ) -> Index:
-    """The facts of a divided folder; its splits are filled in later."""
+    """The facts of a re-split folder; its splits are filled in later."""
     rows = [place for split in chosen.values() for place in split]
     where = {split: _places(index, split) for split in index.splits}
     everybody = {subject for columns in old.values() for subject in columns.subjects}

@@ -1,4 +1,4 @@
-"""A whole data folder from an address to the local disk, checked and restartable; single files are remote.py's."""
+"""Copy of a whole data folder from an address to the local disk, verified and resumable; single files: remote.py."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ logger = logging.getLogger(__name__)
 
 
 def fetch(address: str, out: str | Path) -> Index:
-    """Copy a data folder from an address: index, shards with their hashes checked, teacher features; columns are made.
+    """Copy a data folder from an address: index, verified shards, teacher features; columns are created.
 
-    Shards that arrived stay when it is stopped or the network fails, and the same call continues.
+    Copied shards are kept when the process is interrupted or the network fails, and the same call resumes.
 
     Args:
         address: of the folder; see `remote.EXTRAS` for the schemes.
-        out: the folder to be; must not exist.
+        out: folder to create; must not exist.
 
     Returns:
         The index of the local folder.
 
     Raises:
-        ConfigError: no address, an unknown scheme, ``out`` exists.
-        ShardError: no data folder there, or files that stay out of reach or damaged.
+        ConfigError: not an address, an unknown scheme, or ``out`` exists.
+        ShardError: no data folder at the address, or files that are unreachable or damaged.
 
     Example:
         >>> fetch("s3://bucket/data", "data/copy").split("train").samples  # doctest: +SKIP

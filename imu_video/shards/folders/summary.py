@@ -1,4 +1,4 @@
-"""What a data folder holds, as rows for tables; drawing them is the command's job."""
+"""Contents of a data folder as rows of tables; the commands print them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Table:
 
 
 def facts(index: Index) -> Table:
-    """One row a fact: source, terms, rates, units, axes."""
+    """One row per fact: source, terms, rates, units, axes."""
     build = index.build
     units = {unit: [c for c, u in index.units.items() if u == unit] for unit in dict.fromkeys(index.units.values())}
     rows: list[tuple[object, ...]] = [
@@ -52,7 +52,7 @@ def facts(index: Index) -> Table:
 
 
 def quality(index: Index) -> Table:
-    """One row a reason: what checks found, in how many recordings and windows, the worst of it; empty if nothing.
+    """One row per reason of findings: numbers of recordings and windows, worst value; empty without findings.
 
     Raises:
         ShardError: quality.json that cannot be read.
@@ -72,7 +72,7 @@ def quality(index: Index) -> Table:
 
 
 def sync(index: Index) -> Table:
-    """Spread of the sync estimates over recordings; empty where none was made.
+    """Spread of the sync estimates over recordings; empty without estimates.
 
     Raises:
         ShardError: quality.json that cannot be read.
@@ -116,7 +116,7 @@ def splits(index: Index) -> Table:
 
 
 def labels(index: Index) -> Table:
-    """One row a split and label: samples, and how many of them each placement measured."""
+    """One row per split and label: samples, and the number measured by each placement."""
     rows: list[tuple[object, ...]] = []
     for name in index.splits:
         columns = open_columns(index, name)
@@ -129,7 +129,7 @@ def labels(index: Index) -> Table:
 
 
 def teachers(index: Index) -> Table:
-    """One row a teacher cache: fingerprint, teacher, and whether it belongs to these shards.
+    """One row per teacher cache: fingerprint, teacher, and whether it belongs to these shards.
 
     Raises:
         TeacherCacheError: a teacher.json that cannot be read.
@@ -150,7 +150,7 @@ def _lacking(index: Index) -> dict[str, int]:
 
 
 def _title(stream: str) -> str:
-    """What a stream is called in a table: ``clip``, ``clip of camera depth``."""
+    """Name of a stream in a table: ``clip``, ``clip of camera depth``."""
     modality, part = modality_of(stream), stream.partition(".")[2]
     return f"{modality.noun} of {modality.part} {part}" if part else modality.noun
 
