@@ -393,7 +393,7 @@ class Unlicensed(Dataset):
     ("broken", "words"),
     [
         (InG, "looks? like g"),
-        (OtherPerson, "asked for subject 'a'"),
+        (OtherPerson, "gives recording b-1 of subject 'b'"),
         (UnknownLabel, "label 'stand' is not declared"),
         (OtherRate, "50 Hz, declared are 100"),
         (OtherClock, "lies outside"),
