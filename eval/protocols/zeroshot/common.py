@@ -88,8 +88,8 @@ def queries_of(
     names: tuple[str, ...],
     *,
     lineage: Mapping[str, Any],
-    givers: Iterable[str] = (),
-    gave: str = "gave labels",
+    label_subjects: Iterable[str] = (),
+    provide: str = "provide labels",
 ) -> Queries:
     """Queries of a domain: its windows of the given classes.
 
@@ -98,8 +98,8 @@ def queries_of(
         domain: the domain.
         names: classes to distinguish; windows of other classes are excluded.
         lineage: lineage of the encoder.
-        givers: subjects of the same dataset that provide class information.
-        gave: what they provide, for the error.
+        label_subjects: subjects of the same dataset that provide class information.
+        provide: what they provide, for the error.
 
     Raises:
         LeakageError: a query subject provides class information or was in the pretraining.
@@ -107,10 +107,10 @@ def queries_of(
     numbers = np.array([windows.classes.index(n) for n in names])
     rows = domain.rows(windows)
     rows = rows[np.isin(windows.labels[rows], numbers)]
-    shared = sorted(set(givers) & set(windows.subject[rows].tolist()))
+    shared = sorted(set(label_subjects) & set(windows.subject[rows].tolist()))
     if shared:
         raise LeakageError(
-            f"zero-shot, domain {domain.name!r}: {shared} {gave} and are query subjects",
+            f"zero-shot, domain {domain.name!r}: subjects {shared} {provide} and are query subjects",
             hint="zeroshot.support.split must have other subjects than the domain's split",
         )
     chosen_on = refuse_training_subjects(lineage, windows, rows)

@@ -64,18 +64,23 @@ def run_source(
     support = config.zeroshot.support
     named = {"target": _named(target, maps), "source": _named(source, maps)}
     given = support.rows(source)
-    theirs = {named["source"].classes[c] for c in np.unique(named["source"].labels[given])} - {UNMAPPED}
+    source_classes = {named["source"].classes[c] for c in np.unique(named["source"].labels[given])} - {UNMAPPED}
     label_maps = {name: maps[name] for name in {source.dataset, target.dataset}} if maps is not None else None
     words = f"{source.dataset}: {slice_words(support)}"
     out: list[Result] = []
     for domain in domains_of(config, "by source labels"):
-        names = class_names(named["target"], domain, among=theirs)
-        everybody = np.ones(len(source), dtype=bool)
-        rows, labels = labelled_rows(named["source"], support, names, config, within=everybody)
+        names = class_names(named["target"], domain, among=source_classes)
+        usable = np.ones(len(source), dtype=bool)
+        rows, labels = labelled_rows(named["source"], support, names, config, within=usable)
         same = source.dataset == target.dataset
-        people = np.unique(source.subject[rows]).tolist() if same else []
+        subjects = np.unique(source.subject[rows]).tolist() if same else []
         query = queries_of(
-            named["target"], domain, names, lineage=bundle.lineage, givers=people, gave="provide source labels"
+            named["target"],
+            domain,
+            names,
+            lineage=bundle.lineage,
+            label_subjects=subjects,
+            provide="provide source labels",
         )
         details = {
             "source": {"dataset": source.dataset, "digest": source.digest, "support": support.model_dump(mode="json")},

@@ -64,15 +64,20 @@ def run_teacher(
     for domain in domains_of(config, "by teacher labels"):
         names = class_names(windows, domain)
         rows, labels = labelled_rows(windows, support, names, config, within=usable)
-        people = np.unique(windows.subject[rows]).tolist()
+        subjects = np.unique(windows.subject[rows]).tolist()
         query = queries_of(
-            windows, domain, names, lineage=model.student.lineage, givers=people, gave="provide video labels"
+            windows,
+            domain,
+            names,
+            lineage=model.student.lineage,
+            label_subjects=subjects,
+            provide="provide video labels",
         )
         logger.info(f"{domain.name}: {len(query.truth)} windows, {len(names)} classes, {len(rows)} labelled videos")
-        asked = pair_embeddings(model, query, config)
+        embeddings = pair_embeddings(model, query, config)
         for probe, fitter in build_probes(config).items():
             fitted = fitter.fit(embedded[rows], labels, classes=len(names))
-            for name, z in asked.items():
+            for name, z in embeddings.items():
                 out += lines(
                     "teacher",
                     query,

@@ -126,13 +126,18 @@ def run_sentence(
             raise ConfigError(f"zeroshot.text.seen: no class {name!r}{nearest(name, windows.classes)}")
     seen = tuple(sorted(text.seen))
     rows, labels = labelled_rows(windows, support, seen, config, within=np.ones(len(windows), dtype=bool))
-    people = np.unique(windows.subject[rows]).tolist()
+    subjects = np.unique(windows.subject[rows]).tolist()
     unseen = [name for name in windows.classes if name not in seen]
     out: list[Result] = []
     for domain in domains_of(config, "by text"):
         names = class_names(windows, domain, among=unseen)
         query = queries_of(
-            windows, domain, names, lineage=bundle.lineage, givers=people, gave="provide labels of seen classes"
+            windows,
+            domain,
+            names,
+            lineage=bundle.lineage,
+            label_subjects=subjects,
+            provide="provide labels of seen classes",
         )
         logger.info(f"{domain.name}: {len(query.truth)} windows of {len(names)} unseen classes, {len(seen)} seen")
         seen_text, unseen_text = (_sentences(encoder, group, config) for group in (seen, names))

@@ -105,8 +105,8 @@ def run_video(
             domain,
             names,
             lineage=model.student.lineage,
-            givers=prototypes.subjects,
-            gave="provide prototypes",
+            label_subjects=prototypes.subjects,
+            provide="provide prototypes",
         )
         fewest = min(prototypes.anchors)
         noisy = f" (noisy: {ENOUGH_ANCHORS} are recommended)" if fewest < ENOUGH_ANCHORS else ""
