@@ -38,7 +38,7 @@ class NetworkConfig(Config):
         weight_decay: weight decay of AdamW, applied to matrices only.
         label_smoothing: fraction of every target that is distributed evenly over the classes, in [0, 1).
         members: number of networks, trained with different seeds, whose class probabilities are averaged
-            (Lakshminarayanan et al. 2017, arXiv 1612.01474), 1 .. 32; the cost is proportional.
+            (Lakshminarayanan et al. 2017, arXiv 1612.01474), in [1, 32]; the cost is proportional.
         precision: ``bf16`` runs the encoder under autocast; about twice as fast on CPUs with bf16 units.
         augment: augmentations of the windows, as in pretraining configs.
     """

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import math
 import pickle
+import pkgutil
 import re
 import types
 import typing
@@ -20,6 +22,7 @@ from pydantic.fields import FieldInfo
 from eval import registry as eval_registry
 from imu_video import registry
 from imu_video.arguments import BelowOne, Constructor, Count, Positive, allowed
+from imu_video.config import Config
 from imu_video.errors import ConfigError
 
 # Protocols are left out: their arguments are the options of a command, whose ranges typer enforces.
@@ -161,6 +164,40 @@ def test_docstrings_state_the_same_ranges(kind: str, name: str) -> None:
             assert statement in numeric, (
                 f"{name}: the docstring of {argument} says {statement!r}, enforced is {words!r}"
             )
+
+
+def configs() -> list[type[Config]]:
+    """Every class of config and record, in the order of their names."""
+    for package in map(importlib.import_module, ("imu_video", "pretrain", "eval")):
+        for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+            if not module.name.endswith("__main__"):
+                importlib.import_module(module.name)
+    found, waiting = set[type[Config]](), [Config]
+    while waiting:
+        children = [cls for cls in waiting.pop().__subclasses__() if cls not in found]
+        found.update(children)
+        waiting += children
+    ours = (cls for cls in found if cls.__module__.partition(".")[0] in ("imu_video", "pretrain", "eval"))
+    return sorted(ours, key=lambda cls: (cls.__module__, cls.__qualname__))
+
+
+def test_docstrings_of_configs_state_enforced_ranges() -> None:
+    """`at least`, `above` and intervals are what the schema enforces; `1 .. 8` could be read as either."""
+    compared, wrong = 0, []
+    for cls in configs():
+        texts = described(cls)
+        for key, field in cls.model_fields.items():
+            text = re.split("sensible|typically", texts.get(key, ""))[0]
+            hint = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+            enforced = STATED.findall(allowed(hint))
+            stated = STATED.findall(text)
+            if field.annotation is str:  # a number in its text is about something else
+                continue
+            compared += len(stated)
+            if not set(stated) <= set(enforced) or re.search(r"\d \.\. \d", text):
+                wrong.append(f"{cls.__qualname__}.{key}: documented {text!r}, enforced {allowed(hint)!r}")
+    assert wrong == []
+    assert compared > 5, "the pattern finds the statements"
 
 
 def test_direct_construction_keeps_what_python_shows_of_the_class() -> None:
