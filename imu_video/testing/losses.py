@@ -111,8 +111,8 @@ def _check_loss_statement(loss: str | Mapping[str, Any], module: Any, name: str)
 def _check_loss_needs(module: Any, name: str, pair: PairEmbeddings, needs: frozenset[str]) -> None:
     for need in sorted(needs):
         try:
-            without = {f: {} if isinstance(getattr(pair, f), Mapping) else None for f in NEEDS[need]}
-            module(replace(pair, **without))  # type: ignore[arg-type]
+            without: dict[str, Any] = {f: {} if isinstance(getattr(pair, f), Mapping) else None for f in NEEDS[need]}
+            module(replace(pair, **without))
         except ConfigError as error:
             require(need in str(error), f"{name}: the error without {need!r} does not name it: {error}")
         else:

@@ -50,7 +50,7 @@ def run(folder: Path, code: str, *arguments: str) -> None:
     """In a process of its own: blocks register components. The guard is for blocks that start workers."""
     script = folder / "block.py"
     script.write_text("if __name__ == '__main__':\n" + "".join(f"    {line}\n" for line in code.splitlines()))
-    done = subprocess.run([sys.executable, script, *arguments], cwd=folder, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-P", script, *arguments], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, f"{code}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
 
 
