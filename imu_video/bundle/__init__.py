@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from imu_video.lazy import exports
 
 if TYPE_CHECKING:
-    from imu_video.bundle.encoder import EncoderBundle, load_encoder, read_config
-    from imu_video.bundle.hub import push_to_hub
+    from imu_video.bundle.encoder import EncoderBundle, load_encoder, push_to_hub, read_config
     from imu_video.bundle.input_spec import InputSpec, fit_input_spec
 
 __all__ = ["EncoderBundle", "InputSpec", "fit_input_spec", "load_encoder", "push_to_hub", "read_config"]
@@ -17,8 +16,7 @@ __getattr__, __dir__ = exports(
     __name__,
     __all__,
     {
-        "encoder": ["EncoderBundle", "load_encoder", "read_config"],
-        "hub": ["push_to_hub"],
+        "encoder": ["EncoderBundle", "load_encoder", "push_to_hub", "read_config"],
         "input_spec": ["InputSpec", "fit_input_spec"],
     },
 )

@@ -249,11 +249,11 @@ class EncoderBundle(nn.Module):
         """Upload weights, config.json and model card to the Hugging Face hub and return the repository's address.
 
         Args:
-            repo_id, private, api: see `bundle.hub.push_to_hub`.
+            repo_id, private, api: see `bundle.hub.upload`.
             lineage: see `save`.
         """
         with tempfile.TemporaryDirectory(prefix="imu-video-hub-") as folder:
-            return hub.push_to_hub(self.save(folder, lineage=lineage), repo_id, private=private, api=api)
+            return push_to_hub(self.save(folder, lineage=lineage), repo_id, private=private, api=api)
 
 
 def load_encoder(
@@ -334,3 +334,17 @@ def _refuse_overwrite(target: Path, force: bool) -> None:
         raise CheckpointError(
             f"{target} already contains an encoder", hint="choose another folder, or replace it with --force"
         )
+
+
+def push_to_hub(folder: str | Path, repo_id: str, *, private: bool = True, api: Any | None = None) -> str:
+    """Upload an encoder folder to a model repository on the Hugging Face hub and return its address.
+
+    Args:
+        folder: an encoder folder; it is loaded once first, so that no damaged encoder is published.
+        repo_id, private, api: see `bundle.hub.upload`.
+
+    Raises:
+        CheckpointError: the folder is damaged or contains no encoder.
+    """
+    load_encoder(folder)
+    return hub.upload(folder, repo_id, private=private, api=api)

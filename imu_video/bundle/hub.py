@@ -73,21 +73,15 @@ def _advice(error: Exception, repo: str) -> str:
     )
 
 
-def push_to_hub(folder: str | Path, repo_id: str, *, private: bool = True, api: Any | None = None) -> str:
-    """Upload an encoder folder to a model repository on the Hugging Face hub and return its address.
+def upload(folder: str | Path, repo_id: str, *, private: bool = True, api: Any | None = None) -> str:
+    """Upload a folder to a model repository on the Hugging Face hub and return its address; the content is not checked.
 
     Args:
-        folder: an encoder folder; it is loaded once first, so that no damaged encoder is published.
+        folder: an encoder folder; `encoder.push_to_hub` loads it first.
         repo_id: ``owner/name``; created if it does not exist.
         private: whether a newly created repository is private.
         api: a ``huggingface_hub.HfApi``; None creates one, which uses the login of ``hf auth login``.
-
-    Raises:
-        CheckpointError: the folder is damaged or contains no encoder.
     """
-    from imu_video.bundle.encoder import load_encoder
-
-    load_encoder(folder)
     if api is None:
         from huggingface_hub import HfApi
 
