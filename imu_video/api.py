@@ -53,8 +53,8 @@ def list_objectives(pattern: Patterns = "*", *, exclude: Patterns = ()) -> list[
     """Sorted names of registered objectives; see `list_encoders`.
 
     Example:
-        >>> list_objectives()
-        ['masked_patches', 'transformations']
+        >>> list_objectives("masked*")
+        ['masked_patches']
     """
     return _matching(registry.objectives, pattern, exclude)
 

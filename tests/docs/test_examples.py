@@ -12,10 +12,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted(p for p in (ROOT / "examples").glob("*.py") if not p.name.startswith("_"))
+LONG = {"compare_encoders", "few_shot", "own_teacher_plugin", "pretrain_and_export"}
+"""Examples of ten seconds and more: marked slow, and run by `make examples`, a step of continuous integration."""
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "script", [pytest.param(p, marks=[pytest.mark.slow] * (p.stem in LONG), id=p.stem) for p in SCRIPTS]
+)
 def test_example_runs(script: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, script],

@@ -53,6 +53,7 @@ def test_every_command_is_on_its_page(hooks: ModuleType) -> None:
     )
 
 
+@pytest.mark.slow  # half a minute of one core; continuous integration builds the site in a job of its own
 @pytest.mark.timeout(1500)
 def test_the_site_builds_strictly(tmp_path: Path) -> None:
     """Dead links, missing pages, unknown anchors and unreadable docstrings are warnings, and warnings are errors."""

@@ -348,7 +348,7 @@ def test_ood_benchmark(folder: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "r.jsonl").exists()
     zero = call(*words, "--part", "0/2")
     assert isinstance(zero.exception, ConfigError)
-    assert "counted from 1" in str(zero.exception)
+    assert "parts count from 1" in str(zero.exception)
     half = call(*words, "--part", "1/2")
     assert half.exit_code == 0, half.output
     assert len(list((tmp_path / "runs" / "runs").iterdir())) == 2

@@ -74,6 +74,7 @@ def test_processes_of_nproc(call: Call) -> None:
     call("imu-pretrain", "launch", "training.yaml", "--nproc", 2, "--run", "run", leaves="run/checkpoints/latest")
 
 
+@pytest.mark.slow  # the same workers as those of --nproc, under another launcher
 def test_processes_of_torchrun_as_documented(call: Call) -> None:
     assert "--no-python -- imu-pretrain launch CONFIG" in (ROOT / "docs/guides/pretraining.md").read_text()
     words = ["--standalone", "--nproc-per-node", 2, "--no-python", "--", COMMANDS / "imu-pretrain"]
