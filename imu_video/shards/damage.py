@@ -1,6 +1,6 @@
-"""What happens to samples that cannot be read: stop, leave them out, or also list them; finding them is pipeline.py's.
+"""Policies for unreadable samples: raise, skip, or skip and list them; pipeline.py detects them.
 
-A sample that is left out keeps its row number, so that columns, teacher caches and plans of all ranks stay aligned.
+A skipped sample keeps its row number, so that columns, feature caches and the plans of all ranks stay aligned.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ also listed in DATA/quarantine/<split>.json, which every later reader honours wi
 
 
 def check_policy(errors: str) -> None:
-    """Refuse anything that is no `ErrorPolicy`.
+    """Check that ``errors`` is an `ErrorPolicy`.
 
     Raises:
-        ConfigError: another word.
+        ConfigError: any other value.
     """
     if errors not in get_args(ErrorPolicy):
         raise ConfigError(f"errors is {errors!r}{nearest(errors, get_args(ErrorPolicy))}")
@@ -32,11 +32,11 @@ def check_policy(errors: str) -> None:
 
 @dataclass(kw_only=True)
 class Damage:
-    """What a reader left out; filled while it reads.
+    """The samples that a reader skipped; filled while it reads.
 
     Args:
         left_out: key of each sample that was not yielded -> reason.
-        notes: faults of shards that cost no sample (foreign members, wrong size).
+        notes: faults of shards without loss of a sample (unknown members, wrong size).
 
     Example:
         >>> damage = Damage()
@@ -51,21 +51,21 @@ class Damage:
     notes: list[str] = field(default_factory=list)
 
     def summary(self) -> str:
-        """One line: how many samples, by the beginning of their reasons."""
+        """One line with the number of samples per reason; reasons are grouped by the text before the colon."""
         kinds = Counter(reason.split(":")[0] for reason in self.left_out.values())
         return f"{len(self.left_out)} samples left out" + "".join(f"; {n} {kind}" for kind, n in kinds.most_common())
 
 
 def quarantine_file(index: Index, split: str) -> Path:
-    """Where the list of a split's damaged samples lies."""
+    """Path of the list of a split's damaged samples."""
     return index.root / QUARANTINE_FOLDER / f"{split}.json"
 
 
 def quarantined(index: Index, split: str) -> dict[str, str]:
-    """Keys of a split's listed samples and why; empty where there is no list of these shards.
+    """Keys of a split's listed samples with their reasons; empty if there is no list for these shards.
 
     Raises:
-        ShardError: a list that cannot be read.
+        ShardError: the list cannot be read.
     """
     file = quarantine_file(index, split)
     hint = f"delete {file}; it is written again when the damage is met"

@@ -1,4 +1,4 @@
-"""A folder in the making, beside its name, and how it takes that name when complete; others write what is in it."""
+"""Paths of unfinished data folders and the final rename; other modules write the content."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ DATA_FOLDER = "data"
 
 
 def partial_folder(out: Path) -> Path:
-    """Where an unfinished build of ``out`` lies."""
+    """Path of the unfinished build of ``out``."""
     return out.with_name(out.name + PARTIAL_SUFFIX)
 
 
 def parts_folder(out: Path) -> Path:
-    """Where the parts of ``out`` lie."""
+    """Path of the folder with the parts of ``out``."""
     return out.with_name(out.name + PARTS_SUFFIX)
 
 
@@ -26,7 +26,7 @@ def require_data_folder(target: Path) -> None:
     """Refuse to replace anything but a data folder or an empty one.
 
     Raises:
-        ConfigError: it is something else.
+        ConfigError: ``target`` is neither a data folder nor an empty folder.
     """
     empty = target.is_dir() and not any(target.iterdir())
     if not empty and not any((target / name).is_file() for name in (INDEX_FILE, FACTS_FILE)):
@@ -34,10 +34,12 @@ def require_data_folder(target: Path) -> None:
 
 
 def publish(temp: Path, target: Path, *, force: bool) -> None:
-    """Rename a finished folder to its name; with ``force`` the old one steps aside first and is then removed.
+    """Rename a finished folder to its final name.
+
+    With ``force``, the old folder is renamed first and removed last.
 
     Raises:
-        ShardError: the name was taken meanwhile.
+        ShardError: ``target`` was created by another process meanwhile.
     """
     try:
         move_folder(temp, target, replace=force)

@@ -1,6 +1,6 @@
-"""quality.json of a data folder: what the checks of a build found, the sync estimates, and what was normalised away.
+"""quality.json of a data folder: findings of the checks, sync estimates and normalisation statistics.
 
-The checks are in `imu_video.recordings`; this file counts, writes and reads.
+The checks are in `imu_video.recordings`; this module counts findings, and writes and reads the report.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ QUALITY_VERSION = 1
 
 
 class Total(Config):
-    """All findings of one reason: how many, in how many recordings and windows, and the seconds that they last."""
+    """Totals of one reason: number of findings, affected recordings and windows, and seconds."""
 
     findings: int
     recordings: int
@@ -35,15 +35,15 @@ class QualityReport(Config):
     """Content of quality.json.
 
     Args:
-        version: of this layout.
+        version: layout version.
         checks: every check with its policy and thresholds, as the build resolved them.
-        recordings: that were looked at.
-        devices: IMU devices in them.
-        windows: that were considered.
+        recordings: number of recordings checked.
+        devices: number of IMU devices in them.
+        windows: number of windows checked.
         totals: reason -> its totals.
-        findings: one row for each recording, device or video, and reason, in the order of the build.
-        sync: one row for each recording with an estimate.
-        statistics: recording -> placement -> channel ``mean`` and ``std`` that ``signal.normalise`` took out.
+        findings: one row per recording, device or video, and reason, in the order of the build.
+        sync: one row per recording with an estimate.
+        statistics: recording -> placement -> channel ``mean`` and ``std`` removed by ``signal.normalise``.
     """
 
     version: int = QUALITY_VERSION
@@ -77,14 +77,14 @@ def totals(findings: Iterable[Finding]) -> dict[str, Total]:
 
 
 def join_reports(reports: Sequence[QualityReport], prefixes: Sequence[str]) -> QualityReport | None:
-    """One report of several folders that are put together.
+    """Merge the reports of several folders.
 
     Args:
-        reports: one of each folder.
-        prefixes: what is put before its people's and recordings' names, mostly nothing.
+        reports: one report per folder.
+        prefixes: per folder, the prefix of its subject and recording names; usually empty.
 
     Returns:
-        The report, or None where the folders were not checked alike.
+        The report, or None if the folders were checked with different settings.
     """
     if any(report.checks != reports[0].checks for report in reports):
         return None
@@ -107,7 +107,7 @@ def join_reports(reports: Sequence[QualityReport], prefixes: Sequence[str]) -> Q
 
 
 def of_people(report: QualityReport, people: Sequence[str]) -> QualityReport:
-    """The report with its rows in another order of people, as a build in that order would have written it."""
+    """The report with its rows reordered, equal to that of a build with this order of subjects."""
     place = {subject: i for i, subject in enumerate(people)}
     findings = tuple(sorted(report.findings, key=lambda row: place[row.subject]))
     sync = tuple(sorted(report.sync, key=lambda row: place[row.subject]))
@@ -115,7 +115,7 @@ def of_people(report: QualityReport, people: Sequence[str]) -> QualityReport:
 
 
 def write_report(report: QualityReport, root: Path) -> None:
-    """Write quality.json atomically, one finding a line."""
+    """Write quality.json atomically, one finding per line."""
     parts = []
     for key, value in report.model_dump(mode="json").items():
         if isinstance(value, list) and value:
@@ -127,10 +127,10 @@ def write_report(report: QualityReport, root: Path) -> None:
 
 
 def read_report(root: Path) -> QualityReport | None:
-    """The report of a data folder; None where it has none (built before there were checks, or merged from such).
+    """The report of a data folder; None if built before checks existed, or merged from such folders.
 
     Raises:
-        ShardError: quality.json that cannot be read.
+        ShardError: quality.json cannot be read.
     """
     file = root / QUALITY_FILE
     try:

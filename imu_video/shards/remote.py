@@ -1,7 +1,7 @@
-"""Files behind an address (s3, gs, http, https, hf) through a bounded cache on the local disk; reading them is others'.
+"""Fetches remote files (s3, gs, http, https, hf) into a bounded local cache; does not parse them.
 
-Credentials come from where the storage libraries look for them (environment, config files), never from an address, and
-no message repeats a query string or the text of a library's error.
+The storage libraries read credentials from the environment or their config files, never from an address. No message
+repeats a query string or a library's error text, because both can contain a signed address.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(/{1,2}|(?=[^/\\]))")
 
 
 def is_address(place: str | Path) -> bool:
-    """Whether a place is an address and no local path.
+    """Whether a place is a remote address rather than a local path.
 
-    A `Path` made of an address has lost one slash; it still counts.
+    `Path` collapses the double slash of an address; the result still counts as an address.
 
     Example:
         >>> is_address("s3://bucket/data"), is_address("data/demo"), is_address("C:/data")
@@ -50,7 +50,7 @@ def is_address(place: str | Path) -> bool:
 
 @dataclass(frozen=True)
 class Address:
-    """A folder behind an address: scheme, host or bucket with path, and a query that is sent but never shown."""
+    """A remote folder: scheme, host or bucket with path, and a query that is sent but never shown."""
 
     scheme: str
     path: str
@@ -58,10 +58,10 @@ class Address:
 
     @classmethod
     def parse(cls, place: str | Path) -> Address:
-        """From text.
+        """Parse an address.
 
         Raises:
-            ConfigError: another scheme than those of EXTRAS (``pipe:`` among them), or credentials in the address.
+            ConfigError: the scheme is not in EXTRAS (``pipe:`` is not), or the address contains credentials.
         """
         text = str(place)
         scheme = text.split(":", 1)[0].lower()
@@ -82,32 +82,32 @@ class Address:
         return f"{self.scheme}://{self.path}"
 
     def child(self, name: str) -> str:
-        """Full address of a file in the folder, query included: for the storage library alone."""
+        """Full address of a file in the folder, query included; only for the storage library, not for messages."""
         return f"{self}/{name}" + (f"?{self.query}" if self.query else "")
 
     @property
     def slug(self) -> str:
-        """A folder name for it: readable, distinct."""
+        """A readable and unique folder name for the address."""
         plain = re.sub(r"[^A-Za-z0-9_-]+", "-", self.path)[-40:].strip("-")
         return f"{plain}-{hashlib.sha256(str(self).encode()).hexdigest()[:12]}"
 
 
 class OutOfReach(ShardError):
-    """A file that stayed unreachable, cut off or damaged after all attempts; what arrived before can be kept."""
+    """A file was still unreachable, truncated or damaged after all attempts; callers can keep their finished work."""
 
     unfinished = True
 
 
 class Cache:
-    """A folder of fetched files that stays below a size: the ones used longest ago make room.
+    """A size-bounded folder of fetched files; the least recently used are removed first.
 
-    Several processes may use one cache: a file is fetched once, and appears complete or not at all. Files that were
-    used within the last minute stay, so that a path that was just handed out is there when it is opened.
+    Several processes can share one cache: a file is fetched once and appears only when it is complete. Files used
+    within the last minute are kept, so that a path returned to a caller still exists when the caller opens it.
 
     Args:
-        folder: where it lies; ``$IMU_VIDEO_CACHE``, or ``~/.cache/imu-video``, when None.
+        folder: location of the cache; ``$IMU_VIDEO_CACHE``, or ``~/.cache/imu-video``, when None.
         size: bytes; ``$IMU_VIDEO_CACHE_GB`` (50) when None.
-        in_use_s: seconds after its last use in which a file is kept.
+        in_use_s: seconds for which a file is kept after its last use.
     """
 
     def __init__(self, folder: Path | None = None, size: int | None = None, *, in_use_s: float = _IN_USE_S) -> None:
@@ -117,12 +117,12 @@ class Cache:
         self.in_use_s = in_use_s
 
     def get(self, target: Path, size: int | None, fetch: Callable[[Path], None]) -> Path:
-        """A file of the cache, fetched where it is missing.
+        """Path of a cached file; a missing file is fetched.
 
         Args:
-            target: its place in the cache.
-            size: its bytes, where they are known; a file of another size is fetched anew.
-            fetch: writes the checked file to the path that it is given, or raises.
+            target: its path in the cache.
+            size: its size in bytes, if known; a file of a different size is fetched again.
+            fetch: writes the checked file to the given path, or raises.
 
         Raises:
             ConfigError: the file is larger than the whole cache.
@@ -131,6 +131,7 @@ class Cache:
             return target
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.with_name(f".{target.name}.lock")):
+            # Checked again: another process may have fetched the file while this one waited for the lock.
             if self._there(target, size):
                 return target
             self.make_room(size or 0)
@@ -148,10 +149,10 @@ class Cache:
         return True
 
     def make_room(self, size: int) -> None:
-        """Remove the files used longest ago until ``size`` more bytes fit.
+        """Remove the least recently used files until ``size`` more bytes fit.
 
         Raises:
-            ConfigError: they never will.
+            ConfigError: ``size`` exceeds the size of the cache.
         """
         if size > self.size:
             raise ConfigError(
@@ -170,23 +171,23 @@ class Cache:
             for used, bytes_, path in sorted(found):
                 if total + size <= self.size or used > time.time() - self.in_use_s:
                     return
-                with suppress(OSError):  # a system that does not remove open files keeps it a little longer
+                with suppress(OSError):  # some systems cannot remove open files; a later call retries
                     path.unlink()
                     total -= bytes_
 
 
 class RemoteFolder:
-    """The files below an address, fetched into a cache.
+    """The files of a remote folder, fetched into a cache.
 
     Args:
         address: of the folder.
-        cache: where fetched files lie.
-        attempts: times a file is tried.
+        cache: stores the fetched files.
+        attempts: maximum number of attempts per file.
         timeout_s: seconds without a byte after which a connection counts as stalled; ``$IMU_VIDEO_REMOTE_TIMEOUT``
             (60) when None.
 
     Raises:
-        ConfigError: unknown scheme, or the package that reads it is not installed.
+        ConfigError: the scheme is unknown, or the package for it is not installed.
 
     Example:
         >>> RemoteFolder(Address.parse("s3://bucket/data")).fetch("index.json", Path("index.json"))  # doctest: +SKIP
@@ -211,17 +212,17 @@ class RemoteFolder:
 
     @property
     def files(self) -> Any:
-        """The fsspec file system, opened anew in a forked process: connections do not survive one."""
+        """The fsspec file system, opened again in a forked process, because connections do not survive a fork."""
         if self._files is None or self._files[0] != os.getpid():
             self._files = (os.getpid(), _file_system(self.address.scheme, self._timeout_s))
         return self._files[1]
 
     def local(self, name: str, root: Path, *, size: int | None = None, sha256: str | None = None) -> Path:
-        """Where a file lies in the cache, fetched and checked first where it is not there.
+        """Path of a file in the cache; a missing file is fetched and checked first.
 
         Args:
             name: relative to the address.
-            root: folder of the cache that stands for the address.
+            root: cache folder that corresponds to the address.
             size: expected bytes.
             sha256: expected hash.
 
@@ -231,16 +232,16 @@ class RemoteFolder:
         return self.cache.get(root / name, size, lambda target: self.fetch(name, target, size=size, sha256=sha256))
 
     def fetch(self, name: str, target: Path, *, size: int | None = None, sha256: str | None = None) -> None:
-        """Bring a file to a local path; what is there is complete and has the expected size and hash.
+        """Fetch a file to a local path; the result is complete and has the expected size and hash.
 
         Args:
             name: relative to the address.
-            target: local path; its folder exists.
+            target: local path; its folder must exist.
             size: expected bytes.
             sha256: expected hash.
 
         Raises:
-            ShardError: no such file, no permission, or still unreachable, cut off or damaged after all attempts.
+            ShardError: the file does not exist, access is denied, or all attempts failed or gave a damaged file.
         """
         problem = ""
         for attempt in range(self._attempts):
@@ -263,7 +264,7 @@ class RemoteFolder:
         )
 
     def _reason(self, name: str, error: Exception) -> str:
-        """In our words, because a library's text may show a signed address; what a retry cannot mend is raised."""
+        """Describe an error without the library's text, which may contain a signed address; raise permanent errors."""
         where = f"{self.address}/{name}"
         status = getattr(error, "status", None) or getattr(getattr(error, "response", None), "status_code", None)
         if isinstance(error, FileNotFoundError) or status in (404, 410):
@@ -279,7 +280,7 @@ class RemoteFolder:
         return type(error).__name__ + (f" (status {status})" if isinstance(status, int) else "")
 
     def names(self, folder: str) -> list[str]:
-        """Names of what lies in a folder below the address; empty where it cannot be listed (most web servers).
+        """Names of the entries of a folder below the address; empty if it cannot be listed (most web servers).
 
         Raises:
             ShardError: listing is not allowed.
@@ -290,7 +291,7 @@ class RemoteFolder:
             raise ShardError(
                 f"{self.address}: listing is not allowed", hint="set the credentials of the storage library"
             ) from None
-        except Exception:  # each storage library has its own error for "no such listing"
+        except Exception:  # the error for an unsupported listing differs per storage library
             return []
         names = {PurePosixPath(str(entry).split("?", 1)[0].rstrip("/")).name for entry in found}
         return sorted(name for name in names if _NAME.fullmatch(name) and not name.startswith("."))
@@ -301,7 +302,7 @@ def _pause(seconds: float) -> None:
 
 
 def _damage(file: Path, size: int | None, sha256: str | None) -> str:
-    """What is wrong with a fetched file; nothing when the text is empty."""
+    """The fault of a fetched file; an empty string if there is none."""
     bytes_ = file.stat().st_size
     if size is not None and bytes_ != size:
         return f"{bytes_} bytes came, expected {size}"
@@ -322,7 +323,7 @@ def _number(variable: str, usual: float) -> float:
 
 
 def _file_system(scheme: str, timeout_s: float) -> Any:
-    """An fsspec file system that gives up on a connection without a byte for ``timeout_s``."""
+    """An fsspec file system that drops a connection that receives no data for ``timeout_s`` seconds."""
     import fsspec
 
     options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}

@@ -1,6 +1,6 @@
 """What a data folder contains, as pydantic models, and which member names are legal; nothing here opens a file.
 
-The folder is described for people in docs/guides/shards.md.
+docs/guides/shards.md documents the layout for users.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ Flag = Annotated[str, Field(pattern=rf"^{_PLACEMENT}:{_PLACEMENT}$")]
 
 
 def stored_unit(channel: str, normalised: str) -> str:
-    """Unit of a channel in a folder: SI, or ``1`` where signals were normalised by recording."""
+    """Unit of a channel in a folder: SI, or ``1`` where signals were normalised per recording."""
     return channel_unit(channel) if normalised == "none" else "1"
 
 
@@ -91,7 +91,7 @@ def parse_member(name: str) -> tuple[str, str]:
         Key and suffix: ``meta.json``, or the suffix of a registered modality, such as ``imu.<placement>.npy``.
 
     Raises:
-        ShardError: any other name: folders, absolute paths, ``..``, foreign suffixes.
+        ShardError: any other name: folders, absolute paths, ``..``, unknown suffixes.
 
     Example:
         >>> parse_member("walk_00001.imu.right_wrist.npy")
@@ -108,10 +108,10 @@ def parse_member(name: str) -> tuple[str, str]:
 
 
 def check_member(key: str, suffix: str, size: int) -> str:
-    """The member's full name after checking that a reader will accept it.
+    """Check that readers accept a member, and return its full name.
 
     Raises:
-        ShardError: illegal or too long name, or more bytes than its modality allows.
+        ShardError: the name is illegal or too long, or the member exceeds the size limit of its modality.
     """
     name = f"{key}.{suffix}"
     limit = _limit(suffix) if _KEY.fullmatch(key) else None
@@ -129,16 +129,16 @@ def check_member(key: str, suffix: str, size: int) -> str:
 
 
 def _limit(suffix: str) -> int | None:
-    """Largest size of a member with this suffix; None for a foreign one."""
+    """Largest size of a member with this suffix; None for an unknown suffix."""
     return _META_LIMIT if suffix == _META_SUFFIX else member_limit(suffix)
 
 
 class SampleMeta(Config):
-    """Content of KEY.meta.json: where the sample comes from and what is known about it.
+    """Content of KEY.meta.json: origin, label and metadata of one sample.
 
     ``start`` is in seconds on the recording's clock; ``flags`` are findings of quality checks, ``<placement>:<reason>``
-    or ``video:<reason>``; ``sync`` has ``offset_s``, ``drift_ppm`` and ``score``. Absent keys mean no findings, no
-    estimate.
+    or ``video:<reason>``; ``sync`` has ``offset_s``, ``drift_ppm`` and ``score``. An absent key
+    means that there are no findings or no estimate.
     """
 
     key: Name
@@ -153,15 +153,15 @@ class SampleMeta(Config):
     sync: dict[str, float] | None = None
 
     def plain(self) -> dict[str, Any]:
-        """The content as written: empty ``flags`` and ``sync`` are left out, so that a sample without has no trace."""
+        """The content as written to the member; empty ``flags`` and ``sync`` are omitted."""
         return {key: value for key, value in self if key not in ("flags", "sync") or value}
 
 
 class ShardEntry(Config):
     """One tar: path in the folder, counts, hash, and for each key and member suffix its (offset, size) in bytes.
 
-    ``crc32`` has each member's checksum by key and suffix, so that one damaged sample can be told from its neighbours;
-    folders of earlier versions have none.
+    ``crc32`` has each member's checksum by key and suffix, so that a reader can skip one damaged sample and keep the
+    rest of the shard. Folders written by earlier versions have no checksums.
     """
 
     path: str = Field(pattern=rf"^{SHARD_FOLDER}/{_NAME}\.tar$")
@@ -172,7 +172,7 @@ class ShardEntry(Config):
     crc32: dict[Name, dict[str, int]] = Field(default={}, repr=False)
 
     def plain(self) -> dict[str, Any]:
-        """The content as a mapping that JSON can be made of; its parts are not copied."""
+        """The content as a JSON-serialisable mapping; nested values are shared, not copied."""
         return dict(vars(self).items())
 
     @model_validator(mode="after")
@@ -190,7 +190,7 @@ class ShardEntry(Config):
 
 
 class SplitEntry(Config):
-    """One split: its people, its number of samples and its shards in reading order."""
+    """One split: its subjects, its number of samples and its shards in reading order."""
 
     subjects: tuple[str, ...]
     samples: int = Field(ge=1)
@@ -209,15 +209,15 @@ class BuildFacts(Config):
 
     Args:
         config: resolved build config.
-        config_digest: its hash; the same config is not built twice.
+        config_digest: its hash; a folder with the same hash is reused, not rebuilt.
         version: imu_video version.
-        recordings: recordings read.
-        empty_recordings: those among them that are shorter than a window.
-        windows: windows cut, before any was dropped.
-        dropped: number of windows left out, by reason.
+        recordings: number of recordings read.
+        empty_recordings: number of recordings shorter than one window.
+        windows: number of windows cut, including those dropped later.
+        dropped: number of dropped windows, by reason.
         without: number of kept windows that lack a clip, skeleton or label.
         split_order: names of the splits in the order of the config.
-        unused_subjects: people of the dataset who are in no split, or gave no window.
+        unused_subjects: subjects of the dataset that are in no split or have no window.
     """
 
     config: dict[str, Any]
@@ -233,10 +233,10 @@ class BuildFacts(Config):
 
 
 class SourceFacts(Config):
-    """One of the data folders that a merged folder was made of.
+    """One source folder of a merged data folder.
 
     Args:
-        name: dataset as its samples name it.
+        name: dataset name in its samples.
         dataset, licence, citation, url: as in its own index.
         index: digest of its index.
         config_digest: of the config that built it.
@@ -252,7 +252,9 @@ class SourceFacts(Config):
 
 
 class Facts(Config):
-    """What the shards themselves do not tell: kept in index.json and in build.yaml, so that an index can be repaired.
+    """Metadata that the shards do not contain.
+
+    It is stored in both index.json and build.yaml, so that a lost index can be rebuilt.
 
     Args:
         schema_version: layout version.
@@ -260,17 +262,17 @@ class Facts(Config):
         licence, citation, url: terms of the source data.
         channels: the C rows of every IMU member.
         units: unit of each channel; ``1`` where it was normalised.
-        gravity: whether accelerations hold gravity; ``mixed``: in some recordings.
+        gravity: whether accelerations include gravity; ``mixed``: in some recordings only.
         frame: axes of the sensor, or ``gravity``: z points up.
-        normalised: ``recording`` where every channel has mean 0 and deviation 1 over its recording.
+        normalised: ``recording`` where every channel has mean 0 and standard deviation 1 over its recording.
         rate_hz: samples per second.
-        window_s: seconds of a window.
+        window_s: window length in seconds.
         samples_per_window: T.
         placements: the V devices, sorted: the order of the device axis.
-        streams: specification of each stream of another modality. In index.json they have the keys of
-            `modalities.base.specs_to_index`.
+        streams: specification of each stream of another modality. index.json stores them under the keys
+            of `modalities.base.specs_to_index`.
         build: how the folder was made.
-        sources: what it was merged of; not written for a folder that was built.
+        sources: the source folders of a merged folder; not written for a folder that was built from recordings.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -297,12 +299,12 @@ class Facts(Config):
         return specs_from_index(data) if isinstance(data, Mapping) else data
 
     def plain(self) -> dict[str, Any]:
-        """The content as index.json has it."""
+        """The content as stored in index.json."""
         out: dict[str, Any] = {}
         for key, value in self.model_dump(mode="json").items():
             if key == "streams":
                 out |= specs_to_index(self.streams)
-            elif key != "sources" or value:  # a folder that was built has no sources, and no such key
+            elif key != "sources" or value:  # only merged folders have this key
                 out[key] = value
         return out
 
@@ -330,10 +332,10 @@ class Facts(Config):
         return self.streams[stream]
 
     def qualify(self, meta: SampleMeta) -> SampleMeta:
-        """A sample's facts as this folder calls them.
+        """A sample's metadata with names that are unique in this folder.
 
-        In a folder that was merged of several datasets, subject and recording become ``<dataset>/<name>``: ``s1`` of
-        two datasets is two people.
+        In a folder merged from several datasets, subject and recording become ``<dataset>/<name>``, because ``s1`` in
+        two datasets is two different subjects.
         """
         if len({source.name for source in self.sources}) < 2:
             return meta
@@ -362,26 +364,26 @@ class Index(Facts):
         """The data folder that the index was loaded from.
 
         Raises:
-            ShardError: the index was made in memory and lies in no folder.
+            ShardError: the index was created in memory and has no folder.
         """
         if self._root is None:
             raise ShardError("this index was not loaded from a folder", hint="use load_index(folder)")
         return self._root
 
     def at(self, root: Path, remote: RemoteFolder | None = None) -> Index:
-        """A copy that lies in ``root``; with ``remote``, of which ``root`` is the cache."""
+        """A copy located in ``root``; with ``remote``, ``root`` is the local cache of that address."""
         copy = self.model_copy()
         copy._root, copy._remote = root, remote
         return copy
 
     @property
     def remote(self) -> RemoteFolder | None:
-        """The address that the folder lies behind; None for a local one."""
+        """The remote address of the folder; None for a local folder."""
         return self._remote
 
     @property
     def digest(self) -> str:
-        """12 hex digits of a hash of the content: the bytes of all shards and the axes they are read with."""
+        """12 hex digits of a hash of the content: the bytes of all shards and the axes used to read them."""
         shards = {name: [shard.sha256 for shard in split.shards] for name, split in self.splits.items()}
         return digest(
             {"shards": shards, "channels": self.channels, "placements": self.placements, "rate": self.rate_hz}
@@ -391,7 +393,7 @@ class Index(Facts):
         """The named split.
 
         Raises:
-            ShardError: no such split; the nearest spelling is offered.
+            ShardError: unknown split; the message suggests the closest name.
         """
         if name not in self.splits:
             raise ShardError(
@@ -400,10 +402,10 @@ class Index(Facts):
         return self.splits[name]
 
     def shard_path(self, shard: ShardEntry) -> Path:
-        """Where a shard lies on the local disk; one behind an address is fetched and checked first.
+        """Local path of a shard; a remote shard is fetched and checked first.
 
         Raises:
-            ShardError, ConfigError: it cannot be fetched, or does not fit the cache.
+            ShardError, ConfigError: the shard cannot be fetched, or is larger than the cache.
         """
         if self._remote is None:
             return self.root / shard.path

@@ -1,4 +1,4 @@
-"""Windows into tar shards, byte for byte the same on every run and never half-written; reading is in pipeline.py."""
+"""Writes windows to tar shards, deterministically and atomically; reading is in pipeline.py."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ HEADER = 512
 """Bytes of a USTAR header, and of every block; names are short enough to need no further header."""
 
 
-_CHECKSUM = slice(148, 156)  # of a USTAR header
+_CHECKSUM = slice(148, 156)  # checksum field of a USTAR header
 _ZEROS = bytes(HEADER)
-_BUFFER = 1 << 18  # bytes gathered for one call of the system
-_COPIED = 4 << 20  # bytes copied at once from one tar to another
+_BUFFER = 1 << 18  # bytes buffered per system call
+_COPIED = 4 << 20  # largest copy between two tars, in bytes: bounds memory
 
 
 Places = Mapping[str, Mapping[str, tuple[int, int]]]
@@ -47,7 +47,7 @@ Checksums = Mapping[str, dict[str, int]]
 
 @dataclass(frozen=True, kw_only=True)
 class EncodedSample:
-    """One sample as it will lie in the tar: member suffix -> bytes."""
+    """One sample as stored in the tar: member suffix -> bytes."""
 
     key: str
     members: Mapping[str, bytes]
@@ -56,15 +56,15 @@ class EncodedSample:
 def encode_window(
     window: Window, *, dataset: str, specs: Mapping[str, StreamSpec] = MappingProxyType({})
 ) -> EncodedSample:
-    """Encode a window's arrays, clips and facts.
+    """Encode a window's arrays, clips and metadata.
 
     Args:
-        window: a cut window; devices whose values are all NaN are left out.
+        window: the window; devices whose values are all NaN are omitted.
         dataset: short name written to meta.json.
         specs: specification of each stream of the window; a video needs its rate.
 
     Raises:
-        ShardError: no measured device, or a key that cannot be a member name.
+        ShardError: the window has no measured device, or its key is not a legal member name.
         ValueError: a clip without a specification.
     """
     check_member(window.key, "meta.json", 0)
@@ -87,7 +87,7 @@ def encode_window(
 
 
 def _meta_bytes(window: Window, dataset: str) -> bytes:
-    """The window's meta.json. Windows of a recording differ in little beside key and start: the rest is made once."""
+    """The window's meta.json; the text that all windows of a recording share is encoded once and cached."""
     if not math.isfinite(window.start):
         raise ShardError(f"sample {window.key!r} starts at {window.start} s on its recording's clock")
     before, between, after = _meta_text(
@@ -114,7 +114,7 @@ def _meta_text(
     flags: tuple[str, ...],
     sync: tuple[tuple[str, float], ...] | None,
 ) -> tuple[str, str, str]:
-    """What stands before the key, between key and start, and after the start in the JSON of sorted keys."""
+    """The sorted-key JSON in three pieces: before the key, between key and start, and after the start."""
     meta = SampleMeta(
         key="k",
         dataset=dataset,
@@ -127,7 +127,7 @@ def _meta_text(
         flags=flags,
         sync=None if sync is None else dict(sync),
     )
-    # Quotes inside texts are escaped, and tags and sync come last: the first match is the entry itself.
+    # The first match is the entry itself: quotes inside strings are escaped, and tags and sync sort last.
     before, rest = json_bytes(meta.plain()).decode().split('"key":"k"', 1)
     between, after = rest.split('"start":0.0', 1)
     return before, between, after
@@ -135,7 +135,7 @@ def _meta_text(
 
 @lru_cache(maxsize=1024)
 def _tar_header(size: int) -> tuple[bytes, int]:
-    """A USTAR header without name and checksum, and the sum of its bytes with the checksum field as blanks."""
+    """A USTAR header without name and checksum, and its byte sum with the checksum field as spaces."""
     info = tarfile.TarInfo("")
     info.size = size
     info.mode = 0o644
@@ -147,7 +147,7 @@ def _tar_header(size: int) -> tuple[bytes, int]:
 def tar_header(name: str, size: int) -> bytes:
     """The USTAR header of a plain file with fixed owner, mode and time.
 
-    The same bytes as `tarfile.TarInfo.tobuf`, which took a fifth of the time of a build without video.
+    Gives the same bytes as `tarfile.TarInfo.tobuf`, which took 20 % of the time of a build without video.
     """
     header, total = _tar_header(size)
     letters = name.encode("ascii")
@@ -163,14 +163,14 @@ def json_bytes(data: Mapping[str, object]) -> bytes:
 
 
 class TarFile:
-    """A tar that is written under a temporary name, synced and renamed when it is closed.
+    """A tar written under a temporary name; closing it syncs and renames it.
 
     Plain USTAR with fixed owner, mode and time, so that equal samples give equal bytes; webdataset reads it. The hash
-    is taken while writing: nothing is read back.
+    is computed while writing, so the file is not read back.
 
     Args:
-        path: final name; the folder exists.
-        sync: wait until the disk has it; not needed for what is checked before it is used.
+        path: final path; its folder must exist.
+        sync: fsync before the rename; not needed for files that are checked before use.
     """
 
     def __init__(self, path: Path, *, sync: bool = True) -> None:
@@ -182,10 +182,10 @@ class TarFile:
         self._size = 0
 
     def add(self, sample: EncodedSample) -> None:
-        """Append one sample, members in the order of their names.
+        """Append one sample with its members sorted by name.
 
         Raises:
-            ShardError: a repeated key, an illegal name or an oversized member.
+            ShardError: the key is repeated, a name is illegal or a member is too large.
         """
         self._refuse_repeated(sample.key)
         places: dict[str, tuple[int, int]] = {}
@@ -205,15 +205,15 @@ class TarFile:
         self.crc32[sample.key] = checksums
 
     def copy(self, samples: Places, source: BinaryIO, *, crc32: Checksums | None = None) -> None:
-        """Append samples of another tar as they are, headers included; neighbours are copied in one piece.
+        """Append samples of another tar unchanged, headers included; adjacent samples are copied together.
 
         Args:
-            samples: key -> member suffix -> (offset, size) in the other tar, a sample's members one after the other.
+            samples: key -> member suffix -> (offset, size) in the other tar; a sample's members are contiguous.
             source: the other tar.
-            crc32: key -> member suffix -> checksum, where they are known; computed otherwise.
+            crc32: key -> member suffix -> checksum, where known; computed otherwise.
 
         Raises:
-            ShardError: a repeated key, or members that do not lie where ``samples`` says.
+            ShardError: a key is repeated, or a member is not at the offset given in ``samples``.
         """
         spans = {key: sample_span(places) for key, places in samples.items()}
         keys = list(samples)
@@ -232,7 +232,7 @@ class TarFile:
         shift = self._size - first
         for key, places in samples.items():
             self._refuse_repeated(key)
-            suffix = min(places)
+            suffix = min(places)  # members are sorted by name, so this one is the first of the sample
             name = f"{key}.{suffix}\0".encode()
             if len(data) != last - first or not data.startswith(name, places[suffix][0] - HEADER - first):
                 raise ShardError(
@@ -259,11 +259,11 @@ class TarFile:
         self._size += len(data)
 
     def close(self) -> ShardEntry:
-        """Finish, sync and rename; returns what the index says about the file."""
+        """Finish, sync and rename the tar; returns its entry for the index."""
         end = self._size + 2 * HEADER
         self._write(bytes(2 * HEADER + -end % tarfile.RECORDSIZE))
         self._atomic.commit()
-        return ShardEntry.model_construct(  # every member was checked when it was added
+        return ShardEntry.model_construct(  # skips validation: every member was checked when it was added
             path=f"{SHARD_FOLDER}/{self.path.name}",
             samples=len(self.keys),
             bytes=self._size,
@@ -278,7 +278,7 @@ class TarFile:
 
 
 def sample_span(places: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
-    """First and last byte in a tar of a sample's members with their headers and padding."""
+    """Start and end offset of a sample in a tar, with headers and padding."""
     first = min(offset for offset, _ in places.values()) - HEADER
     last = max(offset + size for offset, size in places.values())
     return first, last + -last % HEADER
@@ -292,9 +292,9 @@ class ShardWriter:
     Args:
         folder: the data folder; tars go to its ``shards`` folder.
         split: name of the split.
-        shard_samples: samples a tar, >= 1; 256..2048 is sensible (100 MB to 1 GB with clips).
-        shards: tars that are there already; writing goes on after them.
-        closed: called with every tar that is finished.
+        shard_samples: samples per tar, >= 1; 256 to 2048 is recommended (100 MB to 1 GB with clips).
+        shards: tars that already exist; numbering continues after them.
+        closed: called with the entry of every finished tar.
 
     Example:
         >>> imu = {"wrist": np.zeros((6, 100), np.float32)}
@@ -330,7 +330,7 @@ class ShardWriter:
         self._finish_if_full()
 
     def copy(self, samples: Places, source: BinaryIO, *, crc32: Checksums | None = None) -> None:
-        """Append samples of another tar as they are; see `TarFile.copy`."""
+        """Append samples of another tar unchanged; see `TarFile.copy`."""
         keys = list(samples)
         while keys:
             tar = self._tar()

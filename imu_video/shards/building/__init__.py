@@ -1,1 +1,1 @@
-"""Recordings into a data folder: encoded, collected into shards, merged from parts; finished folders are left alone."""
+"""Builds data folders from recordings: encodes, collects into shards, merges parts; never edits a finished folder."""

@@ -1,7 +1,7 @@
-"""Encoded people into one data folder: collected into shards in order, indexed, renamed into place; encodes nothing.
+"""Collects encoded subjects into shards in order and writes the index; encodes nothing.
 
-A shard that is finished stays finished when the job is killed, and the tars of people who are wholly in finished shards
-are removed on the way, so that a build needs little more room than its result.
+Finished shards are kept when the job is killed. A subject's tar is removed once finished shards contain all of its
+samples, so that a build needs little more disk space than its result.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 class BuildJob(Config):
-    """Everything that determines the bytes of a build beside the recordings themselves.
+    """Everything that determines the bytes of a build, except the recordings.
 
     Args:
         version: imu_video version.
@@ -42,9 +42,9 @@ class BuildJob(Config):
         dataset, licence, citation, url: the source and its terms.
         window: how recordings are cut.
         signal: how signals are conditioned.
-        shard_samples: samples a tar.
-        everybody: all people of the dataset.
-        people: split -> its people in the order of the shards.
+        shard_samples: samples per tar.
+        everybody: all subjects of the dataset.
+        people: split -> its subjects in the order of the shards.
     """
 
     version: str
@@ -62,12 +62,12 @@ class BuildJob(Config):
 
     @property
     def order(self) -> list[str]:
-        """People in the order in which they are encoded and collected."""
+        """Subjects in the order of encoding and collection."""
         return [subject for subjects in self.people.values() for subject in subjects]
 
 
 def read_person(journal: Journal, subject: str, *, check: bool) -> Person | None:
-    """A finished person of a journal, None where there is none."""
+    """A finished subject of a journal, or None if it is not finished."""
     facts = journal.finished(piece_name(subject), check=check)
     if facts is None:
         facts = _collected(journal, subject)
@@ -79,13 +79,13 @@ def _collected(journal: Journal, subject: str) -> dict[str, Any] | None:
 
 
 class Assembly:
-    """Collects people into the shards of a data folder, split after split.
+    """Collects subjects into the shards of a data folder, one split after the other.
 
     Args:
         job: the build.
-        work: journal of the data folder in the making: finished shards.
-        people: journal with a person's tar.
-        drop: remove a person's tar when finished shards hold all of it.
+        work: journal of the unfinished data folder; records the finished shards.
+        people: journal that has a subject's tar.
+        drop: remove a subject's tar when finished shards contain all of it.
     """
 
     def __init__(self, job: BuildJob, work: Journal, people: Mapping[str, Journal], *, drop: bool) -> None:
@@ -101,7 +101,7 @@ class Assembly:
         return found
 
     def unfinished(self) -> list[str]:
-        """People who must be encoded: those without a sound piece whose samples are not all in finished shards."""
+        """Subjects still to encode: they have no valid piece, and finished shards lack some of their samples."""
         missing = []
         for split, subjects in self.job.people.items():
             there, end, known = sum(s.samples for s in self.shards[split]), 0, True
@@ -116,17 +116,17 @@ class Assembly:
         return missing
 
     def write(self, ready: Callable[[str], None]) -> Index:
-        """Collect everybody and write index and columns.
+        """Collect all subjects and write index and columns.
 
         Args:
-            ready: called before a person is read; returns when the piece is finished.
+            ready: called before a subject is read; returns when its piece is finished.
 
         Returns:
             The index, located in the working folder.
 
         Raises:
-            ShardError: a split without any window, or a key that occurs twice.
-            LeakageError: a recording of two people.
+            ShardError: a split has no window, or a key occurs twice.
+            LeakageError: a recording belongs to two subjects.
             RecordingError: subjects whose streams differ in their specification.
         """
         total, splits, done = Tally(), {}, 0
@@ -175,10 +175,10 @@ class Assembly:
         )
 
     def person(self, subject: str) -> tuple[Person, Path]:
-        """A finished person and where the tar lies.
+        """A finished subject and the path of its tar.
 
         Raises:
-            ShardError: the piece disappeared.
+            ShardError: the piece no longer exists.
         """
         journal = self._people[subject]
         person = read_person(journal, subject, check=False)
@@ -187,24 +187,25 @@ class Assembly:
         return person, journal.folder / tar_of(subject)
 
     def collected(self, subject: str, person: Person) -> None:
-        """Remove the tar of a person whom finished shards hold; what was counted stays."""
+        """Remove a subject's tar when finished shards contain it; its tally is kept for restarts."""
         if not self._drop or person.collected:
             return
         journal, name = self._people[subject], piece_name(subject)
         kept = Person(tally=person.tally, entry=None, collected=True)
+        # In this order, a kill at any point leaves either the piece with its tar or the collected tally.
         journal.finish(f"{name}.collected", kept.facts())
         journal.forget(name)
         (journal.folder / tar_of(subject)).unlink(missing_ok=True)
 
 
 class _Collecting:
-    """One split's people on their way into shards: skips what finished shards hold, drops tars that are used up."""
+    """Collects one split: skips samples in finished shards and drops tars that are no longer needed."""
 
     def __init__(self, assembly: Assembly, writer: ShardWriter) -> None:
         self._assembly, self._writer = assembly, writer
         self._skip = sum(s.samples for s in writer.shards)
         self._seen = 0
-        self._open: list[tuple[str, Person, int]] = []  # people with samples in the shard that is being written
+        self._open: list[tuple[str, Person, int]] = []  # subjects with samples in the unfinished shard
 
     def add(self, subject: str) -> Person:
         person, path = self._assembly.person(subject)
@@ -219,7 +220,7 @@ class _Collecting:
         return person
 
     def drop(self) -> None:
-        """Remove the tars of people whom finished shards hold."""
+        """Remove the tars of subjects that finished shards contain completely."""
         closed = sum(s.samples for s in self._writer.shards)
         for name, one, end in self._open:
             if end <= closed:
@@ -228,10 +229,10 @@ class _Collecting:
 
 
 def refuse_overlap(people: Mapping[str, list[str] | tuple[str, ...]]) -> None:
-    """Check that no person is in two splits.
+    """Check that no subject is in two splits.
 
     Raises:
-        LeakageError: somebody is.
+        LeakageError: a subject is in two splits.
     """
     owner: dict[str, str] = {}
     for split, subjects in people.items():
@@ -244,7 +245,7 @@ def refuse_overlap(people: Mapping[str, list[str] | tuple[str, ...]]) -> None:
 
 
 def index_of(job: BuildJob, splits: dict[str, SplitEntry], tally: Tally) -> Index:
-    """The index of finished shards, from what was counted while they were made."""
+    """The index of finished shards, from the tally of the build."""
     window = job.window
     lacking = Counter(
         {lacking_key(stream): tally.kept - tally.with_stream[stream] for stream in counted_streams(tally.streams)}
@@ -284,7 +285,7 @@ def index_of(job: BuildJob, splits: dict[str, SplitEntry], tally: Tally) -> Inde
 
 
 def _report(checks: dict[str, dict[str, Any]], tally: Tally) -> QualityReport:
-    """The report of a build: its resolved checks and what its tally learnt."""
+    """The report of a build: its resolved checks and the findings in its tally."""
     return QualityReport(
         checks=checks,
         recordings=len(tally.recordings),

@@ -1,7 +1,7 @@
-"""A dataset into a data folder, whole or in parts, restartable: divide people, encode, collect; assemble.py writes.
+"""Builds a data folder, whole or in parts: splits subjects, encodes, resumes; assemble.py writes the shards.
 
-People are divided before anything is cut. One recording is in memory at a time (in each worker). The result does not
-depend on the number of workers, parts or restarts, byte for byte.
+Subjects are assigned to splits before windows are cut. Each worker has one recording in memory at a time. The result
+is byte-identical for any number of workers, parts or restarts.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ _PRELOAD = ("imu_video.shards.building.encode", "imu_video.datasets")
 
 
 class BuildConfig(Recipe):
-    """What `imu-video build` reads from its YAML file.
+    """Config of `imu-video build`.
 
     Args:
         dataset: a registered dataset and its arguments: ``{name: folder, root: recordings}``.
         window: how recordings are cut.
-        signal: how signals are conditioned before that; nothing by default.
-        sync: whether video and skeleton are laid over the IMU by their motion; off by default.
-        quality: check -> ``drop``, ``flag``, ``refuse`` or ``off``, or -> mapping of ``policy`` and thresholds; every
-            registered check flags by default.
-        splits: who belongs to which split.
-        shard_samples: samples a tar.
-        seed: passed to datasets that take a ``seed`` and were given none.
+        signal: how signals are conditioned before cutting; no conditioning by default.
+        sync: whether video and skeleton are aligned with the IMU by their motion; off by default.
+        quality: check -> ``drop``, ``flag``, ``refuse`` or ``off``, or a mapping of ``policy`` and thresholds; every
+            registered check defaults to ``flag``.
+        splits: assignment of subjects to splits.
+        shard_samples: samples per tar.
+        seed: passed to datasets that accept a ``seed`` and do not set one.
     """
 
     dataset: dict[str, Any]
@@ -64,14 +64,14 @@ class BuildConfig(Recipe):
 
     @property
     def recipe(self) -> Recipe:
-        """The sections that say what becomes of a recording."""
+        """The sections that determine how a recording is processed."""
         return Recipe(window=self.window, signal=self.signal, sync=self.sync, quality=self.quality)
 
     def resolved(self) -> dict[str, Any]:
         """The config as JSON with every default of the dataset filled in.
 
         Raises:
-            ConfigError: unknown dataset, check or argument of one.
+            ConfigError: unknown dataset, check or argument.
         """
         name, arguments = datasets.arguments(self.dataset, seed=self.seed)
         plain: dict[str, Any] = {
@@ -91,17 +91,17 @@ def build(
     engine: str = "local",
     plugins: Sequence[str | Path] = (),
 ) -> Index:
-    """Build a data folder, or return the one that the same config already built.
+    """Build a data folder, or return the index of the one already built with the same config.
 
-    The work lies in ``OUT.partial`` beside ``out`` and is renamed when complete. A build that is stopped, killed or out
-    of disk leaves that folder, and the same call continues: finished people and finished shards are not made again. A
-    build that fails over its data or config removes it.
+    The build writes to ``OUT.partial`` beside ``out`` and renames it when complete. If the build is stopped, killed or
+    out of disk space, that folder is kept and the same call resumes: finished subjects and shards are reused. If the
+    build fails because of its data or config, the folder is removed.
 
     Args:
         config: dataset, windows, splits.
-        out: the data folder to be.
-        force: replace a data folder that another config built (its teacher caches go with it), or such unfinished work.
-        workers: people encoded at once, each in a process; the result is the same for any number.
+        out: the data folder to create.
+        force: replace a data folder, with its feature caches, or an unfinished build of a different config.
+        workers: subjects encoded in parallel, one per process; does not change the result.
         engine: ``local`` or ``ray``, see `engine.run`.
         plugins: files that register datasets, imported by every worker.
 
@@ -109,10 +109,11 @@ def build(
         The index of the folder.
 
     Raises:
-        ConfigError: unknown dataset or argument, ``out`` exists and is something else, another build works there.
-        LeakageError: a person or recording in two splits.
-        RecordingError: a recording that cannot be read.
-        ShardError: a split without any window, an existing folder that is damaged, a worker that died.
+        ConfigError: unknown dataset or argument, ``out`` exists and is not this build's data folder, or another
+            build is running there.
+        LeakageError: a subject or recording is in two splits.
+        RecordingError: a recording cannot be read.
+        ShardError: a split has no window, an existing folder is damaged, or a worker died.
 
     Example:
         >>> from imu_video.config import load_config
@@ -150,10 +151,10 @@ def build_part(
     engine: str = "local",
     plugins: Sequence[str | Path] = (),
 ) -> Path:
-    """Encode one of n shares of the people into ``OUT.parts/i-of-n``; `merge.merge_parts` makes the data folder.
+    """Encode one of n shares of the subjects into ``OUT.parts/i-of-n``; `merge.merge_parts` makes the data folder.
 
-    Every n-th person of the build's order belongs to a part. A part that was stopped continues; a finished one is only
-    looked at.
+    A part contains every n-th subject in the build's order. An interrupted part resumes; a finished part is checked and
+    not encoded again.
 
     Args:
         config, out, force, workers, engine, plugins: as for `build`.
@@ -185,11 +186,11 @@ def build_part(
 
 
 def plan(config: BuildConfig) -> BuildJob:
-    """Open the dataset and divide its people.
+    """Open the dataset and assign its subjects to splits.
 
     Raises:
         ConfigError: unknown dataset, argument or subject.
-        LeakageError: a person in two splits.
+        LeakageError: a subject is in two splits.
     """
     resolved = config.resolved()
     config.signal.require_packages()
@@ -201,7 +202,7 @@ def plan(config: BuildConfig) -> BuildJob:
         version=__version__,
         config=resolved,
         config_digest=digest(resolved),
-        dataset=source.name,  # what its samples say too: a folder of recordings has the name that it declares
+        dataset=source.name,  # not the registered name: samples carry the name that a folder of recordings declares
         licence=source.licence,
         citation=source.citation,
         url=source.url,
@@ -253,12 +254,12 @@ def _log_continued(work: Journal, done: int, of: int) -> None:
 
 
 def already_built(config: BuildConfig, out: str | Path) -> Index | None:
-    """The index of ``out`` where the same config built it, None where ``out`` does not exist.
+    """The index of ``out`` if the same config built it, or None if ``out`` does not exist.
 
-    What a build leaves beside it that was killed at its very last step is removed.
+    Removes leftovers of a build that was killed between the final rename and its clean-up.
 
     Raises:
-        ConfigError: ``out`` is no data folder, or another config built it.
+        ConfigError: ``out`` is not a data folder, or a different config built it.
         ShardError: the folder is damaged.
     """
     target = Path(out)

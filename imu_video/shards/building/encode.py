@@ -1,4 +1,4 @@
-"""People's recordings into encoded samples, each person a finished piece; who belongs to which split: build.py."""
+"""Encodes the recordings of each subject into one finished piece; build.py assigns subjects to splits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from imu_video.types import Recording, Window
 
 @dataclass
 class Tally:
-    """What a build counts; adding tallies in any order gives the same sum."""
+    """Counts of a build; the sum does not depend on the order of addition."""
 
     recordings: list[str] = field(default_factory=list)
     empty_recordings: int = 0
@@ -43,7 +43,7 @@ class Tally:
     statistics: dict[str, dict[str, dict[str, list[float]]]] = field(default_factory=dict)
 
     def learn(self, recording: Recording, processed: Processed) -> None:
-        """Count what a recording was found to be, once its windows are used up."""
+        """Count a recording and its findings; call it after the last of its windows."""
         self.windows += processed.considered
         self.empty_recordings += processed.considered == 0
         self.dropped += processed.dropped
@@ -59,11 +59,11 @@ class Tally:
         """Count one kept window.
 
         Args:
-            window: it.
+            window: the window.
             specs: specification of each of its streams.
 
         Raises:
-            RecordingError: a stream whose specification differs from that of earlier windows.
+            RecordingError: the specification of a stream differs from that of earlier windows.
         """
         self.kept += 1
         self.placements.update(window.imu)
@@ -81,8 +81,8 @@ class Tally:
         """Add another tally.
 
         Raises:
-            LeakageError: a recording name that both have.
-            RecordingError: a stream whose specification differs.
+            LeakageError: both tallies have a recording of the same name.
+            RecordingError: the specification of a stream differs.
         """
         twice = set(self.recordings) & set(other.recordings)
         if twice:
@@ -141,7 +141,7 @@ def _encode_recording(
     specs: dict[str, StreamSpec] = {}
     for window in processed:
         for stream, values in window.streams.items():
-            if stream not in specs:  # a modality cuts all windows of a recording alike
+            if stream not in specs:  # once per recording: all its windows have one specification
                 modality = modalities[stream.partition(".")[0]]
                 specs[stream] = modality.describe(recording.streams[stream], values)
         tally.take(window, specs)
@@ -151,12 +151,12 @@ def _encode_recording(
 
 @dataclass(frozen=True, kw_only=True)
 class Person:
-    """One person's samples in a tar of their own, waiting to be collected into shards.
+    """One subject's samples in a separate tar, before they are collected into shards.
 
     Args:
-        tally: what was counted.
-        entry: places of the samples in the tar; None for a person without any, or whose tar is gone.
-        collected: the samples are in finished shards, the tar is gone.
+        tally: counts of the subject's recordings and windows.
+        entry: places of the samples in the tar; None if the subject has no samples or its tar was removed.
+        collected: whether finished shards contain the samples, and the tar was removed.
     """
 
     tally: Tally
@@ -164,13 +164,13 @@ class Person:
     collected: bool = False
 
     def facts(self) -> dict[str, Any]:
-        """As JSON, for a journal."""
+        """The content as JSON, for a journal."""
         entry = None if self.entry is None else self.entry.plain()
         return {"tally": _TALLY.dump_python(self.tally, mode="json"), "entry": entry, "collected": self.collected}
 
     @classmethod
     def of(cls, facts: Mapping[str, Any], *, check: bool = True) -> Person:
-        """Back from a journal; without ``check`` the places are taken as this run noted and checked them."""
+        """Restore from a journal; ``check=False`` skips validation of places that this run already checked."""
         made = ShardEntry.model_validate if check else lambda entry: ShardEntry.model_construct(**entry)
         entry = None if facts["entry"] is None else made(facts["entry"])
         return cls(tally=_TALLY.validate_python(facts["tally"]), entry=entry, collected=facts["collected"])
@@ -180,20 +180,20 @@ _TALLY: TypeAdapter[Tally] = TypeAdapter(Tally)
 
 
 def tar_of(subject: str) -> str:
-    """File name of a person's tar in a journal's folder."""
+    """File name of a subject's tar in a journal's folder."""
     return f"{piece_name(subject)}.tar"
 
 
 @dataclass
 class EncodePerson:
-    """Task for an engine: one person's recordings into a finished piece of a journal.
+    """Task for an engine: encode one subject's recordings as a finished piece of a journal.
 
     Args:
         dataset: registered name and arguments, as in the config.
-        seed: for datasets that take one and were given none.
-        recipe: what becomes of a recording.
+        seed: for datasets that accept a seed and do not set one.
+        recipe: how a recording is processed.
         plugins: files that register datasets or checks, imported first.
-        journal: the journal, held open by whoever started the engine.
+        journal: the journal, kept open by the process that started the engine.
     """
 
     dataset: Mapping[str, Any]
@@ -205,11 +205,11 @@ class EncodePerson:
     inspector: Inspector | None = None
 
     def __call__(self, subject: str) -> None:
-        """Encode one person.
+        """Encode one subject.
 
         Raises:
-            RecordingError: a recording that cannot be read, or differs in its axes from the others.
-            LeakageError: recordings of somebody else.
+            RecordingError: a recording cannot be read, or its axes differ from those of the others.
+            LeakageError: the dataset returned a recording of a different subject.
         """
         if self.source is None or self.inspector is None:
             for plugin in self.plugins:

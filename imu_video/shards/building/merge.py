@@ -1,4 +1,4 @@
-"""Parts of a build, encoded on several machines, into the data folder that one machine would have made."""
+"""Merges the parts of a build into one data folder, identical to an unsplit build; encodes nothing."""
 
 from __future__ import annotations
 
@@ -25,20 +25,21 @@ _PART = re.compile(r"(\d+)-of-(\d+)")
 
 
 def merge_parts(out: str | Path, *, force: bool = False) -> Index:
-    """Make the data folder of which `build_part` made all parts: byte for byte what an unsplit build makes.
+    """Merge all parts written by `build_part` into a data folder, byte-identical to an unsplit build.
 
-    The parts are removed when the folder is complete. Needs neither the recordings nor the dataset's plugin.
+    The parts are removed when the folder is complete. Neither the recordings nor the dataset's
+    plugin are needed.
 
     Args:
-        out: the data folder to be; the parts lie in ``OUT.parts``.
+        out: the data folder to create; its parts are in ``OUT.parts``.
         force: replace a data folder of that name.
 
     Returns:
         The index of the folder.
 
     Raises:
-        ConfigError: no parts, a missing part, parts of different configs or numbers, ``out`` exists, a part at work.
-        ShardError: a part that is not finished, or damaged.
+        ConfigError: parts are missing, still running, or differ in config or number of parts; or ``out`` exists.
+        ShardError: a part is unfinished or damaged.
 
     Example:
         >>> from imu_video.config import load_config
@@ -73,7 +74,7 @@ def merge_parts(out: str | Path, *, force: bool = False) -> Index:
 
 
 def _parts(target: Path) -> tuple[dict[int, Path], BuildJob]:
-    """Folder of every part by number, and the job that all of them belong to."""
+    """Folder of every part by number, and the job that all parts share."""
     root = parts_folder(target)
     found = {(int(m[1]), int(m[2])): p for p in sorted(root.glob("*")) if (m := _PART.fullmatch(p.name))}
     if not found:
