@@ -43,3 +43,8 @@ __all__ = [
     "urm",
     "vrex",
 ]
+
+
+def __dir__() -> list[str]:
+    """The public names, as `dir` and tab completion list them."""
+    return sorted(__all__)

@@ -39,3 +39,8 @@ __all__ = [
     "probes",
     "score_blocks",
 ]
+
+
+def __dir__() -> list[str]:
+    """The public names, as `dir` and tab completion list them."""
+    return sorted(__all__)

@@ -11,3 +11,8 @@ from eval.protocols.retrieval.protocol import Retrieval
 from eval.protocols.zeroshot.protocol import ZeroShot
 
 __all__ = ["DomainShift", "FewShot", "LimitedLabels", "Retrieval", "ZeroShot"]
+
+
+def __dir__() -> list[str]:
+    """The public names, as `dir` and tab completion list them."""
+    return sorted(__all__)
