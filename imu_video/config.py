@@ -2,8 +2,8 @@
 
 A resolved config determines a run. There is no expression language: `extends` names another file (or a list of files)
 relative to the file that contains it, `${NAME}` is an environment variable, `a.b=value` overrides one key with a YAML
-value. Where a component entry is expected, the path of a YAML file stands for
-its content: ``loss=configs/loss/info_nce.yaml``.
+value. Where a component entry is expected, the path of a YAML file is
+replaced by its content: ``loss=configs/loss/info_nce.yaml``.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def shipped() -> Path:
-    """Folder of the configs that come with the package: inside it once installed, beside it in a clone."""
+    """Folder of the configs that come with the package: inside the package once installed, next to it in a clone."""
     here = Path(__file__).resolve().parent
     return next((p for p in (here / "configs", here.parent / "configs") if p.is_dir()), here.parent / "configs")
 

@@ -1,4 +1,4 @@
-"""The typed objects that rooms hand to each other, and the axis glossary; no reading, writing or arithmetic lives here.
+"""Typed objects passed between packages, and the axis glossary; no reading, writing or arithmetic here.
 
 Axes, one letter each, in every docstring and error of this project:
 B batch, C IMU channels, T IMU time steps, V IMU devices, F frames, H W pixels, J joints,
@@ -87,18 +87,18 @@ class ImuStream:
 
     @cached_property
     def complete(self) -> bool:
-        """Whether every channel was measured at every sample; looked up once."""
+        """Whether every channel was measured at every sample; computed once."""
         return bool(np.isfinite(self.values).all())
 
     @cached_property
     def period(self) -> float:
-        """Median seconds from sample to sample; looked up once."""
+        """Median seconds between samples; computed once."""
         return float(np.median(np.diff(self.times)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """A labelled stretch of a recording: ``start`` <= t < ``end`` in seconds on the recording's clock."""
+    """A labelled interval of a recording: ``start`` <= t < ``end`` in seconds on the recording's clock."""
 
     start: float
     end: float
@@ -116,9 +116,9 @@ class Recording:
         imu: one stream per device, placements distinct.
         streams: other modalities by stream name: ``video``, ``video.<camera>`` for further cameras, ``skeleton`` or any
             registered modality; objects with ``times`` (N,) in increasing seconds. Entries that are None are left out.
-        segments: labelled stretches; may be empty.
-        session: visit or day; subjects may have several.
-        tags: further facts that evaluation may select on (``device``, ``camera``, ``population`` ...).
+        segments: labelled intervals; may be empty.
+        session: visit or day; a subject may have several.
+        tags: further metadata that evaluation may select on (``device``, ``camera``, ``population`` ...).
 
     Raises:
         RecordingError: an illegal name, repeated placements, no IMU stream, a stream of no registered modality.
@@ -139,7 +139,7 @@ class Recording:
         placements = [s.placement for s in self.imu]
         if not placements or len(set(placements)) != len(placements):
             raise RecordingError(f"recording {self.name!r}: needs IMU streams of distinct placements, got {placements}")
-        # Adapters pass None where a recording lacks a file: one rule here keeps thirty of them short.
+        # Adapters pass None where a recording lacks a file: dropping it here keeps every adapter short.
         present = {name: stream for name, stream in self.streams.items() if stream is not None}
         object.__setattr__(self, "streams", present)
         for stream in present:
@@ -167,7 +167,7 @@ class Window:
 
     Args:
         key: sample key, unique in the dataset, no dots.
-        recording, subject, session: where it was cut from.
+        recording, subject, session: source of the window.
         start: seconds on the recording's clock.
         imu: placement -> (C, T) float32 in SI units at the index's rate, canonical channels, NaN where missing.
         streams: stream -> one stored sample of its modality: ``video`` (F, H, W, 3) uint8 RGB, ``skeleton`` (F, J, 3)
@@ -175,7 +175,7 @@ class Window:
         label: activity, or None where unlabelled or ambiguous.
         tags: copied from the recording.
         flags: findings of quality checks, sorted: ``<placement>:<reason>`` or ``<stream>:<reason>``.
-        sync: estimate for the recording: ``offset_s``, ``drift_ppm`` and ``score``; None where none was made.
+        sync: estimate for the recording: ``offset_s``, ``drift_ppm`` and ``score``; None if there is no estimate.
     """
 
     key: str
@@ -200,14 +200,14 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PairMeta:
-    """Where each row of a batch comes from: what losses need to know about negatives, all (B,).
+    """Origin of each row of a batch, which losses use to select negatives; all fields are (B,).
 
     Args:
         sample: int64 row in the split's columns.
         recording: int64 recording number.
         time: float64 window start in seconds on the recording's clock.
-        device: int64 number of the placement that was drawn.
-        subject: int64 person number.
+        device: int64 number of the sampled placement.
+        subject: int64 subject number.
     """
 
     sample: Tensor
@@ -222,12 +222,12 @@ class PairMeta:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PairBatch:
-    """One rank's part of a training batch; what a run does not need is None or absent.
+    """One rank's part of a training batch; fields that a run does not need are None or absent.
 
     Args:
         imu: (B, C, T) float32 in SI units, zeros where missing.
         mask: (B, C, T) bool, True where a sample was measured.
-        meta: where the rows come from.
+        meta: origin of the rows.
         teacher: (B, Dt) frozen teacher features: float32, or float16 as they were cached until `to` is called.
         others: stream -> (B, ...) in the axes of its modality: ``skeleton`` (B, F, J, 3) float32 metres, ``video``
             (B, F, H, W, 3) uint8 RGB for a teacher that is computed while training.
@@ -273,7 +273,7 @@ class PairBatch:
             )
 
     def to(self, device: torch.device | str) -> PairBatch:
-        """The batch on a device, teacher features as float32 from here on: half the bytes travel."""
+        """The batch on a device, teacher features as float32; cast after the copy, which halves the transfer."""
         moved: dict[str, Any] = {
             k: v.to(device, non_blocking=True) for k, v in vars(self).items() if isinstance(v, Tensor)
         }
@@ -288,24 +288,24 @@ class PairBatch:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PairEmbeddings:
-    """Input of a loss: unit-norm embeddings of one rank's rows, with where the rows come from.
+    """Input of a loss: unit-norm embeddings of one rank's rows, with the origin of the rows.
 
     Everything but ``imu`` is present only where a loss of the run needs it (`losses.PairLoss.needs`, in brackets
     below); the tensors carry gradient unless stated otherwise.
 
     Args:
         imu: (B, D) float, unit norm.
-        sides: name -> (B, D) float, unit norm: what the windows are paired with. ``teacher`` comes from a frozen
-            teacher's features; a trained encoder's has the name of its modality [side].
-        meta: where the rows come from.
+        sides: name -> (B, D) float, unit norm: embeddings that the windows are paired with. ``teacher`` is computed
+            from a frozen teacher's features; a trained encoder's entry has the name of its modality [side].
+        meta: origin of the rows.
         teacher: (B, Dt) float, frozen standardised teacher features, without gradient [teacher].
         imu_two: (B, D) float, unit norm, of the second window of each augmented pair [augmented_pair].
-        devices: (B, V, D) float, unit norm, of every device worn at that moment [devices].
-        devices_present: (B, V) bool, True where the device was worn; None: all were [devices].
+        devices: (B, V, D) float, unit norm, of every device of the window [devices].
+        devices_present: (B, V) bool, True where the device is present; None: all are [devices].
         devices_imu: (B, V, C, T) float, the devices' windows in SI units, without gradient [devices].
         imu_segments: (B, S, D) float, unit norm, one embedding per time segment of the window [segments].
         side_segments: name -> (B, S, D) float, unit norm, of the same time segments of the other side [segments].
-        parts: rows of each of the batches that were joined into this one, in order; empty: one batch.
+        parts: number of rows of each batch that was joined into this one, in order; empty: a single batch.
     """
 
     imu: Tensor
@@ -322,7 +322,7 @@ class PairEmbeddings:
 
     @property
     def side(self) -> Tensor | None:
-        """The embedding that the windows are paired with; None where there is none.
+        """The embedding that the windows are paired with, or None.
 
         Raises:
             ConfigError: several sides: name one.
@@ -335,7 +335,7 @@ class PairEmbeddings:
         return _only(self.side_segments)
 
     def apply(self, change: Callable[[Tensor], Tensor]) -> PairEmbeddings:
-        """The same function on every tensor, metadata included.
+        """Apply one function to every tensor, metadata included.
 
         Example:
             >>> PairEmbeddings(imu=torch.eye(3), sides={"video": torch.eye(3)}).apply(lambda x: x[:2]).side.shape
@@ -349,7 +349,7 @@ class PairEmbeddings:
 
     @staticmethod
     def join(pairs: Sequence[PairEmbeddings]) -> PairEmbeddings:
-        """The rows of several batches as one, which remembers how many each had."""
+        """Join the rows of several batches; `parts` keeps the number of rows of each."""
         if len(pairs) == 1:
             return pairs[0]
         parts = tuple(n for p in pairs for n in p.parts or (len(p.imu),))

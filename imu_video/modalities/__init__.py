@@ -1,6 +1,6 @@
-"""Kinds of data: what each is called in shards, its axes, and how it is cut, stored and read; no folder is opened here.
+"""Modalities: name in shards, axes, cutting, storing and reading of each; no folder is opened here.
 
-Every modality is one module; ``base`` is the contract that all fulfil.
+Every modality is one module; ``base`` defines their common interface.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""float32 arrays to the bytes of a shard member and back; which member has which shape, the modalities decide."""
+"""float32 arrays to the bytes of a shard member and back; the modalities define the shape of each member."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def decode_array(data: bytes, name: str, shape: tuple[int, ...]) -> np.ndarray:
         ShardError: not a .npy file, pickled objects, or another type or shape.
     """
     header = _header(shape, _FLOAT.str)
-    # Members that this package wrote have exactly this header: parsing it again would cost more than the copy.
+    # Members that this package wrote have exactly this header: parsing it would cost more than the copy.
     if data.startswith(header) and len(data) == len(header) + 4 * math.prod(shape):
         return np.frombuffer(data, dtype=_FLOAT, offset=len(header)).reshape(shape).astype(np.float32)
     try:
@@ -52,7 +52,7 @@ def decode_array(data: bytes, name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def _header(shape: tuple[int, ...], dtype: str) -> bytes:
-    """Bytes before the values; the windows of a build have a few shapes only."""
+    """Bytes before the values; cached, because a build has only a few window shapes."""
     buffer = io.BytesIO()
     description = {"descr": dtype, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(buffer, description)

@@ -1,7 +1,7 @@
-"""The contract of a modality: member name, axes, specification in the index, cutting, storing and reading.
+"""The interface of a modality: member name, axes, specification in the index, cutting, storing and reading.
 
 A *stream* is one modality of one recording. Its name is the modality's name (``video``), followed by the name of a part
-where a recording has several of a kind (``video.depth`` for a further camera, ``imu.right_wrist`` for a device).
+if a recording has several of one modality (``video.depth`` for a further camera, ``imu.right_wrist`` for a device).
 The shard member of a stream is ``KEY.<stream>.<extension>``.
 """
 
@@ -30,7 +30,7 @@ NEAR = 1.5
 """Sampling periods of a stream: a requested time farther than this from every sample has no value."""
 
 RESERVED = frozenset({"meta", "present", "complete"})
-"""Names of files beside the streams in shards and columns: no modality may have one of them."""
+"""Names of the other files in shards and columns: reserved, so no modality may use them."""
 
 Parts = Literal["one", "several", "named"]
 """``one`` stream per recording; ``several``: a main one and further named ones; ``named``: every stream has a name."""
@@ -42,7 +42,7 @@ _PART = re.compile(r"[a-z0-9_]+")
 
 
 class StreamSpec(Config):
-    """What the index states about one stream; all its samples are alike.
+    """Specification of one stream in the index; all its samples share it.
 
     Args:
         fps: samples per second of the stored stream.
@@ -62,7 +62,7 @@ class StreamSpec(Config):
 
     @property
     def text(self) -> str:
-        """One line for people."""
+        """One line for display."""
         return f"{self.frames} frames at {self.fps:g} Hz"
 
     @property
@@ -105,13 +105,13 @@ class Span:
 
 
 class Modality(ABC):
-    """Base of modalities. An instance holds how its streams are cut into windows; reading needs no arguments.
+    """Base of modalities. An instance holds the settings for cutting streams into windows; reading needs none.
 
     A subclass sets the class attributes, registers with ``@registry.modalities.register(name)``, and implements
     `sample` and `describe`. Streams of recordings are any objects with ``times`` (N,) in increasing seconds.
 
     Args:
-        fps: samples per second of the stored stream; None: windows get none.
+        fps: samples per second of the stored stream; None: windows are cut without it.
 
     Attributes:
         name: the registered name, ``[a-z0-9_]+``.
@@ -119,17 +119,17 @@ class Modality(ABC):
         unit: of the stored values.
         dtype: of the stored values after decoding.
         extension: of the shard member.
-        limit: largest size of a member in bytes; a larger one is refused, not read.
+        limit: largest size of a member in bytes; a larger one raises an error and is not read.
         parts: see `Parts`.
         part: word for a part in errors, such as ``camera``.
         noun: word for one stored sample in errors and tables, such as ``clip``.
         spec: class of the specification in the index.
         in_columns: whether columns hold the decoded stream; False where it stays encoded in the shards.
-        drawing: how a person looks at one sample: ``frames`` (pictures), ``points`` (J, 3) in space, or ``none``.
+        drawing: how one sample is displayed: ``frames`` (pictures), ``points`` (J, 3) in space, or ``none``.
         index_key: key of index.json for the main stream; None: the stream is listed under ``streams``.
         parts_key: key of index.json for further streams.
-        window_keys: constructor argument -> key of a build config's ``window`` section; empty: the arguments stand in
-            ``window.streams.<name>``.
+        window_keys: constructor argument -> key of a build config's ``window`` section; empty: the arguments are
+            under ``window.streams.<name>``.
     """
 
     name: ClassVar[str]
@@ -154,7 +154,7 @@ class Modality(ABC):
     # ------------------------------------------------------------------------------------------- recording -> window
 
     def check_window(self, seconds: float) -> None:
-        """Refuse a window length that these settings cannot serve.
+        """Check that these settings support a window length.
 
         Raises:
             ValueError: no sample fits.
@@ -163,7 +163,7 @@ class Modality(ABC):
             raise ValueError(f"a {self.noun} of {seconds} s at {self.fps} Hz has no frame")
 
     def cut(self, stream: Any, span: Span) -> np.ndarray | None:
-        """One window of a stream, in the stored axes; None where the stream has no samples there or is not wanted."""
+        """One window of a stream, in the stored axes; None if the stream has no samples there or is disabled."""
         if self.fps is None or len(stream.times) == 0:
             return None
         wanted = span.moments(stream.times, self.fps)
@@ -175,14 +175,14 @@ class Modality(ABC):
 
     @abstractmethod
     def describe(self, stream: Any, values: np.ndarray) -> StreamSpec:
-        """Specification of a window of a stream that `cut` gave."""
+        """Specification of a window of a stream that `cut` returned."""
 
     def retimed(self, stream: Any, correct: Callable[[np.ndarray], np.ndarray]) -> Any:
         """The stream with corrected times; by default a copy of a dataclass."""
         return dataclasses.replace(stream, times=correct(stream.times))
 
     def check_stream(self, stream: Any) -> str | None:
-        """What is wrong with a stream beyond its times, for `testing.check_dataset`; None where it is sound."""
+        """Fault of a stream apart from its times, for `testing.check_dataset`; None if it is valid."""
         return None
 
     # --------------------------------------------------------------------------------------------- window <-> member
@@ -192,7 +192,7 @@ class Modality(ABC):
         return npy_bytes(np.asarray(values, dtype=np.float32))
 
     def decode(self, data: bytes, name: str, spec: StreamSpec) -> Any:
-        """What a reader gets: the array, or bytes that `select` decodes later.
+        """The value returned to a reader: the array, or bytes that `select` decodes later.
 
         Raises:
             ShardError: damaged bytes, or not what ``spec`` declares.
@@ -200,7 +200,7 @@ class Modality(ABC):
         return decode_array(data, name, spec.shape)
 
     def verify(self, data: bytes, name: str, spec: StreamSpec) -> None:
-        """Raise where a member is damaged, as `imu-video verify` finds out.
+        """Raise if a member is damaged; used by `imu-video verify`.
 
         Raises:
             ShardError: it is.
@@ -208,7 +208,7 @@ class Modality(ABC):
         self.decode(data, name, spec)
 
     def select(self, stored: Any, frames: Sequence[int]) -> np.ndarray:
-        """Some frames of what `decode` gave, in order."""
+        """Some frames of what `decode` returned, in order."""
         return np.ascontiguousarray(stored[list(frames)])
 
     # -------------------------------------------------------------------------------------------------- batches
@@ -221,14 +221,14 @@ class Modality(ABC):
 
     @classmethod
     def check_batch(cls, batch: Tensor, rows: int | None = None) -> None:
-        """Refuse a tensor that is not a batch of this modality.
+        """Check that a tensor is a batch of this modality.
 
         Args:
-            batch: to be checked.
+            batch: tensor to check.
             rows: expected B; None: any.
 
         Raises:
-            ValueError: another number of axes, of rows, another fixed length or type.
+            ValueError: the number of axes or rows, a fixed length or the type differs.
         """
         ndim, fixed, exact = _layout(cls.axes, cls.dtype)
         if (
@@ -251,7 +251,7 @@ class Modality(ABC):
 
     @classmethod
     def check_part(cls, part: str) -> str | None:
-        """What is wrong with the part of a stream's name; None where it is legal."""
+        """Fault of the part of a stream's name; None if it is valid."""
         if part and not _PART.fullmatch(part):
             return f"{cls.part} name {part!r}: use letters a-z, digits and '_' only"
         if part and cls.parts == "one":
@@ -334,7 +334,7 @@ def member_suffix(stream: str) -> str:
 
 @lru_cache(maxsize=1024)
 def stream_of(suffix: str) -> str:
-    """The stream that a member suffix stores; ``meta`` for the facts of the sample.
+    """The stream that a member suffix stores; ``meta`` for the sample's metadata.
 
     Example:
         >>> stream_of("imu.waist.npy"), stream_of("meta.json")
@@ -371,7 +371,7 @@ def nearest_index(times: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def _specs(raw: Any) -> Any:
-    """Specifications by stream from JSON or from objects; which class a stream has, its modality decides."""
+    """Specifications by stream from JSON or from objects; the modality determines the class of each."""
     if not isinstance(raw, Mapping):
         raise ValueError(f"expected a mapping of streams, got {type(raw).__name__}")
     out: dict[str, StreamSpec] = {}
@@ -397,8 +397,8 @@ StreamSpecs = Annotated[dict[str, StreamSpec], BeforeValidator(_specs), PlainSer
 def specs_from_index(raw: Mapping[str, Any]) -> dict[str, Any]:
     """The content of index.json with all specifications gathered under ``streams``.
 
-    The built-in modalities have keys of their own there (``clip``, ``views``, ``skeleton``), which are older than
-    modalities: folders keep them, so that every version reads every folder.
+    The built-in modalities have their own keys there (``clip``, ``views``, ``skeleton``), which predate the modality
+    interface. Folders keep them, so that every version reads every folder.
     """
     rest, streams = dict(raw), dict(raw.get("streams") or {})
     for modality in _indexed():
@@ -434,13 +434,13 @@ def index_keys() -> tuple[str, ...]:
 
 
 def _indexed() -> list[type[Modality]]:
-    """Modalities with a key of their own in index.json, in the order of their keys."""
+    """Modalities with their own key in index.json, in the order of their keys."""
     known = [registry.modalities.get(name) for name in registry.modalities.names()]
     return sorted((one for one in known if one.index_key), key=lambda one: str(one.index_key))
 
 
 def counted_streams(specs: Mapping[str, StreamSpec]) -> list[str]:
-    """Streams of which the index counts samples that lack them: the folder's, and the main streams with own keys."""
+    """Streams whose missing samples the index counts: those of the folder, and main streams with their own key."""
     return list(dict.fromkeys([*(one.name for one in _indexed()), *specs]))
 
 

@@ -1,4 +1,4 @@
-"""Inertial windows as shard members; resampling, conditioning and cutting of IMU streams are recordings' work."""
+"""Inertial windows as shard members; `recordings` resamples, conditions and cuts IMU streams."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Imu(Modality):
 
     Recordings keep their IMU devices in ``Recording.imu``, and `recordings.windows.cut` resamples all of them on one
     grid before it cuts, because gaps, filters and gravity need the whole recording. The index states rate, channels,
-    units and placements for the folder as a whole. Here are the names and the form of the members.
+    units and placements for the folder as a whole. This class defines the names and the format of the members.
 
     Args:
         fps: above 0; not used, because the rate of a folder is ``window.rate_hz``.

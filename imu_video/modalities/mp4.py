@@ -1,6 +1,6 @@
-"""Short clips to MP4 bytes and back, and a user's MP4 as a FrameSource; resizing is for windows, sampling for teachers.
+"""MP4 encoding and decoding of short clips, and MP4 files as a FrameSource; resizing and sampling are elsewhere.
 
-Clips are written with PyAV and read with decord. Both are imported where they are used: importing this module is light.
+Clips are written with PyAV and read with decord. Both are imported on first use, so importing this module is fast.
 """
 
 from __future__ import annotations
@@ -114,12 +114,12 @@ def decode_into(data: bytes, indices: Sequence[int], out: np.ndarray) -> None:
         reader = _open(io.BytesIO(data))
         if width not in _SINGLY:
             try:
-                # One call for all frames: Python's lock is free meanwhile, so that several threads decode at once.
+                # One call for all frames: decord releases the GIL meanwhile, so threads decode in parallel.
                 out[:] = reader.get_batch(list(indices)).asnumpy()
                 return
             except _faults():
                 out[:] = _frames(reader, indices)
-                _SINGLY.add(width)  # it was the width and not the clip
+                _SINGLY.add(width)  # the width is the cause: its other clips skip the batch reader
                 return
         out[:] = _frames(reader, indices)
     except _faults() as error:
@@ -129,14 +129,14 @@ def decode_into(data: bytes, indices: Sequence[int], out: np.ndarray) -> None:
 class Mp4Source:
     """A video file as a FrameSource: real time stamp of every frame, frames decoded on demand.
 
-    The file is opened at first use and stays open; a pickled copy opens it anew. Frames come as stored, not resized.
+    The file is opened at first use and stays open; a pickled copy opens it again. Frames are not resized.
 
     Args:
         path: any container and codec that FFmpeg reads.
         offset_s: seconds on the recording's clock at which the first frame was taken.
 
     Raises:
-        RecordingError: the file is missing (at once) or is no readable video (at first use).
+        RecordingError: the file is missing (at once) or is not a readable video (at first use).
 
     Example:
         >>> size = Path("walk.mp4").write_bytes(encode_mp4(np.zeros((20, 48, 64, 3), np.uint8), 10))
@@ -205,7 +205,7 @@ def _open(source: str | io.BytesIO) -> Any:
 
 
 def _faults() -> tuple[type[Exception], ...]:
-    """What decord and the asking for frames can raise; its own error is no RuntimeError."""
+    """Exceptions that decord raises when frames are requested; its own error is not a RuntimeError."""
     import decord
 
     return (RuntimeError, IndexError, ValueError, decord.DECORDError)

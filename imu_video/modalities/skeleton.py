@@ -1,4 +1,4 @@
-"""Joint positions as a modality: interpolated in time, stored as float32 arrays; geometry of bodies is elsewhere."""
+"""Joint positions as a modality: interpolated in time, stored as float32 arrays; geometry is in `skeletons`."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class SkeletonSpec(StreamSpec):
 
 @modalities.register("skeleton")
 class Skeleton(Modality):
-    """Joint positions of one person, interpolated linearly between the frames of the track.
+    """Joint positions of one subject, interpolated linearly between the frames of the track.
 
     Args:
         fps: frames per second of skeletons, above 0; ``window.skeleton_fps`` allows up to 1000. None: no skeletons.

@@ -1,4 +1,4 @@
-"""Video as a modality: frames nearest to requested times, small square clips, MP4 members; the codec is mp4.py's."""
+"""Video as a modality: frames nearest to requested times, small square clips, MP4 members; the codec is in mp4.py."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class FrameSource(Protocol):
 
 
 class RetimedFrames:
-    """A video whose times are corrected; frames come from the original.
+    """A video with corrected times; frames are read from the original.
 
     Args:
         video: the original.
-        correct: from its times to the corrected ones.
+        correct: maps its times to the corrected ones.
     """
 
     def __init__(self, video: FrameSource, correct: Callable[[np.ndarray], np.ndarray]) -> None:
@@ -52,7 +52,7 @@ class RetimedFrames:
 
 
 class ClipSpec(StreamSpec):
-    """Clips of the folder, all alike: frames per second, frames F, stored height H and width W in pixels."""
+    """Specification of the folder's clips: frames per second, frames F, stored height H and width W in pixels."""
 
     height: int
     width: int
@@ -69,9 +69,9 @@ class ClipSpec(StreamSpec):
 
 @modalities.register("video")
 class Video(Modality):
-    """Square clips of a video: the frame nearest to each time, the short side scaled to ``size``, the middle kept.
+    """Square clips of a video: the frame nearest to each time, the short side scaled to ``size``, centre-cropped.
 
-    A recording may have further cameras (``video.depth``, ``video.exo``), each with frame times of its own.
+    A recording may have further cameras (``video.depth``, ``video.exo``), each with its own frame times.
 
     Args:
         fps: frames per second of clips, above 0; ``window.clip_fps`` allows up to 240. None: no clips.
@@ -93,7 +93,7 @@ class Video(Modality):
     in_columns: ClassVar[bool] = False
     drawing: ClassVar[Drawing] = "frames"
     index_key: ClassVar[str | None] = "clip"
-    parts_key: ClassVar[str | None] = "views"  # the word of the format; in code it is `camera`
+    parts_key: ClassVar[str | None] = "views"  # name in the stored format; the code says `camera`
     window_keys: ClassVar[Mapping[str, str]] = {"fps": "clip_fps", "size": "clip_size"}
 
     def __init__(self, *, fps: Positive | None = None, size: Annotated[int, Field(ge=16, le=2048)] = 128) -> None:
@@ -136,7 +136,7 @@ class Video(Modality):
         return encode_mp4(values, spec.fps)
 
     def decode(self, data: bytes, name: str, spec: StreamSpec) -> bytes:
-        """The MP4 bytes as they are: most readers want few frames, which `select` decodes."""
+        """The MP4 bytes unchanged: most readers need few frames, which `select` decodes."""
         return data
 
     def verify(self, data: bytes, name: str, spec: StreamSpec) -> None:
@@ -148,11 +148,11 @@ class Video(Modality):
 
     @classmethod
     def lacking(cls, part: str) -> str:
-        return f"view {part}" if part else "clip"  # the words of the format
+        return f"view {part}" if part else "clip"  # names in the stored format
 
 
 def square(frames: np.ndarray, size: int) -> np.ndarray:
-    """Scale the short side to ``size`` pixels (area-true, anti-aliased) and keep the middle square.
+    """Scale the short side to ``size`` pixels (area-true, anti-aliased) and crop the central square.
 
     Args:
         frames: (F, H, W, 3) uint8.

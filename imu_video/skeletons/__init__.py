@@ -1,6 +1,6 @@
-"""Skeletons: normal form, random views and the network that reads them; used by the frozen teacher and trainable sides.
+"""Skeletons: normal form, augmentation and encoder network, used by the frozen teacher and by trainable sides.
 
-No component is registered here, and nothing here trains.
+No component is registered here, and nothing is trained here.
 """
 
 from __future__ import annotations

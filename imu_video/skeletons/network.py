@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 
 class SkeletonEncoder(nn.Module):
-    """Two streams of 1-D convolutions over time, joined, then averaged over equal stretches of time.
+    """Two streams of 1-D convolutions over time, concatenated, then averaged over equal time segments.
 
     Args:
         joints: J.
         width: channels of the narrowest layer.
-        segments: stretches of the average.
-        norm: layer of normalisation for a number of channels.
+        segments: number of time segments that are averaged.
+        norm: builds the normalisation layer for a number of channels.
 
     Shapes: (B, 2, F, J, 3) -> (B, 4 * width * segments).
     """
@@ -41,7 +41,7 @@ class SkeletonEncoder(nn.Module):
         )  # fmt: skip
 
     def over_time(self, x: Tensor) -> Tensor:
-        """Features before averaging, four frames a step. Shapes: (B, 2, F, J, 3) -> (B, 4 * width, F / 4)."""
+        """Features before averaging, four frames per step. Shapes: (B, 2, F, J, 3) -> (B, 4 * width, F / 4)."""
         point, motion = x.flatten(3).transpose(2, 3).unbind(1)
         out: Tensor = self.joined(torch.cat([self.point(point), self.motion(motion)], dim=1))
         return out

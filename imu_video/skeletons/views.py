@@ -1,4 +1,4 @@
-"""Geometry of joint positions: normal form, streams and random views; the networks are elsewhere."""
+"""Geometry of joint positions: normal form, streams and augmentation; the network is in network.py."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from imu_video.runtime.distributed import GlobalDraws
 def held_ends_removed(joints: Tensor, frames: int) -> Tensor:
     """Resample the moving part of each skeleton to ``frames`` steps, linearly.
 
-    Windows longer than their recording hold its first and last frame; frames at either end that repeat their neighbour
-    exactly are therefore dropped, and so are frames with a missing joint. Nothing moves: all frames stay.
+    A window longer than its recording repeats the first and last frame. Frames at either end that repeat their
+    neighbour exactly are therefore dropped, and so are frames with a missing joint. A skeleton without any motion keeps
+    all its frames.
 
     Shapes: (B, F, J, 3) -> (B, frames, J, 3); rows with fewer than two complete frames become NaN.
 
@@ -50,7 +51,7 @@ def held_ends_removed(joints: Tensor, frames: int) -> Tensor:
 
 
 def level(joints: Tensor, up: int) -> Tensor:
-    """Turn the coordinates cyclically so that the vertical comes second. Shapes: (..., 3) -> (..., 3)."""
+    """Permute the coordinates cyclically so that the vertical axis is second. Shapes: (..., 3) -> (..., 3)."""
     return joints[..., [(up - 1) % 3, up, (up + 1) % 3]]
 
 
@@ -80,11 +81,11 @@ CENTRES = ("hip_center", "pelvis", "hips", "mid_hip", "spine_base", "root")
 TOPS = ("shoulder_center", "neck", "spine_shoulder", "thorax", "chest")
 """Joint names tried in this order for the two ends of the torso."""
 
-_MOTION_GAIN = 8.0  # brings steps between neighbouring frames to the size of positions
+_MOTION_GAIN = 8.0  # scales differences between neighbouring frames to the magnitude of positions
 
 
 class BodyFrame:
-    """The normal form of skeletons: moving part only, upright, in front, centred on the hips, torso length 1.
+    """The normal form of skeletons: moving part only, upright, facing front, centred on the hips, torso length 1.
 
     Args:
         joints: names of the J joints in order.
@@ -92,10 +93,10 @@ class BodyFrame:
         align: turn every skeleton to the front; needs hips or shoulders named ``left_*`` and ``right_*``.
         centre: joint at the lower end of the torso; the first known name of CENTRES when None.
         top: joint at the upper end of the torso; the first known name of TOPS when None.
-        owner: for errors.
+        owner: name of the component in errors.
 
     Raises:
-        ConfigError: joints without a known torso, or without sides where ``align`` needs them.
+        ConfigError: no known torso joints, or no left and right joints although ``align`` needs them.
     """
 
     def __init__(
@@ -114,13 +115,13 @@ class BodyFrame:
         self.sides = _sides(joints, owner) if align else []
 
     def vertical(self, joints: Tensor) -> int | None:
-        """The axis along which torsos stand in (N, F, J, 3); None where no frame has both ends of a torso."""
+        """The vertical axis, along which torsos extend in (N, F, J, 3); None if no frame has both ends of a torso."""
         torso = (joints[:, :, self.top] - joints[:, :, self.centre]).reshape(-1, 3).double()
         torso = torso[torso.isfinite().all(1)]
         return int(torso.mean(0).abs().argmax()) if len(torso) else None
 
     def __call__(self, joints: Tensor, up: int) -> Tensor:
-        """The normal form; NaN where two complete frames are lacking.
+        """The normal form; NaN for skeletons with fewer than two complete frames.
 
         Shapes: (B, F, J, 3) metres -> (B, frames, J, 3) torso lengths, vertical second.
         """
@@ -133,8 +134,8 @@ class BodyFrame:
 def streams(poses: Tensor, centre: int) -> Tensor:
     """Positions and their change from frame to frame.
 
-    Positions are taken over the hips of the same frame, but keep their height: a squat lowers them, and the way of a
-    walk over the floor shows in the change only.
+    Positions are relative to the hips of the same frame horizontally, but keep their height: a squat lowers them, and
+    walking across the floor appears in the change only.
 
     Shapes: (B, F, J, 3) -> (B, 2, F, J, 3).
     """
@@ -145,7 +146,7 @@ def streams(poses: Tensor, centre: int) -> Tensor:
 
 
 def _find(given: str | None, usual: Sequence[str], joints: Sequence[str], argument: str, owner: str) -> int:
-    """Number of the named joint, or of the first usual one."""
+    """Number of the named joint, or of the first default joint that exists."""
     if given is not None:
         if given not in joints:
             raise ConfigError(f"{owner}: {argument}={given!r} is no joint{nearest(given, joints)}")
@@ -173,17 +174,17 @@ def _sides(joints: Sequence[str], owner: str) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Views:
-    """Random views of normalised skeletons that show the same movement.
+    """Random augmentation of normalised skeletons that preserves the movement.
 
     Args:
-        body: standard deviation of a shift of each joint that stays for the whole view, in torso lengths.
+        body: standard deviation of a shift per joint, constant over the augmented skeleton, in torso lengths.
         rotation: largest turn about the vertical, degrees; the largest tilt is a third of it.
         scale: largest relative change of size.
         jitter: standard deviation of noise on every coordinate, in torso lengths.
-        shear: largest shift of each axis by each other one, in torso lengths a torso length.
-        crop: smallest share of the time that is kept.
+        shear: largest shift of each axis by each other one, in torso lengths per torso length.
+        crop: smallest fraction of the time that is kept.
         warp: largest bend of the time axis, 0 .. 1.
-        lost: chance that a joint is missing.
+        lost: probability that a joint is missing.
     """
 
     body: float = 0.1
@@ -196,7 +197,7 @@ class Views:
     lost: float = 0.1
 
     def __call__(self, joints: Tensor, draws: GlobalDraws) -> Tensor:
-        """One random view. Shapes: (B, F, J, 3) -> (B, F, J, 3), vertical second."""
+        """Augment each skeleton once. Shapes: (B, F, J, 3) -> (B, F, J, 3), vertical second."""
 
         def uniform(*shape: int, most: float) -> Tensor:
             return ((draws.uniform(*shape) * 2 - 1) * most).to(joints.device)
@@ -216,7 +217,7 @@ class Views:
         return x + normal(batch, 1, number, 3, sigma=self.body) + normal(batch, frames, number, 3, sigma=self.jitter)
 
     def kept(self, batch: int, joints: int, draws: GlobalDraws) -> Tensor:
-        """(B, 1, 1, J, 1) float: 0 where a joint is missing in the whole view, else 1."""
+        """(B, 1, 1, J, 1) float: 0 where a joint is missing in the whole augmented skeleton, else 1."""
         return (draws.uniform(batch, 1, 1, joints, 1) > self.lost).float()
 
     def _retimed(self, joints: Tensor, draws: GlobalDraws) -> Tensor:

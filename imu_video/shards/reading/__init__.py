@@ -1,1 +1,1 @@
-"""What a data folder holds, opened and checked: index, samples, columns, clips, teacher features; nothing is built."""
+"""Reading and checking of data folders: index, samples, columns, clips, teacher features; nothing is built here."""

@@ -1,8 +1,8 @@
 """Frames of stored clips by row, decoded by worker threads, for teachers that run while training; embed.py caches them.
 
-Only the frames that are asked for are decoded: clips have a key frame every few frames (`video.GOP`), so none is far.
-Each worker decodes with one thread; decord leaves Python's lock while it works, so threads serve as well as processes
-and hand over frames without a copy.
+Only the requested frames are decoded. Clips have a key frame every few frames (`mp4.GOP`), so seeking is cheap.
+Each worker decodes with one thread; decord releases the GIL while it decodes, so threads are as fast as
+processes and return frames without a copy.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from imu_video.shards.reading.pipeline import SampleReader
 from imu_video.shards.schema import Index
 
 ClipChange = Callable[[Tensor, torch.Generator], Tensor]
-"""From a clip (F, H, W, 3) uint8 and a generator to a changed one (`imu_video.transforms.video`)."""
+"""Maps a clip (F, H, W, 3) uint8 and a generator to an augmented clip (`imu_video.transforms.video`)."""
 _STREAM = "video"
 _MEMBER = member_suffix(_STREAM)
 
@@ -35,15 +35,15 @@ class ClipReader:
         index: a loaded index with clips.
         split: name of a split.
         frames: which frames of each clip, in order (a teacher's `sample_indices`); all when None.
-        workers: decoding threads; 0 decodes where it is called.
-        change: applied to every clip that is read with a seed.
-        errors: ``raise``: a clip whose bytes are damaged is an error as soon as the reader is made. Otherwise its
-            sample is not `usable`; with ``quarantine`` it is also listed.
+        workers: number of decoding threads; 0 decodes in the calling thread.
+        change: augmentation applied to every clip that is read with a seed.
+        errors: ``raise``: a clip with damaged bytes is an error when the reader is constructed. Otherwise its sample is
+            not `usable`; ``quarantine`` also lists it.
 
     Attributes:
-        usable: (N,) bool: the sample has an intact clip.
+        usable: (N,) bool, True where the sample has an intact clip.
         left_out: key of each sample with a damaged clip -> reason.
-        shape: (F, H, W, 3) of what is read.
+        shape: (F, H, W, 3) of one clip as it is returned.
 
     Raises:
         ConfigError: the data has no clips, or no such frame.
@@ -87,18 +87,18 @@ class ClipReader:
         return len(self._reader)
 
     def read(self, rows: np.ndarray, seeds: Sequence[int] | None = None) -> Tensor:
-        """Chosen frames of chosen rows.
+        """Read the configured frames of the given rows.
 
         Args:
             rows: (B,) rows of the split.
-            seeds: for each row a number that determines its change; None: clips as they are stored.
+            seeds: one seed per row, which determines its augmentation; None returns clips as stored.
 
         Returns:
             (B, F, H, W, 3) uint8 RGB.
 
         Raises:
             ShardError: a clip cannot be decoded. With errors ``quarantine`` it is listed first, so that the next run
-                leaves it out; leaving it out now would give this rank another plan than the others.
+                leaves it out; leaving it out now would give this rank a batch plan that differs from the other ranks.
         """
         out = torch.empty((len(rows), *self.shape), dtype=torch.uint8)
         jobs = [(int(row), out[i], None if seeds is None else int(seeds[i])) for i, row in enumerate(rows)]
@@ -110,12 +110,12 @@ class ClipReader:
         return out
 
     def close(self) -> None:
-        """End the threads."""
+        """Stop the decoding threads."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
     def _intact(self, row: int) -> bool:
-        """Whether a row's clip can be read; what is not in the tar as it was written is noted."""
+        """Whether a row's clip can be read; a clip that differs from the index is recorded as damaged."""
         key = self._reader.key(row)
         if key in self.left_out or not self._reader.has(row, _MEMBER):
             return False
@@ -145,7 +145,7 @@ class ClipReader:
 
 
 def clip_seed(seed: int, step: int, row: int) -> int:
-    """A number for the change of one clip in one step, the same on any number of ranks and workers.
+    """Seed for the augmentation of one clip in one step, independent of the number of ranks and workers.
 
     Example:
         >>> clip_seed(0, 1, 2) == clip_seed(0, 1, 2) != clip_seed(0, 2, 2)

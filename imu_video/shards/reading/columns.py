@@ -1,6 +1,6 @@
-"""A split as memory-mapped arrays, so that training and probes never open a tar; clips stay in the shards.
+"""A split as memory-mapped arrays, so that training and probes do not open tars; clips stay in the shards.
 
-Columns are made from the shards once, under DATA/columns/<split>, and made again when the shards change.
+Columns are written once from the shards, under DATA/columns/<split>, and rewritten when the shards change.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ class Columns:
         split: name of the split.
         imu: (N, V, C, T) float32 memory map in SI units, NaN where a device, channel or sample is missing.
         placements: names of the V devices.
-        present: (N, V) bool: the device measured anything in that window.
-        complete: (N, V) bool: it measured every sample of every channel, so that nobody need look for gaps.
+        present: (N, V) bool: the device has at least one measured value in that window.
+        complete: (N, V) bool: it measured every sample of every channel, so that no search for gaps is needed.
         streams: stream -> (N, ...) float32 memory map of its stored samples, NaN where a sample has none; only streams
             whose modality keeps decoded arrays (a ``skeleton`` does, a ``video`` stays in the shards).
         keys, subjects, sessions: N strings.
         recordings: N recording names.
         recording_id: (N,) int64, equal for windows of one recording, numbered in order of appearance.
-        subject_id: (N,) int64, equal for windows of one person, numbered in order of appearance.
+        subject_id: (N,) int64, equal for windows of one subject, numbered in order of appearance.
         labels: N activities, None where unlabelled.
         start: (N,) float64 seconds on the recording's clock.
         tags: N mappings.
         flags: N tuples of findings of quality checks, ``<placement>:<reason>`` or ``video:<reason>``; mostly empty.
         channels: names of the C rows.
         rate_hz: samples per second.
-        digest: digest of the index that they were made from.
-        left_out: keys of samples that could not be read, and why; their rows are NaN, present nowhere, and nameless.
+        digest: digest of the index that the columns were written from.
+        left_out: key of each sample that could not be read -> reason; its row is NaN, not present, and has empty names.
 
     Example:
         >>> from imu_video.shards import load_index
@@ -107,17 +107,17 @@ class Columns:
 
 
 def open_columns(index: Index, split: str, *, errors: ErrorPolicy = "raise") -> Columns:
-    """Open a split's columns, making them first where they are missing or belong to other shards.
+    """Open a split's columns; write them first if they are missing or belong to other shards.
 
-    Several processes may call this at once: the first complete copy wins.
+    Several processes may call this concurrently: the first complete copy is kept.
 
     Args:
         index: a loaded index.
         split: name of a split.
-        errors: what to do about samples that cannot be read, or that were left out before.
+        errors: error policy for samples that cannot be read, or that were left out before.
 
     Raises:
-        ShardError: unknown split, damaged shards, or columns to be made in a folder that cannot be written.
+        ShardError: unknown split, damaged shards, or columns that must be written to a read-only folder.
         ConfigError: no such error policy.
     """
     check_policy(errors)
@@ -134,7 +134,7 @@ def open_columns(index: Index, split: str, *, errors: ErrorPolicy = "raise") -> 
 
 
 def _without(columns: Columns, index: Index, errors: ErrorPolicy) -> Columns:
-    """The columns with what is listed as damaged taken out, or refused, as the policy says."""
+    """The columns with samples listed as damaged removed, or an error, depending on the policy."""
     listed = quarantined(index, columns.split)
     if errors == "quarantine":
         listed = quarantine(index, columns.split, columns.left_out)
@@ -213,18 +213,18 @@ def _open(index: Index, split: str, folder: Path) -> Columns | None:
 
 
 def _numbered(names: Sequence[str]) -> np.ndarray:
-    """(N,) int64: equal names, equal numbers, in order of appearance."""
+    """(N,) int64: one number per distinct name, in order of appearance."""
     numbers: dict[str, int] = {}
     return np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=np.int64)
 
 
 def _stored(index: Index) -> dict[str, tuple[int, ...]]:
-    """Streams that columns hold, and the axes of one sample."""
+    """Streams stored in columns, and the axes of one sample."""
     return {stream: spec.shape for stream, spec in index.streams.items() if modality_of(stream).in_columns}
 
 
 def _fetch(index: Index, split: str, folder: Path) -> bool:
-    """Bring the columns that lie behind the folder's address; False where there are none of these shards."""
+    """Fetch the columns from the folder's address; False if it has none for these shards."""
     if index.remote is None:
         return False
     temp = temporary_path(folder)
@@ -240,7 +240,7 @@ def _fetch(index: Index, split: str, folder: Path) -> bool:
         _publish(index, temp, folder)
         return True
     except (ShardError, ValueError, KeyError, TypeError):
-        return False  # absent, stale or damaged there: they are made here, from shards that are checked
+        return False  # absent, stale or damaged there: columns are written locally from checked shards
     finally:
         shutil.rmtree(temp, ignore_errors=True)
 
@@ -307,10 +307,10 @@ def _fill(index: Index, split: str, temp: Path, errors: ErrorPolicy) -> None:
 
 
 class _Rows:
-    """A float32 .npy file of known shape (N, V, ...), its rows filled in increasing order; what is not filled is NaN.
+    """A float32 .npy file of known shape (N, V, ...), its rows filled in increasing order; rows not filled are NaN.
 
     Attributes:
-        present, complete: (N, V) bool: anything, everything is finite there; whole when the file is closed.
+        present, complete: (N, V) bool: any value, every value is finite; complete once the file is closed.
     """
 
     _BYTES = 1 << 21  # rows held before they are written
@@ -326,7 +326,7 @@ class _Rows:
         np.lib.format.write_array_header_1_0(self._file, header)
 
     def row(self, number: int) -> np.ndarray:
-        """(V, ...) of a row, to be filled before the next is asked for."""
+        """(V, ...) buffer of a row, to be filled before the next row is requested."""
         while number >= self._begin + len(self._held):
             self._write()
         row: np.ndarray = self._held[number - self._begin]
@@ -351,7 +351,7 @@ class _Rows:
 
 
 def _publish(index: Index, temp: Path, folder: Path) -> None:
-    """Rename the finished folder into place; stale columns step aside, a finished copy of another process stays."""
+    """Rename the finished folder into place; move stale columns away, keep another process's finished copy."""
     split = folder.name
     sync_tree(temp)
     for _ in range(5):
@@ -364,7 +364,7 @@ def _publish(index: Index, temp: Path, folder: Path) -> None:
         try:
             os.rename(temp, folder)
         except OSError:
-            continue  # another process was faster: look whether its columns serve
+            continue  # another process was faster: check whether its columns can be used
         sync_folder(folder.parent)
         return
     raise ShardError(f"{folder}: other processes keep replacing these columns", hint="run the command again")

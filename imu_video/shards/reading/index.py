@@ -43,19 +43,19 @@ _FACTS_HEADER = (
 
 
 def load_index(path: str | Path, *, check_shards: bool = True) -> Index:
-    """Read the index of a data folder and check that its shards are there with the right number of bytes.
+    """Read the index of a data folder and check that its shards exist with the expected size.
 
     Args:
         path: the data folder, or its index.json; or the address of one (``s3://``, ``gs://``, ``http://``,
-            ``https://``, ``hf://``), whose files are fetched when they are asked for.
+            ``https://``, ``hf://``), whose files are fetched on demand.
         check_shards: False leaves missing and cut-off shards to the reader's error policy.
 
     Returns:
         The index; ``index.root`` is the folder.
 
     Raises:
-        ShardError: no such folder, no index, an index that is no JSON, lists no shards, is of a newer schema version or
-            has foreign keys, or a shard that is missing or of another size.
+        ShardError: no such folder, no index, an index that is not JSON, lists no shards, has a newer schema version or
+            unknown keys, or a shard that is missing or has another size.
 
     Example:
         >>> load_index("data/demo").split("train").samples
@@ -92,7 +92,7 @@ def load_index(path: str | Path, *, check_shards: bool = True) -> Index:
 
 
 def _load_remote(remote: RemoteFolder) -> Index:
-    """The index behind an address, fetched anew each time; its place in the cache is named by address and digest."""
+    """The index at an address, fetched on every call; its cache folder is named by address and digest."""
     home = remote.cache.folder / remote.address.slug
     home.mkdir(parents=True, exist_ok=True)
     incoming = temporary_path(home / INDEX_FILE)
@@ -153,11 +153,11 @@ def verify(index: Index, *, deep: bool = True) -> list[str]:
 
     Args:
         index: a loaded index.
-        deep: also hash every shard, read every member and check splits for shared people, recordings and keys;
+        deep: also hash every shard, read every member and check splits for shared subjects, recordings and keys;
             otherwise presence and size only.
 
     Returns:
-        One line a problem; empty when all is well.
+        One line per problem; empty if there are none.
     """
     problems: list[str] = []
     seen: dict[str, dict[str, str]] = {"key": {}, "subject": {}, "recording": {}}
@@ -236,10 +236,11 @@ def _first_difference(found: dict[str, Any], listed: dict[str, Any]) -> str:
 
 
 def scan_shard(path: Path) -> dict[str, dict[str, tuple[int, int]]]:
-    """Member places of one tar: key -> suffix -> (offset, size), in tar order.
+    """Member positions in one tar: key -> suffix -> (offset, size), in tar order.
 
     Raises:
-        ShardError: not a plain tar, cut off, links or folders in it, illegal member names, a sample in two pieces.
+        ShardError: not a plain tar, cut off, links or folders in it, illegal member names, or
+            a sample whose members are not contiguous.
     """
     keys: dict[str, dict[str, tuple[int, int]]] = {}
     last = None
@@ -271,15 +272,15 @@ def scan_shard(path: Path) -> dict[str, dict[str, tuple[int, int]]]:
 def repair(folder: str | Path) -> tuple[Index, list[str]]:
     """Rebuild index.json from the shards.
 
-    What the shards do not tell (licence, units, rate ...) comes from build.yaml, or from the old index where that file
-    is lost.
+    Facts that the shards do not store (licence, units, rate ...) come from build.yaml, or from the old index if that
+    file is missing.
 
     Args:
         folder: the data folder.
 
     Returns:
-        The new index, already written, and notes on what is lost: shards and splits that build.yaml, the old index or
-        the numbering know of.
+        The new index, already written, and notes on what is missing: shards and splits that build.yaml, the old
+        index or the shard numbering imply.
 
     Raises:
         ShardError: no shards, a damaged shard, or neither build.yaml nor a readable old index.
@@ -378,7 +379,7 @@ def _facts(root: Path) -> Facts:
 
 
 def _listed_shards(root: Path) -> dict[str, set[int]]:
-    """Split -> shard numbers that the old index lists; empty where it cannot be read, which is why one repairs."""
+    """Split -> shard numbers that the old index lists; empty if unreadable, because repair must work without it."""
     numbers: dict[str, set[int]] = defaultdict(set)
     try:
         old = Index.model_validate(json.loads((root / INDEX_FILE).read_text(encoding="utf-8")))

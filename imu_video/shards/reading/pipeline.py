@@ -1,7 +1,7 @@
-"""Samples out of tar shards by row or one after the other, with our own decoders; for training, columns.py is faster.
+"""Samples from tar shards, by row or sequentially, with our own decoders; for training, columns.py is faster.
 
-Members are read at the places that the index lists, and compared with the tar's headers and the index's checksums: no
-other decoder, no decompression, no pickles, and a damaged sample costs none of its neighbours.
+Members are read at the positions that the index lists, and compared with the tar's headers and the index's checksums:
+no other decoder, no decompression, no pickles, and a damaged sample does not affect its neighbours.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from imu_video.shards.damage import Damage
 from imu_video.shards.schema import META, Index, SampleMeta, ShardEntry, parse_member
 from imu_video.shards.write import HEADER
 
-_WASTE = 1 << 16  # bytes that may be read in vain between two members to save a call
-_AHEAD = 1 << 20  # bytes read at once where samples follow each other
-_TAIL = 1 << 16  # bytes behind the last member that are looked at
+_WASTE = 1 << 16  # unneeded bytes between two members that are read anyway, to save a system call
+_AHEAD = 1 << 20  # bytes per read in sequential reading
+_TAIL = 1 << 16  # bytes after the last member that are checked
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,7 +38,7 @@ class Sample:
         key: sample key.
         meta: content of meta.json: key, dataset, recording, subject, session, start, label, tags, flags, sync.
         imu: placement -> (C, T) float32 in SI units, NaN where missing.
-        streams: stream -> what its modality decodes at once: (F, J, 3) float32 of a ``skeleton``; MP4 bytes of a
+        streams: stream -> what its modality decodes immediately: (F, J, 3) float32 of a ``skeleton``; MP4 bytes of a
             ``video``, whose frames `Modality.select` decodes.
     """
 
@@ -58,7 +58,7 @@ def read_samples(
         split: name of a split.
         members: which of ``meta``, ``imu`` and the names of streams (``video``, ``video.depth``, ``skeleton``) to read;
             the others are skipped. None: all.
-        damage: samples that cannot be read are noted there and left out; None: the first one is an error.
+        damage: records samples that cannot be read, which are then left out; None: the first one is an error.
 
     Yields:
         Every sample of the split once.
@@ -82,7 +82,7 @@ def read_samples(
 def read_rows(
     index: Index, split: str, members: Collection[str] | None = None, *, damage: Damage | None = None
 ) -> Iterator[tuple[int, Sample]]:
-    """As `read_samples`, each sample with its row: left out samples leave gaps in the numbers.
+    """Same as `read_samples`, with the row of each sample; samples left out are gaps in the row numbers.
 
     Raises:
         ShardError, ConfigError: see `read_samples`.
@@ -121,7 +121,7 @@ class SampleReader:
         index: a loaded index.
         split: name of a split.
         members: which of ``meta``, ``imu`` and the names of streams to read; None: all.
-        open_shards: tars kept open at most.
+        open_shards: largest number of tars kept open.
 
     Raises:
         ShardError: unknown split.
@@ -150,7 +150,7 @@ class SampleReader:
         return self._places[row][1]
 
     def has(self, row: int, suffix: str) -> bool:
-        """Whether a row's sample has a member (``video.mp4``, ``imu.waist.npy``), as the index says."""
+        """Whether a row's sample has a member (``video.mp4``, ``imu.waist.npy``), according to the index."""
         number, key = self._places[row]
         return suffix in self._shards[number].keys[key]
 
@@ -167,19 +167,19 @@ class SampleReader:
         """The checked bytes of one member.
 
         Raises:
-            ShardError: it is damaged, or the sample has none of that name.
+            ShardError: it is damaged, or the sample has no member of that name.
         """
         number, key = self._places[row]
         return self._open(number).member(key, suffix)
 
 
 class OpenShard:
-    """One tar, open for reading members at the places that the index lists; closed when nothing refers to it.
+    """One tar, open for reading members at the positions that the index lists; closed when no reference to it remains.
 
     Args:
         index: the index that lists it.
         shard: its entry.
-        in_order: samples are read one after the other, by one thread: small ones are fetched many at once.
+        in_order: samples are read sequentially by one thread, so that many small ones are fetched in one read.
 
     Raises:
         ShardError: the file is missing, or it has changed and the index has no checksum of its members.
@@ -210,7 +210,7 @@ class OpenShard:
         self._file.close()
 
     def problem(self) -> ShardError | None:
-        """What is wrong with the tar as a whole: no tar, another size, members that the index does not list."""
+        """Faults of the tar as a whole: not a tar, another size, members that the index does not list."""
         try:
             open_tar(self.path).close()
             self._check_tiles()
@@ -224,7 +224,7 @@ class OpenShard:
         return None
 
     def _check_tiles(self) -> None:
-        """The listed members fill the tar from its first byte to the zeros at its end: there is room for no others."""
+        """The listed members fill the tar from its first byte to the zeros at its end: no unlisted member fits."""
         at = 0
         places = [
             (offset, size, key, suffix) for key, m in self.shard.keys.items() for suffix, (offset, size) in m.items()
@@ -244,7 +244,7 @@ class OpenShard:
             raise ShardError(f"{self.path}: member {name!r} is not in the index", hint=self._hint)
 
     def sample(self, key: str, kinds: frozenset[str] | None = None) -> Sample:
-        """A sample with its members of the given kinds; None: of all.
+        """A sample with its members of the given kinds; None: all kinds.
 
         Raises:
             ShardError: one of them is damaged.
@@ -262,7 +262,7 @@ class OpenShard:
         return decode_sample(self.index, key, raw)
 
     def _bytes(self, first: int, last: int) -> tuple[bytes, int]:
-        """A block of the tar that reaches from first to last, as far as the file does, and where it begins."""
+        """The block of the tar from first to last, cut at the end of the file, and its start offset."""
         if not self._ahead:
             return os.pread(self._number, last - first, first), first
         if not self._begin <= first <= last <= self._begin + len(self._block):
@@ -273,7 +273,7 @@ class OpenShard:
         """The bytes of one member, compared with the tar's header and the index's checksum.
 
         Raises:
-            ShardError: it is not there, or it is damaged.
+            ShardError: it is missing or damaged.
         """
         offset, size = self.shard.keys[key].get(suffix, (0, 0))
         if not offset:
@@ -282,7 +282,7 @@ class OpenShard:
         return self._cut(block, HEADER, key, suffix, size)
 
     def _cut(self, block: bytes, at: int, key: str, suffix: str, size: int) -> bytes:
-        """The member that begins at byte ``at`` of a block of the tar, its header before it."""
+        """The member that begins at byte ``at`` of a block of the tar, preceded by its header."""
         name = f"{key}.{suffix}"
         if len(block) < at + size or at < HEADER:
             raise ShardError(f"{self.path}: damaged: ends before {name}", hint=self._hint)
@@ -330,7 +330,7 @@ def decode_sample(index: Index, key: str, raw: Mapping[str, bytes]) -> Sample:
     imu_shape = (len(index.channels), index.samples_per_window)
     for suffix, data in raw.items():
         stream = stream_of(suffix)
-        # IMU members are most of all members: they take the short way, without a specification object per sample.
+        # Most members are IMU members, so they are decoded directly, without a specification object per sample.
         if stream.startswith("imu."):
             imu[stream[4:]] = decode_array(data, f"{key}.{suffix}", imu_shape)
         elif stream == META:
@@ -346,7 +346,7 @@ def open_tar(path: Path) -> BinaryIO:
     """Open a shard for reading after checking that it is a plain USTAR file, so that nothing is ever decompressed.
 
     Raises:
-        ShardError: the file is missing or is no uncompressed tar.
+        ShardError: the file is missing or is not an uncompressed tar.
     """
     try:
         file = path.open("rb")
@@ -364,7 +364,7 @@ def decode_meta(data: bytes, key: str) -> SampleMeta:
     """A meta.json member.
 
     Raises:
-        ShardError: not JSON, missing or foreign fields, or facts of another sample.
+        ShardError: not JSON, missing or unknown fields, or values that belong to another sample.
     """
     try:
         meta = SampleMeta.model_validate_json(data)

@@ -1,4 +1,4 @@
-"""Cached teacher features beside the shards: opened by fingerprint, checked against the shards."""
+"""Cached teacher features of a data folder: opened by fingerprint and checked against the shards; not computed here."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CACHE_FILE = "teacher.json"
 WEIGHTS_FILE = "fitted.safetensors"
 _CACHE_NAME = re.compile(r"[0-9a-f]{12}(-[a-z0-9_]+)?")
 Rows = Callable[[str, Callable[[Index, str], np.ndarray]], np.ndarray]
-"""Rows of a new folder's split, from a function that reads those of an old folder and split."""
+"""Assembles the rows of a new folder's split, given a function that reads the rows of an old folder and split."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,9 +34,9 @@ class TeacherCache:
     Args:
         fingerprint: of the teacher.
         spec: the teacher's own description (`FrozenTeacher.describe`).
-        folder: where the rows lie.
+        folder: where the rows are stored.
         samples: split -> number of samples of the index.
-        behind: for a folder behind an address: split -> function that fetches its rows.
+        behind: for a folder at an address: split -> function that fetches its rows.
 
     Example:
         >>> from imu_video.shards import load_index
@@ -83,7 +83,7 @@ class TeacherCache:
 
 
 def read_caches(index: Index) -> dict[str, dict[str, Any]]:
-    """Fingerprint -> content of teacher.json of every complete cache in a data folder, whatever shards it is of.
+    """Fingerprint -> content of teacher.json of every complete cache in a data folder, for any shards.
 
     Raises:
         TeacherCacheError: a teacher.json that cannot be read.
@@ -106,13 +106,13 @@ def read_caches(index: Index) -> dict[str, dict[str, Any]]:
 
 
 def cached_fingerprint(index: Index, wanted: str | None) -> str | None:
-    """The fingerprint of the one cached teacher of that registered name; anything else as it is."""
+    """The fingerprint of the only cached teacher with that registered name; any other string unchanged."""
     named = [mark for mark, content in read_caches(index).items() if content.get("spec", {}).get("name") == wanted]
     return named[0] if len(named) == 1 else wanted
 
 
 def _fetch(index: Index, name: str) -> None:
-    """Bring a cache's description from the address that the folder lies behind, where it is there."""
+    """Fetch a cache's description from the folder's address, if it exists there."""
     file = index.root / TEACHER_FOLDER / name / CACHE_FILE
     if index.remote is not None and not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -140,13 +140,13 @@ def open_cache(index: Index, fingerprint: str | None = None) -> TeacherCache:
 
     Args:
         index: a loaded index.
-        fingerprint: of the teacher, or its beginning; None: the only cache there is.
+        fingerprint: of the teacher, or a prefix of it; None: the only cache of the folder.
 
     Raises:
-        TeacherCacheError: no such cache, several that fit, or one that was made from other shards.
+        TeacherCacheError: no such cache, several that match, or one that was computed from other shards.
     """
     if index.remote is not None and fingerprint and _CACHE_NAME.fullmatch(fingerprint):
-        _fetch(index, fingerprint)  # a web server that lists nothing still has what is asked for by name
+        _fetch(index, fingerprint)  # a web server without directory listings still serves files by name
     found = read_caches(index)
     fitting = {name: c for name, c in found.items() if name.startswith(fingerprint or "")}
     have = ", ".join(f"{name} ({c.get('spec', {}).get('name', '?')})" for name, c in found.items()) or "none"
@@ -178,20 +178,20 @@ def open_cache(index: Index, fingerprint: str | None = None) -> TeacherCache:
 
 
 def save_rows(path: Path, rows: np.ndarray) -> dict[str, Any]:
-    """Write one split's rows and sync; returns what teacher.json says about the file: bytes and sha256."""
+    """Write one split's rows and sync; returns the file's entry for teacher.json: bytes and sha256."""
     np.save(path, rows, allow_pickle=False)
     sync_file(path)
     return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
 
 
 def carry_caches(sources: Sequence[Index], target: Index, rows: Rows) -> None:
-    """Put the features that all sources have into a folder made of them; nothing is computed.
+    """Copy the features that all sources have into a folder derived from them; nothing is computed.
 
-    Left out, with a log line: features that not all sources have, and those of teachers that were fitted, because the
-    people they were fitted on may be in another split now.
+    Left out, with a log line: features missing from any source, and features of fitted teachers, because the subjects
+    that such a teacher was fitted on may now be in another split.
 
     Args:
-        sources: folders that the new one was made of.
+        sources: folders that the new one was derived from.
         target: the new folder.
         rows: arranges rows; see `Rows`.
     """
