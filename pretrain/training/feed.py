@@ -1,4 +1,4 @@
-"""Training batches by number, read one ahead by a thread; which samples a batch holds is the loader's choice."""
+"""Training batches by step number; a thread prepares the next one. The loader decides which samples a batch holds."""
 
 from __future__ import annotations
 

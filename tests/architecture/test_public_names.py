@@ -16,7 +16,7 @@ import imu_video
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ["imu_video", *sorted(f"imu_video.{m.name}" for m in pkgutil.iter_modules(imu_video.__path__) if m.ispkg)]
-PUBLIC = [name for name in PACKAGES if name != "imu_video.cli"]  # a command, imported by nobody
+PUBLIC = [name for name in PACKAGES if name != "imu_video.cli"]  # a command: no module imports it
 HEAVY = ["torch", "numpy", "scipy", "pandas", "torchvision", "timm", "transformers", "webdataset", "av", "pydantic"]
 
 

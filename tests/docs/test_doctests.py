@@ -1,4 +1,4 @@
-"""Every example of a docstring runs and gives the output that stands beside it."""
+"""Every docstring example runs and gives the documented output."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def test_the_library_is_silent_without_a_screen() -> None:
 def test_lines_go_to_stdout_while_the_screen_is_on(capsys: pytest.CaptureFixture[str]) -> None:
     logger.info("before")
     with on_screen():
-        for name in ("imu_video.somewhere", "pretrain.run", "eval.cli", "another.library"):
+        for name in ("imu_video.somewhere", "pretrain.run", "eval.cli", "another_package"):
             logging.getLogger(name).info("from %s", name)
     logger.info("after")
     assert capsys.readouterr() == ("from imu_video.somewhere\nfrom pretrain.run\nfrom eval.cli\n", "")
