@@ -273,7 +273,7 @@ class PairBatch:
             )
 
     def to(self, device: torch.device | str) -> PairBatch:
-        """The batch on a device, teacher features as float32; cast after the copy, so that float16 travels as float16."""
+        """The batch on a device, teacher features as float32; float16 is cast after the copy."""
         moved: dict[str, Any] = {
             k: v.to(device, non_blocking=True) for k, v in vars(self).items() if isinstance(v, Tensor)
         }
