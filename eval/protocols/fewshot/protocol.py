@@ -4,38 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from eval.config import EvalConfig
-from eval.options import (
-    BASE,
-    By,
-    ConfigFile,
-    Data,
-    Encoder,
-    Overrides,
-    Placement,
-    Probes,
-    Split,
-    encoder_provenance,
-    load_evaluation,
-)
-from eval.protocol import Context, Protocol, protocols
+from eval.options import BASE, By, ConfigFile, Data, Encoder, Overrides, Placement, Probes, Split
+from eval.protocol import Context, protocols
+from eval.protocols.base import EncoderProtocol
+from eval.protocols.fewshot.sections import conclusions, fewshot_sections
+from eval.protocols.fewshot.tables import run_tables
 from eval.report.document import Section, Table
 from eval.results.lines import Result
 
+if TYPE_CHECKING:
+    from imu_video.shards.schema import Index
+
 
 @protocols.register("fewshot")
-class FewShot(Protocol):
+class FewShot(EncoderProtocol):
     """Evaluate K-shot episodes with disjoint support and query subjects, next to reference models.
 
     The references are untrained encoders, hand-crafted features and a supervised encoder, on the same episodes.
     """
 
     name = "fewshot"
-    Config = EvalConfig
     notes = (
         "Few-shot: in each episode some subjects provide a few labelled windows per class (the support); the others "
         "are query subjects. No subject and no recording is on both sides, and no pretraining subject is a query.",
@@ -61,24 +54,20 @@ class FewShot(Protocol):
         by: By = None,
         seed: Annotated[int | None, typer.Option("--seed", help="Seed of the episodes.")] = None,
     ) -> None:
-        self.encoder, self.data, self.config, self.overrides = encoder, data, config, overrides
-        self.short = {"episodes.shots": shots, "episodes.episodes": episodes, "episodes.seed": seed, "probes": probe}
-        self.domains = {"split": split, "placement": placement, "by": by}
+        short = {"episodes.shots": shots, "episodes.episodes": episodes, "episodes.seed": seed, "probes": probe}
+        where = {"split": split, "placement": placement, "by": by}
+        super().__init__(encoder=encoder, data=data, config=config, overrides=overrides, short=short, **where)
 
-    def run(self, context: Context) -> list[Result]:
+    def evaluate(self, index: Index, config: EvalConfig, shared: dict[str, Any], context: Context) -> list[Result]:
         from eval.data.windows import load_windows
         from eval.protocols.fewshot.measure import measure
         from eval.protocols.fewshot.run import run_fewshot
         from eval.results.counts import save_counts
         from imu_video.bundle.encoder import load_encoder
-        from imu_video.shards.reading.index import load_index
 
-        index = load_index(self.data)
-        config = load_evaluation(self.config, index, short=self.short, overrides=self.overrides, **self.domains)
         bundle = load_encoder(self.encoder)
         windows = load_windows(index, splits=config.splits)
         counts, remarks = run_fewshot(windows, bundle, config)
-        shared = encoder_provenance(self.encoder, index, config)
         name = "-".join([shared["encoder"]["weights"], shared["data"]["digest"], shared["config_digest"]])
         file = context.cells / f"{name}.npz"
         save_counts(file, counts)
@@ -88,18 +77,12 @@ class FewShot(Protocol):
 
     @classmethod
     def tables(cls, results: Sequence[Result]) -> list[Table]:
-        from eval.protocols.fewshot.tables import run_tables
-
         return run_tables(results)
 
     @classmethod
     def sections(cls, results: Sequence[Result]) -> list[Section]:
-        from eval.protocols.fewshot.sections import fewshot_sections
-
         return fewshot_sections(results)
 
     @classmethod
     def conclusions(cls, results: Sequence[Result]) -> list[str]:
-        from eval.protocols.fewshot.sections import conclusions
-
         return conclusions(results)

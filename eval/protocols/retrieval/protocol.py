@@ -3,35 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from eval.config import EvalConfig
-from eval.options import (
-    BASE,
-    By,
-    ConfigFile,
-    Data,
-    Encoder,
-    Overrides,
-    Placement,
-    Split,
-    encoder_provenance,
-    load_evaluation,
-)
-from eval.protocol import Context, Protocol, protocols
+from eval.options import BASE, By, ConfigFile, Data, Encoder, Overrides, Placement, Split
+from eval.protocol import Context, protocols
+from eval.protocols.base import EncoderProtocol
 from eval.report.document import Section, Table, Text
 from eval.report.rows import figure_table, wide_table
 from eval.results.lines import Result
 
+if TYPE_CHECKING:
+    from imu_video.shards.schema import Index
+
 
 @protocols.register("retrieval")
-class Retrieval(Protocol):
+class Retrieval(EncoderProtocol):
     """Retrieve a window's own video among others, and the reverse: R@k and MRR."""
 
     name = "retrieval"
-    Config = EvalConfig
 
     def __init__(
         self,
@@ -45,24 +37,18 @@ class Retrieval(Protocol):
         by: By = None,
         gallery: Annotated[int | None, typer.Option("--gallery", help="Pairs per gallery.")] = None,
     ) -> None:
-        self.encoder, self.data, self.config, self.overrides = encoder, data, config, overrides
-        self.gallery = gallery
-        self.domains = {"split": split, "placement": placement, "by": by}
+        short = {"retrieval.gallery": gallery}
+        where = {"split": split, "placement": placement, "by": by}
+        super().__init__(encoder=encoder, data=data, config=config, overrides=overrides, short=short, **where)
 
-    def run(self, context: Context) -> list[Result]:
+    def evaluate(self, index: Index, config: EvalConfig, shared: dict[str, Any], context: Context) -> list[Result]:
         from eval.data.windows import load_windows
         from eval.protocols.retrieval.run import run_retrieval
         from imu_video.models.projectors import load_pair_model
-        from imu_video.shards.reading.index import load_index
         from imu_video.shards.reading.teacher_cache import open_cache
 
-        index = load_index(self.data)
-        more = [] if self.gallery is None else [f"retrieval.gallery={self.gallery}"]
-        overrides = [*(self.overrides or []), *more]
-        config = load_evaluation(self.config, index, short={}, overrides=overrides, **self.domains)
         model, facts = load_pair_model(self.encoder)
         windows = load_windows(index, splits=config.splits, teacher=open_cache(index, facts.teacher))
-        shared = encoder_provenance(self.encoder, index, config)
         return run_retrieval(windows, model, config, shared)
 
     @classmethod

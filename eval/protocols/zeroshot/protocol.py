@@ -9,20 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from eval.config import EvalConfig
-from eval.options import (
-    BASE,
-    By,
-    ConfigFile,
-    Data,
-    Encoder,
-    Overrides,
-    Placement,
-    Probes,
-    Split,
-    encoder_provenance,
-    load_evaluation,
-)
-from eval.protocol import Context, Protocol, protocols
+from eval.options import BASE, By, ConfigFile, Data, Encoder, Overrides, Placement, Probes, Split
+from eval.protocol import Context, protocols
+from eval.protocols.base import EncoderProtocol
+from eval.protocols.zeroshot.sections import conclusions, run_tables, zeroshot_sections
 from eval.report.document import Section, Table
 from eval.results.lines import Result
 from imu_video.errors import ConfigError, nearest
@@ -48,7 +38,7 @@ def check_form(form: str, source: Path | None, label_map: Path | None) -> None:
 
 
 @protocols.register("zeroshot")
-class ZeroShot(Protocol):
+class ZeroShot(EncoderProtocol):
     """Classify windows without IMU labels of the evaluated data; four forms that answer different questions.
 
     video: prototypes of labelled videos. source: probes on the labelled IMU windows of another folder. teacher: probes
@@ -56,7 +46,6 @@ class ZeroShot(Protocol):
     """
 
     name = "zeroshot"
-    Config = EvalConfig
     variants = ("form", "labels_from", "label_map")
     notes = (
         "Zero-shot: no labelled IMU window of the evaluated domain is used; subjects that provide labels or prototypes "
@@ -88,21 +77,16 @@ class ZeroShot(Protocol):
         by: By = None,
     ) -> None:
         check_form(mode, source, label_map)
-        self.encoder, self.data, self.config, self.overrides = encoder, data, config, overrides
-        self.mode, self.source, self.label_map, self.probe = mode, source, label_map, probe
-        self.domains = {"split": split, "placement": placement, "by": by}
+        short = {"probes": probe}
+        where = {"split": split, "placement": placement, "by": by}
+        super().__init__(encoder=encoder, data=data, config=config, overrides=overrides, short=short, **where)
+        self.mode, self.source, self.label_map = mode, source, label_map
 
-    def run(self, context: Context) -> list[Result]:
-        from imu_video.shards.reading.index import load_index
-
-        index = load_index(self.data)
-        short = {"probes": self.probe}
-        config = load_evaluation(self.config, index, short=short, overrides=self.overrides, **self.domains)
-        shared = encoder_provenance(self.encoder, index, config)
+    def evaluate(self, index: Index, config: EvalConfig, shared: dict[str, Any], context: Context) -> list[Result]:
         forms = {"video": self._pair, "teacher": self._pair, "source": self._source, "text": self._text}
-        return forms[self.mode](index, config, shared, context)
+        return forms[self.mode](index, config, shared)
 
-    def _pair(self, index: Index, config: EvalConfig, shared: dict[str, Any], context: Context) -> list[Result]:
+    def _pair(self, index: Index, config: EvalConfig, shared: dict[str, Any]) -> list[Result]:
         """Prototypes or probes in the embedding space of the encoder and its own teacher."""
         from eval.data.windows import load_windows
         from eval.protocols.zeroshot.teacher import run_teacher
@@ -116,7 +100,7 @@ class ZeroShot(Protocol):
         run = run_video if self.mode == "video" else run_teacher
         return run(windows, model, config, shared)
 
-    def _source(self, index: Index, config: EvalConfig, shared: dict[str, Any], context: Context) -> list[Result]:
+    def _source(self, index: Index, config: EvalConfig, shared: dict[str, Any]) -> list[Result]:
         """Probes on the labelled windows of another data folder; needs no projectors."""
         from eval.data.labelmaps import load_label_maps
         from eval.data.windows import load_windows
@@ -130,7 +114,7 @@ class ZeroShot(Protocol):
         maps = None if self.label_map is None else load_label_maps(self.label_map)
         return run_source(target, source, load_encoder(self.encoder), maps, config, shared)
 
-    def _text(self, index: Index, config: EvalConfig, shared: dict[str, Any], context: Context) -> list[Result]:
+    def _text(self, index: Index, config: EvalConfig, shared: dict[str, Any]) -> list[Result]:
         """Prompts, through the teacher's own text encoder or a separate sentence encoder."""
         from eval.data.windows import load_windows
         from eval.protocols.zeroshot.text import run_sentence, run_text
@@ -149,20 +133,14 @@ class ZeroShot(Protocol):
 
     @classmethod
     def tables(cls, results: Sequence[Result]) -> list[Table]:
-        from eval.protocols.zeroshot.sections import run_tables
-
         return run_tables(results)
 
     @classmethod
     def sections(cls, results: Sequence[Result]) -> list[Section]:
-        from eval.protocols.zeroshot.sections import zeroshot_sections
-
         return zeroshot_sections(results)
 
     @classmethod
     def conclusions(cls, results: Sequence[Result]) -> list[str]:
-        from eval.protocols.zeroshot.sections import conclusions
-
         return conclusions(results)
 
 
