@@ -10,9 +10,9 @@ from typing import Any
 import typer
 
 from imu_video import __version__
-from imu_video.errors import ConfigError
 from imu_video.runtime.console import say
 from imu_video.runtime.logging import on_screen
+from imu_video.runtime.parts import check_part
 
 
 def new_app(name: str, text: str, **options: Any) -> typer.Typer:
@@ -58,9 +58,7 @@ def parse_part(text: str) -> tuple[int, int]:
         (3, 16)
     """
     number, _, of = text.partition("/")
-    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
-        raise ConfigError(
-            f"--part {text!r}: expected i/n with 1 <= i <= n, because parts count from 1",
-            hint="--part 1/4, 2/4, 3/4 and 4/4",
-        )
-    return int(number), int(of)
+    # Words that are no numbers are refused as part 0, with the same message.
+    part = (int(number), int(of)) if number.isdecimal() and of.isdecimal() else (0, 0)
+    check_part(*part, given=f"--part {text!r}")
+    return part

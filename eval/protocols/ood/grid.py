@@ -22,6 +22,7 @@ from imu_video.errors import ConfigError, DataError
 from imu_video.registry import load_plugin
 from imu_video.runtime import workers as engines
 from imu_video.runtime.files import write_atomic
+from imu_video.runtime.parts import share
 from imu_video.types import JsonDict
 
 logger = logging.getLogger(__name__)
@@ -104,7 +105,7 @@ def plan(config: OodConfig, domains: Domains, folder: Folder, *, part: tuple[int
     """
     for target in config.scenario.targets or ():  # raises for an unknown name before anything runs
         domains.number(target)
-    mine = runs(config, list(domains.names))[part[0] - 1 :: part[1]]
+    mine = share(runs(config, list(domains.names)), *part)
     return [run for run in mine if not folder.file(run).exists()]
 
 

@@ -24,6 +24,7 @@ from imu_video.recordings.splits import SplitConfig, assign
 from imu_video.registry import datasets
 from imu_video.runtime.journal import Journal, kept_when_interrupted, read_job
 from imu_video.runtime.logging import log_progress
+from imu_video.runtime.parts import check_part, part_folder, share
 from imu_video.runtime.workers import check, run
 from imu_video.shards.building.assemble import Assembly, BuildJob, read_person, refuse_overlap
 from imu_video.shards.building.encode import EncodePerson
@@ -167,13 +168,12 @@ def build_part(
         ConfigError, LeakageError, RecordingError, ShardError: as for `build`.
     """
     target, (number, of) = Path(out), part
-    if not 1 <= number <= of:
-        raise ConfigError(f"part {number}/{of}: expected i/n with 1 <= i <= n", hint="for example --part 3/16")
+    check_part(number, of)
     if not force and already_built(config, target) is not None:
         raise ConfigError(f"{target} is already built from this config", hint="build into another folder")
     job = plan(config)
-    mine = job.order[number - 1 :: of]
-    folder = parts_folder(target) / f"{number}-of-{of}"
+    mine = share(job.order, number, of)
+    folder = part_folder(parts_folder(target), number, of)
     work = Journal(folder, {**job.model_dump(mode="json"), "part": [number, of]}, what=WHAT, replace=force)
     with kept_when_interrupted(work):
         missing = [subject for subject in mine if read_person(work, subject, check=True) is None]

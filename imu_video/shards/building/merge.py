@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections import Counter
 from contextlib import ExitStack
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from imu_video.errors import ConfigError, ShardError
 from imu_video.runtime.journal import Journal, kept_when_interrupted, read_job
+from imu_video.runtime.parts import find_parts, part_of, share
 from imu_video.shards.building.assemble import Assembly, BuildJob, read_person
 from imu_video.shards.building.build import WHAT
 from imu_video.shards.publish import (
@@ -20,8 +20,6 @@ from imu_video.shards.publish import (
     require_data_folder,
 )
 from imu_video.shards.schema import Index
-
-_PART = re.compile(r"(\d+)-of-(\d+)")
 
 
 def merge_parts(out: str | Path, *, force: bool = False) -> Index:
@@ -61,7 +59,7 @@ def merge_parts(out: str | Path, *, force: bool = False) -> Index:
         for number, folder in folders.items():
             journal = Journal(folder, {**job.model_dump(mode="json"), "part": [number, len(folders)]}, what=WHAT)
             stack.enter_context(journal)
-            for subject in job.order[number - 1 :: len(folders)]:
+            for subject in share(job.order, number, len(folders)):
                 people[subject] = journal
         _refuse_unfinished(target, people)
         work = Journal(partial_folder(target), {**job.model_dump(mode="json"), "part": []}, what=WHAT, replace=force)
@@ -76,26 +74,9 @@ def merge_parts(out: str | Path, *, force: bool = False) -> Index:
 def _parts(target: Path) -> tuple[dict[int, Path], BuildJob]:
     """Folder of every part by number, and the job that all parts share."""
     root = parts_folder(target)
-    found = {(int(m[1]), int(m[2])): p for p in sorted(root.glob("*")) if (m := _PART.fullmatch(p.name))}
-    if not found:
-        raise ConfigError(
-            f"{root}: no parts to merge", hint=f"imu-video build CONFIG {target} --part 1/4, and the others"
-        )
-    counts = {of for _, of in found}
-    if len(counts) > 1:
-        raise ConfigError(
-            f"{root} holds parts of {', '.join(map(str, sorted(counts)))}: of one division only can be merged",
-            hint="delete the folders of the others",
-        )
-    (of,) = counts
-    missing = [number for number in range(1, of + 1) if (number, of) not in found]
-    if missing:
-        raise ConfigError(
-            f"{root}: part {', '.join(f'{n}/{of}' for n in missing)} is missing",
-            hint=f"imu-video build CONFIG {target} --part {missing[0]}/{of}",
-        )
-    jobs = {}
-    for (number, _), folder in sorted(found.items()):
+    folders = find_parts(root, command=f"imu-video build CONFIG {target}")
+    jobs, of = {}, len(folders)
+    for number, folder in folders.items():
         content = read_job(folder)
         if content is None or content.pop("part", None) != [number, of]:
             raise ConfigError(f"{folder} is no part {number}/{of} of a build", hint="delete it and build that part")
@@ -107,17 +88,16 @@ def _parts(target: Path) -> tuple[dict[int, Path], BuildJob]:
             f"({jobs[odd[0]].get('config_digest')}) than part 1/{of} ({jobs[1].get('config_digest')})",
             hint=f"build it again with the same config: --part {odd[0]}/{of} --force",
         )
-    return {number: folder for (number, _), folder in sorted(found.items())}, BuildJob.model_validate(jobs[1])
+    return folders, BuildJob.model_validate(jobs[1])
 
 
 def _refuse_unfinished(target: Path, people: dict[str, Journal]) -> None:
-    open_: Counter[str] = Counter()
-    for subject, journal in people.items():
-        if read_person(journal, subject, check=True) is None:
-            open_[journal.folder.name] += 1
-    if open_:
-        name = min(open_)
+    unfinished = Counter(
+        journal.folder for subject, journal in people.items() if read_person(journal, subject, check=True) is None
+    )
+    if unfinished:
+        lacking = ", ".join(f"{folder.name} lacks {count} subjects" for folder, count in sorted(unfinished.items()))
         raise ShardError(
-            f"{parts_folder(target)}: {', '.join(f'{n} lacks {count} subjects' for n, count in sorted(open_.items()))}",
-            hint=f"run it to its end: imu-video build CONFIG {target} --part {name.replace('-of-', '/')}",
+            f"{parts_folder(target)}: {lacking}",
+            hint=f"run it to its end: imu-video build CONFIG {target} --part {part_of(min(unfinished))}",
         )

@@ -22,6 +22,7 @@ from imu_video.registry import teachers
 from imu_video.runtime.files import write_atomic
 from imu_video.runtime.journal import PARTS_SUFFIX, Journal, kept_when_interrupted
 from imu_video.runtime.logging import log_progress
+from imu_video.runtime.parts import check_part, part_folder, share
 from imu_video.runtime.workers import run
 from imu_video.shards.features.blocks import (
     Block,
@@ -154,8 +155,7 @@ class Embedding:
             ConfigError: as for `embed`; a network that must be fitted first, in one process.
             DataError, ShardError: as for `embed`.
         """
-        if not 1 <= number <= of:
-            raise ConfigError(f"part {number}/{of}: expected i/n with 1 <= i <= n", hint="for example --part 3/16")
+        check_part(number, of)
         index, plan = self.index, self.plan
         known = by_recipe(index, plan.recipe)
         model: FrozenTeacher = teachers.build(plan.teacher)
@@ -167,9 +167,9 @@ class Embedding:
             )
         weights = restore_fitted(model, known, plan.camera)
         job = {**plan.job(index), "splits": list(plan.splits), "part": [number, of]}
-        work = self._journal(plan.folder(index, PARTS_SUFFIX) / f"{number}-of-{of}", job)
+        work = self._journal(part_folder(plan.folder(index, PARTS_SUFFIX), number, of), job)
         with kept_when_interrupted(work):
-            self._compute(missing_blocks(index, plan, known, model)[number - 1 :: of], work, weights)
+            self._compute(share(missing_blocks(index, plan, known, model), number, of), work, weights)
         return work.folder
 
     def _journal(self, folder: Path, job: dict[str, Any]) -> Journal:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -11,14 +10,13 @@ from pathlib import Path
 from imu_video.errors import ConfigError, ShardError
 from imu_video.registry import load_plugin, teachers
 from imu_video.runtime.journal import PARTS_SUFFIX, Journal, read_job
+from imu_video.runtime.parts import find_parts, part_of, share
 from imu_video.shards.features.blocks import Block, block_name
 from imu_video.shards.features.plan import WHAT, by_recipe, missing_blocks, plan_of
 from imu_video.shards.features.rows import publish_rows, restore_fitted
 from imu_video.shards.reading.teacher_cache import TeacherCache
 from imu_video.shards.schema import TEACHER_FOLDER, Index
 from imu_video.teachers.base import FrozenTeacher
-
-_PART = re.compile(r"(\d+)-of-(\d+)")
 
 
 def merge_features(index: Index, *, plugins: Sequence[str | Path] = ()) -> list[TeacherCache]:
@@ -43,17 +41,9 @@ def merge_features(index: Index, *, plugins: Sequence[str | Path] = ()) -> list[
 
 
 def _merge(index: Index, root: Path) -> TeacherCache:
-    found = {(int(m[1]), int(m[2])): p for p in sorted(root.glob("*")) if (m := _PART.fullmatch(p.name))}
-    counts = sorted({of for _, of in found})
-    of = counts[0] if counts else 0
-    missing = [n for n in range(1, of + 1) if (n, of) not in found]
-    if len(counts) != 1 or missing:
-        lacking = ", ".join(f"{n}/{of}" for n in missing)
-        raise ConfigError(
-            f"{root}: {f'part {lacking} is missing' if missing else f'parts of {counts}: one division only'}",
-            hint=f"imu-video embed {index.root} TEACHER --part {missing[0] if missing else 1}/{of}, or delete {root}",
-        )
-    jobs = [read_job(found[number, of]) or {} for number in range(1, of + 1)]
+    folders = find_parts(root, command=f"imu-video embed {index.root} TEACHER")
+    jobs = [read_job(folder) or {} for folder in folders.values()]
+    # The number of the part is the only field in which the jobs of one division differ.
     if any({**job, "part": 0} != {**jobs[0], "part": 0} for job in jobs) or jobs[0].get("index") != index.digest:
         raise ConfigError(
             f"{root}: its parts are of different versions or splits, or of other shards",
@@ -66,15 +56,16 @@ def _merge(index: Index, root: Path) -> TeacherCache:
     blocks = missing_blocks(index, plan, known, model)
     with ExitStack() as stack:
         journals: dict[Block, Journal] = {}
-        for number in range(1, of + 1):
-            journal = stack.enter_context(Journal(found[number, of], jobs[number - 1], what=WHAT))
-            journals |= dict.fromkeys(blocks[number - 1 :: of], journal)
-        open_ = [block for block in blocks if journals[block].finished(block_name(block)) is None]
-        if open_:
-            part = journals[open_[0]].folder.name.replace("-of-", "/")
+        for number, folder in folders.items():
+            journal = stack.enter_context(Journal(folder, jobs[number - 1], what=WHAT))
+            journals |= dict.fromkeys(share(blocks, number, len(folders)), journal)
+        unfinished = [block for block in blocks if journals[block].finished(block_name(block)) is None]
+        if unfinished:
+            first = unfinished[0]
             raise ShardError(
-                f"{root}: {len(open_)} of {len(blocks)} shards are not embedded, the first: {block_name(open_[0])}",
-                hint=f"run it to its end: imu-video embed {index.root} TEACHER --part {part}",
+                f"{root}: {len(unfinished)} of {len(blocks)} shards are not embedded, the first: {block_name(first)}",
+                hint=f"run it to its end: imu-video embed {index.root} TEACHER "
+                f"--part {part_of(journals[first].folder)}",
             )
         cache = publish_rows(index, plan, model, known, journals, "cpu")
     shutil.rmtree(root, ignore_errors=True)

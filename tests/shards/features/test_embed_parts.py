@@ -113,7 +113,7 @@ def test_parts_must_be_complete_and_alike(folder: Index) -> None:
         merge_features(folder)
     Embedding(folder, TINY).part(2, 2)
     Embedding(folder, TINY).part(1, 3)
-    with pytest.raises(ConfigError, match=r"parts of \[2, 3\]|is missing"):
+    with pytest.raises(ConfigError, match="holds parts of 2, 3"):
         merge_features(folder)
     shutil.rmtree(part.parent / "1-of-3")
     assert merge_features(folder)[0].splits == ["train", "val"]
