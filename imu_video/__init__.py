@@ -6,10 +6,10 @@ them; `create_encoder`, `list_encoders` and `load_encoder` are the usual first o
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from imu_video.lazy import exports
+from imu_video.version import __version__
 
 if TYPE_CHECKING:
     from imu_video import (
@@ -54,11 +54,6 @@ if TYPE_CHECKING:
     from imu_video.bundle import EncoderBundle, InputSpec, load_encoder
     from imu_video.registry import load_plugin
     from imu_video.shards import PairLoader, build, embed, load_index, open_columns, read_samples
-
-try:
-    __version__ = version("imu-video")
-except PackageNotFoundError:  # a source tree that was never installed
-    __version__ = "0.0.0"
 
 __all__ = [
     "EncoderBundle",

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eval import registry
+from eval.freezing import EncoderNetwork
 from eval.probes.base import Confidence
 from imu_video.bundle.encoder import EncoderBundle
 from imu_video.errors import ConfigError
@@ -86,8 +87,8 @@ class Precomputed(nn.Module):
         return features
 
 
-class Network(nn.Module):
-    """An encoder and a linear classifier.
+class Network(EncoderNetwork):
+    """An encoder and a linear classifier, as in HAROOD; `eval.finetune.network.Network` also normalises the features.
 
     Args:
         encoder: maps windows in SI units to features (B, E); pretrained or untrained.
@@ -101,22 +102,12 @@ class Network(nn.Module):
         self.classifier = nn.Linear(encoder.feature_dim, classes)
         self.freeze(frozen)
 
-    def freeze(self, frozen: bool) -> None:
-        """Exclude the encoder from training, or include it again."""
-        self.frozen = frozen
-        self.encoder.requires_grad_(not frozen)
+    def encoders(self) -> list[nn.Module]:
+        return [self.encoder]
 
     def skip_encoder(self) -> None:
         """Take features of the frozen encoder as inputs from now on, instead of windows."""
         self.encoder = Precomputed(self.encoder.feature_dim)  # type: ignore[assignment]
-
-    def train(self, mode: bool = True) -> Network:
-        """Set training mode; a frozen encoder stays in evaluation mode."""
-        super().train(mode)
-        # In training mode batch norm would update the running statistics of an encoder that must not change.
-        if self.frozen:
-            self.encoder.eval()
-        return self
 
     def features(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
         """Features. Shapes: (B, C, T) -> (B, E)."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from eval.finetune.config import NetworkConfig
+from eval.freezing import EncoderNetwork
 from imu_video.bundle.encoder import EncoderBundle
 from imu_video.optim.groups import groups_by_shape
 from imu_video.optim.schedule import cosine_factor
@@ -17,7 +18,7 @@ from imu_video.runtime.distributed import GlobalDraws
 from imu_video.transforms import Compose
 
 
-class Network(nn.Module):
+class Network(EncoderNetwork):
     """An encoder and a linear head on its features, optionally joined with further features of the window.
 
     Args:
@@ -25,9 +26,6 @@ class Network(nn.Module):
         classes: M.
         extra: width X of the further features, such as those of a frozen teacher; 0 = no further features.
         precision: see `NetworkConfig`.
-
-    Attributes:
-        frozen: whether the encoder is excluded from training.
 
     Shapes: imu (B, C, T) in SI units, mask (B, C, T), extra (B, X) or None -> (B, M).
     """
@@ -42,21 +40,6 @@ class Network(nn.Module):
         self.norm = nn.LayerNorm(bundle.feature_dim)
         self.extra_norm = nn.LayerNorm(extra) if extra else None
         self.linear = nn.Linear(bundle.feature_dim + extra, classes)
-        self.frozen = False
-
-    def freeze(self, frozen: bool) -> None:
-        """Exclude the encoders from training, including their running statistics, or include them again."""
-        self.frozen = frozen
-        for encoder in self.encoders():
-            encoder.requires_grad_(not frozen)
-
-    def train(self, mode: bool = True) -> Network:
-        """Set training mode; frozen encoders stay in evaluation mode."""
-        super().train(mode)
-        if self.frozen:
-            for encoder in self.encoders():
-                encoder.eval()
-        return self
 
     def forward(
         self, imu: Tensor, mask: Tensor, extra: Tensor | None = None, draws: GlobalDraws | None = None

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from imu_video import __version__, registry
+from imu_video import registry
 from imu_video.bundle import hub
 from imu_video.bundle.card import render
 from imu_video.bundle.folder import CONFIG, WEIGHTS, FolderFormat, config_text, load_weights
@@ -28,6 +28,7 @@ from imu_video.config import validate
 from imu_video.errors import CheckpointError, ConfigError, RecordingError
 from imu_video.runtime.files import atomic_folder
 from imu_video.types import JsonDict
+from imu_video.version import __version__
 
 __all__ = ["EncoderBundle", "InputSpec", "fit_input_spec", "load_encoder", "read_config"]
 

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from imu_video import __version__
 from imu_video.bundle.folder import CONFIG, WEIGHTS
 from imu_video.errors import CheckpointError, ConfigError
+from imu_video.version import __version__
 
 # A Path turns hf://owner/name into hf:/owner/name.
 # Owner, name and revision become paths of the cache, so two dots in a row, which git refuses too, match nowhere.

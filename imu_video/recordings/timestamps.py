@@ -91,6 +91,7 @@ def repair_times(
             hint="declare the correct time column and unit",
         )
     index = np.arange(len(raw))
+    # Non-finite stamps are replaced first, because every later step uses differences.
     stamps = np.interp(index, index[known], raw[known])
     steps = np.diff(stamps)
     wrapped = np.zeros(len(steps), dtype=bool)
@@ -112,6 +113,7 @@ def repair_times(
     good[:-1] &= steps != 0
     stamps = np.interp(index, index[good], stamps[good])
     first, last = index[good][[0, -1]]
+    # Extrapolated at both ends, where np.interp would repeat the first and the last good stamp.
     stamps[:first] = stamps[first] - period * (first - index[:first])
     stamps[last + 1 :] = stamps[last] + period * (index[last + 1 :] - last)
     smooth = np.diff(stamps)
@@ -123,8 +125,10 @@ def repair_times(
         piece = _even(stamps[a:b], period)
         moved[a:b] = piece - seen[a:b]
         if a and back[a - 1]:
+            # The true pause before a reset is unknown; one period keeps times increasing without a made-up gap.
             shift = out[a - 1] + period - piece[0]
         out[a:b] = piece + shift
+        # Smoothing can move the ends of two neighbouring segments past each other.
         if a and out[a] <= out[a - 1]:
             out[a:b] += out[a - 1] + period - out[a]
     least = max(1e-3 * period, 8 * float(np.spacing(np.abs(out).max())))
@@ -132,6 +136,7 @@ def repair_times(
     # example nanoseconds since 1970 in seconds): the times are pushed apart by the smallest resolvable step.
     if np.any(np.diff(out) < least):
         out = np.maximum.accumulate(out - least * index) + least * index
+    # Missing stamps and glitches are not jitter, and their corrections would dominate it.
     moved = moved[known & ~glitches]
     return out, ClockReport(
         samples=len(raw),
@@ -160,6 +165,7 @@ def _glitches(stamps: np.ndarray, jump_s: float) -> np.ndarray:
 def _even(stamps: np.ndarray, period: float) -> np.ndarray:
     """One continuous segment: robust line plus the running median of the residual, increasing by construction."""
     count = len(stamps)
+    # Two samples determine their line exactly, so there is no residual to smooth.
     if count < 3:
         return np.asarray(stamps[0] + np.arange(count) * max(period, (stamps[-1] - stamps[0]) / max(count - 1, 1)))
     index = np.arange(count, dtype=np.float64)
@@ -170,8 +176,10 @@ def _even(stamps: np.ndarray, period: float) -> np.ndarray:
         slope, offset = np.polyfit(index, stamps, 1, w=np.sqrt(weights))
         line = offset + slope * index
         residual = stamps - line
+        # 1.4826 times the median deviation estimates the standard deviation of normal residuals and ignores outliers.
         scale = max(1.4826 * float(np.median(np.abs(residual))), 1e-3 * period)
         weights = 1.0 / (1.0 + (residual / (2.0 * scale)) ** 2)
+    # Odd, so that the window of the median is centred on its sample.
     width = min(count, max(5, round(_SMOOTH_S / period))) | 1
     smooth = line + median_filter(residual, size=width, mode="nearest")
     # The running median may decrease by more than the line increases; the minimum step applies only at those samples.

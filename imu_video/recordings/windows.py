@@ -21,6 +21,7 @@ from imu_video.recordings.prepare import Conditioned, SignalConfig, condition, p
 from imu_video.recordings.signal import resample_to_grid
 from imu_video.types import IMU_CHANNELS, ImuStream, Recording, Segment, Window
 
+# In samples, more than five days at 100 Hz: a longer span is a wrong time unit, and its arrays would fill the memory.
 _MAX_GRID = 50_000_000
 
 
@@ -86,6 +87,7 @@ class WindowConfig(Config):
                 raise ConfigError(
                     f"window.streams: {name} has keys of its own: {', '.join(f'window.{key}' for key in keys.values())}"
                 )
+            # Settings are passed as JSON, because the cache of `_modality` needs hashable arguments.
             if keys and getattr(self, keys["fps"]) is not None:
                 found[name] = _modality(
                     name, json.dumps({argument: getattr(self, key) for argument, key in keys.items()})
@@ -161,6 +163,7 @@ def cut(
         if note is not None:
             note(stream.placement, conditioned)
     begins = np.asarray(firsts, dtype=np.int64)
+    # A window of mode `whole` may reach beyond the recording; only its part inside is counted.
     lows, highs = np.clip(begins, 0, length), np.clip(begins + config.samples, 0, length)
     worn = {p: _share(np.isfinite(x).any(axis=0), lows, highs) >= config.min_measured for p, x in devices.items()}
     filled = {p: _share(marks, lows, highs) > 0 for p, marks in made_up.items()}
@@ -207,6 +210,7 @@ def _layout(recording: Recording, config: WindowConfig) -> tuple[float, int, Seq
     begin = min(float(s.times[0]) for s in recording.imu)
     # The last sample covers one more period; without it a recording of exactly one window would be too short.
     end = max(float(s.times[-1]) + s.period for s in recording.imu)
+    # Halves are rounded up: `round` takes the even neighbour, so the result would depend on the parity of the length.
     length = math.floor((end - begin) * config.rate_hz + 0.5)
     if length > _MAX_GRID:
         raise RecordingError(
@@ -235,6 +239,7 @@ def _on_grid(stream: ImuStream, begin: float, length: int, config: WindowConfig)
 
 def _share(marks: np.ndarray, lows: np.ndarray, highs: np.ndarray) -> np.ndarray:
     """(W,) fraction of marked samples in low .. high of each window; 0 for an empty one."""
+    # Cumulative sums serve all windows at once; overlapping windows would sum the same samples repeatedly.
     before = np.concatenate([[0], np.cumsum(marks)])
     return np.asarray((before[highs] - before[lows]) / np.maximum(highs - lows, 1))
 
@@ -259,6 +264,7 @@ class _Pieces:
         length = self._values.shape[1]
         out = np.empty((len(firsts), len(self._values), self._size), dtype=self._values.dtype)
         if firsts[0] >= 0 and firsts[-1] + self._size <= length:
+            # A strided view needs no copy per window; only windows that reach beyond the signal need the loop below.
             views = np.lib.stride_tricks.sliding_window_view(self._values, self._size, axis=1)
             out[:] = views[:, firsts[0] : firsts[-1] + 1 : _step(firsts)].swapaxes(0, 1)
             return out
@@ -279,6 +285,7 @@ class _Covering:
     def __init__(self, segments: Sequence[Segment]) -> None:
         self._segments = sorted(segments, key=lambda segment: (segment.start, segment.end))
         self._starts = [segment.start for segment in self._segments]
+        # The running maximum is sorted even where segments overlap, which the bisection in `between` requires.
         self._reached = list(accumulate((segment.end for segment in self._segments), max))
 
     def between(self, start: float, end: float) -> Sequence[Segment]:
@@ -294,14 +301,17 @@ def _label(segments: Sequence[Segment], start: float, end: float, coverage: floa
         if low < high:
             spans.setdefault(segment.label, []).append((low, high))
     shares = sorted(((_union(s) / (end - start), label) for label, s in spans.items()), reverse=True)
+    # The tolerance is for rounding: a label that covers exactly the required fraction is accepted.
     if not shares or shares[0][0] < coverage - 1e-9:
         return None
+    # If two labels cover equally much, neither describes the window.
     if len(shares) > 1 and shares[1][0] > shares[0][0] - 1e-9:
         return None
     return shares[0][1]
 
 
 def _union(spans: list[tuple[float, float]]) -> float:
+    # Segments of one label may overlap; moments that are covered twice count once.
     total, reached = 0.0, -math.inf
     for low, high in sorted(spans):
         total += max(0.0, high - max(low, reached))

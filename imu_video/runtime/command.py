@@ -9,10 +9,10 @@ from typing import Any
 
 import typer
 
-from imu_video import __version__
 from imu_video.runtime.console import say
 from imu_video.runtime.logging import on_screen
 from imu_video.runtime.parts import check_part
+from imu_video.version import __version__
 
 
 def new_app(name: str, text: str, **options: Any) -> typer.Typer:

@@ -65,6 +65,7 @@ class World:
         if total % self.size:
             raise ValueError(f"global batch of {total} rows does not divide over {self.size} ranks")
         local = total // self.size
+        # Contiguous, so that the rows of all ranks in order are the global batch; `gather` relies on it.
         return slice(self.rank * local, (self.rank + 1) * local)
 
 
@@ -81,6 +82,7 @@ def gather(x: Tensor) -> Tensor:
     if here.size == 1:
         return x.detach()
     parts = [torch.empty_like(x) for _ in range(here.size)]
+    # Backends transfer contiguous memory only.
     dist.all_gather(parts, x.detach().contiguous())
     return torch.cat(parts)
 
@@ -132,6 +134,7 @@ class GlobalDraws:
 
     def uniform(self, rows: int, *shape: int) -> Tensor:
         """(rows, ...) float32, uniform in [0, 1)."""
+        # Every rank draws for the whole batch: cheap beside a training step, and equal for any number of ranks.
         total = rows * self.world.size
         drawn = torch.rand(total, *shape, generator=self.generator, device=self.generator.device)
         return drawn[self.world.rows(total)]

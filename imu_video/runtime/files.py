@@ -216,6 +216,7 @@ def move_folder(temporary: Path, target: Path, *, replace: bool = False) -> None
         if aside:
             os.rename(old, target)
         raise
+    # The new name is durable before the old content is removed.
     sync_folder(target.parent)
     remove(old)
 

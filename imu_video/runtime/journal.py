@@ -81,6 +81,7 @@ class Journal:
         """Raise an error if the folder contains anything other than a journal."""
         if not self.folder.exists():
             return
+        # A process that was killed while it wrote the job file leaves only the lock and a temporary file of that name.
         ours = self.folder.is_dir() and (
             (self.folder / JOB_FILE).is_file()
             or all(p.name == _LOCK_FILE or p.name.startswith(f".{JOB_FILE}") for p in self.folder.iterdir())
@@ -94,6 +95,7 @@ class Journal:
         before = read_job(self.folder)
         if before == self.job:
             self.continued = True
+            # The lock is held, so that no other process is writing these temporary files.
             remove_leftovers(self.folder)
             return
         if before is not None:

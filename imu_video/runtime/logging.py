@@ -100,6 +100,7 @@ class Screen(logging.Handler):
             self._bar = None
 
     def _print(self, state: Progress) -> None:
+        # A line per fraction of the job, not per piece, keeps log files short for any number of pieces.
         part = state.done * _LINES // max(state.total, 1)
         if part != self._shown:
             self._shown = part

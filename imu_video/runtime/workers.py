@@ -67,6 +67,7 @@ def run(
     if engine == "ray":
         return _on_ray(task, items, workers)
     if workers == 1 or not items:
+        # Lazy, as with processes: an item's error is raised in place of its result, after all earlier results.
         return (task(item) for item in items)
     return _in_processes(task, items, workers, preload)
 
@@ -114,6 +115,7 @@ def _context(preload: Sequence[str]) -> BaseContext:
     return context
 
 
+# A task is sent to each worker once and not with every item: it may contain a dataset or an index.
 _task: Any = None
 
 
@@ -158,6 +160,7 @@ def _on_ray(task: Task[I, R], items: Sequence[I], workers: int) -> Iterator[R]:
         with without_working_folder():
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
+        # Put into the object store once: a machine fetches the task once, however many items it processes.
         room = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
         shared, token = ray.put(task), secrets.token_hex(8)
         remote = ray.remote(num_cpus=1, max_retries=1)(_call_on_ray)

@@ -38,8 +38,8 @@ class SkeletonTower(nn.Module, ABC):
         frames: time steps after resampling, at least 16.
         align: rotate every skeleton to the front; needs ``left_*`` and ``right_*`` hips or shoulders.
         centre, top: joints at the ends of the torso; None: the first known names.
-        views: strength of the random views.
         owner: name used in error messages.
+        views: strengths of the random views, see `Views`.
 
     Attributes:
         token_dim: E', width of `tokens`.
@@ -64,13 +64,13 @@ class SkeletonTower(nn.Module, ABC):
         align: bool,
         centre: str | None,
         top: str | None,
-        views: Views,
         owner: str,
+        **views: float,
     ) -> None:
         super().__init__()
         self.joints = tuple(joints)
         self.body = BodyFrame(joints=joints, frames=frames, align=align, centre=centre, top=top, owner=owner)
-        self.views = views
+        self.views = Views(**views)
         self.register_buffer("up", torch.tensor(1))
 
     @abstractmethod
@@ -149,11 +149,11 @@ class StreamTower(SkeletonTower):
         warp: Probability = 0.2,
         lost: Probability = 0.1,
     ) -> None:
-        views = Views(
-            body=body, rotation=rotation, scale=scale, jitter=jitter, shear=shear, crop=crop, warp=warp, lost=lost
-        )
         owner = "tower 'skeleton'"
-        super().__init__(joints=joints, frames=frames, align=align, centre=centre, top=top, views=views, owner=owner)
+        super().__init__(
+            joints=joints, frames=frames, align=align, centre=centre, top=top, owner=owner,
+            body=body, rotation=rotation, scale=scale, jitter=jitter, shear=shear, crop=crop, warp=warp, lost=lost,
+        )  # fmt: skip
         if segments > frames // 4:
             raise ConfigError(f"{owner}: segments must be at most frames / 4, got {segments=}, {frames=}")
         self.network = SkeletonEncoder(
@@ -211,11 +211,10 @@ class CooccurrenceTower(SkeletonTower):
         warp: Probability = 0.2,
         lost: Probability = 0.1,
     ) -> None:
-        views = Views(
-            body=body, rotation=rotation, scale=scale, jitter=jitter, shear=shear, crop=crop, warp=warp, lost=lost
-        )
-        owner = "tower 'skeleton_cooccurrence'"
-        super().__init__(joints=joints, frames=frames, align=align, centre=centre, top=top, views=views, owner=owner)
+        super().__init__(
+            joints=joints, frames=frames, align=align, centre=centre, top=top, owner="tower 'skeleton_cooccurrence'",
+            body=body, rotation=rotation, scale=scale, jitter=jitter, shear=shear, crop=crop, warp=warp, lost=lost,
+        )  # fmt: skip
         self.by_joint = nn.ModuleList(self._by_joint(width, norm) for _ in range(2))
         self.by_body = nn.ModuleList(self._by_body(len(self.joints), width, norm) for _ in range(2))
         self.joined = nn.Sequential(

@@ -53,13 +53,13 @@ def write_folder(
         2.0
     """
     # here: a check of a loss needs nothing that builds
-    from imu_video import __version__
     from imu_video.recordings.windows import WindowConfig
     from imu_video.shards.building.assemble import BuildJob, index_of
     from imu_video.shards.building.encode import Tally
     from imu_video.shards.reading.index import load_index, write_index
     from imu_video.shards.schema import SplitEntry
     from imu_video.shards.write import ShardWriter, encode_window
+    from imu_video.version import __version__
 
     folder, tally, steps, splits = Path(root), Tally(placements=set(placements)), set[int](), {}
     recordings = dict[str, None]()

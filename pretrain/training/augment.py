@@ -42,6 +42,7 @@ class Augmenter:
         imu, mask = self._changed(batch.imu, batch.mask, number, "augment")
         devices, devices_mask = batch.devices, batch.devices_mask
         if devices is not None and devices_mask is not None:
+            # Draws per device, because sensors are mounted and disturbed independently of each other.
             pairs = [
                 self._changed(devices[:, v], devices_mask[:, v], number, f"augment device {v}")
                 for v in range(devices.shape[1])

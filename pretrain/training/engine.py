@@ -74,9 +74,11 @@ class Engine:
         """
         run, steps = self.config.run, self.parts.steps
         begin, repeats = self.state.step * self.config.optim.accumulate, self.parts.feed.loader.plan.repeats
+        # One batch suffices: all batches come from the same plan, so a loader that is split twice fails here.
         check_rows(self.parts.feed.get(begin), self.config, self.device, repeats=repeats)
         best = self.state.best
         self.reporter.start(self.state.step, steps, best=None if best is None else best.value)
+        # Scores of the untrained encoder are the baseline of all later scores.
         if self.state.step == 0:
             self.reporter.numbers("validate", 0, self.validate())
         stopping = False
@@ -126,6 +128,7 @@ class Engine:
             synchronise = micro == optim.accumulate - 1
             with contextlib.nullcontext() if synchronise else self.accelerator.no_sync(self.model):
                 output, pair = self.model(batch, self.augmenter.draws(number, "draws"))
+                # Gradients of the batches add up; the division makes their sum the gradient of the mean loss.
                 self.accelerator.backward(output.total / optim.accumulate)
             pairs.append(pair)
             outputs.append(output)
@@ -139,6 +142,7 @@ class Engine:
             raise not_finite(step, numbers, self.store.folder)
         self.parts.optimizer.step()
         self.parts.optimizer.zero_grad(set_to_none=True)
+        # After the step, once per update: all batches of an update see the same queues.
         self.parts.task.observe(pairs)
         numbers |= {"lr": lr, "windows_per_s": windows / (time.perf_counter() - started), "data_wait_s": waited}
         return numbers, stopping
@@ -169,6 +173,7 @@ class Engine:
     def choose(self, scores: Mapping[str, float]) -> bool:
         """Update the best validation score; returns whether this one is the best."""
         rule = self.config.run.best
+        # Without a validation split there is no score, and no checkpoint is marked as the best.
         if rule not in scores:
             return False
         if self.state.best is not None and not self.state.best.beaten_by(scores[rule]):

@@ -34,4 +34,5 @@ class Feed:
 
     def close(self) -> None:
         """End the thread."""
+        # Waits for a batch that is being read: the clips that it reads are closed next.
         self._thread.shutdown(cancel_futures=True)

@@ -65,5 +65,7 @@ def step_seed(seed: int, batch: int, purpose: str, *, rank: int = 0) -> int:
         >>> step_seed(0, 7, "dropout") == step_seed(0, 7, "dropout") != step_seed(0, 7, "dropout", rank=1)
         True
     """
+    # A cryptographic hash gives unrelated seeds to neighbouring steps; Python's own hash is salted per process.
     text = f"{seed}/{batch}/{purpose}/{rank}".encode()
+    # 63 bits fit into a signed 64-bit integer, which every generator accepts as a seed.
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1

@@ -47,6 +47,7 @@ class PretrainTask(nn.Module):
             if draws is None:
                 raise ValueError("objectives need draws")
             outputs.append(self.objective(self.model.student, batch, draws))
+        # Without gradient: `observe` keeps the pair beyond the step, and the graph must not be kept with it.
         return _added(outputs), pair.detach() if pair is not None else None
 
     def observe(self, pairs: Sequence[PairEmbeddings | None]) -> None:

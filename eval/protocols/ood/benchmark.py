@@ -81,6 +81,7 @@ def benchmark(
         return None
     if todo:
         work(domains, config, todo, kept, workers=workers, engine=engine, plugins=plugins)
+    # Other parts may still be running on other machines, so there is nothing complete to report.
     if part[1] > 1:
         logger.info(f"part {part[0]} of {part[1]} is done; run the command without --part to collect all parts")
         return None

@@ -132,6 +132,7 @@ class RunTask:
 
     def __call__(self, run: Run) -> None:
         if self._task is None:
+            # Built in a worker's first run, so that the tensors, which copy the windows, are not sent with the task.
             for plugin in self.plugins:
                 load_plugin(plugin)
             self._task = Task(self.domains, self.config)

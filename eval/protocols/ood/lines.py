@@ -46,6 +46,7 @@ def collect(folder: Folder, runs: Sequence[Run]) -> list[Outcome]:
 
 def chosen_runs(outcomes: Sequence[Outcome], rule: str) -> dict[tuple[str, str], dict[str, list[Outcome]]]:
     """The runs that a selection rule reports, for every model, algorithm and target."""
+    # Grouped by target as well, because a setting is selected separately for each target domain.
     groups: dict[tuple[str, str], dict[str, list[Outcome]]] = {}
     for o in outcomes:
         groups.setdefault((o.model, o.algorithm), {}).setdefault(o.target, []).append(o)

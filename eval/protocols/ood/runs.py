@@ -50,8 +50,10 @@ def runs(config: OodConfig, domains: list[str]) -> list[Run]:
     for seed, model, entry, target in itertools.product(config.seeds, config.models, config.algorithms, targets):
         settings = list(entry.settings())
         for setting in settings:
+            # Validates the arguments before the first run starts; `lr` is the optimiser's and not the algorithm's.
             algorithms.arguments({"name": entry.name, **{k: v for k, v in setting.items() if k != "lr"}})
             held: list[str | None] = [None]
+            # With a single setting there is nothing to select, so runs without a source domain would be wasted.
             if leave_out and len(settings) > 1:
                 held += [d for d in domains if d != target]
             out += [

@@ -67,6 +67,7 @@ def divide(windows: LabelledWindows, scenario: Scenario) -> Domains:
     values = windows.facts[scenario.axis]
     groups = _groups(sorted(set(values.tolist())), scenario)
     names = tuple(groups)
+    # Windows with a value outside all domains keep -1 and are dropped below.
     of = np.full(len(windows), -1, dtype=np.int64)
     for index, members in enumerate(groups.values()):
         of[np.isin(values, members)] = index
@@ -99,6 +100,7 @@ def _groups(values: list[str], scenario: Scenario) -> dict[str, list[str]]:
                 if owner.setdefault(member, name) != name:
                     raise LeakageError(f"{where}: {member!r} is in domain {owner[member]!r} and in domain {name!r}")
         return {name: list(members) for name, members in scenario.domains.items()}
+    # An empty value means that the fact is unknown, which is not a domain.
     values = [v for v in values if v]
     if scenario.groups is not None:
         if len(values) < scenario.groups:
@@ -215,6 +217,7 @@ def division(domains: Domains, scenario: Scenario, *, target: str, held: str | N
         )
     query = np.flatnonzero(domains.of == queried)
     source = np.flatnonzero(np.isin(domains.of, sources))
+    # Where each subject is in one domain only, the domains themselves keep sources and target apart.
     if scenario.people == "disjoint" and _people_recur(domains):
         tested = _fold(windows.subject, scenario.folds, seed)
         query, source = (
@@ -230,6 +233,7 @@ def division(domains: Domains, scenario: Scenario, *, target: str, held: str | N
     validating = _validating(windows, source, scenario.validation)
     valid = source[validating]
     training = source[~validating]
+    # Sliding windows overlap: without this, samples of validation windows would be trained on.
     training = np.setdiff1d(training, overlapping(windows, training, valid))
     result = Division(
         domains=domains,
@@ -288,6 +292,7 @@ def overlapping(windows: LabelledWindows, rows: np.ndarray, others: np.ndarray) 
         for step in (-1, 0):
             at = np.clip(after + step, 0, len(theirs) - 1)
             gaps = np.minimum(gaps, np.abs(theirs[at] - windows.start[mine]))
+        # Windows that only touch do not overlap; the tolerance is for rounding of the start times.
         clash.append(mine[gaps < windows.window_s - 1e-6])
     return np.concatenate(clash) if clash else np.zeros(0, dtype=np.int64)
 
@@ -321,6 +326,7 @@ def merge_windows(parts: Sequence[LabelledWindows], *, rate_hz: float | None = N
             column = (
                 np.full(len(part), part.dataset) if name == "dataset" else part.facts.get(name, np.full(len(part), ""))
             )
+            # Subject `s1` of two datasets are two subjects.
             if many and name in ("subject", "recording"):
                 column = np.char.add(f"{part.dataset}:", column.astype(np.str_))
             columns.append(column)

@@ -126,6 +126,7 @@ def choose(outcomes: Sequence[Outcome], rule: str) -> list[Outcome]:
         DataError: settings with different seeds, or no runs with a left-out domain for a rule that needs them.
     """
     whole = [o for o in outcomes if o.held is None]
+    # Sorted as text, because values of different types have no order.
     settings = sorted({o.setting for o in whole}, key=str)
     seeds = {setting: sorted(o.seed for o in whole if o.setting == setting) for setting in settings}
     if not settings or len({tuple(s) for s in seeds.values()}) != 1:

@@ -118,11 +118,15 @@ def train(task: Task, run: Run, *, updates: int | None = None) -> JsonDict:
     network = task.network(model, np.concatenate(split.train), run.seed)
     evaluator = _Evaluator(task, split, network.encoder.spec.rate_hz)
     encoder = network.encoder
+    # Features can be computed in advance only if windows stay unchanged, and if the encoder is the same in every run:
+    # an untrained one depends on the seed.
     reusable = model.encoder is not None and not algorithms.get(run.algorithm).changes_windows
     if reusable and model.train in ("head", "wise"):
         evaluator.features = task.features(model, network)
         network.skip_encoder()
     if model.train == "wise":
+        # WiSE-FT: fine-tuning starts from the head of the linear probe; the weights of both are interpolated
+        # afterwards.
         network.freeze(True)
         probe, algorithm = _fit(evaluator, run, network, updates)
         if reusable:

@@ -35,6 +35,7 @@ class DeviceWindows:
         return len(self._imu)
 
     def __getitem__(self, rows: slice) -> np.ndarray:
+        # Rows first: a slice of a memory map is a view, so that selecting devices reads these rows only.
         return np.asarray(self._imu[rows][:, self._devices])
 
 
@@ -106,6 +107,7 @@ def feature_statistics(read: Callable[[np.ndarray], np.ndarray], rows: np.ndarra
         [[1.0], [1.0]]
     """
     pieces = [rows[i : i + _PIECE] for i in range(0, len(rows), _PIECE)]
+    # Two passes: the mean square minus the squared mean would cancel digits where a mean is large.
     mean = sum(read(p).astype(np.float64).sum(axis=0) for p in pieces) / len(rows)
     variance = sum(((read(p).astype(np.float64) - mean) ** 2).sum(axis=0) for p in pieces) / len(rows)
     return torch.from_numpy(mean).float(), torch.from_numpy(np.sqrt(variance)).float()

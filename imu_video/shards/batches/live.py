@@ -43,6 +43,7 @@ class LiveLoader(PairLoader):
 
     def features(self, rows: np.ndarray) -> Tensor:
         pieces = []
+        # In pieces, because decoded clips of all rows would not fit into memory.
         for start in range(0, len(rows), _FORWARD_ROWS):
             seen = self._seen_with(rows[start : start + _FORWARD_ROWS])
             pieces.append(self._encode(self.pool.stream(CLIPS, seen)))
@@ -50,10 +51,14 @@ class LiveLoader(PairLoader):
 
     def feature_statistics(self) -> tuple[Tensor, Tensor]:
         """See `PairLoader.feature_statistics`; over at most 1024 samples, evenly spaced, with clips as stored."""
+        # Neighbouring rows are of one recording, so an even spacing covers all recordings; every rank gets the same
+        # rows.
         some = self.usable[:: -(-len(self.usable) // _STATISTICS_ROWS)]
         features = self.features(some).numpy()  # computed once, read twice
         return feature_statistics(features.__getitem__, np.arange(len(some)))
 
     def _encode(self, clip: Tensor) -> Tensor:
+        # A teacher without parameters and buffers has no device of its own and computes where the clips are.
         device = next((t.device for t in (*self._live.parameters(), *self._live.buffers())), clip.device)
+        # Batches stay on the CPU until the training step moves all of their parts to its device.
         return self._live.encode(clip.to(device)).cpu()

@@ -107,6 +107,7 @@ class PairLoader:
         allowed = self.pool.allowed(devices)
         self._shown = allowed if all_devices else None
         present = self.pool.present & allowed
+        # Decided before the plan is made: all ranks then plan the same samples, whichever rows are their own.
         usable = present.any(axis=1) & self.pool.finite()
         self.usable = np.flatnonzero(usable)
         self._present = present[self.usable]
@@ -139,6 +140,7 @@ class PairLoader:
         Raises:
             ConfigError: see `PairLoader`.
         """
+        # A shallow copy shares memory maps and clip readers; only the plan and its caches are made again.
         other = copy.copy(self)
         other._arrange(batch_size, world or World())
         return other
@@ -146,6 +148,7 @@ class PairLoader:
     def _arrange(self, batch_size: int, world: World) -> None:
         _check_divides(batch_size, world)
         for found, size in zip(self._found, self._sizes, strict=True):
+            # In a mixture a small folder is allowed, because its samples share batches with those of other folders.
             if size < (batch_size if len(self._sizes) == 1 else 1):
                 raise ConfigError(
                     f"{found}, batch_size is {batch_size}",
@@ -187,7 +190,9 @@ class PairLoader:
         mine = self.world.rows(self.batch_size)
         rows, devices = rows[mine], devices[mine]
         imu, mask = self.pool.imu(rows, devices)
+        # A control exchanges the paired video and not the window: everything on the IMU side stays that of the row.
         seen = self._seen(step)[mine]
+        # One seed per step and sample: the change of a clip is the same on whichever rank it is decoded.
         seeds = [clip_seed(self.seed, step, row) for row in seen.tolist()] if self._change_clips else None
         devices_imu, devices_mask = (None, None) if self._shown is None else self.pool.devices(rows, self._shown)
         return PairBatch(
@@ -235,6 +240,7 @@ class PairLoader:
 
     def _draw_partners(self, epoch: int) -> np.ndarray:
         found = np.arange(len(self.pool))
+        # Partners are drawn among the usable samples, because others may have no video to exchange.
         found[self.usable] = self.usable[partners(len(self.usable), seed=self.seed, epoch=epoch)]
         return found
 

@@ -39,6 +39,7 @@ def device_plan(present: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
         raise ValueError(f"sample {int(np.argmin(counts))} has no device to draw from")
     draw = (_generator(seed, epoch, _DEVICE).random(len(present)) * counts).astype(np.int64)  # 0 <= draw < counts
     ranks = np.cumsum(present, axis=1)
+    # argmax finds the first True: the device at which the count of present devices exceeds the draw.
     chosen: np.ndarray = np.argmax(ranks > draw[:, None], axis=1).astype(np.int64)
     return chosen
 
@@ -62,6 +63,7 @@ def partners(samples: int, *, seed: int, epoch: int = 0) -> np.ndarray:
         raise ValueError(f"{samples} samples: none has another one to go with")
     around = _generator(seed, epoch, _PAIRS).permutation(samples)
     out = np.empty(samples, np.int64)
+    # A single cycle has no fixed point, in contrast to 63 % of all permutations of many samples.
     out[around] = np.roll(around, 1)
     return out
 
@@ -140,11 +142,14 @@ class Plan:
         self.epoch_rows = sum(self._quotas if sampling == "once" else sizes)
         if not 1 <= batch_size <= self.epoch_rows:
             raise ValueError(f"{self.epoch_rows} samples do not fill one batch of {batch_size}")
+        # `_joined` exchanges rows with the two batches after the first one, and these must not be the last batch.
         if self.carry and sampling == "once" and self.epoch_rows < 4 * batch_size:
             raise ValueError(f"leftover 'carry' needs epochs of 4 batches, {self.epoch_rows} rows make fewer")
         self._cumulative = None
         if sampling == "replacement":
             self._cumulative = np.cumsum(self._chances(np.ones(sum(sizes)) if chances is None else chances))
+        # A carried batch belongs to two epochs, and the exchange of rows reads the epoch before: three orders are in
+        # use.
         self._order = lru_cache(3)(self._epoch_order)
 
     @property
@@ -164,6 +169,7 @@ class Plan:
             raise ValueError(f"step must not be negative, got {step}")
         per_epoch = self.epoch_rows // self.batch_size
         if self._cumulative is not None:
+            # Each step has a generator of its own, so that a resumed run need not repeat the draws of earlier steps.
             return [(step // per_epoch, _draw(self._cumulative, self.batch_size, _generator(self.seed, step, _DRAW)))]
         if not self.carry:
             first = step % per_epoch * self.batch_size
@@ -200,6 +206,7 @@ class Plan:
         """``count`` samples of one dataset from position ``start`` of its infinite sequence of shuffled passes."""
         size = self.sizes[number]
         first, last = start // size, (start + count - 1) // size
+        # The number of the dataset is part of the seed; datasets of one size would have the same order otherwise.
         passes = [
             np.random.default_rng([self.seed, turn, _ORDER, number + 1]).permutation(size)
             for turn in range(first, last + 1)
@@ -218,9 +225,9 @@ class Plan:
         twice = np.flatnonzero(np.isin(order[:size], self._order(epoch - 1)[-size:]))
         if not len(twice):
             return order
+        # At most B of these 2 B rows are in the previous epoch's last batch, so there are always enough to exchange.
         others = size + np.flatnonzero(~np.isin(order[size : 3 * size], self._order(epoch - 1)[-size:]))[: len(twice)]
         order = order.copy()
-        twice = twice[: len(others)]
         order[twice], order[others] = order[others], order[twice]
         return order
 
@@ -230,7 +237,9 @@ def _draw(cumulative: np.ndarray, count: int, generator: np.random.Generator) ->
     chosen = np.zeros(0, np.int64)
     for _ in range(_ROUNDS):
         drawn = np.searchsorted(cumulative, generator.random(count) * cumulative[-1], side="right")
+        # Rounding can place a draw at the end of the cumulative sum, one past the last number.
         together = np.concatenate([chosen, np.minimum(drawn, len(cumulative) - 1)])
+        # Repetitions are dropped in the order of the draws: in numerical order, the cut to `count` would be biased.
         chosen = together[np.sort(np.unique(together, return_index=True)[1])]
         if len(chosen) >= count:
             return chosen[:count]

@@ -135,12 +135,14 @@ class ColumnPool:
     def _all_measured(self, shape: tuple[int, ...]) -> Tensor:
         """A cached mask of True, because filling a new one takes a tenth of the gather; replaced if it was changed."""
         full = self._full
+        # `_version` counts writes in place: a caller that changed the shared mask must not change later batches.
         if full is None or full.shape != shape or full._version:
             full = self._full = torch.ones(shape, dtype=torch.bool)
         return full
 
     def devices(self, rows: np.ndarray, allowed: np.ndarray) -> tuple[Tensor, Tensor]:
         """(B, V, C, T) float32 windows of the allowed devices with zeros for missing samples, and their mask."""
+        # NaN means not measured, as in the columns, so that `_measured` can derive zeros and mask from it.
         values = np.full((len(rows), len(self.placements), *self._axes), np.nan, np.float32)
         for number, at, of in self._parts(rows):
             for device in np.flatnonzero(allowed & (self._device[number] >= 0)):
@@ -198,6 +200,7 @@ class ColumnPool:
     def _parts(self, rows: np.ndarray) -> list[Part]:
         if len(self.columns) == 1:
             return [(0, slice(None), rows)]
+        # Ends are exclusive: the row with the number of an end is the first one of the next folder.
         of = np.searchsorted(self._ends, rows, side="right")
         parts: list[Part] = []
         for number in np.unique(of).tolist():
@@ -216,6 +219,7 @@ def _gather(arrays: Sequence[np.ndarray], parts: Sequence[Part], count: int) -> 
     found = [np.take(np.asarray(arrays[number]), rows, axis=0, mode="clip") for number, _, rows in parts]
     if len(parts) == 1 and isinstance(parts[0][1], slice):
         return found[0]
+    # Features of one folder may be float16 and those of another float32; the wider type holds both exactly.
     out = np.empty((count, *arrays[0].shape[1:]), np.result_type(*arrays))
     for (_, at, _), values in zip(parts, found, strict=True):
         out[at] = values
@@ -258,6 +262,7 @@ def _check_features(columns: Sequence[Columns], teachers: Sequence[np.ndarray] |
                 f"split {one.split!r}",
                 hint="run `imu-video embed` for these shards",
             )
+    # The number of features per folder was compared with the folders before; only their width is left to check.
     widths = {features.shape[1] for features in teachers or ()}
     if len(widths) > 1:
         raise ConfigError(f"teacher features have different widths {sorted(widths)}: they are of different teachers")

@@ -14,7 +14,6 @@ from typing import Any
 from pydantic import Field
 from pydantic_core import to_jsonable_python
 
-from imu_video import __version__
 from imu_video.config import digest
 from imu_video.errors import ConfigError
 from imu_video.protocols import RecordingSource
@@ -37,6 +36,7 @@ from imu_video.shards.publish import (
 )
 from imu_video.shards.reading.index import load_index
 from imu_video.shards.schema import Index
+from imu_video.version import __version__
 
 WHAT = "build"
 logger = logging.getLogger(__name__)

@@ -122,6 +122,7 @@ class EmbedBlock:
         return self.index, self.model
 
     def __getstate__(self) -> dict[str, Any]:
+        # Each worker builds its own teacher: a network is large to send, and it may be on a GPU of this process.
         return {**self.__dict__, "model": None, "index": None}
 
 
@@ -155,6 +156,7 @@ def _own_gpu(device: str) -> str:
     identity = current_process()._identity
     if device != "cuda" or not identity or not torch.cuda.device_count():
         return device
+    # Worker processes are numbered from 1 in the order in which they are started.
     return f"cuda:{(identity[-1] - 1) % torch.cuda.device_count()}"
 
 
@@ -164,6 +166,7 @@ def batches_of(
     """Rows within the block and samples, still encoded, of those that have the teacher's modality."""
     split, number = block
     shard = index.split(split).shards[number]
+    # An index with this shard only: reading begins at its tar and does not pass over the shards before it.
     one = SplitEntry(subjects=index.split(split).subjects, samples=shard.samples, shards=(shard,))
     alone = index.model_copy(update={"splits": {split: one}})
     stream = stream_name(model.modality, camera)
@@ -219,11 +222,13 @@ def _in_threads(
     count = torch.get_num_threads()
     if on_cpu:
         _keep_freed_memory()
+    # On a CPU each batch has one thread, because threads within operators would compete for the same cores.
     with ThreadPoolExecutor(count, initializer=partial(torch.set_num_threads, 1) if on_cpu else None) as pool:
         pending: deque[Future[int]] = deque()
         try:
             for numbers, samples in batches:
                 pending.append(pool.submit(work, numbers, samples))
+                # Two batches per thread keep all threads busy; more would only hold further samples in memory.
                 if len(pending) > 2 * count:
                     yield pending.popleft().result()
             while pending:

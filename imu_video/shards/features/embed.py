@@ -160,6 +160,7 @@ class Embedding:
         known = by_recipe(index, plan.recipe)
         model: FrozenTeacher = teachers.build(plan.teacher)
         check_modality(index, model, plan.camera)
+        # Parts are computed on several machines, and each of them would fit a network of its own.
         if model.needs_fit and known is None:
             raise ConfigError(
                 f"teacher {plan.teacher['name']!r} is fitted on {FIT_SPLIT!r} first: its parts need the fitted network",
@@ -185,6 +186,7 @@ class Embedding:
         if not model.needs_fit:
             return model, None
         file = work.folder / WEIGHTS_FILE
+        # Fitting reads all training samples, so an interrupted job keeps its result like a finished shard.
         if work.finished(_FITTED) is not None:
             restore(model, file)
             return model, file

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imu_video import __version__
 from imu_video.config import digest
 from imu_video.errors import ConfigError, DataError, nearest
 from imu_video.modalities.base import modality_of, stream_name
@@ -18,6 +17,7 @@ from imu_video.shards.features.blocks import Block
 from imu_video.shards.reading.teacher_cache import TeacherCache, open_cache, read_caches
 from imu_video.shards.schema import TEACHER_FOLDER, Index
 from imu_video.teachers.base import FrozenTeacher
+from imu_video.version import __version__
 
 FIT_SPLIT = "train"
 WHAT = "embedding"
@@ -66,8 +66,10 @@ def plan_of(
         raise ConfigError(f"{index.root}: the shards have no camera {camera!r}{nearest(camera, cameras)}")
     context = {key: value for spec in index.streams.values() for key, value in spec.context.items()}
     name, arguments = teachers.arguments(teacher, **context)
+    # A round trip through JSON: a recipe must not depend on whether a value was a tuple or a list.
     entry = json.loads(json.dumps({"name": name, **arguments}))
     recipe = {"teacher": entry, "index": index.digest}
+    # Absent for the default camera, so that further cameras do not change its recipe; `view` is the stored word.
     if camera is not None:
         recipe["view"] = camera
     return Plan(teacher=entry, recipe=digest(recipe), splits=wanted, camera=camera, batch_size=batch_size)
@@ -120,6 +122,7 @@ def blocks_of(index: Index, splits: Sequence[str]) -> list[Block]:
 def missing_blocks(index: Index, plan: Plan, known: TeacherCache | None, model: FrozenTeacher) -> list[Block]:
     """Blocks to compute: those of requested splits without features and of the split that a projection is fitted on."""
     splits = [split for split in plan.splits if known is None or split not in known.splits]
+    # A projection is fitted on training samples, also where only other splits are requested.
     if known is None and model.projection.needs_fit:
         require_fit_split(index)
         splits = list(dict.fromkeys([FIT_SPLIT, *splits]))

@@ -70,6 +70,7 @@ def publish_rows(
     rows = {split: _project(model, np.concatenate(raw[split]), device) for split in raw}
     name = cache_name(model, plan.camera)
     spec = model.describe() if plan.camera is None else {**model.describe(), "view": plan.camera}
+    # A split that was computed only to fit the projection is not stored unless the plan requests it.
     content = {"fingerprint": name, "spec": spec, "teacher": plan.teacher, "recipe": plan.recipe}
     return _write(index, model, {**content, "index": index.digest}, {s: rows[s] for s in rows if s in plan.splits})
 
@@ -97,6 +98,7 @@ def _write(
     folder = index.root / TEACHER_FOLDER / str(content["fingerprint"])
     temp = temporary_path(folder)
     temp.mkdir(parents=True)
+    # A cache of these very shards gets further splits; a cache of other shards is replaced as a whole.
     joins = (folder / CACHE_FILE).is_file() and read_caches(index)[folder.name].get("index") == index.digest
     listed = dict(read_caches(index)[folder.name].get("rows", {})) if joins else {}
     try:

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from imu_video import __version__
 from imu_video.config import digest
 from imu_video.errors import ConfigError, LeakageError, ShardError
 from imu_video.modalities.base import counted_streams, lacking_key, stream_of
@@ -40,6 +39,7 @@ from imu_video.shards.schema import (
     shard_name,
 )
 from imu_video.shards.write import ShardWriter
+from imu_video.version import __version__
 
 logger = logging.getLogger(__name__)
 _ALIKE = ("channels", "units", "frame", "normalised", "rate_hz", "window_s", "samples_per_window")
@@ -149,6 +149,7 @@ def split_folder(index: Index, config: SplitConfig, out: str | Path) -> Index:
     people = assign(sorted(mine), config)
     chosen = {split: [place for subject in subjects for place in mine[subject]] for split, subjects in people.items()}
     fresh = _divided(index, config, old, chosen, people)
+    # A merged folder has no configured shard size; its largest shard takes the place of one.
     size = int(index.build.config.get("shard_samples", 0)) or max(
         shard.samples for split in index.splits.values() for shard in split.shards
     )
@@ -167,12 +168,14 @@ def split_folder(index: Index, config: SplitConfig, out: str | Path) -> Index:
         return splits
 
     def rows_of(split: str, read: Callable[[Index, str], np.ndarray]) -> np.ndarray:
+        # Each old split is read once, however its rows are spread over the new splits.
         parts = {name: read(index, name) for name in {name for name, _ in chosen[split]}}
         return np.stack([parts[name][row] for name, row in chosen[split]])
 
     def report() -> QualityReport | None:
         order = [subject for subjects in people.values() for subject in subjects]
         found = read_report(index.root)
+        # Totals of the report are those of all subjects and cannot be reduced to some of them.
         everybody = found is not None and {row.subject for row in found.findings} <= set(order) == set(mine)
         return of_people(found, order) if found is not None and everybody else None
 
@@ -303,6 +306,7 @@ def _merged(sources: Sequence[Index]) -> Index:
             "url": joined("url"),
             "gravity": first.gravity if len({index.gravity for index in sources}) == 1 else "mixed",
             "placements": tuple(sorted({p for index in sources for p in index.placements})),
+            # Reversed, so that the specification of the first source that has a stream is kept.
             "streams": {name: spec for index in reversed(sources) for name, spec in index.streams.items()},
             "labels": tuple(sorted({label for index in sources for label in index.labels})),
             "tags": {

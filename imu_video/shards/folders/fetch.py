@@ -75,6 +75,7 @@ def fetch(address: str, out: str | Path) -> Index:
 
 def _fetch_teachers(index: Index, folder: Path, bring: Callable[..., None]) -> None:
     for name, content in read_caches(index).items():
+        # Features of other shards could not be opened with this folder, so they are not downloaded.
         if content.get("index") != index.digest or not content.get("rows"):
             continue
         cache = folder / TEACHER_FOLDER / name
@@ -85,4 +86,5 @@ def _fetch_teachers(index: Index, folder: Path, bring: Callable[..., None]) -> N
                 bring(file, folder / file, size=said["bytes"], sha256=said["sha256"])
         if content["spec"].get("projection", {}).get("sha256"):
             bring(f"{TEACHER_FOLDER}/{name}/{WEIGHTS_FILE}", cache / WEIGHTS_FILE)
+        # Written last, because a cache counts as complete as soon as its description exists.
         (cache / CACHE_FILE).write_bytes((index.root / TEACHER_FOLDER / name / CACHE_FILE).read_bytes())

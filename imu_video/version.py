@@ -1,0 +1,10 @@
+"""Version of the installed package, for provenance; a module of its own, so that lower layers need not import `imu_video`."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    __version__ = version("imu-video")
+except PackageNotFoundError:  # a source tree that was never installed
+    __version__ = "0.0.0"
