@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.results.counts import load_counts
-from eval.results.store import read_results
+from eval.results import load_counts, read_results
 
 if not Path("results.jsonl").exists():
     runpy.run_path(str(Path(__file__).with_name("few_shot.py")))

@@ -1,1 +1,39 @@
-"""Result lines: their format, storage and intervals."""
+"""Result lines: their format, storage and intervals.
+
+The names below are imported at first use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from imu_video.lazy import exports
+
+if TYPE_CHECKING:
+    from eval.results.bootstrap import Bootstrap
+    from eval.results.counts import Counts, load_bins, load_counts, save_counts
+    from eval.results.lines import Result, provenance
+    from eval.results.store import append_results, read_results
+
+__all__ = [
+    "Bootstrap",
+    "Counts",
+    "Result",
+    "append_results",
+    "load_bins",
+    "load_counts",
+    "provenance",
+    "read_results",
+    "save_counts",
+]
+
+__getattr__, __dir__ = exports(
+    __name__,
+    __all__,
+    {
+        "bootstrap": ["Bootstrap"],
+        "counts": ["Counts", "load_bins", "load_counts", "save_counts"],
+        "lines": ["Result", "provenance"],
+        "store": ["append_results", "read_results"],
+    },
+)

@@ -1,1 +1,39 @@
-"""Layers that several encoders share: pooling, attention, convolutions; no complete encoders."""
+"""Layers that several encoders share: pooling, attention, convolutions; no complete encoders.
+
+The names below are imported at first use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from imu_video.lazy import exports
+
+if TYPE_CHECKING:
+    from imu_video.encoders.layers.convolutional import TimeEncoder, norm_layer
+    from imu_video.encoders.layers.pooling import pool_tokens, pooled_width, valid_tokens
+    from imu_video.encoders.layers.residual import PreActivationBlock, ResidualBlock
+    from imu_video.encoders.layers.transformer import TransformerLayer, sinusoidal_positions
+
+__all__ = [
+    "PreActivationBlock",
+    "ResidualBlock",
+    "TimeEncoder",
+    "TransformerLayer",
+    "norm_layer",
+    "pool_tokens",
+    "pooled_width",
+    "sinusoidal_positions",
+    "valid_tokens",
+]
+
+__getattr__, __dir__ = exports(
+    __name__,
+    __all__,
+    {
+        "convolutional": ["TimeEncoder", "norm_layer"],
+        "pooling": ["pool_tokens", "pooled_width", "valid_tokens"],
+        "residual": ["PreActivationBlock", "ResidualBlock"],
+        "transformer": ["TransformerLayer", "sinusoidal_positions"],
+    },
+)
