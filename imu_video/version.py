@@ -1,4 +1,4 @@
-"""Version of the installed package, for provenance; a module of its own, so that lower layers need not import `imu_video`."""
+"""Version of the installed package; a module of its own, so that lower layers need not import `imu_video` itself."""
 
 from __future__ import annotations
 
