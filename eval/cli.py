@@ -137,7 +137,13 @@ def _command(name: str, function: Callable[..., None], parameters: Sequence[insp
 
 
 def run_protocol(protocol: Protocol, out: Path, plugins: Sequence[Path]) -> None:
-    """Run a protocol, append its lines to the result file and print its tables and remarks."""
+    """Run a protocol, append its lines to the result file and print its tables and remarks.
+
+    Args:
+        protocol: with its options.
+        out: result file.
+        plugins: files that worker processes must import as well.
+    """
     from eval.protocol import Context
     from eval.results.store import append_results
 

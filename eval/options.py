@@ -84,7 +84,16 @@ def make_domains(
 
 
 def encoder_provenance(encoder: Path, index: Index, config: EvalConfig) -> dict[str, Any]:
-    """Fields that all lines about one encoder on one data folder share."""
+    """Fields that all lines about one encoder on one data folder share.
+
+    Args:
+        encoder: encoder folder.
+        index: of the data folder.
+        config: resolved, for its digest.
+
+    Raises:
+        CheckpointError: the folder is not a valid export.
+    """
     from eval.results.lines import provenance
     from imu_video.bundle.encoder import read_config
 

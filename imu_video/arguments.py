@@ -87,7 +87,11 @@ class Constructor:
 
     @functools.cached_property
     def hints(self) -> dict[str, Any]:
-        """Annotation of every argument, with its range."""
+        """Annotation of every argument, with its range.
+
+        Raises:
+            ConfigError: an annotation that cannot be evaluated.
+        """
         try:
             found = typing.get_type_hints(self.component.__init__, include_extras=True)  # type: ignore[misc]
         except NameError as error:

@@ -210,7 +210,11 @@ def _expand(value: Any, path: Path) -> Any:
 
 
 def apply_override(raw: dict[str, Any], override: str) -> None:
-    """Set one key of a raw config in place from ``a.b=value``; see `load_config`."""
+    """Set one key of a raw config in place from ``a.b=value``; see `load_config`.
+
+    Raises:
+        ConfigError: not ``a.b=value``, a value that is not YAML, or a key that cannot be set.
+    """
     dotted, equals, text = override.partition("=")
     if not equals or not dotted:
         raise ConfigError(f"override {override!r}: expected section.key=value", hint="for example data.batch_size=64")

@@ -91,7 +91,11 @@ class Registry(Generic[T]):
         self._constructors: dict[str, Constructor] = {}
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
-        """Class decorator; refuses a name that another class already uses."""
+        """Class decorator; refuses a name that another class already uses.
+
+        Raises:
+            ConfigError: the name is taken, or the constructor cannot serve as a config schema.
+        """
 
         def decorate(cls: type[T]) -> type[T]:
             held = self._classes.get(name)

@@ -21,7 +21,11 @@ def embed_imu(model: CrossModalModel, windows: LabelledWindows, *, batch_size: i
 
 
 def embed_video(model: CrossModalModel, windows: LabelledWindows) -> np.ndarray:
-    """Unit-norm embeddings (N, D) of the windows' teacher features; NaN rows for samples without any."""
+    """Unit-norm embeddings (N, D) of the windows' teacher features; NaN rows for samples without any.
+
+    Raises:
+        ConfigError: the windows were loaded without a teacher.
+    """
     if windows.teacher is None:
         raise ConfigError("these windows have no teacher features", hint="compute them: imu-video embed DATA TEACHER")
     known = np.isfinite(windows.teacher).all(axis=1)

@@ -126,7 +126,11 @@ class Episode:
                 )
 
     def support_rows(self, shots: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and class numbers (0..M-1, the order of the domain's classes) of the S-shot support, each (M*S,)."""
+        """Rows and class numbers (0..M-1, the order of the domain's classes) of the S-shot support, each (M*S,).
+
+        Raises:
+            ValueError: more shots than the episode has, or fewer than one.
+        """
         if not 1 <= shots <= self.support.shape[1]:
             raise ValueError(f"the episode has {self.support.shape[1]} shots per class, {shots} are requested")
         rows = self.support[:, :shots]
@@ -326,6 +330,12 @@ def spread_over_subjects(
 
     The first k rows do not depend on ``number``: from an rng in the same state, a smaller draw is a prefix of a
     larger one. Shape: (number,).
+
+    Args:
+        windows: windows that the rows refer to.
+        rows: candidates.
+        number: largest number of rows.
+        rng: source of the draws.
     """
     groups = [rows[windows.subject[rows] == s] for s in np.unique(windows.subject[rows])]
     return _spread(windows, groups, min(number, len(rows)), rng)

@@ -239,6 +239,12 @@ class EncoderBundle(nn.Module):
     ) -> EncoderBundle:
         """Alias of `load_encoder`, as in Hugging Face libraries.
 
+        Args:
+            source, device, revision: see `load_encoder`.
+
+        Raises:
+            CheckpointError: as for `load_encoder`.
+
         Example:
             ``EncoderBundle.from_pretrained("hf://owner/name")``
         """

@@ -127,6 +127,12 @@ def config_text(config: Mapping[str, Any]) -> str:
 def load_weights(network: nn.Module, weights: Mapping[str, Tensor], *, folder: str | Path, built_from: object) -> None:
     """Load weights into the network that was built from the config.
 
+    Args:
+        network: changed in place.
+        weights: name -> tensor.
+        folder: where the weights were read, for the error.
+        built_from: what the network was built from, for the error.
+
     Raises:
         CheckpointError: names or shapes of the weights do not match the network.
     """

@@ -80,7 +80,11 @@ class InputSpec(Config):
         return round(self.window_s * self.rate_hz)
 
     def normalise(self, x: Windows) -> Windows:
-        """(x - mean) / std of (..., C, T) in SI units; NaN stays NaN. numpy in, numpy out; torch in, torch out."""
+        """(x - mean) / std of (..., C, T) in SI units; NaN stays NaN. numpy in, numpy out; torch in, torch out.
+
+        Raises:
+            ValueError: another number of channels.
+        """
         if x.shape[-2] != len(self.channels):
             raise ValueError(f"expected (..., C, T) with C={len(self.channels)}, got {tuple(x.shape)}")
         if isinstance(x, Tensor):

@@ -167,7 +167,11 @@ def _lacks(pair: PairEmbeddings, field: str) -> bool:
 
 
 def given(x: Tensor | None) -> Tensor:
-    """A field of PairEmbeddings that `check_needs` has checked; narrows the type from ``Tensor | None``."""
+    """A field of PairEmbeddings that `check_needs` has checked; narrows the type from ``Tensor | None``.
+
+    Raises:
+        ConfigError: the field is missing.
+    """
     if x is None:
         raise ConfigError("the loss uses a field of PairEmbeddings that is missing from its `needs`")
     return x

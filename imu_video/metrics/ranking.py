@@ -65,6 +65,13 @@ def retrieval(similarity: np.ndarray, *, ks: Sequence[int] = (1, 5, 10)) -> dict
 def retrieval_chance(gallery: int, *, ks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
     """Chance level: the expected scores of random similarities in a gallery of N pairs.
 
+    Args:
+        gallery: N, at least 1.
+        ks: ranks k of R@k.
+
+    Raises:
+        ValueError: an empty gallery.
+
     Example:
         >>> retrieval_chance(4, ks=(1,))["R@1"]
         0.25

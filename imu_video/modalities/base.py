@@ -194,6 +194,11 @@ class Modality(ABC):
     def decode(self, data: bytes, name: str, spec: StreamSpec) -> Any:
         """The value returned to a reader: the array, or bytes that `select` decodes later.
 
+        Args:
+            data: bytes of a shard member.
+            name: of the member, for errors.
+            spec: what the index declares about the stream.
+
         Raises:
             ShardError: damaged bytes, or not what ``spec`` declares.
         """

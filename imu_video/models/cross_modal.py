@@ -287,7 +287,11 @@ class CrossModalModel(nn.Module):
         return self.teacher.embed(self.standardise(teacher))
 
     def standardise(self, teacher: Tensor) -> Tensor:
-        """Teacher features (B, Dt) as float32, standardised with the statistics of the training split."""
+        """Teacher features (B, Dt) as float32, standardised with the statistics of the training split.
+
+        Raises:
+            ValueError: a model without a teacher, or features of another width.
+        """
         if self.teacher_dim is None or teacher.shape[-1] != self.teacher_dim:
             raise ValueError(f"teacher features have shape {tuple(teacher.shape)}, expected (B, Dt={self.teacher_dim})")
         return self.teacher.standardise(teacher)

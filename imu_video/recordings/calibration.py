@@ -45,6 +45,9 @@ def still_means(acc: np.ndarray, *, samples: int, max_std: float) -> np.ndarray:
     Returns:
         (N, 3), one row per still segment; segments do not overlap, and those with a missing sample are skipped.
 
+    Raises:
+        RecordingError: values that are not (3, T), or segments of fewer than two samples.
+
     Example:
         >>> acc = np.concatenate([np.zeros((3, 20)), np.tile([1.0, -1.0], (3, 10))], axis=1)
         >>> still_means(acc, samples=10, max_std=0.1).shape

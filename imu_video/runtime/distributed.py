@@ -61,7 +61,11 @@ class World:
         return cls(rank=rank, size=size, local_rank=local_rank)
 
     def rows(self, total: int) -> slice:
-        """This rank's contiguous rows of a global batch of ``total`` rows; ``total`` must divide evenly."""
+        """This rank's contiguous rows of a global batch of ``total`` rows; ``total`` must divide evenly.
+
+        Raises:
+            ValueError: ``total`` does not divide over the ranks.
+        """
         if total % self.size:
             raise ValueError(f"global batch of {total} rows does not divide over {self.size} ranks")
         local = total // self.size

@@ -33,6 +33,10 @@ def check_part(number: int, of: int, *, given: str | None = None) -> None:
 def share(items: Sequence[_T], number: int, of: int) -> Sequence[_T]:
     """Every n-th item, from the i-th on: the shares of all parts are disjoint and contain every item.
 
+    Args:
+        items: all items of the job, in the same order on every machine.
+        number, of: i and n.
+
     Example:
         >>> [share("abcde", number, 2) for number in (1, 2)]
         ['ace', 'bd']
@@ -42,7 +46,12 @@ def share(items: Sequence[_T], number: int, of: int) -> Sequence[_T]:
 
 
 def part_folder(root: Path, number: int, of: int) -> Path:
-    """Folder of part i of n below the folder of all parts; `part_of` is the inverse."""
+    """Folder of part i of n below the folder of all parts; `part_of` is the inverse.
+
+    Args:
+        root: folder of all parts.
+        number, of: i and n.
+    """
     return root / f"{number}-of-{of}"
 
 

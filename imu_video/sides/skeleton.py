@@ -88,7 +88,11 @@ class SkeletonTower(nn.Module, ABC):
             self.up.fill_(up)
 
     def tokens(self, skeletons: Tensor, draws: GlobalDraws | None = None) -> Tensor:
-        """Features over time (B, S, E'), oldest first; with ``draws``, of random views of the skeletons."""
+        """Features over time (B, S, E'), oldest first; with ``draws``, of random views of the skeletons.
+
+        Raises:
+            ValueError: skeletons that are not (B, F, J, 3) with the J joints of the tower.
+        """
         if skeletons.ndim != 4 or skeletons.shape[2:] != (len(self.joints), 3):
             raise ValueError(f"skeletons must be (B, F, J={len(self.joints)}, 3), got {tuple(skeletons.shape)}")
         # float32 even under autocast: positions are divided by a length, and differences between frames are small.

@@ -54,6 +54,9 @@ class FrozenTeacher(nn.Module, ABC):
         """Train on (N, ...) inputs of the training split; only for teachers that set ``needs_fit``.
 
         ``labels`` are passed only if ``needs_labels`` is set; other teachers may omit this argument.
+
+        Raises:
+            ConfigError: the teacher has nothing to fit.
         """
         raise ConfigError(f"{type(self).__name__} has nothing to fit: needs_fit is {self.needs_fit}")
 
@@ -96,7 +99,11 @@ class FrozenTeacher(nn.Module, ABC):
         return self.projection(self.raw_features(inputs))
 
     def raw_features(self, inputs: Tensor) -> Tensor:
-        """(B, width) float32 features before the projection, without gradient."""
+        """(B, width) float32 features before the projection, without gradient.
+
+        Raises:
+            ValueError: inputs that do not have the axes of the modality.
+        """
         try:
             modality_of(self.modality).check_batch(inputs)
         except ValueError as error:

@@ -37,7 +37,13 @@ def normalised_pictures(inputs: Tensor, image_size: int, *, mean: Sequence[float
 
 
 def picture_recipe(*, image_size: int, frames: int, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
-    """The input part of a teacher's recipe: `normalised_pictures` of `middle_frames`."""
+    """The input part of a teacher's recipe: `normalised_pictures` of `middle_frames`.
+
+    Args:
+        image_size: side of the pictures in pixels.
+        frames: number of frames per clip.
+        mean, std: per colour channel, for values in [0, 1].
+    """
     return {
         "transform": {"crop": "middle square", "image_size": image_size, "mean": list(mean), "std": list(std)},
         "sampler": {"frames": frames, "rule": "middles of equal stretches"},
@@ -60,6 +66,9 @@ def pool_frames(features: Tensor, pooling: Pooling, segments: int = 2) -> Tensor
     """Pool frame features over time; see `Pooling`.
 
     Shapes: (B, F, E) -> (B, E), (B, 2E) or (B, segments * E).
+
+    Raises:
+        ConfigError: more segments than frames.
 
     Example:
         >>> pool_frames(torch.tensor([[[1.0], [3.0]]]), "mean_diff").tolist()

@@ -42,7 +42,11 @@ class SentenceEncoder:
         self.tokenizer, self.network = _load(folder)
 
     def encode(self, texts: Sequence[str]) -> Tensor:
-        """Unit-norm embeddings, independent of the other texts of the batch. Shapes: N texts -> (N, 384) float32."""
+        """Unit-norm embeddings, independent of the other texts of the batch. Shapes: N texts -> (N, 384) float32.
+
+        Raises:
+            ValueError: no text, or an empty one.
+        """
         if not texts or any(not text.strip() for text in texts):
             raise ValueError(f"texts must be non-empty strings, got {list(texts)[:3]}")
         tokens = self.tokenizer(

@@ -30,7 +30,13 @@ def windows(rows: int, channels: int, samples: int, seed: int = 0) -> Tensor:
 
 
 def made_batch(modality: str, *, rows: int, seed: int = 0) -> Tensor:
-    """Random values in the axes of a modality, for checks that need no real data."""
+    """Random values in the axes of a modality, for checks that need no real data.
+
+    Args:
+        modality: registered name.
+        rows: B.
+        seed: of the values.
+    """
     kind = registry.modalities.get(modality)
     sizes = {"F": 12, "J": 20, "H": 48, "W": 64}
     shape = (rows, *(int(axis) if axis.isdigit() else sizes.get(axis, 5) for axis in kind.axes.split()))

@@ -207,6 +207,11 @@ def check_splits(section: DataSection, indexes: Sequence[Index]) -> None:
 def check_placements(section: DataSection, indexes: Sequence[Index], needs: Needs) -> None:
     """Some folder must have each device of the run, and a loss that compares devices needs two.
 
+    Args:
+        section: names of the devices; None = all.
+        indexes: of all folders.
+        needs: whether a loss compares devices.
+
     Raises:
         ConfigError: an unknown device, or one device where two are compared.
     """
@@ -336,6 +341,11 @@ def check_batch_norm(task: nn.Module, world: World, device: torch.device) -> Non
 
     One process: nothing to check. Several on GPUs: torch's own batch norms can become SyncBatchNorm. Several on CPUs,
     or a batch norm with a forward of its own (which SyncBatchNorm would replace): refused.
+
+    Args:
+        task: every module that is trained.
+        world: number of processes.
+        device: of this process.
 
     Raises:
         ConfigError: batch norm that cannot be synchronised.

@@ -226,6 +226,12 @@ def build_model(
 ) -> tuple[PretrainConfig, Components, PretrainTask]:
     """The resolved config, its complete components, and the model and losses built from them.
 
+    Args:
+        config: as read.
+        request: its validated components.
+        data: the opened folders.
+        world: number of processes.
+
     Raises:
         ConfigError: a component refuses its arguments or the data's windows, or cannot be synchronised.
     """
@@ -341,6 +347,14 @@ def open_loaders(
     stack: contextlib.ExitStack,
 ) -> Loaders:
     """Loaders of both splits; clips that a live teacher reads are closed with the stack.
+
+    Args:
+        config: resolved.
+        components, needs: of this config.
+        data: the opened folders.
+        columns: windows of each split, folder by folder.
+        world: rank and world size.
+        stack: closes the clips.
 
     Raises:
         ConfigError: too few usable windows, or windows in which no devices can be compared.

@@ -113,7 +113,11 @@ def tally_probe(
 def count_supervised(
     windows: LabelledWindows, episodes: Episodes, bundle: EncoderBundle, config: EvalConfig, shots: int
 ) -> np.ndarray:
-    """Confusion counts of the supervised reference on its episodes; zero on the other episodes. Shape: (E, S, M, M)."""
+    """Confusion counts of the supervised reference on its episodes; zero on the other episodes. Shape: (E, S, M, M).
+
+    Raises:
+        ConfigError: the data has other channels than the encoder.
+    """
     if tuple(windows.channels) != tuple(bundle.spec.channels):
         raise ConfigError(
             f"the supervised reference requires the encoder's channels {list(bundle.spec.channels)}, the data has "

@@ -102,6 +102,12 @@ def draw_galleries(sample: np.ndarray, size: int, number: int, *, seed: int) -> 
 def subject_figures(ranks: np.ndarray, subject: np.ndarray, subjects: int, ks: list[int]) -> np.ndarray:
     """Each subject's R@k and MRR in each gallery; NaN where the subject has no query.
 
+    Args:
+        ranks: rank of each query's own pair, from 1.
+        subject: subject number of each query.
+        subjects: number of subjects.
+        ks: ranks k of R@k.
+
     Shapes:
         ranks (G, n), subject (G, n) -> (len(ks) + 1, subjects, G).
     """

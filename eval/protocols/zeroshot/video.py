@@ -93,6 +93,12 @@ def run_video(
     Models: ``pretrained`` classifies IMU windows; ``teacher`` classifies the same samples' own videos, as an upper
     bound. Domains of the transfer setting are skipped: zero-shot has no IMU support.
 
+    Args:
+        windows: windows with teacher features that include the domains and ``zeroshot.support``.
+        model: encoder with its projectors.
+        config: domains, support, ``zeroshot.anchors``.
+        shared: from `provenance`.
+
     Raises:
         LeakageError: a query subject provided a prototype or was in the pretraining.
     """

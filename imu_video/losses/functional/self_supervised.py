@@ -42,6 +42,9 @@ def variance_and_covariance(x: Tensor, *, target: float = 1.0, eps: float = 1e-4
 
     Shapes: -> (), ().
 
+    Raises:
+        ValueError: fewer than two rows.
+
     Example:
         >>> v, c = variance_and_covariance(torch.tensor([[1.0, 1.0], [-1.0, -1.0]]))
         >>> v.item(), c.item()
@@ -68,6 +71,9 @@ def barlow_twins(x: Tensor, y: Tensor, *, redundancy: float, eps: float = 1e-12)
         eps: added to variances, so that a constant dimension has correlation 0 instead of NaN.
 
     Shapes: -> () scalar.
+
+    Raises:
+        ValueError: fewer than two rows.
 
     Example:
         >>> round(float(barlow_twins(torch.eye(2), torch.eye(2), redundancy=0.005)), 4)

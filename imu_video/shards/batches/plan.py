@@ -54,6 +54,9 @@ def partners(samples: int, *, seed: int, epoch: int = 0) -> np.ndarray:
     Returns:
         (N,) int64, a permutation without a fixed point.
 
+    Raises:
+        ValueError: fewer than two samples.
+
     Example:
         >>> found = partners(4, seed=0)
         >>> sorted(found.tolist()), bool((found == np.arange(4)).any())
@@ -164,7 +167,11 @@ class Plan:
         return epochs * (self.epoch_rows // self.batch_size)
 
     def batch(self, step: int) -> list[tuple[int, np.ndarray]]:
-        """The global batch of a step: B int64 sample numbers in total, grouped by epoch."""
+        """The global batch of a step: B int64 sample numbers in total, grouped by epoch.
+
+        Raises:
+            ValueError: a negative step.
+        """
         if step < 0:
             raise ValueError(f"step must not be negative, got {step}")
         per_epoch = self.epoch_rows // self.batch_size

@@ -32,7 +32,16 @@ _ROWS = 8192  # projected at a time
 
 
 def restore_fitted(model: FrozenTeacher, known: TeacherCache | None, camera: str | None) -> Path | None:
-    """Load the weights that an earlier run fitted, and verify the fingerprint in the name of the folder."""
+    """Load the weights that an earlier run fitted, and verify the fingerprint in the name of the folder.
+
+    Args:
+        model: changed in place.
+        known: the existing cache; None: nothing is loaded.
+        camera: of the cache, see `cache_name`.
+
+    Raises:
+        TeacherCacheError: the teacher has another fingerprint than the cache.
+    """
     if known is None:
         return None
     path = known.folder / WEIGHTS_FILE
