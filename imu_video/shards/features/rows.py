@@ -108,8 +108,9 @@ def _write(
     temp = temporary_path(folder)
     temp.mkdir(parents=True)
     # A cache of these very shards gets further splits; a cache of other shards is replaced as a whole.
-    joins = (folder / CACHE_FILE).is_file() and read_caches(index)[folder.name].get("index") == index.digest
-    listed = dict(read_caches(index)[folder.name].get("rows", {})) if joins else {}
+    stored = read_caches(index).get(folder.name, {})
+    joins = stored.get("index") == index.digest
+    listed = dict(stored.get("rows", {})) if joins else {}
     try:
         for split, values in rows.items():
             # float16 halves the bytes that training reads; it has room for every feature of a normalised network

@@ -79,7 +79,9 @@ def merge_folders(sources: Sequence[Index], out: str | Path, *, copy: bool = Fal
     target = _free(out)
     for other in sources[1:]:
         _refuse_other_axes(sources[0], other)
-    merged = _merged(sources)
+    # Reading the sources of a folder may open a tar, so it is done once per folder.
+    facts = [_sources(index) for index in sources]
+    merged = _merged(sources, facts)
     named = {(number, split): _Named(merged, one, split) for number, one in enumerate(sources) for split in one.splits}
     _refuse_repeats(sources, named)
     pieces = {split: [place for place in named if place[1] == split] for split in merged.build.split_order}
@@ -107,9 +109,7 @@ def merge_folders(sources: Sequence[Index], out: str | Path, *, copy: bool = Fal
     def report() -> QualityReport | None:
         found = [one for source in sources if (one := read_report(source.root)) is not None]
         several = len({one.name for one in merged.sources}) > 1
-        prefixes = [
-            f"{_sources(source)[0].name}/" if several and len(_sources(source)) == 1 else "" for source in sources
-        ]
+        prefixes = [f"{own[0].name}/" if several and len(own) == 1 else "" for own in facts]
         return join_reports(found, prefixes) if len(found) == len(sources) else None
 
     return _make(target, "merge", merged, fill, sources, rows, report)
@@ -148,12 +148,12 @@ def split_folder(index: Index, config: SplitConfig, out: str | Path) -> Index:
             mine.setdefault(subject, []).append((split, row))
     people = assign(sorted(mine), config)
     chosen = {split: [place for subject in subjects for place in mine[subject]] for split, subjects in people.items()}
-    fresh = _divided(index, config, old, chosen, people)
+    where = {split: _places(index, split) for split in index.splits}
+    fresh = _divided(index, config, old, chosen, people, where)
     # A merged folder has no configured shard size; its largest shard takes the place of one.
     size = int(index.build.config.get("shard_samples", 0)) or max(
         shard.samples for split in index.splits.values() for shard in split.shards
     )
-    where = {split: _places(index, split) for split in index.splits}
 
     def fill(folder: Path) -> dict[str, SplitEntry]:
         splits = {}
@@ -276,17 +276,17 @@ def _refuse_other_axes(first: Index, other: Index) -> None:
             )
 
 
-def _merged(sources: Sequence[Index]) -> Index:
+def _merged(sources: Sequence[Index], facts: Sequence[tuple[SourceFacts, ...]]) -> Index:
     """The facts of a merged folder; its splits are filled in later."""
-    facts = tuple(fact for index in sources for fact in _sources(index))
+    flat = tuple(fact for own in facts for fact in own)
     first = sources[0]
     config = {"merge": [{"dataset": index.dataset, "index": index.digest} for index in sources]}
     builds = [index.build for index in sources]
-    datasets = list(dict.fromkeys(fact.dataset for fact in facts))
-    several = len({fact.name for fact in facts}) > 1
+    datasets = list(dict.fromkeys(fact.dataset for fact in flat))
+    several = len({fact.name for fact in flat}) > 1
 
     def joined(name: str) -> str:
-        texts = {fact.dataset: getattr(fact, name) for fact in facts}
+        texts = {fact.dataset: getattr(fact, name) for fact in flat}
         return (
             next(iter(texts.values()))
             if len(set(texts.values())) == 1
@@ -294,8 +294,8 @@ def _merged(sources: Sequence[Index]) -> Index:
         )
 
     unused = [
-        f"{_sources(index)[0].name}/{subject}" if several and not index.sources else subject
-        for index in sources
+        f"{own[0].name}/{subject}" if several and not index.sources else subject
+        for index, own in zip(sources, facts, strict=True)
         for subject in index.build.unused_subjects
     ]
     return first.model_copy(
@@ -313,7 +313,7 @@ def _merged(sources: Sequence[Index]) -> Index:
                 tag: tuple(sorted({value for index in sources for value in index.tags.get(tag, ())}))
                 for tag in sorted({tag for index in sources for tag in index.tags})
             },
-            "sources": facts,
+            "sources": flat,
             "build": BuildFacts(
                 config=config,
                 config_digest=digest(config),
@@ -411,10 +411,10 @@ def _divided(
     old: Mapping[str, Columns],
     chosen: Mapping[str, list[tuple[str, int]]],
     people: Mapping[str, list[str]],
+    where: Mapping[str, list[tuple[ShardEntry, str]]],
 ) -> Index:
     """The facts of a re-split folder; its splits are filled in later."""
     rows = [place for split in chosen.values() for place in split]
-    where = {split: _places(index, split) for split in index.splits}
     everybody = {subject for columns in old.values() for subject in columns.subjects}
     kept = {subject for subjects in people.values() for subject in subjects}
     facts: dict[str, Any] = {"splits": config.model_dump(mode="json")}
