@@ -58,7 +58,7 @@ def parse_part(text: str) -> tuple[int, int]:
         (3, 16)
     """
     number, _, of = text.partition("/")
-    # Words that are no numbers are refused as part 0, with the same message.
+    # Text that is not a number is refused as part 0 of 0, with the same message.
     part = (int(number), int(of)) if number.isdecimal() and of.isdecimal() else (0, 0)
     check_part(*part, given=f"--part {text!r}")
     return part

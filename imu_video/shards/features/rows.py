@@ -107,7 +107,7 @@ def _write(
     folder = index.root / TEACHER_FOLDER / str(content["fingerprint"])
     temp = temporary_path(folder)
     temp.mkdir(parents=True)
-    # A cache of these very shards gets further splits; a cache of other shards is replaced as a whole.
+    # A cache of the same shards gets further splits; a cache of other shards is replaced as a whole.
     stored = read_caches(index).get(folder.name, {})
     joins = stored.get("index") == index.digest
     listed = dict(stored.get("rows", {})) if joins else {}
