@@ -194,7 +194,8 @@ def move_folder(temporary: Path, target: Path, *, replace: bool = False) -> None
     """Rename a finished folder.
 
     An existing folder is renamed first and removed last, because no system call exchanges two folders on every
-    platform; if the second rename fails, it gets its name back.
+    platform; if the second rename fails, it gets its name back. Of several writers that replace one folder at the same
+    time each succeeds, and the last one's folder stays.
 
     Args:
         temporary: complete and synced folder, on the disk of ``target``.
@@ -204,21 +205,39 @@ def move_folder(temporary: Path, target: Path, *, replace: bool = False) -> None
     Raises:
         OSError: ``target`` exists and may not be replaced; a file never is, a link to a folder is, without its content.
     """
+    while not _moved(temporary, target, replace=replace):
+        pass  # another writer put its folder there between our two renames: it is replaced in turn
+
+
+def _moved(temporary: Path, target: Path, *, replace: bool) -> bool:
+    """Try to rename a folder; False where another writer took the name of a folder that may be replaced."""
     if replace and target.exists() and not target.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target))
     old = target.with_name(f".{target.name}.old-{secrets.token_hex(4)}")
-    aside = replace and target.exists()
-    if aside:
-        os.rename(target, old)
+    aside = replace and _set_aside(target, old)
     try:
         os.replace(temporary, target)
-    except OSError:
-        if aside:
-            os.rename(old, target)
-        raise
+    except OSError as error:
+        taken = replace and error.errno in (errno.ENOTEMPTY, errno.EEXIST) and temporary.exists()
+        if not taken:
+            if aside:
+                os.rename(old, target)
+            raise
+        remove(old)  # the other writer's folder replaces it
+        return False
     # The new name is durable before the old content is removed.
     sync_folder(target.parent)
     remove(old)
+    return True
+
+
+def _set_aside(target: Path, old: Path) -> bool:
+    """Rename a folder that is to be replaced; False where there is none, or another writer renamed it first."""
+    try:
+        os.rename(target, old)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def is_leftover(name: str) -> bool:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +158,53 @@ def test_the_old_folder_is_put_back_where_the_new_one_cannot_be_renamed(tmp_path
     with pytest.raises(FileNotFoundError):
         move_folder(tmp_path / "absent", tmp_path / "target", replace=True)
     assert (tmp_path / "target" / "mine").read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["target"]
+
+
+def test_writers_that_replace_one_folder_at_the_same_time_all_succeed(tmp_path: Path) -> None:
+    start = threading.Barrier(4)
+
+    def write(writer: int) -> None:
+        start.wait()
+        for turn in range(25):
+            with atomic_folder(tmp_path / "target", replace=True) as folder:
+                (folder / "one").write_text(f"{writer} {turn}")
+                (folder / "two").write_text(f"{writer} {turn}")
+
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(write, number) for number in range(4)]:
+            done.result()
+    assert [p.name for p in tmp_path.iterdir()] == ["target"]
+    one, two = ((tmp_path / "target" / name).read_text() for name in ("one", "two"))
+    assert one == two, "a folder of one writer, not a mixture"
+
+
+@pytest.mark.parametrize("moment", ["first rename", "second rename"])
+def test_a_folder_that_another_writer_replaces_meanwhile_is_replaced_in_turn(
+    moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The two moments between which another writer can come, one after the other."""
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / "one").write_text("old")
+    name = {"first rename": "rename", "second rename": "replace"}[moment]
+    original, came = getattr(os, name), []
+
+    def call(source: Path, goal: Path) -> None:
+        if not came:
+            came.append(moment)
+            if moment == "first rename":  # the other writer has moved the old folder away and not yet put its own there
+                shutil.rmtree(target)
+            else:
+                target.mkdir()
+                (target / "one").write_text("theirs")
+        original(source, goal)
+
+    with atomic_folder(target, replace=True) as folder:
+        (folder / "one").write_text("new")
+        monkeypatch.setattr(files.os, name, call)
+    assert came
+    assert (target / "one").read_text() == "new"
     assert [p.name for p in tmp_path.iterdir()] == ["target"]
 
 
