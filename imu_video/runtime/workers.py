@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -163,10 +164,11 @@ def _on_ray(task: Task[I, R], items: Sequence[I], workers: int) -> Iterator[R]:
         # Put into the object store once: a machine fetches the task once, however many items it processes.
         room = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
         shared, token = ray.put(task), secrets.token_hex(8)
-        remote = ray.remote(num_cpus=1, max_retries=1)(_call_on_ray)
+        remote = ray.remote(num_cpus=1, max_retries=1)(_entry(os.getcwd(), sys.path))
         waiting = []
         for item in items:
-            waiting.append(remote.remote(token, shared, item))
+            # In a list, which Ray passes on as it is: a plain reference would be read before the function runs.
+            waiting.append(remote.remote(token, [shared, ray.put(item)]))
             # Only as many tasks are submitted as can run, so that results do not accumulate in Ray's object store.
             if len(waiting) > room:
                 yield _result(ray, waiting.pop(0))
@@ -189,19 +191,47 @@ def _result(ray: Any, reference: Any) -> Any:
     return value
 
 
+def _entry(working: str, searched: Sequence[str]) -> Callable[[str, Sequence[Any]], tuple[Any, Exception | None]]:
+    """The function that Ray runs in its workers; it imports this package only after the working folder is ignored.
+
+    Ray puts the working folder of the driver first on the module search path of its workers, whatever PYTHONSAFEPATH
+    says. A user's ``random.py`` or ``imu_video.py`` there would be executed. The function is therefore nested: Ray
+    sends nested functions as code, without an import of their module. Task and item arrive as references, which
+    `_call_on_ray` reads.
+
+    Args:
+        working: working folder of this process.
+        searched: module search path of this process; a working folder that it contains stays on that of the workers.
+    """
+    ignored = None if "" in searched or working in searched else working
+
+    def call(token: str, references: Sequence[Any]) -> tuple[Any, Exception | None]:
+        import sys
+
+        sys.path[:] = [folder for folder in sys.path if folder != ignored]
+        from imu_video.runtime.workers import _call_on_ray
+
+        return _call_on_ray(token, references)
+
+    return call
+
+
 _tasks: dict[str, Any] = {}
 
 
-def _call_on_ray(token: str, task: Any, item: Any) -> tuple[Any, Exception | None]:
+def _call_on_ray(token: str, references: Sequence[Any]) -> tuple[Any, Exception | None]:
     """Run one item in a worker of the cluster, which keeps the task between items; errors are returned, not raised.
 
     Ray would wrap a raised error in a type of its own; a returned error keeps its type and hint.
     """
+    import ray
+
     _one_thread()
+    shared, item = references
     if token not in _tasks:
         _tasks.clear()
-        _tasks[token] = task
+        _tasks[token] = ray.get(shared)
     try:
-        return _tasks[token](item), None
+        return _tasks[token](ray.get(item)), None
     except Exception as error:
         return None, error
