@@ -182,10 +182,10 @@ class Registry(Generic[T]):
         package, self._builtin = self._builtin, None  # cleared first, because the import itself looks up components
         try:
             lazy.load(package)
+            load_entry_points()
         except BaseException:
             self._builtin = package
             raise
-        load_entry_points()
 
 
 def load_plugin(path: str | Path) -> None:
@@ -216,12 +216,24 @@ _entry_points_loaded = False
 
 
 def load_entry_points() -> None:
-    """Import installed plugins (entry-point group ``imu_video.plugins``) once."""
+    """Import installed plugins (entry-point group ``imu_video.plugins``) once.
+
+    Raises:
+        ConfigError: a plugin does not import; the next look-up raises again instead of continuing without it.
+    """
     global _entry_points_loaded
-    if not _entry_points_loaded:
-        _entry_points_loaded = True
-        for point in importlib.metadata.entry_points(group=PLUGIN_GROUP):
+    if _entry_points_loaded:
+        return
+    _entry_points_loaded = True  # set first, because a plugin may look up components while it is imported
+    for point in importlib.metadata.entry_points(group=PLUGIN_GROUP):
+        try:
             point.load()
+        except Exception as error:
+            _entry_points_loaded = False
+            raise ConfigError(
+                f"installed plugin {point.name!r} ({point.value}) failed to import: {type(error).__name__}: {error}",
+                hint="correct it, or uninstall the distribution that provides it",
+            ) from error
 
 
 modalities: Registry[Any] = Registry("modality", "imu_video.modalities")

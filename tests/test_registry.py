@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
+from imu_video import registry
 from imu_video.errors import ConfigError
 from imu_video.registry import Registry, load_plugin
 
 
 @pytest.fixture
 def shapes() -> Registry:
-    registry: Registry = Registry("shape")
+    made: Registry = Registry("shape")
 
-    @registry.register("disc")
+    @made.register("disc")
     class Disc:
         def __init__(self, *, radius: float, colour: str = "red", sides: int | None = None) -> None:
             self.radius, self.colour, self.sides = radius, colour, sides
 
-    return registry
+    return made
 
 
 def test_build_fills_defaults_and_context(shapes: Registry) -> None:
@@ -70,8 +72,6 @@ def test_a_class_of_the_same_name_in_another_module_is_refused(shapes: Registry)
 
 
 def test_plugin_file_registers_a_component(tmp_path: Path) -> None:
-    from imu_video import registry
-
     plugin = tmp_path / "my_parts.py"
     plugin.write_text(
         "from imu_video.registry import losses\n"
@@ -93,3 +93,15 @@ def test_broken_plugin_is_named(tmp_path: Path) -> None:
     broken.write_text("1 / 0")
     with pytest.raises(ConfigError, match="ZeroDivisionError"):
         load_plugin(broken)
+
+
+def test_a_broken_installed_plugin_is_named_at_every_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    def installed(*, group: str) -> list[EntryPoint]:
+        return [EntryPoint(name="theirs", value="a_module_that_does_not_exist", group=group)]
+
+    monkeypatch.setattr(registry.importlib.metadata, "entry_points", installed)
+    monkeypatch.setattr(registry, "_entry_points_loaded", False)
+    filters: Registry = Registry("filter", "imu_video.transforms")
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=r"installed plugin 'theirs' .*ModuleNotFoundError"):
+            filters.names()
