@@ -348,15 +348,22 @@ def stream_of(suffix: str) -> str:
     return suffix.rpartition(".")[0]
 
 
-@lru_cache(maxsize=1024)
 def member_limit(suffix: str) -> int | None:
     """Largest size in bytes of a member with this suffix; None where no registered modality has it."""
-    stream, _, extension = suffix.rpartition(".")
+    # Only a known suffix is cached: a plugin that is loaded later may register the modality of an unknown one.
     try:
-        modality = modality_of(stream)
+        return _limit_of(suffix)
     except (ConfigError, ShardError):
         return None
-    return modality.limit if extension == modality.extension else None
+
+
+@lru_cache(maxsize=1024)
+def _limit_of(suffix: str) -> int:
+    modality = modality_of(stream_of(suffix))
+    extension = suffix.rpartition(".")[2]
+    if extension != modality.extension:
+        raise ShardError(f"member {suffix!r}: extension {extension!r}, expected {modality.extension!r}")
+    return modality.limit
 
 
 def nearest_index(times: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from imu_video.errors import ConfigError
 from imu_video.modalities.base import Modality, Parts, StreamSpec
 from imu_video.registry import modalities
 
@@ -52,4 +53,6 @@ class Imu(Modality):
         return np.ascontiguousarray(stored[:, list(frames)])
 
     def describe(self, stream: Any, values: np.ndarray) -> ImuSpec:
-        return ImuSpec(fps=self.fps or 0.0, frames=values.shape[1], channels=tuple(stream.channels))
+        if self.fps is None:
+            raise ConfigError("IMU windows have no rate", hint="window.rate_hz=50")
+        return ImuSpec(fps=self.fps, frames=values.shape[1], channels=tuple(stream.channels))

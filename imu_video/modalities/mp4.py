@@ -185,7 +185,7 @@ class Mp4Source:
                 self._reader = _open(str(self.path))
             except _faults() as error:
                 raise RecordingError(
-                    f"video {self.path} ({self.path.stat().st_size} bytes) is no readable video",
+                    f"video {self.path} ({self.path.stat().st_size} bytes) is not a readable video",
                     hint="play it, or re-encode it with `ffmpeg -i IN -c:v libx264 OUT.mp4`",
                 ) from error
         return self._reader
@@ -215,9 +215,9 @@ def _frames(reader: Any, indices: Iterable[int]) -> np.ndarray:
     wanted = [int(i) for i in indices]
     outside = [i for i in wanted if not 0 <= i < len(reader)]
     if outside:
-        raise IndexError(f"frames {outside} asked, the video has 0..{len(reader) - 1}")
+        raise IndexError(f"frames {outside} requested, the video has frames 0 to {len(reader) - 1}")
     if not wanted:
-        raise IndexError("no frames asked")
+        raise IndexError("no frames requested")
     unique = {i: _rgb(reader[i]) for i in sorted(set(wanted))}
     return np.stack([unique[i] for i in wanted])
 

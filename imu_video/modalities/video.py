@@ -141,7 +141,7 @@ class Video(Modality):
 
     def verify(self, data: bytes, name: str, spec: StreamSpec) -> None:
         if data[4:8] != b"ftyp":
-            raise ShardError(f"member {name!r}: no MP4 file")
+            raise ShardError(f"member {name!r}: not an MP4 file")
 
     def select(self, stored: bytes, frames: Sequence[int]) -> np.ndarray:
         return decode_mp4(stored, frames)

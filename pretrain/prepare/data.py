@@ -60,10 +60,9 @@ class Data:
         """Devices of all folders, sorted."""
         return tuple(sorted({name for index in self.indexes for name in index.placements}))
 
-    @property
-    def context(self) -> dict[str, Any]:
-        """Arguments that components on the folders' streams take from the data, such as joint names."""
-        return {key: value for spec in self.index.streams.values() for key, value in spec.context.items()}
+    def context(self, stream: str | None) -> dict[str, Any]:
+        """Arguments that a component on a stream takes from the data, such as joint names; empty without a stream."""
+        return {} if stream is None else self.index.spec(stream).context
 
     @property
     def teacher(self) -> str:

@@ -241,7 +241,9 @@ def build_model(
         # Without a head on the teacher's side, embeddings are as wide as the teacher's features.
         dim = teacher_dim if config.projector.teacher == "none" and teacher_dim is not None else DIM
     components = request.components.with_data(
-        channels=len(index.channels), samples=index.samples_per_window, context=data.context
+        channels=len(index.channels),
+        samples=index.samples_per_window,
+        context=data.context(request.needs.tower),
     ).with_widths(dim=dim, teacher_dim=teacher_dim)
     config = resolve(
         config,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from imu_video.errors import ConfigError, ShardError
-from imu_video.modalities import Imu, Skeleton, SkeletonTrack, Video, modality_of
+from imu_video.modalities import Imu, Skeleton, SkeletonTrack, Video, base, modality_of
 from imu_video.modalities.base import member_limit, specs_from_index, specs_to_index, stream_of
 from imu_video.registry import load_plugin, modalities
 from imu_video.shards.schema import parse_member
@@ -91,6 +91,17 @@ def test_names_of_streams_and_members() -> None:
         modality_of("skeletons")
     with pytest.raises(ShardError, match="has one skeleton"):
         modality_of("skeleton.left")
+
+
+def test_members_of_a_plugin_that_is_loaded_later_are_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
+    load_plugin(PLUGIN)
+    known = dict(modalities._classes)
+    for cached in (base.modality_of, base._limit_of):
+        cached.cache_clear()
+    monkeypatch.delitem(modalities._classes, "pressure")
+    assert member_limit("pressure.npy") is None
+    monkeypatch.setitem(modalities._classes, "pressure", known["pressure"])
+    assert member_limit("pressure.npy") == 256 << 20
 
 
 def test_settings_are_checked() -> None:

@@ -137,7 +137,7 @@ def test_without_the_plugin_the_folder_names_what_is_missing(built: Path) -> Non
         [sys.executable, "-P", "-m", "imu_video", "verify", str(built)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    assert "unknown modality 'pressure'" in done.stderr
+    assert f"{built / 'index.json'}: unknown modality 'pressure'" in done.stderr
     assert "--plugin" in done.stderr
 
 

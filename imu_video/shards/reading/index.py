@@ -15,7 +15,7 @@ import yaml
 from pydantic import ValidationError
 
 from imu_video.config import dump_yaml
-from imu_video.errors import ShardError
+from imu_video.errors import ConfigError, ShardError
 from imu_video.modalities.base import modality_of, stream_of
 from imu_video.runtime.files import file_sha256, move_file, temporary_path, write_atomic
 from imu_video.shards.reading.pipeline import decode_meta, open_tar
@@ -129,6 +129,8 @@ def _parse(raw: Any, file: Path | str, hint: str) -> Index:
         raise ShardError(f"{file} lists no shards", hint=hint)
     try:
         return Index.model_validate(raw)
+    except ConfigError as error:  # a stream of a modality that no loaded plugin registers
+        raise ConfigError(f"{file}: {error.message}", hint=error.hint) from error
     except ValidationError as error:
         fault = error.errors()[0]
         key = ".".join(str(part) for part in fault["loc"])
