@@ -43,6 +43,14 @@ def built(tiny_plugin: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_a_script_that_builds_sees_no_output(
+    tiny_plugin: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    build(config(), tmp_path / "alone")
+    build(config(), tmp_path / "two", workers=2, plugins=[tiny_plugin])
+    assert capfd.readouterr() == ("", "")
+
+
 def test_the_folder_holds_what_the_people_did(built: Path) -> None:
     index = load_index(built)
     assert verify(index) == []
