@@ -23,9 +23,6 @@ from imu_video.errors import DataError
 from imu_video.metrics.calibration import BINS, expected_calibration_error, overconfidence
 from imu_video.metrics.classify import METRICS
 
-Chosen = Mapping[tuple[str, str], Mapping[str, Sequence[Outcome]]]
-"""(model, algorithm) -> target -> the selected runs, one per seed."""
-
 
 def collect(folder: Folder, runs: Sequence[Run]) -> list[Outcome]:
     """The outcome of every run.
