@@ -30,7 +30,7 @@ def require_data_folder(target: Path) -> None:
     """
     empty = target.is_dir() and not any(target.iterdir())
     if not empty and not any((target / name).is_file() for name in (INDEX_FILE, FACTS_FILE)):
-        raise ConfigError(f"{target} exists and is no data folder", hint="name a folder that does not exist yet")
+        raise ConfigError(f"{target} exists and is not a data folder", hint="name a folder that does not exist yet")
 
 
 def publish(temp: Path, target: Path, *, force: bool) -> None:

@@ -149,7 +149,7 @@ def _find(given: str | None, usual: Sequence[str], joints: Sequence[str], argume
     """Number of the named joint, or of the first default joint that exists."""
     if given is not None:
         if given not in joints:
-            raise ConfigError(f"{owner}: {argument}={given!r} is no joint{nearest(given, joints)}")
+            raise ConfigError(f"{owner}: {argument}={given!r} is not a joint{nearest(given, joints)}")
         return list(joints).index(given)
     for name in usual:
         if name in joints:

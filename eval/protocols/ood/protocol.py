@@ -12,7 +12,7 @@ from eval.protocol import Context, Protocol, Scope, protocols
 from eval.protocols.ood.config import OodConfig
 from eval.report.document import Section, Table
 from eval.results.lines import Result
-from imu_video.config import load_config
+from imu_video.config import load_config, validate
 from imu_video.errors import ConfigError
 from imu_video.runtime.command import parse_part
 
@@ -33,7 +33,7 @@ def load(path: Path, overrides: Sequence[str], encoders: Sequence[str], train: s
             raise ConfigError(f"--encoder {entry!r}: expected NAME=FOLDER", hint="--encoder mine=encoders/mine")
         more.append({"name": name, "encoder": folder, "train": train})
     raw = config.model_dump(mode="json")
-    return OodConfig.model_validate({**raw, "models": [*raw["models"], *more]}) if more else config
+    return validate({**raw, "models": [*raw["models"], *more]}, OodConfig, source="--encoder") if more else config
 
 
 @protocols.register("ood")

@@ -79,7 +79,7 @@ def _parts(target: Path) -> tuple[dict[int, Path], BuildJob]:
     for number, folder in folders.items():
         content = read_job(folder)
         if content is None or content.pop("part", None) != [number, of]:
-            raise ConfigError(f"{folder} is no part {number}/{of} of a build", hint="delete it and build that part")
+            raise ConfigError(f"{folder} is not part {number}/{of} of a build", hint="delete it and build that part")
         jobs[number] = content
     odd = [number for number in jobs if jobs[number] != jobs[1]]
     if odd:

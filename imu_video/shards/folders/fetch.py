@@ -45,7 +45,7 @@ def fetch(address: str, out: str | Path) -> Index:
     index = load_index(address)
     remote = index.remote
     if remote is None:
-        raise ConfigError(f"{address!r} is no address", hint="for example s3://bucket/data")
+        raise ConfigError(f"{address!r} is not an address", hint="for example s3://bucket/data")
     target.parent.mkdir(parents=True, exist_ok=True)
     job = {"fetch": remote.address.slug, "index": index.digest}
     work = Journal(partial_folder(target), job, what=WHAT)

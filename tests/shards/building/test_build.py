@@ -141,10 +141,10 @@ def test_folders_that_are_not_ours_are_never_touched(tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").write_text("years of work")
     for force in (False, True):
-        with pytest.raises(ConfigError, match="exists and is no data folder"):
+        with pytest.raises(ConfigError, match="exists and is not a data folder"):
             build(config(), tmp_path / "thesis", force=force)
     (tmp_path / "file").write_text("x")
-    with pytest.raises(ConfigError, match="exists and is no data folder"):
+    with pytest.raises(ConfigError, match="exists and is not a data folder"):
         build(config(), tmp_path / "file", force=True)
     assert (tmp_path / "thesis" / "chapter.tex").read_text() == "years of work"
     (tmp_path / "empty").mkdir()

@@ -70,7 +70,7 @@ def test_what_does_not_fit_together_is_refused(people_config: Maker, parts: Path
     shutil.copytree(root / "2-of-2", root / "3-of-3")
     shutil.move(root / "2-of-2", root / "2-of-3")
     shutil.move(root / "1-of-2", root / "1-of-3")
-    with pytest.raises(ConfigError, match="1-of-3 is no part 1/3"):  # renamed by hand: somebody would be in it twice
+    with pytest.raises(ConfigError, match="1-of-3 is not part 1/3"):  # renamed by hand: a subject would be in it twice
         merge_parts(parts)
     assert not parts.exists()
 
@@ -97,7 +97,7 @@ def test_merging_needs_parts_and_a_free_name(people_config: Maker, parts: Path, 
         merge_parts(parts.with_name("other"))
     parts.mkdir()
     (parts / "thesis.tex").write_text("years of work")
-    with pytest.raises(ConfigError, match="exists and is no data folder"):
+    with pytest.raises(ConfigError, match="exists and is not a data folder"):
         merge_parts(parts, force=True)
     (parts / "thesis.tex").unlink()
     build(people_config(seed=5), parts)
