@@ -215,7 +215,7 @@ def _frames(reader: Any, indices: Iterable[int]) -> np.ndarray:
     wanted = [int(i) for i in indices]
     outside = [i for i in wanted if not 0 <= i < len(reader)]
     if outside:
-        raise IndexError(f"frames {outside} requested, the video has frames 0 to {len(reader) - 1}")
+        raise IndexError(f"frames {outside} requested, the video has frames 0..{len(reader) - 1}")
     if not wanted:
         raise IndexError("no frames requested")
     unique = {i: _rgb(reader[i]) for i in sorted(set(wanted))}

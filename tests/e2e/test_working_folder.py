@@ -87,6 +87,14 @@ def test_workers_of_a_benchmark(call: Call) -> None:
     call("imu-eval", "ood", "data", *words, leaves="results.jsonl")
 
 
+@pytest.mark.slow  # starts a cluster
+def test_workers_of_ray(call: Call) -> None:
+    """Ray puts the working folder on the search path of its workers, whatever the environment says."""
+    pytest.importorskip("ray", reason="clusters need the extra 'ray'")
+    words = ["--engine", "ray", "--workers", 2, "--plugin", PLUGIN]
+    call("imu-video", "build", "data.yaml", "built-by-ray", *words, leaves="built-by-ray/index.json")
+
+
 def test_the_package_as_a_module(tmp_path: Path) -> None:
     """`python -m` finds the package through the working folder, but what the package imports comes from elsewhere."""
     for name in ("eval.py", "imu_video.py", "typer.py", "yaml.py", "torch.py"):

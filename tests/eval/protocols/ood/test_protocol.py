@@ -16,7 +16,7 @@ def test_encoders_are_added_to_the_models() -> None:
     added = [(m.name, m.encoder, m.train) for m in config.models[-2:]]
     assert added == [("one", "a/b", "head"), ("two", "c=d", "head")]
     assert len(config.models) == len(load(BENCHMARK, [], [], "all").models) + 2
-    assert config.seeds == (7,)
+    assert list(config.seeds) == [7]
 
 
 @pytest.mark.parametrize(
