@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from eval.registry import ALL, protocols
 from imu_video.errors import ConfigError, nearest
 from imu_video.registry import load_plugin
 from imu_video.runtime import console
-from imu_video.runtime.command import new_app
+from imu_video.runtime.command import Group, new_app
 
 if TYPE_CHECKING:
     from eval.protocol import Protocol
@@ -42,7 +41,7 @@ Out = Annotated[Path, typer.Option("--out", help="Result file; lines are appende
 Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="Python file that registers your own components.")]
 
 
-class ProtocolGroup(TyperGroup):
+class ProtocolGroup(Group):
     """Commands of the registered protocols, beside those defined in this file."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,6 +30,24 @@ By = Annotated[
     list[str] | None,
     typer.Option("--by", help="With --split: add one domain per value of this tag or of `placement`."),
 ]
+
+
+def shot_count(text: str) -> int:
+    """One value of ``--shots``.
+
+    Raises:
+        ConfigError: not a whole number; for a list of numbers the hint repeats the option.
+
+    Example:
+        >>> shot_count("5")
+        5
+    """
+    if text.strip().isdecimal():
+        return int(text)
+    numbers = re.findall(r"\d+", text)
+    hint = "repeat --shots: " if len(numbers) > 1 else "for example "
+    repeated = " ".join(f"--shots {number}" for number in numbers or [5])
+    raise ConfigError(f"--shots {text}: expected one whole number", hint=f"{hint}{repeated}")
 
 
 def load_evaluation(

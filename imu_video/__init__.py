@@ -54,10 +54,12 @@ if TYPE_CHECKING:
     from imu_video.bundle import EncoderBundle, InputSpec, load_encoder
     from imu_video.registry import load_plugin
     from imu_video.shards import PairLoader, build, embed, load_index, open_columns, read_samples
+    from imu_video.types import PairEmbeddings
 
 __all__ = [
     "EncoderBundle",
     "InputSpec",
+    "PairEmbeddings",
     "PairLoader",
     "__version__",
     "browse",
@@ -125,5 +127,6 @@ __getattr__, __dir__ = exports(
         "bundle": ["EncoderBundle", "InputSpec", "load_encoder"],
         "registry": ["load_plugin"],
         "shards": ["PairLoader", "build", "embed", "load_index", "open_columns", "read_samples"],
+        "types": ["PairEmbeddings"],
     },
 )

@@ -85,6 +85,11 @@ class Constructor:
                     f"{component.__qualname__}: constructor argument {parameter.name!r} must be keyword-only"
                 )
 
+    @property
+    def required(self) -> list[str]:
+        """Names of the arguments without a default."""
+        return [key for key, one in self.parameters.items() if one.default is inspect.Parameter.empty]
+
     @functools.cached_property
     def hints(self) -> dict[str, Any]:
         """Annotation of every argument, with its range.
@@ -157,6 +162,11 @@ class Constructor:
         if first["type"] == "finite_number" and words != "finite":
             words = f"finite and {words}"
         problem = f"must be {words}" if first["type"] in _OUT_OF_RANGE and words else first["msg"]
+        if first["type"] == "missing":
+            return ConfigError(
+                f"{self.kind} {self.name!r}: argument {where!r} is required",
+                hint=f"give {where}; required arguments: {', '.join(self.required)}",
+            )
         return ConfigError(f"{self.kind} {self.name!r}, argument {where!r}: {problem} (got {first.get('input')!r})")
 
 

@@ -3,7 +3,7 @@
 A resolved config determines a run. There is no expression language: `extends` names another file (or a list of files)
 relative to the file that contains it, `${NAME}` is an environment variable, `a.b=value` overrides one key with a YAML
 value. Where a component entry is expected, the path of a YAML file is
-replaced by its content: ``loss=configs/loss/info_nce.yaml``.
+replaced by its content: ``loss=configs/loss/info_nce.yaml``. One entry may stand for a list of one: ``loss=info_nce``.
 """
 
 from __future__ import annotations
@@ -133,9 +133,9 @@ class _Origin:
 
 def _fragments(value: Any, kind: Any, origin: _Origin) -> Any:
     """A raw value in which the content of YAML files replaces their paths, where ``kind`` contains `Fragment`."""
+    if _is_component(kind):
+        return _fragment(value, origin)
     if get_origin(kind) is Annotated:
-        if any(isinstance(mark, Fragment) for mark in get_args(kind)):
-            return _fragment(value, origin)
         kind = get_args(kind)[0]
     if get_origin(kind) in (Union, UnionType):
         for option in get_args(kind):
@@ -144,12 +144,19 @@ def _fragments(value: Any, kind: Any, origin: _Origin) -> Any:
         item = get_args(kind)[0]
         if isinstance(value, list):
             value = [_fragments(entry, item, origin.at(i)) for i, entry in enumerate(value)]
-        elif _is_file(value) and isinstance(entry := _fragments(value, item, origin), dict):
-            value = [entry]  # a list of one component may be written as its path alone
+        elif isinstance(value, str | dict) and _is_component(item):
+            # A list of one component may be written as that entry: its name, its mapping or the path of its file. The
+            # list form is stored, so the run id is the same.
+            entry = _fragments(value, item, origin)
+            value = [{"name": entry} if isinstance(entry, str) else entry]
     elif isinstance(kind, type) and issubclass(kind, BaseModel) and isinstance(value, dict):
         hints = get_type_hints(kind, include_extras=True)
         value = {k: _fragments(v, hints[k], origin.at(k)) if k in hints else v for k, v in value.items()}
     return value
+
+
+def _is_component(kind: Any) -> bool:
+    return get_origin(kind) is Annotated and any(isinstance(mark, Fragment) for mark in get_args(kind))
 
 
 def _is_file(value: Any) -> bool:

@@ -77,9 +77,12 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the closest known word, or the list of known words.
 
     Example:
-        >>> nearest("batchsize", ["batch_size", "seed"])
+        >>> nearest("BatchSize", ["batch_size", "seed"])
         "; did you mean 'batch_size'?"
     """
     choices = sorted(known)
-    close = difflib.get_close_matches(word, choices, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(choices) or 'none'}"
+    by_lower = {choice.lower(): choice for choice in choices}
+    close = difflib.get_close_matches(word, choices, n=1) or difflib.get_close_matches(word.lower(), by_lower, n=1)
+    if close:
+        return f"; did you mean {by_lower.get(close[0], close[0])!r}?"
+    return f"; known: {', '.join(choices) or 'none'}"

@@ -111,6 +111,19 @@ class Registry(Generic[T]):
 
         return decorate
 
+    @property
+    def plural(self) -> str:
+        """The kind as the commands that list components take it.
+
+        Example:
+            >>> losses.plural, text_encoders.plural, modalities.plural
+            ('losses', 'text_encoders', 'modalities')
+        """
+        word = self.kind.replace(" ", "_")
+        if word.endswith("y"):
+            return f"{word[:-1]}ies"
+        return f"{word}es" if word.endswith("s") else f"{word}s"
+
     def names(self) -> list[str]:
         """Sorted names of all registered components, built-ins and entry points included."""
         self._load()
@@ -126,7 +139,7 @@ class Registry(Generic[T]):
         if name not in self._classes:
             raise ConfigError(
                 f"unknown {self.kind} {name!r}{nearest(name, self._classes)}",
-                hint=f"`{self._listed_by}` lists all components; --plugin FILE.py adds your own",
+                hint=f"`{self._listed_by} {self.plural}` lists what is available; --plugin FILE.py adds your own",
             )
         return self._classes[name]
 
@@ -163,7 +176,10 @@ class Registry(Generic[T]):
         stated = frozenset(entry)
         for key in entry:
             if key not in accepted:
-                raise ConfigError(f"{self.kind} {name!r} has no argument {key!r}{nearest(key, accepted)}")
+                raise ConfigError(
+                    f"{self.kind} {name!r} has no argument {key!r}{nearest(key, accepted)}",
+                    hint=f"`{self._listed_by} {self.plural} {name}` lists its arguments",
+                )
         arguments = constructor.validated({**{k: v for k, v in context.items() if k in accepted}, **entry})
         return Entry(name=name, component=self.get(name), arguments=arguments, stated=stated)
 

@@ -358,7 +358,9 @@ class PairEmbeddings:
 
 def _only(sides: Mapping[str, Tensor]) -> Tensor | None:
     if len(sides) > 1:
-        raise ConfigError(f"the embeddings have several sides ({', '.join(sides)}), and none is named")
+        raise ConfigError(
+            f"the embeddings have several sides ({', '.join(sides)}), but this loss uses one", hint="pass one side"
+        )
     return next(iter(sides.values()), None)
 
 

@@ -19,7 +19,7 @@ def _named(entry: Any) -> Any:
 
 def _has_name(entry: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(entry.get("name"), str):
-        raise ValueError("a component entry needs a 'name'; `imu-video list` shows what exists")
+        raise ValueError("a component entry needs a 'name'; `imu-video list` lists the names")
     return entry
 
 
@@ -100,7 +100,7 @@ class DataSection(Config):
     def _folders(self) -> DataSection:
         weights = [folder.weight for folder in self.folders]
         if not weights or (None in weights and any(weights)):
-            raise ValueError(f"root: give a weight to every folder or to none, got {weights}")
+            raise ValueError(f"root: give all folders a weight, or no folder; got {weights}")
         if len({folder.root for folder in self.folders}) < len(weights):
             raise ValueError(f"root: a folder occurs twice in {[folder.root for folder in self.folders]}")
         return self

@@ -43,3 +43,31 @@ def test_patterns_match_whole_names() -> None:
 def test_arguments_reach_the_component() -> None:
     assert imu_video.create_encoder("patch_tst", channels=3, width=16, layers=1).channels == 3
     assert imu_video.create_augmentation("jitter", p=0.25).p == 0.25
+
+
+def test_unknown_names_and_arguments_have_a_remedy() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'patch_tst'") as error:
+        imu_video.create_encoder("PatchTST")
+    assert "`imu-video list encoders`" in str(error.value.hint)
+    with pytest.raises(ConfigError, match="did you mean 'temperature'") as error:
+        imu_video.create_loss("info_nce", Temperatur=0.1)
+    assert "`imu-video list losses info_nce`" in str(error.value.hint)
+
+
+def test_losses_name_the_type_they_take() -> None:
+    import torch
+
+    loss, rows = imu_video.create_loss("info_nce"), torch.eye(4)
+    for wrong in ((rows, rows), (rows,), ({"imu": rows},)):
+        with pytest.raises(ConfigError, match="InfoNCE takes one PairEmbeddings, got ") as error:
+            loss(*wrong)
+        assert "imu_video.PairEmbeddings(imu=" in str(error.value.hint)
+    assert loss(imu_video.PairEmbeddings(imu=rows, sides={"teacher": rows})).total.ndim == 0
+
+
+@pytest.mark.parametrize("name", imu_video.list_encoders())
+def test_encoders_refuse_arrays(name: str) -> None:
+    import numpy as np
+
+    with pytest.raises(TypeError, match=r"imu must be a torch tensor, got numpy.ndarray(.|\n)*EncoderBundle.encode"):
+        imu_video.create_encoder(name)(np.zeros((2, 6, 200), np.float32))

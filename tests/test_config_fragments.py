@@ -108,6 +108,13 @@ def test_shipped_fragments_determine_the_run_like_their_content(
         "encoder={name: harood_cnn, kernel: 9, norm: batch}",
     )
     assert named == written
+    single = run("loss=configs/loss/barlow_twins.yaml", "encoder=configs/encoder/harood_cnn.yaml")
+    assert single == written
+    alone = [run("loss=info_nce"), run("loss={name: info_nce}"), run("loss=sigmoid_pair", "loss=info_nce")]
+    assert alone == [run("loss=[info_nce]")] * 3
+    assert run("loss=info_nce", "loss.0.temperature=0.2") == run("loss=[{name: info_nce, temperature: 0.2}]")
+    own = run("augment=jitter", "objective=masked_patches")
+    assert own == run("augment=[{name: jitter}]", "objective=[{name: masked_patches}]")
     assert ".yaml" not in named[1]
 
 

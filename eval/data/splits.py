@@ -179,6 +179,10 @@ class Episodes:
         return np.union1d(self.target, support)
 
 
+class _TooFewWindows(ConfigError):
+    """The data has too few windows for the largest shot count."""
+
+
 def draw_episodes(windows: LabelledWindows, domain: Domain, config: EpisodeConfig) -> Episodes:
     """Draw the episodes of a domain.
 
@@ -188,6 +192,28 @@ def draw_episodes(windows: LabelledWindows, domain: Domain, config: EpisodeConfi
     Raises:
         ConfigError: too few subjects, classes or windows for the largest shot count.
     """
+    try:
+        return _draw_episodes(windows, domain, config)
+    except _TooFewWindows as error:
+        fewer = _feasible_shots(windows, domain, config)
+        hint = f"use --shots {fewer} or fewer; {error.hint}" if fewer else error.hint
+        raise ConfigError(error.message, hint=hint) from error
+
+
+def _feasible_shots(windows: LabelledWindows, domain: Domain, config: EpisodeConfig) -> int | None:
+    """A smaller shot count with which the episodes of the domain can be drawn, found by drawing them."""
+    shots = max(config.shots) // 2
+    while shots:
+        try:
+            _draw_episodes(windows, domain, config.model_copy(update={"shots": [shots]}))
+        except _TooFewWindows:
+            shots //= 2
+        else:
+            return shots
+    return None
+
+
+def _draw_episodes(windows: LabelledWindows, domain: Domain, config: EpisodeConfig) -> Episodes:
     shots = max(config.shots)
     name_seed = zlib.crc32(domain.name.encode())
     target = domain.rows(windows)
@@ -242,9 +268,10 @@ def _classes(
         if len(sources) >= shots and len(queries) and len(np.union1d(sources, queries)) >= 2:
             kept.append(c)
         elif domain.labels is not None:
-            raise ConfigError(
+            raise _TooFewWindows(
                 f"domain {domain.name!r}: label {name!r} has {len(sources)} windows for {shots} shots "
-                f"and {len(np.unique(queries))} subjects in the target; support and query subjects must both have it"
+                f"and {len(np.unique(queries))} subjects in the target; support and query subjects must both have it",
+                hint="or remove the label from the domain's `labels`",
             )
         elif len(sources) or len(queries):
             left_out.append(name)
@@ -256,9 +283,11 @@ def _classes(
                 hint="put two subjects or more into the evaluated split: `imu-video split DATA NEW SPLITS.yaml` "
                 "re-splits a folder, for example splits.fractions={train: 0.4, val: 0.2, test: 0.4} in a build config",
             )
-        raise ConfigError(
-            f"domain {domain.name!r}: {len(kept)} classes have {shots} windows and two subjects, at least 2 are needed",
-            hint="use fewer --shots, or widen the domain's split, placements or filters",
+        most = max((int((windows.labels[source] == c).sum()) for c in range(len(windows.classes))), default=0)
+        raise _TooFewWindows(
+            f"domain {domain.name!r}: evaluation with {shots} shots requires two classes with at least {shots} windows "
+            f"and two subjects each, found {len(kept)} (largest class: {most} windows)",
+            hint="widen the domain's split, placements or filters",
         )
     return np.array(sorted(kept)), tuple(left_out)
 
@@ -271,7 +300,7 @@ def _support_count(domain: Domain, config: EpisodeConfig, sources: np.ndarray, q
     if most < 1:
         raise ConfigError(
             f"domain {domain.name!r}: support and query need different subjects, found only {sources.tolist()}",
-            hint="name a split with at least two subjects",
+            hint="use a split with at least two subjects",
         )
     if config.support_subjects is not None:
         if config.support_subjects > most:
@@ -307,10 +336,10 @@ def _choose_subjects(
         if not lacking.any() and np.setdiff1d(query_subjects, chosen).size:
             return chosen
     rarest = windows.classes[classes[int(lacking_draws.argmax())]]
-    raise ConfigError(
+    raise _TooFewWindows(
         f"domain {domain.name!r}: no draw of {count} support subjects out of {ATTEMPTS} had {shots} windows of each "
         f"class and left a query subject; {rarest!r} has the fewest windows",
-        hint="list the domain's `labels` without it, use fewer --shots, or raise support_subjects",
+        hint="list the domain's `labels` without it, or raise episodes.support_subjects",
     )
 
 

@@ -25,6 +25,7 @@ from imu_video.bundle.folder import CONFIG, WEIGHTS, FolderFormat, config_text, 
 from imu_video.bundle.input_spec import InputSpec, as_windows, fit_input_spec
 from imu_video.bundle.input_spec import check_units as refuse_other_units
 from imu_video.config import validate
+from imu_video.encoders.base import check_tensor
 from imu_video.errors import CheckpointError, ConfigError, RecordingError
 from imu_video.runtime.files import atomic_folder
 from imu_video.types import JsonDict
@@ -109,6 +110,7 @@ class EncoderBundle(nn.Module):
 
     def normalise(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
         """Normalised windows (B, C, T), the input of the encoder; zeros where the mask is False."""
+        check_tensor(imu)
         normalised = (imu - self.mean).div_(self.std)
         return normalised if mask is None else torch.where(mask, normalised, 0)
 

@@ -77,6 +77,11 @@ class FolderFormat:
         try:
             config = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
+            if (Path(folder) / "checkpoints").is_dir():  # made by `imu-pretrain launch`
+                raise CheckpointError(
+                    f"{folder} is a run folder, not {_a(self.what)} folder",
+                    hint=f"export it: {self.command.replace('RUN', str(folder))}",
+                ) from error
             raise CheckpointError(
                 f"{path}: {error.strerror or error}", hint=f"`{self.command}` writes {_a(self.what)} folder"
             ) from error

@@ -44,6 +44,7 @@ def build(
     from imu_video.shards.building.build import BuildConfig, already_built, build_part
     from imu_video.shards.building.build import build as make
 
+    _refuse_declaration(config, out)
     loaded = load_config(config, BuildConfig, overrides or [])
     options: dict[str, Any] = {"force": force, "workers": workers, "engine": engine, "plugins": plugin or []}
     if not force:
@@ -198,3 +199,20 @@ def verify(
             "data.errors=skip` skips damaged samples",
         )
     console.say(f"{data}: OK, {size_of(index)}, digest {index.digest}")
+
+
+def _refuse_declaration(config: Path, out: Path) -> None:
+    """Point to the build config of a folder of recordings whose declaration was given in its place.
+
+    Raises:
+        ConfigError: the file declares recordings.
+    """
+    from imu_video.config import read_yaml
+
+    # A build config has a section `dataset` that names an adapter; in a declaration the key is the dataset's own name.
+    content = read_yaml(config) if config.is_file() else {}
+    if isinstance(content.get("dataset"), str) and "placements" in content:
+        raise ConfigError(
+            f"{config} declares recordings, and is not a build config",
+            hint=f"imu-video build configs/data/folder.yaml {out} dataset.root={config.parent}",
+        )

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from imu_video.cli.options import Data, EngineName, Overrides, Plugins, Workers, load_plugins, stoppable
+from imu_video.errors import ConfigError
 from imu_video.runtime import console
 from imu_video.runtime.command import parse_part
 
@@ -40,8 +41,9 @@ def embed(
     from imu_video.config import apply_override, read_yaml
     from imu_video.shards.reading.index import load_index
 
-    index = load_index(data)
     entry: dict[str, Any] = read_yaml(teacher) if Path(teacher).suffix in {".yaml", ".yml"} else {"name": teacher}
+    _refuse_name_of_config(teacher)
+    index = load_index(data)
     for override in overrides or []:
         apply_override(entry, override)
     from imu_video.shards.features.embed import Embedding
@@ -56,3 +58,13 @@ def embed(
             return
         cache = embedding.whole()
     console.say(f"embedded {data} with {entry.get('name')}: teachers/{cache.fingerprint}")
+
+
+def _refuse_name_of_config(teacher: str) -> None:
+    """Point to the shipped config whose name was given in place of the name of a registered teacher."""
+    from imu_video.config import find
+    from imu_video.registry import teachers
+
+    file = f"configs/teacher/{teacher}.yaml"
+    if Path(teacher).name == teacher and find(file).is_file() and teacher not in teachers.names():
+        raise ConfigError(f"unknown teacher {teacher!r}; did you mean `{file}`?", hint=f"name the config: {file}")

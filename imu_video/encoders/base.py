@@ -15,11 +15,13 @@ def check_window(imu: Tensor, mask: Tensor | None, channels: int) -> None:
         channels: the encoder's C.
 
     Raises:
+        TypeError: not tensors.
         ValueError: another shape or type; the message gives the actual and the expected shape.
 
     Example:
         >>> check_window(torch.zeros(2, 6, 100), None, 6)
     """
+    check_tensor(imu)
     shape = tuple(imu.shape)
     if imu.ndim != 3 or shape[1] != channels or shape[2] < 1:
         why = ""
@@ -30,6 +32,22 @@ def check_window(imu: Tensor, mask: Tensor | None, channels: int) -> None:
         raise ValueError(f"imu has shape {shape}, expected (B, C, T) with C={channels}{why}")
     if mask is not None and (mask.shape != imu.shape or mask.dtype != torch.bool):
         raise ValueError(f"mask must be bool {shape} like imu, got {mask.dtype} {tuple(mask.shape)}")
+
+
+def check_tensor(imu: object) -> None:
+    """Reject windows that are not a torch tensor, most often a NumPy array.
+
+    Raises:
+        TypeError: another type; the message names the two ways to compute features.
+
+    Example:
+        >>> check_tensor(torch.zeros(2, 6, 100))
+    """
+    if not isinstance(imu, Tensor):
+        raise TypeError(
+            f"imu must be a torch tensor, got {type(imu).__module__}.{type(imu).__name__}\n"
+            "  try: torch.from_numpy(imu).float(); EncoderBundle.encode(imu, rate_hz=...) takes NumPy arrays"
+        )
 
 
 def masked_mean(x: Tensor, mask: Tensor, dim: int) -> Tensor:

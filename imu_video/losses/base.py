@@ -117,7 +117,13 @@ class PairLoss(nn.Module, ABC):
     def forward(self, pair: PairEmbeddings) -> LossOutput:
         """The loss of this rank's rows; its mean over ranks is the loss of the whole batch."""
 
-    def __call__(self, pair: PairEmbeddings) -> LossOutput:
+    def __call__(self, pair: PairEmbeddings, *more: object) -> LossOutput:
+        if more or not isinstance(pair, PairEmbeddings):
+            kinds = ", ".join(type(x).__name__ for x in (pair, *more))
+            raise ConfigError(
+                f"{type(self).__name__} takes one PairEmbeddings, got ({kinds})",
+                hint="loss(imu_video.PairEmbeddings(imu=imu, sides={'teacher': teacher})), both (B, D) with unit norm",
+            )
         check_needs(pair, self.needs, type(self).__name__)
         out: LossOutput = super().__call__(pair)
         return out

@@ -5,14 +5,30 @@ Only the commands import this module, because the library does not need typer.
 
 from __future__ import annotations
 
+import re
+from itertools import pairwise
 from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from imu_video.runtime.console import say
 from imu_video.runtime.logging import on_screen
 from imu_video.runtime.parts import check_part
 from imu_video.version import __version__
+
+_DASHED_KEY = re.compile(r"--(?P<key>[A-Za-z_]\w*(?:\.\w+)+)(?:=(?P<value>.*))?")
+
+
+class Group(TyperGroup):
+    """The commands of an application; refuses config keys that are written like options."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        for word, following in pairwise([*args, ""]):
+            if match := _DASHED_KEY.fullmatch(word):
+                value = match["value"] if match["value"] is not None else following or "VALUE"
+                raise ConfigError(f"no option {word}: config keys have no dashes", hint=f"{match['key']}={value}")
+        return super().parse_args(ctx, args)
 
 
 def new_app(name: str, text: str, **options: Any) -> typer.Typer:
@@ -28,6 +44,7 @@ def new_app(name: str, text: str, **options: Any) -> typer.Typer:
         >>> [group.name for group in app.registered_groups], app.info.help
         ([], 'Count windows.')
     """
+    options.setdefault("cls", Group)
     app = typer.Typer(help=text, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, **options)
 
     def show_version(value: bool) -> None:

@@ -67,14 +67,14 @@ class Address:
         scheme = text.split(":", 1)[0].lower()
         if scheme not in EXTRAS:
             raise ConfigError(
-                f"address of scheme {scheme!r}: known are {', '.join(EXTRAS)}",
+                f"unknown scheme {scheme!r} of an address; known: {', '.join(EXTRAS)}",
                 hint="commands (`pipe:`) are never run; copy the folder to the disk instead",
             )
         parts = urlsplit(f"{scheme}://{text.split(':', 1)[1].lstrip('/')}")
         if "@" in parts.netloc:
             raise ConfigError(
-                f"the {scheme} address holds credentials",
-                hint="leave them out: the storage libraries read the environment and their config files",
+                f"the {scheme} address contains credentials",
+                hint="remove them from the address: the storage libraries read the environment and their config files",
             )
         return cls(scheme, (parts.netloc + parts.path).rstrip("/"), parts.query)
 
@@ -260,7 +260,7 @@ class RemoteFolder:
                 temp.unlink(missing_ok=True)
         raise OutOfReach(
             f"{self.address}/{name}: {problem}, after {self._attempts} attempts",
-            hint="try again later; a hash that stays wrong means that the file there is damaged: copy it there again",
+            hint="try again later; if the hash stays wrong, the remote file is damaged: upload it again",
         )
 
     def _reason(self, name: str, error: Exception) -> str:
@@ -268,9 +268,9 @@ class RemoteFolder:
         where = f"{self.address}/{name}"
         status = getattr(error, "status", None) or getattr(getattr(error, "response", None), "status_code", None)
         if isinstance(error, FileNotFoundError) or status in (404, 410):
-            raise ShardError(f"{where}: no such file", hint="compare the address with where the folder lies") from None
+            raise ShardError(f"{where}: no such file", hint="check the address of the folder") from None
         if isinstance(error, PermissionError) or status in (401, 403):
-            raise ShardError(f"{where}: not allowed", hint="set the credentials of the storage library") from None
+            raise ShardError(f"{where}: access denied", hint="set the credentials of the storage library") from None
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OSError(error.errno, os.strerror(error.errno), str(self.cache.folder)) from None
         if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"):

@@ -183,7 +183,7 @@ class ShardEntry(Config):
             for suffix, (offset, size) in members.items():
                 check_member(key, suffix, size)
                 if offset < 1 or size < 0 or offset + size > self.bytes:
-                    raise ValueError(f"{self.path}: {key}.{suffix} lies outside the file: {size} bytes at {offset}")
+                    raise ValueError(f"{self.path}: {key}.{suffix} exceeds the file: {size} bytes at offset {offset}")
         if self.crc32 and any(self.crc32.get(key, {}).keys() != members.keys() for key, members in self.keys.items()):
             raise ValueError(f"{self.path}: crc32 lists other members than keys")
         return self

@@ -377,6 +377,18 @@ def test_damaged_folders_are_named(folder: Path, damage: Any, words: str) -> Non
     assert caught.value.exit_code == 3
 
 
+def test_a_run_folder_is_told_from_an_encoder_folder(tmp_path: Path) -> None:
+    (tmp_path / "mine" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(CheckpointError, match="mine is a run folder, not an encoder folder") as error:
+        load_encoder(tmp_path / "mine")
+    assert f"imu-pretrain export {tmp_path / 'mine'} OUT" in str(error.value.hint)
+
+
+def test_forward_refuses_arrays() -> None:
+    with pytest.raises(TypeError, match="imu must be a torch tensor"):
+        bundle()(motion())
+
+
 def test_a_foreign_encoder_needs_matching_channels() -> None:
     with pytest.raises(ConfigError, match="takes 4 channels, the input has 6"):
         EncoderBundle(spec=spec(), encoder={**ENCODER, "channels": 4})

@@ -181,6 +181,30 @@ def test_bad_builds_end_in_one_message_and_leave_nothing(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["people.yaml"]
 
 
+def test_a_declaration_of_recordings_is_no_build_config(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "dataset.yaml").write_text("dataset: mine\nlicence: CC0-1.0\nplacements: {waist: }\nfiles: {imu: x}\n")
+    code, _, err = run("build", tmp_path / "dataset.yaml", tmp_path / "out")
+    assert (code, "declares recordings" in err) == (2, True)
+    words = err.split("  try: imu-video ")[1].split()
+    assert words == ["build", "configs/data/folder.yaml", str(tmp_path / "out"), f"dataset.root={tmp_path}"]
+    assert "variable {subject}" in run(*words)[2]  # the declaration itself is read
+
+
+def test_a_config_key_written_as_an_option_is_corrected(run: Run, config: Path, tmp_path: Path) -> None:
+    for words in (["--window.secnods", "3"], ["--window.secnods=3"]):
+        code, _, err = run("build", config, tmp_path / "out", *words)
+        assert (code, "no option --window.secnods" in err) == (2, True)
+        hint = err.split("  try: ")[1].strip()
+        assert hint == "window.secnods=3"
+    assert "unknown key 'window.secnods'" in run("build", config, tmp_path / "out", hint, "--plugin", PLUGIN)[2]
+
+
+def test_embed_points_from_the_name_of_a_config_to_its_file(run: Run, built: Path) -> None:
+    code, _, err = run("embed", built, "efficientnet_lite0")
+    assert (code, "did you mean `configs/teacher/efficientnet_lite0.yaml`?" in err) == (2, True)
+    assert "did you mean 'skeleton'?" in run("embed", built, "Skeletons")[2]
+
+
 def test_missing_config_and_plugin(run: Run, tmp_path: Path) -> None:
     code, _, err = run("build", tmp_path / "no.yaml", tmp_path / "out")
     assert (code, "no.yaml" in err) == (2, True)

@@ -53,7 +53,7 @@ def test_the_road(tmp_path: Path) -> None:
     launch = ("launch", base, f"data.root={data}", *SMALL, "--run", run)
 
     command(imu_video_app, "build", tmp_path / "build.yaml", data)
-    with pytest.raises(TeacherCacheError, match="no teacher cache"):
+    with pytest.raises(TeacherCacheError, match="has no teacher features"):
         command(pretrain_app, *launch)
     assert not run.exists()
     command(imu_video_app, "embed", data, tmp_path / "teacher.yaml")

@@ -54,3 +54,14 @@ def test_a_protocol_that_does_not_fit_is_refused(tmp_path: Path, protocol: dict[
 def test_arguments_without_annotation_are_text_and_a_catch_all_is_no_option(tmp_path: Path) -> None:
     done = call(tmp_path, "mine", "a", "b", name="mine", arguments="encoder: Path, data, **rest")
     assert (done.returncode, done.stdout) == (0, "arguments a b\n"), done.stderr
+
+
+def test_several_shots_in_one_option_are_refused_with_the_options_to_write() -> None:
+    from typer.testing import CliRunner
+
+    from eval.cli import app
+
+    done = CliRunner().invoke(app, ["fewshot", "encoder", "data", "--shots", "1,5"])
+    assert str(done.exception) == "--shots 1,5: expected one whole number\n  try: repeat --shots: --shots 1 --shots 5"
+    done = CliRunner().invoke(app, ["fewshot", "no_encoder", "no_data", "--shots", "1", "--shots", "5"])
+    assert "no_data" in str(done.exception)

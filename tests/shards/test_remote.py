@@ -155,7 +155,7 @@ def test_columns_and_features_are_fetched_where_they_are_there(
     monkeypatch.setenv("IMU_VIDEO_CACHE", str(tmp_path / "other"))
     monkeypatch.setattr("imu_video.shards.remote.RemoteFolder.names", lambda self, folder: [])
     blind = load_index(server.address)
-    with pytest.raises(TeacherCacheError, match="no teacher cache"):
+    with pytest.raises(TeacherCacheError, match="has no teacher features"):
         open_cache(blind)
     np.testing.assert_array_equal(open_cache(blind, cache.fingerprint).rows("val"), cache.rows("val"))
 
@@ -186,7 +186,7 @@ def test_faults_that_pass_are_sat_out(server: Server, tmp_path: Path, fault: str
         ("stall", r"no byte within 0\.5 s, after 5 attempts"),
         ("wrong", r"sha256 [0-9a-f]{12}\.\.\., expected [0-9a-f]{12}\.\.\., after 5 attempts"),
         ("404", "no such file"),
-        ("403", "not allowed"),
+        ("403", "access denied"),
     ],
 )
 def test_faults_that_stay_are_one_error_and_leave_no_file(
@@ -265,7 +265,7 @@ def test_a_cached_tar_of_another_size_is_fetched_anew(server: Server, tmp_path: 
         ("pipe:cat data/index.json", "scheme 'pipe'"),
         ("ftp://host/data", "scheme 'ftp'"),
         ("file:///etc", "scheme 'file'"),
-        ("https://anna:hunter2@host/data", "holds credentials"),
+        ("https://anna:hunter2@host/data", "contains credentials"),
     ],
 )
 def test_other_addresses_are_refused(place: str, message: str) -> None:

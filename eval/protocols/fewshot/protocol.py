@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from eval.config import EvalConfig
-from eval.options import BASE, By, ConfigFile, Data, Encoder, Overrides, Placement, Probes, Split
+from eval.options import BASE, By, ConfigFile, Data, Encoder, Overrides, Placement, Probes, Split, shot_count
 from eval.protocol import Context, protocols
 from eval.protocols.base import EncoderProtocol
 from eval.protocols.fewshot.sections import conclusions, fewshot_sections
@@ -46,7 +46,10 @@ class FewShot(EncoderProtocol):
         data: Data,
         overrides: Overrides = None,
         config: ConfigFile = BASE,
-        shots: Annotated[list[int] | None, typer.Option("--shots", help="Labelled windows per class.")] = None,
+        shots: Annotated[
+            list[int] | None,
+            typer.Option("--shots", parser=shot_count, metavar="K", help="Labelled windows per class; repeatable."),
+        ] = None,
         episodes: Annotated[int | None, typer.Option("--episodes", help="Episodes per domain.")] = None,
         probe: Probes = None,
         split: Split = None,

@@ -152,18 +152,28 @@ class PairLoader:
             if size < (batch_size if len(self._sizes) == 1 else 1):
                 raise ConfigError(
                     f"{found}, batch_size is {batch_size}",
-                    hint=f"lower batch_size (data.batch_size={max(1, size // 2)} in a run), allow more devices, or "
-                    f"embed a modality that the samples have",
+                    hint=self._smaller_batch(size, world)
+                    or "allow more devices (data.placements), embed a modality that the samples have, or build more "
+                    "windows",
                 )
         self.batch_size, self.world = batch_size, world
         try:
             self.plan = Plan(sizes=self._sizes, batch_size=batch_size, seed=self.seed, **self._order)
         except ValueError as error:
-            raise ConfigError(f"these samples cannot be put in batches: {error}", hint="lower batch_size") from error
+            hint = self._smaller_batch(sum(self._sizes), world) if self._order["weights"] is None else None
+            raise ConfigError(
+                f"these samples cannot be put in batches: {error}", hint=hint or "lower data.batch_size"
+            ) from error
         self.steps_per_epoch = self.plan.steps(1)
         # Random choices depend only on seed and epoch, but the caches wrap bound methods, so a copy needs its own.
         self._partners = lru_cache(maxsize=3)(self._draw_partners)
         self._devices = lru_cache(maxsize=3)(self._draw_devices)
+
+    def _smaller_batch(self, samples: int, world: World) -> str | None:
+        """Hint with a batch size for this number of samples; None if there is none."""
+        # At least two batches per epoch, or the four that `carry` needs; every rank takes the same number of rows.
+        size = samples // (4 if self._order["leftover"] == "carry" else 2) // world.size * world.size
+        return f"use a smaller batch: data.batch_size={size}" if size >= 2 else None
 
     def rows(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """The global batch of a step, equal on every rank: (batch_size,) rows of the pool and their devices."""

@@ -87,8 +87,8 @@ class Tally:
         twice = set(self.recordings) & set(other.recordings)
         if twice:
             raise LeakageError(
-                f"recording {min(twice)!r} occurs for two people",
-                hint="recording names are unique within a dataset",
+                f"recording name {min(twice)!r} is used by two subjects",
+                hint="make the recording names unique within the dataset, for example by adding the subject's name",
             )
         self.recordings += other.recordings
         self.empty_recordings += other.empty_recordings

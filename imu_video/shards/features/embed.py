@@ -159,7 +159,7 @@ class Embedding:
         index, plan = self.index, self.plan
         known = by_recipe(index, plan.recipe)
         model: FrozenTeacher = teachers.build(plan.teacher)
-        check_modality(index, model, plan.camera)
+        check_modality(index, plan, model)
         # Parts are computed on several machines, and each of them would fit a network of its own.
         if model.needs_fit and known is None:
             raise ConfigError(
@@ -180,7 +180,7 @@ class Embedding:
         """The teacher, fitted as far as possible before its features are computed, and the file of fitted weights."""
         index, plan = self.index, self.plan
         model: FrozenTeacher = teachers.build(plan.teacher)
-        check_modality(index, model, plan.camera)
+        check_modality(index, plan, model)
         if known is not None:
             return model, restore_fitted(model, known, plan.camera)
         if not model.needs_fit:

@@ -96,21 +96,27 @@ def by_recipe(index: Index, recipe: str) -> TeacherCache | None:
     return None
 
 
-def check_modality(index: Index, model: FrozenTeacher, camera: str | None) -> None:
+def check_modality(index: Index, plan: Plan, model: FrozenTeacher) -> None:
     """Check that the shards contain the teacher's modality.
 
     Raises:
         ConfigError: a camera for a teacher that uses no video.
         DataError: the shards lack its modality.
     """
-    modality = modality_of(model.modality)
+    modality, camera = modality_of(model.modality), plan.camera
     if camera is not None and modality.check_part(camera) is not None:
-        raise ConfigError(f"the teacher takes {model.modality}, which has no cameras: leave --camera {camera} out")
-    if stream_name(model.modality, camera) not in index.streams:
+        raise ConfigError(
+            f"teacher {plan.teacher['name']!r} needs {model.modality}, which has no cameras (--camera {camera})",
+            hint="remove --camera",
+        )
+    stream = stream_name(model.modality, camera)
+    if stream not in index.streams:
+        rebuild = f"build again, with {modality.window_key()}=..., from recordings that contain {model.modality}"
+        film = f"use a teacher of video: imu-video embed {index.root} configs/teacher/efficientnet_lite0.yaml; or "
         raise DataError(
-            f"{index.root}: the teacher needs {stream_name(model.modality, camera)}, but the samples contain only "
-            f"{', '.join(['imu', *index.streams])}",
-            hint=f"build them again with {modality.window_key()}=..., from recordings that have {model.modality}",
+            f"teacher {plan.teacher['name']!r} needs {stream}, but {index.root} has none "
+            f"(its samples contain: {', '.join(['imu', *index.streams])})",
+            hint=f"{film if 'video' in index.streams and camera is None else ''}{rebuild}",
         )
 
 

@@ -67,7 +67,7 @@ class TeacherCache:
             self.behind[split]()
         if not path.is_file():
             raise TeacherCacheError(
-                f"{self.folder}: split {split!r} was not embedded, only {self.splits or 'nothing'}",
+                f"{self.folder}: split {split!r} was not embedded (embedded: {', '.join(self.splits) or 'no split'})",
                 hint=f"imu-video embed {self.folder.parent.parent} TEACHER --split {split}",
             )
         try:
@@ -149,24 +149,26 @@ def open_cache(index: Index, fingerprint: str | None = None) -> TeacherCache:
         _fetch(index, fingerprint)  # a web server without directory listings still serves files by name
     found = read_caches(index)
     fitting = {name: c for name, c in found.items() if name.startswith(fingerprint or "")}
-    have = ", ".join(f"{name} ({c.get('spec', {}).get('name', '?')})" for name, c in found.items()) or "none"
+    have = ", ".join(f"{name} ({c.get('spec', {}).get('name', '?')})" for name, c in found.items())
     if not fitting:
-        asked = f"no cache of teacher {fingerprint!r}" if fingerprint else "no teacher cache"
+        wanted = f"features of teacher {fingerprint!r}" if fingerprint else "teacher features"
+        others = f"; it contains those of {have}" if have else ""
         raise TeacherCacheError(
-            f"{index.root}: {asked}; there: {have}", hint=f"imu-video embed {index.root} TEACHER.yaml"
+            f"{index.root} has no {wanted}{others}",
+            hint=f"imu-video embed {index.root} configs/teacher/efficientnet_lite0.yaml (or another teacher)",
         )
     if len(fitting) > 1 and fingerprint not in fitting:
         raise TeacherCacheError(
-            f"{index.root}: {len(fitting)} teacher caches fit {fingerprint or 'an unnamed teacher'}: {have}",
-            hint="name one by its fingerprint: data.teacher=...",
+            f"{index.root} has features of {len(fitting)} matching teachers: {have}",
+            hint=f"name one by its fingerprint: data.teacher={next(iter(fitting))}",
         )
     name = fingerprint if fingerprint in fitting else next(iter(fitting))
     content = fitting[name]
     if content.get("index") != index.digest:
         raise TeacherCacheError(
-            f"{index.root / TEACHER_FOLDER / name}: made from shards {content.get('index')}, "
-            f"the index is {index.digest}",
-            hint=f"imu-video embed {index.root} TEACHER.yaml",
+            f"{index.root / TEACHER_FOLDER / name}: computed from shards with digest {content.get('index')}, "
+            f"but index.json has {index.digest}",
+            hint=f"embed again: imu-video embed {index.root} TEACHER.yaml",
         )
     return TeacherCache(
         fingerprint=name,
@@ -206,7 +208,7 @@ def carry_caches(sources: Sequence[Index], target: Index, rows: Rows) -> None:
         )
         fitted = any((cache.folder / WEIGHTS_FILE).is_file() for cache in opened.values())
         if not whole or fitted:
-            why = "its teacher was fitted on other people" if fitted else "not all folders and splits have it"
+            why = "its teacher was fitted on other subjects" if fitted else "not all folders and splits have it"
             logger.info("teachers/%s is left out: %s; embed again", name, why)
             continue
         content = next(found[name] for found in caches)

@@ -132,8 +132,10 @@ def test_impossible_draws_say_why(windows: LabelledWindows, make: Callable[..., 
         draw_episodes(windows, PEOPLE, EpisodeConfig(support_subjects=6))
     with pytest.raises(ConfigError, match=r"different subjects, all windows are of 's00'\n.*imu-video split"):
         draw_episodes(make(people=1), PEOPLE, EpisodeConfig())
-    with pytest.raises(ConfigError, match=r"0 classes have 500 windows and two subjects"):
-        draw_episodes(windows, PEOPLE, EpisodeConfig(shots=[500]))
+    with pytest.raises(ConfigError, match=r"at least 500 windows and two subjects each, found 0") as error:
+        draw_episodes(windows, PEOPLE, EpisodeConfig(shots=[1, 500]))
+    fewer = int(str(error.value.hint).split("--shots ")[1].split()[0])
+    assert draw_episodes(windows, PEOPLE, EpisodeConfig(shots=[fewer])).episodes
     with pytest.raises(ConfigError, match="label 'sleeping' is not among"):
         draw_episodes(windows, Domain(name="p", labels=["sleeping", "activity1"]), EpisodeConfig())
     with pytest.raises(ConfigError, match="no draw of 1 support subjects out of 200 had 13 windows"):

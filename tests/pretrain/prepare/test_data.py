@@ -95,7 +95,7 @@ def test_sampling_with_replacement_trains(data: Index, tmp_path: Path) -> None:
 
 def test_mixtures_that_cannot_be(data: Index, other: Index, tmp_path: Path) -> None:
     a, b = str(data.root), str(other.root)
-    with pytest.raises(ValueError, match="a weight to every folder or to none"):
+    with pytest.raises(ValueError, match="give all folders a weight, or no folder"):
         config_of([{"root": a, "weight": 1}, {"root": b}])
     with pytest.raises(ValueError, match="occurs twice"):
         config_of([{"root": a}, {"root": a}])

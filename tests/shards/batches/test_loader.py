@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -210,6 +211,19 @@ def test_another_batch_size_is_as_if_made_with_it(columns: Columns, teacher: np.
         first.rebatched(batch_size=31)
     with pytest.raises(ConfigError, match="does not divide evenly over 4 ranks"):
         first.rebatched(batch_size=6, world=World(0, 4))
+
+
+@pytest.mark.parametrize(
+    ("ranks", "leftover", "size"), [(1, "drop", 15), (4, "drop", 12), (1, "carry", 7), (2, "carry", 6)]
+)
+def test_the_proposed_batch_size_works(
+    columns: Columns, teacher: np.ndarray, ranks: int, leftover: str, size: int
+) -> None:
+    options: dict[str, Any] = {"columns": columns, "teacher": teacher, "seed": 0, "leftover": leftover}
+    with pytest.raises(ConfigError, match="batch_size is 64") as error:
+        PairLoader(**options, batch_size=64, world=World(0, ranks))
+    assert error.value.hint == f"use a smaller batch: data.batch_size={size}"
+    assert len(PairLoader(**options, batch_size=size, world=World(0, ranks)).batch(0).imu) == size // ranks
 
 
 def test_what_cannot_work_is_refused_at_once(columns: Columns, teacher: np.ndarray) -> None:

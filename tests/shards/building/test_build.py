@@ -159,7 +159,7 @@ def test_folders_that_are_not_ours_are_never_touched(tmp_path: Path) -> None:
         (
             {"dataset": {"name": "tiny_people", "fault": "same_name"}, "shard_samples": 7},
             LeakageError,
-            "'(walk|sit)' occurs for two people",
+            "'(walk|sit)' is used by two subjects",
         ),
         ({"dataset": {"name": "tiny_people", "fault": "joints"}}, RecordingError, "skeleton is"),
         ({"splits": {"subjects": {"train": ["p0", "p1"], "val": ["p1"]}}}, LeakageError, "subject 'p1' is in split"),

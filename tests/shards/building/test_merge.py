@@ -83,7 +83,7 @@ def test_an_unfinished_or_damaged_part_is_named_and_continued(
     content = bytearray(tar.read_bytes())
     content[700] ^= 1
     tar.write_bytes(content)
-    with pytest.raises(ShardError, match=r"2-of-2 lacks 1 subjects(.|\n)*--part 2/2"):
+    with pytest.raises(ShardError, match=r"2-of-2 \(subjects missing: 1\)(.|\n)*--part 2/2"):
         merge_parts(parts)
     assert not parts.exists()
     assert part.is_dir()

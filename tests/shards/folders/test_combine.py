@@ -253,7 +253,9 @@ def test_features_follow_their_samples_unless_they_were_fitted(
     new = split_folder(old, SplitConfig(subjects={"a": ["p2", "p1"], "b": ["p0"]}), tmp_path / "new")
     seen = logged.lines
     assert seen[0].startswith("quality.json is left out")  # p3 is in no split
-    assert seen[1:] == [f"teachers/{pca.fingerprint} is left out: its teacher was fitted on other people; embed again"]
+    assert seen[1:] == [
+        f"teachers/{pca.fingerprint} is left out: its teacher was fitted on other subjects; embed again"
+    ]
     where = {k: (s, r) for s in old.splits for r, k in enumerate(open_columns(old, s).keys)}
     rows = {split: open_cache(old, open_cache(new).fingerprint).rows(split) for split in old.splits}
     for split in new.splits:
