@@ -18,7 +18,7 @@ from imu_video.runtime.command import new_app
 
 app = new_app("imu-pretrain", "Pretrain an IMU encoder against a frozen video teacher, and export it.")
 
-Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="Python file that registers your own parts.")]
+Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="Python file that registers your own components.")]
 
 
 @app.command()

@@ -64,7 +64,7 @@ def rename_labels(
         [maps.get(d, {}).get(label, UNMAPPED) for d, label in zip(dataset.tolist(), old.tolist(), strict=True)]
     )
     if not (new != UNMAPPED).any():
-        raise ConfigError("label_map leaves no window")
+        raise ConfigError("label_map removes all windows")
     classes = tuple(sorted(set(new.tolist())))
     return replace(windows, labels=np.searchsorted(np.array(classes), new).astype(np.int64), classes=classes)
 

@@ -193,13 +193,13 @@ def skeletons_of(windows: LabelledWindows, index: Index) -> np.ndarray:
     """The skeleton of every window's sample, (N, F, J, 3) in metres, NaN where there is none.
 
     Raises:
-        ConfigError: the data holds no skeletons.
+        ConfigError: the data contains no skeletons.
     """
     from imu_video.shards.reading.columns import open_columns
 
     if "skeleton" not in index.streams:
         raise ConfigError(
-            f"{index.dataset}: the data holds no skeletons", hint="build it with window.skeleton_fps, e.g. 12.5"
+            f"{index.dataset}: the data contains no skeletons", hint="build it with window.skeleton_fps, e.g. 12.5"
         )
     out: np.ndarray | None = None
     for split in np.unique(windows.facts["split"]).tolist():

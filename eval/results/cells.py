@@ -49,7 +49,7 @@ class CellStore:
         except (OSError, KeyError, ValueError) as error:
             raise DataError(f"{path}: cannot be read: {error}", hint=f"delete {path}; it is recomputed") from error
         if stored != json.loads(json.dumps(key)):
-            raise DataError(f"{path}: is the file of another key", hint=f"delete {path}; it is recomputed")
+            raise DataError(f"{path}: contains the result of another key", hint=f"delete {path}; it is recomputed")
         return held
 
     def put(self, key: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:

@@ -60,4 +60,7 @@ def doctor() -> None:
     console.table(("check", "status", "detail"), [(f.what, f.status, f.detail) for f in findings])
     broken = [f.what for f in findings if f.status == BROKEN]
     if broken:
-        raise ConfigError(f"{len(broken)} checks of the installation failed: {', '.join(broken)}", hint="see the table")
+        raise ConfigError(
+            f"{len(broken)} checks of the installation failed: {', '.join(broken)}",
+            hint="the table above names the cause of each",
+        )

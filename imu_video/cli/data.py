@@ -88,7 +88,7 @@ def merge(
         from imu_video.shards.reading.index import load_index
 
         if out is None:
-            raise ConfigError("several data folders are merged into a new one", hint="imu-video merge A B --out C")
+            raise ConfigError("merging several data folders requires --out", hint="imu-video merge A B --out C")
         with stoppable():
             merged = merge_folders([load_index(one) for one in data], out, copy=copy)
         console.say(f"merged {out}: {size_of(merged)}")

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="Python file that registers your own components.")]
 Data = Annotated[Path, typer.Argument(help="Data folder written by `imu-video build`, or its address (s3:// ...).")]
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Parallel processes; does not change the result.")]
-EngineName = Annotated[str, typer.Option("--engine", help="local: processes here; ray: tasks of a Ray cluster.")]
+EngineName = Annotated[
+    str, typer.Option("--engine", help="local: processes on this machine; ray: tasks of a Ray cluster.")
+]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Config overrides: section.key=value ...")]
 
 

@@ -25,7 +25,7 @@ def embed(
         str | None, typer.Option("--device", help="cpu, cuda, cuda:1 ...; default: a GPU if available.")
     ] = None,
     camera: Annotated[
-        str | None, typer.Option("--camera", help="Further camera of the samples instead: depth, exo ...")
+        str | None, typer.Option("--camera", help="Camera to use in place of the main video: depth, exo ...")
     ] = None,
     workers: Workers = 1,
     engine: EngineName = "local",

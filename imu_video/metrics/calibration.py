@@ -58,7 +58,7 @@ def grouped_reliability_bins(
     if p.ndim != 1 or not p.shape == hit.shape == group.shape:
         raise ValueError(f"confidence, correct and group must all be (N,), got {p.shape}, {hit.shape}, {group.shape}")
     if len(p) and not (p.min() >= 0 and p.max() <= 1 + 1e-6):
-        raise ValueError(f"confidences lie in [{p.min()}, {p.max()}], expected [0, 1]")
+        raise ValueError(f"confidences are in [{p.min()}, {p.max()}], expected [0, 1]")
     place = np.clip(np.ceil(p * bins).astype(int) - 1, 0, bins - 1) + bins * group
     sums = [np.bincount(place, weights=w, minlength=bins * groups) for w in (np.ones_like(p), p, hit)]
     return np.stack(sums, axis=1).reshape(groups, bins, 3)

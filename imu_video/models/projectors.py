@@ -100,7 +100,7 @@ def load_pair_model(folder: str | Path) -> tuple[CrossModalModel, ProjectorFacts
     expected = str(read_config(folder)["weights_sha256"])
     if facts.encoder_sha256 != expected:
         raise CheckpointError(
-            f"{path}: trained with encoder weights {facts.encoder_sha256[:12]}, the folder holds {expected[:12]}",
+            f"{path}: trained with encoder weights {facts.encoder_sha256[:12]}, the folder has {expected[:12]}",
             hint="export the run again",
         )
     model = CrossModalModel(

@@ -97,7 +97,7 @@ def _explicit(everybody: list[str], wanted: dict[str, list[str]]) -> dict[str, l
     owner: dict[str, str] = {}
     for name, members in wanted.items():
         if not members:
-            raise ConfigError(f"split {name!r} names no subjects", hint="leave the split out")
+            raise ConfigError(f"split {name!r} has no subjects", hint="leave the split out")
         for subject in members:
             if subject not in everybody:
                 raise ConfigError(

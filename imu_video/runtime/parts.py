@@ -82,7 +82,7 @@ def find_parts(root: Path, *, command: str) -> dict[int, Path]:
     if len(counts) > 1:
         # The shares of two divisions overlap: merging both would store some items twice.
         raise ConfigError(
-            f"{root} holds parts of {', '.join(map(str, counts))}: only parts of one division can be merged",
+            f"{root} contains divisions into {' and '.join(map(str, counts))} parts: only one division can be merged",
             hint="delete the folders of the other divisions",
         )
     (of,) = counts

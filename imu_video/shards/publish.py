@@ -44,4 +44,4 @@ def publish(temp: Path, target: Path, *, force: bool) -> None:
     try:
         move_folder(temp, target, replace=force)
     except OSError as error:
-        raise ShardError(f"{target} appeared while it was being made: {error.strerror}") from error
+        raise ShardError(f"another process wrote {target} in the meantime: {error.strerror}") from error

@@ -117,14 +117,14 @@ def check_member(key: str, suffix: str, size: int) -> str:
     limit = _limit(suffix) if _KEY.fullmatch(key) else None
     if limit is None:
         parse_member(name)
-        raise ShardError(f"tar member {name!r}: not a sample's key and the suffix of a member")
+        raise ShardError(f"tar member {name!r}: expected a sample key and the suffix of a modality")
     if len(name) > _USTAR_NAME:
         raise ShardError(
             f"tar member {name!r} has {len(name)} letters, the format allows {_USTAR_NAME}",
             hint="give the recording a shorter name",
         )
     if size > limit:
-        raise ShardError(f"tar member {name!r} has {size} bytes, allowed are {limit}", hint="cut shorter windows")
+        raise ShardError(f"tar member {name!r} has {size} bytes, the limit is {limit}", hint="cut shorter windows")
     return name
 
 
@@ -200,7 +200,7 @@ class SplitEntry(Config):
     def _counted(self) -> SplitEntry:
         total = sum(shard.samples for shard in self.shards)
         if total != self.samples:
-            raise ValueError(f"{self.samples} samples declared, the shards hold {total}")
+            raise ValueError(f"{self.samples} samples declared, the shards contain {total}")
         return self
 
 
@@ -328,7 +328,7 @@ class Facts(Config):
         if stream.startswith("imu."):
             return self.imu
         if stream not in self.streams:
-            raise ShardError(f"the index declares no {stream}")
+            raise ShardError(f"the index declares no stream {stream!r}")
         return self.streams[stream]
 
     def qualify(self, meta: SampleMeta) -> SampleMeta:

@@ -96,7 +96,7 @@ class CheckpointStore:
         """
         hint = (
             "resume from another one with --resume RUN/checkpoints/step-...; "
-            f"there are: {', '.join(self.names()) or 'none'}"
+            f"available: {', '.join(self.names()) or 'no checkpoint'}"
         )
         content = read_state(path, hint=hint)
         for name, expected in content["sha256"].items():
@@ -125,8 +125,8 @@ class CheckpointStore:
         if name is None or not (self.folder / name).is_dir():
             raise CheckpointError(
                 f"{self.folder}: no checkpoint {which!r}"
-                + (f" ({name} is gone)" if name and not which.isdigit() else ""),
-                hint=f"there are: {', '.join(self.names()) or 'none'}",
+                + (f" ({name} does not exist)" if name and not which.isdigit() else ""),
+                hint=f"available: {', '.join(self.names()) or 'no checkpoint'}",
             )
         return self.folder / name
 

@@ -165,7 +165,7 @@ def test_folders_are_divided_and_merged(run: Run, built: Path, tmp_path: Path) -
         (["window.secnods=3"], 2, "unknown key 'window.secnods'; did you mean 'seconds'?"),
         (["window.seconds=-1"], 2, "key 'window.seconds'"),
         (["dataset.name=tiny_poeple"], 2, "did you mean 'tiny_people'?"),
-        (["dataset.fault=other_subject"], 3, "came when 'p1' was asked for"),
+        (["dataset.fault=other_subject"], 3, "for subject 'p1'"),
         (["window.seconds=9"], 3, "has no window"),
         (["splits.subjects.val=[p0]"], 3, "subject 'p0' is in split"),
     ],

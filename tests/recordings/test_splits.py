@@ -28,7 +28,7 @@ def test_overlap_is_refused() -> None:
     ("config", "words"),
     [
         (SplitConfig(subjects={"train": ["s11"]}), r"no subject 's11'; did you mean 's1'"),
-        (SplitConfig(subjects={"train": ["s1"], "test": []}), "'test' names no subjects"),
+        (SplitConfig(subjects={"train": ["s1"], "test": []}), "'test' has no subjects"),
         (SplitConfig(fractions={f"f{i}": 0.1 for i in range(10)}), "8 subjects cannot be divided into 10"),
     ],
 )

@@ -39,5 +39,5 @@ def test_an_incomplete_division_is_refused_with_the_command_that_completes_it(tm
     with pytest.raises(ConfigError, match=r"part 1/4, 3/4, 4/4 is missing(.|\n)*try: build OUT --part 1/4"):
         find_parts(tmp_path, command="build OUT")
     part_folder(tmp_path, 1, 3).mkdir()
-    with pytest.raises(ConfigError, match="holds parts of 3, 4: only parts of one division"):
+    with pytest.raises(ConfigError, match="contains divisions into 3 and 4 parts"):
         find_parts(tmp_path, command="build OUT")

@@ -42,7 +42,7 @@ class Groups:
                 raise LeakageError(f"{one} and {other} share {shared}", hint="name splits without common subjects")
         if not len(self.pool) or not len(self.test):
             raise ConfigError(
-                f"pool has {len(self.pool)} labelled windows, test {len(self.test)}; both must have some",
+                f"pool has {len(self.pool)} labelled windows, test {len(self.test)}; both need at least one",
                 hint="check pool.split and test.split",
             )
         lacking = np.setdiff1d(self.windows.labels[self.test], self.windows.labels[self.pool])

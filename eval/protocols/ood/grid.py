@@ -59,7 +59,7 @@ class Folder:
             changed += [name for name in ("data", "format") if stored.get(name) != facts[name]]
             if changed:
                 raise ConfigError(
-                    f"{path} holds runs of another {', '.join(sorted(changed))}", hint="name another --folder"
+                    f"{path} contains runs with another {', '.join(sorted(changed))}", hint="name another --folder"
                 )
         if make:
             (path / "runs").mkdir(parents=True, exist_ok=True)

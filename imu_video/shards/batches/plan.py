@@ -63,7 +63,7 @@ def partners(samples: int, *, seed: int, epoch: int = 0) -> np.ndarray:
         ([0, 1, 2, 3], False)
     """
     if samples < 2:
-        raise ValueError(f"{samples} samples: none has another one to go with")
+        raise ValueError(f"{samples} samples: mismatched pairs require at least two")
     around = _generator(seed, epoch, _PAIRS).permutation(samples)
     out = np.empty(samples, np.int64)
     # A single cycle has no fixed point, in contrast to 63 % of all permutations of many samples.
@@ -147,7 +147,7 @@ class Plan:
             raise ValueError(f"{self.epoch_rows} samples do not fill one batch of {batch_size}")
         # `_joined` exchanges rows with the two batches after the first one, and these must not be the last batch.
         if self.carry and sampling == "once" and self.epoch_rows < 4 * batch_size:
-            raise ValueError(f"leftover 'carry' needs epochs of 4 batches, {self.epoch_rows} rows make fewer")
+            raise ValueError(f"leftover 'carry' requires 4 batches per epoch, {self.epoch_rows} samples give fewer")
         self._cumulative = None
         if sampling == "replacement":
             self._cumulative = np.cumsum(self._chances(np.ones(sum(sizes)) if chances is None else chances))

@@ -240,7 +240,7 @@ def refuse_overlap(people: Mapping[str, list[str] | tuple[str, ...]]) -> None:
             if owner.setdefault(subject, split) != split:
                 raise LeakageError(
                     f"subject {subject!r} is in split {owner[subject]!r} and in split {split!r}",
-                    hint="a person belongs to one split only",
+                    hint="assign each subject to one split",
                 )
 
 

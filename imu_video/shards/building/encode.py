@@ -124,8 +124,9 @@ def _encode_person(
     for recording in source.recordings([subject]):
         if recording.subject != subject:
             raise LeakageError(
-                f"recording {recording.name!r} of subject {recording.subject!r} came when {subject!r} was asked for",
-                hint="the dataset's recordings(subjects) must honour its argument",
+                f"the dataset returned recording {recording.name!r} of subject {recording.subject!r} "
+                f"for subject {subject!r}",
+                hint="recordings(subjects) of the dataset must yield the given subjects only",
             )
         if recording.name in tally.recordings:
             raise RecordingError(f"recording {recording.name!r} occurs twice; names are unique within a dataset")

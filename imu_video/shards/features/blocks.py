@@ -143,7 +143,7 @@ def open_teacher(index: Index, fingerprint: str) -> FrozenTeacher:
         restore(model, cache.folder / WEIGHTS_FILE)
     if model.fingerprint != cache.fingerprint.partition("-")[0]:
         raise TeacherCacheError(
-            f"{cache.folder}: the teacher built now has fingerprint {model.fingerprint}",
+            f"{cache.folder}: the configured teacher has another fingerprint, {model.fingerprint}",
             hint=f"delete {cache.folder} and embed again",
         )
     return model

@@ -163,7 +163,7 @@ class Embedding:
         # Parts are computed on several machines, and each of them would fit a network of its own.
         if model.needs_fit and known is None:
             raise ConfigError(
-                f"teacher {plan.teacher['name']!r} is fitted on {FIT_SPLIT!r} first: its parts need the fitted network",
+                f"teacher {plan.teacher['name']!r} must be fitted on split {FIT_SPLIT!r} before its parts",
                 hint=f"imu-video embed {index.root} TEACHER --split {FIT_SPLIT}, then the parts",
             )
         weights = restore_fitted(model, known, plan.camera)

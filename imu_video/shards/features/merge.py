@@ -46,7 +46,7 @@ def _merge(index: Index, root: Path) -> TeacherCache:
     # The number of the part is the only field in which the jobs of one division differ.
     if any({**job, "part": 0} != {**jobs[0], "part": 0} for job in jobs) or jobs[0].get("index") != index.digest:
         raise ConfigError(
-            f"{root}: its parts are of different versions or splits, or of other shards",
+            f"{root}: the parts belong to different versions, splits or shards",
             hint=f"delete {root} and embed the parts again",
         )
     plan = plan_of(index, jobs[0]["teacher"], jobs[0]["splits"], jobs[0]["camera"], jobs[0]["batch_size"])
@@ -64,7 +64,7 @@ def _merge(index: Index, root: Path) -> TeacherCache:
             first = unfinished[0]
             raise ShardError(
                 f"{root}: {len(unfinished)} of {len(blocks)} shards are not embedded, the first: {block_name(first)}",
-                hint=f"run it to its end: imu-video embed {index.root} TEACHER "
+                hint=f"finish it: imu-video embed {index.root} TEACHER "
                 f"--part {part_of(journals[first].folder)}",
             )
         cache = publish_rows(index, plan, model, known, journals, "cpu")

@@ -143,6 +143,6 @@ def require_fit_split(index: Index) -> None:
     """
     if FIT_SPLIT not in index.splits:
         raise ConfigError(
-            f"{index.root}: this teacher is fitted on the split {FIT_SPLIT!r}, there are {list(index.splits)}",
+            f"{index.root}: this teacher is fitted on split {FIT_SPLIT!r}, but the splits are {list(index.splits)}",
             hint="build the data with a split of that name, or use a teacher that needs no fitting",
         )

@@ -49,7 +49,7 @@ def restore_fitted(model: FrozenTeacher, known: TeacherCache | None, camera: str
         restore(model, path)
     if cache_name(model, camera) != known.folder.name:
         raise TeacherCacheError(
-            f"{known.folder}: the teacher built now has fingerprint {model.fingerprint}",
+            f"{known.folder}: the configured teacher has another fingerprint, {model.fingerprint}",
             hint=f"delete {known.folder} and embed again",
         )
     return path if path.is_file() else None

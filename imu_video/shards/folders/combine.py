@@ -214,7 +214,8 @@ def _make(
             write_report(quality, folder)
         else:
             logger.info(
-                "quality.json is left out: not all sources have one of the same checks, or people were left out"
+                "quality.json is left out: a source has none or was checked with other settings, "
+                "or subjects were left out"
             )
         for split in index.splits:
             open_columns(index, split)
@@ -348,13 +349,13 @@ def _refuse_repeats(sources: Sequence[Index], named: Mapping[tuple[int, str], _N
                 if seen.setdefault(value, number) != number:
                     raise ShardError(
                         f"{what} {value!r} is in {sources[seen[value]].root} and in {root}",
-                        hint="the same recordings are in both: merge folders of different ones",
+                        hint="merge folders that contain different recordings",
                     )
         for subject in sorted(names.subjects):
             if owner.setdefault(subject, split) != split:
                 raise LeakageError(
                     f"subject {subject!r} is in split {owner[subject]!r} and in split {split!r} of {root}",
-                    hint="re-split one of the folders first: imu-video split",
+                    hint="re-split one of the folders first: imu-video split DATA NEW SPLITS.yaml",
                 )
 
 
@@ -370,7 +371,7 @@ def _place(source: Path, target: Path, shard: ShardEntry, *, copy: bool) -> None
     found = file_sha256(target)
     if found != shard.sha256:
         raise ShardError(
-            f"{source}: sha256 {found[:12]}..., the index says {shard.sha256[:12]}...",
+            f"{source}: sha256 {found[:12]}..., index.json has {shard.sha256[:12]}...",
             hint=f"imu-video verify {source.parent.parent}",
         )
     sync_file(target)

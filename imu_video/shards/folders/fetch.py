@@ -56,7 +56,7 @@ def fetch(address: str, out: str | Path) -> Index:
         missing = [shard for shard in shards if work.finished(Path(shard.path).stem) is None]
         if work.continued:
             there = len(shards) - len(missing)
-            logger.info("continuing %s: %d of %d shards are there", work.folder, there, len(shards))
+            logger.info("continuing %s: %d of %d shards are copied", work.folder, there, len(shards))
         for done, shard in enumerate(missing, len(shards) - len(missing) + 1):
             remote.fetch(shard.path, folder / shard.path, size=shard.bytes, sha256=shard.sha256)
             work.finish(Path(shard.path).stem, {}, file=f"{DATA_FOLDER}/{shard.path}", sha256=shard.sha256)

@@ -162,7 +162,7 @@ def _open(index: Index, split: str, folder: Path) -> Columns | None:
         return None
     except ValueError as error:
         raise ShardError(
-            f"{folder / 'meta.json'}: not JSON: {error}", hint=f"delete {folder}, it is made again"
+            f"{folder / 'meta.json'}: not JSON: {error}", hint=f"delete {folder}; it is written again"
         ) from error
     if meta.get("version") != COLUMN_VERSION or meta.get("digest") != index.digest:
         return None
@@ -177,13 +177,13 @@ def _open(index: Index, split: str, folder: Path) -> Columns | None:
         return None
     except (OSError, ValueError) as error:
         raise ShardError(
-            f"{folder}: columns are damaged: {error}", hint=f"delete {folder}, it is made again"
+            f"{folder}: columns are damaged: {error}", hint=f"delete {folder}; it is written again"
         ) from error
     expected = (index.split(split).samples, len(index.placements), len(index.channels), index.samples_per_window)
     if imu.shape != expected or not present.shape == complete.shape == expected[:2] or len(meta["keys"]) != expected[0]:
         raise ShardError(
             f"{folder}: imu.npy has shape {imu.shape}, expected (N, V, C, T) = {expected}",
-            hint=f"delete {folder}, it is made again",
+            hint=f"delete {folder}; it is written again",
         )
     for stream, axes in _stored(index).items():
         if streams[stream].shape != (expected[0], *axes):
@@ -191,7 +191,7 @@ def _open(index: Index, split: str, folder: Path) -> Columns | None:
             raise ShardError(
                 f"{folder}: {stream}.npy has shape {streams[stream].shape}, expected ({letters}) = "
                 f"{(expected[0], *axes)}",
-                hint=f"delete {folder}, it is made again",
+                hint=f"delete {folder}; it is written again",
             )
     return Columns(
         split=split,
@@ -252,7 +252,7 @@ def _make(index: Index, split: str, folder: Path, errors: ErrorPolicy) -> None:
         temp.mkdir(parents=True)
     except OSError as error:
         raise ShardError(
-            f"{folder}: columns cannot be made there: {error.strerror}",
+            f"{folder}: columns cannot be written: {error.strerror}",
             hint="make the data folder writable once, or copy it",
         ) from error
     try:

@@ -267,7 +267,7 @@ def scan_shard(path: Path) -> dict[str, dict[str, tuple[int, int]]]:
         if end > path.stat().st_size:
             raise ShardError(f"{path}: cut off after {path.stat().st_size} bytes", hint="copy it again")
     if not keys:
-        raise ShardError(f"{path}: holds no samples")
+        raise ShardError(f"{path}: contains no samples")
     return keys
 
 

@@ -232,8 +232,8 @@ class OpenShard:
         for offset, size, key, suffix in sorted(places):
             if offset != at + HEADER:
                 raise ShardError(
-                    f"{self.path}: the index has {key}.{suffix} at byte {offset}, expected {at + HEADER}: something "
-                    f"unlisted lies before it, or members overlap",
+                    f"{self.path}: the index has {key}.{suffix} at byte {offset}, expected {at + HEADER}: "
+                    f"unlisted bytes before it, or overlapping members",
                     hint=self._hint,
                 )
             at = offset + -(-size // HEADER) * HEADER
@@ -299,7 +299,7 @@ class OpenShard:
         data = block[at : at + size]
         if self.shard.crc32 and zlib.crc32(data) != self.shard.crc32[key][suffix]:
             raise ShardError(
-                f"{self.path}: damaged: member {name!r} has another checksum than the index", hint=self._hint
+                f"{self.path}: damaged: the checksum of member {name!r} differs from the index", hint=self._hint
             )
         return data
 
@@ -338,7 +338,7 @@ def decode_sample(index: Index, key: str, raw: Mapping[str, bytes]) -> Sample:
         elif stream in index.streams:
             streams[stream] = modality_of(stream).decode(data, f"{key}.{suffix}", index.streams[stream])
         else:
-            raise ShardError(f"sample {key!r} has a {stream}, the index declares none")
+            raise ShardError(f"sample {key!r} has stream {stream!r}, which the index does not declare")
     return Sample(key=key, meta=meta, imu=imu, streams=streams)
 
 

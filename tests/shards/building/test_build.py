@@ -154,7 +154,7 @@ def test_folders_that_are_not_ours_are_never_touched(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"dataset": {"name": "tiny_people", "fault": "other_subject"}}, LeakageError, "came when 'p1' was asked"),
+        ({"dataset": {"name": "tiny_people", "fault": "other_subject"}}, LeakageError, "for subject 'p1'"),
         ({"dataset": {"name": "tiny_people", "fault": "same_name"}}, ShardError, "names are unique"),
         (
             {"dataset": {"name": "tiny_people", "fault": "same_name"}, "shard_samples": 7},

@@ -64,7 +64,7 @@ def test_what_does_not_fit_together_is_refused(people_config: Maker, parts: Path
     shutil.rmtree(root / "2-of-2")
     shutil.move(root.with_name("aside"), root / "2-of-2")
     build_part(people_config(), parts, (1, 3))
-    with pytest.raises(ConfigError, match="holds parts of 2, 3"):
+    with pytest.raises(ConfigError, match="contains divisions into 2 and 3 parts"):
         merge_parts(parts)
     shutil.rmtree(root / "1-of-3")
     shutil.copytree(root / "2-of-2", root / "3-of-3")

@@ -87,7 +87,7 @@ def test_verify_reports_a_camera_that_is_not_declared(filmed: Index) -> None:
     less = filmed.model_copy(update={"streams": declared}).at(filmed.root)
     problems = verify(less)
     assert len(problems) == 7
-    assert all("the index declares no video.exo" in problem for problem in problems)
+    assert all("the index declares no stream 'video.exo'" in problem for problem in problems)
 
 
 def test_member_names() -> None:

@@ -58,7 +58,7 @@ def test_changed_weights_are_not_taken_for_the_same_teacher(folder: Index) -> No
     state = load_file(part.folder / WEIGHTS_FILE)
     state["encoder.point.0.bias"] += 1
     save_file(state, part.folder / WEIGHTS_FILE)
-    with pytest.raises(TeacherCacheError, match=f"{part.fingerprint}.*the teacher built now has fingerprint"):
+    with pytest.raises(TeacherCacheError, match=f"{part.fingerprint}.*the configured teacher has another fingerprint,"):
         embed(folder, FIT)
 
 

@@ -113,7 +113,7 @@ def test_parts_must_be_complete_and_alike(folder: Index) -> None:
         merge_features(folder)
     Embedding(folder, TINY).part(2, 2)
     Embedding(folder, TINY).part(1, 3)
-    with pytest.raises(ConfigError, match="holds parts of 2, 3"):
+    with pytest.raises(ConfigError, match="contains divisions into 2 and 3 parts"):
         merge_features(folder)
     shutil.rmtree(part.parent / "1-of-3")
     assert merge_features(folder)[0].splits == ["train", "val"]
@@ -122,7 +122,7 @@ def test_parts_must_be_complete_and_alike(folder: Index) -> None:
 
 
 def test_a_network_that_needs_fitting_is_fitted_before_it_is_divided(folder: Index) -> None:
-    with pytest.raises(ConfigError, match="is fitted on 'train' first"):
+    with pytest.raises(ConfigError, match="must be fitted on split 'train' before its parts"):
         Embedding(folder, SKELETON).part(1, 1)
     first = embed(folder, SKELETON, splits=["train"])
     Embedding(folder, SKELETON).part(1, 1)

@@ -51,7 +51,7 @@ def test_the_digest_follows_content_not_place(folder_maker: Callable[..., Index]
         (lambda raw: raw.update(schema_version=2), "schema version 2, this imu_video reads up to 1"),
         (lambda raw: raw.update(colour="red"), "colour: Extra inputs"),
         (lambda raw: raw.pop("rate_hz"), "rate_hz: Field required"),
-        (lambda raw: raw["splits"]["val"].update(samples=9), "9 samples declared, the shards hold 5"),
+        (lambda raw: raw["splits"]["val"].update(samples=9), "9 samples declared, the shards contain 5"),
         (lambda raw: raw["splits"]["val"]["shards"][0].update(path="/etc/passwd.tar"), "path: String should match"),
         (lambda raw: raw["splits"]["val"]["shards"][0].update(path="shards/../x.tar"), "path: String should match"),
     ],
@@ -210,7 +210,7 @@ def test_oversized_members_are_refused_before_reading(folder: Index) -> None:
     shard = folder.split("val").shards[0].model_dump()
     key = next(iter(shard["keys"]))
     shard["keys"][key]["meta.json"] = (512, 2 << 20)
-    with pytest.raises(ShardError, match="allowed are 1048576"):
+    with pytest.raises(ShardError, match="the limit is 1048576"):
         ShardEntry.model_validate(shard)
 
 
