@@ -97,7 +97,7 @@ class BerkeleyMhad:
         if not self._sensors:
             raise RecordingError(
                 f"{self.name}: no files Accelerometer/ShimmerNN/acc_hNN_sSS_aAA_rRR.txt in {self.root}",
-                hint="set dataset.root to the folder that holds Accelerometer/ and Time_stamps/",
+                hint="set dataset.root to the folder that contains Accelerometer/ and Time_stamps/",
             )
 
     def subjects(self) -> list[str]:
@@ -211,7 +211,7 @@ def _begin(tracks: dict[str, _Track]) -> float:
 def _track(path: Path) -> _Track:
     rows = number_table(path, 4)
     if len(rows) < 2:
-        raise RecordingError(f"{path}: {len(rows)} row of samples, expected at least 2")
+        raise RecordingError(f"{path}: number of rows with samples is {len(rows)}, expected at least 2")
     try:
         taken = sample_times(rows[:, 3], rate_hz=RATE_HZ, tolerance=_TOLERANCE)
     except RecordingError as error:

@@ -114,7 +114,7 @@ def read_bvh(path: Path) -> BvhFile:
         else:
             raise RecordingError(f"{path}, line {number}: {line.strip()[:60]!r} is not a line of a BVH hierarchy")
     if not names or number == len(lines):
-        raise RecordingError(f"{path}: no {'MOTION' if names else 'joints'}: not a whole BVH file")
+        raise RecordingError(f"{path}: no {'MOTION' if names else 'joints'}: incomplete BVH file")
     frames, frame_s = _header(path, lines, number)
     begin = number + 2
     where = range(begin + 1, len(lines) + 1)

@@ -144,7 +144,7 @@ class EgoExo4d(SingleLayout):
         stamps = every[first:] / 1e9
         known = np.flatnonzero(np.isfinite(stamps))
         if len(known) < 2:
-            raise RecordingError(f"{path}: {column} has no two times in the rows {first} .. {last} of the take")
+            raise RecordingError(f"{path}: {column} has fewer than two times in rows {first} .. {last} of the take")
         rows = np.arange(known[0], known[-1] + 1)
         return np.interp(rows, known, stamps[known])
 

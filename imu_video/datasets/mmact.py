@@ -108,7 +108,7 @@ class MMAct(SingleLayout):
         for key, paths in clips.items():
             subject, scene, session, action = key
             if action not in ACTIVITIES:
-                raise RecordingError(f"{next(iter(paths.values()))}: action {action!r} is not one of the set's")
+                raise RecordingError(f"{next(iter(paths.values()))}: action {action!r} is not an action of MMAct")
             if not any(_SOURCES[source][1] == "acc" for source in paths):
                 continue
             person = f"s{int(subject):02d}"

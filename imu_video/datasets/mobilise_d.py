@@ -75,7 +75,7 @@ class MobiliseD:
         else:
             raise RecordingError(
                 f"{self.name}: no files COHORT/NUMBER/data.mat in {folder}, with a cohort of {', '.join(COHORTS)}",
-                hint="set dataset.root to the folder that holds HA/, MS/ ...",
+                hint="set dataset.root to the folder that contains HA/, MS/ ...",
             )
         self._files = files
 

@@ -119,10 +119,10 @@ def _stamps(table: Table) -> np.ndarray:
     back = np.flatnonzero(np.diff(stamps) < 0)
     if len(back):
         raise RecordingError(
-            f"{table.where(int(back[0]) + 1)}: the clock goes back by {-np.diff(stamps)[back[0]]:.3f} s"
+            f"{table.where(int(back[0]) + 1)}: the clock runs backwards by {-np.diff(stamps)[back[0]]:.3f} s"
         )
     if len(stamps) < 2:
-        raise RecordingError(f"{table.path}: {len(stamps)} row of samples, expected at least 2")
+        raise RecordingError(f"{table.path}: number of rows with samples is {len(stamps)}, expected at least 2")
     return stamps
 
 

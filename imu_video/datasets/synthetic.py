@@ -133,7 +133,8 @@ class SyntheticWorld:
             for subject in group.subjects:
                 if subject in self._group_of:
                     raise ConfigError(
-                        f"dataset 'synthetic': two groups have a subject {subject!r}", hint="use prefixes"
+                        f"dataset 'synthetic': subject {subject!r} is in two groups",
+                        hint="give the groups different prefixes",
                     )
                 self._group_of[subject] = group
         if not self._group_of:

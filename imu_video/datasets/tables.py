@@ -153,11 +153,11 @@ class Table:
             same = "repeats" if out[row] == out[row - 1] else "goes back"
             raise RecordingError(
                 f"{self.where(row)}: time {column!r} {same}: {texts[1]} after {texts[0]}",
-                hint="sort the rows and drop repeated ones, declare the column and unit that increase, or have the "
-                "clock mended: time: {..., repair: true}",
+                hint="sort the rows and drop repeated ones, declare the correct time column and unit, or let "
+                "imu-video repair the clock: time: {..., repair: true}",
             )
         if len(out) < 2:
-            raise RecordingError(f"{self.path}: {len(out)} row of samples, expected at least 2")
+            raise RecordingError(f"{self.path}: number of rows with samples is {len(out)}, expected at least 2")
         return out
 
 

@@ -136,7 +136,7 @@ class UtdMhad:
             raise RecordingError(
                 f"{self.name}: no files Inertial/aA_sS_tT_inertial.mat in {self.root}"
                 + (f" with trial in {trials}" if trials else ""),
-                hint="set dataset.root to the folder that holds Inertial/, Skeleton/ and Depth/",
+                hint="set dataset.root to the folder that contains Inertial/, Skeleton/ and Depth/",
             )
 
     def subjects(self) -> list[str]:

@@ -114,7 +114,7 @@ class Wear(SingleLayout):
         texts = table.texts("label")
         strange = [row for row, text in enumerate(texts) if text not in numbers]
         if strange:
-            raise RecordingError(f"{table.where(strange[0])}: label {texts[strange[0]]!r} is not one of the set's")
+            raise RecordingError(f"{table.where(strange[0])}: label {texts[strange[0]]!r} is not a label of WEAR")
         codes = np.array([numbers[text] for text in texts])
         names = dict(enumerate(ACTIVITIES, start=1))
         video = Mp4Source(take.paths[1]) if len(take.paths) > 1 else None

@@ -33,7 +33,7 @@ def confusion_counts(truth: np.ndarray, predicted: np.ndarray, *, classes: int) 
         raise ValueError(f"truth and predicted must both be (N,), got {t.shape} and {p.shape}")
     for name, values in (("truth", t), ("predicted", p)):
         if len(values) and (values.min() < 0 or values.max() >= classes):
-            raise ValueError(f"{name} holds classes {values.min()}..{values.max()}, expected 0..{classes - 1}")
+            raise ValueError(f"{name} contains classes {values.min()}..{values.max()}, expected 0..{classes - 1}")
     return np.bincount(t * classes + p, minlength=classes * classes).reshape(classes, classes).astype(np.int64)
 
 

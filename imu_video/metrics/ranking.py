@@ -30,7 +30,7 @@ def pair_ranks(similarity: np.ndarray) -> np.ndarray:
     if s.ndim != 2 or s.shape[0] != s.shape[1] or not len(s):
         raise ValueError(f"similarity must be (N, N) with N >= 1 and matches on the diagonal, got shape {s.shape}")
     if not np.isfinite(s).all():
-        raise ValueError(f"similarity holds {int((~np.isfinite(s)).sum())} values that are not finite")
+        raise ValueError(f"similarity contains {int((~np.isfinite(s)).sum())} values that are not finite")
     return (s >= s.diagonal()[:, None]).sum(axis=1, dtype=np.int64)
 
 

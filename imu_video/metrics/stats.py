@@ -107,7 +107,7 @@ def hierarchical_bootstrap_many(
     v, exists = v[:, people][:, :, draws], exists[people][:, draws]
     subjects, episodes = exists.shape
     if not subjects:
-        raise ValueError("cells hold no finite value")
+        raise ValueError("cells contain no finite value")
     filled, there = np.where(exists, v, 0.0), exists.astype(np.float64)
     values = (filled.sum(axis=2) / there.sum(axis=1)).mean(axis=1)
     if subjects == 1:

@@ -41,6 +41,6 @@ def sample_times(arrived: np.ndarray, *, rate_hz: float, tolerance: float = 0.05
     wrong = np.flatnonzero(~(np.diff(stamps) >= 0))
     if len(wrong) or not np.all(np.isfinite(stamps)):
         where = int(wrong[0]) + 1 if len(wrong) else 0
-        raise RecordingError(f"time stamps go back or are missing at sample {where}")
+        raise RecordingError(f"time stamps run backwards or are missing at sample {where}")
     since = np.arange(len(stamps)) * ((1 - tolerance) / rate_hz)
     return np.asarray(np.minimum.accumulate((stamps - since)[::-1])[::-1] + since)

@@ -289,7 +289,7 @@ def test_faults(tree: Path, tmp_path: Path) -> None:
         ([*good[:3], "  OFFSET 0 0", *good[4:]], r"broken\.bvh, line 4: .* has 2 fields, expected 3"),
         ([*good[:4], "  CHANNELS 6 Xposition Yposition", *good[5:]], r"line 5: .* expected a count and as many"),
         ([*good[:5], "SOMETHING else", *good[5:]], r"line 6: 'SOMETHING else' is not a line of a BVH hierarchy"),
-        (good[:motion], "no MOTION: not a whole BVH file"),
+        (good[:motion], "no MOTION: incomplete BVH file"),
         (["HIERARCHY", "MOTION", "Frames: 1"], "no joints"),
         ([*good[: motion + 1], "Frames: many", *good[motion + 2 :]], rf"line {motion + 2}: 'Frames: many', expected"),
         ([*good[: motion + 5], good[motion + 5][:40], *good[motion + 6 :]], rf"line {motion + 6}: .* fields, expected"),

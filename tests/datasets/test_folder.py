@@ -307,7 +307,7 @@ BACK[6] = 20
         (text(ax=np.nan, ay=np.nan, az=np.nan, gx=np.nan, gy=np.nan, gz=np.nan), "no numbers in the columns"),
         ("", r"walk_wrist\.csv: the file is empty"),
         ("t,ax,ay,az,gx,gy,gz\n", r"walk_wrist\.csv: no rows"),
-        ("t,ax,ay,az,gx,gy,gz\n1,0,1,0,0,0,0\n", r"1 row of samples, expected at least 2"),
+        ("t,ax,ay,az,gx,gy,gz\n1,0,1,0,0,0,0\n", r"number of rows with samples is 1, expected at least 2"),
         ("t,ax,ay,az,gx,gy,gz\n0,1,0,2,0,3,0,1,2\n", r"its first row has 9 fields for 7 columns"),
         ("t,ax,ay,az,gx,gy,gz,ax\n0,1,0,2,0,3,0,1\n", r"not a readable table: Duplicate names"),
         (text().replace(",", ";"), r"no column 't'.*\n.*its columns are: 't;ax;ay"),

@@ -60,5 +60,5 @@ def test_damaged_files(tree: Path) -> None:
     with pytest.raises(RecordingError, match=r"Carrying\.csv, line 1: time 'time' is 20/11/2018"):
         next(MMAct(root=str(tree)).recordings())
     path.rename(path.with_name("juggling.csv"))
-    with pytest.raises(RecordingError, match="action 'juggling' is not one of the set's"):
+    with pytest.raises(RecordingError, match="action 'juggling' is not an action of MMAct"):
         MMAct(root=str(tree))

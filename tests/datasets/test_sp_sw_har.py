@@ -75,7 +75,11 @@ def test_faults(tree: Path) -> None:
     for at, row, message in [
         (5, good[5].replace("9.8", "?"), r"s01_01_sw\.csv, line 6: 'y_acc' is '\?', expected a number"),
         (5, good[5].replace(good[5].split(",")[6], ""), r"line 6: time 'timestamp' is empty"),
-        (5, good[5].replace(good[5].split(",")[6], str(START_MS - 50)), r"line 6: the clock goes back by 0\.0\d+ s"),
+        (
+            5,
+            good[5].replace(good[5].split(",")[6], str(START_MS - 50)),
+            r"line 6: the clock runs backwards by 0\.0\d+ s",
+        ),
         (5, good[5].replace("SEATED", "FLYING"), r"line 6: label 'flying', expected one of"),
         (0, HEADER.replace("z_gyro", "gyro_z"), r"s01_01_sw\.csv: no column 'z_gyro'; did you mean 'y_gyro'"),
     ]:

@@ -195,7 +195,7 @@ def test_activities_are_told_apart_on_unseen_people_but_not_perfectly() -> None:
         ({"groups": [Group(devices=["clock"])]}, "unknown device 'clock'"),
         ({"groups": [Group(cameras=["frnt"])]}, "did you mean 'front'"),
         ({"groups": [Group(population="fast")]}, "unknown population"),
-        ({"groups": [Group(count=2), Group(count=1)]}, "two groups have a subject 'p00'"),
+        ({"groups": [Group(count=2), Group(count=1)]}, "subject 'p00' is in two groups"),
         ({"groups": []}, "groups is empty"),
         ({"fps": 0.0}, "fps is 0.0"),
         ({"image_size": 4}, "image_size is 4"),

@@ -110,7 +110,7 @@ def test_faults(tree: Path) -> None:
         (9, "195;10;1.012.598;0.9;0.1;0;0", rf"{NAME}, line {HEADER_LINES + 10}: .* expected 7 finite numbers"),
         (9, "195;10;0.1;0.9;0.1;0", rf"line {HEADER_LINES + 10}: .* has 6 fields, expected 7"),
         (9, "195;10;0.1;0.9;0.1;0;9", rf"line {HEADER_LINES + 10}: sensor 9 is not in the header's table.*\[0, 3, 4\]"),
-        (9, "5;10;0.1;0.9;0.1;0;0", r"sensor 0 \(right_pocket\): time stamps go back"),
+        (9, "5;10;0.1;0.9;0.1;0;0", r"sensor 0 \(right_pocket\): time stamps run backwards"),
     ]:
         write(folder, NAME, [*good[:at], row, *good[at + 1 :]])
         with pytest.raises(RecordingError, match=message):

@@ -54,7 +54,9 @@ def run_retrieval(
         )[1]
         size = min(config.retrieval.gallery, int(sample.max()) + 1)
         if size < 2:
-            raise ConfigError(f"retrieval, domain {domain.name!r}: {size} sample with video, expected at least 2")
+            raise ConfigError(
+                f"retrieval, domain {domain.name!r}: number of samples with video is {size}, expected at least 2"
+            )
         logger.info(f"{domain.name}: {config.retrieval.galleries} galleries of {size} pairs")
         galleries = draw_galleries(sample, size, config.retrieval.galleries, seed=config.retrieval.seed)
         subjects, subject = np.unique(target.subject, return_inverse=True)
