@@ -117,7 +117,7 @@ class Ego4d(SingleLayout):
 
     def _metadata(self) -> dict[str, Mapping[str, Any]]:
         path = next((p for p, _ in files_like(self.root, r"ego4d\.json")), self.root / "ego4d.json")
-        content = read_json(path, hint="download it (it holds the subjects): `ego4d --datasets metadata`")
+        content = read_json(path, hint="download it (it contains the subjects): `ego4d --datasets metadata`")
         try:
             return {str(video["video_uid"]).lower(): video for video in content["videos"]}
         except (KeyError, TypeError) as error:

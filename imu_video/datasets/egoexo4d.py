@@ -96,7 +96,7 @@ class EgoExo4d(SingleLayout):
 
     def _find(self) -> Iterator[Take]:
         path = self.root / "takes.json"
-        content = read_json(path, hint="download it (it holds the subjects): `egoexo --parts metadata`")
+        content = read_json(path, hint="download it (it contains the subjects): `egoexo --parts metadata`")
         if not isinstance(content, list):
             raise RecordingError(f"{path}: expected a list of takes, got {type(content).__name__}")
         for facts in content:

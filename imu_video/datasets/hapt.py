@@ -68,7 +68,7 @@ class Hapt:
             hint = "set dataset.root to the folder RawData/ of the extracted dataset"
             if archives:
                 command = "unzip" if archives[0].suffix == ".zip" else "tar -xf"
-                hint = f"extract it: `{command} {archives[0]}`; set dataset.root to the folder that then holds RawData/"
+                hint = f"extract it: `{command} {archives[0]}`; set dataset.root to the extracted folder with RawData/"
             raise RecordingError(f"{self.name}: no files acc_expXX_userYY.txt in {self.root}", hint=hint)
         visits: dict[int, int] = {}
         self._experiments: list[tuple[str, str, str, int]] = []

@@ -150,7 +150,7 @@ class Table:
         if len(wrong):
             row = int(wrong[0]) + 1
             texts = [str(self._frame[column].iloc[r]) for r in (row - 1, row)]
-            same = "repeats" if out[row] == out[row - 1] else "goes back"
+            same = "repeats" if out[row] == out[row - 1] else "runs backwards"
             raise RecordingError(
                 f"{self.where(row)}: time {column!r} {same}: {texts[1]} after {texts[0]}",
                 hint="sort the rows and drop repeated ones, declare the correct time column and unit, or let "

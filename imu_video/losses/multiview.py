@@ -148,7 +148,7 @@ class ColloSSL(PairLoss):
             own = at_least_float32(given(pair.devices))
             if own.ndim != 3 or own.shape[1] < 2 or not 0 <= (self.anchor or 0) < own.shape[1]:
                 raise ConfigError(
-                    f"collossl: devices must be (B, V, D) with V of 2 or more and hold anchor {self.anchor}, "
+                    f"collossl: devices must be (B, V, D) with V of 2 or more and contain anchor {self.anchor}, "
                     f"got {tuple(own.shape)}"
                 )
             worn = torch.ones_like(own[..., 0], dtype=torch.bool)

@@ -78,7 +78,7 @@ class Ring(nn.Module):
         rows: Tensor = getattr(self, kind)
         if rows.shape[1] != like.shape[1]:
             raise ConfigError(
-                f"the queue holds {kind} rows of width {rows.shape[1]}, the batch has {like.shape[1]}",
+                f"the queue has {kind} rows of width {rows.shape[1]}, the batch has {like.shape[1]}",
                 hint="omit dim and teacher_dim from the config of the loss: they are taken from the model",
             )
         return rows.to(like.dtype)

@@ -91,7 +91,7 @@ def _check_recording(adapter: Any, name: str, recording: Recording) -> None:
     for segment in recording.segments:
         require(
             start - 1 <= segment.start < segment.end <= end + 1,
-            f"{where}: segment {segment.label!r} {segment.start:.2f}..{segment.end:.2f} s lies outside the IMU's "
+            f"{where}: segment {segment.label!r} {segment.start:.2f}..{segment.end:.2f} s is outside the IMU's "
             f"{start:.2f}..{end:.2f} s",
         )
         require(not labels or segment.label in labels, f"{where}: label {segment.label!r} is not declared")

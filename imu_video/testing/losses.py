@@ -142,7 +142,7 @@ def _check_loss_state(module: Any, name: str, pair: PairEmbeddings) -> None:
     module.load_state_dict(saved)
     require(
         torch.equal(module(pair).total.detach(), value),
-        f"{name}: the state_dict does not hold all state: register queues and statistics as buffers",
+        f"{name}: the state_dict does not contain all state: register queues and statistics as buffers",
     )
 
 

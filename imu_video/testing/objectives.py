@@ -73,7 +73,7 @@ def check_objective(objective: Mapping[str, Any] | str, *, ranks: int = 1) -> No
         parameter.data.add_(1.0)
     module.load_state_dict(saved)
     require(
-        torch.equal(module(student, batch, _draws()).total, value), f"{name}: the state_dict does not hold all state"
+        torch.equal(module(student, batch, _draws()).total, value), f"{name}: the state_dict does not contain all state"
     )
     if ranks > 1:
         check_objectives_over_ranks([entry], ranks=ranks)

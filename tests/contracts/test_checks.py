@@ -396,7 +396,7 @@ class Unlicensed(Dataset):
         (OtherPerson, "gives recording b-1 of subject 'b'"),
         (UnknownLabel, "label 'stand' is not declared"),
         (OtherRate, "50 Hz, declared are 100"),
-        (OtherClock, "lies outside"),
+        (OtherClock, "is outside the IMU"),
         (Unlicensed, "licence"),
     ],
 )

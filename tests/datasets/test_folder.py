@@ -297,7 +297,7 @@ BACK[6] = 20
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (text(t=BACK), r"walk_wrist\.csv, line 8: time 't' goes back: 20 after 50"),
+        (text(t=BACK), r"walk_wrist\.csv, line 8: time 't' runs backwards: 20 after 50"),
         (text(t=np.arange(N) // 2), r"line 3: time 't' repeats: 0 after 0"),
         (text(t=[None, *range(1, N)]), r"line 2: time 't' is empty, expected ms"),
         (text(t=["soon", *range(1, N)]), r"line 2: 't' is 'soon', expected a number"),

@@ -201,7 +201,7 @@ def derangement(priorities: Tensor) -> Tensor:
         [2, 0, 1]
     """
     if len(priorities) < 2:
-        raise ValueError("asynchronous negatives need at least 2 windows in the whole batch")
+        raise ValueError("asynchronous negatives need at least 2 windows in the global batch")
     order = priorities.argsort(stable=True)
     return torch.empty_like(order).scatter_(0, order, order.roll(-1))
 

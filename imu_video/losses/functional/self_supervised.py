@@ -51,7 +51,7 @@ def variance_and_covariance(x: Tensor, *, target: float = 1.0, eps: float = 1e-4
         (0.0, 4.0)
     """
     if len(x) < 2:
-        raise ValueError(f"variance needs at least 2 rows in the whole batch, got {len(x)}")
+        raise ValueError(f"variance needs at least 2 rows in the global batch, got {len(x)}")
     centred = x - x.mean(0)
     covariance = centred.T @ centred / (len(x) - 1)
     variance = covariance.diagonal()
@@ -80,7 +80,7 @@ def barlow_twins(x: Tensor, y: Tensor, *, redundancy: float, eps: float = 1e-12)
         0.01
     """
     if len(x) < 2:
-        raise ValueError(f"correlation needs at least 2 rows in the whole batch, got {len(x)}")
+        raise ValueError(f"correlation needs at least 2 rows in the global batch, got {len(x)}")
     one, two = (c / (c.square().mean(0) + eps).sqrt() for c in (x - x.mean(0), y - y.mean(0)))
     correlation = one.T @ two / len(x)
     diagonal = correlation.diagonal()

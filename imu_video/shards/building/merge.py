@@ -84,7 +84,7 @@ def _parts(target: Path) -> tuple[dict[int, Path], BuildJob]:
     odd = [number for number in jobs if jobs[number] != jobs[1]]
     if odd:
         raise ConfigError(
-            f"{root}: part {odd[0]}/{of} was made from another config, version or dataset "
+            f"{root}: part {odd[0]}/{of} was built from another config, version or dataset "
             f"({jobs[odd[0]].get('config_digest')}) than part 1/{of} ({jobs[1].get('config_digest')})",
             hint=f"build it again with the same config: --part {odd[0]}/{of} --force",
         )

@@ -85,7 +85,7 @@ def load_index(path: str | Path, *, check_shards: bool = True) -> Index:
         size = where.stat().st_size
         if size != shard.bytes:
             raise ShardError(
-                f"{where} has {size} bytes, the index says {shard.bytes}",
+                f"{where} has {size} bytes, the index has {shard.bytes}",
                 hint="the copy is incomplete or changed: copy it again, or build the folder again",
             )
     return index.at(root)
@@ -97,7 +97,7 @@ def _load_remote(remote: RemoteFolder) -> Index:
     home.mkdir(parents=True, exist_ok=True)
     incoming = temporary_path(home / INDEX_FILE)
     where = f"{remote.address}/{INDEX_FILE}"
-    hint = "repair the folder where it lies: imu-video verify DATA --repair"
+    hint = "repair the folder at its origin: imu-video verify DATA --repair"
     try:
         remote.fetch(INDEX_FILE, incoming)
         index = _parse(json.loads(incoming.read_bytes()), where, hint)

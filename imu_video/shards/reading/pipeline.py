@@ -217,7 +217,7 @@ class OpenShard:
             size = os.fstat(self._number).st_size
             if size != self.shard.bytes:
                 raise ShardError(
-                    f"{self.path}: damaged: {size} bytes, the index says {self.shard.bytes}", hint=self._hint
+                    f"{self.path}: damaged: {size} bytes, the index has {self.shard.bytes}", hint=self._hint
                 )
         except ShardError as error:
             return error

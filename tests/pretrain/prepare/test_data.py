@@ -138,7 +138,7 @@ def test_damaged_samples_stop_a_run_or_are_left_out_and_noted(
     assert len(loader.usable) == 80 - 5 - 1
     path = index.shard_path(index.split("val").shards[0])
     path.write_bytes(path.read_bytes()[:-20000])
-    with pytest.raises(ShardError, match="the index says"):
+    with pytest.raises(ShardError, match="the index has"):
         opened(config_of(str(index.root)))
     shutil.rmtree(index.root / "columns")
     assert opened(config_of(str(index.root), data={"errors": "skip"})).columns()["val"][0].left_out

@@ -59,7 +59,7 @@ def test_what_does_not_fit_together_is_refused(people_config: Maker, parts: Path
     with pytest.raises(ConfigError, match=r"part 2/2 is missing(.|\n)*--part 2/2"):
         merge_parts(parts)
     build_part(people_config(seed=3), parts, (2, 2))
-    with pytest.raises(ConfigError, match=r"part 2/2 was made from another config(.|\n)*--part 2/2 --force"):
+    with pytest.raises(ConfigError, match=r"part 2/2 was built from another config(.|\n)*--part 2/2 --force"):
         merge_parts(parts)
     shutil.rmtree(root / "2-of-2")
     shutil.move(root.with_name("aside"), root / "2-of-2")

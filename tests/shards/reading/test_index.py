@@ -82,7 +82,7 @@ def test_missing_and_shortened_shards_are_noticed_when_loading(folder: Index) ->
     path = folder.root / "shards" / "train-000001.tar"
     whole = path.read_bytes()
     path.write_bytes(whole[:-512])
-    with pytest.raises(ShardError, match=rf"has {len(whole) - 512} bytes, the index says {len(whole)}"):
+    with pytest.raises(ShardError, match=rf"has {len(whole) - 512} bytes, the index has {len(whole)}"):
         load_index(folder.root)
     path.unlink()
     with pytest.raises(ShardError, match=r"lists shards/train-000001\.tar, which is missing"):
