@@ -246,7 +246,7 @@ def test_inspect_lists_teacher_caches(run: Run, built: Path) -> None:
     (cache / "train.npy").write_bytes(b"")
     code, out, _ = run("inspect", built)
     assert code == 0
-    assert "abc123\ttiny\ttrain\tothers: embed again" in out
+    assert "abc123\ttiny\ttrain\tother shards: embed again" in out
     (cache / "teacher.json").write_text("{")
     code, _, err = run("inspect", built)
     assert (code, "not JSON" in err) == (TeacherCacheError.exit_code, True)

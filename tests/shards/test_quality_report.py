@@ -116,7 +116,7 @@ def test_inspect_shows_reasons(built: Path) -> None:
     rows = {row[0]: row for row in summary.quality(index).rows}
     assert rows["black_video"][:5] == ("black_video", "flag", 6, 6, 6)
     assert "threshold 30" in str(rows["black_video"][5])
-    assert summary.sync(index).title == "sync of 8 recordings, 0 corrected"
+    assert summary.sync(index).title == "sync estimates (recordings: 8, corrected: 0)"
 
 
 def test_folders_without_report_and_damaged_reports(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def facts(index: Index) -> Table:
         ("windows", f"{build.windows}, {sum(build.dropped.values())} of them dropped{_counts(build.dropped)}"),
         ("kept without", ", ".join(f"{what}: {n}" for what, n in _lacking(index).items()) or "nothing"),
         ("quality", _checked(read_report(index.root))),
-        ("made by", f"imu-video {build.version}, config {build.config_digest}"),
+        ("built by", f"imu-video {build.version}, config {build.config_digest}"),
         ("digest", index.digest),
     ]
     if build.unused_subjects:
@@ -66,7 +66,7 @@ def quality(index: Index) -> Table:
         rows.append((reason, most.policy, total.findings, total.recordings, total.windows, example))
     return Table(
         title="quality",
-        columns=("reason", "policy", "findings", "recordings", "windows", "most windows in"),
+        columns=("reason", "policy", "findings", "recordings", "windows", "recording with most windows"),
         rows=tuple(rows),
     )
 
@@ -90,8 +90,8 @@ def sync(index: Index) -> Table:
     ]
     corrected = sum(row.corrected for row in rows)
     return Table(
-        title=f"sync of {len(rows)} recordings, {corrected} corrected",
-        columns=("estimate", "least", "25 %", "median", "75 %", "most"),
+        title=f"sync estimates (recordings: {len(rows)}, corrected: {corrected})",
+        columns=("estimate", "minimum", "25 %", "median", "75 %", "maximum"),
         rows=tuple(spread),
     )
 
@@ -137,9 +137,9 @@ def teachers(index: Index) -> Table:
     rows = []
     for fingerprint, cache in read_caches(index).items():
         embedded = sorted(path.stem for path in (index.root / TEACHER_FOLDER / fingerprint).glob("*.npy"))
-        shards = "these" if cache.get("index") == index.digest else "others: embed again"
+        shards = "these shards" if cache.get("index") == index.digest else "other shards: embed again"
         rows.append((fingerprint, cache.get("spec", {}).get("name", ""), ", ".join(embedded), shards))
-    return Table(title="teachers", columns=("fingerprint", "teacher", "splits", "of shards"), rows=tuple(rows))
+    return Table(title="teachers", columns=("fingerprint", "teacher", "splits", "computed from"), rows=tuple(rows))
 
 
 def _lacking(index: Index) -> dict[str, int]:
