@@ -12,6 +12,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from imu_video.errors import ConfigError
 from imu_video.runtime.console import say
 from imu_video.runtime.logging import on_screen
 from imu_video.runtime.parts import check_part

@@ -96,7 +96,9 @@ def _refuse_unfinished(target: Path, people: dict[str, Journal]) -> None:
         journal.folder for subject, journal in people.items() if read_person(journal, subject, check=True) is None
     )
     if unfinished:
-        lacking = ", ".join(f"{folder.name} (subjects missing: {count})" for folder, count in sorted(unfinished.items()))
+        lacking = ", ".join(
+            f"{folder.name} (subjects missing: {count})" for folder, count in sorted(unfinished.items())
+        )
         raise ShardError(
             f"{parts_folder(target)}: unfinished parts: {lacking}",
             hint=f"finish it: imu-video build CONFIG {target} --part {part_of(min(unfinished))}",

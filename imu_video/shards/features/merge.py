@@ -64,8 +64,7 @@ def _merge(index: Index, root: Path) -> TeacherCache:
             first = unfinished[0]
             raise ShardError(
                 f"{root}: {len(unfinished)} of {len(blocks)} shards are not embedded, the first: {block_name(first)}",
-                hint=f"finish it: imu-video embed {index.root} TEACHER "
-                f"--part {part_of(journals[first].folder)}",
+                hint=f"finish it: imu-video embed {index.root} TEACHER --part {part_of(journals[first].folder)}",
             )
         cache = publish_rows(index, plan, model, known, journals, "cpu")
     shutil.rmtree(root, ignore_errors=True)
