@@ -242,5 +242,5 @@ def test_every_other_sample_is_equally_likely_a_partner() -> None:
     counts = np.bincount(first, minlength=5)
     assert counts[0] == 0
     assert abs(counts[1:] - 500).max() < 5 * np.sqrt(2000 * 0.25 * 0.75)
-    with pytest.raises(ValueError, match="none has another"):
+    with pytest.raises(ValueError, match="mismatched pairs require at least two"):
         partners(1, seed=0)
