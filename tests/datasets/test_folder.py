@@ -279,7 +279,7 @@ def test_missing_video_is_refused_unless_optional(study: Path) -> None:
 def test_a_video_that_is_none_is_refused(study: Path) -> None:
     (study / "s01" / "walk.mp4").write_bytes(b"no video")
     declare(study, files={**declaration()["files"], "video": "{subject}/{recording}.mp4"})
-    with pytest.raises(RecordingError, match=r"walk\.mp4 .* no readable video"):
+    with pytest.raises(RecordingError, match=r"walk\.mp4 .* not a readable video"):
         list(cut(first(study), WindowConfig(seconds=1.0, clip_fps=5, clip_size=32)))
 
 

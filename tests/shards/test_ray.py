@@ -48,9 +48,9 @@ def test_a_cluster_gives_the_same_bytes(
     assert files_of(tmp_path / "data") == files_of(whole.root)
     shutil.rmtree(tmp_path / "data")
     bad = people_config(dataset={"name": "tiny_people", "fault": "other_subject"})
-    with pytest.raises(LeakageError, match="asked") as caught:  # an error of a task keeps its type and hint
+    with pytest.raises(LeakageError, match="for subject") as caught:  # an error of a task keeps its type and hint
         build(bad, tmp_path / "data", engine="ray", workers=2, plugins=[tiny_plugin])
-    assert caught.value.hint == "the dataset's recordings(subjects) must honour its argument"
+    assert caught.value.hint == "recordings(subjects) of the dataset must yield the given subjects only"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["whole"]
     assert load_index(whole.root).digest == whole.digest
     with pytest.raises(WorkerLost, match="Ray task was lost"):

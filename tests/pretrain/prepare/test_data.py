@@ -102,7 +102,7 @@ def test_mixtures_that_cannot_be(data: Index, other: Index, tmp_path: Path) -> N
     copied = tmp_path / "copy"
     shutil.copytree(other.root, copied)
     (copied / "teachers" / "feedfacecafe").rename(copied / "teachers" / "0ddba11")
-    with pytest.raises(TeacherCacheError, match=rf"{copied}: no cache of teacher 'feedfacecafe'"):
+    with pytest.raises(TeacherCacheError, match=rf"{copied} has no features of teacher 'feedfacecafe'"):
         opened(config_of([{"root": a}, {"root": str(copied)}]))
     with pytest.raises(ConfigError, match=f"{b} has no split 'test'"):
         opened(config_of([{"root": b}], data={"val_split": "test"}))

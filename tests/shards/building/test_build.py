@@ -190,9 +190,9 @@ def test_a_crash_keeps_the_folder_that_was_there(built: Path, tiny_plugin: Path,
 
 def test_errors_of_a_worker_keep_type_and_hint(tiny_plugin: Path, tmp_path: Path) -> None:
     bad = config(dataset={"name": "tiny_people", "fault": "other_subject"})
-    with pytest.raises(LeakageError, match="asked") as caught:
+    with pytest.raises(LeakageError, match="for subject") as caught:
         build(bad, tmp_path / "data", workers=2, plugins=[tiny_plugin])
-    assert caught.value.hint == "the dataset's recordings(subjects) must honour its argument"
+    assert caught.value.hint == "recordings(subjects) of the dataset must yield the given subjects only"
     with pytest.raises(ConfigError, match="unknown dataset 'tiny_people'"):  # the workers do not know the plugin
         build(config(), tmp_path / "data", workers=2)
     assert list(tmp_path.iterdir()) == []

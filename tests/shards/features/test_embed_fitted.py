@@ -63,7 +63,7 @@ def test_changed_weights_are_not_taken_for_the_same_teacher(folder: Index) -> No
 
 
 def test_a_split_to_fit_on_and_the_modality_must_be_there(folder: Index) -> None:
-    with pytest.raises(ConfigError, match="fitted on the split 'train', there are"):
+    with pytest.raises(ConfigError, match="fitted on split 'train', but the splits are"):
         embed(folder.model_copy(update={"splits": {"val": folder.splits["val"]}}), FIT)
     with pytest.raises(DataError, match=r"'skeleton' needs skeleton, but .* has none \(its samples contain: imu\)"):
         embed(folder.model_copy(update={"streams": {}}), {**FIT, "joints": ["hip", "head"]})
