@@ -45,7 +45,7 @@ def test_a_regular_clock_behind_a_bursty_link_is_recovered_and_a_loss_stays_a_ga
 def test_refusals() -> None:
     with pytest.raises(RecordingError, match="run backwards or are missing at sample 2"):
         sample_times(np.array([0.0, 1.0, 0.5]), rate_hz=1)
-    with pytest.raises(RecordingError, match="go back or are missing at sample 1"):
+    with pytest.raises(RecordingError, match="run backwards or are missing at sample 1"):
         sample_times(np.array([0.0, np.nan, 0.5]), rate_hz=1)
     with pytest.raises(RecordingError, match="at 0 Hz"):
         sample_times(np.array([0.0, 1.0]), rate_hz=0)
