@@ -5,9 +5,7 @@ The names below are imported at first use.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from imu_video.lazy import exports
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pretrain import config, export, run
@@ -15,8 +13,15 @@ if TYPE_CHECKING:
 
 __all__ = ["PretrainConfig", "config", "export", "run"]
 
-__getattr__, __dir__ = exports(
-    __name__,
-    __all__,
-    {"config": ["PretrainConfig"]},
-)
+
+def __getattr__(name: str) -> Any:
+    # Imported in here: `python -m pretrain` runs this file while the working folder, which may hold an `imu_video.py`
+    # of the user's, is still first on the module path.
+    from imu_video.lazy import exports
+
+    find, _ = exports(__name__, __all__, {"config": ["PretrainConfig"]})
+    return find(name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -172,7 +172,7 @@ def test_a_report_without_matplotlib_extras_says_what_to_install(
         (["episodes.shotz=[1]"], ConfigError, r"unknown key 'episodes\.shotz'; did you mean 'shots'"),
         (["--probe", "rigde"], ConfigError, "did you mean 'ridge'"),
         (["--config", "configs/eval/none.yaml"], ConfigError, r"none\.yaml"),
-        (["--shots", "500"], ConfigError, "at least 2 are needed"),
+        (["--shots", "500"], ConfigError, "at least 500 windows and two subjects each, found 0"),
     ],
 )
 def test_mistakes_end_in_one_message_and_write_nothing(

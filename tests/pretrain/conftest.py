@@ -18,6 +18,7 @@ import torch
 import yaml
 from torch import nn
 
+from imu_video.encoders.base import check_tensor
 from imu_video.modalities import SkeletonSpec
 from imu_video.registry import encoders
 from imu_video.runtime.distributed import World
@@ -209,4 +210,5 @@ class NoTokens(nn.Module):
         self.linear = nn.Linear(channels, 4)
 
     def forward(self, imu: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        check_tensor(imu)
         return self.linear(imu.mean(-1))
