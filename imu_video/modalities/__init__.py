@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from imu_video.lazy import exports
 
 if TYPE_CHECKING:
-    from imu_video.modalities.base import Modality, Span, StreamSpec, modality_of, stream_name
+    from imu_video.modalities.base import Curve, Modality, Span, StreamSpec, modality_of, stream_name
     from imu_video.modalities.imu import Imu, ImuSpec
     from imu_video.modalities.mp4 import decode_mp4, encode_mp4
     from imu_video.modalities.skeleton import Skeleton, SkeletonSpec, SkeletonTrack
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ClipSpec",
+    "Curve",
     "FrameSource",
     "Imu",
     "ImuSpec",
@@ -38,7 +39,7 @@ __getattr__, __dir__ = exports(
     __name__,
     __all__,
     {
-        "base": ["Modality", "Span", "StreamSpec", "modality_of", "stream_name"],
+        "base": ["Curve", "Modality", "Span", "StreamSpec", "modality_of", "stream_name"],
         "imu": ["Imu", "ImuSpec"],
         "mp4": ["decode_mp4", "encode_mp4"],
         "skeleton": ["Skeleton", "SkeletonSpec", "SkeletonTrack"],

@@ -104,6 +104,18 @@ class Span:
         return wanted if np.all(np.abs(nearest - wanted) <= NEAR * period + 1e-9) else None
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Curve:
+    """Motion over time: ``times`` (n,) seconds, increasing, and ``values`` (n,) >= 0 in a unit of its own.
+
+    ``breaks`` is the longest step between two times that counts as continuous; longer steps are gaps.
+    """
+
+    times: np.ndarray
+    values: np.ndarray
+    breaks: float
+
+
 class Modality(ABC):
     """Base of modalities. An instance holds the settings for cutting streams into windows; reading needs none.
 
@@ -130,6 +142,8 @@ class Modality(ABC):
         parts_key: key of index.json for further streams.
         window_keys: constructor argument -> key of a build config's ``window`` section; empty: the arguments are
             under ``window.streams.<name>``.
+        alignment_rank: position among the modalities with which sync aligns a recording by `motion`, lowest first; the
+            first one of a recording is used. None: `motion` is not implemented.
     """
 
     name: ClassVar[str]
@@ -147,6 +161,7 @@ class Modality(ABC):
     index_key: ClassVar[str | None] = None
     parts_key: ClassVar[str | None] = None
     window_keys: ClassVar[Mapping[str, str]] = {}
+    alignment_rank: ClassVar[int | None] = None
 
     def __init__(self, *, fps: Positive | None = None) -> None:
         self.fps = fps
@@ -180,6 +195,22 @@ class Modality(ABC):
     def retimed(self, stream: Any, correct: Callable[[np.ndarray], np.ndarray]) -> Any:
         """The stream with corrected times; by default a copy of a dataclass."""
         return dataclasses.replace(stream, times=correct(stream.times))
+
+    def motion(
+        self, stream: Any, placements: Sequence[str], segments: Sequence[np.ndarray]
+    ) -> Sequence[Sequence[Curve]]:
+        """Amount of motion over time as each IMU device should measure it, by which sync aligns the clocks.
+
+        Args:
+            stream: of a recording.
+            placements: of its devices. All are passed at once, so that a stream is decoded once.
+            segments: indices of samples that suffice for the estimate. A modality whose samples are expensive to decode
+                reads only these.
+
+        Returns:
+            For each placement one or more curves, in the order of time.
+        """
+        raise NotImplementedError(f"{self.name}: a modality with an alignment_rank implements motion")
 
     def check_stream(self, stream: Any) -> str | None:
         """Fault of a stream apart from its times, for `testing.check_dataset`; None if it is valid."""

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from imu_video.arguments import Positive
 from imu_video.errors import ConfigError, ShardError
-from imu_video.modalities.base import Drawing, Modality, Parts, StreamSpec, nearest_index
+from imu_video.modalities.base import Curve, Drawing, Modality, Parts, StreamSpec, nearest_index
 from imu_video.modalities.mp4 import decode_mp4, encode_mp4
 from imu_video.registry import modalities
 
@@ -95,6 +95,7 @@ class Video(Modality):
     index_key: ClassVar[str | None] = "clip"
     parts_key: ClassVar[str | None] = "views"  # name in the stored format; the code says `camera`
     window_keys: ClassVar[Mapping[str, str]] = {"fps": "clip_fps", "size": "clip_size"}
+    alignment_rank: ClassVar[int | None] = 1
 
     def __init__(self, *, fps: Positive | None = None, size: Annotated[int, Field(ge=16, le=2048)] = 128) -> None:
         super().__init__(fps=fps)
@@ -123,6 +124,14 @@ class Video(Modality):
 
     def retimed(self, stream: FrameSource, correct: Callable[[np.ndarray], np.ndarray]) -> RetimedFrames:
         return RetimedFrames(stream, correct)
+
+    def motion(
+        self, stream: FrameSource, placements: Sequence[str], segments: Sequence[np.ndarray]
+    ) -> Sequence[Sequence[Curve]]:
+        from imu_video.modalities.picture_motion import picture_motion  # loads scipy, which only sync needs
+
+        curves = [picture_motion(stream, indices) for indices in segments]
+        return [curves] * len(placements)  # a camera observes the same motion for every device
 
     def check_stream(self, stream: FrameSource) -> str | None:
         frames = stream.read([0])

@@ -1,11 +1,11 @@
-"""Offset and drift between an IMU and a video or skeleton, estimated from motion and scored; not repair of time stamps.
+"""Offset and drift between an IMU and another modality, estimated from motion and scored; not repair of time stamps.
 
-The motion of the frames (or joints) and of the IMU are two curves over time (motion.py). Segments of the first are
-correlated with the second at every lag up to ``max_offset_s``. In long recordings the lag may grow linearly over the
-segments, which is drift. The score is the prominence of the best lag (its correlation minus the best correlation
-elsewhere) times the square root of the seconds that contribute to it, at most 1. It is near zero for unrelated curves,
-for periodic motion that fits at several lags and for recordings without motion. It is small when a single short event
-is the only evidence, because any two recordings with one event each can be aligned.
+The motion in the other stream (`Modality.motion`) and of the IMU (motion.py) are two curves over time. Segments of the
+first are correlated with the second at every lag up to ``max_offset_s``. In long recordings the lag may grow linearly
+over the segments, which is drift. The score is the prominence of the best lag (its correlation minus the best
+correlation elsewhere) times the square root of the seconds that contribute to it, at most 1. It is near zero for
+unrelated curves, for periodic motion that fits at several lags and for recordings without motion. It is small when a
+single short event is the only evidence, because any two recordings with one event each can be aligned.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import numpy as np
 from pydantic import Field, field_validator
 from scipy.signal import fftconvolve
 
+from imu_video import registry
 from imu_video.config import Config
-from imu_video.modalities.base import modality_of
-from imu_video.recordings.motion import Curve, imu_motion, on_grid, picture_motion, skeleton_motion
+from imu_video.modalities.base import Curve, modality_of
+from imu_video.recordings.motion import imu_motion, on_grid
 from imu_video.types import Recording
 
 RATE_HZ = 100.0
-_VIDEO, _SKELETON = "video", "skeleton"
 _SLOW_S, _FAST_S = 1.0, 0.04
 _BLOCK_S = 0.5  # length of the blocks by which seconds of evidence are counted
 _APART_S = 0.5  # lags closer than this to the best one belong to the same peak
@@ -37,11 +37,11 @@ _OVERLAP = 0.5  # fraction of the curve that must overlap at a lag; short overla
 
 
 class SyncConfig(Config):
-    """Alignment of video and skeleton with the IMU by their motion.
+    """Alignment of the other streams with the IMU by their motion.
 
     Args:
-        mode: ``off``; ``estimate`` stores the estimate with every sample; ``correct`` also moves the video's and
-            skeleton's times, where the score reaches ``min_score``.
+        mode: ``off``; ``estimate`` stores the estimate with every sample; ``correct`` also moves the times of
+            the other streams, where the score reaches ``min_score``.
         min_score: estimates below this score are not reliable (measurements behind 0.6: docs/guides/signal.md).
         max_offset_s: largest offset of the search.
         max_drift_ppm: largest drift of the search; clocks of phones and cameras differ by less than 100 ppm.
@@ -67,7 +67,7 @@ class SyncEstimate:
     """Offset, drift and score of one recording, as returned by `estimate_sync`.
 
     Args:
-        reference: ``video`` or ``skeleton``.
+        reference: the modality that was compared with the IMU, such as ``video``.
         placement: the IMU device with the best score.
         offset_s: seconds to add to the reference's times at its first frame.
         drift_ppm: further seconds to add per million seconds, that is by how much the reference's clock runs slow.
@@ -76,7 +76,7 @@ class SyncEstimate:
         origin_s: time of the reference's first frame before correction.
     """
 
-    reference: Literal["video", "skeleton"]
+    reference: str
     placement: str
     offset_s: float
     drift_ppm: float
@@ -98,39 +98,45 @@ class SyncEstimate:
 
 
 def estimate_sync(recording: Recording, config: SyncConfig) -> SyncEstimate | None:
-    """Offset, drift and score of a recording's video, or of its skeleton where there is no video.
+    """Offset, drift and score of a recording's first modality in the order of `Modality.alignment_rank`.
 
     All devices share the recording's clock, so every device is evaluated and the one with the highest score is used.
 
     Args:
-        recording: a recording with video or skeleton.
+        recording: a recording with a video, a skeleton or another modality that shows motion.
         config: search range and how much of a video is decoded.
 
     Returns:
         The estimate. Its score, offset and drift are 0 when the recording has too few frames, no IMU or no motion.
-        None when the recording has neither video nor skeleton.
+        None when no modality of the recording shows motion.
 
     Raises:
         RecordingError: an unreadable video.
     """
-    if _VIDEO in recording.streams:
-        times = np.asarray(recording.streams[_VIDEO].times)
-        if len(times) < _FEWEST:
-            return _nothing(recording, "video", times)
-        picked = _stretches(times, config)
-        pictures = [picture_motion(recording.streams[_VIDEO], indices) for indices in picked]
-        found = [_device(stream.placement, imu_motion(stream), pictures, config) for stream in recording.imu]
-        return _best(found, "video", float(times[0])) or _nothing(recording, "video", times)
-    if _SKELETON in recording.streams:
-        track = recording.streams[_SKELETON]
-        if len(track.times) < _FEWEST:
-            return _nothing(recording, "skeleton", track.times)
-        found = []
-        for stream in recording.imu:
-            curve = skeleton_motion(track, stream.placement)
-            found.append(_device(stream.placement, imu_motion(stream), _pieces(curve, config), config))
-        return _best(found, "skeleton", float(track.times[0])) or _nothing(recording, "skeleton", track.times)
-    return None
+    reference = _reference(recording)
+    if reference is None:
+        return None
+    stream = recording.streams[reference]
+    times = np.asarray(stream.times)
+    if len(times) < _FEWEST:
+        return _nothing(recording, reference, times)
+    placements = [device.placement for device in recording.imu]
+    curves = modality_of(reference).motion(stream, placements, _stretches(times, config))
+    found = [
+        _device(device.placement, imu_motion(device), seen, config)
+        for device, seen in zip(recording.imu, curves, strict=True)
+    ]
+    return _best(found, reference, float(times[0])) or _nothing(recording, reference, times)
+
+
+def _reference(recording: Recording) -> str | None:
+    """The modality with the lowest alignment rank among the recording's main streams; None where none has a rank."""
+    ranks = {}
+    for name in registry.modalities.names():
+        rank = registry.modalities.get(name).alignment_rank
+        if rank is not None and name in recording.streams:
+            ranks[name] = rank
+    return min(ranks, key=lambda name: ranks[name], default=None)
 
 
 def correct(recording: Recording, estimate: SyncEstimate) -> Recording:
@@ -149,7 +155,7 @@ class _Found:
     correlation: float
 
 
-def _nothing(recording: Recording, reference: Literal["video", "skeleton"], times: np.ndarray) -> SyncEstimate:
+def _nothing(recording: Recording, reference: str, times: np.ndarray) -> SyncEstimate:
     """The estimate of a recording from which nothing can be estimated: score, offset and drift are 0."""
     return SyncEstimate(
         reference=reference,
@@ -162,7 +168,7 @@ def _nothing(recording: Recording, reference: Literal["video", "skeleton"], time
     )
 
 
-def _best(found: Sequence[_Found | None], reference: Literal["video", "skeleton"], first: float) -> SyncEstimate | None:
+def _best(found: Sequence[_Found | None], reference: str, first: float) -> SyncEstimate | None:
     known = [one for one in found if one is not None]
     if not known:
         return None

@@ -57,6 +57,7 @@ def check_modality(modality: Component, *, stream: Any) -> None:
     )
     wrong = kind.check_stream(stream)
     require(wrong is None, f"{name}.check_stream: {wrong}")
+    _check_motion(kind, stream)
     _check_member(kind, stream, values)
 
 
@@ -77,6 +78,25 @@ def _check_names(kind: Modality) -> None:
     require(
         stream_of(suffix) == stream and member_limit(suffix) == kind.limit, f"{name}: member {suffix!r} is not its own"
     )
+
+
+def _check_motion(kind: Modality, stream: Any) -> None:
+    """Check the curves of a modality that sync aligns."""
+    if kind.alignment_rank is None:
+        return
+    name, placements = type(kind).__name__, ["left_wrist", "waist"]
+    curves = kind.motion(stream, placements, [np.arange(len(stream.times))])
+    require(
+        len(curves) == len(placements) and all(curves),
+        f"{name}.motion gives {[len(c) for c in curves]} curves, expected at least one for each of 2 placements",
+    )
+    for curve in [curve for several in curves for curve in several]:
+        require(
+            curve.times.shape == curve.values.shape
+            and bool(np.all(np.diff(curve.times) > 0))
+            and bool(np.all(curve.values >= 0)),
+            f"{name}.motion: a curve needs increasing times and as many values, none of them negative",
+        )
 
 
 def _check_member(kind: Modality, stream: Any, values: np.ndarray) -> None:

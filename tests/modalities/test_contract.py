@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from imu_video.errors import ConfigError, ShardError
-from imu_video.modalities import Imu, Skeleton, SkeletonTrack, Video, base, modality_of
+from imu_video.modalities import Imu, Modality, Skeleton, SkeletonTrack, Video, base, modality_of
 from imu_video.modalities.base import member_limit, specs_from_index, specs_to_index, stream_of
 from imu_video.registry import load_plugin, modalities
 from imu_video.shards.schema import parse_member
@@ -64,6 +64,8 @@ def test_a_plugins_modality_fulfils_the_contract() -> None:
         ({"decode": lambda self, data, name, spec: np.zeros(spec.shape, np.float32)}, "differs from what was written"),
         ({"verify": lambda self, data, name, spec: None}, "accepts damaged bytes"),
         ({"cut": lambda self, stream, span: np.zeros((5, 3, 3), np.float32)}, "100 s after the stream's end"),
+        ({"motion": lambda self, stream, placements, segments: []}, "for each of 2 placements"),
+        ({"motion": Modality.motion}, "implements motion"),
         ({"retimed": lambda self, stream, correct: stream}, "corrected times"),
     ],
 )
@@ -74,7 +76,7 @@ def test_a_broken_contract_is_named(change: dict[str, Any], message: str) -> Non
         # The registered class is another one: what is checked here comes after that.
         modalities._classes["skeleton"], before = broken, modalities._classes["skeleton"]
     try:
-        with pytest.raises((AssertionError, ShardError), match=message):
+        with pytest.raises((AssertionError, NotImplementedError, ShardError), match=message):
             check_modality(kind, stream=streams()["skeleton"])
     finally:
         if "name" not in change:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
-from imu_video.modalities.skeleton import SkeletonTrack
-from imu_video.recordings.motion import Curve, imu_motion, picture_motion
+from imu_video.modalities.base import Curve, modality_of
+from imu_video.modalities.picture_motion import picture_motion
+from imu_video.modalities.skeleton import Skeleton, SkeletonTrack
+from imu_video.recordings.motion import imu_motion
 from imu_video.recordings.sync import (
     RATE_HZ,
     SyncConfig,
@@ -20,7 +23,7 @@ from imu_video.recordings.sync import (
     correct,
     estimate_sync,
 )
-from imu_video.registry import datasets
+from imu_video.registry import datasets, modalities
 from imu_video.types import ImuStream, Recording
 
 CONFIG = SyncConfig(mode="estimate")
@@ -192,6 +195,38 @@ def test_offset_of_a_turning_camera() -> None:
 
 def test_a_bare_off_of_yaml_is_off() -> None:
     assert SyncConfig.model_validate({"mode": False}).mode == "off"
+
+
+def test_the_rank_of_modalities_decides_which_one_is_aligned(
+    person: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Echo(Skeleton):
+        """Joints that another sensor measured, 0.3 s early."""
+
+        name: ClassVar[str] = "echo"
+        alignment_rank: ClassVar[int | None] = 0
+
+    class Silent(Echo):
+        name: ClassVar[str] = "silent"
+        alignment_rank: ClassVar[int | None] = None
+
+    monkeypatch.setitem(modalities._classes, "echo", Echo)
+    monkeypatch.setitem(modalities._classes, "silent", Silent)
+    modality_of.cache_clear()
+    track = person.streams["skeleton"]
+    early = replace(track, times=track.times - 0.3)
+    few = replace(track, times=track.times[:9], joints=track.joints[:9])
+    both = replace(person, streams={"skeleton": track, "echo": early, "silent": track})
+    estimate = estimate_sync(both, CONFIG)
+    assert estimate is not None
+    assert estimate.reference == "echo"
+    assert estimate.offset_s == pytest.approx(0.3, abs=0.02)
+    short = estimate_sync(replace(person, streams={"skeleton": track, "echo": few}), CONFIG)
+    assert short is not None
+    assert (short.reference, short.score) == ("echo", 0)  # the reference does not depend on its length
+    assert estimate_sync(replace(person, streams={"silent": track}), CONFIG) is None
+    monkeypatch.undo()
+    modality_of.cache_clear()
 
 
 def test_correction_is_a_line() -> None:
