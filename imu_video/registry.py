@@ -171,7 +171,8 @@ class Registry(Generic[T]):
         if "name" not in entry:
             raise ConfigError(f"{self.kind} entry {entry} has no 'name'", hint=f"one of: {', '.join(self.names())}")
         name = str(entry.pop("name"))
-        constructor = self._constructor(name, self.get(name))
+        component = self.get(name)
+        constructor = self._constructor(name, component)
         accepted = constructor.parameters
         stated = frozenset(entry)
         for key in entry:
@@ -181,7 +182,7 @@ class Registry(Generic[T]):
                     hint=f"`{self._listed_by} {self.plural} {name}` lists its arguments",
                 )
         arguments = constructor.validated({**{k: v for k, v in context.items() if k in accepted}, **entry})
-        return Entry(name=name, component=self.get(name), arguments=arguments, stated=stated)
+        return Entry(name=name, component=component, arguments=arguments, stated=stated)
 
     def arguments(self, config: Mapping[str, Any] | str, **context: Any) -> tuple[str, dict[str, Any]]:
         """Name and all constructor arguments of a config entry; see `entry`."""

@@ -125,13 +125,15 @@ def build(
     """
     target = Path(out)
     check(engine, workers)
+    resolved = config.resolved()
+    identity = digest(resolved)
     if not force:
-        built = already_built(config, target)
+        built = _built_from(identity, target)
         if built is not None:
             return built
     elif target.exists():
         require_data_folder(target)
-    job = plan(config)
+    job = plan(config, resolved, identity)
     target.parent.mkdir(parents=True, exist_ok=True)
     work = Journal(partial_folder(target), job.model_dump(mode="json"), what=WHAT, replace=force)
     with kept_when_interrupted(work):
@@ -169,9 +171,11 @@ def build_part(
     """
     target, (number, of) = Path(out), part
     check_part(number, of)
-    if not force and already_built(config, target) is not None:
+    resolved = config.resolved()
+    identity = digest(resolved)
+    if not force and _built_from(identity, target) is not None:
         raise ConfigError(f"{target} is already built from this config", hint="build into another folder")
-    job = plan(config)
+    job = plan(config, resolved, identity)
     mine = share(job.order, number, of)
     folder = part_folder(parts_folder(target), number, of)
     work = Journal(folder, {**job.model_dump(mode="json"), "part": [number, of]}, what=WHAT, replace=force)
@@ -185,14 +189,18 @@ def build_part(
     return folder
 
 
-def plan(config: BuildConfig) -> BuildJob:
+def plan(config: BuildConfig, resolved: dict[str, Any], identity: str) -> BuildJob:
     """Open the dataset and assign its subjects to splits.
 
+    Args:
+        config: dataset, windows, splits.
+        resolved: the same with all defaults, from `BuildConfig.resolved`.
+        identity: digest of ``resolved``.
+
     Raises:
-        ConfigError: unknown dataset, argument or subject.
+        ConfigError: unknown subject, or a package that the config needs is missing.
         LeakageError: a subject is in two splits.
     """
-    resolved = config.resolved()
     config.signal.require_packages()
     source: RecordingSource = datasets.build(config.dataset, seed=config.seed)
     everybody = source.subjects()
@@ -201,7 +209,7 @@ def plan(config: BuildConfig) -> BuildJob:
     return BuildJob(
         version=__version__,
         config=resolved,
-        config_digest=digest(resolved),
+        config_digest=identity,
         dataset=source.name,  # not the registered name: samples carry the name that a folder of recordings declares
         licence=source.licence,
         citation=source.citation,
@@ -262,15 +270,17 @@ def already_built(config: BuildConfig, out: str | Path) -> Index | None:
         ConfigError: ``out`` is not a data folder, or a different config built it.
         ShardError: the folder is damaged.
     """
-    target = Path(out)
+    return _built_from(digest(config.resolved()), Path(out))
+
+
+def _built_from(identity: str, target: Path) -> Index | None:
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return None
     require_data_folder(target)
     index = load_index(target)
-    if index.build.config_digest != digest(config.resolved()):
+    if index.build.config_digest != identity:
         raise ConfigError(
-            f"{target} was built from another config ({index.build.config_digest}, this one is "
-            f"{digest(config.resolved())})",
+            f"{target} was built from another config ({index.build.config_digest}, this one is {identity})",
             hint=f"build into another folder, or replace it: imu-video build CONFIG {target} --force",
         )
     left = read_job(partial_folder(target))
