@@ -279,3 +279,13 @@ ALL: dict[str, Registry[Any]] = {
     "checks": checks,
 }
 """Every registry by its plural name, as ``imu-video list`` shows them."""
+
+
+def trained_modalities() -> list[str]:
+    """Modalities for which an encoder that is trained jointly with the student (a tower) is registered, sorted.
+
+    Example:
+        >>> "skeleton" in trained_modalities()
+        True
+    """
+    return sorted({str(towers.get(name).modality) for name in towers.names()})

@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from imu_video.config import load_config
+from imu_video.errors import ConfigError
 from imu_video.registry import load_plugin
 from imu_video.runtime import console
 from imu_video.runtime.children import python
@@ -75,9 +76,11 @@ def export(
     checkpoint: Annotated[str, typer.Option("--checkpoint", help="best, latest or a step number.")] = "best",
     data: Annotated[Path | None, typer.Option("--data", help="Data folder, if it was moved after training.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing encoder folder.")] = False,
-    with_skeleton: Annotated[
-        bool, typer.Option("--with-skeleton", help="Also export the jointly trained skeleton encoder to OUT/skeleton.")
-    ] = False,
+    with_side: Annotated[
+        str | None,
+        typer.Option("--with-side", help="Also export the jointly trained encoder of a modality, to OUT/MODALITY."),
+    ] = None,
+    with_skeleton: Annotated[bool, typer.Option("--with-skeleton", help="Short for --with-side skeleton.")] = False,
     plugin: Plugins = None,
 ) -> None:
     """Export the student encoder and verify that the reloaded encoder gives the same features."""
@@ -85,7 +88,11 @@ def export(
         load_plugin(file)
     from pretrain.export import export as write
 
-    done = write(run, out, checkpoint=checkpoint, data=data, force=force, with_skeleton=with_skeleton)
+    if with_skeleton:
+        if with_side not in (None, "skeleton"):
+            raise ConfigError(f"--with-skeleton and --with-side {with_side} name two modalities", hint="give one")
+        with_side = "skeleton"
+    done = write(run, out, checkpoint=checkpoint, data=data, force=force, with_side=with_side)
     console.say(
         f"{done.folder}: encoder of step {done.step}; {done.windows} validation windows compared, "
         f"largest difference {done.difference:.1e}\n  next: imu-eval fewshot {done.folder} DATA"

@@ -11,7 +11,7 @@ import torch
 
 from imu_video.bundle.encoder import EncoderBundle, InputSpec, load_encoder
 from imu_video.config import read_yaml, validate
-from imu_video.errors import CheckpointError, ParityError, ShardError
+from imu_video.errors import CheckpointError, ParityError, ShardError, nearest
 from imu_video.models.cross_modal import TEACHER
 from imu_video.models.projectors import save_projectors
 from imu_video.shards.reading.columns import Columns, open_columns
@@ -54,7 +54,7 @@ def export(
     data: Path | None = None,
     force: bool = False,
     windows: int = 256,
-    with_skeleton: bool = False,
+    with_side: str | None = None,
 ) -> Exported:
     """Write the student of a checkpoint as an encoder folder.
 
@@ -68,10 +68,10 @@ def export(
         data: data folder, if it was moved after training.
         force: replace an existing encoder folder.
         windows: maximum number of windows to compare.
-        with_skeleton: also write the jointly trained skeleton encoder to ``out/skeleton``.
+        with_side: modality whose jointly trained encoder is also written, to ``out/<modality>``.
 
     Raises:
-        CheckpointError: no such run or checkpoint, ``out`` is another folder, or no skeleton encoder was trained.
+        CheckpointError: no such run or checkpoint, ``out`` is another folder, or ``with_side`` was not trained.
         ShardError: the data folder is missing, or is not the one of the run.
         ParityError: the exported encoder does not reproduce the student; ``out`` is not written.
     """
@@ -82,10 +82,11 @@ def export(
     saved = folder.store.read(folder.store.resolve(which), optimizer=False)
     config = validate(read_yaml(folder.config_file), PretrainConfig, source=str(folder.config_file))
     task = restore_task(config, saved)
-    if with_skeleton and config.tower is None:
+    trained = task.model.networks
+    if with_side is not None and with_side not in trained:
         raise CheckpointError(
-            f"--with-skeleton: {run} trained no skeleton encoder",
-            hint="train with tower=skeleton, or omit the option",
+            f"{run} trained no {with_side} encoder{nearest(with_side, trained)}",
+            hint="train with a tower, or omit the option" if not trained else f"--with-side {next(iter(trained))}",
         )
     columns = _columns(config, saved, data)
     bundle: EncoderBundle = task.model.student.eval()
@@ -104,11 +105,11 @@ def export(
     bundle.save(out, lineage=lineage, force=force)
     if TEACHER in task.model.sides and task.model.teacher.projector is not None:
         save_projectors(task.model, out, teacher=saved.state["teacher"]["fingerprint"])
-    if with_skeleton and config.tower is not None:
-        for modality, network in task.model.networks.items():
-            beside = TowerBundle(config.tower)
-            beside.tower.load_state_dict(network.state_dict())
-            beside.save(out / modality, lineage=lineage)
+    if with_side is not None:
+        assert config.tower is not None  # a model without a tower has no such networks
+        beside = TowerBundle(config.tower)
+        beside.tower.load_state_dict(trained[with_side].state_dict())
+        beside.save(out / with_side, lineage=lineage)
     return Exported(folder=out, step=int(saved.state["state"]["step"]), windows=compared, difference=difference)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imu_video.errors import ConfigError, ShardError, nearest
+from imu_video.modalities.base import modality_of
 
 if TYPE_CHECKING:
     from imu_video.shards.reading.columns import Columns
@@ -189,22 +190,30 @@ def load_windows(
     )
 
 
-def skeletons_of(windows: LabelledWindows, index: Index) -> np.ndarray:
-    """The skeleton of every window's sample, (N, F, J, 3) in metres, NaN where there is none.
+def streams_of(windows: LabelledWindows, index: Index, modality: str) -> np.ndarray:
+    """Another modality of every window's sample, (N, ...) in its stored axes, NaN where a sample lacks it.
+
+    Args:
+        windows: read from ``index``.
+        index: of the data folder.
+        modality: one whose decoded arrays are in the columns, such as ``skeleton`` (N, F, J, 3) in metres.
 
     Raises:
-        ConfigError: the data contains no skeletons.
+        ConfigError: the data contains no such stream, or it is not stored as arrays.
     """
     from imu_video.shards.reading.columns import open_columns
 
-    if "skeleton" not in index.streams:
+    if modality not in index.streams:
         raise ConfigError(
-            f"{index.dataset}: the data contains no skeletons", hint="build it with window.skeleton_fps, e.g. 12.5"
+            f"{index.dataset}: the data contains no {modality} stream",
+            hint=f"build it with {modality_of(modality).window_key()}, e.g. 12.5",
         )
+    if not modality_of(modality).in_columns:
+        raise ConfigError(f"{modality} is stored encoded in the shards, so it is not available as an array per window")
     out: np.ndarray | None = None
     for split in np.unique(windows.facts["split"]).tolist():
         rows = np.flatnonzero(windows.facts["split"] == split)
-        held = open_columns(index, split).streams["skeleton"]
+        held = open_columns(index, split).streams[modality]
         if out is None:
             out = np.empty((len(windows), *held.shape[1:]), dtype=np.float32)
         out[rows] = held[windows.sample[rows]]

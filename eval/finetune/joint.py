@@ -1,4 +1,4 @@
-"""IMU and skeleton encoders trained together on labels, with one head on each and one on both; without the schedule."""
+"""Two encoders trained together on labels: IMU and another modality, a head on each and on both; no schedule."""
 
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ HEADS = ("imu", "teacher", "fused")
 
 
 class JointNetwork(Network):
-    """Linear heads on the IMU encoder, the skeleton encoder, and both together, trained on the same targets.
+    """Linear heads on the IMU encoder, the encoder of another modality, and both, trained on the same targets.
 
         loss = CE(A LN(z)) + CE(B LN(v)) + CE(C [LN(z), LN(v)])
 
-    z are the features of the IMU encoder and v those of the skeleton encoder. The loss of the fused head trains both
-    encoders. In training, each skeleton gets a random viewpoint. If no skeleton is available at test time, the IMU head
-    is used; skeletons are then privileged information, available in training only (Vapnik and Vashist 2009).
+    z are the features of the IMU encoder and v those of the other encoder. The loss of the fused head trains both
+    encoders. In training, the other encoder augments its input, if its class has an augmentation (skeletons are turned,
+    for example). If only the IMU is available at test time, the IMU head is used; the other modality is then privileged
+    information, available in training only (Vapnik and Vashist 2009).
 
     Args:
         bundle: the IMU encoder, trained.
-        tower: the skeleton encoder, trained.
+        tower: the encoder of the other modality, trained.
         classes: M.
         precision: see `NetworkConfig`.
 
-    Shapes: imu (B, C, T) in SI units, mask (B, C, T), extra (B, F, J, 3) skeletons in metres -> (3, B, M), see `HEADS`.
+    Shapes: imu (B, C, T) in SI units, mask (B, C, T), extra (B, ...) in the axes of the tower's modality
+        -> (3, B, M), see `HEADS`.
     """
 
     def __init__(
@@ -48,8 +50,8 @@ class JointNetwork(Network):
     ) -> Tensor:
         assert extra is not None
         with torch.autocast(imu.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-            skeleton = self.tower.tower(extra, draws)
-        z, v = self.norm(self.features(imu, mask)), self.tower_norm(skeleton.float())
+            other = self.tower.tower(extra, draws)
+        z, v = self.norm(self.features(imu, mask)), self.tower_norm(other.float())
         return torch.stack([self.linear(z), self.tower_linear(v), self.both_linear(torch.cat([z, v], dim=1))])
 
     def encoders(self) -> list[nn.Module]:

@@ -20,7 +20,7 @@ FOLDER = FolderFormat(
     name="imu-video-tower",
     version=1,
     what="tower",
-    command="imu-pretrain export RUN OUT --with-skeleton",
+    command="imu-pretrain export RUN OUT --with-side MODALITY",
     required=("tower", "lineage"),
 )
 """Format of a tower's folder on the disk."""
@@ -50,10 +50,10 @@ class TowerBundle(nn.Module):
 
     @torch.inference_mode()
     def encode(self, inputs: np.ndarray, *, batch_size: int = 256) -> np.ndarray:
-        """Features (N, Dt) float32 of skeletons (N, F, J, 3) in metres, in evaluation mode; NaN without usable frames.
+        """Features (N, Dt) float32 in evaluation mode; NaN for samples that the tower cannot encode.
 
         Args:
-            inputs: samples of the tower's modality.
+            inputs: (N, ...) samples of the tower's modality: skeletons are (N, F, J, 3) in metres.
             batch_size: samples per forward pass.
         """
         was = self.training
@@ -69,7 +69,7 @@ class TowerBundle(nn.Module):
         """Write weights and config.json into a folder, which is created if needed; existing files are replaced.
 
         Args:
-            folder: usually ``ENCODER/skeleton``.
+            folder: usually ``ENCODER/<modality>``.
             lineage: JSON facts about the origin of the weights.
         """
         target = Path(folder)
@@ -86,7 +86,7 @@ def load_tower(folder: str | Path) -> TowerBundle:
     """Read an exported tower, in evaluation mode.
 
     Args:
-        folder: written by `imu-pretrain export --with-skeleton` (``OUT/skeleton``).
+        folder: written by `imu-pretrain export --with-side`, for example ``OUT/skeleton``.
 
     Raises:
         CheckpointError: a missing, damaged or foreign folder.

@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 import yaml
 
+from eval.data.windows import load_windows, streams_of
+from eval.protocols.limited_labels.config import Method
+from eval.protocols.limited_labels.inputs import sides_of
 from imu_video.cli import app as cli
 from imu_video.errors import ConfigError
 from imu_video.recordings.windows import WindowConfig
@@ -130,6 +133,27 @@ def test_a_run_learns_from_it(built: Path, tmp_path: Path, monkeypatch: pytest.M
     assert all(np.isfinite(line["loss"]) for line in lines)
     saved = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
     assert saved["tower"] == {"name": "pressure_mlp", "cells": CELLS, "width": 8}
+
+    words = ["imu-pretrain", "export", str(tmp_path / "run"), str(tmp_path / "encoder"), "--plugin", str(PLUGIN)]
+    monkeypatch.setattr(sys, "argv", [*words, "--with-skeleton"])
+    with pytest.raises(SystemExit) as stop:
+        pretrain_main()
+    assert stop.value.code, "this run trained no skeleton encoder"
+    assert not (tmp_path / "encoder").exists()
+    monkeypatch.setattr(sys, "argv", [*words, "--with-side", "pressure"])
+    with pytest.raises(SystemExit) as stop:
+        pretrain_main()
+    assert not stop.value.code
+    index = load_index(built)
+    windows = load_windows(index, splits=["train", "val"])
+    held = streams_of(windows, index, "pressure")
+    assert held.shape == (len(windows), FRAMES, CELLS)
+    (side,) = sides_of([tmp_path / "encoder"], windows, index)
+    assert side.tower is not None
+    assert side.tower.modality == Method(name="joint", learn="all", along="pressure").along == "pressure"
+    np.testing.assert_array_equal(np.isfinite(side.features).all(axis=1), np.isfinite(held).all(axis=(1, 2)))
+    with pytest.raises(ConfigError, match=r"have no skeleton stream.*\n.*window\.skeleton_fps"):
+        streams_of(windows, index, "skeleton")
 
 
 def test_without_the_plugin_the_folder_names_what_is_missing(built: Path) -> None:

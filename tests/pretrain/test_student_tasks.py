@@ -80,7 +80,7 @@ def test_learns_resumes_in_the_same_bits_and_exports(
     assert all(np.isfinite(curve(tmp_path / "whole", "loss", "validate")))
     assert any("projector" in name for name in one) == (sections.get("loss") != [])
 
-    done = export(tmp_path / "whole", tmp_path / "encoder", with_skeleton="tower" in sections)
+    done = export(tmp_path / "whole", tmp_path / "encoder", with_side="skeleton" if "tower" in sections else None)
     assert done.difference == 0.0
     encoder = load_encoder(tmp_path / "encoder")
     assert encoder.lineage["recipe"] == "made"
@@ -94,7 +94,7 @@ def test_learns_resumes_in_the_same_bits_and_exports(
         assert np.isfinite(features).all()
     else:
         with pytest.raises(CheckpointError, match="trained no skeleton encoder"):
-            export(tmp_path / "whole", tmp_path / "other", with_skeleton=True)
+            export(tmp_path / "whole", tmp_path / "other", with_side="skeleton")
 
 
 def test_a_tower_brings_pairs_together(config: Callable[..., PretrainConfig], tmp_path: Path) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from eval.config import Metric
 from eval.data.splits import Slice
 from eval.finetune.config import ALPHAS, Alphas, Inputs, NetworkConfig, SpreadConfig
 from eval.results.bootstrap import Bootstrap
 from imu_video.config import Config
+from imu_video.errors import nearest
+from imu_video.registry import trained_modalities
 
 Number = int | Literal["all"]
 """Labelled windows per class, or all of them."""
@@ -25,12 +27,12 @@ class Method(Config):
         learn: ``head``: the probe on frozen features; ``linear``: a linear head on the frozen encoder by gradient
             descent; ``all``: encoder and head by gradient descent; ``wise``: first ``linear``, then ``all`` from there,
             then weights between the two (`eval.finetune.wise`).
-        inputs: ``imu``; ``fused``, frozen features of the video side concatenated with the IMU encoder's; or
-            ``teacher``, features of the video side alone. The video side is the skeleton encoder exported with the
-            encoder, if any and if ``start`` is ``encoder``; else the cached teacher.
-        along: ``skeleton``: with ``learn: all``, the skeleton encoder exported with the encoder is trained jointly,
-            with three heads (`eval.finetune.joint`); ``inputs`` selects the head that is evaluated. null = no joint
-            training.
+        inputs: ``imu``; ``fused``, frozen features of the other side concatenated with the IMU encoder's; or
+            ``teacher``, features of the other side alone. The other side is the encoder of another modality exported
+            with the IMU encoder, if any and if ``start`` is ``encoder``; else the cached teacher.
+        along: a modality for which a trainable encoder is registered, such as ``skeleton``: with ``learn: all``, the
+            encoder of that modality exported with the IMU encoder is trained jointly, with three heads
+            (`eval.finetune.joint`); ``inputs`` selects the head that is evaluated. null = no joint training.
         spread: first spread the labels over the pool's unlabelled windows; null = use labelled windows only.
     """
 
@@ -38,13 +40,21 @@ class Method(Config):
     start: Literal["encoder", "random"] = "encoder"
     learn: Literal["head", "linear", "all", "wise"] = "head"
     inputs: Inputs = "imu"
-    along: Literal["skeleton"] | None = None
+    along: str | None = None
     spread: SpreadConfig | None = None
+
+    @field_validator("along")
+    @classmethod
+    def _registered(cls, along: str | None) -> str | None:
+        # Looked up only where it is used: the registry imports the networks of all sides.
+        if along is not None and along not in (known := trained_modalities()):
+            raise ValueError(f"no trainable encoder of {along!r} is registered{nearest(along, known)}, only {known}")
+        return along
 
     @model_validator(mode="after")
     def _possible(self) -> Method:
         if self.along and self.learn != "all":
-            raise ValueError(f"method {self.name!r}: along: skeleton requires learn: all")
+            raise ValueError(f"method {self.name!r}: along: {self.along} requires learn: all")
         if self.inputs == "teacher" and self.trains and not self.along:
             raise ValueError(f"method {self.name!r}: the teacher is frozen, so inputs: teacher requires learn: head")
         if self.start == "random" and self.learn == "wise":
@@ -75,7 +85,7 @@ class Method(Config):
 
     @property
     def uses_teacher(self) -> bool:
-        """Whether frozen features of the video side enter, in learning or in spreading labels."""
+        """Whether frozen features of the other side enter, in learning or in spreading labels."""
         return (self.inputs != "imu" and self.along is None) or (
             self.spread is not None and self.spread.inputs != "imu"
         )

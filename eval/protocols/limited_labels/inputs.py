@@ -1,4 +1,4 @@
-"""Encoders, video sides and features that the methods of a limited-label run use; nothing is trained here."""
+"""Encoders, other sides and features that the methods of a limited-label run use; nothing is trained here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from eval.data.features import at_spec_rate, encoder_features, untrained_twin
 from eval.data.splits import refuse_training_subjects
-from eval.data.windows import LabelledWindows, skeletons_of
+from eval.data.windows import LabelledWindows, streams_of
 from eval.finetune.config import Inputs
 from eval.finetune.network import measured
 from eval.finetune.spread import side_by_side
@@ -20,6 +20,7 @@ from eval.protocols.limited_labels.config import LabelsConfig, Method
 from eval.protocols.limited_labels.subjects import Groups
 from imu_video.bundle.encoder import EncoderBundle
 from imu_video.errors import ConfigError
+from imu_video.registry import trained_modalities
 from imu_video.runtime.files import file_sha256
 
 if TYPE_CHECKING:
@@ -29,19 +30,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Side:
-    """Features of the video side for every window.
+    """Features of the other side (a teacher, or an encoder of another modality) for every window.
 
     Args:
         name: where they come from; part of the identity of every cell that uses them.
         features: (N, Dt), NaN rows for windows without any.
-        tower: the skeleton encoder itself, where one was exported.
-        skeletons: (N, F, J, 3) metres, the input of ``tower``.
+        tower: the encoder of the other modality itself, where one was exported.
+        inputs: (N, ...) samples of its modality, the input of ``tower``.
     """
 
     name: str
     features: np.ndarray
     tower: TowerBundle | None = None
-    skeletons: torch.Tensor | None = None
+    inputs: torch.Tensor | None = None
 
 
 class Features:
@@ -53,7 +54,7 @@ class Features:
         weights: digest of each bundle's weights.
         model: name of the encoder in tables and errors.
         config: of the run.
-        sides: features of the skeleton encoder trained with each bundle; empty = those of the cached teacher.
+        sides: the encoder of another modality trained with each bundle; empty = features of the cached teacher.
 
     Raises:
         ConfigError: numbers of encoders and seeds that do not match, other channels, or a missing teacher.
@@ -86,7 +87,7 @@ class Features:
         return self.weights[place if len(self.weights) > 1 else 0]
 
     def side(self, method: Method, place: int) -> Side:
-        """The video side of a method: the skeleton encoder exported with the IMU encoder, or the cached teacher."""
+        """The other side of a method: the encoder exported beside the IMU encoder, or the cached teacher."""
         if self.sides and method.start == "encoder":
             return self.sides[place if len(self.sides) > 1 else 0]
         windows = self.groups.windows
@@ -94,16 +95,16 @@ class Features:
         return Side(name=str(windows.teacher_name), features=windows.teacher)
 
     def joint_side(self, method: Method, place: int) -> Side:
-        """The skeleton encoder that a method trains jointly with the IMU encoder, and the skeletons of all windows.
+        """The encoder that a method trains jointly with the IMU encoder, and its input for all windows.
 
         Raises:
-            ConfigError: the encoder was exported without one, or a window has no skeleton.
+            ConfigError: the encoder was exported without one of that modality, or a window lacks the modality.
         """
         side = self.sides[place if len(self.sides) > 1 else 0] if self.sides else None
-        if side is None or side.tower is None or side.skeletons is None:
+        if side is None or side.tower is None or side.inputs is None or side.tower.modality != method.along:
             raise ConfigError(
-                f"method {method.name!r} trains a skeleton encoder, but {self.model} was exported without one",
-                hint="pretrain with a tower and export --with-skeleton",
+                f"method {method.name!r} trains a {method.along} encoder, but {self.model} was exported without one",
+                hint=f"pretrain with a tower and export --with-side {method.along}",
             )
         self._require_complete(method, side.features)
         return side
@@ -118,7 +119,7 @@ class Features:
         return side_by_side(*blocks, reference=self.groups.pool)
 
     def video(self, method: Method, place: int) -> torch.Tensor:
-        """Scaled features of the video side (N, Dt), as further input of a network."""
+        """Scaled features of the other side (N, Dt), as further input of a network."""
         scaled = side_by_side(self._video(method, place), reference=self.groups.pool)
         return torch.from_numpy(scaled).float()
 
@@ -164,8 +165,8 @@ def _validate(
         )
     if sides and len(sides) != len(bundles):
         raise ConfigError(
-            f"{model}: {len(sides)} of {len(bundles)} encoders have a skeleton encoder of their own",
-            hint="export all seeds with --with-skeleton, or none",
+            f"{model}: {len(sides)} of {len(bundles)} encoders were exported with an encoder of another modality",
+            hint="export all seeds with --with-side, or none",
         )
     needy = [m.name for m in config.methods if m.uses_teacher and not (sides and m.start == "encoder")]
     if needy and windows.teacher is None:
@@ -203,17 +204,31 @@ def encoder_folders(path: Path) -> list[Path]:
 
 
 def sides_of(folders: Sequence[Path], windows: LabelledWindows, index: Index) -> list[Side]:
-    """Features of the skeleton encoders that were exported with the encoders (``FOLDER/skeleton``), if any."""
+    """The encoders of another modality that were exported with the encoders (``FOLDER/<modality>``), if any.
+
+    Raises:
+        ConfigError: encoders of several modalities, or data without the modality.
+    """
     from imu_video.sides import load_tower
 
-    inside = [folder / "skeleton" for folder in folders if (folder / "skeleton" / "config.json").is_file()]
+    inside = [
+        folder / modality
+        for folder in folders
+        for modality in trained_modalities()
+        if (folder / modality / "config.json").is_file()
+    ]
     if not inside:
         return []
-    skeletons = skeletons_of(windows, index)
-    out = []
+    found = sorted({folder.name for folder in inside})
+    if len(found) > 1:
+        raise ConfigError(
+            f"{inside[0].parent}: encoders of several modalities were exported with it: {', '.join(found)}",
+            hint="keep one of these folders beside the encoder",
+        )
+    samples = streams_of(windows, index, found[0])
+    inputs, out = torch.from_numpy(samples), []
     for folder in inside:
         weights = file_sha256(folder / "model.safetensors")[:12]
         tower = load_tower(folder)
-        features = tower.encode(skeletons)
-        out.append(Side(name=f"tower {weights}", features=features, tower=tower, skeletons=torch.from_numpy(skeletons)))
+        out.append(Side(name=f"tower {weights}", features=tower.encode(samples), tower=tower, inputs=inputs))
     return out

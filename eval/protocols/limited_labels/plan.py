@@ -60,7 +60,7 @@ class Plan:
         return sum(s.steps_for(len(labelled)) for s in self.schedules(method) if s is not None)
 
     def pretrained(self, method: Method) -> bool:
-        """Whether weights of the model under test enter, its skeleton encoder's included."""
+        """Whether weights of the model under test enter, those of the encoder exported beside it included."""
         from_side = method.start == "encoder" and method.uses_teacher and bool(self.features.sides)
         return method.uses_student or from_side
 

@@ -41,7 +41,7 @@ class Cells:
         model: the encoder's name; ``none`` where no pretrained weights enter.
         method, number: the method and its labelled windows per class.
         weights: digest of the weights that enter, or of the architecture.
-        pretrained: whether weights of the encoder under test, or of its skeleton encoder, enter.
+        pretrained: whether weights of the encoder under test, or of the encoder exported beside it, enter.
         counts: (R, S, M, M): seed, subject, true class, predicted class; at the last step, or at alpha 0.5 with
             ``learn: wise``.
         chosen: the same at the step (alpha) that was best on the validation subjects; None without them.
@@ -190,7 +190,7 @@ class LabelsRun:
         assert config is not None
         imu, mask = self.features.imu(bundle)
         side = self.features.joint_side(method, place) if method.along else None
-        extra = None if side is None else side.skeletons
+        extra = None if side is None else side.inputs
         if side is None and method.inputs == "fused":
             extra = self.features.video(method, place)
 

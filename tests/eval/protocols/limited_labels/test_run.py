@@ -174,7 +174,7 @@ def test_the_skeleton_encoder_trained_along_answers_by_three_heads(
     windows: LabelledWindows, bundle: EncoderBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: Any
 ) -> None:
     tower, shown = skeletons(windows)
-    side = Side(name="tower 0", features=tower.encode(shown.numpy()), tower=tower, skeletons=shown)
+    side = Side(name="tower 0", features=tower.encode(shown.numpy()), tower=tower, inputs=shown)
     before = {k: v.clone() for k, v in tower.state_dict().items()}
     methods = [
         *({"name": f"along {i}", "learn": "all", "along": "skeleton", "inputs": i} for i in HEADS),
@@ -194,13 +194,13 @@ def test_the_skeleton_encoder_trained_along_answers_by_three_heads(
     assert share["along imu"] > 0.9
     assert [(c.model, c.pretrained) for c in cells] == [("mine", True)] * 3 + [("none", False)]
     assert all(c.chosen is not None for c in cells)
-    other = Side(name="tower 1", features=side.features, tower=tower, skeletons=shown)
+    other = Side(name="tower 1", features=side.features, tower=tower, inputs=shown)
     keys = [
         run(windows, bundle, conf, tmp_path, sides=[s]).plan.key(Cell(conf.methods[0], "all", 0)) for s in (side, other)
     ]
     assert keys[0] != keys[1]
     mixed = shown[torch.randperm(len(shown), generator=torch.Generator().manual_seed(0))]
-    other = Side(name="tower 2", features=side.features, tower=tower, skeletons=mixed)
+    other = Side(name="tower 2", features=side.features, tower=tower, inputs=mixed)
     heads = config(methods=methods[:3], references=[], labels=["all"], seeds=[0], finetune={**schedule, "members": 1})
     told = run(windows, bundle, heads, tmp_path, sides=[other]).run()
     share = {c.method.name: np.trace(c.counts.sum(axis=(0, 1))) / c.counts.sum() for c in told}
@@ -378,6 +378,8 @@ def test_configs_that_cannot_be_meant_are_refused() -> None:
         ({"labels": [1, 1]}, "distinct"),
         ({"methods": [{"name": "t", "inputs": "teacher", "learn": "all"}], "references": []}, "teacher is frozen"),
         ({"methods": [{"name": "a", "along": "skeleton"}], "references": []}, "along: skeleton requires learn: all"),
+        ({"methods": [{"name": "a", "learn": "all", "along": "skelton"}]}, "did you mean 'skeleton'"),
+        ({"methods": [{"name": "a", "learn": "all", "along": "video"}]}, "no trainable encoder of 'video'"),
         ({"methods": [{"name": "r", "start": "random", "spread": {}}], "references": []}, "no meaningful neighbours"),
     ):
         with pytest.raises(ConfigError, match=message):
