@@ -226,18 +226,18 @@ def _split_rows(
 ) -> dict[str, Any]:
     """The labelled windows of one split, flattened over devices, sample by sample."""
     names = list(columns.placements)
-    views = [v for v, name in enumerate(names) if placements is None or name in placements]
+    devices = [v for v, name in enumerate(names) if placements is None or name in placements]
     labelled = np.array([label is not None for label in columns.labels], dtype=bool)
-    sample, view = np.nonzero((labelled[:, None] & np.asarray(columns.present))[:, views])
-    view = np.asarray(views, dtype=np.int64)[view]
+    sample, device = np.nonzero((labelled[:, None] & np.asarray(columns.present))[:, devices])
+    device = np.asarray(devices, dtype=np.int64)[device]
 
     def column(values: Sequence[Any]) -> np.ndarray:
         return np.array([str(values[int(i)]) for i in sample], dtype=np.str_)
 
     out: dict[str, Any] = {
-        "x": np.ascontiguousarray(columns.imu[sample, view], dtype=np.float32),
+        "x": np.ascontiguousarray(columns.imu[sample, device], dtype=np.float32),
         "label": column(columns.labels),
-        "placement": np.array([names[v] for v in view], dtype=np.str_),
+        "placement": np.array([names[v] for v in device], dtype=np.str_),
         "subject": column(columns.subjects),
         "recording": column(columns.recordings),
         "session": column(columns.sessions),

@@ -1,4 +1,4 @@
-"""Losses on two augmented views of a window, some of them also across modalities; equations are in functional."""
+"""Losses on augmented pairs of windows, some of them also across modalities; equations are in functional."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _sides(pair: PairEmbeddings, between: Between) -> tuple[Tensor, Tensor]:
 
 @losses.register("nt_xent")
 class NTXent(PairLoss):
-    """SimCLR on two augmented views of each window, negatives from both views of all ranks (`functional.nt_xent`).
+    """SimCLR on an augmented pair of each window, negatives from both halves of all ranks (`functional.nt_xent`).
 
     Chen et al. 2020 (arXiv 2002.05709).
 
@@ -70,7 +70,7 @@ class NTXent(PairLoss):
             all_one, all_two = gather_with_gradient(one), gather_with_gradient(two)
             rows = world().rows(len(all_one))
             first = torch.arange(rows.start, rows.stop, device=one.device)
-            # Columns are all first views, then all second views, so a partner is N columns away.
+            # Columns are the first windows of all pairs, then the second ones, so a partner is N columns away.
             second = first + len(all_one)
             cosines = torch.cat([one, two]) @ torch.cat([all_one, all_two]).T
             scale = self.scale()
@@ -91,7 +91,7 @@ class VICReg(PairLoss):
     sqrt(D) times as long: evenly spread embeddings have a standard deviation of 1 in every dimension.
 
     Args:
-        between: IMU with its second view (``augmented_pair``) or with the other ``side``.
+        between: IMU with the second window of its ``augmented_pair``, or with the other ``side``.
         invariance, variance, covariance: weights, at least 0; 25, 25, 1 as published. With invariance 0 the loss is
             only a regulariser.
 
@@ -147,7 +147,7 @@ class BarlowTwins(PairLoss):
     Zbontar et al. 2021 (arXiv 2103.03230), statistics over the batch of all ranks.
 
     Args:
-        between: IMU with its second view (``augmented_pair``) or with the other ``side``.
+        between: IMU with the second window of its ``augmented_pair``, or with the other ``side``.
         redundancy: lambda, above 0; 0.005 as published.
 
     Shapes: PairEmbeddings of (B, D) per rank, two rows or more over all ranks -> scalar.

@@ -66,7 +66,7 @@ class _Batch:
 
 @losses.register("collossl")
 class ColloSSL(PairLoss):
-    """Multi-view contrast between devices: synchronous positives, asynchronous negatives, both chosen by distance.
+    """Contrast between devices: synchronous positives, asynchronous negatives, both chosen by distance.
 
     Jain et al. 2022 (arXiv 2202.00758). Positives are pulled together (the released code has the opposite sign), and
     negatives are never of the same moment.
@@ -92,8 +92,8 @@ class ColloSSL(PairLoss):
         gap_s: seconds, at least 0. Other moments of the same recording at most this far away are not negatives.
         seed: of the random choices, in [0, 2147483648).
 
-    Shapes: PairEmbeddings with devices (B, V, D), views (B, V, C, T) per rank, 2 or more rows over all ranks -> scalar.
-        Rows in which the anchor or all its positives were not worn are excluded. A device that was never worn
+    Shapes: PairEmbeddings with devices (B, V, D), devices_imu (B, V, C, T) per rank -> scalar; 2 or more rows over all
+        ranks. Rows in which the anchor or all its positives were not worn are excluded. A device that was never worn
         together with the anchor in the batch counts as the farthest.
 
     Raises:

@@ -17,8 +17,9 @@ from imu_video.encoders.layers.convolutional import Norm, norm_layer
 from imu_video.errors import ConfigError
 from imu_video.registry import towers
 from imu_video.runtime.distributed import GlobalDraws
+from imu_video.skeletons.augmentation import SkeletonAugmentation
+from imu_video.skeletons.geometry import BodyFrame, streams
 from imu_video.skeletons.network import SkeletonEncoder
-from imu_video.skeletons.views import BodyFrame, Views, streams
 
 Frames = Annotated[int, Field(ge=16)]
 """Time steps of a skeleton after resampling: the networks halve them up to four times."""
@@ -26,12 +27,11 @@ Degrees = Annotated[float, Field(ge=0, le=180)]
 
 
 class SkeletonTower(nn.Module, ABC):
-    """Base class of trainable skeleton encoders: normalisation, random views in training, features over time, pooling.
+    """Base class of trainable skeleton encoders: normalisation, augmentation in training, features over time, pooling.
 
     Skeletons are trimmed to their moving part, resampled to ``frames``, rotated to an upright and frontal pose, centred
-    on the hips and divided by the length of the torso (`BodyFrame`). In training, `forward` with ``draws`` uses a
-    random view of each skeleton: rotation about the vertical, tilt, shear, scale, body shape, tempo, lost joints and
-    noise.
+    on the hips and divided by the length of the torso (`BodyFrame`). In training, `forward` with ``draws``
+    augments each skeleton: rotation about the vertical, tilt, shear, scale, body shape, tempo, lost joints and noise.
 
     Args:
         joints: names of the J joints in order; the trainer takes them from the data.
@@ -39,7 +39,7 @@ class SkeletonTower(nn.Module, ABC):
         align: rotate every skeleton to the front; needs ``left_*`` and ``right_*`` hips or shoulders.
         centre, top: joints at the ends of the torso; None: the first known names.
         owner: name used in error messages.
-        views: strengths of the random views, see `Views`.
+        augmentation: strengths of the random augmentation, see `SkeletonAugmentation`.
 
     Attributes:
         token_dim: E', width of `tokens`.
@@ -65,12 +65,12 @@ class SkeletonTower(nn.Module, ABC):
         centre: str | None,
         top: str | None,
         owner: str,
-        **views: float,
+        **augmentation: float,
     ) -> None:
         super().__init__()
         self.joints = tuple(joints)
         self.body = BodyFrame(joints=joints, frames=frames, align=align, centre=centre, top=top, owner=owner)
-        self.views = Views(**views)
+        self.augmentation = SkeletonAugmentation(**augmentation)
         self.register_buffer("up", torch.tensor(1))
 
     @abstractmethod
@@ -88,7 +88,7 @@ class SkeletonTower(nn.Module, ABC):
             self.up.fill_(up)
 
     def tokens(self, skeletons: Tensor, draws: GlobalDraws | None = None) -> Tensor:
-        """Features over time (B, S, E'), oldest first; with ``draws``, of random views of the skeletons.
+        """Features over time (B, S, E'), oldest first; with ``draws``, of augmented skeletons.
 
         Raises:
             ValueError: skeletons that are not (B, F, J, 3) with the J joints of the tower.
@@ -99,10 +99,10 @@ class SkeletonTower(nn.Module, ABC):
         with torch.autocast(skeletons.device.type, enabled=False):
             poses = self.body(skeletons.float(), int(self.up))
             if draws is not None:
-                poses = self.views(poses, draws)
+                poses = self.augmentation(poses, draws)
             x = streams(poses, self.body.centre)
             if draws is not None:
-                x = x * self.views.kept(len(x), x.shape[3], draws).to(x.device)
+                x = x * self.augmentation.kept(len(x), x.shape[3], draws).to(x.device)
         return self.over_time(x).transpose(1, 2)
 
     def forward(self, skeletons: Tensor, draws: GlobalDraws | None = None) -> Tensor:
@@ -119,11 +119,11 @@ class StreamTower(SkeletonTower):
         width: channels of the narrowest layer, at least 4; features are 4 * width * segments.
         segments: number of parts of equal length that are averaged separately; 1 to frames / 4.
         norm: ``group``, or ``batch``.
-        body, scale, jitter, shear: strengths of the random views (`Views`), at least 0. Zeros, with crop 1, disable the
-            views.
-        rotation: largest rotation of a view about the vertical in degrees, in [0, 180].
-        crop: smallest share of the time that a view keeps, in (0, 1].
-        warp, lost: largest distortion of a view's time axis, and probability that a joint is missing; in [0, 1].
+        body, scale, jitter, shear: strengths of the augmentation (`SkeletonAugmentation`), at least 0. With zeros and
+            crop 1, skeletons stay unchanged.
+        rotation: largest rotation about the vertical in degrees, in [0, 180].
+        crop: smallest share of the time that is kept, in (0, 1].
+        warp, lost: largest distortion of the time axis, and probability that a joint is missing; in [0, 1].
 
     Shapes: (B, F, J, 3) -> (B, 4 * width * segments); tokens (B, frames / 4, 4 * width).
 

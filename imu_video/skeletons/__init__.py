@@ -10,13 +10,18 @@ from typing import TYPE_CHECKING
 from imu_video.lazy import exports
 
 if TYPE_CHECKING:
+    from imu_video.skeletons.augmentation import SkeletonAugmentation
+    from imu_video.skeletons.geometry import BodyFrame, streams
     from imu_video.skeletons.network import SkeletonEncoder
-    from imu_video.skeletons.views import BodyFrame, Views, streams
 
-__all__ = ["BodyFrame", "SkeletonEncoder", "Views", "streams"]
+__all__ = ["BodyFrame", "SkeletonAugmentation", "SkeletonEncoder", "streams"]
 
 __getattr__, __dir__ = exports(
     __name__,
     __all__,
-    {"network": ["SkeletonEncoder"], "views": ["BodyFrame", "Views", "streams"]},
+    {
+        "augmentation": ["SkeletonAugmentation"],
+        "geometry": ["BodyFrame", "streams"],
+        "network": ["SkeletonEncoder"],
+    },
 )

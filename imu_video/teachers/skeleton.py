@@ -18,8 +18,9 @@ from imu_video.optim.schedule import ramped_cosine
 from imu_video.registry import teachers
 from imu_video.runtime.distributed import GlobalDraws
 from imu_video.runtime.logging import log_progress
+from imu_video.skeletons.augmentation import SkeletonAugmentation
+from imu_video.skeletons.geometry import BodyFrame, streams
 from imu_video.skeletons.network import SkeletonEncoder
-from imu_video.skeletons.views import BodyFrame, Views, streams
 from imu_video.teachers.base import FrozenTeacher
 
 logger = logging.getLogger(__name__)
@@ -27,13 +28,13 @@ logger = logging.getLogger(__name__)
 
 @teachers.register("skeleton")
 class SkeletonTeacher(FrozenTeacher):
-    """Point and motion streams of 1-D convolutions over time, fitted by contrasting two views of each skeleton.
+    """Point and motion streams of 1-D convolutions over time, fitted by contrasting augmented pairs of skeletons.
 
     The two streams follow the co-occurrence network of Li et al. 2018 (all joints meet in one layer); the objective is
-    NT-Xent (Chen et al. 2020, SimCLR, eq. 1) on views that differ in viewpoint, body shape, tempo and lost joints. No
-    label is used unless ``supervised`` is set: views of the same class are then positives as well. Skeletons are
-    trimmed to their moving part, resampled to ``frames``, rotated to an upright and frontal pose, centred on the hips
-    and divided by the length of the torso.
+    NT-Xent (Chen et al. 2020, SimCLR, eq. 1) on two augmentations of each skeleton that differ in viewpoint, body
+    shape, tempo and lost joints. No label is used unless ``supervised`` is set: augmentations of the same class are
+    then positives as well. Skeletons are trimmed to their moving part, resampled to ``frames``, rotated to an upright
+    and frontal pose, centred on the hips and divided by the length of the torso.
 
     Args:
         frames: time steps after resampling, at least 16.
@@ -44,11 +45,11 @@ class SkeletonTeacher(FrozenTeacher):
         batch: skeletons per update, at least 2.
         lr: peak learning rate of AdamW, above 0; sensible 1e-4 to 5e-3.
         temperature: of the softmax, above 0; sensible 0.05 to 0.5.
-        body: standard deviation of the constant shift of each joint in a view, in torso lengths, at least 0;
+        body: standard deviation of the constant shift of each joint by augmentation, in torso lengths, at least 0;
             sensible up to 0.2.
-        rotation: largest rotation of a view about the vertical, in degrees, in [0, 180].
+        rotation: largest rotation about the vertical in augmentation, in degrees, in [0, 180].
         align: rotate every skeleton to the front; needs hips or shoulders named ``left_*`` and ``right_*``.
-        seed: seed of initial weights, order and views.
+        seed: seed of initial weights, order and augmentation.
         supervised: use the labels of the training split; skeletons without a label are skipped.
         joints: names of the J joints in order; `imu-video embed` takes them from the data.
         centre: joint at the lower end of the torso; the first known name of CENTRES when None.
@@ -103,7 +104,7 @@ class SkeletonTeacher(FrozenTeacher):
             **({"supervised": True} if supervised else {}),
         }  # fmt: skip
         self.needs_labels = supervised
-        self.views = Views(body=body, rotation=rotation)
+        self.augmentation = SkeletonAugmentation(body=body, rotation=rotation)
         self.register_buffer("fitted", torch.tensor(False))
         self.register_buffer("up", torch.tensor(1))
         self.encoder: SkeletonEncoder | None = None
@@ -198,7 +199,7 @@ class SkeletonTeacher(FrozenTeacher):
         self.freeze()
 
     def _contrast(self, encoder: SkeletonEncoder, poses: Tensor, classes: Tensor | None) -> None:
-        """Minimise NT-Xent between two views of each skeleton, or of each class."""
+        """Minimise NT-Xent between two augmentations of each skeleton, or of each class."""
         arg = self.arguments
         generator = torch.Generator().manual_seed(arg["seed"])
         draws = GlobalDraws(generator)
@@ -215,7 +216,7 @@ class SkeletonTeacher(FrozenTeacher):
             if step % each == 0:
                 order = torch.randperm(len(poses), generator=generator)
             rows = order[step % each * batch :][:batch].to(poses.device)
-            both = torch.cat([self._view(poses[rows], draws) for _ in range(2)])
+            both = torch.cat([self._augmented(poses[rows], draws) for _ in range(2)])
             set_learning_rate(optimiser, ramped_cosine(step, steps=total, lr=arg["lr"]))
             loss = nt_xent(head(encoder(both)), arg["temperature"], None if classes is None else classes[rows])
             optimiser.zero_grad()
@@ -223,15 +224,15 @@ class SkeletonTeacher(FrozenTeacher):
             optimiser.step()
             log_progress(logger, step + 1, total, "updates", "fit")
 
-    def _view(self, poses: Tensor, draws: GlobalDraws) -> Tensor:
-        view = streams(self.views(poses, draws), self.body.centre)
-        return view * self.views.kept(len(view), view.shape[3], draws).to(view.device)
+    def _augmented(self, poses: Tensor, draws: GlobalDraws) -> Tensor:
+        x = streams(self.augmentation(poses, draws), self.body.centre)
+        return x * self.augmentation.kept(len(x), x.shape[3], draws).to(x.device)
 
 
 def nt_xent(embeddings: Tensor, temperature: float, classes: Tensor | None = None) -> Tensor:
-    """NT-Xent (Chen et al. 2020, eq. 1) of 2B embeddings; rows i and i + B are two views.
+    """NT-Xent (Chen et al. 2020, eq. 1) of 2B embeddings; rows i and i + B are an augmented pair.
 
-    With classes, every view of the same class is a positive, as in supervised contrastive learning (Khosla et al. 2020,
+    With classes, every row of the same class is a positive, as in supervised contrastive learning (Khosla et al. 2020,
     arXiv 2004.11362, eq. 2):
 
         loss = mean_i mean_{p in P(i)} -log( exp(s_ip / t) / sum_{k != i} exp(s_ik / t) )
@@ -239,7 +240,7 @@ def nt_xent(embeddings: Tensor, temperature: float, classes: Tensor | None = Non
     Args:
         embeddings: (2B, D), any norm.
         temperature: t, above 0.
-        classes: (B,) class numbers; None: P(i) is only the other view.
+        classes: (B,) class numbers; None: P(i) is only the other row of the pair.
 
     Shapes: -> ().
     """

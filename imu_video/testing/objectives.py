@@ -99,7 +99,7 @@ def check_objectives_over_ranks(entries: list[dict[str, Any]], *, ranks: int = 2
 
 
 def check_tower(tower: Component) -> None:
-    """Check the contract of towers: widths as declared, rows independent, views from the draws alone, gradient.
+    """Check the contract of towers: widths as declared, rows independent, augmentation from the draws alone, gradient.
 
     Args:
         tower: name, config entry (joints are filled in) or built tower for six joints.
@@ -128,13 +128,16 @@ def check_tower(tower: Component) -> None:
     require(close(alone, features, 1e-4), f"{name}: a row's features depend on the other rows in evaluation mode")
     state = torch.get_rng_state()
     first, again, other = model(skeletons, _draws()), model(skeletons, _draws()), model(skeletons, _draws(1))
-    require(torch.equal(torch.get_rng_state(), state), f"{name}: views draw from torch's global generator")
-    require(torch.equal(first, again) and not torch.equal(first, other), f"{name}: views do not follow the draws")
+    require(torch.equal(torch.get_rng_state(), state), f"{name}: augmentation draws from torch's global generator")
+    require(
+        torch.equal(first, again) and not torch.equal(first, other),
+        f"{name}: augmentation does not follow the draws",
+    )
     halves = [
         model(rows, GlobalDraws(torch.Generator().manual_seed(0), World(rank=rank, size=2)))
         for rank, rows in enumerate(skeletons.split(2))
     ]
-    require(close(torch.cat(halves), first, 1e-4), f"{name}: views depend on the number of processes")
+    require(close(torch.cat(halves), first, 1e-4), f"{name}: augmentation depends on the number of processes")
     model.train()
     out = model(skeletons, _draws())
     (out * windows(1, len(out), out.shape[1], seed=1)[0]).sum().backward()

@@ -36,7 +36,7 @@ class Augmenter:
         )
 
     def training(self, batch: PairBatch, number: int) -> PairBatch:
-        """Global batch ``number`` augmented; the second view and each device use independent draws."""
+        """Global batch ``number`` augmented; the second window of a pair and each device use independent draws."""
         if self.compose is None:
             return batch
         imu, mask = self._changed(batch.imu, batch.mask, number, "augment")
@@ -52,7 +52,7 @@ class Augmenter:
         return self._with_second(changed, batch, number, "augment two")
 
     def validation(self, batch: PairBatch, number: int) -> PairBatch:
-        """Windows unchanged; a second view, if needed, is the same augmented copy at every validation."""
+        """Windows unchanged; the second window of a pair, if needed, is the same augmented copy at every validation."""
         return self._with_second(batch, batch, number, "validate two")
 
     def draws(self, number: int, purpose: str) -> GlobalDraws:
@@ -70,5 +70,5 @@ class Augmenter:
     def _changed(self, imu: Tensor, mask: Tensor, number: int, purpose: str) -> tuple[Tensor, Tensor]:
         if self.compose is None:
             return imu, mask
-        # A generator per purpose: adding a second view must not change how the first one is augmented.
+        # A generator per purpose: adding the second window of a pair must not change how the first one is augmented.
         return self.compose(imu, mask, self.draws(number, purpose))

@@ -36,7 +36,7 @@ class PretrainTask(nn.Module):
 
         Args:
             batch: windows in SI units and the other inputs of the losses.
-            draws: of objectives, which need them, and of the tower's views in training.
+            draws: of objectives, which need them, and of the tower's augmentation in training.
         """
         outputs: list[LossOutput] = []
         pair: PairEmbeddings | None = None

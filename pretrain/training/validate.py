@@ -32,7 +32,7 @@ def validate(
         loader: pairs of the validation split.
         batches: number of its batches in the gallery.
         device: device of the task.
-        augmenter: provides second views and draws, the same at each validation.
+        augmenter: provides augmented pairs and draws, the same at each validation.
 
     Raises:
         GuardStop: an embedding is not finite.

@@ -12,7 +12,8 @@ import torch
 
 from imu_video.errors import ConfigError, DataError
 from imu_video.runtime.distributed import GlobalDraws
-from imu_video.skeletons.views import Views, held_ends_removed, level, streams, turn_to_front
+from imu_video.skeletons.augmentation import SkeletonAugmentation
+from imu_video.skeletons.geometry import held_ends_removed, level, streams, turn_to_front
 from imu_video.teachers.skeleton import SkeletonTeacher, nt_xent
 from imu_video.testing import check_teacher
 
@@ -171,15 +172,15 @@ def test_streams_keep_height_and_drop_the_way_over_the_floor() -> None:
 
 def test_views_follow_their_generator_and_vanish_at_zero_strength() -> None:
     x = SkeletonTeacher(**SMALL).normalise(people(3))
-    off = Views(body=0, rotation=0, scale=0, jitter=0, crop=1, warp=0, lost=0)
+    off = SkeletonAugmentation(body=0, rotation=0, scale=0, jitter=0, crop=1, warp=0, lost=0)
     torch.testing.assert_close(off(x, GlobalDraws(torch.Generator())), x, atol=1e-5, rtol=1e-5)
-    draws = [Views()(x, GlobalDraws(torch.Generator().manual_seed(s))) for s in (0, 0, 1)]
+    draws = [SkeletonAugmentation()(x, GlobalDraws(torch.Generator().manual_seed(s))) for s in (0, 0, 1)]
     assert torch.equal(draws[0], draws[1])
     assert not torch.equal(draws[0], draws[2])
-    kept = Views(lost=0.5).kept(50, 6, GlobalDraws(torch.Generator().manual_seed(0)))
+    kept = SkeletonAugmentation(lost=0.5).kept(50, 6, GlobalDraws(torch.Generator().manual_seed(0)))
     assert kept.shape == (50, 1, 1, 6, 1)
     assert 0.3 < float(kept.mean()) < 0.7
-    turned = Views(body=0, rotation=60, scale=0, jitter=0, crop=1, warp=0)(
+    turned = SkeletonAugmentation(body=0, rotation=60, scale=0, jitter=0, crop=1, warp=0)(
         x, GlobalDraws(torch.Generator().manual_seed(0))
     )
     torch.testing.assert_close(turned.norm(dim=-1), x.norm(dim=-1), atol=1e-5, rtol=1e-4)

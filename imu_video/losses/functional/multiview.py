@@ -61,17 +61,17 @@ def least_devices(policy: Policy) -> int:
     return _RANKS[policy][2] + 1
 
 
-def motion(views: Tensor, *, unit: Unit = "si_over_30", on: Literal["norm", "axes"] = "norm") -> Tensor:
+def motion(devices: Tensor, *, unit: Unit = "si_over_30", on: Literal["norm", "axes"] = "norm") -> Tensor:
     """Curves by which devices are compared: the norm of the acceleration over time, or its three axes.
 
     Args:
-        views: (N, V, C, T) in SI units; the first three channels are the accelerometer's.
+        devices: (N, V, C, T) in SI units; the first three channels are the accelerometer's.
         unit: scale of the acceleration; the kernels saturate or flatten in other units.
         on: ``norm`` (one curve) or ``axes`` (three; distances are averaged).
 
     Shapes: -> (N, V, 1 or 3, T).
     """
-    acceleration = views[:, :, :3] * UNIT_SCALE[unit]
+    acceleration = devices[:, :, :3] * UNIT_SCALE[unit]
     return acceleration if on == "axes" else acceleration.square().sum(2, keepdim=True).sqrt()
 
 

@@ -1,4 +1,4 @@
-"""Self-supervised and regularising equations on embeddings of two views; heads and masking belong to the objectives."""
+"""Self-supervised and regularising equations on embeddings of augmented pairs; heads and masking are objectives."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor
 
 
 def nt_xent(logits: Tensor, itself: Tensor, positives: Tensor) -> Tensor:
-    """Cross-entropy of a view's partner among all other views.
+    """Cross-entropy of a window's partner in its augmented pair among all other windows.
 
     Chen et al. 2020 (arXiv 2002.05709), equation 1: l_i = -log( exp(s_ip) / sum_{k != i} exp(s_ik) ), mean over rows.
 
     Args:
-        logits: (B, 2N) similarities of own views to all views of both kinds, already over the temperature.
+        logits: (B, 2N) similarities of own windows to both windows of all pairs, divided by the temperature.
         itself: (B,) int64, the column of the row itself.
-        positives: (B,) int64, the column of its other view.
+        positives: (B,) int64, the column of its partner.
 
     Shapes: -> () scalar.
 
@@ -60,10 +60,10 @@ def variance_and_covariance(x: Tensor, *, target: float = 1.0, eps: float = 1e-4
 
 
 def barlow_twins(x: Tensor, y: Tensor, *, redundancy: float, eps: float = 1e-12) -> Tensor:
-    """Squared distance of the cross-correlation of two views from the identity matrix.
+    """Squared distance of the cross-correlation of an augmented pair from the identity matrix.
 
     Zbontar et al. 2021 (arXiv 2103.03230), equation 1: L = sum_d (1 - C_dd)^2 + lambda sum_{d != e} C_de^2, C the
-    correlation over the batch of dimension d of one view with dimension e of the other.
+    correlation over the batch of dimension d of the first windows with dimension e of the second.
 
     Args:
         x, y: (N, D), the same windows twice, N >= 2.
