@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from imu_video.modalities import Modality, StreamSpec
 from imu_video.registry import datasets, modalities, towers
 from imu_video.runtime.distributed import GlobalDraws
-from imu_video.types import ImuStream, Recording, Segment
+from imu_video.types import GRAVITY, ImuStream, Recording, Segment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,9 @@ class InsolePeople:
         rng = np.random.default_rng([int(subject[1:]), number])
         times = np.arange(400) / 50
         step = np.sin(2 * np.pi * (0.7 + 0.2 * number) * times)
-        imu = ImuStream(placement="ankle", times=times, values=rng.normal(size=(6, 400)) + step)
+        values = rng.normal(size=(6, 400)) + step
+        values[2] += GRAVITY
+        imu = ImuStream(placement="ankle", times=times, values=values)
         worn = times if number == 0 else times[:200]
         pressure = 100 + 50 * step[: len(worn), None] * np.arange(1, 7) + rng.normal(size=(len(worn), 6))
         return Recording(
