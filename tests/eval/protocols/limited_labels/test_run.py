@@ -291,7 +291,7 @@ def test_a_skeleton_encoder_trained_along_takes_the_teachers_place(
     share = [np.trace(c.counts.sum(axis=(0, 1))) / c.counts.sum() for c in (cached, own)]
     assert share[0] > 0.9
     assert share[1] < 0.6, "noise beside the encoder is what was asked for"
-    with pytest.raises(ConfigError, match="1 of 2 encoders have a skeleton encoder"):
+    with pytest.raises(ConfigError, match="1 of 2 encoders were exported with an encoder of another modality"):
         run(windows, bundle, conf, tmp_path, bundles=[bundle] * 2, weights=["a", "b"], sides=[side])
     missing = Side(name="tower 1", features=np.full((len(windows), 3), np.nan, dtype=np.float32))
     with pytest.raises(ConfigError, match="have no features of the video side"):
