@@ -11,8 +11,8 @@ from typing import ClassVar
 import numpy as np
 
 from imu_video.datasets.common import chosen, existing_folder
-from imu_video.datasets.tables import number_table
 from imu_video.errors import RecordingError
+from imu_video.readers.tables import number_table
 from imu_video.recordings.calibration import AccCalibration, fit_gravity, still_means
 from imu_video.recordings.clock import sample_times
 from imu_video.recordings.signal import convert

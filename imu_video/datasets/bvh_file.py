@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from imu_video.datasets.tables import numbers_between
 from imu_video.errors import RecordingError
+from imu_video.readers.tables import numbers_between
 
 _CHANNELS = tuple(f"{axis}{kind}" for kind in ("position", "rotation") for axis in "XYZ")
 

@@ -10,8 +10,8 @@ from typing import ClassVar
 import numpy as np
 
 from imu_video.datasets.common import chosen, existing_folder, runs
-from imu_video.datasets.tables import number_table
 from imu_video.errors import RecordingError
+from imu_video.readers.tables import number_table
 from imu_video.recordings.signal import convert
 from imu_video.registry import datasets
 from imu_video.types import IMU_CHANNELS, ImuStream, Recording, Segment

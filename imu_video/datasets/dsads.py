@@ -9,8 +9,8 @@ from typing import ClassVar
 import numpy as np
 
 from imu_video.datasets.layout import Device, SingleLayout, Take, files_like, streams_of
-from imu_video.datasets.tables import number_table
 from imu_video.errors import RecordingError
+from imu_video.readers.tables import number_table
 from imu_video.registry import datasets
 from imu_video.types import Recording
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from imu_video.datasets.layout import SingleLayout, Take, Track, clock_tag, files_like, read_json, stream
 from imu_video.datasets.splitlists import SplitName, need_lists, read_lists
-from imu_video.datasets.tables import Table
 from imu_video.errors import ConfigError, RecordingError
 from imu_video.modalities.mp4 import Mp4Source
+from imu_video.readers.tables import Table
 from imu_video.registry import datasets
 from imu_video.types import Recording
 

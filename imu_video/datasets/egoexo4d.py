@@ -11,8 +11,8 @@ import numpy as np
 from imu_video.datasets.ego4d import uid_and_label
 from imu_video.datasets.layout import SingleLayout, Take, TimedVideo, Track, clock_tag, read_json, stream
 from imu_video.datasets.splitlists import SplitName, need_lists, read_lists
-from imu_video.datasets.tables import Table
 from imu_video.errors import ConfigError, RecordingError
+from imu_video.readers.tables import Table
 from imu_video.registry import datasets
 from imu_video.types import Recording
 

@@ -13,9 +13,9 @@ from pydantic import Field, field_validator, model_validator
 
 from imu_video.config import Config, merge, read_yaml, validate
 from imu_video.datasets.common import chosen
-from imu_video.datasets.tables import PER_SECOND, Table, TimeUnit, iso_seconds
 from imu_video.errors import ConfigError, RecordingError, nearest
 from imu_video.modalities.mp4 import Mp4Source
+from imu_video.readers.tables import PER_SECOND, Table, TimeUnit, iso_seconds
 from imu_video.recordings.signal import UNITS, check_plausible, convert
 from imu_video.registry import datasets
 from imu_video.types import IMU_CHANNELS, ImuStream, Recording, Segment

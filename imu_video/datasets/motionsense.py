@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from imu_video.datasets.layout import SingleLayout, Take, Track, files_like, stream
-from imu_video.datasets.tables import Table
+from imu_video.readers.tables import Table
 from imu_video.registry import datasets
 from imu_video.types import Recording
 

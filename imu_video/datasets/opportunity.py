@@ -15,7 +15,7 @@ from imu_video.datasets.layout import (
     segments_of,
     streams_of,
 )
-from imu_video.datasets.tables import number_table
+from imu_video.readers.tables import number_table
 from imu_video.registry import datasets
 from imu_video.types import Recording
 

@@ -15,8 +15,8 @@ from typing import ClassVar
 import numpy as np
 
 from imu_video.datasets.common import chosen, existing_folder, union_of_times
-from imu_video.datasets.tables import numbers_between
 from imu_video.errors import RecordingError
+from imu_video.readers.tables import numbers_between
 from imu_video.recordings.clock import sample_times
 from imu_video.recordings.signal import convert
 from imu_video.registry import datasets

@@ -9,9 +9,9 @@ from typing import ClassVar
 import numpy as np
 
 from imu_video.datasets.layout import SingleLayout, Take, Track, files_like, segments_of, stream
-from imu_video.datasets.tables import Table
 from imu_video.errors import RecordingError
 from imu_video.modalities.mp4 import Mp4Source
+from imu_video.readers.tables import Table
 from imu_video.registry import datasets
 from imu_video.types import Recording
 

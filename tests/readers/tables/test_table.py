@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imu_video.datasets.tables import Table, number_table, numbers_between
 from imu_video.errors import RecordingError
+from imu_video.readers.tables import Table, number_table, numbers_between
 
 
 def test_content_of_an_archive_is_named_by_its_path() -> None:

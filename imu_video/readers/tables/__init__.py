@@ -1,0 +1,24 @@
+"""CSV and Parquet files and plain tables of numbers, with errors that name file and line; no channels and no units."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from imu_video.lazy import exports
+
+if TYPE_CHECKING:
+    from imu_video.readers.tables.numbers import number_table, numbers_between
+    from imu_video.readers.tables.table import Table
+    from imu_video.readers.tables.times import PER_SECOND, TimeUnit, iso_seconds
+
+__all__ = ["PER_SECOND", "Table", "TimeUnit", "iso_seconds", "number_table", "numbers_between"]
+
+__getattr__, __dir__ = exports(
+    __name__,
+    __all__,
+    {
+        "numbers": ["number_table", "numbers_between"],
+        "table": ["Table"],
+        "times": ["PER_SECOND", "TimeUnit", "iso_seconds"],
+    },
+)
