@@ -22,7 +22,7 @@ from imu_video import registry
 from imu_video.bundle import hub
 from imu_video.bundle.card import render
 from imu_video.bundle.folder import CONFIG, WEIGHTS, FolderFormat, config_text, load_weights
-from imu_video.bundle.input_spec import InputSpec, as_windows, fit_input_spec
+from imu_video.bundle.input_spec import InputSpec, as_windows, check_length, check_rate, fit_input_spec
 from imu_video.bundle.input_spec import check_units as refuse_other_units
 from imu_video.config import validate
 from imu_video.encoders.base import check_tensor
@@ -148,22 +148,28 @@ class EncoderBundle(nn.Module):
 
         Args:
             windows: (N, C, T) or one (C, T), m/s^2 and rad/s, NaN = missing.
-            rate_hz: sampling rate of the windows; resampled (anti-aliased) to the rate of the spec if different.
+            rate_hz: sampling rate of the windows in Hz, 1 .. 10 000; resampled (anti-aliased) to the rate of the spec
+                if different.
             channels: names of the C axis, canonical names in any order; default: those of the spec. Channels that are
                 absent from the windows are treated as missing; channels that the encoder does not read are dropped.
             batch_size: windows per forward pass.
-            check_units: raise an error for signals whose magnitude is implausible in SI units.
+            check_units: raise an error for signals whose magnitude is implausible in SI units, and for windows shorter
+                than a twentieth or longer than sixty times the training windows.
 
         Shapes: (N, E) float32; N = 1 for a single window.
 
         Raises:
-            RecordingError: wrong axis order, unknown channels, infinite values, nothing measured, implausible units.
+            RecordingError: wrong axis order, unknown channels, infinite values, nothing measured, implausible units or
+                window length.
+            ConfigError: a rate that no motion sensor has, for example a sampling period.
         """
         names = self.spec.channels if channels is None else tuple(channels)
         x = as_windows(windows, names, self.spec)
-        if not (math.isfinite(rate_hz) and rate_hz > 0) or batch_size < 1:
-            raise ConfigError(f"rate_hz and batch_size must be positive, got {rate_hz} and {batch_size}")
+        check_rate(rate_hz, self.spec)
+        if batch_size < 1:
+            raise ConfigError(f"batch_size must be positive, got {batch_size}")
         if check_units:
+            check_length(x.shape[-1], rate_hz, self.spec)
             refuse_other_units(x, names, self.spec)
         out = np.empty((len(x), self.feature_dim), np.float32)
         for i in range(0, len(x), batch_size):

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from imu_video.config import Config
-from imu_video.errors import DataError, RecordingError
+from imu_video.errors import ConfigError, DataError, RecordingError
 from imu_video.types import GRAVITY, IMU_CHANNELS, channel_unit
 
 Windows = TypeVar("Windows", np.ndarray, Tensor)
@@ -226,6 +226,80 @@ def check_units(x: np.ndarray, names: tuple[str, ...], spec: InputSpec) -> None:
                 f"angular rates reach {high:.3g}; in rad/s, human motion stays below about 60",
                 hint="the unit is probably deg/s: multiply by pi / 180; check_units=False skips the check",
             )
+
+
+RATES_HZ = (1.0, 10_000.0)
+"""Plausible sampling rates of a motion sensor in Hz."""
+LENGTHS = (1 / 20, 60.0)
+"""Plausible lengths of a window that is encoded, relative to the length of the training windows."""
+
+
+def check_rate(rate_hz: float, spec: InputSpec) -> None:
+    """Reject a sampling rate that no motion sensor has: a sampling period or another unit.
+
+    Args:
+        rate_hz: sampling rate as given by the caller.
+        spec: input specification; its rate is quoted in the hint.
+
+    Raises:
+        ConfigError: not a finite number within `RATES_HZ` (a slower encoder's own rate is accepted).
+
+    Example:
+        >>> spec = InputSpec(rate_hz=50, window_s=5, mean=(0,) * 6, std=(1,) * 6)
+        >>> check_rate(0.01, spec)
+        Traceback (most recent call last):
+            ...
+        imu_video.errors.ConfigError: rate_hz is 0.01, expected samples per second within 1 .. 10000
+          try: if 0.01 is the sampling period in seconds, rate_hz=100
+    """
+    if math.isfinite(rate_hz) and min(RATES_HZ[0], spec.rate_hz) <= rate_hz <= RATES_HZ[1]:
+        return
+    hint = f"the sampling rate of the windows in Hz; this encoder was trained at {spec.rate_hz:g} Hz"
+    if 0 < rate_hz < RATES_HZ[0] and 1 / rate_hz <= RATES_HZ[1]:
+        hint = f"if {rate_hz:g} is the sampling period in seconds, rate_hz={1 / rate_hz:.4g}"
+    elif RATES_HZ[1] < rate_hz <= 1e9:
+        # A period of 20 ms is 20 000 us or 20 000 000 ns: the coarser unit with a plausible rate is the likely one.
+        unit, per_second = ("microseconds", 1e6) if 1e6 / rate_hz >= RATES_HZ[0] else ("nanoseconds", 1e9)
+        hint = f"if {rate_hz:g} is the sampling period in {unit}, rate_hz={per_second / rate_hz:.4g}"
+    raise ConfigError(
+        f"rate_hz is {rate_hz}, expected samples per second within {RATES_HZ[0]:g} .. {RATES_HZ[1]:g}", hint=hint
+    )
+
+
+def check_length(samples: int, rate_hz: float, spec: InputSpec) -> None:
+    """Reject windows whose length in seconds is far from that of the training windows.
+
+    Args:
+        samples: T of the windows.
+        rate_hz: their sampling rate, > 0.
+        spec: input specification with the length of the training windows.
+
+    Raises:
+        RecordingError: shorter or longer than `LENGTHS` times the training windows; the message gives the length.
+    """
+    seconds = samples / rate_hz
+    low, high = (factor * spec.window_s for factor in LENGTHS)
+    if low <= seconds <= high:
+        return
+    hint = "cut the signal into windows first" if seconds > high else "give rate_hz in samples per second"
+    for name, per_second in (("milliseconds", 1e3), ("microseconds", 1e6)):
+        # A period that was given as a rate leaves the number of samples right: with the rate corrected, the length of
+        # the window is near that of the training windows.
+        rate = per_second / rate_hz
+        if RATES_HZ[0] <= rate <= RATES_HZ[1] and 1 / 3 <= samples / rate / spec.window_s <= 3:
+            hint = f"if {rate_hz:g} is the sampling period in {name}, rate_hz={rate:.4g}"
+    raise RecordingError(
+        f"windows of {samples} samples at {rate_hz:g} Hz last {_duration(seconds)}, expected "
+        f"{_duration(low)} .. {_duration(high)}: this encoder was trained on windows of {_duration(spec.window_s)}",
+        hint=f"{hint}; check_units=False skips the check",
+    )
+
+
+def _duration(seconds: float) -> str:
+    """A length of time in a readable unit."""
+    if seconds >= 7200:
+        return f"{seconds / 3600:.3g} h"
+    return f"{seconds / 60:.3g} min" if seconds >= 120 else f"{seconds:.3g} s"
 
 
 def _mostly_gravity(x: np.ndarray, acc: list[int]) -> bool:

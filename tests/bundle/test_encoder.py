@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 import warnings
@@ -200,6 +201,39 @@ def test_encode_takes_a_subset_and_any_order_of_channels() -> None:
 def test_encode_refuses_what_cannot_be_meant(change: Any, options: dict[str, Any], words: str) -> None:
     with pytest.raises(RecordingError, match=words):
         bundle().encode(change(motion()), rate_hz=50, **options)
+
+
+@pytest.mark.parametrize("period_of", [1, 1e-6, 1e-9])
+def test_a_period_given_as_a_rate_is_refused_and_its_hint_helps(period_of: float) -> None:
+    b, x = bundle(), motion(rows=2, samples=100, rate_hz=50)
+    with pytest.raises(ConfigError, match=r"expected samples per second within 1 \.\. 10000") as caught:
+        b.encode(x, rate_hz=0.02 / period_of)
+    right = re.search(r"rate_hz=(\S+)$", str(caught.value.hint))
+    assert right
+    assert np.array_equal(b.encode(x, rate_hz=float(right[1])), b.encode(x, rate_hz=50))
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate_hz", "words"),
+    [
+        (2, 100, r"last 0.02 s, expected 0.1 s \.\. 2 min"),
+        (360_000, 50, "last 2 h, expected(.|\n)*cut the signal into windows"),
+        (100, 5000, r"last 0\.02 s"),
+    ],
+)
+def test_windows_of_implausible_length_are_refused(samples: int, rate_hz: float, words: str) -> None:
+    x = np.broadcast_to(np.float32([9.8, 0, 0, 0, 0, 0])[:, None], (1, 6, samples))
+    with pytest.raises(RecordingError, match=words):
+        bundle().encode(x, rate_hz=rate_hz)
+
+
+def test_a_period_in_milliseconds_is_told_by_the_length_of_the_windows() -> None:
+    b, x = bundle(window_s=1), motion(rows=2, samples=500, rate_hz=500)
+    with pytest.raises(RecordingError, match="period in milliseconds, rate_hz=500") as caught:
+        b.encode(x, rate_hz=2)
+    assert "rate_hz=500;" in str(caught.value.hint)
+    assert b.encode(x, rate_hz=500).shape == (2, 96)
+    assert b.encode(x[..., :20], rate_hz=500, check_units=False).shape == (2, 96)
 
 
 def test_a_window_that_resampling_empties_is_refused() -> None:
