@@ -76,7 +76,7 @@ def real_data_unpacked(real_data: Path, tmp_path_factory: pytest.TempPathFactory
     def unpack(name: str) -> Path:
         if name not in done:
             source = real_data / name
-            archives = sorted(source.glob("*.tar.xz"))
+            archives = sorted([*source.glob("*.tar.xz"), *source.glob("*.tar.bz2")])
             if not archives:
                 done[name] = source
             else:

@@ -56,7 +56,7 @@ def test_the_scale_is_checked_by_gravity(tree: Path) -> None:
 
 def test_published_lists(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lists = write_lists(tree / "lists", LISTS)
-    with pytest.raises(RecordingError, match=r"train\.txt: 1 entries, expected 4552"):
+    with pytest.raises(RecordingError, match=r"train\.txt: 1 entries, expected 4553"):
         Mmea(root=str(tree), lists=lists)
     with pytest.raises(ConfigError, match="split 'val' needs the published lists"):
         Mmea(root=str(tree), split="val")
@@ -64,6 +64,23 @@ def test_published_lists(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listed = Mmea(root=str(tree), lists=lists).recordings()
     assert [(r.segments[0].label, r.tags["split"]) for r in listed] == [("upstairs", "train"), ("watch_TV", "val")]
     assert [r.name for r in Mmea(root=str(tree), lists=lists, split="val").recordings()] == LISTS["val"]
+
+
+def test_lists_of_the_released_size_are_read(tree: Path) -> None:
+    """Released lists have 4553, 653 and 1316 entries, no newline after the last line."""
+    number = iter(range(9999))
+
+    def line() -> str:
+        k = next(number)
+        clock = f"{k // 3600:02d}_{k // 60 % 60:02d}_{k % 60:02d}"
+        return f"yourdataset_path/data/5_reading/5_reading_2022_03_24_{clock} 426 425 4"
+
+    lists = tree / "released"
+    lists.mkdir()
+    for split, count in (("train", 4553), ("val", 653), ("test", 1316)):
+        (lists / f"{split}.txt").write_text("\n".join(line() for _ in range(count)))
+    with pytest.raises(RecordingError, match="no files"):  # read, and no clip of the tree is in them
+        Mmea(root=str(tree), lists=str(lists))
 
 
 def test_damaged_files(tree: Path) -> None:
