@@ -54,7 +54,8 @@ __getattr__, __dir__ = exports(
         "folders.fetch": ["fetch"],
         "reading.columns": ["open_columns"],
         "reading.index": ["load_index", "repair", "verify"],
-        "reading.pipeline": ["read_samples"],
+        # Scripts of users import `decode_mp4` from here; its public home is `imu_video.modalities`.
+        "reading.pipeline": ["decode_mp4", "read_samples"],
         "reading.teacher_cache": ["open_cache"],
     },
 )

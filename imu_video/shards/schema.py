@@ -370,6 +370,11 @@ class Index(Facts):
             raise ShardError("this index was not loaded from a folder", hint="use load_index(folder)")
         return self._root
 
+    @property
+    def clip(self) -> Any:
+        """Specification of the main camera's clips (fps, frames, height, width); None for a folder without clips."""
+        return self.streams.get("video")
+
     def at(self, root: Path, remote: RemoteFolder | None = None) -> Index:
         """A copy located in ``root``; with ``remote``, ``root`` is the local cache of that address."""
         copy = self.model_copy()

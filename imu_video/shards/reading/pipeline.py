@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from imu_video.errors import ShardError
 from imu_video.modalities.arrays import decode_array
 from imu_video.modalities.base import modality_of, stream_of
+from imu_video.modalities.mp4 import decode_mp4 as decode_mp4  # `imu_video.shards` offers it too
 from imu_video.runtime.files import file_sha256
 from imu_video.shards.damage import Damage
 from imu_video.shards.schema import META, Index, SampleMeta, ShardEntry, parse_member
@@ -46,6 +47,11 @@ class Sample:
     meta: dict[str, Any] = field(default_factory=dict)
     imu: dict[str, np.ndarray] = field(default_factory=dict)
     streams: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def video(self) -> bytes | None:
+        """The clip of the main camera as MP4 bytes, for `decode_mp4`; None without one."""
+        return self.streams.get("video")
 
 
 def read_samples(

@@ -1,0 +1,139 @@
+"""Inputs of users that were once read wrongly: the folders of ../shared/faults, built by `imu-video build` as they are.
+
+Each case of `CASES` is one folder. The tests build a copy of it in this process and assert what its `repro.sh` expects.
+They are skipped where the folders are absent; small inputs of the same kinds are tested beside the code of each part.
+A further case is a function named ``case_NN_...`` with the decorator ``@case("NN-folder")``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from imu_video.cli.app import app
+from imu_video.errors import ImuVideoError
+from imu_video.modalities import decode_mp4
+from imu_video.shards import load_index, read_samples
+from imu_video.shards.reading.pipeline import Sample
+from imu_video.shards.schema import Index
+
+ROOT = Path(__file__).resolve().parents[2]
+FAULTS = Path(os.environ.get("IMU_VIDEO_DATA", ROOT.parent / "shared" / "data")).parent / "faults"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `imu-video build build.yaml out` did in a copy of a folder.
+
+    Args:
+        folder: the copy.
+        error: the error that ended the command, or None.
+        output: lines that it printed.
+    """
+
+    folder: Path
+    error: ImuVideoError | None
+    output: str
+
+    @property
+    def index(self) -> Index:
+        """The finished data folder; fails with the error of a build that did not finish."""
+        assert self.error is None, self.error
+        return load_index(self.folder / "out")
+
+    def samples(self) -> list[Sample]:
+        """The samples of all splits, ordered by start."""
+        index = self.index
+        found = [sample for split in index.splits for sample in read_samples(index, split)]
+        return sorted(found, key=lambda sample: (sample.meta["subject"], sample.meta["start"]))
+
+
+Check = Callable[[Outcome], None]
+CASES: dict[str, Check] = {}
+
+
+def case(name: str) -> Callable[[Check], Check]:
+    """Register the expectation of one folder."""
+
+    def register(check: Check) -> Check:
+        CASES[name] = check
+        return check
+
+    return register
+
+
+def build(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Outcome:
+    """Build a folder in this process; any exception but one of ours escapes."""
+    monkeypatch.chdir(folder)
+    done = CliRunner().invoke(app, ["build", "build.yaml", "out"])
+    error = done.exception
+    if error is not None and not isinstance(error, (ImuVideoError, SystemExit)):
+        raise error
+    return Outcome(folder, error if isinstance(error, ImuVideoError) else None, done.output)
+
+
+@pytest.fixture(scope="module")
+def faults() -> Path:
+    if not FAULTS.is_dir():
+        pytest.skip(f"no folders of faulty inputs at {FAULTS}; they stand beside $IMU_VIDEO_DATA")
+    return FAULTS
+
+
+def copied(folder: Path, to: Path) -> Path:
+    """A copy that may be written to: the original may be read-only, and a build writes beside its config."""
+    shutil.copytree(folder, to, copy_function=shutil.copyfile)
+    for directory in [to, *(path for path in to.rglob("*") if path.is_dir())]:
+        directory.chmod(0o755)
+    return to
+
+
+# -------------------------------------------------------------------------------------------- pictures and their times
+
+
+def picture_time(frame: np.ndarray) -> float:
+    """The time in seconds that a picture carries: 4 x 4 bits of milliseconds in its lower right quarter."""
+    half = min(frame.shape[:2]) // 2
+    block = half / 4
+    value = 0
+    for bit in range(16):
+        row, column = divmod(bit, 4)
+        y, x = half + int((row + 0.5) * block), half + int((column + 0.5) * block)
+        value |= int(frame[y - 1 : y + 2, x - 1 : x + 2].mean() > 125) << bit
+    return value / 1000
+
+
+def picture_errors(outcome: Outcome, *, first: float = 0.0) -> list[float | None]:
+    """Per sample the largest |time of the picture - time wanted| in seconds; None without a clip.
+
+    Args:
+        outcome: a finished build.
+        first: time of picture 0 on the clock of the IMU, in seconds.
+    """
+    fps = outcome.index.streams["video"].fps
+    assert fps is not None
+    errors: list[float | None] = []
+    for sample in outcome.samples():
+        clip = sample.streams.get("video")
+        if clip is None:
+            errors.append(None)
+            continue
+        wanted = sample.meta["start"] - first + np.arange(len(decode_mp4(clip))) / fps
+        errors.append(float(np.abs([picture_time(f) for f in decode_mp4(clip)] - wanted).max()))
+    return errors
+
+
+# --------------------------------------------------------------------------------- all cases; nothing may stand below
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_case(name: str, faults: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not (faults / name).is_dir():
+        pytest.skip(f"no folder {name} at {faults}")
+    CASES[name](build(copied(faults / name, tmp_path / name), monkeypatch))
