@@ -254,6 +254,7 @@ def load_entry_points() -> None:
 
 
 modalities: Registry[Any] = Registry("modality", "imu_video.modalities")
+readers: Registry[Any] = Registry("reader", "imu_video.readers")
 datasets: Registry[Any] = Registry("dataset", "imu_video.datasets")
 teachers: Registry[Any] = Registry("teacher", "imu_video.teachers")
 encoders: Registry[Any] = Registry("encoder", "imu_video.encoders")
@@ -267,6 +268,7 @@ checks: Registry[Any] = Registry("check", "imu_video.recordings.checks")
 
 ALL: dict[str, Registry[Any]] = {
     "modalities": modalities,
+    "readers": readers,
     "datasets": datasets,
     "teachers": teachers,
     "encoders": encoders,

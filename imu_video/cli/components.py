@@ -16,7 +16,7 @@ from imu_video.runtime import console
 
 def list_(
     kind: Annotated[
-        str | None, typer.Argument(help="datasets, teachers, encoders, losses, augmentations ...; default: all.")
+        str | None, typer.Argument(help="datasets, readers, teachers, encoders, losses, augmentations ...; default: all.")
     ] = None,
     name: Annotated[str | None, typer.Argument(help="Name of one component: show its documentation.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
@@ -37,6 +37,13 @@ def list_(
     elif kind is None:
         rows = [(what, part, listing.summary(registry, part)) for what, registry, part in parts]
         console.table(("kind", "name", "description"), rows)
+    elif "readers" in chosen:
+        from imu_video.cli.reader_page import reader_lines, reader_table
+
+        if name is None:
+            console.table(*reader_table(chosen["readers"]))
+        else:
+            console.table(("fact", "value"), reader_lines(chosen["readers"], name))
     elif "datasets" in chosen and name is not None:
         console.table(("fact", "value"), listing.dataset_lines(listing.facts_of(chosen["datasets"], name)))
     elif "datasets" in chosen:

@@ -8,8 +8,9 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from imu_video.datasets.layout import SingleLayout, Take, Track, clock_tag, files_like, in_order, segments_of, stream
+from imu_video.datasets.layout import SingleLayout, Take, Track, clock_tag, files_like, segments_of, stream
 from imu_video.errors import RecordingError
+from imu_video.readers.base import in_order
 from imu_video.readers.tables import Table
 from imu_video.registry import datasets
 from imu_video.types import Recording

@@ -9,8 +9,9 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from imu_video.datasets.layout import Layout, Take, Track, clock_tag, files_like, in_order, segments_of, stream
+from imu_video.datasets.layout import Layout, Take, Track, clock_tag, files_like, segments_of, stream
 from imu_video.errors import RecordingError
+from imu_video.readers.base import in_order
 from imu_video.recordings.clock import sample_times
 from imu_video.registry import datasets
 from imu_video.types import Recording

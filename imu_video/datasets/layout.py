@@ -10,7 +10,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +19,7 @@ import numpy as np
 from imu_video.datasets.common import chosen, existing_folder, runs, union_of_times
 from imu_video.errors import RecordingError
 from imu_video.modalities.mp4 import Mp4Source
+from imu_video.readers.base import Track
 from imu_video.recordings.signal import check_plausible, convert
 from imu_video.types import IMU_CHANNELS, ImuStream, Recording, Segment
 
@@ -135,20 +136,6 @@ def files_like(root: Path, pattern: str) -> Iterator[tuple[Path, re.Match[str]]]
 # ------------------------------------------------------------------------------------------------------------- signals
 
 
-def in_order(times: np.ndarray) -> tuple[np.ndarray, int]:
-    """Rows sorted by time, without rows that have no time or repeat one (the first stays), and the number of faults.
-
-    Example:
-        >>> rows, faults = in_order(np.array([0.0, 2.0, np.nan, 1.0, 1.0]))
-        >>> rows.tolist(), faults
-        ([0, 3, 1], 3)
-    """
-    known = np.flatnonzero(np.isfinite(times))
-    back = int(np.count_nonzero(np.diff(times[known]) < 0))
-    _, first = np.unique(times[known], return_index=True)
-    return known[first], len(times) - len(first) + back
-
-
 def clock_tag(faults: int) -> dict[str, str]:
     """The tag of a recording whose clock had to be repaired."""
     return {"clock": f"repaired, {faults} samples" if faults else "in order"}
@@ -165,40 +152,16 @@ class SingleLayout(Layout):
         """One take as one recording."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Track:
-    """One three-axis sensor in the units of its file.
-
-    Args:
-        times: (T,) seconds.
-        values: (3, T) in ``unit``; NaN where missing.
-        unit: a unit of `convert`.
-    """
-
-    times: np.ndarray
-    values: np.ndarray
-    unit: str
-
-    def in_order(self) -> tuple[Track, int]:
-        """Samples sorted by time, without those that have no time or repeat one, and the number of faults.
-
-        Example:
-            >>> track = Track(times=np.array([0.0, 2.0, 1.0, 1.0]), values=np.ones((3, 4)), unit="g")
-            >>> repaired, faults = track.in_order()
-            >>> repaired.times.tolist(), faults
-            ([0.0, 1.0, 2.0], 2)
-        """
-        rows, faults = in_order(self.times)
-        return replace(self, times=self.times[rows], values=self.values[:, rows]), faults
-
-
-def stream(placement: str, *, acc: Track | None, gyr: Track | None = None, source: str) -> ImuStream:
+def stream(
+    placement: str, *, acc: Track | None, gyr: Track | None = None, source: str, gravity: bool = True
+) -> ImuStream:
     """A device in SI units on one time axis; a sensor with a clock of its own is NaN at the times of the other one.
 
     Args:
         placement: placement of the device.
         acc, gyr: its sensors with increasing times; one may be None, and the device then lacks its channels.
         source: file, for error messages.
+        gravity: whether the acceleration includes gravity; if not, its size is not checked.
 
     Raises:
         RecordingError: implausible units, times that do not increase, or no sensor at all.
@@ -217,7 +180,8 @@ def stream(placement: str, *, acc: Track | None, gyr: Track | None = None, sourc
     else:
         joined = np.concatenate(list(values.values()))
     units = {f"{kind}_unit": track.unit for kind, track in tracks.items()}
-    check_plausible(joined, channels, source=f"{source}, {placement}", **units)
+    checked = slice(0, None) if gravity else slice(3 if "acc" in tracks else 0, None)
+    check_plausible(joined[checked], channels[checked], source=f"{source}, {placement}", **units)
     return ImuStream(placement=placement, times=times, values=joined, channels=channels)
 
 

@@ -11,10 +11,10 @@ from imu_video.datasets.layout import (
     Take,
     clock_tag,
     files_like,
-    in_order,
     segments_of,
     streams_of,
 )
+from imu_video.readers.base import in_order
 from imu_video.readers.tables import number_table
 from imu_video.registry import datasets
 from imu_video.types import Recording

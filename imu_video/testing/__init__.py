@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from imu_video.testing.objectives import check_objective, check_objectives_over_ranks, check_tower
     from imu_video.testing.quality import check_quality
     from imu_video.testing.ranks import run_on_ranks
+    from imu_video.testing.readers import check_reader
     from imu_video.testing.teachers import check_teacher, check_text_encoder
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "check_objective",
     "check_objectives_over_ranks",
     "check_quality",
+    "check_reader",
     "check_teacher",
     "check_text_encoder",
     "check_tower",
@@ -55,6 +57,7 @@ __getattr__, __dir__ = exports(
         "objectives": ["check_objective", "check_objectives_over_ranks", "check_tower"],
         "quality": ["check_quality"],
         "ranks": ["run_on_ranks"],
+        "readers": ["check_reader"],
         "teachers": ["check_teacher", "check_text_encoder"],
     },
 )

@@ -16,7 +16,6 @@ from imu_video.datasets.layout import (
     TimedVideo,
     Track,
     files_like,
-    in_order,
     read_json,
     segments_of,
     stream,
@@ -106,13 +105,6 @@ def test_files_are_found_at_any_depth_and_hidden_ones_are_not(tmp_path: Path) ->
         (tmp_path / name).touch()
     assert [match[1] for _, match in files_like(tmp_path, r"protocol/x(\d)\.dat")] == ["2", "1"]
     assert [match[1] for _, match in files_like(tmp_path / "Protocol", r"protocol/x(\d)\.dat")] == ["2"]
-
-
-def test_rows_are_put_in_order_and_counted() -> None:
-    rows, faults = in_order(np.array([0.0, 1.0, 3.0, 2.0, 2.0, np.nan, 4.0]))
-    assert rows.tolist() == [0, 1, 3, 2, 6]
-    assert faults == 3, "one step back, one repeat, one without time"
-    assert in_order(np.arange(5.0))[1] == 0
 
 
 def test_sensors_with_clocks_of_their_own_are_joined() -> None:
