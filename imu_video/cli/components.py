@@ -16,7 +16,7 @@ from imu_video.runtime import console
 
 def list_(
     kind: Annotated[
-        str | None, typer.Argument(help="datasets, readers, teachers, encoders, losses, augmentations ...; default: all.")
+        str | None, typer.Argument(help="datasets, readers, teachers, encoders, losses ...; default: all.")
     ] = None,
     name: Annotated[str | None, typer.Argument(help="Name of one component: show its documentation.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
