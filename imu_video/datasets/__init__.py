@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from imu_video.datasets.dsads import Dsads
     from imu_video.datasets.ego4d import Ego4d
     from imu_video.datasets.egoexo4d import EgoExo4d
-    from imu_video.datasets.folder import Folder
+    from imu_video.datasets.folder.dataset import Folder
     from imu_video.datasets.gopro import GoPro
     from imu_video.datasets.hapt import Hapt
     from imu_video.datasets.hhar import Hhar
@@ -85,7 +85,7 @@ __getattr__, __dir__ = exports(
         "dsads": ["Dsads"],
         "ego4d": ["Ego4d"],
         "egoexo4d": ["EgoExo4d"],
-        "folder": ["Folder"],
+        "folder.dataset": ["Folder"],
         "gopro": ["GoPro"],
         "hapt": ["Hapt"],
         "hhar": ["Hhar"],

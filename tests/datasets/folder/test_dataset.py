@@ -454,7 +454,7 @@ def test_nothing_found_and_nothing_declared(study: Path, tmp_path: Path) -> None
 
 
 def test_the_declarations_in_the_docs_are_valid() -> None:
-    page = Path(__file__).resolve().parents[2] / "docs" / "guides" / "your-recordings.md"
+    page = Path(__file__).resolve().parents[3] / "docs" / "guides" / "your-recordings.md"
     blocks = re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     declared = [validate(yaml.safe_load(block), Declaration, source=str(page)) for block in blocks]
     assert [d.dataset for d in declared] == ["my-study", "pilot"]

@@ -1,0 +1,181 @@
+"""Your own recordings: IMU tables and videos, declared in a `dataset.yaml` (docs/guides/your-recordings.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from imu_video.config import read_yaml, validate
+from imu_video.datasets.common import chosen
+from imu_video.datasets.folder.declaration import DECLARATION, Declaration, TimeFormat, VideoFile
+from imu_video.datasets.folder.files import Planned, listed, matched, require
+from imu_video.errors import ConfigError, RecordingError, nearest
+from imu_video.modalities.mp4 import Mp4Source
+from imu_video.readers.tables import PER_SECOND, Table, TimeUnit, iso_seconds
+from imu_video.recordings.signal import check_plausible, convert
+from imu_video.registry import datasets
+from imu_video.types import IMU_CHANNELS, ImuStream, Recording, Segment
+
+RATES_HZ = (1.0, 10_000.0)
+"""Range of plausible sampling rates of a wearable in Hz; outside it the declared unit of time is wrong."""
+
+
+@datasets.register("folder")
+class Folder:
+    """A folder of your own recordings with a `dataset.yaml` that declares the content of the files.
+
+    Args:
+        root: the folder, or the path of the declaration; paths in the declaration are relative to its own folder.
+
+    Raises:
+        ConfigError: a declaration with unknown keys, missing units, or both ways of naming files.
+        RecordingError: no declaration, or no file that matches its pattern.
+
+    Example:
+        >>> source = Folder(root="my-study")
+        >>> next(source.recordings(["s01"])).imu[0].placement
+        'right_wrist'
+    """
+
+    name = "folder"
+    licence: str = "declared in dataset.yaml"
+    citation: str = "declared in dataset.yaml"
+    url: str = "your own files"
+    streams: ClassVar[tuple[str, ...]] = ("imu", "video")
+    tested_on: ClassVar[str] = "made-up tree"
+    placements: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    rate_hz: float = 0.0
+    """0: every file has its own rate."""
+
+    def __init__(self, *, root: str) -> None:
+        given = Path(root).expanduser()
+        self.declaration = given / DECLARATION if given.is_dir() else given
+        self.root = self.declaration.parent
+        if not self.declaration.is_file():
+            raise RecordingError(
+                f"dataset 'folder': root {root} "
+                + (f"contains no {DECLARATION}" if given.is_dir() else "does not exist"),
+                hint=(
+                    f"declare your recordings in {self.declaration}; docs/guides/your-recordings.md shows how"
+                    if given.is_dir()
+                    else "name the folder of your recordings: dataset.root=FOLDER"
+                ),
+            )
+        self.config = validate(read_yaml(self.declaration), Declaration, source=str(self.declaration))
+        self.name = self.config.dataset
+        self.licence, self.citation, self.url = self.config.licence, self.config.citation, self.config.url
+        self.placements = tuple(sorted(self.config.placements))
+        self.labels = tuple(sorted(self.config.labels or ()))
+        self._planned = (
+            matched(self.root, self.config, self.declaration) if self.config.files else listed(self.root, self.config)
+        )
+        require(self.root, self._planned, self.declaration)
+
+    def subjects(self) -> list[str]:
+        """Sorted subjects, from the declaration or the file names."""
+        return sorted({p.subject for p in self._planned})
+
+    def recordings(self, subjects: list[str] | None = None) -> Iterator[Recording]:
+        """Recordings in the order of the declaration, or of their names."""
+        wanted = chosen(subjects, self.subjects(), dataset=self.name)
+        for planned in self._planned:
+            if planned.subject in wanted:
+                yield self._recording(planned)
+
+    # ------------------------------------------------------------------------------------------------ reading
+
+    def _recording(self, planned: Planned) -> Recording:
+        streams = tuple(self._stream(placement, path) for placement, path in sorted(planned.imu.items()))
+        unit = self._time_unit(planned)
+        return Recording(
+            dataset=self.name,
+            subject=planned.subject,
+            name=planned.name,
+            imu=streams,
+            streams={"video": self._video(planned.video, unit) if planned.video else None},
+            segments=self._segments(planned.labels, unit) if planned.labels else (),
+            session=planned.session,
+            tags=dict(planned.tags),
+        )
+
+    def _stream(self, placement: str, path: Path) -> ImuStream:
+        form = self.config.format_of(placement)
+        assert form.time is not None
+        assert form.channels is not None
+        units = form.units or {}
+        columns = ([form.time.column] if form.time.column else []) + list(form.channels.values())
+        table = Table(path, columns, header=form.columns, delimiter=form.delimiter, skip_rows=form.skip_rows)
+        channels = tuple(c for c in IMU_CHANNELS if c in form.channels)
+        values = np.stack([convert(table.numbers(form.channels[c]), units[c[:3]], c[:3]) for c in channels])
+        if form.time.column is not None:
+            times = table.increasing_seconds(form.time.column, form.time.unit, repair=form.time.repair)
+        else:
+            times = form.time.start_s + np.arange(len(table)) / (form.time.rate_hz or 1.0)
+        if not np.isfinite(values).any():
+            raise RecordingError(f"{path}: no numbers in the columns {list(form.channels.values())}")
+        if self.config.check_units:
+            _check_rate(times, path, form.time)
+            check_plausible(
+                values,
+                channels,
+                source=str(path),
+                acc_unit=units.get("acc", "m/s^2"),
+                gyr_unit=units.get("gyr", "rad/s"),
+            )
+        return ImuStream(placement=placement, times=times, values=values, channels=channels)
+
+    def _time_unit(self, planned: Planned) -> TimeUnit:
+        form = self.config.format_of(next(iter(sorted(planned.imu))))
+        assert form.time is not None
+        return form.time.unit
+
+    def _video(self, video: VideoFile, unit: TimeUnit) -> Mp4Source:
+        offset = video.offset_s or 0.0
+        if video.start is not None:
+            if unit == "iso8601":
+                offset = float(iso_seconds([str(video.start)])[0])
+            else:
+                try:
+                    offset = float(video.start) / PER_SECOND[unit]
+                except ValueError:
+                    offset = float("nan")
+            if not np.isfinite(offset):
+                raise ConfigError(f"{self.declaration}: video start {video.start!r} of {video.file}, expected {unit}")
+        elif unit == "iso8601" and video.offset_s is None:
+            raise ConfigError(
+                f"{self.declaration}: {video.file} needs 'start': its first frame's time as the IMU's times are written"
+            )
+        return Mp4Source(self.root / video.file, offset_s=offset)
+
+    def _segments(self, path: Path, unit: TimeUnit) -> tuple[Segment, ...]:
+        form = self.config.label_files
+        table = Table(path, [form.start, form.end, form.label], delimiter=form.delimiter)
+        starts, ends = (table.seconds(c, form.unit or unit) for c in (form.start, form.end))
+        segments = []
+        for row, (start, end, label) in enumerate(zip(starts, ends, table.texts(form.label), strict=True)):
+            if not start < end or not label:
+                raise RecordingError(f"{table.where(row)}: {label!r} from {start} s to {end} s, expected start < end")
+            if self.config.labels is not None and label not in self.config.labels:
+                raise RecordingError(
+                    f"{table.where(row)}: label {label!r} is not declared{nearest(label, self.labels)}",
+                    hint=f"correct it, or add it under 'labels' in {self.declaration}",
+                )
+            segments.append(Segment(start=float(start), end=float(end), label=label))
+        return tuple(segments)
+
+
+def _check_rate(times: np.ndarray, path: Path, form: TimeFormat) -> None:
+    """Raise an error for implausible rates: with a wrong unit 16 seconds become four hours, at 0.06 Hz."""
+    if form.column is None or len(times) < 2:
+        return
+    rate = 1 / float(np.median(np.diff(times)))
+    if not RATES_HZ[0] <= rate <= RATES_HZ[1]:
+        raise RecordingError(
+            f"{path}: {rate:.3g} samples per second when {form.column!r} is read as {form.unit}, "
+            f"expected {RATES_HZ[0]:g} .. {RATES_HZ[1]:g}",
+            hint="declare the time column's unit: s, ms, us, ns or iso8601; `check_units: false` accepts it as it is",
+        )

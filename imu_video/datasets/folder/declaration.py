@@ -1,0 +1,215 @@
+"""The content of a `dataset.yaml`: file patterns, formats and units; finds and reads no files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from imu_video.config import Config, merge
+from imu_video.errors import nearest
+from imu_video.readers.tables import TimeUnit
+from imu_video.recordings.signal import UNITS
+from imu_video.types import IMU_CHANNELS
+
+DECLARATION = "dataset.yaml"
+VARIABLES = ("subject", "session", "recording", "placement")
+WORD = "[A-Za-z0-9_-]+"
+
+
+class TimeFormat(Config):
+    """Source of the sample times: a ``column`` with its ``unit``, or a fixed ``rate_hz`` for files without times.
+
+    Args:
+        column: name of the time column.
+        unit: ``s``, ``ms``, ``us``, ``ns`` or ``iso8601``.
+        rate_hz: samples per second of a file without a time column.
+        start_s: time of the first sample in seconds, with ``rate_hz``.
+        repair: replace repeated, bunched or backward times by an even clock (`recordings.timestamps.repair_times`);
+            without it they are an error.
+    """
+
+    column: str | None = None
+    unit: TimeUnit = "s"
+    rate_hz: float | None = Field(default=None, gt=0)
+    start_s: float = 0.0
+    repair: bool = False
+
+    @model_validator(mode="after")
+    def _one_way(self) -> TimeFormat:
+        if (self.column is None) == (self.rate_hz is None):
+            raise ValueError("give either 'column' (with 'unit') or 'rate_hz'")
+        if self.repair and self.column is None:
+            raise ValueError("'repair' applies to a time column, but 'rate_hz' declares that the files have none")
+        return self
+
+
+class ImuFormat(Config):
+    """Format of the IMU files; under ``placements`` each key overrides the one under ``imu``.
+
+    Args:
+        time: see `TimeFormat`.
+        channels: canonical channel -> column of the file; other channels are missing on this device.
+        units: ``acc`` -> m/s^2, g or mg; ``gyr`` -> rad/s or deg/s.
+        columns: names of all columns of a CSV file without a header line.
+        delimiter: of CSV files.
+        skip_rows: lines of CSV files before the header.
+    """
+
+    time: TimeFormat | None = None
+    channels: dict[str, str] | None = None
+    units: dict[str, str] | None = None
+    columns: list[str] | None = None
+    delimiter: str = Field(default=",", min_length=1, max_length=1)
+    skip_rows: int = Field(default=0, ge=0)
+
+    @field_validator("channels")
+    @classmethod
+    def _channels(cls, value: dict[str, str] | None) -> dict[str, str] | None:
+        for channel in value or {}:
+            if channel not in IMU_CHANNELS:
+                raise ValueError(f"unknown channel {channel!r}{nearest(channel, IMU_CHANNELS)}")
+        return value
+
+    @field_validator("units")
+    @classmethod
+    def _units(cls, value: dict[str, str] | None) -> dict[str, str] | None:
+        for kind, unit in (value or {}).items():
+            if kind not in UNITS:
+                raise ValueError(f"unknown kind {kind!r}{nearest(kind, UNITS)}")
+            if unit not in UNITS[kind]:
+                raise ValueError(f"unknown unit {unit!r} of {kind}; known: {', '.join(UNITS[kind])}")
+        return value
+
+
+class VideoFile(Config):
+    """A video and the time of its first frame.
+
+    Either ``offset_s`` in seconds on the IMU's clock, or ``start`` in the format of the time column.
+    """
+
+    file: str
+    offset_s: float | None = None
+    start: str | float | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> VideoFile:
+        if self.offset_s is not None and self.start is not None:
+            raise ValueError("give either 'offset_s' or 'start'")
+        return self
+
+
+class Entry(Config):
+    """One recording, file by file."""
+
+    subject: str
+    name: str
+    session: str = "1"
+    imu: dict[str, str] = Field(min_length=1)
+    video: VideoFile | None = None
+    labels: str | None = None
+    tags: dict[str, str] = Field(default_factory=dict)
+
+
+class Pattern(Config):
+    """Recordings by file name: ``{subject}``, ``{session}``, ``{recording}`` and ``{placement}`` stand for letters,
+    digits, ``-`` and ``_``.
+
+    Args:
+        imu: path of the IMU files, with ``{subject}``; without ``{placement}``, all declared placements read one file.
+        video: path of the video, with the variables of ``imu`` except ``{placement}``.
+        labels: path of the label file, with the same variables as ``video``.
+        offset_s: time of the first frame in seconds on the IMU's clock, for all or by recording name.
+        optional: which of ``video`` and ``labels`` a recording may lack.
+    """
+
+    imu: str
+    video: str | None = None
+    labels: str | None = None
+    offset_s: float | dict[str, float] = 0.0
+    optional: list[Literal["video", "labels"]] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _variables(self) -> Pattern:
+        own = set(re.findall(r"{(\w*)}", self.imu))
+        for template, known in (
+            (self.imu, set(VARIABLES)),
+            (self.video or "", own - {"placement"}),
+            (self.labels or "", own - {"placement"}),
+        ):
+            for variable in re.findall(r"{(\w*)}", template):
+                if variable not in known:
+                    raise ValueError(f"{template!r} has the variable {{{variable}}}{nearest(variable, known)}")
+        if "subject" not in own:
+            raise ValueError(f"{self.imu!r} has no variable {{subject}}")
+        return self
+
+
+class LabelFormat(Config):
+    """Columns of the label files (CSV or Parquet); ``unit`` defaults to the unit of the IMU's time column."""
+
+    start: str = "start"
+    end: str = "end"
+    label: str = "label"
+    unit: TimeUnit | None = None
+    delimiter: str = Field(default=",", min_length=1, max_length=1)
+
+
+class Declaration(Config):
+    """The whole `dataset.yaml`."""
+
+    dataset: str = Field(pattern=f"^{WORD}$")
+    licence: str
+    citation: str = ""
+    url: str = ""
+    imu: ImuFormat = Field(default_factory=ImuFormat)
+    placements: dict[str, ImuFormat] = Field(min_length=1)
+    files: Pattern | None = None
+    recordings: list[Entry] | None = None
+    labels: list[str] | None = None
+    label_files: LabelFormat = Field(default_factory=LabelFormat)
+    check_units: bool = True
+
+    @field_validator("placements", mode="before")
+    @classmethod
+    def _empty_means_default(cls, value: object) -> object:
+        return {k: {} if v is None else v for k, v in value.items()} if isinstance(value, Mapping) else value
+
+    @model_validator(mode="after")
+    def _complete(self) -> Declaration:
+        if (self.files is None) == (self.recordings is None):
+            raise ValueError("give either 'files' (a pattern) or 'recordings' (a list)")
+        for placement in self.placements:
+            if not re.fullmatch("[a-z0-9_]+", placement):
+                raise ValueError(f"placement {placement!r}: use lower case letters, digits and '_' only")
+            form = self.format_of(placement)
+            if form.time is None or not form.channels:
+                raise ValueError(
+                    f"placement {placement!r} needs 'time' and 'channels', under the placement or under 'imu'"
+                )
+            for kind in sorted({c.split("_")[0] for c in form.channels}):
+                if kind not in (form.units or {}):
+                    raise ValueError(f"placement {placement!r} has {kind} channels: declare 'units.{kind}'")
+        for entry in self.recordings or []:
+            for placement in entry.imu:
+                if placement not in self.placements:
+                    raise ValueError(
+                        f"recording {entry.name!r}: placement {placement!r} is not declared"
+                        f"{nearest(placement, self.placements)}"
+                    )
+        names = [e.name for e in self.recordings or []]
+        if len(set(names)) != len(names):
+            raise ValueError(f"two recordings are called {next(n for n in names if names.count(n) > 1)!r}")
+        return self
+
+    def format_of(self, placement: str) -> ImuFormat:
+        """The format of a placement: the defaults under ``imu``, overridden by the placement's own keys."""
+        own = self.placements[placement].model_dump(exclude_unset=True)
+        base = self.imu.model_dump(exclude_unset=True)
+        # `time` and `channels` are replaced as a whole, since a mixture of two declarations fits neither file
+        for whole in ("time", "channels"):
+            if whole in own:
+                base.pop(whole, None)
+        return ImuFormat.model_validate(merge(base, own))
