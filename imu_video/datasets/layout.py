@@ -153,7 +153,13 @@ class SingleLayout(Layout):
 
 
 def stream(
-    placement: str, *, acc: Track | None, gyr: Track | None = None, source: str, gravity: bool = True
+    placement: str,
+    *,
+    acc: Track | None,
+    gyr: Track | None = None,
+    source: str,
+    gravity: bool = True,
+    check_units: bool = True,
 ) -> ImuStream:
     """A device in SI units on one time axis; a sensor with a clock of its own is NaN at the times of the other one.
 
@@ -162,6 +168,7 @@ def stream(
         acc, gyr: its sensors with increasing times; one may be None, and the device then lacks its channels.
         source: file, for error messages.
         gravity: whether the acceleration includes gravity; if not, its size is not checked.
+        check_units: whether values that no motion has in these units are an error.
 
     Raises:
         RecordingError: implausible units, times that do not increase, or no sensor at all.
@@ -181,7 +188,8 @@ def stream(
         joined = np.concatenate(list(values.values()))
     units = {f"{kind}_unit": track.unit for kind, track in tracks.items()}
     checked = slice(0, None) if gravity else slice(3 if "acc" in tracks else 0, None)
-    check_plausible(joined[checked], channels[checked], source=f"{source}, {placement}", **units)
+    if check_units:
+        check_plausible(joined[checked], channels[checked], source=f"{source}, {placement}", **units)
     return ImuStream(placement=placement, times=times, values=joined, channels=channels)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from imu_video.config import read_yaml, validate
 from imu_video.datasets.common import chosen
 from imu_video.datasets.folder.declaration import DECLARATION, Declaration, TimeFormat, VideoFile
+from imu_video.datasets.folder.devices import Devices
 from imu_video.datasets.folder.files import Planned, listed, matched, require
 from imu_video.errors import ConfigError, RecordingError, nearest
 from imu_video.modalities.mp4 import Mp4Source
@@ -89,17 +90,23 @@ class Folder:
     # ------------------------------------------------------------------------------------------------ reading
 
     def _recording(self, planned: Planned) -> Recording:
-        streams = tuple(self._stream(placement, path) for placement, path in sorted(planned.imu.items()))
-        unit = self._time_unit(planned)
+        devices = Devices(self.config)
+        streams = tuple(
+            devices.stream(placement, path)
+            if self.config.format_of(placement).reader is not None
+            else self._stream(placement, path)
+            for placement, path in sorted(planned.imu.items())
+        )
+        unit = devices.time_unit or self._time_unit(planned)
         return Recording(
             dataset=self.name,
             subject=planned.subject,
             name=planned.name,
             imu=streams,
             streams={"video": self._video(planned.video, unit) if planned.video else None},
-            segments=self._segments(planned.labels, unit) if planned.labels else (),
+            segments=self._segments(planned.labels, unit) if planned.labels else devices.segments(self.config.labels),
             session=planned.session,
-            tags=dict(planned.tags),
+            tags={**devices.tags(), **planned.tags},
         )
 
     def _stream(self, placement: str, path: Path) -> ImuStream:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from imu_video.config import Config, merge
-from imu_video.errors import nearest
+from imu_video.errors import ConfigError, nearest
 from imu_video.readers.tables import TimeUnit
 from imu_video.recordings.signal import UNITS
+from imu_video.registry import readers
 from imu_video.types import IMU_CHANNELS
 
 DECLARATION = "dataset.yaml"
@@ -56,6 +57,10 @@ class ImuFormat(Config):
         columns: names of all columns of a CSV file without a header line.
         delimiter: of CSV files.
         skip_rows: lines of CSV files before the header.
+        reader: name of a reader (`imu-video list readers`), or a mapping of ``name``, its options, and ``device`` where
+            a file holds several; it takes the place of ``time``, ``channels`` and ``units``.
+        clock: of a reader's files: ``utc``, the POSIX time where the file tells it; ``recording``, the seconds from the
+            zero of the file.
     """
 
     time: TimeFormat | None = None
@@ -64,6 +69,26 @@ class ImuFormat(Config):
     columns: list[str] | None = None
     delimiter: str = Field(default=",", min_length=1, max_length=1)
     skip_rows: int = Field(default=0, ge=0)
+    reader: dict[str, Any] | None = None
+    clock: Literal["utc", "recording"] = "utc"
+
+    @field_validator("reader", mode="before")
+    @classmethod
+    def _reader(cls, value: object) -> object:
+        entry = {"name": value} if isinstance(value, str) else value
+        if isinstance(entry, Mapping):
+            try:
+                readers.entry({key: option for key, option in entry.items() if key != "device"})
+            except ConfigError as error:
+                raise ValueError(error.message) from error
+        return entry
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ImuFormat:
+        for key in ("time", "channels", "units", "columns", "delimiter", "skip_rows"):
+            if self.reader is not None and key in self.model_fields_set:
+                raise ValueError(f"'reader' settles {key!r}: give one of the two")
+        return self
 
     @field_validator("channels")
     @classmethod
@@ -185,9 +210,11 @@ class Declaration(Config):
             if not re.fullmatch("[a-z0-9_]+", placement):
                 raise ValueError(f"placement {placement!r}: use lower case letters, digits and '_' only")
             form = self.format_of(placement)
+            if form.reader is not None:
+                continue
             if form.time is None or not form.channels:
                 raise ValueError(
-                    f"placement {placement!r} needs 'time' and 'channels', under the placement or under 'imu'"
+                    f"placement {placement!r} needs 'time' and 'channels', or 'reader'; under the placement or 'imu'"
                 )
             for kind in sorted({c.split("_")[0] for c in form.channels}):
                 if kind not in (form.units or {}):
@@ -209,7 +236,11 @@ class Declaration(Config):
         own = self.placements[placement].model_dump(exclude_unset=True)
         base = self.imu.model_dump(exclude_unset=True)
         # `time` and `channels` are replaced as a whole, since a mixture of two declarations fits neither file
-        for whole in ("time", "channels"):
+        for whole in ("time", "channels", "reader"):
             if whole in own:
                 base.pop(whole, None)
+        if "reader" in own:
+            base = {key: value for key, value in base.items() if key == "clock"}
+        elif {"time", "channels"} & set(own):
+            base.pop("reader", None)
         return ImuFormat.model_validate(merge(base, own))

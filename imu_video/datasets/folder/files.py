@@ -112,7 +112,9 @@ def require(root: Path, planned: Iterable[Planned], declaration: Path) -> None:
     missing = []
     for recording in planned:
         video = root / recording.video.file if recording.video else None
-        missing += [path for path in (*recording.imu.values(), video, recording.labels) if path and not path.is_file()]
+        missing += [path for path in (video, recording.labels) if path and not path.is_file()]
+        # The export of an app may be a folder.
+        missing += [path for path in recording.imu.values() if not path.exists()]
     if missing:
         raise RecordingError(
             f"{missing[0]}: no such file{f', and {len(missing) - 1} more' if missing[1:] else ''}",
