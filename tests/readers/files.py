@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sqlite3
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -133,7 +135,17 @@ def sensor_logger(folder: Path, form: str = "zip", **how: Any) -> Path:
     return folder / "walk.sqlite"
 
 
+def _beside(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"reader_{name}", Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 FILES: dict[str, Callable[[Path], Path]] = {
+    **_beside("device_files").FILES,
     "sensor_logger": sensor_logger,
 }
 """Reader -> a function that writes one of its files into an empty folder; every registered reader needs one."""
