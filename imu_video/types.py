@@ -49,6 +49,7 @@ class ImuStream:
         times: (T,) float64 seconds, strictly increasing; need not be regular.
         values: (C, T) specific force in m/s^2 (gravity included) and angular rate in rad/s.
         channels: names of the C rows; a subset of IMU_CHANNELS when a sensor is absent.
+        clock: the report of a repair of its time stamps (`recordings.timestamps.ClockReport.plain`), or None.
 
     Raises:
         RecordingError: wrong axis order, times that do not increase, unknown channel names.
@@ -63,6 +64,7 @@ class ImuStream:
     times: np.ndarray
     values: np.ndarray
     channels: tuple[str, ...] = IMU_CHANNELS
+    clock: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         unknown = [c for c in self.channels if c not in IMU_CHANNELS]

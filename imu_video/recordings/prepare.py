@@ -6,8 +6,9 @@ standardisation. With the defaults no step is active.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -76,11 +77,13 @@ class Conditioned:
         values: (6, T) float32.
         made_up: (T,) bool: True where a channel was filled.
         statistics: channel means and deviations that were removed, or None.
+        clock: the report of a repair of the device's time stamps, or None.
     """
 
     values: np.ndarray
     made_up: np.ndarray
     statistics: dict[str, list[float]] | None
+    clock: Mapping[str, Any] | None = None
 
 
 def prepare_stream(stream: ImuStream, config: SignalConfig) -> ImuStream:
@@ -90,7 +93,9 @@ def prepare_stream(stream: ImuStream, config: SignalConfig) -> ImuStream:
         RecordingError: a sensor that lacks an axis and cannot be rotated.
     """
     if config.clock == "regular":
-        stream = replace(stream, times=repair_times(stream.times)[0])
+        times, report = repair_times(stream.times)
+        # A clock that the reader repaired is even already: the report of that repair is the one that tells something.
+        stream = replace(stream, times=times, clock=stream.clock or report.plain())
     axes = config.axes.get(stream.placement)
     if axes is not None:
         stream = replace(stream, values=rotate(stream.values, axis_matrix(axes), stream.channels))

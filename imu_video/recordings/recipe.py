@@ -7,7 +7,7 @@ are cut from the conditioned signals; each window is marked with the findings th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -53,6 +53,31 @@ class SyncRow(Config):
     corrected: bool
 
 
+class ClockRow(Config):
+    """The repair of one device's time stamps as a row of the quality report; see `timestamps.ClockReport`."""
+
+    recording: str
+    subject: str
+    placement: str
+    samples: int
+    non_finite: int
+    backwards: int
+    duplicates: int
+    wraps: int
+    jumps: int
+    resets: int
+    glitches: int
+    period_s: float
+    jitter_s: float
+    moved_s: float
+    model: str
+    batch_samples: int
+    tick_s: float
+    lost: int
+    delays: str
+    excess_s: float
+
+
 class Processed:
     """The windows of one recording and its quality findings; the findings are complete after the last window.
 
@@ -82,6 +107,9 @@ class Processed:
         self.considered = window_count(recording, recipe.window)
         self.dropped: Counter[str] = Counter()
         self.statistics: dict[str, dict[str, list[float]]] = {}
+        self.clocks: dict[str, Mapping[str, Any]] = {
+            stream.placement: stream.clock for stream in recording.imu if stream.clock is not None
+        }
         self.estimate: SyncEstimate | None = None
         if recipe.sync.mode != "off":
             self.estimate = estimate_sync(recording, recipe.sync)
@@ -117,10 +145,17 @@ class Processed:
     def _note(self, placement: str, device: Conditioned) -> None:
         if device.statistics is not None:
             self.statistics[placement] = device.statistics
+        if device.clock is not None:
+            self.clocks[placement] = device.clock
 
     def findings(self) -> list[Finding]:
         """Rows of the quality report."""
         return self._inspection.findings()
+
+    def clock_rows(self) -> list[ClockRow]:
+        """The repairs of the devices' time stamps as rows of the quality report."""
+        names = {"recording": self._original.name, "subject": self._original.subject}
+        return [ClockRow(**names, placement=placement, **self.clocks[placement]) for placement in sorted(self.clocks)]
 
     def sync_row(self) -> SyncRow | None:
         """The sync estimate as a row of the quality report."""

@@ -6,6 +6,7 @@ import json
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from itertools import accumulate
 from typing import Any, Literal
@@ -157,11 +158,11 @@ def cut(
     devices: dict[str, np.ndarray] = {}
     made_up: dict[str, np.ndarray] = {}
     for stream in recording.imu:
-        on_grid = _on_grid(prepare_stream(stream, steps), begin, length, config)
-        conditioned = condition(on_grid, config.rate_hz, steps)
+        prepared = prepare_stream(stream, steps)
+        conditioned = condition(_on_grid(prepared, begin, length, config), config.rate_hz, steps)
         devices[stream.placement], made_up[stream.placement] = conditioned.values, conditioned.made_up
         if note is not None:
-            note(stream.placement, conditioned)
+            note(stream.placement, replace(conditioned, clock=prepared.clock))
     begins = np.asarray(firsts, dtype=np.int64)
     # A window of mode `whole` may reach beyond the recording; only its part inside is counted.
     lows, highs = np.clip(begins, 0, length), np.clip(begins + config.samples, 0, length)

@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError
 from imu_video.config import Config
 from imu_video.errors import ShardError
 from imu_video.recordings.quality import Finding
-from imu_video.recordings.recipe import SyncRow
+from imu_video.recordings.recipe import ClockRow, SyncRow
 from imu_video.runtime.files import write_atomic
 from imu_video.shards.schema import QUALITY_FILE
 
@@ -43,6 +43,7 @@ class QualityReport(Config):
         totals: reason -> its totals.
         findings: one row per recording, device or video, and reason, in the order of the build.
         sync: one row per recording with an estimate.
+        clocks: one row per device whose time stamps were repaired; left out of the file where there is none.
         statistics: recording -> placement -> channel ``mean`` and ``std`` removed by ``signal.normalise``.
     """
 
@@ -54,6 +55,7 @@ class QualityReport(Config):
     totals: dict[str, Total]
     findings: tuple[Finding, ...] = ()
     sync: tuple[SyncRow, ...] = ()
+    clocks: tuple[ClockRow, ...] = ()
     statistics: dict[str, dict[str, dict[str, list[float]]]] = Field(default_factory=dict)
 
 
@@ -102,6 +104,7 @@ def join_reports(reports: Sequence[QualityReport], prefixes: Sequence[str]) -> Q
         totals=totals(findings),
         findings=findings,
         sync=tuple(renamed(row, prefix) for report, prefix in pairs for row in report.sync),
+        clocks=tuple(renamed(row, prefix) for report, prefix in pairs for row in report.clocks),
         statistics={prefix + name: one for report, prefix in pairs for name, one in report.statistics.items()},
     )
 
@@ -111,13 +114,17 @@ def of_people(report: QualityReport, people: Sequence[str]) -> QualityReport:
     place = {subject: i for i, subject in enumerate(people)}
     findings = tuple(sorted(report.findings, key=lambda row: place[row.subject]))
     sync = tuple(sorted(report.sync, key=lambda row: place[row.subject]))
-    return report.model_copy(update={"findings": findings, "sync": sync})
+    clocks = tuple(sorted(report.clocks, key=lambda row: place[row.subject]))
+    return report.model_copy(update={"findings": findings, "sync": sync, "clocks": clocks})
 
 
 def write_report(report: QualityReport, root: Path) -> None:
     """Write quality.json atomically, one finding per line."""
     parts = []
-    for key, value in report.model_dump(mode="json").items():
+    content = report.model_dump(mode="json")
+    if not report.clocks:
+        del content["clocks"]  # a build without repaired clocks writes the same file as before there were such rows
+    for key, value in content.items():
         if isinstance(value, list) and value:
             rows = ",\n  ".join(_json(row) for row in value)
             parts.append(f"{_json(key)}: [\n  {rows}\n]")

@@ -7,11 +7,13 @@ A further case is a function named ``case_NN_...`` with the decorator ``@case("N
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,13 +100,13 @@ def copied(folder: Path, to: Path) -> Path:
 
 
 def picture_time(frame: np.ndarray) -> float:
-    """The time in seconds that a picture carries: 4 x 4 bits of milliseconds in its lower right quarter."""
+    """The time in seconds that a picture carries: 4 x 4 bits of milliseconds in its lower left quarter."""
     half = min(frame.shape[:2]) // 2
     block = half / 4
     value = 0
     for bit in range(16):
         row, column = divmod(bit, 4)
-        y, x = half + int((row + 0.5) * block), half + int((column + 0.5) * block)
+        y, x = half + int((row + 0.5) * block), int((column + 0.5) * block)
         value |= int(frame[y - 1 : y + 2, x - 1 : x + 2].mean() > 125) << bit
     return value / 1000
 
@@ -127,6 +129,36 @@ def picture_errors(outcome: Outcome, *, first: float = 0.0) -> list[float | None
         wanted = sample.meta["start"] - first + np.arange(len(decode_mp4(clip))) / fps
         errors.append(float(np.abs([picture_time(f) for f in decode_mp4(clip)] - wanted).max()))
     return errors
+
+
+# ---------------------------------------------------------------------------------------------------------- clocks
+
+
+def clock_row(outcome: Outcome) -> dict[str, Any]:
+    """The only repair of a clock in the quality report."""
+    (row,) = json.loads((outcome.index.root / "quality.json").read_text(encoding="utf-8"))["clocks"]
+    return dict(row)
+
+
+@case("27-whole-second-stamps-repaired")
+def case_27_whole_seconds(outcome: Outcome) -> None:
+    row = clock_row(outcome)
+    assert (row["model"], row["tick_s"], row["lost"], row["excess_s"]) == ("ticks", 1.0, 0, 0.0)
+    assert row["period_s"] == pytest.approx(1 / 30)
+    assert [sample.meta["start"] for sample in outcome.samples()] == [1711000000.0 + 2 * k for k in range(10)]
+    errors = picture_errors(outcome, first=1711000000.0)
+    assert max(error for error in errors if error is not None) < 0.001
+    assert None not in errors
+
+
+@case("28-radio-packets-of-1.28-s")
+def case_28_long_packets(outcome: Outcome) -> None:
+    row = clock_row(outcome)
+    assert (row["model"], row["batch_samples"], row["lost"], row["jumps"]) == ("packets", 64, 0, 0)
+    assert row["period_s"] == pytest.approx(0.02, rel=1e-5)
+    samples = outcome.samples()
+    assert len(samples) == 5  # 512 samples at 50 Hz are 10.24 s, windows of 2 s
+    assert all(np.isfinite(values).all() for sample in samples for values in sample.imu.values())
 
 
 # --------------------------------------------------------------------------------- all cases; nothing may stand below

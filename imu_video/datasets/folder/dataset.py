@@ -118,8 +118,15 @@ class Folder:
         table = Table(path, columns, header=form.columns, delimiter=form.delimiter, skip_rows=form.skip_rows)
         channels = tuple(c for c in IMU_CHANNELS if c in form.channels)
         values = np.stack([convert(table.numbers(form.channels[c]), units[c[:3]], c[:3]) for c in channels])
+        clock = None
         if form.time.column is not None:
-            times = table.increasing_seconds(form.time.column, form.time.unit, repair=form.time.repair)
+            if form.time.repair:
+                times, report = table.repaired_seconds(
+                    form.time.column, form.time.unit, max_move_s=form.time.repair_within_s
+                )
+                clock = report.plain()
+            else:
+                times = table.increasing_seconds(form.time.column, form.time.unit)
         else:
             times = form.time.start_s + np.arange(len(table)) / (form.time.rate_hz or 1.0)
         if not np.isfinite(values).any():
@@ -133,7 +140,7 @@ class Folder:
                 acc_unit=units.get("acc", "m/s^2"),
                 gyr_unit=units.get("gyr", "rad/s"),
             )
-        return ImuStream(placement=placement, times=times, values=values, channels=channels)
+        return ImuStream(placement=placement, times=times, values=values, channels=channels, clock=clock)
 
     def _time_unit(self, planned: Planned) -> TimeUnit:
         form = self.config.format_of(next(iter(sorted(planned.imu))))

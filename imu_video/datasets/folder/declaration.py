@@ -12,6 +12,7 @@ from imu_video.config import Config, merge
 from imu_video.errors import ConfigError, nearest
 from imu_video.readers.tables import TimeUnit
 from imu_video.recordings.signal import UNITS
+from imu_video.recordings.timestamps import MAX_MOVE_S
 from imu_video.registry import readers
 from imu_video.types import IMU_CHANNELS
 
@@ -30,6 +31,8 @@ class TimeFormat(Config):
         start_s: time of the first sample in seconds, with ``rate_hz``.
         repair: replace repeated, bunched or backward times by an even clock (`recordings.timestamps.repair_times`);
             without it they are an error.
+        repair_within_s: with ``repair``, the largest distance in seconds by which a time may be moved beyond what the
+            length of its packet explains; a recording that needs more is an error.
     """
 
     column: str | None = None
@@ -37,6 +40,7 @@ class TimeFormat(Config):
     rate_hz: float | None = Field(default=None, gt=0)
     start_s: float = 0.0
     repair: bool = False
+    repair_within_s: float = Field(default=MAX_MOVE_S, gt=0, le=100_000)
 
     @model_validator(mode="after")
     def _one_way(self) -> TimeFormat:

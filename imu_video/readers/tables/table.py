@@ -11,7 +11,7 @@ from imu_video.errors import RecordingError
 from imu_video.readers.tables.parquet import read_parquet
 from imu_video.readers.tables.text import read_text
 from imu_video.readers.tables.times import PER_SECOND, TimeUnit, iso_seconds
-from imu_video.recordings.timestamps import repair_times
+from imu_video.recordings.timestamps import MAX_MOVE_S, ClockReport, repair_times
 
 PARQUET = {".parquet", ".pq"}
 TEXT = {".csv", ".txt", ".tsv"}
@@ -124,23 +124,37 @@ class Table:
             raise RecordingError(f"{self.where(missing[0])}: time {column!r} is {seen or 'empty'}, expected {unit}")
         return out
 
-    def increasing_seconds(self, column: str, unit: TimeUnit, *, repair: bool = False) -> np.ndarray:
-        """`seconds`, strictly increasing; other times are an error, or repaired.
+    def repaired_seconds(
+        self, column: str, unit: TimeUnit, *, max_move_s: float = MAX_MOVE_S
+    ) -> tuple[np.ndarray, ClockReport]:
+        """`seconds` as even times: rows are in the order of measurement, their stamps may repeat, bunch or go back.
 
         Args:
             column, unit: as for `seconds`.
-            repair: rows are in the order of measurement, and `repair_times` computes even times for them.
+            max_move_s: as for `repair_times`.
+
+        Returns:
+            (rows,) float64 seconds, and what was repaired.
 
         Raises:
-            RecordingError: the first row that is not later than the one before; with ``repair``, times that never
-                advance.
+            RecordingError: as `seconds` and `repair_times`.
         """
         out = self.seconds(column, unit)
-        if repair:
-            try:
-                return repair_times(out)[0]
-            except RecordingError as error:
-                raise RecordingError(f"{self.path}, {column!r}: {error.message}", hint=error.hint) from error
+        try:
+            return repair_times(out, max_move_s=max_move_s)
+        except RecordingError as error:
+            raise RecordingError(f"{self.path}, {column!r}: {error.message}", hint=error.hint) from error
+
+    def increasing_seconds(self, column: str, unit: TimeUnit) -> np.ndarray:
+        """`seconds`, strictly increasing; other times are an error.
+
+        Args:
+            column, unit: as for `seconds`.
+
+        Raises:
+            RecordingError: the first row that is not later than the one before.
+        """
+        out = self.seconds(column, unit)
         wrong = np.flatnonzero(np.diff(out) <= 0)
         if len(wrong):
             row = int(wrong[0]) + 1

@@ -294,6 +294,7 @@ def _report(checks: dict[str, dict[str, Any]], tally: Tally) -> QualityReport:
         totals=totals(tally.findings),
         findings=tuple(tally.findings),
         sync=tuple(tally.sync),
+        clocks=tuple(tally.clocks),
         statistics=tally.statistics,
     )
 

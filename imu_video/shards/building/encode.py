@@ -13,7 +13,7 @@ from imu_video.errors import LeakageError, RecordingError
 from imu_video.modalities.base import StreamSpec, StreamSpecs
 from imu_video.protocols import RecordingSource
 from imu_video.recordings.quality import Finding, Inspector
-from imu_video.recordings.recipe import Processed, Recipe, SyncRow
+from imu_video.recordings.recipe import ClockRow, Processed, Recipe, SyncRow
 from imu_video.registry import datasets, load_plugin
 from imu_video.runtime.journal import Journal, piece_name
 from imu_video.shards.schema import ShardEntry
@@ -40,6 +40,7 @@ class Tally:
     gravity: set[str] = field(default_factory=set)
     findings: list[Finding] = field(default_factory=list)
     sync: list[SyncRow] = field(default_factory=list)
+    clocks: list[ClockRow] = field(default_factory=list)
     statistics: dict[str, dict[str, dict[str, list[float]]]] = field(default_factory=dict)
 
     def learn(self, recording: Recording, processed: Processed) -> None:
@@ -52,6 +53,7 @@ class Tally:
         self.findings += processed.findings()
         row = processed.sync_row()
         self.sync += [] if row is None else [row]
+        self.clocks += processed.clock_rows()
         if processed.statistics:
             self.statistics[recording.name] = processed.statistics
 
@@ -100,6 +102,7 @@ class Tally:
         self.gravity |= other.gravity
         self.findings += other.findings
         self.sync += other.sync
+        self.clocks += other.clocks
         self.statistics |= other.statistics
         self.placements |= other.placements
         self.labels |= other.labels
