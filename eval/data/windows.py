@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imu_video.errors import ConfigError, ShardError, nearest
-from imu_video.modalities.base import modality_of
 
 if TYPE_CHECKING:
     from imu_video.shards.reading.columns import Columns
@@ -201,6 +200,8 @@ def streams_of(windows: LabelledWindows, index: Index, modality: str) -> np.ndar
     Raises:
         ConfigError: the data contains no such stream, or it is not stored as arrays.
     """
+    # Here, because both import torch, which the command line does without until it has read its arguments.
+    from imu_video.modalities.base import modality_of
     from imu_video.shards.reading.columns import open_columns
 
     if modality not in index.streams:

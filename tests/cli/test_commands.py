@@ -25,8 +25,14 @@ def test_version(command: str) -> None:
     assert (shown.returncode, shown.stdout) == (0, f"{command} {__version__}\n"), shown.stderr
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize(
+    ("command", "shell"),
+    [
+        pytest.param(command, shell, marks=[pytest.mark.slow] * (shell != "bash" and command != "imu-video"))
+        for command in COMMANDS
+        for shell in ("bash", "zsh", "fish")
+    ],
+)
 def test_the_shell_completes_subcommands(command: str, shell: str) -> None:
     """What the shell does at TAB after `COMMAND bui`; the answer of each shell has a format of its own."""
     name, wanted = f"_{command.upper().replace('-', '_')}_COMPLETE", COMMANDS[command]

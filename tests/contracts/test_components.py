@@ -119,7 +119,7 @@ def test_losses(config: dict[str, Any]) -> None:
     check_loss(config)
 
 
-@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_losses_over_ranks(ranks: int) -> None:
     """A2: the gradient over processes is that of one process on the whole batch, batches of unequal size accumulated.
 

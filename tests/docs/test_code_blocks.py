@@ -17,6 +17,10 @@ SHORT = {
 }
 
 
+LONG = {"docs/guides/encoders-and-losses.md", "docs/guides/evaluation.md", "docs/guides/pretraining.md"}
+"""Pages whose blocks train or evaluate: marked slow, and run by `make doctest`, a step of continuous integration."""
+
+
 def pages() -> list[Path]:
     found = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     return [page for page in found if BLOCK.search(page.read_text(encoding="utf-8"))]
@@ -55,10 +59,16 @@ def run(folder: Path, code: str, *arguments: str) -> None:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_blocks_run(page: Path, reader: Path) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in LONG))
+        for name in (p.relative_to(ROOT).as_posix() for p in pages())
+    ],
+)
+def test_blocks_run(name: str, reader: Path) -> None:
     """The blocks of a page are one program, as a reader would type them one after the other."""
-    code = "\n".join(blocks(page))
+    code = "\n".join(blocks(ROOT / name))
     for long, short in SHORT.items():
         code = code.replace(long, short)
     if "results.jsonl" in code:

@@ -12,8 +12,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted(p for p in (ROOT / "examples").glob("*.py") if not p.name.startswith("_"))
-LONG = {"compare_encoders", "few_shot", "own_teacher_plugin", "pretrain_and_export"}
-"""Examples of ten seconds and more: marked slow, and run by `make examples`, a step of continuous integration."""
+LONG = {"compare_encoders", "few_shot", "own_loss_plugin", "own_teacher_plugin", "pretrain_and_export", "read_results"}
+"""Examples that pretrain or evaluate: marked slow, and run by `make doctest`, a step of continuous integration."""
 
 
 @pytest.mark.timeout(900)

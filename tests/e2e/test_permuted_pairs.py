@@ -87,6 +87,7 @@ def test_only_true_pairs_help(made: Index, tmp_path: Path) -> None:
     assert mean["permuted_pairs"] < mean["untrained"] + 0.025
 
 
+@pytest.mark.slow  # the same control for another recipe
 def test_a_tower_learns_nothing_from_permuted_skeletons(made: Index, tmp_path: Path) -> None:
     tower: dict[str, Any] = {
         "tower": {"name": "skeleton", "width": 8, "frames": 16, "segments": 2},

@@ -46,6 +46,7 @@ def imu_eval(*words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True)
 
 
+@pytest.mark.slow  # six processes that import torch
 def test_a_protocol_of_a_plugin_is_a_command_listed_and_reported(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "results.jsonl"
     words = ["toy", folder / "encoder", folder / "data", "--feature", 2, "--out", out]

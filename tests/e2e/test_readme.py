@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 import imu_video
 from imu_video.modalities.mp4 import encode_mp4
@@ -67,6 +68,7 @@ def record(root: Path) -> None:
         (root / f"{name}.txt").write_text(f"start,end,label\n0,{half},sit\n{half},{2 * half},walk\n")
 
 
+@pytest.mark.slow  # every command of the road, at 40 s; the parts have tests of their own
 def test_the_road_of_the_readme(tmp_path: Path) -> None:
     (tmp_path / "recordings").mkdir()
     record(tmp_path / "recordings")

@@ -70,6 +70,7 @@ def call(tmp_path_factory: pytest.TempPathFactory) -> Call:
     return run
 
 
+@pytest.mark.slow  # the flag -P of every child is held by tests/runtime/test_children.py
 def test_processes_of_nproc(call: Call) -> None:
     call("imu-pretrain", "launch", "training.yaml", "--nproc", 2, "--run", "run", leaves="run/checkpoints/latest")
 

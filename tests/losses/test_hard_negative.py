@@ -127,6 +127,7 @@ def test_c6_a_negative_seen_k_times_counts_k_times_in_numerator_and_denominator(
     assert torch.allclose(once, twice)
 
 
+@pytest.mark.slow  # trains ten small networks
 def test_c7_beta_widens_the_margin_to_the_hardest_negative() -> None:
     """10 classes, 3 of them alike; S_ii - max_j S_ij after 200 steps, beta 1 against 0, all of 5 seeds (p = 1/32).
 

@@ -137,6 +137,7 @@ def compare_compiled(names: list[str], backend: str) -> None:
         assert torch.allclose(a, b, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow  # compiles
 def test_a_mix_with_queue_and_schedule_is_one_graph() -> None:
     compare_compiled(["info_nce", "queue_distill"], "aot_eager")
 

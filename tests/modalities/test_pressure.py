@@ -152,7 +152,7 @@ def test_a_run_learns_from_it(built: Path, tmp_path: Path, monkeypatch: pytest.M
     assert side.tower is not None
     assert side.tower.modality == Method(name="joint", learn="all", along="pressure").along == "pressure"
     np.testing.assert_array_equal(np.isfinite(side.features).all(axis=1), np.isfinite(held).all(axis=(1, 2)))
-    with pytest.raises(ConfigError, match=r"have no skeleton stream.*\n.*window\.skeleton_fps"):
+    with pytest.raises(ConfigError, match=r"contains no skeleton stream.*\n.*window\.skeleton_fps"):
         streams_of(windows, index, "skeleton")
 
 

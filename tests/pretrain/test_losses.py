@@ -99,6 +99,7 @@ def test_b7_features_of_another_teacher_are_not_taken(make_config: Maker, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow  # every queue over ranks is compared in tests/contracts
 def test_two_processes_share_a_queue_and_end_where_one_does(
     make_config: Maker, config_file: Callable[..., Path], start: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -109,12 +109,13 @@ def test_a_tower_brings_pairs_together(config: Callable[..., PretrainConfig], tm
     assert mrr[-1] > 1.5 * mrr[0]
 
 
+@pytest.mark.slow  # losses and objectives over ranks are compared one by one in tests/contracts
 @pytest.mark.parametrize(
     "sections",
     [
         {"tower": TOWER, "objective": OBJECTIVES},
-        pytest.param({"loss": [{"name": "nt_xent"}, {"name": "collossl"}]}, marks=pytest.mark.slow),
-        pytest.param({"tower": TOWER, "loss": [{"name": "segment_alignment"}]}, marks=pytest.mark.slow),
+        {"loss": [{"name": "nt_xent"}, {"name": "collossl"}]},
+        {"tower": TOWER, "loss": [{"name": "segment_alignment"}]},
     ],
     ids=["tower and objectives", "views and devices", "segments alone"],
 )

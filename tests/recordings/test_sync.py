@@ -237,8 +237,9 @@ def test_correction_is_a_line() -> None:
     assert estimate.plain() == {"offset_s": 0.5, "drift_ppm": 100, "score": 1}
 
 
+@pytest.mark.slow  # decodes whole clips
 @pytest.mark.realdata
-@pytest.mark.parametrize("clip", ["karma", pytest.param("max-heromode", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("clip", ["karma", "max-heromode"])
 def test_shift_of_a_real_clip_is_recovered(real_data: Path, clip: str) -> None:
     """Real RGB against the gyroscope of the same camera: any shift of -1.5 .. 1.5 s comes back within 50 ms.
 

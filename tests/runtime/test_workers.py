@@ -37,6 +37,7 @@ def test_a_worker_of_ray_imports_nothing_from_the_working_folder(tmp_path: Path)
     assert (done.returncode, done.stdout) == (0, "(3, None) False\n"), done.stderr
 
 
+@pytest.mark.slow  # starts a cluster
 @pytest.mark.parametrize("searched", ["", "working folder"])
 def test_a_working_folder_of_the_driver_itself_is_kept(searched: str, tmp_path: Path) -> None:
     """A script that imports its neighbours does so in the workers too."""

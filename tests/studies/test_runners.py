@@ -61,6 +61,7 @@ def test_refusals_write_nothing(study: str, words: list[str], message: str, tmp_
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow  # starts a build in two processes
 def test_a_failing_command_passes_its_exit_code_on(tmp_path: Path) -> None:
     (tmp_path / "recordings").mkdir()
     done = python("transfer", "data", "umafall", "recordings", cwd=tmp_path)

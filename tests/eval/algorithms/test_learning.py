@@ -43,7 +43,7 @@ def run(algorithm: Algorithm, steps: int) -> float:
     return float(torch.stack(hits).mean())
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", ["cnn", pytest.param("transformer", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", NAMES)
 def test_learns(name: str, backbone: str, begin: Callable[..., Algorithm]) -> None:
     algorithm = begin({"name": name, **SHORT.get(name, {})}, encoder=BACKBONES[backbone])
