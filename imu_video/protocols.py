@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from imu_video.types import Recording
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unread:
+    """One recording (or take) of a dataset before it is read, so that one damaged file does not end the whole reading.
+
+    Args:
+        name: name of the recording, or of the take if it holds several.
+        files: the files that are read for it.
+        tables: those of ``files`` that say what the signals mean (labels); their content is part of a build's digest.
+        read: reads it; raises RecordingError for a damaged file.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    read: Callable[[], Iterable[Recording]]
+    tables: tuple[Path, ...] = ()
 
 
 @runtime_checkable
@@ -16,6 +36,13 @@ class RecordingSource(Protocol):
     Class attributes tell users what the data is: ``licence``, ``citation``, ``url`` (how to obtain it), ``placements``,
     ``labels``, ``rate_hz`` (nominal; a mapping by placement where devices differ, 0 where only the files say it),
     ``streams`` (of ``imu``, ``video``, ``skeleton``), ``tested_on`` (``real files`` or ``made-up tree``).
+
+    Optional members that a build uses where an adapter has them:
+
+    - ``version`` (int, default 1): raised when the adapter reads the same files in another way.
+    - ``root`` (Path): the folder of the files; paths in records of a build are relative to it.
+    - ``unread(subject) -> Iterator[Unread]``: the recordings of ``recordings([subject])`` in the same order, unread.
+    - ``provenance() -> dict``: JSON that determines what the files mean: a declaration, hashes of tables of subjects.
     """
 
     name: str

@@ -229,6 +229,32 @@ def load_plugin(path: str | Path) -> None:
         raise ConfigError(f"plugin {path} failed to import: {type(error).__name__}: {error}") from error
 
 
+def source_hash(component: type) -> str | None:
+    """Hash of the source of a component that a user or another distribution wrote; None for those of this package.
+
+    Of a component in a package, all Python files of that package count, because it may use any of them.
+
+    Args:
+        component: a registered class.
+    """
+    module = sys.modules.get(component.__module__)
+    top = component.__module__.partition(".")[0]
+    if top == __name__.partition(".")[0] or module is None:
+        return None
+    folders = [Path(folder) for folder in getattr(sys.modules.get(top), "__path__", ())]
+    files = sorted(file for folder in folders for file in folder.rglob("*.py"))
+    own = getattr(module, "__file__", None)
+    if not files and own is not None:
+        files = [Path(own)]
+    hashed = hashlib.sha256()
+    for file in files:
+        try:
+            hashed.update(file.read_bytes())
+        except OSError:
+            return None
+    return hashed.hexdigest() if files else None
+
+
 _entry_points_loaded = False
 
 

@@ -11,6 +11,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +20,7 @@ import numpy as np
 from imu_video.datasets.common import chosen, existing_folder, runs, union_of_times
 from imu_video.errors import RecordingError
 from imu_video.modalities.mp4 import Mp4Source
+from imu_video.protocols import Unread
 from imu_video.readers.base import Track
 from imu_video.recordings.signal import check_plausible, convert
 from imu_video.types import IMU_CHANNELS, ImuStream, Recording, Segment
@@ -85,6 +87,12 @@ class Layout(ABC):
         for take in self._takes:
             if take.subject in wanted:
                 yield from self._read_all(take)
+
+    def unread(self, subject: str) -> Iterator[Unread]:
+        """The takes of a subject, unread, in the order of `recordings`."""
+        for take in self._takes:
+            if take.subject == subject:
+                yield Unread(name=take.name, files=take.paths, read=partial(self._read_all, take))
 
     @abstractmethod
     def _find(self) -> Iterable[Take]:

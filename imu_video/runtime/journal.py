@@ -13,12 +13,13 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
-from imu_video.config import digest
+from imu_video.config import changes, digest
 from imu_video.errors import ConfigError
 from imu_video.runtime.files import file_sha256, remove, remove_leftovers, write_atomic
 
 JOB_FILE = "job.json"
 _LOCK_FILE = "lock"
+_FAILED_FILE = "failed"
 PARTIAL_SUFFIX, PARTS_SUFFIX = ".partial", ".parts"
 logger = logging.getLogger(__name__)
 
@@ -93,22 +94,32 @@ class Journal:
 
     def _open(self) -> None:
         before = read_job(self.folder)
+        failed = self.folder / _FAILED_FILE
         if before == self.job:
             self.continued = True
+            failed.unlink(missing_ok=True)
             # The lock is held, so that no other process is writing these temporary files.
             remove_leftovers(self.folder)
             return
         if before is not None:
-            if not self._replace:
+            changed = "; ".join(describe_changes(before, self.job))
+            # After an error in the data or config the correction is expected, and the old pieces do not fit it.
+            if not (self._replace or failed.is_file()):
                 raise ConfigError(
                     f"{self.folder} is an unfinished {self._what} of another config, version or dataset "
-                    f"({digest(before)}, this one is {digest(self.job)})",
-                    hint=f"finish that {self._what}, or discard it: the same command with --force, or delete "
-                    f"{self.folder}",
+                    f"({digest(before)}, this one is {digest(self.job)}). Changed since: {changed}",
+                    hint=f"undo the change to finish that {self._what}, or discard it and start anew: the same command "
+                    f"with --force, or delete {self.folder}",
                 )
-            logger.info("%s contained an unfinished %s of another config: discarded", self.folder, self._what)
+            logger.info(
+                "%s contained an unfinished %s of another config: discarded (%s)", self.folder, self._what, changed
+            )
         self.clear()
         write_atomic(self.folder / JOB_FILE, json.dumps(self.job, ensure_ascii=False))
+
+    def failed(self) -> None:
+        """Mark the work as ended by an error in data or config: the same job continues, another one replaces it."""
+        (self.folder / _FAILED_FILE).touch()
 
     def clear(self) -> None:
         """Remove everything except the lock."""
@@ -170,6 +181,16 @@ class Journal:
     def forget(self, name: str) -> None:
         """Mark a piece as unfinished."""
         (self.folder / f"{name}.json").unlink(missing_ok=True)
+
+
+_DESCRIBED = 4
+
+
+def describe_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs between two jobs, in words; hashes of configs are left out, because they follow from the rest."""
+    lines = [line for line in changes(before, now) if not line.startswith("config_digest")]
+    more = len(lines) - _DESCRIBED
+    return lines[:_DESCRIBED] + ([f"and {more} more"] if more > 0 else [])
 
 
 def lock(held: FileLock, folder: Path, what: str) -> None:

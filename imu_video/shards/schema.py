@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, PrivateAttr, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from imu_video.config import Config, digest
 from imu_video.errors import ShardError, nearest
@@ -35,6 +35,8 @@ SCHEMA_VERSION = 1
 INDEX_FILE = "index.json"
 FACTS_FILE = "build.yaml"
 QUALITY_FILE = "quality.json"
+SOURCES_FILE = "sources.json"
+LEFT_OUT_FILE = "left_out.json"
 SHARD_FOLDER = "shards"
 COLUMN_FOLDER = "columns"
 TEACHER_FOLDER = "teachers"
@@ -204,6 +206,11 @@ class SplitEntry(Config):
         return self
 
 
+def identity(config: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
+    """Digest of a resolved build config and of the provenance of its recordings, see `BuildFacts`."""
+    return digest({"config": config, "provenance": provenance} if provenance else config)
+
+
 class BuildFacts(Config):
     """How the folder was made.
 
@@ -218,6 +225,9 @@ class BuildFacts(Config):
         without: number of kept windows that lack a clip, skeleton or label.
         split_order: names of the splits in the order of the config.
         unused_subjects: subjects of the dataset that are in no split or have no window.
+        provenance: what else determined the windows: declaration, hashes of tables, code of plugins; not written if
+            empty. ``config_digest`` covers it.
+        left_out: number of recordings that could not be read, see left_out.json; not written if 0.
     """
 
     config: dict[str, Any]
@@ -230,6 +240,13 @@ class BuildFacts(Config):
     without: dict[str, int]
     split_order: tuple[str, ...]
     unused_subjects: tuple[str, ...] = ()
+    provenance: dict[str, Any] = {}
+    left_out: int = 0
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Folders without provenance and damage keep the bytes that they had before these keys existed.
+        return {key: value for key, value in handler(self).items() if value or key not in ("provenance", "left_out")}
 
 
 class SourceFacts(Config):

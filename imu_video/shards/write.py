@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -162,6 +162,15 @@ def json_bytes(data: Mapping[str, object]) -> bytes:
     return json.dumps(data, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
+@dataclass(frozen=True, kw_only=True)
+class TarMark:
+    """A position in a tar that is being written: samples and bytes before it, and the hash of those bytes."""
+
+    samples: int
+    size: int
+    hash: Any
+
+
 class TarFile:
     """A tar written under a temporary name; closing it syncs and renames it.
 
@@ -257,6 +266,19 @@ class TarFile:
         self._atomic.file.write(data)
         self._hash.update(data)
         self._size += len(data)
+
+    def mark(self) -> TarMark:
+        """The present end of the tar, for `rewind`."""
+        return TarMark(samples=len(self.keys), size=self._size, hash=self._hash.copy())
+
+    def rewind(self, mark: TarMark) -> None:
+        """Remove the samples that were added since `mark`."""
+        self._atomic.file.flush()
+        self._atomic.file.seek(mark.size)
+        self._atomic.file.truncate()
+        for key in list(self.keys)[mark.samples :]:
+            del self.keys[key], self.crc32[key]
+        self._hash, self._size = mark.hash, mark.size
 
     def close(self) -> ShardEntry:
         """Finish, sync and rename the tar; returns its entry for the index."""

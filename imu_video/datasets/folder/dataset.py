@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,9 +13,10 @@ from imu_video.config import read_yaml, validate
 from imu_video.datasets.common import chosen
 from imu_video.datasets.folder.declaration import DECLARATION, Declaration, TimeFormat, VideoFile
 from imu_video.datasets.folder.devices import Devices
-from imu_video.datasets.folder.files import Planned, listed, matched, require
+from imu_video.datasets.folder.files import Planned, files_of, listed, matched, require
 from imu_video.errors import ConfigError, RecordingError, nearest
 from imu_video.modalities.mp4 import Mp4Source
+from imu_video.protocols import Unread
 from imu_video.readers.tables import PER_SECOND, Table, TimeUnit, iso_seconds
 from imu_video.recordings.signal import check_plausible, convert
 from imu_video.registry import datasets
@@ -86,6 +88,24 @@ class Folder:
         for planned in self._planned:
             if planned.subject in wanted:
                 yield self._recording(planned)
+
+    def unread(self, subject: str) -> Iterator[Unread]:
+        """The recordings of a subject, unread, in the order of `recordings`."""
+        for planned in self._planned:
+            if planned.subject == subject:
+                yield Unread(
+                    name=planned.name,
+                    files=tuple(files_of(self.root, planned)),
+                    tables=(planned.labels,) if planned.labels else (),
+                    read=partial(self._read, planned),
+                )
+
+    def provenance(self) -> dict[str, Any]:
+        """What the declaration says, without its comments."""
+        return {"declaration": self.config.model_dump(mode="json", exclude_unset=True)}
+
+    def _read(self, planned: Planned) -> tuple[Recording, ...]:
+        return (self._recording(planned),)
 
     # ------------------------------------------------------------------------------------------------ reading
 

@@ -107,14 +107,16 @@ def _plan(root: Path, declaration: Path, pattern: Pattern, name: str, words: Map
     return planned
 
 
+def files_of(root: Path, planned: Planned) -> list[Path]:
+    """All files of a recording, each once."""
+    video = root / planned.video.file if planned.video else None
+    return [path for path in dict.fromkeys((*planned.imu.values(), video, planned.labels)) if path is not None]
+
+
 def require(root: Path, planned: Iterable[Planned], declaration: Path) -> None:
     """Raise an error for declared files that do not exist, before hours of building reach them."""
-    missing = []
-    for recording in planned:
-        video = root / recording.video.file if recording.video else None
-        missing += [path for path in (video, recording.labels) if path and not path.is_file()]
-        # The export of an app may be a folder.
-        missing += [path for path in recording.imu.values() if not path.exists()]
+    # The export of an app may be a folder.
+    missing = [path for recording in planned for path in files_of(root, recording) if not path.exists()]
     if missing:
         raise RecordingError(
             f"{missing[0]}: no such file{f', and {len(missing) - 1} more' if missing[1:] else ''}",

@@ -21,11 +21,13 @@ from imu_video.recordings.windows import WindowConfig
 from imu_video.runtime.journal import Journal, piece_name
 from imu_video.runtime.logging import log_progress
 from imu_video.shards.building.encode import Person, Tally, tar_of
+from imu_video.shards.building.left_out import refuse_mostly_left_out, write_left_out
+from imu_video.shards.building.sources import SourceFile, with_tables, write_record
 from imu_video.shards.publish import DATA_FOLDER
 from imu_video.shards.quality_report import QualityReport, totals, write_report
 from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.reading.index import write_index
-from imu_video.shards.schema import BuildFacts, Index, ShardEntry, SplitEntry, stored_unit
+from imu_video.shards.schema import BuildFacts, Index, ShardEntry, SplitEntry, identity, stored_unit
 from imu_video.shards.write import ShardWriter
 from imu_video.types import IMU_CHANNELS
 
@@ -38,7 +40,8 @@ class BuildJob(Config):
     Args:
         version: imu_video version.
         config: resolved build config.
-        config_digest: its hash.
+        config_digest: hash of config and provenance.
+        provenance: what else determines the windows, except the content of tables of single subjects.
         dataset, licence, citation, url: the source and its terms.
         window: how recordings are cut.
         signal: how signals are conditioned.
@@ -59,6 +62,7 @@ class BuildJob(Config):
     shard_samples: int
     everybody: tuple[str, ...]
     people: dict[str, tuple[str, ...]]
+    provenance: dict[str, Any] = {}
 
     @property
     def order(self) -> list[str]:
@@ -74,6 +78,18 @@ def read_person(journal: Journal, subject: str, *, check: bool) -> Person | None
     return None if facts is None else Person.of(facts, check=check)
 
 
+def forget_stale(journal: Journal, subject: str, stale: Callable[[str, Person], str | None]) -> bool:
+    """Mark a finished subject as unfinished if its recordings have changed; True if so."""
+    person = read_person(journal, subject, check=False)
+    reason = None if person is None else stale(subject, person)
+    if reason is None:
+        return False
+    logger.info("%s is encoded again: %s", subject, reason)
+    for name in (piece_name(subject), f"{piece_name(subject)}.collected"):
+        journal.forget(name)
+    return True
+
+
 def _collected(journal: Journal, subject: str) -> dict[str, Any] | None:
     return journal.finished(f"{piece_name(subject)}.collected")
 
@@ -86,10 +102,20 @@ class Assembly:
         work: journal of the unfinished data folder; records the finished shards.
         people: journal that has a subject's tar.
         drop: remove a subject's tar when finished shards contain all of it.
+        listing: source files of a dataset that does not say which files belong to a subject.
     """
 
-    def __init__(self, job: BuildJob, work: Journal, people: Mapping[str, Journal], *, drop: bool) -> None:
+    def __init__(
+        self,
+        job: BuildJob,
+        work: Journal,
+        people: Mapping[str, Journal],
+        *,
+        drop: bool,
+        listing: Mapping[str, SourceFile] | None = None,
+    ) -> None:
         self.job, self.work, self._people, self._drop = job, work, people, drop
+        self._listing = dict(listing or {})
         self.folder = work.folder / DATA_FOLDER
         self.shards = {split: self._finished_shards(split) for split in job.people}
 
@@ -99,6 +125,20 @@ class Assembly:
         while (facts := self.work.finished(f"{split}-{len(found):06d}")) is not None:
             found.append(ShardEntry.model_validate(facts))
         return found
+
+    def forget(self, stale: Callable[[str, Person], str | None]) -> None:
+        """Mark finished subjects as unfinished whose recordings have changed, and the shards of their splits.
+
+        Args:
+            stale: reason why a finished subject must be encoded again, or None.
+        """
+        for split, subjects in self.job.people.items():
+            for subject in subjects:
+                if forget_stale(self._people[subject], subject, stale):
+                    for shard in self.shards[split]:
+                        self.work.forget(Path(shard.path).stem)
+                        (self.folder / shard.path).unlink(missing_ok=True)
+                    self.shards[split] = []
 
     def unfinished(self) -> list[str]:
         """Subjects still to encode: they have no valid piece, and finished shards lack some of their samples."""
@@ -127,7 +167,7 @@ class Assembly:
         Raises:
             ShardError: a split has no window, or a key occurs twice.
             LeakageError: a recording belongs to two subjects.
-            RecordingError: subjects whose streams differ in their specification.
+            RecordingError: subjects whose streams differ in their specification, or most recordings were left out.
         """
         total, splits, done = Tally(), {}, 0
         for split, subjects in self.job.people.items():
@@ -151,17 +191,25 @@ class Assembly:
                     log_progress(logger, done, len(self.job.order), "subjects", what)
             collecting.drop()
             if not writer.shards:
+                refuse_mostly_left_out(total.left_out, len(total.recordings))
                 raise ShardError(
                     f"split {split!r} ({', '.join(subjects)}) has no window: {total.empty_recordings} of "
                     f"{len(total.recordings)} recordings so far are shorter than a window, dropped "
-                    f"{dict(total.dropped)}",
+                    f"{dict(total.dropped)}"
+                    + (f", {len(total.left_out)} recordings cannot be read" if total.left_out else ""),
                     hint="check window.seconds and window.min_measured, or change splits.subjects",
                 )
             splits[split] = SplitEntry(
                 subjects=tuple(present), samples=total.kept - before, shards=tuple(writer.shards)
             )
+        refuse_mostly_left_out(total.left_out, len(total.recordings))
         index = write_index(index_of(self.job, splits, total), self.folder)
         write_report(_report(self.job.config["quality"], total), self.folder)
+        if total.left_out:
+            write_left_out(total.left_out, self.folder)
+        sources = {name: SourceFile.model_validate(facts) for name, facts in total.sources.items()} | self._listing
+        if sources:
+            write_record(sources, self.folder)
         for split in index.splits:
             open_columns(index, split)
         return index
@@ -251,6 +299,7 @@ def index_of(job: BuildJob, splits: dict[str, SplitEntry], tally: Tally) -> Inde
         {lacking_key(stream): tally.kept - tally.with_stream[stream] for stream in counted_streams(tally.streams)}
     )
     used = {subject for split in splits.values() for subject in split.subjects}
+    provenance = with_tables(job.provenance, tally.tables)
     return Index(
         dataset=job.dataset,
         licence=job.licence,
@@ -271,7 +320,7 @@ def index_of(job: BuildJob, splits: dict[str, SplitEntry], tally: Tally) -> Inde
         splits=splits,
         build=BuildFacts(
             config=job.config,
-            config_digest=job.config_digest,
+            config_digest=identity(job.config, provenance) if provenance else job.config_digest,
             version=job.version,
             recordings=len(tally.recordings),
             empty_recordings=tally.empty_recordings,
@@ -280,6 +329,8 @@ def index_of(job: BuildJob, splits: dict[str, SplitEntry], tally: Tally) -> Inde
             without=dict(sorted((tally.without + lacking).items())),
             split_order=tuple(splits),
             unused_subjects=tuple(sorted(set(job.everybody) - used)),
+            provenance=provenance,
+            left_out=len(tally.left_out),
         ),
     )
 

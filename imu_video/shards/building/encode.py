@@ -9,13 +9,17 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from imu_video.errors import LeakageError, RecordingError
+from imu_video.config import changes
+from imu_video.errors import ConfigError, LeakageError, RecordingError
 from imu_video.modalities.base import StreamSpec, StreamSpecs
-from imu_video.protocols import RecordingSource
-from imu_video.recordings.quality import Finding, Inspector
+from imu_video.protocols import RecordingSource, Unread
+from imu_video.recordings.quality import Finding, Inspector, resolve_checks
 from imu_video.recordings.recipe import ClockRow, Processed, Recipe, SyncRow
 from imu_video.registry import datasets, load_plugin
 from imu_video.runtime.journal import Journal, piece_name
+from imu_video.shards.building.left_out import LeftOut, still_listed
+from imu_video.shards.building.sources import hashes, items, provenance_of, record, root_of
+from imu_video.shards.damage import ErrorPolicy
 from imu_video.shards.schema import ShardEntry
 from imu_video.shards.write import EncodedSample, TarFile, encode_window
 from imu_video.types import Recording, Window
@@ -42,6 +46,9 @@ class Tally:
     sync: list[SyncRow] = field(default_factory=list)
     clocks: list[ClockRow] = field(default_factory=list)
     statistics: dict[str, dict[str, dict[str, list[float]]]] = field(default_factory=dict)
+    left_out: list[LeftOut] = field(default_factory=list)
+    sources: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tables: dict[str, str] = field(default_factory=dict)
 
     def learn(self, recording: Recording, processed: Processed) -> None:
         """Count a recording and its findings; call it after the last of its windows."""
@@ -84,7 +91,8 @@ class Tally:
 
         Raises:
             LeakageError: both tallies have a recording of the same name.
-            RecordingError: the specification of a stream differs.
+            RecordingError: the specification of a stream differs; nothing was added then.
+            ConfigError: a table changed between two subjects.
         """
         twice = set(self.recordings) & set(other.recordings)
         if twice:
@@ -92,6 +100,14 @@ class Tally:
                 f"recording name {min(twice)!r} is used by two subjects",
                 hint="make the recording names unique within the dataset, for example by adding the subject's name",
             )
+        for stream, spec in other.streams.items():
+            self._alike(stream, spec, other.recordings[0] if other.recordings else "")
+        for table in self.tables.keys() & other.tables.keys():
+            if self.tables[table] != other.tables[table]:
+                raise ConfigError(
+                    f"{table} changed while the build was running: subjects were encoded with different versions of it",
+                    hint="build again with --force",
+                )
         self.recordings += other.recordings
         self.empty_recordings += other.empty_recordings
         self.kept += other.kept
@@ -109,8 +125,9 @@ class Tally:
         for tag, values in other.tags.items():
             self.tags.setdefault(tag, set()).update(values)
         self.with_stream += other.with_stream
-        for stream, spec in other.streams.items():
-            self._alike(stream, spec, other.recordings[0] if other.recordings else "")
+        self.left_out += other.left_out
+        self.sources |= other.sources
+        self.tables |= other.tables
 
     def _alike(self, stream: str, spec: StreamSpec, recording: str) -> None:
         known = self.streams.setdefault(stream, spec)
@@ -121,20 +138,116 @@ class Tally:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReadPlan:
+    """How the recordings of a build are read, in every process the same.
+
+    Args:
+        dataset: registered name and arguments, as in the config.
+        seed: for datasets that accept a seed and do not set one.
+        recipe: how a recording is processed.
+        plugins: files that register datasets or checks, imported first.
+        provenance: what the recordings were declared to be when the build was planned.
+        errors: what happens to a recording that cannot be read.
+        hash_sources: record the sha256 of every file.
+        quarantined: recordings that an earlier build of the folder listed; left out while their files are unchanged.
+    """
+
+    dataset: Mapping[str, Any]
+    seed: int
+    recipe: Recipe
+    plugins: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] | None = None
+    errors: ErrorPolicy = "raise"
+    hash_sources: bool = False
+    quarantined: Mapping[str, LeftOut] = field(default_factory=dict)
+
+    def open(self) -> RecordingSource:
+        """Open the dataset in this process.
+
+        Raises:
+            ConfigError: its declaration or code changed since the build was planned.
+        """
+        for plugin in self.plugins:
+            load_plugin(plugin)
+        source: RecordingSource = datasets.build(self.dataset, seed=self.seed)
+        if self.provenance is not None:
+            checks = resolve_checks(self.recipe.quality)
+            now = provenance_of(source, window=self.recipe.window, checks=checks)
+            changed = changes(self.provenance, now)
+            if changed:
+                raise ConfigError(
+                    f"{source.name} changed while the build was running: {'; '.join(changed[:3])}",
+                    hint="start the build again",
+                )
+        return source
+
+
 def _encode_person(
-    source: RecordingSource, subject: str, recipe: Recipe, inspector: Inspector, tally: Tally
+    source: RecordingSource, subject: str, plan: ReadPlan, inspector: Inspector, tally: Tally, tar: TarFile
 ) -> Iterator[EncodedSample]:
-    for recording in source.recordings([subject]):
-        if recording.subject != subject:
-            raise LeakageError(
-                f"the dataset returned recording {recording.name!r} of subject {recording.subject!r} "
-                f"for subject {subject!r}",
-                hint="recordings(subjects) of the dataset must yield the given subjects only",
-            )
-        if recording.name in tally.recordings:
-            raise RecordingError(f"recording {recording.name!r} occurs twice; names are unique within a dataset")
-        tally.recordings.append(recording.name)
-        yield from _encode_recording(recording, recipe, inspector, tally)
+    """Samples of a subject, in order; those of a recording that turns out to be damaged are taken back from the tar."""
+    root = root_of(source)
+    for item in items(source, subject):
+        files = record(item.files, root, hashed=plan.hash_sources)
+        tally.sources |= {name: file.plain() for name, file in files.items()}
+        tally.tables |= hashes(item.tables, root)
+        if plan.errors != "raise":
+            listed = still_listed(item.name, files, plan.quarantined)
+            if listed is not None:
+                tally.left_out.append(listed)
+                continue
+        recordings = _each(item)
+        while True:
+            own, mark, name = Tally(), tar.mark(), None
+            try:
+                recording = next(recordings, None)
+                if recording is None:
+                    break
+                name = recording.name
+                _refuse_foreign(recording, subject, tally)
+                own.recordings.append(recording.name)
+                yield from _encode_recording(recording, plan.recipe, inspector, own)
+                tally.add(own)
+            except RecordingError as error:
+                if plan.errors == "raise":
+                    error.message = _located(error.message, name or item.name, subject)
+                    error.unfinished = True  # type: ignore[attr-defined]  # finished subjects are kept
+                    raise
+                tar.rewind(mark)
+                last = tally.recordings[-1] if tally.recordings else subject
+                tally.left_out.append(
+                    LeftOut(
+                        recording=name or item.name or f"after {last}",
+                        subject=subject,
+                        reason=error.message.replace(f"{root}/", ""),
+                        hint=error.hint or "",
+                        files=files,
+                        quarantined=plan.errors == "quarantine",
+                    )
+                )
+                if name is None:
+                    break  # a generator that raised yields nothing more
+
+
+def _each(item: Unread) -> Iterator[Recording]:
+    yield from item.read()
+
+
+def _located(message: str, recording: str, subject: str) -> str:
+    """The message of an error with the recording, unless it is named already."""
+    return message if not recording or recording in message else f"subject {subject!r}, {recording!r}: {message}"
+
+
+def _refuse_foreign(recording: Recording, subject: str, tally: Tally) -> None:
+    if recording.subject != subject:
+        raise LeakageError(
+            f"the dataset returned recording {recording.name!r} of subject {recording.subject!r} "
+            f"for subject {subject!r}",
+            hint="recordings(subjects) of the dataset must yield the given subjects only",
+        )
+    if recording.name in tally.recordings:
+        raise LeakageError(f"recording {recording.name!r} occurs twice; names are unique within a dataset")
 
 
 def _encode_recording(
@@ -193,17 +306,11 @@ class EncodePerson:
     """Task for an engine: encode one subject's recordings as a finished piece of a journal.
 
     Args:
-        dataset: registered name and arguments, as in the config.
-        seed: for datasets that accept a seed and do not set one.
-        recipe: how a recording is processed.
-        plugins: files that register datasets or checks, imported first.
+        reading: how the recordings are read.
         journal: the journal, kept open by the process that started the engine.
     """
 
-    dataset: Mapping[str, Any]
-    seed: int
-    recipe: Recipe
-    plugins: tuple[str, ...]
+    plan: ReadPlan
     journal: Journal
     source: RecordingSource | None = None
     inspector: Inspector | None = None
@@ -214,16 +321,15 @@ class EncodePerson:
         Raises:
             RecordingError: a recording cannot be read, or its axes differ from those of the others.
             LeakageError: the dataset returned a recording of a different subject.
+            ConfigError: the declaration of the recordings changed while the build was running.
         """
         if self.source is None or self.inspector is None:
-            for plugin in self.plugins:
-                load_plugin(plugin)
-            self.source = datasets.build(self.dataset, seed=self.seed)
-            self.inspector = Inspector(self.recipe.quality)
+            self.source = self.plan.open()
+            self.inspector = Inspector(self.plan.recipe.quality)
         tally = Tally()
         tar = TarFile(self.journal.folder / tar_of(subject), sync=False)
         try:
-            for sample in _encode_person(self.source, subject, self.recipe, self.inspector, tally):
+            for sample in _encode_person(self.source, subject, self.plan, self.inspector, tally, tar):
                 tar.add(sample)
             entry = tar.close() if tar.keys else None
         finally:

@@ -8,10 +8,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from imu_video.errors import ConfigError, ShardError
-from imu_video.runtime.journal import Journal, kept_when_interrupted, read_job
+from imu_video.runtime.journal import Journal, describe_changes, kept_when_interrupted, read_job
 from imu_video.runtime.parts import find_parts, part_of, share
 from imu_video.shards.building.assemble import Assembly, BuildJob, read_person
 from imu_video.shards.building.build import WHAT
+from imu_video.shards.building.sources import LISTING, SourceFile
 from imu_video.shards.publish import (
     DATA_FOLDER,
     partial_folder,
@@ -64,7 +65,9 @@ def merge_parts(out: str | Path, *, force: bool = False) -> Index:
         _refuse_unfinished(target, people)
         work = Journal(partial_folder(target), {**job.model_dump(mode="json"), "part": []}, what=WHAT, replace=force)
         with kept_when_interrupted(work):
-            index = Assembly(job, work, people, drop=False).write(lambda subject: None)
+            listed = people[job.order[0]].finished(LISTING) or {}
+            files = {name: SourceFile.model_validate(facts) for name, facts in listed.items()}
+            index = Assembly(job, work, people, drop=False, listing=files).write(lambda subject: None)
             publish(work.folder / DATA_FOLDER, target, force=force)
             work.remove()
     shutil.rmtree(parts_folder(target), ignore_errors=True)
@@ -85,7 +88,8 @@ def _parts(target: Path) -> tuple[dict[int, Path], BuildJob]:
     if odd:
         raise ConfigError(
             f"{root}: part {odd[0]}/{of} was built from another config, version or dataset "
-            f"({jobs[odd[0]].get('config_digest')}) than part 1/{of} ({jobs[1].get('config_digest')})",
+            f"({jobs[odd[0]].get('config_digest')}) than part 1/{of} ({jobs[1].get('config_digest')}). Different: "
+            f"{'; '.join(describe_changes(jobs[1], jobs[odd[0]]))}",
             hint=f"build it again with the same config: --part {odd[0]}/{of} --force",
         )
     return folders, BuildJob.model_validate(jobs[1])

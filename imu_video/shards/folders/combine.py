@@ -36,6 +36,7 @@ from imu_video.shards.schema import (
     ShardEntry,
     SourceFacts,
     SplitEntry,
+    identity,
     shard_name,
 )
 from imu_video.shards.write import ShardWriter
@@ -439,7 +440,7 @@ def _divided(
     build = index.build.model_copy(
         update={
             "config": new_config,
-            "config_digest": digest(new_config),
+            "config_digest": identity(new_config, index.build.provenance),
             "split_order": tuple(chosen),
             "without": dict(sorted((what, n) for what, n in without.items() if n)),
             "unused_subjects": tuple(sorted({*index.build.unused_subjects, *(everybody - kept)})),

@@ -23,6 +23,7 @@ from imu_video.shards.remote import Address, RemoteFolder, is_address
 from imu_video.shards.schema import (
     FACTS_FILE,
     INDEX_FILE,
+    LEFT_OUT_FILE,
     META,
     QUALITY_FILE,
     SCHEMA_VERSION,
@@ -108,7 +109,7 @@ def _load_remote(remote: RemoteFolder) -> Index:
         raise ShardError(f"{where}: not readable as JSON: {error}", hint=hint) from None
     finally:
         incoming.unlink(missing_ok=True)
-    for name in (FACTS_FILE, QUALITY_FILE):
+    for name in (FACTS_FILE, QUALITY_FILE, LEFT_OUT_FILE):
         if not (root / name).is_file():
             with suppress(ShardError):  # older folders have no quality report
                 remote.fetch(name, root / name)

@@ -19,7 +19,7 @@ from imu_video.runtime.journal import Journal, interrupted, piece_name
 from imu_video.runtime.workers import WorkerLost, run
 from imu_video.shards.building import encode
 from imu_video.shards.building.build import BuildConfig, build
-from imu_video.shards.building.encode import EncodePerson
+from imu_video.shards.building.encode import EncodePerson, ReadPlan
 from imu_video.shards.publish import partial_folder
 from imu_video.shards.schema import Index
 
@@ -170,7 +170,10 @@ def test_unfinished_work_of_another_config_is_refused_or_replaced_with_a_word(
     with pytest.raises(ConfigError, match=r"unfinished build of another config(.|\n)*--force"):
         build(people_config(**SMALL), out)
     build(people_config(**SMALL), out, force=True)
-    assert logged.lines == [f"{partial_folder(out)} contained an unfinished build of another config: discarded"]
+    assert logged.lines == [
+        f"{partial_folder(out)} contained an unfinished build of another config: discarded "
+        "(config.shard_samples: 4 -> 5; shard_samples: 4 -> 5)"
+    ]
     assert files_of(out) == files_of(whole.root)
 
 
@@ -245,9 +248,8 @@ def test_a_task_travels_without_what_it_opened(people_config: Maker, tmp_path: P
     import pickle
 
     with Journal(tmp_path / "work", {"a": 1}, what="build") as journal:
-        task = EncodePerson(
-            dataset={"name": "tiny_people"}, seed=0, recipe=people_config().recipe, plugins=(), journal=journal
-        )
+        reading = ReadPlan(dataset={"name": "tiny_people"}, seed=0, recipe=people_config().recipe)
+        task = EncodePerson(plan=reading, journal=journal)
         task("p0")
         copied = pickle.loads(pickle.dumps(task))
         assert copied.source is None

@@ -1,0 +1,93 @@
+"""Table of the recordings that a build left out because they could not be read; other modules decide on them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from imu_video.config import Config
+from imu_video.errors import RecordingError, ShardError
+from imu_video.runtime.files import write_atomic
+from imu_video.shards.building.sources import SourceFile
+from imu_video.shards.schema import LEFT_OUT_FILE
+
+
+class LeftOut(Config):
+    """One recording that could not be read.
+
+    Args:
+        recording: its name, or that of the take; ``after NAME`` if the adapter stopped after that recording.
+        subject: its subject.
+        reason: the error, without the folder of the recordings.
+        hint: the hint of the error.
+        files: its files with size and time; empty if the adapter does not name them.
+        quarantined: whether later builds of the folder leave it out without reading it, while its files are unchanged.
+    """
+
+    recording: str
+    subject: str
+    reason: str
+    hint: str = ""
+    files: dict[str, SourceFile] = {}
+    quarantined: bool = False
+
+
+class LeftOutTable(Config):
+    """Content of left_out.json."""
+
+    recordings: tuple[LeftOut, ...]
+
+
+def write_left_out(rows: Sequence[LeftOut], root: Path) -> None:
+    """Write left_out.json, one recording per line."""
+    lines = ",\n".join(json.dumps(row.model_dump(exclude_none=True), ensure_ascii=False) for row in rows)
+    write_atomic(root / LEFT_OUT_FILE, f'{{"recordings": [\n{lines}\n]}}\n')
+
+
+def read_left_out(root: Path) -> tuple[LeftOut, ...]:
+    """The recordings that the build of a data folder left out; empty without left_out.json.
+
+    Raises:
+        ShardError: left_out.json cannot be read.
+    """
+    file = root / LEFT_OUT_FILE
+    try:
+        return LeftOutTable.model_validate(json.loads(file.read_text(encoding="utf-8"))).recordings
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    except (ValidationError, ValueError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise ShardError(f"{file}: not a list of recordings: {reason}", hint="delete that file") from error
+
+
+def still_listed(name: str, files: Mapping[str, SourceFile], quarantined: Mapping[str, LeftOut]) -> LeftOut | None:
+    """The entry of a listed recording whose files are unchanged, or None: a mended file is read again."""
+    row = quarantined.get(name)
+    if row is None or not files or row.files.keys() != files.keys():
+        return None
+    same = all((row.files[f].bytes, row.files[f].mtime_ns) == (files[f].bytes, files[f].mtime_ns) for f in files)
+    return row if same else None
+
+
+def refuse_mostly_left_out(rows: Sequence[LeftOut], read: int) -> None:
+    """Raise an error if more recordings were left out than were read: the cause is then not a single damaged file.
+
+    Args:
+        rows: the recordings left out.
+        read: number of recordings that were read.
+
+    Raises:
+        RecordingError: with the most frequent reason.
+    """
+    if len(rows) <= read:
+        return
+    first = rows[0]
+    error = RecordingError(
+        f"{len(rows)} of {len(rows) + read} recordings cannot be read; the first is {first.recording!r}: "
+        f"{first.reason}",
+        hint=f"{first.hint + '; ' if first.hint else ''}`imu-video check RECORDINGS` lists the faults of all files",
+    )
+    raise error
