@@ -36,6 +36,15 @@ def build(
         str | None,
         typer.Option("--part", help="Encode only part i/n of the subjects, counted from 1; then run `merge OUT`."),
     ] = None,
+    errors: Annotated[
+        str | None,
+        typer.Option(
+            "--errors", help="raise, skip or quarantine recordings that cannot be read; default: that of the config."
+        ),
+    ] = None,
+    hash_sources: Annotated[
+        bool, typer.Option("--hash-sources", help="Record the sha256 of every source file in sources.json.")
+    ] = False,
     plugin: Plugins = None,
 ) -> None:
     """Build shards with an index from recordings; interrupted builds resume."""
@@ -43,14 +52,23 @@ def build(
     from imu_video.config import load_config
     from imu_video.shards.building.build import BuildConfig, already_built, build_part
     from imu_video.shards.building.build import build as make
+    from imu_video.shards.folders import summary
 
     _refuse_declaration(config, out)
-    loaded = load_config(config, BuildConfig, overrides or [])
-    options: dict[str, Any] = {"force": force, "workers": workers, "engine": engine, "plugins": plugin or []}
+    policy = [] if errors is None else [f"errors={errors}"]
+    loaded = load_config(config, BuildConfig, [*(overrides or []), *policy])
+    options: dict[str, Any] = {
+        "force": force,
+        "workers": workers,
+        "engine": engine,
+        "plugins": plugin or [],
+        "hash_sources": hash_sources,
+    }
     if not force:
         built = already_built(loaded, out)
         if built is not None:
             console.say(f"{out} is already built from this config: {size_of(built)}")
+            show(summary.left_out(built))
             return
     if part is not None:
         with stoppable():
@@ -59,8 +77,6 @@ def build(
         return
     with stoppable():
         index = make(loaded, out, **options)
-    from imu_video.shards.folders import summary
-
     show(summary.splits(index))
     facts = index.build
     for reason, count in facts.dropped.items():
@@ -69,6 +85,7 @@ def build(
         console.say(f"{facts.empty_recordings} of {facts.recordings} recordings are shorter than a window")
     show(summary.quality(index))
     show(summary.sync(index))
+    show(summary.left_out(index))
     console.say(f"built {out}: {size_of(index)}")
 
 
@@ -106,6 +123,9 @@ def merge(
         return
     with stoppable():
         index = merge_parts(folder, force=force)
+    from imu_video.shards.folders import summary
+
+    show(summary.left_out(index))
     console.say(f"merged {folder}: {size_of(index)}")
 
 
@@ -169,7 +189,15 @@ def inspect(
         shown = write_page(index, page, most=samples, megabytes=megabytes, split=split, seed=seed)
         console.say(f"wrote {page}: {shown} samples, {page.stat().st_size / 1e6:.1f} MB; open it in a browser")
         return
-    for make in (summary.facts, summary.splits, summary.labels, summary.quality, summary.sync, summary.teachers):
+    for make in (
+        summary.facts,
+        summary.splits,
+        summary.labels,
+        summary.quality,
+        summary.sync,
+        summary.left_out,
+        summary.teachers,
+    ):
         show(make(index))
 
 

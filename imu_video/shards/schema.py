@@ -206,6 +206,18 @@ class SplitEntry(Config):
         return self
 
 
+class SourceFile(Config):
+    """One source file when it was read: size, time of last change, and sha256 if the build was asked to hash."""
+
+    bytes: int = Field(ge=0)
+    mtime_ns: int
+    sha256: str | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """The content as JSON."""
+        return self.model_dump(exclude_none=True)
+
+
 def identity(config: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
     """Digest of a resolved build config and of the provenance of its recordings, see `BuildFacts`."""
     return digest({"config": config, "provenance": provenance} if provenance else config)

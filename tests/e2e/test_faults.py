@@ -20,7 +20,7 @@ import pytest
 from typer.testing import CliRunner
 
 from imu_video.cli.app import app
-from imu_video.errors import ImuVideoError
+from imu_video.errors import ImuVideoError, RecordingError
 from imu_video.modalities import decode_mp4
 from imu_video.shards import load_index, read_samples
 from imu_video.shards.reading.pipeline import Sample
@@ -159,6 +159,22 @@ def case_28_long_packets(outcome: Outcome) -> None:
     samples = outcome.samples()
     assert len(samples) == 5  # 512 samples at 50 Hz are 10.24 s, windows of 2 s
     assert all(np.isfinite(values).all() for sample in samples for values in sample.imu.values())
+
+
+# ------------------------------------------------------------------------------------------------- builds and their data
+
+
+@case("32-one-damaged-video-of-three")
+def case_32_one_damaged_video_of_three(outcome: Outcome) -> None:
+    assert isinstance(outcome.error, RecordingError)
+    assert "s03/walk.mp4" in str(outcome.error)
+    assert "--errors skip" in str(outcome.error.hint)
+    assert sorted(path.name[:3] for path in (outcome.folder / "out.partial").glob("s0*.tar")) == ["s01", "s02"]
+    done = CliRunner().invoke(app, ["build", "build.yaml", "out", "--errors", "skip"])
+    assert done.exit_code == 0, done.output
+    index = load_index(outcome.folder / "out")
+    assert (index.split("train").subjects, index.build.left_out) == (("s01", "s02"), 1)
+    assert "recordings left out (1)" in done.output
 
 
 # --------------------------------------------------------------------------------- all cases; nothing may stand below

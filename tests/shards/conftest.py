@@ -114,3 +114,38 @@ def tiny_plugin() -> Path:
     path = Path(__file__).parent / "tiny_dataset.py"
     load_plugin(path)
     return path
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """A folder of recordings: s01, s02 and s03, each 4 s of accelerations at 25 Hz, labelled from 0 to 2 s."""
+    root = tmp_path / "study"
+    for number in (1, 2, 3):
+        folder = root / f"s0{number}"
+        folder.mkdir(parents=True)
+        rows = [f"{i / 25:.2f},{0.1 * number:.1f},{i % 7 * 0.1:.1f},9.81" for i in range(100)]
+        (folder / "r.csv").write_text("\n".join(["t,ax,ay,az", *rows]) + "\n")
+        (folder / "r.labels.csv").write_text("start,end,label\n0,2,walk\n")
+    (root / "dataset.yaml").write_text(
+        "dataset: study\n"
+        "licence: CC0\n"
+        "imu:\n"
+        "  time: {column: t, unit: s}\n"
+        "  channels: {acc_x: ax, acc_y: ay, acc_z: az}\n"
+        "  units: {acc: m/s^2}\n"
+        "placements: {waist: }\n"
+        'files: {imu: "{subject}/{recording}.csv", labels: "{subject}/{recording}.labels.csv"}\n'
+    )
+    return root
+
+
+@pytest.fixture
+def study_config(study: Path) -> BuildConfig:
+    """Build config of `study`: windows of 1 s, all subjects in one split."""
+    return BuildConfig.model_validate(
+        {
+            "dataset": {"name": "folder", "root": str(study)},
+            "window": {"seconds": 1.0, "rate_hz": 20},
+            "splits": {"subjects": {"train": ["s01", "s02", "s03"]}},
+        }
+    )

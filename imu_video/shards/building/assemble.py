@@ -21,13 +21,13 @@ from imu_video.recordings.windows import WindowConfig
 from imu_video.runtime.journal import Journal, piece_name
 from imu_video.runtime.logging import log_progress
 from imu_video.shards.building.encode import Person, Tally, tar_of
-from imu_video.shards.building.left_out import refuse_mostly_left_out, write_left_out
-from imu_video.shards.building.sources import SourceFile, with_tables, write_record
+from imu_video.shards.building.sources import with_tables, write_record
+from imu_video.shards.left_out import refuse_mostly_left_out, write_left_out
 from imu_video.shards.publish import DATA_FOLDER
 from imu_video.shards.quality_report import QualityReport, totals, write_report
 from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.reading.index import write_index
-from imu_video.shards.schema import BuildFacts, Index, ShardEntry, SplitEntry, identity, stored_unit
+from imu_video.shards.schema import BuildFacts, Index, ShardEntry, SourceFile, SplitEntry, identity, stored_unit
 from imu_video.shards.write import ShardWriter
 from imu_video.types import IMU_CHANNELS
 

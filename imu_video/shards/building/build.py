@@ -29,10 +29,8 @@ from imu_video.runtime.parts import check_part, part_folder, share
 from imu_video.runtime.workers import check, run
 from imu_video.shards.building.assemble import Assembly, BuildJob, forget_stale, read_person, refuse_overlap
 from imu_video.shards.building.encode import EncodePerson, Person, ReadPlan
-from imu_video.shards.building.left_out import read_left_out
 from imu_video.shards.building.sources import (
     LISTING,
-    SourceFile,
     differences,
     hashes,
     items,
@@ -44,6 +42,7 @@ from imu_video.shards.building.sources import (
     with_tables,
 )
 from imu_video.shards.damage import ErrorPolicy
+from imu_video.shards.left_out import read_left_out
 from imu_video.shards.publish import (
     DATA_FOLDER,
     partial_folder,
@@ -52,7 +51,7 @@ from imu_video.shards.publish import (
     require_data_folder,
 )
 from imu_video.shards.reading.index import load_index
-from imu_video.shards.schema import LEFT_OUT_FILE, Index, identity
+from imu_video.shards.schema import LEFT_OUT_FILE, Index, SourceFile, identity
 from imu_video.version import __version__
 
 WHAT = "build"
@@ -276,7 +275,7 @@ def _task(
     hash_sources: bool,
     target: Path,
 ) -> EncodePerson:
-    reading = ReadPlan(
+    read_plan = ReadPlan(
         dataset=dict(config.dataset),
         seed=config.seed,
         recipe=config.recipe,
@@ -286,7 +285,7 @@ def _task(
         hash_sources=hash_sources,
         quarantined={row.recording: row for row in read_left_out(target) if row.quarantined},
     )
-    return EncodePerson(plan=reading, journal=journal)
+    return EncodePerson(plan=read_plan, journal=journal)
 
 
 def _encode_and_write(task: EncodePerson, assembly: Assembly, workers: int, engine: str, *, recorded: bool) -> Index:

@@ -17,9 +17,9 @@ from imu_video.recordings.quality import Finding, Inspector, resolve_checks
 from imu_video.recordings.recipe import ClockRow, Processed, Recipe, SyncRow
 from imu_video.registry import datasets, load_plugin
 from imu_video.runtime.journal import Journal, piece_name
-from imu_video.shards.building.left_out import LeftOut, still_listed
 from imu_video.shards.building.sources import hashes, items, provenance_of, record, root_of
 from imu_video.shards.damage import ErrorPolicy
+from imu_video.shards.left_out import LeftOut, still_listed
 from imu_video.shards.schema import ShardEntry
 from imu_video.shards.write import EncodedSample, TarFile, encode_window
 from imu_video.types import Recording, Window
@@ -306,7 +306,7 @@ class EncodePerson:
     """Task for an engine: encode one subject's recordings as a finished piece of a journal.
 
     Args:
-        reading: how the recordings are read.
+        plan: how the recordings are read.
         journal: the journal, kept open by the process that started the engine.
     """
 

@@ -12,7 +12,7 @@ from imu_video.runtime.journal import Journal, describe_changes, kept_when_inter
 from imu_video.runtime.parts import find_parts, part_of, share
 from imu_video.shards.building.assemble import Assembly, BuildJob, read_person
 from imu_video.shards.building.build import WHAT
-from imu_video.shards.building.sources import LISTING, SourceFile
+from imu_video.shards.building.sources import LISTING
 from imu_video.shards.publish import (
     DATA_FOLDER,
     partial_folder,
@@ -20,7 +20,7 @@ from imu_video.shards.publish import (
     publish,
     require_data_folder,
 )
-from imu_video.shards.schema import Index
+from imu_video.shards.schema import Index, SourceFile
 
 
 def merge_parts(out: str | Path, *, force: bool = False) -> Index:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
 from imu_video import registry
@@ -17,22 +17,10 @@ from imu_video.protocols import RecordingSource, Unread
 from imu_video.recordings.windows import WindowConfig
 from imu_video.registry import source_hash
 from imu_video.runtime.files import file_sha256, write_atomic
-from imu_video.shards.schema import SOURCES_FILE
+from imu_video.shards.schema import SOURCES_FILE, SourceFile
 
 LISTING = "sources"
 """Name of the journal's piece with the files of an adapter that does not say which files belong to a subject."""
-
-
-class SourceFile(Config):
-    """One source file when it was read: size, time of last change, and sha256 if the build was asked to hash."""
-
-    bytes: int = Field(ge=0)
-    mtime_ns: int
-    sha256: str | None = None
-
-    def plain(self) -> dict[str, Any]:
-        """The content as JSON."""
-        return self.model_dump(exclude_none=True)
 
 
 class SourceRecord(Config):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from imu_video.modalities.base import counted_streams, lacking_key, modality_of
+from imu_video.shards.left_out import read_left_out
 from imu_video.shards.quality_report import QualityReport, read_report
 from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.reading.teacher_cache import read_caches
@@ -93,6 +94,20 @@ def sync(index: Index) -> Table:
         title=f"sync estimates (recordings: {len(rows)}, corrected: {corrected})",
         columns=("estimate", "minimum", "25 %", "median", "75 %", "maximum"),
         rows=tuple(spread),
+    )
+
+
+def left_out(index: Index) -> Table:
+    """One row per recording that the build could not read; empty without any.
+
+    Raises:
+        ShardError: left_out.json that cannot be read.
+    """
+    rows = read_left_out(index.root) if index.build.left_out else ()
+    return Table(
+        title=f"recordings left out ({len(rows)})",
+        columns=("recording", "subject", "reason", "try"),
+        rows=tuple((row.recording, row.subject, row.reason, row.hint) for row in rows),
     )
 
 

@@ -11,8 +11,7 @@ from pydantic import ValidationError
 from imu_video.config import Config
 from imu_video.errors import RecordingError, ShardError
 from imu_video.runtime.files import write_atomic
-from imu_video.shards.building.sources import SourceFile
-from imu_video.shards.schema import LEFT_OUT_FILE
+from imu_video.shards.schema import LEFT_OUT_FILE, SourceFile
 
 
 class LeftOut(Config):
