@@ -161,7 +161,7 @@ def case_28_long_packets(outcome: Outcome) -> None:
     assert all(np.isfinite(values).all() for sample in samples for values in sample.imu.values())
 
 
-# ------------------------------------------------------------------------------------------------- builds and their data
+# ------------------------------------------------------------------------------------------------ builds and their data
 
 
 @case("32-one-damaged-video-of-three")

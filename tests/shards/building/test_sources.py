@@ -29,7 +29,7 @@ class _Stopped(BaseException):
 
 def _stop_at(monkeypatch: pytest.MonkeyPatch, subject: str | None) -> list[str]:
     """Stop the build when it reaches a subject; returns the list of the subjects encoded."""
-    original, encoded = encode._encode_person, []  # type: ignore[var-annotated]
+    original, encoded = encode._encode_person, []
 
     def counting(source: object, person: str, *rest: object) -> Iterator[object]:
         if person == subject:
