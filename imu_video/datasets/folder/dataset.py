@@ -12,7 +12,7 @@ import numpy as np
 from imu_video.config import read_yaml, validate
 from imu_video.datasets.common import chosen
 from imu_video.datasets.folder.declaration import DECLARATION, Declaration, TimeFormat, VideoFile
-from imu_video.datasets.folder.devices import Devices
+from imu_video.datasets.folder.devices import Devices, versions
 from imu_video.datasets.folder.files import Planned, files_of, listed, matched, require
 from imu_video.errors import ConfigError, RecordingError, nearest
 from imu_video.modalities.mp4 import Mp4Source
@@ -101,8 +101,10 @@ class Folder:
                 )
 
     def provenance(self) -> dict[str, Any]:
-        """What the declaration says, without its comments."""
-        return {"declaration": self.config.model_dump(mode="json", exclude_unset=True)}
+        """What the declaration says, without its comments, and the versions of the readers."""
+        declared = {"declaration": self.config.model_dump(mode="json", exclude_unset=True)}
+        readers = versions(self.config)
+        return {**declared, "readers": readers} if readers else declared
 
     def _read(self, planned: Planned) -> tuple[Recording, ...]:
         return (self._recording(planned),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +12,28 @@ from imu_video.datasets.layout import stream
 from imu_video.errors import RecordingError, nearest
 from imu_video.readers.base import DeviceReading, Reading
 from imu_video.readers.tables import TimeUnit
-from imu_video.registry import readers
+from imu_video.registry import readers, source_hash
 from imu_video.types import ImuStream, Segment
+
+
+def versions(config: Declaration) -> dict[str, dict[str, str]]:
+    """Versions of the declared readers and of their packages, and a hash of the code of those of a plugin, by name."""
+    found: dict[str, dict[str, str]] = {}
+    for placement in config.placements:
+        name = dict(config.format_of(placement).reader or {}).get("name")
+        if name is not None:
+            kind = readers.get(name)
+            code = source_hash(kind)
+            packages = {package: _installed(package) for package in kind.packages}
+            found[name] = {"version": str(kind.version), **packages, **({"code": code} if code else {})}
+    return found
+
+
+def _installed(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 class Devices:

@@ -348,11 +348,13 @@ def kept_after_damage(work: Journal, subjects: Sequence[str]) -> Iterator[None]:
     """Keep the finished subjects of a build that a damaged recording ends, and name the ways to go on."""
     try:
         yield
-    except RecordingError as error:
+    except (RecordingError, ConfigError) as error:
         if not hasattr(error, "unfinished"):
             raise
         finished = sum(read_person(work, subject, check=False) is not None for subject in subjects)
-        ways = "--errors skip leaves it out; `imu-video check RECORDINGS` lists the faults of all files"
+        ways = "`imu-video check RECORDINGS` lists the faults of all files"
+        if isinstance(error, RecordingError):
+            ways = f"--errors skip leaves it out; {ways}"
         error.hint = f"{error.hint}; {ways}" if error.hint else ways
         if finished:
             work.failed()

@@ -209,10 +209,11 @@ def _encode_person(
                 own.recordings.append(recording.name)
                 yield from _encode_recording(recording, plan.recipe, inspector, own)
                 tally.add(own)
-            except RecordingError as error:
-                if plan.errors == "raise":
+            except (RecordingError, ConfigError) as error:
+                # A mistake in the declaration is not the fault of one recording, and no policy leaves it out.
+                if plan.errors == "raise" or isinstance(error, ConfigError):
                     error.message = _located(error.message, name or item.name, subject)
-                    error.unfinished = True  # type: ignore[attr-defined]  # finished subjects are kept
+                    error.unfinished = True  # type: ignore[union-attr]  # finished subjects are kept
                     raise
                 tar.rewind(mark)
                 last = tally.recordings[-1] if tally.recordings else subject
