@@ -29,7 +29,6 @@ class Mine(Protocol):
 
 FORKED = """
 import json, os, sys
-import torch
 from eval.cli import main
 for number, words in enumerate(json.load(sys.stdin)):
     if os.fork() == 0:
