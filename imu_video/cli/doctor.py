@@ -15,7 +15,10 @@ OK, MISSING, BROKEN = "ok", "missing", "BROKEN"
 
 EXTRAS = {
     "pyarrow": "parquet",
-    "py_gpmf_parser": "gopro",
+    "fastavro": "readers",
+    "h5py": "readers",
+    "lz4": "readers",
+    "zstandard": "readers",
     "vqf": "vqf",
     "projectaria_tools": "aria",
     "matplotlib": "report",

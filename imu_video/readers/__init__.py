@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from imu_video.readers.c3d import C3d
     from imu_video.readers.empatica import EmpaticaE4, EmpaticaEmbrace
     from imu_video.readers.geneactiv import GeneActiv
+    from imu_video.readers.gopro import GoProTelemetry
     from imu_video.readers.gt3x import Gt3x
     from imu_video.readers.mcap import Mcap
     from imu_video.readers.rosbag import Rosbag
@@ -29,6 +30,7 @@ __all__ = [
     "EmpaticaE4",
     "EmpaticaEmbrace",
     "GeneActiv",
+    "GoProTelemetry",
     "Gt3x",
     "Mcap",
     "Reader",
@@ -50,6 +52,7 @@ __getattr__, __dir__ = exports(
         "c3d": ["C3d"],
         "empatica": ["EmpaticaE4", "EmpaticaEmbrace"],
         "geneactiv": ["GeneActiv"],
+        "gopro": ["GoProTelemetry"],
         "gt3x": ["Gt3x"],
         "mcap": ["Mcap"],
         "rosbag": ["Rosbag"],

@@ -177,6 +177,29 @@ def case_32_one_damaged_video_of_three(outcome: Outcome) -> None:
     assert "recordings left out (1)" in done.output
 
 
+# ------------------------------------------------------------------------------------------ files of devices and apps
+
+
+@case("36-gopro-without-gyro")
+def case_36_gopro_without_gyro(outcome: Outcome) -> None:
+    original = FAULTS.parent / "data" / "gopro-gpmf" / "karma.mp4"
+    if not original.is_file():
+        pytest.skip(f"no clip at {original}")
+    (outcome.folder / "clips").mkdir()
+    (outcome.folder / "clips" / "GH010011.MP4").write_bytes(original.read_bytes().replace(b"GYRO", b"GYRX"))
+    (outcome.folder / "build.yaml").write_text(
+        "dataset: {name: gopro, root: clips}\nsplits: {fractions: {train: 1.0}}\n"
+        "window: {seconds: 2.0, rate_hz: 50, clip_fps: 3, clip_size: 64}\n"
+    )
+    done = CliRunner().invoke(app, ["build", "build.yaml", "out"])
+    assert done.exit_code == 0, done.output
+    samples = Outcome(outcome.folder, None, done.output).samples()
+    assert len(samples) == 6
+    for sample in samples:
+        assert np.isfinite(sample.imu["camera"]).all(axis=1).tolist() == [True] * 3 + [False] * 3
+        assert np.median(np.linalg.norm(sample.imu["camera"][:3], axis=0)) == pytest.approx(9.8, abs=0.5)
+
+
 # --------------------------------------------------------------------------------- all cases; nothing may stand below
 
 

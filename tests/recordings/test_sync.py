@@ -246,7 +246,6 @@ def test_shift_of_a_real_clip_is_recovered(real_data: Path, clip: str) -> None:
     The cameras' own offset is not known; it is what is estimated without a shift (23 ms early for the HERO5, 83 ms
     late for the MAX, whose pictures are stabilised).
     """
-    pytest.importorskip("py_gpmf_parser", reason="the extra gopro is not installed")
     recording = next(
         datasets.build({"name": "gopro", "root": str(real_data / "gopro-gpmf" / f"{clip}.mp4")}).recordings()
     )
