@@ -29,8 +29,8 @@ class ActigraphCsv(Reader):
     The decimal comma of European exports (fields separated by semicolons) is understood.
 
     Example:
-        >>> ActigraphCsv().read(Path("s01/waist.csv")).tags["rate_hz"]  # doctest: +SKIP
-        '30'
+        >>> readers.build("actigraph_csv").formats
+        ('.csv',)
     """
 
     name = "actigraph_csv"

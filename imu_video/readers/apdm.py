@@ -31,8 +31,8 @@ class Apdm(Reader):
     """HDF5 recordings of APDM Opal monitors; each monitor is a device named by its label (``left_foot``).
 
     Example:
-        >>> Apdm().read(Path("trial_01.h5")).devices[0].name  # doctest: +SKIP
-        'lumbar'
+        >>> readers.build("apdm").formats
+        ('.h5', '.hdf5')
     """
 
     name = "apdm"

@@ -42,9 +42,8 @@ class Axivity(Reader):
     """Files of Axivity AX3 (acceleration) and AX6 (acceleration and angular rate) loggers.
 
     Example:
-        >>> reading = Axivity().read(Path("recordings/left_wrist.cwa"))  # doctest: +SKIP
-        >>> reading.device(source="left_wrist.cwa").tracks["acc"].unit  # doctest: +SKIP
-        'g'
+        >>> readers.build("axivity").formats
+        ('.cwa',)
     """
 
     name = "axivity"

@@ -33,8 +33,8 @@ class EmpaticaE4(Reader):
     """Sessions of the Empatica E4 wristband: the ZIP file of the portal, its folder, or ACC.csv.
 
     Example:
-        >>> EmpaticaE4().read(Path("1587462000_A01234.zip")).devices[0].name  # doctest: +SKIP
-        'e4'
+        >>> readers.build("empatica_e4").formats
+        ('.zip', '/', '.csv')
     """
 
     name = "empatica_e4"
@@ -99,8 +99,8 @@ class EmpaticaEmbrace(Reader):
     """Raw data of the Empatica EmbracePlus: one .avro file of some minutes.
 
     Example:
-        >>> EmpaticaEmbrace().read(Path("1-1-P01_1654321000.avro")).devices[0].name  # doctest: +SKIP
-        'embraceplus'
+        >>> readers.build("empatica_embrace").formats
+        ('.avro',)
     """
 
     name = "empatica_embrace"

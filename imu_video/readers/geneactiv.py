@@ -42,9 +42,8 @@ class GeneActiv(Reader):
     """Binary files of GENEActiv wrist loggers.
 
     Example:
-        >>> reading = GeneActiv().read(Path("s01/left_wrist.bin"))  # doctest: +SKIP
-        >>> reading.tags["device"]  # doctest: +SKIP
-        'GENEActiv 1.1'
+        >>> readers.build("geneactiv").formats
+        ('.bin',)
     """
 
     name = "geneactiv"

@@ -44,8 +44,8 @@ class GoProTelemetry(Reader):
     A file without one of the two sensors gives the other one.
 
     Example:
-        >>> GoProTelemetry().read(Path("GX010001.MP4")).devices[0].tags["axes"]  # doctest: +SKIP
-        'camera'
+        >>> readers.build("gopro").formats
+        ('.mp4',)
     """
 
     name = "gopro"

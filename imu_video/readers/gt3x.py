@@ -53,9 +53,8 @@ class Gt3x(Reader):
     The IMU of a GT9X Link is a second device of the file: ``imu`` beside ``monitor``.
 
     Example:
-        >>> reading = Gt3x().read(Path("s01/waist.gt3x"))  # doctest: +SKIP
-        >>> reading.notes  # doctest: +SKIP
-        ('227 s in idle sleep mode: no samples',)
+        >>> readers.build("gt3x").formats
+        ('.gt3x',)
     """
 
     name = "gt3x"

@@ -28,8 +28,8 @@ class Mcap(Reader):
     """IMU topics of MCAP files; each topic is a device named after it (``/imu/data`` is ``imu_data``).
 
     Example:
-        >>> Mcap().read(Path("walk_0.mcap")).devices[0].name  # doctest: +SKIP
-        'imu_data'
+        >>> readers.build("mcap").formats
+        ('.mcap',)
     """
 
     name = "mcap"

@@ -33,8 +33,8 @@ class Rosbag(Reader):
     The folder of a ROS 2 bag may hold one .db3 or one .mcap file; several parts of one bag are given one by one.
 
     Example:
-        >>> Rosbag().read(Path("walk.bag")).devices[0].name  # doctest: +SKIP
-        'imu_data'
+        >>> readers.build("rosbag").formats
+        ('.bag', '.db3', '/')
     """
 
     name = "rosbag"
