@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from imu_video.datasets.motionsense import MotionSense
     from imu_video.datasets.opportunity import Opportunity
     from imu_video.datasets.pamap2 import Pamap2
+    from imu_video.datasets.pdiot import Pdiot
     from imu_video.datasets.realworld import RealWorld
+    from imu_video.datasets.smartfallmm import SmartFallMM
     from imu_video.datasets.sp_sw_har import SpSwHar
     from imu_video.datasets.synthetic import SyntheticWorld
     from imu_video.datasets.ucihar import UciHar
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from imu_video.datasets.utd_mhad import UtdMhad
     from imu_video.datasets.wear import Wear
     from imu_video.datasets.wisdm import Wisdm
+    from imu_video.datasets.wisdm51_watch import Wisdm51Watch
 
 __all__ = [
     "BandaiNamco",
@@ -61,7 +64,9 @@ __all__ = [
     "MotionSense",
     "Opportunity",
     "Pamap2",
+    "Pdiot",
     "RealWorld",
+    "SmartFallMM",
     "SpSwHar",
     "SyntheticWorld",
     "UciHar",
@@ -70,6 +75,7 @@ __all__ = [
     "UtdMhad",
     "Wear",
     "Wisdm",
+    "Wisdm51Watch",
 ]
 
 __getattr__, __dir__ = exports(
@@ -96,7 +102,9 @@ __getattr__, __dir__ = exports(
         "motionsense": ["MotionSense"],
         "opportunity": ["Opportunity"],
         "pamap2": ["Pamap2"],
+        "pdiot": ["Pdiot"],
         "realworld": ["RealWorld"],
+        "smartfallmm": ["SmartFallMM"],
         "sp_sw_har": ["SpSwHar"],
         "synthetic": ["SyntheticWorld"],
         "ucihar": ["UciHar"],
@@ -105,5 +113,6 @@ __getattr__, __dir__ = exports(
         "utd_mhad": ["UtdMhad"],
         "wear": ["Wear"],
         "wisdm": ["Wisdm"],
+        "wisdm51_watch": ["Wisdm51Watch"],
     },
 )

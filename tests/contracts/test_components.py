@@ -179,8 +179,9 @@ def test_datasets(name: str, trees: ModuleType, tmp_path: Path, monkeypatch: pyt
         monkeypatch.setattr("imu_video.datasets.egoexo4d.aria_provider", trees.FakeAria)
         check_dataset({"name": name, "root": str(tmp_path), **trees.TREES[name](tmp_path)})
     else:
-        assert (TESTS / "datasets" / f"test_{name}.py").is_file(), "add a made-up tree to tests/datasets/trees.py"
-        pytest.skip(f"no tree in tests/datasets/trees.py; tests/datasets/test_{name}.py checks it")
+        own = [path for path in (TESTS / "datasets" / f"test_{name}.py", TESTS / "datasets" / name) if path.exists()]
+        assert own, "add a made-up tree to tests/datasets/trees.py"
+        pytest.skip(f"no tree in tests/datasets/trees.py; {own[0].relative_to(TESTS.parent)} checks it")
 
 
 @pytest.mark.parametrize("name", shipped(registry.checks))

@@ -347,6 +347,46 @@ class FakeAria:
         return {"imu-right": 1000, "imu-left": 800}[stream]
 
 
+def pdiot(root: Path) -> dict[str, Any]:
+    names = ",timestamp,accel_x,accel_y,accel_z,gyro_x,gyro_y,gyro_z\n"
+    for subject in ("s1", "s15"):
+        for i, device in enumerate(("Respeck", "Thingy")):
+            for activity, signal in (("normalWalking", "breathingNormal"), ("sitting", "coughing")):
+                if device == "Thingy" and signal != "breathingNormal":
+                    continue
+                counts = 50 + int(subject[1:])  # files of different subjects are never equal
+                lines = [(k, 1697605965 + 40 * k, *acc(i).tolist(), *(gyr(i) * DEG).tolist()) for k in range(counts)]
+                name = f"{subject}_{device.lower()}_{activity}_{signal}.csv"
+                text(root / device / subject / name, lines if signal[0] == "b" else lines[1:], before=names)
+    return {}
+
+
+def wisdm51_watch(root: Path) -> dict[str, Any]:
+    for subject in ("1600", "1637"):
+        lines = [(subject, letter, *(acc() * G).tolist()) for letter in "AABAM" for _ in range(40)]
+        text(root / f"data_{subject}_accel_watch.txt", lines, end=";")
+    return {}
+
+
+def smartfallmm(root: Path) -> dict[str, Any]:
+    def device(group: str, name: str, trial: str, i: int, count: int) -> None:
+        path = root / group / "accelerometer" / name / f"{trial}.csv"
+        if name.startswith("meta"):
+            text(path, [(f"16799457{55762 + 40 * k}", moment(k, "T"), k / 25, *acc(i).tolist()) for k in range(count)])
+        else:
+            text(path, [(moment(k, " "), *(acc(i) * G).tolist()) for k in range(count)])
+
+    def moment(k: int, between: str) -> str:
+        return f"2023-03-27{between}14:35:{(55762 + 40 * k) / 1000 - 50:06.3f}"
+
+    for group, trial in (("young", "S29A01T01"), ("young", "S30A14T02"), ("old", "S02A04T03")):
+        for i, name in enumerate(("phone", "watch", "meta_wrist", "meta_hip")):
+            device(group, name, trial, i, 60 + int(trial[1:3]))
+        joints = np.arange(96.0) + np.arange(40.0)[:, None]
+        text(root / group / "skeleton" / f"{trial}.csv", joints.astype(int).tolist())
+    return {}
+
+
 TREES: dict[str, Callable[[Path], dict[str, Any]]] = {
     maker.__name__: maker
     for maker in (
@@ -362,9 +402,12 @@ TREES: dict[str, Callable[[Path], dict[str, Any]]] = {
         motionsense,
         opportunity,
         pamap2,
+        pdiot,
         realworld,
+        smartfallmm,
         uschad,
         wear,
         wisdm,
+        wisdm51_watch,
     )
 }
