@@ -13,7 +13,7 @@ from imu_video.config import read_yaml, validate
 from imu_video.datasets.common import chosen
 from imu_video.datasets.folder.declaration import DECLARATION, Declaration, TimeFormat, VideoFile
 from imu_video.datasets.folder.devices import Devices, versions
-from imu_video.datasets.folder.files import Planned, files_of, listed, matched, require
+from imu_video.datasets.folder.files import Planned, files_of, find
 from imu_video.errors import ConfigError, RecordingError, nearest
 from imu_video.modalities.mp4 import Mp4Source
 from imu_video.protocols import Unread
@@ -73,10 +73,10 @@ class Folder:
         self.licence, self.citation, self.url = self.config.licence, self.config.citation, self.config.url
         self.placements = tuple(sorted(self.config.placements))
         self.labels = tuple(sorted(self.config.labels or ()))
-        self._planned = (
-            matched(self.root, self.config, self.declaration) if self.config.files else listed(self.root, self.config)
-        )
-        require(self.root, self._planned, self.declaration)
+        found = find(self.root, self.config, self.declaration)
+        self._planned = found.planned
+        self.notes = found.notes
+        """Facts about files of the folder that are not used, and names that look alike."""
 
     def subjects(self) -> list[str]:
         """Sorted subjects, from the declaration or the file names."""

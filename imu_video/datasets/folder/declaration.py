@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from imu_video.config import Config, merge
+from imu_video.datasets.folder.patterns import placement_name
 from imu_video.errors import ConfigError, nearest
 from imu_video.readers.tables import TimeUnit
 from imu_video.recordings.signal import UNITS
@@ -141,39 +142,77 @@ class Entry(Config):
     labels: str | None = None
     tags: dict[str, str] = Field(default_factory=dict)
 
+    @field_validator("imu")
+    @classmethod
+    def _placements(cls, value: dict[str, str]) -> dict[str, str]:
+        return {placement_name(placement): path for placement, path in value.items()}
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        if not re.fullmatch(WORD, value):
+            raise ValueError(f"recording {value!r}: use letters, digits, '-' and '_' only")
+        return value
+
 
 class Pattern(Config):
-    """Recordings by file name: ``{subject}``, ``{session}``, ``{recording}`` and ``{placement}`` stand for letters,
-    digits, ``-`` and ``_``.
+    """Recordings by file name: ``{subject}``, ``{session}``, ``{recording}`` and ``{placement}`` stand for any text
+    without ``/``, and ``*`` for text that has no meaning. Endings match in upper and lower case.
 
     Args:
-        imu: path of the IMU files, with ``{subject}``; without ``{placement}``, all declared placements read one file.
+        imu: path of the IMU files, with ``{subject}``; several for files of several kinds. Without ``{placement}``, all
+            declared placements read one file.
         video: path of the video, with the variables of ``imu`` except ``{placement}``.
         labels: path of the label file, with the same variables as ``video``.
         offset_s: time of the first frame in seconds on the IMU's clock, for all or by recording name.
         optional: which of ``video`` and ``labels`` a recording may lack.
+        variables: variable -> regular expression that its text must match, where a name can be read in several ways.
     """
 
-    imu: str
+    imu: str | list[str]
     video: str | None = None
     labels: str | None = None
     offset_s: float | dict[str, float] = 0.0
     optional: list[Literal["video", "labels"]] = Field(default_factory=list)
+    variables: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def imu_patterns(self) -> list[str]:
+        """The patterns of IMU files."""
+        return [self.imu] if isinstance(self.imu, str) else self.imu
+
+    @field_validator("variables")
+    @classmethod
+    def _expressions(cls, value: dict[str, str]) -> dict[str, str]:
+        for variable, expression in value.items():
+            if variable not in VARIABLES:
+                raise ValueError(f"unknown variable {variable!r}{nearest(variable, VARIABLES)}")
+            try:
+                re.compile(expression)
+            except re.error as error:
+                raise ValueError(f"{variable}: {expression!r} is not a regular expression: {error}") from error
+        return value
 
     @model_validator(mode="after")
     def _variables(self) -> Pattern:
-        own = set(re.findall(r"{(\w*)}", self.imu))
-        for template, known in (
-            (self.imu, set(VARIABLES)),
-            (self.video or "", own - {"placement"}),
-            (self.labels or "", own - {"placement"}),
-        ):
-            for variable in re.findall(r"{(\w*)}", template):
-                if variable not in known:
-                    raise ValueError(f"{template!r} has the variable {{{variable}}}{nearest(variable, known)}")
-        if "subject" not in own:
-            raise ValueError(f"{self.imu!r} has no variable {{subject}}")
+        if not self.imu_patterns:
+            raise ValueError("'imu' lists no pattern")
+        own = set(VARIABLES)
+        for template in self.imu_patterns:
+            here = set(re.findall(r"{(\w*)}", template))
+            _only(template, here, VARIABLES)
+            if "subject" not in here:
+                raise ValueError(f"{template!r} has no variable {{subject}}")
+            own &= here
+        for other in (self.video or "", self.labels or ""):
+            _only(other, set(re.findall(r"{(\w*)}", other)), own - {"placement"})
         return self
+
+
+def _only(template: str, variables: Iterable[str], known: Collection[str]) -> None:
+    for variable in sorted(variables):
+        if variable not in known:
+            raise ValueError(f"{template!r} has the variable {{{variable}}}{nearest(variable, known)}")
 
 
 class LabelFormat(Config):
@@ -187,7 +226,20 @@ class LabelFormat(Config):
 
 
 class Declaration(Config):
-    """The whole `dataset.yaml`."""
+    """The whole `dataset.yaml`.
+
+    Args:
+        dataset, licence, citation, url: name and terms of the data.
+        imu: format of the IMU files.
+        placements: placement -> what differs from ``imu``; upper case becomes lower case, spaces and hyphens ``_``.
+        files: recordings by file name.
+        recordings: recordings one by one, in place of ``files``.
+        ignore: files below the folder that do not belong to it: names (``*.bak``), paths (``old/*.csv``), folders
+            (``old/``).
+        labels: the labels that may occur; any if None.
+        label_files: format of the label files.
+        check_units: whether implausible values and rates are an error.
+    """
 
     dataset: str = Field(pattern=f"^{WORD}$")
     licence: str
@@ -197,6 +249,7 @@ class Declaration(Config):
     placements: dict[str, ImuFormat] = Field(min_length=1)
     files: Pattern | None = None
     recordings: list[Entry] | None = None
+    ignore: list[str] = Field(default_factory=list)
     labels: list[str] | None = None
     label_files: LabelFormat = Field(default_factory=LabelFormat)
     check_units: bool = True
@@ -204,7 +257,15 @@ class Declaration(Config):
     @field_validator("placements", mode="before")
     @classmethod
     def _empty_means_default(cls, value: object) -> object:
-        return {k: {} if v is None else v for k, v in value.items()} if isinstance(value, Mapping) else value
+        if not isinstance(value, Mapping):
+            return value
+        named: dict[str, object] = {}
+        for key, form in value.items():
+            name = placement_name(str(key))
+            if name in named:
+                raise ValueError(f"placement {key!r} is declared twice, as {name!r}")
+            named[name] = {} if form is None else form
+        return named
 
     @model_validator(mode="after")
     def _complete(self) -> Declaration:
@@ -212,7 +273,7 @@ class Declaration(Config):
             raise ValueError("give either 'files' (a pattern) or 'recordings' (a list)")
         for placement in self.placements:
             if not re.fullmatch("[a-z0-9_]+", placement):
-                raise ValueError(f"placement {placement!r}: use lower case letters, digits and '_' only")
+                raise ValueError(f"placement {placement!r}: use letters, digits and '_' only")
             form = self.format_of(placement)
             if form.reader is not None:
                 continue

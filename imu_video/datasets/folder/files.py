@@ -1,14 +1,27 @@
-"""The files of each recording of a folder, from the patterns or the list in its `dataset.yaml`; reads none of them."""
+"""The files of each recording of a folder, from the patterns or the list in its `dataset.yaml`; reads none of them.
+
+Every file below the folder is used, refused by an error, or counted in a note.
+"""
 
 from __future__ import annotations
 
+import fnmatch
+import os
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from imu_video.datasets.folder.declaration import VARIABLES, WORD, Declaration, Pattern, VideoFile
+from imu_video.datasets.folder.declaration import VARIABLES, Declaration, Pattern, VideoFile
+from imu_video.datasets.folder.patterns import Template, composed, plain_name
 from imu_video.errors import ConfigError, RecordingError, nearest
+from imu_video.registry import readers
+from imu_video.runtime.journal import JOB_FILE, PARTIAL_SUFFIX, PARTS_SUFFIX
+from imu_video.shards.schema import INDEX_FILE
+
+_TABLES = {".csv", ".tsv", ".txt", ".parquet", ".pq", ".gz", ".zip", ".xlsx", ".json"}
+_VIDEOS = {".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".ts", ".360", ".insv"}
 
 
 @dataclass(kw_only=True)
@@ -24,87 +37,70 @@ class Planned:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-def listed(root: Path, config: Declaration) -> list[Planned]:
-    """The recordings of a declaration that lists them file by file."""
-    return [
-        Planned(
-            subject=entry.subject,
-            name=entry.name,
-            session=entry.session,
-            imu={placement: root / path for placement, path in entry.imu.items()},
-            video=entry.video,
-            labels=root / entry.labels if entry.labels else None,
-            tags=entry.tags,
-        )
-        for entry in config.recordings or []
-    ]
-
-
-def matched(root: Path, config: Declaration, declaration: Path) -> list[Planned]:
-    """The recordings whose files match the patterns of a declaration, in the order of their names.
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """The recordings of a folder, and facts about its other files.
 
     Args:
-        root: folder that the patterns are relative to.
-        config: content of the declaration, with ``files``.
+        planned: the recordings, in a stable order.
+        notes: sentences about files that are not used and names that look alike.
+    """
+
+    planned: list[Planned]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """Numbers of files below a folder: all, under ``ignore``, and used."""
+
+    files: int
+    ignored: int
+    used: int
+
+
+def find(root: Path, config: Declaration, declaration: Path) -> Found:
+    """The files of all recordings, and notes on the others.
+
+    Args:
+        root: folder that paths and patterns are relative to.
+        config: content of the declaration.
         declaration: its path, for error messages.
 
     Raises:
-        RecordingError: no file matches, or a file of an undeclared placement.
+        RecordingError: declared files that do not exist, no file that fits, files that fit in two ways, two files that
+            become one recording, or a file of an undeclared placement.
         ConfigError: an offset of an unknown recording, or a recording without one.
     """
-    pattern = config.files
-    assert pattern is not None
-    expression = _expression(pattern.imu, config.placements)
-    anything = _expression(pattern.imu)
-    labels = _expression(pattern.labels) if pattern.labels else None
-    found: dict[str, Planned] = {}
-    for path in sorted(root.glob(re.sub(r"{\w+}", "*", pattern.imu))):
-        relative = path.relative_to(root).as_posix()
-        match = expression.fullmatch(relative)
-        if not match:
-            other = anything.fullmatch(relative)
-            if other and not (labels and labels.fullmatch(relative)):
-                placement = other["placement"]
-                raise RecordingError(
-                    f"{path}: placement {placement!r} is not declared{nearest(placement, config.placements)}",
-                    hint=f"add it under 'placements' in {declaration}, or remove the file from the folder",
-                )
-            continue
-        words = match.groupdict()
-        placement = words.pop("placement", "")
-        name = "-".join(words[v] for v in VARIABLES if v in words)
-        planned = found.get(name)
-        if planned is None:
-            planned = found[name] = _plan(root, declaration, pattern, name, words)
-        planned.imu.update(dict.fromkeys([placement] if placement else config.placements, path))
-    if not found:
-        raise RecordingError(
-            f"{declaration}: no file in {root} matches files.imu = {pattern.imu!r}",
-            hint=f"correct the pattern; each variable matches {WORD}",
-        )
-    if isinstance(pattern.offset_s, dict):
-        for name in pattern.offset_s:
-            if name not in found:
-                raise ConfigError(f"{declaration}: files.offset_s names {name!r}{nearest(name, found)}")
-    return [found[name] for name in sorted(found)]
+    files = sorted(_walk(root))
+    belong = [path for path in files if not _ignored(path, config.ignore)]
+    matches = None if config.files is None else _Matches(root, config, declaration, belong)
+    planned = _listed(root, config, files) if matches is None else matches.planned()
+    require(root, planned, declaration)
+    used = {declaration, *(path for recording in planned for path in files_of(root, recording))}
+    folders = [path for path in used if path.is_dir()]
+    unused = [
+        path
+        for path in belong
+        if root / path not in used and not any((root / path).is_relative_to(folder) for folder in folders)
+    ]
+    orphans = {} if matches is None else matches.orphans(unused)
+    rest = [path for path in unused if not any(path in paths for paths in orphans.values())]
+    counts = Counts(files=len(files), ignored=len(files) - len(belong), used=len(belong) - len(unused))
+    return Found(
+        planned=planned,
+        notes=(
+            *(f"{len(paths)} {what} of no recording: {_some(paths)}" for what, paths in orphans.items()),
+            *_unused(rest, counts, declaration),
+            *_alike(sorted({recording.subject for recording in planned})),
+        ),
+    )
 
 
-def _plan(root: Path, declaration: Path, pattern: Pattern, name: str, words: Mapping[str, str]) -> Planned:
-    planned = Planned(subject=words["subject"], name=name, session=words.get("session", "1"))
-    if pattern.video:
-        file = pattern.video.format(**words)
-        if (root / file).is_file() or "video" not in pattern.optional:
-            offset = pattern.offset_s
-            if isinstance(offset, dict):
-                if name not in offset:
-                    raise ConfigError(f"{declaration}: files.offset_s has no entry for recording {name!r}")
-                offset = offset[name]
-            planned.video = VideoFile(file=file, offset_s=offset)
-    if pattern.labels:
-        labels = root / pattern.labels.format(**words)
-        if labels.is_file() or "labels" not in pattern.optional:
-            planned.labels = labels
-    return planned
+def files_of(root: Path, planned: Planned) -> list[Path]:
+    """All files of a recording, each once."""
+    video = root / planned.video.file if planned.video else None
+    return [path for path in dict.fromkeys((*planned.imu.values(), video, planned.labels)) if path is not None]
 
 
 def files_of(root: Path, planned: Planned) -> list[Path]:
@@ -124,18 +120,279 @@ def require(root: Path, planned: Iterable[Planned], declaration: Path) -> None:
         )
 
 
-def _expression(template: str, placements: Iterable[str] = ()) -> re.Pattern[str]:
-    """The template as a regular expression; a variable used twice must match the same text twice."""
+# ------------------------------------------------------------------------------------------------------ recordings
+
+
+def _listed(root: Path, config: Declaration, files: Sequence[str]) -> list[Planned]:
+    """The recordings of a declaration that lists them file by file."""
+    written = {composed(path): path for path in files}
+
+    def there(path: str) -> str:
+        return written.get(composed(path), path)
+
+    owners: dict[tuple[str, str], str] = {}
+    for entry in config.recordings or []:
+        for placement, path in entry.imu.items():
+            owner = owners.setdefault((composed(path), placement), entry.name)
+            if owner != entry.name:
+                raise RecordingError(
+                    f"{root / path}: placement {placement!r} of two recordings, {owner!r} and {entry.name!r}",
+                    hint="name the file of each recording, or remove one of the two entries",
+                )
+    return [
+        Planned(
+            subject=entry.subject,
+            name=entry.name,
+            session=entry.session,
+            imu={placement: root / there(path) for placement, path in entry.imu.items()},
+            video=entry.video and entry.video.model_copy(update={"file": there(entry.video.file)}),
+            labels=root / there(entry.labels) if entry.labels else None,
+            tags=entry.tags,
+        )
+        for entry in config.recordings or []
+    ]
+
+
+class _Matches:
+    """The files that fit the patterns of a declaration, by the part that they play.
+
+    Args:
+        root, config, declaration: as for `find`.
+        files: paths relative to the root.
+    """
+
+    def __init__(self, root: Path, config: Declaration, declaration: Path, files: Sequence[str]) -> None:
+        assert config.files is not None
+        self._root, self._config, self._declaration = root, config, declaration
+        self._pattern: Pattern = config.files
+        self._placements = sorted(config.placements)
+        known = config.files.variables
+        self._templates: list[tuple[str, Template]] = [("imu", Template(t, known)) for t in config.files.imu_patterns]
+        for role, text in (("video", config.files.video), ("labels", config.files.labels)):
+            self._templates += [(role, Template(text, known))] if text else []
+        self._imu: list[tuple[str, dict[str, str]]] = []
+        self._others: dict[str, dict[tuple[str, ...], str]] = {"video": {}, "labels": {}}
+        for path in files if not self._folders() else [*files, *_folders_of(files)]:
+            self._place(path)
+
+    def _folders(self) -> bool:
+        """Whether a declared reader takes folders, such as the unpacked export of an app."""
+        for placement in self._placements:
+            reader = self._config.format_of(placement).reader
+            if reader is not None and "/" in readers.get(reader["name"]).formats:
+                return True
+        return False
+
+    def _place(self, path: str) -> None:
+        """Decide what a file is: of the patterns that fit it, the one with the most text of its own."""
+        fits = []
+        for role, template in self._templates:
+            words = template.readings(path, self._placements if role == "imu" else None)
+            if words:
+                fits.append((template.literals, role, template, words))
+        if not fits:
+            self._refuse_placement(path)
+            return
+        most = max(fit[0] for fit in fits)
+        best = [fit for fit in fits if fit[0] == most]
+        for _, role, template, words in best:
+            if any(other.text != template.text for _, _, other, _ in best):
+                kinds = " and ".join(f"files.{kind} = {other.text!r}" for _, kind, other, _ in best)
+                raise RecordingError(
+                    f"{self._root / path}: fits {kinds}",
+                    hint="make the patterns different, or name the file under `ignore` in the declaration",
+                )
+            if len(words) > 1:
+                self._refuse_ambiguity(path, template, words)
+            if role == "imu":
+                self._imu.append((path, words[0]))
+            else:
+                self._remember(role, template, path, words[0])
+
+    def _remember(self, role: str, template: Template, path: str, words: Mapping[str, str]) -> None:
+        key = tuple(words[name] for name in template.variables)
+        other = self._others[role].setdefault(key, path)
+        if other != path:
+            raise RecordingError(
+                f"{self._root / path}: a second file fits files.{role} = {template.text!r} for the same recording: "
+                f"{self._root / other}",
+                hint="remove one of the two, or name it under `ignore` in the declaration",
+            )
+
+    def _refuse_ambiguity(self, path: str, template: Template, words: Sequence[Mapping[str, str]]) -> None:
+        one, two = words[0], words[1]
+        name = next(name for name in template.variables if one[name] != two[name])
+        shown = " or as ".join(", ".join(f"{k} {v!r}" for k, v in each.items()) for each in (one, two))
+        hint = "put the parts into folders of their own, or say what a variable may be"
+        for pattern in ("[^_-]+", "[^_]+", "[^-]+", ".*[_-].*"):
+            narrow = Template(template.text, {**self._pattern.variables, name: pattern})
+            if len(narrow.readings(path, self._placements)) == 1:
+                hint = f'say what the variable may be: `files.variables: {{{name}: "{pattern}"}}` reads it as '
+                hint += ", ".join(f"{k} {v!r}" for k, v in narrow.readings(path, self._placements)[0].items())
+                break
+        raise RecordingError(
+            f"{self._root / path}: files.imu = {template.text!r} can be read as {shown}"
+            if template.text in self._pattern.imu_patterns
+            else f"{self._root / path}: {template.text!r} can be read as {shown}",
+            hint=hint,
+        )
+
+    def _refuse_placement(self, path: str) -> None:
+        for role, template in self._templates:
+            if role != "imu" or "placement" not in template.variables:
+                continue
+            words = template.readings(path)
+            if words:
+                placement = min((w["placement"] for w in words), key=len)
+                raise RecordingError(
+                    f"{self._root / path}: placement {placement!r} is not declared"
+                    f"{nearest(placement, self._placements)}",
+                    hint=f"add it under 'placements' in {self._declaration}, or name the file under 'ignore' there",
+                )
+
+    def planned(self) -> list[Planned]:
+        """The recordings, in the order of their names.
+
+        Raises:
+            RecordingError: no recording, or two files that become the same one.
+            ConfigError: an offset of an unknown recording, or a recording without one.
+        """
+        found: dict[str, Planned] = {}
+        first: dict[str, tuple[dict[str, str], str]] = {}
+        for path, words in self._imu:
+            placement = words.get("placement")
+            own = {name: word for name, word in words.items() if name != "placement"}
+            name = "-".join(plain_name(own[v]) for v in VARIABLES if v in own)
+            before, file = first.setdefault(name, (own, path))
+            planned = found.get(name)
+            if planned is None:
+                planned = found[name] = self._plan(name, own)
+            twice = [p for p in ([placement] if placement else self._placements) if p in planned.imu]
+            if before != own or twice:
+                other = planned.imu[twice[0]] if twice else self._root / file
+                raise RecordingError(
+                    f"{self._root / path} and {other} both become the recording {name!r}"
+                    + (f", placement {twice[0]!r}" if twice and before == own else ""),
+                    hint="rename one of the two, or name it under `ignore` in the declaration",
+                )
+            planned.imu |= dict.fromkeys([placement] if placement else self._placements, self._root / path)
+        if not found:
+            raise RecordingError(
+                f"{self._declaration}: no file in {self._root} matches files.imu = {self._pattern.imu!r}",
+                hint="correct the pattern; each variable stands for any text without '/'",
+            )
+        if isinstance(self._pattern.offset_s, dict):
+            for name in self._pattern.offset_s:
+                if name not in found:
+                    raise ConfigError(f"{self._declaration}: files.offset_s names {name!r}{nearest(name, found)}")
+        return [found[name] for name in sorted(found)]
+
+    def _plan(self, name: str, words: Mapping[str, str]) -> Planned:
+        planned = Planned(subject=words["subject"], name=name, session=words.get("session", "1"))
+        pattern = self._pattern
+        video = self._other("video", words)
+        if video is not None:
+            offset = pattern.offset_s
+            if isinstance(offset, dict):
+                if name not in offset:
+                    raise ConfigError(f"{self._declaration}: files.offset_s has no entry for recording {name!r}")
+                offset = offset[name]
+            planned.video = VideoFile(file=video, offset_s=offset)
+        labels = self._other("labels", words)
+        planned.labels = None if labels is None else self._root / labels
+        return planned
+
+    def _other(self, role: str, words: Mapping[str, str]) -> str | None:
+        """The file of a recording that plays a part, or the path that is expected; None if it may be absent."""
+        for kind, template in self._templates:
+            if kind == role:
+                path = self._others[role].get(tuple(words[name] for name in template.variables))
+                if path is None and role not in self._pattern.optional:
+                    return template.path(words)
+                return path
+        return None
+
+    def orphans(self, unused: Iterable[str]) -> dict[str, list[str]]:
+        """Videos and label files of no recording."""
+        words = {"video": "videos", "labels": "label files"}
+        lost = {words[role]: sorted({*unused} & {*there.values()}) for role, there in self._others.items()}
+        return {what: paths for what, paths in lost.items() if paths}
+
+
+# ------------------------------------------------------------------------------------------------------ other files
+
+
+def _walk(root: Path) -> Iterator[str]:
+    """Files below a folder, without hidden ones and without data folders of our own; links are followed once."""
     seen: set[str] = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen or (Path(folder) != root and _ours(Path(folder), files)):
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and f != "__MACOSX")
+        for name in files:
+            if not name.startswith("."):
+                yield Path(folder, name).relative_to(root).as_posix()
 
-    def piece(part: str) -> str:
-        if not re.fullmatch(r"{\w+}", part):
-            return re.escape(part)
-        variable = part[1:-1]
-        if variable in seen:
-            return f"(?P={variable})"
-        seen.add(variable)
-        known = "|".join(map(re.escape, placements)) if variable == "placement" else ""
-        return f"(?P<{variable}>{known or WORD + '?'})"
 
-    return re.compile("".join(piece(part) for part in re.split(r"({\w+})", template)))
+def _ours(folder: Path, files: Sequence[str]) -> bool:
+    """Whether a folder is one of ours: a data folder, finished or not, that was built beside the recordings."""
+    if INDEX_FILE in files and any(name.endswith(".tar") for name in files):
+        return True
+    return JOB_FILE in files and (folder.name.endswith(PARTIAL_SUFFIX) or folder.parent.name.endswith(PARTS_SUFFIX))
+
+
+def _folders_of(files: Iterable[str]) -> list[str]:
+    return sorted({parent.as_posix() for path in files for parent in Path(path).parents if parent != Path(".")})
+
+
+def _ignored(path: str, patterns: Iterable[str]) -> bool:
+    """Whether a pattern names the file: one without ``/`` its name, one with ``/`` its path, ``folder/`` all below."""
+    text = composed(path)
+    for pattern in map(composed, patterns):
+        whole = pattern if not pattern.endswith("/") else pattern + "*"
+        if fnmatch.fnmatchcase(text if "/" in whole else text.rsplit("/", 1)[-1], whole):
+            return True
+    return False
+
+
+def _unused(rest: Sequence[str], counts: Counts, declaration: Path) -> Iterator[str]:
+    """Notes on files that are no part of a recording: those that may be recordings are named, the others counted."""
+    data = [path for path in rest if Path(path).suffix.lower() in _TABLES | _VIDEOS]
+    if data:
+        yield (
+            f"{len(data)} {'file that looks' if len(data) == 1 else 'files that look'} like a table or video fit no "
+            f"pattern or entry of {declaration.name}: {_some(data)} (`ignore:` names files that do not belong)"
+        )
+    kinds = Counter(Path(path).suffix.lower() or "without an ending" for path in rest if path not in {*data})
+    others = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    if rest or counts.ignored:
+        unused = [f"{counts.ignored} named by `ignore`"] if counts.ignored else []
+        unused += [f"{len(data)} that look like tables or videos"] if data else []
+        unused += [f"others: {others}"] if others else []
+        yield f"{counts.used} of {counts.files} files are used; not used: {'; '.join(unused)}"
+
+
+def _some(paths: Sequence[str], most: int = 5) -> str:
+    shown = ", ".join(map(repr, paths[:most]))
+    return shown + (f" and {len(paths) - most} more" if len(paths) > most else "")
+
+
+def _alike(subjects: Sequence[str]) -> Iterator[str]:
+    """Notes on subjects whose names differ only in case, separators or leading zeros: often they are one."""
+    by_key: dict[str, list[str]] = {}
+    for subject in subjects:
+        by_key.setdefault(_key(subject), []).append(subject)
+    for names in by_key.values():
+        if len(names) > 1:
+            yield (
+                f"the subjects {' and '.join(map(repr, names))} differ only in case, separators or leading zeros; if "
+                "they are one subject, name it in one way, or its windows can be in training and test"
+            )
+
+
+def _key(subject: str) -> str:
+    text = "".join(letter for letter in composed(subject).casefold() if letter.isalnum())
+    return re.sub(r"(?<!\d)0+(?=\d)", "", text)

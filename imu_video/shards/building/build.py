@@ -246,6 +246,8 @@ def plan(config: BuildConfig, resolved: dict[str, Any], source: RecordingSource)
         ConfigError: unknown subject.
         LeakageError: a subject is in two splits.
     """
+    for note in getattr(source, "notes", ()):
+        logger.warning("%s: %s", source.name, note)
     everybody = source.subjects()
     people = assign(everybody, config.splits)
     refuse_overlap(people)

@@ -15,57 +15,12 @@ import yaml
 from imu_video.config import validate
 from imu_video.datasets.folder import Declaration, Folder
 from imu_video.errors import ConfigError, DataError, RecordingError
-from imu_video.modalities.mp4 import encode_mp4
 from imu_video.recordings.windows import WindowConfig, cut
 from imu_video.registry import datasets
 from imu_video.shards.building.build import BuildConfig, build
 from imu_video.shards.folders.combine import merge_folders
 from imu_video.types import GRAVITY
-
-N = 400
-RATE = 100
-
-
-def table(*, acc: float = 1.0, gyr: float = 20.0, start: float = 0.0, per_second: float = 1000.0) -> pd.DataFrame:
-    """Four seconds in g and deg/s with times in ms; y carries gravity, x counts the samples in thousandths."""
-    rng = np.random.default_rng(0)
-    data: dict[str, Any] = {"t": np.round((start + np.arange(N) / RATE) * per_second).astype(np.int64)}
-    for i, axis in enumerate("xyz"):
-        data[f"a{axis}"] = (rng.normal(0, 0.01, N) + (axis == "y")) * acc if i else np.arange(N) / 1000 * acc
-    for axis in "xyz":
-        data[f"g{axis}"] = rng.normal(0, gyr, N)
-    return pd.DataFrame(data)
-
-
-CHANNELS = {"acc_x": "ax", "acc_y": "ay", "acc_z": "az", "gyr_x": "gx", "gyr_y": "gy", "gyr_z": "gz"}
-
-
-def declaration(**changes: Any) -> dict[str, Any]:
-    base: dict[str, Any] = {
-        "dataset": "my-study",
-        "licence": "CC-BY-4.0",
-        "citation": "we, 2024",
-        "imu": {"time": {"column": "t", "unit": "ms"}, "channels": CHANNELS, "units": {"acc": "g", "gyr": "deg/s"}},
-        "placements": {"wrist": None},
-        "files": {"imu": "{subject}/{recording}_{placement}.csv"},
-    }
-    return {k: v for k, v in {**base, **changes}.items() if v is not None}
-
-
-def declare(root: Path, **changes: Any) -> Path:
-    (root / "dataset.yaml").write_text(yaml.safe_dump(declaration(**changes)))
-    return root
-
-
-def put(root: Path, name: str, frame: pd.DataFrame | None = None, **options: Any) -> Path:
-    path = root / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    frame = table() if frame is None else frame
-    if path.suffix == ".parquet":
-        frame.to_parquet(path)
-    else:
-        frame.to_csv(path, index=False, **options)
-    return path
+from tests.datasets.folder.studies import CHANNELS, RATE, N, declaration, declare, put, table, video
 
 
 @pytest.fixture
@@ -197,13 +152,6 @@ def test_empty_fields_are_missing_samples_and_blank_lines_nothing(study: Path) -
 
 
 # ------------------------------------------------------------------------------------------------- video and labels
-
-
-def video(path: Path, frames: int = 30, fps: float = 10) -> None:
-    pictures = np.zeros((frames, 32, 32, 3), np.uint8)
-    pictures += (np.arange(frames) * 8).astype(np.uint8)[:, None, None, None]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encode_mp4(pictures, fps=fps))
 
 
 def test_video_offset_and_labels(study: Path) -> None:
@@ -416,7 +364,8 @@ def entry(**changes: Any) -> dict[str, Any]:
         ({"imu": {**declaration()["imu"], "channels": {"accx": "ax"}}}, "unknown channel 'accx'; did you mean 'acc_x'"),
         ({"imu": {**declaration()["imu"], "time": {}}}, "either 'column'"),
         ({"imu": {}}, "needs 'time' and 'channels'"),
-        ({"placements": {"Left Wrist": None}}, "lower case"),
+        ({"placements": {"Left/Wrist": None}}, "letters, digits"),
+        ({"placements": {"Left Wrist": None, "left_wrist": None}}, "'left_wrist' is declared twice"),
         ({"placements": {}}, "placements"),
         ({"files": None}, "either 'files'"),
         ({"files": {"imu": "{subjct}.csv"}}, r"variable {subjct}; did you mean 'subject'"),
