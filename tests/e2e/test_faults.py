@@ -200,6 +200,30 @@ def case_36_gopro_without_gyro(outcome: Outcome) -> None:
         assert np.median(np.linalg.norm(sample.imu["camera"][:3], axis=0)) == pytest.approx(9.8, abs=0.5)
 
 
+# ----------------------------------------------------------------------------------------- files of a user's folder
+
+
+@case("22-file-names-with-spaces-and-dots")
+def case_22_names(outcome: Outcome) -> None:
+    names = {sample.meta["recording"] for sample in outcome.samples()}
+    hip = "s01-wash_hand__Hip_2023-04-10T15_44_57_873"
+    assert names == {"s01-walk", "s01-walk_2", hip, "s02-walk", "Zaneta-walk"}
+    assert {sample.meta["subject"] for sample in outcome.samples()} == {"s01", "s02", "Žaneta"}
+
+
+@case("24-two-people-one-name")
+def case_24_two_people(outcome: Outcome) -> None:
+    assert outcome.error is not None
+    assert "p1/2-walk.csv" in outcome.error.message
+    assert "p1-2/walk.csv" in outcome.error.message
+
+
+@case("30-labels-beside-the-imu-file")
+def case_30_labels(outcome: Outcome) -> None:
+    assert {sample.meta["recording"] for sample in outcome.samples()} == {"s01-walk"}
+    assert [sample.meta["label"] for sample in outcome.samples()] == ["walk", "walk", "run", "run", "run"]
+
+
 # --------------------------------------------------------------------------------- all cases; nothing may stand below
 
 

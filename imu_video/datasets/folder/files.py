@@ -103,12 +103,6 @@ def files_of(root: Path, planned: Planned) -> list[Path]:
     return [path for path in dict.fromkeys((*planned.imu.values(), video, planned.labels)) if path is not None]
 
 
-def files_of(root: Path, planned: Planned) -> list[Path]:
-    """All files of a recording, each once."""
-    video = root / planned.video.file if planned.video else None
-    return [path for path in dict.fromkeys((*planned.imu.values(), video, planned.labels)) if path is not None]
-
-
 def require(root: Path, planned: Iterable[Planned], declaration: Path) -> None:
     """Raise an error for declared files that do not exist, before hours of building reach them."""
     # The export of an app may be a folder.
