@@ -13,19 +13,27 @@ if TYPE_CHECKING:
     from imu_video.readers.axivity import Axivity
     from imu_video.readers.base import DeviceReading, Reader, Reading, Track
     from imu_video.readers.c3d import C3d
+    from imu_video.readers.core_motion import CoreMotion, SensorLog
     from imu_video.readers.empatica import EmpaticaE4, EmpaticaEmbrace
     from imu_video.readers.geneactiv import GeneActiv
     from imu_video.readers.gopro import GoProTelemetry
     from imu_video.readers.gt3x import Gt3x
     from imu_video.readers.mcap import Mcap
+    from imu_video.readers.metamotion import MetaMotion
+    from imu_video.readers.movesense import Movesense
+    from imu_video.readers.phyphox import Phyphox
+    from imu_video.readers.physics_toolbox import PhysicsToolbox
     from imu_video.readers.rosbag import Rosbag
     from imu_video.readers.sensor_logger import SensorLogger
+    from imu_video.readers.shimmer import Shimmer
+    from imu_video.readers.xsens import XsensDot, XsensMtw
 
 __all__ = [
     "ActigraphCsv",
     "Apdm",
     "Axivity",
     "C3d",
+    "CoreMotion",
     "DeviceReading",
     "EmpaticaE4",
     "EmpaticaEmbrace",
@@ -33,11 +41,19 @@ __all__ = [
     "GoProTelemetry",
     "Gt3x",
     "Mcap",
+    "MetaMotion",
+    "Movesense",
+    "Phyphox",
+    "PhysicsToolbox",
     "Reader",
     "Reading",
     "Rosbag",
+    "SensorLog",
     "SensorLogger",
+    "Shimmer",
     "Track",
+    "XsensDot",
+    "XsensMtw",
     "tables",
 ]
 
@@ -45,17 +61,24 @@ __getattr__, __dir__ = exports(
     __name__,
     __all__,
     {
-        "base": ["DeviceReading", "Reader", "Reading", "Track"],
         "actigraph_csv": ["ActigraphCsv"],
         "apdm": ["Apdm"],
         "axivity": ["Axivity"],
+        "base": ["DeviceReading", "Reader", "Reading", "Track"],
         "c3d": ["C3d"],
+        "core_motion": ["CoreMotion", "SensorLog"],
         "empatica": ["EmpaticaE4", "EmpaticaEmbrace"],
         "geneactiv": ["GeneActiv"],
         "gopro": ["GoProTelemetry"],
         "gt3x": ["Gt3x"],
         "mcap": ["Mcap"],
+        "metamotion": ["MetaMotion"],
+        "movesense": ["Movesense"],
+        "phyphox": ["Phyphox"],
+        "physics_toolbox": ["PhysicsToolbox"],
         "rosbag": ["Rosbag"],
         "sensor_logger": ["SensorLogger"],
+        "shimmer": ["Shimmer"],
+        "xsens": ["XsensDot", "XsensMtw"],
     },
 )

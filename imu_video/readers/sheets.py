@@ -1,0 +1,135 @@
+"""Text tables of apps whose delimiter, decimal mark and encoding are found from the text; no columns are known here."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from imu_video.errors import RecordingError
+from imu_video.readers.base import Track
+from imu_video.readers.tables import Table
+
+_DELIMITERS = "\t;,"
+_TEXT = {".csv", ".txt", ".tsv"}
+
+
+class Sheet:
+    """A table of text with one header line; numbers may have decimal commas unless the comma separates the fields.
+
+    Args:
+        where: path of the file, for messages.
+        content: its bytes: UTF-8, UTF-16 with a byte order mark, or Latin-1.
+        skip: lines before the header; empty lines before it are skipped as well.
+        units: whether the line after the header holds the units of the columns.
+
+    Raises:
+        RecordingError: no header line, or another number of units than of columns.
+
+    Example:
+        >>> sheet = Sheet("Raw Data.csv", b'"Time (s)";"X (m/s^2)"\\n0,00;9,81\\n0,01;9,80\\n')
+        >>> sheet.names, sheet.numbers(["X (m/s^2)"]).tolist()
+        (('Time (s)', 'X (m/s^2)'), [[9.81, 9.8]])
+    """
+
+    def __init__(self, where: str, content: bytes, *, skip: int = 0, units: bool = False) -> None:
+        self.where = where
+        text = decoded(content)
+        lines = text.split("\n", skip + 16)
+        while len(lines) > skip + 1 and not lines[skip].strip():
+            skip += 1
+        header = lines[skip] if len(lines) > skip else ""
+        if not header.strip():
+            raise RecordingError(f"{where}: no header line, expected the names of the columns")
+        self.delimiter = max(_DELIMITERS, key=header.count)
+        self._header = _distinct(self._fields(header))
+        self.names = tuple(self._header)
+        below = lines[skip + 1 :]
+        self.units: dict[str, str] = {}
+        if units:
+            found = self._fields(below[0]) if below else []
+            if len(found) != len(self._header):
+                raise RecordingError(
+                    f"{where}, line {skip + 2}: {len(found)} units, expected {len(self._header)}, one per column"
+                )
+            self.units = dict(zip(self._header, found, strict=True))
+            below = below[1:]
+        self._lines = skip + (2 if units else 1)
+        comma = self.delimiter != "," and any(re.search(r"\d,\d", line) for line in below[:5])
+        self._content = (text.replace(",", ".") if comma else text).encode()
+
+    def _fields(self, line: str) -> list[str]:
+        try:
+            return [name.strip() for name in next(csv.reader([line], delimiter=self.delimiter), [])]
+        except csv.Error as error:
+            raise RecordingError(f"{self.where}: {line[:60]!r} is no line of a table: {error}") from error
+
+    def table(self, columns: Sequence[str]) -> Table:
+        """Some columns of the sheet.
+
+        Raises:
+            RecordingError: a missing column, or rows that are not a table.
+        """
+        path = Path(self.where) if Path(self.where).suffix.lower() in _TEXT else Path(f"{self.where}.csv")
+        return Table(
+            path,
+            columns,
+            header=self._header,
+            delimiter=self.delimiter,
+            skip_rows=self._lines,
+            content=self._content,
+        )
+
+    def numbers(self, columns: Sequence[str]) -> np.ndarray:
+        """(columns, rows) float64; NaN where a field is empty."""
+        table = self.table(columns)
+        return np.stack([table.numbers(column) for column in columns])
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Names of columns; empty and repeated ones get their number, since a table needs distinct names.
+
+    Example:
+        >>> _distinct(["t", "x", "x", ""])
+        ['t', 'x', 'x, column 3', 'column 4']
+    """
+    found: list[str] = []
+    for number, name in enumerate(names, 1):
+        found.append(f"column {number}" if not name else f"{name}, column {number}" if name in found else name)
+    return found
+
+
+def decoded(content: bytes) -> str:
+    """Text of a file in UTF-8, UTF-16 with a byte order mark, or else Latin-1, with ``\\n`` line ends.
+
+    Example:
+        >>> decoded("µT".encode("latin-1")), decoded("µT".encode("utf-16"))
+        ('µT', 'µT')
+    """
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        text = content.decode("utf-16", errors="replace")
+    else:
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = content.decode("latin-1")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def ordered(track: Track, *, where: str, notes: list[str]) -> Track:
+    """The track with increasing times; samples that had to be dropped or moved are counted in the notes.
+
+    Raises:
+        RecordingError: fewer than two samples with a time, or no value.
+    """
+    track, faults = track.in_order()
+    if len(track.times) < 2 or not np.isfinite(track.values).any():
+        raise RecordingError(f"{where}: {len(track.times)} samples with a time, expected at least two with values")
+    note = f"{Path(where).name}: {faults} samples repeated, out of order or without time"
+    if faults and note not in notes:
+        notes.append(note)
+    return track
