@@ -216,7 +216,7 @@ class SensorLog(_CoreMotion):
     def _wall(sheet: Sheet) -> np.ndarray | None:
         if "loggingTime(txt)" not in sheet.names:
             return None
-        texts = sheet.table(["loggingTime(txt)"]).texts("loggingTime(txt)")
+        texts = sheet.texts("loggingTime(txt)")
         # "2017-06-23 15:42:42.144 +0200": ISO 8601 but for the blank before the zone.
         wall = iso_seconds([re.sub(r"\s+([+-]\d\d:?\d\d)$", r"\1", text) for text in texts])
         return wall if np.isfinite(wall).any() else None
@@ -227,7 +227,7 @@ class SensorLog(_CoreMotion):
         wall = self._wall(sheet)
         if wall is None:
             return ()
-        texts = [text.removesuffix(".0") for text in sheet.table(["label(N)"]).texts("label(N)")]
+        texts = [text.removesuffix(".0") for text in sheet.texts("label(N)")]
         zero, found, begin = self._zero(sheet, wall), [], 0
         for row in range(1, len(texts) + 1):
             if row == len(texts) or texts[row] != texts[begin]:
@@ -300,15 +300,12 @@ class CoreMotion(_CoreMotion):
                     hint="name it: reader: {name: core_motion, time: COLUMN}",
                 )
             column = likely[0]
-        table = sheet.table([column])
         unit = self.unit
-        iso = unit == "iso8601"
-        if unit == "auto":
-            iso = bool(re.match(r"\d{4}-\d\d-\d\d", table.texts(column)[0]))
-        if iso:
-            times = iso_seconds(table.texts(column))
+        texts = sheet.texts(column) if unit in ("auto", "iso8601") else []
+        if unit == "iso8601" or any(re.match(r"\d{4}-\d\d-\d\d", text) for text in texts[:5]):
+            times = iso_seconds(texts)
         else:
-            numbers = table.numbers(column)
+            numbers = sheet.numbers([column])[0]
             times = numbers / (_per_second(numbers, sheet.where) if unit == "auto" else _PER_SECOND[unit])
         if not np.isfinite(times).any():
             raise RecordingError(f"{sheet.where}: no time in the column {column!r}")

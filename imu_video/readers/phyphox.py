@@ -148,10 +148,9 @@ class _Clock:
         self._experiment, self._system = np.zeros(1), np.zeros(1)
         if events is None:
             return
-        table = events.table(["event", "experiment time", "system time"])
-        kinds = [text.upper() for text in table.texts("event")]
+        kinds = [text.upper() for text in events.texts("event")]
         starts = [row for row, kind in enumerate(kinds) if kind == "START"]
-        experiment, system = table.numbers("experiment time"), table.numbers("system time")
+        experiment, system = events.numbers(["experiment time", "system time"])
         if not starts or not np.isfinite(experiment[starts]).all() or not np.isfinite(system[starts]).all():
             raise RecordingError(f"{events.where}: no START with its times", hint="export the recording again")
         if np.any(np.diff(experiment[starts]) < 0) or np.any(np.diff(system[starts]) < 0):
@@ -196,8 +195,7 @@ def _sheets(path: Path) -> tuple[dict[str, Sheet], Sheet | None, Mapping[str, st
         if stem in ("time", "metadata time") and "system time" in sheet.names:
             times = sheet
         elif stem in ("device", "metadata device") and set(sheet.names) >= {"property", "value"}:
-            table = sheet.table(["property", "value"])
-            facts = dict(zip(table.texts("property"), table.texts("value"), strict=True))
+            facts = dict(zip(sheet.texts("property"), sheet.texts("value"), strict=True))
         else:
             sheets[PurePosixPath(name).stem] = sheet
     return sheets, times, facts

@@ -107,10 +107,9 @@ class PhysicsToolbox(Reader):
 
 def _seconds(sheet: Sheet, column: str) -> np.ndarray:
     """Times in seconds; times of the day continue over midnight."""
-    table = sheet.table([column])
-    texts = table.texts(column)
-    if not texts or not _OF_DAY.match(texts[0]):
-        return table.numbers(column)
+    texts = sheet.texts(column)
+    if not any(_OF_DAY.match(text) for text in texts[:5]):
+        return np.asarray(sheet.numbers([column])[0])
     out = np.full(len(texts), np.nan)
     for row, text in enumerate(texts):
         match = _OF_DAY.match(text)
@@ -122,7 +121,7 @@ def _seconds(sheet: Sheet, column: str) -> np.ndarray:
             elif "am" in text.lower() and hours == 12:
                 out[row] -= _DAY_S / 2
         elif text:
-            raise RecordingError(f"{table.where(row)}: time {text!r}, expected hh:mm:ss:ms")
+            raise RecordingError(f"{sheet.where}, row {row + 1}: time {text!r}, expected hh:mm:ss:ms")
     days = np.zeros(len(out))
     known = np.flatnonzero(np.isfinite(out))
     days[known[1:]] = np.cumsum(np.diff(out[known]) < -_DAY_S / 2)

@@ -19,10 +19,12 @@ from imu_video.errors import ConfigError, RecordingError
 from imu_video.readers.base import DeviceReading, Reader, Reading, Track
 from imu_video.readers.members import head, names_in
 from imu_video.readers.sensor_logger_sheets import MOTION, XYZ, Sheet, read_sheets, sensor_of, sqlite_tables
+from imu_video.readers.sheets import ordered
 from imu_video.registry import readers
 from imu_video.types import GRAVITY, Segment
 
-_PREFERRED: tuple[Literal["total", "sum", "uncalibrated", "linear"], ...] = ("total", "sum", "uncalibrated", "linear")
+_PREFERRED: tuple[Literal["total", "sum", "uncalibrated", "linear"], ...]
+_PREFERRED = ("total", "sum", "uncalibrated", "linear")
 _LONGEST_BRIDGE_S = 0.2  # Gravity turns slowly: it is interpolated over at most this gap where its times differ
 
 
@@ -301,15 +303,7 @@ class _Export:
                 )
         values = np.stack([sheet.columns[column] for column in columns]) * factor
         track = Track(times=sheet.columns["time"] / 1e9 - self.zero, values=values, unit=unit)
-        track, faults = track.in_order()
-        if (
-            faults
-            and (note := f"{name}: {faults} samples repeated or out of order: dropped or sorted") not in self.notes
-        ):
-            self.notes.append(note)
-        if len(track.times) < 2:
-            raise RecordingError(f"{sheet.where}: {len(track.times)} samples, expected at least 2")
-        return track
+        return ordered(track, where=sheet.where, notes=self.notes)
 
     def _segments(self, end: float) -> tuple[Segment, ...]:
         sheet = self.sheets.get("Annotation")

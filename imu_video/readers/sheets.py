@@ -16,6 +16,8 @@ from imu_video.readers.tables import Table
 
 _DELIMITERS = "\t;,"
 _TEXT = {".csv", ".txt", ".tsv"}
+LONGEST_RETURN_S = 1.0
+"""Samples may be out of order by this much: apps write the buffers of their sensors one after the other."""
 
 
 class Sheet:
@@ -61,6 +63,8 @@ class Sheet:
         self._lines = skip + (2 if units else 1)
         comma = self.delimiter != "," and any(re.search(r"\d,\d", line) for line in below[:5])
         self._content = (text.replace(",", ".") if comma else text).encode()
+        # A table leaves out rows without any of the wanted columns; their number in the file puts them back in place.
+        self._rows = max(0, text.count("\n") + 1 - self._lines)
 
     def _fields(self, line: str) -> list[str]:
         try:
@@ -68,12 +72,7 @@ class Sheet:
         except csv.Error as error:
             raise RecordingError(f"{self.where}: {line[:60]!r} is no line of a table: {error}") from error
 
-    def table(self, columns: Sequence[str]) -> Table:
-        """Some columns of the sheet.
-
-        Raises:
-            RecordingError: a missing column, or rows that are not a table.
-        """
+    def _table(self, columns: Sequence[str]) -> Table:
         path = Path(self.where) if Path(self.where).suffix.lower() in _TEXT else Path(f"{self.where}.csv")
         return Table(
             path,
@@ -85,9 +84,27 @@ class Sheet:
         )
 
     def numbers(self, columns: Sequence[str]) -> np.ndarray:
-        """(columns, rows) float64; NaN where a field is empty."""
-        table = self.table(columns)
-        return np.stack([table.numbers(column) for column in columns])
+        """(columns, rows) float64, NaN where a field is empty; every call has the same rows.
+
+        Raises:
+            RecordingError: a missing column, a field that is not a number, or no row with one of the columns.
+        """
+        table = self._table(columns)
+        out = np.full((len(columns), self._rows), np.nan)
+        out[:, table.rows()] = [table.numbers(column) for column in columns]
+        return out
+
+    def texts(self, column: str) -> list[str]:
+        """A stripped text per row, empty where a field is empty; the same rows as `numbers` has.
+
+        Raises:
+            RecordingError: a missing column, or one without any text.
+        """
+        table = self._table([column])
+        out = [""] * self._rows
+        for row, text in zip(table.rows().tolist(), table.texts(column), strict=True):
+            out[row] = text
+        return out
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
@@ -124,12 +141,22 @@ def ordered(track: Track, *, where: str, notes: list[str]) -> Track:
     """The track with increasing times; samples that had to be dropped or moved are counted in the notes.
 
     Raises:
-        RecordingError: fewer than two samples with a time, or no value.
+        RecordingError: fewer than two samples with a time, no value, or times that go back by more than
+            `LONGEST_RETURN_S`: sorting them would mix two recordings.
     """
-    track, faults = track.in_order()
+    known = track.times[np.isfinite(track.times)]
+    steps = np.diff(known)
+    if len(steps) and float(steps.min()) < -LONGEST_RETURN_S:
+        at = int(np.argmin(steps))
+        raise RecordingError(
+            f"{where}: times go back by {-float(steps[at]):.6g} s after {known[at]:.6g} s",
+            hint="the file holds two recordings, or the clock was set: split it there",
+        )
+    rows = np.isfinite(track.times) | np.isfinite(track.values).any(axis=0)  # blank lines are no samples
+    track, faults = Track(times=track.times[rows], values=track.values[:, rows], unit=track.unit).in_order()
     if len(track.times) < 2 or not np.isfinite(track.values).any():
         raise RecordingError(f"{where}: {len(track.times)} samples with a time, expected at least two with values")
-    note = f"{Path(where).name}: {faults} samples repeated, out of order or without time"
+    note = f"{Path(where).name}: {faults} samples repeated or out of order"
     if faults and note not in notes:
         notes.append(note)
     return track

@@ -170,16 +170,15 @@ def _times(sheet: Sheet, device: str, columns: dict[tuple[str, str], str]) -> tu
     name = next((columns[clock, ""] for clock in _CLOCKS if (clock, "") in columns), None)
     if name is None:
         raise RecordingError(f"{sheet.where}: {device} has no calibrated time stamp", hint="export it from Consensys")
-    table = sheet.table([name])
     if "FormattedUnix" in name:
-        times = iso_seconds([re.sub(r"^(\d{4})/(\d\d)/(\d\d) ", r"\1-\2-\3 ", text) for text in table.texts(name)])
+        times = iso_seconds([re.sub(r"^(\d{4})/(\d\d)/(\d\d) ", r"\1-\2-\3 ", text) for text in sheet.texts(name)])
         if not np.isfinite(times).any():
             raise RecordingError(f"{sheet.where}: {name} holds no time such as 2024/05/06 12:53:20.250")
         return times, True
     unit = sheet.units.get(name, "")
     if unit not in _PER_SECOND:
         raise RecordingError(f"{sheet.where}: unit of {name} is {unit!r}, expected one of {', '.join(_PER_SECOND)}")
-    times = table.numbers(name) / _PER_SECOND[unit]
+    times = sheet.numbers([name])[0] / _PER_SECOND[unit]
     return times, "Unix" in name
 
 

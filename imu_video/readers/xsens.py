@@ -150,22 +150,26 @@ class _Xsens(Reader):
         told = _fact(lines, r"(?:Update ?Rate|Output ?Rate|Acquisition frequency|Sample ?Rate)")
         number = re.search(r"\d+(?:\.\d+)?", told or "")
         rate = self.rate_hz or (float(number[0]) if number and float(number[0]) > 0 else None)
-        fine = self._fine(sheet)
-        counter = sheet.numbers(["PacketCounter"])[0] if "PacketCounter" in sheet.names else None
-        if counter is not None and np.isfinite(counter).all():
+        # Read together, since MT Manager leaves SampleTimeFine empty for some devices.
+        names = [name for name in ("PacketCounter", "SampleTimeFine") if name in sheet.names]
+        stamps = dict(zip(names, sheet.numbers(names), strict=True))
+        counter = stamps.get("PacketCounter")
+        fine = self._fine(stamps.get("SampleTimeFine"), counter)
+        if counter is not None and np.count_nonzero(np.isfinite(counter)) > 1:
             counter, wraps = unwrapped(counter)
-            lost = int(np.sum(np.maximum(np.diff(counter) - 1, 0)))
+            steps = np.diff(counter[np.isfinite(counter)])
+            lost = int(np.sum(np.maximum(steps - 1, 0)))
             if wraps:
                 notes.append(f"packet counter wrapped around {wraps} times")
             if lost:
-                notes.append(f"{lost} of {len(counter) + lost} packets lost: gaps")
+                notes.append(f"{lost} of {len(steps) + 1 + lost} packets lost: gaps")
         else:
             counter = None
         if fine is not None:
-            step = float(np.median(np.diff(fine)))
-            times = fine - fine[0]
+            step = float(np.median(np.diff(fine[np.isfinite(fine)])))
+            times = fine - fine[np.isfinite(fine)][0]
         elif counter is not None and rate is not None:
-            step, times = 1 / rate, (counter - counter[0]) / rate
+            step, times = 1 / rate, (counter - counter[np.isfinite(counter)][0]) / rate
         else:
             raise ConfigError(
                 f"{sheet.where}: has no SampleTimeFine, and no line of its header tells the rate",
@@ -178,15 +182,17 @@ class _Xsens(Reader):
             )
         return times, self._start_utc(sheet, times), rate or 1 / step
 
-    def _fine(self, sheet: Sheet) -> np.ndarray | None:
-        """`SampleTimeFine` in seconds without wrap-arounds; None where it is missing."""
-        if "SampleTimeFine" not in sheet.names:
+    @staticmethod
+    def _fine(raw: np.ndarray | None, counter: np.ndarray | None) -> np.ndarray | None:
+        """`SampleTimeFine` in seconds without wrap-arounds; None where packets lack it."""
+        if raw is None:
             return None
-        raw = sheet.numbers(["SampleTimeFine"])[0]
-        if not np.isfinite(raw).all() or len(raw) < 2:
+        there = int(np.count_nonzero(np.isfinite(raw)))
+        packets = there if counter is None else int(np.count_nonzero(np.isfinite(counter)))
+        if there < max(2, 0.9 * packets):
             return None
         raw, _ = unwrapped(raw, (32,))
-        step = float(np.median(np.diff(raw)))
+        step = float(np.median(np.diff(raw[np.isfinite(raw)])))
         if step <= 0:
             return None
         # Sensors measure at 2.5 to 2000 Hz: a step of 4000 or more can only be microseconds, a smaller one only ticks.
@@ -196,19 +202,18 @@ class _Xsens(Reader):
     def _start_utc(sheet: Sheet, times: np.ndarray) -> float | None:
         if not set(_UTC) <= set(sheet.names):
             return None
-        columns = sheet.numbers(_UTC)
-        valid = np.isfinite(columns).all(axis=0) & (columns[0] > 1980)
+        try:
+            columns = sheet.numbers(_UTC)
+        except RecordingError:  # the columns are there but empty: the sensor had no time
+            return None
+        valid = np.isfinite(columns).all(axis=0) & np.isfinite(times) & (columns[0] > 1980)
         if not valid.any():
             return None
         year, month, day, hour, minute, second, nano = (column[valid] for column in columns)
-        days = (
-            np.array([f"{int(y):04d}-{int(m):02d}-01" for y, m in zip(year[:1], month[:1], strict=True)])
-            if 1 <= month[0] <= 12
-            else None
-        )
-        if days is None:
+        if not 1 <= month[0] <= 12 or year[0] > 2200:
             return None
-        midnight = float(np.datetime64(days[0], "s").astype(np.int64)) + (day[0] - 1) * 86_400
+        first_day = np.datetime64(f"{int(year[0]):04d}-{int(month[0]):02d}-01", "s")
+        midnight = float(first_day.astype(np.int64)) + (day[0] - 1) * 86_400
         first = midnight + hour[0] * 3600 + minute[0] * 60 + second[0] + nano[0] / 1e9
         return float(first - times[np.flatnonzero(valid)[0]])
 

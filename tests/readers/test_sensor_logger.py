@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from pathlib import Path
 from types import ModuleType
@@ -16,16 +15,6 @@ from imu_video.recordings.signal import convert
 
 SHARED = Path(os.environ.get("IMU_VIDEO_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 REAL = SHARED / "format-fixtures" / "sensor-logger"
-
-
-@pytest.fixture(scope="module")
-def files() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("reader_files", Path(__file__).with_name("files.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize(
@@ -123,7 +112,7 @@ def test_repeated_rows_are_counted_and_one_csv_stands_for_its_siblings(files: Mo
     ]
     assert set(reading.devices[0].tracks) == {"acc", "gyr"}
     assert len(reading.devices[0].tracks["gyr"].times) == files.SAMPLES
-    assert reading.notes == ("Gyroscope: 5 samples repeated or out of order: dropped or sorted",)
+    assert reading.notes == ("s1_Gyroscope.csv: 5 samples repeated or out of order",)
     with pytest.raises(RecordingError, match="holds several exports"):
         SensorLogger().read(tmp_path)
 
