@@ -11,7 +11,7 @@ import numpy as np
 
 from imu_video.errors import RecordingError
 from imu_video.readers.base import DeviceReading, Reader, Reading, Track
-from imu_video.readers.files import local_time, read_bytes
+from imu_video.readers.files import check_zone, read_bytes, start_of
 from imu_video.readers.members import head
 from imu_video.readers.tables import Table
 from imu_video.registry import readers
@@ -28,6 +28,10 @@ class ActigraphCsv(Reader):
 
     The decimal comma of European exports (fields separated by semicolons) is understood.
 
+    Args:
+        time_zone: where the device was set up (``Europe/Berlin``); the file has local times and no zone. None reads
+            them as UTC.
+
     Example:
         >>> readers.build("actigraph_csv").formats
         ('.csv',)
@@ -38,9 +42,12 @@ class ActigraphCsv(Reader):
     formats = (".csv",)
     reads = "acceleration; angular rate and magnetic field of the Link's IMU"
     gravity = "included (raw acceleration)"
-    clock = "first sample; local time without its zone (tag `start_local`)"
+    clock = "first sample; local time of the file, read as UTC without `time_zone`"
     url = "https://www.theactigraph.com"
     tested_on = "real files"
+
+    def __init__(self, *, time_zone: str | None = None) -> None:
+        self.time_zone = check_zone(time_zone, reader=self.name)
 
     def read(self, path: Path) -> Reading:
         """All rows of the file."""
@@ -79,14 +86,13 @@ class ActigraphCsv(Reader):
         hertz = float(rate[1])
         times, zero = _times(table, columns, hertz, header, path)
         tracks = _tracks(table, columns, times, path)
-        tags = {"rate_hz": f"{hertz:g}"}
-        if zero is not None:
-            tags["start_local"] = local_time(zero)
+        start, tags = (None, dict[str, str]()) if zero is None else start_of(zero, self.time_zone)
+        tags["rate_hz"] = f"{hertz:g}"
         for line in header:
             if line.startswith("Serial Number:"):
                 tags["serial"] = line.partition(":")[2].strip()
         device = DeviceReading(name="imu" if "gyr" in tracks else "monitor", tracks=tracks, gravity=True)
-        return Reading(devices=(device,), tags=tags)
+        return Reading(devices=(device,), tags=tags, start_utc=start)
 
     def recognises(self, path: Path) -> str | None:
         """The first line of the header."""

@@ -15,7 +15,7 @@ import numpy as np
 from imu_video.errors import RecordingError
 from imu_video.readers.base import DeviceReading, Reader, Reading, Track
 from imu_video.readers.blocks import block_times
-from imu_video.readers.files import read_bytes, start_of
+from imu_video.readers.files import check_zone, read_bytes, start_of
 from imu_video.registry import readers
 
 _HEADER = 1024
@@ -41,6 +41,10 @@ class _Layout:
 class Axivity(Reader):
     """Files of Axivity AX3 (acceleration) and AX6 (acceleration and angular rate) loggers.
 
+    Args:
+        time_zone: where the device was set up (``Europe/Berlin``); it writes local time and no zone. None reads it as
+            UTC.
+
     Example:
         >>> readers.build("axivity").formats
         ('.cwa',)
@@ -51,9 +55,12 @@ class Axivity(Reader):
     formats = (".cwa",)
     reads = "acceleration; angular rate (AX6)"
     gravity = "included (accelerometer without filter)"
-    clock = "first sample; the device writes local time without its zone (tag `start_local`)"
+    clock = "first sample; local time of the device, read as UTC without `time_zone`"
     url = "https://github.com/openmovementproject/openmovement/blob/master/Docs/ax3/ax3-technical.md"
     tested_on = "real files"
+
+    def __init__(self, *, time_zone: str | None = None) -> None:
+        self.time_zone = check_zone(time_zone, reader=self.name)
 
     def read(self, path: Path) -> Reading:
         """All undamaged blocks of the file."""
@@ -68,14 +75,14 @@ class Axivity(Reader):
         if found.gaps:
             notes.append(f"{found.gaps} gaps between blocks, together {found.gap_s:.1f} s")
         kept = usable[found.kept]
-        zero, tags = start_of(found.times[0])
-        times = found.times - zero
+        start, tags = start_of(float(found.times[0]), self.time_zone)
+        times = found.times - found.times[0]
         header = raw[:_HEADER]
         ax6 = header[4] == _AX6 or layout.axes > 3
         tags["device"] = "Axivity AX6" if ax6 else "Axivity AX3"
         tracks = _tracks(blocks, kept, counts[found.kept], layout, times, path)
         device = DeviceReading(name="ax6" if ax6 else "ax3", tracks=tracks, gravity=True)
-        return Reading(devices=(device,), tags=tags, notes=tuple(notes))
+        return Reading(devices=(device,), tags=tags, notes=tuple(notes), start_utc=start)
 
     def recognises(self, path: Path) -> str | None:
         """The mark and length of the header block."""

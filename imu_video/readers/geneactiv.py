@@ -100,7 +100,9 @@ class GeneActiv(Reader):
             if header.get(key):
                 tags[tag] = header[key]
         zone = _zone(header.get("Time Zone", ""))
-        start = None if zone is None else zero - zone
+        if zone is None:
+            tags["time_zone"] = "not stated; read as UTC"
+        start = zero - (zone or 0.0)
         return Reading(devices=(device,), tags=tags, notes=tuple(notes), start_utc=start)
 
     def recognises(self, path: Path) -> str | None:

@@ -94,7 +94,9 @@ class Gt3x(Reader):
             )
             for name, found in tracks.items()
         )
-        start = None if zone is None else zero - zone
+        if zone is None:
+            tags["time_zone"] = "not stated; read as UTC"
+        start = zero - (zone or 0.0)
         return Reading(devices=devices, tags=tags, notes=tuple(notes), start_utc=start)
 
     def recognises(self, path: Path) -> str | None:

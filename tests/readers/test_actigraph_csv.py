@@ -20,6 +20,7 @@ def test_forms(device_files: ModuleType, tmp_path: Path, how: dict[str, Any]) ->
     track = reading.devices[0].tracks["acc"]
     np.testing.assert_allclose(track.values.T, acc, atol=0.00051)
     np.testing.assert_allclose(track.times, device_files.TIMES, atol=1e-6)
+    assert reading.start_utc == device_files.LOCAL_START
     assert reading.tags["start_local"] == "2020-02-01 12:30:05.000", "day before month, as line 1 says"
 
 
