@@ -14,6 +14,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import UnionType
@@ -22,7 +23,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_typ
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from imu_video.errors import ConfigError, nearest
+from imu_video.errors import ConfigError, nearest, report
 
 _ENV = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -261,24 +262,32 @@ def validate(raw: Mapping[str, Any], model: type[C], *, source: str) -> C:
     except ValidationError as error:
         # A misspelt key is both unknown and missing; the unknown spelling is the useful half of that.
         faults = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-        fault = faults[0]
-        loc = tuple(str(p) for p in fault["loc"])
-        key = ".".join(loc)
-        if fault["type"] == "extra_forbidden":
-            raise ConfigError(
-                f"{source}: unknown key {key!r}{nearest(loc[-1], _fields_at(model, loc[:-1]))}",
-                hint=_in_section(model, loc),
-            ) from error
-        if fault["type"] == "missing":
-            raise ConfigError(f"{source}: key {key!r} is missing") from error
-        where, value = f"key {key!r}: " if key else "", fault.get("input")
-        # A check of several keys receives the whole section; printing it would obscure the message.
-        got = "" if fault["type"] == "value_error" and isinstance(value, Mapping) else f" (got {value!r})"
-        if fault["type"] in ("tuple_type", "list_type") and isinstance(value, str | Mapping):
-            raise ConfigError(
-                f"{source}: {where}expected a list{got}", hint=f"write a list, also for one entry: '{key}=[...]'"
-            ) from error
-        raise ConfigError(f"{source}: {where}{fault['msg'].removeprefix('Value error, ')}{got}") from error
+        first, *others = (_config_error(fault, model, source) for fault in faults)
+        if others:
+            with suppress(ConfigError):
+                report(first, *others)
+        raise first from error
+
+
+def _config_error(fault: Any, model: type[BaseModel], source: str) -> ConfigError:
+    """One fault that pydantic found, in words."""
+    loc = tuple(str(p) for p in fault["loc"])
+    key = ".".join(loc)
+    if fault["type"] == "extra_forbidden":
+        return ConfigError(
+            f"{source}: unknown key {key!r}{nearest(loc[-1], _fields_at(model, loc[:-1]))}",
+            hint=_in_section(model, loc),
+        )
+    if fault["type"] == "missing":
+        return ConfigError(f"{source}: key {key!r} is missing")
+    where, value = f"key {key!r}: " if key else "", fault.get("input")
+    # A check of several keys receives the whole section; printing it would obscure the message.
+    got = "" if fault["type"] == "value_error" and isinstance(value, Mapping) else f" (got {value!r})"
+    if fault["type"] in ("tuple_type", "list_type") and isinstance(value, str | Mapping):
+        return ConfigError(
+            f"{source}: {where}expected a list{got}", hint=f"write a list, also for one entry: '{key}=[...]'"
+        )
+    return ConfigError(f"{source}: {where}{fault['msg'].removeprefix('Value error, ')}{got}")
 
 
 def _in_section(model: type[BaseModel], loc: tuple[str, ...]) -> str | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 
 class ImuVideoError(Exception):
@@ -71,6 +73,41 @@ class ParityError(ImuVideoError):
     """An exported model whose outputs differ from those of the model it was exported from."""
 
     exit_code = 5
+
+
+_collected: ContextVar[list[ImuVideoError] | None] = ContextVar("collected", default=None)
+
+
+@contextmanager
+def collecting() -> Iterator[list[ImuVideoError]]:
+    """Collect the errors that `report` is given instead of raising the first; for commands that list all faults.
+
+    Example:
+        >>> with collecting() as faults:
+        ...     for number in (1, 2):
+        ...         report(RecordingError(f"file {number} is empty"))
+        >>> [fault.message for fault in faults]
+        ['file 1 is empty', 'file 2 is empty']
+    """
+    found: list[ImuVideoError] = []
+    token = _collected.set(found)
+    try:
+        yield found
+    finally:
+        _collected.reset(token)
+
+
+def report(error: ImuVideoError, *further: ImuVideoError) -> None:
+    """Raise an error, or add it to those of `collecting`; the caller must be able to go on without its subject.
+
+    Args:
+        error: the error.
+        further: errors of the same kind, which are only collected.
+    """
+    found = _collected.get()
+    if found is None:
+        raise error
+    found += [error, *further]
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -21,12 +21,14 @@ class Unread:
         files: the files that are read for it.
         tables: those of ``files`` that say what the signals mean (labels); their content is part of a build's digest.
         read: reads it; raises RecordingError for a damaged file.
+        parts: each reads one file of it on its own, so that the faults of all its files can be listed.
     """
 
     name: str
     files: tuple[Path, ...]
     read: Callable[[], Iterable[Recording]]
     tables: tuple[Path, ...] = ()
+    parts: tuple[Callable[[], object], ...] = ()
 
 
 @runtime_checkable

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -98,6 +98,7 @@ class Folder:
                     files=tuple(files_of(self.root, planned)),
                     tables=(planned.labels,) if planned.labels else (),
                     read=partial(self._read, planned),
+                    parts=self._parts(planned),
                 )
 
     def provenance(self) -> dict[str, Any]:
@@ -105,6 +106,28 @@ class Folder:
         declared = {"declaration": self.config.model_dump(mode="json", exclude_unset=True)}
         readers = versions(self.config)
         return {**declared, "readers": readers} if readers else declared
+
+    def _parts(self, planned: Planned) -> tuple[Callable[[], object], ...]:
+        """Readings of the single files; times of labels and videos need the streams of a reader first."""
+        devices = Devices(self.config)
+        parts: list[Callable[[], object]] = []
+        for placement, path in sorted(planned.imu.items()):
+            read = self._stream if self.config.format_of(placement).reader is None else devices.stream
+            parts.append(partial(read, placement, path))
+
+        def unit() -> TimeUnit:
+            read = self.config.format_of(min(planned.imu)).reader is not None
+            return devices.time_unit or ("s" if read else self._time_unit(planned))
+
+        def video() -> object:
+            assert planned.video is not None
+            return self._video(planned.video, unit()).times
+
+        def labels() -> object:
+            assert planned.labels is not None
+            return self._segments(planned.labels, unit())
+
+        return (*parts, *((video,) if planned.video else ()), *((labels,) if planned.labels else ()))
 
     def _read(self, planned: Planned) -> tuple[Recording, ...]:
         return (self._recording(planned),)

@@ -254,6 +254,18 @@ def _refuse_foreign(recording: Recording, subject: str, tally: Tally) -> None:
 def _encode_recording(
     recording: Recording, recipe: Recipe, inspector: Inspector, tally: Tally
 ) -> Iterator[EncodedSample]:
+    for window, specs in counted_windows(recording, recipe, inspector, tally):
+        yield encode_window(window, dataset=recording.dataset, specs=specs)
+
+
+def counted_windows(
+    recording: Recording, recipe: Recipe, inspector: Inspector, tally: Tally
+) -> Iterator[tuple[Window, Mapping[str, StreamSpec]]]:
+    """The windows of a recording with the specification of each stream; the tally is complete after the last one.
+
+    Raises:
+        RecordingError: a stream cannot be read, its specification differs, or a check refuses the recording.
+    """
     processed = Processed(recording, recipe, inspector)
     modalities = recipe.window.modalities
     specs: dict[str, StreamSpec] = {}
@@ -263,7 +275,7 @@ def _encode_recording(
                 modality = modalities[stream.partition(".")[0]]
                 specs[stream] = modality.describe(recording.streams[stream], values)
         tally.take(window, specs)
-        yield encode_window(window, dataset=recording.dataset, specs=specs)
+        yield window, specs
     tally.learn(recording, processed)
 
 
