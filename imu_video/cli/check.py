@@ -64,7 +64,7 @@ def check(
         else:
             window = {"seconds": 4.0, "stride_s": 2.0, "clip_fps": 3, "clip_size": 224}
             loaded = BuildConfig.model_validate({"dataset": {"name": dataset, "root": str(folder)}, "window": window})
-        report = check_recordings(loaded, splits=config is not None, quick=quick)
+        report = check_recordings(loaded, splits=config is not None, quick=quick, progress=not as_json)
         faults = report.faults
         done = f"{folder}: {report.recordings} recordings without a fault" + (
             "" if quick else f", {report.windows} windows"

@@ -368,3 +368,28 @@ def test_doctor_passes_here_and_names_what_is_broken(run: Run, monkeypatch: pyte
     assert "clips\tBROKEN\tImportError: libx264 is gone" in out
     assert "surely_not_installed\tmissing\tpip install 'imu-video[moon]'" in out
     assert "1 checks of the installation failed: clips" in err
+
+
+def test_check_lists_faults_and_exits_with_1(run: Run, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    (study / "s01").mkdir(parents=True)
+    (study / "s01" / "r.csv").write_text("t,ax,ay,az\n" + "".join(f"{i / 10},0,0,9.81\n" for i in range(50)))
+    (study / "dataset.yaml").write_text(
+        "dataset: study\nlicence: CC0\nimu: {time: {column: t}, channels: {acc_x: ax, acc_y: ay, acc_z: az}, "
+        'units: {acc: m/s^2}}\nplacements: {waist: }\nfiles: {imu: "{subject}/{recording}.csv"}\n'
+    )
+    code, out, err = run("check", study)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1] == f"{study}: 1 recordings without a fault, 1 windows"
+    with (study / "s01" / "r.csv").open("a") as file:
+        file.write("5.0,x,0,9.81\n")
+    code, out, _ = run("check", study, "--json")
+    assert code == 1
+    (fault,) = json.loads(out)["faults"]
+    assert fault["file"] == "s01/r.csv"
+    code, out, _ = run("check", study)
+    assert code == 1
+    assert "# faults (1)\nfile\twhat\ttry\ns01/r.csv\ts01/r.csv" in out
+    code, out, _ = run("check", tmp_path)
+    assert code == 1
+    assert "contains no dataset.yaml" in out

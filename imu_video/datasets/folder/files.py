@@ -15,7 +15,7 @@ from pathlib import Path
 
 from imu_video.datasets.folder.declaration import VARIABLES, Declaration, Pattern, VideoFile
 from imu_video.datasets.folder.patterns import Template, composed, plain_name
-from imu_video.errors import ConfigError, RecordingError, nearest
+from imu_video.errors import ConfigError, RecordingError, nearest, report
 from imu_video.registry import readers
 from imu_video.runtime.journal import JOB_FILE, PARTIAL_SUFFIX, PARTS_SUFFIX
 from imu_video.shards.schema import INDEX_FILE
@@ -108,10 +108,11 @@ def require(root: Path, planned: Iterable[Planned], declaration: Path) -> None:
     # The export of an app may be a folder.
     missing = [path for recording in planned for path in files_of(root, recording) if not path.exists()]
     if missing:
-        raise RecordingError(
-            f"{missing[0]}: no such file{f', and {len(missing) - 1} more' if missing[1:] else ''}",
-            hint=f"correct {declaration}; `files.optional: [video, labels]` lets recordings lack them",
-        )
+        hint = f"correct {declaration}; `files.optional: [video, labels]` lets recordings lack them"
+        more = f", and {len(missing) - 1} more" if missing[1:] else ""
+        first, *others = (RecordingError(f"{path}: no such file", hint=hint) for path in missing)
+        first.message += more
+        report(first, *others)
 
 
 # ------------------------------------------------------------------------------------------------------ recordings

@@ -107,12 +107,15 @@ class _Faults:
         return (*first, *(row for row in self.rows if _PACKAGE not in row.hint))
 
 
-def check_recordings(config: BuildConfig, *, splits: bool = True, quick: bool = False) -> CheckReport:
+def check_recordings(
+    config: BuildConfig, *, splits: bool = True, quick: bool = False, progress: bool = True
+) -> CheckReport:
     """Read all recordings of a dataset as a build does, and list every fault.
 
     Args:
         config: the build config.
         splits: also check that every split of the config has windows.
+        progress: log one line per subject.
         quick: read tables, labels and the headers of videos, but cut no windows and decode no frames.
 
     Returns:
@@ -137,11 +140,13 @@ def check_recordings(config: BuildConfig, *, splits: bool = True, quick: bool = 
     total, kept = Tally(), {}
     subjects = source.subjects()
     for done, subject in enumerate(subjects, 1):
-        before = total.kept
+        before, faulty = total.kept, len(faults.rows)
         for item in items(source, subject):
             _check_item(item, subject, config.recipe, inspector, total, faults, quick)
-        kept[subject] = total.kept - before
-        log_progress(logger, done, len(subjects), "subjects", subject)
+        # Windows that a fault hides are not missing: that its split is empty would only repeat the fault.
+        kept[subject] = total.kept - before + len(faults.rows) - faulty
+        if progress:
+            log_progress(logger, done, len(subjects), "subjects", subject)
     if splits:
         _check_splits(config, subjects, kept, faults, quick)
     return CheckReport(faults=faults.sorted(), recordings=len(total.recordings), windows=total.kept)
@@ -241,8 +246,8 @@ def check_against(index: Index, dataset: Mapping[str, Any]) -> Iterator[Fault]:
     yield from faults.rows
     if source is None:  # what was recorded is compared; what was added cannot be known
         assert faults.root is not None
-        now = record([faults.root / name for name in known], faults.root)
-        yield from (Fault(file=file, what=what) for file, what in differences(known, now, faults.root))
+        there = record([faults.root / name for name in known], faults.root)
+        yield from (Fault(file=file, what=what) for file, what in differences(known, there, faults.root))
         return
     now: dict[str, SourceFile] = listing(source)
     tables: dict[str, str] = {}
