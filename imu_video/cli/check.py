@@ -40,7 +40,7 @@ def check(
     from imu_video.shards.folders.summary import Table
     from imu_video.shards.schema import INDEX_FILE
 
-    done = ""
+    notes: tuple[str, ...] = ()
     if against is not None:
         from imu_video.shards.reading.index import load_index
 
@@ -65,14 +65,17 @@ def check(
             window = {"seconds": 4.0, "stride_s": 2.0, "clip_fps": 3, "clip_size": 224}
             loaded = BuildConfig.model_validate({"dataset": {"name": dataset, "root": str(folder)}, "window": window})
         report = check_recordings(loaded, splits=config is not None, quick=quick, progress=not as_json)
-        faults = report.faults
+        faults, notes = report.faults, report.notes
         done = f"{folder}: {report.recordings} recordings without a fault" + (
             "" if quick else f", {report.windows} windows"
         )
     if as_json:
-        console.say(json.dumps({"faults": [fault.model_dump() for fault in faults]}, ensure_ascii=False, indent=1))
+        content = {"faults": [fault.model_dump() for fault in faults], "notes": notes}
+        console.say(json.dumps(content, ensure_ascii=False, indent=1))
     else:
         rows = tuple((fault.file, fault.what, fault.hint) for fault in faults)
+        for note in notes:
+            console.say(f"note: {note}")
         what = "differences" if against is not None else "faults"
         show(Table(title=f"{what} ({len(rows)})", columns=("file", "what", "try"), rows=rows))
         if not (rows and against is not None):

@@ -130,9 +130,11 @@ def _listed(root: Path, config: Declaration, files: Sequence[str]) -> list[Plann
         for placement, path in entry.imu.items():
             owner = owners.setdefault((composed(path), placement), entry.name)
             if owner != entry.name:
-                raise RecordingError(
-                    f"{root / path}: placement {placement!r} of two recordings, {owner!r} and {entry.name!r}",
-                    hint="name the file of each recording, or remove one of the two entries",
+                report(
+                    RecordingError(
+                        f"{root / path}: placement {placement!r} of two recordings, {owner!r} and {entry.name!r}",
+                        hint="name the file of each recording, or remove one of the two entries",
+                    )
                 )
     return [
         Planned(
@@ -168,7 +170,10 @@ class _Matches:
         self._imu: list[tuple[str, dict[str, str]]] = []
         self._others: dict[str, dict[tuple[str, ...], str]] = {"video": {}, "labels": {}}
         for path in files if not self._folders() else [*files, *_folders_of(files)]:
-            self._place(path)
+            try:
+                self._place(path)
+            except RecordingError as error:
+                report(error)
 
     def _folders(self) -> bool:
         """Whether a declared reader takes folders, such as the unpacked export of an app."""
@@ -265,11 +270,14 @@ class _Matches:
             twice = [p for p in ([placement] if placement else self._placements) if p in planned.imu]
             if before != own or twice:
                 other = planned.imu[twice[0]] if twice else self._root / file
-                raise RecordingError(
-                    f"{self._root / path} and {other} both become the recording {name!r}"
-                    + (f", placement {twice[0]!r}" if twice and before == own else ""),
-                    hint="rename one of the two, or name it under `ignore` in the declaration",
+                where = f", placement {twice[0]!r}" if twice and before == own else ""
+                report(
+                    RecordingError(
+                        f"{self._root / path} and {other} both become the recording {name!r}{where}",
+                        hint="rename one of the two, or name it under `ignore` in the declaration",
+                    )
                 )
+                continue
             planned.imu |= dict.fromkeys([placement] if placement else self._placements, self._root / path)
         if not found:
             raise RecordingError(
@@ -279,7 +287,7 @@ class _Matches:
         if isinstance(self._pattern.offset_s, dict):
             for name in self._pattern.offset_s:
                 if name not in found:
-                    raise ConfigError(f"{self._declaration}: files.offset_s names {name!r}{nearest(name, found)}")
+                    report(ConfigError(f"{self._declaration}: files.offset_s names {name!r}{nearest(name, found)}"))
         return [found[name] for name in sorted(found)]
 
     def _plan(self, name: str, words: Mapping[str, str]) -> Planned:
@@ -290,8 +298,8 @@ class _Matches:
             offset = pattern.offset_s
             if isinstance(offset, dict):
                 if name not in offset:
-                    raise ConfigError(f"{self._declaration}: files.offset_s has no entry for recording {name!r}")
-                offset = offset[name]
+                    report(ConfigError(f"{self._declaration}: files.offset_s has no entry for recording {name!r}"))
+                offset = offset.get(name, 0.0)
             planned.video = VideoFile(file=video, offset_s=offset)
         labels = self._other("labels", words)
         planned.labels = None if labels is None else self._root / labels

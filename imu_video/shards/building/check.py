@@ -59,11 +59,13 @@ class CheckReport(Config):
         faults: missing packages first, then by order of reading.
         recordings: number of recordings that were read without a fault.
         windows: number of windows that a build would keep.
+        notes: facts that are no faults: files that are not used, names that look alike.
     """
 
     faults: tuple[Fault, ...]
     recordings: int
     windows: int
+    notes: tuple[str, ...] = ()
 
 
 class _Faults:
@@ -149,7 +151,12 @@ def check_recordings(
             log_progress(logger, done, len(subjects), "subjects", subject)
     if splits:
         _check_splits(config, subjects, kept, faults, quick)
-    return CheckReport(faults=faults.sorted(), recordings=len(total.recordings), windows=total.kept)
+    return CheckReport(
+        faults=faults.sorted(),
+        recordings=len(total.recordings),
+        windows=total.kept,
+        notes=tuple(getattr(source, "notes", ())),
+    )
 
 
 def _opened(config: BuildConfig, faults: _Faults) -> RecordingSource | None:

@@ -104,6 +104,18 @@ def test_every_missing_file_is_listed_beside_the_faults_of_the_others(study: Pat
     assert files == ["s01/r.labels.csv", "s02/r.labels.csv", "s03/r.csv"]
 
 
+def test_every_file_that_fits_no_recording_is_listed(study: Path, study_config: BuildConfig) -> None:
+    _declared("{subject}/{recording}.csv", "{subject}/{recording}_{placement}.csv")(study)
+    for name in ("s01", "s02", "s03"):
+        (study / name / "r.csv").rename(study / name / "r_waist.csv")
+    for name in ("s01", "s03"):
+        (study / name / "r_wiast.csv").write_bytes((study / name / "r_waist.csv").read_bytes())
+    _row("s02/r_waist.csv", "1.00,0,0,9.81")(study)
+    faults = check_recordings(study_config).faults
+    assert [fault.file for fault in faults] == ["s01/r_wiast.csv", "s03/r_wiast.csv", "s02/r_waist.csv"]
+    assert "did you mean 'waist'" in faults[0].what
+
+
 def test_missing_packages_come_first_and_once(
     study: Path, study_config: BuildConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
