@@ -67,7 +67,7 @@ class Capture24(SingleLayout):
         path = next((p for p, _ in files_like(self.root, re.escape(DICTIONARY))), None)
         if path is None:
             raise RecordingError(f"{self.name}: no file {DICTIONARY} in {self.root}")
-        table = Table(path, ["annotation", f"label:{scheme}"])
+        table = Table(path, ["annotation", f"label:{scheme}"], texts=["annotation", f"label:{scheme}"])
         self._meaning = dict(zip(table.texts("annotation"), table.texts(f"label:{scheme}"), strict=True))
         self.labels = tuple(sorted({label for label in self._meaning.values() if label}))
 
@@ -77,7 +77,7 @@ class Capture24(SingleLayout):
 
     def _read(self, take: Take) -> Recording:
         (path,) = take.paths
-        table = Table(path, ["time", "x", "y", "z", "annotation"])
+        table = Table(path, ["time", "x", "y", "z", "annotation"], texts=["time", "annotation"])
         clock = table.seconds("time", "iso8601")
         rows, faults = in_order(clock)
         times = clock[rows] - clock[rows[0]]

@@ -83,7 +83,7 @@ class CmuMmac(SingleLayout):
         tracks: dict[str, list[Track]] = {}
         faults = 0
         for path in take.paths:
-            table = Table(path, [*_ACC, *_RATE, "SysTime"], delimiter="\t", skip_rows=1)
+            table = Table(path, [*_ACC, *_RATE, "SysTime"], texts=["SysTime"], delimiter="\t", skip_rows=1)
             times = _clock(table.texts("SysTime"))
             sensors = [Track(times=times, values=np.stack([table.numbers(c) for c in _ACC]), unit=self.acc_unit)]
             if self.gyr_unit is not None:

@@ -127,7 +127,7 @@ class MMAct(SingleLayout):
         for path in take.paths:
             if path.suffix == ".csv":
                 placement, kind = _SOURCES[path.parents[3].name.lower()]
-                table = Table(path, _COLUMNS, header=_COLUMNS)
+                table = Table(path, _COLUMNS, texts=["time"], header=_COLUMNS)
                 values = np.stack([table.numbers(axis) for axis in "xyz"])
                 track, count = Track(times=_times(table), values=values, unit=_UNITS[kind]).in_order()
                 tracks.setdefault(placement, {})[kind] = track

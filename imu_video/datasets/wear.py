@@ -101,7 +101,7 @@ class Wear(SingleLayout):
     def _read(self, take: Take) -> Recording:
         path = take.paths[0]
         columns = {arm: [f"{arm}_acc_{axis}" for axis in "xyz"] for arm in PLACEMENTS}
-        table = Table(path, [*(c for three in columns.values() for c in three), "label"])
+        table = Table(path, [*(c for three in columns.values() for c in three), "label"], texts=["label"])
         times = table.rows() / RATE_HZ
         imu = []
         for arm, placement in PLACEMENTS.items():

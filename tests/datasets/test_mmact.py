@@ -57,7 +57,7 @@ def test_damaged_files(tree: Path) -> None:
     path = tree / WHERE / "Carrying.csv"
     whole = path.read_text()
     path.write_text(whole.replace("2018-11-20", "20/11/2018", 1))
-    with pytest.raises(RecordingError, match=r"Carrying\.csv, line 1: time 'time' is 20/11/2018"):
+    with pytest.raises(RecordingError, match=r"Carrying\.csv, line 1: time 'time' is '20/11/2018"):
         next(MMAct(root=str(tree)).recordings())
     path.rename(path.with_name("juggling.csv"))
     with pytest.raises(RecordingError, match="action 'juggling' is not an action of MMAct"):

@@ -160,7 +160,16 @@ class Folder:
         assert form.channels is not None
         units = form.units or {}
         columns = ([form.time.column] if form.time.column else []) + list(form.channels.values())
-        table = Table(path, columns, header=form.columns, delimiter=form.delimiter, skip_rows=form.skip_rows)
+        table = Table(
+            path,
+            columns,
+            texts=[form.time.column] if form.time.column and form.time.unit == "iso8601" else [],
+            header=form.columns,
+            delimiter=form.delimiter,
+            skip_rows=form.skip_rows,
+            encoding=form.encoding,
+            decimal=form.decimal,
+        )
         channels = tuple(c for c in IMU_CHANNELS if c in form.channels)
         values = np.stack([convert(table.numbers(form.channels[c]), units[c[:3]], c[:3]) for c in channels])
         clock = None
@@ -212,11 +221,25 @@ class Folder:
 
     def _segments(self, path: Path, unit: TimeUnit) -> tuple[Segment, ...]:
         form = self.config.label_files
-        table = Table(path, [form.start, form.end, form.label], delimiter=form.delimiter)
-        starts, ends = (table.seconds(c, form.unit or unit) for c in (form.start, form.end))
+        times = [form.start, form.end]
+        table = Table(
+            path,
+            [*times, form.label],
+            texts=[form.label, *(times if (form.unit or unit) == "iso8601" else [])],
+            delimiter=form.delimiter,
+            encoding=form.encoding,
+            decimal=form.decimal,
+            empty=True,  # a header alone is what annotation tools write for a recording without labels
+        )
+        starts, ends = (table.seconds(c, form.unit or unit) for c in times)
         segments = []
         for row, (start, end, label) in enumerate(zip(starts, ends, table.texts(form.label), strict=True)):
-            if not start < end or not label:
+            if not label:
+                raise RecordingError(
+                    f"{table.where(row)}: the label {form.label!r} is empty",
+                    hint="name the activity, or remove the line: time outside all segments has no label",
+                )
+            if not start < end:
                 raise RecordingError(f"{table.where(row)}: {label!r} from {start} s to {end} s, expected start < end")
             if self.config.labels is not None and label not in self.config.labels:
                 raise RecordingError(

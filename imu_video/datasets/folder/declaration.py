@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from imu_video.config import Config, merge
 from imu_video.datasets.folder.patterns import placement_name
 from imu_video.errors import ConfigError, nearest
-from imu_video.readers.tables import TimeUnit
+from imu_video.readers.tables import TimeUnit, text_encoding
 from imu_video.recordings.signal import UNITS
 from imu_video.recordings.timestamps import MAX_MOVE_S
 from imu_video.registry import readers
@@ -20,6 +20,7 @@ from imu_video.types import IMU_CHANNELS
 DECLARATION = "dataset.yaml"
 VARIABLES = ("subject", "session", "recording", "placement")
 WORD = "[A-Za-z0-9_-]+"
+Encoding = Annotated[str, AfterValidator(text_encoding)]
 
 
 class TimeFormat(Config):
@@ -62,6 +63,8 @@ class ImuFormat(Config):
         columns: names of all columns of a CSV file without a header line.
         delimiter: of CSV files.
         skip_rows: lines of CSV files before the header.
+        encoding: of CSV files that are not UTF-8, such as ``utf-16`` or ``cp1252``.
+        decimal: decimal mark of CSV files, ``.`` or ``,``.
         reader: name of a reader (`imu-video list readers`), or a mapping of ``name``, its options, and ``device`` where
             a file holds several; it takes the place of ``time``, ``channels`` and ``units``.
         clock: of a reader's files: ``utc``, the POSIX time where the file tells it; ``recording``, the seconds from the
@@ -74,6 +77,8 @@ class ImuFormat(Config):
     columns: list[str] | None = None
     delimiter: str = Field(default=",", min_length=1, max_length=1)
     skip_rows: int = Field(default=0, ge=0)
+    encoding: Encoding | None = None
+    decimal: Literal[".", ","] = "."
     reader: dict[str, Any] | None = None
     clock: Literal["utc", "recording"] = "utc"
 
@@ -90,7 +95,7 @@ class ImuFormat(Config):
 
     @model_validator(mode="after")
     def _one_source(self) -> ImuFormat:
-        for key in ("time", "channels", "units", "columns", "delimiter", "skip_rows"):
+        for key in ("time", "channels", "units", "columns", "delimiter", "skip_rows", "encoding", "decimal"):
             if self.reader is not None and key in self.model_fields_set:
                 raise ValueError(f"'reader' settles {key!r}: give one of the two")
         return self
@@ -223,6 +228,8 @@ class LabelFormat(Config):
     label: str = "label"
     unit: TimeUnit | None = None
     delimiter: str = Field(default=",", min_length=1, max_length=1)
+    encoding: Encoding | None = None
+    decimal: Literal[".", ","] = "."
 
 
 class Declaration(Config):

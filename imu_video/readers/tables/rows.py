@@ -198,7 +198,7 @@ class RowCheck:
         named = f" ({', '.join(self._names[:12])}{', ...' if len(self._names) > 12 else ''})" if self._names else ""
         if fields < expected:
             hint = "remove the incomplete line, or write its missing values as empty fields"
-        elif self._delimiter == b"," and fields > 1.5 * expected:
+        elif self._delimiter == b"," and fields > expected + 1:
             hint = "if its numbers have decimal commas, export with the delimiter ';' and declare `delimiter: ';'` and "
             hint += "`decimal: ','`; if two rows are joined, divide them"
         else:

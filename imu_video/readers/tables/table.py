@@ -235,9 +235,9 @@ class Table:
                     f"{self.where(row)}: time {column!r} is empty, expected iso8601", hint="correct or remove the line"
                 )
             if len(missing) == len(words):  # a mixture of times with and without a zone: the first that differs
-                row = next((r for r in range(1, len(words)) if iso_problem(words, r, zone)[0].startswith("has ")), row)
+                row = next((r for r in range(1, len(words)) if iso_problem(words, r, zone)[0].startswith("with")), row)
             problem, hint = iso_problem(words, row, zone)
-            raise RecordingError(f"{self.where(row)}: time {column!r} = {shown(words[row])} {problem}", hint=hint)
+            raise RecordingError(f"{self.where(row)}: time {column!r} is {shown(words[row])}, {problem}", hint=hint)
         return out
 
     def _moments(self, column: str, values: Moments, zone: tzinfo | None) -> np.ndarray:

@@ -90,25 +90,25 @@ def whole_seconds(values: np.ndarray, per_second: float) -> np.ndarray:
 
 
 def iso_problem(texts: Sequence[str], row: int, zone: tzinfo | None) -> tuple[str, str]:
-    """Why `iso_seconds` gives NaN for a row, and the next step.
+    """What is wrong with a row for which `iso_seconds` gives NaN, and the next step.
 
     Example:
         >>> iso_problem(["2024-05-06T10:00:00Z", "2024-05-06T10:00:01"], 1, None)[0]
-        'has no time zone, but other rows have one'
+        'without a time zone, but other rows have one'
     """
     text = texts[row]
     zoned = [bool(_ZONED.search(word)) for word in texts if word]
     if any(zoned) and not all(zoned) and np.isfinite(iso_seconds([text], zone)[0]):
         return (
-            f"has {'a' if _ZONED.search(text) else 'no'} time zone, but other rows have "
+            f"with{'' if _ZONED.search(text) else 'out'} a time zone, but other rows have "
             f"{'none' if _ZONED.search(text) else 'one'}",
             "write all times with an offset (2024-05-06T10:00:00+02:00), or all without",
         )
     if zone is not None and np.isfinite(iso_seconds([text])[0]):
         return (
-            f"is a time that the change of the clock in {zone} repeats or skips",
+            f"a time that the change of the clock in {zone} repeats or skips",
             "write the times of this recording with an offset (2024-10-27T02:30:00+02:00)",
         )
     if re.fullmatch(r"\d+(\.\d+)?", text):
-        return "is a number, expected iso8601", "declare the unit of the time column: s, ms, us or ns"
-    return "is not a time of iso8601", "write times as 2024-05-06T10:00:00.480+02:00"
+        return "expected iso8601", "declare the unit of the time column: s, ms, us or ns"
+    return "expected iso8601", "write times as 2024-05-06T10:00:00.480+02:00"

@@ -256,10 +256,13 @@ BACK[6] = 20
         ("", r"walk_wrist\.csv: the file is empty"),
         ("t,ax,ay,az,gx,gy,gz\n", r"walk_wrist\.csv: no rows"),
         ("t,ax,ay,az,gx,gy,gz\n1,0,1,0,0,0,0\n", r"number of rows with samples is 1, expected at least 2"),
-        ("t,ax,ay,az,gx,gy,gz\n0,1,0,2,0,3,0,1,2\n", r"its first row has 9 fields for 7 columns"),
-        ("t,ax,ay,az,gx,gy,gz,ax\n0,1,0,2,0,3,0,1\n", r"not a readable table: Duplicate names"),
-        (text().replace(",", ";"), r"no column 't'.*\n.*its columns are: 't;ax;ay"),
-        ("\xff\xfe\x00".encode("latin-1"), r"not a readable table"),
+        (
+            "t,ax,ay,az,gx,gy,gz\n0,1,0,2,0,3,0,1,2\n",
+            r"line 2: 9 fields, expected 7 \(t, ax, .*\n.*decimal: ','",
+        ),
+        ("t,ax,ay,az,gx,gy,gz,ax\n0,1,0,2,0,3,0,1\n", r"the name 'ax' belongs to 2 columns \(2, 8\)"),
+        (text().replace(",", ";"), r"no column 't'.*\n.*declare the delimiter of the file: `delimiter: \";\"`"),
+        ("\xff\xfe\x00".encode("latin-1"), r"the file is UTF-16 text, expected UTF-8.*\n.*encoding: utf-16"),
     ],
 )
 def test_bad_imu_files(study: Path, content: str | bytes, message: str) -> None:
@@ -337,7 +340,7 @@ def test_unit_check_can_be_switched_off(study: Path) -> None:
     ("content", "message"),
     [
         ("start,end,label\n5,2,walk\n", "line 2: 'walk' from 0.005 s to 0.002 s"),
-        ("start,end,label\n1,2,\n", "line 2: '' from"),
+        ("start,end,label\n1,2,\n", "line 2: the label 'label' is empty"),
         ("start,end,label\n1,2,wlak\n", "'wlak' is not declared; did you mean 'walk'"),
         ("start,stop,label\n1,2,walk\n", "no column 'end'"),
     ],

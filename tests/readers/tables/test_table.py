@@ -78,7 +78,6 @@ def test_lines_that_are_no_numbers_are_named(line: str, tmp_path: Path) -> None:
         (b"a,b\n1,2\n3,4\n5,\n", [2, 4, np.nan]),
         (b"a,b\n1,2\n\n3,4\n\n", [2, 4]),
         (b"a,b\n1,2.5\n3,inf\n", [2.5, np.nan]),
-        (b"a,b\n1,2\n3\n", [2, np.nan]),
     ],
 )
 def test_spaces_blank_lines_and_empty_fields(content: bytes, expected: list[float]) -> None:
