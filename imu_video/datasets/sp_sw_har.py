@@ -89,7 +89,9 @@ class SpSwHar:
             table = "subjects_info.csv" if subject not in self._people else "executions_info.csv"
             raise RecordingError(f"{self.root / table}: has no row of {execution}")
         tables = {
-            placement: Table(self.root / subject / f"{execution}_{kind}.csv", [*_COLUMNS, "timestamp", "label"], texts=["label"])
+            placement: Table(
+                self.root / subject / f"{execution}_{kind}.csv", [*_COLUMNS, "timestamp", "label"], texts=["label"]
+            )
             for placement, kind in (("pocket", "sp"), ("wrist", "sw"))
         }
         arrived = {placement: _stamps(table) for placement, table in tables.items()}
