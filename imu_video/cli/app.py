@@ -5,7 +5,7 @@ At module level these modules import only small modules, so that ``--help`` is f
 
 from __future__ import annotations
 
-from imu_video.cli import check, components, data, teachers
+from imu_video.cli import bids, check, components, data, teachers
 from imu_video.runtime import console
 from imu_video.runtime.command import new_app
 
@@ -23,6 +23,7 @@ app.command()(data.split)
 app.command()(data.fetch)
 app.command()(data.inspect)
 app.command()(data.verify)
+app.command()(bids.export_bids)
 app.command("list")(components.list_)
 app.command()(components.doctor)
 

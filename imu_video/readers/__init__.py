@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from imu_video.readers.apdm import Apdm
     from imu_video.readers.axivity import Axivity
     from imu_video.readers.base import DeviceReading, Reader, Reading, Track
+    from imu_video.readers.bids_export import write_bids
+    from imu_video.readers.bids_motion import BidsMotion
     from imu_video.readers.c3d import C3d
     from imu_video.readers.core_motion import CoreMotion, SensorLog
     from imu_video.readers.empatica import EmpaticaE4, EmpaticaEmbrace
@@ -32,6 +34,7 @@ __all__ = [
     "ActigraphCsv",
     "Apdm",
     "Axivity",
+    "BidsMotion",
     "C3d",
     "CoreMotion",
     "DeviceReading",
@@ -55,6 +58,7 @@ __all__ = [
     "XsensDot",
     "XsensMtw",
     "tables",
+    "write_bids",
 ]
 
 __getattr__, __dir__ = exports(
@@ -65,6 +69,8 @@ __getattr__, __dir__ = exports(
         "apdm": ["Apdm"],
         "axivity": ["Axivity"],
         "base": ["DeviceReading", "Reader", "Reading", "Track"],
+        "bids_export": ["write_bids"],
+        "bids_motion": ["BidsMotion"],
         "c3d": ["C3d"],
         "core_motion": ["CoreMotion", "SensorLog"],
         "empatica": ["EmpaticaE4", "EmpaticaEmbrace"],

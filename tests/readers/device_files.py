@@ -462,10 +462,44 @@ def gopro(
     return path
 
 
+# ---------------------------------------------------------------------------------------------------------------- BIDS
+
+
+def bids_motion(folder: Path) -> Path:
+    """Two tracked points of one system at a fixed rate; the sidecar is inherited from the root."""
+    acc, gyr = motion()
+    root = folder / "study"
+    base = root / "sub-01" / "motion" / "sub-01_task-walk_tracksys-imu"
+    base.parent.mkdir(parents=True)
+    (root / "dataset_description.json").write_text('{"Name": "Study", "BIDSVersion": "1.9.0"}')
+    (root / "task-walk_tracksys-imu_motion.json").write_text('{"SamplingFrequency": 50, "TaskName": "walk"}')
+    (root / "sub-01" / "sub-01_scans.tsv").write_text(
+        f"filename\tacq_time\nmotion/{base.name}_motion.tsv\t2020-02-01T12:30:05.500000\n"
+    )
+    rows = ["name\tcomponent\ttype\ttracked_point\tunits"]
+    columns = []
+    for point, sign in (("LeftFoot", 1), ("RightWrist", -1)):
+        for kind, values, unit in (("ACCEL", acc, "g"), ("GYRO", gyr, "deg/s")):
+            for i, axis in enumerate("xyz"):
+                rows.append(f"{point}_{kind}_{axis}\t{axis}\t{kind}\t{point}\t{unit}")
+                columns.append(sign * values[:, i])
+    rows.append("LeftFoot_ORNT_x\tx\tORNT\tLeftFoot\tdeg")
+    columns.append(np.zeros(SAMPLES))
+    Path(f"{base}_channels.tsv").write_text("\n".join(rows) + "\n")
+    lines = ["\t".join(f"{v:.6f}" for v in row) for row in np.stack(columns, axis=1)]
+    lines[7] = "\t".join(["n/a"] * 3 + lines[7].split("\t")[3:])
+    Path(f"{base}_motion.tsv").write_text("\n".join(lines) + "\n")
+    Path(f"{base}_events.tsv").write_text(
+        "onset\tduration\ttrial_type\n0.5\t2.0\twalk\n3.0\t0\tmark\n3.0\t1.5\tn/a\n4.0\t1.5\tturn\n"
+    )
+    return Path(f"{base}_motion.tsv")
+
+
 FILES: dict[str, Callable[[Path], Path]] = {
     "actigraph_csv": actigraph_csv,
     "apdm": apdm,
     "axivity": axivity,
+    "bids_motion": bids_motion,
     "c3d": c3d,
     "empatica_e4": empatica_e4,
     "empatica_embrace": empatica_embrace,
