@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -121,6 +121,9 @@ class Recording:
         segments: labelled intervals; may be empty.
         session: visit or day; a subject may have several.
         tags: further metadata that evaluation may select on (``device``, ``camera``, ``population`` ...).
+        notes: facts about its files for the quality report.
+        files: names of files for messages, by part: ``imu.<placement>``, a stream, or ``labels``.
+        missing: whether a part whose time range meets no device is an error or a note (`recordings.ranges`).
 
     Raises:
         RecordingError: an illegal name, repeated placements, no IMU stream, a stream of no registered modality.
@@ -134,6 +137,9 @@ class Recording:
     segments: tuple[Segment, ...] = ()
     session: str = "1"
     tags: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+    missing: Literal["error", "warn"] = "error"
 
     def __post_init__(self) -> None:
         if not self.name or not all(c.isascii() and (c.isalnum() or c in "-_") for c in self.name):

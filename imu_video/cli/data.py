@@ -81,6 +81,7 @@ def build(
     facts = index.build
     for reason, count in facts.dropped.items():
         console.say(f"dropped {count} of {facts.windows} windows: {reason}")
+    show(summary.notes(index))
     if facts.empty_recordings:
         console.say(f"{facts.empty_recordings} of {facts.recordings} recordings are shorter than a window")
     show(summary.quality(index))
@@ -196,6 +197,7 @@ def inspect(
         summary.quality,
         summary.sync,
         summary.left_out,
+        summary.notes,
         summary.teachers,
     ):
         show(make(index))

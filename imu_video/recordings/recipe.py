@@ -11,16 +11,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from imu_video.config import Config
 from imu_video.recordings.prepare import Conditioned, SignalConfig
 from imu_video.recordings.quality import Finding, Inspector
+from imu_video.recordings.ranges import check_ranges, duration, longest_gap
 from imu_video.recordings.sync import SyncConfig, SyncEstimate, correct, estimate_sync
 from imu_video.recordings.windows import WindowConfig, cut, window_count
 from imu_video.types import Recording, Window
 
 NOT_MEASURED = "no device measured enough"
+LONG_GAP_S = 900.0
+"""Gaps from this length on, in seconds, are named where windows were dropped; time zones differ by multiples of it."""
 
 
 class Recipe(Config):
@@ -31,12 +34,20 @@ class Recipe(Config):
         signal: signal conditioning.
         sync: alignment of video and skeleton with the IMU.
         quality: check -> policy, or -> mapping of policy and thresholds.
+        missing: ``error``, or ``warn`` for recordings with a video, label file or device whose time range meets
+            nothing of the others (`recordings.ranges`).
     """
 
     window: WindowConfig = WindowConfig()
     signal: SignalConfig = SignalConfig()
     sync: SyncConfig = SyncConfig()
     quality: dict[str, Any] = Field(default_factory=dict)
+    missing: Literal["error", "warn"] = "error"
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # The digest of a build config names its folder: configs from before this key keep the digest they had.
+        return {key: value for key, value in dump(self).items() if key != "missing" or value != "error"}
 
 
 class SyncRow(Config):
@@ -78,6 +89,14 @@ class ClockRow(Config):
     excess_s: float
 
 
+class NoteRow(Config):
+    """A fact about one recording in the quality report: files of it that were repaired, parts that do not meet."""
+
+    recording: str
+    subject: str
+    note: str
+
+
 class Processed:
     """The windows of one recording and its quality findings; the findings are complete after the last window.
 
@@ -87,7 +106,7 @@ class Processed:
         inspector: the checks of ``recipe.quality``, constructed once for all recordings.
 
     Raises:
-        RecordingError: a check with policy ``refuse`` has a finding, or a video is unreadable.
+        RecordingError: a check with policy ``refuse`` has a finding, a video is unreadable, or time ranges do not meet.
 
     Example:
         >>> from imu_video.recordings.quality import Inspector
@@ -104,6 +123,12 @@ class Processed:
         self.gravity: Literal["included", "removed"] = (
             "removed" if recording.tags.get("gravity") == "removed" else "included"
         )
+        if recipe.missing == "warn":
+            recording = replace(recording, missing="warn")
+        # First of all: a wrong epoch makes a recording of fifty years, which later steps refuse without its cause.
+        synced = recipe.sync.mode == "correct"
+        used = () if synced else tuple(recipe.window.modalities)
+        self._ranges = check_ranges(recording, modalities=used, seconds=recipe.window.seconds)
         self.considered = window_count(recording, recipe.window)
         self.dropped: Counter[str] = Counter()
         self.statistics: dict[str, dict[str, list[float]]] = {}
@@ -126,6 +151,10 @@ class Processed:
         self._recording = (
             correct(recording, self.estimate) if self.corrected and self.estimate is not None else recording
         )
+        if synced:  # the streams are compared where the estimate puts them
+            self._ranges += check_ranges(
+                replace(self._recording, segments=()), modalities=tuple(recipe.window.modalities)
+            )
         if recipe.signal.gravity == "remove":
             self.gravity = "removed"
 
@@ -140,7 +169,19 @@ class Processed:
                 continue
             yielded += 1
             yield marked if sync is None else replace(marked, sync=sync)
-        self.dropped += Counter({NOT_MEASURED: self.considered - yielded - lost})  # zeros are forgotten
+        unmeasured = self.considered - yielded - lost
+        if unmeasured:
+            self.dropped[self._not_measured()] += unmeasured
+
+    def _not_measured(self) -> str:
+        """Why windows have no device; with the longest gap of the recording if that is what they lie in."""
+        gap, where = longest_gap(self._recording)
+        if gap < LONG_GAP_S:
+            return NOT_MEASURED
+        self._ranges += (f"no device has a sample for {duration(gap)}: {where}",)
+        # Rounded, so that the recordings of a study give a few reasons and not one each.
+        hours = round(gap / 900) / 4
+        return f"{NOT_MEASURED}: a gap of about {hours:g} hours between samples"
 
     def _note(self, placement: str, device: Conditioned) -> None:
         if device.statistics is not None:
@@ -156,6 +197,11 @@ class Processed:
         """The repairs of the devices' time stamps as rows of the quality report."""
         names = {"recording": self._original.name, "subject": self._original.subject}
         return [ClockRow(**names, placement=placement, **self.clocks[placement]) for placement in sorted(self.clocks)]
+
+    def note_rows(self) -> list[NoteRow]:
+        """Facts about the recording as rows of the quality report; complete after the last window."""
+        names = {"recording": self._original.name, "subject": self._original.subject}
+        return [NoteRow(**names, note=note) for note in dict.fromkeys((*self._original.notes, *self._ranges))]
 
     def sync_row(self) -> SyncRow | None:
         """The sync estimate as a row of the quality report."""

@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError
 from imu_video.config import Config
 from imu_video.errors import ShardError
 from imu_video.recordings.quality import Finding
-from imu_video.recordings.recipe import ClockRow, SyncRow
+from imu_video.recordings.recipe import ClockRow, NoteRow, SyncRow
 from imu_video.runtime.files import write_atomic
 from imu_video.shards.schema import QUALITY_FILE
 
@@ -44,6 +44,7 @@ class QualityReport(Config):
         findings: one row per recording, device or video, and reason, in the order of the build.
         sync: one row per recording with an estimate.
         clocks: one row per device whose time stamps were repaired; left out of the file where there is none.
+        notes: one row per fact about a recording and its files; left out of the file where there is none.
         statistics: recording -> placement -> channel ``mean`` and ``std`` removed by ``signal.normalise``.
     """
 
@@ -56,6 +57,7 @@ class QualityReport(Config):
     findings: tuple[Finding, ...] = ()
     sync: tuple[SyncRow, ...] = ()
     clocks: tuple[ClockRow, ...] = ()
+    notes: tuple[NoteRow, ...] = ()
     statistics: dict[str, dict[str, dict[str, list[float]]]] = Field(default_factory=dict)
 
 
@@ -105,6 +107,7 @@ def join_reports(reports: Sequence[QualityReport], prefixes: Sequence[str]) -> Q
         findings=findings,
         sync=tuple(renamed(row, prefix) for report, prefix in pairs for row in report.sync),
         clocks=tuple(renamed(row, prefix) for report, prefix in pairs for row in report.clocks),
+        notes=tuple(renamed(row, prefix) for report, prefix in pairs for row in report.notes),
         statistics={prefix + name: one for report, prefix in pairs for name, one in report.statistics.items()},
     )
 
@@ -115,15 +118,17 @@ def of_people(report: QualityReport, people: Sequence[str]) -> QualityReport:
     findings = tuple(sorted(report.findings, key=lambda row: place[row.subject]))
     sync = tuple(sorted(report.sync, key=lambda row: place[row.subject]))
     clocks = tuple(sorted(report.clocks, key=lambda row: place[row.subject]))
-    return report.model_copy(update={"findings": findings, "sync": sync, "clocks": clocks})
+    notes = tuple(sorted(report.notes, key=lambda row: place[row.subject]))
+    return report.model_copy(update={"findings": findings, "sync": sync, "clocks": clocks, "notes": notes})
 
 
 def write_report(report: QualityReport, root: Path) -> None:
     """Write quality.json atomically, one finding per line."""
     parts = []
     content = report.model_dump(mode="json")
-    if not report.clocks:
-        del content["clocks"]  # a build without repaired clocks writes the same file as before there were such rows
+    for key in ("clocks", "notes"):
+        if not content[key]:
+            del content[key]  # a build without such rows writes the same file as before there were any
     for key, value in content.items():
         if isinstance(value, list) and value:
             rows = ",\n  ".join(_json(row) for row in value)

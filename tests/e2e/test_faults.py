@@ -224,6 +224,23 @@ def case_30_labels(outcome: Outcome) -> None:
     assert [sample.meta["label"] for sample in outcome.samples()] == ["walk", "walk", "run", "run", "run"]
 
 
+@case("06-video-and-imu-never-overlap")
+def case_06_no_overlap(outcome: Outcome) -> None:
+    assert outcome.error is not None
+    assert "2024-09-29 08:53:20" in outcome.error.message
+    assert "0 s to 10 s" in outcome.error.message
+    assert "counts from 1970" in outcome.error.message
+    assert "offset_s: 1727600000" in str(outcome.error.hint)
+
+
+@case("08-labels-in-milliseconds")
+def case_08_milliseconds(outcome: Outcome) -> None:
+    assert outcome.error is not None
+    assert "walk.lab.csv" in outcome.error.message
+    assert "1000 times too large" in outcome.error.message
+    assert "label_files: {unit: ...}" in str(outcome.error.hint)
+
+
 # --------------------------------------------------------------------------------- all cases; nothing may stand below
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +15,7 @@ from imu_video.datasets.common import chosen
 from imu_video.datasets.folder.declaration import DECLARATION, Declaration, TimeFormat, VideoFile
 from imu_video.datasets.folder.devices import Devices, versions
 from imu_video.datasets.folder.files import Planned, files_of, find
+from imu_video.datasets.folder.zones import to_utc
 from imu_video.errors import ConfigError, RecordingError, nearest
 from imu_video.modalities.mp4 import Mp4Source
 from imu_video.protocols import Unread
@@ -148,11 +150,20 @@ class Folder:
             subject=planned.subject,
             name=planned.name,
             imu=streams,
-            streams={"video": self._video(planned.video, unit) if planned.video else None},
+            streams={"video": self._video(planned.video, unit, float(streams[0].times[0])) if planned.video else None},
             segments=self._segments(planned.labels, unit) if planned.labels else devices.segments(self.config.labels),
             session=planned.session,
             tags={**devices.tags(), **planned.tags},
+            notes=devices.notes(),
+            files=self._names(planned),
+            missing=self.config.missing,
         )
+
+    def _names(self, planned: Planned) -> dict[str, str]:
+        """Files by part, as messages name them."""
+        names = {f"imu.{p}": _shown(path, self.root) for p, path in planned.imu.items()}
+        names |= {"video": planned.video.file} if planned.video else {}
+        return names | ({"labels": _shown(planned.labels, self.root)} if planned.labels else {})
 
     def _stream(self, placement: str, path: Path) -> ImuStream:
         form = self.config.format_of(placement)
@@ -181,6 +192,7 @@ class Folder:
                 clock = report.plain()
             else:
                 times = table.increasing_seconds(form.time.column, form.time.unit)
+            times = to_utc(times, form.time.timezone) + form.time.offset_s
         else:
             times = form.time.start_s + np.arange(len(table)) / (form.time.rate_hz or 1.0)
         if not np.isfinite(values).any():
@@ -201,7 +213,7 @@ class Folder:
         assert form.time is not None
         return form.time.unit
 
-    def _video(self, video: VideoFile, unit: TimeUnit) -> Mp4Source:
+    def _video(self, video: VideoFile, unit: TimeUnit, first: float) -> Mp4Source:
         offset = video.offset_s or 0.0
         if video.start is not None:
             if unit == "iso8601":
@@ -215,7 +227,10 @@ class Folder:
                 raise ConfigError(f"{self.declaration}: video start {video.start!r} of {video.file}, expected {unit}")
         elif unit == "iso8601" and video.offset_s is None:
             raise ConfigError(
-                f"{self.declaration}: {video.file} needs 'start': its first frame's time as the IMU's times are written"
+                f"{self.declaration}: {video.file} needs 'start': "
+                "its first frame's time as the IMU's times are written",
+                hint=f'files: {{start: {{RECORDING: "{datetime.fromtimestamp(first, UTC).isoformat()}"}}}} '
+                "(this is the first sample of the IMU), or `video: {file: ..., start: ...}` in a list of recordings",
             )
         return Mp4Source(self.root / video.file, offset_s=offset)
 
@@ -231,7 +246,7 @@ class Folder:
             decimal=form.decimal,
             empty=True,  # a header alone is what annotation tools write for a recording without labels
         )
-        starts, ends = (table.seconds(c, form.unit or unit) for c in times)
+        starts, ends = (to_utc(table.seconds(c, form.unit or unit), form.timezone) + form.offset_s for c in times)
         segments = []
         for row, (start, end, label) in enumerate(zip(starts, ends, table.texts(form.label), strict=True)):
             if not label:
@@ -248,6 +263,10 @@ class Folder:
                 )
             segments.append(Segment(start=float(start), end=float(end), label=label))
         return tuple(segments)
+
+
+def _shown(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
 def _check_rate(times: np.ndarray, path: Path, form: TimeFormat) -> None:

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from imu_video.config import Config, merge
 from imu_video.datasets.folder.patterns import placement_name
+from imu_video.datasets.folder.zones import zone_of
 from imu_video.errors import ConfigError, nearest
 from imu_video.readers.tables import TimeUnit, text_encoding
 from imu_video.recordings.signal import UNITS
@@ -23,6 +24,12 @@ WORD = "[A-Za-z0-9_-]+"
 Encoding = Annotated[str, AfterValidator(text_encoding)]
 
 
+def _known_zone(value: str | None) -> str | None:
+    if value is not None:
+        zone_of(value)
+    return value
+
+
 class TimeFormat(Config):
     """Source of the sample times: a ``column`` with its ``unit``, or a fixed ``rate_hz`` for files without times.
 
@@ -31,6 +38,8 @@ class TimeFormat(Config):
         unit: ``s``, ``ms``, ``us``, ``ns`` or ``iso8601``.
         rate_hz: samples per second of a file without a time column.
         start_s: time of the first sample in seconds, with ``rate_hz``.
+        offset_s: seconds that are added to the times of a column.
+        timezone: zone of local times in a column (``Europe/Berlin``, ``+02:00``); they become UTC.
         repair: replace repeated, bunched or backward times by an even clock (`recordings.timestamps.repair_times`);
             without it they are an error.
         repair_within_s: with ``repair``, the largest distance in seconds by which a time may be moved beyond what the
@@ -41,13 +50,19 @@ class TimeFormat(Config):
     unit: TimeUnit = "s"
     rate_hz: float | None = Field(default=None, gt=0)
     start_s: float = 0.0
+    offset_s: float = 0.0
+    timezone: str | None = None
     repair: bool = False
     repair_within_s: float = Field(default=MAX_MOVE_S, gt=0, le=100_000)
+
+    _zone = field_validator("timezone")(_known_zone)
 
     @model_validator(mode="after")
     def _one_way(self) -> TimeFormat:
         if (self.column is None) == (self.rate_hz is None):
             raise ValueError("give either 'column' (with 'unit') or 'rate_hz'")
+        if (self.offset_s or self.timezone) and self.column is None:
+            raise ValueError("'offset_s' and 'timezone' apply to a time column; with 'rate_hz', give 'start_s'")
         if self.repair and self.column is None:
             raise ValueError("'repair' applies to a time column, but 'rate_hz' declares that the files have none")
         return self
@@ -169,7 +184,9 @@ class Pattern(Config):
             declared placements read one file.
         video: path of the video, with the variables of ``imu`` except ``{placement}``.
         labels: path of the label file, with the same variables as ``video``.
-        offset_s: time of the first frame in seconds on the IMU's clock, for all or by recording name.
+        offset_s: time of the first frame in seconds on the IMU's clock, for all or by recording name. Without it and
+            without ``start`` the video begins at time 0 of the IMU's clock.
+        start: recording name -> time of the first frame, in the format of the time column.
         optional: which of ``video`` and ``labels`` a recording may lack.
         variables: variable -> regular expression that its text must match, where a name can be read in several ways.
     """
@@ -177,7 +194,8 @@ class Pattern(Config):
     imu: str | list[str]
     video: str | None = None
     labels: str | None = None
-    offset_s: float | dict[str, float] = 0.0
+    offset_s: float | dict[str, float] | None = None
+    start: dict[str, str | float] = Field(default_factory=dict)
     optional: list[Literal["video", "labels"]] = Field(default_factory=list)
     variables: dict[str, str] = Field(default_factory=dict)
 
@@ -221,7 +239,15 @@ def _only(template: str, variables: Iterable[str], known: Collection[str]) -> No
 
 
 class LabelFormat(Config):
-    """Columns of the label files (CSV or Parquet); ``unit`` defaults to the unit of the IMU's time column."""
+    """Columns of the label files (CSV or Parquet).
+
+    Args:
+        start, end, label: names of the columns.
+        unit: of the times; the unit of the IMU's time column by default.
+        delimiter: of CSV files.
+        offset_s: seconds that are added to the times.
+        timezone: zone of local times, as for `TimeFormat`.
+    """
 
     start: str = "start"
     end: str = "end"
@@ -230,6 +256,10 @@ class LabelFormat(Config):
     delimiter: str = Field(default=",", min_length=1, max_length=1)
     encoding: Encoding | None = None
     decimal: Literal[".", ","] = "."
+    offset_s: float = 0.0
+    timezone: str | None = None
+
+    _zone = field_validator("timezone")(_known_zone)
 
 
 class Declaration(Config):
@@ -246,6 +276,7 @@ class Declaration(Config):
         labels: the labels that may occur; any if None.
         label_files: format of the label files.
         check_units: whether implausible values and rates are an error.
+        missing: whether a video, a label file or a device whose times meet nothing of the recording is an error.
     """
 
     dataset: str = Field(pattern=f"^{WORD}$")
@@ -260,6 +291,7 @@ class Declaration(Config):
     labels: list[str] | None = None
     label_files: LabelFormat = Field(default_factory=LabelFormat)
     check_units: bool = True
+    missing: Literal["error", "warn"] = "error"
 
     @field_validator("placements", mode="before")
     @classmethod

@@ -105,6 +105,12 @@ class Devices:
             )
         return tuple(sorted((s for each in found.values() for s in each), key=lambda s: (s.start, s.end, s.label)))
 
+    def notes(self) -> tuple[str, ...]:
+        """Notes of the readers, each with its file, once."""
+        return tuple(
+            dict.fromkeys(f"{p.name}: {note}" for p, reading, _, _ in self._used.values() for note in reading.notes)
+        )
+
     def tags(self) -> dict[str, str]:
         """Tags of the files; where devices differ, ``<placement>_<tag>``; ``gravity: removed`` without gravity.
 

@@ -284,10 +284,11 @@ class _Matches:
                 f"{self._declaration}: no file in {self._root} matches files.imu = {self._pattern.imu!r}",
                 hint="correct the pattern; each variable stands for any text without '/'",
             )
-        if isinstance(self._pattern.offset_s, dict):
-            for name in self._pattern.offset_s:
+        for key in ("offset_s", "start"):
+            value = getattr(self._pattern, key)
+            for name in value if isinstance(value, dict) else ():
                 if name not in found:
-                    report(ConfigError(f"{self._declaration}: files.offset_s names {name!r}{nearest(name, found)}"))
+                    report(ConfigError(f"{self._declaration}: files.{key} names {name!r}{nearest(name, found)}"))
         return [found[name] for name in sorted(found)]
 
     def _plan(self, name: str, words: Mapping[str, str]) -> Planned:
@@ -295,12 +296,14 @@ class _Matches:
         pattern = self._pattern
         video = self._other("video", words)
         if video is not None:
-            offset = pattern.offset_s
+            offset, start = pattern.offset_s, pattern.start.get(name)
             if isinstance(offset, dict):
-                if name not in offset:
+                if name not in offset and start is None:
                     report(ConfigError(f"{self._declaration}: files.offset_s has no entry for recording {name!r}"))
-                offset = offset.get(name, 0.0)
-            planned.video = VideoFile(file=video, offset_s=offset)
+                if name in offset and start is not None:
+                    report(ConfigError(f"{self._declaration}: {name!r} is in files.offset_s and in files.start"))
+                offset = offset.get(name)
+            planned.video = VideoFile(file=video, offset_s=None if start is not None else offset, start=start)
         labels = self._other("labels", words)
         planned.labels = None if labels is None else self._root / labels
         return planned

@@ -346,6 +346,7 @@ def _report(checks: dict[str, dict[str, Any]], tally: Tally) -> QualityReport:
         findings=tuple(tally.findings),
         sync=tuple(tally.sync),
         clocks=tuple(tally.clocks),
+        notes=tuple(tally.notes),
         statistics=tally.statistics,
     )
 

@@ -86,7 +86,9 @@ class BuildConfig(Recipe):
     @property
     def recipe(self) -> Recipe:
         """The sections that determine how a recording is processed."""
-        return Recipe(window=self.window, signal=self.signal, sync=self.sync, quality=self.quality)
+        return Recipe(
+            window=self.window, signal=self.signal, sync=self.sync, quality=self.quality, missing=self.missing
+        )
 
     def resolved(self) -> dict[str, Any]:
         """The config as JSON with every default of the dataset filled in.

@@ -14,7 +14,7 @@ from imu_video.errors import ConfigError, LeakageError, RecordingError
 from imu_video.modalities.base import StreamSpec, StreamSpecs
 from imu_video.protocols import RecordingSource, Unread
 from imu_video.recordings.quality import Finding, Inspector, resolve_checks
-from imu_video.recordings.recipe import ClockRow, Processed, Recipe, SyncRow
+from imu_video.recordings.recipe import ClockRow, NoteRow, Processed, Recipe, SyncRow
 from imu_video.registry import datasets, load_plugin
 from imu_video.runtime.journal import Journal, piece_name
 from imu_video.shards.building.sources import hashes, items, provenance_of, record, root_of
@@ -45,6 +45,7 @@ class Tally:
     findings: list[Finding] = field(default_factory=list)
     sync: list[SyncRow] = field(default_factory=list)
     clocks: list[ClockRow] = field(default_factory=list)
+    notes: list[NoteRow] = field(default_factory=list)
     statistics: dict[str, dict[str, dict[str, list[float]]]] = field(default_factory=dict)
     left_out: list[LeftOut] = field(default_factory=list)
     sources: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -61,6 +62,7 @@ class Tally:
         row = processed.sync_row()
         self.sync += [] if row is None else [row]
         self.clocks += processed.clock_rows()
+        self.notes += processed.note_rows()
         if processed.statistics:
             self.statistics[recording.name] = processed.statistics
 
@@ -119,6 +121,7 @@ class Tally:
         self.findings += other.findings
         self.sync += other.sync
         self.clocks += other.clocks
+        self.notes += other.notes
         self.statistics |= other.statistics
         self.placements |= other.placements
         self.labels |= other.labels

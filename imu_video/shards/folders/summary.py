@@ -72,6 +72,20 @@ def quality(index: Index) -> Table:
     )
 
 
+def notes(index: Index) -> Table:
+    """Facts about recordings and their files, the same ones together; empty without any.
+
+    Raises:
+        ShardError: quality.json that cannot be read.
+    """
+    report = read_report(index.root)
+    by_note: dict[str, list[str]] = {}
+    for row in report.notes if report is not None else ():
+        by_note.setdefault(row.note, []).append(row.recording)
+    rows = [(note, len(names), names[0]) for note, names in by_note.items()]
+    return Table(title="notes", columns=("note", "recordings", "first"), rows=tuple(rows))
+
+
 def sync(index: Index) -> Table:
     """Spread of the sync estimates over recordings; empty without estimates.
 
