@@ -213,7 +213,7 @@ class Folder:
         assert form.time is not None
         return form.time.unit
 
-    def _video(self, video: VideoFile, unit: TimeUnit, first: float) -> Mp4Source:
+    def _video(self, video: VideoFile, unit: TimeUnit, first: float = 0.0) -> Mp4Source:
         offset = video.offset_s or 0.0
         if video.start is not None:
             if unit == "iso8601":
