@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d, median_filter, minimum_filter1d
+from scipy.ndimage import median_filter, minimum_filter1d, uniform_filter1d
 
 TICKS_S = (60.0, 1.0, 0.5, 0.1, 1 / 64, 0.01)
 """Resolutions of clocks in seconds that are told from packets where several samples lie in each."""
@@ -33,6 +33,7 @@ _REPEATED = 0.15  # fraction of equal stamps from which on it is
 # rows serve deviations up to 0.16, 0.25 and 0.33 units.
 _PHASES = ((12.0, 0.6, 1), (60.0, 0.28, 7), (300.0, 0.12, 15))
 _SKEWED = 0.25
+_ENOUGH = 20_000  # stamps that tell how a receiver delays; more do not make it surer
 _FEWEST_SKEWED = 40  # stamps; the skewness of fewer is chance
 
 
@@ -206,7 +207,8 @@ def _by_phase(
 
 def _one_sided(rest: np.ndarray, width: int) -> bool:
     """Whether the residuals have a steep lower edge and a long upper tail around their running median."""
-    return skewed(rest - median_filter(rest, size=min(width | 1, len(rest)), mode="nearest"))
+    some = rest[:_ENOUGH]
+    return skewed(some - median_filter(some, size=min(width | 1, len(some)), mode="nearest"))
 
 
 def skewed(rest: np.ndarray) -> bool:
@@ -230,11 +232,14 @@ def _turning(turn: np.ndarray, length: int) -> float:
 
 def _blurred(turn: np.ndarray, spread: float) -> np.ndarray:
     """Running mean of unit phasors; its absolute value is their concentration."""
-    sigma = min(spread, len(turn) / 4)
-    weight = gaussian_filter1d(np.ones(len(turn)), sigma, mode="constant")
-    parts = (gaussian_filter1d(part, sigma, mode="constant") for part in (turn.real, turn.imag))
-    real, imaginary = parts
-    return np.asarray((real + 1j * imaginary) / weight)
+    # Two running means make a triangle of about this deviation, at a cost that does not grow with it.
+    size = max(3, round(2.4 * min(spread, len(turn) / 4))) | 1
+
+    def blur(part: np.ndarray) -> np.ndarray:
+        once = uniform_filter1d(part, size, mode="constant")
+        return np.asarray(uniform_filter1d(once, size, mode="constant"))
+
+    return np.asarray((blur(turn.real) + 1j * blur(turn.imag)) / blur(np.ones(len(turn))))
 
 
 def _slope(count: np.ndarray, stamps: np.ndarray, period: float) -> float:
@@ -267,16 +272,17 @@ def _by_steps(index: np.ndarray, stamps: np.ndarray, batches: Batches, period: f
     lost = np.zeros(len(index))
     for _ in range(20):
         rest = stamps - period * (index + lost)
-        noise = 1.4826 * float(np.median(np.abs(np.diff(rest) - np.median(np.diff(rest))))) / np.sqrt(2)
+        calm = median_filter(rest, size=min(5, len(rest)), mode="nearest")
+        sums = np.concatenate([[0.0], np.cumsum(calm - calm[0])])
         least = max(batches.unit * period, 1e-9)
         found = False
         for width in (3, 12, 50):
             if len(rest) < 2 * width + 1:
                 break
-            windows = np.lib.stride_tricks.sliding_window_view(rest, width)
-            middle = np.median(windows, axis=1)
+            middle = (sums[width:] - sums[:-width]) / width
             rise = middle[width:] - middle[:-width]  # at split i + width: after minus before
-            need = max(1.5 * least, 8 * noise / np.sqrt(width))
+            scatter = 1.4826 * float(np.median(np.abs(rise - np.median(rise))))
+            need = max(1.5 * least, 8 * scatter)
             at = int(np.argmax(rise))
             if rise[at] < need:
                 continue
