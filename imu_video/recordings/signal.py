@@ -1,4 +1,4 @@
-"""Units, band-limited resampling and plausibility of IMU streams on numpy arrays; cutting windows is in windows.py.
+"""Band-limited resampling of IMU streams on numpy arrays; units are in units.py, cutting windows in windows.py.
 
 Both resamplers use one low-pass: a Kaiser-windowed FIR, flat within 0.3 % up to 0.75 of the new Nyquist frequency and
 at least 50 dB down from the new Nyquist frequency on. Signals are continued at their ends by odd reflection, so that
@@ -9,7 +9,6 @@ samples. Output times are computed from exact indices: rates are never truncated
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
 
@@ -17,14 +16,10 @@ import numpy as np
 from scipy.linalg import solve_banded
 from scipy.signal import firwin, kaiser_beta, upfirdn
 
-from imu_video.errors import RecordingError, nearest
-from imu_video.types import GRAVITY
-
-UNITS: dict[str, dict[str, float]] = {
-    "acc": {"m/s^2": 1.0, "g": GRAVITY, "mg": GRAVITY / 1000},
-    "gyr": {"rad/s": 1.0, "deg/s": math.pi / 180},
-}
-"""Known units by channel kind, with the factor to SI."""
+from imu_video.errors import RecordingError
+from imu_video.recordings.units import UNITS as UNITS
+from imu_video.recordings.units import check_plausible as check_plausible
+from imu_video.recordings.units import convert as convert
 
 _HALF = 13  # filter half-length in samples of the slower rate
 _CUTOFF = 0.875  # of the slower Nyquist frequency: middle of the transition band 0.75 .. 1
@@ -39,78 +34,6 @@ _SAME_TIME = 1e-4
 # Samples beyond a block. The effect of a spline's end condition shrinks by a factor of 0.27 per sample, so 32 samples
 # away it is below float64 rounding, and blocks join without a seam.
 _SPLINE_MARGIN = 32
-
-
-def convert(values: np.ndarray, unit: str, kind: str) -> np.ndarray:
-    """Convert to SI units: ``acc`` to m/s^2, ``gyr`` to rad/s; g is standard gravity.
-
-    Args:
-        values: any shape.
-        unit: ``m/s^2``, ``g`` or ``mg`` for acc; ``rad/s`` or ``deg/s`` for gyr.
-        kind: ``acc`` or ``gyr``.
-
-    Raises:
-        RecordingError: unknown kind or unit.
-
-    Example:
-        >>> float(convert(np.array(180.0), "deg/s", "gyr").round(4))
-        3.1416
-    """
-    if kind not in UNITS:
-        raise RecordingError(f"unknown channel kind {kind!r}{nearest(kind, UNITS)}")
-    if unit not in UNITS[kind]:
-        raise RecordingError(
-            f"unknown unit {unit!r} of {kind}{nearest(unit, UNITS[kind])}",
-            hint=f"use one of the units of {kind}: {', '.join(UNITS[kind])}",
-        )
-    return np.asarray(values, dtype=np.float64) * UNITS[kind][unit]
-
-
-def check_plausible(
-    values: np.ndarray, channels: Sequence[str], *, source: str, acc_unit: str = "m/s^2", gyr_unit: str = "rad/s"
-) -> None:
-    """Raise an error when the values of a stream cannot be wearable motion in their declared units.
-
-    The median norm of the acceleration must lie within 0.5 .. 2 g (gravity included), and 99.9 % of the angular rate
-    below 60 rad/s. The norm is not checked when fewer than three axes were measured.
-
-    Args:
-        values: (C, T) after conversion to SI; NaN where missing.
-        channels: C canonical names.
-        source: file or stream, for the error message.
-        acc_unit, gyr_unit: the declared units; the error suggests a unit that would fit better.
-
-    Raises:
-        RecordingError: implausible values; the hint names the unit that would fit.
-    """
-    rows = {c: i for i, c in enumerate(channels)}
-    acc = [rows[c] for c in ("acc_x", "acc_y", "acc_z") if c in rows]
-    if len(acc) == 3:
-        squares = sum(values[row] ** 2 for row in acc)
-        squares = squares[np.isfinite(squares)]
-        median = math.sqrt(float(np.median(squares))) / GRAVITY if len(squares) else 1.0
-        if not 0.5 <= median <= 2.0:
-            raw = median * GRAVITY / UNITS["acc"][acc_unit]
-            fits = [u for u, factor in UNITS["acc"].items() if 0.5 <= raw * factor / GRAVITY <= 2.0]
-            raise RecordingError(
-                f"{source}: median acceleration is {median:.3g} g when read as {acc_unit}, expected 0.5 .. 2 g",
-                hint=f"the numbers look like {fits[0]}: declare that unit"
-                if fits
-                else "declare the correct unit; gravity must be included (raw, not linear, acceleration)",
-            )
-    gyr = [rows[c] for c in ("gyr_x", "gyr_y", "gyr_z") if c in rows]
-    # The quick test on the maximum settles almost every stream and is False where a NaN is in the row; only then are
-    # the finite values sorted for a quantile.
-    if not gyr or all(np.abs(values[row]).max(initial=0.0) <= 60.0 for row in gyr):
-        return
-    rate = np.abs(values[gyr])
-    rate = rate[np.isfinite(rate)]
-    if len(rate) and (high := float(np.quantile(rate, 0.999))) > 60.0:
-        likely = high / UNITS["gyr"][gyr_unit] * UNITS["gyr"]["deg/s"] <= 60.0
-        raise RecordingError(
-            f"{source}: angular rate reaches {high:.3g} rad/s when read as {gyr_unit}, expected below 60 rad/s",
-            hint="the numbers look like deg/s: declare that unit" if likely else "declare the correct unit and scale",
-        )
 
 
 # ------------------------------------------------------------------------------------------ irregular times to a grid

@@ -1,4 +1,4 @@
-"""Units and resampling against tones, direct formulas and awkward clocks."""
+"""Resampling against tones, direct formulas and awkward clocks."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from scipy.interpolate import CubicSpline
 
 from imu_video.errors import RecordingError
 from imu_video.recordings import signal
-from imu_video.recordings.signal import check_plausible, convert, resample_to_grid, resample_uniform
-from imu_video.types import GRAVITY, IMU_CHANNELS
+from imu_video.recordings.signal import resample_to_grid, resample_uniform
 
 
 def tone(times: np.ndarray, hz: float, phase: float = 0.7) -> np.ndarray:
@@ -22,65 +21,6 @@ def tone(times: np.ndarray, hz: float, phase: float = 0.7) -> np.ndarray:
 
 def decibel(ratio: float) -> float:
     return 20 * math.log10(ratio)
-
-
-# ---------------------------------------------------------------------------------------------------------- units
-
-
-@pytest.mark.parametrize(
-    ("unit", "kind", "factor"),
-    [
-        ("m/s^2", "acc", 1),
-        ("g", "acc", 9.80665),
-        ("mg", "acc", 0.00980665),
-        ("rad/s", "gyr", 1),
-        ("deg/s", "gyr", 0.0174533),
-    ],
-)
-def test_convert(unit: str, kind: str, factor: float) -> None:
-    np.testing.assert_allclose(convert(np.array([[2, -3]]), unit, kind), [[2 * factor, -3 * factor]], rtol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("unit", "kind", "words"),
-    [("deg/s", "acc", "m/s^2, g, mg"), ("degs", "gyr", "did you mean 'deg/s'"), ("g", "mag", "mag")],
-)
-def test_convert_refuses_unknown_units(unit: str, kind: str, words: str) -> None:
-    with pytest.raises(RecordingError, match=words.replace("^", r"\^")):
-        convert(np.ones(3), unit, kind)
-
-
-def resting(scale: float = GRAVITY, gyr: float = 0.1) -> np.ndarray:
-    rng = np.random.default_rng(0)
-    values = rng.normal(0, 0.02, (6, 400))
-    values[2] += 1.0
-    values[:3] *= scale
-    values[3:] *= gyr / 0.02
-    return values
-
-
-@pytest.mark.parametrize(
-    ("raw", "declared", "likely"),
-    [(1.0, "m/s^2", "g"), (GRAVITY, "g", "m/s^2"), (1000.0, "g", "mg"), (GRAVITY, "mg", "m/s^2")],
-)
-def test_wrong_acceleration_unit_is_refused_with_the_likely_one(raw: float, declared: str, likely: str) -> None:
-    values = resting(float(convert(np.array(raw), declared, "acc")))
-    with pytest.raises(RecordingError, match=f"watch.csv.*{declared.replace('^', '.')}") as error:
-        check_plausible(values, IMU_CHANNELS, source="watch.csv", acc_unit=declared)
-    assert f"look like {likely}:" in str(error.value.hint)
-
-
-def test_gravity_removed_is_refused_and_right_units_pass() -> None:
-    check_plausible(resting(), IMU_CHANNELS, source="x")
-    check_plausible(resting()[:2], IMU_CHANNELS[:2], source="two axes have no norm")
-    check_plausible(np.full((6, 5), np.nan), IMU_CHANNELS, source="nothing measured")
-    with pytest.raises(RecordingError, match="gravity must be included"):
-        check_plausible(resting() * 1e-2, IMU_CHANNELS, source="x")
-
-
-def test_degrees_declared_as_radians_are_refused() -> None:
-    with pytest.raises(RecordingError, match="look like deg/s"):
-        check_plausible(resting(gyr=80.0), IMU_CHANNELS, source="x")
 
 
 # ------------------------------------------------------------------------------------------------ irregular to grid
