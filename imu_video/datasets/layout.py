@@ -22,7 +22,7 @@ from imu_video.errors import RecordingError
 from imu_video.modalities.mp4 import Mp4Source
 from imu_video.protocols import Unread
 from imu_video.readers.base import Track
-from imu_video.recordings.signal import check_plausible, convert
+from imu_video.recordings.units import GravityState, check_plausible, convert
 from imu_video.types import IMU_CHANNELS, ImuStream, Recording, Segment
 
 LARGEST_GAP_S = 1.0
@@ -195,9 +195,9 @@ def stream(
     else:
         joined = np.concatenate(list(values.values()))
     units = {f"{kind}_unit": track.unit for kind, track in tracks.items()}
-    checked = slice(0, None) if gravity else slice(3 if "acc" in tracks else 0, None)
     if check_units:
-        check_plausible(joined[checked], channels[checked], source=f"{source}, {placement}", **units)
+        state: GravityState = "included" if gravity else "removed"
+        check_plausible(joined, channels, source=f"{source}, {placement}", times=times, gravity=state, **units)
     return ImuStream(placement=placement, times=times, values=joined, channels=channels)
 
 

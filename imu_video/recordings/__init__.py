@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from imu_video.recordings.prepare import SignalConfig, prepare_stream
     from imu_video.recordings.quality import Inspector, resolve_checks
     from imu_video.recordings.recipe import Recipe
-    from imu_video.recordings.signal import check_plausible, convert, resample_to_grid, resample_uniform
+    from imu_video.recordings.signal import resample_to_grid, resample_uniform
     from imu_video.recordings.splits import SplitConfig, assign
     from imu_video.recordings.sync import SyncConfig, SyncEstimate, estimate_sync
     from imu_video.recordings.timestamps import ClockReport, repair_times
+    from imu_video.recordings.units import check_plausible, convert
     from imu_video.recordings.windows import WindowConfig, cut
 
 __all__ = [
@@ -59,10 +60,11 @@ __getattr__, __dir__ = exports(
         "prepare": ["SignalConfig", "prepare_stream"],
         "quality": ["Inspector", "resolve_checks"],
         "recipe": ["Recipe"],
-        "signal": ["check_plausible", "convert", "resample_to_grid", "resample_uniform"],
+        "signal": ["resample_to_grid", "resample_uniform"],
         "splits": ["SplitConfig", "assign"],
         "sync": ["SyncConfig", "SyncEstimate", "estimate_sync"],
         "timestamps": ["ClockReport", "repair_times"],
+        "units": ["check_plausible", "convert"],
         "windows": ["WindowConfig", "cut"],
     },
 )

@@ -127,9 +127,16 @@ def turn_evidence(times: np.ndarray, acc: np.ndarray, gyr: np.ndarray) -> TurnEv
     Args:
         times: (T,) seconds, increasing.
         acc: (3, T) with gravity, in any unit.
-        gyr: (3, T) in any unit, at the same times.
+        gyr: (3, T) in any unit; NaN where missing.
     """
-    known = np.isfinite(acc).all(axis=0) & np.isfinite(gyr).all(axis=0)
+    known, measured = np.isfinite(acc).all(axis=0), np.isfinite(gyr).all(axis=0)
+    if not known.any() or not measured.any():
+        return None
+    if np.count_nonzero(known & measured) < 0.5 * np.count_nonzero(known):
+        # Two sensors with clocks of their own: the rate at the times of the accelerometer.
+        gyr = np.stack([np.interp(times, times[measured], row[measured]) for row in gyr])
+    else:
+        known &= measured
     times, acc, gyr = times[known], acc[:, known], gyr[:, known]
     if len(times) < 12 or times[-1] - times[0] < 10 * _TURN_S:
         return None
@@ -175,6 +182,7 @@ _HELD = 0.55  # ratio from which on the mean acceleration may be gravity ...
 _STEADY = 0.3  # ... if its size varies by no more than this fraction: gravity has one size in every posture
 _FITS_G = (0.75, 1.33)  # size of gravity in a unit that fits: sensors are off by a few per cent, posture adds some
 _COUNTS = 48  # from this number per g on numbers may be raw counts
+_ENOUGH = 200_000  # samples: more than an hour at 50 Hz
 _FASTEST = 60.0  # rad/s, 3400 deg/s: no wearable has a larger range
 _TURNS = (0.6, 2.0)  # correlation and radians from which on the turning of gravity is evidence
 _FACTOR = (0.06, 6.0)  # of the gyroscope: right units gave 0.2 .. 1.4, the others are 57 times more or less
@@ -219,14 +227,24 @@ def check_plausible(
     rows = {c: i for i, c in enumerate(channels)}
     acc = [rows[c] for c in ("acc_x", "acc_y", "acc_z") if c in rows]
     clock = np.arange(values.shape[1]) / 50.0 if times is None else np.asarray(times, dtype=np.float64)
+    some = _enough(len(clock))
     if len(acc) == 3 and gravity != "unknown":
-        _check_acceleration(clock, values[acc], source, acc_unit, gravity)
+        _check_acceleration(clock[some], values[acc][:, some], source, acc_unit, gravity)
     gyr = [rows[c] for c in ("gyr_x", "gyr_y", "gyr_z") if c in rows]
     if gyr:
         turn = None
         if len(acc) == len(gyr) == 3 and times is not None and gravity == "included":
-            turn = turn_evidence(clock, values[acc], values[gyr])
+            turn = turn_evidence(clock[some], values[acc][:, some], values[gyr][:, some])
         _check_rate_of_turn(values[gyr], source, gyr_unit, turn)
+
+
+def _enough(samples: int) -> np.ndarray | slice:
+    """The samples that are examined: all, or ten stretches of a long recording, since a unit does not change in it."""
+    if samples <= _ENOUGH:
+        return slice(None)
+    size = _ENOUGH // 10
+    starts = np.linspace(0, samples - size, 10).astype(np.int64)
+    return np.asarray((starts[:, None] + np.arange(size)).ravel())
 
 
 def _check_acceleration(times: np.ndarray, acc: np.ndarray, source: str, unit: str, gravity: GravityState) -> None:

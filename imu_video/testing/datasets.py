@@ -79,10 +79,16 @@ def _check_recording(adapter: Any, name: str, recording: Recording) -> None:
             not nominal or 0.8 * nominal <= rate <= 1.25 * nominal,
             f"{where}: {stream.placement} runs at {rate:.4g} Hz, declared are {nominal} Hz",
         )
-        from imu_video.recordings.signal import check_plausible  # imports scipy, which the other checks do not need
+        from imu_video.recordings.units import check_plausible
 
         try:
-            check_plausible(stream.values, stream.channels, source=where)
+            check_plausible(
+                stream.values,
+                stream.channels,
+                source=where,
+                times=stream.times,
+                gravity="removed" if recording.tags.get("gravity") == "removed" else "included",
+            )
         except ImuVideoError as error:
             raise AssertionError(str(error)) from error
     start = min(float(s.times[0]) for s in recording.imu)

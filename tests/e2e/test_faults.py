@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -129,6 +130,19 @@ def picture_errors(outcome: Outcome, *, first: float = 0.0) -> list[float | None
         wanted = sample.meta["start"] - first + np.arange(len(decode_mp4(clip))) / fps
         errors.append(float(np.abs([picture_time(f) for f in decode_mp4(clip)] - wanted).max()))
     return errors
+
+
+# ------------------------------------------------------------------------------------------------- units and gravity
+
+
+@case("26-user-acceleration-hint")
+def case_26_gravity_removed(outcome: Outcome) -> None:
+    assert outcome.error is not None
+    assert "its mean over a second is only 0.00807 g" in outcome.error.message
+    hint = str(outcome.error.hint)
+    assert "gravity has been removed" in hint
+    assert "gravity: removed" in hint
+    assert not re.search(r"look like|declare (that )?unit|declare m?g\b", hint)
 
 
 # ---------------------------------------------------------------------------------------------------------- clocks

@@ -47,13 +47,13 @@ def test_convert_refuses_unknown_units(unit: str, kind: str, words: str) -> None
 
 # ------------------------------------------------------------------------------------------------------ plausibility
 
-TIMES = np.arange(1000) / 50.0
+TIMES = np.arange(600) / 50.0
 COUNTS = {"acc": GRAVITY / 16384, "gyr": np.pi / 180 / 16.4}
 """SI units per raw count of a common sensor at 2 g and 2000 deg/s."""
 
 
 def worn(motion: str, gravity: bool) -> np.ndarray:
-    """(6, 1000) in SI units: a sensor that turns and is shaken, one that is shaken only, or one at rest."""
+    """(6, 600) in SI units: a sensor that turns and is shaken, one that is shaken only, or one at rest."""
     rng = np.random.default_rng(1)
     waves = np.sin(2 * np.pi * np.array([[0.11], [0.17], [0.07]]) * TIMES + np.array([[0.0], [1.0], [2.0]]))
     turning = 1.4 * waves if motion == "turning" else 0.0 * waves
@@ -97,9 +97,12 @@ def obeyed(declared: Declared, error: RecordingError) -> Declared | None:
     """The declaration after doing what the hint says; None where it says that the data does not tell."""
     hint, kind = str(error.hint), "gyr" if "angular rate" in error.message else "acc"
     if found := re.search(r"the numbers look like (\S+):", hint):
-        return replace(declared, **{kind: found[1]})
+        return replace(declared, acc=found[1]) if kind == "acc" else replace(declared, gyr=found[1])
     if found := re.search(r"declare unit (g|deg/s) with the scale (?:of the data sheet, about )?([\d.e+-]+)", hint):
-        return replace(declared, **{kind: found[1], f"{kind}_scale": float(found[2])})
+        scale = float(found[2])
+        if kind == "acc":
+            return replace(declared, acc=found[1], acc_scale=scale)
+        return replace(declared, gyr=found[1], gyr_scale=scale)
     if "declare `gravity: removed`" in hint:
         return replace(declared, gravity="removed")
     if "leave out `gravity: removed`" in hint:

@@ -20,7 +20,7 @@ from imu_video.errors import ConfigError, RecordingError, nearest
 from imu_video.modalities.mp4 import Mp4Source
 from imu_video.protocols import Unread
 from imu_video.readers.tables import PER_SECOND, Table, TimeUnit, iso_seconds
-from imu_video.recordings.signal import check_plausible, convert
+from imu_video.recordings.units import check_plausible, convert
 from imu_video.registry import datasets
 from imu_video.types import IMU_CHANNELS, ImuStream, Recording, Segment
 
@@ -205,6 +205,7 @@ class Folder:
                 source=str(path),
                 acc_unit=units.get("acc", "m/s^2"),
                 gyr_unit=units.get("gyr", "rad/s"),
+                times=times,
             )
         return ImuStream(placement=placement, times=times, values=values, channels=channels, clock=clock)
 
