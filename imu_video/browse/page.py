@@ -1,4 +1,4 @@
-"""The browsing page as one self-contained HTML file; its script and style are page.js and page.css."""
+"""The browsing pages as self-contained HTML files; their scripts and styles are page.* and timeline.*."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from imu_video.browse.collect import choose, collect
+from imu_video.browse.timeline import collect_recording
 from imu_video.runtime.files import write_atomic
 from imu_video.shards.schema import Index
 from imu_video.types import JsonDict
@@ -52,16 +53,45 @@ def write_page(
     return len(data["samples"])
 
 
+def write_recording_page(index: Index, recording: str, out: str | Path, *, thumbnails: int = 120) -> JsonDict:
+    """Write an HTML page with a whole recording on one time line.
+
+    The page shows labels, windows that were kept or dropped, thumbnails and motion of the video, and the traces of all
+    devices; a slider moves the pictures against the traces and shows the offset to declare.
+
+    Args:
+        index: a loaded index.
+        recording: name of a recording of the folder.
+        out: HTML file to write; its folder is created if needed.
+        thumbnails: largest number of pictures per camera.
+
+    Returns:
+        The content of the page, see `timeline.collect_recording`.
+
+    Raises:
+        ShardError: no such recording.
+    """
+    data = collect_recording(index, recording, thumbnails=thumbnails)
+    path = Path(out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, _document(data, title=str(data["title"]), name="timeline"))
+    return data
+
+
 def render(data: JsonDict) -> str:
     """Render the content of `collect` as HTML with a content security policy that forbids every request."""
+    return _document(data, title=f"{data['title']}: samples", name="page")
+
+
+def _document(data: JsonDict, *, title: str, name: str) -> str:
     here = files(__package__)
-    style, script = ((here / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    style, script = ((here / f"{name}.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     # Only "<" could end the script element, so with it escaped the browser never parses the data as HTML.
     embedded = json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(str(data['title']))}: samples</title><style>{style}</style></head>"
+        f"<title>{html.escape(title)}</title><style>{style}</style></head>"
         f'<body><script type="application/json" id="data">{embedded}</script><script>{script}</script></body></html>\n'
     )

@@ -172,6 +172,9 @@ def fetch(
 def inspect(
     data: Data,
     page: Annotated[Path | None, typer.Option("--html", help="Write an HTML page with samples instead.")] = None,
+    recording: Annotated[
+        str | None, typer.Option("--recording", help="Show this recording on the page, on one time line; needs --html.")
+    ] = None,
     samples: Annotated[int, typer.Option("--samples", min=1, help="Maximum number of samples on the page.")] = 200,
     megabytes: Annotated[float, typer.Option("--megabytes", min=0, help="Maximum size of the clips, in MB.")] = 64.0,
     split: Annotated[str | None, typer.Option("--split", help="Show only this split on the page.")] = None,
@@ -184,6 +187,17 @@ def inspect(
     from imu_video.shards.reading.index import load_index
 
     index = load_index(data)
+    if recording is not None:
+        from imu_video.browse.page import write_recording_page
+
+        if page is None:
+            raise ConfigError("--recording shows a page", hint=f"--recording {recording} --html recording.html")
+        content = write_recording_page(index, recording, page)
+        console.say(
+            f"wrote {page}: {len(content['windows'])} windows kept, {len(content['dropped'])} dropped; "
+            "open it in a browser"
+        )
+        return
     if page is not None:
         from imu_video.browse.page import write_page
 

@@ -7,7 +7,7 @@ are cut from the conditioned signals; each window is marked with the findings th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from imu_video.recordings.prepare import Conditioned, SignalConfig
 from imu_video.recordings.quality import Finding, Inspector
 from imu_video.recordings.ranges import check_ranges, duration, longest_gap
 from imu_video.recordings.sync import SyncConfig, SyncEstimate, correct, estimate_sync
-from imu_video.recordings.windows import WindowConfig, cut, window_count
+from imu_video.recordings.windows import WindowConfig, cut, window_count, window_starts
 from imu_video.types import Recording, Window
 
 NOT_MEASURED = "no device measured enough"
@@ -131,6 +131,8 @@ class Processed:
         self._ranges = check_ranges(recording, modalities=used, seconds=recipe.window.seconds)
         self.considered = window_count(recording, recipe.window)
         self.dropped: Counter[str] = Counter()
+        self.lost: dict[str, list[float]] = {}
+        """Starts in seconds of the windows in ``dropped``, by reason."""
         self.statistics: dict[str, dict[str, list[float]]] = {}
         self.clocks: dict[str, Mapping[str, Any]] = {
             stream.placement: stream.clock for stream in recording.imu if stream.clock is not None
@@ -160,18 +162,22 @@ class Processed:
 
     def __iter__(self) -> Iterator[Window]:
         sync = None if self.estimate is None else self.estimate.plain()
-        yielded = lost = 0
+        yielded = 0
+        considered = dict.fromkeys(_short(window_starts(self._recording, self._recipe.window)))
         for window in cut(self._recording, self._recipe.window, signal=self._recipe.signal, note=self._note):
             marked, reason = self._inspection.mark(window, self._recipe.window.seconds)
+            considered.pop(_short([window.start])[0], None)
             if marked is None:
                 self.dropped[str(reason)] += 1
-                lost += 1
+                self.lost.setdefault(str(reason), []).extend(_short([window.start]))
                 continue
             yielded += 1
             yield marked if sync is None else replace(marked, sync=sync)
-        unmeasured = self.considered - yielded - lost
+        unmeasured = self.considered - yielded - sum(self.dropped.values())
         if unmeasured:
-            self.dropped[self._not_measured()] += unmeasured
+            reason = self._not_measured()
+            self.dropped[reason] += unmeasured
+            self.lost[reason] = list(considered)
 
     def _not_measured(self) -> str:
         """Why windows have no device; with the longest gap of the recording if that is what they lie in."""
@@ -216,3 +222,8 @@ class Processed:
             correlation=round(self.estimate.correlation, 4),
             corrected=self.corrected,
         )
+
+
+def _short(starts: Iterable[float]) -> list[float]:
+    """Starts rounded to microseconds, so that two computations of one start agree."""
+    return [round(float(start), 6) for start in starts]

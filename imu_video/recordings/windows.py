@@ -206,6 +206,16 @@ def window_count(recording: Recording, config: WindowConfig) -> int:
     return len(_layout(recording, config)[2])
 
 
+def window_starts(recording: Recording, config: WindowConfig) -> np.ndarray:
+    """(W,) starts in seconds of the windows that `cut` considers in a recording.
+
+    Raises:
+        RecordingError: a time span too long to be a recording.
+    """
+    begin, _, firsts = _layout(recording, config)
+    return begin + np.asarray(firsts, dtype=np.int64) / config.rate_hz
+
+
 def _layout(recording: Recording, config: WindowConfig) -> tuple[float, int, Sequence[int]]:
     """Start of the grid in seconds, its length in samples, and the first sample of every window."""
     begin = min(float(s.times[0]) for s in recording.imu)

@@ -1,4 +1,4 @@
-"""Table of the recordings that a build left out because they could not be read; other modules decide on them."""
+"""Tables of what a build left out: recordings that could not be read, and dropped windows; others decide on them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from imu_video.config import Config
 from imu_video.errors import RecordingError, ShardError
 from imu_video.runtime.files import write_atomic
-from imu_video.shards.schema import LEFT_OUT_FILE, SourceFile
+from imu_video.shards.schema import DROPPED_FILE, LEFT_OUT_FILE, SourceFile
 
 
 class LeftOut(Config):
@@ -60,6 +60,33 @@ def read_left_out(root: Path) -> tuple[LeftOut, ...]:
     except (ValidationError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise ShardError(f"{file}: not a list of recordings: {reason}", hint="delete that file") from error
+
+
+def write_dropped(windows: Mapping[str, Mapping[str, Sequence[float]]], root: Path) -> None:
+    """Write dropped.json: recording -> reason -> starts of the dropped windows in seconds."""
+    lines = ",\n".join(
+        f"{json.dumps(name, ensure_ascii=False)}: {json.dumps(windows[name])}" for name in sorted(windows)
+    )
+    write_atomic(root / DROPPED_FILE, f'{{"windows": {{\n{lines}\n}}}}\n')
+
+
+def read_dropped(root: Path) -> dict[str, dict[str, list[float]]]:
+    """The dropped windows of a data folder; empty if there are none, or an earlier version built it.
+
+    Raises:
+        ShardError: dropped.json cannot be read.
+    """
+    file = root / DROPPED_FILE
+    try:
+        return _DROPPED.validate_python(json.loads(file.read_text(encoding="utf-8"))["windows"])
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (ValidationError, ValueError, KeyError, TypeError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise ShardError(f"{file}: not a table of windows: {reason}", hint="delete that file") from error
+
+
+_DROPPED: TypeAdapter[dict[str, dict[str, list[float]]]] = TypeAdapter(dict[str, dict[str, list[float]]])
 
 
 def still_listed(name: str, files: Mapping[str, SourceFile], quarantined: Mapping[str, LeftOut]) -> LeftOut | None:

@@ -22,7 +22,7 @@ from imu_video.runtime.journal import Journal, piece_name
 from imu_video.runtime.logging import log_progress
 from imu_video.shards.building.encode import Person, Tally, tar_of
 from imu_video.shards.building.sources import with_tables, write_record
-from imu_video.shards.left_out import refuse_mostly_left_out, write_left_out
+from imu_video.shards.left_out import refuse_mostly_left_out, write_dropped, write_left_out
 from imu_video.shards.publish import DATA_FOLDER
 from imu_video.shards.quality_report import QualityReport, totals, write_report
 from imu_video.shards.reading.columns import open_columns
@@ -207,6 +207,8 @@ class Assembly:
         write_report(_report(self.job.config["quality"], total), self.folder)
         if total.left_out:
             write_left_out(total.left_out, self.folder)
+        if total.lost:
+            write_dropped(total.lost, self.folder)
         sources = {name: SourceFile.model_validate(facts) for name, facts in total.sources.items()} | self._listing
         if sources:
             write_record(sources, self.folder)

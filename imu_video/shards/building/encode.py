@@ -48,6 +48,7 @@ class Tally:
     notes: list[NoteRow] = field(default_factory=list)
     statistics: dict[str, dict[str, dict[str, list[float]]]] = field(default_factory=dict)
     left_out: list[LeftOut] = field(default_factory=list)
+    lost: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     sources: dict[str, dict[str, Any]] = field(default_factory=dict)
     tables: dict[str, str] = field(default_factory=dict)
 
@@ -63,6 +64,8 @@ class Tally:
         self.sync += [] if row is None else [row]
         self.clocks += processed.clock_rows()
         self.notes += processed.note_rows()
+        if processed.lost:
+            self.lost[recording.name] = processed.lost
         if processed.statistics:
             self.statistics[recording.name] = processed.statistics
 
@@ -129,6 +132,7 @@ class Tally:
             self.tags.setdefault(tag, set()).update(values)
         self.with_stream += other.with_stream
         self.left_out += other.left_out
+        self.lost |= other.lost
         self.sources |= other.sources
         self.tables |= other.tables
 

@@ -15,6 +15,7 @@ from imu_video.modalities.mp4 import decode_mp4
 from imu_video.shards.building import build as build_module
 from imu_video.shards.building.assemble import refuse_overlap
 from imu_video.shards.building.build import BuildConfig, already_built, build
+from imu_video.shards.left_out import read_dropped
 from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.reading.index import load_index, verify
 from imu_video.shards.reading.pipeline import read_samples
@@ -203,6 +204,10 @@ def test_windows_without_a_device_are_dropped_and_counted(tmp_path: Path) -> Non
     assert index.split("train").samples == 7
     assert index.split("train").subjects == ("p0",)
     assert index.build.dropped == {"no device measured enough": 7}
+    assert read_dropped(tmp_path / "data") == {
+        "sit_p1": {"no device measured enough": [0.0, 1.0, 2.0]},
+        "walk_p1": {"no device measured enough": [0.0, 1.0, 2.0, 3.0]},
+    }
     assert index.build.windows == 28
     assert index.build.unused_subjects == ("p1",)
     assert verify(index) == []
