@@ -111,25 +111,25 @@ class Folder:
 
     def _parts(self, planned: Planned) -> tuple[Callable[[], object], ...]:
         """Readings of the single files; times of labels and videos need the streams of a reader first."""
-        devices = Devices(self.config)
-        parts: list[Callable[[], object]] = []
-        for placement, path in sorted(planned.imu.items()):
+        devices, starts = Devices(self.config), [0.0]
+
+        def stream(placement: str, path: Path) -> None:
             read = self._stream if self.config.format_of(placement).reader is None else devices.stream
-            parts.append(partial(read, placement, path))
+            starts.append(float(read(placement, path).times[0]))
 
         def unit() -> TimeUnit:
             read = self.config.format_of(min(planned.imu)).reader is not None
             return devices.time_unit or ("s" if read else self._time_unit(planned))
 
-        def video() -> object:
-            assert planned.video is not None
-            return self._video(planned.video, unit()).times
+        def video() -> None:
+            if planned.video is not None:
+                _ = self._video(planned.video, unit(), starts[1] if starts[1:] else starts[0]).times
 
-        def labels() -> object:
-            assert planned.labels is not None
-            return self._segments(planned.labels, unit())
+        def labels() -> None:
+            if planned.labels is not None:
+                self._segments(planned.labels, unit())
 
-        return (*parts, *((video,) if planned.video else ()), *((labels,) if planned.labels else ()))
+        return (*(partial(stream, placement, path) for placement, path in sorted(planned.imu.items())), video, labels)
 
     def _read(self, planned: Planned) -> tuple[Recording, ...]:
         return (self._recording(planned),)

@@ -80,7 +80,7 @@ class _Faults:
             what, hint = error.message, error.hint or ""
         else:  # a defect of ours or of a library: named, and the check goes on
             what, hint = f"{type(error).__name__}: {error}", "report this as a defect, with the file"
-        named = next((path for path in files if str(path) in what), None)
+        named = next((path for path in files if str(path) in what or label(path, self.root) in what), None)
         if named is not None:
             file = label(named, self.root)
             if not named.exists() and any(row.file == file for row in self.rows):
