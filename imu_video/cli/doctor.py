@@ -18,6 +18,7 @@ EXTRAS = {
     "fastavro": "readers",
     "h5py": "readers",
     "lz4": "readers",
+    "telemetry_parser": "readers",
     "zstandard": "readers",
     "vqf": "vqf",
     "projectaria_tools": "aria",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from imu_video.readers.rosbag import Rosbag
     from imu_video.readers.sensor_logger import SensorLogger
     from imu_video.readers.shimmer import Shimmer
+    from imu_video.readers.telemetry import CameraTelemetry
     from imu_video.readers.xsens import XsensDot, XsensMtw
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "Axivity",
     "BidsMotion",
     "C3d",
+    "CameraTelemetry",
     "CoreMotion",
     "DeviceReading",
     "EmpaticaE4",
@@ -86,5 +88,6 @@ __getattr__, __dir__ = exports(
         "sensor_logger": ["SensorLogger"],
         "shimmer": ["Shimmer"],
         "xsens": ["XsensDot", "XsensMtw"],
+        "telemetry": ["CameraTelemetry"],
     },
 )

@@ -495,6 +495,18 @@ def bids_motion(folder: Path) -> Path:
     return Path(f"{base}_motion.tsv")
 
 
+def telemetry(folder: Path) -> Path:
+    """A log of Gyroflow: counts with scales to seconds, rad/s and g, and the orientation of the sensor."""
+    acc, gyr = motion()
+    lines = ["GYROFLOW IMU LOG", "version,1.3", "id,logger", "orientation,XYZ", "note,test", "vendor,maker",
+             "tscale,0.001", "gscale,0.001", "ascale,0.0005", "t,gx,gy,gz,ax,ay,az"]  # fmt: skip
+    counts = np.concatenate([np.deg2rad(gyr) / 0.001, acc / 0.0005], axis=1).round().astype(int)
+    lines += [f"{round(1000 * t)}," + ",".join(map(str, row)) for t, row in zip(TIMES, counts.tolist(), strict=True)]
+    path = folder / "camera.gcsv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
 FILES: dict[str, Callable[[Path], Path]] = {
     "actigraph_csv": actigraph_csv,
     "apdm": apdm,
@@ -508,4 +520,5 @@ FILES: dict[str, Callable[[Path], Path]] = {
     "gt3x": gt3x,
     "mcap": mcap,
     "rosbag": rosbag,
+    "telemetry": telemetry,
 }
