@@ -11,8 +11,9 @@ import numpy as np
 from imu_video.datasets.ego4d import uid_and_label
 from imu_video.datasets.layout import SingleLayout, Take, TimedVideo, Track, clock_tag, read_json, stream
 from imu_video.datasets.splitlists import SplitName, need_lists, read_lists
-from imu_video.errors import ConfigError, RecordingError
+from imu_video.errors import RecordingError
 from imu_video.readers.tables import Table
+from imu_video.readers.vrs import aria_provider, imu_tracks, open_vrs
 from imu_video.registry import datasets
 from imu_video.types import Recording
 
@@ -164,47 +165,13 @@ def read_imu(path: Path, label: str, start: float, end: float) -> tuple[Track, T
         ConfigError: projectaria-tools is not installed.
         RecordingError: not a VRS file, no such stream, or no samples in the interval.
     """
-    provider = aria_provider().create_vrs_data_provider(str(path))
-    if provider is None:
-        raise RecordingError(f"{path}: projectaria-tools cannot open it", hint="download the file again")
-    identity = provider.get_stream_id_from_label(label)
-    if identity is None:
+    provider = open_vrs(aria_provider(), path)
+    if provider.get_stream_id_from_label(label) is None:
         raise RecordingError(f"{path}: has no stream {label!r}", hint="set dataset.imu to right or left")
-    rows: dict[str, list[list[float]]] = {"acc": [], "gyr": []}
-    invalid = 0
-    for index in range(provider.get_num_data(identity)):
-        sample = provider.get_imu_data_by_index(identity, index)
-        time = sample.capture_timestamp_ns / 1e9
-        if not start <= time <= end:
-            continue
-        invalid += not (sample.accel_valid and sample.gyro_valid)
-        if sample.accel_valid:
-            rows["acc"].append([time, *sample.accel_msec2])
-        if sample.gyro_valid:
-            rows["gyr"].append([time, *sample.gyro_radsec])
-    if len(rows["acc"]) < 2 or len(rows["gyr"]) < 2:
+    tracks, invalid = imu_tracks(provider, label, start=start, end=end)
+    if len(tracks) < 2:
         raise RecordingError(f"{path}: {label} has no samples between {start:.3f} and {end:.3f} s of device time")
-    acc, gyr = (np.array(rows[kind]).T for kind in ("acc", "gyr"))
-    return (
-        Track(times=acc[0], values=acc[1:], unit="m/s^2"),
-        Track(times=gyr[0], values=gyr[1:], unit="rad/s"),
-        invalid,
-    )
-
-
-def aria_provider() -> Any:
-    """The module `projectaria_tools.core.data_provider`.
-
-    Raises:
-        ConfigError: it is not installed.
-    """
-    try:
-        from projectaria_tools.core import data_provider
-    except ImportError as error:
-        raise ConfigError(
-            f"the egoexo4d dataset needs the package projectaria-tools ({error})", hint="pip install 'imu-video[aria]'"
-        ) from error
-    return data_provider
+    return tracks["acc"], tracks["gyr"], invalid
 
 
 def _plain(name: str) -> str:

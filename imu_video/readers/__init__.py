@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from imu_video.readers.sensor_logger import SensorLogger
     from imu_video.readers.shimmer import Shimmer
     from imu_video.readers.telemetry import CameraTelemetry
+    from imu_video.readers.vrs import Vrs
     from imu_video.readers.xsens import XsensDot, XsensMtw
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "SensorLogger",
     "Shimmer",
     "Track",
+    "Vrs",
     "XsensDot",
     "XsensMtw",
     "tables",
@@ -89,5 +91,6 @@ __getattr__, __dir__ = exports(
         "shimmer": ["Shimmer"],
         "xsens": ["XsensDot", "XsensMtw"],
         "telemetry": ["CameraTelemetry"],
+        "vrs": ["Vrs"],
     },
 )

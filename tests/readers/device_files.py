@@ -507,6 +507,12 @@ def telemetry(folder: Path) -> Path:
     return path
 
 
+def vrs(folder: Path) -> Path:
+    import pytest
+
+    pytest.skip("VRS files are written by the glasses only; test_vrs.py replaces the package")
+
+
 FILES: dict[str, Callable[[Path], Path]] = {
     "actigraph_csv": actigraph_csv,
     "apdm": apdm,
@@ -521,4 +527,5 @@ FILES: dict[str, Callable[[Path], Path]] = {
     "mcap": mcap,
     "rosbag": rosbag,
     "telemetry": telemetry,
+    "vrs": vrs,
 }
