@@ -96,7 +96,7 @@ class Wisdm(Layout):
 
 def _sensor(path: Path, kind: str) -> dict[str, tuple[Track, int]]:
     """Samples in order and the number of clock faults, by activity letter."""
-    table = Table(path, _COLUMNS[1:], texts=["activity"], header=_COLUMNS, comment=";")
+    table = Table(path, _COLUMNS[1:], texts=["activity"], header=_COLUMNS, terminator=";")
     letters = np.array(table.texts("activity"))
     strange = np.flatnonzero(~np.isin(letters, list(ACTIVITIES)))
     if len(strange):

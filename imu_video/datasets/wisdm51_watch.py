@@ -57,7 +57,7 @@ class Wisdm51Watch(Layout):
 
     def _read_all(self, take: Take) -> Iterator[Recording]:
         path = take.paths[0]
-        table = Table(path, _COLUMNS, header=_COLUMNS, comment=";")
+        table = Table(path, _COLUMNS, texts=["subject", "activity"], header=_COLUMNS, terminator=";")
         subjects, letters = np.array(table.texts("subject")), np.array(table.texts("activity"))
         for column, texts, allowed in (("subject", subjects, [take.subject]), ("activity", letters, list(ACTIVITIES))):
             strange = np.flatnonzero(~np.isin(texts, allowed))

@@ -253,6 +253,94 @@ def case_08_milliseconds(outcome: Outcome) -> None:
     assert "walk.lab.csv" in outcome.error.message
     assert "1000 times too large" in outcome.error.message
     assert "label_files: {unit: ...}" in str(outcome.error.hint)
+# -------------------------------------------------------------------------------------------- tables, labels and text
+
+
+def labels_of(outcome: Outcome) -> list[str]:
+    return [sample.meta["label"] for sample in outcome.samples()]
+
+
+def message_of(outcome: Outcome) -> str:
+    """The error of the build, which is one about its recordings and fits on a few lines."""
+    assert isinstance(outcome.error, RecordingError), outcome.error
+    assert outcome.error.hint
+    assert len(str(outcome.error)) < 500
+    return str(outcome.error)
+
+
+@case("10-parquet-time-is-index")
+def case_10_parquet_index(outcome: Outcome) -> None:
+    samples = outcome.samples()
+    assert len(samples) == 5
+    assert all(np.isfinite(sample.imu["waist"]).all() for sample in samples)
+
+
+@case("12-iso-year-one")
+def case_12_clock_not_set(outcome: Outcome) -> None:
+    message = message_of(outcome)
+    assert "s01/walk.csv, line 2: time 't' is '0001-01-01" in message
+    assert "the clock of the device was not set" in message
+
+
+@case("14-row-with-one-more-field")
+def case_14_one_more_field(outcome: Outcome) -> None:
+    assert "8 fields, expected 7 (t, ax, ay, az, gx, gy, gz)" in message_of(outcome)
+
+
+@case("16-rows-joined-by-comma")
+def case_16_joined_rows(outcome: Outcome) -> None:
+    message = message_of(outcome)
+    assert "14 fields, expected 7" in message
+    assert "if two rows are joined, divide them" in message
+
+
+@case("17-label-with-unquoted-comma")
+def case_17_comma_in_label(outcome: Outcome) -> None:
+    message = message_of(outcome)
+    assert "walk.lab.csv, line 3: 4 fields, expected 3 (start, end, label)" in message
+    assert "quotation marks" in message
+
+
+@case("18-label-null")
+def case_18_label_null(outcome: Outcome) -> None:
+    assert "null" in labels_of(outcome)
+
+
+@case("20-empty-label")
+def case_20_empty_label(outcome: Outcome) -> None:
+    assert "the label 'label' is empty" in message_of(outcome)
+
+
+@case("21-recording-without-any-label")
+def case_21_no_labels(outcome: Outcome) -> None:
+    labels = labels_of(outcome)
+    assert labels
+    assert set(labels) == {None}
+
+
+@case("31-two-columns-without-a-name")
+def case_31_nameless_columns(outcome: Outcome) -> None:
+    assert all(np.isfinite(sample.imu["waist"]).all() for sample in outcome.samples())
+
+
+@case("33-utf16-and-latin1")
+def case_33_encodings(outcome: Outcome) -> None:
+    """The file is refused with a remedy, and read once that is obeyed."""
+    message = message_of(outcome)
+    assert "the file is UTF-16 text, expected UTF-8" in message
+    assert "declare `encoding: utf-16`" in message
+    declaration = outcome.folder / "dataset.yaml"
+    declaration.write_text(declaration.read_text().replace("imu:\n", "imu:\n  encoding: utf-16\n", 1))
+    done = CliRunner().invoke(app, ["build", "build.yaml", "out"])
+    assert done.exit_code == 0, done.output
+    assert all(np.isfinite(s.imu["waist"]).all() for s in Outcome(outcome.folder, None, done.output).samples())
+
+
+@case("34-nul-bytes-at-the-end")
+def case_34_nul_bytes(outcome: Outcome) -> None:
+    message = message_of(outcome)
+    assert "NUL bytes at the end of the file" in message
+    assert "\\x00" not in message
 
 
 # --------------------------------------------------------------------------------- all cases; nothing may stand below

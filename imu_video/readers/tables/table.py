@@ -43,7 +43,7 @@ class Table:
         header: names of all columns for a CSV file without a header line.
         delimiter: between the fields of a CSV file, one character; repeated spaces count as one.
         skip_rows: lines of a CSV file before its header.
-        comment: character that starts a comment; the rest of the line is ignored.
+        terminator: character that ends every row of a text file in addition to the end of its line, such as ``;``.
         encoding: of a text file, UTF-8 when None; a byte order mark of UTF-8 is skipped.
         decimal: decimal mark of a CSV file.
         empty: accept a file without rows.
@@ -69,7 +69,7 @@ class Table:
         header: Sequence[str] | None = None,
         delimiter: str = ",",
         skip_rows: int = 0,
-        comment: str | None = None,
+        terminator: str | None = None,
         encoding: str | None = None,
         decimal: Literal[".", ","] = ".",
         empty: bool = False,
@@ -94,7 +94,7 @@ class Table:
                     header=header,
                     delimiter=delimiter,
                     skip_rows=skip_rows,
-                    comment=comment,
+                    terminator=terminator,
                     encoding=encoding,
                     decimal=decimal,
                 )

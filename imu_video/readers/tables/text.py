@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from imu_video.errors import RecordingError
-from imu_video.readers.tables.encoding import IN_MEMORY, text_blocks
+from imu_video.readers.tables.encoding import IN_MEMORY, count_lines, text_blocks
 from imu_video.readers.tables.messages import guarded, need_columns
 from imu_video.readers.tables.rows import RowCheck
 
@@ -42,7 +42,7 @@ class TextFormat:
         header: names of all columns of a file without a header line.
         delimiter: one character between fields; repeated spaces count as one.
         skip_rows: lines before the header.
-        comment: character that starts a comment; the rest of the line is ignored.
+        terminator: character that ends every row in addition to the end of its line, such as ``;``.
         encoding: see `text_blocks`.
         decimal: decimal mark of numbers, ``.`` or ``,``.
     """
@@ -50,7 +50,7 @@ class TextFormat:
     header: Sequence[str] | None = None
     delimiter: str = ","
     skip_rows: int = 0
-    comment: str | None = None
+    terminator: str | None = None
     encoding: str | None = None
     decimal: str = "."
 
@@ -96,10 +96,20 @@ class TextFile:
         self._head()
 
     def _blocks(self, content: bytes | None) -> Iterator[bytes]:
-        """Lines from the beginning of the file, without comments."""
+        """Lines from the beginning of the file, without terminators."""
+        line = 1
         for block in text_blocks(self.path, content, encoding=self.form.encoding):
-            if self.form.comment:
-                block = re.sub(re.escape(self.form.comment.encode()) + rb"[^\n]*", b"", block)
+            if self.form.terminator:
+                mark = re.escape(self.form.terminator.encode())
+                joined = re.search(mark + rb"[ \t]*[^\s" + mark + rb"]", block)
+                if joined:
+                    line += block.count(b"\n", 0, joined.start())
+                    raise RecordingError(
+                        f"{self.path}, line {line}: two rows on one line: {self.form.terminator!r} is not at its end",
+                        hint="start a new line after it",
+                    )
+                line += count_lines(block)
+                block = block.replace(self.form.terminator.encode(), b"")
             if self.form.delimiter == " ":
                 block = re.sub(rb'("[^"]*")| +', lambda match: match[1] or b" ", block)
                 block = re.sub(rb"(?m)^ | $", b"", block)

@@ -22,9 +22,12 @@ def test_content_of_an_archive_is_named_by_its_path() -> None:
         Table(Path("a.zip/b.csv"), ["t"], content=b"t\nx\n").numbers("t")
 
 
-def test_the_rest_of_a_line_after_a_comment_is_left_out() -> None:
-    table = Table(Path("x.txt"), ["a", "b"], header=["a", "b"], comment=";", content=b"1,2;\n3,4;5\n")
-    assert table.numbers("b").tolist() == [2.0, 4.0]
+def test_terminators_of_rows() -> None:
+    table = Table(Path("x.txt"), ["a", "b"], header=["a", "b"], terminator=";", content=b"1,2;\n3,4;\n5,6\n")
+    assert table.numbers("b").tolist() == [2.0, 4.0, 6.0]
+    with pytest.raises(RecordingError, match=r"x\.txt, line 2: two rows on one line") as error:
+        Table(Path("x.txt"), ["a"], header=["a", "b"], terminator=";", content=b"1,2;\n3,4;5,6;\n")
+    assert error.value.hint == "start a new line after it"
 
 
 def test_rows_keep_their_number_where_others_are_empty() -> None:
