@@ -253,6 +253,8 @@ def case_08_milliseconds(outcome: Outcome) -> None:
     assert "walk.lab.csv" in outcome.error.message
     assert "1000 times too large" in outcome.error.message
     assert "label_files: {unit: ...}" in str(outcome.error.hint)
+
+
 # -------------------------------------------------------------------------------------------- tables, labels and text
 
 
