@@ -64,7 +64,7 @@ class Sheet:
         comma = self.delimiter != "," and any(re.search(r"\d,\d", line) for line in below[:5])
         self._content = (text.replace(",", ".") if comma else text).encode()
         # A table leaves out rows without any of the wanted columns; their number in the file puts them back in place.
-        self._rows = max(0, text.count("\n") + 1 - self._lines)
+        self._rows = max(0, text.rstrip("\n").count("\n") + 1 - self._lines)
 
     def _fields(self, line: str) -> list[str]:
         try:
