@@ -1,0 +1,283 @@
+"""The meaning of the columns of an IMU table, from their names and values, each with its evidence; no files are found.
+
+What two readings fit is not decided: the guess is then None, and only the owner can fill it in.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from imu_video.readers.tables import PER_SECOND, iso_seconds
+from imu_video.recordings.units import UNITS, gravity_evidence, turn_evidence
+from imu_video.types import GRAVITY
+
+RATES_HZ = (5.0, 1000.0)
+"""Sampling rates that are taken as likely; a rate outside never serves as evidence for a unit of time."""
+EPOCH_S = (6.3e8, 4.1e9)
+"""Plausible moments of a recording as POSIX seconds: 1990 to 2100."""
+
+_TIME = re.compile(r"^(t|ts)$|time|epoch|seconds|elapsed|\bdate\b|^ms$|_ms$|clock", re.IGNORECASE)
+_AXIS = re.compile(r"(?<![a-z])[xyz](?![a-z])|(?<=[a-z_\d])[xyz]$|[xyz](?=[_ (\[])|(?<=[a-z])[XYZ](?=$|[^a-z])")
+_UNIT_WORDS = (
+    ("gyr", "deg/s", r"deg|dps|°"),
+    ("gyr", "rad/s", r"rad"),
+    ("acc", "m/s^2", r"m/s|m_s|ms-2|ms2|mps2"),
+    ("acc", "mg", r"\(mg\)|\[mg\]|_mg\b"),
+    ("acc", "g", r"\(g\)|\[g\]|_g\b"),
+)
+_TURNED, _SURE = 0.6, 0.7  # radians by which gravity must have turned, and correlation, to compare a gyroscope with it
+_NEAR = (0.8, 1.25)  # of a unit's own size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guess:
+    """One value of the declaration: what is proposed, None where only the owner knows it, and why."""
+
+    value: str | None
+    evidence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """The proposal for one kind of table.
+
+    Args:
+        time: name of the time column; its value is None without one.
+        time_unit: unit of the times.
+        rate_hz: rate in Hz by that unit; 0 if unknown.
+        channels: channel -> column.
+        units: ``acc`` and ``gyr`` -> unit.
+        gravity: whether the acceleration includes gravity: ``included``, ``removed``, or None if the data does not say.
+        unused: columns that are not read.
+    """
+
+    time: Guess
+    time_unit: Guess
+    rate_hz: float = 0.0
+    channels: Mapping[str, str] = field(default_factory=dict)
+    units: Mapping[str, Guess] = field(default_factory=dict)
+    gravity: Guess | None = None
+    unused: tuple[str, ...] = ()
+
+
+def propose_columns(
+    names: Sequence[str], values: Mapping[str, np.ndarray], texts: Mapping[str, Sequence[str]]
+) -> Columns:
+    """What the columns of a table mean, as far as names and values tell it.
+
+    Args:
+        names: all columns, in their order.
+        values: name -> (rows,) float64, NaN where a field is not a number.
+        texts: name -> the first texts of the column, for times written as text.
+
+    Example:
+        >>> t = np.arange(500) / 50
+        >>> acc = {"ax": 0.1 * np.sin(9 * t), "ay": np.ones(500), "az": 0.1 * np.cos(9 * t)}
+        >>> found = propose_columns(["t", *acc], {"t": t * 1000, **acc}, {})
+        >>> found.time_unit.value, found.rate_hz, found.units["acc"].value
+        ('ms', 50.0, 'g')
+    """
+    time, unit, rate = _time(names, values, texts)
+    triples = _triples([name for name in names if name != time.value])
+    seconds = None
+    if time.value is not None and unit.value in PER_SECOND:
+        seconds = values[time.value] / PER_SECOND[unit.value]
+    elif time.value is not None and unit.value == "iso8601" and time.value in texts:
+        seconds = iso_seconds(texts[time.value])
+    clock = _clock(seconds, len(next(iter(values.values()), [])), rate)
+    acc = _pick(triples, values, clock, "acc")
+    gyr = _pick({k: v for k, v in triples.items() if k != acc}, values, clock, "gyr")
+    channels: dict[str, str] = {}
+    units: dict[str, Guess] = {}
+    gravity: Guess | None = None
+    if acc is not None:
+        channels |= {f"acc_{axis}": name for axis, name in zip("xyz", triples[acc], strict=True)}
+        units["acc"], gravity = _acc_unit(triples[acc], _stack(values, triples[acc]), clock)
+    if gyr is not None:
+        channels |= {f"gyr_{axis}": name for axis, name in zip("xyz", triples[gyr], strict=True)}
+        reference = _stack(values, triples[acc]) if acc is not None else None
+        included = gravity is not None and gravity.value == "included"
+        units["gyr"] = _gyr_unit(
+            triples[gyr], _stack(values, triples[gyr]), clock, reference if included and seconds is not None else None
+        )
+    used = {time.value, *channels.values()}
+    return Columns(
+        time=time,
+        time_unit=unit,
+        rate_hz=rate,
+        channels=channels,
+        units=units,
+        gravity=gravity,
+        unused=tuple(name for name in names if name not in used),
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------- time
+
+
+def _time(
+    names: Sequence[str], values: Mapping[str, np.ndarray], texts: Mapping[str, Sequence[str]]
+) -> tuple[Guess, Guess, float]:
+    likely = [name for name in names if _TIME.search(name)]
+    for name in [*likely, *(n for n in names if n not in likely)]:
+        moments = iso_seconds(list(texts.get(name, ()))[:50]) if texts.get(name) else np.zeros(0)
+        if len(moments) and np.isfinite(moments).all() and not np.isfinite(values[name][: len(moments)]).all():
+            rate = _rate(moments)
+            evidence = f"texts such as {texts[name][0]!r}"
+            return Guess(value=name, evidence=evidence), Guess(value="iso8601", evidence=evidence), rate
+    for name in likely:
+        times = values[name]
+        steps = np.diff(times[np.isfinite(times)])
+        if len(steps) < 2 or np.median(steps) <= 0 or np.mean(steps >= 0) < 0.9:
+            continue
+        unit, rate = _time_unit(name, times, float(np.median(steps)))
+        return Guess(value=name, evidence="its name, and its values increase"), unit, rate
+    return Guess(value=None, evidence="no column of increasing times"), Guess(value=None, evidence=""), 0.0
+
+
+def _rate(seconds: np.ndarray) -> float:
+    steps = np.diff(seconds)
+    middle = float(np.median(steps)) if len(steps) else 0.0
+    mean = float(np.mean(steps)) if len(steps) else 0.0
+    step = middle if middle > 0 else mean
+    return float(f"{1 / step:.4g}") if step > 0 else 0.0
+
+
+def _time_unit(name: str, times: np.ndarray, step: float) -> tuple[Guess, float]:
+    fits = {unit: per / step for unit, per in PER_SECOND.items() if RATES_HZ[0] <= per / step <= RATES_HZ[1]}
+    said = ", ".join(f"{unit} ({rate:.4g} Hz)" for unit, rate in fits.items())
+    middle = float(np.nanmedian(times))
+    since_1970 = [unit for unit in fits if EPOCH_S[0] <= middle / PER_SECOND[unit] <= EPOCH_S[1]]
+    if len(since_1970) == 1:
+        unit = since_1970[0]
+        year = np.datetime64(int(middle / PER_SECOND[unit]), "s").astype("datetime64[Y]")
+        return Guess(value=unit, evidence=f"{fits[unit]:.4g} Hz, counted from 1970: the year {year}"), _short(
+            fits[unit]
+        )
+    if step == 1.0 and np.all(np.diff(times[np.isfinite(times)]) == 1.0):
+        return Guess(value=None, evidence=f"{name!r} counts by 1: a number of the sample, or {said}"), 0.0
+    if len(fits) == 1:
+        unit = next(iter(fits))
+        return Guess(value=unit, evidence=f"{fits[unit]:.4g} Hz; no other unit gives a likely rate"), _short(fits[unit])
+    return Guess(value=None, evidence=f"its median step is {step:.6g}, which fits {said or 'no unit'}"), 0.0
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.4g}")
+
+
+def _clock(seconds: np.ndarray | None, rows: int, rate: float) -> np.ndarray:
+    """Increasing seconds of every row for the evidence below; an assumed 50 Hz without times."""
+    if seconds is not None and len(seconds) == rows and np.isfinite(seconds).sum() > 2:
+        known = np.isfinite(seconds)
+        filled = np.interp(np.arange(rows), np.flatnonzero(known), seconds[known])
+        return np.asarray(np.maximum.accumulate(filled) - filled[0])
+    return np.arange(rows) / (rate or 50.0)
+
+
+# ------------------------------------------------------------------------------------------------------------ channels
+
+
+def _triples(names: Sequence[str]) -> dict[str, tuple[str, str, str]]:
+    """Groups of three columns whose names differ in the axis alone: the common part -> its columns x, y, z.
+
+    Example:
+        >>> _triples(["t", "acc_x", "acc_y", "acc_z", "Gx", "Gy", "Gz", "label"])
+        {'acc_*': ('acc_x', 'acc_y', 'acc_z'), 'G*': ('Gx', 'Gy', 'Gz')}
+    """
+    groups: dict[str, dict[str, str]] = {}
+    for name in names:
+        for match in _AXIS.finditer(name):
+            groups.setdefault(f"{name[: match.start()]}*{name[match.end() :]}", {})[match[0].lower()] = name
+    return {key: (g["x"], g["y"], g["z"]) for key, g in groups.items() if set(g) == {"x", "y", "z"}}
+
+
+def _stack(values: Mapping[str, np.ndarray], columns: Sequence[str]) -> np.ndarray:
+    return np.stack([values[name] for name in columns])
+
+
+def _pick(
+    triples: Mapping[str, tuple[str, str, str]], values: Mapping[str, np.ndarray], clock: np.ndarray, kind: str
+) -> str | None:
+    """The group of a sensor: by its name first, then by the size of gravity."""
+    scores = {key: _score(key, _stack(values, columns), clock, kind) for key, columns in triples.items()}
+    best = max(scores, key=lambda key: scores[key], default=None)
+    return best if best is not None and scores[best] > 0 else None
+
+
+def _score(key: str, xyz: np.ndarray, clock: np.ndarray, kind: str) -> int:
+    name = re.sub(r"\(.*?\)|\[.*?\]", "", key).lower()
+    if re.search(r"mag|quat|euler|ori|pos|vel|grav|^b\*", name) or not np.isfinite(xyz).any():
+        return 0
+    rotation = bool(re.search(r"gyr|rot|omega|angular|^w\*|^g[_ ]?\*", name))
+    if kind == "gyr":
+        return 2 if rotation else 0
+    linear = bool(re.search(r"lin|user|free|dyn", name))
+    if re.search(r"acc", name) or re.match(r"a[_ ]?\*", name):
+        return 2 if linear else 4
+    found = gravity_evidence(clock, xyz)
+    held = found is not None and found.spread < 0.25 and bool(_fitting(found.level))
+    return 3 if held and not linear else 1 if held else 0
+
+
+def _fitting(level: float) -> list[str]:
+    return [unit for unit, factor in UNITS["acc"].items() if _NEAR[0] <= level * factor / GRAVITY <= _NEAR[1]]
+
+
+def _named_unit(columns: Sequence[str], kind: str) -> str | None:
+    for of, unit, words in _UNIT_WORDS:
+        if of == kind and all(re.search(words, name, re.IGNORECASE) for name in columns):
+            return unit
+    return None
+
+
+def _acc_unit(columns: Sequence[str], acc: np.ndarray, clock: np.ndarray) -> tuple[Guess, Guess]:
+    named = _named_unit(columns, "acc")
+    found = gravity_evidence(clock, acc)
+    if found is None:
+        few = "fewer than three seconds of samples: its size tells nothing"
+        return Guess(value=named, evidence=f"its name; {few}" if named else few), Guess(value=None, evidence=few)
+    fits = _fitting(found.level) if found.level > found.motion / 3 else []
+    size = f"its mean over a second is {found.level:.4g}"
+    if fits:
+        unit = fits[0]
+        said = f"{size}: gravity is {found.level * UNITS['acc'][unit] / GRAVITY:.3g} g in {unit}"
+        if named is not None and named != unit:
+            return Guess(value=None, evidence=f"{said}, but the names say {named}"), Guess(
+                value="included", evidence=said
+            )
+        return Guess(value=unit, evidence=said), Guess(value="included", evidence=said)
+    if found.level < found.motion / 3:
+        said = f"{size} beside motion of {found.motion:.4g}: gravity has been removed"
+        return Guess(
+            value=named, evidence=f"its name; {said}" if named else f"{said}, so that no unit can be told"
+        ), Guess(value="removed", evidence=said)
+    return Guess(value=None, evidence=f"{size}, which is gravity in no known unit: raw counts?"), Guess(
+        value=None, evidence=size
+    )
+
+
+def _gyr_unit(columns: Sequence[str], gyr: np.ndarray, clock: np.ndarray, acc: np.ndarray | None) -> Guess:
+    named = _named_unit(columns, "gyr")
+    turn = None if acc is None else turn_evidence(clock, acc, gyr)
+    unit, said = None, "gravity turns too little to compare with"
+    if turn is not None and turn.correlation >= _SURE and turn.turned >= _TURNED:
+        fits = [u for u, f in UNITS["gyr"].items() if 0.5 <= turn.factor / f <= 2.0]
+        unit = fits[0] if fits else None
+        said = f"gravity turns {1 / turn.factor:.3g} times slower than its numbers, correlation {turn.correlation:.2f}"
+    if unit is None and turn is None:
+        finite = np.abs(gyr[np.isfinite(gyr)])
+        high = float(np.quantile(finite, 0.999)) if len(finite) else 0.0
+        if high > 60.0:
+            unit, said = "deg/s", f"it reaches {high:.4g}, too fast for rad/s"
+    if named is not None and unit is not None and named != unit:
+        return Guess(value=None, evidence=f"{said}: {unit}, but the names say {named}")
+    if unit is not None:
+        return Guess(value=unit, evidence=said)
+    if named is not None:
+        return Guess(value=named, evidence=f"its name; {said}")
+    return Guess(value=None, evidence=f"{said}: rad/s and deg/s both fit")
