@@ -5,7 +5,7 @@ At module level these modules import only small modules, so that ``--help`` is f
 
 from __future__ import annotations
 
-from imu_video.cli import bids, check, components, data, teachers
+from imu_video.cli import bids, check, components, data, init, teachers
 from imu_video.runtime import console
 from imu_video.runtime.command import new_app
 
@@ -15,6 +15,7 @@ app = new_app(
 )
 
 # `imu-video --help` lists the commands in this order, which is the order in which a user needs them.
+app.command()(init.init)
 app.command()(check.check)
 app.command()(data.build)
 app.command()(teachers.embed)

@@ -15,6 +15,7 @@ from imu_video.datasets.common import chosen
 from imu_video.datasets.folder.declaration import DECLARATION, Declaration, TimeFormat, VideoFile
 from imu_video.datasets.folder.devices import Devices, versions
 from imu_video.datasets.folder.files import Planned, files_of, find
+from imu_video.datasets.folder.unfilled import require_filled
 from imu_video.datasets.folder.zones import to_utc
 from imu_video.errors import ConfigError, RecordingError, nearest
 from imu_video.modalities.mp4 import Mp4Source
@@ -65,11 +66,12 @@ class Folder:
                 f"dataset 'folder': root {root} "
                 + (f"contains no {DECLARATION}" if given.is_dir() else "does not exist"),
                 hint=(
-                    f"declare your recordings in {self.declaration}; docs/guides/your-recordings.md shows how"
+                    f"`imu-video init {given}` proposes one; docs/guides/your-recordings.md explains it"
                     if given.is_dir()
                     else "name the folder of your recordings: dataset.root=FOLDER"
                 ),
             )
+        require_filled(self.declaration)
         self.config = validate(read_yaml(self.declaration), Declaration, source=str(self.declaration))
         self.name = self.config.dataset
         self.licence, self.citation, self.url = self.config.licence, self.config.citation, self.config.url

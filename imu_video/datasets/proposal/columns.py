@@ -21,6 +21,7 @@ EPOCH_S = (6.3e8, 4.1e9)
 """Plausible moments of a recording as POSIX seconds: 1990 to 2100."""
 
 _TIME = re.compile(r"^(t|ts)$|time|epoch|seconds|elapsed|\bdate\b|^ms$|_ms$|clock", re.IGNORECASE)
+_DATE = re.compile(r"(19|20|21)\d\d-\d\d-\d\d[T ]\d\d:\d\d")
 _AXIS = re.compile(r"(?<![a-z])[xyz](?![a-z])|(?<=[a-z_\d])[xyz]$|[xyz](?=[_ (\[])|(?<=[a-z])[XYZ](?=$|[^a-z])")
 _UNIT_WORDS = (
     ("gyr", "deg/s", r"deg|dps|°"),
@@ -82,27 +83,27 @@ def propose_columns(
         ('ms', 50.0, 'g')
     """
     time, unit, rate = _time(names, values, texts)
-    triples = _triples([name for name in names if name != time.value])
+    found = triples([name for name in names if name != time.value])
     seconds = None
     if time.value is not None and unit.value in PER_SECOND:
         seconds = values[time.value] / PER_SECOND[unit.value]
     elif time.value is not None and unit.value == "iso8601" and time.value in texts:
         seconds = iso_seconds(texts[time.value])
     clock = _clock(seconds, len(next(iter(values.values()), [])), rate)
-    acc = _pick(triples, values, clock, "acc")
-    gyr = _pick({k: v for k, v in triples.items() if k != acc}, values, clock, "gyr")
+    acc = _pick(found, values, clock, "acc")
+    gyr = _pick({k: v for k, v in found.items() if k != acc}, values, clock, "gyr")
     channels: dict[str, str] = {}
     units: dict[str, Guess] = {}
     gravity: Guess | None = None
     if acc is not None:
-        channels |= {f"acc_{axis}": name for axis, name in zip("xyz", triples[acc], strict=True)}
-        units["acc"], gravity = _acc_unit(triples[acc], _stack(values, triples[acc]), clock)
+        channels |= {f"acc_{axis}": name for axis, name in zip("xyz", found[acc], strict=True)}
+        units["acc"], gravity = _acc_unit(found[acc], _stack(values, found[acc]), clock)
     if gyr is not None:
-        channels |= {f"gyr_{axis}": name for axis, name in zip("xyz", triples[gyr], strict=True)}
-        reference = _stack(values, triples[acc]) if acc is not None else None
+        channels |= {f"gyr_{axis}": name for axis, name in zip("xyz", found[gyr], strict=True)}
+        reference = _stack(values, found[acc]) if acc is not None else None
         included = gravity is not None and gravity.value == "included"
         units["gyr"] = _gyr_unit(
-            triples[gyr], _stack(values, triples[gyr]), clock, reference if included and seconds is not None else None
+            found[gyr], _stack(values, found[gyr]), clock, reference if included and seconds is not None else None
         )
     used = {time.value, *channels.values()}
     return Columns(
@@ -123,19 +124,25 @@ def _time(
     names: Sequence[str], values: Mapping[str, np.ndarray], texts: Mapping[str, Sequence[str]]
 ) -> tuple[Guess, Guess, float]:
     likely = [name for name in names if _TIME.search(name)]
-    for name in [*likely, *(n for n in names if n not in likely)]:
-        moments = iso_seconds(list(texts.get(name, ()))[:50]) if texts.get(name) else np.zeros(0)
-        if len(moments) and np.isfinite(moments).all() and not np.isfinite(values[name][: len(moments)]).all():
-            rate = _rate(moments)
-            evidence = f"texts such as {texts[name][0]!r}"
-            return Guess(value=name, evidence=evidence), Guess(value="iso8601", evidence=evidence), rate
+    counted: tuple[Guess, Guess, float] | None = None
     for name in likely:
         times = values[name]
         steps = np.diff(times[np.isfinite(times)])
         if len(steps) < 2 or np.median(steps) <= 0 or np.mean(steps >= 0) < 0.9:
             continue
-        unit, rate = _time_unit(name, times, float(np.median(steps)))
-        return Guess(value=name, evidence="its name, and its values increase"), unit, rate
+        unit, rate, dated = _time_unit(name, times, float(np.median(steps)))
+        found = (Guess(value=name, evidence="its name, and its values increase"), unit, rate)
+        if dated:
+            return found
+        counted = counted or found
+    for name in [*likely, *(n for n in names if n not in likely)]:
+        first = list(texts.get(name, ()))[:50]
+        if first and all(_DATE.match(text) for text in first):
+            rate = _rate(iso_seconds(first))
+            evidence = f"texts such as {first[0]!r}"
+            return Guess(value=name, evidence=evidence), Guess(value="iso8601", evidence=evidence), rate
+    if counted is not None:
+        return counted
     return Guess(value=None, evidence="no column of increasing times"), Guess(value=None, evidence=""), 0.0
 
 
@@ -147,7 +154,8 @@ def _rate(seconds: np.ndarray) -> float:
     return float(f"{1 / step:.4g}") if step > 0 else 0.0
 
 
-def _time_unit(name: str, times: np.ndarray, step: float) -> tuple[Guess, float]:
+def _time_unit(name: str, times: np.ndarray, step: float) -> tuple[Guess, float, bool]:
+    """The unit of a time column, its rate, and whether it counts from 1970."""
     fits = {unit: per / step for unit, per in PER_SECOND.items() if RATES_HZ[0] <= per / step <= RATES_HZ[1]}
     said = ", ".join(f"{unit} ({rate:.4g} Hz)" for unit, rate in fits.items())
     middle = float(np.nanmedian(times))
@@ -155,15 +163,15 @@ def _time_unit(name: str, times: np.ndarray, step: float) -> tuple[Guess, float]
     if len(since_1970) == 1:
         unit = since_1970[0]
         year = np.datetime64(int(middle / PER_SECOND[unit]), "s").astype("datetime64[Y]")
-        return Guess(value=unit, evidence=f"{fits[unit]:.4g} Hz, counted from 1970: the year {year}"), _short(
-            fits[unit]
-        )
+        since = f"{fits[unit]:.4g} Hz, counted from 1970: the year {year}"
+        return Guess(value=unit, evidence=since), _short(fits[unit]), True
     if step == 1.0 and np.all(np.diff(times[np.isfinite(times)]) == 1.0):
-        return Guess(value=None, evidence=f"{name!r} counts by 1: a number of the sample, or {said}"), 0.0
+        return Guess(value=None, evidence=f"{name!r} counts by 1: a number of the sample, or {said}"), 0.0, False
     if len(fits) == 1:
         unit = next(iter(fits))
-        return Guess(value=unit, evidence=f"{fits[unit]:.4g} Hz; no other unit gives a likely rate"), _short(fits[unit])
-    return Guess(value=None, evidence=f"its median step is {step:.6g}, which fits {said or 'no unit'}"), 0.0
+        only = f"{fits[unit]:.4g} Hz; no other unit gives a likely rate"
+        return Guess(value=unit, evidence=only), _short(fits[unit]), False
+    return Guess(value=None, evidence=f"its median step is {step:.6g}, which fits {said or 'no unit'}"), 0.0, False
 
 
 def _short(value: float) -> float:
@@ -182,11 +190,11 @@ def _clock(seconds: np.ndarray | None, rows: int, rate: float) -> np.ndarray:
 # ------------------------------------------------------------------------------------------------------------ channels
 
 
-def _triples(names: Sequence[str]) -> dict[str, tuple[str, str, str]]:
+def triples(names: Sequence[str]) -> dict[str, tuple[str, str, str]]:
     """Groups of three columns whose names differ in the axis alone: the common part -> its columns x, y, z.
 
     Example:
-        >>> _triples(["t", "acc_x", "acc_y", "acc_z", "Gx", "Gy", "Gz", "label"])
+        >>> triples(["t", "acc_x", "acc_y", "acc_z", "Gx", "Gy", "Gz", "label"])
         {'acc_*': ('acc_x', 'acc_y', 'acc_z'), 'G*': ('Gx', 'Gy', 'Gz')}
     """
     groups: dict[str, dict[str, str]] = {}
@@ -272,12 +280,17 @@ def _gyr_unit(columns: Sequence[str], gyr: np.ndarray, clock: np.ndarray, acc: n
     if unit is None and turn is None:
         finite = np.abs(gyr[np.isfinite(gyr)])
         high = float(np.quantile(finite, 0.999)) if len(finite) else 0.0
-        if high > 60.0:
-            unit, said = "deg/s", f"it reaches {high:.4g}, too fast for rad/s"
+        if high > 60.0 and np.array_equal(finite, np.round(finite)):
+            said = f"it reaches {high:.4g} in whole numbers: deg/s or raw counts"
+        elif high > 60.0:
+            unit, said = (
+                "deg/s",
+                f"it reaches {high:.4g}, too fast for rad/s, and has fractions, so that it is no raw count",
+            )
     if named is not None and unit is not None and named != unit:
         return Guess(value=None, evidence=f"{said}: {unit}, but the names say {named}")
     if unit is not None:
         return Guess(value=unit, evidence=said)
     if named is not None:
         return Guess(value=named, evidence=f"its name; {said}")
-    return Guess(value=None, evidence=f"{said}: rad/s and deg/s both fit")
+    return Guess(value=None, evidence=said if "raw counts" in said else f"{said}: rad/s and deg/s both fit")

@@ -225,10 +225,14 @@ class _Document:
                 placed[number, device] = mark
                 what = f"the {device} of {kind.files[0].path}" if device else kind.files[0].path
                 self._put(f"  {mark}:", f"the placement of {what}, {_PLACES}")
+                own = f"reader: {{name: {kind.files[0].kind}, device: {json.dumps(device)}}}"
                 if several:
-                    self.lines += [f"    {line}" for line in kind.form]
-                if device:
-                    self.lines.append(f"    reader: {{name: {kind.files[0].kind}, device: {json.dumps(device)}}}")
+                    form = (
+                        [own, *(line for line in kind.form if not line.startswith("reader:"))] if device else kind.form
+                    )
+                    self.lines += [f"    {line}" for line in form]
+                elif device:
+                    self.lines.append(f"    {own}")
         if any(kind.devices for kind in self.kinds):
             self._put("  # leave out a device that was not worn")
         return placed

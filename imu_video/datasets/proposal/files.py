@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from imu_video.datasets.proposal.columns import triples
 from imu_video.errors import ImuVideoError, RecordingError
 from imu_video.readers.base import Reader, Reading
 from imu_video.readers.members import head
@@ -24,6 +25,7 @@ _ROWS = 20_000  # rows of a table that are examined; units do not change in a fi
 _LABEL = re.compile(r"^(label|activity|class|annotation|event|behaviou?r|task)s?$", re.IGNORECASE)
 _START = re.compile(r"^(start|begin|from|onset|t0)([_ ]?(time|s|ms))?$", re.IGNORECASE)
 _END = re.compile(r"^(end|stop|to|until|offset|t1)([_ ]?(time|s|ms))?$", re.IGNORECASE)
+_NUMBER = re.compile(r"-?\d[\d.,eE+-]*(, column \d+)?|nan", re.IGNORECASE)
 # Where two readers know a file, the one whose evidence is narrower is asked first.
 _LAST = ("core_motion", "rosbag")
 
@@ -73,6 +75,7 @@ def look(root: Path) -> Contents:
     known = [(name, readers.build(name)) for name in _order(readers.names())]
     contents = Contents()
     taken: set[Path] = set()
+    seen: dict[tuple[str, bytes], tuple[str, str] | None] = {}
     for folder in sorted({file.parent for file in files} - {root}):
         if not any(folder in done.parents or folder == done for done in taken):
             export = _recognised(folder, [(n, r) for n, r in known if "/" in r.formats])
@@ -86,7 +89,10 @@ def look(root: Path) -> Contents:
         if file.suffix.lower() in VIDEOS:
             contents.videos.append(relative)
             continue
-        found = _recognised(file, [(n, r) for n, r in known if file.suffix.lower() in r.formats])
+        found = seen.get(_alike(file), ("", ""))
+        if found == ("", ""):
+            found = _recognised(file, [(n, r) for n, r in known if file.suffix.lower() in r.formats])
+            seen[_alike(file)] = found
         if found is not None:
             reader = dict(known)[found[0]]
             parts = [part for part in reader.files(file) if part in files]
@@ -98,6 +104,12 @@ def look(root: Path) -> Contents:
             contents.others.append(relative)
     contents.imu.sort(key=lambda one: one.path)
     return contents
+
+
+def _alike(file: Path) -> tuple[str, bytes]:
+    """Name and first line of a file without their numbers: files that agree in both are of one kind."""
+    first = head(file, 400).split(b"\n", 1)[0]
+    return re.sub(r"\d+", "0", file.name), re.sub(rb"-?\d[\d.eE+-]*", b"0", first)
 
 
 def _order(names: list[str]) -> list[str]:
@@ -145,7 +157,10 @@ def _table(root: Path, file: Path, contents: Contents) -> None:
     if all(labels):
         contents.label_columns = (labels[0], labels[1], labels[2])
         contents.labels.append(relative)
-    elif len(names) >= 3:
+    elif all(_NUMBER.fullmatch(name) for name in names) and len(names) >= 3:
+        kind = f"columns without names, {len(names)}"
+        contents.imu.append(ImuFile(path=relative, kind=kind, evidence="numbers without a header line"))
+    elif triples(names):
         contents.imu.append(ImuFile(path=relative, kind=f"columns {', '.join(names)}", evidence="a table"))
     else:
         contents.others.append(relative)
@@ -183,7 +198,7 @@ def read_columns(file: Path) -> tuple[dict[str, np.ndarray], dict[str, list[str]
     first = decoded(content).split("\n")[:6]
     if sheet.delimiter != "," and any(re.search(r"\d,\d", line) for line in first[1:]):
         form["decimal"] = ","
-    if all(re.fullmatch(r"-?[\d.eE+-]+", name) for name in sheet.names):
+    if all(_NUMBER.fullmatch(name) for name in sheet.names):
         form["columns"] = "TODO"
     return {n: _numbers(texts) for n, texts in columns.items()}, columns, form
 

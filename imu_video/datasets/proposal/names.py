@@ -47,7 +47,10 @@ def read_names(paths: Sequence[str]) -> Names:
         True
     """
     placements = _placements(paths)
-    for pattern, evidence in _candidates(paths, bool(placements)):
+    common = _common(paths)
+    inside = [path[len(common) :] for path in paths]
+    for tail, evidence in _candidates(inside, bool(placements)):
+        pattern = common + tail
         template = Template(pattern)
         readings = {path: template.readings(path, placements or None) for path in paths}
         if all(len(found) == 1 for found in readings.values()):
@@ -58,6 +61,23 @@ def read_names(paths: Sequence[str]) -> Names:
                 placements=placements,
             )
     return Names(pattern=None, evidence="the names do not tell who was recorded", words={}, placements=())
+
+
+def _common(paths: Sequence[str]) -> str:
+    """Folders above those of the subjects: the same for all files, and no name of a subject.
+
+    Example:
+        >>> _common(["data/s1/a.csv", "data/s2/a.csv"]), _common(["anna/a.csv", "anna/b.csv"]), _common(["s1/x/a.csv"])
+        ('data/', '', '')
+    """
+    folders: list[str] = []
+    parts = [PurePosixPath(path).parts for path in paths]
+    while min(len(p) for p in parts) - len(folders) > 2:
+        names = {p[len(folders)] for p in parts}
+        if len(names) > 1 or _SUBJECT.fullmatch(next(iter(names))):
+            break
+        folders.append(names.pop())
+    return "".join(f"{folder}/" for folder in folders)
 
 
 def _placements(paths: Sequence[str]) -> tuple[str, ...]:
