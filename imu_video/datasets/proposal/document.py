@@ -285,10 +285,12 @@ class _Document:
         for group in entries:
             stem = plain_name(PurePosixPath(group[0][1].path).with_suffix("").as_posix().replace("/", "-"))
             names = read_names([group[0][1].path])
-            subject = next(iter(names.words.values()), {}).get("subject")
+            subject, whose = next(iter(names.words.values()), {}).get("subject"), names.evidence
+            if subject is None and (self.root / group[0][1].path).is_dir():
+                subject, whose = PurePosixPath(group[0][1].path).parts[0], "the name of the folder"
             self._put(
                 f"  - subject: {json.dumps(subject) if subject else MARK}",
-                f"guess: {names.evidence}" if subject else f"who was recorded in {group[0][1].path}",
+                f"guess: {whose}" if subject else f"who was recorded in {group[0][1].path}",
             )
             self._put(f"    name: {stem}")
             self._put("    imu:")
@@ -423,7 +425,7 @@ def _label_unit(found: tuple[float, float, bool] | None, kind: _Kind) -> tuple[s
     fits = [
         unit
         for unit, per in PER_SECOND.items()
-        if low - slack <= begin / per and end / per <= high + slack and (end - begin) / per >= 0.02 * (high - low)
+        if low - slack <= begin / per and end / per <= high + slack and (end - begin) / per >= 0.1 * (high - low)
     ]
     said = f"from {begin:g} to {end:g}; the IMU's clock runs from {low:g} to {high:g} s"
     return (
