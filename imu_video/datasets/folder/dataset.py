@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,21 +13,19 @@ import numpy as np
 
 from imu_video.config import read_yaml, validate
 from imu_video.datasets.common import chosen
-from imu_video.datasets.folder.declaration import DECLARATION, Declaration, TimeFormat, VideoFile
+from imu_video.datasets.folder.declaration import DECLARATION, Declaration, VideoFile
 from imu_video.datasets.folder.devices import Devices, versions
 from imu_video.datasets.folder.files import Planned, files_of, find
+from imu_video.datasets.folder.read import read_device
+from imu_video.datasets.folder.subjects import read_subjects
 from imu_video.datasets.folder.unfilled import require_filled
-from imu_video.datasets.folder.zones import to_utc
-from imu_video.errors import ConfigError, RecordingError, nearest
+from imu_video.datasets.folder.zones import to_utc, zone_of
+from imu_video.errors import ConfigError, RecordingError, nearest, report
 from imu_video.modalities.mp4 import Mp4Source
 from imu_video.protocols import Unread
 from imu_video.readers.tables import PER_SECOND, Table, TimeUnit, iso_seconds
-from imu_video.recordings.units import check_plausible, convert
 from imu_video.registry import datasets
-from imu_video.types import IMU_CHANNELS, ImuStream, Recording, Segment
-
-RATES_HZ = (1.0, 10_000.0)
-"""Range of plausible sampling rates of a wearable in Hz; outside it the declared unit of time is wrong."""
+from imu_video.types import ImuStream, Recording, Segment
 
 
 @datasets.register("folder")
@@ -81,6 +80,13 @@ class Folder:
         self._planned = found.planned
         self.notes = found.notes
         """Facts about files of the folder that are not used, and names that look alike."""
+        for pattern in self.config.formats:
+            if not any(fnmatch.fnmatchcase(planned.name, pattern) for planned in self._planned):
+                names = [planned.name for planned in self._planned]
+                report(ConfigError(f"{self.declaration}: formats: no recording {pattern!r}{nearest(pattern, names)}"))
+        self._tags: dict[str, dict[str, str]] = {}
+        if self.config.subjects is not None:
+            self._tags = read_subjects(self.root, self.config.subjects, self.subjects())
 
     def subjects(self) -> list[str]:
         """Sorted subjects, from the declaration or the file names."""
@@ -109,29 +115,40 @@ class Folder:
         """What the declaration says, without its comments, and the versions of the readers."""
         declared = {"declaration": self.config.model_dump(mode="json", exclude_unset=True)}
         readers = versions(self.config)
-        return {**declared, "readers": readers} if readers else declared
+        return {
+            **declared,
+            **({"readers": readers} if readers else {}),
+            **({"subjects": self._tags} if self._tags else {}),
+        }
+
+    def subject_tags(self) -> dict[str, dict[str, str]]:
+        """Subject -> tags of the table of subjects, by which splits can be stratified."""
+        return self._tags
 
     def _parts(self, planned: Planned) -> tuple[Callable[[], object], ...]:
         """Readings of the single files; times of labels and videos need the streams of a reader first."""
         devices, starts = Devices(self.config), [0.0]
 
         def stream(placement: str, path: Path) -> None:
-            read = self._stream if self.config.format_of(placement).reader is None else devices.stream
-            starts.append(float(read(placement, path).times[0]))
+            if self.config.format_of(placement, planned.name).reader is None:
+                read = self._stream(planned, placement)[0]
+            else:
+                read = devices.stream(placement, path)
+            starts.append(float(read.times[0]))
 
         def unit() -> TimeUnit:
-            read = self.config.format_of(min(planned.imu)).reader is not None
+            read = self.config.format_of(min(planned.imu), planned.name).reader is not None
             return devices.time_unit or ("s" if read else self._time_unit(planned))
 
-        def video() -> None:
-            if planned.video is not None:
-                _ = self._video(planned.video, unit(), starts[1] if starts[1:] else starts[0]).times
+        def times(video: VideoFile) -> None:
+            _ = self._video(video, unit(), starts[1] if starts[1:] else starts[0]).times
 
         def labels() -> None:
             if planned.labels is not None:
                 self._segments(planned.labels, unit())
 
-        return (*(partial(stream, placement, path) for placement, path in sorted(planned.imu.items())), video, labels)
+        streams = [partial(stream, placement, path) for placement, path in sorted(planned.imu.items())]
+        return (*streams, *(partial(times, video) for video in planned.videos.values()), labels)
 
     def _read(self, planned: Planned) -> tuple[Recording, ...]:
         return (self._recording(planned),)
@@ -139,80 +156,77 @@ class Folder:
     # ------------------------------------------------------------------------------------------------ reading
 
     def _recording(self, planned: Planned) -> Recording:
-        devices = Devices(self.config)
-        streams = tuple(
-            devices.stream(placement, path)
-            if self.config.format_of(placement).reader is not None
-            else self._stream(placement, path)
-            for placement, path in sorted(planned.imu.items())
-        )
-        unit = devices.time_unit or self._time_unit(planned)
+        devices, gravity = Devices(self.config), self._gravity(planned)
+        streams: list[ImuStream] = []
+        columns: tuple[Segment, ...] = ()
+        for placement, path in sorted(planned.imu.items()):
+            if self.config.format_of(placement, planned.name).reader is not None:
+                streams.append(devices.stream(placement, path))
+                continue
+            stream, segments = self._stream(planned, placement)
+            streams.append(stream)
+            columns = columns or segments
+        unit, first = devices.time_unit or self._time_unit(planned), float(streams[0].times[0])
+        labels = self._segments(planned.labels, unit) if planned.labels else columns
         return Recording(
             dataset=self.name,
             subject=planned.subject,
             name=planned.name,
-            imu=streams,
-            streams={"video": self._video(planned.video, unit, float(streams[0].times[0])) if planned.video else None},
-            segments=self._segments(planned.labels, unit) if planned.labels else devices.segments(self.config.labels),
+            imu=tuple(streams),
+            streams={name: self._video(video, unit, first) for name, video in planned.videos.items()},
+            segments=labels or devices.segments(self.config.labels),
             session=planned.session,
-            tags={**devices.tags(), **planned.tags},
+            tags={**devices.tags(), **gravity, **self._tags.get(planned.subject, {}), **planned.tags},
             notes=devices.notes(),
             files=self._names(planned),
             missing=self.config.missing,
         )
 
+    def _gravity(self, planned: Planned) -> dict[str, str]:
+        """The tag of accelerations without gravity, which a build carries to the index."""
+        forms = {placement: self.config.format_of(placement, planned.name) for placement in planned.imu}
+        states = {
+            placement: form.gravity
+            for placement, form in forms.items()
+            if form.reader is None and any(channel.startswith("acc") for channel in form.channels or ())
+        }
+        if len(set(states.values())) > 1:
+            removed = [placement for placement, state in states.items() if state == "removed"]
+            raise ConfigError(
+                f"{self.declaration}: recording {planned.name!r}: gravity is removed from {', '.join(removed)}, "
+                "but not from its other placements",
+                hint="declare them as separate recordings, or leave one kind out",
+            )
+        return {"gravity": "removed"} if "removed" in states.values() else {}
+
     def _names(self, planned: Planned) -> dict[str, str]:
         """Files by part, as messages name them."""
         names = {f"imu.{p}": _shown(path, self.root) for p, path in planned.imu.items()}
-        names |= {"video": planned.video.file} if planned.video else {}
+        names |= {stream: video.file for stream, video in planned.videos.items()}
         return names | ({"labels": _shown(planned.labels, self.root)} if planned.labels else {})
 
-    def _stream(self, placement: str, path: Path) -> ImuStream:
-        form = self.config.format_of(placement)
-        assert form.time is not None
-        assert form.channels is not None
-        units = form.units or {}
-        columns = ([form.time.column] if form.time.column else []) + list(form.channels.values())
-        table = Table(
-            path,
-            columns,
-            texts=[form.time.column] if form.time.column and form.time.unit == "iso8601" else [],
-            header=form.columns,
-            delimiter=form.delimiter,
-            skip_rows=form.skip_rows,
-            encoding=form.encoding,
-            decimal=form.decimal,
-        )
-        channels = tuple(c for c in IMU_CHANNELS if c in form.channels)
-        values = np.stack([convert(table.numbers(form.channels[c]), units[c[:3]], c[:3]) for c in channels])
-        clock = None
-        if form.time.column is not None:
-            if form.time.repair:
-                times, report = table.repaired_seconds(
-                    form.time.column, form.time.unit, max_move_s=form.time.repair_within_s
-                )
-                clock = report.plain()
-            else:
-                times = table.increasing_seconds(form.time.column, form.time.unit)
-            times = to_utc(times, form.time.timezone) + form.time.offset_s
-        else:
-            times = form.time.start_s + np.arange(len(table)) / (form.time.rate_hz or 1.0)
-        if not np.isfinite(values).any():
-            raise RecordingError(f"{path}: no numbers in the columns {list(form.channels.values())}")
-        if self.config.check_units:
-            _check_rate(times, path, form.time)
-            check_plausible(
-                values,
-                channels,
-                source=str(path),
-                acc_unit=units.get("acc", "m/s^2"),
-                gyr_unit=units.get("gyr", "rad/s"),
-                times=times,
+    def _stream(self, planned: Planned, placement: str) -> tuple[ImuStream, tuple[Segment, ...]]:
+        files = planned.sensors.get(placement) or {"": planned.imu[placement]}
+        form = self.config.format_of(placement, planned.name)
+        stream, segments = read_device(placement, files, form, check_units=self.config.check_units)
+        for segment in segments:
+            self._known(segment.label, f"{next(iter(files.values()))}, column {form.label!r}")
+        return stream, segments
+
+    def _known(self, label: str, where: str) -> None:
+        if self.config.labels is not None and label not in self.config.labels:
+            raise RecordingError(
+                f"{where}: label {label!r} is not declared{nearest(label, self.labels)}",
+                hint=f"correct it, or add it under 'labels' in {self.declaration}",
             )
-        return ImuStream(placement=placement, times=times, values=values, channels=channels, clock=clock)
+
+    def _zone(self) -> tzinfo | None:
+        """The zone of times in the declaration: that of the IMU's time column."""
+        names = {form.time.timezone for p in self.placements if (form := self.config.format_of(p)).time is not None}
+        return zone_of(name) if len(names) == 1 and (name := names.pop()) is not None else None
 
     def _time_unit(self, planned: Planned) -> TimeUnit:
-        form = self.config.format_of(next(iter(sorted(planned.imu))))
+        form = self.config.format_of(next(iter(sorted(planned.imu))), planned.name)
         assert form.time is not None
         return form.time.unit
 
@@ -220,7 +234,7 @@ class Folder:
         offset = video.offset_s or 0.0
         if video.start is not None:
             if unit == "iso8601":
-                offset = float(iso_seconds([str(video.start)])[0])
+                offset = float(iso_seconds([str(video.start)], self._zone())[0])
             else:
                 try:
                     offset = float(video.start) / PER_SECOND[unit]
@@ -249,7 +263,9 @@ class Folder:
             decimal=form.decimal,
             empty=True,  # a header alone is what annotation tools write for a recording without labels
         )
-        starts, ends = (to_utc(table.seconds(c, form.unit or unit), form.timezone) + form.offset_s for c in times)
+        zone = None if form.timezone is None else zone_of(form.timezone)
+        local = form.timezone if (form.unit or unit) != "iso8601" else None
+        starts, ends = (to_utc(table.seconds(c, form.unit or unit, zone), local) + form.offset_s for c in times)
         segments = []
         for row, (start, end, label) in enumerate(zip(starts, ends, table.texts(form.label), strict=True)):
             if not label:
@@ -259,27 +275,10 @@ class Folder:
                 )
             if not start < end:
                 raise RecordingError(f"{table.where(row)}: {label!r} from {start} s to {end} s, expected start < end")
-            if self.config.labels is not None and label not in self.config.labels:
-                raise RecordingError(
-                    f"{table.where(row)}: label {label!r} is not declared{nearest(label, self.labels)}",
-                    hint=f"correct it, or add it under 'labels' in {self.declaration}",
-                )
+            self._known(label, table.where(row))
             segments.append(Segment(start=float(start), end=float(end), label=label))
         return tuple(segments)
 
 
 def _shown(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
-
-
-def _check_rate(times: np.ndarray, path: Path, form: TimeFormat) -> None:
-    """Raise an error for implausible rates: with a wrong unit 16 seconds become four hours, at 0.06 Hz."""
-    if form.column is None or len(times) < 2:
-        return
-    rate = 1 / float(np.median(np.diff(times)))
-    if not RATES_HZ[0] <= rate <= RATES_HZ[1]:
-        raise RecordingError(
-            f"{path}: {rate:.3g} samples per second when {form.column!r} is read as {form.unit}, "
-            f"expected {RATES_HZ[0]:g} .. {RATES_HZ[1]:g}",
-            hint="declare the time column's unit: s, ms, us, ns or iso8601; `check_units: false` accepts it as it is",
-        )

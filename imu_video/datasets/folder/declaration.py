@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fnmatch
+import math
 import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Any, Literal
@@ -80,6 +82,9 @@ class ImuFormat(Config):
         skip_rows: lines of CSV files before the header.
         encoding: of CSV files that are not UTF-8, such as ``utf-16`` or ``cp1252``.
         decimal: decimal mark of CSV files, ``.`` or ``,``.
+        scale: ``acc`` or ``gyr`` -> factor from the numbers of the file to the declared unit, for raw counts.
+        gravity: ``included``, or ``removed`` from the acceleration (Android's linear, Apple's user acceleration).
+        label: column with the label of each row; rows with an empty field have none.
         reader: name of a reader (`imu-video list readers`), or a mapping of ``name``, its options, and ``device`` where
             a file holds several; it takes the place of ``time``, ``channels`` and ``units``.
         clock: of a reader's files: ``utc``, the POSIX time where the file tells it; ``recording``, the seconds from the
@@ -94,6 +99,9 @@ class ImuFormat(Config):
     skip_rows: int = Field(default=0, ge=0)
     encoding: Encoding | None = None
     decimal: Literal[".", ","] = "."
+    scale: dict[Literal["acc", "gyr"], float] | None = None
+    gravity: Literal["included", "removed"] = "included"
+    label: str | None = None
     reader: dict[str, Any] | None = None
     clock: Literal["utc", "recording"] = "utc"
 
@@ -110,7 +118,7 @@ class ImuFormat(Config):
 
     @model_validator(mode="after")
     def _one_source(self) -> ImuFormat:
-        for key in ("time", "channels", "units", "columns", "delimiter", "skip_rows", "encoding", "decimal"):
+        for key in sorted(set(ImuFormat.model_fields) - {"reader", "clock"}):
             if self.reader is not None and key in self.model_fields_set:
                 raise ValueError(f"'reader' settles {key!r}: give one of the two")
         return self
@@ -119,8 +127,18 @@ class ImuFormat(Config):
     @classmethod
     def _channels(cls, value: dict[str, str] | None) -> dict[str, str] | None:
         for channel in value or {}:
+            if channel.startswith("mag"):
+                raise ValueError(f"channel {channel!r}: windows hold accelerometer and gyroscope only; leave it out")
             if channel not in IMU_CHANNELS:
                 raise ValueError(f"unknown channel {channel!r}{nearest(channel, IMU_CHANNELS)}")
+        return value
+
+    @field_validator("scale")
+    @classmethod
+    def _scale(cls, value: dict[str, float] | None) -> dict[str, float] | None:
+        for kind, factor in (value or {}).items():
+            if not (factor and math.isfinite(factor)):
+                raise ValueError(f"scale of {kind} is {factor}, expected a number other than 0")
         return value
 
     @field_validator("units")
@@ -152,19 +170,29 @@ class VideoFile(Config):
 
 
 class Entry(Config):
-    """One recording, file by file."""
+    """One recording, file by file.
+
+    Args:
+        subject, name, session: as in `Recording`.
+        imu: placement -> file, or -> ``{acc: file, gyr: file}`` for sensors in separate files.
+        video: the main video.
+        cameras: name -> a further video.
+        labels: the label file.
+        tags: as in `Recording`.
+    """
 
     subject: str
     name: str
     session: str = "1"
-    imu: dict[str, str] = Field(min_length=1)
+    imu: dict[str, str | dict[Literal["acc", "gyr"], str]] = Field(min_length=1)
     video: VideoFile | None = None
+    cameras: dict[str, VideoFile] = Field(default_factory=dict)
     labels: str | None = None
     tags: dict[str, str] = Field(default_factory=dict)
 
     @field_validator("imu")
     @classmethod
-    def _placements(cls, value: dict[str, str]) -> dict[str, str]:
+    def _placements(cls, value: dict[str, Any]) -> dict[str, Any]:
         return {placement_name(placement): path for placement, path in value.items()}
 
     @field_validator("name")
@@ -180,29 +208,41 @@ class Pattern(Config):
     without ``/``, and ``*`` for text that has no meaning. Endings match in upper and lower case.
 
     Args:
-        imu: path of the IMU files, with ``{subject}``; several for files of several kinds. Without ``{placement}``, all
-            declared placements read one file.
+        imu: path of the IMU files, with ``{subject}``; several for files of several kinds; ``{acc: path, gyr: path}``
+            for sensors in separate files, which become one device. Without ``{placement}``, all declared placements
+            read one file.
         video: path of the video, with the variables of ``imu`` except ``{placement}``.
+        cameras: name -> path of a further video, with the same variables as ``video``.
         labels: path of the label file, with the same variables as ``video``.
         offset_s: time of the first frame in seconds on the IMU's clock, for all or by recording name. Without it and
             without ``start`` the video begins at time 0 of the IMU's clock.
         start: recording name -> time of the first frame, in the format of the time column.
-        optional: which of ``video`` and ``labels`` a recording may lack.
+        camera_offset_s: as ``offset_s``, by camera.
+        optional: which of ``video``, ``cameras``, ``labels``, and of ``acc`` and ``gyr`` in separate files, a recording
+            may lack.
         variables: variable -> regular expression that its text must match, where a name can be read in several ways.
     """
 
-    imu: str | list[str]
+    imu: str | list[str] | dict[Literal["acc", "gyr"], str | list[str]]
     video: str | None = None
+    cameras: dict[str, str] = Field(default_factory=dict)
     labels: str | None = None
     offset_s: float | dict[str, float] | None = None
     start: dict[str, str | float] = Field(default_factory=dict)
-    optional: list[Literal["video", "labels"]] = Field(default_factory=list)
+    camera_offset_s: dict[str, float] = Field(default_factory=dict)
+    optional: list[Literal["video", "cameras", "labels", "acc", "gyr"]] = Field(default_factory=list)
     variables: dict[str, str] = Field(default_factory=dict)
 
     @property
     def imu_patterns(self) -> list[str]:
         """The patterns of IMU files."""
-        return [self.imu] if isinstance(self.imu, str) else self.imu
+        return [pattern for patterns in self.by_sensor.values() for pattern in patterns]
+
+    @property
+    def by_sensor(self) -> dict[str, list[str]]:
+        """Sensor -> patterns of its files; the sensor is ``""`` where a file holds all of a device."""
+        given = self.imu if isinstance(self.imu, dict) else {"": self.imu}
+        return {kind: [value] if isinstance(value, str) else value for kind, value in given.items()}
 
     @field_validator("variables")
     @classmethod
@@ -227,7 +267,10 @@ class Pattern(Config):
             if "subject" not in here:
                 raise ValueError(f"{template!r} has no variable {{subject}}")
             own &= here
-        for other in (self.video or "", self.labels or ""):
+        for camera in self.camera_offset_s:
+            if camera not in self.cameras:
+                raise ValueError(f"camera_offset_s: unknown camera {camera!r}{nearest(camera, self.cameras)}")
+        for other in (self.video or "", self.labels or "", *self.cameras.values()):
             _only(other, set(re.findall(r"{(\w*)}", other)), own - {"placement"})
         return self
 
@@ -262,6 +305,29 @@ class LabelFormat(Config):
     _zone = field_validator("timezone")(_known_zone)
 
 
+class SubjectTable(Config):
+    """A table with one row per subject, whose columns become tags of its recordings.
+
+    Args:
+        file: path of the table (CSV or Parquet).
+        subject: column with the subjects, named as in the recordings.
+        tags: columns that become tags, or tag -> column.
+        delimiter, encoding, decimal: of a CSV file.
+    """
+
+    file: str
+    subject: str = "subject"
+    tags: list[str] | dict[str, str] = Field(min_length=1)
+    delimiter: str = Field(default=",", min_length=1, max_length=1)
+    encoding: Encoding | None = None
+    decimal: Literal[".", ","] = "."
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Tag -> column."""
+        return dict(self.tags) if isinstance(self.tags, dict) else {tag: tag for tag in self.tags}
+
+
 class Declaration(Config):
     """The whole `dataset.yaml`.
 
@@ -271,6 +337,8 @@ class Declaration(Config):
         placements: placement -> what differs from ``imu``; upper case becomes lower case, spaces and hyphens ``_``.
         files: recordings by file name.
         recordings: recordings one by one, in place of ``files``.
+        formats: names of recordings (``s03-*``) -> what differs in their files from ``imu`` and ``placements``.
+        subjects: table with ages, sexes or groups of the subjects.
         ignore: files below the folder that do not belong to it: names (``*.bak``), paths (``old/*.csv``), folders
             (``old/``).
         labels: the labels that may occur; any if None.
@@ -287,6 +355,8 @@ class Declaration(Config):
     placements: dict[str, ImuFormat] = Field(min_length=1)
     files: Pattern | None = None
     recordings: list[Entry] | None = None
+    formats: dict[str, ImuFormat] = Field(default_factory=dict)
+    subjects: SubjectTable | None = None
     ignore: list[str] = Field(default_factory=list)
     labels: list[str] | None = None
     label_files: LabelFormat = Field(default_factory=LabelFormat)
@@ -320,9 +390,12 @@ class Declaration(Config):
                 raise ValueError(
                     f"placement {placement!r} needs 'time' and 'channels', or 'reader'; under the placement or 'imu'"
                 )
-            for kind in sorted({c.split("_")[0] for c in form.channels}):
-                if kind not in (form.units or {}):
-                    raise ValueError(f"placement {placement!r} has {kind} channels: declare 'units.{kind}'")
+            for one in (form, *(_overridden(form, own) for own in self.formats.values())):
+                for kind in sorted({c.split("_")[0] for c in one.channels or ()}):
+                    if kind not in (one.units or {}):
+                        raise ValueError(f"placement {placement!r} has {kind} channels: declare 'units.{kind}'")
+            if form.label and self.files and self.files.labels:
+                raise ValueError(f"labels are in the column {form.label!r} and in files.labels: give one of the two")
         for entry in self.recordings or []:
             for placement in entry.imu:
                 if placement not in self.placements:
@@ -335,16 +408,25 @@ class Declaration(Config):
             raise ValueError(f"two recordings are called {next(n for n in names if names.count(n) > 1)!r}")
         return self
 
-    def format_of(self, placement: str) -> ImuFormat:
-        """The format of a placement: the defaults under ``imu``, overridden by the placement's own keys."""
-        own = self.placements[placement].model_dump(exclude_unset=True)
-        base = self.imu.model_dump(exclude_unset=True)
-        # `time` and `channels` are replaced as a whole, since a mixture of two declarations fits neither file
-        for whole in ("time", "channels", "reader"):
-            if whole in own:
-                base.pop(whole, None)
-        if "reader" in own:
-            base = {key: value for key, value in base.items() if key == "clock"}
-        elif {"time", "channels"} & set(own):
-            base.pop("reader", None)
-        return ImuFormat.model_validate(merge(base, own))
+    def format_of(self, placement: str, recording: str | None = None) -> ImuFormat:
+        """The format of a placement: ``imu``, overridden by the placement's own keys and by those of ``formats``."""
+        form = _overridden(self.imu, self.placements[placement])
+        for pattern, own in self.formats.items():
+            if recording is not None and fnmatch.fnmatchcase(recording, pattern):
+                form = _overridden(form, own)
+        return form
+
+
+def _overridden(base_form: ImuFormat, own_form: ImuFormat) -> ImuFormat:
+    """A format with the keys that another one sets."""
+    own = own_form.model_dump(exclude_unset=True)
+    base = base_form.model_dump(exclude_unset=True)
+    # `time` and `channels` are replaced as a whole, since a mixture of two declarations fits neither file
+    for whole in ("time", "channels", "reader"):
+        if whole in own:
+            base.pop(whole, None)
+    if "reader" in own:
+        base = {key: value for key, value in base.items() if key == "clock"}
+    elif {"time", "channels"} & set(own):
+        base.pop("reader", None)
+    return ImuFormat.model_validate(merge(base, own))

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from imu_video.datasets.folder.declaration import VARIABLES, Declaration, Pattern, VideoFile
 from imu_video.datasets.folder.patterns import Template, composed, plain_name
@@ -26,15 +27,32 @@ _VIDEOS = {".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".ts", ".360", ".ins
 
 @dataclass(kw_only=True)
 class Planned:
-    """The files of one recording; they exist but are not read yet."""
+    """The files of one recording; they exist but are not read yet.
+
+    Args:
+        subject, name, session, tags: as in `Recording`.
+        imu: placement -> its file; of sensors in separate files the first.
+        sensors: placement -> sensor -> its file, where they are separate.
+        video: the main video.
+        cameras: further videos by name.
+        labels: the label file.
+    """
 
     subject: str
     name: str
     session: str = "1"
     imu: dict[str, Path] = field(default_factory=dict)
+    sensors: dict[str, dict[str, Path]] = field(default_factory=dict)
     video: VideoFile | None = None
+    cameras: dict[str, VideoFile] = field(default_factory=dict)
     labels: Path | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def videos(self) -> dict[str, VideoFile]:
+        """Stream name -> video."""
+        further = {f"video.{name}": video for name, video in self.cameras.items()}
+        return ({"video": self.video} if self.video else {}) | further
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,11 +91,17 @@ def find(root: Path, config: Declaration, declaration: Path) -> Found:
         ConfigError: an offset of an unknown recording, or a recording without one.
     """
     files = sorted(_walk(root))
+    table = composed(config.subjects.file) if config.subjects else None
     belong = [path for path in files if not _ignored(path, config.ignore)]
-    matches = None if config.files is None else _Matches(root, config, declaration, belong)
+    matches = (
+        None
+        if config.files is None
+        else _Matches(root, config, declaration, [p for p in belong if composed(p) != table])
+    )
     planned = _listed(root, config, files) if matches is None else matches.planned()
     require(root, planned, declaration)
-    used = {declaration, *(path for recording in planned for path in files_of(root, recording))}
+    tables = [root / config.subjects.file] if config.subjects else []
+    used = {declaration, *tables, *(path for recording in planned for path in files_of(root, recording))}
     folders = [path for path in used if path.is_dir()]
     unused = [
         path
@@ -99,8 +123,10 @@ def find(root: Path, config: Declaration, declaration: Path) -> Found:
 
 def files_of(root: Path, planned: Planned) -> list[Path]:
     """All files of a recording, each once."""
-    video = root / planned.video.file if planned.video else None
-    return [path for path in dict.fromkeys((*planned.imu.values(), video, planned.labels)) if path is not None]
+    sensors = [path for files in planned.sensors.values() for path in files.values()]
+    videos = [root / video.file for video in planned.videos.values()]
+    labels = [planned.labels] if planned.labels else []
+    return list(dict.fromkeys((*planned.imu.values(), *sensors, *videos, *labels)))
 
 
 def require(root: Path, planned: Iterable[Planned], declaration: Path) -> None:
@@ -127,7 +153,7 @@ def _listed(root: Path, config: Declaration, files: Sequence[str]) -> list[Plann
 
     owners: dict[tuple[str, str], str] = {}
     for entry in config.recordings or []:
-        for placement, path in entry.imu.items():
+        for placement, path in ((p, path) for p, given in entry.imu.items() for path in _paths(given).values()):
             owner = owners.setdefault((composed(path), placement), entry.name)
             if owner != entry.name:
                 report(
@@ -141,13 +167,24 @@ def _listed(root: Path, config: Declaration, files: Sequence[str]) -> list[Plann
             subject=entry.subject,
             name=entry.name,
             session=entry.session,
-            imu={placement: root / there(path) for placement, path in entry.imu.items()},
+            imu={placement: root / there(next(iter(_paths(given).values()))) for placement, given in entry.imu.items()},
+            sensors={
+                placement: {kind: root / there(path) for kind, path in given.items()}
+                for placement, given in entry.imu.items()
+                if isinstance(given, dict)
+            },
             video=entry.video and entry.video.model_copy(update={"file": there(entry.video.file)}),
+            cameras={n: v.model_copy(update={"file": there(v.file)}) for n, v in entry.cameras.items()},
             labels=root / there(entry.labels) if entry.labels else None,
             tags=entry.tags,
         )
         for entry in config.recordings or []
     ]
+
+
+def _paths(given: str | Mapping[Any, str]) -> dict[str, str]:
+    """Sensor -> file; ``""`` for a file that holds all of a device."""
+    return {"": given} if isinstance(given, str) else {str(kind): path for kind, path in given.items()}
 
 
 class _Matches:
@@ -165,10 +202,12 @@ class _Matches:
         self._placements = sorted(config.placements)
         known = config.files.variables
         self._templates: list[tuple[str, Template]] = [("imu", Template(t, known)) for t in config.files.imu_patterns]
-        for role, text in (("video", config.files.video), ("labels", config.files.labels)):
+        self._sensors = {Template(t).text: kind for kind, texts in config.files.by_sensor.items() for t in texts}
+        cameras = {f"camera {name}": text for name, text in config.files.cameras.items()}
+        for role, text in {"video": config.files.video, "labels": config.files.labels, **cameras}.items():
             self._templates += [(role, Template(text, known))] if text else []
-        self._imu: list[tuple[str, dict[str, str]]] = []
-        self._others: dict[str, dict[tuple[str, ...], str]] = {"video": {}, "labels": {}}
+        self._imu: list[tuple[str, dict[str, str], str]] = []
+        self._others: dict[str, dict[tuple[str, ...], str]] = {role: {} for role, _ in self._templates if role != "imu"}
         for path in files if not self._folders() else [*files, *_folders_of(files)]:
             try:
                 self._place(path)
@@ -205,7 +244,7 @@ class _Matches:
             if len(words) > 1:
                 self._refuse_ambiguity(path, template, words)
             if role == "imu":
-                self._imu.append((path, words[0]))
+                self._imu.append((path, words[0], self._sensors[template.text]))
             else:
                 self._remember(role, template, path, words[0])
 
@@ -259,7 +298,7 @@ class _Matches:
         """
         found: dict[str, Planned] = {}
         first: dict[str, tuple[dict[str, str], str]] = {}
-        for path, words in self._imu:
+        for path, words, sensor in self._imu:
             placement = words.get("placement")
             own = {name: word for name, word in words.items() if name != "placement"}
             name = "-".join(plain_name(own[v]) for v in VARIABLES if v in own)
@@ -267,9 +306,11 @@ class _Matches:
             planned = found.get(name)
             if planned is None:
                 planned = found[name] = self._plan(name, own)
-            twice = [p for p in ([placement] if placement else self._placements) if p in planned.imu]
+            here = [placement] if placement else self._placements
+            there = {p: planned.sensors.get(p, {}).get(sensor) if sensor else planned.imu.get(p) for p in here}
+            twice = [p for p in here if there[p] is not None]
             if before != own or twice:
-                other = planned.imu[twice[0]] if twice else self._root / file
+                other = there[twice[0]] if twice else self._root / file
                 where = f", placement {twice[0]!r}" if twice and before == own else ""
                 report(
                     RecordingError(
@@ -278,12 +319,16 @@ class _Matches:
                     )
                 )
                 continue
-            planned.imu |= dict.fromkeys([placement] if placement else self._placements, self._root / path)
+            for p in here:
+                planned.imu.setdefault(p, self._root / path)
+                if sensor:
+                    planned.sensors.setdefault(p, {})[sensor] = self._root / path
         if not found:
             raise RecordingError(
                 f"{self._declaration}: no file in {self._root} matches files.imu = {self._pattern.imu!r}",
                 hint="correct the pattern; each variable stands for any text without '/'",
             )
+        self._require_sensors(found.values())
         for key in ("offset_s", "start"):
             value = getattr(self._pattern, key)
             for name in value if isinstance(value, dict) else ():
@@ -304,16 +349,39 @@ class _Matches:
                     report(ConfigError(f"{self._declaration}: {name!r} is in files.offset_s and in files.start"))
                 offset = offset.get(name)
             planned.video = VideoFile(file=video, offset_s=None if start is not None else offset, start=start)
+        for camera in pattern.cameras:
+            file = self._other(f"camera {camera}", words)
+            if file is not None:
+                planned.cameras[camera] = VideoFile(file=file, offset_s=pattern.camera_offset_s.get(camera))
         labels = self._other("labels", words)
         planned.labels = None if labels is None else self._root / labels
         return planned
+
+    def _require_sensors(self, found: Iterable[Planned]) -> None:
+        needed = [kind for kind in self._pattern.by_sensor if kind and kind not in self._pattern.optional]
+        lacking = [
+            (recording.name, placement, kind)
+            for recording in found
+            for placement, files in recording.sensors.items()
+            for kind in needed
+            if kind not in files
+        ]
+        if lacking:
+            name, placement, kind = lacking[0]
+            report(
+                RecordingError(
+                    f"{self._declaration}: recording {name!r}, placement {placement!r} has no file of {kind}"
+                    + (f", and {len(lacking) - 1} more lack one" if lacking[1:] else ""),
+                    hint=f"copy the file; `files.optional: [{kind}]` lets recordings lack it",
+                )
+            )
 
     def _other(self, role: str, words: Mapping[str, str]) -> str | None:
         """The file of a recording that plays a part, or the path that is expected; None if it may be absent."""
         for kind, template in self._templates:
             if kind == role:
                 path = self._others[role].get(tuple(words[name] for name in template.variables))
-                if path is None and role not in self._pattern.optional:
+                if path is None and ("cameras" if role.startswith("camera ") else role) not in self._pattern.optional:
                     return template.path(words)
                 return path
         return None
@@ -321,7 +389,10 @@ class _Matches:
     def orphans(self, unused: Iterable[str]) -> dict[str, list[str]]:
         """Videos and label files of no recording."""
         words = {"video": "videos", "labels": "label files"}
-        lost = {words[role]: sorted({*unused} & {*there.values()}) for role, there in self._others.items()}
+        lost = {
+            words.get(role, f"videos of {role}"): sorted({*unused} & {*there.values()})
+            for role, there in self._others.items()
+        }
         return {what: paths for what, paths in lost.items() if paths}
 
 

@@ -12,6 +12,7 @@ from imu_video.config import Config, changes
 from imu_video.errors import DataError, ImuVideoError, LeakageError, collecting
 from imu_video.protocols import RecordingSource, Unread
 from imu_video.recordings.quality import Inspector, resolve_checks
+from imu_video.recordings.ranges import check_ranges
 from imu_video.recordings.recipe import Recipe
 from imu_video.recordings.splits import assign
 from imu_video.recordings.windows import window_count
@@ -192,6 +193,7 @@ def _check_item(
                 raise LeakageError(f"recording {name!r} occurs twice", hint="names are unique within a dataset")
             own.recordings.append(name)
             if quick:
+                check_ranges(recording, modalities=tuple(recipe.window.modalities), seconds=recipe.window.seconds)
                 window_count(recording, recipe.window)
                 for stream in recording.streams.values():
                     _ = None if stream is None else stream.times

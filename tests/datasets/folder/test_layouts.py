@@ -1,0 +1,171 @@
+"""Situations of users' files: sensors in separate files, labels in a column, scales, tables of subjects, cameras."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from imu_video.datasets.folder import Folder
+from imu_video.errors import ConfigError, RecordingError
+from imu_video.recordings.windows import WindowConfig, cut
+from imu_video.types import GRAVITY, Recording
+from tests.datasets.folder.studies import CHANNELS, RATE, N, declaration, declare, put, table, video
+
+IMU = declaration()["imu"]
+PLAIN = {"imu": "{subject}/{recording}.csv"}
+
+
+def only(root: Path, **changes: Any) -> Recording:
+    (recording,) = Folder(root=str(declare(root, **changes))).recordings()
+    return recording
+
+
+def split_sensors(root: Path, *, shift_ms: float = 3.0) -> None:
+    """One device as two files, x y z each; the gyroscope on a clock that is ``shift_ms`` late."""
+    whole = table()
+    names = dict(zip("xyz", "xyz", strict=True))
+    acc = whole[["t", "ax", "ay", "az"]].rename(columns={f"a{k}": v for k, v in names.items()})
+    gyr = whole[["t", "gx", "gy", "gz"]].rename(columns={f"g{k}": v for k, v in names.items()})
+    put(root, "s01/walk/Accelerometer.csv", acc)
+    put(root, "s01/walk/Gyroscope.csv", gyr.assign(t=gyr["t"] + shift_ms))
+
+
+SENSORS = {
+    "imu": {"acc": "{subject}/{recording}/Accelerometer.csv", "gyr": "{subject}/{recording}/Gyroscope.csv"},
+}
+XYZ = {**IMU, "channels": {channel: channel[-1] for channel in CHANNELS}}
+
+
+def test_sensors_in_separate_files_are_one_device(tmp_path: Path) -> None:
+    split_sensors(tmp_path)
+    (stream,) = only(tmp_path, files=SENSORS, imu=XYZ).imu
+    assert stream.values.shape == (6, 2 * N)
+    acc, gyr = np.isfinite(stream.values[0]), np.isfinite(stream.values[3])
+    assert not (acc & gyr).any()
+    np.testing.assert_allclose(stream.times[acc], np.arange(N) / RATE)
+    np.testing.assert_allclose(stream.times[gyr], np.arange(N) / RATE + 0.003)
+    np.testing.assert_allclose(stream.values[0, acc], np.arange(N) / 1000 * GRAVITY)
+    (window,) = cut(only(tmp_path, files=SENSORS, imu=XYZ), WindowConfig(seconds=3.9))
+    assert np.isfinite(window.imu["wrist"][:, 1:]).all()
+    split_sensors(tmp_path, shift_ms=0)
+    (stream,) = only(tmp_path, files=SENSORS, imu=XYZ).imu
+    assert stream.values.shape == (6, N)
+    listed = {"acc": "s01/walk/Accelerometer.csv", "gyr": "s01/walk/Gyroscope.csv"}
+    entry = {"subject": "s01", "name": "r", "imu": {"wrist": listed}}
+    np.testing.assert_array_equal(only(tmp_path, files=None, recordings=[entry], imu=XYZ).imu[0].values, stream.values)
+
+
+def test_a_missing_sensor_is_refused_or_optional(tmp_path: Path) -> None:
+    split_sensors(tmp_path)
+    (tmp_path / "s01/walk/Gyroscope.csv").unlink()
+    with pytest.raises(RecordingError, match="'s01-walk', placement 'wrist' has no file of gyr") as error:
+        only(tmp_path, files=SENSORS, imu=XYZ)
+    assert error.match(r"files.optional: \[gyr\]")
+    (stream,) = only(tmp_path, files={**SENSORS, "optional": ["gyr"]}, imu=XYZ).imu
+    assert stream.channels == ("acc_x", "acc_y", "acc_z")
+    split_sensors(tmp_path, shift_ms=3_600_000)
+    with pytest.raises(RecordingError, match=r"never measured at the same time.*another time zone"):
+        only(tmp_path, files=SENSORS, imu=XYZ)
+
+
+def test_labels_in_a_column_of_the_table(tmp_path: Path) -> None:
+    frame = table().assign(activity=["walk"] * 200 + [""] * 100 + ["null"] * 100)
+    put(tmp_path, "s01/a.csv", frame)
+    imu = {**IMU, "label": "activity"}
+    recording = only(tmp_path, files=PLAIN, imu=imu)
+    assert [(s.label, round(s.start, 6), round(s.end, 6)) for s in recording.segments] == [
+        ("walk", 0.0, 2.0),
+        ("null", 3.0, 4.0),
+    ]
+    with pytest.raises(RecordingError, match="column 'activity': label 'null' is not declared"):
+        only(tmp_path, files=PLAIN, imu=imu, labels=["walk"])
+    with pytest.raises(ConfigError, match="give one of the two"):
+        only(tmp_path, files={**PLAIN, "labels": "{subject}/{recording}_l.csv"}, imu=imu)
+
+
+def test_raw_counts_have_a_scale_and_files_their_own_units(tmp_path: Path) -> None:
+    put(tmp_path, "s01/a.csv", table(acc=4096, gyr=20 * 16.4))
+    put(tmp_path, "s02/a.csv", table(acc=1000))
+    scale = {"acc": 1 / 4096, "gyr": 1 / 16.4}
+    formats = {"s02-*": {"units": {"acc": "mg"}, "scale": {"acc": 1, "gyr": 1}}}
+    one, two = Folder(
+        root=str(declare(tmp_path, files=PLAIN, imu={**IMU, "scale": scale}, formats=formats))
+    ).recordings()
+    for stream in (one.imu[0], two.imu[0]):
+        np.testing.assert_allclose(stream.values[0], np.arange(N) / 1000 * GRAVITY, rtol=1e-6)
+        assert stream.values[3:].std() == pytest.approx(np.deg2rad(20), rel=0.05)
+    with pytest.raises(ConfigError, match=r"formats: no recording 's03-.'"):
+        only(tmp_path, files=PLAIN, formats={"s03-*": {}})
+    with pytest.raises(ConfigError, match="scale of acc is 0"):
+        only(tmp_path, files=PLAIN, imu={**IMU, "scale": {"acc": 0}})
+
+
+def test_removed_gravity_is_declared_and_tagged(tmp_path: Path) -> None:
+    put(tmp_path, "s01/a.csv", table().assign(ay=0.01))
+    recording = only(tmp_path, files=PLAIN, imu={**IMU, "gravity": "removed"})
+    assert recording.tags == {"gravity": "removed"}
+    with pytest.raises(RecordingError, match="gravity"):
+        only(tmp_path, files=PLAIN)
+    with pytest.raises(ConfigError, match="gravity is removed from wrist, but not from its other placements"):
+        only(tmp_path, files=PLAIN, placements={"wrist": {"gravity": "removed"}, "hip": None})
+
+
+def test_magnetometers_are_refused_clearly(tmp_path: Path) -> None:
+    put(tmp_path, "s01/a.csv")
+    with pytest.raises(ConfigError, match="'mag_x': windows hold accelerometer and gyroscope only; leave it out"):
+        only(tmp_path, files=PLAIN, imu={**IMU, "channels": {**CHANNELS, "mag_x": "mx"}})
+
+
+def test_a_table_of_subjects_gives_tags_as_text(tmp_path: Path) -> None:
+    for subject in ("s01", "s02"):
+        put(tmp_path, f"{subject}/a.csv")
+    (tmp_path / "people.csv").write_text("id,age,sex\ns02,071,f\ns01,,null\ns09,1,m\n")
+    subjects = {"file": "people.csv", "subject": "id", "tags": {"years": "age", "sex": "sex"}}
+    source = Folder(root=str(declare(tmp_path, files=PLAIN, subjects=subjects)))
+    assert [dict(r.tags) for r in source.recordings()] == [{"sex": "null"}, {"years": "071", "sex": "f"}]
+    assert source.provenance()["subjects"] == source.subject_tags()
+    assert source.notes == ()
+    put(tmp_path, "s03/a.csv")
+    with pytest.raises(RecordingError, match=r"people\.csv: no row of subject 's03'; did you mean"):
+        Folder(root=str(tmp_path))
+    (tmp_path / "people.csv").write_text("id,age,sex\ns01,1,m\ns02,2,m\ns03,3,m\ns02,4,m\n")
+    with pytest.raises(RecordingError, match="line 5: subject 's02' has a second row"):
+        Folder(root=str(tmp_path))
+
+
+def test_times_of_a_zone_become_utc(tmp_path: Path) -> None:
+    stamps = pd.to_datetime(1.72e9 + np.arange(N) / RATE, unit="s").round("ms")  # 3 July 2024
+    local = (stamps + pd.Timedelta(hours=2)).strftime("%Y-%m-%d %H:%M:%S.%f")
+    for unit, times in (("iso8601", local), ("s", 1.72e9 + 7200 + np.arange(N) / RATE)):
+        put(tmp_path, "s01/a.csv", table().assign(t=times))
+        imu = {**IMU, "time": {"column": "t", "unit": unit, "timezone": "Europe/Berlin"}}
+        times = only(tmp_path, files=PLAIN, imu=imu).imu[0].times
+        np.testing.assert_allclose(times, 1.72e9 + np.arange(N) / RATE, atol=2e-3, rtol=0)
+    with pytest.raises(ConfigError, match="unknown timezone 'Berlin'"):
+        only(tmp_path, files=PLAIN, imu={**IMU, "time": {"column": "t", "timezone": "Berlin"}})
+
+
+def test_videos_by_start_and_by_camera_and_recordings_without(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        put(tmp_path, f"s01/{name}.csv")
+    video(tmp_path / "s01" / "a.mp4")
+    video(tmp_path / "s01" / "a_side.mp4")
+    files = {
+        **PLAIN,
+        "video": "{subject}/{recording}.mp4",
+        "cameras": {"side": "{subject}/{recording}_side.mp4"},
+        "start": {"s01-a": 750},
+        "camera_offset_s": {"side": 0.25},
+        "optional": ["video", "cameras"],
+    }
+    one, two = Folder(root=str(declare(tmp_path, files=files))).recordings()
+    assert {name: stream.times[0] for name, stream in one.streams.items()} == {"video": 0.75, "video.side": 0.25}
+    assert two.streams == {}
+    with pytest.raises(ConfigError, match=r"files\.start names 's01-c'"):
+        Folder(root=str(declare(tmp_path, files={**files, "start": {"s01-c": 1}})))
+    with pytest.raises(RecordingError, match=r"b_side\.mp4: no such file"):
+        Folder(root=str(declare(tmp_path, files={**files, "optional": ["video"]})))
