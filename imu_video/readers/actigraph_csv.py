@@ -11,7 +11,7 @@ import numpy as np
 
 from imu_video.errors import RecordingError
 from imu_video.readers.base import DeviceReading, Reader, Reading, Track
-from imu_video.readers.files import check_zone, read_bytes, start_of
+from imu_video.readers.files import check_zone, read_bytes, start_of, whole_lines
 from imu_video.readers.members import head
 from imu_video.readers.tables import Table
 from imu_video.registry import readers
@@ -51,7 +51,7 @@ class ActigraphCsv(Reader):
 
     def read(self, path: Path) -> Reading:
         """All rows of the file."""
-        content = read_bytes(path)
+        content, notes = whole_lines(read_bytes(path))
         lines = content[:8192].decode("utf-8-sig", errors="replace").splitlines()
         if not lines or not _MARK.search(lines[0]):
             raise RecordingError(
@@ -92,7 +92,7 @@ class ActigraphCsv(Reader):
             if line.startswith("Serial Number:"):
                 tags["serial"] = line.partition(":")[2].strip()
         device = DeviceReading(name="imu" if "gyr" in tracks else "monitor", tracks=tracks, gravity=True)
-        return Reading(devices=(device,), tags=tags, start_utc=start)
+        return Reading(devices=(device,), tags=tags, notes=notes, start_utc=start)
 
     def recognises(self, path: Path) -> str | None:
         """The first line of the header."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from imu_video.errors import RecordingError
 from imu_video.readers.base import DeviceReading, Reader, Reading, Track
-from imu_video.readers.files import finite, read_bytes
+from imu_video.readers.files import finite, read_bytes, whole_lines
 from imu_video.readers.tables import Table, iso_seconds
 from imu_video.readers.unit_names import unit_named
 from imu_video.registry import readers
@@ -66,7 +66,8 @@ class BidsMotion(Reader):
             )
         channels = _channels(path)
         sidecar = _sidecar(path)
-        content = read_bytes(path).replace(b"n/a", b"")
+        content, notes = whole_lines(read_bytes(path))
+        content = content.replace(b"n/a", b"")
         names = [f"column {i + 1}" for i in range(len(channels))]
         table = Table(path, names, header=names, delimiter="\t", content=content)
         times = _times(table, names, channels, sidecar, path)
@@ -74,7 +75,7 @@ class BidsMotion(Reader):
         start = _start(path)
         tags = {"task": str(sidecar["TaskName"])} if "TaskName" in sidecar else {}
         segments = _segments(path) if self.events else ()
-        return Reading(devices=devices, segments=segments, tags=tags, start_utc=start)
+        return Reading(devices=devices, segments=segments, tags=tags, notes=notes, start_utc=start)
 
     def recognises(self, path: Path) -> str | None:
         """The name of the file, and the table of its channels."""

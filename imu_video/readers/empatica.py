@@ -16,7 +16,7 @@ import numpy as np
 
 from imu_video.errors import ConfigError, RecordingError
 from imu_video.readers.base import DeviceReading, Reader, Reading, Track
-from imu_video.readers.files import finite, read_bytes
+from imu_video.readers.files import finite, read_bytes, whole_lines
 from imu_video.readers.members import Members, head, names_in
 from imu_video.readers.tables import numbers_between
 from imu_video.registry import readers
@@ -55,7 +55,8 @@ class EmpaticaE4(Reader):
                 hint="download the session from the portal as ZIP",
             )
         where = Path(members.where(name))
-        text = members.read(name).decode("utf-8-sig", errors="replace").splitlines()
+        content, notes = whole_lines(members.read(name))
+        text = content.decode("utf-8-sig", errors="replace").splitlines()
         rows = numbers_between(text, 3, path=where, separator=",")
         if len(rows) < 4:
             raise RecordingError(f"{where}: {len(rows)} rows, expected start, rate and samples")
@@ -78,7 +79,7 @@ class EmpaticaE4(Reader):
         device = DeviceReading(name="e4", tracks={"acc": track}, gravity=True, tags={"range": "2 g"})
         return Reading(
             devices=(device,),
-            notes=(f"{count} marks of the button in tags.csv: not read",) if count else (),
+            notes=(*notes, *([f"{count} marks of the button in tags.csv: not read"] if count else [])),
             tags={"device": "Empatica E4"},
             start_utc=start,
         )

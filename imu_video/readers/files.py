@@ -35,6 +35,20 @@ def read_bytes(path: Path, *, limit: int = MAX_BYTES) -> bytes:
     return data
 
 
+def whole_lines(content: bytes) -> tuple[bytes, tuple[str, ...]]:
+    """A text without its last line if that one does not end, and the note about it.
+
+    A file that was cut off inside a number still looks like one: 0.094 becomes 0.09.
+
+    Example:
+        >>> whole_lines(b"1.25\\n1.2")
+        (b'1.25\\n', ('the last line does not end: left out',))
+    """
+    if content.endswith((b"\n", b"\r")):
+        return content, ()
+    return content[: content.rfind(b"\n") + 1], ("the last line does not end: left out",)
+
+
 def finite(values: np.ndarray) -> np.ndarray:
     """Values with NaN in place of infinite ones, which damaged numbers give.
 

@@ -84,7 +84,11 @@ class GeneActiv(Reader):
             resolution_s=_RESOLUTION_S,
         )
         total = len(pages) + damaged
+        stated = header.get("Number of Pages", "")
+        missing = int(stated) - total if stated.isdigit() and len(stated) < 10 else 0
         notes = [f"{damaged} of {total} pages damaged: skipped"] if damaged else []
+        if missing > 0:
+            notes.append(f"{missing} of {int(stated)} pages missing at the end")
         if found.dropped:
             notes.append(f"{found.dropped} of {total} pages out of order in time: skipped")
         if found.gaps:

@@ -60,11 +60,16 @@ class GoProTelemetry(Reader):
     def read(self, path: Path) -> Reading:
         """The telemetry track; the clock of the video is not changed."""
         found = read_telemetry(path)
-        notes = [
-            f"{key}: {track.late} of {track.payloads} payloads stamped late: their times follow the sample count"
-            for key, track in found.items()
-            if track.late
-        ]
+        notes = []
+        for key, track in found.items():
+            if track.late:
+                notes.append(
+                    f"{key}: {track.late} of {track.payloads} payloads stamped late: times follow the sample count"
+                )
+            if track.missing:
+                notes.append(f"{key}: {track.missing} of {track.payloads} payloads without samples")
+            if track.lost:
+                notes.append(f"{key}: {track.lost} samples that the camera counted are not in the file")
         tracks = {
             _SENSORS[key][0]: Track(
                 times=track.times, values=to_camera_axes(track.values, track.order).T, unit=_SENSORS[key][2]
@@ -97,8 +102,10 @@ class SensorTrack:
         order: axes of the columns (``ZXY``; lower case = negative), or "" when unknown.
         values: (T, axes) in the units of the file after scaling.
         times: (T,) seconds after the first frame.
-        payloads: number of payloads.
+        payloads: number of payloads of the file.
         late: of these, payloads whose time stamps were not used.
+        missing: of these, payloads without a sample of this sensor.
+        lost: samples between the first and the last one that the camera counted and the file lacks.
     """
 
     device: str
@@ -107,6 +114,8 @@ class SensorTrack:
     times: np.ndarray
     payloads: int
     late: int = 0
+    missing: int = 0
+    lost: int = 0
 
 
 def read_telemetry(path: Path) -> dict[str, SensorTrack]:
@@ -115,7 +124,7 @@ def read_telemetry(path: Path) -> dict[str, SensorTrack]:
     Raises:
         RecordingError: no telemetry, neither sensor in it, other units than these, or a video that is not real time.
     """
-    parts = payloads(path, ("ACCL", "GYRO", "SHUT"))
+    total, parts = payloads(path, ("ACCL", "GYRO", "SHUT"))
     shutter = parts["SHUT"][0] if parts["SHUT"] else None
     tracks: dict[str, SensorTrack] = {}
     for key, (_, unit, _) in _SENSORS.items():
@@ -137,8 +146,10 @@ def read_telemetry(path: Path) -> dict[str, SensorTrack]:
             order=axis_order(held[0].device, held[0].title, held[0].axes),
             values=values,
             times=times,
-            payloads=len(held),
+            payloads=total,
             late=late,
+            missing=total - len(held),
+            lost=_lost(held),
         )
     if not tracks:
         raise RecordingError(
@@ -146,6 +157,13 @@ def read_telemetry(path: Path) -> dict[str, SensorTrack]:
             hint="record video in real time: time-lapse modes and some models save no motion",
         )
     return tracks
+
+
+def _lost(parts: list[Payload]) -> int:
+    first, last = parts[0].first_sample, parts[-1].first_sample
+    if first is None or last is None:
+        return 0
+    return max(last - first - sum(len(p.values) for p in parts[:-1]), 0)
 
 
 def axis_order(device: str, title: str, axes: str) -> str:

@@ -50,26 +50,26 @@ class Payload:
     axes: str
 
 
-def payloads(path: Path, keys: tuple[str, ...]) -> dict[str, list[Payload]]:
-    """Payloads of the named streams in the order of the movie.
+def payloads(path: Path, keys: tuple[str, ...]) -> tuple[int, dict[str, list[Payload]]]:
+    """Number of payloads of the movie, and those of the named streams in its order.
 
     Raises:
         RecordingError: no MP4 file, a damaged one, or one without telemetry.
     """
     found: dict[str, list[Payload]] = {key: [] for key in keys}
-    seen = False
+    total = 0
     for begin, end, data in _packets(path):
-        seen = True
+        total += 1
         for key in keys:
             part = payload(data, key, begin, end)
             if part is not None:
                 found[key].append(part)
-    if not seen:
+    if not total:
         raise RecordingError(
             f"{path}: no GoPro telemetry track",
             hint="use the original file of the camera; programs that cut or convert videos drop the track",
         )
-    return found
+    return total, found
 
 
 def camera(path: Path) -> str | None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from imu_video.errors import ConfigError, RecordingError
 from imu_video.readers.base import DeviceReading, Reader, Reading, Track
-from imu_video.readers.files import finite
+from imu_video.readers.files import finite, read_bytes, whole_lines
 from imu_video.readers.members import head
 from imu_video.registry import readers
 
@@ -63,12 +63,19 @@ class CameraTelemetry(Reader):
             faults += wrong
             if len(track.times) > 1 and np.isfinite(track.values).any():
                 tracks[kind] = track
-        if not {"acc", "gyr"} & set(tracks):
+        if not {kind for kind, track in tracks.items() if kind != "mag" and len(track.times) > 2}:
             raise RecordingError(
                 f"{path}: no sample of an accelerometer or a gyroscope ({camera} {model})",
                 hint="use the original file of the camera, recorded with its motion data switched on",
             )
-        notes = (f"{faults} samples out of order or repeated: sorted or dropped",) if faults else ()
+        notes: tuple[str, ...] = (f"{faults} samples out of order or repeated: sorted or dropped",) if faults else ()
+        if path.suffix.lower() == ".gcsv" and (cut := whole_lines(read_bytes(path))[1]):
+            tracks = {
+                k: Track(times=t.times[:-1], values=t.values[:, :-1], unit=t.unit)
+                for k, t in tracks.items()
+                if len(t.times) > 2
+            }
+            notes += cut
         tags = {"camera": f"{camera} {model}".strip(), "axes": "gyroflow"}
         return Reading(devices=(DeviceReading(name="camera", tracks=tracks),), tags=tags, notes=notes)
 

@@ -32,6 +32,14 @@ def test_epoch_counts_are_refused(device_files: ModuleType, tmp_path: Path) -> N
     assert "RAW data" in (error.value.hint or "")
 
 
+def test_a_last_line_that_does_not_end_is_left_out(device_files: ModuleType, tmp_path: Path) -> None:
+    path = device_files.actigraph_csv(tmp_path)
+    path.write_bytes(path.read_bytes()[:-3])  # the last digit of a number, and the end of the line
+    reading = ActigraphCsv().read(path)
+    assert len(reading.devices[0].tracks["acc"].times) == 399
+    assert reading.notes == ("the last line does not end: left out",)
+
+
 def test_a_time_stamp_of_another_format_names_its_line(device_files: ModuleType, tmp_path: Path) -> None:
     path = device_files.actigraph_csv(tmp_path, stamps=True)
     lines = path.read_text().splitlines()

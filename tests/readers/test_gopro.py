@@ -138,7 +138,21 @@ def test_without_motion_it_is_refused(device_files: ModuleType, tmp_path: Path) 
 def test_a_payload_stamped_late_does_not_move_its_samples(device_files: ModuleType, tmp_path: Path) -> None:
     reading = GoProTelemetry().read(device_files.gopro(tmp_path, late={3: 0.4}))
     np.testing.assert_allclose(reading.devices[0].tracks["gyr"].times, device_files.TIMES, atol=1e-5)
-    assert reading.notes[0] == "ACCL: 1 of 8 payloads stamped late: their times follow the sample count"
+    assert reading.notes[0] == "ACCL: 1 of 8 payloads stamped late: times follow the sample count"
+
+
+def test_payloads_without_samples_are_counted(device_files: ModuleType, tmp_path: Path) -> None:
+    path = device_files.gopro(tmp_path)
+    content = path.read_bytes()
+    place = content.index(b"ACCL", content.index(b"ACCL", content.index(b"ACCL") + 4) + 4)
+    path.write_bytes(content[:place] + b"XXXX" + content[place + 4 :])
+    reading = GoProTelemetry().read(path)
+    assert reading.notes == (
+        "ACCL: 1 of 8 payloads without samples",
+        "ACCL: 50 samples that the camera counted are not in the file",
+    )
+    acc = reading.devices[0].tracks["acc"]
+    np.testing.assert_allclose(acc.times, np.delete(device_files.TIMES, np.s_[100:150]), atol=1e-5)
 
 
 @pytest.mark.parametrize("speed", [30.0, 0.1])
