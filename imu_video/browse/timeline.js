@@ -137,8 +137,11 @@ const names = [...new Set(data.labels.map(one => one.label))];
 lane("labels", 28, (pen, x, width, height) => spans(pen, x, height, data.labels,
   one => PALETTE[names.indexOf(one.label) % PALETTE.length], one => one.label));
 
-const kept = data.windows.map(one => ({...one, end: one.start + data.window_s}));
-const lost = data.dropped.map(one => ({...one, end: one.start + data.window_s}));
+// Overlapping windows are drawn up to the start of the next one, so that each can be seen.
+const starts = [...data.windows, ...data.dropped].map(one => one.start).sort((a, b) => a - b);
+const next = new Map(starts.map((start, i) => [start, Math.min(start + data.window_s, starts[i + 1] ?? Infinity)]));
+const kept = data.windows.map(one => ({...one, end: next.get(one.start)}));
+const lost = data.dropped.map(one => ({...one, end: next.get(one.start)}));
 const at = (items, t) => items.filter(one => one.start <= t && t < one.end);
 lane("windows: kept (blue), with flags (amber), dropped (red)", 34, (pen, x, width, height) => {
   spans(pen, x, height, lost, () => "#e3a49a", one => one.reason);

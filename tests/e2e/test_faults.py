@@ -345,6 +345,22 @@ def case_34_nul_bytes(outcome: Outcome) -> None:
     assert "\\x00" not in message
 
 
+@pytest.mark.slow
+def test_check_passes_exactly_where_a_build_passes(
+    faults: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = {}
+    for folder in sorted(path.parent for path in faults.glob("*/build.yaml")):
+        here = copied(folder, tmp_path / folder.name)
+        monkeypatch.chdir(here)
+        before = sorted(here.rglob("*"))
+        checked = CliRunner().invoke(app, ["check", ".", "build.yaml", "--json"])
+        assert sorted(here.rglob("*")) == before
+        seen[folder.name] = (checked.exit_code == 0, build(here, monkeypatch).error is None)
+    assert len(seen) > 15
+    assert {name for name, (checked, built) in seen.items() if checked != built} == set()
+
+
 # --------------------------------------------------------------------------------- all cases; nothing may stand below
 
 
