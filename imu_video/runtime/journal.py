@@ -108,7 +108,7 @@ class Journal:
                 raise ConfigError(
                     f"{self.folder} is an unfinished {self._what} of another config, version or dataset "
                     f"({digest(before)}, this one is {digest(self.job)}). Changed since: {changed}",
-                    hint=f"undo the change to finish that {self._what}, or discard it and start again: the same command "
+                    hint=f"undo the change to finish that {self._what}, or discard it: the same command "
                     f"with --force, or delete {self.folder}",
                 )
             logger.info(
