@@ -44,6 +44,8 @@ class RecordingSource(Protocol):
     - ``version`` (int, default 1): raised when the adapter reads the same files in another way.
     - ``root`` (Path): the folder of the files; paths in records of a build are relative to it.
     - ``unread(subject) -> Iterator[Unread]``: the recordings of ``recordings([subject])`` in the same order, unread.
+    - ``notes`` (sequence of str): facts about files that are not used, which the build prints.
+    - ``subject_tags() -> dict``: subject -> tags that are known without reading signals, for stratified splits.
     - ``provenance() -> dict``: JSON that determines what the files mean: a declaration, hashes of tables of subjects.
     """
 

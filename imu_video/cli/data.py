@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,6 +46,10 @@ def build(
     hash_sources: Annotated[
         bool, typer.Option("--hash-sources", help="Record the sha256 of every source file in sources.json.")
     ] = False,
+    fold: Annotated[
+        str | None,
+        typer.Option("--fold", help="Test on fold i/n of the subjects, counted from 1; i/loso: on the i-th subject."),
+    ] = None,
     plugin: Plugins = None,
 ) -> None:
     """Build shards with an index from recordings; interrupted builds resume."""
@@ -56,7 +61,7 @@ def build(
 
     _refuse_declaration(config, out)
     policy = [] if errors is None else [f"errors={errors}"]
-    loaded = load_config(config, BuildConfig, [*(overrides or []), *policy])
+    loaded = load_config(config, BuildConfig, [*(overrides or []), *policy, *_fold(fold)])
     options: dict[str, Any] = {
         "force": force,
         "workers": workers,
@@ -243,6 +248,20 @@ def verify(
             "data.errors=skip` skips damaged samples",
         )
     console.say(f"{data}: OK, {size_of(index)}, digest {index.digest}")
+
+
+def _fold(text: str | None) -> list[str]:
+    """Overrides of ``--fold i/n``.
+
+    Raises:
+        ConfigError: not of that form.
+    """
+    if text is None:
+        return []
+    match = re.fullmatch(r"(\d+)/(\d+|loso)", text)
+    if match is None:
+        raise ConfigError(f"--fold is {text!r}, expected i/n or i/loso", hint="--fold 1/loso")
+    return [f"splits.fold={match[1]}", f"splits.folds={match[2]}"]
 
 
 def _refuse_declaration(config: Path, out: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,3 +82,47 @@ def test_seed_matters_and_default_is_three_way() -> None:
     assert first != second
     assert {name: len(members) for name, members in first.items()} == {"train": 21, "val": 5, "test": 4}
     assert SplitConfig().names == ("train", "val", "test")
+
+
+GROUPS = {subject: {"group": "old" if number < 6 else "young"} for number, subject in enumerate(PEOPLE)}
+
+
+@given(seed=st.integers(0, 50))
+def test_strata_are_divided_alike(seed: int) -> None:
+    config = SplitConfig(fractions={"train": 0.5, "test": 0.5}, stratify="group", seed=seed)
+    split = assign(PEOPLE, config, GROUPS)
+    assert sorted(chain.from_iterable(split.values())) == PEOPLE
+    assert {name: sum(GROUPS[s]["group"] == "old" for s in people) for name, people in split.items()} == {
+        "train": 3,
+        "test": 3,
+    }
+    folds = [assign(PEOPLE, SplitConfig(fold=i, folds=2, stratify="group", seed=seed), GROUPS)["test"] for i in (1, 2)]
+    assert sorted(chain.from_iterable(folds)) == PEOPLE
+    assert [sum(GROUPS[s]["group"] == "old" for s in people) for people in folds] == [3, 3]
+
+
+def test_folds_test_every_subject_once() -> None:
+    for folds, count in (("loso", 8), (3, 3)):
+        splits = [assign(PEOPLE, SplitConfig(fold=i, folds=folds)) for i in range(1, count + 1)]
+        assert sorted(s for split in splits for s in split["test"]) == PEOPLE
+        assert all(sorted(split["train"] + split["test"]) == PEOPLE for split in splits)
+    assert assign(PEOPLE, SplitConfig(fold=3, folds="loso"))["test"] == ["s3"]
+    rest = assign(PEOPLE, SplitConfig(fold=3, folds="loso", fractions={"train": 0.6, "val": 0.15, "test": 0.25}))
+    assert [len(rest[name]) for name in ("train", "val", "test")] == [6, 1, 1]
+    assert SplitConfig().model_dump() == {"subjects": None, "fractions": None, "seed": 0}, "digests stay"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"fold": 1}, "'fold' and 'folds' come together"),
+        ({"fold": 4, "folds": 3}, "fold is 4, expected 1 .. 3"),
+        ({"fold": 1, "folds": 2, "subjects": {"test": ["s1"]}}, "names every split"),
+        ({"fold": 9, "folds": "loso"}, "has 8 subjects, expected at least 9"),
+        ({"fold": 1, "folds": 9}, "has 8 subjects, expected at least 9"),
+        ({"stratify": "grop"}, "no subject has the tag 'grop'; did you mean 'group'"),
+    ],
+)
+def test_bad_folds(options: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        assign(PEOPLE, validate(options, SplitConfig, source="test"), GROUPS)

@@ -251,7 +251,7 @@ def plan(config: BuildConfig, resolved: dict[str, Any], source: RecordingSource)
     for note in getattr(source, "notes", ()):
         logger.warning("%s: %s", source.name, note)
     everybody = source.subjects()
-    people = assign(everybody, config.splits)
+    people = assign(everybody, config.splits, tags_of(source))
     refuse_overlap(people)
     provenance = provenance_of(source, window=config.window, checks=resolved["quality"])
     return BuildJob(
@@ -269,6 +269,12 @@ def plan(config: BuildConfig, resolved: dict[str, Any], source: RecordingSource)
         people={split: tuple(subjects) for split, subjects in people.items()},
         provenance=provenance,
     )
+
+
+def tags_of(source: RecordingSource) -> dict[str, dict[str, str]]:
+    """Tags by subject of a dataset that knows them without reading signals."""
+    known: dict[str, dict[str, str]] = source.subject_tags() if hasattr(source, "subject_tags") else {}
+    return known
 
 
 def _task(
@@ -422,7 +428,7 @@ def _provenance_now(config: BuildConfig, resolved: dict[str, Any], index: Index)
         return {}  # of an adapter without files, or of a version that recorded nothing
     try:
         source = open_source(config)
-        subjects = [s for split in assign(source.subjects(), config.splits).values() for s in split]
+        subjects = [s for split in assign(source.subjects(), config.splits, tags_of(source)).values() for s in split]
         provenance = provenance_of(source, window=config.window, checks=resolved["quality"])
         root, now = root_of(source), listing(source)
         tables: dict[str, str] = {}

@@ -19,7 +19,7 @@ from imu_video.recordings.windows import window_count
 from imu_video.registry import datasets
 from imu_video.runtime.logging import log_progress
 from imu_video.shards.building.assemble import refuse_overlap
-from imu_video.shards.building.build import BuildConfig
+from imu_video.shards.building.build import BuildConfig, tags_of
 from imu_video.shards.building.encode import Tally, counted_windows
 from imu_video.shards.building.sources import (
     differences,
@@ -151,7 +151,7 @@ def check_recordings(
         if progress:
             log_progress(logger, done, len(subjects), "subjects", subject)
     if splits:
-        _check_splits(config, subjects, kept, faults, quick)
+        _check_splits(config, source, kept, faults, quick)
     return CheckReport(
         faults=faults.sorted(),
         recordings=len(total.recordings),
@@ -213,9 +213,11 @@ def _check_item(
             faults.add(error, file=name, files=item.files)
 
 
-def _check_splits(config: BuildConfig, subjects: list[str], kept: dict[str, int], faults: _Faults, quick: bool) -> None:
+def _check_splits(
+    config: BuildConfig, source: RecordingSource, kept: dict[str, int], faults: _Faults, quick: bool
+) -> None:
     try:
-        people = assign(subjects, config.splits)
+        people = assign(source.subjects(), config.splits, tags_of(source))
         refuse_overlap(people)
     except ImuVideoError as error:
         faults.add(error, file="splits")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from imu_video.cli.app import app
 from imu_video.datasets.folder import Folder
 from imu_video.errors import ConfigError, RecordingError
 from imu_video.recordings.windows import WindowConfig, cut
+from imu_video.shards import load_index
 from imu_video.types import GRAVITY, Recording
 from tests.datasets.folder.studies import CHANNELS, RATE, N, declaration, declare, put, table, video
 
@@ -135,6 +139,30 @@ def test_a_table_of_subjects_gives_tags_as_text(tmp_path: Path) -> None:
     (tmp_path / "people.csv").write_text("id,age,sex\ns01,1,m\ns02,2,m\ns03,3,m\ns02,4,m\n")
     with pytest.raises(RecordingError, match="line 5: subject 's02' has a second row"):
         Folder(root=str(tmp_path))
+
+
+def test_folds_and_strata_from_the_command_line(tmp_path: Path) -> None:
+    for subject in ("s1", "s2", "s3", "s4"):
+        put(tmp_path, f"rec/{subject}/a.csv")
+    (tmp_path / "rec" / "people.csv").write_text("subject,group\ns1,old\ns2,young\ns3,old\ns4,young\n")
+    declare(tmp_path / "rec", files=PLAIN, subjects={"file": "people.csv", "tags": ["group"]})
+    plan = {"dataset": {"name": "folder", "root": str(tmp_path / "rec")}, "window": {"seconds": 2.0, "rate_hz": 50}}
+    (tmp_path / "build.yaml").write_text(json.dumps({**plan, "splits": {"stratify": "group"}}))
+
+    def test_subjects(fold: str, out: str) -> tuple[str, ...]:
+        command = ["build", str(tmp_path / "build.yaml"), str(tmp_path / out), "--fold", fold]
+        done = CliRunner().invoke(app, command, catch_exceptions=False)
+        assert done.exit_code == 0
+        index = load_index(tmp_path / out)
+        assert index.tags["group"] == ("old", "young")
+        return index.splits["test"].subjects
+
+    assert test_subjects("3/loso", "loso") == ("s3",)
+    one, two = test_subjects("1/2", "one"), test_subjects("2/2", "two")
+    assert sorted(one + two) == ["s1", "s2", "s3", "s4"]
+    assert len({*one} & {"s1", "s3"}) == 1, "each fold has one old subject"
+    with pytest.raises(ConfigError, match="--fold is '3', expected i/n"):
+        test_subjects("3", "three")
 
 
 def test_times_of_a_zone_become_utc(tmp_path: Path) -> None:
