@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from imu_video.datasets.bvh import Bvh
     from imu_video.datasets.capture24 import Capture24
     from imu_video.datasets.cmu_mmac import CmuMmac
+    from imu_video.datasets.cmu_mocap import CmuMocap
     from imu_video.datasets.daphnet import Daphnet
     from imu_video.datasets.dsads import Dsads
     from imu_video.datasets.ego4d import Ego4d
@@ -49,6 +50,7 @@ __all__ = [
     "Bvh",
     "Capture24",
     "CmuMmac",
+    "CmuMocap",
     "Daphnet",
     "Dsads",
     "Ego4d",
@@ -87,6 +89,7 @@ __getattr__, __dir__ = exports(
         "bvh": ["Bvh"],
         "capture24": ["Capture24"],
         "cmu_mmac": ["CmuMmac"],
+        "cmu_mocap": ["CmuMocap"],
         "daphnet": ["Daphnet"],
         "dsads": ["Dsads"],
         "ego4d": ["Ego4d"],

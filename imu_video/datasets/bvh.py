@@ -2,12 +2,15 @@
 
 The files do not identify the subjects. All recordings therefore share one subject and cannot be split by subject: every
 split or episode that needs other subjects raises an error. Use them for pretraining, or as one block of source data.
+Adapters of sets whose file names do identify subjects derive from this one.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -15,12 +18,16 @@ import numpy as np
 
 from imu_video.datasets.bvh_file import BvhFile, read_bvh
 from imu_video.datasets.common import chosen, existing_folder
+from imu_video.datasets.layout import files_like
 from imu_video.errors import ConfigError, RecordingError, nearest
 from imu_video.registry import datasets
+from imu_video.simulation.body import SIDES
 from imu_video.simulation.camera import VIEWS
-from imu_video.simulation.mocap import BONES, NEEDED, Take, fit_axes, to_session
+from imu_video.simulation.capture import cut, smoothed, spans, too_fast
+from imu_video.simulation.mocap import BONES, LIMBS, NEEDED, Take, fit_axes, stature_of, to_session
 from imu_video.simulation.person import draw_person, stream
 from imu_video.simulation.sensors import PLACEMENTS, PROFILES, look_up
+from imu_video.simulation.session import PAD_S
 from imu_video.simulation.world import film, wear
 from imu_video.types import Recording
 
@@ -28,24 +35,40 @@ SUBJECT = "unknown"
 """The single subject of all recordings."""
 NAMES: dict[str, tuple[str, ...]] = {
     "pelvis": ("Hips", "hip", "pelvis"),
-    "spine": ("Spine", "LowerBack", "abdomen"),
-    "neck": ("Neck", "Neck1"),
+    "spine": ("Spine", "LowerBack", "abdomen", "Chest"),
+    "neck": ("Neck", "Neck1", "Head"),
     "head": ("Head",),
     **{
         f"{side.lower()}_{joint}": names
         for side in ("Left", "Right")
         for joint, names in (
-            ("shoulder", (f"UpperArm_{side[0]}", f"{side}Arm")),
-            ("elbow", (f"LowerArm_{side[0]}", f"{side}ForeArm")),
-            ("wrist", (f"Hand_{side[0]}", f"{side}Hand")),
-            ("hip", (f"UpperLeg_{side[0]}", f"{side}UpLeg")),
-            ("knee", (f"LowerLeg_{side[0]}", f"{side}Leg")),
-            ("ankle", (f"Foot_{side[0]}", f"{side}Foot")),
+            ("shoulder", (f"UpperArm_{side[0]}", f"{side}Arm", f"{side}Shoulder")),
+            ("elbow", (f"LowerArm_{side[0]}", f"{side}ForeArm", f"{side}Elbow")),
+            ("wrist", (f"Hand_{side[0]}", f"{side}Hand", f"{side}Wrist")),
+            ("hip", (f"UpperLeg_{side[0]}", f"{side}UpLeg", f"{side}Hip")),
+            ("knee", (f"LowerLeg_{side[0]}", f"{side}Leg", f"{side}Knee")),
+            ("ankle", (f"Foot_{side[0]}", f"{side}Foot", f"{side}Ankle")),
             ("foot", (f"Toes_{side[0]}", f"{side}ToeBase", f"{side}Toe")),
         )
     },
 }
-"""Joint -> its names in common rigs (a prefix such as ``mixamorig:`` is ignored)."""
+"""Joint -> its names in common rigs, in order of preference (a prefix such as ``mixamorig:`` is ignored).
+
+Biovision's ``LeftShoulder`` is the shoulder only where it carries the elbow; elsewhere it is the collar bone."""
+_LENGTHS: tuple[tuple[str, str], ...] = (
+    ("chest", "neck"),
+    ("pelvis", "spine"),
+    ("left_hip", "right_hip"),
+    ("left_shoulder", "right_shoulder"),
+    *LIMBS.values(),
+    *((f"{side}_ankle", f"{side}_foot") for side in SIDES),
+)
+"""Pairs of joints whose distance gives a segment its direction."""
+_STATURE_M = (0.8, 2.4)
+_UNITS_M = (1.0, 0.1, 0.01, 0.001, 0.0254, 0.0254 / 0.45)
+"""Units in use: metres to millimetres, inches, and the unit of the CMU database."""
+_UPRIGHT = 0.8  # mean component of the direction from ankles to neck
+_SHORTEST = 1e-3  # of the distance from pelvis to ankle; nearer joints are one joint
 _TO_Z_UP = {"y": np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]), "z": np.eye(3)}
 _REFERENCE_TAKES = 16
 
@@ -55,10 +78,13 @@ class Bvh:
     """Motion-capture files of any humanoid rig, worn and filmed in the simulated world.
 
     One recording per file: forward kinematics in metres, z up, as the 20 joints of the simulated body; devices at any
-        of
-    its placements, from the second derivative of position and the first of orientation; a clip rendered when read. The
-    capture's frame rate limits the virtual IMU: at 30 frames a second it has nothing above 15 Hz. A quarter of a second
-    at both ends of a take is lost to derivatives. Hands are the forearm's bone prolonged by the hand's orientation.
+    of its placements, from the second derivative of position and the first of orientation; a clip rendered when read.
+    The capture's frame rate limits the virtual IMU: at 30 frames a second it has nothing above 15 Hz. A quarter of a
+    second at both ends of a take is lost to derivatives. Hands are the forearm's bone prolonged by the hand's
+    orientation.
+
+    A first frame from which any joint jumps at more than 15 m/s is a rest pose and dropped (tag ``first_frame``). Later
+    jumps are glitches of the capture: devices and skeleton have a gap there (tag ``glitches``).
 
     Args:
         root: a folder, searched deeply for ``*.bvh``.
@@ -67,7 +93,8 @@ class Bvh:
         placements: placements of the virtual devices.
         device: sensor profile of the simulated world.
         up: vertical axis of the files.
-        metres_per_unit: 0.01 for centimetres.
+        metres_per_unit: 0.01 for centimetres; checked by the length of the legs.
+        smooth_hz: low-pass of the motion in Hz; None for none. Captures at 100 Hz and more need one, see `smoothed`.
         joints: joint -> its name in the files, for rigs with other names.
         cameras: camera views, one drawn per take.
         fps: frames per second of clip and skeleton, 1 to 100.
@@ -75,7 +102,8 @@ class Bvh:
         seed: of mounting, sensor errors, camera and looks.
 
     Raises:
-        RecordingError: no BVH file in the folder.
+        RecordingError: no BVH file in the folder; when read: a damaged file, a joint that is missing or lies on another
+            one, a body of implausible size, or one that lies in the declared vertical axis.
         ConfigError: an unknown placement, device, camera or joint, or an invalid pattern.
 
     Example:
@@ -99,6 +127,7 @@ class Bvh:
         device: str = "research",
         up: Literal["y", "z"] = "y",
         metres_per_unit: float = 0.01,
+        smooth_hz: float | None = None,
         joints: dict[str, str] | None = None,
         cameras: Sequence[str] = ("front", "oblique", "side"),
         fps: float = 25.0,
@@ -108,7 +137,7 @@ class Bvh:
         self.root = existing_folder(root, dataset=self.name, hint="set dataset.root to a folder of .bvh files")
         self.placements, self.device, self.seed = tuple(placements), device, seed
         self.up, self.metres_per_unit, self.fps, self.image_size = up, metres_per_unit, fps, image_size
-        self.cameras = sorted(cameras)
+        self.smooth_hz, self.cameras = smooth_hz, sorted(cameras)
         for table, names, kind in (
             (PLACEMENTS, self.placements, "placement"),
             (PROFILES, (device,), "device"),
@@ -131,7 +160,7 @@ class Bvh:
             self.pattern = re.compile(pattern) if pattern is not None else None
         except re.error as error:
             raise ConfigError(f"{self.name}: pattern {pattern!r} is not a regular expression: {error}") from error
-        self.files = sorted(self.root.rglob("*.bvh"))
+        self.files = [path for path, _ in files_like(self.root, r"[^/]+\.bvh")]
         if not self.files:
             raise RecordingError(
                 f"{self.name}: no .bvh file in {self.root}", hint="set dataset.root to a folder of .bvh files"
@@ -163,14 +192,23 @@ class Bvh:
         return PROFILES[self.device].rate_hz
 
     def subjects(self) -> list[str]:
-        """One subject for all files, since they do not identify subjects."""
-        return [SUBJECT]
+        """Sorted subjects: one for all files, unless their names identify subjects."""
+        return sorted({self._subject(path) for path in self.files})
 
     def recordings(self, subjects: list[str] | None = None) -> Iterator[Recording]:
         """One recording per file, ordered by path."""
-        if SUBJECT in chosen(subjects, [SUBJECT], dataset=self.name):
-            for name, path in self._names.items():
+        wanted = chosen(subjects, self.subjects(), dataset=self.name)
+        for name, path in self._names.items():
+            if self._subject(path) in wanted:
                 yield self._recording(name, path)
+
+    def _subject(self, path: Path) -> str:
+        return SUBJECT
+
+    def _facts(self, path: Path) -> tuple[str, dict[str, str]]:
+        """Label, or "", and tags of a file."""
+        style = self._told(path, "style")
+        return self._told(path, "label"), {"style": style} if style else {}
 
     def _told(self, path: Path, group: str) -> str:
         """The text of a group of the pattern in a file name, or ""."""
@@ -179,60 +217,148 @@ class Bvh:
 
     def _recording(self, name: str, path: Path) -> Recording:
         file = read_bvh(path)
-        label, style = self._told(path, "label"), self._told(path, "style")
+        subject = self._subject(path)
+        label, facts = self._facts(path)
+        motion, axes = self._motion(file), self._rig(file)
+        camera = self.cameras[int(stream(self.seed, name, "view").integers(len(self.cameras)))]
+        tags = {"device": self.device, "camera": camera, **facts}
         try:
-            session = to_session(
-                self._take(file),
-                self._rig(file),
-                person=draw_person(self.seed, SUBJECT),
-                label=label,
+            take = motion.take if self.smooth_hz is None else smoothed(motion.take, self.smooth_hz)
+            session = to_session(take, axes, person=draw_person(self.seed, subject), label=label)
+            video, skeleton = film(
+                session, camera=camera, fps=self.fps, size=self.image_size, seed=self.seed, name=name
             )
+            imu = wear(session, placements=self.placements, device=self.device, seed=self.seed, name=name)
+            if motion.first_frame:
+                tags["first_frame"] = "rest pose, dropped"
+            if motion.glitches.any():
+                # The session begins where the margin of the derivatives ends.
+                gaps = [(a - PAD_S, b - PAD_S) for a, b in spans(motion.glitches, take.rate_hz)]
+                imu, skeleton = cut(imu, skeleton, gaps)
+                tags["glitches"] = f"{np.count_nonzero(motion.glitches)} steps of {len(motion.glitches)}, left out"
         except RecordingError as error:
             raise RecordingError(f"{path}: {error.message}", hint=error.hint) from error
-        camera = self.cameras[int(stream(self.seed, name, "view").integers(len(self.cameras)))]
-        video, skeleton = film(session, camera=camera, fps=self.fps, size=self.image_size, seed=self.seed, name=name)
         return Recording(
             dataset=self.name,
-            subject=SUBJECT,
+            subject=subject,
             name=name,
-            imu=wear(session, placements=self.placements, device=self.device, seed=self.seed, name=name),
+            imu=imu,
             streams={"video": video, "skeleton": skeleton},
             segments=session.segments if label else (),
-            tags={"device": self.device, "camera": camera, **({"style": style} if style else {})},
+            tags=tags,
         )
 
     def _rig(self, file: BvhFile) -> dict[str, np.ndarray]:
         """Axes of the file's rig, from takes spread evenly over the files that have the same joints."""
         if file.names not in self._axes:
             spread = np.unique(np.linspace(0, len(self.files) - 1, _REFERENCE_TAKES).round().astype(int))
-            others = [read_bvh(self.files[i]) for i in spread]
-            takes = [self._take(other) for other in others if other.names == file.names]
-            self._axes[file.names] = fit_axes(takes or [self._take(file)])
+            takes = list(self._references(file, [self.files[i] for i in spread])) or [self._motion(file).take]
+            self._check_upright(file.path, takes)
+            self._axes[file.names] = fit_axes(takes)
         return self._axes[file.names]
 
-    def _take(self, file: BvhFile) -> Take:
-        positions, rotations = file.motion()
-        turn = _TO_Z_UP[self.up]
-        at = self._find(file)
-        return Take(
-            joints={joint: turn @ positions[number] * self.metres_per_unit for joint, number in at.items()},
-            bones={s: np.einsum("ij,jkt->ikt", turn, rotations[at[joint]]) for s, joint in BONES.items()},
-            rate_hz=1 / file.frame_s,
-        )
+    def _references(self, file: BvhFile, paths: Sequence[Path]) -> Iterator[Take]:
+        """Takes of the files that have the joints of this one; files that cannot be read are reported at their turn."""
+        for path in paths:
+            with suppress(RecordingError):
+                other = read_bvh(path)
+                if other.names == file.names:
+                    yield self._motion(other).take
 
-    def _find(self, file: BvhFile) -> dict[str, int]:
+    def _motion(self, file: BvhFile) -> _Motion:
+        turn = _TO_Z_UP[self.up]
+        positions, rotations = file.motion()
+        try:
+            at = self._find(file, positions)
+            joints = {joint: turn @ positions[number] * self.metres_per_unit for joint, number in at.items()}
+            self._check_size(joints)
+        except RecordingError as error:
+            raise RecordingError(f"{file.path}: {error.message}", hint=error.hint) from error
+        rate_hz = 1 / file.frame_s
+        steps = too_fast(positions * self.metres_per_unit, rate_hz)
+        first = int(len(steps) > 0 and bool(steps[0]))
+        take = Take(
+            joints={joint: track[:, first:] for joint, track in joints.items()},
+            bones={s: np.einsum("ij,jkt->ikt", turn, rotations[at[joint], :, :, first:]) for s, joint in BONES.items()},
+            rate_hz=rate_hz,
+        )
+        return _Motion(take=take, first_frame=bool(first), glitches=steps[first:])
+
+    def _find(self, file: BvhFile, positions: np.ndarray) -> dict[str, int]:
         """Number in the file of every joint that is needed."""
         plain = {name.split(":")[-1]: number for number, name in reversed(list(enumerate(file.names)))}
-        found = {}
+        found: dict[str, int] = {}
         for joint in NEEDED:
             names = (self.joints[joint],) if joint in self.joints else NAMES.get(joint, ())
             numbers = [plain[n] for n in names if n in plain]
             if joint == "chest" and not names:
-                continue  # the neck's parent, below
+                continue  # from neck and shoulders, below
             if not numbers:
                 raise RecordingError(
-                    f"{file.path}: no joint for {joint!r} (looked for {', '.join(names)})",
+                    f"no joint for {joint!r} (looked for {', '.join(names)})",
                     hint=f"name it: dataset.joints.{joint}=NAME, one of {', '.join(plain)}",
                 )
             found[joint] = numbers[0]
-        return {"chest": file.parents[found["neck"]], **found}
+        carries = file.common_ancestor([found["neck"], found["left_shoulder"], found["right_shoulder"]])
+        chest = found.setdefault("chest", carries)
+        size = _distance(positions, found["left_ankle"], found["pelvis"])
+        if "neck" not in self.joints:
+            # Some rigs have a joint named Neck that only turns: it lies on the chest, and the next one is the neck.
+            above = [plain[n] for n in NAMES["neck"] if n in plain]
+            found["neck"] = next((n for n in above if _distance(positions, chest, n) > _SHORTEST * size), found["neck"])
+        for side in SIDES:
+            shoulder, elbow = found[f"{side}_shoulder"], found[f"{side}_elbow"]
+            collar = file.names[shoulder].split(":")[-1] == f"{side.capitalize()}Shoulder"
+            if collar and f"{side}_shoulder" not in self.joints and file.parents[elbow] != shoulder:
+                raise RecordingError(
+                    f"{file.names[shoulder]!r} does not carry {file.names[elbow]!r} and may be a collar bone",
+                    hint=f"name the shoulder: dataset.joints.{side}_shoulder={file.names[file.parents[elbow]]}",
+                )
+        for a, b in _LENGTHS:
+            if not _distance(positions, found[a], found[b]) > _SHORTEST * size:
+                raise RecordingError(
+                    f"joint {file.names[found[b]]!r} for {b!r} lies on {file.names[found[a]]!r} for {a!r}: their "
+                    "segment has no direction",
+                    hint=f"name another one: dataset.joints.{b}=NAME, one of {', '.join(plain)}",
+                )
+        return found
+
+    def _check_size(self, joints: Mapping[str, np.ndarray]) -> None:
+        """Raise an error for a body that no unit of the declared size gives."""
+        stature = stature_of(joints)
+        low, high = _STATURE_M
+        if not low <= stature <= high:
+            fits = [u for u in _UNITS_M if low <= stature / self.metres_per_unit * u <= high]
+            raise RecordingError(
+                f"the legs are those of a person of {stature:.3g} m at {self.metres_per_unit:g} m per unit, expected "
+                f"{low} to {high} m",
+                hint=f"set dataset.metres_per_unit={fits[0]:.5g}"
+                if fits
+                else "the file is not of a person, or damaged",
+            )
+
+    def _check_upright(self, path: Path, takes: Sequence[Take]) -> None:
+        """Raise an error if the bodies of a rig are upright along another axis than the declared one."""
+        bodies = [t.joints["neck"] - (t.joints["left_ankle"] + t.joints["right_ankle"]) / 2 for t in takes]
+        mean = np.mean([(b / np.linalg.norm(b, axis=0)).mean(axis=1) for b in bodies], axis=0)
+        along = _TO_Z_UP[self.up].T @ mean  # in the axes of the file
+        axis = int(np.argmax(np.abs(along)))
+        if "xyz"[axis] != self.up and abs(along[axis]) > _UPRIGHT and abs(mean[2]) < 0.5:
+            raise RecordingError(
+                f"{path}: the bodies are upright along {'xyz'[axis]}, expected {self.up}",
+                hint=f"set dataset.up={'xyz'[axis]}" if axis else "turn the files: their vertical axis is x",
+            )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Motion:
+    """A file's motion without its rest pose, and its steps that are too fast to be true."""
+
+    take: Take
+    first_frame: bool
+    glitches: np.ndarray
+
+
+def _distance(positions: np.ndarray, a: int, b: int) -> float:
+    """Median distance of two joints."""
+    return float(np.median(np.linalg.norm(positions[a] - positions[b], axis=0)))

@@ -6,6 +6,7 @@ each joint and frame, and others have not been maintained for years.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from imu_video.errors import RecordingError
 from imu_video.readers.tables import numbers_between
 
 _CHANNELS = tuple(f"{axis}{kind}" for kind in ("position", "rotation") for axis in "XYZ")
+_KINDS = {name.lower(): name for name in _CHANNELS}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,6 +72,19 @@ class BvhFile:
                 rotations[joint] = np.einsum("ijt,jkt->ikt", rotations[parent], turned)
         return positions, rotations
 
+    def common_ancestor(self, joints: Sequence[int]) -> int:
+        """The lowest joint above all of these, or one of them that carries the others; -1 if there is none."""
+        lines = [self._up(joint) for joint in joints]
+        return next((joint for joint in lines[0] if all(joint in line for line in lines[1:])), -1)
+
+    def _up(self, joint: int) -> list[int]:
+        """The joint and its ancestors, upwards."""
+        out = []
+        while joint >= 0:
+            out.append(joint)
+            joint = self.parents[joint]
+        return out
+
 
 def read_bvh(path: Path) -> BvhFile:
     """Read one file.
@@ -78,7 +93,7 @@ def read_bvh(path: Path) -> BvhFile:
         RecordingError: no such file, or the first line that is not BVH.
     """
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     except OSError as error:
         raise RecordingError(f"{path}: {'no such file' if not path.exists() else error.strerror}") from error
     names: list[str] = []
@@ -93,6 +108,8 @@ def read_bvh(path: Path) -> BvhFile:
             continue
         if words[0] == "MOTION":
             break
+        if len(words) > 1 and words[-1] == "{":
+            words = words[:-1]  # the bracket on the line of its joint
         if words[0] in ("ROOT", "JOINT") and len(words) > 1:
             parents.append(open_joints[-1] if open_joints else -1)
             open_joints.append(len(names))
@@ -107,7 +124,7 @@ def read_bvh(path: Path) -> BvhFile:
             if open_joints[-1] >= 0:
                 offsets[open_joints[-1]] = numbers_between([" ".join(words[1:])], 3, path=path, lines=[number])[0]
         elif words[0] == "CHANNELS" and open_joints and open_joints[-1] >= 0:
-            kinds = tuple(words[2:])
+            kinds = tuple(_KINDS.get(word.lower(), word) for word in words[2:])
             if words[1:2] != [str(len(kinds))] or not set(kinds) <= set(_CHANNELS) or len(set(kinds)) != len(kinds):
                 raise RecordingError(f"{path}, line {number}: {line.strip()!r}, expected a count and as many channels")
             channels[open_joints[-1]] = kinds

@@ -20,8 +20,8 @@ from imu_video.datasets.repeated import Repeated, without_false_labels
 from imu_video.errors import ConfigError, RecordingError, nearest
 from imu_video.modalities.skeleton import SkeletonTrack
 from imu_video.readers.tables import Table, iso_seconds, number_table
+from imu_video.recordings.clock import sample_times
 from imu_video.recordings.signal import convert
-from imu_video.recordings.timestamps import repair_times
 from imu_video.registry import datasets
 from imu_video.types import GRAVITY, IMU_CHANNELS, ImuStream, Recording
 
@@ -64,6 +64,7 @@ JOINTS = (
     "right_ear",
 )
 """The 32 joints of the Azure Kinect body tracking SDK, in its order."""
+_TOLERANCE = 0.05  # of a device's rate against its estimate
 _LARGEST_G = 4.0  # median of a trial: vigorous waving reaches 2.4 g; files of another sensor begin at 6
 _log = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ class SmartFallMM(Layout):
 
     One recording per device and trial, named ``young_S29A01T01_phone``; subjects are ``young_S29`` and ``old_S02``,
     and the group is a tag. A file often contains more than the trial, so that the label of its whole length is coarse.
-    Rows are in the order of the file; repeated, bunched and reversed stamps of phone and watch are repaired.
+    Rows are sorted by time and copies of rows left out; the bunched stamps of phone and watch are spread out.
 
     Args:
         root: the folder that contains ``young/`` and ``old/``.
@@ -245,13 +246,12 @@ def _stream(path: Path, device: str) -> tuple[ImuStream, int]:
     # Rows of several passages were pasted one after the other: their stamps are true, so sorting restores the order.
     order = np.argsort(stamps, kind="stable")
     stamps, values = stamps[order], values[:, order]
-    again = np.concatenate([[False], (np.diff(stamps) == 0) & (np.diff(values, axis=1) == 0).all(axis=0)])
+    # The meta sensors stamp each sample: rows of one stamp are copies, one of them perhaps edited.
+    copies = (np.diff(values, axis=1) == 0).all(axis=0) | device.startswith("meta")
+    again = np.concatenate([[False], (np.diff(stamps) == 0) & copies])
     stamps, values = stamps[~again], values[:, ~again]
-    if faults or not device.startswith("meta"):
-        try:
-            stamps = repair_times(stamps)[0]
-        except RecordingError as error:
-            raise RecordingError(f"{path}: {error.message}", hint=error.hint) from error
+    if not device.startswith("meta"):
+        stamps = sample_times(stamps, rate_hz=_rate_of(stamps), tolerance=_TOLERANCE)
     values = convert(values, UNITS[device], "acc")
     median_g = float(np.median(np.linalg.norm(values, axis=0))) / GRAVITY
     if not 0.5 <= median_g <= _LARGEST_G:
@@ -261,6 +261,19 @@ def _stream(path: Path, device: str) -> tuple[ImuStream, int]:
         )
     times = stamps - stamps[0]
     return ImuStream(placement=PLACEMENTS[device], times=times, values=values, channels=IMU_CHANNELS[:3]), faults
+
+
+def _rate_of(stamps: np.ndarray) -> float:
+    """Samples per second of a radio link that delivers late, in bunches and not at all.
+
+    The upper quartile over the seconds that begin with a sample: the median would include seconds with losses, and a
+    rate that is too low pulls all samples before a bunch forward.
+    """
+    counts = np.searchsorted(stamps, stamps + 1.0) - np.arange(len(stamps))
+    complete = counts[stamps <= stamps[-1] - 1.0]
+    if not len(complete):
+        return max(1.0, (len(stamps) - 1) / max(float(stamps[-1] - stamps[0]), 1e-3))
+    return float(np.percentile(complete, 75))
 
 
 def _read_pairs(path: Path, known: set[str]) -> dict[str, Pairing]:

@@ -143,20 +143,35 @@ def _frame(*, y: np.ndarray, z: np.ndarray, exact: str) -> np.ndarray:
     return np.stack([np.cross(y, z), y, z], axis=1)
 
 
-def body_of(take: Take) -> Body:
-    """Stature and proportions from the lengths of legs, arms and hips."""
+def stature_of(joints: Mapping[str, np.ndarray]) -> float:
+    """Height in metres of a person of average proportions with these legs.
+
+    Args:
+        joints: hips, knees and ankles, (3, T) metres each.
+    """
+    return _limb(joints, "hip", "knee", "ankle") / Body(height=1.0).leg
+
+
+def _limb(joints: Mapping[str, np.ndarray], *chain: str) -> float:
+    """Mean of both sides of the length of a limb of two segments."""
 
     def length(a: str, b: str) -> float:
-        return float(np.median(np.linalg.norm(take.joints[a] - take.joints[b], axis=0)))
+        return float(np.median(np.linalg.norm(joints[a] - joints[b], axis=0)))
 
-    legs = sum(length(f"{s}_hip", f"{s}_knee") + length(f"{s}_knee", f"{s}_ankle") for s in SIDES) / 2
-    arms = sum(length(f"{s}_shoulder", f"{s}_elbow") + length(f"{s}_elbow", f"{s}_wrist") for s in SIDES) / 2
-    height = legs / Body(height=1.0).leg
+    top, middle, end = chain
+    return sum(length(f"{s}_{top}", f"{s}_{middle}") + length(f"{s}_{middle}", f"{s}_{end}") for s in SIDES) / 2
+
+
+def body_of(take: Take) -> Body:
+    """Stature and proportions from the lengths of legs, arms and hips."""
+    arms = _limb(take.joints, "shoulder", "elbow", "wrist")
+    hips = float(np.median(np.linalg.norm(take.joints["left_hip"] - take.joints["right_hip"], axis=0)))
+    height = stature_of(take.joints)
     norm = Body(height=height)
     return Body(
         height=height,
         arms=arms / (norm.upper_arm + norm.forearm),
-        breadth=float(np.clip(length("left_hip", "right_hip") / (2 * norm.hip_half), 0.8, 1.3)),
+        breadth=float(np.clip(hips / (2 * norm.hip_half), 0.8, 1.3)),
     )
 
 

@@ -17,7 +17,7 @@ from imu_video.registry import datasets
 from imu_video.shards.building.build import BuildConfig, build
 from imu_video.simulation.mocap import fit_axes, to_session
 from imu_video.simulation.person import draw_person
-from imu_video.simulation.session import RATE_HZ, Session, simulate
+from imu_video.simulation.session import PAD_S, RATE_HZ, Session, simulate
 from imu_video.testing import check_dataset
 
 FPS = 50.0
@@ -177,7 +177,7 @@ def test_forward_kinematics_equals_the_naive_twin(tree: Path, style: str) -> Non
 def test_the_motion_comes_back_from_a_rig_with_axes_of_its_own(tree: Path, made: Session) -> None:
     source = Bvh(root=str(tree), pattern=PATTERN)
     file = read_bvh(source.files[1])
-    found = to_session(source._take(file), source._rig(file), person=draw_person(0, SUBJECT), label="x")
+    found = to_session(source._motion(file).take, source._rig(file), person=draw_person(0, SUBJECT), label="x")
     assert found.seconds == pytest.approx(made.seconds, abs=0.03)
     assert found.person.body.height == pytest.approx(made.person.body.height * made.person.body.legs, rel=0.01)
     # The same motion up to a turn about the vertical and a shift: compare what does not depend on these.
@@ -271,7 +271,9 @@ def test_other_names_and_axes(tree: Path, tmp_path: Path) -> None:
     text = (tree / "part-1" / "set_walk-and-stand_old_001.bvh").read_text()
     path = tmp_path / "own.bvh"
     path.write_text(text.replace("LeftHand", "Pfote links"))
-    with pytest.raises(RecordingError, match=r"own\.bvh: no joint for 'left_wrist' \(looked for Hand_L, LeftHand\)"):
+    with pytest.raises(
+        RecordingError, match=r"own\.bvh: no joint for 'left_wrist' \(looked for Hand_L, LeftHand, LeftWrist\)"
+    ):
         next(Bvh(root=str(tmp_path)).recordings())
     named = next(Bvh(root=str(tmp_path), joints={"left_wrist": "Pfote links"}).recordings())
     path.write_text(text.replace("ROOT Hips", "ROOT mixamorig:Hips"))
@@ -316,3 +318,139 @@ def test_faults(tree: Path, tmp_path: Path) -> None:
         Bvh(root=str(tree), metres_per_unit=0.0)
     with pytest.raises(RecordingError, match="no takes, expected at least one"):
         fit_axes([])
+
+
+# -------------------------------------------------------------------------------------------- faults of real captures
+
+
+@pytest.fixture
+def lines(tree: Path) -> list[str]:
+    """The first three seconds of a take."""
+    whole = (tree / "part-1" / "set_walk-and-stand_old_001.bvh").read_text().splitlines()
+    motion = whole.index("MOTION")
+    return [*whole[: motion + 1], "Frames: 150", *whole[motion + 2 : motion + 153]]
+
+
+def folder_of(tmp_path: Path, lines: list[str], name: str = "own.bvh") -> str:
+    (tmp_path / name).write_text("\n".join(lines) + "\n")
+    return str(tmp_path)
+
+
+def with_turning_neck(lines: list[str], *, between: str) -> list[str]:
+    """A joint `Neck` of zero length on the chest, as in the CMU takes; the neck proper is below it."""
+    at = next(i for i, line in enumerate(lines) if line.split() == ["JOINT", "Neck"])
+    depth = 0
+    for end in range(at + 1, len(lines)):
+        depth += lines[end].count("{") - lines[end].count("}")
+        if depth == 0:
+            break
+    inner = [lines[at].replace("Neck", between), *lines[at + 1 : end + 1]]
+    outer = ["JOINT Neck", "{", "OFFSET 0 0 0", "CHANNELS 3 Zrotation Xrotation Yrotation", *inner, "}"]
+    first = sum(int(line.split()[1]) for line in lines[:at] if line.split()[:1] == ["CHANNELS"])
+    body = [*lines[:at], *outer, *lines[end + 1 :]]
+    motion = body.index("MOTION") + 3
+    rows = [row.split() for row in body[motion:]]
+    return [*body[:motion], *(" ".join([*row[:first], "0", "0", "0", *row[first:]]) for row in rows)]
+
+
+def test_a_neck_without_length_is_not_the_neck(tmp_path: Path, lines: list[str]) -> None:
+    """The next joint of a usual name is; the chest is the joint that carries neck and shoulders, as before."""
+    plain = next(Bvh(root=folder_of(tmp_path, lines)).recordings())
+    turning = next(Bvh(root=folder_of(tmp_path, with_turning_neck(lines, between="Neck1"))).recordings())
+    for ours, theirs in zip(turning.imu, plain.imu, strict=True):
+        np.testing.assert_allclose(ours.values, theirs.values, atol=1e-6)
+    odd = with_turning_neck(lines, between="Hals")
+    root = folder_of(tmp_path, [line.replace("JOINT Head", "JOINT Kopf") for line in odd])
+    named = {"head": "Kopf"}
+    with pytest.raises(RecordingError, match=r"joint 'Neck' for 'neck' lies on 'Spine' for 'chest'") as caught:
+        next(Bvh(root=root, joints=named).recordings())
+    assert "dataset.joints.neck=NAME, one of" in str(caught.value)
+    obeyed = next(Bvh(root=root, joints={**named, "neck": "Hals"}).recordings())
+    np.testing.assert_allclose(obeyed.imu[0].values, plain.imu[0].values, atol=1e-6)
+
+
+def test_a_rest_pose_in_the_first_frame_is_dropped(tmp_path: Path, lines: list[str]) -> None:
+    motion = lines.index("MOTION") + 3
+    values = lines[motion].split()
+    rest = " ".join([*values[:3], *["0"] * (len(values) - 3)]).replace(values[0], str(float(values[0]) + 60), 1)
+    frames = f"Frames: {len(lines) - motion + 1}"
+    posed = [*lines[: motion - 2], frames, lines[motion - 1], rest, *lines[motion:]]
+    plain = next(Bvh(root=folder_of(tmp_path, lines)).recordings())
+    recording = next(Bvh(root=folder_of(tmp_path, posed)).recordings())
+    assert recording.tags["first_frame"] == "rest pose, dropped"
+    assert "first_frame" not in plain.tags
+    for ours, theirs in zip(recording.imu, plain.imu, strict=True):
+        assert np.array_equal(ours.times, theirs.times)
+        np.testing.assert_allclose(ours.values, theirs.values, atol=1e-9)
+
+
+def test_a_glitch_is_a_gap(tmp_path: Path, lines: list[str]) -> None:
+    motion = lines.index("MOTION") + 3
+    at = motion + round(1.5 * FPS)
+    row = lines[at].split()
+    jumped = [*lines[:at], " ".join([str(float(row[0]) + 100), *row[1:]]), *lines[at + 1 :]]
+    recording = next(Bvh(root=folder_of(tmp_path, jumped)).recordings())
+    assert recording.tags["glitches"] == f"2 steps of {len(lines) - motion - 1}, left out"
+    for device in recording.imu:
+        gap = int(np.argmax(np.diff(device.times)))
+        assert device.times[gap] < 1.5 - PAD_S < device.times[gap + 1]  # seconds of the session
+        assert np.diff(device.times)[gap] == pytest.approx(0.3 + 2 / FPS, abs=0.05)
+        assert np.linalg.norm(device.values[:3], axis=0).max() < 60
+    frames = recording.streams["skeleton"].times
+    assert np.diff(frames).max() > 0.3
+
+
+def test_the_scale_is_told_from_the_legs(tmp_path: Path, lines: list[str]) -> None:
+    source = Bvh(root=folder_of(tmp_path, lines), metres_per_unit=1.0)
+    with pytest.raises(RecordingError, match=r"person of 1\d\d m at 1 m per unit, expected 0\.8 to 2\.4 m") as caught:
+        next(source.recordings())
+    assert "set dataset.metres_per_unit=0.01" in str(caught.value)
+    next(Bvh(root=str(tmp_path), metres_per_unit=0.01).recordings())
+
+
+def test_the_vertical_axis_is_told_from_the_bodies(tmp_path: Path, lines: list[str]) -> None:
+    with pytest.raises(RecordingError, match=r"own\.bvh: the bodies are upright along y, expected z") as caught:
+        next(Bvh(root=folder_of(tmp_path, lines), up="z").recordings())
+    assert "set dataset.up=y" in str(caught.value)
+
+
+BIOVISION = {
+    **{f"{s}UpLeg": f"{s}Hip" for s in ("Left", "Right")},
+    **{f"{s}Leg": f"{s}Knee" for s in ("Left", "Right")},
+    **{f"{s}Foot": f"{s}Ankle" for s in ("Left", "Right")},
+    **{f"{s}ForeArm": f"{s}Elbow" for s in ("Left", "Right")},
+    **{f"{s}Arm": f"{s}Shoulder" for s in ("Left", "Right")},
+    **{f"{s}Hand": f"{s}Wrist" for s in ("Left", "Right")},
+}
+
+
+def test_names_of_biovision(tmp_path: Path, lines: list[str]) -> None:
+    plain = next(Bvh(root=folder_of(tmp_path, lines)).recordings())
+
+    def renamed(names: dict[str, str]) -> list[str]:
+        return [" ".join(names.get(word, word) for word in line.split()) for line in lines]
+
+    other = next(Bvh(root=folder_of(tmp_path, renamed(BIOVISION))).recordings())
+    for ours, theirs in zip(other.imu, plain.imu, strict=True):
+        assert np.array_equal(ours.values, theirs.values)
+    # Where LeftShoulder does not carry the elbow, it is the collar bone of other rigs.
+    names = {**BIOVISION, "LeftArm": "OberarmL", "Spine": "LeftShoulder"}
+    source = Bvh(root=folder_of(tmp_path, renamed(names)), joints={"spine": "LeftShoulder"})
+    with pytest.raises(RecordingError, match="'LeftShoulder' does not carry 'LeftElbow'") as caught:
+        next(source.recordings())
+    assert "dataset.joints.left_shoulder=OberarmL" in str(caught.value)
+
+
+def test_spellings_of_the_format(tmp_path: Path, lines: list[str]) -> None:
+    """A byte order mark, brackets on the line of their joint, capitals, Windows line ends, an ending in capitals."""
+    plain = next(Bvh(root=folder_of(tmp_path, lines)).recordings())
+    (tmp_path / "own.bvh").unlink()
+    motion = lines.index("MOTION")
+    text = "\n".join(line.replace("rotation", "Rotation") for line in lines[:motion]).replace("\n{", " {")
+    content = "\r\n".join(["\ufeff" + text.replace("\n", "\r\n"), *lines[motion:]]) + "\r\n"
+    (tmp_path / "own.BVH").write_bytes(content.encode())
+    (tmp_path / "__MACOSX").mkdir()
+    (tmp_path / "__MACOSX" / "own.bvh").write_text("not motion capture")
+    (recording,) = Bvh(root=str(tmp_path)).recordings()
+    for ours, theirs in zip(recording.imu, plain.imu, strict=True):
+        assert np.array_equal(ours.values, theirs.values)

@@ -106,6 +106,13 @@ FACTS = {
         minutes=(32 - 341 * 0.55 / 60, 0.3),  # derivatives take a quarter of a second at both ends of a take
         labels={"walk": 58, "run": 43, "dash": 15, "walk_turn_left": 14, "raise_up_both_hands": 14, "kick": 1},
     ),
+    "cmu_mocap": Facts(
+        folder="cmu-mocap",
+        subjects=18,
+        recordings=127,
+        minutes=(16.9 - 127 * 0.53 / 60, 0.1),  # derivatives take a quarter of a second at both ends of a take
+        labels={"walk": 41, "dance": 28, "basketball": 11, "playground": 6},
+    ),
     "pdiot": Facts(
         folder="pdiot-2023",
         subjects=20,
@@ -192,7 +199,7 @@ def test_the_shipped_config_builds_shards(source: tuple[str, str], tmp_path: Pat
 # ------------------------------------------------------------------------------------- what single datasets claim
 
 
-def recordings(real_data_unpacked: Callable[[str], Path], name: str, subjects: list[str]) -> list[Recording]:
+def recordings(real_data_unpacked: Callable[[str], Path], name: str, subjects: list[str] | None) -> list[Recording]:
     root = str(real_data_unpacked(FACTS[name].folder))
     return list(datasets.build({"name": name, "root": root}).recordings(subjects))
 
@@ -250,6 +257,30 @@ def test_daphnet_freezes_are_in_the_patients_that_freeze(real_data_unpacked: Cal
 
 
 @pytest.mark.slow
+def test_cmu_rest_poses_and_glitches_are_those_of_its_description(real_data_unpacked: Callable[[str], Path]) -> None:
+    found = recordings(real_data_unpacked, "cmu_mocap", None)
+    described = {r.name for r in found if r.tags["description"]}
+    assert len(described) == 127
+    assert {r.name for r in found if "first_frame" not in r.tags} == {"131_01", "131_02", "131_03"}
+    dance = {f"05_{take:02d}" for take in (5, 6, 8, 10, 13, *range(15, 21))}
+    assert {r.name for r in found if "glitches" in r.tags} == {"01_12", "03_02", "08_07", "16_15"} | dance
+    peaks = [np.linalg.norm(device.values[:3], axis=0).max() / GRAVITY for r in found for device in r.imu]
+    assert max(peaks) < 20  # without these steps: hundreds of g
+
+
+@pytest.mark.slow
+def test_bandai_namco_second_part(real_data_unpacked: Callable[[str], Path]) -> None:
+    source = datasets.build({"name": "bandai_namco", "root": str(real_data_unpacked("bandai-namco-bvh-2"))})
+    assert len(source.files) == 657
+    contents = Counter(source._told(path, "label") for path in source.files)
+    assert contents["walk"] == 109
+    assert contents["wave_both_hands"] == 112
+    assert len({source._told(path, "style") for path in source.files}) == 7
+    recording = next(source.recordings())
+    assert "first_frame" not in recording.tags
+
+
+@pytest.mark.slow
 def test_smartfallmm_is_read_file_by_file(
     real_data_unpacked: Callable[[str], Path], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -268,7 +299,7 @@ def test_smartfallmm_is_read_file_by_file(
     found = list(source.recordings())
     skipped = [message for message in caplog.messages if "skipped" in message]
     assert len(found) + len(skipped) == sum(files.values()) == 4626
-    assert len(skipped) == 48
+    assert len(skipped) == 47
     assert sum("same_as" in r.tags for r in found) == 200
     assert Counter(r.tags["group"] for r in found if not r.segments) == {"young": 114}
 

@@ -17,6 +17,7 @@ RECORDED = {
     "imu_video.datasets.bandai_namco": "bandai-namco-bvh",
     "imu_video.datasets.berkeley_mhad": "berkeley-mhad",
     "imu_video.datasets.bvh": "bandai-namco-bvh",
+    "imu_video.datasets.cmu_mocap": "cmu-mocap",
     "imu_video.datasets.daphnet": "daphnet-fog",
     "imu_video.datasets.hapt": "uci-hapt",
     "imu_video.datasets.mobilise_d": "mobilise-d-example",
