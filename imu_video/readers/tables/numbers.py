@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 from collections.abc import Sequence
@@ -11,7 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from imu_video.errors import RecordingError
-from imu_video.readers.tables.text import exact_floats
+from imu_video.readers.tables.encoding import text_blocks
+from imu_video.readers.tables.messages import guarded, shown
+from imu_video.readers.tables.text import exact_floats, parse_numbers
 
 
 def number_table(path: Path, columns: int, *, separator: str | None = None, missing: bool = False) -> np.ndarray:
@@ -26,15 +27,17 @@ def number_table(path: Path, columns: int, *, separator: str | None = None, miss
     Raises:
         RecordingError: no such file, no rows, or the first line that is not ``columns`` finite numbers.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise RecordingError(f"{path}: {'no such file' if not path.exists() else error.strerror}") from error
-    table = None if missing else _finite_table(content.removeprefix(codecs.BOM_UTF8), columns, separator)
-    if table is not None:
-        return table
-    lines = content.decode("utf-8-sig", errors="replace").splitlines()
-    return _by_line(lines, columns, separator=separator, path=path, lines=None, missing=missing)
+    if not path.is_file():
+        raise RecordingError(
+            f"{path}: no such file", hint="download it again, or exclude its subject (splits.subjects)"
+        )
+    with guarded(path):
+        content = b"".join(text_blocks(path))
+        table = None if missing else _finite_table(content, columns, separator)
+        if table is not None:
+            return table
+        rows = content.decode("utf-8").split("\n")
+        return _by_line(rows, columns, separator=separator, path=path, lines=None, missing=missing)
 
 
 def numbers_between(
@@ -63,11 +66,12 @@ def numbers_between(
         >>> numbers_between(["1 2", "3 4"], 2, path=Path("x.txt")).tolist()
         [[1.0, 2.0], [3.0, 4.0]]
     """
-    content = "\n".join(rows).encode(errors="replace")
-    table = None if missing else _finite_table(content, columns, separator)
-    if table is not None:
-        return table
-    return _by_line(rows, columns, separator=separator, path=path, lines=lines, missing=missing)
+    with guarded(path):
+        content = "\n".join(rows).encode(errors="replace")
+        table = None if missing else _finite_table(content, columns, separator)
+        if table is not None:
+            return table
+        return _by_line(rows, columns, separator=separator, path=path, lines=lines, missing=missing)
 
 
 def _finite_table(content: bytes, columns: int, separator: str | None) -> np.ndarray | None:
@@ -110,7 +114,8 @@ def _by_line(
         raise RecordingError(f"{path}: no rows")
     try:
         table = np.loadtxt(rows, delimiter=separator, comments=None, ndmin=2, dtype=np.float64)
-        if table.shape[1] == columns and (np.isfinite(table) | (missing & np.isnan(table))).all():
+        right = table.shape[1] == columns and (np.isfinite(table) | (missing & np.isnan(table))).all()
+        if right and not any(mark in row for row in rows for mark in "_xX"):  # "1_0" and "0x10" are damage
             return np.asarray(table)
     except ValueError:
         pass  # the error below names the line
@@ -118,7 +123,7 @@ def _by_line(
         fields = row.split(separator)
         if row.strip() and (len(fields) != columns or not all(_is_number(f, missing) for f in fields)):
             raise RecordingError(
-                f"{path}, line {number + 1 if lines is None else lines[number]}: {row.strip()[:60]!r} has "
+                f"{path}, line {number + 1 if lines is None else lines[number]}: {shown(row.strip())} has "
                 f"{len(fields)} fields, expected {columns} finite numbers",
                 hint="download the damaged file again, or exclude its subject (splits.subjects)",
             )
@@ -126,8 +131,5 @@ def _by_line(
 
 
 def _is_number(text: str, missing: bool) -> bool:
-    try:
-        value = float(text)
-    except ValueError:
-        return False
-    return bool(np.isfinite(value) or (missing and np.isnan(value)))
+    values, wrong = parse_numbers(np.array([text], dtype=object))
+    return wrong is None and (bool(np.isfinite(values[0])) or (missing and text.strip().lower() == "nan"))
