@@ -83,7 +83,7 @@ def test_texts_and_categories(file: Path) -> None:
 
 @pytest.mark.parametrize("values", [[[1.0], [2.0]], [{"a": 1}, {"a": 2}], [dt.time(1), dt.time(2)], [b"a", b"b"]])
 def test_other_types_are_refused(values: list[object], file: Path) -> None:
-    with pytest.raises(RecordingError, match="column 'x' has the type .*expected numbers, texts"):
+    with pytest.raises(RecordingError, match=r"column 'x' has the type .*expected numbers, texts"):
         Table(write(file, x=values), ["x"])
 
 
@@ -91,7 +91,7 @@ def test_damage_and_empty_times(file: Path) -> None:
     path = write(file, t=pa.array([FIRST, None]).cast(pa.timestamp("s")), x=[1, 2])
     with pytest.raises(RecordingError, match="row 2: time 't' is empty, expected timestamp"):
         Table(path, ["t", "x"]).seconds("t", "iso8601")
-    with pytest.raises(RecordingError, match="row 1: time 't' is -62135596800 s from 1970.*\n.*not set"):
+    with pytest.raises(RecordingError, match=r"row 1: time 't' is -62135596800 s from 1970.*\n.*not set"):
         Table(write(file, t=pa.array([-62135596800]).cast(pa.timestamp("s"))), ["t"]).seconds("t", "iso8601")
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(RecordingError, match="not a readable Parquet file"):

@@ -51,7 +51,7 @@ def test_decimal_commas() -> None:
     for other in (b"1.234,5", b"1.5", b"1.234"):
         with pytest.raises(RecordingError, match="expected a number"):
             Table(X, ["a"], delimiter=";", decimal=",", content=b"t;a\n0;" + other + b"\n").numbers("a")
-    with pytest.raises(RecordingError, match="expected a number.*\n.*without separators of thousands"):
+    with pytest.raises(RecordingError, match=r"expected a number.*\n.*without separators of thousands"):
         Table(X, ["a"], content=b't,a\n0,"1,234.5"\n').numbers("a")
 
 
