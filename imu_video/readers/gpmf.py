@@ -58,7 +58,8 @@ def payloads(path: Path, keys: tuple[str, ...]) -> tuple[int, dict[str, list[Pay
     """
     found: dict[str, list[Payload]] = {key: [] for key in keys}
     total = 0
-    for begin, end, data in _packets(path):
+    unreadable: list[int] = []
+    for begin, end, data in _packets(path, unreadable):
         total += 1
         for key in keys:
             part = payload(data, key, begin, end)
@@ -69,7 +70,7 @@ def payloads(path: Path, keys: tuple[str, ...]) -> tuple[int, dict[str, list[Pay
             f"{path}: no GoPro telemetry track",
             hint="use the original file of the camera; programs that cut or convert videos drop the track",
         )
-    return total, found
+    return total + sum(unreadable), found
 
 
 def camera(path: Path) -> str | None:
@@ -78,14 +79,14 @@ def camera(path: Path) -> str | None:
     Raises:
         RecordingError: no MP4 file, or a damaged one.
     """
-    for _, _, data in _packets(path):
+    for _, _, data in _packets(path, []):
         entries = [part for name, _, _, part in _entries(data) if name == "DEVC"]
         return next((_text(part) for device in entries for name, _, _, part in _entries(device) if name == "DVNM"), "")
     return None
 
 
-def _packets(path: Path) -> Iterator[tuple[float, float, bytes]]:
-    """Begin, end and content of the packets of the telemetry track."""
+def _packets(path: Path, unreadable: list[int]) -> Iterator[tuple[float, float, bytes]]:
+    """Begin, end and content of the packets of the telemetry track; how many of those it lists cannot be read."""
     import av
 
     try:
@@ -96,13 +97,16 @@ def _packets(path: Path) -> Iterator[tuple[float, float, bytes]]:
             streams = [s for s in container.streams if s.type == "data"]
             if not streams:
                 return
+            counts = dict.fromkeys((s.index for s in streams), 0)
             for packet in container.demux(streams):
                 base = packet.time_base
                 if packet.size >= 8 and packet.pts is not None and base is not None:
                     data = bytes(packet)
                     if data[:4] == b"DEVC":
+                        counts[packet.stream.index] += 1
                         begin = float(packet.pts * base)
                         yield begin, begin + float((packet.duration or 0) * base), data
+            unreadable.extend(s.frames - counts[s.index] for s in streams if 0 < counts[s.index] < s.frames)
     except (av.error.FFmpegError, OSError, ValueError) as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) and not path.exists() else str(error)
         raise RecordingError(f"{path}: cannot be read: {reason}", hint="copy the file from the camera again") from error

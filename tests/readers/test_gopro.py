@@ -155,6 +155,14 @@ def test_payloads_without_samples_are_counted(device_files: ModuleType, tmp_path
     np.testing.assert_allclose(acc.times, np.delete(device_files.TIMES, np.s_[100:150]), atol=1e-5)
 
 
+def test_a_payload_that_is_no_telemetry_is_counted(device_files: ModuleType, tmp_path: Path) -> None:
+    path = device_files.gopro(tmp_path, sensors=("GYRO",))
+    content = path.read_bytes()
+    place = content.rindex(b"DEVC")
+    path.write_bytes(content[:place] + b"XXXX" + content[place + 4 :])
+    assert GoProTelemetry().read(path).notes == ("GYRO: 1 of 8 payloads without samples",)
+
+
 @pytest.mark.parametrize("speed", [30.0, 0.1])
 def test_a_movie_that_is_not_in_real_time_is_refused(device_files: ModuleType, tmp_path: Path, speed: float) -> None:
     with pytest.raises(RecordingError, match=f"one second of the movie takes {speed:g} s") as error:
