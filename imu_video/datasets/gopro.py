@@ -88,4 +88,5 @@ class GoPro:
             imu=(stream("camera", acc=tracks.get("acc"), gyr=tracks.get("gyr"), source=str(path)),),
             streams={"video": Mp4Source(path, offset_s=self.video_offset_s)},
             tags=reading.tags,
+            notes=reading.notes,
         )
