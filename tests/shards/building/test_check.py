@@ -122,10 +122,10 @@ def test_missing_packages_come_first_and_once(
     folder = datasets.get("folder")
     original = folder._stream
 
-    def lacking(source: Any, placement: str, path: Path) -> Any:
-        if path.parent.name == "s01":
-            return original(source, placement, path)
-        raise ConfigError(f"{path}: needs pyarrow", hint="pip install 'imu-video[parquet]'")
+    def lacking(source: Any, planned: Any, placement: str) -> Any:
+        if planned.subject == "s01":
+            return original(source, planned, placement)
+        raise ConfigError(f"{planned.imu[placement]}: needs pyarrow", hint="pip install 'imu-video[parquet]'")
 
     monkeypatch.setattr(folder, "_stream", lacking)
     _row("s01/r.csv", "1.00,0,0,9.81")(study)
