@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from eval.cli import app
 from eval.protocol import Context, protocols
 from eval.testing import check_protocol
 from imu_video.bundle.encoder import EncoderBundle, InputSpec
@@ -100,15 +102,16 @@ def test_list_shows_protocols_probes_algorithms_and_selection_rules() -> None:
         ("algorithms", "erm"),
         ("selection_rules", "lodo"),
     }
-    assert "toy" not in imu_eval("list", "protocols").stdout.split()
     one = imu_eval("list", "protocols", "toy", "--plugin", TOY)
     assert "Classify windows by the nearest class mean" in one.stdout
     assert {"encoder\trequired", "feature\t0", "split\t'test'"} <= set(one.stdout.splitlines())
-    probe = json.loads(imu_eval("list", "probe", "ridge", "--json").stdout)
-    assert probe[0]["name"] == "ridge"
-    wrong = imu_eval("list", "protokols")
-    assert wrong.returncode == 2
-    assert "did you mean 'protocols'" in wrong.stderr
+
+
+def test_list_as_json_and_of_an_unknown_kind() -> None:
+    shown = CliRunner().invoke(app, ["list", "probe", "ridge", "--json"])
+    assert json.loads(shown.stdout)[0]["name"] == "ridge"
+    wrong = CliRunner().invoke(app, ["list", "protokols"])
+    assert "did you mean 'protocols'" in str(wrong.exception)
 
 
 def test_help_names_the_options_of_the_constructor() -> None:
