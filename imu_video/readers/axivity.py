@@ -73,7 +73,7 @@ class Axivity(Reader):
         if found.dropped:
             notes.append(f"{found.dropped} of {len(blocks)} blocks out of order in time: skipped")
         if found.gaps:
-            notes.append(f"{found.gaps} gaps between blocks, together {found.gap_s:.1f} s")
+            notes.append(f"gaps between blocks: {found.gaps}, together {found.gap_s:.1f} s")
         kept = usable[found.kept]
         start, tags = start_of(float(found.times[0]), self.time_zone)
         times = found.times - found.times[0]

@@ -92,7 +92,7 @@ class GeneActiv(Reader):
         if found.dropped:
             notes.append(f"{found.dropped} of {total} pages out of order in time: skipped")
         if found.gaps:
-            notes.append(f"{found.gaps} gaps between pages, together {found.gap_s:.1f} s")
+            notes.append(f"gaps between pages: {found.gaps}, together {found.gap_s:.1f} s")
         counts = np.concatenate([pages[i].counts for i in found.kept.tolist()])
         zero = float(found.times[0])
         acc = ((counts * 100.0 - offset) / gain).T.astype(np.float32)

@@ -67,12 +67,14 @@ class GravityEvidence:
         level: median size of the mean vector over a second, in the unit of the values.
         spread: half the range from its 10th to its 90th percentile, as a fraction of ``level``: small where the level
             is that of gravity, which has one size in every posture.
+        central: the same from its 25th to its 75th percentile: seconds of violent motion do not touch it.
         motion: root mean square of the acceleration around these means.
         windows: number of seconds.
     """
 
     level: float
     spread: float
+    central: float
     motion: float
     windows: int
 
@@ -111,11 +113,12 @@ def gravity_evidence(times: np.ndarray, acc: np.ndarray) -> GravityEvidence | No
     if np.count_nonzero(full) < 3 or np.median(count) < 4:
         return None
     size = np.linalg.norm(mean[:, full], axis=0)
-    low, level, high = (float(q) for q in np.quantile(size, [0.1, 0.5, 0.9]))
+    low, lower, level, upper, high = (float(q) for q in np.quantile(size, [0.1, 0.25, 0.5, 0.75, 0.9]))
     rest = acc - np.repeat(mean, count, axis=1)
     return GravityEvidence(
         level=level,
         spread=(high - low) / 2 / level if level > 0 else math.inf,
+        central=(upper - lower) / 2 / level if level > 0 else math.inf,
         motion=float(np.sqrt(np.mean(np.sum(rest**2, axis=0)))),
         windows=int(np.count_nonzero(full)),
     )
@@ -272,7 +275,7 @@ def _check_acceleration(times: np.ndarray, acc: np.ndarray, source: str, unit: s
         return
     outside = not _NORM_G[0] <= median <= _NORM_G[1]
     seen = f"{source}: median acceleration is {median:.3g} g {read}, expected 0.5 .. 2 g"
-    if mean is not None and _is_free(mean):
+    if mean is not None and _is_free(mean) and not _is_one_g(mean):
         level, motion = mean.level / GRAVITY, mean.motion / GRAVITY
         found = f"its mean over a second is only {level:.3g} g, beside motion of {motion:.3g} g"
         raise RecordingError(
@@ -292,6 +295,11 @@ def _ratio(mean: GravityEvidence) -> float:
 def _is_free(mean: GravityEvidence) -> bool:
     """Whether the mean acceleration vanishes beside the motion, so that it cannot contain gravity."""
     return any(mean.windows >= windows and _ratio(mean) < ratio for windows, ratio in _FREE)
+
+
+def _is_one_g(mean: GravityEvidence) -> bool:
+    """Whether half of the mean accelerations are 1 g: gravity is there, beside seconds of shaking or impacts."""
+    return 0.9 <= mean.level / GRAVITY <= 1.1 and mean.central <= 0.1
 
 
 def _is_gravity(mean: GravityEvidence) -> bool:

@@ -46,7 +46,7 @@ def test_damaged_blocks_are_counted_and_leave_a_gap(device_files: ModuleType, tm
     path.write_bytes(content + b"\0" * 100)
     reading = Axivity().read(path)
     assert reading.notes[:2] == ("2 of 10 blocks damaged: skipped", "the last 100 bytes are no complete block: skipped")
-    assert reading.notes[2].startswith("2 gaps between blocks, together 1.6 s")
+    assert reading.notes[2].startswith("gaps between blocks: 2, together 1.6 s")
     acc = reading.devices[0].tracks["acc"]
     kept = np.r_[0:120, 160:280, 320:400]
     np.testing.assert_array_equal(acc.values, whole.values[:, kept])

@@ -199,3 +199,15 @@ def test_evidence_needs_seconds() -> None:
     short = values[:3, :60] / GRAVITY
     with pytest.raises(RecordingError, match="look like g:"):
         check_plausible(short * 0 + [[0.0], [0.0], [1.0]], IMU_CHANNELS[:3], source="x")
+
+
+def test_seconds_of_shaking_do_not_hide_gravity() -> None:
+    """As in a real file of a logger that was shaken by hand for a tenth of its time, at its range of 16 g."""
+    rng = np.random.default_rng(0)
+    times = np.arange(6000) / 100
+    acc = np.tile([[0.0], [0.0], [1.0]], len(times)) + 0.02 * rng.normal(size=(3, len(times)))
+    acc[0, 2000:2600] += 16 * np.sign(np.sin(2 * np.pi * 3.3 * times[2000:2600]))
+    check_plausible(acc * GRAVITY, IMU_CHANNELS[:3], source="a.cwa", acc_unit="g", times=times)
+    linear = acc - np.array([[0.0], [0.0], [1.0]])
+    with pytest.raises(RecordingError, match=r"without gravity|median acceleration"):
+        check_plausible(linear * GRAVITY, IMU_CHANNELS[:3], source="a.cwa", acc_unit="g", times=times)
