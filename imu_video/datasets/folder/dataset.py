@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, tzinfo
 from functools import partial
 from pathlib import Path
@@ -156,7 +156,8 @@ class Folder:
     # ------------------------------------------------------------------------------------------------ reading
 
     def _recording(self, planned: Planned) -> Recording:
-        devices, gravity = Devices(self.config), self._gravity(planned)
+        devices = Devices(self.config)
+        self._gravity(planned, {})  # before a file is read
         streams: list[ImuStream] = []
         columns: tuple[Segment, ...] = ()
         for placement, path in sorted(planned.imu.items()):
@@ -176,16 +177,26 @@ class Folder:
             streams={name: self._video(video, unit, first) for name, video in planned.videos.items()},
             segments=labels or devices.segments(self.config.labels),
             session=planned.session,
-            tags={**devices.tags(), **gravity, **self._tags.get(planned.subject, {}), **planned.tags},
+            tags={
+                **devices.tags(),
+                **self._gravity(planned, devices.gravity()),
+                **self._tags.get(planned.subject, {}),
+                **planned.tags,
+            },
             notes=devices.notes(),
             files=self._names(planned),
             missing=self.config.missing,
         )
 
-    def _gravity(self, planned: Planned) -> dict[str, str]:
-        """The tag of accelerations without gravity, which a build carries to the index."""
+    def _gravity(self, planned: Planned, read: Mapping[str, str]) -> dict[str, str]:
+        """The tag of accelerations without gravity, which a build carries to the index.
+
+        Args:
+            planned: the recording.
+            read: ``included`` or ``removed`` by placement, where a reader says it.
+        """
         forms = {placement: self.config.format_of(placement, planned.name) for placement in planned.imu}
-        states = {
+        states: dict[str, str] = {**read} | {
             placement: form.gravity
             for placement, form in forms.items()
             if form.reader is None and any(channel.startswith("acc") for channel in form.channels or ())

@@ -112,11 +112,7 @@ class Devices:
         )
 
     def tags(self) -> dict[str, str]:
-        """Tags of the files; where devices differ, ``<placement>_<tag>``; ``gravity: removed`` without gravity.
-
-        Raises:
-            RecordingError: devices with gravity beside others without.
-        """
+        """Tags of the files; where devices differ, ``<placement>_<tag>``."""
         values: dict[str, dict[str, str]] = {}
         for placement, (_, reading, device, _) in self._used.items():
             for key, value in {**reading.tags, **device.tags}.items():
@@ -127,12 +123,12 @@ class Devices:
                 tags[key] = next(iter(by_placement.values()))
             else:
                 tags |= {f"{placement}_{key}": value for placement, value in by_placement.items()}
-        removed = {p: device.gravity is False for p, (_, _, device, _) in self._used.items() if "acc" in device.tracks}
-        if len(set(removed.values())) > 1:
-            without = [placement for placement, gone in removed.items() if gone]
-            path = self._used[without[0]][0]
-            raise RecordingError(
-                f"{path}: acceleration of {without[0]!r} has no gravity, that of the other placements has",
-                hint="declare them as separate recordings, or leave that placement out",
-            )
-        return tags | ({"gravity": "removed"} if any(removed.values()) else {})
+        return tags
+
+    def gravity(self) -> dict[str, str]:
+        """``included`` or ``removed`` by placement, of the devices that measured acceleration."""
+        return {
+            placement: "removed" if device.gravity is False else "included"
+            for placement, (_, _, device, _) in self._used.items()
+            if "acc" in device.tracks
+        }

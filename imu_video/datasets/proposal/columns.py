@@ -6,7 +6,7 @@ What two readings fit is not decided: the guess is then None, and only the owner
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,6 +20,8 @@ RATES_HZ = (5.0, 1000.0)
 EPOCH_S = (6.3e8, 4.1e9)
 """Plausible moments of a recording as POSIX seconds: 1990 to 2100."""
 
+LABEL = re.compile(r"^(label|activity|class|annotation|event|behaviou?r|task)s?$", re.IGNORECASE)
+"""Names of a column with labels."""
 _TIME = re.compile(r"^(t|ts)$|time|epoch|seconds|elapsed|\bdate\b|^ms$|_ms$|clock", re.IGNORECASE)
 _DATE = re.compile(r"(19|20|21)\d\d-\d\d-\d\d[T ]\d\d:\d\d")
 _AXIS = re.compile(r"(?<![a-z])[xyz](?![a-z])|(?<=[a-z_\d])[xyz]$|[xyz](?=[_ (\[])|(?<=[a-z])[XYZ](?=$|[^a-z])")
@@ -52,6 +54,7 @@ class Columns:
         rate_hz: rate in Hz by that unit; 0 if unknown.
         channels: channel -> column.
         units: ``acc`` and ``gyr`` -> unit.
+        label: column with a label per row; its value is None without one.
         gravity: whether the acceleration includes gravity: ``included``, ``removed``, or None if the data does not say.
         unused: columns that are not read.
     """
@@ -61,6 +64,7 @@ class Columns:
     rate_hz: float = 0.0
     channels: Mapping[str, str] = field(default_factory=dict)
     units: Mapping[str, Guess] = field(default_factory=dict)
+    label: Guess = Guess(value=None, evidence="")
     gravity: Guess | None = None
     unused: tuple[str, ...] = ()
 
@@ -105,16 +109,28 @@ def propose_columns(
         units["gyr"] = _gyr_unit(
             found[gyr], _stack(values, found[gyr]), clock, reference if included and seconds is not None else None
         )
-    used = {time.value, *channels.values()}
+    label = _label(names, texts, {time.value, *channels.values()})
+    used = {time.value, label.value, *channels.values()}
     return Columns(
         time=time,
         time_unit=unit,
         rate_hz=rate,
         channels=channels,
         units=units,
+        label=label,
         gravity=gravity,
         unused=tuple(name for name in names if name not in used),
     )
+
+
+def _label(names: Sequence[str], texts: Mapping[str, Sequence[str]], used: Collection[str | None]) -> Guess:
+    """A column that names an activity in runs of rows."""
+    for name in names:
+        seen = [text for text in texts.get(name, ()) if text]
+        if name not in used and LABEL.match(name) and 0 < len(set(seen)) <= max(50, len(seen) // 20):
+            some = ", ".join(repr(text) for text in list(dict.fromkeys(seen))[:3])
+            return Guess(value=name, evidence=f"its name, and {len(set(seen))} different texts: {some}")
+    return Guess(value=None, evidence="")
 
 
 # ---------------------------------------------------------------------------------------------------------------- time
@@ -264,7 +280,10 @@ def _acc_unit(columns: Sequence[str], acc: np.ndarray, clock: np.ndarray) -> tup
         return Guess(
             value=named, evidence=f"its name; {said}" if named else f"{said}, so that no unit can be told"
         ), Guess(value="removed", evidence=said)
-    return Guess(value=None, evidence=f"{size}, which is gravity in no known unit: raw counts?"), Guess(
+    power = 2.0 ** round(np.log2(found.level))
+    per_g = power if abs(found.level / power - 1) < 0.08 else found.level
+    counts = f"raw counts? `acc: g` with `scale: {{acc: {1 / per_g:.4g}}}` would make it 1 g"
+    return Guess(value=None, evidence=f"{size}, which is gravity in no known unit: {counts}"), Guess(
         value=None, evidence=size
     )
 

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from imu_video.datasets.folder.declaration import DECLARATION, ImuFormat
+from imu_video.datasets.folder.declaration import DECLARATION
 from imu_video.datasets.folder.patterns import plain_name
 from imu_video.datasets.folder.unfilled import MARK, unfilled
 from imu_video.datasets.proposal.columns import Columns, Guess, propose_columns
@@ -199,7 +199,7 @@ class _Document:
             form.append(_commented(f"columns: {MARK}", "no header line: list the names of all columns"))
         if "delimiter" in options:
             form.append(f"delimiter: {json.dumps(options['delimiter'])}")
-        if "decimal" in options and "decimal" in ImuFormat.model_fields:
+        if "decimal" in options:
             form.append('decimal: ","')
         form += list(_time_lines(found)) + list(_channel_lines(found))
         clock = None
@@ -381,9 +381,10 @@ def _channel_lines(found: Columns) -> Iterator[str]:
     for kind, guess in found.units.items():
         value, comment = _guess(guess)
         yield _commented(f"  {kind}: {value}", comment)
+    if found.label.value is not None:
+        yield _commented(f"label: {json.dumps(found.label.value)}", f"guess: {found.label.evidence}")
     if found.gravity is not None and found.gravity.value == "removed":
-        field = "gravity: removed" if "gravity" in ImuFormat.model_fields else f"# gravity: {MARK}"
-        yield _commented(field, f"guess: {found.gravity.evidence}")
+        yield _commented("gravity: removed", f"guess: {found.gravity.evidence}")
 
 
 def _facts(tracks: Mapping[str, object], gravity: bool | None) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from imu_video.datasets.proposal.columns import triples
+from imu_video.datasets.proposal.columns import LABEL, triples
 from imu_video.errors import ImuVideoError, RecordingError
 from imu_video.readers.base import Reader, Reading
 from imu_video.readers.members import head
@@ -22,7 +22,6 @@ TABLES = {".csv", ".txt", ".tsv"}
 _PARQUET = {".parquet", ".pq"}
 _MOST_FILES = 20_000
 _ROWS = 20_000  # rows of a table that are examined; units do not change in a file
-_LABEL = re.compile(r"^(label|activity|class|annotation|event|behaviou?r|task)s?$", re.IGNORECASE)
 _START = re.compile(r"^(start|begin|from|onset|t0)([_ ]?(time|s|ms))?$", re.IGNORECASE)
 _END = re.compile(r"^(end|stop|to|until|offset|t1)([_ ]?(time|s|ms))?$", re.IGNORECASE)
 _NUMBER = re.compile(r"-?\d[\d.,eE+-]*(, column \d+)?|nan", re.IGNORECASE)
@@ -153,7 +152,7 @@ def _table(root: Path, file: Path, contents: Contents) -> None:
     except ImuVideoError:
         contents.others.append(relative)
         return
-    labels = [next((n for n in names if pattern.match(n)), "") for pattern in (_START, _END, _LABEL)]
+    labels = [next((n for n in names if pattern.match(n)), "") for pattern in (_START, _END, LABEL)]
     if all(labels):
         contents.label_columns = (labels[0], labels[1], labels[2])
         contents.labels.append(relative)

@@ -409,7 +409,7 @@ def test_the_declarations_in_the_docs_are_valid() -> None:
     page = Path(__file__).resolve().parents[3] / "docs" / "guides" / "your-recordings.md"
     blocks = re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     declared = [validate(yaml.safe_load(block), Declaration, source=str(page)) for block in blocks]
-    assert [d.dataset for d in declared] == ["my-study", "pilot"]
+    assert [d.dataset for d in declared] == ["my-study", "phones", "pilot"]
     assert declared[0].format_of("waist").units == {"acc": "mg", "gyr": "deg/s"}
     assert declared[0].format_of("waist").time == declared[0].format_of("right_wrist").time
 

@@ -113,3 +113,26 @@ def test_a_placement_with_columns_of_its_own_is_no_reader_s(files: ModuleType, t
         files={"imu": "{subject}/{recording}.csv"},
     )
     assert next(Folder(root=str(root)).recordings()).imu[0].channels == ("gyr_x", "gyr_y", "gyr_z")
+
+
+def test_devices_with_and_without_gravity_are_not_mixed(files: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "anna").mkdir()
+    path = files.sensor_logger(tmp_path / "anna", "folder", platform="android")
+    (path / "Gyroscope.csv").unlink()
+    (tmp_path / "anna" / "walk_hip.csv").write_text((path / "TotalAcceleration.csv").read_text())
+    for name in ("TotalAcceleration", "Gravity", "AccelerometerUncalibrated"):
+        (path / f"{name}.csv").unlink()
+    table = {
+        "time": {"column": "time", "unit": "ns"},
+        "channels": {f"acc_{axis}": axis for axis in "xyz"},
+        "units": {"acc": "m/s^2"},
+    }
+    root = declare(
+        tmp_path,
+        imu={},
+        placements={"pocket": {"reader": "sensor_logger"}, "hip": table},
+        files=None,
+        recordings=[{"subject": "anna", "name": "r", "imu": {"pocket": "anna/walk", "hip": "anna/walk_hip.csv"}}],
+    )
+    with pytest.raises(ConfigError, match="gravity is removed from pocket, but not from its other placements"):
+        next(Folder(root=str(root)).recordings())

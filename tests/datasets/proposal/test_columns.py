@@ -103,3 +103,14 @@ def test_columns_of_many_names(names: str) -> None:
     found = table(*moving(), names=names)
     assert len(found.channels) == 6
     assert found.channels["gyr_z"] == names.split("|")[1].format("z")
+
+
+def test_a_column_of_labels_and_raw_counts() -> None:
+    acc = dict(zip(("ax", "ay", "az"), moving()[0], strict=True))
+    activity = ["walk"] * 300 + ["sit"] * 250 + [""] * 50
+    values = {"t": T, **acc, "activity": np.full(600, np.nan), "event": np.full(600, np.nan)}
+    texts = {"activity": activity, "event": [f"step {i}" for i in range(600)]}
+    found = propose_columns(list(values), values, texts)
+    assert found.label.value == "activity"
+    assert found.unused == ("event",), "a text of its own in every row is no label"
+    assert "scale: {acc: 0.0004883}" in table(moving()[0] * 2048).units["acc"].evidence, "2048 counts per g"
