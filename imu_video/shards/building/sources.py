@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from imu_video.protocols import RecordingSource, Unread
 from imu_video.recordings.windows import WindowConfig
 from imu_video.registry import source_hash
 from imu_video.runtime.files import file_sha256, write_atomic
-from imu_video.shards.schema import SOURCES_FILE, SourceFile
+from imu_video.runtime.journal import JOB_FILE, PARTIAL_SUFFIX, PARTS_SUFFIX
+from imu_video.shards.schema import INDEX_FILE, SOURCES_FILE, SourceFile
 
+_UNFINISHED = (PARTIAL_SUFFIX, PARTS_SUFFIX)
 LISTING = "sources"
 """Name of the journal's piece with the files of an adapter that does not say which files belong to a subject."""
 
@@ -126,9 +129,13 @@ def listing(source: RecordingSource, *, hashed: bool = False) -> dict[str, Sourc
 
 
 def _files_in(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
-            yield path
+    """Files below a folder, sorted, without hidden ones and without data folders and unfinished builds of our own."""
+    for here, folders, files in os.walk(folder):
+        if Path(here) != folder and ({INDEX_FILE, JOB_FILE} & set(files) or here.endswith(_UNFINISHED)):
+            folders.clear()
+            continue
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(here) / name for name in sorted(files) if not name.startswith("."))
 
 
 def differences(

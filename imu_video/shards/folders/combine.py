@@ -327,6 +327,7 @@ def _merged(sources: Sequence[Index], facts: Sequence[tuple[SourceFacts, ...]]) 
                 without=_sum(b.without for b in builds),
                 split_order=tuple(dict.fromkeys(split for index in sources for split in index.splits)),
                 unused_subjects=tuple(sorted(unused)),
+                left_out=sum(b.left_out for b in builds),
             ),
         }
     )

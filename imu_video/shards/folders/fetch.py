@@ -13,7 +13,16 @@ from imu_video.shards.publish import DATA_FOLDER, partial_folder, publish
 from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.reading.index import load_index
 from imu_video.shards.reading.teacher_cache import CACHE_FILE, WEIGHTS_FILE, read_caches
-from imu_video.shards.schema import FACTS_FILE, INDEX_FILE, QUALITY_FILE, SHARD_FOLDER, TEACHER_FOLDER, Index
+from imu_video.shards.schema import (
+    DROPPED_FILE,
+    FACTS_FILE,
+    INDEX_FILE,
+    LEFT_OUT_FILE,
+    QUALITY_FILE,
+    SHARD_FOLDER,
+    TEACHER_FOLDER,
+    Index,
+)
 
 WHAT = "fetch"
 logger = logging.getLogger(__name__)
@@ -61,7 +70,7 @@ def fetch(address: str, out: str | Path) -> Index:
             remote.fetch(shard.path, folder / shard.path, size=shard.bytes, sha256=shard.sha256)
             work.finish(Path(shard.path).stem, {}, file=f"{DATA_FOLDER}/{shard.path}", sha256=shard.sha256)
             log_progress(logger, done, len(shards), "shards", shard.path)
-        for name in (INDEX_FILE, FACTS_FILE, QUALITY_FILE):
+        for name in (INDEX_FILE, FACTS_FILE, QUALITY_FILE, LEFT_OUT_FILE, DROPPED_FILE):
             if (index.root / name).is_file():
                 (folder / name).write_bytes((index.root / name).read_bytes())
         _fetch_teachers(index, folder, remote.fetch)

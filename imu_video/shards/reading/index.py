@@ -21,6 +21,7 @@ from imu_video.runtime.files import file_sha256, move_file, temporary_path, writ
 from imu_video.shards.reading.pipeline import decode_meta, open_tar
 from imu_video.shards.remote import Address, RemoteFolder, is_address
 from imu_video.shards.schema import (
+    DROPPED_FILE,
     FACTS_FILE,
     INDEX_FILE,
     LEFT_OUT_FILE,
@@ -109,7 +110,8 @@ def _load_remote(remote: RemoteFolder) -> Index:
         raise ShardError(f"{where}: not readable as JSON: {error}", hint=hint) from None
     finally:
         incoming.unlink(missing_ok=True)
-    for name in (FACTS_FILE, QUALITY_FILE, LEFT_OUT_FILE):
+    tables = [LEFT_OUT_FILE] * (index.build.left_out > 0) + [DROPPED_FILE] * (len(index.build.dropped) > 0)
+    for name in (FACTS_FILE, QUALITY_FILE, *tables):
         if not (root / name).is_file():
             with suppress(ShardError):  # older folders have no quality report
                 remote.fetch(name, root / name)

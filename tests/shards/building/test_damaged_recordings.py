@@ -94,6 +94,21 @@ def test_the_failed_build_goes_on_without_the_recording(
         already_built(study_config, out)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("engine", "workers"), [("local", 2), ("ray", 2)])
+def test_policies_hold_in_other_processes(
+    study_config: BuildConfig, damaged: Path, tmp_path: Path, files_of: Tree, engine: str, workers: int
+) -> None:
+    if engine == "ray":
+        pytest.importorskip("ray", reason="pip install 'imu-video[ray]'")
+    out, config = tmp_path / "data", _with(study_config, "skip")
+    with pytest.raises(RecordingError, match="broken") as caught:
+        build(study_config, out, engine=engine, workers=workers)
+    assert f"are kept in {partial_folder(out)}" in str(caught.value.hint)
+    build(config, out, engine=engine, workers=workers)
+    assert files_of(out) == files_of(build(config, tmp_path / "one").root)
+
+
 def test_a_quarantined_recording_is_read_again_only_when_its_files_change(
     study: Path, study_config: BuildConfig, damaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

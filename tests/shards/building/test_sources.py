@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from imu_video.errors import ConfigError
-from imu_video.registry import source_hash
+from imu_video.registry import datasets, source_hash
 from imu_video.shards.building import encode
 from imu_video.shards.building.build import BuildConfig, already_built, build, build_part
 from imu_video.shards.building.merge import merge_parts
@@ -183,9 +183,30 @@ def test_differences_name_each_kind_of_change() -> None:
 def test_code_of_plugins_counts_and_that_of_this_package_does_not(
     people_config: Callable[..., BuildConfig], tmp_path: Path
 ) -> None:
-    from imu_video.registry import datasets
-
     assert source_hash(datasets.get("folder")) is None
     code = source_hash(datasets.get("tiny_people"))
     index = build(people_config(splits={"subjects": {"train": ["p0"]}}), tmp_path / "data")
     assert index.build.provenance == {"code": {"dataset tiny_people": code}}
+
+
+def test_a_dataset_that_does_not_divide_its_files_is_built_again_when_one_changes(
+    people_config: Callable[..., BuildConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = datasets.get("tiny_people")
+    root = tmp_path / "files"
+    root.mkdir()
+    (root / "all.bin").write_bytes(b"1")
+    monkeypatch.setattr(tiny, "root", root, raising=False)
+    out, config = root / "data", people_config()  # the build lies below the files that it records
+    with pytest.MonkeyPatch.context() as patch:
+        _stop_at(patch, "p3")
+        with pytest.raises(_Stopped):
+            build(config, out)
+    (root / "all.bin").write_bytes(b"12")
+    encoded = _stop_at(monkeypatch, None)
+    index = build(config, out)
+    assert encoded == ["p0", "p1", "p3", "p2"]
+    record = read_record(out)
+    assert record is not None
+    assert record.files.keys() == {"all.bin"}
+    assert already_built(config, out) == index
