@@ -146,9 +146,8 @@ class Processed:
             min_score=recipe.sync.min_score,
             gravity=self.gravity == "included",
         )
-        self.corrected = (
-            recipe.sync.mode == "correct" and self.estimate is not None and self.estimate.score >= recipe.sync.min_score
-        )
+        sure = self.estimate is not None and self.estimate.score >= recipe.sync.min_score
+        self.corrected = recipe.sync.mode in ("correct", "pair") and sure
         self._original = recording
         self._recording = (
             correct(recording, self.estimate) if self.corrected and self.estimate is not None else recording
@@ -157,6 +156,9 @@ class Processed:
             self._ranges += check_ranges(
                 replace(self._recording, segments=()), modalities=tuple(recipe.window.modalities)
             )
+        if recipe.sync.mode == "pair" and not sure:
+            # Without a clock and without a sure estimate nothing says that the streams belong together.
+            self._recording = replace(recording, streams={})
         if recipe.signal.gravity == "remove":
             self.gravity = "removed"
 

@@ -16,13 +16,14 @@ from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 from scipy.signal import fftconvolve
 
 from imu_video import registry
 from imu_video.config import Config
 from imu_video.modalities.base import Curve, modality_of
 from imu_video.recordings.motion import imu_motion, on_grid
+from imu_video.recordings.pairing import PairEstimate, estimate_pair
 from imu_video.types import Recording
 
 RATE_HZ = 100.0
@@ -41,20 +42,31 @@ class SyncConfig(Config):
 
     Args:
         mode: ``off``; ``estimate`` stores the estimate with every sample; ``correct`` also moves the times of
-            the other streams, where the score reaches ``min_score``.
-        min_score: estimates below this score are not reliable (measurements behind 0.6: docs/guides/signal.md).
-        max_offset_s: largest offset of the search.
+            the other streams, where the score reaches ``min_score``; ``pair`` is for streams without a common clock: it
+            searches offset and stretch (pairing.py), and leaves out the other streams where the score is lower.
+        min_score: estimates below this score are not reliable (measurements behind 0.6: docs/guides/signal.md); use 0.9
+            with ``pair``, whose score is a probability (docs/trust.md).
+        max_offset_s: largest offset of the search; 30 with ``pair``.
+        max_stretch: with ``pair``, the largest factor between the two time bases.
         max_drift_ppm: largest drift of the search; clocks of phones and cameras differ by less than 100 ppm.
         stretches: number of evenly spaced segments of a long video that are decoded for the estimate.
         stretch_s: seconds per segment.
     """
 
-    mode: Literal["off", "estimate", "correct"] = "off"
+    mode: Literal["off", "estimate", "correct", "pair"] = "off"
     min_score: float = Field(default=0.6, ge=0, le=1)
     max_offset_s: float = Field(default=3.0, gt=0, le=60)
+    max_stretch: float = Field(default=1.1, ge=1, le=1.5)
     max_drift_ppm: float = Field(default=500.0, ge=0, le=10_000)
     stretches: int = Field(default=8, ge=1, le=100)
     stretch_s: float = Field(default=20.0, ge=2, le=600)
+
+    @model_serializer(mode="wrap")
+    def _plain(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        plain: dict[str, Any] = dump(self)
+        if self.mode != "pair":
+            del plain["max_stretch"]  # the digest of a build without it stays what it was before the key existed
+        return plain
 
     @field_validator("mode", mode="before")
     @classmethod
@@ -70,7 +82,8 @@ class SyncEstimate:
         reference: the modality that was compared with the IMU, such as ``video``.
         placement: the IMU device with the best score.
         offset_s: seconds to add to the reference's times at its first frame.
-        drift_ppm: further seconds to add per million seconds, that is by how much the reference's clock runs slow.
+        drift_ppm: further seconds to add per million seconds, that is by how much the reference's clock runs slow; with
+            ``pair`` a stretch of 1.02 is 20000.
         score: 0 .. 1; see the module.
         correlation: of the two curves at this lag, -1 .. 1.
         origin_s: time of the reference's first frame before correction.
@@ -121,12 +134,47 @@ def estimate_sync(recording: Recording, config: SyncConfig) -> SyncEstimate | No
     if len(times) < _FEWEST:
         return _nothing(recording, reference, times)
     placements = [device.placement for device in recording.imu]
+    if config.mode == "pair":
+        curves = modality_of(reference).motion(stream, placements, [np.arange(len(times))])
+        return _paired(recording, reference, times, curves, config) or _nothing(recording, reference, times)
     curves = modality_of(reference).motion(stream, placements, _stretches(times, config))
     found = [
         _device(device.placement, imu_motion(device), seen, config)
         for device, seen in zip(recording.imu, curves, strict=True)
     ]
     return _best(found, reference, float(times[0])) or _nothing(recording, reference, times)
+
+
+def _paired(
+    recording: Recording,
+    reference: str,
+    times: np.ndarray,
+    curves: Sequence[Sequence[Curve]],
+    config: SyncConfig,
+) -> SyncEstimate | None:
+    """The best estimate of `estimate_pair` among the devices; None if all are refused."""
+    best: tuple[PairEstimate, str] | None = None
+    for device, seen in zip(recording.imu, curves, strict=True):
+        motion = imu_motion(device)
+        if motion is None or len(seen) != 1 or not len(seen[0].times):
+            continue
+        found = estimate_pair(motion, seen[0], max_offset_s=config.max_offset_s, max_stretch=config.max_stretch)
+        if found.refused is None and (best is None or found.score > best[0].score):
+            # The curve may begin later than the stream, and the stretch is about its first time.
+            shift = found.offset_s + (found.stretch - 1) * (float(times[0]) - float(seen[0].times[0]))
+            best = replace(found, offset_s=shift), device.placement
+    if best is None:
+        return None
+    found, placement = best
+    return SyncEstimate(
+        reference=reference,
+        placement=placement,
+        offset_s=found.offset_s,
+        drift_ppm=1e6 * (found.stretch - 1),
+        score=found.score,
+        correlation=found.correlation,
+        origin_s=float(times[0]),
+    )
 
 
 def _reference(recording: Recording) -> str | None:
