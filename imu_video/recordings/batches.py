@@ -86,8 +86,11 @@ def find_batches(stamps: np.ndarray) -> Batches | None:
     regular = middle > 0 and float(np.mean(np.abs(usual - middle) <= 0.5 * middle)) >= 0.7
     if regular and middle >= 1 / _FASTEST_HZ:
         return _single(stamps, middle)
-    # The step that half of the time is made of: the period, or the distance of two packets. Pauses are few.
-    ordered = np.sort(usual)
+    # The step that half of the time is made of: the period, or the distance of two packets. Pauses are longer, but few
+    # of them are alike.
+    ordered = np.sort(usual[usual > 0])
+    alike = np.searchsorted(ordered, 2 * ordered, side="right") - np.searchsorted(ordered, ordered / 2)
+    ordered = ordered[alike >= 3] if np.any(alike >= 3) else ordered
     passed = np.cumsum(ordered)
     long = float(ordered[np.searchsorted(passed, passed[-1] / 2)])
     if regular and long <= 3 * middle:

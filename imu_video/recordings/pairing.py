@@ -24,7 +24,7 @@ from imu_video.recordings.motion import on_grid
 MAX_RATIO = 3.0
 """Durations that differ by this factor or more are not one scene."""
 
-CALIBRATION = (-2.33, 2.55, 1.57)
+CALIBRATION = (-3.57, 2.12, 2.95)
 """Constant and weights of the lead's logarithm and the correlation in the logistic model of the score: studies/sync."""
 
 _RATE_HZ = 25.0

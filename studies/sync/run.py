@@ -11,13 +11,16 @@ from typing import Annotated
 
 import numpy as np
 import typer
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from sync.candidates import Candidate, simulated, utd_mhad, xsens_vicon
+import yaml
 
 from imu_video.recordings.pairing import PairEstimate, calibrated, estimate_pair, features
 from imu_video.runtime import console
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parents[1]))
+
+from studies.sync.candidates import Candidate, simulated, utd_mhad, xsens_vicon  # noqa: E402
+from studies.sync.smartfallmm import Trial, summary, trials  # noqa: E402
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -167,11 +170,11 @@ def main() -> None:
 def score(
     data: Annotated[Path, typer.Option(help="Folder with utd-mhad and xsens-vicon-walk.")] = DATA,
     out: Annotated[Path, typer.Option(help="Folder of the candidates' table.")] = Path("sync-run"),
-    seed: Annotated[int, typer.Option(help="Seed of the candidates.")] = 0,
-    subjects: Annotated[int, typer.Option(help="Simulated subjects.")] = 12,
-    each: Annotated[int, typer.Option(help="True pairs per subject.")] = 40,
+    config: Annotated[Path, typer.Option(help="Numbers of candidates.")] = HERE / "configs" / "score.yaml",
 ) -> None:
     """Fit the score on half of the subjects, and test it on the others."""
+    numbers = yaml.safe_load(config.read_text(encoding="utf-8"))
+    seed, subjects, each = (int(numbers[key]) for key in ("seed", "subjects", "each"))
     rows = estimated(simulated(subjects=subjects, per_subject=each, seed=seed))
     if (data / "utd-mhad").is_dir():
         rows += estimated(utd_mhad(data / "utd-mhad", per_subject=each, seed=seed))
@@ -193,6 +196,30 @@ def score(
         f"median error {np.median(errors):.3f} s; offsets {min(row.offset_s for row in found):.1f} .. "
         f"{max(row.offset_s for row in found):.1f} s"
     )
+
+
+@app.command()
+def smartfallmm(
+    data: Annotated[Path, typer.Argument(help="Folder that contains young/ and old/.")],
+    out: Annotated[Path, typer.Option(help="Folder of the tables of pairs.")] = Path("sync-run"),
+    most: Annotated[int, typer.Option(help="Trials per group and device.")] = 100,
+    seed: Annotated[int, typer.Option(help="Seed of the choice of trials and partners.")] = 0,
+) -> None:
+    """Compare skeletons of the same trial with those of another subject; write the dataset's table of pairs."""
+    rows: list[Trial] = []
+    for group in ("young", "old"):
+        for device in ("watch", "meta_hip", "phone", "meta_wrist"):
+            rows += trials(data, group=group, device=device, most=most, seed=seed)
+    for line in summary(rows):
+        console.say(line)
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "smartfallmm-pairs.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["recording", "offset_s", "stretch", "score"])
+        for row in rows:
+            if row.own.refused is None:
+                numbers = (row.own.offset_s, row.own.stretch, row.own.score)
+                writer.writerow([row.recording, *(f"{value:.4f}" for value in numbers)])
 
 
 if __name__ == "__main__":
