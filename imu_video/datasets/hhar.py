@@ -12,6 +12,7 @@ import numpy as np
 from imu_video.datasets.layout import Layout, Take, Track, clock_tag, files_like, segments_of, stream
 from imu_video.errors import RecordingError
 from imu_video.readers.base import in_order
+from imu_video.readers.tables.text import TextFile, TextFormat
 from imu_video.recordings.clock import sample_times
 from imu_video.registry import datasets
 from imu_video.types import Recording
@@ -138,10 +139,8 @@ class Hhar(Layout):
 
 def _load(path: Path) -> Any:
     """One table with strings as categories: the 13 million rows of the longest then take a few hundred megabytes."""
-    import pandas as pd
-
     types: dict[str, Any] = {**_COLUMNS, **dict.fromkeys(_WORDS, "category")}
     try:
-        return pd.read_csv(path, usecols=list(types), dtype=types, keep_default_na=False)
-    except (ValueError, OverflowError, pd.errors.EmptyDataError, pd.errors.ParserError) as error:
-        raise RecordingError(f"{path}: not a table of HHAR: {error}", hint="download the file again") from error
+        return TextFile(path, None, TextFormat()).frame(types)
+    except RecordingError as error:
+        raise RecordingError(f"{path}: not a table of HHAR: {error.message}", hint="download the file again") from error

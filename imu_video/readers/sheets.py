@@ -62,7 +62,8 @@ class Sheet:
             below = below[1:]
         self._lines = skip + (2 if units else 1)
         comma = self.delimiter != "," and any(re.search(r"\d,\d", line) for line in below[:5])
-        self._content = (text.replace(",", ".") if comma else text).encode()
+        self._content = text.encode()
+        self._with_points = text.replace(",", ".").encode() if comma else self._content
         # A table leaves out rows without any of the wanted columns; their number in the file puts them back in place.
         self._rows = max(0, text.rstrip("\n").count("\n") + 1 - self._lines)
 
@@ -72,7 +73,7 @@ class Sheet:
         except csv.Error as error:
             raise RecordingError(f"{self.where}: {line[:60]!r} is no line of a table: {error}") from error
 
-    def _table(self, columns: Sequence[str]) -> Table:
+    def _table(self, columns: Sequence[str], content: bytes) -> Table:
         path = Path(self.where) if Path(self.where).suffix.lower() in _TEXT else Path(f"{self.where}.csv")
         return Table(
             path,
@@ -80,7 +81,7 @@ class Sheet:
             header=self._header,
             delimiter=self.delimiter,
             skip_rows=self._lines,
-            content=self._content,
+            content=content,
         )
 
     def numbers(self, columns: Sequence[str]) -> np.ndarray:
@@ -89,7 +90,7 @@ class Sheet:
         Raises:
             RecordingError: a missing column, a field that is not a number, or no row with one of the columns.
         """
-        table = self._table(columns)
+        table = self._table(columns, self._with_points)
         out = np.full((len(columns), self._rows), np.nan)
         out[:, table.rows()] = [table.numbers(column) for column in columns]
         return out
@@ -100,7 +101,7 @@ class Sheet:
         Raises:
             RecordingError: a missing column, or one without any text.
         """
-        table = self._table([column])
+        table = self._table([column], self._content)  # a comma in a text is no decimal mark
         out = [""] * self._rows
         for row, text in zip(table.rows().tolist(), table.texts(column), strict=True):
             out[row] = text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -212,17 +212,31 @@ class TextFile:
         places = dict(zip(wanted, self.positions(wanted), strict=True))
         found = TextColumns(first_line=self._first_line)
         as_text = {places[name] for name in texts}
-        frame = self._parse(places, as_text, found)
+        frame = self._parse(places, dict.fromkeys(as_text, object), found)
         # of columns that are not all numbers the texts are needed, since parsers differ in what a number is
         strange = {place for place in places.values() if place not in as_text and frame[place].dtype.kind not in "iuf"}
         if strange:
-            frame = self._parse(places, as_text | strange, found)
+            frame = self._parse(places, dict.fromkeys(as_text | strange, object), found)
         if not self._given:
             self._content = None  # the columns are enough; the file is there if they are not
         found.values = {name: frame[place].to_numpy() for name, place in places.items()}
         return found
 
-    def _parse(self, places: dict[str, int], as_text: set[int], found: TextColumns) -> Any:
+    def frame(self, types: Mapping[str, Any]) -> Any:
+        """Columns as a frame of pandas with given types, every row checked; for files of many millions of rows.
+
+        Args:
+            types: type per column, such as ``float64`` or ``category``; nothing is taken for a missing value.
+
+        Raises:
+            RecordingError: a missing column, a row with another number of fields, or a value of another type.
+        """
+        places = dict(zip(types, self.positions(list(types)), strict=True))
+        frame = self._parse(places, {places[name]: kind for name, kind in types.items()}, TextColumns())
+        return frame[list(places.values())].set_axis(list(places), axis=1)
+
+    def _parse(self, places: dict[str, int], types: dict[int, Any], found: TextColumns) -> Any:
+        """Columns by position; those with a type are read as that type, others as numbers if they are."""
         import pandas as pd
 
         last = self._width - 1
@@ -252,16 +266,16 @@ class TextFile:
                     header=None,
                     names=list(range(self._width)),
                     usecols=None if len(columns) == self._width else columns,
-                    dtype=dict.fromkeys(as_text, object),
+                    dtype=types,
                     decimal=self.form.decimal,
                     skipinitialspace=self._has_spaces(),
                     skip_blank_lines=False,  # keeps blank lines as rows, so that the row number gives the line
                     encoding="utf-8",
-                    low_memory=False,
+                    low_memory=len(types) == len(columns),  # types that are known do not depend on the block
                     index_col=False,
                     keep_default_na=False,
-                    na_filter=len(as_text) < len(columns),
-                    na_values={place: missing for place in columns if place not in as_text} if as_text else missing,
+                    na_filter=len(types) < len(columns),
+                    na_values={place: missing for place in columns if place not in types} if types else missing,
                     **exact_floats(),
                 )
         except RecordingError:

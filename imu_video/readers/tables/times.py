@@ -109,6 +109,11 @@ def iso_problem(texts: Sequence[str], row: int, zone: tzinfo | None) -> tuple[st
             f"a time that the change of the clock in {zone} repeats or skips",
             "write the times of this recording with an offset (2024-10-27T02:30:00+02:00)",
         )
+    if text.startswith("0000"):
+        return (
+            "expected a date from 1970 to 2200",
+            "the clock of the device was not set; use a column of time since its start, or `time: {rate_hz: ...}`",
+        )
     if re.fullmatch(r"\d+(\.\d+)?", text):
         return "expected iso8601", "declare the unit of the time column: s, ms, us or ns"
     return "expected iso8601", "write times as 2024-05-06T10:00:00.480+02:00"

@@ -57,7 +57,7 @@ def test_mixtures_of_zones_are_refused() -> None:
     assert np.diff(mixed).tolist() == [3601.0]
 
 
-@pytest.mark.parametrize("year", ["0001", "1601", "1899", "1904", "2999", "9999"])
+@pytest.mark.parametrize("year", ["0000", "0001", "1601", "1899", "1904", "2999", "9999"])
 def test_clocks_that_were_not_set(year: str) -> None:
     with pytest.raises(RecordingError, match=rf"line 2: time 't' is '{year}.*expected a date from 1970") as error:
         table(f"{year}-12-30T00:00:00", f"{year}-12-30T00:00:01").seconds("t", "iso8601")
