@@ -1,4 +1,4 @@
-"""A newcomer's trial on five folders of different apps: init, fill in the marked keys, check, build."""
+"""A newcomer's trial on folders of different apps and of plain tables: init, fill in the marked keys, check, build."""
 
 from __future__ import annotations
 
@@ -50,6 +50,14 @@ def table_and_video(files: ModuleType, folder: Path) -> None:
     (folder / "walk_labels.csv").write_text("start,end,label\n0,4000,walk\n4000,8000,sit\n")
 
 
+def separate_sensors(files: ModuleType, folder: Path) -> None:
+    """Two CSV files of no app that form one device, each on its own clock."""
+    gravity, linear, rate = files.turning()
+    for name, late, values in (("acc", 0.0, gravity + linear), ("gyro", 0.004, np.degrees(rate))):
+        columns = {"time": files.TIMES + late} | dict(zip("xyz", values, strict=True))
+        (folder / f"walk_{name}.csv").write_text(files.csv_text(columns))
+
+
 STUDIES: dict[str, tuple[Callable[[ModuleType, Path], object], dict[str, str], set[str]]] = {
     # folder: how its files are made, the newcomer's placements, the placements of the data folder
     "sensor_logger": (
@@ -61,6 +69,7 @@ STUDIES: dict[str, tuple[Callable[[ModuleType, Path], object], dict[str, str], s
     "dot": (lambda files, folder: files.xsens_dot(folder), {"TODO": "shank"}, {"shank"}),
     "watch": (lambda files, folder: files.core_motion(folder), {"TODO": "right_wrist"}, {"right_wrist"}),
     "table": (table_and_video, {}, {"wrist"}),
+    "sensors": (separate_sensors, {"TODO": "thigh"}, {"thigh"}),
 }
 
 

@@ -7,7 +7,7 @@ import datetime
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -18,6 +18,7 @@ from imu_video.datasets.folder.unfilled import MARK, unfilled
 from imu_video.datasets.proposal.columns import Columns, Guess, propose_columns
 from imu_video.datasets.proposal.files import Contents, ImuFile, label_range, look, read_columns, readings
 from imu_video.datasets.proposal.names import Names, beside, read_names
+from imu_video.datasets.proposal.pairs import Pair, pairs_of, pattern_of, read_pair
 from imu_video.errors import ConfigError, ImuVideoError, RecordingError
 from imu_video.readers.base import Reading
 from imu_video.readers.tables import PER_SECOND
@@ -93,6 +94,12 @@ class _Kind:
     clock: tuple[float, float] | None = None
     start_utc: float | None = None
     unit: str | None = None
+    pairs: tuple[Pair, ...] = ()
+
+    @property
+    def paths(self) -> list[str]:
+        """One path per device, which names the recording."""
+        return [pair.plain for pair in self.pairs] or [one.path for one in self.files]
 
 
 class _Document:
@@ -100,11 +107,18 @@ class _Document:
         self.root, self.contents = root, contents
         self.lines: list[str] = []
         self.used: set[str] = set()
+        pairs = pairs_of(contents.imu)
+        paired = {id(one) for pair in pairs for one in (pair.acc, pair.gyr)}
         groups: dict[str, list[ImuFile]] = {}
         for one in contents.imu:
-            groups.setdefault(one.kind, []).append(one)
+            if id(one) not in paired:
+                groups.setdefault(one.kind, []).append(one)
+        together: dict[tuple[str, str], list[Pair]] = {}
+        for pair in pairs:
+            together.setdefault((pair.acc.kind, pair.gyr.kind), []).append(pair)
         self.timed = bool(contents.videos or contents.labels)
-        self.kinds = [self._table(files) if files[0].is_table else self._reader(files) for files in groups.values()]
+        self.kinds = [self._pairs(group) for group in together.values()]
+        self.kinds += [self._table(files) if files[0].is_table else self._reader(files) for files in groups.values()]
 
     def proposal(self) -> Proposal:
         name = plain_name(self.root.resolve().name) or "my-study"
@@ -113,7 +127,7 @@ class _Document:
         self._put(f"dataset: {name}", "guess: the name of the folder")
         self._put(f"licence: {MARK}", "terms of these recordings, for example CC-BY-4.0 or 'not for distribution'")
         single = self.kinds[0] if len(self.kinds) == 1 else None
-        names = read_names([one.path for one in single.files]) if single is not None else None
+        names = read_names(single.paths) if single is not None else None
         if single is not None:
             self._put("")
             self._put("imu:")
@@ -194,6 +208,18 @@ class _Document:
         path = self.root / files[0].path
         values, texts, options = read_columns(path)
         found = propose_columns(list(values), values, texts)
+        return self._tables(files, found, options, values)
+
+    def _pairs(self, pairs: list[Pair]) -> _Kind:
+        """A kind of devices with a table per sensor, proposed from the first pair."""
+        found, options, values = read_pair(self.root, pairs[0])
+        kind = self._tables([pair.acc for pair in pairs], found, options, values)
+        form = [f"# guess: {pairs[0].gyr.path} is the gyroscope of the same device", *kind.form]
+        return replace(kind, form=form, pairs=tuple(pairs))
+
+    def _tables(
+        self, files: list[ImuFile], found: Columns, options: Mapping[str, str], values: Mapping[str, np.ndarray]
+    ) -> _Kind:
         form = [f"# guess, from {files[0].path}: {len(next(iter(values.values()), []))} rows"]
         if options.get("columns"):
             form.append(_commented(f"columns: {MARK}", "no header line: list the names of all columns"))
@@ -248,9 +274,21 @@ class _Document:
         labels = beside(names.pattern, words, self.contents.labels) if self.contents.labels else None
         if (self.contents.videos and (video is None or video[1])) or (self.contents.labels and labels is None):
             return False
+        sensors = {
+            sensor: pattern_of(names.pattern, {pair.plain: getattr(pair, sensor).path for pair in kind.pairs})
+            for sensor in ("acc", "gyr")
+            if kind.pairs
+        }
+        if None in sensors.values():
+            return False
         subjects = sorted({one["subject"] for one in words})
         self._put("files:")
-        self._put(f"  imu: {json.dumps(names.pattern)}", f"guess: {len(names.words)} files")
+        if kind.pairs:
+            self._put("  imu:", f"guess: {len(kind.pairs)} devices with a file per sensor")
+            for sensor, pattern in sensors.items():
+                self._put(f"    {sensor}: {json.dumps(pattern)}")
+        else:
+            self._put(f"  imu: {json.dumps(names.pattern)}", f"guess: {len(names.words)} files")
         self._put(
             f"  # guess: the subject is {names.evidence}: {', '.join(subjects[:5])}{' ...' if subjects[5:] else ''}"
         )
@@ -295,8 +333,12 @@ class _Document:
             self._put(f"    name: {stem}")
             self._put("    imu:")
             for kind, one in group:
+                pair = next((pair for pair in self.kinds[kind].pairs if pair.acc is one), None)
+                files = json.dumps(one.path)
+                if pair is not None:
+                    files = f"{{acc: {files}, gyr: {json.dumps(pair.gyr.path)}}}"
                 for device in self.kinds[kind].devices or ("",):
-                    self._put(f"      {placed.get((kind, device), MARK)}: {json.dumps(one.path)}")
+                    self._put(f"      {placed.get((kind, device), MARK)}: {files}")
             self._beside_entry(group[0][1], self.kinds[group[0][0]], only=len(entries) == 1)
         return len(entries)
 
