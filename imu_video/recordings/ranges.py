@@ -215,9 +215,11 @@ def _zone(one: Range, other: Range) -> Cause | None:
     for step in (3600.0, 1800.0, 900.0):
         shift = round(apart / step) * step
         if 0 < abs(shift) <= 14 * 3600 and _meets(one, other.start + shift, other.end + shift):
+            # Ranges of half a step are near some multiple of it whatever the offset: nothing tells the two apart.
+            either = f", or a constant offset of {duration(apart)}" if min(one.length, other.length) > step / 2 else ""
             return Cause(
                 kind="zone",
-                text=f"another time zone: {_moved(other, shift)} meets {one.what}",
+                text=f"another time zone: {_moved(other, shift)} meets {one.what}{either}",
                 remedy=f"declare `timezone` for local times, or {_key(other)}: {_number(shift)}",
                 shift_s=shift,
             )
