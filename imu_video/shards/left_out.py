@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -98,22 +99,36 @@ def still_listed(name: str, files: Mapping[str, SourceFile], quarantined: Mappin
     return row if same else None
 
 
-def refuse_mostly_left_out(rows: Sequence[LeftOut], read: int) -> None:
+def check_hint(dataset: Mapping[str, Any]) -> str:
+    """The command that lists the faults of all files of a dataset, as part of a hint; empty without a folder of files.
+
+    Example:
+        >>> check_hint({"name": "folder", "root": "my-study"})
+        '`imu-video check my-study` lists the faults of all files'
+    """
+    root, name = dataset.get("root"), dataset.get("name")
+    if root is None:
+        return ""
+    kind = "" if name == "folder" else f" --dataset {name}"
+    return f"`imu-video check {root}{kind}` lists the faults of all files"
+
+
+def refuse_mostly_left_out(rows: Sequence[LeftOut], read: int, dataset: Mapping[str, Any]) -> None:
     """Raise an error if more recordings were left out than were read: the cause is then not a single damaged file.
 
     Args:
         rows: the recordings left out.
         read: number of recordings that were read.
+        dataset: config entry of the dataset, for the hint.
 
     Raises:
-        RecordingError: with the most frequent reason.
+        RecordingError: with the first reason.
     """
     if len(rows) <= read:
         return
     first = rows[0]
-    error = RecordingError(
+    raise RecordingError(
         f"{len(rows)} of {len(rows) + read} recordings cannot be read; the first is {first.recording!r}: "
         f"{first.reason}",
-        hint=f"{first.hint + '; ' if first.hint else ''}`imu-video check RECORDINGS` lists the faults of all files",
+        hint="; ".join(filter(None, (first.hint, check_hint(dataset)))) or None,
     )
-    raise error

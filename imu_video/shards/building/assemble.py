@@ -191,7 +191,7 @@ class Assembly:
                     log_progress(logger, done, len(self.job.order), "subjects", what)
             collecting.drop()
             if not writer.shards:
-                refuse_mostly_left_out(total.left_out, len(total.recordings))
+                refuse_mostly_left_out(total.left_out, len(total.recordings), self.job.config["dataset"])
                 raise ShardError(
                     f"split {split!r} ({', '.join(subjects)}) has no window: {total.empty_recordings} of "
                     f"{len(total.recordings)} recordings so far are shorter than a window, dropped "
@@ -202,7 +202,7 @@ class Assembly:
             splits[split] = SplitEntry(
                 subjects=tuple(present), samples=total.kept - before, shards=tuple(writer.shards)
             )
-        refuse_mostly_left_out(total.left_out, len(total.recordings))
+        refuse_mostly_left_out(total.left_out, len(total.recordings), self.job.config["dataset"])
         index = write_index(index_of(self.job, splits, total), self.folder)
         write_report(_report(self.job.config["quality"], total), self.folder)
         if total.left_out:

@@ -7,7 +7,7 @@ is byte-identical for any number of workers, parts or restarts.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -42,7 +42,7 @@ from imu_video.shards.building.sources import (
     with_tables,
 )
 from imu_video.shards.damage import ErrorPolicy
-from imu_video.shards.left_out import read_left_out
+from imu_video.shards.left_out import check_hint, read_left_out
 from imu_video.shards.publish import (
     DATA_FOLDER,
     partial_folder,
@@ -162,7 +162,7 @@ def build(
     job = plan(config, resolved, source)
     target.parent.mkdir(parents=True, exist_ok=True)
     work = Journal(partial_folder(target), job.model_dump(mode="json"), what=WHAT, replace=force)
-    with kept_when_interrupted(work), kept_after_damage(work, job.order):
+    with kept_when_interrupted(work), kept_after_damage(work, job.order, resolved["dataset"]):
         files = _same_listing(work, source, job, hash_sources)
         people = dict.fromkeys(job.order, work)
         assembly = Assembly(job, work, people, drop=True, listing=files)
@@ -210,7 +210,7 @@ def build_part(
     mine = share(job.order, number, of)
     folder = part_folder(parts_folder(target), number, of)
     work = Journal(folder, {**job.model_dump(mode="json"), "part": [number, of]}, what=WHAT, replace=force)
-    with kept_when_interrupted(work), kept_after_damage(work, mine):
+    with kept_when_interrupted(work), kept_after_damage(work, mine, resolved["dataset"]):
         _same_listing(work, source, job, hash_sources)
         for subject in mine:
             forget_stale(work, subject, partial(_stale, source, config.errors))
@@ -354,7 +354,7 @@ def _same_listing(work: Journal, source: RecordingSource, job: BuildJob, hash_so
 
 
 @contextmanager
-def kept_after_damage(work: Journal, subjects: Sequence[str]) -> Iterator[None]:
+def kept_after_damage(work: Journal, subjects: Sequence[str], dataset: Mapping[str, Any]) -> Iterator[None]:
     """Keep the finished subjects of a build that a damaged recording ends, and name the ways to go on."""
     try:
         yield
@@ -362,13 +362,11 @@ def kept_after_damage(work: Journal, subjects: Sequence[str]) -> Iterator[None]:
         if not hasattr(error, "unfinished"):
             raise
         finished = sum(read_person(work, subject, check=False) is not None for subject in subjects)
-        ways = "`imu-video check RECORDINGS` lists the faults of all files"
-        if isinstance(error, RecordingError):
-            ways = f"--errors skip leaves it out; {ways}"
-        error.hint = f"{error.hint}; {ways}" if error.hint else ways
+        skip = "--errors skip leaves it out" if isinstance(error, RecordingError) else ""
+        kept = f"the finished subjects ({finished} of {len(subjects)}) are kept in {work.folder}" if finished else ""
+        error.hint = "; ".join(filter(None, (error.hint, skip, check_hint(dataset), kept))) or None
         if finished:
             work.failed()
-            error.hint += f"; the finished subjects ({finished} of {len(subjects)}) are kept in {work.folder}"
         else:
             del error.unfinished
         raise

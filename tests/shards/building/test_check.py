@@ -187,5 +187,5 @@ def test_changes_since_a_build_are_named(study: Path, study_config: BuildConfig,
 
 def test_a_recording_error_still_ends_a_build(study: Path, study_config: BuildConfig, tmp_path: Path) -> None:
     _row("s01/r.csv", "3.99,0,broken,9.81")(study)
-    with pytest.raises(RecordingError, match="imu-video check RECORDINGS"):
+    with pytest.raises(RecordingError, match=f"`imu-video check {study}` lists the faults of all files"):
         build(study_config, tmp_path / "data")
