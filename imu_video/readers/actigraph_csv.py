@@ -29,7 +29,7 @@ class ActigraphCsv(Reader):
     The decimal comma of European exports (fields separated by semicolons) is understood.
 
     Args:
-        time_zone: where the device was set up (``Europe/Berlin``); the file has local times and no zone. None reads
+        timezone: where the device was set up (``Europe/Berlin``); the file has local times and no zone. None reads
             them as UTC.
 
     Example:
@@ -42,12 +42,12 @@ class ActigraphCsv(Reader):
     formats = (".csv",)
     reads = "acceleration; angular rate and magnetic field of the Link's IMU"
     gravity = "included (raw acceleration)"
-    clock = "first sample; local time of the file, read as UTC without `time_zone`"
+    clock = "first sample; local time of the file, read as UTC without `timezone`"
     url = "https://www.theactigraph.com"
     tested_on = "real files"
 
-    def __init__(self, *, time_zone: str | None = None) -> None:
-        self.time_zone = check_zone(time_zone, reader=self.name)
+    def __init__(self, *, timezone: str | None = None) -> None:
+        self.timezone = check_zone(timezone, reader=self.name)
 
     def read(self, path: Path) -> Reading:
         """All rows of the file."""
@@ -86,7 +86,7 @@ class ActigraphCsv(Reader):
         hertz = float(rate[1])
         times, zero = _times(table, columns, hertz, header, path)
         tracks = _tracks(table, columns, times, path)
-        start, tags = (None, dict[str, str]()) if zero is None else start_of(zero, self.time_zone)
+        start, tags = (None, dict[str, str]()) if zero is None else start_of(zero, self.timezone)
         tags["rate_hz"] = f"{hertz:g}"
         for line in header:
             if line.startswith("Serial Number:"):

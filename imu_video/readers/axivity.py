@@ -42,7 +42,7 @@ class Axivity(Reader):
     """Files of Axivity AX3 (acceleration) and AX6 (acceleration and angular rate) loggers.
 
     Args:
-        time_zone: where the device was set up (``Europe/Berlin``); it writes local time and no zone. None reads it as
+        timezone: where the device was set up (``Europe/Berlin``); it writes local time and no zone. None reads it as
             UTC.
 
     Example:
@@ -55,12 +55,12 @@ class Axivity(Reader):
     formats = (".cwa",)
     reads = "acceleration; angular rate (AX6)"
     gravity = "included (accelerometer without filter)"
-    clock = "first sample; local time of the device, read as UTC without `time_zone`"
+    clock = "first sample; local time of the device, read as UTC without `timezone`"
     url = "https://github.com/openmovementproject/openmovement/blob/master/Docs/ax3/ax3-technical.md"
     tested_on = "real files"
 
-    def __init__(self, *, time_zone: str | None = None) -> None:
-        self.time_zone = check_zone(time_zone, reader=self.name)
+    def __init__(self, *, timezone: str | None = None) -> None:
+        self.timezone = check_zone(timezone, reader=self.name)
 
     def read(self, path: Path) -> Reading:
         """All undamaged blocks of the file."""
@@ -75,7 +75,7 @@ class Axivity(Reader):
         if found.gaps:
             notes.append(f"gaps between blocks: {found.gaps}, together {found.gap_s:.1f} s")
         kept = usable[found.kept]
-        start, tags = start_of(float(found.times[0]), self.time_zone)
+        start, tags = start_of(float(found.times[0]), self.timezone)
         times = found.times - found.times[0]
         header = raw[:_HEADER]
         ax6 = header[4] == _AX6 or layout.axes > 3

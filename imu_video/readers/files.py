@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 
 from imu_video.errors import ConfigError, RecordingError
+from imu_video.readers.zones import to_utc, zone_of
 
 MAX_BYTES = 4 << 30
 """Largest file that a reader takes into memory."""
@@ -59,26 +59,27 @@ def finite(values: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def check_zone(time_zone: str | None, *, reader: str) -> str | None:
-    """The name of a time zone that is known here, or None as given.
+def check_zone(timezone: str | None, *, reader: str) -> str | None:
+    """The declared zone of a device, if it is one, or None as given.
 
     Raises:
-        ConfigError: an unknown name.
+        ConfigError: no zone.
 
     Example:
         >>> check_zone("Europe/Berlin", reader="axivity")
         'Europe/Berlin'
     """
     try:
-        return None if time_zone is None else ZoneInfo(time_zone).key
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        if timezone is not None:
+            zone_of(timezone)
+    except ValueError as error:
         raise ConfigError(
-            f"reader {reader}: time_zone {time_zone!r} is no time zone",
-            hint="give a name of the IANA list: Europe/Berlin, America/New_York, UTC",
+            f"reader {reader}: {error}", hint="give a name of the IANA list, or the difference to UTC: +02:00"
         ) from error
+    return timezone
 
 
-def start_of(local: float, time_zone: str | None) -> tuple[float, dict[str, str]]:
+def start_of(local: float, timezone: str | None) -> tuple[float, dict[str, str]]:
     """Start of a recording whose device writes local time without its zone, as UTC, and the tags that state it.
 
     Without a zone the local time is taken as if it were UTC, as `time: iso8601` does with texts that name none: devices
@@ -86,17 +87,14 @@ def start_of(local: float, time_zone: str | None) -> tuple[float, dict[str, str]
 
     Args:
         local: time of the first sample as POSIX seconds, as if the local time were UTC.
-        time_zone: where the device was set up (`check_zone`).
+        timezone: where the device was set up (`check_zone`).
 
     Example:
         >>> start_of(1580560205.25, "Europe/Berlin")
-        (1580556605.25, {'start_local': '2020-02-01 12:30:05.250', 'time_zone': 'Europe/Berlin'})
+        (1580556605.25, {'start_local': '2020-02-01 12:30:05.250', 'timezone': 'Europe/Berlin'})
     """
-    tags = {"start_local": local_time(local), "time_zone": time_zone or "not stated; read as UTC"}
-    if time_zone is None:
-        return local, tags
-    moment = datetime.fromtimestamp(local, UTC).replace(tzinfo=ZoneInfo(time_zone))
-    return moment.timestamp(), tags
+    tags = {"start_local": local_time(local), "timezone": timezone or "not stated; read as UTC"}
+    return float(to_utc(np.array([local]), timezone)[0]), tags
 
 
 def local_time(seconds: float) -> str:

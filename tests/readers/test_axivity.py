@@ -29,12 +29,12 @@ def test_values_and_times(device_files: ModuleType, tmp_path: Path, kind: str, e
 
 def test_local_time_is_read_as_utc_or_in_its_zone(device_files: ModuleType, tmp_path: Path) -> None:
     path = device_files.axivity(tmp_path)
-    plain, berlin = (Axivity(time_zone=zone).read(path) for zone in (None, "Europe/Berlin"))
+    plain, berlin = (Axivity(timezone=zone).read(path) for zone in (None, "Europe/Berlin"))
     assert plain.start_utc == pytest.approx(device_files.LOCAL_START, abs=1e-3)
     assert berlin.start_utc == pytest.approx(device_files.LOCAL_START - 3600, abs=1e-3)
-    assert plain.tags["time_zone"] == "not stated; read as UTC"
-    with pytest.raises(ConfigError, match="time_zone 'Berlin' is no time zone"):
-        Axivity(time_zone="Berlin")
+    assert plain.tags["timezone"] == "not stated; read as UTC"
+    with pytest.raises(ConfigError, match="unknown timezone 'Berlin'"):
+        Axivity(timezone="Berlin")
 
 
 def test_damaged_blocks_are_counted_and_leave_a_gap(device_files: ModuleType, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from imu_video.datasets.folder.files import Planned, files_of, find
 from imu_video.datasets.folder.read import read_device
 from imu_video.datasets.folder.subjects import read_subjects
 from imu_video.datasets.folder.unfilled import require_filled
-from imu_video.datasets.folder.zones import to_utc, zone_of
+from imu_video.readers.zones import to_utc, zone_of
 from imu_video.errors import ConfigError, RecordingError, nearest, report
 from imu_video.modalities.mp4 import Mp4Source
 from imu_video.protocols import Unread

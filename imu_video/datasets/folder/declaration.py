@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from imu_video.config import Config, merge
 from imu_video.datasets.folder.patterns import placement_name
-from imu_video.datasets.folder.zones import zone_of
+from imu_video.readers.zones import zone_of
 from imu_video.errors import ConfigError, nearest
 from imu_video.readers.tables import TimeUnit, text_encoding
 from imu_video.recordings.signal import UNITS

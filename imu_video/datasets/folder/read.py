@@ -10,7 +10,7 @@ import numpy as np
 
 from imu_video.datasets.common import runs, union_of_times
 from imu_video.datasets.folder.declaration import ImuFormat, TimeFormat
-from imu_video.datasets.folder.zones import to_utc, zone_of
+from imu_video.readers.zones import to_utc, zone_of
 from imu_video.datasets.layout import LARGEST_GAP_S
 from imu_video.errors import RecordingError
 from imu_video.readers.tables import Table
