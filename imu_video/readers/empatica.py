@@ -134,7 +134,7 @@ class EmpaticaEmbrace(Reader):
         tags = {"device": "Empatica EmbracePlus"}
         zone = records[0].get("timezone")
         if isinstance(zone, int):
-            tags["timezone"] = f"UTC{zone / 3600:+.2f} h"
+            tags["time_zone"] = f"UTC{zone / 3600:+.2f} h"
         device = DeviceReading(name="embraceplus", tracks=tracks, gravity=True)
         return Reading(devices=(device,), tags=tags, start_utc=zero)
 

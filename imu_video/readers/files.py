@@ -91,9 +91,9 @@ def start_of(local: float, timezone: str | None) -> tuple[float, dict[str, str]]
 
     Example:
         >>> start_of(1580560205.25, "Europe/Berlin")
-        (1580556605.25, {'start_local': '2020-02-01 12:30:05.250', 'timezone': 'Europe/Berlin'})
+        (1580556605.25, {'start_local': '2020-02-01 12:30:05.250', 'time_zone': 'Europe/Berlin'})
     """
-    tags = {"start_local": local_time(local), "timezone": timezone or "not stated; read as UTC"}
+    tags = {"start_local": local_time(local), "time_zone": timezone or "not stated; read as UTC"}
     return float(to_utc(np.array([local]), timezone)[0]), tags
 
 

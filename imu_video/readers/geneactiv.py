@@ -100,12 +100,12 @@ class GeneActiv(Reader):
             name="geneactiv", tracks={"acc": Track(times=found.times - zero, values=acc, unit="g")}, gravity=True
         )
         tags = {"start_local": local_time(zero), "device": f"GENEActiv {header.get('Device Model', '')}".strip()}
-        for key, tag in (("Device Unique Serial Code", "serial"), ("Time Zone", "timezone")):
+        for key, tag in (("Device Unique Serial Code", "serial"), ("Time Zone", "time_zone")):
             if header.get(key):
                 tags[tag] = header[key]
         zone = _zone(header.get("Time Zone", ""))
         if zone is None:
-            tags["timezone"] = "not stated; read as UTC"
+            tags["time_zone"] = "not stated; read as UTC"
         start = zero - (zone or 0.0)
         return Reading(devices=(device,), tags=tags, notes=tuple(notes), start_utc=start)
 

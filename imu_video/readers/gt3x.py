@@ -83,7 +83,7 @@ class Gt3x(Reader):
         zero = min(float(t.times[0]) for device in tracks.values() for t in device.values())
         tags = {"start_local": local_time(zero)}
         zone = _zone(info)
-        for key, tag in (("Device Type", "device"), ("Serial Number", "serial"), ("TimeZone", "timezone")):
+        for key, tag in (("Device Type", "device"), ("Serial Number", "serial"), ("TimeZone", "time_zone")):
             if key in info:
                 tags[tag] = f"ActiGraph {info[key]}" if tag == "device" else info[key]
         devices = tuple(
@@ -95,7 +95,7 @@ class Gt3x(Reader):
             for name, found in tracks.items()
         )
         if zone is None:
-            tags["timezone"] = "not stated; read as UTC"
+            tags["time_zone"] = "not stated; read as UTC"
         start = zero - (zone or 0.0)
         return Reading(devices=devices, tags=tags, notes=tuple(notes), start_utc=start)
 

@@ -32,7 +32,7 @@ def test_local_time_is_read_as_utc_or_in_its_zone(device_files: ModuleType, tmp_
     plain, berlin = (Axivity(timezone=zone).read(path) for zone in (None, "Europe/Berlin"))
     assert plain.start_utc == pytest.approx(device_files.LOCAL_START, abs=1e-3)
     assert berlin.start_utc == pytest.approx(device_files.LOCAL_START - 3600, abs=1e-3)
-    assert plain.tags["timezone"] == "not stated; read as UTC"
+    assert plain.tags["time_zone"] == "not stated; read as UTC"
     with pytest.raises(ConfigError, match="unknown timezone 'Berlin'"):
         Axivity(timezone="Berlin")
 

@@ -42,7 +42,7 @@ def test_embrace(device_files: ModuleType, tmp_path: Path, codec: str) -> None:
     np.testing.assert_allclose(tracks["gyr"].values.T, gyr, atol=0.02)
     np.testing.assert_allclose(tracks["acc"].times, device_files.TIMES, atol=1e-6)
     assert reading.start_utc == device_files.LOCAL_START
-    assert reading.tags["timezone"] == "UTC+1.00 h"
+    assert reading.tags["time_zone"] == "UTC+1.00 h"
 
 
 def test_a_block_that_unpacks_to_too_much_is_refused(

@@ -19,11 +19,11 @@ from imu_video.datasets.folder.files import Planned, files_of, find
 from imu_video.datasets.folder.read import read_device
 from imu_video.datasets.folder.subjects import read_subjects
 from imu_video.datasets.folder.unfilled import require_filled
-from imu_video.readers.zones import to_utc, zone_of
 from imu_video.errors import ConfigError, RecordingError, nearest, report
 from imu_video.modalities.mp4 import Mp4Source
 from imu_video.protocols import Unread
 from imu_video.readers.tables import PER_SECOND, Table, TimeUnit, iso_seconds
+from imu_video.readers.zones import to_utc, zone_of
 from imu_video.registry import datasets
 from imu_video.types import ImuStream, Recording, Segment
 

@@ -12,9 +12,9 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from imu_video.config import Config, merge
 from imu_video.datasets.folder.patterns import placement_name
-from imu_video.readers.zones import zone_of
 from imu_video.errors import ConfigError, nearest
 from imu_video.readers.tables import TimeUnit, text_encoding
+from imu_video.readers.zones import zone_of
 from imu_video.recordings.signal import UNITS
 from imu_video.recordings.timestamps import MAX_MOVE_S
 from imu_video.registry import readers

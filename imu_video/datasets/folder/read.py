@@ -10,10 +10,10 @@ import numpy as np
 
 from imu_video.datasets.common import runs, union_of_times
 from imu_video.datasets.folder.declaration import ImuFormat, TimeFormat
-from imu_video.readers.zones import to_utc, zone_of
 from imu_video.datasets.layout import LARGEST_GAP_S
 from imu_video.errors import RecordingError
 from imu_video.readers.tables import Table
+from imu_video.readers.zones import to_utc, zone_of
 from imu_video.recordings.ranges import Range, likely_cause, moments, overlap
 from imu_video.recordings.units import check_plausible, convert
 from imu_video.types import IMU_CHANNELS, ImuStream, JsonDict, Segment
