@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -287,7 +288,11 @@ def _config_error(fault: Any, model: type[BaseModel], source: str) -> ConfigErro
         return ConfigError(
             f"{source}: {where}expected a list{got}", hint=f"write a list, also for one entry: '{key}=[...]'"
         )
-    return ConfigError(f"{source}: {where}{fault['msg'].removeprefix('Value error, ')}{got}")
+    hint = None
+    if fault["type"] == "string_type" and (value is None or isinstance(value, int | float | date)):
+        # YAML has its own idea of null, on, no, 01 and 2024-05-06; as a name they need quotation marks
+        hint = "put a text that YAML takes for something else in quotation marks: '01', 'null', 'on', '2024-05-06'"
+    return ConfigError(f"{source}: {where}{fault['msg'].removeprefix('Value error, ')}{got}", hint=hint)
 
 
 def _in_section(model: type[BaseModel], loc: tuple[str, ...]) -> str | None:

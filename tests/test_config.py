@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import model_validator
 
-from imu_video.config import Config, digest, dump_yaml, load_config, merge
+from imu_video.config import Config, digest, dump_yaml, load_config, merge, read_yaml, validate
 from imu_video.errors import ConfigError
 
 
@@ -132,3 +132,19 @@ def test_a_missing_config_names_the_shipped_file_of_a_similar_name() -> None:
     with pytest.raises(ConfigError, match="No such file") as error:
         load_config("zzzzzz.yaml", Whole)
     assert "the shipped configs are in" in str(error.value.hint)
+
+
+@pytest.mark.parametrize("value", ["null", "on", "01", "2024-05-06", "1.50"])
+def test_texts_that_yaml_takes_for_something_else(value: str, tmp_path: Path) -> None:
+    """The hint is obeyed: in quotation marks the text is what it looks like."""
+
+    class Named(Config):
+        names: list[str]
+
+    path = tmp_path / "x.yaml"
+    path.write_text(f"names: [{value}]\n")
+    with pytest.raises(ConfigError, match=r"x\.yaml: key 'names\.0': Input should be a valid string") as error:
+        validate(read_yaml(path), Named, source=str(path))
+    assert "quotation marks" in str(error.value.hint)
+    path.write_text(f"names: ['{value}']\n")
+    assert validate(read_yaml(path), Named, source=str(path)).names == [value]
