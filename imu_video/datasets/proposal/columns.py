@@ -22,9 +22,9 @@ EPOCH_S = (6.3e8, 4.1e9)
 
 LABEL = re.compile(r"^(label|activity|class|annotation|event|behaviou?r|task)s?$", re.IGNORECASE)
 """Names of a column with labels."""
-_TIME = re.compile(r"^(t|ts)$|time|epoch|seconds|elapsed|\bdate\b|^ms$|_ms$|clock", re.IGNORECASE)
+_TIME = re.compile(r"^(t|ts)$|time|zeit|temps|tiempo|epoch|seconds|elapsed|\bdate\b|^ms$|_ms$|clock", re.IGNORECASE)
 _DATE = re.compile(r"(19|20|21)\d\d-\d\d-\d\d[T ]\d\d:\d\d")
-_AXIS = re.compile(r"(?<![a-z])[xyz](?![a-z])|(?<=[a-z_\d])[xyz]$|[xyz](?=[_ (\[])|(?<=[a-z])[XYZ](?=$|[^a-z])")
+_AXIS = re.compile(r"(?<![a-z])[xyz](?![a-z])|(?<=[a-z\d])[xyz](?=$|[^a-z])", re.IGNORECASE)
 _UNIT_WORDS = (
     ("gyr", "deg/s", r"deg|dps|°"),
     ("gyr", "rad/s", r"rad"),
@@ -241,7 +241,7 @@ def _score(key: str, xyz: np.ndarray, clock: np.ndarray, kind: str) -> int:
     if kind == "gyr":
         return 2 if rotation else 0
     linear = bool(re.search(r"lin|user|free|dyn", name))
-    if re.search(r"acc", name) or re.match(r"a[_ ]?\*", name):
+    if re.search(r"acc|beschl", name) or re.match(r"a[_ ]?\*", name):
         return 2 if linear else 4
     found = gravity_evidence(clock, xyz)
     held = found is not None and found.spread < 0.25 and bool(_fitting(found.level))

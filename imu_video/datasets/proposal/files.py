@@ -199,7 +199,8 @@ def read_columns(file: Path) -> tuple[dict[str, np.ndarray], dict[str, list[str]
         form["decimal"] = ","
     if all(_NUMBER.fullmatch(name) for name in sheet.names):
         form["columns"] = "TODO"
-    return {n: _numbers(texts) for n, texts in columns.items()}, columns, form
+    point = form.get("decimal", ".")
+    return {n: _numbers([t.replace(point, ".") for t in texts]) for n, texts in columns.items()}, columns, form
 
 
 def _texts(frame: dict[str, list[object]]) -> dict[str, list[str]]:

@@ -97,12 +97,21 @@ def test_dates_and_tables_without_times() -> None:
 
 @pytest.mark.parametrize(
     "names",
-    ["a{}|g{}", "Accel{}|Gyro{}", "{}_acc|{}_gyro", "acc.{}|gyr.{}", "Acc_{} [g]|Rot_{} [rad/s]", "{}-axis (g)|w{}"],
+    [
+        "a{}|g{}",
+        "Accel{}|Gyro{}",
+        "{}_acc|{}_gyro",
+        "acc.{}|gyr.{}",
+        "Acc_{} [g]|Rot_{} [rad/s]",
+        "{}-axis (g)|w{}",
+        "Beschl_{}|Dreh_gyro_{}",
+    ],
 )
 def test_columns_of_many_names(names: str) -> None:
-    found = table(*moving(), names=names)
-    assert len(found.channels) == 6
-    assert found.channels["gyr_z"] == names.split("|")[1].format("z")
+    for change in (str, str.upper):
+        found = table(*moving(), names=change(names))
+        assert len(found.channels) == 6
+        assert found.channels["gyr_z"] == change(names).split("|")[1].format("z")
 
 
 def test_a_column_of_labels_and_raw_counts() -> None:
