@@ -189,10 +189,11 @@ def _by_phase(
         if float(np.median(np.abs(mean))) < needed:
             return None
         phase = np.unwrap(np.angle(mean)) / (2 * np.pi) + speed * number
-        whole = np.round(rest - phase)
+        # A delay of more than half a unit is more likely than a stamp a quarter of a unit too early.
+        whole = np.floor(rest - phase + 0.25) if delayed else np.round(rest - phase)
         if delayed:
             # At the end few stamps follow: a loss there must be confirmed by more stamps than can be late by chance.
-            late = float(np.mean(seen - rest > 0.5))
+            late = float(np.mean(seen - rest > 0.75))
             confirmed = int(np.ceil(np.log(1e-3) / np.log(late))) if 0 < late < 1 else 1
             whole[-confirmed:] = np.minimum(whole[-confirmed:], whole[-min(confirmed, len(whole))])
         elif len(whole) > 4:
