@@ -106,7 +106,8 @@ def find_batches(stamps: np.ndarray) -> Batches | None:
     tick = _tick(stamps, first, period)
     if tick:
         # A complete tick holds one of two neighbouring numbers of samples; fewer are a loss.
-        complete = sizes[np.abs(sizes - np.median(sizes)) <= 1] if len(first) > 4 else sizes.max(keepdims=True)
+        complete = sizes[np.abs(sizes - np.median(sizes)) <= 1]
+        complete = complete if len(first) > 4 and len(complete) else sizes.max(keepdims=True)
         return Batches(kind="ticks", first=first, last=last, period=tick / float(complete.mean()), tick_s=tick)
     size = int(np.bincount(sizes).argmax())
     # Two packets that arrive together form one batch of twice the size.
