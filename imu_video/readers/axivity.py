@@ -76,7 +76,8 @@ class Axivity(Reader):
             notes.append(f"gaps between blocks: {found.gaps}, together {found.gap_s:.1f} s")
         kept = usable[found.kept]
         start, tags = start_of(float(found.times[0]), self.timezone)
-        times = found.times - found.times[0]
+        times = found.times
+        times -= times[0]
         header = raw[:_HEADER]
         ax6 = header[4] == _AX6 or layout.axes > 3
         tags["device"] = "Axivity AX6" if ax6 else "Axivity AX3"

@@ -20,6 +20,7 @@ RATE_TOLERANCE = 0.15
 """Largest relative deviation of a block's rate from the nominal rate; beyond it samples are missing or doubled."""
 
 _AVERAGED_S = 3600.0
+_CHUNK = 4096
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,13 +85,11 @@ def block_times(
     usual = float(np.median(steps[adjacent])) if adjacent.any() else 1 / rate_hz
     periods = np.full(len(starts), usual)
     periods[:-1][adjacent] = steps[adjacent]
-    first = np.cumsum(counts) - counts
-    within = np.arange(int(counts.sum())) - np.repeat(first, counts)
-    times = np.repeat(starts, counts) + within * np.repeat(periods, counts)
-    if len(times) < 2:
+    if counts.sum() < 2:
         raise RecordingError(f"{source}: one sample, expected at least 2")
-    if np.any(np.diff(times) <= 0):
+    if np.any(periods <= 0) or np.any(starts[1:] <= starts[:-1] + (counts[:-1] - 1) * periods[:-1]):
         raise RecordingError(f"{source}: the clock of the device jumps; the times of its samples overlap")
+    times = _spread(starts, counts, periods)
     missing = np.diff(starts) - counts[:-1] * usual
     holes = missing[~adjacent & (missing > usual / 2)]
     return BlockTimes(
@@ -100,6 +99,19 @@ def block_times(
         gaps=len(holes),
         gap_s=float(holes.sum()) if len(holes) else 0.0,
     )
+
+
+def _spread(starts: np.ndarray, counts: np.ndarray, periods: np.ndarray) -> np.ndarray:
+    """Times of all samples; some thousand blocks at once, since a week of samples has half a gigabyte of times."""
+    times = np.empty(int(counts.sum()))
+    done = 0
+    for first in range(0, len(starts), _CHUNK):
+        part = slice(first, first + _CHUNK)
+        size = counts[part]
+        numbers = np.arange(int(size.sum())) - np.repeat(np.cumsum(size) - size, size)
+        times[done : done + len(numbers)] = np.repeat(starts[part], size) + numbers * np.repeat(periods[part], size)
+        done += len(numbers)
+    return times
 
 
 def _smoothed(starts: np.ndarray, counts: np.ndarray, adjacent: np.ndarray, rate_hz: float) -> np.ndarray:
