@@ -127,7 +127,7 @@ class Folder:
 
     def _parts(self, planned: Planned) -> tuple[Callable[[], object], ...]:
         """Readings of the single files; times of labels and videos need the streams of a reader first."""
-        devices, starts = Devices(self.config), [0.0]
+        devices, starts = Devices(self.config, planned.name), [0.0]
 
         def stream(placement: str, path: Path) -> None:
             if self.config.format_of(placement, planned.name).reader is None:
@@ -156,7 +156,7 @@ class Folder:
     # ------------------------------------------------------------------------------------------------ reading
 
     def _recording(self, planned: Planned) -> Recording:
-        devices = Devices(self.config)
+        devices = Devices(self.config, planned.name)
         self._gravity(planned, {})  # before a file is read
         streams: list[ImuStream] = []
         columns: tuple[Segment, ...] = ()

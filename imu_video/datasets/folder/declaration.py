@@ -412,7 +412,9 @@ class Declaration(Config):
         """The format of a placement: ``imu``, overridden by the placement's own keys and by those of ``formats``."""
         form = _overridden(self.imu, self.placements[placement])
         for pattern, own in self.formats.items():
-            if recording is not None and fnmatch.fnmatchcase(recording, pattern):
+            # Keys of tables in a format of recordings leave the devices alone that a reader reads.
+            applies = form.reader is None or {"reader", "channels"} & own.model_fields_set
+            if recording is not None and applies and fnmatch.fnmatchcase(recording, pattern):
                 form = _overridden(form, own)
         return form
 

@@ -19,8 +19,9 @@ from imu_video.types import ImuStream, Segment
 def versions(config: Declaration) -> dict[str, dict[str, str]]:
     """Versions of the declared readers and of their packages, and a hash of the code of those of a plugin, by name."""
     found: dict[str, dict[str, str]] = {}
-    for placement in config.placements:
-        name = dict(config.format_of(placement).reader or {}).get("name")
+    forms = [*(config.format_of(placement) for placement in config.placements), *config.formats.values()]
+    for form in forms:
+        name = dict(form.reader or {}).get("name")
         if name is not None:
             kind = readers.get(name)
             code = source_hash(kind)
@@ -41,10 +42,11 @@ class Devices:
 
     Args:
         config: the declaration.
+        recording: name of the recording, for the formats of single recordings.
     """
 
-    def __init__(self, config: Declaration) -> None:
-        self._config = config
+    def __init__(self, config: Declaration, recording: str | None = None) -> None:
+        self._config, self._recording = config, recording
         self._read: dict[tuple[Path, str], Reading] = {}
         self._used: dict[str, tuple[Path, Reading, DeviceReading, float]] = {}
 
@@ -55,7 +57,7 @@ class Devices:
             RecordingError: a file that cannot be read, or values that no motion has.
             ConfigError: a file with several devices of which none is named.
         """
-        form = self._config.format_of(placement)
+        form = self._config.format_of(placement, self._recording)
         entry = dict(form.reader or {})
         name = entry.pop("device", None)
         key = (path, json.dumps(entry, sort_keys=True))

@@ -134,7 +134,7 @@ def require(root: Path, planned: Iterable[Planned], declaration: Path) -> None:
     # The export of an app may be a folder.
     missing = [path for recording in planned for path in files_of(root, recording) if not path.exists()]
     if missing:
-        hint = f"correct {declaration}; `files.optional: [video, labels]` lets recordings lack them"
+        hint = f"correct {declaration}; `files.optional: [video, cameras, labels]` lets recordings lack them"
         more = f", and {len(missing) - 1} more" if missing[1:] else ""
         first, *others = (RecordingError(f"{path}: no such file", hint=hint) for path in missing)
         first.message += more

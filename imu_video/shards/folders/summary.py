@@ -12,9 +12,11 @@ from imu_video.shards.left_out import read_left_out
 from imu_video.shards.quality_report import QualityReport, read_report
 from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.reading.teacher_cache import read_caches
-from imu_video.shards.schema import TEACHER_FOLDER, Index
+from imu_video.shards.schema import QUALITY_FILE, TEACHER_FOLDER, Index
 
 UNLABELLED = "(unlabelled)"
+MOST_NOTES = 12
+"""Different notes that are shown; the file holds all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +84,10 @@ def notes(index: Index) -> Table:
     by_note: dict[str, list[str]] = {}
     for row in report.notes if report is not None else ():
         by_note.setdefault(row.note, []).append(row.recording)
-    rows = [(note, len(names), names[0]) for note, names in by_note.items()]
+    rows: list[tuple[object, ...]] = [(note, len(names), names[0]) for note, names in by_note.items()]
+    if len(rows) > MOST_NOTES:
+        rest = sum(len(names) for names in list(by_note.values())[MOST_NOTES:])
+        rows = [*rows[:MOST_NOTES], (f"{len(rows) - MOST_NOTES} further notes in {QUALITY_FILE}", rest, "")]
     return Table(title="notes", columns=("note", "recordings", "first"), rows=tuple(rows))
 
 

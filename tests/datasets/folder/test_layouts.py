@@ -108,6 +108,22 @@ def test_raw_counts_have_a_scale_and_files_their_own_units(tmp_path: Path) -> No
         only(tmp_path, files=PLAIN, imu={**IMU, "scale": {"acc": 0}})
 
 
+def test_formats_of_recordings_without_a_gyroscope_and_from_a_reader(tmp_path: Path) -> None:
+    put(tmp_path, "s01/a.csv")
+    put(tmp_path, "s02/a.csv", table().drop(columns=["gx", "gy", "gz"]))
+    with pytest.raises(RecordingError, match="no column 'gx'"):
+        list(Folder(root=str(declare(tmp_path, files=PLAIN))).recordings())
+    formats = {"s02-*": {"channels": {f"acc_{axis}": f"a{axis}" for axis in "xyz"}}}
+    one, two = Folder(root=str(declare(tmp_path, files=PLAIN, formats=formats))).recordings()
+    assert (one.imu[0].channels[3:], two.imu[0].channels) == (tuple(CHANNELS)[3:], tuple(CHANNELS)[:3])
+    formats["s02-*"] = {"reader": "sensor_logger"}
+    source = Folder(root=str(declare(tmp_path, files=PLAIN, formats=formats)))
+    assert "sensor_logger" in source.provenance()["readers"]
+    assert [r.name for r in source.recordings(["s01"])] == ["s01-a"]
+    with pytest.raises(RecordingError, match=r"s02/a\.csv"):
+        list(source.recordings(["s02"]))
+
+
 def test_removed_gravity_is_declared_and_tagged(tmp_path: Path) -> None:
     put(tmp_path, "s01/a.csv", table().assign(ay=0.01))
     recording = only(tmp_path, files=PLAIN, imu={**IMU, "gravity": "removed"})
@@ -163,6 +179,30 @@ def test_folds_and_strata_from_the_command_line(tmp_path: Path) -> None:
     assert len({*one} & {"s1", "s3"}) == 1, "each fold has one old subject"
     with pytest.raises(ConfigError, match="--fold is '3', expected i/n"):
         test_subjects("3", "three")
+
+
+def test_labels_that_meet_nothing_end_a_build_or_become_a_note(tmp_path: Path) -> None:
+    put(tmp_path, "rec/s1/a.csv")
+    (tmp_path / "rec" / "s1" / "a_labels.csv").write_text("start,end,label\n7200000,7204000,walk\n")
+    (tmp_path / "rec" / "notes.txt").write_text("not a recording")
+    files = {**PLAIN, "labels": "{subject}/{recording}_labels.csv"}
+    plan = {"dataset": {"name": "folder", "root": str(tmp_path / "rec")}, "window": {"seconds": 2.0, "rate_hz": 50}}
+    (tmp_path / "build.yaml").write_text(json.dumps({**plan, "splits": {"fractions": {"train": 1.0}}}))
+    command = ["build", str(tmp_path / "build.yaml"), str(tmp_path / "out")]
+    declare(tmp_path / "rec", files=files)
+    with pytest.raises(RecordingError, match=r"labels \(s1/a_labels\.csv\): 7200 s to 7204 s meets nothing") as error:
+        CliRunner().invoke(app, command, catch_exceptions=False)
+    assert error.match(r"label_files\.offset_s: -7200")
+    # the remedy, obeyed
+    declare(tmp_path / "rec", files=files, label_files={"offset_s": -7200})
+    assert only(tmp_path / "rec", files=files, label_files={"offset_s": -7200}).segments[0].start == 0.0
+    declare(tmp_path / "rec", files=files, missing="warn")
+    done = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert "1 that look like tables or videos" in done.output
+    assert "meets nothing" in done.output
+    (row,) = json.loads((tmp_path / "out" / "quality.json").read_text())["notes"]
+    assert (row["recording"], row["subject"]) == ("s1-a", "s1")
+    assert "another time zone" in row["note"]
 
 
 def test_times_of_a_zone_become_utc(tmp_path: Path) -> None:
