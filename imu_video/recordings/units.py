@@ -182,6 +182,7 @@ _NORM_G = (0.5, 2.0)  # median size of an acceleration that includes gravity, in
 _LINEAR_G = 1.0  # median size of an acceleration without gravity: more than that is not kept up for seconds
 _FREE = ((5, 0.4), (3, 0.3))  # (seconds, ratio): below it gravity has been removed; with gravity it was 0.46 and 0.31
 _HELD = 0.55  # ratio from which on the mean acceleration may be gravity ...
+_HALF_G = 0.5  # a mean over a second that is larger is gravity: without it, speed would change by 5 m/s each second
 _STEADY = 0.3  # ... if its size varies by no more than this fraction: gravity has one size in every posture
 _FITS_G = (0.75, 1.33)  # size of gravity in a unit that fits: sensors are off by a few per cent, posture adds some
 _COUNTS = 48  # from this number per g on numbers may be raw counts
@@ -275,7 +276,10 @@ def _check_acceleration(times: np.ndarray, acc: np.ndarray, source: str, unit: s
         return
     outside = not _NORM_G[0] <= median <= _NORM_G[1]
     seen = f"{source}: median acceleration is {median:.3g} g {read}, expected 0.5 .. 2 g"
-    if mean is not None and _is_free(mean) and not _is_one_g(mean):
+    # In a plausible unit, half a g of mean or more is gravity that a loose and clipped sensor turns: 0.63 g was seen in
+    # a runner's pocket. In another unit its size says nothing.
+    turned = mean is not None and not outside and mean.level >= _HALF_G * GRAVITY
+    if mean is not None and _is_free(mean) and not _is_one_g(mean) and not turned:
         level, motion = mean.level / GRAVITY, mean.motion / GRAVITY
         found = f"its mean over a second is only {level:.3g} g, beside motion of {motion:.3g} g"
         raise RecordingError(

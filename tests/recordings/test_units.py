@@ -211,3 +211,15 @@ def test_seconds_of_shaking_do_not_hide_gravity() -> None:
     linear = acc - np.array([[0.0], [0.0], [1.0]])
     with pytest.raises(RecordingError, match=r"without gravity|median acceleration"):
         check_plausible(linear * GRAVITY, IMU_CHANNELS[:3], source="a.cwa", acc_unit="g", times=times)
+
+
+def test_half_a_g_of_mean_is_gravity_that_a_loose_sensor_turns() -> None:
+    """A runner's pocket: 0.63 g of mean beside 1.7 g of motion; gravity-free running has a fifth of a g."""
+    times = np.arange(1500) / 50
+    motion = np.stack([1.37 * np.sin(2 * np.pi * f * times + f) for f in (3.0, 5.0, 6.0)]) * GRAVITY
+    names = IMU_CHANNELS[:3]
+    turned = motion + np.array([[0.0], [0.63], [0.0]]) * GRAVITY
+    check_plausible(turned, names, source="pocket.csv", acc_unit="g", times=times)
+    free = motion + np.array([[0.0], [0.2], [0.0]]) * GRAVITY
+    with pytest.raises(RecordingError, match=r"without gravity when read as g: its mean over a second is only 0\.2 g"):
+        check_plausible(free, names, source="pocket.csv", acc_unit="g", times=times)
