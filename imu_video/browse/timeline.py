@@ -12,7 +12,7 @@ import numpy as np
 
 from imu_video.errors import ShardError, nearest
 from imu_video.modalities import decode_mp4, modality_of
-from imu_video.shards.left_out import read_dropped
+from imu_video.shards.left_out import read_dropped, read_left_out
 from imu_video.shards.quality_report import read_report
 from imu_video.shards.reading.columns import Columns, open_columns
 from imu_video.shards.reading.pipeline import SampleReader
@@ -75,12 +75,16 @@ def collect_recording(index: Index, recording: str, *, thumbnails: int = 120) ->
     ]
     if not rows:
         known = {name for columns in opened.values() for name in columns.recordings}
-        reasons = sorted({str(one["reason"]) for one in dropped})
+        hint = "`imu-video inspect DATA` lists the contents of the folder"
+        if dropped:
+            reasons = sorted({str(one["reason"]) for one in dropped})
+            hint = f"all of its {len(dropped)} windows were dropped: {', '.join(reasons)}"
+        unread = [row.reason for row in read_left_out(index.root) if row.recording == recording]
+        if unread:
+            raise ShardError(f"{index.root}: recording {recording!r} was left out: {unread[0]}", hint=hint)
         raise ShardError(
-            f"{index.root} has no window of a recording {recording!r}{nearest(recording, known)}",
-            hint=f"all of its {len(dropped)} windows were dropped: {', '.join(reasons)}"
-            if dropped
-            else "`imu-video inspect DATA` lists the contents of the folder",
+            f"{index.root} has no window of a recording {recording!r}{'' if dropped else nearest(recording, known)}",
+            hint=hint,
         )
     moments = [one.start for one in rows] + [float(one["start"]) for one in dropped]
     begin, end = min(moments), max(moments) + index.window_s

@@ -57,7 +57,9 @@ def build(
     from imu_video.config import load_config
     from imu_video.shards.building.build import BuildConfig, already_built, build_part
     from imu_video.shards.building.build import build as make
+    from imu_video.shards.building.sources import read_record
     from imu_video.shards.folders import summary
+    from imu_video.shards.schema import SOURCES_FILE
 
     _refuse_declaration(config, out)
     policy = [] if errors is None else [f"errors={errors}"]
@@ -74,6 +76,9 @@ def build(
         if built is not None:
             console.say(f"{out} is already built from this config: {size_of(built)}")
             show(summary.left_out(built))
+            record = read_record(out) if hash_sources else None
+            if record is not None and not record.hashed:
+                console.say(f"note: {out / SOURCES_FILE} has no hashes; --force builds again and computes them")
             return
     if part is not None:
         with stoppable():

@@ -17,7 +17,7 @@ import pytest
 from imu_video.browse.page import write_recording_page
 from imu_video.browse.timeline import collect_recording, declared_offset
 from imu_video.errors import ShardError
-from imu_video.shards.left_out import write_dropped
+from imu_video.shards.left_out import LeftOut, write_dropped, write_left_out
 from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.reading.index import load_index
 from imu_video.shards.schema import Index
@@ -82,6 +82,16 @@ def test_pictures_and_their_motion_carry_times(recorded: Index) -> None:
 def test_an_unknown_recording_is_refused(recorded: Index) -> None:
     with pytest.raises(ShardError, match="did you mean 'r-p1'"):
         collect_recording(recorded, "r_p1")
+
+
+def test_a_recording_without_windows_says_why(recorded: Index, tmp_path: Path) -> None:
+    index = load_index(shutil.copytree(recorded.root, tmp_path / "data"))
+    write_dropped({"r-p9": {"flat": [0.0, 2.0]}}, index.root)
+    with pytest.raises(ShardError, match="all of its 2 windows were dropped: flat"):
+        collect_recording(index, "r-p9")
+    write_left_out([LeftOut(recording="r-p8", subject="p8", reason="r.csv is empty")], index.root)
+    with pytest.raises(ShardError, match=r"'r-p8' was left out: r\.csv is empty"):
+        collect_recording(index, "r-p8")
 
 
 def test_the_declared_offset_is_found_in_each_form() -> None:
