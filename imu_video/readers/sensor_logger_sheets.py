@@ -34,6 +34,7 @@ SENSORS = (
 """Sensors of the export that are read; others (Location, Barometer ...) hold no motion."""
 MOTION = frozenset(SENSORS) - {"Annotation", "Metadata"}
 XYZ = ("x", "y", "z")
+_NAMES = {name.lower(): name for name in SENSORS}  # the app has written metadata.csv and Metadata.csv
 
 
 @dataclass(kw_only=True)
@@ -52,8 +53,8 @@ def sensor_of(name: str) -> tuple[str, str] | None:
         >>> sensor_of("export/a_Gyroscope.csv"), sensor_of("WristMotion.csv"), sensor_of("Notes.csv")
         (('a_', 'Gyroscope'), ('', 'WristMotion'), None)
     """
-    found = re.fullmatch(rf"(|.*[^A-Za-z])({'|'.join(SENSORS)})\.csv", PurePosixPath(name).name)
-    return (found[1], found[2]) if found else None
+    found = re.fullmatch(rf"(|.*[^A-Za-z])({'|'.join(SENSORS)})\.csv", PurePosixPath(name).name, re.IGNORECASE)
+    return (found[1], _NAMES[found[2].lower()]) if found else None
 
 
 def read_sheets(path: Path) -> dict[str, Sheet]:
@@ -127,7 +128,7 @@ def _from_json(path: Path) -> dict[str, Sheet]:
     rows: dict[str, list[dict[str, object]]] = {}
     for record in records:
         rows.setdefault(str(record.get("sensor", "")), []).append(record)
-    return {name: _from_rows(f"{path}, {name}", found) for name, found in rows.items() if name in SENSORS}
+    return {_NAMES[n.lower()]: _from_rows(f"{path}, {n}", found) for n, found in rows.items() if n.lower() in _NAMES}
 
 
 def sqlite_tables(path: Path) -> list[str]:
@@ -150,12 +151,12 @@ def _from_sqlite(path: Path) -> dict[str, Sheet]:
     try:
         with closing(_open(path)) as database:
             for name in sqlite_tables(path):
-                if name in SENSORS:
-                    # The name is one of SENSORS, and no text from the file.
+                if name.lower() in _NAMES:
+                    # The name is one of SENSORS in upper or lower case, and no other text from the file.
                     cursor = database.execute(f'SELECT * FROM "{name}"')  # noqa: S608
                     names = [column[0] for column in cursor.description]
                     rows = [dict(zip(names, row, strict=True)) for row in cursor]
-                    sheets[name] = _from_rows(f"{path}, {name}", rows)
+                    sheets[_NAMES[name.lower()]] = _from_rows(f"{path}, {name}", rows)
     except (sqlite3.Error, OverflowError, UnicodeDecodeError) as error:
         raise RecordingError(
             f"{path}: not a readable SQLite file: {error}", hint="export the recording again"

@@ -117,6 +117,14 @@ def test_repeated_rows_are_counted_and_one_csv_stands_for_its_siblings(files: Mo
         SensorLogger().read(tmp_path)
 
 
+def test_names_of_files_in_lower_case(files: ModuleType, tmp_path: Path) -> None:
+    path = files.sensor_logger(tmp_path, "folder", platform="ios")
+    (path / "Metadata.csv").rename(path / "metadata.csv")
+    (path / "AccelerometerUncalibrated.csv").unlink()
+    (path / "WristMotion.csv").unlink()
+    assert SensorLogger().read(path).tags["platform"] == "ios", "from the metadata alone"
+
+
 def test_a_wrong_field_is_named_with_its_line(files: ModuleType, tmp_path: Path) -> None:
     path = files.sensor_logger(tmp_path, "folder", platform="android")
     file = path / "Gyroscope.csv"
