@@ -284,8 +284,16 @@ class Folder:
                     f"{table.where(row)}: the label {form.label!r} is empty",
                     hint="name the activity, or remove the line: time outside all segments has no label",
                 )
+            if any(ord(character) < 32 for character in label):
+                raise RecordingError(
+                    f"{table.where(row)}: the label {label!r} contains a line end or a control character",
+                    hint="correct the label; a quotation mark may not be closed where it should be",
+                )
             if not start < end:
-                raise RecordingError(f"{table.where(row)}: {label!r} from {start} s to {end} s, expected start < end")
+                raise RecordingError(
+                    f"{table.where(row)}: {label!r} from {start} s to {end} s, expected start < end",
+                    hint="correct the times of this line, or the columns under `label_files`",
+                )
             self._known(label, table.where(row))
             segments.append(Segment(start=float(start), end=float(end), label=label))
         return tuple(segments)

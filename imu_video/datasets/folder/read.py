@@ -127,7 +127,7 @@ def _read(path: Path, kind: str, form: ImuFormat, *, check_units: bool) -> _Part
 def _times(table: Table, form: TimeFormat) -> tuple[np.ndarray, JsonDict | None]:
     """Times of the rows, and the report of a repair."""
     if form.column is None:
-        return form.start_s + np.arange(len(table)) / (form.rate_hz or 1.0), None
+        return form.start_s + table.rows() / (form.rate_hz or 1.0), None
     zone, clock = None if form.timezone is None else zone_of(form.timezone), None
     if form.repair:
         times, report = table.repaired_seconds(form.column, form.unit, max_move_s=form.repair_within_s, zone=zone)

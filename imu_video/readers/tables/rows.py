@@ -49,6 +49,8 @@ class RowCheck:
         self.path = path
         self.rows = 0
         """Rows so far; blank lines count."""
+        self.blank: list[int] = []
+        """Numbers of the rows, from 0, that are blank lines."""
         self._delimiter, self._width, self._surplus, self._names = delimiter.encode(), width, surplus, list(names)
         self._line, self._total = line, total
         self._dropped = bytes(sorted(set(range(256)) - {_NEWLINE, _QUOTE, *self._delimiter}))
@@ -96,6 +98,7 @@ class RowCheck:
             RecordingError: the first row with another number of fields.
         """
         self._line, self._total, self._starts, self.rows = line, False, [], 0
+        self.blank = []
         for _ in self.passed(blocks):
             pass
 
@@ -183,6 +186,7 @@ class RowCheck:
         starts = np.concatenate([[0], ends[:-1] + 1]) if len(ends) else ends
         wrong = np.flatnonzero(counts != self._width - 1)
         bad = [row for row in wrong.tolist() if block[int(starts[row]) : int(ends[row])].strip(b" \t\r")]
+        self.blank += sorted(self.rows + row for row in set(wrong.tolist()) - set(bad))
         if bad:
             row = bad[0]
             self._refuse(block[int(starts[row]) : int(ends[row])], int(line[row]), int(counts[row]) + 1, len(bad) - 1)

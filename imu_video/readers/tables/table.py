@@ -79,6 +79,7 @@ class Table:
         self._decimal = decimal
         self._text: TextFile | None = None
         self._lines: np.ndarray | None = None
+        self._blank: Sequence[int] = ()
         with guarded(path):
             if content is None and not path.is_file():
                 raise RecordingError(f"{path}: no such file", hint="correct its path in the declaration")
@@ -102,6 +103,7 @@ class Table:
                 found = self._text.read(wanted, [name for name in wanted if name in texts])
                 self._columns = dict(found.values)
                 self._first_line, self._lines, self._word = found.first_line, found.lines, "line"
+                self._blank = found.blank
             else:
                 raise RecordingError(
                     f"{path}: unknown file type {path.suffix!r}",
@@ -130,8 +132,8 @@ class Table:
         return len(self._kept)
 
     def rows(self) -> np.ndarray:
-        """(rows,) number of each entry in the file, from 0; rows in which all columns are empty are skipped."""
-        return self._kept.astype(np.int64)
+        """(rows,) number of each entry in the file, from 0; rows of empty fields count, blank lines do not."""
+        return self._kept.astype(np.int64) - np.searchsorted(self._blank, self._kept)
 
     def where(self, row: int) -> str:
         """``file, line n`` of an entry."""

@@ -64,12 +64,14 @@ class TextColumns:
         first_line: line of the first row, counted from 1.
         lines: (rows,) line of each row if quoted fields contain line ends, else None.
         rows: number of rows; blank lines count.
+        blank: numbers of the rows that are blank lines.
     """
 
     values: dict[str, np.ndarray] = field(default_factory=dict)
     first_line: int = 1
     lines: np.ndarray | None = None
     rows: int = 0
+    blank: Sequence[int] = ()
 
 
 class TextFile:
@@ -285,7 +287,7 @@ class TextFile:
             check.recheck(self._body(), self._first_line)
         if len(frame) != check.rows:
             raise RecordingError(f"{self.path}: {check.rows} rows, of which {len(frame)} can be read")
-        found.rows, found.lines = check.rows, check.lines
+        found.rows, found.lines, found.blank = check.rows, check.lines, check.blank
         return frame
 
 

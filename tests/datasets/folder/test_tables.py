@@ -63,6 +63,8 @@ def test_a_header_alone_is_a_recording_without_labels(study: Path) -> None:
         ("0,100,  ", r"line 2: the label 'label' is empty"),
         ("0,100,run,fast", r"line 2: 4 fields, expected 3 \(start, end, label\)"),
         ("0,100", r"line 2: 2 fields, expected 3"),
+        ('0,100,"wa\nlk"', r"the label 'wa\\nlk' contains a line end"),
+        ("100,0,walk", r"expected start < end.*\n.*correct the times"),
         (",100,walk", r"line 2: time 'start' is empty"),
     ],
 )

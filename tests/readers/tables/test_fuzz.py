@@ -98,7 +98,7 @@ def compare(content: bytes, table: Table, columns: dict[str, Any]) -> None:
     for name, values in columns.items():
         cells = [row[names.index(name)] for row in rows]
         if name == "label":
-            assert values == [cell.strip() for cell in cells]
+            assert [value.replace("\r\n", "\n") for value in values] == [cell.strip() for cell in cells]
         else:
             np.testing.assert_array_equal(values, [number(cell) for cell in cells])
 

@@ -36,6 +36,13 @@ def test_rows_keep_their_number_where_others_are_empty() -> None:
     assert table.numbers("b").tolist() == [1.0, 3.0]
 
 
+def test_empty_fields_are_rows_and_blank_lines_are_none() -> None:
+    """Times of files without a time column are computed from these numbers."""
+    table = Table(Path("x.csv"), ["a", "b"], content=b"a,b\n1,2\n,\n\n3,4\n\n \n5,6\n")
+    assert table.rows().tolist() == [0, 2, 3]
+    assert [table.where(row) for row in range(3)] == ["x.csv, line 2", "x.csv, line 5", "x.csv, line 8"]
+
+
 def test_lost_samples_are_accepted_where_a_set_has_them_and_short_lines_never(tmp_path: Path) -> None:
     path = tmp_path / "x.dat"
     path.write_text("1 2 3\n4 NaN nan\n")
