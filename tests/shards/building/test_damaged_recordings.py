@@ -66,7 +66,7 @@ def test_a_corrected_declaration_after_an_error_needs_no_force(
     assert build(study_config, tmp_path / "data").licence == "CC0-1.0"
 
 
-@pytest.mark.parametrize("errors", ["skip", "quarantine"])
+@pytest.mark.parametrize("errors", [pytest.param("skip", marks=pytest.mark.slow), "quarantine"])
 def test_the_failed_build_goes_on_without_the_recording(
     study: Path, study_config: BuildConfig, damaged: Path, tmp_path: Path, errors: str, files_of: Tree
 ) -> None:
