@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from imu_video.datasets.layout import SingleLayout, Take, Track, clock_tag, files_like, read_json, stream
-from imu_video.datasets.splitlists import SplitName, need_lists, read_lists
+from imu_video.datasets.splitlists import SplitName, log_absent, need_lists, read_lists
 from imu_video.errors import ConfigError, RecordingError
 from imu_video.modalities.mp4 import Mp4Source
 from imu_video.readers.tables import Table
@@ -81,6 +81,7 @@ class Ego4d(SingleLayout):
             else read_lists(lists, dataset=self.name, protocol="COMODO", counts=COMODO, parse=uid_and_label)
         )
         super().__init__(root=root)
+        log_absent(self.listed, split, (take.name for take in self._takes), dataset=self.name)
         strange = sorted(set(self.offsets_s) - {take.name for take in self._takes})
         if strange:
             raise ConfigError(f"{self.name}: offsets_s names {strange[0]!r}, which has no IMU file in {self.root}")

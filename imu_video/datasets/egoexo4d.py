@@ -10,7 +10,7 @@ import numpy as np
 
 from imu_video.datasets.ego4d import uid_and_label
 from imu_video.datasets.layout import SingleLayout, Take, TimedVideo, Track, clock_tag, read_json, stream
-from imu_video.datasets.splitlists import SplitName, need_lists, read_lists
+from imu_video.datasets.splitlists import SplitName, log_absent, need_lists, read_lists
 from imu_video.errors import RecordingError
 from imu_video.readers.tables import Table
 from imu_video.readers.vrs import aria_provider, imu_tracks, open_vrs
@@ -93,6 +93,7 @@ class EgoExo4d(SingleLayout):
         )
         self._facts: dict[str, Mapping[str, Any]] = {}
         super().__init__(root=root)
+        log_absent(self.listed, split, self._facts, dataset=self.name)
         self.labels = tuple(sorted({take.label for take in self._takes if take.label}))
 
     def _find(self) -> Iterator[Take]:

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from imu_video.datasets.layout import Device, SingleLayout, Take, files_like, streams_of
-from imu_video.datasets.splitlists import SplitName, need_lists, read_lists
+from imu_video.datasets.splitlists import SplitName, log_absent, need_lists, read_lists
 from imu_video.errors import RecordingError
 from imu_video.modalities.mp4 import Mp4Source
 from imu_video.readers.tables import number_table
@@ -119,6 +119,7 @@ class Mmea(SingleLayout):
             else read_lists(lists, dataset=self.name, protocol="COMODO", counts=COMODO, parse=_list_line)
         )
         super().__init__(root=root)
+        log_absent(self.listed, split, (take.name for take in self._takes), dataset=self.name)
 
     def _find(self) -> Iterator[Take]:
         for path, _ in files_like(self.root, r"sensor/\d+_\w+/\d+_\w+\.csv"):

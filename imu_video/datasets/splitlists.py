@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,6 +11,7 @@ from typing import Literal
 from imu_video.errors import ConfigError, LeakageError, RecordingError
 
 SplitName = Literal["train", "val", "test"]
+_log = logging.getLogger(__name__)
 COMODO_URL = "https://github.com/Breezelled/COMODO (folder dataset/)"
 
 
@@ -80,3 +82,26 @@ def need_lists(lists: str | None, split: str | None, dataset: str) -> None:
         raise ConfigError(
             f"{dataset}: split {split!r} needs the published lists", hint="set their folder: dataset.lists=FOLDER"
         )
+
+
+def log_absent(listed: Mapping[str, Listed] | None, split: str | None, found: Iterable[str], *, dataset: str) -> int:
+    """Log how many listed recordings have no files, since results on a part of a list are not those of the protocol.
+
+    Args:
+        listed: entries by key, None without lists.
+        split: the part that is read, None for all.
+        found: keys of the recordings that have files.
+        dataset: name of the dataset, for the message.
+
+    Returns:
+        Number of entries without files.
+    """
+    if listed is None:
+        return 0
+    wanted = {key for key, entry in listed.items() if split in (None, entry.split)}
+    absent = sorted(wanted.difference(found))
+    if absent:
+        _log.warning(
+            "%s: %d of %d listed recordings have no files, the first: %s", dataset, len(absent), len(wanted), absent[0]
+        )
+    return len(absent)

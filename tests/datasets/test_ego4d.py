@@ -79,7 +79,9 @@ def test_accelerometers_that_cannot_be_believed_are_left_out_and_told(tree: Path
     assert next(Ego4d(root=str(tree)).recordings()).tags["acc"] == "left out: no gravity"
 
 
-def test_published_lists(tree: Path, trees: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_published_lists(
+    tree: Path, trees: ModuleType, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     (tree / "lists").mkdir()
     for split, uid in zip(("train", "val", "test"), trees.UIDS, strict=False):
         (tree / f"lists/{split}.txt").write_text(f"{uid}\tBaking\n")
@@ -89,7 +91,10 @@ def test_published_lists(tree: Path, trees: ModuleType, monkeypatch: pytest.Monk
     monkeypatch.setattr("imu_video.datasets.ego4d.COMODO", {"train": 1, "val": 1, "test": 1})
     found = list(Ego4d(root=str(tree), lists=lists).recordings())
     assert [(r.segments[0].label, r.tags["split"]) for r in found] == [("Baking", "train"), ("Baking", "val")]
+    absent = f"ego4d: 1 of 3 listed recordings have no files, the first: {trees.UIDS[2]}"
+    assert caplog.messages == [absent]
     assert [r.tags["split"] for r in Ego4d(root=str(tree), lists=lists, split="val").recordings()] == ["val"]
+    assert caplog.messages == [absent], "the part that is read is complete"
     (tree / "lists/test.txt").write_text(f"{trees.UIDS[0]}\tBaking\n")
     with pytest.raises(LeakageError, match=r"test\.txt, line 1: .* is already in train"):
         Ego4d(root=str(tree), lists=lists)

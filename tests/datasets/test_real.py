@@ -172,6 +172,7 @@ def test_counts(source: tuple[str, str]) -> None:
 WINDOWS = {
     "bandai_namco": 1227,
     "berkeley_mhad": 658,
+    "cmu_mocap": 741,
     "daphnet": 3253,
     "gopro": 9,
     "hapt": 5583,
