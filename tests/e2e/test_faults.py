@@ -143,6 +143,15 @@ def case_26_gravity_removed(outcome: Outcome) -> None:
     assert "gravity has been removed" in hint
     assert "gravity: removed" in hint
     assert not re.search(r"look like|declare (that )?unit|declare m?g\b", hint)
+    # The hint, obeyed: the values stay what they were, and the index says that gravity has been removed.
+    declaration = outcome.folder / "dataset.yaml"
+    declaration.write_text(declaration.read_text().replace("imu:\n", "imu:\n  gravity: removed\n"))
+    assert CliRunner().invoke(app, ["build", "build.yaml", "out"]).exception is None
+    obeyed = Outcome(outcome.folder, None, "")
+    assert obeyed.index.gravity == "removed"
+    table = np.loadtxt(outcome.folder / "s01" / "walk.csv", delimiter=",", skiprows=1)
+    built = np.concatenate([sample.imu["waist"][:3] for sample in obeyed.samples()], axis=1)
+    np.testing.assert_allclose(built, table[: built.shape[1], 1:4].T, atol=1e-5)
 
 
 # ---------------------------------------------------------------------------------------------------------- clocks

@@ -13,7 +13,7 @@ from imu_video.recordings.splits import SplitConfig
 from imu_video.shards.building.build import BuildConfig, build
 from imu_video.shards.folders import summary
 from imu_video.shards.folders.combine import merge_folders, split_folder
-from imu_video.shards.quality_report import read_report
+from imu_video.shards.quality_report import join_reports, read_report
 from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.reading.index import load_index, repair, verify
 from imu_video.shards.reading.pipeline import read_samples
@@ -194,3 +194,16 @@ def test_a_check_of_ones_own(tmp_path: Path, tiny_plugin: Path) -> None:
         check_quality({"name": "test_too_quiet", "level": 1.0})
     finally:
         del checks._classes["test_too_quiet"]
+
+
+def test_repaired_clocks_are_rows_that_folders_without_them_lack(built: Path, tmp_path: Path) -> None:
+    """A build with even clocks lists every device; without repairs the file holds no such key."""
+    assert "clocks" not in json.loads((built / "quality.json").read_text())
+    build(config(signal={"clock": "regular"}), tmp_path / "even")
+    report = read_report(tmp_path / "even")
+    assert report is not None
+    assert len(report.clocks) == report.devices == 16
+    assert {(row.model, row.lost, row.excess_s < 1e-6) for row in report.clocks} == {("samples", 0, True)}
+    joined = join_reports([report, report], ["a-", "b-"])
+    assert joined is not None
+    assert [row.recording[:2] for row in joined.clocks] == ["a-"] * 16 + ["b-"] * 16

@@ -15,6 +15,8 @@ import yaml
 from imu_video.config import validate
 from imu_video.datasets.folder import Declaration, Folder
 from imu_video.errors import ConfigError, DataError, RecordingError
+from imu_video.recordings.quality import Inspector
+from imu_video.recordings.recipe import Processed, Recipe
 from imu_video.recordings.windows import WindowConfig, cut
 from imu_video.registry import datasets
 from imu_video.shards.building.build import BuildConfig, build
@@ -280,9 +282,20 @@ def test_repeated_and_backward_times_are_mended_on_request(study: Path) -> None:
     with pytest.raises(RecordingError, match=r"repeats: 0 after 0\n.*repair: true"):
         first(study)
     declare(study, imu={**form, "time": {**form["time"], "repair": True}})
-    steps = np.diff(first(study).imu[0].times)
-    assert steps.min() > 0.008
-    assert steps.max() < 0.012
+    stream = first(study).imu[0]
+    np.testing.assert_allclose(np.diff(stream.times), 0.01, atol=2e-4)
+    assert stream.clock is not None
+    assert (stream.clock["model"], stream.clock["batch_samples"], stream.clock["lost"]) == ("packets", 5, 0)
+    rows = Processed(first(study), Recipe(window=WindowConfig(seconds=1.0)), Inspector({})).clock_rows()
+    assert [(row.placement, row.model, row.samples) for row in rows] == [("wrist", "packets", N)]
+    put(study, "s01/walk_wrist.csv", table().assign(t=np.arange(N) * 10 + 3000 * (np.arange(N) % 50 > 40)))
+    with pytest.raises(
+        RecordingError, match=r"walk_wrist\.csv, 't': repair of the clock would move.*at most 1 s"
+    ) as late:
+        first(study)
+    bound = int(str(late.value.hint).split("repair_within_s: ")[1].split("}")[0])
+    declare(study, imu={**form, "time": {**form["time"], "repair": True, "repair_within_s": bound}})
+    assert np.all(np.diff(first(study).imu[0].times) > 0)  # the hint, obeyed
     put(study, "s01/walk_wrist.csv", table().assign(t=7))
     with pytest.raises(RecordingError, match=r"walk_wrist\.csv, 't': time stamps never advance"):
         first(study)
