@@ -18,6 +18,7 @@ from imu_video.types import Recording, Segment
 _EARLIEST = 631_152_000.0  # 1990-01-01: smaller numbers of seconds count from some start, larger ones from 1970
 _LATEST = 4_102_444_800.0  # 2100-01-01
 _DAY = 86_400.0
+_MOMENT_S = 0.05  # no activity is shorter
 
 UNITS: dict[str, float] = {"ms": 1e3, "us": 1e6, "ns": 1e9}
 """Ticks per second of the units that times are mistaken for."""
@@ -295,8 +296,21 @@ def check_ranges(
     if labels is not None and seconds:
         covered = _covered(recording.segments, whole)
         if 0 < covered < min(seconds, whole.length):
+            _refuse_moments(recording, whole, labels)
             notes.append(f"its labels cover {duration(covered)}, less than a window of {duration(seconds)}")
     return tuple(notes)
+
+
+def _refuse_moments(recording: Recording, whole: Range, labels: Range) -> None:
+    """Refuse labels shorter than any activity if they are of the recording's length in another unit."""
+    cause = _unit(labels, whole)
+    median = float(np.median([segment.end - segment.start for segment in recording.segments]))
+    if median < _MOMENT_S and cause is not None and recording.missing != "warn":
+        raise RecordingError(
+            f"recording {recording.name!r} of {recording.subject!r}: {labels} has labels of {duration(median)}, beside "
+            f"{whole}. Likely cause: {cause.text}",
+            hint=f"{cause.remedy}; `missing: warn` accepts it",
+        )
 
 
 def _refuse(recording: Recording, one: Range, other: Range, notes: list[str]) -> None:

@@ -123,6 +123,15 @@ def test_labels_in_another_unit_cover_everything_and_are_refused() -> None:
     assert note == "its labels cover 1 s, less than a window of 2 s"
 
 
+def test_labels_of_milliseconds_are_refused_and_short_ones_are_not() -> None:
+    imu = device(0.0, 60.0)
+    with pytest.raises(RecordingError, match=r"has labels of 0\.03 s.*1000 times too small \(s read as ms\)") as error:
+        check_ranges(recording(imu, labels=[(0, 0.03), (0.03, 0.06)]), seconds=2.0)
+    assert error.match("a unit 1000 times larger")
+    assert check_ranges(recording(imu, labels=[(0, 30), (30, 60)]), seconds=2.0) == ()
+    assert len(check_ranges(recording(device(0.0, 600.0), labels=[(0, 0.6)]), seconds=2.0)) == 1
+
+
 def test_two_devices_two_hours_apart() -> None:
     one = recording(device(), device(T0 + 7200, 50.0, "pocket"))
     with pytest.raises(

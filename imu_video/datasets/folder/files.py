@@ -132,13 +132,21 @@ def files_of(root: Path, planned: Planned) -> list[Path]:
 def require(root: Path, planned: Iterable[Planned], declaration: Path) -> None:
     """Raise an error for declared files that do not exist, before hours of building reach them."""
     # The export of an app may be a folder.
-    missing = [path for recording in planned for path in files_of(root, recording) if not path.exists()]
+    missing = [(path, recording) for recording in planned for path in files_of(root, recording) if not path.exists()]
     if missing:
-        hint = f"correct {declaration}; `files.optional: [video, cameras, labels]` lets recordings lack them"
         more = f", and {len(missing) - 1} more" if missing[1:] else ""
-        first, *others = (RecordingError(f"{path}: no such file", hint=hint) for path in missing)
+        first, *others = (
+            RecordingError(f"{path}: no such file", hint=_hint(recording, path, declaration))
+            for path, recording in missing
+        )
         first.message += more
         report(first, *others)
+
+
+def _hint(recording: Planned, path: Path, declaration: Path) -> str:
+    hint = f"correct {declaration}; `files.optional: [video, cameras, labels]` lets recordings lack them"
+    imu = next(iter(recording.imu.values()))
+    return hint if path == imu else f"{hint}; if {imu.name} is no recording, name it under `ignore`"
 
 
 # ------------------------------------------------------------------------------------------------------ recordings
