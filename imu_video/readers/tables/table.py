@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import tzinfo
 from pathlib import Path
@@ -175,6 +176,11 @@ class Table:
         hint = number_advice(text, self._decimal)
         if row == 0 and text.strip() == column:
             hint = "the first line holds the column names: remove `columns`, or skip the line (skip_rows)"
+        elif row == 0 and self._word == "line" and re.match(r"[^\W\d]|[(\[]", text.strip()):
+            line = self.where(0).rsplit(" ", 1)[1]
+            hint = f"if the line holds units, declare the names of all columns (columns: [...]) and `skip_rows: {line}`"
+        elif re.match(r"\d{4}-\d\d-\d\d", text.strip()):
+            hint = "it is a date: declare it as the time column, with the unit iso8601"
         raise RecordingError(f"{self.where(row)}: {column!r} is {shown(text)}, expected a number", hint=hint)
 
     def texts(self, column: str) -> list[str]:

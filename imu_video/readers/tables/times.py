@@ -17,7 +17,8 @@ EARLIEST_S = -86_400.0
 LATEST_S = 7_258_118_400.0
 """POSIX seconds of the latest date that is accepted, 2200-01-01."""
 _SHORTEST = 8  # characters of a date; "2024" would be read as a year, and "now" as the present time
-_ZONED = re.compile(r"[T ].*(Z|[+-]\d{2}(:?\d{2})?)$", re.IGNORECASE)
+_UTC = (" UTC", " GMT")
+_ZONED = re.compile(r"[T ].*(Z|UTC|GMT|[+-]\d{2}(:?\d{2})?)$", re.IGNORECASE)
 
 
 def iso_seconds(texts: Sequence[str], zone: tzinfo | None = None) -> np.ndarray:
@@ -45,6 +46,8 @@ def iso_seconds(texts: Sequence[str], zone: tzinfo | None = None) -> np.ndarray:
     words = list(texts)
     if any("," in word for word in words[:1]):
         words = [word.replace(",", ".") for word in words]
+    if words[0].endswith(_UTC):
+        words = [f"{word[:-4]}Z" if word.endswith(_UTC) else word for word in words]
     series = pd.Series(words, dtype="object")
     try:
         moments = pd.to_datetime(series, format="ISO8601", errors="coerce")

@@ -96,6 +96,17 @@ def test_tables_without_rows() -> None:
             Table(X, ["a"], empty=True, content=content)
 
 
+def test_a_line_of_units_and_dates_have_a_remedy() -> None:
+    content = b"t,a\ns,m/s^2\n0,1\n1,2\n"
+    with pytest.raises(RecordingError, match=r"line 2: 'a' is 'm/s\^2', expected a number") as error:
+        Table(X, ["t", "a"], content=content).numbers("a")
+    assert "skip_rows: 2" in str(error.value.hint)
+    assert Table(X, ["a"], header=["t", "a"], skip_rows=2, content=content).numbers("a").tolist() == [1.0, 2.0]
+    with pytest.raises(RecordingError, match="expected a number") as error:
+        Table(X, ["t"], content=b"t,a\n2024-05-06T10:00:00,1\n").seconds("t", "s")
+    assert "the unit iso8601" in str(error.value.hint)
+
+
 def test_integers_keep_their_digits() -> None:
     first = 1_700_000_000_123_456_789
     table = Table(X, ["t"], content=f"t,x\n{first},1\n{first + 20_000_000},1\n".encode())
