@@ -1,12 +1,13 @@
 """MP4 encoding and decoding of short clips, and MP4 files as a FrameSource; resizing and sampling are elsewhere.
 
-Clips are written with PyAV and read with decord. Both are imported on first use, so importing this module is fast.
+Both are read by video_file.py, which verifies the time of every frame. PyAV is imported on first use.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+import shlex
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from imu_video.errors import RecordingError, ShardError
+from imu_video.modalities.video_file import VideoPictures
+from imu_video.modalities.video_packets import Remedy, VideoFault
 
 GOP = 4
 """Frames between key frames of an encoded clip: any frame is at most three decoded frames away."""
-
-_SINGLY: set[int] = set()  # widths whose padded rows decord's batch reader refuses, see `_rgb`
 
 _X264 = {
     "keyint": GOP,
@@ -89,13 +90,13 @@ def decode_mp4(data: bytes, indices: Sequence[int] | None = None) -> np.ndarray:
         (F, H, W, 3) uint8 RGB.
 
     Raises:
-        ShardError: the bytes are not a readable video, or hold no frame of that index.
+        ShardError: the bytes are not a readable video, are damaged, or hold no frame of that index.
     """
     try:
-        reader = _open(io.BytesIO(data))
-        return _frames(reader, range(len(reader)) if indices is None else indices)
-    except _faults() as error:
-        raise ShardError(f"clip of {len(data)} bytes cannot be decoded: {_reason(error)}") from error
+        pictures = VideoPictures(data)
+        return pictures.read(range(len(pictures)) if indices is None else indices)
+    except (VideoFault, IndexError) as error:
+        raise ShardError(f"clip of {len(data)} bytes cannot be decoded: {error}") from error
 
 
 def decode_into(data: bytes, indices: Sequence[int], out: np.ndarray) -> None:
@@ -107,36 +108,27 @@ def decode_into(data: bytes, indices: Sequence[int], out: np.ndarray) -> None:
         out: (F, H, W, 3) uint8, F as many as ``indices``.
 
     Raises:
-        ShardError: the bytes are not a readable video, or hold no frame of that index and size.
+        ShardError: the bytes are not a readable video, are damaged, or hold no frame of that index and size.
     """
-    width = out.shape[2]
     try:
-        reader = _open(io.BytesIO(data))
-        if width not in _SINGLY:
-            try:
-                # One call for all frames: decord releases the GIL meanwhile, so threads decode in parallel.
-                out[:] = reader.get_batch(list(indices)).asnumpy()
-                return
-            except _faults():
-                out[:] = _frames(reader, indices)
-                _SINGLY.add(width)  # the width is the cause: its other clips skip the batch reader
-                return
-        out[:] = _frames(reader, indices)
-    except _faults() as error:
-        raise ShardError(f"clip of {len(data)} bytes cannot be decoded: {_reason(error)}") from error
+        VideoPictures(data).read(indices, out)
+    except (VideoFault, IndexError) as error:
+        raise ShardError(f"clip of {len(data)} bytes cannot be decoded: {error}") from error
 
 
 class Mp4Source:
-    """A video file as a FrameSource: real time stamp of every frame, frames decoded on demand.
+    """A video file as a FrameSource: real time stamp of every frame, frames decoded and verified on demand.
 
     The file is opened at first use and stays open; a pickled copy opens it again. Frames are not resized.
 
     Args:
         path: any container and codec that FFmpeg reads.
-        offset_s: seconds on the recording's clock at which the first frame was taken.
+        offset_s: seconds on the recording's clock at which the first frame was taken; of a video that was trimmed by an
+            edit list, at which the list starts.
 
     Raises:
-        RecordingError: the file is missing (at once) or is not a readable video (at first use).
+        RecordingError: the file is missing (at once), is not a readable video, or does not say when its frames are
+            shown (at first use); the hint is the command that makes a readable file of it.
 
     Example:
         >>> size = Path("walk.mp4").write_bytes(encode_mp4(np.zeros((20, 48, 64, 3), np.uint8), 10))
@@ -148,7 +140,7 @@ class Mp4Source:
     def __init__(self, path: str | Path, offset_s: float = 0.0) -> None:
         self.path = Path(path)
         self.offset_s = float(offset_s)
-        self._reader: Any = None
+        self._pictures: VideoPictures | None = None
         self._times: np.ndarray | None = None
         if not self.path.is_file():
             raise RecordingError(f"video {self.path}: no such file", hint="correct its path or leave the video out")
@@ -157,83 +149,48 @@ class Mp4Source:
     def times(self) -> np.ndarray:
         """(F,) float64 seconds of each frame on the recording's clock, from the file's own presentation time stamps."""
         if self._times is None:
-            reader = self._video()
-            times = reader.get_frame_timestamp(list(range(len(reader))))[:, 0].astype(np.float64)
-            if np.any(np.diff(times) <= 0):
-                at = int(np.argmax(np.diff(times) <= 0)) + 1
-                raise RecordingError(
-                    f"video {self.path}: time stamps do not increase at frame {at} of {len(times)}",
-                    hint="rewrite the file with `ffmpeg -i IN -c copy OUT.mp4`",
-                )
-            self._times = times + self.offset_s
+            self._times = self._video().times + self.offset_s
         return self._times
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
         """Return the named frames as (F, H, W, 3) uint8 RGB.
 
         Raises:
-            RecordingError: the file cannot be decoded there, or has no such frame.
+            RecordingError: a frame is damaged or not at its time, or the file has no such frame.
         """
         try:
-            return _frames(self._video(), indices)
-        except _faults() as error:
-            raise RecordingError(f"video {self.path}: cannot read frames: {_reason(error)}") from error
+            return self._video().read(indices)
+        except VideoFault as fault:
+            raise self._error(fault) from fault
+        except IndexError as error:
+            raise RecordingError(f"video {self.path}: {error}") from error
 
-    def _video(self) -> Any:
-        if self._reader is None:
+    def _video(self) -> VideoPictures:
+        if self._pictures is None:
             try:
-                self._reader = _open(str(self.path))
-            except _faults() as error:
-                raise RecordingError(
-                    f"video {self.path} ({self.path.stat().st_size} bytes) is not a readable video",
-                    hint="play it, or re-encode it with `ffmpeg -i IN -c:v libx264 OUT.mp4`",
-                ) from error
-        return self._reader
+                self._pictures = VideoPictures(str(self.path), name=f"video {self.path}")
+            except VideoFault as fault:
+                raise self._error(fault) from fault
+        return self._pictures
+
+    def _error(self, fault: VideoFault) -> RecordingError:
+        size = self.path.stat().st_size if self.path.is_file() else 0
+        return RecordingError(f"video {self.path} ({size} bytes): {fault}", hint=remedy_for(self.path, fault.remedy))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_reader": None}
+        return {**self.__dict__, "_pictures": None}
 
 
-def _open(source: str | io.BytesIO) -> Any:
-    import decord
+def remedy_for(path: Path, remedy: Remedy) -> str:
+    """The next step for a refused video, with the FFmpeg command written for its path.
 
-    decord.logging.set_level(decord.logging.QUIET)
-    reader = decord.VideoReader(source, ctx=decord.cpu(0), num_threads=1)
-    if len(reader) == 0:
-        raise RuntimeError("no frames")
-    return reader
-
-
-def _faults() -> tuple[type[Exception], ...]:
-    """Exceptions that decord raises when frames are requested; its own error is not a RuntimeError."""
-    import decord
-
-    return (RuntimeError, IndexError, ValueError, decord.DECORDError)
-
-
-def _frames(reader: Any, indices: Iterable[int]) -> np.ndarray:
-    wanted = [int(i) for i in indices]
-    outside = [i for i in wanted if not 0 <= i < len(reader)]
-    if outside:
-        raise IndexError(f"frames {outside} requested, the video has frames 0..{len(reader) - 1}")
-    if not wanted:
-        raise IndexError("no frames requested")
-    unique = {i: _rgb(reader[i]) for i in sorted(set(wanted))}
-    return np.stack([unique[i] for i in wanted])
-
-
-def _rgb(frame: Any) -> np.ndarray:
-    """One decoded frame as (H, W, 3).
-
-    decord derives the number of channels from the padded row length, so that a width of 96 arrives as (H, 96, 4) and
-    its batch reader fails; the pixels are intact at the start of each row.
+    Example:
+        >>> remedy_for(Path("my walk.avi"), "re-encode")
+        "ffmpeg -i 'my walk.avi' -map 0:v:0 -c:v libx264 -crf 18 'my walk.fixed.mp4'"
     """
-    array: np.ndarray = frame.asnumpy() if hasattr(frame, "asnumpy") else frame.numpy()
-    height, width, channels = array.shape
-    if channels == 3:
-        return array
-    return np.ascontiguousarray(array.reshape(height, width * channels)[:, : 3 * width].reshape(height, width, 3))
-
-
-def _reason(error: Exception) -> str:
-    return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+    source, target = shlex.quote(str(path)), shlex.quote(str(path.with_name(f"{path.stem}.fixed.mp4")))
+    if remedy == "re-encode":
+        return f"ffmpeg -i {source} -map 0:v:0 -c:v libx264 -crf 18 {target}"
+    return (
+        f"copy the file from the camera again, or keep what is readable: ffmpeg -i {source} -map 0:v:0 -c copy {target}"
+    )

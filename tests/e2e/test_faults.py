@@ -11,6 +11,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,6 +202,42 @@ def case_32_one_damaged_video_of_three(outcome: Outcome) -> None:
     assert "recordings left out (1)" in done.output
 
 
+# -------------------------------------------------------------------------------------------------------------- videos
+
+
+def errors_of_pictures(outcome: Outcome) -> list[list[float] | None]:
+    """Seconds by which each picture of each window misses its time; None for a window without a clip."""
+    found: list[list[float] | None] = []
+    for sample in outcome.samples():
+        clip = sample.video
+        fps = outcome.index.clip.fps if outcome.index.clip else 0.0
+        times = None if clip is None else [time_in(frame) for frame in decode_mp4(clip)]
+        found.append(None if times is None else [t - sample.meta["start"] - i / fps for i, t in enumerate(times)])
+    return found
+
+
+def time_in(frame: np.ndarray) -> float:
+    """The time that a picture carries in its lower right quarter: 4 x 4 bits, milliseconds."""
+    half = min(frame.shape[:2]) // 2
+    block = half / 4
+    rows, columns = (np.array([int((k + 0.5) * block) for k in range(4)]) for _ in range(2))
+    patches = [[frame[half + r - 1 : half + r + 2, c - 1 : c + 2].mean() for c in columns] for r in rows]
+    return float(((np.array(patches).ravel() > 125) << np.arange(16)).sum()) / 1000
+
+
+@case("01-hevc-closed-gop-b-frames")
+@case("03-mpeg4-b-frames")
+def case_every_picture_at_its_time(outcome: Outcome) -> None:
+    np.testing.assert_allclose(errors_of_pictures(outcome), 0, atol=1e-9)
+
+
+@case("05-trimmed-phone-video")
+def case_05_trimmed_phone_video(outcome: Outcome) -> None:
+    first, *others = errors_of_pictures(outcome)
+    assert first is None
+    np.testing.assert_allclose(others, 0, atol=1e-9)
+
+
 # ------------------------------------------------------------------------------------------ files of devices and apps
 
 
@@ -368,6 +406,21 @@ def test_check_passes_exactly_where_a_build_passes(
         seen[folder.name] = (checked.exit_code == 0, build(here, monkeypatch).error is None)
     assert len(seen) > 15
     assert {name for name, (checked, built) in seen.items() if checked != built} == set()
+
+
+def test_damaged_videos_do_not_end_the_process(faults: Path) -> None:
+    """Case 40, in a process of its own: both files ended it by a signal, in the decoder."""
+    code = (
+        "import sys; from imu_video.errors import ShardError; from imu_video.shards import decode_mp4\n"
+        "for path in sys.argv[1:]:\n"
+        "    try: print(decode_mp4(open(path, 'rb').read()).shape)\n"
+        "    except ShardError as error: print(error)\n"
+    )
+    folder = faults / "40-damaged-video-kills-the-process"
+    files = [str(folder / f"crash_{name}.mp4") for name in ("segv", "abort")]
+    done = subprocess.run([sys.executable, "-P", "-c", code, *files], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "the file is cut off: it lists 12 pictures and holds 0" in done.stdout
 
 
 # --------------------------------------------------------------------------------- all cases; nothing may stand below

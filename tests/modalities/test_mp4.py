@@ -113,7 +113,7 @@ def test_source_names_a_missing_or_unreadable_file(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match=r"absent\.mp4: no such file"):
         Mp4Source(tmp_path / "absent.mp4")
     (tmp_path / "text.mp4").write_text("hello")
-    with pytest.raises(RecordingError, match=r"text\.mp4 \(5 bytes\) is not a readable video"):
+    with pytest.raises(RecordingError, match=r"text\.mp4 \(5 bytes\): it is not a readable video"):
         _ = Mp4Source(tmp_path / "text.mp4").times
     write_variable_rate(tmp_path / "a.mp4", [0, 1, 2])
     with pytest.raises(RecordingError, match=r"a\.mp4.*0\.\.2"):

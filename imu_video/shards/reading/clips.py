@@ -1,8 +1,8 @@
 """Frames of stored clips by row, decoded by worker threads, for teachers that run while training; embed.py caches them.
 
 Only the requested frames are decoded. Clips have a key frame every few frames (`mp4.GOP`), so seeking is cheap.
-Each worker decodes with one thread; decord releases the GIL while it decodes, so threads are as fast as
-processes and return frames without a copy.
+Each worker decodes with one thread; PyAV releases the GIL while it decodes, so threads are as fast as processes and
+return frames without a copy. Every frame is verified against its time stamp (`modalities.video_file`).
 """
 
 from __future__ import annotations

@@ -1,0 +1,203 @@
+"""Packets of a video file in decoding order, found again by position; decoding and times are in video_file.py."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Literal
+
+Remedy = Literal["re-encode", "copy"]
+"""What helps with a refused file: new pictures with new time stamps, or a complete copy of the file."""
+
+_PASS_OVER = 64  # packets that are read and dropped instead of a seek
+_SEEK_EARLIER = (0, 1, 4, 16)  # key frames: a demuxer seeks by decoding or presentation time, or lands a little late
+
+
+class VideoFault(Exception):
+    """A video, or one picture of it, that cannot be read or verified.
+
+    Args:
+        reason: what is wrong, in words of ours; no text of a decoder.
+        at: seconds after the first picture, where known.
+        remedy: what helps.
+    """
+
+    def __init__(self, reason: str, *, at: float | None = None, remedy: Remedy = "re-encode") -> None:
+        super().__init__(reason if at is None else f"{reason}, at {at:.3f} s of the video")
+        self.remedy: Remedy = remedy
+
+
+@dataclass(frozen=True, slots=True)
+class ListedPacket:
+    """Time stamps of one packet in ticks of the stream; ``shown`` is False where its picture is not presented."""
+
+    pts: int | None
+    dts: int | None
+    key: bool
+    shown: bool
+
+
+class VideoPackets:
+    """The packets of the main video stream: the first one marked as default, or else the first; no cover pictures.
+
+    Args:
+        source: path of a file, or the bytes of one (whose packets are then kept in memory).
+
+    Attributes:
+        listed: every packet in decoding order.
+        position_of: position in ``listed`` by presentation time.
+        notes: what a user should know, such as further video streams.
+
+    Raises:
+        VideoFault: not a video, cut off, or without a decoder.
+    """
+
+    def __init__(self, source: str | bytes) -> None:
+        self._source = source
+        self._position = 0  # in `listed`, of the next packet
+        self.notes: list[str] = []
+        self._kept: list[Any] | None = [] if isinstance(source, bytes) else None
+        self._open()
+        self.listed = self._scan()
+        self.position_of: dict[int | None, int] = {packet.pts: i for i, packet in enumerate(self.listed)}
+
+    @property
+    def codec(self) -> Any:
+        """The decoder; another one after the file had to be opened again."""
+        return self.stream.codec_context
+
+    @property
+    def base(self) -> Fraction:
+        """Seconds per tick of the time stamps."""
+        return Fraction(self.stream.time_base)
+
+    @property
+    def container(self) -> str:
+        """Names of the container's format (``mov,mp4,m4a,3gp,3g2,mj2``, ``avi``)."""
+        return str(self._container.format.name)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether any packet is reached without a seek."""
+        return self._kept is not None
+
+    def start(self, position: int) -> None:
+        """Make the packet at a position of ``listed`` the next one, with a decoder that has seen none.
+
+        Raises:
+            VideoFault: the file cannot be read there.
+        """
+        self.codec.flush_buffers()
+        if self.in_memory or self._position <= position <= self._position + _PASS_OVER:
+            pass
+        elif not (position and any(self._seek(position, earlier) for earlier in _SEEK_EARLIER)):
+            self._open()
+        if self.in_memory:
+            self._position = position
+        while self._position < position:
+            if self.next() is None:
+                raise VideoFault("the file ends earlier than before: it has changed", remedy="copy")
+
+    def next(self) -> Any:
+        """The next packet, or None at the end.
+
+        Raises:
+            VideoFault: the file cannot be read there.
+        """
+        if self._kept is not None:
+            packet = self._kept[self._position] if self._position < len(self._kept) else None
+        else:
+            with understood("it cannot be read further", remedy="copy"):
+                packet = next(self._demuxer, None)
+        self._position += packet is not None
+        return packet
+
+    def _open(self) -> None:
+        import av
+
+        file = io.BytesIO(self._source) if isinstance(self._source, bytes) else self._source
+        with understood("it is not a readable video"):
+            # genpts: containers that store decoding times alone get presentation times where they follow from them.
+            self._container: Any = av.open(file, metadata_errors="replace", options={"fflags": "+genpts"})
+            self.stream = self._choose()
+        # One thread: callers run one process per core, and threads delay the report of a damaged packet.
+        self.codec.thread_count = 1
+        self._demuxer = self._packets()
+        self._position = 0
+
+    def _packets(self) -> Iterator[Any]:
+        return (packet for packet in self._container.demux(self.stream) if packet.size)
+
+    def _choose(self) -> Any:
+        from av.stream import Disposition
+
+        streams = [s for s in self._container.streams.video if not s.disposition & Disposition.attached_pic]
+        if not streams:
+            raise VideoFault("it has no video stream", remedy="copy")
+        chosen = next((s for s in streams if s.disposition & Disposition.default), streams[0])
+        if chosen.codec_context is None or not chosen.time_base:
+            raise VideoFault("there is no decoder for its video stream")
+        if len(streams) > 1 and not self.notes:
+            sizes = ", ".join(f"{s.codec_context.width} x {s.codec_context.height}" for s in streams)
+            self.notes.append(f"{len(streams)} video streams ({sizes}): number {streams.index(chosen) + 1} is used")
+        return chosen
+
+    def _scan(self) -> list[ListedPacket]:
+        vp8 = self.codec.name in ("vp8", "libvpx")  # stores pictures that are only referred to as packets of their own
+        found = []
+        with understood("it cannot be read to its end", remedy="copy"):
+            for packet in self._demuxer:
+                shown = not packet.is_discard and not (vp8 and not memoryview(packet)[0] & 16)
+                found.append(ListedPacket(packet.pts, packet.dts, packet.is_keyframe, shown))
+                if self._kept is not None:
+                    self._kept.append(packet)
+        listed = len(self.stream.index_entries) if "mp4" in self.container else 0
+        if len(found) < listed:
+            raise VideoFault(f"the file is cut off: it lists {listed} pictures and holds {len(found)}", remedy="copy")
+        if not found:
+            raise VideoFault("it has no pictures", remedy="copy")
+        self._position = len(found)
+        return found
+
+    def _seek(self, position: int, earlier: int) -> bool:
+        """Seek to a key frame; True if the demuxer is not beyond the position, which its next packet tells."""
+        keys = [i for i, packet in enumerate(self.listed[: position + 1]) if packet.key]
+        aim = self.listed[keys[max(len(keys) - 1 - earlier, 0)]] if keys else self.listed[0]
+        tick = aim.pts if aim.dts is None else aim.dts
+        if tick is None:
+            return False
+        with understood("it cannot be read there", remedy="copy"):
+            self._container.seek(tick, stream=self.stream, backward=True)
+            first = next(self._packets(), None)
+        at = None if first is None else self.position_of.get(first.pts)
+        if first is None or at is None or at > position:
+            return False
+        self._demuxer = _chain(first, self._packets())
+        self._position = at
+        return True
+
+
+def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
+    yield first
+    yield from rest
+
+
+def decoder_faults() -> tuple[type[Exception], ...]:
+    """What PyAV raises for bytes that it cannot read."""
+    import av
+
+    return (av.FFmpegError, ValueError, OSError, MemoryError, RuntimeError, ArithmeticError, EOFError)
+
+
+@contextmanager
+def understood(reason: str, *, remedy: Remedy = "re-encode") -> Iterator[None]:
+    """Turn what PyAV raises within the block into a VideoFault with a reason in our words."""
+    try:
+        yield
+    except PermissionError as error:
+        raise VideoFault("permission denied", remedy="copy") from error
+    except decoder_faults() as error:
+        raise VideoFault(reason, remedy=remedy) from error
