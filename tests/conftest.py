@@ -13,11 +13,16 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from imu_video.runtime.logging import PACKAGES, Progress
 
 # Before torch is loaded: the workers of `pytest -n 2` would spin against each other's threads (ten times slower).
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# No test may fail because the machine is busy.
+settings.register_profile("any load", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any load")
 
 ROOT = Path(__file__).resolve().parent.parent
 
