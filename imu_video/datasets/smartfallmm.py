@@ -151,8 +151,8 @@ class SmartFallMM(Layout):
         if skeleton and pairs is None:
             raise ConfigError(
                 f"{self.name}: the skeletons have no clock and cannot be paired with the accelerometers as they are",
-                hint="estimate offset and stretch per recording, drop what scores low, and name the table: "
-                "dataset.pairs=PAIRS.csv",
+                hint="leave dataset.skeleton out, or give a synchronisation that does not come from motion alone, "
+                "which pairs none of them (studies/sync): dataset.pairs=PAIRS.csv",
             )
         self.group, self.devices, self.repeated, self.unreadable = group, tuple(devices), repeated, unreadable
         self.skeleton_fps, self.min_score = skeleton_fps, min_score

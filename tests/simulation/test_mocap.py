@@ -138,6 +138,7 @@ def test_the_virtual_imu_reaches_the_yardstick(trial: Path, segment: str) -> Non
 
 
 @pytest.mark.realdata
+@pytest.mark.slow
 def test_the_adapter_is_as_good_as_the_joints_of_its_file(trial: Path) -> None:
     """The full-body file of the sensor suit, read as `bvh`, against the devices.
 
