@@ -47,13 +47,13 @@ def test_convert_refuses_unknown_units(unit: str, kind: str, words: str) -> None
 
 # ------------------------------------------------------------------------------------------------------ plausibility
 
-TIMES = np.arange(600) / 50.0
+TIMES = np.arange(450) / 50.0
 COUNTS = {"acc": GRAVITY / 16384, "gyr": np.pi / 180 / 16.4}
 """SI units per raw count of a common sensor at 2 g and 2000 deg/s."""
 
 
 def worn(motion: str, gravity: bool) -> np.ndarray:
-    """(6, 600) in SI units: a sensor that turns and is shaken, one that is shaken only, or one at rest."""
+    """(6, 450) in SI units: a sensor that turns and is shaken, one that is shaken only, or one at rest."""
     rng = np.random.default_rng(1)
     waves = np.sin(2 * np.pi * np.array([[0.11], [0.17], [0.07]]) * TIMES + np.array([[0.0], [1.0], [2.0]]))
     turning = 1.4 * waves if motion == "turning" else 0.0 * waves
