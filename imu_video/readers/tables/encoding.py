@@ -61,8 +61,8 @@ def text_blocks(path: Path, content: bytes | None = None, *, encoding: str | Non
         RecordingError: another encoding than declared, NUL bytes, a line of more than 16 MiB, or a damaged .gz file.
 
     Example:
-        >>> list(text_blocks(Path("x.csv"), b"t,x\r1,2"))
-        [b't,x\n1,2\n']
+        >>> b"".join(text_blocks(Path("x.csv"), b"t,x\r1,2"))
+        b't,x\n1,2\n'
     """
     for number, block in enumerate(_lines(_decoded(path, _raw(path, content), encoding), path)):
         damaged = b"\0" in block
