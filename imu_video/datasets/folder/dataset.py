@@ -105,7 +105,7 @@ class Folder:
             if planned.subject == subject:
                 yield Unread(
                     name=planned.name,
-                    files=tuple(files_of(self.root, planned)),
+                    files=tuple(files_of(self.root, planned, self.config)),
                     tables=(planned.labels,) if planned.labels else (),
                     read=partial(self._read, planned),
                     parts=self._parts(planned),

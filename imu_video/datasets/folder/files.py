@@ -99,9 +99,9 @@ def find(root: Path, config: Declaration, declaration: Path) -> Found:
         else _Matches(root, config, declaration, [p for p in belong if composed(p) != table])
     )
     planned = _listed(root, config, files) if matches is None else matches.planned()
-    require(root, planned, declaration)
+    require(root, planned, declaration, config)
     tables = [root / config.subjects.file] if config.subjects else []
-    used = {declaration, *tables, *(path for recording in planned for path in files_of(root, recording))}
+    used = {declaration, *tables, *(path for recording in planned for path in files_of(root, recording, config))}
     folders = [path for path in used if path.is_dir()]
     unused = [
         path
@@ -121,18 +121,30 @@ def find(root: Path, config: Declaration, declaration: Path) -> Found:
     )
 
 
-def files_of(root: Path, planned: Planned) -> list[Path]:
-    """All files of a recording, each once."""
+def files_of(root: Path, planned: Planned, config: Declaration) -> list[Path]:
+    """All files of a recording, each once; with those that its readers read beside the declared ones."""
     sensors = [path for files in planned.sensors.values() for path in files.values()]
     videos = [root / video.file for video in planned.videos.values()]
     labels = [planned.labels] if planned.labels else []
-    return list(dict.fromkeys((*planned.imu.values(), *sensors, *videos, *labels)))
+    beside = [part for placement, path in planned.imu.items() for part in _beside(config, planned, placement, path)]
+    return list(dict.fromkeys((*planned.imu.values(), *beside, *sensors, *videos, *labels)))
 
 
-def require(root: Path, planned: Iterable[Planned], declaration: Path) -> None:
+def _beside(config: Declaration, planned: Planned, placement: str, path: Path) -> tuple[Path, ...]:
+    """Files that form one device with a declared file: the gyroscope's beside the accelerometer's."""
+    entry = dict(config.format_of(placement, planned.name).reader or {})
+    entry.pop("device", None)
+    if not entry or not path.is_file():
+        return ()
+    return tuple(readers.build(entry).files(path))
+
+
+def require(root: Path, planned: Iterable[Planned], declaration: Path, config: Declaration) -> None:
     """Raise an error for declared files that do not exist, before hours of building reach them."""
     # The export of an app may be a folder.
-    missing = [(path, recording) for recording in planned for path in files_of(root, recording) if not path.exists()]
+    missing = [
+        (path, recording) for recording in planned for path in files_of(root, recording, config) if not path.exists()
+    ]
     if missing:
         more = f", and {len(missing) - 1} more" if missing[1:] else ""
         first, *others = (

@@ -136,3 +136,19 @@ def test_devices_with_and_without_gravity_are_not_mixed(files: ModuleType, tmp_p
     )
     with pytest.raises(ConfigError, match="gravity is removed from pocket, but not from its other placements"):
         next(Folder(root=str(root)).recordings())
+
+
+def test_files_beside_the_declared_one_belong_to_it(files: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "anna").mkdir()
+    files.metamotion(tmp_path / "anna")
+    root = declare(
+        tmp_path,
+        imu={"reader": "metamotion"},
+        placements={"wrist": None},
+        files={"imu": "{subject}/{recording}_Accelerometer_*.csv"},
+    )
+    source = Folder(root=str(root))
+    assert source.notes == (), "no file is unused"
+    (unread,) = source.unread("anna")
+    assert [path.name.split("_")[3] for path in unread.files] == ["Accelerometer", "Gyroscope"]
+    assert next(source.recordings()).imu[0].channels == ("acc_x", "acc_y", "acc_z", "gyr_x", "gyr_y", "gyr_z")
