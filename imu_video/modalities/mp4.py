@@ -188,6 +188,8 @@ def remedy_for(path: Path, remedy: Remedy) -> str:
         >>> remedy_for(Path("my walk.avi"), "re-encode")
         "ffmpeg -i 'my walk.avi' -map 0:v:0 -c:v libx264 -crf 18 'my walk.fixed.mp4'"
     """
+    if remedy == "replace":
+        return "play it; if it does not play, copy it from its source again or leave it out"
     source, target = shlex.quote(str(path)), shlex.quote(str(path.with_name(f"{path.stem}.fixed.mp4")))
     if remedy == "re-encode":
         return f"ffmpeg -i {source} -map 0:v:0 -c:v libx264 -crf 18 {target}"

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
-Remedy = Literal["re-encode", "copy"]
-"""What helps with a refused file: new pictures with new time stamps, or a complete copy of the file."""
+Remedy = Literal["re-encode", "copy", "replace"]
+"""What helps with a refused file: new pictures and times, a complete copy of the file, or another file."""
 
 _PASS_OVER = 64  # packets that are read and dropped instead of a seek
 _SEEK_EARLIER = (0, 1, 4, 16)  # key frames: a demuxer seeks by decoding or presentation time, or lands a little late
@@ -119,7 +119,7 @@ class VideoPackets:
         import av
 
         file = io.BytesIO(self._source) if isinstance(self._source, bytes) else self._source
-        with understood("it is not a readable video"):
+        with understood("it is not a readable video", remedy="replace"):
             # genpts: containers that store decoding times alone get presentation times where they follow from them.
             self._container: Any = av.open(file, metadata_errors="replace", options={"fflags": "+genpts"})
             self.stream = self._choose()
@@ -155,6 +155,10 @@ class VideoPackets:
                 if self._kept is not None:
                     self._kept.append(packet)
         listed = len(self.stream.index_entries) if "mp4" in self.container else 0
+        if listed and self.stream.frames > self._container.size > 0:
+            raise VideoFault(
+                f"its tables are damaged: they list {self.stream.frames} pictures in {self._container.size} bytes"
+            )
         if len(found) < listed:
             raise VideoFault(f"the file is cut off: it lists {listed} pictures and holds {len(found)}", remedy="copy")
         if not found:

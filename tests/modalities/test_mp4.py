@@ -90,6 +90,15 @@ def test_damaged_clip_is_a_shard_error() -> None:
         decode_mp4(data, [4])
 
 
+def test_a_table_with_more_pictures_than_bytes_is_refused() -> None:
+    data = bytearray(encode_mp4(moving_gradient(4, 48, 64), fps=10))
+    count = data.index(b"stts") + 12  # of the first run of equal durations: 4
+    assert data[count : count + 4] == (4).to_bytes(4, "big")
+    data[count : count + 4] = (0x7FFFFFFF).to_bytes(4, "big")
+    with pytest.raises(ShardError, match="they list 2147483647 pictures in"):
+        decode_mp4(bytes(data))
+
+
 def test_source_reports_real_time_stamps_not_a_frame_rate(tmp_path: Path) -> None:
     ticks = [0, 3, 4, 9, 10, 20, 23, 30]
     write_variable_rate(tmp_path / "phone.mp4", ticks)
@@ -113,7 +122,7 @@ def test_source_names_a_missing_or_unreadable_file(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match=r"absent\.mp4: no such file"):
         Mp4Source(tmp_path / "absent.mp4")
     (tmp_path / "text.mp4").write_text("hello")
-    with pytest.raises(RecordingError, match=r"text\.mp4 \(5 bytes\): it is not a readable video"):
+    with pytest.raises(RecordingError, match=r"text\.mp4 \(5 bytes\): it is not a readable video\n  try: play it"):
         _ = Mp4Source(tmp_path / "text.mp4").times
     write_variable_rate(tmp_path / "a.mp4", [0, 1, 2])
     with pytest.raises(RecordingError, match=r"a\.mp4.*0\.\.2"):
