@@ -269,3 +269,57 @@ def test_damaged_clips_are_read_or_refused_and_never_end_the_process(copies: int
     counts = json.loads(done.stdout)
     assert counts["refused"] + counts["read"] == copies
     assert counts["refused"] >= copies // 4
+
+
+FILE_FUZZ = """
+import json, logging, random, sys
+from collections import Counter
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_video_file import DEFAULT, FURTHER, number_of, write
+from imu_video.modalities.video_file import VideoPictures
+from imu_video.modalities.video_packets import VideoFault
+logging.disable(logging.CRITICAL)
+kind, folder, counts = {**DEFAULT, **FURTHER}[sys.argv[2]], Path(sys.argv[3]), Counter()
+write(folder / ("whole" + kind.ending), kind)
+whole = (folder / ("whole" + kind.ending)).read_bytes()
+for seed in range(int(sys.argv[4])):
+    rng, data = random.Random(seed), bytearray(whole)
+    if seed % 4 == 0:
+        data = data[: rng.randrange(len(data))]
+    for _ in range(rng.choice((1, 2, 8)) if seed % 4 else 0):
+        data[rng.randrange(len(data))] = rng.randrange(256)
+    path = folder / ("damaged" + kind.ending)
+    path.write_bytes(data)
+    try:
+        pictures = VideoPictures(str(path))
+    except VideoFault:
+        counts["files refused"] += 1
+        continue
+    counts["files opened"] += 1
+    for i in range(len(pictures)):
+        try:
+            right = number_of(pictures.read([i])[0]) == round(pictures.times[i] * 25)
+        except VideoFault:
+            counts["pictures refused"] += 1
+        else:
+            counts["pictures right" if right else "pictures wrong"] += 1
+print(json.dumps(counts))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    ["H.264, closed GOP, MP4", "H.264, closed GOP, TS", "HEVC, closed GOP, MP4", "MPEG-4, B-frames, AVI", "MJPEG, MOV"],
+)
+def test_damaged_files_are_read_or_refused_and_never_end_the_process(name: str, tmp_path: Path) -> None:
+    """A changed byte that is a legal table or a legal picture cannot be noticed; the bound holds its share small."""
+    command = [sys.executable, "-P", "-c", FILE_FUZZ, str(Path(__file__).parent), name, str(tmp_path), "100"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    counts = json.loads(done.stdout.splitlines()[-1])
+    print(name, counts)
+    assert counts["files refused"] + counts["files opened"] == 100
+    assert counts["pictures refused"] > 0
+    assert counts.get("pictures wrong", 0) <= 0.1 * counts["pictures right"]
