@@ -267,15 +267,15 @@ def check_ranges(
     Args:
         recording: as returned by the adapter.
         modalities: those of its streams that are used.
-        seconds: length of a window; labels that cover less are reported.
+        seconds: length of a window; labels and streams that cover less are reported.
 
     Returns:
         Facts for the quality report: labels that reach past the recording or cover less than a window, and, if the
         recording accepts it (`Recording.missing`), parts that meet nothing.
 
     Raises:
-        RecordingError: a part meets no device, or labels reach so far that they are in another unit; the error names
-            both ranges and the likely cause.
+        RecordingError: a part meets no device, a stream less than a window of it, or labels reach so far that they are
+            in another unit; the error names both ranges and the likely cause.
     """
     devices = [_device(recording, stream) for stream in recording.imu]
     whole = Range(what="the IMU", start=min(d.start for d in devices), end=max(d.end for d in devices), kind="imu")
@@ -293,12 +293,34 @@ def check_ranges(
             _refuse(recording, one, other, notes)
         elif other.kind == "labels":
             _past(recording, one, other, notes)
+        elif other.kind != "imu":
+            _reach(recording, one, other, seconds, notes)
     if labels is not None and seconds:
         covered = _covered(recording.segments, whole)
         if 0 < covered < min(seconds, whole.length):
             _refuse_moments(recording, whole, labels)
             notes.append(f"its labels cover {duration(covered)}, less than a window of {duration(seconds)}")
     return tuple(notes)
+
+
+def _reach(recording: Recording, whole: Range, stream: Range, seconds: float, notes: list[str]) -> None:
+    """A stream that meets less than a window, so that no window can have it: an error where most of it lies outside."""
+    both = overlap(whole, stream)
+    shorter = min(whole.length, stream.length)
+    # A sample less than a window is no fault: the last window begins and ends with samples.
+    if both >= 0.9 * seconds or whole.length < seconds:
+        return
+    text = f"{stream} meets only {duration(both)} of {whole}, less than a window of {duration(seconds)}"
+    cause = likely_cause(whole, stream)
+    text += f". Likely cause: {cause.text}" if cause is not None and both < 0.5 * shorter else ""
+    if recording.missing == "warn" or both >= 0.5 * shorter:
+        notes.append(text)
+        return
+    accept = "`missing: warn` accepts it"
+    raise RecordingError(
+        f"recording {recording.name!r} of {recording.subject!r}: {text}",
+        hint=f"{cause.remedy}; {accept}" if cause is not None else f"correct its times or its file name; {accept}",
+    )
 
 
 def _refuse_moments(recording: Recording, whole: Range, labels: Range) -> None:

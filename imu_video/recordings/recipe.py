@@ -154,7 +154,9 @@ class Processed:
         )
         if synced:  # the streams are compared where the estimate puts them
             self._ranges += check_ranges(
-                replace(self._recording, segments=()), modalities=tuple(recipe.window.modalities)
+                replace(self._recording, segments=()),
+                modalities=tuple(recipe.window.modalities),
+                seconds=recipe.window.seconds,
             )
         if recipe.sync.mode == "pair" and not sure:
             # Without a clock and without a sure estimate nothing says that the streams belong together.
@@ -180,6 +182,9 @@ class Processed:
             reason = self._not_measured()
             self.dropped[reason] += unmeasured
             self.lost[reason] = list(considered)
+        if self.considered and not yielded:
+            reasons = ", ".join(f"{reason} ({count})" for reason, count in sorted(self.dropped.items()))
+            self._ranges += (f"none of its {self.considered} windows is kept: {reasons}",)
 
     def _not_measured(self) -> str:
         """Why windows have no device; with the longest gap of the recording if that is what they lie in."""

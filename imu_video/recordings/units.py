@@ -13,7 +13,7 @@ Where a recording has too little motion for either, the error says so and names 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -201,6 +201,7 @@ def check_plausible(
     gyr_unit: str = "rad/s",
     times: np.ndarray | None = None,
     gravity: GravityState = "included",
+    scale: Mapping[str, float] | None = None,
 ) -> None:
     """Raise an error when the values of a stream cannot be wearable motion in their declared units.
 
@@ -216,6 +217,7 @@ def check_plausible(
         acc_unit, gyr_unit: the declared units; the error suggests another one if the data is evidence for it.
         times: (T,) seconds; without them the gyroscope is not compared with the turning of gravity.
         gravity: whether the acceleration was declared to include gravity; ``unknown`` skips its check.
+        scale: ``acc`` or ``gyr`` -> factor by which the numbers of the file were multiplied before the unit.
 
     Raises:
         RecordingError: implausible values; the hint says what the data is evidence for.
@@ -233,13 +235,14 @@ def check_plausible(
     clock = np.arange(values.shape[1]) / 50.0 if times is None else np.asarray(times, dtype=np.float64)
     some = _enough(len(clock))
     if len(acc) == 3 and gravity != "unknown":
-        _check_acceleration(clock[some], values[acc][:, some], source, acc_unit, gravity)
+        factor = (scale or {}).get("acc", 1.0)
+        _check_acceleration(clock[some], values[acc][:, some], source, acc_unit, gravity, factor)
     gyr = [rows[c] for c in ("gyr_x", "gyr_y", "gyr_z") if c in rows]
     if gyr:
         turn = None
         if len(acc) == len(gyr) == 3 and times is not None and gravity == "included":
             turn = turn_evidence(clock[some], values[acc][:, some], values[gyr][:, some])
-        _check_rate_of_turn(values[gyr], source, gyr_unit, turn)
+        _check_rate_of_turn(values[gyr], source, gyr_unit, turn, (scale or {}).get("gyr", 1.0))
 
 
 def _enough(samples: int) -> np.ndarray | slice:
@@ -251,7 +254,9 @@ def _enough(samples: int) -> np.ndarray | slice:
     return np.asarray((starts[:, None] + np.arange(size)).ravel())
 
 
-def _check_acceleration(times: np.ndarray, acc: np.ndarray, source: str, unit: str, gravity: GravityState) -> None:
+def _check_acceleration(
+    times: np.ndarray, acc: np.ndarray, source: str, unit: str, gravity: GravityState, scale: float
+) -> None:
     squares = np.sum(np.asarray(acc, dtype=np.float64) ** 2, axis=0)
     squares = squares[np.isfinite(squares)]
     if not len(squares):
@@ -289,7 +294,7 @@ def _check_acceleration(times: np.ndarray, acc: np.ndarray, source: str, unit: s
             "unit of such values",
         )
     if outside:
-        raise RecordingError(seen, hint=_unit_of_gravity(squares, mean, unit))
+        raise RecordingError(seen, hint=_unit_of_gravity(squares, mean, unit, scale))
 
 
 def _ratio(mean: GravityEvidence) -> float:
@@ -316,8 +321,9 @@ def _fitting(level: float) -> list[str]:
     return [unit for unit, factor in UNITS["acc"].items() if _FITS_G[0] <= level * factor / GRAVITY <= _FITS_G[1]]
 
 
-def _unit_of_gravity(squares: np.ndarray, mean: GravityEvidence | None, unit: str) -> str:
+def _unit_of_gravity(squares: np.ndarray, mean: GravityEvidence | None, unit: str, scale: float) -> str:
     """Hint for an acceleration of an implausible size: the unit in which its mean is 1 g, if it is gravity at all."""
+    declared = "" if scale == 1.0 else f" in place of {scale:.6g}"
     factor = UNITS["acc"][unit]
     level, steady = 0.0, False
     if mean is not None:
@@ -332,12 +338,16 @@ def _unit_of_gravity(squares: np.ndarray, mean: GravityEvidence | None, unit: st
         if fits:
             size = raw * UNITS["acc"][fits[0]] / GRAVITY
             return f"the numbers look like {fits[0]}: gravity is then {size:.3g} g. Declare that unit"
-        if raw >= _COUNTS:
-            power = 2 ** round(math.log2(raw))
-            near = f" (probably {power} counts per g)" if abs(raw / power - 1) < 0.08 else ""
+        counts = raw / abs(scale)  # in the numbers of the file, to which a scale is declared
+        bare = _fitting(counts)
+        if bare:
+            return f"the numbers of the file look like {bare[0]} already: declare that unit, without a scale"
+        if counts >= _COUNTS:
+            power = 2 ** round(math.log2(counts))
+            near = f" (probably {power} counts per g)" if abs(counts / power - 1) < 0.08 else ""
             return (
-                f"gravity measures {raw:.6g} in the numbers of the file: raw counts{near}; "
-                f"declare unit g with the scale {1 / raw:.6g}"
+                f"gravity measures {counts:.6g} in the numbers of the file: raw counts{near}; "
+                f"declare unit g with the scale {math.copysign(1 / counts, scale):.6g}{declared}"
             )
     return (
         "the data does not tell the unit: no mean of it has the size of gravity in m/s^2, g or mg. Look the unit up; "
@@ -354,18 +364,19 @@ def _other_units(median: float, unit: str) -> str:
     return f"the data does not tell the unit without gravity; plausible are {', '.join(fits)}: look it up"
 
 
-def _check_rate_of_turn(gyr: np.ndarray, source: str, unit: str, turn: TurnEvidence | None) -> None:
+def _check_rate_of_turn(gyr: np.ndarray, source: str, unit: str, turn: TurnEvidence | None, declared: float) -> None:
     sure = turn is not None and turn.correlation >= _TURNS[0] and turn.turned >= _TURNS[1]
     if turn is not None and sure and not _FACTOR[0] <= turn.factor <= _FACTOR[1]:
         # Turns per unit of the file's numbers, and the unit that gives them.
         scale = turn.factor * UNITS["gyr"][unit]
         fits = [u for u, f in UNITS["gyr"].items() if _FACTOR[0] <= scale / f <= _FACTOR[1]]
+        counts = scale * declared / UNITS["gyr"]["deg/s"]
         raise RecordingError(
             f"{source}: angular rate read as {unit} is {1 / turn.factor:.3g} times that at which gravity turns",
             hint=f"the numbers look like {fits[0]}: they then agree with the turning of gravity. Declare that unit"
             if fits
             else f"the numbers are neither rad/s nor deg/s, probably raw counts: declare unit deg/s with the scale of "
-            f"the data sheet, about {scale / UNITS['gyr']['deg/s']:.2g}",
+            f"the data sheet, about {counts:.2g}" + (f" in place of {declared:.2g}" if declared != 1.0 else ""),
         )
     # The quick test on the maximum settles almost every stream and is False where a NaN is in the row; only then are
     # the finite values sorted for a quantile.

@@ -110,6 +110,34 @@ def test_video_that_meets_nothing_is_refused_if_it_is_used() -> None:
     assert check_ranges(recording(streams={"video": Frames(T0 + np.arange(100) / 10)})) == ()
 
 
+def test_video_that_meets_less_than_a_window_is_refused_or_said() -> None:
+    def with_video(start: float, seconds: float, **more: Any) -> Recording:
+        frames = Frames(start + np.arange(round(10 * seconds)) / 10)
+        return recording(device(0.0, 20.0), streams={"video": frames}, **more)
+
+    with pytest.raises(
+        RecordingError, match=r"meets only 1\.5 s of the IMU: 0 s to 20 s, less than a window of 2 s"
+    ) as e:
+        check_ranges(with_video(-18.5, 20.0), seconds=2.0)
+    assert e.match(r"a constant offset: video 18\.5 s later")
+    assert check_ranges(with_video(0.0, 20.0), seconds=2.0) == (), "obeyed"
+    (note,) = check_ranges(with_video(-18.5, 20.0, missing="warn"), seconds=2.0)
+    assert "meets only 1.5 s" in note
+    (note,) = check_ranges(with_video(3.0, 1.0), seconds=2.0)  # all of it lies inside
+    assert "meets only 1 s" in note
+    assert check_ranges(with_video(-18.0, 20.0), seconds=2.0) == ()
+
+
+def test_a_recording_of_which_no_window_is_kept_says_why() -> None:
+    bunched = np.concatenate([k * 2.0 + np.arange(40) * 0.0005 for k in range(10)])
+    values = np.tile([[0.0], [0.0], [9.8], [0.1], [0.0], [0.0]], len(bunched))
+    stream = ImuStream(placement="wrist", times=bunched, values=values)
+    processed = Processed(recording(stream), Recipe(window=WindowConfig(seconds=2.0)), Inspector({}))
+    assert list(processed) == []
+    (row,) = processed.note_rows()
+    assert row.note == f"none of its {processed.considered} windows is kept: no device measured enough (9)"
+
+
 def test_labels_in_another_unit_cover_everything_and_are_refused() -> None:
     imu = device(0.0, 10.0)
     with pytest.raises(RecordingError, match=r"0 s to 10000 s reaches past .* 1000 times too large") as error:

@@ -90,6 +90,7 @@ class Declared:
             gyr_unit=self.gyr,
             times=TIMES,
             gravity=self.gravity,
+            scale={"acc": self.acc_scale, "gyr": self.gyr_scale},
         )
 
 
@@ -152,6 +153,28 @@ def compare(declared: Declared, raw: np.ndarray, truth: np.ndarray, motion: str,
         assert declared.gravity == "removed", declared
     if gravity and motion == "turning":
         np.testing.assert_allclose(ratio[3:], 1, rtol=0.5, err_msg=str(declared))
+
+
+@pytest.mark.parametrize("acc_scale", [16384.0, 16384.0**-2, 16 / 16384, -16384.0, 1 / 16384])
+@pytest.mark.parametrize("gyr_scale", [16.4, 1 / 16.4])
+def test_a_wrong_scale_is_corrected_by_the_hint(acc_scale: float, gyr_scale: float) -> None:
+    truth = worn("turning", gravity=True)
+    raw = truth / np.repeat([COUNTS["acc"], COUNTS["gyr"]], 3)[:, None]
+    declared = Declared("g", "deg/s", acc_scale=acc_scale, gyr_scale=gyr_scale)
+    for _ in range(3):
+        try:
+            declared.check(raw)
+        except RecordingError as error:
+            declared = obeyed(declared, error) or pytest.fail(f"the data tells the scale: {error.hint}")
+        else:
+            break
+    np.testing.assert_allclose(np.abs(declared.read(raw)), np.abs(truth), rtol=0.15, atol=1e-6)
+
+
+def test_a_scale_that_is_not_needed_is_named() -> None:
+    truth = worn("turning", gravity=True)
+    with pytest.raises(RecordingError, match="look like g already: declare that unit, without a scale"):
+        Declared("g", "rad/s", acc_scale=1 / 4096).check(np.concatenate([truth[:3] / GRAVITY, truth[3:]]))
 
 
 def test_gravity_free_acceleration_never_gets_a_unit() -> None:

@@ -16,7 +16,7 @@ from imu_video.datasets.common import chosen
 from imu_video.datasets.folder.declaration import DECLARATION, Declaration, VideoFile
 from imu_video.datasets.folder.devices import Devices, versions
 from imu_video.datasets.folder.files import Planned, files_of, find
-from imu_video.datasets.folder.read import read_device
+from imu_video.datasets.folder.read import one_set_of_labels, read_device
 from imu_video.datasets.folder.subjects import read_subjects
 from imu_video.datasets.folder.unfilled import require_filled
 from imu_video.errors import ConfigError, RecordingError, nearest, report
@@ -159,16 +159,16 @@ class Folder:
         devices = Devices(self.config, planned.name)
         self._gravity(planned, {})  # before a file is read
         streams: list[ImuStream] = []
-        columns: tuple[Segment, ...] = ()
+        columns: dict[str, tuple[Segment, ...]] = {}
         for placement, path in sorted(planned.imu.items()):
             if self.config.format_of(placement, planned.name).reader is not None:
                 streams.append(devices.stream(placement, path))
                 continue
             stream, segments = self._stream(planned, placement)
             streams.append(stream)
-            columns = columns or segments
+            columns |= {placement: segments} if segments else {}
         unit, first = devices.time_unit or self._time_unit(planned), float(streams[0].times[0])
-        labels = self._segments(planned.labels, unit) if planned.labels else columns
+        labels = self._segments(planned.labels, unit) if planned.labels else one_set_of_labels(columns)
         return Recording(
             dataset=self.name,
             subject=planned.subject,

@@ -131,6 +131,11 @@ class ImuFormat(Config):
                 raise ValueError(f"channel {channel!r}: windows hold accelerometer and gyroscope only; leave it out")
             if channel not in IMU_CHANNELS:
                 raise ValueError(f"unknown channel {channel!r}{nearest(channel, IMU_CHANNELS)}")
+        by_column: dict[tuple[str, str], str] = {}  # sensors in separate files may have columns of one name
+        for channel, column in (value or {}).items():
+            other = by_column.setdefault((channel[:3], column), channel)
+            if other != channel:
+                raise ValueError(f"{other} and {channel} are both the column {column!r}; expected one column for each")
         return value
 
     @field_validator("scale")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +64,7 @@ def read_device(
             gyr_unit=units.get("gyr", "rad/s"),
             times=times,
             gravity=form.gravity,
+            scale={str(kind): factor for kind, factor in (form.scale or {}).items()},
         )
     clock = next((part.clock for part in parts if part.clock is not None), None)
     stream = ImuStream(placement=placement, times=times, values=values, channels=channels, clock=clock)
@@ -149,6 +150,51 @@ def _runs_of(times: np.ndarray, labels: list[str]) -> tuple[Segment, ...]:
         for a, b in runs(np.cumsum(changes))
         if words[a]
     )
+
+
+def one_set_of_labels(by_placement: Mapping[str, tuple[Segment, ...]]) -> tuple[Segment, ...]:
+    """The labels of a recording from the label columns of its devices: those of the first one, if the others agree.
+
+    Args:
+        by_placement: segments of each label column, in order and without overlap.
+
+    Raises:
+        RecordingError: two devices have different labels for more than a twentieth of the time that both label.
+
+    Example:
+        >>> walk, sit = (Segment(start=0.0, end=9.0, label=label) for label in ("walk", "sit"))
+        >>> one_set_of_labels({"waist": (walk,), "wrist": (walk,)})[0].label
+        'walk'
+    """
+    (first, labels), *others = by_placement.items() or [("", ())]
+    for placement, segments in others:
+        shared, unlike, worst = 0.0, 0.0, None
+        for a, b, seconds in _shared(labels, segments):
+            shared += seconds
+            if a.label != b.label:
+                unlike += seconds
+                worst = worst or (max(a.start, b.start), a.label, b.label)
+        if worst is not None and unlike > 0.05 * shared:
+            raise RecordingError(
+                f"the label columns of {first} and {placement} differ for {unlike:.3g} of {shared:.3g} s: "
+                f"{worst[1]!r} and {worst[2]!r} at {worst[0]:.3f} s",
+                hint="correct one of the two, or declare `label` for one placement only",
+            )
+    return labels
+
+
+def _shared(ours: tuple[Segment, ...], theirs: tuple[Segment, ...]) -> Iterator[tuple[Segment, Segment, float]]:
+    """Pairs of segments that overlap, with the seconds that both cover."""
+    i = j = 0
+    while i < len(ours) and j < len(theirs):
+        a, b = ours[i], theirs[j]
+        seconds = min(a.end, b.end) - max(a.start, b.start)
+        if seconds > 0:
+            yield a, b, seconds
+        if a.end <= b.end:
+            i += 1
+        else:
+            j += 1
 
 
 def _check_rate(times: np.ndarray, path: Path, form: TimeFormat) -> None:

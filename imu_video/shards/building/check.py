@@ -13,7 +13,7 @@ from imu_video.errors import DataError, ImuVideoError, LeakageError, collecting
 from imu_video.protocols import RecordingSource, Unread
 from imu_video.recordings.quality import Inspector, resolve_checks
 from imu_video.recordings.ranges import check_ranges
-from imu_video.recordings.recipe import Recipe
+from imu_video.recordings.recipe import NoteRow, Recipe
 from imu_video.recordings.splits import assign
 from imu_video.recordings.windows import window_count
 from imu_video.registry import datasets
@@ -60,7 +60,7 @@ class CheckReport(Config):
         faults: missing packages first, then by order of reading.
         recordings: number of recordings that were read without a fault.
         windows: number of windows that a build would keep.
-        notes: facts that are no faults: files that are not used, names that look alike.
+        notes: facts that are no faults: files that are not used, names that look alike, labels past the recording.
     """
 
     faults: tuple[Fault, ...]
@@ -156,7 +156,7 @@ def check_recordings(
         faults=faults.sorted(),
         recordings=len(total.recordings),
         windows=total.kept,
-        notes=tuple(getattr(source, "notes", ())),
+        notes=(*getattr(source, "notes", ()), *_facts(total)),
     )
 
 
@@ -193,8 +193,10 @@ def _check_item(
                 raise LeakageError(f"recording {name!r} occurs twice", hint="names are unique within a dataset")
             own.recordings.append(name)
             if quick:
-                check_ranges(recording, modalities=tuple(recipe.window.modalities), seconds=recipe.window.seconds)
-                window_count(recording, recipe.window)
+                modalities, length = tuple(recipe.window.modalities), recipe.window.seconds
+                facts = (*recording.notes, *check_ranges(recording, modalities=modalities, seconds=length))
+                own.notes += [NoteRow(recording=name, subject=subject, note=note) for note in dict.fromkeys(facts)]
+                own.empty_recordings += window_count(recording, recipe.window) == 0
                 for stream in recording.streams.values():
                     _ = None if stream is None else stream.times
             else:
@@ -211,6 +213,13 @@ def _check_item(
         # The error of the whole recording repeats that of its first damaged file, or concerns several files together.
         if len(faults.rows) == before or not item.parts:
             faults.add(error, file=name, files=item.files)
+
+
+def _facts(total: Tally) -> Iterator[str]:
+    """Notes on single recordings, which a build writes into its quality report."""
+    yield from (f"{row.recording}: {row.note}" for row in total.notes)
+    if total.empty_recordings:
+        yield f"{total.empty_recordings} of {len(total.recordings)} recordings are shorter than a window"
 
 
 def _check_splits(

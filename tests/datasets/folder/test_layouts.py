@@ -91,6 +91,29 @@ def test_labels_in_a_column_of_the_table(tmp_path: Path) -> None:
         only(tmp_path, files={**PLAIN, "labels": "{subject}/{recording}_l.csv"}, imu=imu)
 
 
+def test_label_columns_of_two_devices_must_agree(tmp_path: Path) -> None:
+    words = ["walk"] * 200 + ["sit"] * 200
+    put(tmp_path, "s01/a_wrist.csv", table().assign(activity=words))
+    late = ["walk"] * 205 + ["sit"] * 195  # a twentieth of a second on another clock
+    put(tmp_path, "s01/a_waist.csv", table().assign(activity=late))
+    two = {"imu": {**IMU, "label": "activity"}, "placements": {"wrist": None, "waist": None}}
+    assert [s.end for s in only(tmp_path, **two).segments] == pytest.approx([2.05, 4.0])
+    put(tmp_path, "s01/a_wrist.csv", table().assign(activity=["walk"] * 100 + ["sit"] * 300))
+    with pytest.raises(
+        RecordingError, match=r"columns of waist and wrist differ for 1.05 of 4 s: 'walk' and 'sit' at 1.000 s"
+    ) as error:
+        only(tmp_path, **two)
+    assert error.match("declare `label` for one placement only")
+    one = {"imu": IMU, "placements": {"wrist": {"label": "activity"}, "waist": None}}
+    assert [s.end for s in only(tmp_path, **one).segments] == pytest.approx([1.0, 4.0])
+
+
+def test_one_column_is_not_two_axes(tmp_path: Path) -> None:
+    put(tmp_path, "s01/a.csv")
+    with pytest.raises(ConfigError, match="acc_x and acc_y are both the column 'ax'"):
+        only(tmp_path, files=PLAIN, imu={**IMU, "channels": {"acc_x": "ax", "acc_y": "ax", "acc_z": "az"}})
+
+
 def test_raw_counts_have_a_scale_and_files_their_own_units(tmp_path: Path) -> None:
     put(tmp_path, "s01/a.csv", table(acc=4096, gyr=20 * 16.4))
     put(tmp_path, "s02/a.csv", table(acc=1000))

@@ -143,6 +143,19 @@ def test_an_error_that_is_not_ours_becomes_a_fault(people_config: Callable[..., 
     assert report.recordings == 6
 
 
+@pytest.mark.parametrize("quick", [False, True])
+def test_notes_of_single_recordings_are_listed(study: Path, study_config: BuildConfig, quick: bool) -> None:
+    _written(study / "s02" / "r.labels.csv", "start,end,label\n0,9,walk\n")
+    _written(study / "s03" / "r.csv", "t,ax,ay,az\n0,0,0,9.81\n0.04,0,0,9.81\n0.08,0,0,9.81\n")
+    _written(study / "s03" / "r.labels.csv", "start,end,label\n")
+    report = check_recordings(study_config, quick=quick)
+    assert report.faults == ()
+    assert report.notes == (
+        "s02-r: labels (s02/r.labels.csv): 0 s to 9 s reaches past the IMU: 0 s to 4 s by 5 s",
+        "1 of 3 recordings are shorter than a window",
+    )
+
+
 def test_a_quick_check_reads_tables_only(study: Path, study_config: BuildConfig) -> None:
     assert check_recordings(study_config, quick=True).windows == 0
     _row("s03/r.csv", "1.00,0,0,9.81")(study)
