@@ -221,7 +221,10 @@ def _zone(one: Range, other: Range) -> Cause | None:
             return Cause(
                 kind="zone",
                 text=f"another time zone: {_moved(other, shift)} meets {one.what}{either}",
-                remedy=f"declare `timezone` for local times, or {_key(other)}: {_number(shift)}",
+                remedy=(
+                    "declare `timezone` for local times (of a reader: `reader: {name: ..., timezone: ...}`), "
+                    f"or {_key(other)}: {_number(shift)}"
+                ),
                 shift_s=shift,
             )
     shift = round(apart / _DAY) * _DAY
