@@ -232,7 +232,7 @@ class XsensDot(_Xsens):
     """Movella (Xsens) DOT: CSV files of the app and the DOT Data Exporter.
 
     Args:
-        rate_hz: samples per second, for files that do not tell it.
+        rate_hz: samples per second, in (0, 10000], for files that do not tell it.
 
     Example:
         >>> from imu_video.registry import readers
@@ -254,7 +254,7 @@ class XsensMtw(_Xsens):
     """Xsens MTw Awinda and MTi: text files of MT Manager.
 
     Args:
-        rate_hz: samples per second, for files that do not tell it.
+        rate_hz: samples per second, in (0, 10000], for files that do not tell it.
 
     Example:
         >>> from imu_video.registry import readers

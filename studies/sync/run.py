@@ -11,7 +11,6 @@ from typing import Annotated
 
 import numpy as np
 import typer
-import yaml
 
 from imu_video.recordings.pairing import PairEstimate, calibrated, estimate_pair, features
 from imu_video.runtime import console
@@ -170,11 +169,11 @@ def main() -> None:
 def score(
     data: Annotated[Path, typer.Option(help="Folder with utd-mhad and xsens-vicon-walk.")] = DATA,
     out: Annotated[Path, typer.Option(help="Folder of the candidates' table.")] = Path("sync-run"),
-    config: Annotated[Path, typer.Option(help="Numbers of candidates.")] = HERE / "configs" / "score.yaml",
+    seed: Annotated[int, typer.Option(help="Seed of the candidates.")] = 0,
+    subjects: Annotated[int, typer.Option(help="Simulated subjects.")] = 10,
+    each: Annotated[int, typer.Option(help="True pairs per subject; as many wrong partners.")] = 30,
 ) -> None:
     """Fit the score on half of the subjects, and test it on the others."""
-    numbers = yaml.safe_load(config.read_text(encoding="utf-8"))
-    seed, subjects, each = (int(numbers[key]) for key in ("seed", "subjects", "each"))
     rows = estimated(simulated(subjects=subjects, per_subject=each, seed=seed))
     if (data / "utd-mhad").is_dir():
         rows += estimated(utd_mhad(data / "utd-mhad", per_subject=each, seed=seed))
