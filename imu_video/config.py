@@ -291,7 +291,7 @@ def _config_error(fault: Any, model: type[BaseModel], source: str) -> ConfigErro
     hint = None
     if fault["type"] == "string_type" and (value is None or isinstance(value, int | float | date)):
         # YAML has its own idea of null, on, no, 01 and 2024-05-06; as a name they need quotation marks
-        hint = "put a text that YAML takes for something else in quotation marks: '01', 'null', 'on', '2024-05-06'"
+        hint = "put texts that YAML reads as another type in quotation marks: '01', 'null', 'on', '2024-05-06'"
     return ConfigError(f"{source}: {where}{fault['msg'].removeprefix('Value error, ')}{got}", hint=hint)
 
 
@@ -333,7 +333,7 @@ def digest(data: BaseModel | Mapping[str, Any] | Sequence[Any], *, length: int =
 
 
 def changes(before: Any, now: Any, path: str = "") -> list[str]:
-    """Differences between two JSON values in words, one per changed key; values of long texts and hashes are left out.
+    """Differences between two JSON values in words, one per changed key; long texts and hashes are not quoted.
 
     Example:
         >>> changes({"imu": {"x": "ax", "y": "ay"}, "rate": 50}, {"imu": {"x": "ay", "y": "ay"}, "unit": "g"})
@@ -359,4 +359,4 @@ def changes(before: Any, now: Any, path: str = "") -> list[str]:
 
 
 _LONGEST_VALUE = 40
-"""Longest value that `changes` quotes, in characters: a hash says nothing to a reader."""
+"""Longest value that `changes` quotes, in characters: a hash does not help a reader."""

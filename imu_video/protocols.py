@@ -19,7 +19,7 @@ class Unread:
     Args:
         name: name of the recording, or of the take if it holds several.
         files: the files that are read for it.
-        tables: those of ``files`` that say what the signals mean (labels); their content is part of a build's digest.
+        tables: those of ``files`` that give meaning to the signals (labels); their content is part of a build's digest.
         read: reads it; raises RecordingError for a damaged file.
         parts: each reads one file of it on its own, so that the faults of all its files can be listed.
     """
@@ -41,12 +41,12 @@ class RecordingSource(Protocol):
 
     Optional members that a build uses where an adapter has them:
 
-    - ``version`` (int, default 1): raised when the adapter reads the same files in another way.
+    - ``version`` (int, default 1): incremented when the adapter reads the same files differently.
     - ``root`` (Path): the folder of the files; paths in records of a build are relative to it.
     - ``unread(subject) -> Iterator[Unread]``: the recordings of ``recordings([subject])`` in the same order, unread.
     - ``notes`` (sequence of str): facts about files that are not used, which the build prints.
     - ``subject_tags() -> dict``: subject -> tags that are known without reading signals, for stratified splits.
-    - ``provenance() -> dict``: JSON that determines what the files mean: a declaration, hashes of tables of subjects.
+    - ``provenance() -> dict``: JSON that determines the meaning of the files: a declaration, hashes of subject tables.
     """
 
     name: str

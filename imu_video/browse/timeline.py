@@ -1,4 +1,4 @@
-"""One recording of a data folder on one time line as JSON: streams, pictures, labels, windows and flags; no HTML."""
+"""One recording of a data folder on one time line as JSON: streams, thumbnails, labels, windows and flags; no HTML."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def collect_recording(index: Index, recording: str, *, thumbnails: int = 120) ->
     Args:
         index: a loaded index.
         recording: name of a recording of the folder.
-        thumbnails: largest number of pictures.
+        thumbnails: largest number of thumbnails.
 
     Returns:
-        ``title``, ``start`` and ``seconds`` of the recording's part that has windows, ``devices`` (traces by channel),
-        ``cameras`` (pictures and motion), ``windows``, ``dropped``, ``labels``, ``findings``, ``sync``, ``offset_s``.
+        ``title``, ``start`` and ``seconds`` of the part with windows, ``devices`` (traces by channel),
+        ``cameras`` (thumbnails and motion), ``windows``, ``dropped``, ``labels``, ``findings``, ``sync``, ``offset_s``.
 
     Raises:
         ShardError: no such recording; the message suggests the closest name.

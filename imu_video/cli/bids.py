@@ -17,10 +17,14 @@ def export_bids(
     overrides: Overrides = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the dataset; default: of the folder.")] = None,
     task: Annotated[
-        str, typer.Option("--task", help="What the subjects did; becomes the entity `task`.")
+        str, typer.Option("--task", help="Activity of the subjects, for the BIDS entity `task`.")
     ] = "activities",
-    licence: Annotated[str | None, typer.Option("--licence", help="Default: that of the dataset.")] = None,
-    subject: Annotated[list[str] | None, typer.Option("--subject", help="Only this subject; repeatable.")] = None,
+    licence: Annotated[
+        str | None, typer.Option("--licence", help="Licence of the export; default: that of the dataset.")
+    ] = None,
+    subject: Annotated[
+        list[str] | None, typer.Option("--subject", help="Export only this subject; repeatable.")
+    ] = None,
     plugin: Plugins = None,
 ) -> None:
     """Write recordings as a BIDS-Motion dataset: devices, labels and tags, without videos and skeletons."""

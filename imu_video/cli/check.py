@@ -1,4 +1,4 @@
-"""Command `imu-video check`: faults of a folder of recordings, or its changes since a data folder was built."""
+"""The command `imu-video check`: faults of a folder of recordings, or its changes since a data folder was built."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from imu_video.runtime import console
 def check(
     folder: Annotated[Path, typer.Argument(help="Folder of recordings, or a data folder with --against.")],
     config: Annotated[
-        Path | None, typer.Argument(help="Build config whose windows and splits are checked; default: windows of 4 s.")
+        Path | None,
+        typer.Argument(help="Build config whose windows and splits are checked; default: windows of 4 s, no splits."),
     ] = None,
     overrides: Overrides = None,
     against: Annotated[
         Path | None,
-        typer.Option("--against", help="Recordings to compare with those of a data folder."),
+        typer.Option("--against", help="Compare these recordings with those that the data folder was built from."),
     ] = None,
     dataset: Annotated[
         str, typer.Option("--dataset", help="Dataset adapter of the folder: `imu-video list datasets`.")
@@ -32,7 +33,7 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     plugin: Plugins = None,
 ) -> None:
-    """List all faults of all files of a folder of recordings; nothing is written. Exit code 1 if there are any."""
+    """List all faults of a folder of recordings without writing anything; the exit code is 1 if there are any."""
     load_plugins(plugin)
     from imu_video.config import load_config
     from imu_video.shards.building.build import BuildConfig

@@ -40,7 +40,8 @@ def build(
     errors: Annotated[
         str | None,
         typer.Option(
-            "--errors", help="raise, skip or quarantine recordings that cannot be read; default: that of the config."
+            "--errors",
+            help="Policy for recordings that cannot be read: raise, skip or quarantine; default: that of the config.",
         ),
     ] = None,
     hash_sources: Annotated[
@@ -201,7 +202,7 @@ def inspect(
         from imu_video.browse.page import write_recording_page
 
         if page is None:
-            raise ConfigError("--recording shows a page", hint=f"--recording {recording} --html recording.html")
+            raise ConfigError("--recording needs --html", hint=f"--recording {recording} --html recording.html")
         content = write_recording_page(index, recording, page)
         console.say(
             f"wrote {page}: {len(content['windows'])} windows kept, {len(content['dropped'])} dropped; "

@@ -18,7 +18,7 @@ def init(
     ] = False,
     plugin: Plugins = None,
 ) -> None:
-    """Propose a dataset.yaml for a folder of files; guesses are marked, and TODO stands where only you can know."""
+    """Propose a dataset.yaml for a folder of files; guesses are marked, unknown values are TODO."""
     load_plugins(plugin)
     from imu_video.datasets.proposal import propose, write_proposal
 

@@ -102,8 +102,8 @@ class Bvh:
         seed: of mounting, sensor errors, camera and looks.
 
     Raises:
-        RecordingError: no BVH file in the folder; when read: a damaged file, a joint that is missing or lies on another
-            one, a body of implausible size, or one that lies in the declared vertical axis.
+        RecordingError: no BVH file in the folder; when read: a damaged file, a joint that is missing or coincides with
+            another, a body of implausible size, or one that lies in the declared vertical axis.
         ConfigError: an unknown placement, device, camera or joint, or an invalid pattern.
 
     Example:
@@ -258,7 +258,7 @@ class Bvh:
         return self._axes[file.names]
 
     def _references(self, file: BvhFile, paths: Sequence[Path]) -> Iterator[Take]:
-        """Takes of the files that have the joints of this one; files that cannot be read are reported at their turn."""
+        """Takes of the files that have the joints of this one; unreadable files are reported when they are read."""
         for path in paths:
             with suppress(RecordingError):
                 other = read_bvh(path)
@@ -324,7 +324,7 @@ class Bvh:
         return found
 
     def _check_size(self, joints: Mapping[str, np.ndarray]) -> None:
-        """Raise an error for a body that no unit of the declared size gives."""
+        """Raise an error for a body of implausible size in the declared unit."""
         stature = stature_of(joints)
         low, high = _STATURE_M
         if not low <= stature <= high:
@@ -334,7 +334,7 @@ class Bvh:
                 f"{low} to {high} m",
                 hint=f"set dataset.metres_per_unit={fits[0]:.5g}"
                 if fits
-                else "the file is not of a person, or damaged",
+                else "the file is damaged or does not contain a human body",
             )
 
     def _check_upright(self, path: Path, takes: Sequence[Take]) -> None:
@@ -346,13 +346,13 @@ class Bvh:
         if "xyz"[axis] != self.up and abs(along[axis]) > _UPRIGHT and abs(mean[2]) < 0.5:
             raise RecordingError(
                 f"{path}: the bodies are upright along {'xyz'[axis]}, expected {self.up}",
-                hint=f"set dataset.up={'xyz'[axis]}" if axis else "turn the files: their vertical axis is x",
+                hint=f"set dataset.up={'xyz'[axis]}" if axis else "rotate the files: their vertical axis is x",
             )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Motion:
-    """A file's motion without its rest pose, and its steps that are too fast to be true."""
+    """A file's motion without its rest pose, and its implausibly fast steps."""
 
     take: Take
     first_frame: bool

@@ -1,4 +1,4 @@
-"""Files that repeat the content of another file, found by size and hash; signals that only resemble are not."""
+"""Files that repeat the content of another file, found by size and hash; similar signals are not compared."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def same_content(paths: Iterable[Path]) -> list[list[Path]]:
 def without_false_labels(takes: Iterable[Take], *, dataset: str, repeated: Repeated) -> list[Take]:
     """Takes of one file each, with repeated content tagged or left out, and its label removed where it is ambiguous.
 
-    A file that is in the dataset under two labels has one wrong label at least, and nothing in the files says which:
-    all its copies lose theirs. Copies name the first file in the tag ``same_as``. The numbers are logged.
+    A file that occurs under two labels has at least one wrong label, and the files do not show which: no copy keeps its
+    label. Copies name the first file in the tag ``same_as``. The numbers are logged.
 
     Args:
         takes: takes of one path each.

@@ -1,8 +1,8 @@
 """SmartFallMM: phone, watch, wrist and hip accelerometers and Kinect skeletons of young and older adults; no pairing.
 
 The devices of a trial and its skeleton were cut by different people, on clocks that are not related: the skeletons have
-no clock at all. Each device of a trial is therefore a recording of its own, and a skeleton is attached only where a
-table of synchronisations says where it lies on the clock of that device.
+no clock at all. Each device of a trial is therefore a recording of its own, and a skeleton is attached only if a
+table of synchronisations gives its position on the clock of that device.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class SmartFallMM(Layout):
             )
         if skeleton and pairs is None:
             raise ConfigError(
-                f"{self.name}: the skeletons have no clock and cannot be paired with the accelerometers as they are",
+                f"{self.name}: the skeletons have no clock and cannot be paired with the accelerometers",
                 hint="leave dataset.skeleton out, or give a synchronisation that does not come from motion alone, "
                 "which pairs none of them (studies/sync): dataset.pairs=PAIRS.csv",
             )
@@ -257,7 +257,7 @@ def _stream(path: Path, device: str) -> tuple[ImuStream, int]:
     if not 0.5 <= median_g <= _LARGEST_G:
         raise RecordingError(
             f"{path}: the median acceleration is {median_g:.3g} g, expected 0.5 .. {_LARGEST_G:g} g",
-            hint="the file may contain another sensor's values: leave it out",
+            hint="the file may contain the values of another sensor: remove it from the folder",
         )
     times = stamps - stamps[0]
     return ImuStream(placement=PLACEMENTS[device], times=times, values=values, channels=IMU_CHANNELS[:3]), faults

@@ -1,4 +1,4 @@
-"""Published lists of training, validation and test recordings, checked against published counts; none is shipped."""
+"""Published lists of training, validation and test recordings, checked against published counts; no list is shipped."""
 
 from __future__ import annotations
 

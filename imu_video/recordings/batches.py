@@ -1,4 +1,4 @@
-"""Samples that share a time stamp: which batches a stream has, and which sample number each of them has; no fitting.
+"""Samples that share a time stamp: the batches of a stream and the sample number of each; no fitting.
 
 A stream is described by one model. Every sample has a *slot*: its number in the device's own count, which also counts
 samples that were lost on the way. The time of a sample is a smooth function of its slot. What is stamped is not the
@@ -20,7 +20,7 @@ import numpy as np
 from scipy.ndimage import median_filter, minimum_filter1d, uniform_filter1d
 
 TICKS_S = (60.0, 1.0, 0.5, 0.1, 1 / 64, 0.01)
-"""Resolutions of clocks in seconds that are told from packets where several samples lie in each."""
+"""Resolutions of clocks in seconds that are distinguished from packets if each contains several samples."""
 
 _LONGEST_BATCH_S = 60.5  # a longer step between two stamps is a pause, not a packet and not a tick of a clock
 _FASTEST_HZ = 250.0  # regular stamps up to this rate are the sampling itself, faster ones may be the reading of packets
@@ -33,7 +33,7 @@ _REPEATED = 0.15  # fraction of equal stamps from which on it is
 # rows serve deviations up to 0.16, 0.25 and 0.33 units.
 _PHASES = ((12.0, 0.6, 1), (60.0, 0.28, 7), (300.0, 0.12, 15))
 _SKEWED = 0.25
-_ENOUGH = 20_000  # stamps that tell how a receiver delays; more do not make it surer
+_ENOUGH = 20_000  # stamps from which the kind of delays is estimated; more do not improve it
 _FEWEST_SKEWED = 40  # stamps; the skewness of fewer is chance
 
 
@@ -86,8 +86,8 @@ def find_batches(stamps: np.ndarray) -> Batches | None:
     regular = middle > 0 and float(np.mean(np.abs(usual - middle) <= 0.5 * middle)) >= 0.7
     if regular and middle >= 1 / _FASTEST_HZ:
         return _single(stamps, middle)
-    # The step that half of the time is made of: the period, or the distance of two packets. Pauses are longer, but few
-    # of them are alike.
+    # The step that makes up half of the time: the period, or the distance between two packets. Pauses are longer, but
+    # few of them are equal.
     ordered = np.sort(usual[usual > 0])
     alike = np.searchsorted(ordered, 2 * ordered, side="right") - np.searchsorted(ordered, ordered / 2)
     ordered = ordered[alike >= 3] if np.any(alike >= 3) else ordered
@@ -134,7 +134,7 @@ def _single(stamps: np.ndarray, period: float) -> Batches:
 
 
 def _tick(stamps: np.ndarray, first: np.ndarray, period: float) -> float:
-    """The coarsest resolution of which all stamps are multiples and which most of them step by, or 0."""
+    """The coarsest resolution of which all stamps are multiples and by which most of them step, or 0."""
     seen = stamps[first]
     for tick in TICKS_S:
         rest = np.abs(seen / tick - np.round(seen / tick)) * tick
@@ -148,9 +148,9 @@ def _tick(stamps: np.ndarray, first: np.ndarray, period: float) -> float:
 def slots(index: np.ndarray, stamps: np.ndarray, batches: Batches) -> tuple[np.ndarray, float]:
     """Number of lost samples before each anchor, and the period refined by them.
 
-    The stamps modulo the length of a packet have one phase, whatever was lost; it turns slowly where the clock drifts.
-    A stamp that is later than its phase by whole packets follows lost ones, unless a later stamp has caught up: what
-    arrives late has not been lost.
+    The stamps modulo the length of a packet have one phase, whatever was lost; it changes slowly if the clock drifts.
+    A stamp that is later than its phase by whole packets follows lost ones, unless a later stamp has caught up: a
+    packet that arrives late is not lost.
 
     Args:
         index, stamps: (M,) anchors without jumps of the clock.
@@ -266,14 +266,14 @@ def _slope(count: np.ndarray, stamps: np.ndarray, period: float) -> float:
 
 
 def _by_rounding(index: np.ndarray, stamps: np.ndarray, batches: Batches) -> np.ndarray:
-    """Lost samples from each step alone: of a handful of stamps there is no phase."""
+    """Lost samples from each step alone: a few stamps have no phase."""
     late = np.diff(stamps) - batches.period * np.diff(index)
     whole = np.maximum(np.round(late / (batches.unit * batches.period)), 0)
     return np.concatenate([[0.0], np.cumsum(whole * batches.unit)])
 
 
 def _by_steps(index: np.ndarray, stamps: np.ndarray, batches: Batches, period: float) -> np.ndarray:
-    """Lost samples where the stamps scatter by more than a unit: only steps that stand out of the scatter count."""
+    """Lost samples where the stamps scatter by more than a unit: only steps that exceed the scatter count."""
     lost = np.zeros(len(index))
     for _ in range(20):
         rest = stamps - period * (index + lost)

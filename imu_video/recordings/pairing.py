@@ -1,8 +1,8 @@
 """Offset and stretch between two curves of motion without a common clock, with a calibrated score; sync.py applies it.
 
-sync.py assumes one clock up to a few seconds and a drift of parts per million. Here nothing is known: the curves may
+sync.py assumes one clock up to a few seconds and a drift of parts per million. Here neither is assumed: the curves may
 start at any time, their time bases may differ by several per cent, and they may not belong together at all. The score
-is the probability that they do and that the offset is right within 0.1 s, estimated on true pairs and as many wrong
+is the probability that they do and that the offset is correct within 0.1 s, estimated on true pairs and as many wrong
 partners (docs/trust.md). What cannot be a pair is refused with the reason rather than fitted.
 
 For every stretch the curves are correlated at every lag. Correlations are compared on the scale of Fisher's z with the
@@ -22,7 +22,7 @@ from imu_video.modalities.base import Curve
 from imu_video.recordings.motion import on_grid
 
 MAX_RATIO = 3.0
-"""Durations that differ by this factor or more are not one scene."""
+"""Durations that differ by this factor or more cannot belong to the same scene."""
 
 CALIBRATION = (-3.57, 2.12, 2.95)
 """Constant and weights of the lead's logarithm and the correlation in the logistic model of the score: studies/sync."""
@@ -37,16 +37,16 @@ _APART_S = 0.5  # offsets closer than this to the best one belong to the same pe
 
 @dataclass(frozen=True, kw_only=True)
 class PairEstimate:
-    """How two curves fit together best.
+    """Best alignment of two curves.
 
     Args:
         offset_s: seconds to add to the stretched times of the reference.
         stretch: factor of the reference's times, about its first time: ``t' = first + stretch (t - first) + offset_s``.
-        score: probability that the pair is one and its offset right within 0.1 s, if half of the candidates are pairs.
+        score: probability that the pair is true and its offset within 0.1 s, if half of the candidates are true pairs.
         correlation: of the curves there, -1 .. 1.
-        lead: z of the best fit beyond the best one elsewhere, or beyond the largest that chance gives in the search.
+        lead: z of the best fit minus the best one elsewhere, or minus the largest one expected by chance in the search.
         overlap_s: seconds that were compared.
-        refused: why nothing was fitted, or None.
+        refused: the reason why nothing was fitted, or None.
     """
 
     offset_s: float = 0.0
@@ -61,7 +61,7 @@ class PairEstimate:
 def estimate_pair(
     motion: Curve, reference: Curve, *, max_offset_s: float = 30.0, max_stretch: float = 1.1
 ) -> PairEstimate:
-    """The offset and stretch of a reference on the clock of a motion curve, and the probability that both are right.
+    """The offset and stretch of a reference on the clock of a motion curve, and the probability that both are correct.
 
     Args:
         motion: motion of the IMU over time.
@@ -146,7 +146,7 @@ def calibrated(estimate: PairEstimate, weights: tuple[float, ...] | None = None)
 
 
 def features(estimate: PairEstimate) -> tuple[float, float]:
-    """What the calibration sees; the lead is bounded, so that one extreme does not decide alone."""
+    """Inputs of the calibration; the lead is bounded, so that one extreme value does not decide alone."""
     return float(np.log(np.clip(estimate.lead, 0.05, 8))), estimate.correlation
 
 

@@ -1,6 +1,7 @@
-"""Time ranges of devices, videos and labels of a recording, compared; with the likely cause where they do not meet.
+"""Comparison of the time ranges of devices, videos and labels of a recording; no times are changed.
 
-A cause is computed: a change of unit, epoch, zone or zero is named only if the ranges meet after it. Nothing is moved.
+Where two ranges do not overlap, the likely cause is computed: a change of unit, epoch, zone or zero is named only if
+the ranges overlap after it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _DAY = 86_400.0
 _MOMENT_S = 0.05  # no activity is shorter
 
 UNITS: dict[str, float] = {"ms": 1e3, "us": 1e6, "ns": 1e9}
-"""Ticks per second of the units that times are mistaken for."""
+"""Ticks per second of the units that are confused with seconds."""
 
 EPOCHS: dict[str, tuple[float, float]] = {
     "GPS time (zero at 1980-01-06, without leap seconds)": (1.0, 315_964_800.0 - 18.0),
@@ -110,7 +111,7 @@ def overlap(one: Range, other: Range) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Cause:
-    """Why two ranges may not meet, and what would make them meet.
+    """Why two ranges may not overlap, and what would make them overlap.
 
     Args:
         text: the cause, with numbers.
@@ -132,14 +133,14 @@ def _meets(one: Range, start: float, end: float, share: float = 0.5) -> bool:
 
 
 def likely_cause(one: Range, other: Range) -> Cause | None:
-    """The first change of ``other``, or of ``one``, after which the two ranges meet.
+    """The first change of ``other``, or of ``one``, after which the two ranges overlap.
 
     Units are tried first, then epochs, a count from the start, time zones, the day, and last a constant offset, which
     fits any two ranges of similar length.
 
     Args:
         one: the range that is more likely right (the IMU).
-        other: the range that does not meet it.
+        other: the range that does not overlap with it.
 
     Example:
         >>> imu = Range(what="imu", start=1.7e9, end=1.7e9 + 60, kind="imu")
@@ -205,22 +206,22 @@ def _from_start(one: Range, other: Range) -> Cause | None:
     return Cause(
         kind="start",
         text=f"{dated.what} counts from 1970, {bare.what} from its own start",
-        remedy=f"if both begin at the same moment, declare {_key(other)}: {_number(shift)}",
+        remedy=f"if both begin at the same time, declare {_key(other)}: {_number(shift)}",
         shift_s=shift,
     )
 
 
 def _zone(one: Range, other: Range) -> Cause | None:
-    """Whole hours first, then half hours and quarters: the coarsest step after which the ranges meet."""
+    """Whole hours first, then half hours and quarters: the coarsest step after which the ranges overlap."""
     apart = one.start - other.start
     for step in (3600.0, 1800.0, 900.0):
         shift = round(apart / step) * step
         if 0 < abs(shift) <= 14 * 3600 and _meets(one, other.start + shift, other.end + shift):
-            # Ranges of half a step are near some multiple of it whatever the offset: nothing tells the two apart.
+            # Ranges longer than half a step are near some multiple of it at any offset: both causes are then possible.
             either = f", or a constant offset of {duration(apart)}" if min(one.length, other.length) > step / 2 else ""
             return Cause(
                 kind="zone",
-                text=f"another time zone: {_moved(other, shift)} meets {one.what}{either}",
+                text=f"another time zone: {_moved(other, shift)} overlaps with {one.what}{either}",
                 remedy=(
                     "declare `timezone` for local times (of a reader: `reader: {name: ..., timezone: ...}`), "
                     f"or {_key(other)}: {_number(shift)}"
@@ -231,7 +232,7 @@ def _zone(one: Range, other: Range) -> Cause | None:
     if 0 < abs(shift) <= 7 * _DAY and _meets(one, other.start + shift, other.end + shift):
         return Cause(
             kind="day",
-            text=f"another day: {_moved(other, shift)} meets {one.what}",
+            text=f"another day: {_moved(other, shift)} overlaps with {one.what}",
             remedy=f"correct its date, or declare {_key(other)}: {_number(shift)}",
             shift_s=shift,
         )
@@ -245,7 +246,7 @@ def _offset(one: Range, other: Range) -> Cause | None:
     return Cause(
         kind="offset",
         text=f"a constant offset: {_moved(other, shift)} begins with {one.what}",
-        remedy=f"if both begin at the same moment, declare {_key(other)}: {_number(shift)}",
+        remedy=f"if both begin at the same time, declare {_key(other)}: {_number(shift)}",
         shift_s=shift,
     )
 
@@ -273,12 +274,12 @@ def check_ranges(
         seconds: length of a window; labels and streams that cover less are reported.
 
     Returns:
-        Facts for the quality report: labels that reach past the recording or cover less than a window, and, if the
-        recording accepts it (`Recording.missing`), parts that meet nothing.
+        Facts for the quality report: labels that extend beyond the recording or cover less than a window, and, if the
+        recording allows it (`Recording.missing`), parts that do not overlap with it.
 
     Raises:
-        RecordingError: a part meets no device, a stream less than a window of it, or labels reach so far that they are
-            in another unit; the error names both ranges and the likely cause.
+        RecordingError: a part overlaps with no device, a stream with less than a window of it, or labels extend so far
+            that they must be in another unit; the error contains both ranges and the likely cause.
     """
     devices = [_device(recording, stream) for stream in recording.imu]
     whole = Range(what="the IMU", start=min(d.start for d in devices), end=max(d.end for d in devices), kind="imu")
@@ -340,7 +341,7 @@ def _refuse_moments(recording: Recording, whole: Range, labels: Range) -> None:
 
 def _refuse(recording: Recording, one: Range, other: Range, notes: list[str]) -> None:
     cause = likely_cause(one, other)
-    text = f"{other} meets nothing of {one}; {duration(max(-overlap(one, other), 0.0))} lie between them"
+    text = f"{other} does not overlap with {one}; they are {duration(max(-overlap(one, other), 0.0))} apart"
     text += f". Likely cause: {cause.text}" if cause is not None else ""
     if recording.missing == "warn":
         notes.append(text)
@@ -363,13 +364,13 @@ def _past(recording: Recording, whole: Range, labels: Range, notes: list[str]) -
     cause = _unit(labels, whole) if inside < 0.5 * total else None
     if cause is not None and recording.missing != "warn":
         raise RecordingError(
-            f"recording {recording.name!r} of {recording.subject!r}: {labels} reaches past {whole}; "
+            f"recording {recording.name!r} of {recording.subject!r}: {labels} extends beyond {whole}; "
             f"{100 * inside / total:.3g} % of the labelled time lies inside. Likely cause: {cause.text}",
             hint=f"{cause.remedy}; `missing: warn` accepts it",
         )
     outside = sum(s.end <= whole.start or s.start >= whole.end for s in recording.segments)
     notes.append(
-        f"{labels} reaches past {whole} by {duration(beyond)}"
+        f"{labels} extends beyond {whole} by {duration(beyond)}"
         + (f"; {outside} of {len(recording.segments)} labels lie outside" if outside else "")
         + (f". Likely cause: {cause.text}" if cause is not None else "")
     )

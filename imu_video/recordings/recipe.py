@@ -23,7 +23,7 @@ from imu_video.types import Recording, Window
 
 NOT_MEASURED = "no device measured enough"
 LONG_GAP_S = 900.0
-"""Gaps from this length on, in seconds, are named where windows were dropped; time zones differ by multiples of it."""
+"""Gaps from this length on, in seconds, are stated where windows were dropped; time zones differ by multiples of it."""
 
 
 class Recipe(Config):
@@ -34,8 +34,8 @@ class Recipe(Config):
         signal: signal conditioning.
         sync: alignment of video and skeleton with the IMU.
         quality: check -> policy, or -> mapping of policy and thresholds.
-        missing: ``error``, or ``warn`` for recordings with a video, label file or device whose time range meets
-            nothing of the others (`recordings.ranges`).
+        missing: ``error``, or ``warn`` for recordings with a video, label file or device whose time range does not
+            overlap with the others (`recordings.ranges`).
     """
 
     window: WindowConfig = WindowConfig()
@@ -90,7 +90,7 @@ class ClockRow(Config):
 
 
 class NoteRow(Config):
-    """A fact about one recording in the quality report: files of it that were repaired, parts that do not meet."""
+    """A fact about one recording in the quality report: repaired files, parts that do not overlap."""
 
     recording: str
     subject: str
@@ -106,7 +106,8 @@ class Processed:
         inspector: the checks of ``recipe.quality``, constructed once for all recordings.
 
     Raises:
-        RecordingError: a check with policy ``refuse`` has a finding, a video is unreadable, or time ranges do not meet.
+        RecordingError: a check with policy ``refuse`` has a finding, a video is unreadable, or time ranges do not
+            overlap.
 
     Example:
         >>> from imu_video.recordings.quality import Inspector
@@ -159,7 +160,7 @@ class Processed:
                 seconds=recipe.window.seconds,
             )
         if recipe.sync.mode == "pair" and not sure:
-            # Without a clock and without a sure estimate nothing says that the streams belong together.
+            # Without a clock and a confident estimate there is no evidence that the streams belong together.
             self._recording = replace(recording, streams={})
         if recipe.signal.gravity == "remove":
             self.gravity = "removed"
@@ -187,7 +188,7 @@ class Processed:
             self._ranges += (f"none of its {self.considered} windows is kept: {reasons}",)
 
     def _not_measured(self) -> str:
-        """Why windows have no device; with the longest gap of the recording if that is what they lie in."""
+        """The reason why windows have no device, with the longest gap of the recording if it is long."""
         gap, where = longest_gap(self._recording)
         if gap < LONG_GAP_S:
             return NOT_MEASURED

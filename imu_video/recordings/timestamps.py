@@ -42,7 +42,7 @@ class ClockReport:
         backwards: backward steps that were not a wrap-around.
         duplicates: steps of exactly zero.
         wraps: wrap-arounds undone.
-        jumps: forward steps of the clock that no loss of packets explains, kept as gaps.
+        jumps: forward steps of the clock that are too long for a loss of packets, kept as gaps.
         resets: backward steps longer than ``jump_s``; the true distance is unknown, so the gap is closed.
         glitches: stamps more than ``jump_s`` from their neighbours on both sides, interpolated.
         period_s: seconds between samples.
@@ -52,9 +52,9 @@ class ClockReport:
             resolution); see batches.py.
         batch_samples: median number of samples that share a stamp.
         tick_s: resolution of the clock for ``ticks``, else 0.
-        lost: samples that the device took and the file lacks, as far as the stamps show.
-        delays: ``two-sided``, or ``one-sided`` where stamps are late but never early: the earliest then count.
-        excess_s: the largest part of a move that the length of its batch does not explain.
+        lost: samples that the device took and the file lacks, as far as the stamps show this.
+        delays: ``two-sided``, or ``one-sided`` where stamps are late but never early: the earliest ones are then used.
+        excess_s: the largest move beyond the length of the sample's batch.
     """
 
     samples: int
@@ -98,7 +98,7 @@ def repair_times(
 
     Args:
         times: (T,) seconds as stamped.
-        jump_s: a longer step that no loss of packets explains is a jump of the clock: a forward jump is kept as a gap,
+        jump_s: a longer step that is not a loss of packets is a jump of the clock: a forward jump is kept as a gap,
             a backward jump is closed, which moves all later samples.
         wrap_s: range in seconds of a counter that wraps around (2**32 microseconds are 4294.967296 s).
         max_move_s: no stamp is moved by more seconds than this beyond the length of its batch.
@@ -150,13 +150,13 @@ def repair_times(
     worst = int(np.argmax(excess)) if len(excess) else 0
     if len(excess) and excess[worst] > max_move_s:
         row = int(np.flatnonzero(counted)[worst])
-        back = f"; the clock goes back {fit.resets} times" if fit.resets else ""
+        back = f"; the clock goes back {fit.resets} time{'s' * (fit.resets != 1)}" if fit.resets else ""
         raise RecordingError(
-            f"repair of the clock would move the time of sample {row} by {moved[worst]:.3g} s, of which "
-            f"{excess[worst]:.3g} s are not explained by samples that share a stamp; expected at most "
+            f"repair of the clock would move the time of sample {row} by {moved[worst]:.3g} s, which is "
+            f"{excess[worst]:.3g} s more than the length of its batch; expected at most "
             f"{max_move_s:g} s{back}",
             hint="sort the rows if they are not in the order of measurement, split the file where its clock was set, "
-            f"or accept it with time: {{..., repair: true, repair_within_s: {math.ceil(1.01 * excess[worst])}}}",
+            f"or allow it: time: {{..., repair: true, repair_within_s: {math.ceil(1.01 * excess[worst])}}}",
         )
     anchors = fit.rest[np.isfinite(fit.rest)]
     return out, ClockReport(
@@ -307,12 +307,12 @@ class _Clock:
 
 
 def _clock(count: np.ndarray, stamps: np.ndarray, period: float, batches: Batches) -> _Clock:
-    """Fit of the clock: robust line, drift by block medians, and the level that the kind of delays implies."""
+    """Fit of the clock: robust line, drift by block medians, and the level for the kind of delays."""
     origin = float(count.mean())
     x = count - origin
     slope, level, weights = period, 0.0, np.ones(len(x))
     if len(x) < 3:
-        # Two stamps are too few to tell jitter from the rate.
+        # Two stamps are too few to distinguish jitter from the rate.
         slope = (stamps[-1] - stamps[0]) / max(x[-1] - x[0], 1) if batches.kind == "samples" and len(x) > 1 else period
         slope = slope if slope > 0 else period
         level = float(np.mean(stamps - slope * x))
@@ -338,7 +338,7 @@ def _clock(count: np.ndarray, stamps: np.ndarray, period: float, batches: Batche
 
 
 def _drift(x: np.ndarray, rest: np.ndarray) -> Any:
-    """A cubic spline of what the line leaves, or None where it explains nothing: the number of knots by BIC."""
+    """A cubic spline of the residuals of the line, or None if it does not improve the fit; knots by BIC."""
     size = max(1, len(x) // _POINTS, min(25, len(x) // 24))
     blocks = len(x) // size
     if blocks < 12:

@@ -1,13 +1,13 @@
 """Units of IMU streams and whether values can be in them; resampling is in signal.py.
 
-What the data tells about its units comes from physics, not from the size of the numbers alone:
+Units are inferred from two physical facts, not only from the size of the numbers:
 
-- The mean acceleration over a second is gravity, whatever the body does in between: its size tells the unit, and if it
-  is small compared with the motion, gravity has been removed.
-- The direction of gravity in the sensor's frame turns as the gyroscope says, du/dt = u x w. The factor between both is
-  1 for rad/s and 57.3 for deg/s read as rad/s.
+- The mean acceleration over a second is gravity, whatever the motion: its size determines the unit, and if it is small
+  compared with the motion, gravity has been removed.
+- The direction of gravity in the sensor's frame rotates at the rate that the gyroscope measures, du/dt = u x w. The
+  factor between both is 1 for rad/s and 57.3 for deg/s read as rad/s.
 
-Where a recording has too little motion for either, the error says so and names no unit.
+If a recording has too little motion for either, the error states this and suggests no unit.
 """
 
 from __future__ import annotations
@@ -61,13 +61,13 @@ def convert(values: np.ndarray, unit: str, kind: str) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True)
 class GravityEvidence:
-    """What the mean acceleration tells.
+    """Evidence of the mean acceleration for unit and gravity.
 
     Args:
         level: median size of the mean vector over a second, in the unit of the values.
         spread: half the range from its 10th to its 90th percentile, as a fraction of ``level``: small where the level
             is that of gravity, which has one size in every posture.
-        central: the same from its 25th to its 75th percentile: seconds of violent motion do not touch it.
+        central: the same from its 25th to its 75th percentile: seconds of violent motion do not affect it.
         motion: root mean square of the acceleration around these means.
         windows: number of seconds.
     """
@@ -81,12 +81,12 @@ class GravityEvidence:
 
 @dataclass(frozen=True, kw_only=True)
 class TurnEvidence:
-    """What the turning of gravity tells about the gyroscope.
+    """Evidence of the rotation of gravity for the unit of the gyroscope.
 
     Args:
-        factor: angular rate as gravity turns, divided by the values of the gyroscope.
+        factor: angular rate at which gravity rotates, divided by the values of the gyroscope.
         correlation: of both, -1 .. 1.
-        turned: sum of the angles in radians by which gravity turned, as the accelerometer shows them.
+        turned: sum of the angles in radians by which gravity rotated, from the accelerometer.
     """
 
     factor: float
@@ -125,7 +125,7 @@ def gravity_evidence(times: np.ndarray, acc: np.ndarray) -> GravityEvidence | No
 
 
 def turn_evidence(times: np.ndarray, acc: np.ndarray, gyr: np.ndarray) -> TurnEvidence | None:
-    """Relation of the gyroscope to the turning of gravity, or None without enough samples.
+    """Relation of the gyroscope to the rotation of gravity, or None without enough samples.
 
     Args:
         times: (T,) seconds, increasing.
@@ -205,22 +205,22 @@ def check_plausible(
 ) -> None:
     """Raise an error when the values of a stream cannot be wearable motion in their declared units.
 
-    With gravity the median norm of the acceleration must lie within 0.5 .. 2 g, and its mean over a second must not
-    vanish against the motion; without gravity the median norm must stay below 1 g, and the mean must not be 1 g. The
-    angular rate must stay below 60 rad/s in 99.9 % of the samples, and must agree with the turning of gravity within a
-    factor of 6 where this turns enough. The acceleration is not checked when fewer than three axes were measured.
+    With gravity, the median norm of the acceleration must lie within 0.5 .. 2 g, and its mean over a second must not be
+    small compared with the motion; without gravity, the median norm must stay below 1 g, and the mean must not be 1 g.
+    The angular rate must stay below 60 rad/s in 99.9 % of the samples, and must agree with the rotation of gravity
+    within a factor of 6 if gravity rotates enough. The acceleration is not checked if an axis was not measured.
 
     Args:
         values: (C, T) after conversion to SI; NaN where missing.
         channels: C canonical names.
         source: file or stream, for the error message.
-        acc_unit, gyr_unit: the declared units; the error suggests another one if the data is evidence for it.
-        times: (T,) seconds; without them the gyroscope is not compared with the turning of gravity.
+        acc_unit, gyr_unit: the declared units; the error suggests another one if there is evidence for it.
+        times: (T,) seconds; without them the gyroscope is not compared with the rotation of gravity.
         gravity: whether the acceleration was declared to include gravity; ``unknown`` skips its check.
         scale: ``acc`` or ``gyr`` -> factor by which the numbers of the file were multiplied before the unit.
 
     Raises:
-        RecordingError: implausible values; the hint says what the data is evidence for.
+        RecordingError: implausible values; the hint contains the unit for which there is evidence.
 
     Example:
         >>> still = np.tile([[0.0], [0.0], [1.0]], 500)
@@ -269,7 +269,7 @@ def _check_acceleration(
         if mean is not None and fits:
             size = mean.level / UNITS["acc"][unit] * UNITS["acc"][fits[0]] / GRAVITY
             raise RecordingError(
-                f"{source}: the mean acceleration over a second has one size, {size:.3g} g when read as {fits[0]}, but "
+                f"{source}: the mean acceleration over a second is constant, {size:.3g} g when read as {fits[0]}, but "
                 "gravity is declared as removed",
                 hint="the acceleration includes gravity: leave out `gravity: removed`",
             )
@@ -282,7 +282,7 @@ def _check_acceleration(
     outside = not _NORM_G[0] <= median <= _NORM_G[1]
     seen = f"{source}: median acceleration is {median:.3g} g {read}, expected 0.5 .. 2 g"
     # In a plausible unit, half a g of mean or more is gravity that a loose and clipped sensor turns: 0.63 g was seen in
-    # a runner's pocket. In another unit its size says nothing.
+    # a runner's pocket. In another unit its size is no evidence.
     turned = mean is not None and not outside and mean.level >= _HALF_G * GRAVITY
     if mean is not None and _is_free(mean) and not _is_one_g(mean) and not turned:
         level, motion = mean.level / GRAVITY, mean.motion / GRAVITY
@@ -290,8 +290,8 @@ def _check_acceleration(
         raise RecordingError(
             f"{seen}; {found}" if outside else f"{source}: acceleration without gravity {read}: {found}",
             hint="gravity has been removed from these values (linear or user acceleration): declare "
-            "`gravity: removed`, or use the acceleration with gravity if the files have it; the data does not tell the "
-            "unit of such values",
+            "`gravity: removed`, or use the acceleration with gravity if the files have it; the data does not "
+            "determine the unit of such values",
         )
     if outside:
         raise RecordingError(seen, hint=_unit_of_gravity(squares, mean, unit, scale))
@@ -302,17 +302,17 @@ def _ratio(mean: GravityEvidence) -> float:
 
 
 def _is_free(mean: GravityEvidence) -> bool:
-    """Whether the mean acceleration vanishes beside the motion, so that it cannot contain gravity."""
+    """Whether the mean acceleration is so small compared with the motion that it cannot contain gravity."""
     return any(mean.windows >= windows and _ratio(mean) < ratio for windows, ratio in _FREE)
 
 
 def _is_one_g(mean: GravityEvidence) -> bool:
-    """Whether half of the mean accelerations are 1 g: gravity is there, beside seconds of shaking or impacts."""
+    """Whether half of the mean accelerations are 1 g: gravity is included, beside seconds of shaking or impacts."""
     return 0.9 <= mean.level / GRAVITY <= 1.1 and mean.central <= 0.1
 
 
 def _is_gravity(mean: GravityEvidence) -> bool:
-    """Whether the mean acceleration dominates and has one size, as gravity has."""
+    """Whether the mean acceleration dominates and has a constant size, as gravity has."""
     return _ratio(mean) >= _HELD and mean.spread <= _STEADY
 
 
@@ -350,7 +350,7 @@ def _unit_of_gravity(squares: np.ndarray, mean: GravityEvidence | None, unit: st
                 f"declare unit g with the scale {math.copysign(1 / counts, scale):.6g}{declared}"
             )
     return (
-        "the data does not tell the unit: no mean of it has the size of gravity in m/s^2, g or mg. Look the unit up; "
+        "the data does not determine the unit: its mean is not 1 g in m/s^2, g or mg. Look the unit up; "
         "`gravity: removed` if it is linear acceleration"
     )
 
@@ -360,8 +360,8 @@ def _other_units(median: float, unit: str) -> str:
     raw = median / UNITS["acc"][unit]
     fits = [f"{u} ({raw * f:.2g} g)" for u, f in UNITS["acc"].items() if 0.002 <= raw * f <= _LINEAR_G]
     if not fits:
-        return "look the unit up: in m/s^2, g and mg the values are no motion; raw counts need a scale"
-    return f"the data does not tell the unit without gravity; plausible are {', '.join(fits)}: look it up"
+        return "look the unit up: the values are implausible in m/s^2, g and mg; raw counts need a scale"
+    return f"the data does not determine the unit without gravity; plausible are {', '.join(fits)}: look it up"
 
 
 def _check_rate_of_turn(gyr: np.ndarray, source: str, unit: str, turn: TurnEvidence | None, declared: float) -> None:
@@ -372,8 +372,8 @@ def _check_rate_of_turn(gyr: np.ndarray, source: str, unit: str, turn: TurnEvide
         fits = [u for u, f in UNITS["gyr"].items() if _FACTOR[0] <= scale / f <= _FACTOR[1]]
         counts = scale * declared / UNITS["gyr"]["deg/s"]
         raise RecordingError(
-            f"{source}: angular rate read as {unit} is {1 / turn.factor:.3g} times that at which gravity turns",
-            hint=f"the numbers look like {fits[0]}: they then agree with the turning of gravity. Declare that unit"
+            f"{source}: angular rate read as {unit} is {1 / turn.factor:.3g} times the rate at which gravity rotates",
+            hint=f"the numbers look like {fits[0]}: they then agree with the rotation of gravity. Declare that unit"
             if fits
             else f"the numbers are neither rad/s nor deg/s, probably raw counts: declare unit deg/s with the scale of "
             f"the data sheet, about {counts:.2g}" + (f" in place of {declared:.2g}" if declared != 1.0 else ""),
@@ -389,12 +389,12 @@ def _check_rate_of_turn(gyr: np.ndarray, source: str, unit: str, turn: TurnEvide
     seen = f"{source}: angular rate reaches {high:.3g} rad/s when read as {unit}, expected below 60 rad/s"
     if sure:
         raise RecordingError(
-            seen, hint="the unit agrees with the turning of gravity: single values are wrong, inspect or remove them"
+            seen, hint="the unit agrees with the rotation of gravity: single values are wrong, inspect or remove them"
         )
     other = high / UNITS["gyr"][unit] * UNITS["gyr"]["deg/s"]
     raise RecordingError(
         seen,
-        hint="the data does not tell the unit, gravity turns too little to compare: "
+        hint="the data does not determine the unit, because gravity rotates too little: "
         + (
             f"as deg/s it would reach {other:.3g} rad/s, which is plausible, but raw counts may be as large. Look it up"
             if other <= _FASTEST and unit != "deg/s"

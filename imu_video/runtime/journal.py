@@ -187,7 +187,7 @@ _DESCRIBED = 4
 
 
 def describe_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What differs between two jobs, in words; hashes of configs are left out, because they follow from the rest."""
+    """Differences between two jobs, in words, without the hashes of configs, which follow from the rest."""
     lines = [line for line in changes(before, now) if not line.startswith("config_digest")]
     more = len(lines) - _DESCRIBED
     return lines[:_DESCRIBED] + ([f"and {more} more"] if more > 0 else [])

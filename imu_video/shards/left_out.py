@@ -1,4 +1,4 @@
-"""Tables of what a build left out: recordings that could not be read, and dropped windows; others decide on them."""
+"""Tables of recordings that a build could not read, and of dropped windows; policies are applied elsewhere."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ _DROPPED: TypeAdapter[dict[str, dict[str, list[float]]]] = TypeAdapter(dict[str,
 
 
 def still_listed(name: str, files: Mapping[str, SourceFile], quarantined: Mapping[str, LeftOut]) -> LeftOut | None:
-    """The entry of a listed recording whose files are unchanged, or None: a mended file is read again."""
+    """The entry of a listed recording whose files are unchanged, or None: a changed file is read again."""
     row = quarantined.get(name)
     if row is None or not files or row.files.keys() != files.keys():
         return None

@@ -118,7 +118,7 @@ def test_sensors_with_clocks_of_their_own_are_joined() -> None:
         stream("head", acc=None, source="f")
     with pytest.raises(RecordingError, match="times of acc do not increase"):
         stream("head", acc=Track(times=np.zeros(2), values=np.ones((3, 2)), unit="g"), source="f")
-    with pytest.raises(RecordingError, match=r"(?s)f, head: median acceleration is .*does not tell the unit"):
+    with pytest.raises(RecordingError, match=r"(?s)f, head: median acceleration is .*does not determine the unit"):
         stream("head", acc=Track(times=np.arange(2.0), values=np.ones((3, 2)), unit="m/s^2"), source="f")
 
 

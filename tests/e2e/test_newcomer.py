@@ -114,5 +114,5 @@ def test_init_fill_in_check_build(files: ModuleType, tmp_path: Path, name: str) 
     assert sum(index.splits[split].samples for split in ("train", "test")) == 2 * SECONDS // 2
     gravity = np.linalg.norm(next(Folder(root=str(root)).recordings()).imu[0].values[:3], axis=0)
     assert np.nanmedian(gravity) == pytest.approx(9.8, abs=0.5)
-    with pytest.raises(ConfigError, match="exists; `imu-video init` writes over no file"):
+    with pytest.raises(ConfigError, match="exists; `imu-video init` does not overwrite it"):
         write_proposal(root)

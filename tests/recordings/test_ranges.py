@@ -85,7 +85,7 @@ def test_random_shifts_are_not_taken_for_an_epoch_or_a_unit() -> None:
 def test_the_remedy_of_a_shift_helps() -> None:
     one = recording(labels=[(T0 + 7200 + 10, T0 + 7200 + 20)], files={"labels": "a.csv"})
     with pytest.raises(
-        RecordingError, match=r"labels \(a\.csv\): 2024-09-29 10:53:30\.0 to .* UTC meets nothing"
+        RecordingError, match=r"labels \(a\.csv\): 2024-09-29 10:53:30\.0 to .* UTC does not overlap"
     ) as error:
         check_ranges(one)
     assert error.match("another time zone: .* 2.00 hours earlier")
@@ -140,13 +140,13 @@ def test_a_recording_of_which_no_window_is_kept_says_why() -> None:
 
 def test_labels_in_another_unit_cover_everything_and_are_refused() -> None:
     imu = device(0.0, 10.0)
-    with pytest.raises(RecordingError, match=r"0 s to 10000 s reaches past .* 1000 times too large") as error:
+    with pytest.raises(RecordingError, match=r"0 s to 10000 s extends beyond .* 1000 times too large") as error:
         check_ranges(recording(imu, labels=[(0, 4000), (4000, 10_000)]))
     assert error.match("a unit 1000 times smaller")
     assert check_ranges(recording(imu, labels=[(0, 4), (4, 10)])) == ()
     assert check_ranges(recording(imu, labels=[(0, 4), (4, 10.04)])) == (), "one sample more is no excess"
     (note,) = check_ranges(recording(imu, labels=[(0, 9), (9, 15), (15, 16)]))
-    assert "reaches past the IMU: 0 s to 10 s by 6 s; 1 of 3 labels lie outside" in note
+    assert "extends beyond the IMU: 0 s to 10 s by 6 s; 1 of 3 labels lie outside" in note
     (note,) = check_ranges(recording(imu, labels=[(2, 3)]), seconds=2.0)
     assert note == "its labels cover 1 s, less than a window of 2 s"
 
@@ -163,7 +163,7 @@ def test_labels_of_milliseconds_are_refused_and_short_ones_are_not() -> None:
 def test_two_devices_two_hours_apart() -> None:
     one = recording(device(), device(T0 + 7200, 50.0, "pocket"))
     with pytest.raises(
-        RecordingError, match=r"pocket: 2024-09-29 10:53:20.* meets nothing of wrist.*1\.98 hours lie between"
+        RecordingError, match=r"pocket: 2024-09-29 10:53:20.* does not overlap with wrist.*1\.98 hours apart"
     ):
         check_ranges(one)
     recipe = Recipe(window=WindowConfig(seconds=2.0, rate_hz=20.0), missing="warn")

@@ -59,7 +59,7 @@ def test_a_jump_forwards_is_a_gap_and_a_reset_is_closed() -> None:
     np.testing.assert_allclose(repaired, ahead, atol=1e-6)
     assert (report.jumps, report.resets) == (1, 0)
     back = TRUE - 15.0 * (TRUE >= 20)
-    with pytest.raises(RecordingError, match=r"the clock goes back 1 times\n.*repair_within_s: 16"):
+    with pytest.raises(RecordingError, match=r"the clock goes back 1 time\n.*repair_within_s: 16"):
         repair_times(back)
     repaired, report = repair_times(back, max_move_s=16)  # the hint, obeyed
     np.testing.assert_allclose(repaired, TRUE, atol=1e-6)

@@ -95,7 +95,7 @@ class Declared:
 
 
 def obeyed(declared: Declared, error: RecordingError) -> Declared | None:
-    """The declaration after doing what the hint says; None where it says that the data does not tell."""
+    """The declaration after doing what the hint says; None where it says that the data does not determine."""
     hint, kind = str(error.hint), "gyr" if "angular rate" in error.message else "acc"
     if found := re.search(r"the numbers look like (\S+):", hint):
         return replace(declared, acc=found[1]) if kind == "acc" else replace(declared, gyr=found[1])
@@ -108,7 +108,7 @@ def obeyed(declared: Declared, error: RecordingError) -> Declared | None:
         return replace(declared, gravity="removed")
     if "leave out `gravity: removed`" in hint:
         return replace(declared, gravity="included")
-    assert "does not tell" in hint or "look the unit up" in hint.lower() or "Look up" in hint, hint
+    assert "does not determine" in hint or "look the unit up" in hint.lower() or "Look up" in hint, hint
     return None
 
 
@@ -193,17 +193,17 @@ def test_degrees_and_radians_are_told_by_the_turning_of_gravity() -> None:
     slow = truth.copy()
     slow[3:] *= 180 / np.pi
     assert np.abs(slow[3:]).max() < 5000
-    with pytest.raises(RecordingError, match=r"5\d(\.\d)? times that at which gravity turns\n.*look like deg/s"):
+    with pytest.raises(RecordingError, match=r"5\d(\.\d)? times the rate at which gravity rotates\n.*look like deg/s"):
         Declared("m/s^2", "rad/s").check(slow)
-    with pytest.raises(RecordingError, match=r"0\.01\d+ times that at which gravity turns\n.*look like rad/s"):
+    with pytest.raises(RecordingError, match=r"0\.01\d+ times the rate at which gravity rotates\n.*look like rad/s"):
         Declared("m/s^2", "deg/s").check(truth)
     evidence = turn_evidence(TIMES, truth[:3], truth[3:])
     assert evidence is not None
     assert evidence.factor == pytest.approx(1.0, abs=0.3)
     assert evidence.correlation > 0.8
-    # Without times, or of a sensor that does not turn, the data does not tell.
+    # Without times, or of a sensor that does not turn, the data does not determine.
     check_plausible(slow / 10, IMU_CHANNELS, source="x", gravity="unknown")
-    with pytest.raises(RecordingError, match=r"angular rate reaches.*\n.*does not tell.*plausible"):
+    with pytest.raises(RecordingError, match=r"angular rate reaches.*\n.*does not determine.*plausible"):
         Declared("m/s^2", "rad/s").check(worn("shaken", True) + np.repeat([0, 90.0], 3)[:, None])
 
 

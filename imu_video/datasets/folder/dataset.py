@@ -65,7 +65,7 @@ class Folder:
                 f"dataset 'folder': root {root} "
                 + (f"contains no {DECLARATION}" if given.is_dir() else "does not exist"),
                 hint=(
-                    f"`imu-video init {given}` proposes one; docs/guides/your-recordings.md explains it"
+                    f"`imu-video init {given}` proposes one; see docs/guides/your-recordings.md"
                     if given.is_dir()
                     else "name the folder of your recordings: dataset.root=FOLDER"
                 ),
@@ -79,7 +79,7 @@ class Folder:
         found = find(self.root, self.config, self.declaration)
         self._planned = found.planned
         self.notes = found.notes
-        """Facts about files of the folder that are not used, and names that look alike."""
+        """Facts about files of the folder that are not used, and similar names."""
         for pattern in self.config.formats:
             if not any(fnmatch.fnmatchcase(planned.name, pattern) for planned in self._planned):
                 names = [planned.name for planned in self._planned]
@@ -112,7 +112,7 @@ class Folder:
                 )
 
     def provenance(self) -> dict[str, Any]:
-        """What the declaration says, without its comments, and the versions of the readers."""
+        """Content of the declaration without its comments, and the versions of the readers."""
         declared = {"declaration": self.config.model_dump(mode="json", exclude_unset=True)}
         readers = versions(self.config)
         return {
@@ -126,7 +126,7 @@ class Folder:
         return self._tags
 
     def _parts(self, planned: Planned) -> tuple[Callable[[], object], ...]:
-        """Readings of the single files; times of labels and videos need the streams of a reader first."""
+        """Calls that read the single files; times of labels and videos need the streams of a reader first."""
         devices, starts = Devices(self.config, planned.name), [0.0]
 
         def stream(placement: str, path: Path) -> None:
@@ -189,11 +189,11 @@ class Folder:
         )
 
     def _gravity(self, planned: Planned, read: Mapping[str, str]) -> dict[str, str]:
-        """The tag of accelerations without gravity, which a build carries to the index.
+        """The tag of accelerations without gravity, which a build stores in the index.
 
         Args:
             planned: the recording.
-            read: ``included`` or ``removed`` by placement, where a reader says it.
+            read: ``included`` or ``removed`` by placement, as far as a reader states it.
         """
         forms = {placement: self.config.format_of(placement, planned.name) for placement in planned.imu}
         states: dict[str, str] = {**read} | {
@@ -206,7 +206,7 @@ class Folder:
             raise ConfigError(
                 f"{self.declaration}: recording {planned.name!r}: gravity is removed from {', '.join(removed)}, "
                 "but not from its other placements",
-                hint="declare them as separate recordings, or leave one kind out",
+                hint="declare them as separate recordings, or declare only one kind",
             )
         return {"gravity": "removed"} if "removed" in states.values() else {}
 
@@ -256,7 +256,7 @@ class Folder:
         elif unit == "iso8601" and video.offset_s is None:
             raise ConfigError(
                 f"{self.declaration}: {video.file} needs 'start': "
-                "its first frame's time as the IMU's times are written",
+                "the time of its first frame, in the format of the IMU's times",
                 hint=f'files: {{start: {{RECORDING: "{datetime.fromtimestamp(first, UTC).isoformat()}"}}}} '
                 "(this is the first sample of the IMU), or `video: {file: ..., start: ...}` in a list of recordings",
             )
@@ -287,7 +287,7 @@ class Folder:
             if any(ord(character) < 32 for character in label):
                 raise RecordingError(
                     f"{table.where(row)}: the label {label!r} contains a line end or a control character",
-                    hint="correct the label; a quotation mark may not be closed where it should be",
+                    hint="correct the label; perhaps a quotation mark is not closed",
                 )
             if not start < end:
                 raise RecordingError(

@@ -44,8 +44,8 @@ class TimeFormat(Config):
         timezone: zone of local times in a column (``Europe/Berlin``, ``+02:00``); they become UTC.
         repair: replace repeated, bunched or backward times by an even clock (`recordings.timestamps.repair_times`);
             without it they are an error.
-        repair_within_s: with ``repair``, the largest distance in seconds by which a time may be moved beyond what the
-            length of its packet explains; a recording that needs more is an error.
+        repair_within_s: with ``repair``, the largest distance in seconds by which a time may be moved beyond the
+            length of its packet; a recording that needs more is an error.
     """
 
     column: str | None = None
@@ -86,9 +86,9 @@ class ImuFormat(Config):
         gravity: ``included``, or ``removed`` from the acceleration (Android's linear, Apple's user acceleration).
         label: column with the label of each row; rows with an empty field have none.
         reader: name of a reader (`imu-video list readers`), or a mapping of ``name``, its options, and ``device`` where
-            a file holds several; it takes the place of ``time``, ``channels`` and ``units``.
-        clock: of a reader's files: ``utc``, the POSIX time where the file tells it; ``recording``, the seconds from the
-            zero of the file.
+            a file contains several; it replaces ``time``, ``channels`` and ``units``.
+        clock: of a reader's files: ``utc``, POSIX time where the file contains it; ``recording``, seconds from the zero
+            of the file.
     """
 
     time: TimeFormat | None = None
@@ -120,7 +120,7 @@ class ImuFormat(Config):
     def _one_source(self) -> ImuFormat:
         for key in sorted(set(ImuFormat.model_fields) - {"reader", "clock"}):
             if self.reader is not None and key in self.model_fields_set:
-                raise ValueError(f"'reader' settles {key!r}: give one of the two")
+                raise ValueError(f"'reader' replaces {key!r}: give one of the two")
         return self
 
     @field_validator("channels")
@@ -128,7 +128,7 @@ class ImuFormat(Config):
     def _channels(cls, value: dict[str, str] | None) -> dict[str, str] | None:
         for channel in value or {}:
             if channel.startswith("mag"):
-                raise ValueError(f"channel {channel!r}: windows hold accelerometer and gyroscope only; leave it out")
+                raise ValueError(f"channel {channel!r}: windows contain accelerometer and gyroscope only; remove it")
             if channel not in IMU_CHANNELS:
                 raise ValueError(f"unknown channel {channel!r}{nearest(channel, IMU_CHANNELS)}")
         by_column: dict[tuple[str, str], str] = {}  # sensors in separate files may have columns of one name
@@ -210,7 +210,7 @@ class Entry(Config):
 
 class Pattern(Config):
     """Recordings by file name: ``{subject}``, ``{session}``, ``{recording}`` and ``{placement}`` stand for any text
-    without ``/``, and ``*`` for text that has no meaning. Endings match in upper and lower case.
+    without ``/``, and ``*`` for text that is not used. Endings match in upper and lower case.
 
     Args:
         imu: path of the IMU files, with ``{subject}``; several for files of several kinds; ``{acc: path, gyr: path}``
@@ -223,9 +223,9 @@ class Pattern(Config):
             without ``start`` the video begins at time 0 of the IMU's clock.
         start: recording name -> time of the first frame, in the format of the time column.
         camera_offset_s: as ``offset_s``, by camera.
-        optional: which of ``video``, ``cameras``, ``labels``, and of ``acc`` and ``gyr`` in separate files, a recording
-            may lack.
-        variables: variable -> regular expression that its text must match, where a name can be read in several ways.
+        optional: parts that a recording may lack: ``video``, ``cameras``, ``labels``; ``acc`` or ``gyr`` of separate
+            files.
+        variables: variable -> regular expression that its text must match, for names that can be read in several ways.
     """
 
     imu: str | list[str] | dict[Literal["acc", "gyr"], str | list[str]]
@@ -348,8 +348,8 @@ class Declaration(Config):
             (``old/``).
         labels: the labels that may occur; any if None.
         label_files: format of the label files.
-        check_units: whether implausible values and rates are an error.
-        missing: whether a video, a label file or a device whose times meet nothing of the recording is an error.
+        check_units: whether implausible values and rates are an error (default: yes).
+        missing: ``error`` or ``warn`` for a video, label file or device whose times do not overlap with the recording.
     """
 
     dataset: str = Field(pattern=f"^{WORD}$")
@@ -417,7 +417,7 @@ class Declaration(Config):
         """The format of a placement: ``imu``, overridden by the placement's own keys and by those of ``formats``."""
         form = _overridden(self.imu, self.placements[placement])
         for pattern, own in self.formats.items():
-            # Keys of tables in a format of recordings leave the devices alone that a reader reads.
+            # A format of single recordings for tables does not apply to devices that a reader reads.
             applies = form.reader is None or {"reader", "channels"} & own.model_fields_set
             if recording is not None and applies and fnmatch.fnmatchcase(recording, pattern):
                 form = _overridden(form, own)

@@ -54,8 +54,8 @@ class Devices:
         """The device of a placement, on the clock that is declared for it.
 
         Raises:
-            RecordingError: a file that cannot be read, or values that no motion has.
-            ConfigError: a file with several devices of which none is named.
+            RecordingError: a file that cannot be read, or implausible values.
+            ConfigError: a file with several devices, and the declaration names none.
         """
         form = self._config.format_of(placement, self._recording)
         entry = dict(form.reader or {})
@@ -83,7 +83,7 @@ class Devices:
 
     @property
     def time_unit(self) -> TimeUnit | None:
-        """How times of labels and video are written: ``iso8601`` on a UTC clock, else ``s``; None without a reader."""
+        """Format of the times of labels and video: ``iso8601`` on a UTC clock, else ``s``; None without a reader."""
         if not self._used:
             return None
         return "iso8601" if any(zero for _, _, _, zero in self._used.values()) else "s"

@@ -61,7 +61,7 @@ class Found:
 
     Args:
         planned: the recordings, in a stable order.
-        notes: sentences about files that are not used and names that look alike.
+        notes: sentences about unused files and similar names.
     """
 
     planned: list[Planned]
@@ -158,7 +158,7 @@ def require(root: Path, planned: Iterable[Planned], declaration: Path, config: D
 def _hint(recording: Planned, path: Path, declaration: Path) -> str:
     hint = f"correct {declaration}; `files.optional: [video, cameras, labels]` lets recordings lack them"
     imu = next(iter(recording.imu.values()))
-    return hint if path == imu else f"{hint}; if {imu.name} is no recording, name it under `ignore`"
+    return hint if path == imu else f"{hint}; if {imu.name} is not a recording, name it under `ignore`"
 
 
 # ------------------------------------------------------------------------------------------------------ recordings
@@ -178,7 +178,7 @@ def _listed(root: Path, config: Declaration, files: Sequence[str]) -> list[Plann
             if owner != entry.name:
                 report(
                     RecordingError(
-                        f"{root / path}: placement {placement!r} of two recordings, {owner!r} and {entry.name!r}",
+                        f"{root / path}: used twice: placement {placement!r} of {owner!r} and {entry.name!r}",
                         hint="name the file of each recording, or remove one of the two entries",
                     )
                 )
@@ -208,7 +208,7 @@ def _paths(given: str | Mapping[Any, str]) -> dict[str, str]:
 
 
 class _Matches:
-    """The files that fit the patterns of a declaration, by the part that they play.
+    """The files that fit the patterns of a declaration, by role: IMU, video, camera or labels.
 
     Args:
         root, config, declaration: as for `find`.
@@ -243,7 +243,7 @@ class _Matches:
         return False
 
     def _place(self, path: str) -> None:
-        """Decide what a file is: of the patterns that fit it, the one with the most text of its own."""
+        """Choose the role of a file: of the patterns that fit it, the one with the most fixed text."""
         fits = []
         for role, template in self._templates:
             words = template.readings(path, self._placements if role == "imu" else None)
@@ -282,11 +282,11 @@ class _Matches:
         one, two = words[0], words[1]
         name = next(name for name in template.variables if one[name] != two[name])
         shown = " or as ".join(", ".join(f"{k} {v!r}" for k, v in each.items()) for each in (one, two))
-        hint = "put the parts into folders of their own, or say what a variable may be"
+        hint = "put the parts into separate folders, or restrict a variable with `files.variables`"
         for pattern in ("[^_-]+", "[^_]+", "[^-]+", ".*[_-].*"):
             narrow = Template(template.text, {**self._pattern.variables, name: pattern})
             if len(narrow.readings(path, self._placements)) == 1:
-                hint = f'say what the variable may be: `files.variables: {{{name}: "{pattern}"}}` reads it as '
+                hint = f'restrict the variable: with `files.variables: {{{name}: "{pattern}"}}` it is read as '
                 hint += ", ".join(f"{k} {v!r}" for k, v in narrow.readings(path, self._placements)[0].items())
                 break
         raise RecordingError(
@@ -397,7 +397,7 @@ class _Matches:
             )
 
     def _other(self, role: str, words: Mapping[str, str]) -> str | None:
-        """The file of a recording that plays a part, or the path that is expected; None if it may be absent."""
+        """The file of a recording with a role, or the path that is expected; None if it may be absent."""
         for kind, template in self._templates:
             if kind == role:
                 path = self._others[role].get(tuple(words[name] for name in template.variables))
@@ -420,7 +420,7 @@ class _Matches:
 
 
 def _walk(root: Path) -> Iterator[str]:
-    """Files below a folder, without hidden ones and without data folders of our own; links are followed once."""
+    """Files below a folder, without hidden ones and without data folders; links are followed once."""
     seen: set[str] = set()
     for folder, folders, files in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
@@ -435,7 +435,7 @@ def _walk(root: Path) -> Iterator[str]:
 
 
 def _ours(folder: Path, files: Sequence[str]) -> bool:
-    """Whether a folder is one of ours: a data folder, finished or not, that was built beside the recordings."""
+    """Whether a folder is a data folder, finished or not, that was built beside the recordings."""
     if INDEX_FILE in files and any(name.endswith(".tar") for name in files):
         return True
     return JOB_FILE in files and (folder.name.endswith(PARTIAL_SUFFIX) or folder.parent.name.endswith(PARTS_SUFFIX))
@@ -446,7 +446,7 @@ def _folders_of(files: Iterable[str]) -> list[str]:
 
 
 def _ignored(path: str, patterns: Iterable[str]) -> bool:
-    """Whether a pattern names the file: one without ``/`` its name, one with ``/`` its path, ``folder/`` all below."""
+    """Whether a pattern matches a file: by its name, with ``/`` by its path; ``folder/`` matches all files below."""
     text = composed(path)
     for pattern in map(composed, patterns):
         whole = pattern if not pattern.endswith("/") else pattern + "*"
@@ -459,17 +459,18 @@ def _unused(rest: Sequence[str], counts: Counts, declaration: Path) -> Iterator[
     """Notes on files that are no part of a recording: those that may be recordings are named, the others counted."""
     data = [path for path in rest if Path(path).suffix.lower() in _TABLES | _VIDEOS]
     if data:
+        what, fit = ("file that looks", "fits") if len(data) == 1 else ("files that look", "fit")
         yield (
-            f"{len(data)} {'file that looks' if len(data) == 1 else 'files that look'} like a table or video fit no "
-            f"pattern or entry of {declaration.name}: {_some(data)} (`ignore:` names files that do not belong)"
+            f"{len(data)} {what} like a table or video {fit} "
+            f"no pattern or entry of {declaration.name}: {_some(data)} (`ignore:` excludes files)"
         )
     kinds = Counter(Path(path).suffix.lower() or "without an ending" for path in rest if path not in {*data})
     others = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
     if rest or counts.ignored:
         unused = [f"{counts.ignored} named by `ignore`"] if counts.ignored else []
-        unused += [f"{len(data)} that look like tables or videos"] if data else []
+        unused += [f"{len(data)} like tables or videos"] if data else []
         unused += [f"others: {others}"] if others else []
-        yield f"{counts.used} of {counts.files} files are used; not used: {'; '.join(unused)}"
+        yield f"used: {counts.used} of {counts.files} files; not used: {'; '.join(unused)}"
 
 
 def _some(paths: Sequence[str], most: int = 5) -> str:
@@ -486,7 +487,7 @@ def _alike(subjects: Sequence[str]) -> Iterator[str]:
         if len(names) > 1:
             yield (
                 f"the subjects {' and '.join(map(repr, names))} differ only in case, separators or leading zeros; if "
-                "they are one subject, name it in one way, or its windows can be in training and test"
+                "they are one subject, use one name, or its windows can be in training and test"
             )
 
 

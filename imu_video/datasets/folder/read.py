@@ -46,7 +46,7 @@ def read_device(
         check_units: whether implausible values and rates are an error.
 
     Raises:
-        RecordingError: a file that cannot be read as declared, or sensors that never measured at the same time.
+        RecordingError: a file that cannot be read as declared, or sensors whose times do not overlap.
     """
     parts = [_read(path, kind, form, check_units=check_units) for kind, path in sorted(files.items())]
     if len(parts) == 1:
@@ -83,7 +83,7 @@ def _joined(placement: str, acc: _Part, gyr: _Part) -> tuple[np.ndarray, np.ndar
     if overlap(one, other) <= 0:
         cause = likely_cause(one, other)
         raise RecordingError(
-            f"{placement}: accelerometer and gyroscope never measured at the same time: {one}, "
+            f"{placement}: the times of accelerometer and gyroscope do not overlap: {one}, "
             f"{other.what}: {moments(other.start, other.end)}" + (f". Likely cause: {cause.text}" if cause else ""),
             hint=cause.remedy if cause else "name the files of one recording, or declare only one of the two sensors",
         )

@@ -43,7 +43,7 @@ def read_subjects(root: Path, form: SubjectTable, subjects: Collection[str]) -> 
             RecordingError(
                 f"{path}: no row of subject {missing[0]!r}{nearest(missing[0], rows)}"
                 + (f", and of {len(missing) - 1} more" if missing[1:] else ""),
-                hint="add the rows with the names that the recordings have; empty fields give no tag",
+                hint="add a row for each subject, named as in the recordings; empty fields give no tag",
             )
         )
     values = {tag: table.texts(column) for tag, column in columns.items()}

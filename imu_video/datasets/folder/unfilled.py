@@ -1,4 +1,4 @@
-"""Marks in a `dataset.yaml` for what only the owner of the recordings knows; a build stops at the first of them."""
+"""Marks in a `dataset.yaml` for values that only the owner of the recordings knows; a build stops at the first one."""
 
 from __future__ import annotations
 
@@ -63,5 +63,5 @@ def require_filled(declaration: Path) -> None:
             f"{declaration}, line {line}: {key} is not filled in yet ({MARK})"
             + (f", and {len(marks) - 1} more: line{'s' if len(marks) > 2 else ''} {others}" if others else ""),
             hint=f"replace {MARK} in line {line}"
-            + (f": {comment}" if comment else " by what you know about the recordings"),
+            + (f": {comment}" if comment else " with the value for these recordings"),
         )

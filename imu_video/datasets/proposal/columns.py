@@ -1,6 +1,6 @@
 """The meaning of the columns of an IMU table, from their names and values, each with its evidence; no files are found.
 
-What two readings fit is not decided: the guess is then None, and only the owner can fill it in.
+Values that allow two interpretations are not decided: the guess is then None, and the owner fills it in.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _NEAR = (0.8, 1.25)  # of a unit's own size
 
 @dataclass(frozen=True, kw_only=True)
 class Guess:
-    """One value of the declaration: what is proposed, None where only the owner knows it, and why."""
+    """One value of the declaration: the proposed value (None if only the owner knows it) and the evidence."""
 
     value: str | None
     evidence: str
@@ -55,7 +55,7 @@ class Columns:
         channels: channel -> column.
         units: ``acc`` and ``gyr`` -> unit.
         label: column with a label per row; its value is None without one.
-        gravity: whether the acceleration includes gravity: ``included``, ``removed``, or None if the data does not say.
+        gravity: whether the acceleration includes gravity: ``included``, ``removed``, or None if unknown.
         unused: columns that are not read.
     """
 
@@ -72,7 +72,7 @@ class Columns:
 def propose_columns(
     names: Sequence[str], values: Mapping[str, np.ndarray], texts: Mapping[str, Sequence[str]]
 ) -> Columns:
-    """What the columns of a table mean, as far as names and values tell it.
+    """The meaning of the columns of a table, as far as names and values determine it.
 
     Args:
         names: all columns, in their order.
@@ -182,7 +182,7 @@ def _time_unit(name: str, times: np.ndarray, step: float) -> tuple[Guess, float,
         since = f"{fits[unit]:.4g} Hz, counted from 1970: the year {year}"
         return Guess(value=unit, evidence=since), _short(fits[unit]), True
     if step == 1.0 and np.all(np.diff(times[np.isfinite(times)]) == 1.0):
-        return Guess(value=None, evidence=f"{name!r} counts by 1: a number of the sample, or {said}"), 0.0, False
+        return Guess(value=None, evidence=f"{name!r} counts by 1: a sample number, or {said}"), 0.0, False
     if len(fits) == 1:
         unit = next(iter(fits))
         only = f"{fits[unit]:.4g} Hz; no other unit gives a likely rate"
@@ -263,7 +263,7 @@ def _acc_unit(columns: Sequence[str], acc: np.ndarray, clock: np.ndarray) -> tup
     named = _named_unit(columns, "acc")
     found = gravity_evidence(clock, acc)
     if found is None:
-        few = "fewer than three seconds of samples: its size tells nothing"
+        few = "fewer than three seconds of samples: its size is no evidence"
         return Guess(value=named, evidence=f"its name; {few}" if named else few), Guess(value=None, evidence=few)
     fits = _fitting(found.level) if found.level > found.motion / 3 else []
     size = f"its mean over a second is {found.level:.4g}"
@@ -271,14 +271,14 @@ def _acc_unit(columns: Sequence[str], acc: np.ndarray, clock: np.ndarray) -> tup
         unit = fits[0]
         said = f"{size}: gravity is {found.level * UNITS['acc'][unit] / GRAVITY:.3g} g in {unit}"
         if named is not None and named != unit:
-            return Guess(value=None, evidence=f"{said}, but the names say {named}"), Guess(
+            return Guess(value=None, evidence=f"{said}, but the column names contain {named}"), Guess(
                 value="included", evidence=said
             )
         return Guess(value=unit, evidence=said), Guess(value="included", evidence=said)
     if found.level < found.motion / 3:
         said = f"{size} beside motion of {found.motion:.4g}: gravity has been removed"
         return Guess(
-            value=named, evidence=f"its name; {said}" if named else f"{said}, so that no unit can be told"
+            value=named, evidence=f"its name; {said}" if named else f"{said}, so that the unit is not determined"
         ), Guess(value="removed", evidence=said)
     power = 2.0 ** round(np.log2(found.level))
     per_g = power if abs(found.level / power - 1) < 0.08 else found.level
@@ -291,11 +291,13 @@ def _acc_unit(columns: Sequence[str], acc: np.ndarray, clock: np.ndarray) -> tup
 def _gyr_unit(columns: Sequence[str], gyr: np.ndarray, clock: np.ndarray, acc: np.ndarray | None) -> Guess:
     named = _named_unit(columns, "gyr")
     turn = None if acc is None else turn_evidence(clock, acc, gyr)
-    unit, said = None, "gravity turns too little to compare with"
+    unit, said = None, "gravity rotates too little for a comparison"
     if turn is not None and turn.correlation >= _SURE and turn.turned >= _TURNED:
         fits = [u for u, f in UNITS["gyr"].items() if 0.5 <= turn.factor / f <= 2.0]
         unit = fits[0] if fits else None
-        said = f"gravity turns {1 / turn.factor:.3g} times slower than its numbers, correlation {turn.correlation:.2f}"
+        said = (
+            f"gravity rotates {1 / turn.factor:.3g} times slower than its numbers, correlation {turn.correlation:.2f}"
+        )
     if unit is None and turn is None:
         finite = np.abs(gyr[np.isfinite(gyr)])
         high = float(np.quantile(finite, 0.999)) if len(finite) else 0.0
@@ -304,10 +306,10 @@ def _gyr_unit(columns: Sequence[str], gyr: np.ndarray, clock: np.ndarray, acc: n
         elif high > 60.0:
             unit, said = (
                 "deg/s",
-                f"it reaches {high:.4g}, too fast for rad/s, and has fractions, so that it is no raw count",
+                f"it reaches {high:.4g}, too fast for rad/s, and has fractions, so these are not raw counts",
             )
     if named is not None and unit is not None and named != unit:
-        return Guess(value=None, evidence=f"{said}: {unit}, but the names say {named}")
+        return Guess(value=None, evidence=f"{said}: {unit}, but the column names contain {named}")
     if unit is not None:
         return Guess(value=unit, evidence=said)
     if named is not None:

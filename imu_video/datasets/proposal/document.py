@@ -1,5 +1,5 @@
-"""A `dataset.yaml` proposed for a folder: every guess is marked and carries its evidence; what only the owner knows is
-left as ``TODO``, which stops a build."""
+"""A `dataset.yaml` proposed for a folder: every guess is marked and carries its evidence; values that only the owner
+knows are ``TODO``, which stops a build."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Proposal:
     Args:
         text: content of `dataset.yaml`.
         recordings: number of recordings that it declares.
-        marks: line and key of everything that the owner has to fill in.
+        marks: line and key of every value that the owner has to fill in.
         unused: files that it does not use.
     """
 
@@ -59,7 +59,7 @@ def propose(root: Path) -> Proposal:
     if not contents.imu:
         seen = ", ".join([*contents.videos, *contents.labels, *contents.others][:5]) or "no file"
         raise RecordingError(
-            f"{root}: no IMU file that is recognised; it holds {seen}",
+            f"{root}: no IMU file is recognised; the folder contains {seen}",
             hint="`imu-video list readers` names the files of devices and apps; tables: .csv, .txt, .tsv, .parquet",
         )
     return _Document(root, contents).proposal()
@@ -69,13 +69,13 @@ def write_proposal(root: Path) -> tuple[Path, Proposal]:
     """Write the proposal to the folder's `dataset.yaml`.
 
     Raises:
-        ConfigError: the file exists; it is not touched.
+        ConfigError: the file exists; it is not changed.
         RecordingError: as `propose`.
     """
     path = root / DECLARATION
     if path.exists():
         raise ConfigError(
-            f"{path} exists; `imu-video init` writes over no file",
+            f"{path} exists; `imu-video init` does not overwrite it",
             hint=f"imu-video init {root} --print shows the proposal; or rename {DECLARATION}",
         )
     proposal = propose(root)
@@ -86,7 +86,7 @@ def write_proposal(root: Path) -> tuple[Path, Proposal]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Kind:
-    """What is known of the files of one kind: lines of its format, its devices, and the range of its times."""
+    """The files of one kind: lines of their format, their devices, and the range of their times."""
 
     files: list[ImuFile]
     form: list[str]
@@ -122,7 +122,7 @@ class _Document:
 
     def proposal(self) -> Proposal:
         name = plain_name(self.root.resolve().name) or "my-study"
-        self._put("# Proposed by `imu-video init`. Every line with 'guess' is one: its evidence stands beside it.")
+        self._put("# Proposed by `imu-video init`. Lines marked 'guess' show the evidence for their value.")
         self._put(f"# Replace each {MARK}; then: imu-video check {self.root.name}")
         self._put(f"dataset: {name}", "guess: the name of the folder")
         self._put(f"licence: {MARK}", "terms of these recordings, for example CC-BY-4.0 or 'not for distribution'")
@@ -156,7 +156,7 @@ class _Document:
     # ------------------------------------------------------------------------------------------------------- formats
 
     def _reader(self, files: list[ImuFile]) -> _Kind:
-        """A kind that a reader reads: its entry, and what the first files hold."""
+        """A kind that a reader reads: its entry, and the content of the first files."""
         name, options, notes = files[0].kind, {}, []
         devices: dict[str, str] = {}
         first: Reading | None = None
@@ -260,13 +260,13 @@ class _Document:
                 elif device:
                     self.lines.append(f"    {own}")
         if any(kind.devices for kind in self.kinds):
-            self._put("  # leave out a device that was not worn")
+            self._put("  # remove devices that were not worn")
         return placed
 
     # ------------------------------------------------------------------------------------------------------ recordings
 
     def _patterns(self, names: Names, kind: _Kind) -> bool:
-        """Write `files:`; False if videos or labels do not go with the pattern."""
+        """Write `files:`; False if videos or labels do not fit the pattern."""
         assert names.pattern is not None
         words = list(names.words.values())
         count = len({tuple(sorted((k, v) for k, v in one.items() if k != "placement")) for one in words})
@@ -309,11 +309,11 @@ class _Document:
         return True
 
     def _offset(self, kind: _Kind, video: str) -> str:
-        known = "seconds on the IMU's clock at the first frame; only you can know it (a clap, a tap on the device)"
+        known = "seconds on the IMU's clock at the first frame; visible in both, for example a clap"
         made = _creation_time(self.root / video)
         if made is None:
             return known
-        hint = f"{known}. {PurePosixPath(video).name} says that it was created at {made}, which may be its end"
+        hint = f"{known}. {PurePosixPath(video).name} has the creation time {made}, which may be its end"
         return hint
 
     def _listed(self, placed: Mapping[tuple[int, str], str]) -> int:
@@ -457,7 +457,7 @@ def _creation_time(path: Path) -> str | None:
 
 def _label_unit(found: tuple[float, float, bool] | None, kind: _Kind) -> tuple[str | None, str]:
     if found is None:
-        return None, "times are neither numbers nor dates"
+        return None, "the times are neither numbers nor dates"
     begin, end, dates = found
     if dates:
         return "iso8601", "guess: written as dates"

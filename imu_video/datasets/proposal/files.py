@@ -1,4 +1,4 @@
-"""The files of a folder by the part they seem to play: IMU files by reader or columns, videos, labels."""
+"""The files of a folder by their likely role: IMU files by reader or columns, videos, labels; builds nothing."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Contents:
 
 
 def look(root: Path) -> Contents:
-    """What a folder holds; reads the beginning of each file, and no file as a whole.
+    """Content of a folder; reads the beginning of each file, and no file as a whole.
 
     Raises:
         RecordingError: more than 20,000 files.
@@ -128,7 +128,7 @@ def _recognised(path: Path, among: list[tuple[str, Reader]]) -> tuple[str, str] 
 
 
 def _one_export(name: str, folder: Path) -> bool:
-    """Whether a folder is one export, not a folder of several: then reading it says so."""
+    """Whether a folder is one export, not a folder of several: reading it then fails."""
     try:
         readers.build(name).read(folder)
     except ImuVideoError as error:
@@ -181,7 +181,7 @@ def columns_of(file: Path) -> tuple[str, ...]:
 
 
 def read_columns(file: Path) -> tuple[dict[str, np.ndarray], dict[str, list[str]], dict[str, str]]:
-    """The first rows of a table: numbers by column, texts by column, and the options that its form needs.
+    """The first rows of a table: numbers by column, texts by column, and the format options that it needs.
 
     Raises:
         RecordingError: no table.

@@ -1,4 +1,4 @@
-"""Subjects, recordings and placements from the names of files: a pattern that reads every name in one way, or none."""
+"""Subjects, recordings and placements from the names of files: a pattern that reads every name in one way, or None."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Names:
         pattern: as in `dataset.yaml`; None if no pattern reads every name in one way.
         evidence: what the subject is taken from.
         words: path -> variables.
-        placements: the placements in the names, sorted; empty if names tell none.
+        placements: the placements in the names, sorted; empty if the names contain none.
     """
 
     pattern: str | None
@@ -35,7 +35,7 @@ class Names:
 
 
 def read_names(paths: Sequence[str]) -> Names:
-    """A pattern for files, or None where their names do not tell the subject.
+    """A pattern for files, or None if their names do not contain the subject.
 
     Example:
         >>> found = read_names(["s01/walk_left_wrist.csv", "s01/walk_waist.csv", "s02/run_waist.csv"])
@@ -60,7 +60,7 @@ def read_names(paths: Sequence[str]) -> Names:
                 words={path: found[0] for path, found in readings.items()},
                 placements=placements,
             )
-    return Names(pattern=None, evidence="the names do not tell who was recorded", words={}, placements=())
+    return Names(pattern=None, evidence="the names do not contain the subject", words={}, placements=())
 
 
 def _common(paths: Sequence[str]) -> str:

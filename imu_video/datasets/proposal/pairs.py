@@ -1,4 +1,4 @@
-"""Tables of accelerometer and gyroscope in separate files that form one device, told by a word in their names."""
+"""Tables of accelerometer and gyroscope in separate files that form one device, recognised by a word in their names."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Pair:
 
     Args:
         acc, gyr: the files.
-        plain: their path without the word that tells them apart.
+        plain: their path without the word that distinguishes them.
     """
 
     acc: ImuFile
@@ -94,9 +94,9 @@ def pattern_of(pattern: str, originals: Mapping[str, str]) -> str | None:
 
 
 def read_pair(root: Path, pair: Pair) -> tuple[Columns, dict[str, str], Mapping[str, np.ndarray]]:
-    """What the columns of a pair mean, the options of their form, and the values of the accelerometer's file.
+    """The meaning of the columns of a pair, the format options, and the values of the accelerometer's file.
 
-    The gyroscope is interpolated at the times of the accelerometer, so that the turning of gravity can be compared.
+    The gyroscope is interpolated at the times of the accelerometer, for the comparison with the rotation of gravity.
     """
     acc, acc_texts, options = read_columns(root / pair.acc.path)
     gyr, _, _ = read_columns(root / pair.gyr.path)

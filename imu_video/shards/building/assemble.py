@@ -102,7 +102,7 @@ class Assembly:
         work: journal of the unfinished data folder; records the finished shards.
         people: journal that has a subject's tar.
         drop: remove a subject's tar when finished shards contain all of it.
-        listing: source files of a dataset that does not say which files belong to a subject.
+        listing: source files of a dataset that does not list the files of a subject.
     """
 
     def __init__(

@@ -337,7 +337,7 @@ def _stale(source: RecordingSource, errors: str, subject: str, person: Person) -
 
 
 def _same_listing(work: Journal, source: RecordingSource, job: BuildJob, hash_sources: bool) -> dict[str, SourceFile]:
-    """Files of a dataset that does not divide them by subject; a change discards all finished subjects."""
+    """Files of a dataset that does not list them by subject; a change discards all finished subjects."""
     now = listing(source, hashed=hash_sources)
     known = work.finished(LISTING)
     before = {name: SourceFile.model_validate(facts) for name, facts in (known or {}).items()}
@@ -355,7 +355,7 @@ def _same_listing(work: Journal, source: RecordingSource, job: BuildJob, hash_so
 
 @contextmanager
 def kept_after_damage(work: Journal, subjects: Sequence[str], dataset: Mapping[str, Any]) -> Iterator[None]:
-    """Keep the finished subjects of a build that a damaged recording ends, and name the ways to go on."""
+    """Keep the finished subjects of a build that a damaged recording ends, and add the ways to continue to the hint."""
     try:
         yield
     except (RecordingError, ConfigError) as error:
@@ -406,7 +406,7 @@ def _built_from(config: BuildConfig, resolved: dict[str, Any], target: Path) -> 
     if index.build.left_out and config.errors == "raise":
         raise ConfigError(
             f"{target} was built without {index.build.left_out} recordings that could not be read ({LEFT_OUT_FILE})",
-            hint=f"accept that with --errors skip, or build it again: imu-video build CONFIG {target} --force",
+            hint=f"accept this with --errors skip, or build it again: imu-video build CONFIG {target} --force",
         )
     left = read_job(partial_folder(target))
     if left is not None and left.get("config") == index.build.config:
@@ -443,7 +443,7 @@ def _provenance_now(config: BuildConfig, resolved: dict[str, Any], index: Index)
     weighty = [row for row in changed if row[1] != "removed" and not row[1].startswith("other time")]
     if weighty:
         raise ConfigError(
-            f"{index.root} is built from this config, but {len(weighty)} of its source files are different now: "
+            f"{index.root} is built from this config, but {len(weighty)} of its source files changed: "
             + "; ".join(f"{file} ({what})" for file, what in weighty[:3]),
             hint=f"`imu-video check {index.root} --against RECORDINGS` lists them; replace the folder with --force",
         )

@@ -60,7 +60,7 @@ class CheckReport(Config):
         faults: missing packages first, then by order of reading.
         recordings: number of recordings that were read without a fault.
         windows: number of windows that a build would keep.
-        notes: facts that are no faults: files that are not used, names that look alike, labels past the recording.
+        notes: facts that are not faults: unused files, similar names, labels beyond the recording.
     """
 
     faults: tuple[Fault, ...]
@@ -79,8 +79,8 @@ class _Faults:
     def add(self, error: Exception, *, file: str, files: tuple[Path, ...] = ()) -> None:
         if isinstance(error, ImuVideoError):
             what, hint = error.message, error.hint or ""
-        else:  # a defect of ours or of a library: named, and the check goes on
-            what, hint = f"{type(error).__name__}: {error}", "report this as a defect, with the file"
+        else:  # a defect of this package or of a library: reported, and the check continues
+            what, hint = f"{type(error).__name__}: {error}", "report this as a bug, with the file"
         named = next((path for path in files if str(path) in what or label(path, self.root) in what), None)
         if named is not None:
             file = label(named, self.root)

@@ -155,8 +155,8 @@ class ReadPlan:
         seed: for datasets that accept a seed and do not set one.
         recipe: how a recording is processed.
         plugins: files that register datasets or checks, imported first.
-        provenance: what the recordings were declared to be when the build was planned.
-        errors: what happens to a recording that cannot be read.
+        provenance: the declaration of the recordings when the build was planned.
+        errors: policy for recordings that cannot be read.
         hash_sources: record the sha256 of every file.
         quarantined: recordings that an earlier build of the folder listed; left out while their files are unchanged.
     """
@@ -194,7 +194,7 @@ class ReadPlan:
 def _encode_person(
     source: RecordingSource, subject: str, plan: ReadPlan, inspector: Inspector, tally: Tally, tar: TarFile
 ) -> Iterator[EncodedSample]:
-    """Samples of a subject, in order; those of a recording that turns out to be damaged are taken back from the tar."""
+    """Samples of a subject, in order; those of a damaged recording are removed from the tar again."""
     root = root_of(source)
     for item in items(source, subject):
         files = record(item.files, root, hashed=plan.hash_sources)
@@ -218,7 +218,7 @@ def _encode_person(
                 yield from _encode_recording(recording, plan.recipe, inspector, own)
                 tally.add(own)
             except (RecordingError, ConfigError) as error:
-                # A mistake in the declaration is not the fault of one recording, and no policy leaves it out.
+                # An error in the declaration does not concern one recording, and no policy skips it.
                 if plan.errors == "raise" or isinstance(error, ConfigError):
                     error.message = _located(error.message, name or item.name, subject)
                     error.unfinished = True  # type: ignore[union-attr]  # finished subjects are kept
@@ -237,7 +237,7 @@ def _encode_person(
                     )
                 )
                 if name is None:
-                    break  # a generator that raised yields nothing more
+                    break  # a generator that raised yields no further items
 
 
 def _each(item: Unread) -> Iterator[Recording]:

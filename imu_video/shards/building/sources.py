@@ -23,7 +23,7 @@ from imu_video.shards.schema import INDEX_FILE, SOURCES_FILE, SourceFile
 
 _UNFINISHED = (PARTIAL_SUFFIX, PARTS_SUFFIX)
 LISTING = "sources"
-"""Name of the journal's piece with the files of an adapter that does not say which files belong to a subject."""
+"""Name of the journal's piece with the files of an adapter that does not list the files of a subject."""
 
 
 class SourceRecord(Config):
@@ -38,7 +38,7 @@ class SourceRecord(Config):
 
 
 def provenance_of(source: RecordingSource, *, window: WindowConfig, checks: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON that determines what the files of a dataset mean, apart from the build config; empty for plain adapters.
+    """JSON that determines the meaning of a dataset's files, apart from the build config; empty for plain adapters.
 
     Args:
         source: the opened dataset.
@@ -46,8 +46,8 @@ def provenance_of(source: RecordingSource, *, window: WindowConfig, checks: Mapp
         checks: resolved quality checks; those of plugins count.
 
     Returns:
-        What the adapter declares (`protocols.RecordingSource`), its ``version`` if that is not 1, and ``code``: a hash
-        of the source of each component that does not belong to this package.
+        The provenance of the adapter (`protocols.RecordingSource`), its ``version`` if that is not 1, and ``code``: a
+        hash of the source of each component that does not belong to this package.
     """
     declared = getattr(source, "provenance", None)
     found: dict[str, Any] = {} if declared is None else dict(declared())
@@ -79,7 +79,7 @@ def items(source: RecordingSource, subject: str) -> Iterator[Unread]:
 
 
 def label(path: Path, root: Path | None) -> str:
-    """A path for records that are passed on: relative to the dataset's folder, never absolute.
+    """A path for records that others may read: relative to the dataset's folder, never absolute.
 
     Example:
         >>> label(Path("/home/mia/study/s01/imu.csv"), Path("/home/mia/study"))
@@ -121,7 +121,7 @@ def hashes(files: Iterable[Path], root: Path | None) -> dict[str, str]:
 
 
 def listing(source: RecordingSource, *, hashed: bool = False) -> dict[str, SourceFile]:
-    """All files below the folder of an adapter that does not say which files belong to a subject."""
+    """All files below the folder of an adapter that does not list the files of a subject."""
     root = root_of(source)
     if root is None or hasattr(source, "unread") or not root.is_dir():
         return {}
@@ -129,7 +129,7 @@ def listing(source: RecordingSource, *, hashed: bool = False) -> dict[str, Sourc
 
 
 def _files_in(folder: Path) -> Iterator[Path]:
-    """Files below a folder, sorted, without hidden ones and without data folders and unfinished builds of our own."""
+    """Files below a folder, sorted, without hidden ones and without data folders and unfinished builds."""
     for here, folders, files in os.walk(folder):
         if Path(here) != folder and ({INDEX_FILE, JOB_FILE} & set(files) or here.endswith(_UNFINISHED)):
             folders.clear()

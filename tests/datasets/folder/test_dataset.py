@@ -343,7 +343,7 @@ def test_times_in_another_unit_are_refused(study: Path, unit: str, rate: str) ->
 
 def test_unit_check_can_be_switched_off(study: Path) -> None:
     put(study, "s01/walk_wrist.csv", table(acc=0.01))
-    with pytest.raises(RecordingError, match="does not tell the unit"):
+    with pytest.raises(RecordingError, match="does not determine the unit"):
         first(study)
     declare(study, check_units=False)
     assert first(study).imu[0].values.shape == (6, N)

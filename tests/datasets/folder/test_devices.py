@@ -86,7 +86,7 @@ def test_the_declaration_is_checked_before_a_file_is_read(files: ModuleType, tmp
     for imu, expected in (
         ({"reader": "sensor_loger"}, "unknown reader 'sensor_loger'; did you mean 'sensor_logger'"),
         ({"reader": {"name": "sensor_logger", "platfrm": "ios"}}, "no argument 'platfrm'; did you mean 'platform'"),
-        ({"reader": "sensor_logger", "units": {"acc": "g"}}, "'reader' settles 'units'"),
+        ({"reader": "sensor_logger", "units": {"acc": "g"}}, "'reader' replaces 'units'"),
     ):
         with pytest.raises(ConfigError, match=expected):
             Folder(root=str(declare(tmp_path, imu=imu, placements={"pocket": None})))

@@ -60,7 +60,7 @@ def test_names_with_spaces_dots_umlauts_and_upper_case_endings(tmp_path: Path) -
             {"imu": "{subject}_{recording}.csv"},
             ["s1_walk_up.csv"],
             "subject 's1', recording 'walk_up' or as subject 's1_walk', recording 'up'",
-            r'variables: \{subject: "\[\^_-\]\+"\}` reads it as subject \'s1\'',
+            r'variables: \{subject: "\[\^_-\]\+"\}` it is read as subject \'s1\'',
         ),
         (
             {**PLAIN, "labels": "{subject}/{recording}.l*.csv"},
@@ -119,11 +119,11 @@ def test_other_files_are_counted_or_ignored_as_declared(tmp_path: Path) -> None:
     source = folder(tmp_path, ignore=["old/", "*.bak"])
     assert source.subjects() == ["S1", "s1"]
     assert source.notes == (
-        "1 file that looks like a table or video fit no pattern or entry of dataset.yaml: 's1/deep/er.csv' (`ignore:` "
-        "names files that do not belong)",
-        "3 of 7 files are used; not used: 2 named by `ignore`; 1 that look like tables or videos; others: 1 .md",
-        "the subjects 'S1' and 's1' differ only in case, separators or leading zeros; if they are one subject, name it "
-        "in one way, or its windows can be in training and test",
+        "1 file that looks like a table or video fits no pattern or entry of dataset.yaml: 's1/deep/er.csv' (`ignore:` "
+        "excludes files)",
+        "used: 3 of 7 files; not used: 2 named by `ignore`; 1 like tables or videos; others: 1 .md",
+        "the subjects 'S1' and 's1' differ only in case, separators or leading zeros; if they are one subject, use one "
+        "name, or its windows can be in training and test",
     )
 
 
@@ -132,8 +132,10 @@ def test_a_list_of_recordings_counts_the_rest_and_refuses_one_file_twice(tmp_pat
     entry = {"subject": "s", "name": "r", "imu": {"Wrist": "a.csv"}}
     other = {"subject": "t", "name": "q", "imu": {"wrist": unicodedata.normalize("NFC", "ä.csv")}}
     source = folder(tmp_path, files=None, recordings=[entry, other])
-    assert "1 file that looks like a table or video fit no pattern or entry of dataset.yaml: 'b.csv'" in source.notes[0]
-    with pytest.raises(RecordingError, match=r"a\.csv: placement 'wrist' of two recordings, 'r' and 'q'"):
+    assert (
+        "1 file that looks like a table or video fits no pattern or entry of dataset.yaml: 'b.csv'" in source.notes[0]
+    )
+    with pytest.raises(RecordingError, match=r"a\.csv: used twice: placement 'wrist' of 'r' and 'q'"):
         folder(tmp_path, files=None, recordings=[entry, {**other, "imu": {"wrist": "a.csv"}}])
 
 

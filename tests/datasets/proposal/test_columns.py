@@ -60,8 +60,8 @@ def test_names_that_contradict_the_values_are_no_guess() -> None:
     found = table(acc, gyr, names="Acc {} (m/s^2)|Gyro {} (deg/s)")
     assert found.channels["acc_y"] == "Acc y (m/s^2)"
     assert (found.units["acc"].value, found.units["gyr"].value) == (None, None)
-    assert "but the names say m/s^2" in found.units["acc"].evidence
-    assert "but the names say deg/s" in found.units["gyr"].evidence
+    assert "but the column names contain m/s^2" in found.units["acc"].evidence
+    assert "but the column names contain deg/s" in found.units["gyr"].evidence
     agreed = table(acc, gyr, names="Acc {} (g)|Gyro {} (rad/s)")
     assert (agreed.units["acc"].value, agreed.units["gyr"].value) == ("g", "rad/s")
 

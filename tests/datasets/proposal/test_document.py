@@ -108,13 +108,13 @@ def test_nothing_is_written_over_a_file(files: ModuleType, tmp_path: Path) -> No
     with pytest.raises(RecordingError, match="no such folder"):
         propose(tmp_path / "none")
     (tmp_path / "readme.md").write_text("x")
-    with pytest.raises(RecordingError, match=r"no IMU file that is recognised; it holds readme\.md"):
+    with pytest.raises(RecordingError, match=r"no IMU file is recognised; the folder contains readme\.md"):
         propose(tmp_path)
     (tmp_path / "s1").mkdir()
     files.xsens_dot(tmp_path / "s1")
     path, proposal = write_proposal(tmp_path)
     assert path.read_text() == proposal.text
-    with pytest.raises(ConfigError, match="writes over no file"):
+    with pytest.raises(ConfigError, match="does not overwrite it"):
         write_proposal(tmp_path)
     assert path.read_text() == proposal.text
     with pytest.raises(ConfigError, match=r"line 4: licence is not filled in yet \(TODO\), and 1 more: line \d+"):

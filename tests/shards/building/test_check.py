@@ -137,7 +137,7 @@ def test_missing_packages_come_first_and_once(
 def test_an_error_that_is_not_ours_becomes_a_fault(people_config: Callable[..., BuildConfig]) -> None:
     report = check_recordings(people_config(dataset={"name": "tiny_people", "fault": "crash"}))
     assert (
-        Fault(file="p2", what="RuntimeError: sensor on fire", hint="report this as a defect, with the file")
+        Fault(file="p2", what="RuntimeError: sensor on fire", hint="report this as a bug, with the file")
         in report.faults
     )
     assert report.recordings == 6

@@ -152,7 +152,7 @@ def test_files_are_recorded_relative_and_changes_are_found(
     assert already_built(study_config, out) is not None
     assert logged.lines == []
     file.write_bytes(file.read_bytes() + b"9.99,0,0,9.81\n")
-    with pytest.raises(ConfigError, match=r"1 of its source files are different now: s01/r.csv \(other size"):
+    with pytest.raises(ConfigError, match=r"1 of its source files changed: s01/r.csv \(other size"):
         already_built(study_config, out)
 
 
