@@ -308,13 +308,13 @@ def check_ranges(
 
 
 def _reach(recording: Recording, whole: Range, stream: Range, seconds: float, notes: list[str]) -> None:
-    """A stream that meets less than a window, so that no window can have it: an error where most of it lies outside."""
+    """A stream that overlaps with less than a window: an error if most of it lies outside, because no window can have it."""
     both = overlap(whole, stream)
     shorter = min(whole.length, stream.length)
-    # A sample less than a window is no fault: the last window begins and ends with samples.
+    # A sample less than a window is not a fault: the last window begins and ends with samples.
     if both >= 0.9 * seconds or whole.length < seconds:
         return
-    text = f"{stream} meets only {duration(both)} of {whole}, less than a window of {duration(seconds)}"
+    text = f"{stream} overlaps with only {duration(both)} of {whole}, less than a window of {duration(seconds)}"
     cause = likely_cause(whole, stream)
     text += f". Likely cause: {cause.text}" if cause is not None and both < 0.5 * shorter else ""
     if recording.missing == "warn" or both >= 0.5 * shorter:

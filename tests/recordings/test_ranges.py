@@ -116,15 +116,15 @@ def test_video_that_meets_less_than_a_window_is_refused_or_said() -> None:
         return recording(device(0.0, 20.0), streams={"video": frames}, **more)
 
     with pytest.raises(
-        RecordingError, match=r"meets only 1\.5 s of the IMU: 0 s to 20 s, less than a window of 2 s"
+        RecordingError, match=r"overlaps with only 1\.5 s of the IMU: 0 s to 20 s, less than a window of 2 s"
     ) as e:
         check_ranges(with_video(-18.5, 20.0), seconds=2.0)
     assert e.match(r"a constant offset: video 18\.5 s later")
     assert check_ranges(with_video(0.0, 20.0), seconds=2.0) == (), "obeyed"
     (note,) = check_ranges(with_video(-18.5, 20.0, missing="warn"), seconds=2.0)
-    assert "meets only 1.5 s" in note
+    assert "overlaps with only 1.5 s" in note
     (note,) = check_ranges(with_video(3.0, 1.0), seconds=2.0)  # all of it lies inside
-    assert "meets only 1 s" in note
+    assert "overlaps with only 1 s" in note
     assert check_ranges(with_video(-18.0, 20.0), seconds=2.0) == ()
 
 

@@ -135,7 +135,7 @@ class ImuFormat(Config):
         for channel, column in (value or {}).items():
             other = by_column.setdefault((channel[:3], column), channel)
             if other != channel:
-                raise ValueError(f"{other} and {channel} are both the column {column!r}; expected one column for each")
+                raise ValueError(f"{other} and {channel} both name the column {column!r}; expected one column for each")
         return value
 
     @field_validator("scale")

@@ -110,7 +110,7 @@ def test_label_columns_of_two_devices_must_agree(tmp_path: Path) -> None:
 
 def test_one_column_is_not_two_axes(tmp_path: Path) -> None:
     put(tmp_path, "s01/a.csv")
-    with pytest.raises(ConfigError, match="acc_x and acc_y are both the column 'ax'"):
+    with pytest.raises(ConfigError, match="acc_x and acc_y both name the column 'ax'"):
         only(tmp_path, files=PLAIN, imu={**IMU, "channels": {"acc_x": "ax", "acc_y": "ax", "acc_z": "az"}})
 
 
