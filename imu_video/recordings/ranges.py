@@ -308,7 +308,7 @@ def check_ranges(
 
 
 def _reach(recording: Recording, whole: Range, stream: Range, seconds: float, notes: list[str]) -> None:
-    """A stream that overlaps with less than a window: an error if most of it lies outside, because no window can have it."""
+    """A stream that overlaps with less than a window: an error if most of it lies outside the recording."""
     both = overlap(whole, stream)
     shorter = min(whole.length, stream.length)
     # A sample less than a window is not a fault: the last window begins and ends with samples.
