@@ -151,7 +151,7 @@ def test_notes_of_single_recordings_are_listed(study: Path, study_config: BuildC
     report = check_recordings(study_config, quick=quick)
     assert report.faults == ()
     assert report.notes == (
-        "s02-r: labels (s02/r.labels.csv): 0 s to 9 s reaches past the IMU: 0 s to 4 s by 5 s",
+        "s02-r: labels (s02/r.labels.csv): 0 s to 9 s extends beyond the IMU: 0 s to 4 s by 5 s",
         "1 of 3 recordings are shorter than a window",
     )
 
