@@ -57,13 +57,13 @@ def write_recording_page(index: Index, recording: str, out: str | Path, *, thumb
     """Write an HTML page with a whole recording on one time line.
 
     The page shows labels, windows that were kept or dropped, thumbnails and motion of the video, and the traces of all
-    devices; a slider moves the pictures against the traces and shows the offset to declare.
+    devices; a slider moves the video against the traces and shows the offset to declare.
 
     Args:
         index: a loaded index.
         recording: name of a recording of the folder.
         out: HTML file to write; its folder is created if needed.
-        thumbnails: largest number of pictures per camera.
+        thumbnails: largest number of thumbnails per camera.
 
     Returns:
         The content of the page, see `timeline.collect_recording`.

@@ -21,25 +21,25 @@ document.body.append(
   make("h1", {}, data.title),
   make("p", {}, `subject ${data.subject}, ${data.seconds.toFixed(1)} s from ${data.start.toFixed(2)} s, ` +
     `${data.windows.length} windows kept, ${data.dropped.length} dropped. ` +
-    "Wheel: zoom. Drag: move. Double click: whole recording."));
+    "Wheel: zoom. Drag: move. Double-click: whole recording."));
 if (data.cameras.some(camera => camera.motion.length)) document.body.append(offsetRow());
 document.body.append(hover);
 
 function offsetRow() {
   const slider = make("input", {id: "offset", type: "range", min: "-30", max: "30", step: "0.01", value: "0",
-    "aria-label": "shift of the pictures in seconds"});
+    "aria-label": "shift of the video in seconds"});
   const advice = make("span", {id: "advice"});
   const reset = make("button", {type: "button"}, "reset");
   const say = () => {
     const shift = view.shift.toFixed(2);
     advice.textContent = data.offset_s === null
-      ? `pictures moved by ${shift} s: add ${shift} to the video's offset_s (or start) in dataset.yaml`
-      : `pictures moved by ${shift} s: offset_s: ${(data.offset_s + view.shift).toFixed(3)} in dataset.yaml`;
+      ? `video moved by ${shift} s: add ${shift} to the video's offset_s (or start) in dataset.yaml`
+      : `video moved by ${shift} s: offset_s: ${(data.offset_s + view.shift).toFixed(3)} in dataset.yaml`;
   };
   slider.addEventListener("input", () => { view.shift = Number(slider.value); say(); drawAll(); });
   reset.addEventListener("click", () => { slider.value = "0"; view.shift = 0; say(); drawAll(); });
   say();
-  return make("div", {id: "offset-row"}, make("label", {for: "offset"}, "move pictures"), slider, reset, advice);
+  return make("div", {id: "offset-row"}, make("label", {for: "offset"}, "move video"), slider, reset, advice);
 }
 
 // --------------------------------------------------------------------------------------------------------------- lanes
@@ -157,7 +157,7 @@ for (const camera of data.cameras) {
     image.src = "data:image/jpeg;base64," + one.jpeg;
     return {time: one.time, image};
   });
-  lane(`pictures of ${camera.name}`, 76, (pen, x) => {
+  lane(`frames of ${camera.name}`, 76, (pen, x) => {
     let free = -Infinity;
     for (const {time: t, image} of images) {
       const left = x(t + view.shift);
@@ -166,7 +166,7 @@ for (const camera of data.cameras) {
       free = left + image.naturalWidth + 2;
     }
   });
-  lane(`motion in the pictures of ${camera.name}`, 60, (pen, x, width, height) =>
+  lane(`motion in the frames of ${camera.name}`, 60, (pen, x, width, height) =>
     traces(pen, x, width, height, [camera.motion.map(([t, v]) => [t + view.shift, v])], ["#7a4fb0"]));
 }
 

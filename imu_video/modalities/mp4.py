@@ -127,8 +127,8 @@ class Mp4Source:
             edit list, at which the list starts.
 
     Raises:
-        RecordingError: the file is missing (at once), is not a readable video, or does not say when its frames are
-            shown (at first use); the hint is the command that makes a readable file of it.
+        RecordingError: the file is missing (at once), is not a readable video, or has no times of its frames (at
+            first use); the hint is the command that makes it readable.
 
     Example:
         >>> size = Path("walk.mp4").write_bytes(encode_mp4(np.zeros((20, 48, 64, 3), np.uint8), 10))

@@ -1,11 +1,11 @@
-"""Pictures of a video file, each verified against its presentation time; clips and their codec are in mp4.py.
+"""Frames of a video file, each verified against its presentation time; clips and their codec are in mp4.py.
 
-A container lists one packet per picture, in decoding order, with the time at which the picture is shown. A reader that
-counts what comes out of a decoder is wrong as soon as pictures are dropped (leading pictures of an open GOP), delayed
-(B-frames) or hidden (edit lists). Here a picture is delivered only if it leaves the decoder with the time that the
+A container lists one packet per frame, in decoding order, with the time at which the frame is shown. A reader that
+counts what comes out of a decoder is wrong as soon as frames are dropped (leading frames of an open GOP), delayed
+(B-frames) or hidden (edit lists). Here a frame is delivered only if it leaves the decoder with the time that the
 container gives for its number, in increasing order, and with no damage since the key frame from which it was decoded.
 
-Packets without usable time stamps (AVI with B-frames, two fields in two packets) do not list the pictures. Such a file
+Packets without usable time stamps (AVI with B-frames, two fields in two packets) do not list the frames. Such a file
 is decoded once from its start to number them, and is always read from its start.
 """
 
@@ -24,36 +24,36 @@ from imu_video.modalities.video_packets import VideoFault, VideoPackets, decoder
 
 logger = logging.getLogger(__name__)
 
-_PROBE = 16  # pictures decoded when a file is opened, to see that its packets list them
-_EARLIER = (0, 1, 8)  # key frames to go back for a picture that needs more than the nearest one (gradual refresh)
+_PROBE = 16  # frames decoded when a file is opened, to see that its packets list them
+_EARLIER = (0, 1, 8)  # key frames to go back for a frame that needs more than the nearest one (gradual refresh)
 _NEVER = 1 << 62  # later than any time stamp or position
 
 
 class VideoPictures:
-    """Pictures of a video by number, in the order in which they are shown; turned upright, not deinterlaced.
+    """Frames of a video by number, in the order in which they are shown; turned upright, not deinterlaced.
 
     Args:
         source: path of a file, or the bytes of one.
         name: how log lines name it.
 
     Attributes:
-        times: (F,) float64 seconds of each picture after the first one, increasing; where an edit list cuts into the
+        times: (F,) float64 seconds of each frame after the first one, increasing; where an edit list cuts into the
             video, after the start of the list.
-        notes: what a user should know of the file: other streams, pictures that cannot be decoded.
+        notes: facts for users: other streams, frames that cannot be decoded.
 
     Raises:
-        VideoFault: not a readable video, or its pictures have no trustworthy times.
+        VideoFault: not a readable video, or its frames have no trustworthy times.
     """
 
     def __init__(self, source: str | bytes, *, name: str = "video") -> None:
         self._packets = VideoPackets(source)
         self._ready: deque[Any] = deque()
-        self._next: int | None = None  # lowest picture that may leave the decoder next; None: it has to be started
-        self._stamps: list[Any] = []  # presentation time with which each picture leaves the decoder
+        self._next: int | None = None  # lowest frame that may leave the decoder next; None: it has to be started
+        self._stamps: list[Any] = []  # presentation time with which each frame leaves the decoder
         self._number: dict[int, int] = {}  # of each of these
         self._keys: list[tuple[int, int]] = []  # (presentation time, position) of the key frames, increasing
-        self._floor_first = -_NEVER  # no picture before it is decoded from the first key frame
-        self._whole = False  # pictures are numbered by decoding from the start
+        self._floor_first = -_NEVER  # no frame before it is decoded from the first key frame
+        self._whole = False  # frames are numbered by decoding from the start
         self._whole = not self._list()
         shown_at = self._count() if self._whole else self._stamps
         self.times: np.ndarray = (np.array(shown_at, np.float64) - self._zero(shown_at[0])) * float(self._packets.base)
@@ -65,18 +65,18 @@ class VideoPictures:
         return len(self._stamps)
 
     def read(self, indices: Sequence[int], out: np.ndarray | None = None) -> np.ndarray:
-        """Decode pictures.
+        """Decode frames.
 
         Args:
-            indices: numbers of pictures, in any order, repeats allowed.
+            indices: numbers of frames, in any order, repeats allowed.
             out: (F, H, W, 3) uint8 to fill, F as many as ``indices``.
 
         Returns:
             (F, H, W, 3) uint8 RGB.
 
         Raises:
-            VideoFault: a picture is damaged or not at its time, or of another size than the others.
-            IndexError: no such picture, or none requested.
+            VideoFault: a frame is damaged or not at its time, or of another size than the others.
+            IndexError: no such frame, or none requested.
         """
         places: dict[int, list[int]] = {}
         for place, index in enumerate(indices):
@@ -89,14 +89,14 @@ class VideoPictures:
             raise IndexError(f"frames {outside} requested, the video has frames 0..{len(self) - 1}")
         for index in wanted:
             frame = self._picture(index)
-            with understood(f"picture {index} of {len(self)} cannot be converted to RGB"):
+            with understood(f"frame {index} of {len(self)} cannot be converted to RGB"):
                 picture = _upright(frame)
             if out is None:
                 out = np.empty((len(indices), *picture.shape), dtype=np.uint8)
             elif out.shape[1:] != picture.shape:
                 seen, expected = (f"{shape[1]} x {shape[0]}" for shape in (picture.shape, out.shape[1:]))
                 raise VideoFault(
-                    f"picture {index} of {len(self)} has {seen} pixels, expected {expected}",
+                    f"frame {index} of {len(self)} has {seen} pixels, expected {expected}",
                     at=float(self.times[index]),
                 )
             for place in places[index]:
@@ -104,10 +104,10 @@ class VideoPictures:
         assert out is not None
         return out
 
-    # ----------------------------------------------------------------------------------------------- list of pictures
+    # ----------------------------------------------------------------------------------------------- list of frames
 
     def _list(self) -> bool:
-        """List the pictures from the packets; False where these do not list them."""
+        """List the frames from the packets; False where these do not list them."""
         listed = self._packets.listed
         if any(packet.pts is None for packet in listed) or len(self._packets.position_of) < len(listed):
             return False
@@ -117,29 +117,31 @@ class VideoPictures:
         before = min(position for _, position in self._keys)
         self._set(sorted(packet.pts or 0 for packet in listed[before:] if packet.shown))
         if not self._stamps:
-            raise VideoFault("none of its pictures is shown", remedy="copy")
+            raise VideoFault("none of its frames is shown", remedy="copy")
         if before:
-            self._packets.notes.append(f"{before} pictures before its first key frame are left out")
+            self._packets.notes.append(f"{before} frames before its first key frame are left out")
         return self._packets.in_memory or self._leads()
 
     def _leads(self) -> bool:
-        """Whether the first pictures that are decoded are the first ones listed.
+        """Whether the first frames that are decoded are the first ones listed.
 
-        Pictures shown before the first key frame refer to what was cut off before it. They leave the list unless the
+        Frames shown before the first key frame refer to what was cut off before it. They leave the list unless the
         decoder makes every one of them without damage.
         """
         leading = bisect_left(self._stamps, self._keys[0][0])
         seen = self._run(_PROBE + leading)
         if leading and (len(seen) < leading or seen[0] > 0):
-            self._packets.notes.append(f"{leading} pictures that refer to a part cut off before its start are left out")
+            self._packets.notes.append(
+                f"{leading} frames refer to a part that was cut off before the first one: left out"
+            )
             self._floor_first = self._keys[0][0]
             self._set(self._stamps[leading:])
             seen = self._run(_PROBE)
-        damaged = self._damaged_from < _NEVER  # reported where it is met: it is no reason to number the pictures
+        damaged = self._damaged_from < _NEVER  # reported where it is met: it is no reason to number the frames
         return seen == list(range(len(seen))) and (damaged or len(seen) >= min(_PROBE, len(self)))
 
     def _run(self, most: int) -> list[int]:
-        """Numbers of the first pictures from the first key frame; ends at damage and at a contradiction to the list."""
+        """Numbers of the first frames from the first key frame; ends at damage and at a contradiction to the list."""
         seen: list[int] = []
         self._start(0)
         try:
@@ -155,25 +157,25 @@ class VideoPictures:
         self._number = {stamp: i for i, stamp in enumerate(stamps)}
 
     def _count(self) -> list[int]:
-        """Number the pictures by decoding all of them; returns the tick at which each is shown."""
+        """Number the frames by decoding all of them; returns the tick at which each is shown."""
         self._keys, self._floor_first = [(-_NEVER, 0)], -_NEVER
         self._stamps = []
         self._start(0)
         while (frame := self._frame()) is not None:
             if self._damaged_from < _NEVER:
-                raise VideoFault(f"picture {len(self)} is damaged, and the file gives no times to find the next one")
+                raise VideoFault(f"frame {len(self)} is damaged, and the file has no times to find the next one")
             self._stamps.append(frame.pts)
         self._next = None
         chunks = [packet.dts for packet in self._packets.listed if packet.dts is not None]
         for shown_at in (self._stamps, chunks if self._packets.container == "avi" else []):
-            # AVI stores no presentation times, but one picture per chunk at a constant rate: the n-th is shown n-th.
+            # AVI stores no presentation times, but one frame per chunk at a constant rate: the n-th is shown n-th.
             rising = None not in shown_at and all(a < b for a, b in pairwise(shown_at))
             if self._stamps and len(shown_at) == len(self) and rising:
                 return list(shown_at)
-        raise VideoFault("it does not say when its pictures are shown: their time stamps do not increase")
+        raise VideoFault("the times of its frames are unknown: their time stamps do not increase")
 
     def _zero(self, first: int) -> int:
-        """Tick of time 0: the first picture, or the start of an edit list that cuts into the video before it."""
+        """Tick of time 0: the first frame, or the start of an edit list that cuts into the video before it."""
         start = self._packets.stream.start_time
         cut = not self._whole and any(not packet.shown for packet in self._packets.listed)
         return int(start) if cut and start is not None and start <= first else first
@@ -199,10 +201,10 @@ class VideoPictures:
             if found is not None and found[0] == index and found[2]:
                 return found[1]
             self._next = None
-        raise VideoFault(f"picture {index} of {len(self)} is damaged or missing", at=float(self.times[index]))
+        raise VideoFault(f"frame {index} of {len(self)} is damaged or missing", at=float(self.times[index]))
 
     def _first_of(self, key: int) -> int:
-        """Number of the first picture that is decoded from a key frame."""
+        """Number of the first frame that is decoded from a key frame."""
         return bisect_left(self._stamps, self._floor_of(key)) if not self._whole else 0
 
     def _floor_of(self, key: int) -> int:
@@ -218,10 +220,10 @@ class VideoPictures:
         self._next = self._first_of(key)
 
     def _decode(self) -> tuple[int, Any, bool] | None:
-        """Number, frame and whether it is undamaged of the next picture; None at the end.
+        """The next frame with its number, and whether it is undamaged; None at the end.
 
         Raises:
-            VideoFault: the picture contradicts the list of pictures.
+            VideoFault: the frame contradicts the list of frames.
         """
         while (frame := self._frame()) is not None:
             assert self._next is not None
@@ -230,11 +232,11 @@ class VideoPictures:
                 if self._next >= len(self) or frame.pts != self._stamps[self._next]:
                     number = None
             elif frame.pts is not None and frame.pts < self._floor:
-                continue  # a leading picture of an open GOP, which refers to packets before the key frame
+                continue  # a leading frame of an open GOP, which refers to packets before the key frame
             else:
                 number = self._number.get(frame.pts)
             if number is None or number < self._next:
-                raise VideoFault("a decoded picture contradicts the time stamps of the packets")
+                raise VideoFault("a decoded frame contradicts the time stamps of the packets")
             self._next = number + 1
             intact = self._damaged_from == _NEVER if self._whole else self._position(frame.pts) < self._damaged_from
             return number, frame, intact

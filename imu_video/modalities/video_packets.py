@@ -10,18 +10,18 @@ from fractions import Fraction
 from typing import Any, Literal
 
 Remedy = Literal["re-encode", "copy", "replace"]
-"""What helps with a refused file: new pictures and times, a complete copy of the file, or another file."""
+"""What helps with a refused file: new frames and times, a complete copy of the file, or another file."""
 
 _PASS_OVER = 64  # packets that are read and dropped instead of a seek
 _SEEK_EARLIER = (0, 1, 4, 16)  # key frames: a demuxer seeks by decoding or presentation time, or lands a little late
 
 
 class VideoFault(Exception):
-    """A video, or one picture of it, that cannot be read or verified.
+    """A video, or one frame of it, that cannot be read or verified.
 
     Args:
         reason: what is wrong, in words of ours; no text of a decoder.
-        at: seconds after the first picture, where known.
+        at: seconds after the first frame, where known.
         remedy: what helps.
     """
 
@@ -32,7 +32,7 @@ class VideoFault(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ListedPacket:
-    """Time stamps of one packet in ticks of the stream; ``shown`` is False where its picture is not presented."""
+    """Time stamps of one packet in ticks of the stream; ``shown`` is False where its frame is not presented."""
 
     pts: int | None
     dts: int | None
@@ -49,7 +49,7 @@ class VideoPackets:
     Attributes:
         listed: every packet in decoding order.
         position_of: position in ``listed`` by presentation time.
-        notes: what a user should know, such as further video streams.
+        notes: facts for users, such as further video streams.
 
     Raises:
         VideoFault: not a video, cut off, or without a decoder.
@@ -146,7 +146,7 @@ class VideoPackets:
         return chosen
 
     def _scan(self) -> list[ListedPacket]:
-        vp8 = self.codec.name in ("vp8", "libvpx")  # stores pictures that are only referred to as packets of their own
+        vp8 = self.codec.name in ("vp8", "libvpx")  # stores frames that are only referred to as packets of their own
         found = []
         with understood("it cannot be read to its end", remedy="copy"):
             for packet in self._demuxer:
@@ -157,12 +157,12 @@ class VideoPackets:
         listed = len(self.stream.index_entries) if "mp4" in self.container else 0
         if listed and self.stream.frames > self._container.size > 0:
             raise VideoFault(
-                f"its tables are damaged: they list {self.stream.frames} pictures in {self._container.size} bytes"
+                f"its tables are damaged: they list {self.stream.frames} frames in {self._container.size} bytes"
             )
         if len(found) < listed:
-            raise VideoFault(f"the file is cut off: it lists {listed} pictures and holds {len(found)}", remedy="copy")
+            raise VideoFault(f"the file is cut off: it lists {listed} frames and holds {len(found)}", remedy="copy")
         if not found:
-            raise VideoFault("it has no pictures", remedy="copy")
+            raise VideoFault("it has no frames", remedy="copy")
         self._position = len(found)
         return found
 

@@ -136,11 +136,11 @@ def test_a_browser_shows_all_lanes_and_moves_the_pictures(page: Any) -> None:
     assert lanes[:4] == [
         "labels",
         "windows: kept (blue), with flags (amber), dropped (red)",
-        "pictures of video",
-        "motion in the pictures of video",
+        "frames of video",
+        "motion in the frames of video",
     ]
     assert [lane.split(":")[0] for lane in lanes[4:]] == ["waist", "waist", "wrist", "wrist"]
-    picture = "document.querySelector('canvas[data-lane=\"motion in the pictures of video\"]').toDataURL()"
+    picture = "document.querySelector('canvas[data-lane=\"motion in the frames of video\"]').toDataURL()"
     before = page.evaluate(picture)
     page.evaluate(
         "() => { const s = document.getElementById('offset'); s.value = '-1.5'; s.dispatchEvent(new Event('input')); }"

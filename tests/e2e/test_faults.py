@@ -420,8 +420,8 @@ def test_damaged_videos_do_not_end_the_process(faults: Path) -> None:
     files = [str(folder / f"crash_{name}.mp4") for name in ("segv", "abort")]
     done = subprocess.run([sys.executable, "-P", "-c", code, *files], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "the file is cut off: it lists 12 pictures and holds 0" in done.stdout
-    assert "its tables are damaged: they list 2147483647 pictures in 22473 bytes" in done.stdout
+    assert "the file is cut off: it lists 12 frames and holds 0" in done.stdout
+    assert "its tables are damaged: they list 2147483647 frames in 22473 bytes" in done.stdout
 
 
 # --------------------------------------------------------------------------------- all cases; nothing may stand below

@@ -95,7 +95,7 @@ def test_a_table_with_more_pictures_than_bytes_is_refused() -> None:
     count = data.index(b"stts") + 12  # of the first run of equal durations: 4
     assert data[count : count + 4] == (4).to_bytes(4, "big")
     data[count : count + 4] = (0x7FFFFFFF).to_bytes(4, "big")
-    with pytest.raises(ShardError, match="they list 2147483647 pictures in"):
+    with pytest.raises(ShardError, match="they list 2147483647 frames in"):
         decode_mp4(bytes(data))
 
 

@@ -203,7 +203,7 @@ def test_what_was_cut_off_is_refused_with_a_command(tmp_path: Path) -> None:
     write(tmp_path / "a walk.mp4", Kind(".mp4", "libx264", CLOSED, container={"movflags": "faststart"}))
     data = (tmp_path / "a walk.mp4").read_bytes()
     (tmp_path / "a walk.mp4").write_bytes(data[: len(data) * 2 // 3])
-    with pytest.raises(RecordingError, match=r"a walk\.mp4.*cut off: it lists 75 pictures and holds \d\d") as caught:
+    with pytest.raises(RecordingError, match=r"a walk\.mp4.*cut off: it lists 75 frames and holds \d\d") as caught:
         _ = Mp4Source(tmp_path / "a walk.mp4").times
     assert f"ffmpeg -i '{tmp_path / 'a walk.mp4'}'" in str(caught.value.hint)
 
@@ -220,7 +220,7 @@ def test_a_damaged_picture_is_an_error_with_its_time(tmp_path: Path) -> None:
     source = Mp4Source(path)
     for number in (20, 21):  # the second one refers to the first one
         with pytest.raises(
-            RecordingError, match=rf"walk\.mkv.*picture {number} of 75 is damaged or missing, at 0\.8"
+            RecordingError, match=rf"walk\.mkv.*frame {number} of 75 is damaged or missing, at 0\.8"
         ) as e:
             source.read([number])
         assert "-c:v libx264" in str(e.value.hint)
