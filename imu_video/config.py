@@ -66,6 +66,37 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     return _read(find(path), seen=())
 
 
+def _parsed(text: str, path: Path) -> Any:
+    """The content of a YAML text; a key that is given twice is an error, since the parser would drop the first one."""
+    loader = yaml.SafeLoader(text)
+    try:
+        root = loader.get_single_node()
+        nodes, seen = [root] if root is not None else [], set()
+        while nodes:
+            node = nodes.pop()
+            if id(node) in seen or isinstance(node, yaml.ScalarNode):
+                continue
+            seen.add(id(node))
+            if isinstance(node, yaml.SequenceNode):
+                nodes += node.value
+                continue
+            lines: dict[tuple[str, str], int] = {}
+            for key, value in node.value:
+                nodes.append(value)
+                if not isinstance(key, yaml.ScalarNode):
+                    continue
+                line, name = key.start_mark.line + 1, (key.tag, key.value)
+                if name in lines:
+                    raise ConfigError(
+                        f"{path}, line {line}: the key {key.value!r} is given twice, first in line {lines[name]}",
+                        hint="put the content of both under one key",
+                    )
+                lines[name] = line
+        return None if root is None else loader.construct_document(root)
+    finally:
+        loader.dispose()
+
+
 def shipped() -> Path:
     """Folder of the configs that come with the package: inside the package once installed, next to it in a clone."""
     here = Path(__file__).resolve().parent
@@ -106,7 +137,7 @@ def _read(path: Path, seen: tuple[Path, ...], model: type[BaseModel] | None = No
     except OSError as error:
         raise ConfigError(f"config {path}: {error.strerror or error}", hint=_similar(path)) from error
     try:
-        raw = yaml.safe_load(text) or {}
+        raw = _parsed(text, path) or {}
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(raw, dict):

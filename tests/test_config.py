@@ -148,3 +148,17 @@ def test_texts_that_yaml_takes_for_something_else(value: str, tmp_path: Path) ->
     assert "quotation marks" in str(error.value.hint)
     path.write_text(f"names: ['{value}']\n")
     assert validate(read_yaml(path), Named, source=str(path)).names == [value]
+
+
+@pytest.mark.parametrize("text", ["a: 1\nb: {c: 2}\na: 3\n", "b:\n  - {a: 1, a: 2}\n"])
+def test_a_key_that_is_given_twice_is_refused(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "twice.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"twice\.yaml, line [23]: the key 'a' is given twice, first in line [12]"):
+        read_yaml(path)
+
+
+def test_anchors_and_merge_keys_are_no_repetition(tmp_path: Path) -> None:
+    path = tmp_path / "anchors.yaml"
+    path.write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\nc: [*a, *a]\n")
+    assert read_yaml(path) == {"a": {"x": 1, "y": 2}, "b": {"x": 3, "y": 2}, "c": [{"x": 1, "y": 2}] * 2}

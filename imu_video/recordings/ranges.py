@@ -20,6 +20,7 @@ _EARLIEST = 631_152_000.0  # 1990-01-01: smaller numbers of seconds count from s
 _LATEST = 4_102_444_800.0  # 2100-01-01
 _DAY = 86_400.0
 _MOMENT_S = 0.05  # no activity is shorter
+_OVERLAP_S = 0.5  # ends of labels that were set by hand overlap by less
 
 UNITS: dict[str, float] = {"ms": 1e3, "us": 1e6, "ns": 1e9}
 """Ticks per second of the units that are confused with seconds."""
@@ -206,7 +207,7 @@ def _from_start(one: Range, other: Range) -> Cause | None:
     return Cause(
         kind="start",
         text=f"{dated.what} counts from 1970, {bare.what} from its own start",
-        remedy=f"if both begin at the same time, declare {_key(other)}: {_number(shift)}",
+        remedy=f"if both begin at the same time, declare {_entry(other, shift)}",
         shift_s=shift,
     )
 
@@ -224,7 +225,7 @@ def _zone(one: Range, other: Range) -> Cause | None:
                 text=f"another time zone: {_moved(other, shift)} overlaps with {one.what}{either}",
                 remedy=(
                     "declare `timezone` for local times (of a reader: `reader: {name: ..., timezone: ...}`), "
-                    f"or {_key(other)}: {_number(shift)}"
+                    f"or {_entry(other, shift)}"
                 ),
                 shift_s=shift,
             )
@@ -233,7 +234,7 @@ def _zone(one: Range, other: Range) -> Cause | None:
         return Cause(
             kind="day",
             text=f"another day: {_moved(other, shift)} overlaps with {one.what}",
-            remedy=f"correct its date, or declare {_key(other)}: {_number(shift)}",
+            remedy=f"correct its date, or declare {_entry(other, shift)}",
             shift_s=shift,
         )
     return None
@@ -246,7 +247,7 @@ def _offset(one: Range, other: Range) -> Cause | None:
     return Cause(
         kind="offset",
         text=f"a constant offset: {_moved(other, shift)} begins with {one.what}",
-        remedy=f"if both begin at the same time, declare {_key(other)}: {_number(shift)}",
+        remedy=f"if both begin at the same time, declare {_entry(other, shift)}",
         shift_s=shift,
     )
 
@@ -255,9 +256,13 @@ def _moved(what: Range, shift: float) -> str:
     return f"{what.what} {duration(abs(shift))} {'later' if shift > 0 else 'earlier'}"
 
 
-def _key(of: Range) -> str:
-    """The key of a declaration that moves a part."""
-    return {"labels": "label_files.offset_s", "imu": "offset_s under its `time`"}.get(of.kind, "files.offset_s")
+def _entry(of: Range, shift: float) -> str:
+    """The entry of a declaration that moves a part."""
+    camera = of.what.partition(" ")[0].partition(".")[2]
+    if of.kind == "video" and camera:
+        return f"files.camera_offset_s: {{{camera}: {_number(shift)}}}"
+    key = {"labels": "label_files.offset_s", "imu": "offset_s under its `time`"}.get(of.kind, "files.offset_s")
+    return f"{key}: {_number(shift)}"
 
 
 # ------------------------------------------------------------------------------------------------------------- checks
@@ -290,6 +295,7 @@ def check_ranges(
         parts += [(reference, device) for device in devices if device is not reference]
     parts += [(whole, one) for one in _streams(recording, modalities)]
     labels = _labels(recording)
+    notes += _contradictions(recording.segments)
     parts += [(whole, labels)] if labels is not None else []
     for one, other in parts:
         chained = other.kind == "imu" and any(overlap(other, d) > 0 for d in devices if d is not other)
@@ -378,6 +384,19 @@ def _past(recording: Recording, whole: Range, labels: Range, notes: list[str]) -
 
 def _covered(segments: Sequence[Segment], whole: Range) -> float:
     return sum(max(0.0, min(s.end, whole.end) - max(s.start, whole.start)) for s in segments)
+
+
+def _contradictions(segments: Sequence[Segment]) -> Iterator[str]:
+    """A note on times that have two labels."""
+    seconds, first, last = 0.0, "", None
+    for segment in sorted(segments, key=lambda s: (s.start, s.end)):
+        if last is not None and segment.label != last.label and segment.start < last.end:
+            seconds += min(segment.end, last.end) - segment.start
+            first = first or f"{last.label!r} and {segment.label!r} from {_number(segment.start)} s"
+        if last is None or segment.end > last.end:
+            last = segment
+    if seconds > _OVERLAP_S:
+        yield f"labels overlap for {duration(seconds)}, first {first}"
 
 
 def _device(recording: Recording, stream: Any) -> Range:

@@ -128,6 +128,20 @@ def test_video_that_meets_less_than_a_window_is_refused_or_said() -> None:
     assert check_ranges(with_video(-18.0, 20.0), seconds=2.0) == ()
 
 
+def test_the_remedy_of_a_camera_names_it() -> None:
+    with pytest.raises(RecordingError) as error:
+        check_ranges(recording(streams={"video.side": Frames(np.arange(100) / 10)}))
+    assert error.match(f"files.camera_offset_s: {{side: {T0:.0f}}}")
+
+
+def test_two_labels_of_one_time_are_said() -> None:
+    walk, sit = (Segment(start=start, end=start + 20, label=label) for start, label in ((0.0, "walk"), (15.0, "sit")))
+    one = replace(recording(device(0.0, 60.0)), segments=(sit, walk))
+    assert check_ranges(one) == ("labels overlap for 5 s, first 'walk' and 'sit' from 15 s",)
+    assert check_ranges(replace(one, segments=(walk, replace(sit, start=19.8)))) == ()
+    assert check_ranges(replace(one, segments=(walk, replace(sit, label="walk")))) == ()
+
+
 def test_a_recording_of_which_no_window_is_kept_says_why() -> None:
     bunched = np.concatenate([k * 2.0 + np.arange(40) * 0.0005 for k in range(10)])
     values = np.tile([[0.0], [0.0], [9.8], [0.1], [0.0], [0.0]], len(bunched))

@@ -16,7 +16,7 @@ from imu_video.datasets.common import chosen
 from imu_video.datasets.folder.declaration import DECLARATION, Declaration, VideoFile
 from imu_video.datasets.folder.devices import Devices, versions
 from imu_video.datasets.folder.files import Planned, files_of, find
-from imu_video.datasets.folder.read import one_set_of_labels, read_device
+from imu_video.datasets.folder.read import one_set_of_labels, read_device, unmeasured
 from imu_video.datasets.folder.subjects import read_subjects
 from imu_video.datasets.folder.unfilled import require_filled
 from imu_video.errors import ConfigError, RecordingError, nearest, report
@@ -86,7 +86,8 @@ class Folder:
                 report(ConfigError(f"{self.declaration}: formats: no recording {pattern!r}{nearest(pattern, names)}"))
         self._tags: dict[str, dict[str, str]] = {}
         if self.config.subjects is not None:
-            self._tags = read_subjects(self.root, self.config.subjects, self.subjects())
+            self._tags, note = read_subjects(self.root, self.config.subjects, self.subjects())
+            self.notes += note
 
     def subjects(self) -> list[str]:
         """Sorted subjects, from the declaration or the file names."""
@@ -183,7 +184,7 @@ class Folder:
                 **self._tags.get(planned.subject, {}),
                 **planned.tags,
             },
-            notes=devices.notes(),
+            notes=(*devices.notes(), *(note for stream in streams for note in unmeasured(stream))),
             files=self._names(planned),
             missing=self.config.missing,
         )

@@ -157,6 +157,12 @@ class ImuFormat(Config):
         return value
 
 
+def _no_tag_of_ours(tags: Any) -> Any:
+    if "gravity" in (tags or ()):
+        raise ValueError("the tag 'gravity' says whether acceleration includes gravity; expected another name")
+    return tags
+
+
 class VideoFile(Config):
     """A video and the time of its first frame.
 
@@ -194,6 +200,8 @@ class Entry(Config):
     cameras: dict[str, VideoFile] = Field(default_factory=dict)
     labels: str | None = None
     tags: dict[str, str] = Field(default_factory=dict)
+
+    _tags = field_validator("tags")(_no_tag_of_ours)
 
     @field_validator("imu")
     @classmethod
@@ -326,6 +334,8 @@ class SubjectTable(Config):
     delimiter: str = Field(default=",", min_length=1, max_length=1)
     encoding: Encoding | None = None
     decimal: Literal[".", ","] = "."
+
+    _tags = field_validator("tags")(_no_tag_of_ours)
 
     @property
     def columns(self) -> dict[str, str]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from imu_video.datasets.folder.copies import copies
 from imu_video.datasets.folder.declaration import VARIABLES, Declaration, Pattern, VideoFile
 from imu_video.datasets.folder.patterns import Template, composed, plain_name
 from imu_video.errors import ConfigError, RecordingError, nearest, report
@@ -117,6 +118,7 @@ def find(root: Path, config: Declaration, declaration: Path) -> Found:
             *(f"{len(paths)} {what} of no recording: {_some(paths)}" for what, paths in orphans.items()),
             *_unused(rest, counts, declaration),
             *_alike(sorted({recording.subject for recording in planned})),
+            *copies(root, (p for one in planned for f in (one.imu, *one.sensors.values()) for p in f.values())),
         ),
     )
 

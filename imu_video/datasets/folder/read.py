@@ -152,6 +152,30 @@ def _runs_of(times: np.ndarray, labels: list[str]) -> tuple[Segment, ...]:
     )
 
 
+def unmeasured(stream: ImuStream) -> tuple[str, ...]:
+    """Notes on channels of a device without a number, and on a sensor that measured for a part of the time only.
+
+    Example:
+        >>> values = np.stack([np.ones(9), np.full(9, np.nan)])
+        >>> unmeasured(ImuStream(placement="waist", times=np.arange(9.0), values=values, channels=("acc_x", "gyr_x")))
+        ('waist: no numbers in gyr_x',)
+    """
+    known = np.isfinite(stream.values)
+    empty = [channel for channel, row in zip(stream.channels, known, strict=True) if not row.any()]
+    notes = [f"{stream.placement}: no numbers in {', '.join(empty)}"] if empty else []
+    ranges = {}
+    for kind in ("acc", "gyr"):
+        rows = [i for i, channel in enumerate(stream.channels) if channel.startswith(kind)]
+        measured = np.flatnonzero(known[rows].any(axis=0))
+        if len(measured):
+            ranges[kind] = stream.times[measured[[0, -1]]]
+    whole = float(stream.times[-1] - stream.times[0])
+    for kind, (start, end) in ranges.items():
+        if end - start < 0.9 * whole:
+            notes.append(f"{stream.placement}: {kind} was measured from {moments(start, end)} only")
+    return tuple(notes)
+
+
 def one_set_of_labels(by_placement: Mapping[str, tuple[Segment, ...]]) -> tuple[Segment, ...]:
     """The labels of a recording from the label columns of its devices: those of the first one, if the others agree.
 

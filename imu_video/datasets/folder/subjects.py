@@ -11,8 +11,10 @@ from imu_video.errors import RecordingError, nearest, report
 from imu_video.readers.tables import Table
 
 
-def read_subjects(root: Path, form: SubjectTable, subjects: Collection[str]) -> dict[str, dict[str, str]]:
-    """Subject -> tags, from the table of a declaration; an empty field gives no tag.
+def read_subjects(
+    root: Path, form: SubjectTable, subjects: Collection[str]
+) -> tuple[dict[str, dict[str, str]], tuple[str, ...]]:
+    """Subject -> tags, from the table of a declaration, where an empty field gives no tag; and a note on other rows.
 
     Args:
         root: folder of the declaration.
@@ -47,8 +49,11 @@ def read_subjects(root: Path, form: SubjectTable, subjects: Collection[str]) -> 
             )
         )
     values = {tag: table.texts(column) for tag, column in columns.items()}
-    return {
+    others = sorted(set(rows) - set(subjects))
+    note = f"{form.file} has rows of {len(others)} subjects without a recording: {', '.join(map(repr, others[:5]))}"
+    tags = {
         subject: {tag: texts[rows[subject]] for tag, texts in values.items() if texts[rows[subject]]}
         for subject in sorted(subjects)
         if subject in rows
     }
+    return tags, (note + (" ..." if others[5:] else ""),) if others else ()

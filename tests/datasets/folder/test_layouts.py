@@ -108,6 +108,24 @@ def test_label_columns_of_two_devices_must_agree(tmp_path: Path) -> None:
     assert [s.end for s in only(tmp_path, **one).segments] == pytest.approx([1.0, 4.0])
 
 
+def test_copies_and_sensors_that_stopped_are_said(tmp_path: Path) -> None:
+    frame = table()
+    put(tmp_path, "s01/a.csv", frame.assign(gz=np.nan))
+    (tmp_path / "s02").mkdir()
+    (tmp_path / "s02" / "b.csv").write_bytes((tmp_path / "s01" / "a.csv").read_bytes())
+    frame.loc[100:, ["gx", "gy", "gz"]] = np.nan
+    put(tmp_path, "s03/c.csv", frame)
+    source = Folder(root=str(declare(tmp_path, files=PLAIN, imu=IMU)))
+    (note,) = source.notes
+    assert note.startswith("2 IMU files have equal bytes: 's01/a.csv', 's02/b.csv'; name copies under `ignore`")
+    assert [recording.notes for recording in source.recordings(["s01", "s03"])] == [
+        ("wrist: no numbers in gyr_z",),
+        ("wrist: gyr was measured from 0 s to 0.99 s only",),
+    ]
+    declare(tmp_path, files=PLAIN, imu=IMU, ignore=["s02/"])
+    assert not any("equal bytes" in note for note in Folder(root=str(tmp_path)).notes)
+
+
 def test_one_column_is_not_two_axes(tmp_path: Path) -> None:
     put(tmp_path, "s01/a.csv")
     with pytest.raises(ConfigError, match="acc_x and acc_y both name the column 'ax'"):
@@ -165,13 +183,17 @@ def test_magnetometers_are_refused_clearly(tmp_path: Path) -> None:
 
 def test_a_table_of_subjects_gives_tags_as_text(tmp_path: Path) -> None:
     for subject in ("s01", "s02"):
-        put(tmp_path, f"{subject}/a.csv")
+        put(tmp_path, f"{subject}/a.csv", table(start=float(subject[1:])))
     (tmp_path / "people.csv").write_text("id,age,sex\ns02,071,f\ns01,,null\ns09,1,m\n")
     subjects = {"file": "people.csv", "subject": "id", "tags": {"years": "age", "sex": "sex"}}
     source = Folder(root=str(declare(tmp_path, files=PLAIN, subjects=subjects)))
     assert [dict(r.tags) for r in source.recordings()] == [{"sex": "null"}, {"years": "071", "sex": "f"}]
     assert source.provenance()["subjects"] == source.subject_tags()
-    assert source.notes == ()
+    assert source.notes == ("people.csv has rows of 1 subjects without a recording: 's09'",)
+    other = str(declare(tmp_path, files=PLAIN, subjects={**subjects, "tags": ["gravity"]}))
+    with pytest.raises(ConfigError, match="the tag 'gravity' says whether"):
+        Folder(root=other)
+    declare(tmp_path, files=PLAIN, subjects=subjects)
     put(tmp_path, "s03/a.csv")
     with pytest.raises(RecordingError, match=r"people\.csv: no row of subject 's03'; did you mean"):
         Folder(root=str(tmp_path))
