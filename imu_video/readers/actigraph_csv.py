@@ -26,7 +26,7 @@ _DATE_FIELDS = {"M": "%m", "MM": "%m", "d": "%d", "dd": "%d", "yyyy": "%Y", "yy"
 class ActigraphCsv(Reader):
     """Raw data as CSV from ActiLife: with or without time stamps and column names, monitor or IMU of the Link.
 
-    The decimal comma of European exports (fields separated by semicolons) is understood.
+    The decimal comma of European exports (fields separated by semicolons) is accepted.
 
     Args:
         timezone: where the device was set up (``Europe/Berlin``); the file has local times and no zone. None reads

@@ -2,7 +2,7 @@
 
 Written from the documentation of the format by the Open Movement project (AX3 technical notes, Axivity and Newcastle
 University). A block counts as damaged when its mark, its length, its checksum or its time stamp is wrong, or when its
-layout differs from that of the other blocks. The blocks around it are used, and its samples stay a gap.
+layout differs from that of the other blocks. The blocks around it are used, and its samples remain a gap.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _AX6 = 0x64
 
 @dataclass(frozen=True, kw_only=True)
 class _Layout:
-    """What all blocks of a file share."""
+    """Common properties of all blocks of a file."""
 
     rate_hz: float
     axes: int
@@ -141,7 +141,7 @@ def _usable(blocks: np.ndarray, path: Path) -> tuple[_Layout, np.ndarray, np.nda
     layout = _layout(usual >> 32, usual >> 16 & 0xFF, usual & 0xFFFF, path)
     usable = np.flatnonzero(sound & (keys == usual) & (counts <= layout.capacity))
     if not len(usable):
-        raise RecordingError(f"{path}: its blocks claim more samples than the {layout.capacity} that fit in a block")
+        raise RecordingError(f"{path}: its blocks declare more samples than the {layout.capacity} that fit in a block")
     exact = (fraction & 0x8000) != 0
     part = np.where(exact, (fraction & 0x7FFF) / 32768.0, 0.0)
     # The stored offset refers to the whole second as if the rate were the nominal one; this recovers the sample at

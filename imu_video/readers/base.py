@@ -67,7 +67,7 @@ class DeviceReading:
     """One device of a file: its sensors, each on its own times.
 
     Args:
-        name: ``phone``, ``watch``; what the file calls it, lower case. The placement is the owner's to declare.
+        name: ``phone``, ``watch``; its name in the file, lower case. The owner declares the placement.
         tracks: ``acc``, ``gyr`` and ``mag``, as far as the device has them; times increase strictly.
         gravity: True if the acceleration includes gravity, False if it was removed, None if the file does not say.
         tags: facts about the device: model, serial number, range.
@@ -152,7 +152,7 @@ class Reader(ABC):
         url: documentation of the format.
         tested_on: ``real files`` or ``remade files``.
         extra: optional dependency that it needs, or None.
-        version: raised whenever the same file gives other values; part of a build's digest.
+        version: incremented whenever the same file gives other values; part of a build's digest.
         packages: distributions whose versions determine the values; part of a build's digest.
     """
 
@@ -170,7 +170,7 @@ class Reader(ABC):
 
     @abstractmethod
     def read(self, path: Path) -> Reading:
-        """Everything that the file holds about motion.
+        """All motion data of the file.
 
         Raises:
             RecordingError: a missing, damaged, truncated or foreign file.
@@ -183,4 +183,4 @@ class Reader(ABC):
 
     @abstractmethod
     def recognises(self, path: Path) -> str | None:
-        """Why this file is of this kind, in words; None if it is not. Reads little, and raises for no file."""
+        """Evidence that the file is of this kind, or None. Reads little and never raises."""

@@ -172,7 +172,7 @@ class _Writer:
 def _label(name: str, entity: str) -> str:
     label = re.sub(r"[^A-Za-z0-9]", "", name)
     if not label:
-        raise RecordingError(f"{entity} {name!r} has no letter or digit of ASCII, which BIDS asks for")
+        raise RecordingError(f"{entity} {name!r} has no letter or digit of ASCII, which BIDS requires")
     return label
 
 

@@ -3,7 +3,7 @@
 Loggers write a time stamp per block of some dozens or hundreds of samples, and their crystal runs a few per cent off
 the nominal rate. The samples of a block are therefore spread from its own time stamp to that of the next block where
 the two agree with the nominal rate, and at the rate of the neighbouring blocks where samples are missing in between.
-No sample is invented: a gap stays a gap.
+No samples are filled in: a gap remains a gap.
 """
 
 from __future__ import annotations

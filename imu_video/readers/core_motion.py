@@ -64,7 +64,7 @@ class _Clock:
 
 
 class _CoreMotion(Reader):
-    """What both readers share: columns by quantity, sign and unit of Core Motion, one device."""
+    """Common part of both readers: columns by quantity, sign and unit of Core Motion, one device."""
 
     formats = (".csv", ".txt")
     gravity = "included (raw accelerometer, or userAcceleration + gravity), else removed"

@@ -51,7 +51,7 @@ class EmpaticaE4(Reader):
         name = members.find("ACC.csv") if len(members.names) != 1 else members.names[0]
         if name is None:
             raise RecordingError(
-                f"{path}: no ACC.csv in it, so it is no session of an E4",
+                f"{path}: no ACC.csv in it, so it is not a session of an E4",
                 hint="download the session from the portal as ZIP",
             )
         where = Path(members.where(name))

@@ -83,7 +83,7 @@ def start_of(local: float, timezone: str | None) -> tuple[float, dict[str, str]]
     """Start of a recording whose device writes local time without its zone, as UTC, and the tags that state it.
 
     Without a zone the local time is taken as if it were UTC, as `time: iso8601` does with texts that name none: devices
-    and tables in one local time then agree, and those in another one are hours off, which the builds notice.
+    and tables in one local time then agree, and those in another one are hours apart, which builds report.
 
     Args:
         local: time of the first sample as POSIX seconds, as if the local time were UTC.
@@ -107,4 +107,4 @@ def local_time(seconds: float) -> str:
     try:
         return datetime.fromtimestamp(round(seconds, 3), UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
     except (ValueError, OverflowError, OSError) as error:
-        raise RecordingError(f"{seconds:g} s since 1970 is no date") from error
+        raise RecordingError(f"{seconds:g} s since 1970 is not a date") from error

@@ -1,15 +1,15 @@
 """GoPro MP4 files: acceleration and angular rate of the camera on the clock of its video; the video is not decoded.
 
 The samples of the telemetry carry no times; each payload of about a second gives the time of its first sample: as STMP
-(microseconds), as TICK (milliseconds), or only by its position in the movie. A straight line through these times over
+(microseconds), as TICK (milliseconds), or only by its position in the video. A straight line through these times over
 the sample count gives the time of every sample. Neither a nominal rate nor the duration of a payload is used, because
 the last payload usually contains far fewer samples than its duration suggests, and with pre-roll (HindSight) the first
-one far more. A payload that was stamped late does not move its samples. Time 0 is the begin of the movie, where the
+one far more. A payload that was stamped late does not move its samples. Time 0 is the begin of the video, where the
 first frame was exposed (SHUT, on the same clock); the latency of its delivery, a frame or two, is not corrected.
 
 Axes: the GPMF documentation labels the axes of the camera body X, Y, Z, with Z up when the camera stands upright.
 Cameras state the axes of their columns as ORIN; older ones name the order Z, X, Y in the title of the stream. Where
-neither is known the order of the file is kept and the tag ``axes`` says ``file``.
+neither is known, the order of the file is kept and the tag ``axes`` is ``file``.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _SENSORS = {"ACCL": ("acc", "m/s\xb2", "m/s^2"), "GYRO": ("gyr", "rad/s", "rad/s
 class GoProTelemetry(Reader):
     """Telemetry in the MP4 files of GoPro cameras (HERO5 and later, Fusion, MAX).
 
-    A file without one of the two sensors gives the other one.
+    If a file lacks one of the two sensors, the other one is read.
 
     Example:
         >>> readers.build("gopro").formats
@@ -140,7 +140,7 @@ def read_telemetry(path: Path) -> dict[str, SensorTrack]:
         times, late = sample_times(held, shutter, source=f"{path}: {key}")
         values = np.concatenate([p.values for p in held])
         if not np.isfinite(values).all():
-            raise RecordingError(f"{path}: {key} has values that are no numbers")
+            raise RecordingError(f"{path}: {key} has values that are not numbers")
         tracks[key] = SensorTrack(
             device=held[0].device,
             order=axis_order(held[0].device, held[0].title, held[0].axes),
@@ -203,12 +203,12 @@ def sample_times(parts: list[Payload], shutter: Payload | None, *, source: str) 
     """Seconds of every sample after the first frame, and the number of payloads stamped late.
 
     Args:
-        parts: payloads of one sensor in the order of the movie.
+        parts: payloads of one sensor in the order of the video.
         shutter: first payload of the exposure times, if there is one.
         source: file and sensor, for error messages.
 
     Raises:
-        RecordingError: the camera's clock and the movie run at different speeds, or backwards.
+        RecordingError: the camera's clock and the video run at different speeds, or backwards.
     """
     counts = np.array([len(p.values) for p in parts])
     firsts = (np.cumsum(counts) - counts).astype(np.float64)
@@ -244,14 +244,14 @@ def sample_times(parts: list[Payload], shutter: Payload | None, *, source: str) 
     rate = 1 / float(np.median(steps))
     if not _RATES_HZ[0] <= rate <= _RATES_HZ[1]:
         raise RecordingError(
-            f"{source}: {rate:.3g} samples per second of the movie, expected {_RATES_HZ[0]:g} .. {_RATES_HZ[1]:g}",
+            f"{source}: {rate:.3g} samples per second of the video, expected {_RATES_HZ[0]:g} .. {_RATES_HZ[1]:g}",
             hint="record video in real time: time-lapse and TimeWarp videos cannot be aligned with the sensors",
         )
     return times, late
 
 
 def _check_real_time(clock: np.ndarray, movie: np.ndarray, source: str) -> None:
-    """Raise an error for a time-lapse: its movie runs faster than the clock of the camera."""
+    """Raise an error for a time-lapse: its video runs faster than the clock of the camera."""
     steps = np.diff(movie)
     known = steps > 0
     if not known.any():
@@ -261,7 +261,7 @@ def _check_real_time(clock: np.ndarray, movie: np.ndarray, source: str) -> None:
         raise RecordingError(f"{source}: the clock of the telemetry runs backwards")
     if not _REAL_TIME[0] <= speed <= _REAL_TIME[1]:
         raise RecordingError(
-            f"{source}: one second of the movie takes {speed:.3g} s of the camera's clock: no video in real time",
+            f"{source}: one second of the video takes {speed:.3g} s of the camera's clock, so it is not in real time",
             hint="record video in real time: time-lapse and TimeWarp videos cannot be aligned with the sensors",
         )
 

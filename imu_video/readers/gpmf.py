@@ -30,7 +30,7 @@ class Payload:
     Args:
         values: (n, axes) after scaling.
         first_sample: number of the first sample since the start of the recording, if the camera counts.
-        mp4_s, mp4_end_s: begin and end of the payload in the movie.
+        mp4_s, mp4_end_s: begin and end of the payload in the video.
         tick_s, stamp_s: the camera's clock at the first sample: TICK (milliseconds) and STMP (microseconds).
         device: name of the camera.
         unit: of the samples, as written.
@@ -51,7 +51,7 @@ class Payload:
 
 
 def payloads(path: Path, keys: tuple[str, ...]) -> tuple[int, dict[str, list[Payload]]]:
-    """Number of payloads of the movie, and those of the named streams in its order.
+    """Number of payloads of the video, and those of the named streams in its order.
 
     Raises:
         RecordingError: no MP4 file, a damaged one, or one without telemetry.

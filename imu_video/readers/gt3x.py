@@ -1,8 +1,8 @@
 """ActiGraph .gt3x: raw acceleration of GT3X+, wGT3X-BT and GT9X Link, and the IMU of the Link; no epoch counts.
 
 Written from ActiGraph's documentation of the format. A .gt3x file is a ZIP archive. Current devices write ``log.bin``,
-records of one second with a checksum each; what lies between two sound records is skipped and counted. In idle sleep
-mode a device writes nothing while it does not move: these seconds stay a gap (the manufacturer's CSV export repeats
+records of one second with a checksum each; what lies between two valid records is skipped and counted. In idle sleep
+mode a device writes nothing while it does not move: these seconds remain a gap (the manufacturer's CSV export repeats
 the last sample instead). GT3X+ devices with firmware 2.5 and earlier write ``activity.bin``, samples without times.
 """
 
@@ -34,7 +34,7 @@ _IMU_UNITS = {"accelerometer": ("acc", "g"), "gyroscope": ("gyr", "deg/s"), "mag
 
 @dataclass(kw_only=True)
 class _Log:
-    """Records of ``log.bin`` that say something about motion."""
+    """Records of ``log.bin`` that concern motion."""
 
     activity: list[tuple[int, int, int, int]] = field(default_factory=list)
     """Type, second, and begin and end of the payload."""
@@ -67,7 +67,7 @@ class Gt3x(Reader):
     tested_on = "real files"
 
     def read(self, path: Path) -> Reading:
-        """All sound records of the file."""
+        """All valid records of the file."""
         members = Members(path)
         info = _info(members)
         notes: list[str] = []
@@ -77,7 +77,7 @@ class Gt3x(Reader):
             tracks = {"monitor": {"acc": _from_activity(members.read("activity.bin"), info, path)}}
         else:
             raise RecordingError(
-                f"{path}: neither log.bin nor activity.bin in it, so it is no ActiGraph file",
+                f"{path}: neither log.bin nor activity.bin in it, so it is not an ActiGraph file",
                 hint="download the device again with the program of the manufacturer",
             )
         zero = min(float(t.times[0]) for device in tracks.values() for t in device.values())
@@ -111,7 +111,7 @@ class Gt3x(Reader):
 def _info(members: Members) -> dict[str, str]:
     if "info.txt" not in members.names:
         raise RecordingError(
-            f"{members.path}: no info.txt in it, so it is no ActiGraph file",
+            f"{members.path}: no info.txt in it, so it is not an ActiGraph file",
             hint="download the device again with the program of the manufacturer",
         )
     text = members.read("info.txt").decode("utf-8-sig", errors="replace")
@@ -168,14 +168,14 @@ def _from_log(data: bytes, info: dict[str, str], notes: list[str], path: Path) -
         found["imu"] = imu
     if not found:
         raise RecordingError(
-            f"{path}: log.bin has no sound record of samples in {len(data)} bytes",
+            f"{path}: log.bin has no valid record of samples in {len(data)} bytes",
             hint="export raw data: files with epoch counts only cannot be used",
         )
     return found
 
 
 def _records(data: bytes) -> _Log:
-    """Sound records in their order; bytes between them that are not 0 count as damage."""
+    """Valid records in their order; bytes between them that are not 0 count as damage."""
     log = _Log()
     whole = np.frombuffer(data, dtype=np.uint8)
     running = np.concatenate([np.zeros(1, np.uint8), np.bitwise_xor.accumulate(whole)])

@@ -1,7 +1,7 @@
 """MCAP files with ``sensor_msgs/Imu`` messages of ROS 1, ROS 2 or JSON; no other messages.
 
 Written from the specification of the format (https://mcap.dev/spec). The file is read from its beginning and not from
-its index, so that a file whose recording was cut off is read up to there.
+its index, so that a file that was cut off is read up to its end.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Mcap(Reader):
         if content.damaged:
             notes.append(f"{content.damaged} of {content.chunks} chunks damaged: skipped")
         if not complete:
-            notes.append("the file has no end: it was cut off, or the recording was not closed")
+            notes.append("the end of the file is missing: it was cut off, or the recording was not closed")
         return ros.reading(content.topics, notes, path, others=content.others)
 
     def recognises(self, path: Path) -> str | None:

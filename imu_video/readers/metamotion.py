@@ -101,7 +101,7 @@ class MetaMotion(Reader):
             )
         if len(prefixes) > 1:
             several = ", ".join(repr(prefix) for _, prefix in sorted(prefixes)[:3])
-            raise RecordingError(f"{path}: holds several recordings: {several}", hint="declare one of the CSV files")
+            raise RecordingError(f"{path}: contains several recordings: {several}", hint="declare one of the CSV files")
         notes: list[str] = []
         sensors = {
             _SENSORS[s][0]: _track(where, content, _SENSORS[s][1], notes) for s, (where, content) in contents.items()

@@ -116,7 +116,7 @@ def _samples(rows: Any, key: str, path: Path) -> np.ndarray:
     try:
         values = np.array([[row[axis] for axis in "xyz"] for row in rows], dtype=np.float64).reshape(-1, 3).T
     except (TypeError, KeyError, ValueError, IndexError, OverflowError) as error:
-        raise RecordingError(f"{path}: a record of {key} is no list of x, y, z: {str(rows)[:60]!r}") from error
+        raise RecordingError(f"{path}: a record of {key} is not a list of x, y, z: {str(rows)[:60]!r}") from error
     values[~np.isfinite(values)] = np.nan
     return values
 

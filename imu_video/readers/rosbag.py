@@ -1,7 +1,7 @@
 """Bags of ROS 1 (.bag) and ROS 2 (SQLite .db3, or the folder of a bag) with ``sensor_msgs/Imu`` messages.
 
 Written from the descriptions of bag format 2.0 (wiki.ros.org/Bags/Format/2.0) and of the storage of rosbag2. A ROS 1
-bag is read from its beginning and not from its index, so that a bag that was not closed is read up to there.
+bag is read from its beginning and not from its index, so that a bag that was not closed is read up to its end.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def _bag(path: Path) -> Reading:
         raise RecordingError(f"{path}: cannot be read: {error.strerror or error}") from error
     notes = [f"{damaged} records damaged ({chunks} chunks): skipped"] if damaged else []
     if records.rest:
-        notes.append(f"the last {records.rest} bytes are no complete record: the bag was cut off")
+        notes.append(f"the last {records.rest} bytes are not a complete record: the bag was cut off")
     return ros.reading(topics, notes, path, others=sum(held is None for held in connections.values()))
 
 

@@ -34,7 +34,7 @@ class SensorLogger(Reader):
 
     Args:
         platform: of the phone. ``auto`` reads it from the export (`Metadata`, or evidence in the files); an export that
-            does not tell is an error, since the sign of its accelerations is then unknown.
+            does not name it is an error, since the sign of its accelerations is then unknown.
         standardised: whether "Standardise Units & Frames" was on. None reads it from the export.
         acceleration: which acceleration of the phone to read. ``auto``: with gravity if there is one (``total``, then
             ``sum`` of `Gravity` and `Accelerometer`, then ``uncalibrated``), else ``linear`` (gravity removed).
@@ -141,7 +141,7 @@ class _Export:
         if asked != "auto":
             if told and told != asked:
                 raise ConfigError(
-                    f"{self.path}: its Metadata says platform {told}, the declaration says {asked}",
+                    f"{self.path}: its Metadata contains platform {told}, the declaration says {asked}",
                     hint="remove `platform` from the reader's entry",
                 )
             return asked
@@ -180,7 +180,7 @@ class _Export:
     def _factor(self) -> float:
         if self.sign is None:
             raise RecordingError(
-                f"{self.path}: nothing in it says whether an iPhone or an Android phone recorded it, and the signs of "
+                f"{self.path}: it does not show whether an iPhone or an Android phone recorded it, and the signs of "
                 "their accelerations differ",
                 hint="declare it: reader: {name: sensor_logger, platform: android} (or ios), or keep Metadata.csv "
                 "beside the other files",

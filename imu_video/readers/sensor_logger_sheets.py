@@ -75,7 +75,8 @@ def read_sheets(path: Path) -> dict[str, Sheet]:
     if len(exports) > 1:
         several = ", ".join(repr(f"{folder}/{prefix}".removeprefix("./")) for folder, prefix in exports[:3])
         raise RecordingError(
-            f"{path}: holds several exports: {several}", hint="give each recording a folder or a ZIP archive of its own"
+            f"{path}: contains several exports: {several}",
+            hint="give each recording a folder or a ZIP archive of its own",
         )
     return {
         key[2]: _from_csv(members.where(name), members.read(name), key[2])

@@ -71,7 +71,7 @@ class Sheet:
         try:
             return [name.strip() for name in next(csv.reader([line], delimiter=self.delimiter), [])]
         except csv.Error as error:
-            raise RecordingError(f"{self.where}: {line[:60]!r} is no line of a table: {error}") from error
+            raise RecordingError(f"{self.where}: {line[:60]!r} is not a line of a table: {error}") from error
 
     def _table(self, columns: Sequence[str], content: bytes) -> Table:
         path = Path(self.where) if Path(self.where).suffix.lower() in _TEXT else Path(f"{self.where}.csv")
@@ -151,7 +151,7 @@ def ordered(track: Track, *, where: str, notes: list[str]) -> Track:
         at = int(np.argmin(steps))
         raise RecordingError(
             f"{where}: times go back by {-float(steps[at]):.6g} s after {known[at]:.6g} s",
-            hint="the file holds two recordings, or the clock was set: split it there",
+            hint="the file contains two recordings, or the clock was set: split it there",
         )
     rows = np.isfinite(track.times) | np.isfinite(track.values).any(axis=0)  # blank lines are no samples
     track, faults = Track(times=track.times[rows], values=track.values[:, rows], unit=track.unit).in_order()

@@ -173,7 +173,7 @@ def _times(sheet: Sheet, device: str, columns: dict[tuple[str, str], str]) -> tu
     if "FormattedUnix" in name:
         times = iso_seconds([re.sub(r"^(\d{4})/(\d\d)/(\d\d) ", r"\1-\2-\3 ", text) for text in sheet.texts(name)])
         if not np.isfinite(times).any():
-            raise RecordingError(f"{sheet.where}: {name} holds no time such as 2024/05/06 12:53:20.250")
+            raise RecordingError(f"{sheet.where}: {name} contains no time such as 2024/05/06 12:53:20.250")
         return times, True
     unit = sheet.units.get(name, "")
     if unit not in _PER_SECOND:

@@ -37,14 +37,14 @@ class CameraTelemetry(Reader):
     formats = (".mp4", ".mov", ".insv", ".gcsv")
     reads = "acceleration and angular rate of the camera, in the axes of Gyroflow"
     gravity = "included (raw accelerometer); Sony cameras with a processed one: the file does not say"
-    clock = "begin of the video, as the package gives it"
+    clock = "beginning of the video, as the package reports it"
     url = "https://github.com/AdrianEddy/telemetry-parser"
     tested_on = "remade .gcsv, and GoPro files against the reader `gopro`; no file of DJI, Insta360 or Sony"
     extra = "readers"
     packages = ("telemetry-parser",)
 
     def read(self, path: Path) -> Reading:
-        """Whatever the package finds in the file."""
+        """All motion data that the package finds in the file."""
         package = _package()
         if not head(path, 1):
             raise RecordingError(f"{path}: no such file, or it is empty", hint="copy it from the camera again")

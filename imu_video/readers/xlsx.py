@@ -27,7 +27,7 @@ def sheets_of(members: Members) -> dict[str, bytes]:
     """
     where = str(members.path)
     if "xl/workbook.xml" not in members.names:
-        raise RecordingError(f"{where}: not an XLSX workbook, it holds no xl/workbook.xml")
+        raise RecordingError(f"{where}: not an XLSX workbook, it contains no xl/workbook.xml")
     links = {
         node.get("Id", ""): node.get("Target", "")
         for node in _parse(members, "xl/_rels/workbook.xml.rels").iter()
@@ -49,7 +49,7 @@ def sheets_of(members: Members) -> dict[str, bytes]:
 
 def _parse(members: Members, part: str) -> ET.Element:
     if part not in members.names:
-        raise RecordingError(f"{members.path}: not an XLSX workbook, it holds no {part}")
+        raise RecordingError(f"{members.path}: not an XLSX workbook, it contains no {part}")
     content = members.read(part)
     # A workbook has no document type: refusing one keeps entities, and what they expand to, out.
     if b"<!DOCTYPE" in content or b"<!ENTITY" in content:

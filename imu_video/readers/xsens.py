@@ -71,7 +71,7 @@ def unwrapped(counter: np.ndarray, bits: Sequence[int] = _COUNTER_BITS) -> tuple
 
 
 class _Xsens(Reader):
-    """What DOT and MTw exports share: header, packet counter, columns."""
+    """Common part of DOT and MTw exports: header, packet counter, columns."""
 
     formats = (".csv", ".txt")
     reads = "Acc or dv, Gyr or dq, Mag; lost packets are gaps"
@@ -105,7 +105,7 @@ class _Xsens(Reader):
             free = any(name.startswith("FreeAcc") for name in sheet.names)
             raise RecordingError(
                 f"{path}: no columns Acc_X or Gyr_X in the frame of the sensor"
-                + (", only FreeAcc, which is in the frame of the earth" if free else ""),
+                + (", only FreeAcc, which is in an earth-fixed frame" if free else ""),
                 hint="export or record inertial data: acceleration and angular velocity",
             )
         tag = _fact(lines, r"Device\s?Tag") or _fact(lines, r"Device\s?Id") or ""
@@ -146,7 +146,7 @@ class _Xsens(Reader):
         return acc, gyr
 
     def _clock(self, sheet: Sheet, lines: Sequence[str], notes: list[str]) -> tuple[np.ndarray, float | None, float]:
-        """Times in seconds, POSIX seconds of time 0 if the file tells them, and the rate."""
+        """Times in seconds, POSIX seconds of time 0 if the file contains them, and the rate."""
         told = _fact(lines, r"(?:Update ?Rate|Output ?Rate|Acquisition frequency|Sample ?Rate)")
         number = re.search(r"\d+(?:\.\d+)?", told or "")
         rate = self.rate_hz or (float(number[0]) if number and float(number[0]) > 0 else None)
@@ -172,7 +172,7 @@ class _Xsens(Reader):
             step, times = 1 / rate, (counter - counter[np.isfinite(counter)][0]) / rate
         else:
             raise ConfigError(
-                f"{sheet.where}: has no SampleTimeFine, and no line of its header tells the rate",
+                f"{sheet.where}: has no SampleTimeFine, and no line of its header contains the rate",
                 hint=f"declare it: reader: {{name: {self.name}, rate_hz: 100}}",
             )
         if rate is not None and not 0.8 <= step * rate <= 1.25:
@@ -232,7 +232,7 @@ class XsensDot(_Xsens):
     """Movella (Xsens) DOT: CSV files of the app and the DOT Data Exporter.
 
     Args:
-        rate_hz: samples per second, in (0, 10000], for files that do not tell it.
+        rate_hz: samples per second, in (0, 10000], for files that do not contain it.
 
     Example:
         >>> from imu_video.registry import readers
@@ -254,7 +254,7 @@ class XsensMtw(_Xsens):
     """Xsens MTw Awinda and MTi: text files of MT Manager.
 
     Args:
-        rate_hz: samples per second, in (0, 10000], for files that do not tell it.
+        rate_hz: samples per second, in (0, 10000], for files that do not contain it.
 
     Example:
         >>> from imu_video.registry import readers

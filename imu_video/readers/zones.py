@@ -33,7 +33,7 @@ def to_utc(local: np.ndarray, name: str | None) -> np.ndarray:
     """POSIX seconds of local times that were read as if they were UTC.
 
     Args:
-        local: (N,) seconds since 1970 by the clock on the wall.
+        local: (N,) seconds since 1970 in local time.
         name: the zone; None leaves the times as they are. In the hour that the end of summer time repeats, times count
             as summer time.
 

@@ -29,7 +29,7 @@ def check_reader(reader: Component, file: Path, *, damage: int = 12, seed: int =
     Args:
         reader: name, config entry or built reader.
         file: a file or folder of its format.
-        damage: number of damaged copies to read: each either still gives a sound reading or a RecordingError.
+        damage: number of damaged copies to read: each either still gives a valid reading or a RecordingError.
         seed: of the damage.
 
     Returns:

@@ -165,7 +165,7 @@ def test_a_payload_that_is_no_telemetry_is_counted(device_files: ModuleType, tmp
 
 @pytest.mark.parametrize("speed", [30.0, 0.1])
 def test_a_movie_that_is_not_in_real_time_is_refused(device_files: ModuleType, tmp_path: Path, speed: float) -> None:
-    with pytest.raises(RecordingError, match=f"one second of the movie takes {speed:g} s") as error:
+    with pytest.raises(RecordingError, match=f"one second of the video takes {speed:g} s") as error:
         GoProTelemetry().read(device_files.gopro(tmp_path, speed=speed))
     assert "real time" in (error.value.hint or "")
 

@@ -49,7 +49,7 @@ def test_damage_costs_one_second_and_is_counted(device_files: ModuleType, tmp_pa
 
 def test_epochs_only_are_refused(device_files: ModuleType, tmp_path: Path) -> None:
     log = device_files.gt3x_record(9, 0, bytes(12))
-    with pytest.raises(RecordingError, match="no sound record of samples"):
+    with pytest.raises(RecordingError, match="no valid record of samples"):
         Gt3x().read(device_files.gt3x(tmp_path, log=log))
     info = device_files.GT3X_INFO.replace("Sample Rate: 50", "Sample Rate: none")
     with pytest.raises(RecordingError, match=r"info\.txt: Sample Rate is 'none'"):

@@ -32,5 +32,5 @@ def test_two_sensors_in_a_folder_are_told_apart(files: ModuleType, tmp_path: Pat
     other.write_text(path.read_text())
     assert len(MetaMotion().files(path)) == 2
     assert set(MetaMotion().read(other).devices[0].tracks) == {"acc"}
-    with pytest.raises(RecordingError, match="holds several recordings"):
+    with pytest.raises(RecordingError, match="contains several recordings"):
         MetaMotion().read(tmp_path)

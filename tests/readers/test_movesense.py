@@ -40,5 +40,5 @@ def test_what_is_no_record_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match="Timestamp 'soon', expected milliseconds"):
         Movesense().read(path)
     path.write_text('{"data": [{"acc": {"Timestamp": 1, "ArrayAcc": [{"x": 1}]}}]}')
-    with pytest.raises(RecordingError, match="a record of ArrayAcc is no list of x, y, z"):
+    with pytest.raises(RecordingError, match="a record of ArrayAcc is not a list of x, y, z"):
         Movesense().read(path)

@@ -55,4 +55,4 @@ def test_a_cut_bag_is_read_up_to_there(device_files: ModuleType, tmp_path: Path)
     path.write_bytes(content + content[13:200])  # a second chunk that ends early
     reading = Rosbag().read(path)
     assert len(reading.devices[0].tracks["acc"].times) == 400
-    assert "no complete record: the bag was cut off" in reading.notes[-1]
+    assert "not a complete record: the bag was cut off" in reading.notes[-1]

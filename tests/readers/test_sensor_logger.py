@@ -82,7 +82,7 @@ def test_an_unknown_platform_is_asked_for(files: ModuleType, tmp_path: Path) -> 
     assert "platform: android" in (error.value.hint or "")
     read = SensorLogger(platform="ios", acceleration="linear").read(path).devices[0].tracks["acc"]
     np.testing.assert_allclose(read.values, linear, atol=1e-9)
-    with pytest.raises(ConfigError, match="its Metadata says platform android, the declaration says ios"):
+    with pytest.raises(ConfigError, match="its Metadata contains platform android, the declaration says ios"):
         SensorLogger(platform="ios").read(files.sensor_logger(tmp_path, "zip", platform="android"))
 
 
@@ -113,7 +113,7 @@ def test_repeated_rows_are_counted_and_one_csv_stands_for_its_siblings(files: Mo
     assert set(reading.devices[0].tracks) == {"acc", "gyr"}
     assert len(reading.devices[0].tracks["gyr"].times) == files.SAMPLES
     assert reading.notes == ("s1_Gyroscope.csv: 5 samples repeated or out of order",)
-    with pytest.raises(RecordingError, match="holds several exports"):
+    with pytest.raises(RecordingError, match="contains several exports"):
         SensorLogger().read(tmp_path)
 
 

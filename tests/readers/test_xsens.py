@@ -42,7 +42,7 @@ def test_mtw_has_radians_and_packets_that_are_lost(files: ModuleType, tmp_path: 
 def test_a_rate_is_asked_for_and_checked(files: ModuleType, tmp_path: Path) -> None:
     path = files.xsens_mtw(tmp_path)
     path.write_text(path.read_text().replace("// Update Rate: 50.0Hz\n", ""))
-    with pytest.raises(ConfigError, match="no line of its header tells the rate") as error:
+    with pytest.raises(ConfigError, match="no line of its header contains the rate") as error:
         XsensMtw().read(path)
     assert "rate_hz" in (error.value.hint or "")
     assert XsensMtw(rate_hz=50).read(path).devices[0].tracks["acc"].times[1] == pytest.approx(0.02)
@@ -73,7 +73,7 @@ def test_increments_are_rates_and_free_acceleration_is_refused(files: ModuleType
     np.testing.assert_allclose(tracks["acc"].values, gravity + linear, atol=1e-9)
     np.testing.assert_allclose(convert(tracks["gyr"].values, tracks["gyr"].unit, "gyr"), rate, atol=1e-6)
     path.write_text("PacketCounter,SampleTimeFine,FreeAcc_X,FreeAcc_Y,FreeAcc_Z\n1,16667,0,0,0\n2,33334,0,0,0\n")
-    with pytest.raises(RecordingError, match="only FreeAcc, which is in the frame of the earth"):
+    with pytest.raises(RecordingError, match="only FreeAcc, which is in an earth-fixed frame"):
         XsensDot().read(path)
 
 

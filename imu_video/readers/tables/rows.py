@@ -103,7 +103,7 @@ class RowCheck:
             pass
 
     def _regular(self, block: bytes) -> bool:
-        """Count a block that is certain to be right without a look at every row."""
+        """Count a block that is certain to be correct without checking every row."""
         if self._total and b'"' not in block:
             text = np.frombuffer(block, dtype=np.uint8)
             rows = int(np.count_nonzero(text == _NEWLINE))
@@ -155,7 +155,7 @@ class RowCheck:
         return block, rest
 
     def _require_whole_fields(self, text: np.ndarray, marks: np.ndarray, ends: np.ndarray, line: np.ndarray) -> None:
-        """Quotation marks must enclose whole fields; parsers differ in what they make of others."""
+        """Quotation marks must enclose whole fields; parsers treat others differently."""
         around = np.frombuffer(self._delimiter + b' \n\r"', dtype=np.uint8)
         before = np.where(marks[0::2] > 0, text[marks[0::2] - 1], _NEWLINE)
         after = text[np.minimum(marks[1::2] + 1, len(text) - 1)]
@@ -168,7 +168,7 @@ class RowCheck:
             )
 
     def _require_no_rows_inside(self, block: bytes, ends: np.ndarray, starts: np.ndarray, line: np.ndarray) -> None:
-        """A mark that is not closed swallows rows up to the next one: what it encloses then looks like rows."""
+        """A mark that is not closed encloses all rows up to the next mark, so that its content looks like rows."""
         for row in np.flatnonzero(np.diff(np.append(line, line[-1] + 1)) > 1):
             inner = block[int(starts[row]) : int(ends[row])].split(b"\n")
             count = sum(part.count(self._delimiter) == self._width - 1 > 0 for part in inner[1:])
