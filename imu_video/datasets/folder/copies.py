@@ -15,7 +15,7 @@ def copies(root: Path, paths: Iterable[Path]) -> Iterator[str]:
 
     Args:
         root: folder to which the names in the notes are relative.
-        paths: the files; folders, empty files and files that cannot be opened are passed over.
+        paths: the files; folders, empty files and files that cannot be opened are skipped.
     """
     by_size: dict[int, list[Path]] = {}
     for path in sorted(set(paths)):

@@ -159,7 +159,9 @@ class ImuFormat(Config):
 
 def _no_tag_of_ours(tags: Any) -> Any:
     if "gravity" in (tags or ()):
-        raise ValueError("the tag 'gravity' says whether acceleration includes gravity; expected another name")
+        raise ValueError(
+            "the tag 'gravity' is reserved: it states whether acceleration includes gravity; use another name"
+        )
     return tags
 
 

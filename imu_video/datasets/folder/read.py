@@ -153,7 +153,7 @@ def _runs_of(times: np.ndarray, labels: list[str]) -> tuple[Segment, ...]:
 
 
 def unmeasured(stream: ImuStream) -> tuple[str, ...]:
-    """Notes on channels of a device without a number, and on a sensor that measured for a part of the time only.
+    """Notes on channels of a device without a number, and on a sensor that measured only part of the time.
 
     Example:
         >>> values = np.stack([np.ones(9), np.full(9, np.nan)])

@@ -50,7 +50,7 @@ def read_subjects(
         )
     values = {tag: table.texts(column) for tag, column in columns.items()}
     others = sorted(set(rows) - set(subjects))
-    note = f"{form.file} has rows of {len(others)} subjects without a recording: {', '.join(map(repr, others[:5]))}"
+    note = f"{form.file} has rows of subjects without a recording ({len(others)}): {', '.join(map(repr, others[:5]))}"
     tags = {
         subject: {tag: texts[rows[subject]] for tag, texts in values.items() if texts[rows[subject]]}
         for subject in sorted(subjects)

@@ -189,9 +189,9 @@ def test_a_table_of_subjects_gives_tags_as_text(tmp_path: Path) -> None:
     source = Folder(root=str(declare(tmp_path, files=PLAIN, subjects=subjects)))
     assert [dict(r.tags) for r in source.recordings()] == [{"sex": "null"}, {"years": "071", "sex": "f"}]
     assert source.provenance()["subjects"] == source.subject_tags()
-    assert source.notes == ("people.csv has rows of 1 subjects without a recording: 's09'",)
+    assert source.notes == ("people.csv has rows of subjects without a recording (1): 's09'",)
     other = str(declare(tmp_path, files=PLAIN, subjects={**subjects, "tags": ["gravity"]}))
-    with pytest.raises(ConfigError, match="the tag 'gravity' says whether"):
+    with pytest.raises(ConfigError, match="the tag 'gravity' is reserved"):
         Folder(root=other)
     declare(tmp_path, files=PLAIN, subjects=subjects)
     put(tmp_path, "s03/a.csv")
