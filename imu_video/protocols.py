@@ -17,7 +17,7 @@ class Unread:
     """One recording (or take) of a dataset before it is read, so that one damaged file does not end the whole reading.
 
     Args:
-        name: name of the recording, or of the take if it holds several.
+        name: name of the recording, or of the take if it contains several.
         files: the files that are read for it.
         tables: those of ``files`` that give meaning to the signals (labels); their content is part of a build's digest.
         read: reads it; raises RecordingError for a damaged file.
