@@ -387,7 +387,9 @@ class Declaration(Config):
             return value
         named: dict[str, object] = {}
         for key, form in value.items():
-            name = placement_name(str(key))
+            if not isinstance(key, str):
+                raise ValueError(f"placement {key!r} is no text; put it in quotation marks: 'no', '1'")
+            name = placement_name(key)
             if name in named:
                 raise ValueError(f"placement {key!r} is declared twice, as {name!r}")
             named[name] = {} if form is None else form

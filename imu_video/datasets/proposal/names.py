@@ -13,7 +13,8 @@ _BODY = (
     "wrist|waist|hip|pocket|chest|ankle|thigh|upper[_ -]?arm|forearm|arm|head|lower[_ -]?back|back|foot|shin|shank"
     "|trunk|hand|leg|ear|belt|shoe|sternum|knee|elbow|neck|lumbar"
 )
-_PLACEMENT = re.compile(rf"(?:^|(?<=[\W_]))((?:left|right|l|r|upper|lower)[_ -])*({_BODY})(?=$|[\W_\d])", re.IGNORECASE)
+_SIDE = "(?:left|right|upper|lower)[_ -]?|[lr][_ -]"
+_PLACEMENT = re.compile(rf"(?:^|(?<=[\W_]))(?:{_SIDE})*({_BODY})(?=$|[\W_\d])", re.IGNORECASE)
 _SUBJECT = re.compile(r"(s|p|u|sub|subj|subject|user|participant|patient|pat|vp|id|person)[ _-]?\d+", re.IGNORECASE)
 
 
@@ -115,11 +116,9 @@ def _candidates(paths: Sequence[str], placed: bool) -> list[tuple[str, str]]:
         return []
     if depth == 2:
         if placed:
-            joint = "-" if all("-" in stem and "_" not in stem for stem in stems) else "_"
-            return [
-                (f"{{subject}}/{{recording}}{joint}{{placement}}{ending}", whose),
-                (f"{{subject}}/{{placement}}{ending}", whose),
-            ]
+            hyphens = all("-" in stem and "_" not in stem for stem in stems)
+            tails = [f"{{recording}}{joint}{{placement}}" for joint in (*("-_" if hyphens else "_-"), " ")]
+            return [(f"{{subject}}/{tail}{ending}", whose) for tail in (*tails, "{placement}")]
         return [(f"{{subject}}/{{recording}}{ending}", whose)]
     if placed:
         folders = "{subject}/{recording}" if depth == 3 else folders

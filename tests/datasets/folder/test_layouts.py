@@ -126,6 +126,13 @@ def test_copies_and_sensors_that_stopped_are_said(tmp_path: Path) -> None:
     assert not any("equal bytes" in note for note in Folder(root=str(tmp_path)).notes)
 
 
+def test_a_placement_that_yaml_takes_for_something_else(tmp_path: Path) -> None:
+    put(tmp_path, "s01/a.csv")
+    with pytest.raises(ConfigError, match="placement False is no text; put it in quotation marks"):
+        only(tmp_path, files=PLAIN, imu=IMU, placements={False: None})
+    assert only(tmp_path, files=PLAIN, imu=IMU, placements={"no": None}).imu[0].placement == "no"
+
+
 def test_one_column_is_not_two_axes(tmp_path: Path) -> None:
     put(tmp_path, "s01/a.csv")
     with pytest.raises(ConfigError, match="acc_x and acc_y both name the column 'ax'"):

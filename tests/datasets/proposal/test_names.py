@@ -25,6 +25,19 @@ def test_the_pattern_reads_every_name_in_one_way(paths: list[str], pattern: str 
     assert read_names(paths).pattern == pattern
 
 
+@pytest.mark.parametrize(
+    ("names", "pattern", "placements"),
+    [
+        (["walk Left Wrist.CSV", "walk Hip.CSV"], "{subject}/{recording} {placement}.CSV", ("hip", "left_wrist")),
+        (["walk-LeftWrist.csv", "walk-Hip.csv"], "{subject}/{recording}-{placement}.csv", ("hip", "leftwrist")),
+        (["up-stairs_hip.csv", "up-stairs_wrist.csv"], "{subject}/{recording}_{placement}.csv", ("hip", "wrist")),
+    ],
+)
+def test_placements_behind_spaces_and_in_one_word(names: list[str], pattern: str, placements: tuple[str, ...]) -> None:
+    found = read_names([f"{subject}/{name}" for subject in ("anna", "bert") for name in names])
+    assert (found.pattern, found.placements) == (pattern, placements)
+
+
 def test_videos_and_labels_beside() -> None:
     names = read_names(["s1/walk_hip.csv", "s1/walk_left_wrist.csv", "s2/run_hip.csv"])
     assert names.placements == ("hip", "left_wrist")
