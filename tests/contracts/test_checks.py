@@ -218,6 +218,7 @@ class GathersWithoutGradient(PairLoss):
         return LossOutput(total=functional.info_nce(to_video, to_imu, positives))
 
 
+@pytest.mark.slow  # starts two processes
 def test_a_gather_without_gradient_is_found() -> None:
     """Also: a loss that only this file registers reaches the other processes."""
     with pytest.raises(AssertionError, match=r"gradient of (encoder|projector).*gather with gradient"):

@@ -64,6 +64,7 @@ class Summed(Objective):
         return LossOutput(total=loss(self, student, batch.imu, batch.mask) * len(batch.imu))
 
 
+@pytest.mark.slow  # starts two processes
 def test_a_loss_that_sums_over_ranks_is_caught() -> None:
     check_objective("test_summed")  # in one process nothing shows
     with pytest.raises(AssertionError, match="differs from one process"):

@@ -73,6 +73,7 @@ def everything(steps: int) -> dict[str, dict[str, Tensor]]:
     return {"gather": {"out": gathered.detach(), "plain": gather(x), "grad": x.grad}, "train": train(steps)}
 
 
+@pytest.mark.slow  # every loss over two ranks is compared in tests/contracts
 def test_three_ranks_equal_one_process() -> None:
     """A2 for the whole model: PatchTST, projectors and learned scales, gradients averaged as DDP does, 20 steps."""
     results = run_on_ranks(everything, 20, ranks=3)

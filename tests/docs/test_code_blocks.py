@@ -17,8 +17,8 @@ SHORT = {
 }
 
 
-LONG = {"docs/guides/encoders-and-losses.md", "docs/guides/evaluation.md", "docs/guides/pretraining.md"}
-"""Pages whose blocks train or evaluate: marked slow, and run by `make doctest`, a step of continuous integration."""
+LONG = {f"docs/guides/{name}.md" for name in ("encoders-and-losses", "evaluation", "pretraining", "shards", "teachers")}
+"""Pages whose blocks train, embed or evaluate: marked slow, and run by `make doctest`, a step of CI."""
 
 
 def pages() -> list[Path]:

@@ -62,6 +62,7 @@ def probed(index: Index, encoder: EncoderBundle) -> float:
     return float(np.mean(hits))
 
 
+@pytest.mark.slow  # pretrains nine small encoders
 def test_only_true_pairs_help(made: Index, tmp_path: Path) -> None:
     """Three seeds: with true pairs a probe gains over untrained encoders, with permuted ones it does not."""
     accuracy: dict[str, list[float]] = {"none": [], "permuted_pairs": [], "untrained": []}

@@ -114,6 +114,7 @@ def test_list_as_json_and_of_an_unknown_kind() -> None:
     assert "did you mean 'protocols'" in str(wrong.exception)
 
 
+@pytest.mark.slow  # one more process that imports everything
 def test_help_names_the_options_of_the_constructor() -> None:
     shown = imu_eval("toy", "--help", "--plugin", TOY).stdout
     for option in ("--feature", "--split", "--out", "--plugin"):

@@ -147,7 +147,7 @@ def test_every_shipped_config_holds_the_contract(path: Path) -> None:
     check_loss(read_yaml(path))
 
 
-@pytest.mark.parametrize("name", ["info_nce", "sigmoid_pair"])
+@pytest.mark.parametrize("name", ["info_nce", pytest.param("sigmoid_pair", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("matched", [True, False], ids=["matched", "shuffled"])
 def test_toy_alignment(name: str, matched: bool) -> None:
     """A4: two noisy views of one latent are aligned, R@1 in a gallery of 64 above 0.7; shuffled pairs are not."""

@@ -133,7 +133,9 @@ def test_predictions_equal_scikit_learns(name: str, probe: Probe, references: Ca
 
 
 @pytest.mark.parametrize("soft", [False, True])
-@pytest.mark.parametrize("c", [0.1, 10.0, 1000.0])
+@pytest.mark.parametrize(
+    "c", [pytest.param(0.1, marks=pytest.mark.slow), 10.0, pytest.param(1000.0, marks=pytest.mark.slow)]
+)
 def test_the_minimiser_equals_a_naive_one_and_never_climbs(c: float, soft: bool) -> None:
     rng = np.random.default_rng(0)
     z = rng.normal(size=(3, 9, 20)) / np.sqrt(20)

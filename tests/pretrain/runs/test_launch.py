@@ -58,7 +58,7 @@ def test_a_process_that_lost_its_peer_is_not_blamed() -> None:
         supervise(program(text), nproc=2)
 
 
-@pytest.mark.parametrize("group", [False, True])
+@pytest.mark.parametrize("group", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_process_of_a_group_leaves_before_the_interpreter_is_finalised(group: bool, tmp_path: Path) -> None:
     """A late thread of the transport would abort it there; what was said and the exit code are kept all the same."""
     text = "import atexit, sys; atexit.register(print, 'finalised'); from pretrain.cli import main\n"

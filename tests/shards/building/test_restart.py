@@ -59,7 +59,8 @@ def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[str]]:
     return arrange
 
 
-@pytest.mark.parametrize("step", [37, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow  # a process and a build per point
+@pytest.mark.parametrize("step", [37, 1])
 def test_killed_at_a_change_of_the_disk_it_resumes_to_the_same_bytes(
     people_config: Maker, tiny_plugin: Path, tmp_path: Path, step: int
 ) -> None:
