@@ -168,6 +168,7 @@ class Processed:
     def __iter__(self) -> Iterator[Window]:
         sync = None if self.estimate is None else self.estimate.plain()
         yielded = 0
+        met: set[str] = set()
         considered = dict.fromkeys(_short(window_starts(self._recording, self._recipe.window)))
         for window in cut(self._recording, self._recipe.window, signal=self._recipe.signal, note=self._note):
             marked, reason = self._inspection.mark(window, self._recipe.window.seconds)
@@ -177,15 +178,29 @@ class Processed:
                 self.lost.setdefault(str(reason), []).extend(_short([window.start]))
                 continue
             yielded += 1
+            met.update(marked.streams, ["labels"] if marked.label is not None else [])
             yield marked if sync is None else replace(marked, sync=sync)
         unmeasured = self.considered - yielded - sum(self.dropped.values())
         if unmeasured:
             reason = self._not_measured()
             self.dropped[reason] += unmeasured
             self.lost[reason] = list(considered)
+        if yielded:
+            self._ranges += tuple(self._unmet(met))
         if self.considered and not yielded:
             reasons = ", ".join(f"{reason} ({count})" for reason, count in sorted(self.dropped.items()))
             self._ranges += (f"none of its {self.considered} windows is kept: {reasons}",)
+
+    def _unmet(self, met: set[str]) -> Iterator[str]:
+        """Notes on streams and labels that no window has, for another reason than their time range."""
+        parts = {
+            name for name in self._recording.streams if name.partition(".")[0] in self._recipe.window.modalities
+        } | ({"labels"} if self._recording.segments else set())
+        for part in sorted(parts - met):
+            file = self._recording.files.get(part)
+            named = part if file is None else f"{part} ({file})"
+            if not any(named in note for note in self._ranges) and not (part == "labels" and self._ranges):
+                yield f"no window has {named}: it lies in a gap, or in pieces shorter than a window"
 
     def _not_measured(self) -> str:
         """The reason why windows have no device, with the longest gap of the recording if it is long."""

@@ -142,6 +142,21 @@ def test_two_labels_of_one_time_are_said() -> None:
     assert check_ranges(replace(one, segments=(walk, replace(sit, label="walk")))) == ()
 
 
+def test_labels_in_a_gap_of_the_imu_are_said() -> None:
+    times = np.concatenate([np.arange(0, 10, 0.05), np.arange(30, 40, 0.05)])
+    values = np.tile([[0.0], [0.0], [9.8], [0.1], [0.0], [0.0]], len(times))
+    one = recording(ImuStream(placement="wrist", times=times, values=values), labels=[(12, 25)])
+    recipe = Recipe(window=WindowConfig(seconds=2.0))
+    for labels, notes in (
+        (one.segments, 1),
+        ((*one.segments, Segment(start=32.0, end=38.0, label="sit")), 0),
+        ((), 0),
+    ):
+        processed = Processed(replace(one, segments=labels), recipe, Inspector({}))
+        assert len(list(processed)) == 10
+        assert sum("no window has labels: it lies in a gap" in row.note for row in processed.note_rows()) == notes
+
+
 def test_a_recording_of_which_no_window_is_kept_says_why() -> None:
     bunched = np.concatenate([k * 2.0 + np.arange(40) * 0.0005 for k in range(10)])
     values = np.tile([[0.0], [0.0], [9.8], [0.1], [0.0], [0.0]], len(bunched))
