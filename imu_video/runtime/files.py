@@ -14,6 +14,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -211,7 +212,7 @@ def move_folder(temporary: Path, target: Path, *, replace: bool = False) -> None
 
 def _moved(temporary: Path, target: Path, *, replace: bool) -> bool:
     """Try to rename a folder; False where another writer took the name of a folder that may be replaced."""
-    if replace and target.exists() and not target.is_dir():
+    if replace and _is_no_folder(target):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target))
     old = target.with_name(f".{target.name}.old-{secrets.token_hex(4)}")
     aside = replace and _set_aside(target, old)
@@ -229,6 +230,14 @@ def _moved(temporary: Path, target: Path, *, replace: bool) -> bool:
     sync_folder(target.parent)
     remove(old)
     return True
+
+
+def _is_no_folder(target: Path) -> bool:
+    """Whether something else has that name: one look, because another writer may take the folder away between two."""
+    try:
+        return not stat.S_ISDIR(target.stat().st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _set_aside(target: Path, old: Path) -> bool:

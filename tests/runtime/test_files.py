@@ -179,6 +179,24 @@ def test_writers_that_replace_one_folder_at_the_same_time_all_succeed(tmp_path: 
     assert one == two, "a folder of one writer, not a mixture"
 
 
+def test_a_folder_that_disappears_between_two_looks_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another writer renames it just after this one has seen it."""
+    target, original = tmp_path / "target", Path.stat
+    target.mkdir()
+
+    def stat(self: Path, **how: bool) -> os.stat_result:
+        seen = original(self, **how)
+        if self == target:
+            target.rmdir()
+        return seen
+
+    monkeypatch.setattr(Path, "stat", stat)
+    with atomic_folder(target, replace=True) as folder:
+        (folder / "one").write_text("new")
+    monkeypatch.undo()
+    assert (target / "one").read_text() == "new"
+
+
 @pytest.mark.parametrize("moment", ["first rename", "second rename"])
 def test_a_folder_that_another_writer_replaces_meanwhile_is_replaced_in_turn(
     moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
