@@ -194,7 +194,7 @@ def stream(
         times, joined = union_of_times((acc.times, values["acc"]), (gyr.times, values["gyr"]))
     else:
         joined = np.concatenate(list(values.values()))
-    units = {f"{kind}_unit": track.unit for kind, track in tracks.items()}
+    units: dict[str, Any] = {f"{kind}_unit": track.unit for kind, track in tracks.items()}
     if check_units:
         state: GravityState = "included" if gravity else "removed"
         check_plausible(joined, channels, source=f"{source}, {placement}", times=times, gravity=state, **units)
