@@ -5,7 +5,7 @@
 
 Each cell is the largest error in milliseconds of any sample over all seeds and drifts of -200, 0 and 200 ppm, in 300 s
 at 50 Hz with stamps in milliseconds. In the rows of single samples it is the error that 99 % of the samples stay below:
-which of two neighbouring samples a loss removed cannot be told where jitter hides the gap.
+jitter can hide which of two neighbouring samples was lost.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def _unpacked(data: bytes, method: str, size: int, reader: str) -> bytes:
             return bz2.BZ2Decompressor().decompress(data, size + 1)
         if method == "lz4":
             return bytes(module.LZ4FrameDecompressor().decompress(data, size + 1))
-        # One byte more than stated is asked for, so that a longer block is noticed; the size in the frame is not used.
+        # Reads one byte more than stated, so that a longer block is detected; the size in the frame is not used.
         return bytes(module.ZstdDecompressor().stream_reader(io.BytesIO(data)).read(size + 1))
     # Each package has an error of its own for damaged bytes.
     except Exception as error:

@@ -87,7 +87,7 @@ def build(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Outcome:
 @pytest.fixture(scope="module")
 def faults() -> Path:
     if not FAULTS.is_dir():
-        pytest.skip(f"no folders of faulty inputs at {FAULTS}; they stand beside $IMU_VIDEO_DATA")
+        pytest.skip(f"no folders of faulty inputs at {FAULTS}, expected beside $IMU_VIDEO_DATA")
     return FAULTS
 
 

@@ -94,7 +94,7 @@ def test_init_fill_in_check_build(files: ModuleType, tmp_path: Path, name: str) 
     assert proposal.recordings == 2
     assert proposal.unused == ()
     asked = {key for _, key in proposal.marks if not key.startswith("placements.")}
-    assert asked == {"licence", *(("files.offset_s",) if name == "table" else ())}, "units are told by the data"
+    assert asked == {"licence", *(("files.offset_s",) if name == "table" else ())}, "the data determines the units"
     with pytest.raises(ConfigError, match=r"dataset\.yaml, line 4: licence is not filled in yet") as error:
         Folder(root=str(root))
     assert "terms of these recordings" in (error.value.hint or "")

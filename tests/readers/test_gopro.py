@@ -34,7 +34,7 @@ def part(count: int, first: int | None, *, tick: float | None = None, stamp: flo
 
 @pytest.mark.parametrize("clock", ["stamp", "tick", "mp4"])
 def test_times_follow_the_clock_not_the_payload_length(clock: str) -> None:
-    """196, 199, 200 ... samples a payload and only 14 in the last one: the rate stays the sensor's."""
+    """196, 199, 200 ... samples a payload and only 14 in the last one do not change the rate."""
     rate, counts = 198.7, [196, 199, 200, 199, 199, 14]
     firsts = np.concatenate([[0], np.cumsum(counts)[:-1]])
     parts = []

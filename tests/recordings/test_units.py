@@ -1,4 +1,4 @@
-"""Units are told by what the data is evidence for; every hint is obeyed, and the result must then be right."""
+"""Units are inferred from evidence in the data; every hint is applied, and the result must then be right."""
 
 from __future__ import annotations
 

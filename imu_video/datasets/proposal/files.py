@@ -25,7 +25,7 @@ _ROWS = 20_000  # rows of a table that are examined; units do not change in a fi
 _START = re.compile(r"^(start|begin|from|onset|t0)([_ ]?(time|s|ms))?$", re.IGNORECASE)
 _END = re.compile(r"^(end|stop|to|until|offset|t1)([_ ]?(time|s|ms))?$", re.IGNORECASE)
 _NUMBER = re.compile(r"-?\d[\d.,eE+-]*(, column \d+)?|nan", re.IGNORECASE)
-# Where two readers know a file, the one whose evidence is narrower is asked first.
+# If two readers recognise a file, the one with the more specific evidence takes precedence.
 _LAST = ("core_motion", "rosbag")
 
 

@@ -147,7 +147,7 @@ class TextFile:
         if not any(names):
             raise RecordingError(f"{self.path}: no rows", hint="its header line is empty; correct skip_rows")
         self.names, self._width, self._surplus = self._fit(names, first)
-        # a first row that is too long is cut by the parser without a word
+        # The parser truncates a first row that is too long and reports nothing.
         self._fits = first is None or len(first) == self._width
 
     @staticmethod

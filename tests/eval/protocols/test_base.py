@@ -22,7 +22,7 @@ CONFIG = Path(__file__).resolve().parents[3] / "configs" / "eval" / "base.yaml"
 
 
 class Recording(base.EncoderProtocol):
-    """Keeps what it is asked to evaluate."""
+    """Records the arguments of each evaluation."""
 
     name = "recording"
 

@@ -69,7 +69,7 @@ def test_a_declaration_edited_after_a_killed_build_is_named_and_both_hints_work(
     _edit(study, "acc_x: ax, acc_y: ay", "acc_x: ay, acc_y: ax")
     _killed(study, study_config, tmp_path / "other")
     _edit(study, "licence: CC0", "licence: CC0-1.0")
-    index = build(study_config, tmp_path / "other", force=True)  # started anew
+    index = build(study_config, tmp_path / "other", force=True)  # replaces the folder
     assert index.digest != before
     assert files_of(tmp_path / "other") == files_of(build(study_config, tmp_path / "whole").root)
 
