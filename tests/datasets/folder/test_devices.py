@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,17 +13,6 @@ import yaml
 from imu_video.datasets.folder import Folder
 from imu_video.errors import ConfigError, RecordingError
 from imu_video.testing import check_dataset
-
-
-@pytest.fixture(scope="module")
-def files() -> ModuleType:
-    path = Path(__file__).resolve().parents[2] / "readers" / "files.py"
-    spec = importlib.util.spec_from_file_location("reader_files", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def declare(root: Path, **changes: Any) -> Path:

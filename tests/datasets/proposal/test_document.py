@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
@@ -15,17 +14,6 @@ from imu_video.datasets.folder import Declaration, Folder
 from imu_video.datasets.proposal import propose, write_proposal
 from imu_video.errors import ConfigError, RecordingError
 from imu_video.modalities.mp4 import encode_mp4
-
-
-@pytest.fixture(scope="module")
-def files() -> ModuleType:
-    path = Path(__file__).resolve().parents[2] / "readers" / "files.py"
-    spec = importlib.util.spec_from_file_location("proposal_document_files", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def filled(text: str, **words: str) -> Declaration:

@@ -2,24 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
-import pytest
-
 from imu_video.datasets.proposal.files import look, read_columns
-
-
-@pytest.fixture(scope="module")
-def files() -> ModuleType:
-    path = Path(__file__).resolve().parents[2] / "readers" / "files.py"
-    spec = importlib.util.spec_from_file_location("proposal_files", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_every_file_has_its_part(files: ModuleType, tmp_path: Path) -> None:
