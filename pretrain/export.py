@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from imu_video.config import read_yaml, validate
 from imu_video.errors import CheckpointError, ParityError, ShardError, nearest
 from imu_video.models.cross_modal import TEACHER
 from imu_video.models.projectors import save_projectors
+from imu_video.runtime.files import temporary_folder
 from imu_video.shards.reading.columns import Columns, open_columns
 from imu_video.shards.reading.index import load_index
 from imu_video.sides import TowerBundle
@@ -91,9 +91,8 @@ def export(
     columns = _columns(config, saved, data)
     bundle: EncoderBundle = task.model.student.eval()
     lineage = lineage_of(saved)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.check-", dir=out.parent) as temporary:
-        draft = Path(temporary) / out.name
+    with temporary_folder(out) as temporary:
+        draft = temporary / out.name
         bundle.save(draft, lineage=lineage)
         compared, difference = compare(bundle, load_encoder(draft), columns, windows=windows)
     if not difference <= TOLERANCE:  # written so that NaN fails, too

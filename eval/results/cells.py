@@ -11,7 +11,7 @@ import numpy as np
 
 from imu_video.config import digest
 from imu_video.errors import DataError
-from imu_video.runtime.files import open_atomic
+from imu_video.runtime.files import open_atomic, remove_dead_leftovers
 
 
 class CellStore:
@@ -26,6 +26,7 @@ class CellStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._tidy = False
 
     def path(self, key: Mapping[str, Any]) -> Path:
         """File of a key, which is any mapping of JSON values."""
@@ -53,7 +54,10 @@ class CellStore:
         return held
 
     def put(self, key: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-        """Write the arrays of a key."""
+        """Write the arrays of a key; the first call removes what killed processes left."""
+        if not self._tidy:
+            remove_dead_leftovers(self.folder)
+            self._tidy = True
         write_npz(self.path(key), {"_key": np.array(json.dumps(key)), **arrays})
 
 

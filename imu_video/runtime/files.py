@@ -2,12 +2,17 @@
 
 All writers use the same order of operations: write under a temporary name in the folder of the target, sync the
 content, rename, sync the folder. A reader then finds the old or the new content but never a part of it, even after a
-power failure. A killed process leaves temporary names, ``.NAME.tmp-<8 hex digits>``, which readers ignore and
-`remove_leftovers` deletes.
+power failure. A killed process leaves temporary names, ``.NAME.tmp-<owner>-<8 hex digits>`` (without the owner in
+earlier versions), which readers ignore. `remove_leftovers` deletes all of them, `remove_dead_leftovers` only those
+whose process has ended (`owners`).
+
+Temporary names are created exclusively, so that a file or link which another user planted is never written to. What is
+published has the permissions that the umask gives, whichever library wrote it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -15,13 +20,23 @@ import re
 import secrets
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from imu_video.runtime import owners
+
 # The whole form: a user's own file `.env.old-2024` in an output folder is not ours to delete.
-_LEFTOVER = re.compile(r"\..+\.(tmp|old)-[0-9a-f]{8}", re.DOTALL)
+_LEFTOVER = re.compile(
+    r"\.(?P<name>.+)\.(?P<kind>tmp|old)-(?:(?P<owner>[0-9a-f]{8}-[0-9a-f]{1,8}-[0-9a-f]{1,16})-)?[0-9a-f]{8}",
+    re.DOTALL,
+)
+_CUT = "~"  # ends a name that was shortened, whose original is therefore unknown
+_NAME_BYTES = 100  # with the owner 140: some encrypted file systems end names at 143 bytes
+ABANDONED_S = 86_400.0
+"""Seconds without a change after which a temporary name of another machine, or without an owner, is left over."""
 
 
 def file_sha256(path: Path) -> str:
@@ -33,11 +48,24 @@ def file_sha256(path: Path) -> str:
 def temporary_path(target: Path) -> Path:
     """A unique name in the folder of ``target``; on the same disk, so that the rename is atomic.
 
+    The name states the calling process. Create it exclusively: ``open(path, "xb")`` or ``path.mkdir()``.
+
     Example:
         >>> temporary_path(Path("data/index.json")).name[:16]
         '.index.json.tmp-'
     """
-    return target.with_name(f".{target.name}.tmp-{secrets.token_hex(4)}")
+    return target.with_name(f".{_short(target.name)}.tmp-{owners.owner()}-{secrets.token_hex(4)}")
+
+
+def aside_path(target: Path) -> Path:
+    """A unique name for a folder that is to be replaced."""
+    return target.with_name(f".{_short(target.name)}.old-{owners.owner()}-{secrets.token_hex(4)}")
+
+
+def _short(name: str) -> str:
+    """The name, shortened so that a file system accepts it with an owner behind it."""
+    whole = os.fsencode(name)
+    return name if len(whole) <= _NAME_BYTES else whole[: _NAME_BYTES - 1].decode(errors="ignore") + _CUT
 
 
 def sync_file(path: Path) -> None:
@@ -105,7 +133,7 @@ class AtomicFile:
         self.path = path
         self._sync = sync
         self._temporary = temporary_path(path)
-        self.file: BinaryIO = self._temporary.open("wb", buffering=buffering)
+        self.file: BinaryIO = self._temporary.open("xb", buffering=buffering)
 
     def commit(self) -> None:
         """Sync the file, close it and rename it."""
@@ -180,15 +208,63 @@ def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
         >>> [path.name for path in target.iterdir()]
         ['config.json']
     """
+    with temporary_folder(target) as folder:
+        yield folder
+        apply_umask(folder)
+        sync_tree(folder)
+        move_folder(folder, target, replace=replace)
+
+
+@contextmanager
+def temporary_folder(target: Path) -> Iterator[Path]:
+    """Create a folder beside ``target`` for the time of the block; those of killed processes are removed first.
+
+    Args:
+        target: name for which the folder is needed; its parent folder is created if needed.
+
+    Example:
+        >>> import tempfile
+        >>> target = Path(tempfile.mkdtemp()) / "encoder"
+        >>> with temporary_folder(target) as folder:
+        ...     folder.parent == target.parent, folder.is_dir()
+        (True, True)
+        >>> list(target.parent.iterdir())
+        []
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
+    remove_dead_leftovers(target.parent, name=target.name)
     folder = temporary_path(target)
     folder.mkdir()
     try:
         yield folder
-        sync_tree(folder)
-        move_folder(folder, target, replace=replace)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def apply_umask(folder: Path) -> None:
+    """Give everything in a finished folder the permissions that ``open`` and ``mkdir`` would have given.
+
+    Libraries that write by way of their own temporary files (safetensors) create them for their user alone; with an
+    ordinary umask nobody else could then read the result.
+
+    Args:
+        folder: created by ``mkdir``, so that its own permissions are those of the umask, or of the access control list
+            that replaces the umask in its parent.
+    """
+    if os.name != "posix":
+        return
+    usual = folder.stat().st_mode & 0o777
+    for path in folder.rglob("*"):
+        state = path.lstat()
+        if stat.S_ISDIR(state.st_mode):
+            wanted = usual
+        elif stat.S_ISREG(state.st_mode) and state.st_nlink == 1:  # a second name is a file outside, and not ours
+            wanted = usual & 0o666
+        else:
+            continue
+        if state.st_mode & 0o777 != wanted:
+            with contextlib.suppress(OSError):  # a disk without permissions of its own (FAT, some network shares)
+                path.chmod(stat.S_IMODE(state.st_mode) & ~0o777 | wanted)
 
 
 def move_folder(temporary: Path, target: Path, *, replace: bool = False) -> None:
@@ -214,7 +290,7 @@ def _moved(temporary: Path, target: Path, *, replace: bool) -> bool:
     """Try to rename a folder; False where another writer took the name of a folder that may be replaced."""
     if replace and _is_no_folder(target):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target))
-    old = target.with_name(f".{target.name}.old-{secrets.token_hex(4)}")
+    old = aside_path(target)
     aside = replace and _set_aside(target, old)
     try:
         os.replace(temporary, target)
@@ -250,19 +326,101 @@ def _set_aside(target: Path, old: Path) -> bool:
 
 
 def is_leftover(name: str) -> bool:
-    """Whether a file name is a temporary name of a killed process.
+    """Whether a file name is a temporary name, of a running or a killed process.
 
     Example:
         >>> is_leftover(".index.json.tmp-0a1b2c3d"), is_leftover("index.json")
         (True, False)
+        >>> is_leftover(temporary_path(Path("index.json")).name)
+        True
     """
     return _LEFTOVER.fullmatch(name) is not None
 
 
 def remove_leftovers(folder: Path) -> None:
     """Remove temporary files of killed processes below ``folder``; no other process may write there at that time."""
-    for path in [path for path in folder.rglob(".*") if is_leftover(path.name)]:
-        remove(path)
+    for path in _leftovers(folder):
+        _remove_leftover(path)
+
+
+def remove_dead_leftovers(folder: Path, *, name: str | None = None, abandoned_s: float = ABANDONED_S) -> None:
+    """Remove temporary files of killed processes, while other processes may be writing to the same folder.
+
+    A temporary name states its process. If that process has ended, the file is removed. Names of other machines and of
+    earlier versions, of which this machine cannot tell, are removed ``abandoned_s`` seconds after the last change.
+    Files that cannot be removed, for example those of another user, are left.
+
+    Args:
+        folder: is searched with all its subfolders; need not exist.
+        name: only temporary names of this target, in ``folder`` itself.
+        abandoned_s: see above.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> temporary_path(folder / "index.json").touch()
+        >>> remove_dead_leftovers(folder)  # this process still runs
+        >>> len(list(folder.iterdir()))
+        1
+    """
+    for path in _leftovers(folder) if name is None else _leftovers_of(folder, _short(name)):
+        with contextlib.suppress(OSError):
+            if _is_dead(path, abandoned_s):
+                _remove_leftover(path)
+
+
+def _leftovers(folder: Path) -> list[Path]:
+    """Temporary names below a folder; links are not followed, and nothing is looked for inside a leftover."""
+    found = []
+    for root, folders, names in os.walk(folder):
+        found += [Path(root, name) for name in (*folders, *names) if is_leftover(name)]
+        folders[:] = [name for name in folders if not is_leftover(name)]
+    return found
+
+
+def _leftovers_of(folder: Path, name: str) -> list[Path]:
+    with contextlib.suppress(OSError):
+        return [
+            folder / found
+            for found in os.listdir(folder)
+            if (match := _LEFTOVER.fullmatch(found)) is not None and match["name"] == name
+        ]
+    return []
+
+
+def _is_dead(path: Path, abandoned_s: float) -> bool:
+    match = _LEFTOVER.fullmatch(path.name)
+    running = owners.runs(match["owner"]) if match is not None and match["owner"] else None
+    if running is not None:
+        return not running
+    # The clock of the disk, because that of this machine may differ from that of the machine which wrote the file.
+    with tempfile.TemporaryFile(dir=path.parent) as probe:
+        now = os.fstat(probe.fileno()).st_mtime
+    inside = path.rglob("*") if path.is_dir() and not path.is_symlink() else ()
+    changed = max(_changed(path), *map(_changed, inside), 0.0)
+    return now - changed > abandoned_s
+
+
+def _changed(path: Path) -> float:
+    try:
+        state = path.lstat()
+    except FileNotFoundError:
+        return 0.0
+    return max(state.st_mtime, state.st_ctime)  # a copy can carry the time of its original
+
+
+def _remove_leftover(path: Path) -> None:
+    """Remove a temporary file or folder; a folder that was set aside and never replaced gets its name back."""
+    match = _LEFTOVER.fullmatch(path.name)
+    if match is not None and match["kind"] == "old":
+        target = path.with_name(match["name"])
+        if not os.path.lexists(target):
+            # Killed between the two renames of `move_folder`: this is the only complete content of that name.
+            if not match["name"].endswith(_CUT):
+                with contextlib.suppress(FileNotFoundError):
+                    os.rename(path, target)
+            return
+    remove(path)
 
 
 def remove(path: Path) -> None:

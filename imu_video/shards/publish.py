@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from imu_video.errors import ConfigError, ShardError
-from imu_video.runtime.files import move_folder
+from imu_video.runtime.files import move_folder, remove_dead_leftovers
 from imu_video.runtime.journal import PARTIAL_SUFFIX, PARTS_SUFFIX
 from imu_video.shards.schema import FACTS_FILE, INDEX_FILE
 
@@ -41,6 +41,7 @@ def publish(temp: Path, target: Path, *, force: bool) -> None:
     Raises:
         ShardError: ``target`` was created by another process meanwhile.
     """
+    remove_dead_leftovers(target.parent, name=target.name)
     try:
         move_folder(temp, target, replace=force)
     except OSError as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from imu_video.runtime import files
+from imu_video.runtime import files, owners
 from imu_video.runtime.files import AtomicFile, atomic_folder, move_folder, open_atomic, remove_leftovers, write_atomic
 
 
@@ -282,3 +284,141 @@ def test_leftovers_are_removed_and_nothing_else(tmp_path: Path) -> None:
     remove_leftovers(tmp_path)
     left = sorted(p.name for p in tmp_path.rglob("*"))
     assert left == [".env.old-2024", ".hidden", "a.tmp-0a1b2c3d", "elsewhere", "inner", "kept"]
+
+
+def name_of_a_dead_process(target: Path, kind: str = "tmp") -> Path:
+    """A temporary name whose process has ended, of this machine and boot."""
+    ended = subprocess.Popen([sys.executable, "-P", "-S", "-c", ""])
+    ended.wait()
+    place = owners.owner().split("-")[0]
+    return target.with_name(f".{target.name}.{kind}-{place}-{ended.pid:x}-1-0a1b2c3d")
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the age of a file decides")
+
+
+@linux
+def test_dead_leftovers_are_removed_while_others_write(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    dead = [name_of_a_dead_process(tmp_path / "index.json"), name_of_a_dead_process(tmp_path / "inner" / "columns")]
+    dead[0].write_text("half")
+    (dead[1] / "deep").mkdir(parents=True)
+    alive = [files.temporary_path(tmp_path / "index.json"), files.temporary_path(tmp_path / "inner" / "columns")]
+    alive[0].write_text("half")
+    (alive[1] / name_of_a_dead_process(Path("inside")).name).mkdir(parents=True)
+    kept = {".index.json.tmp-0a1b2c3d", ".env.old-2024", "a.tmp-0a1b2c3d"}
+    for name in kept:
+        (tmp_path / name).write_text("mine")
+    files.remove_dead_leftovers(tmp_path)
+    assert [p.exists() for p in (*dead, *alive)] == [False, False, True, True]
+    assert all((tmp_path / name).exists() for name in kept), "young, or not of our form"
+    assert len(list(alive[1].iterdir())) == 1, "nothing is touched inside the folder of another writer"
+    remove_leftovers(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {"inner", ".env.old-2024", "a.tmp-0a1b2c3d"}
+
+
+@pytest.mark.parametrize("name", [".data.tmp-0a1b2c3d", ".data.tmp-ffffffff-1-1-0a1b2c3d"])
+def test_names_of_other_machines_and_earlier_versions_are_removed_by_their_last_change(
+    name: str, tmp_path: Path
+) -> None:
+    (tmp_path / name / "deep").mkdir(parents=True)
+    (tmp_path / name / "deep" / "rows.npy").write_bytes(b"half")
+    os.utime(tmp_path / name, (0, 0))
+    os.utime(tmp_path / name / "deep" / "rows.npy", (0, 0))  # copied with the time of an old original
+    files.remove_dead_leftovers(tmp_path)
+    assert (tmp_path / name).exists()
+    files.remove_dead_leftovers(tmp_path, abandoned_s=-1)
+    assert not (tmp_path / name).exists()
+
+
+@linux
+def test_only_leftovers_of_one_name_are_looked_for(tmp_path: Path) -> None:
+    mine, other = name_of_a_dead_process(tmp_path / "mine"), name_of_a_dead_process(tmp_path / "other")
+    for folder in (mine, other, tmp_path / "inner" / mine.name):
+        folder.mkdir(parents=True)
+    with atomic_folder(tmp_path / "mine") as folder:
+        (folder / "one").write_text("new")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([other.name, "inner", "mine"])
+    assert (tmp_path / "inner" / mine.name).exists()
+    files.remove_dead_leftovers(tmp_path / "absent")
+
+
+@linux
+@pytest.mark.parametrize("remover", [remove_leftovers, files.remove_dead_leftovers])
+def test_a_folder_set_aside_by_a_killed_process_gets_its_name_back(
+    remover: Callable[[Path], None], tmp_path: Path
+) -> None:
+    """Killed between the two renames: the folder that was to be replaced is the only complete one."""
+    old, new = name_of_a_dead_process(tmp_path / "encoder", "old"), name_of_a_dead_process(tmp_path / "encoder")
+    for folder, text in ((old, "old"), (new, "new")):
+        folder.mkdir()
+        (folder / "one").write_text(text)
+    remover(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["encoder"]
+    assert (tmp_path / "encoder" / "one").read_text() == "old"
+    (tmp_path / "encoder").rename(old)
+    (tmp_path / "encoder").mkdir()
+    remover(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["encoder"], "replaced: the old one goes"
+    assert not list((tmp_path / "encoder").iterdir())
+
+
+def test_long_names_are_shortened_and_written(tmp_path: Path) -> None:
+    for name in ("n" * 255, "\u00fc" * 127):
+        write_atomic(tmp_path / name, "new")
+        assert (tmp_path / name).read_text() == "new"
+        temporary = files.temporary_path(tmp_path / name).name
+        assert len(os.fsencode(temporary)) <= 143
+        assert files.is_leftover(temporary)
+        (tmp_path / name).unlink()
+        with atomic_folder(tmp_path / name, replace=True):
+            pass
+        aside = files.aside_path(tmp_path / name)
+        (tmp_path / name).rename(aside)
+        remove_leftovers(tmp_path)
+        assert aside.exists(), "its whole name is unknown, and nothing replaced it"
+        aside.rmdir()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_planted_temporary_names_are_not_written_to(
+    link: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even where another user could guess the name."""
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    monkeypatch.setattr(files, "temporary_path", lambda target: target.with_name(f".{target.name}.tmp-0a1b2c3d"))
+    planted = tmp_path / ".made.tmp-0a1b2c3d"
+    planted.symlink_to(victim) if link else planted.hardlink_to(victim)
+    with pytest.raises(FileExistsError):
+        write_atomic(tmp_path / "made", "new")
+    with pytest.raises(FileExistsError), atomic_folder(tmp_path / "made"):
+        pass
+    assert victim.read_text() == "mine"
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no umask")
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077, 0o002])
+def test_permissions_are_those_of_the_umask(umask: int, tmp_path: Path) -> None:
+    (tmp_path / "shared").write_text("mine")
+    (tmp_path / "shared").chmod(0o640)
+    before = os.umask(umask)
+    try:
+        with atomic_folder(tmp_path / "made") as folder:
+            for mode in (0o600, 0o777, 0o400):
+                (folder / f"{mode:o}").write_text("new")
+                (folder / f"{mode:o}").chmod(mode)
+            (folder / "inner").mkdir(0o700)
+            (folder / "inner" / "one").write_text("new")
+            (folder / "second").hardlink_to(tmp_path / "shared")
+            (folder / "link").symlink_to(tmp_path / "shared")
+        write_atomic(tmp_path / "file", "new")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "shared").stat().st_mode & 0o777 == 0o640, "a file outside keeps its permissions"
+    made = [path for path in (tmp_path / "made").rglob("*") if path.name not in ("link", "second")]
+    assert len(made) == 5
+    for path in (*made, tmp_path / "made", tmp_path / "file"):
+        assert path.stat().st_mode & 0o777 == (0o777 if path.is_dir() else 0o666) & ~umask, path

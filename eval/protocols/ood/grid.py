@@ -21,7 +21,7 @@ from imu_video.config import digest
 from imu_video.errors import ConfigError, DataError
 from imu_video.registry import load_plugin
 from imu_video.runtime import workers as engines
-from imu_video.runtime.files import write_atomic
+from imu_video.runtime.files import remove_dead_leftovers, write_atomic
 from imu_video.runtime.parts import share
 from imu_video.types import JsonDict
 
@@ -63,6 +63,7 @@ class Folder:
                 )
         if make:
             (path / "runs").mkdir(parents=True, exist_ok=True)
+            remove_dead_leftovers(path)
             write_atomic(file, json.dumps(facts, indent=1, sort_keys=True))
         # A model is identified by its settings and the digest of its weights, not by the path of its encoder.
         kinds = {

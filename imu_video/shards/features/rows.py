@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save
 
 from imu_video.errors import TeacherCacheError
-from imu_video.runtime.files import move_file, move_folder, temporary_path, write_atomic
+from imu_video.runtime.files import move_file, move_folder, remove_dead_leftovers, temporary_path, write_atomic
 from imu_video.runtime.journal import Journal
 from imu_video.shards.features.blocks import Block, block_name, restore
 from imu_video.shards.features.plan import FIT_SPLIT, Plan
@@ -105,6 +105,7 @@ def _write(
 ) -> TeacherCache:
     """Publish rows: a new folder is renamed into place, further splits join an existing one file by file."""
     folder = index.root / TEACHER_FOLDER / str(content["fingerprint"])
+    remove_dead_leftovers(folder.parent)
     temp = temporary_path(folder)
     temp.mkdir(parents=True)
     # A cache of the same shards gets further splits; a cache of other shards is replaced as a whole.

@@ -9,7 +9,6 @@ import contextlib
 import json
 import math
 import os
-import secrets
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -21,7 +20,7 @@ import numpy as np
 
 from imu_video.errors import ConfigError, ShardError, nearest
 from imu_video.modalities.base import modality_of
-from imu_video.runtime.files import sync_folder, sync_tree, temporary_path
+from imu_video.runtime.files import aside_path, remove_dead_leftovers, sync_folder, sync_tree, temporary_path
 from imu_video.shards.damage import Damage, ErrorPolicy, check_policy, quarantine, quarantine_file, quarantined
 from imu_video.shards.reading.pipeline import read_rows
 from imu_video.shards.schema import COLUMN_FOLDER, META, Index
@@ -227,6 +226,7 @@ def _fetch(index: Index, split: str, folder: Path) -> bool:
     """Fetch the columns from the folder's address; False if it has none for these shards."""
     if index.remote is None:
         return False
+    remove_dead_leftovers(folder.parent)
     temp = temporary_path(folder)
     temp.mkdir(parents=True)
     names = ["meta.json", "imu.npy", "present.npy", "complete.npy"]
@@ -247,6 +247,7 @@ def _fetch(index: Index, split: str, folder: Path) -> bool:
 
 def _make(index: Index, split: str, folder: Path, errors: ErrorPolicy) -> None:
     """Read the split's tars once, write the columns to a temporary folder and rename it."""
+    remove_dead_leftovers(folder.parent)
     temp = temporary_path(folder)
     try:
         temp.mkdir(parents=True)
@@ -357,7 +358,7 @@ def _publish(index: Index, temp: Path, folder: Path) -> None:
     for _ in range(5):
         if _open(index, split, folder) is not None:
             return
-        old = folder.with_name(f".{split}.old-{secrets.token_hex(4)}")
+        old = aside_path(folder)
         with contextlib.suppress(FileNotFoundError):
             os.rename(folder, old)
         shutil.rmtree(old, ignore_errors=True)

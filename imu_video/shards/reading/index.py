@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from imu_video.config import dump_yaml
 from imu_video.errors import ConfigError, ShardError
 from imu_video.modalities.base import modality_of, stream_of
-from imu_video.runtime.files import file_sha256, move_file, temporary_path, write_atomic
+from imu_video.runtime.files import file_sha256, move_file, remove_dead_leftovers, temporary_path, write_atomic
 from imu_video.shards.reading.pipeline import decode_meta, open_tar
 from imu_video.shards.remote import Address, RemoteFolder, is_address
 from imu_video.shards.schema import (
@@ -148,6 +148,8 @@ def write_index(index: Index, root: Path) -> Index:
     )
     known = Facts.keys()
     facts = {key: value for key, value in data.items() if key in known}
+    for name in (FACTS_FILE, INDEX_FILE):
+        remove_dead_leftovers(root, name=name)
     write_atomic(root / FACTS_FILE, _FACTS_HEADER + dump_yaml(facts))
     write_atomic(root / INDEX_FILE, f"{{\n{lines}\n}}\n")
     return index.at(root)
