@@ -7,7 +7,7 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 pytho
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo-run
-.PHONY: help install install-dev demo test test-slow oldest doctest examples docs coverage lint types imports check bench clean
+.PHONY: help install install-dev demo test test-slow test-faults oldest doctest examples docs coverage lint types imports check bench clean
 
 help:  ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,7 +36,10 @@ test: $(VENV)/.installed-dev  ## the default test suite
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 test-slow: $(VENV)/.installed-dev  ## the tests that take minutes
-	$(BIN)/python -m pytest -n 2 -m slow --timeout 7200
+	$(BIN)/python -m pytest -n 2 -m "slow and not faults" --timeout 7200
+
+test-faults: $(VENV)/.installed-dev  ## damaged files, killed processes, full disks, load: counts of right outcomes, about an hour
+	$(BIN)/python -m pytest -n 2 -m faults --timeout 7200 tests/faults
 
 oldest:  ## the default suite with the oldest dependencies that pyproject.toml allows, in .venv-oldest; needs uv
 	$(PYTHON) -m uv venv --quiet --clear .venv-oldest
