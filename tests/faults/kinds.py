@@ -57,7 +57,8 @@ def as_yaml(data: bytes, rng: np.random.Generator) -> tuple[str, bytes]:
         extra = (
             LAUGHS,
             b"a: &a {b: *a}\n", b"a: &a [*a]\n", b"? [a, b]\n: 1\n", b"<<: *missing\n", b"a: !!python/name:os.system\n",
-            b"a: !!binary x\n", b"a: !!timestamp 2001-99-99\n", b"1: 2\n", b"null: 1\n", b"yes: no\n", b"---\na: 1\n---\n",
+            b"a: !!binary x\n", b"a: !!timestamp 2001-99-99\n", b"1: 2\n", b"null: 1\n", b"yes: no\n",
+            b"---\na: 1\n---\n",
             b"a: 1_000\nb: 0o17\nc: 1:30\n", b"extends: null\n", b"extends: [1]\n", b"\tx: 1\n", b"a: .inf\nb: .nan\n",
             b"seed: .inf\n", b"seed: 1e400\n", b"name: ${HOME\n", b"name: ${}\n", b"a: |\n", b"%YAML 9.9\n---\n",
         )  # fmt: skip

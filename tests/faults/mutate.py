@@ -247,7 +247,8 @@ def _literal(rng: np.random.Generator, document: Any) -> bytes:
     place[0][place[1]] = "@@PLACE@@"
     raw = (
         "NaN", "Infinity", "-Infinity", "1e999", "-1e999", "0x10", "01", "1_000", "9" * 5000, "0." + "3" * 5000,
-        "[" * DEEP, "[" * DEEP + "]" * DEEP, '{"a":' * DEEP + "1" + "}" * DEEP, '{"a":1,"a":2}', "undefined", "'a'", '"\\ud800"',
+        "[" * DEEP, "[" * DEEP + "]" * DEEP, '{"a":' * DEEP + "1" + "}" * DEEP, '{"a":1,"a":2}', "undefined", "'a'",
+        '"\\ud800"',
         '"\\x00"', '"\x01"', "// a", "",
     )  # fmt: skip
     return json.dumps(document).replace('"@@PLACE@@"', raw[int(rng.integers(len(raw)))], 1).encode()
