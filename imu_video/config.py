@@ -9,22 +9,35 @@ replaced by its content: ``loss=configs/loss/info_nce.yaml``. One entry may stan
 from __future__ import annotations
 
 import difflib
-import hashlib
-import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from imu_video.errors import ConfigError, nearest, report
+from imu_video.errors import ConfigError, nearest
+from imu_video.runtime import documents
+from imu_video.runtime.identity import changes, digest
+
+__all__ = [
+    "Config",
+    "Fragment",
+    "apply_override",
+    "changes",
+    "digest",
+    "dump_yaml",
+    "find",
+    "load_config",
+    "merge",
+    "read_yaml",
+    "shipped",
+    "validate",
+]
 
 _ENV = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -66,37 +79,6 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     return _read(find(path), seen=())
 
 
-def _parsed(text: str, path: Path) -> Any:
-    """The content of a YAML text; a key that is given twice is an error, since the parser would drop the first one."""
-    loader = yaml.SafeLoader(text)
-    try:
-        root = loader.get_single_node()
-        nodes, seen = [root] if root is not None else [], set()
-        while nodes:
-            node = nodes.pop()
-            if id(node) in seen or isinstance(node, yaml.ScalarNode):
-                continue
-            seen.add(id(node))
-            if isinstance(node, yaml.SequenceNode):
-                nodes += node.value
-                continue
-            lines: dict[tuple[str, str], int] = {}
-            for key, value in node.value:
-                nodes.append(value)
-                if not isinstance(key, yaml.ScalarNode):
-                    continue
-                line, name = key.start_mark.line + 1, (key.tag, key.value)
-                if name in lines:
-                    raise ConfigError(
-                        f"{path}, line {line}: the key {key.value!r} is given twice, first in line {lines[name]}",
-                        hint="put the content of both under one key",
-                    )
-                lines[name] = line
-        return None if root is None else loader.construct_document(root)
-    finally:
-        loader.dispose()
-
-
 def shipped() -> Path:
     """Folder of the configs that come with the package: inside the package once installed, next to it in a clone."""
     here = Path(__file__).resolve().parent
@@ -131,15 +113,12 @@ def _read(path: Path, seen: tuple[Path, ...], model: type[BaseModel] | None = No
     if resolved in seen:
         raise ConfigError(f"{path}: `extends` forms a cycle: {' -> '.join(p.name for p in (*seen, resolved))}")
     try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"config {path} is not a UTF-8 text file: {error.reason}") from error
-    except OSError as error:
-        raise ConfigError(f"config {path}: {error.strerror or error}", hint=_similar(path)) from error
-    try:
-        raw = _parsed(text, path) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+        raw = documents.read_yaml(path, error=ConfigError)
+    except ConfigError as error:
+        missing = isinstance(error.__cause__, OSError)
+        raise ConfigError(f"config {error.message}", hint=_similar(path) if missing else error.hint) from error
+    if raw is None:
+        raw = {}
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected a mapping of keys at the top, got {type(raw).__name__}")
     own = _expand(raw, path)
@@ -258,10 +237,7 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
     dotted, equals, text = override.partition("=")
     if not equals or not dotted:
         raise ConfigError(f"override {override!r}: expected section.key=value", hint="for example data.batch_size=64")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"override {override!r}: the value is not valid YAML") from error
+    value = documents.parse_yaml(text, f"override {override!r}", error=ConfigError)
     keys = dotted.split(".")
     node: Any = raw
     for depth, key in enumerate(keys):
@@ -289,105 +265,10 @@ def validate(raw: Mapping[str, Any], model: type[C], *, source: str) -> C:
     Raises:
         ConfigError: the first fault, with its dotted key, the value seen and what was expected.
     """
-    try:
-        return model.model_validate(dict(raw))
-    except ValidationError as error:
-        # A misspelt key is both unknown and missing; the unknown spelling is the useful half of that.
-        faults = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-        first, *others = (_config_error(fault, model, source) for fault in faults)
-        if others:
-            with suppress(ConfigError):
-                report(first, *others)
-        raise first from error
-
-
-def _config_error(fault: Any, model: type[BaseModel], source: str) -> ConfigError:
-    """One fault that pydantic found, in words."""
-    loc = tuple(str(p) for p in fault["loc"])
-    key = ".".join(loc)
-    if fault["type"] == "extra_forbidden":
-        return ConfigError(
-            f"{source}: unknown key {key!r}{nearest(loc[-1], _fields_at(model, loc[:-1]))}",
-            hint=_in_section(model, loc),
-        )
-    if fault["type"] == "missing":
-        return ConfigError(f"{source}: key {key!r} is missing")
-    where, value = f"key {key!r}: " if key else "", fault.get("input")
-    # A check of several keys receives the whole section; printing it would obscure the message.
-    got = "" if fault["type"] == "value_error" and isinstance(value, Mapping) else f" (got {value!r})"
-    if fault["type"] in ("tuple_type", "list_type") and isinstance(value, str | Mapping):
-        return ConfigError(
-            f"{source}: {where}expected a list{got}", hint=f"write a list, also for one entry: '{key}=[...]'"
-        )
-    hint = None
-    if fault["type"] == "string_type" and (value is None or isinstance(value, int | float | date)):
-        # YAML has its own idea of null, on, no, 01 and 2024-05-06; as a name they need quotation marks
-        hint = "put texts that YAML reads as another type in quotation marks: '01', 'null', 'on', '2024-05-06'"
-    return ConfigError(f"{source}: {where}{fault['msg'].removeprefix('Value error, ')}{got}", hint=hint)
-
-
-def _in_section(model: type[BaseModel], loc: tuple[str, ...]) -> str | None:
-    """Hint for a key of a section that was written without its section: ``lr`` for ``optim.lr``."""
-    if len(loc) != 1:
-        return None
-    sections = [name for name in model.model_fields if name not in loc and loc[0] in _fields_at(model, (name,))]
-    return f"write the section too: {' or '.join(f'{name}.{loc[0]}' for name in sections)}" if sections else None
-
-
-def _fields_at(model: type[BaseModel], loc: Iterable[str]) -> list[str]:
-    current: Any = model
-    for part in loc:
-        field = getattr(current, "model_fields", {}).get(part)
-        if field is None:
-            continue  # list index or union branch
-        options = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        current = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
-    return list(getattr(current, "model_fields", {}))
+    return documents.validate(model, dict(raw), source, error=ConfigError)
 
 
 def dump_yaml(config: BaseModel | Mapping[str, Any]) -> str:
     """The resolved config as YAML that `load_config` reads back unchanged."""
     data = config.model_dump(mode="json") if isinstance(config, BaseModel) else dict(config)
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
-
-
-def digest(data: BaseModel | Mapping[str, Any] | Sequence[Any], *, length: int = 12) -> str:
-    """Hash of the canonical JSON of a config or description.
-
-    Example:
-        >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
-        True
-    """
-    plain = data.model_dump(mode="json") if isinstance(data, BaseModel) else data
-    canonical = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:length]
-
-
-def changes(before: Any, now: Any, path: str = "") -> list[str]:
-    """Differences between two JSON values in words, one per changed key; long texts and hashes are not quoted.
-
-    Example:
-        >>> changes({"imu": {"x": "ax", "y": "ay"}, "rate": 50}, {"imu": {"x": "ay", "y": "ay"}, "unit": "g"})
-        ["imu.x: 'ax' -> 'ay'", 'rate: removed', 'unit: added']
-    """
-    if isinstance(before, Mapping) and isinstance(now, Mapping):
-        found: list[str] = []
-        for key in (*before, *(key for key in now if key not in before)):
-            where = f"{path}.{key}" if path else str(key)
-            if key not in now or key not in before:
-                found.append(f"{where}: {'added' if key in now else 'removed'}")
-            else:
-                found += changes(before[key], now[key], where)
-        return found
-    if isinstance(before, list | tuple) and isinstance(now, list | tuple) and len(before) == len(now):
-        return [line for i, pair in enumerate(zip(before, now, strict=True)) for line in changes(*pair, f"{path}.{i}")]
-    if before == now:
-        return []
-    texts = [repr(value) for value in (before, now)]
-    if max(map(len, texts)) > _LONGEST_VALUE:
-        return [f"{path}: changed"]
-    return [f"{path}: {texts[0]} -> {texts[1]}"]
-
-
-_LONGEST_VALUE = 40
-"""Longest value that `changes` quotes, in characters: a hash does not help a reader."""

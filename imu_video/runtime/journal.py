@@ -13,9 +13,9 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
-from imu_video.config import changes, digest
 from imu_video.errors import ConfigError
 from imu_video.runtime.files import file_sha256, remove, remove_leftovers, write_atomic
+from imu_video.runtime.identity import changes, digest
 
 JOB_FILE = "job.json"
 _LOCK_FILE = "lock"
