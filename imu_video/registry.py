@@ -7,12 +7,16 @@ included (`imu_video.arguments`), so there is no second definition to keep in st
 from __future__ import annotations
 
 import hashlib
+import importlib.machinery
 import importlib.metadata
 import importlib.util
+import logging
+import multiprocessing
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import CodeType
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
@@ -23,6 +27,7 @@ from imu_video.errors import ConfigError, nearest
 
 T = TypeVar("T")
 PLUGIN_GROUP = "imu_video.plugins"
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +70,9 @@ class Entry(Generic[T]):
         return self.component(**self.arguments)
 
 
+_registries: list[Registry[Any]] = []
+
+
 class Registry(Generic[T]):
     """Components of one kind by name.
 
@@ -89,6 +97,7 @@ class Registry(Generic[T]):
         self._builtin = builtin
         self._classes: dict[str, type[T]] = {}
         self._constructors: dict[str, Constructor] = {}
+        _registries.append(self)
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
         """Class decorator; refuses a name that another class already uses.
@@ -137,9 +146,12 @@ class Registry(Generic[T]):
         """
         self._load()
         if name not in self._classes:
+            missing = "".join(f"; {fault}" for fault in _broken_plugins.values())
             raise ConfigError(
-                f"unknown {self.kind} {name!r}{nearest(name, self._classes)}",
-                hint=f"`{self._listed_by} {self.plural}` lists what is available; --plugin FILE.py adds your own",
+                f"unknown {self.kind} {name!r}{nearest(name, self._classes)}{missing}",
+                hint=_CORRECT_PLUGIN
+                if missing
+                else f"`{self._listed_by} {self.plural}` lists what is available; --plugin FILE.py adds your own",
             )
         return self._classes[name]
 
@@ -205,6 +217,19 @@ class Registry(Generic[T]):
             raise
 
 
+_plugin_hashes: dict[str, str] = {}
+"""SHA-256 of the plugin files that were loaded, by the name of their module."""
+
+
+class _PluginLoader(importlib.machinery.SourceFileLoader):
+    """Compiles the bytes that it hashes; code from Python's cache, or a file edited meanwhile, could differ."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        source = self.get_data(self.path)
+        _plugin_hashes[fullname] = hashlib.sha256(source).hexdigest()
+        return self.source_to_code(source, self.path)
+
+
 def load_plugin(path: str | Path) -> None:
     """Import a user's Python file so that its decorators register (``--plugin my_parts.py``); runs that file's code.
 
@@ -217,7 +242,8 @@ def load_plugin(path: str | Path) -> None:
     name = f"imu_video_plugin_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
     if name in sys.modules:
         return
-    spec = importlib.util.spec_from_file_location(name, file)
+    loader = _PluginLoader(name, str(file)) if file.suffix == ".py" else None
+    spec = importlib.util.spec_from_file_location(name, file, loader=loader)
     if spec is None or spec.loader is None:
         raise ConfigError(f"plugin {path}: not a Python file")
     module = importlib.util.module_from_spec(spec)
@@ -241,6 +267,8 @@ def source_hash(component: type) -> str | None:
     top = component.__module__.partition(".")[0]
     if top == __name__.partition(".")[0] or module is None:
         return None
+    if top in _plugin_hashes:
+        return _plugin_hashes[top]
     folders = [Path(folder) for folder in getattr(sys.modules.get(top), "__path__", ())]
     files = sorted(file for folder in folders for file in folder.rglob("*.py"))
     own = getattr(module, "__file__", None)
@@ -256,27 +284,38 @@ def source_hash(component: type) -> str | None:
 
 
 _entry_points_loaded = False
+_broken_plugins: dict[str, str] = {}
+_CORRECT_PLUGIN = "correct the plugin, or uninstall the distribution that provides it"
 
 
 def load_entry_points() -> None:
     """Import installed plugins (entry-point group ``imu_video.plugins``) once.
 
-    Raises:
-        ConfigError: a plugin does not import; the next look-up raises again instead of continuing without it.
+    A plugin that does not import is logged as a warning and its components are missing: other commands do not need
+    them. The error for an unknown component names it.
     """
     global _entry_points_loaded
     if _entry_points_loaded:
         return
     _entry_points_loaded = True  # set first, because a plugin may look up components while it is imported
     for point in importlib.metadata.entry_points(group=PLUGIN_GROUP):
+        before = {id(one): set(one._classes) for one in _registries}
         try:
             point.load()
-        except Exception as error:
-            _entry_points_loaded = False
-            raise ConfigError(
-                f"installed plugin {point.name!r} ({point.value}) failed to import: {type(error).__name__}: {error}",
-                hint="correct it, or uninstall the distribution that provides it",
-            ) from error
+        except (Exception, SystemExit) as error:
+            fault = f"installed plugin {point.name!r} ({point.value}) failed to import: {type(error).__name__}: {error}"
+            _broken_plugins[point.name] = fault
+            _forget(point.value.partition(":")[0].partition(".")[0], before)
+            if multiprocessing.parent_process() is None:  # workers would repeat it
+                logger.warning("%s; its components are missing (%s)", fault, _CORRECT_PLUGIN)
+
+
+def _forget(package: str, before: Mapping[int, set[str]]) -> None:
+    """Remove the components that a package registered before its import failed: they are not complete."""
+    for one in _registries:
+        added = set(one._classes) - before.get(id(one), set())
+        for name in [name for name in added if one._classes[name].__module__.partition(".")[0] == package]:
+            del one._classes[name]
 
 
 modalities: Registry[Any] = Registry("modality", "imu_video.modalities")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -246,7 +247,10 @@ _FREE = {
 }
 
 
-def identity(config: PretrainConfig, *, data: str) -> dict[str, Any]:
+_CODE = "code ("
+
+
+def identity(config: PretrainConfig, *, data: str, code: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
     """Dotted keys and values that a resumed run must share: all but paths, worker and logging counts.
 
     ``data.control`` is included for controls only.
@@ -254,6 +258,7 @@ def identity(config: PretrainConfig, *, data: str) -> dict[str, Any]:
     Args:
         config: resolved config.
         data: digest of the data folder's index; it replaces the path.
+        code: hash of the source of every component from a plugin, by its kind and name.
 
     Example:
         >>> c = PretrainConfig(data=DataSection(root="d"), optim=OptimSection(steps=3))
@@ -263,16 +268,21 @@ def identity(config: PretrainConfig, *, data: str) -> dict[str, Any]:
     flat = {k: v for k, v in _flatten(config.model_dump(mode="json")) if k not in _FREE and not _PATH.fullmatch(k)}
     if config.data.control == "none":
         del flat["data.control"]
-    return {**flat, "data (index digest)": data}
+    return {**flat, "data (index digest)": data, **{f"{_CODE}{name})": hashed for name, hashed in code.items()}}
 
 
 def run_id(of: Mapping[str, Any]) -> str:
-    """Digest of an `identity`."""
-    return digest(of)
+    """Digest of an `identity`, without the code of plugins.
+
+    The same command thus finds its run folder after a plugin was edited, and the difference is reported there.
+    """
+    return digest({key: value for key, value in of.items() if not key.startswith(_CODE)})
 
 
 def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Lines ``key: saved -> now`` for every key of two identities that differs.
+
+    Code of plugins that was not saved is no difference: earlier versions did not record it.
 
     Example:
         >>> differences({"optim.lr": 0.1, "seed": 0}, {"optim.lr": 0.2, "seed": 0})
@@ -283,7 +293,7 @@ def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [
         f"{key}: {saved.get(key, missing)} -> {now.get(key, missing)}"
         for key in keys
-        if saved.get(key, missing) != now.get(key, missing)
+        if saved.get(key, missing) != now.get(key, missing) and not (key.startswith(_CODE) and key not in saved)
     ]
 
 

@@ -19,7 +19,7 @@ from imu_video.shards.reading.index import load_index
 from imu_video.sides import TowerBundle
 from imu_video.types import JsonDict
 from pretrain.checkpoints.store import Checkpoint
-from pretrain.config import NO_TEACHER, PretrainConfig
+from pretrain.config import NO_TEACHER, PretrainConfig, differences, identity
 from pretrain.prepare.components import Components
 from pretrain.prepare.prepare import build_task
 from pretrain.runs.folder import RunFolder
@@ -88,6 +88,7 @@ def export(
             f"{run} trained no {with_side} encoder{nearest(with_side, trained)}",
             hint="train with a tower, or omit the option" if not trained else f"--with-side {next(iter(trained))}",
         )
+    _check_code(config, saved, with_side)
     columns = _columns(config, saved, data)
     bundle: EncoderBundle = task.model.student.eval()
     lineage = lineage_of(saved)
@@ -131,6 +132,21 @@ def restore_task(config: PretrainConfig, checkpoint: Checkpoint) -> PretrainTask
     except RuntimeError as error:
         raise CheckpointError(f"the checkpoint does not fit its config: {error}") from error
     return task
+
+
+def _check_code(config: PretrainConfig, saved: Checkpoint, with_side: str | None) -> None:
+    """Refuse networks whose plugin was edited after training: they would not compute the features that were trained.
+
+    Raises:
+        CheckpointError: a plugin differs from the one that the run was trained with.
+    """
+    now, before = identity(config, data="", code=Components.of(config).code()), saved.state["identity"]
+    kinds = ("code (encoder", "code (tower", "code (modality") if with_side is not None else ("code (encoder",)
+    changed = [line for line in differences(before, now) if line.startswith(kinds)]
+    if changed:
+        raise CheckpointError(
+            f"a plugin was edited after the run: {'; '.join(changed)}", hint="restore the plugin as it was in training"
+        )
 
 
 def compare(student: EncoderBundle, other: EncoderBundle, columns: Columns, *, windows: int) -> tuple[int, float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -95,13 +97,53 @@ def test_broken_plugin_is_named(tmp_path: Path) -> None:
         load_plugin(broken)
 
 
-def test_a_broken_installed_plugin_is_named_at_every_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def install(monkeypatch: pytest.MonkeyPatch, *values: str) -> None:
     def installed(*, group: str) -> list[EntryPoint]:
-        return [EntryPoint(name="theirs", value="a_module_that_does_not_exist", group=group)]
+        return [EntryPoint(name=f"theirs{number}", value=value, group=group) for number, value in enumerate(values)]
 
     monkeypatch.setattr(registry.importlib.metadata, "entry_points", installed)
     monkeypatch.setattr(registry, "_entry_points_loaded", False)
+    monkeypatch.setattr(registry, "_broken_plugins", {})
+
+
+def test_a_broken_installed_plugin_is_a_warning_and_only_its_components_are_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "half_a_plugin.py").write_text(
+        "from imu_video.registry import losses\n"
+        "@losses.register('half_loss')\n"
+        "class Half:\n"
+        "    def __init__(self) -> None: ...\n"
+        "raise SystemExit('no licence')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    install(monkeypatch, "a_module_that_does_not_exist", "half_a_plugin")
     filters: Registry = Registry("filter", "imu_video.transforms")
-    for _ in range(2):
-        with pytest.raises(ConfigError, match=r"installed plugin 'theirs' .*ModuleNotFoundError"):
-            filters.names()
+    others: Registry = Registry("other filter", "imu_video.transforms")
+    assert filters.names() == others.names() == []
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 2, "each once, however many registries are read"
+    assert "installed plugin 'theirs0' (a_module_that_does_not_exist) failed to import: ModuleNotFound" in messages[0]
+    assert "'theirs1' (half_a_plugin) failed to import: SystemExit: no licence" in messages[1]
+    assert registry.losses.get("info_nce")
+    with pytest.raises(
+        ConfigError, match=r"unknown filter 'median'.*; installed plugin 'theirs0' .*ModuleNotFoundError"
+    ):
+        filters.get("median")
+    with pytest.raises(ConfigError, match=r"unknown loss 'half_loss'.*theirs1.*no licence"):
+        registry.losses.get("half_loss")
+
+
+def test_the_hash_of_a_plugin_is_that_of_the_code_that_was_loaded(tmp_path: Path) -> None:
+    plugin = tmp_path / "mine.py"
+    text = "from imu_video.registry import losses\n@losses.register('hashed_loss')\nclass Mine:\n    factor = 1\n"
+    text += "    def __init__(self) -> None: ...\n"
+    plugin.write_text(text)
+    load_plugin(plugin)
+    try:
+        mine = registry.losses.get("hashed_loss")
+        plugin.write_text(text.replace("1", "2"))
+        assert registry.source_hash(mine) == hashlib.sha256(text.encode()).hexdigest()
+        assert inspect.getsourcefile(mine) == str(plugin)
+    finally:
+        del registry.losses._classes["hashed_loss"]

@@ -63,7 +63,7 @@ def log_progress(logger: logging.Logger, done: int, total: int, unit: str, what:
 
 
 class Screen(logging.Handler):
-    """Messages as lines on stdout; progress as a bar on stderr if that is a terminal, otherwise as about 20 lines.
+    """Messages as lines on stdout, warnings on stderr; progress as a bar on stderr if that is a terminal, else lines.
 
     The streams are looked up for every record, because a program (or a test) may replace them at any time.
     """
@@ -78,7 +78,9 @@ class Screen(logging.Handler):
         """Show one record."""
         try:
             state = getattr(record, "progress", None)
-            if not isinstance(state, Progress):
+            if record.levelno >= logging.WARNING:  # not among the results, which another program may read
+                sys.stderr.write(f"warning: {self.format(record)}\n")
+            elif not isinstance(state, Progress):
                 say(self.format(record))
             elif sys.stderr.isatty():
                 self._draw(state)

@@ -75,6 +75,21 @@ class Components:
             tower=None if self.tower is None else self.tower.filled(**context),
         )
 
+    def code(self) -> dict[str, str]:
+        """Hash of the source of each component that does not belong to this package, by kind and name."""
+        used: dict[str, type] = {f"encoder {self.encoder.name}": self.encoder.component}
+        used |= {f"augmentation {entry.name}": entry.component for entry in self.augment}
+        used |= {f"clip augmentation {entry.name}": entry.component for entry in self.clip_augment}
+        if self.tower is not None:
+            used[f"tower {self.tower.name}"] = self.tower.component
+            modality = str(self.tower.component.modality)
+            used[f"modality {modality}"] = registry.modalities.get(modality)
+        if self.live_teacher is not None:
+            used[f"teacher {self.live_teacher.name}"] = self.live_teacher.component
+        used |= {f"loss {term.entry.name}": term.entry.component for term in self.losses}
+        used |= {f"objective {term.entry.name}": term.entry.component for term in self.objectives}
+        return {name: found[:16] for name, kind in used.items() if (found := registry.source_hash(kind)) is not None}
+
     def with_widths(self, *, dim: int, teacher_dim: int | None = None) -> Components:
         """Fill in the widths of embeddings and of teacher features that losses need and the config leaves out.
 

@@ -120,7 +120,7 @@ def prepare(
         request = check_request(config, world)
         data = open_data(config, request)
         config, components, task = build_model(config, request, data, world)
-        same = identity(config, data=data.digest)
+        same = identity(config, data=data.digest, code=components.code())
         run_folder = RunFolder(folder or Path("runs") / f"{config.name}-{run_id(same)}", keep=config.run.keep)
         start = run_folder.find_start(resume, same)
         checkpoint = run_folder.store.read(start) if start is not None else None

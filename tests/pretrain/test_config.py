@@ -70,6 +70,15 @@ def test_differences_name_the_dotted_keys() -> None:
     assert differences(before, after) == ["loss.0.temperature: 0.1 -> 0.2", "seed: 0 -> 4"]
 
 
+def test_code_of_plugins_belongs_to_the_identity_and_not_to_the_name_of_the_run() -> None:
+    plain = identity(config(), data="x")
+    before, after = (identity(config(), data="x", code={"loss mine": code}) for code in ("aa", "bb"))
+    assert run_id(plain) == run_id(before) == run_id(after)
+    assert differences(before, after) == ["code (loss mine): aa -> bb"]
+    assert differences(before, plain) == ["code (loss mine): aa -> (absent)"]
+    assert differences(plain, before) == [], "runs of earlier versions did not record it and can be resumed"
+
+
 def test_some_configs_are_shipped() -> None:
     assert {p.stem for p in SHIPPED} >= {"base", "comodo", "imu_video", "simclr_imu"}
 

@@ -32,6 +32,12 @@ def test_lines_go_to_stdout_while_the_screen_is_on(capsys: pytest.CaptureFixture
     assert capsys.readouterr() == ("from imu_video.somewhere\nfrom pretrain.run\nfrom eval.cli\n", "")
 
 
+def test_warnings_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    with on_screen():
+        logging.getLogger("imu_video.demo").warning("no label in %s", "a.csv")
+    assert capsys.readouterr() == ("", "warning: no label in a.csv\n")
+
+
 def test_levels_and_handlers_are_put_back() -> None:
     package = logging.getLogger("imu_video")
     before = (package.level, list(package.handlers))
