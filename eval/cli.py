@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import os
 import typing
 from collections.abc import Callable, Sequence
@@ -195,7 +194,7 @@ def report(
     extras = Extras(replaced=replaced, run=run, pictures=pictures, sections=sections)
     markdown, page = write_report(read, out, extras)
     _print(_headlines(read))
-    console.say(f"{page}\n{markdown}")
+    console.say(str(page), str(markdown))
 
 
 def _headlines(results: Sequence[Result]) -> list[Table]:
@@ -233,10 +232,10 @@ def list_(
             registry.get(name)  # refuses an unknown name with the nearest spelling
     parts = [p for p in listing.components(chosen) if name is None or p[2] == name]
     if as_json:
-        console.say(json.dumps([listing.as_json(*part) for part in parts], indent=2, ensure_ascii=False))
+        console.say_json([listing.as_json(*part) for part in parts])
     elif name is not None:
         for _, registry, part in parts:
-            console.say(listing.description(registry, part))
+            console.say(*listing.description(registry, part).split("\n"))
             arguments = listing.arguments(registry, part)
             console.table(
                 ("argument", "default"), [(k, v.removeprefix("=") or "required") for k, v in arguments.items()]

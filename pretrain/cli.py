@@ -61,11 +61,12 @@ def launch(
     score = f"; best {best.rule} {best.value:.4f} at step {best.step}" if best is not None else ""
     if outcome.stopped is not None:
         console.say(
-            f"stopped by {outcome.stopped} after step {outcome.state.step} of {outcome.steps}{score}\n"
-            f"  checkpoint: {outcome.folder}/checkpoints\n  the same command resumes the run"
+            f"stopped by {outcome.stopped} after step {outcome.state.step} of {outcome.steps}{score}",
+            f"  checkpoint: {outcome.folder}/checkpoints",
+            "  the same command resumes the run",
         )
     else:
-        console.say(f"done: {outcome.steps} steps{score}\n  run: {outcome.folder}")
+        console.say(f"done: {outcome.steps} steps{score}", f"  run: {outcome.folder}")
         console.say(f"  next: imu-pretrain export {outcome.folder} OUT")
 
 
@@ -95,7 +96,8 @@ def export(
     done = write(run, out, checkpoint=checkpoint, data=data, force=force, with_side=with_side)
     console.say(
         f"{done.folder}: encoder of step {done.step}; {done.windows} validation windows compared, "
-        f"largest difference {done.difference:.1e}\n  next: imu-eval fewshot {done.folder} DATA"
+        f"largest difference {done.difference:.1e}",
+        f"  next: imu-eval fewshot {done.folder} DATA",
     )
 
 

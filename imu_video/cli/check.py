@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -72,7 +71,7 @@ def check(
         )
     if as_json:
         content = {"faults": [fault.model_dump() for fault in faults], "notes": notes}
-        console.say(json.dumps(content, ensure_ascii=False, indent=1))
+        console.say_json(content)
     else:
         rows = tuple((fault.file, fault.what, fault.hint) for fault in faults)
         for note in notes:

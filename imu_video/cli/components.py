@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Annotated
 
@@ -33,7 +32,7 @@ def list_(
     if name is not None and not parts:
         next(iter(chosen.values())).get(name)  # raises an error with the known names
     if as_json:
-        console.say(json.dumps([listing.as_json(*part) for part in parts], indent=2, ensure_ascii=False))
+        console.say_json([listing.as_json(*part) for part in parts])
     elif kind is None:
         rows = [(what, part, listing.summary(registry, part)) for what, registry, part in parts]
         console.table(("kind", "name", "description"), rows)
@@ -52,7 +51,7 @@ def list_(
             console.say("all details of one dataset: imu-video list datasets NAME")
     elif name is not None:
         _, registry, _ = parts[0]
-        console.say(f"{listing.description(registry, name)}\n")
+        console.say(*listing.description(registry, name).split("\n"), "")
         console.table(("argument", "default", "allowed"), listing.argument_rows(registry, name))
     else:
         rows = [(part, listing.summary(registry, part), listing.call(registry, part)) for _, registry, part in parts]

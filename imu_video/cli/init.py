@@ -23,7 +23,7 @@ def init(
     from imu_video.datasets.proposal import propose, write_proposal
 
     if to_stdout:
-        console.say(propose(folder).text.rstrip("\n"))
+        console.say(*propose(folder).text.rstrip("\n").split("\n"))
         return
     path, proposal = write_proposal(folder)
     number = proposal.recordings

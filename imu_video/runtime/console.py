@@ -1,14 +1,22 @@
-"""Terminal output of the three commands: errors with exit codes, tables, lines; no commands."""
+"""Terminal output of the three commands: errors with exit codes, tables, lines; no commands.
+
+Everything that a command prints passes here, and is shown as plain text: names of data are no markup, and control
+characters in them are shown as escapes.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, TextIO
 
 from imu_video.errors import ImuVideoError
 from imu_video.runtime.children import without_working_folder
+from imu_video.runtime.text import plain, plain_json
 
 
 def run(app: Callable[[], object]) -> None:
@@ -21,11 +29,12 @@ def run(app: Callable[[], object]) -> None:
         with without_working_folder():
             app()
     except ImuVideoError as error:
-        sys.stderr.write(f"error: {error}\n")
+        say_error(error.message, hint=error.hint)
         raise SystemExit(error.exit_code) from None
     except OSError as error:
         # Without an errno it is not an error of the operating system but a library's own type; its traceback is needed.
         if error.errno is None:
+            sys.excepthook = _show_traceback
             raise
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         hint = (
@@ -34,31 +43,87 @@ def run(app: Callable[[], object]) -> None:
             else "choose a path with read and write permission"
         )
         where = f"{error.filename}: " if error.filename is not None else ""
-        sys.stderr.write(f"error: {where}{error.strerror}\n  try: {hint}\n")
+        say_error(f"{where}{error.strerror}", hint=hint)
         raise SystemExit(4 if full else 2) from None
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         raise SystemExit(130) from None
+    except Exception:
+        sys.excepthook = _show_traceback
+        raise
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> None:
-    """Print a table to stdout: with borders in a terminal, tab-separated in a pipe."""
+    """Print a table to stdout: with borders in a terminal, tab-separated in a pipe; cells are plain text."""
     if not sys.stdout.isatty():
-        sys.stdout.write("\t".join(columns) + "\n")
-        sys.stdout.writelines("\t".join(str(cell) for cell in row) + "\n" for row in rows)
+        lines = ["\t".join(map(plain, row)) for row in (columns, *rows)]
+        _write(sys.stdout, "".join(f"{line}\n" for line in lines))
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    drawn = Table(title=title, title_justify="left", header_style="bold")
+    # A cell given as a string would be parsed: `[walk]` as a style, `[/x]` as an error, `:dog:` as a picture.
+    drawn = Table(title=None if title is None else Text(plain(title)), title_justify="left", header_style="bold")
     for column in columns:
-        drawn.add_column(column)
+        drawn.add_column(Text(plain(column)))
     for row in rows:
-        drawn.add_row(*(str(cell) for cell in row))
+        drawn.add_row(*(Text(plain(cell)) for cell in row))
     Console().print(drawn)
 
 
-def say(message: str) -> None:
-    """Print one line to stdout and flush it, so that the reader of a pipe receives it immediately."""
-    sys.stdout.write(message + "\n")
+def say(*lines: str) -> None:
+    """Print lines to stdout and flush them, so that the reader of a pipe receives them immediately.
+
+    Args:
+        lines: one per line; a line break in one of them is shown as an escape, since a name may contain it.
+    """
+    _write(sys.stdout, "".join(f"{plain(line)}\n" for line in lines))
     sys.stdout.flush()
+
+
+def say_json(value: Any) -> None:
+    """Print a JSON document to stdout."""
+    _write(sys.stdout, f"{plain_json(value, indent=2)}\n")
+    sys.stdout.flush()
+
+
+def say_error(message: str, *, hint: str | None = None) -> None:
+    """Print an error to stderr: the message, and the hint on its own line.
+
+    Args:
+        message: further lines are indented by four columns, so that no name in it can forge a hint.
+        hint: one line.
+    """
+    first, *more = message.split("\n")
+    indented = [line if line.startswith("    ") else f"    {line}" for line in more]
+    lines = [f"error: {first}", *indented, *([] if hint is None else [f"  try: {hint}"])]
+    _write(sys.stderr, "".join(f"{plain(line)}\n" for line in lines))
+
+
+def warn(first: str, *more: str) -> None:
+    """Print a warning to stderr.
+
+    Args:
+        first: the warning.
+        more: further lines, such as a traceback; none of them can be taken for a warning of its own.
+    """
+    _write(sys.stderr, f"warning: {plain(first)}\n" + "".join(f"    {plain(line)}\n" for line in more))
+
+
+def relay(text: str) -> None:
+    """Print the output of a child process to stderr, line by line as plain text."""
+    _write(sys.stderr, plain(text, lines=True))
+
+
+def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print a traceback; the message of an error of another library may contain names of data."""
+    relay("".join(traceback.format_exception(kind, error, trace)))
+
+
+def _write(stream: TextIO, text: str) -> None:
+    try:
+        stream.write(text)
+    except UnicodeEncodeError:  # a terminal or pipe whose encoding lacks a character
+        encoding = stream.encoding or "ascii"
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))

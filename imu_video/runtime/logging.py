@@ -19,7 +19,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from imu_video.runtime.console import say
+from imu_video.runtime.console import say, warn
+from imu_video.runtime.text import plain
 
 PACKAGES = ("imu_video", "pretrain", "eval")
 """Packages whose records `on_screen` shows. Other libraries keep their own levels and handlers."""
@@ -78,10 +79,13 @@ class Screen(logging.Handler):
         """Show one record."""
         try:
             state = getattr(record, "progress", None)
+            # A record is one line, whatever names it contains; only a traceback has further lines.
+            text = self.format(record)
+            lines = text.split("\n") if record.exc_info else [text]
             if record.levelno >= logging.WARNING:  # not among the results, which another program may read
-                sys.stderr.write(f"warning: {self.format(record)}\n")
+                warn(*lines)
             elif not isinstance(state, Progress):
-                say(self.format(record))
+                say(*lines)
             elif sys.stderr.isatty():
                 self._draw(state)
             else:
@@ -119,13 +123,15 @@ class Screen(logging.Handler):
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[unit]}"),
                 TimeRemainingColumn(),
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 console=Console(stderr=True),
                 transient=True,
             )
             self._task = self._bar.add_task("", total=None, unit=state.unit)
             self._bar.start()
-        self._bar.update(self._task, completed=state.done, total=state.total, unit=state.unit, description=state.what)
+        self._bar.update(
+            self._task, completed=state.done, total=state.total, unit=state.unit, description=plain(state.what)
+        )
         if state.done >= state.total:
             self._end_bar()  # the command prints its result next, which a live bar would garble
 

@@ -11,7 +11,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from types import FrameType
 from typing import IO
 
 from imu_video.errors import ConfigError, ImuVideoError
+from imu_video.runtime import console
 
 PARENT = "IMU_VIDEO_LAUNCHER"
 """Environment variable with the supervisor's process id: its processes stop when the supervisor has ended."""
@@ -89,7 +89,7 @@ def supervise(command: Sequence[str], *, nproc: int, threads: int | None = None)
         failed = _wait(workers)
         code = workers[failed].returncode if failed is not None else 0
         if failed is None or (failed == 0 and code in _OWN_CODES):
-            sys.stderr.write(_text(logs[0]))
+            console.relay(_text(logs[0]))
             return code
         raise WorkerFailed(_describe(failed, code, nproc, logs[failed]), code=code if code > 0 else 128 - code)
     finally:

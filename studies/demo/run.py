@@ -77,11 +77,11 @@ def main(
         steps.say("Done. Output:")
         full = out.resolve()
         console.say(
-            f"  shards    {full}/data/         (imu-video inspect {data} --html samples.html)\n"
-            f"  run       {full}/run/          (imu-pretrain status {run})\n"
-            f'  encoder   {full}/encoder/      (imu_video.load_encoder("{encoder}"))\n'
-            f"  results   {full}/results.jsonl\n"
-            f"  report    {full}/report/report.html"
+            f"  shards    {full}/data/         (imu-video inspect {data} --html samples.html)",
+            f"  run       {full}/run/          (imu-pretrain status {run})",
+            f'  encoder   {full}/encoder/      (imu_video.load_encoder("{encoder}"))',
+            f"  results   {full}/results.jsonl",
+            f"  report    {full}/report/report.html",
         )
 
 

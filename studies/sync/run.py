@@ -185,15 +185,16 @@ def score(
     weights = fitted(fit)
     console.say(f"weights fitted here: {weights}")
     for title, some in (("fitted here", weights), ("as shipped", None)):
-        console.say(f"\nscore {title}, subjects of the test ({len(test)} candidates):\n")
+        console.say("", f"score {title}, subjects of the test ({len(test)} candidates):", "")
         for line in table(test, some):
             console.say(line)
     found = [row for row in test if row.kind == "true" and row.estimate.refused is None]
     errors = np.array([row.error_s for row in found])
     console.say(
-        f"\ntrue pairs of the test: {np.mean(errors <= WITHIN_S):.1%} of {len(errors)} within {WITHIN_S} s, "
+        "",
+        f"true pairs of the test: {np.mean(errors <= WITHIN_S):.1%} of {len(errors)} within {WITHIN_S} s, "
         f"median error {np.median(errors):.3f} s; offsets {min(row.offset_s for row in found):.1f} .. "
-        f"{max(row.offset_s for row in found):.1f} s"
+        f"{max(row.offset_s for row in found):.1f} s",
     )
 
 
