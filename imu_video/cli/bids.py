@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from imu_video.cli.options import Overrides, Plugins, load_plugins, stoppable
+from imu_video.cli.options import Overrides, Plugins, load_plugins
 from imu_video.runtime import console
 
 
@@ -36,12 +36,11 @@ def export_bids(
 
     loaded = load_config(config, BuildConfig, overrides or [])
     dataset = datasets.build(loaded.dataset, seed=loaded.seed)
-    with stoppable():
-        count = write_bids(
-            dataset.recordings(subject),
-            out,
-            name=name or out.name,
-            task=task,
-            licence=licence or dataset.licence,
-        )
+    count = write_bids(
+        dataset.recordings(subject),
+        out,
+        name=name or out.name,
+        task=task,
+        licence=licence or dataset.licence,
+    )
     console.say(f"exported {out}: {count} recordings")

@@ -17,7 +17,6 @@ from imu_video.cli.options import (
     load_plugins,
     show,
     size_of,
-    stoppable,
 )
 from imu_video.errors import ConfigError, ShardError
 from imu_video.runtime import console
@@ -82,12 +81,10 @@ def build(
                 console.say(f"note: {out / SOURCES_FILE} has no hashes; --force builds again and computes them")
             return
     if part is not None:
-        with stoppable():
-            folder = build_part(loaded, out, parse_part(part), **options)
+        folder = build_part(loaded, out, parse_part(part), **options)
         console.say(f"built {folder}; when all parts exist: imu-video merge {out}")
         return
-    with stoppable():
-        index = make(loaded, out, **options)
+    index = make(loaded, out, **options)
     show(summary.splits(index))
     facts = index.build
     for reason, count in facts.dropped.items():
@@ -118,8 +115,7 @@ def merge(
 
         if out is None:
             raise ConfigError("merging several data folders requires --out", hint="imu-video merge A B --out C")
-        with stoppable():
-            merged = merge_folders([load_index(one) for one in data], out, copy=copy)
+        merged = merge_folders([load_index(one) for one in data], out, copy=copy)
         console.say(f"merged {out}: {size_of(merged)}")
         return
     from imu_video.shards.building.merge import merge_parts
@@ -133,8 +129,7 @@ def merge(
         for cache in merge_features(load_index(folder), plugins=plugin or []):
             console.say(f"merged teachers/{cache.fingerprint}: {', '.join(cache.splits)}")
         return
-    with stoppable():
-        index = merge_parts(folder, force=force)
+    index = merge_parts(folder, force=force)
     from imu_video.shards.folders import summary
 
     show(summary.left_out(index))
@@ -160,8 +155,7 @@ def split(
     raw = raw["splits"] if isinstance(raw.get("splits"), dict) else raw
     for override in overrides or []:
         apply_override(raw, override)
-    with stoppable():
-        index = split_folder(load_index(data), validate(raw, SplitConfig, source=str(config)), out)
+    index = split_folder(load_index(data), validate(raw, SplitConfig, source=str(config)), out)
     show(summary.splits(index))
     console.say(f"split {data} into {out}: {size_of(index)}")
 
@@ -175,8 +169,7 @@ def fetch(
     load_plugins(plugin)
     from imu_video.shards.folders.fetch import fetch as copy_from
 
-    with stoppable():
-        index = copy_from(address, out)
+    index = copy_from(address, out)
     console.say(f"fetched {out}: {size_of(index)}")
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,17 +44,3 @@ def show(table: Table) -> None:
     if not sys.stdout.isatty():
         console.say(f"# {table.title}")
     console.table(table.columns, table.rows, title=table.title)
-
-
-@contextmanager
-def stoppable() -> Iterator[None]:
-    """Handle SIGTERM like Ctrl-C, so that temporary folders are removed."""
-
-    def stop(number: int, _: object) -> None:
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from imu_video.cli.options import Data, EngineName, Overrides, Plugins, Workers, load_plugins, stoppable
+from imu_video.cli.options import Data, EngineName, Overrides, Plugins, Workers, load_plugins
 from imu_video.errors import ConfigError
 from imu_video.runtime import console
 from imu_video.runtime.command import parse_part
@@ -50,13 +50,12 @@ def embed(
 
     options: dict[str, Any] = {"splits": split, "camera": camera, "batch_size": batch_size, "device": device}
     options |= {"workers": workers, "engine": engine, "plugins": plugin or [], "force": force}
-    with stoppable():
-        embedding = Embedding(index, entry, **options)
-        if part is not None:
-            folder = embedding.part(*parse_part(part))
-            console.say(f"embedded {folder}; when all parts exist: imu-video merge {data}")
-            return
-        cache = embedding.whole()
+    embedding = Embedding(index, entry, **options)
+    if part is not None:
+        folder = embedding.part(*parse_part(part))
+        console.say(f"embedded {folder}; when all parts exist: imu-video merge {data}")
+        return
+    cache = embedding.whole()
     console.say(f"embedded {data} with {entry.get('name')}: teachers/{cache.fingerprint}")
 
 

@@ -16,6 +16,7 @@ from typing import Any, TextIO
 
 from imu_video.errors import ImuVideoError
 from imu_video.runtime.children import without_working_folder
+from imu_video.runtime.signals import Stopped, stoppable
 from imu_video.runtime.text import plain, plain_json
 
 
@@ -26,7 +27,7 @@ def run(app: Callable[[], object]) -> None:
     # reads the variable when torch is loaded, so it is set before that. A value that the user has set is kept.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        with without_working_folder():
+        with without_working_folder(), stoppable():
             app()
     except ImuVideoError as error:
         say_error(error.message, hint=error.hint)
@@ -45,6 +46,9 @@ def run(app: Callable[[], object]) -> None:
         where = f"{error.filename}: " if error.filename is not None else ""
         say_error(f"{where}{error.strerror}", hint=hint)
         raise SystemExit(4 if full else 2) from None
+    except Stopped as stopped:
+        sys.stderr.write(f"stopped by {stopped.name}\n")
+        raise
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         raise SystemExit(130) from None

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ from typing import Any, Literal, TypeVar
 
 from imu_video.errors import ConfigError, ShardError
 from imu_video.runtime.children import without_working_folder
+from imu_video.runtime.signals import left_to_the_parent
 
 I = TypeVar("I")  # noqa: E741
 R = TypeVar("R")
@@ -123,7 +123,7 @@ _task: Any = None
 def _start(task: Any) -> None:
     global _task
     _task = task
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
+    left_to_the_parent()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from types import FrameType, TracebackType
 from typing import Any
 
+from imu_video.runtime.signals import handled
 from pretrain.observe.trackers import Tracker
 from pretrain.runs.launch import PARENT
 
@@ -19,9 +21,11 @@ logger = logging.getLogger(__name__)
 
 
 class StopSignal:
-    """Records SIGTERM and SIGINT, so that the current step is finished and a checkpoint written.
+    """Records stop signals (`signals.STOP`), so that the current step is finished and a checkpoint written.
 
-    A second signal has its default effect. Ranks whose launcher was killed stop too.
+    Further signals change nothing: schedulers repeat them, and with ``--nproc`` a rank can receive one directly and
+    from its supervisor. Only a second Ctrl-C in a run of one process has its usual effect. Ranks whose launcher was
+    killed stop too.
 
     Example:
         >>> with StopSignal() as stop:
@@ -31,20 +35,21 @@ class StopSignal:
 
     def __init__(self) -> None:
         self.received: str | None = None
-        self._before: dict[signal.Signals, Any] = {}
+        self._handled: AbstractContextManager[None] = contextlib.nullcontext()
+        self._interrupt: Any = None
         self._parent = int(os.environ.get(PARENT, 0))
+        self._alone = "WORLD_SIZE" not in os.environ
 
     def __enter__(self) -> StopSignal:
-        # Python delivers signals to the main thread only, and refuses handlers from another.
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._receive)
+        self._interrupt = signal.getsignal(signal.SIGINT)
+        self._handled = handled(self._receive)
+        self._handled.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._restore()
+        self._handled.__exit__(None, None, None)
 
     def requested(self) -> bool:
         """Whether this process has received a stop signal or lost its launcher."""
@@ -53,13 +58,11 @@ class StopSignal:
         return self.received is not None
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            return
         self.received = signal.Signals(number).name
-        self._restore()
-
-    def _restore(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
+        if self._alone and self._interrupt is not None:
+            signal.signal(signal.SIGINT, self._interrupt)
 
 
 class Reporter:

@@ -1,7 +1,7 @@
 """Starts and supervises the processes of a run on this machine; each of them executes run.py.
 
-One process runs in place. With ``--nproc N`` this process only supervises: it passes SIGTERM and SIGINT on, and when
-one process fails it ends the others and reports the one that failed first. Under an outer launcher (torchrun, or Slurm
+One process runs in place. With ``--nproc N`` this process only supervises: it passes stop signals on, and when one
+process fails it ends the others and reports the one that failed first. Under an outer launcher (torchrun, or Slurm
 with RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT set) every process runs in place.
 """
 
@@ -19,6 +19,7 @@ from typing import IO
 
 from imu_video.errors import ConfigError, ImuVideoError
 from imu_video.runtime import console
+from imu_video.runtime.signals import handled, stop_signal
 
 PARENT = "IMU_VIDEO_LAUNCHER"
 """Environment variable with the supervisor's process id: its processes stop when the supervisor has ended."""
@@ -47,7 +48,8 @@ def supervise(command: Sequence[str], *, nproc: int, threads: int | None = None)
         threads: CPU threads of each; None = an equal share of this machine's.
 
     Returns:
-        0, or the exit code of rank 0 if it ended with an error message, which is shown unchanged.
+        0, or the exit code of rank 0 if it ended with an error message, which is shown unchanged, or 128 + the number
+        of a signal that ended the processes before they trained.
 
     Raises:
         ConfigError: already inside a group.
@@ -69,36 +71,43 @@ def supervise(command: Sequence[str], *, nproc: int, threads: int | None = None)
     workers: list[subprocess.Popen[bytes]] = []
     logs: list[IO[bytes]] = []
 
+    received: list[int] = []
+
     def forward(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and number in received:
+            raise KeyboardInterrupt  # Ctrl-C again: end at once
+        received.append(number)
         for worker in workers:
             if worker.poll() is None:
                 worker.send_signal(number)
 
-    before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        for rank in range(nproc):
-            log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  closed below
-            environment = {**os.environ, **common, "RANK": str(rank), "LOCAL_RANK": str(rank)}
-            # Their own session: the terminal's Ctrl-C reaches them once, through `forward`.
-            workers.append(
-                subprocess.Popen(
+        with handled(forward):
+            for rank in range(nproc):
+                log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  closed below
+                logs.append(log)
+                environment = {**os.environ, **common, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+                # Their own session: the terminal's Ctrl-C reaches them once, through `forward`.
+                worker = subprocess.Popen(
                     command, env=environment, stdout=log if rank else None, stderr=log, start_new_session=True
                 )
-            )
-            logs.append(log)
-        failed = _wait(workers)
+                workers.append(worker)
+                if received:  # before this process could be reached
+                    worker.send_signal(received[0])
+            failed = _wait(workers)
         code = workers[failed].returncode if failed is not None else 0
         if failed is None or (failed == 0 and code in _OWN_CODES):
             console.relay(_text(logs[0]))
             return code
+        if (stopped := stop_signal(code)) is not None:
+            console.relay(f"stopped by {stopped.name}\n  the same command resumes the run\n")
+            return 128 + stopped
         raise WorkerFailed(_describe(failed, code, nproc, logs[failed]), code=code if code > 0 else 128 - code)
     finally:
         for worker in workers:
             if worker.poll() is None:  # reached only by an error in this process: nothing must outlive it
                 worker.kill()
                 worker.wait()
-        for number, handler in before.items():
-            signal.signal(number, handler)
         for log in logs:
             log.close()
 

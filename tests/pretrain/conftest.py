@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +23,7 @@ from imu_video.encoders.base import check_tensor
 from imu_video.modalities import SkeletonSpec
 from imu_video.registry import encoders
 from imu_video.runtime.distributed import World
+from imu_video.runtime.signals import STOP
 from imu_video.shards.schema import Index
 from imu_video.testing import write_folder
 from imu_video.types import Window
@@ -182,6 +184,15 @@ def config_file(data: Index, tmp_path: Path) -> Callable[..., Path]:
         return file
 
     return write
+
+
+@pytest.fixture
+def no_handlers() -> Iterator[None]:
+    """As in a new process: pytest-timeout handles SIGALRM, and handlers of others stay."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in STOP if number != signal.SIGINT}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from imu_video.runtime.logging import on_screen
+from imu_video.runtime.signals import STOP
 from pretrain.observe.reporter import Reporter, StopSignal
 from pretrain.observe.trackers import JsonLines
 from pretrain.runs.launch import PARENT
@@ -55,17 +56,36 @@ def test_other_ranks_are_silent(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == ""
 
 
-def test_the_first_signal_is_noted_and_the_second_acts() -> None:
+@pytest.mark.usefixtures("no_handlers")
+@pytest.mark.parametrize("number", STOP)
+def test_the_first_signal_is_noted_and_repetitions_change_nothing(number: signal.Signals) -> None:
+    """Schedulers repeat them (SIGXCPU: every second), and a supervisor passes on what a rank received itself."""
+    before = signal.getsignal(number)
+    with StopSignal() as stop:
+        os.kill(os.getpid(), number)
+        assert (stop.requested(), stop.received) == (True, number.name)
+        for again in STOP:
+            if again != signal.SIGINT:
+                os.kill(os.getpid(), again)
+        assert stop.received == number.name
+    assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_second_ctrl_c_acts_in_a_run_of_one_process_only(alone: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    if not alone:
+        monkeypatch.setenv("WORLD_SIZE", "2")
     acted: list[int] = []
-    outer = signal.signal(signal.SIGTERM, lambda number, frame: acted.append(number))
+    outer = signal.signal(signal.SIGINT, lambda number, frame: acted.append(number))
     try:
         with StopSignal() as stop:
-            os.kill(os.getpid(), signal.SIGTERM)
-            assert (stop.requested(), stop.received, acted) == (True, "SIGTERM", [])
-            os.kill(os.getpid(), signal.SIGTERM)
-            assert acted == [signal.SIGTERM]
+            os.kill(os.getpid(), signal.SIGINT)
+            assert (stop.received, acted) == ("SIGINT", [])
+            os.kill(os.getpid(), signal.SIGINT)
+            assert acted == ([signal.SIGINT] if alone else [])
     finally:
-        signal.signal(signal.SIGTERM, outer)
+        signal.signal(signal.SIGINT, outer)
 
 
 def test_handlers_are_put_back() -> None:

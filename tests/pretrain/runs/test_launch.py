@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from imu_video.errors import ConfigError
+from imu_video.runtime.signals import STOP
 from pretrain.runs import launch
 from pretrain.runs.launch import WorkerFailed, supervise
 
@@ -80,10 +81,11 @@ def test_survivors_of_a_crash_are_ended(monkeypatch: pytest.MonkeyPatch) -> None
     assert caught.value.exit_code == 128 + signal.SIGSEGV
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.usefixtures("no_handlers")
+@pytest.mark.parametrize("number", STOP)
 def test_signals_are_passed_on_once(number: signal.Signals, tmp_path: Path) -> None:
     text = (
-        "got = []\nfor n in (signal.SIGTERM, signal.SIGINT): signal.signal(n, lambda n, f: got.append(n))\n"
+        f"got = []\nfor n in {[int(number) for number in STOP]}: signal.signal(n, lambda n, f: got.append(n))\n"
         f"open(f'{tmp_path}/{{rank}}', 'w').close()\n"
         f"while not got: time.sleep(0.01)\ntime.sleep(0.1)\nsys.exit(0 if got == [{int(number)}] else 9)"
     )
@@ -97,6 +99,51 @@ def test_signals_are_passed_on_once(number: signal.Signals, tmp_path: Path) -> N
     thread.start()
     assert supervise(program(text), nproc=2) == 0
     thread.join()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no signals")
+@pytest.mark.parametrize("ending", ["os.kill(os.getpid(), signal.SIGUSR1)", "sys.exit(128 + signal.SIGUSR1)"])
+def test_processes_that_a_signal_ends_before_they_train_are_no_failure(
+    ending: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(launch, "_GRACE_S", 0.2)
+    assert supervise(program(f"if rank == 1:\n    {ending}\ntime.sleep(600)"), nproc=2) == 128 + signal.SIGUSR1
+    assert capfd.readouterr().err == "stopped by SIGUSR1\n  the same command resumes the run\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no signals")
+def test_a_signal_reaches_processes_that_start_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = subprocess.Popen
+
+    def start(*words: object, **options: object) -> object:
+        started = real(*words, **options)  # type: ignore[call-overload]
+        if options["env"]["RANK"] == "0":  # type: ignore[index]
+            os.kill(os.getpid(), signal.SIGUSR2)  # while only one process can be told
+        return started
+
+    monkeypatch.setattr(launch.subprocess, "Popen", start)
+    assert supervise(program("time.sleep(600)"), nproc=3) == 128 + signal.SIGUSR2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no signals")
+def test_a_second_ctrl_c_ends_all_at_once(tmp_path: Path) -> None:
+    text = f"signal.signal(signal.SIGINT, signal.SIG_IGN)\nopen(f'{tmp_path}/{{rank}}', 'w').write(str(os.getpid()))\n"
+
+    def send() -> None:
+        while len(list(tmp_path.iterdir())) < 2:
+            time.sleep(0.01)
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        supervise(program(text + "time.sleep(600)"), nproc=2)
+    thread.join()
+    for file in tmp_path.iterdir():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(file.read_text()), 0)
 
 
 def test_a_group_inside_a_group_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
