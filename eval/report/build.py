@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from eval.registry import protocols
 from eval.report.document import Block, Bullets, Figure, Folded, Section, Table, to_html, to_markdown
 from eval.report.words import svg, unique
 from eval.results.lines import Result
-from imu_video.errors import DataError
+from eval.results.store import LARGEST_FILE
+from imu_video.runtime import documents
 from imu_video.runtime.files import write_atomic
 
 TITLE = "Transfer evaluation"
@@ -170,17 +173,20 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     Raises:
         DataError: no such file, or a damaged line before the last.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DataError(
-            f"{path}: {error.strerror or error}", hint="--run takes the folder of `imu-pretrain launch`"
-        ) from error
-    out = []
+    text = documents.read_text(path, hint="--run takes the folder of `imu-pretrain launch`", limit=LARGEST_FILE)
+    *lines, _ = text.split("\n")  # a line that was written ends
+    hint = f"delete damaged lines of {path}"
+    entries = []
     for number, line in enumerate(lines, start=1):
-        try:
-            out.append(json.loads(line))
-        except ValueError as error:
-            if number < len(lines):
-                raise DataError(f"{path}, line {number} is not JSON") from error
-    return out
+        where = f"{path}, line {number}"
+        content = documents.parse_json(line, where, hint=hint)
+        documents.validate(_LogEntry, content, where, hint=hint)
+        entries.append(content)
+    return entries
+
+
+class _LogEntry(BaseModel):
+    """What the figures use of a line of log.jsonl; the figures of a step are further keys."""
+
+    kind: str | None = None
+    step: int = 0

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,7 @@ import numpy as np
 
 from imu_video.config import digest
 from imu_video.errors import DataError
+from imu_video.runtime import documents
 from imu_video.runtime.files import open_atomic, remove_dead_leftovers
 
 
@@ -43,14 +48,12 @@ class CellStore:
             DataError: missing, damaged, or the file of another key.
         """
         path = self.path(key)
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                held = {name: file[name] for name in file.files}
-            stored = json.loads(str(held.pop("_key")))
-        except (OSError, KeyError, ValueError) as error:
-            raise DataError(f"{path}: cannot be read: {error}", hint=f"delete {path}; it is recomputed") from error
+        hint = f"delete {path}; it is recomputed"
+        held = read_npz(path, hint=hint)
+        name = held.pop("_key", np.array(None))
+        stored = documents.parse_json(str(name), f"{path}: cannot be read: array '_key'", hint=hint)
         if stored != json.loads(json.dumps(key)):
-            raise DataError(f"{path}: contains the result of another key", hint=f"delete {path}; it is recomputed")
+            raise DataError(f"{path}: contains the result of another key", hint=hint)
         return held
 
     def put(self, key: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
@@ -59,6 +62,43 @@ class CellStore:
             remove_dead_leftovers(self.folder)
             self._tidy = True
         write_npz(self.path(key), {"_key": np.array(json.dumps(key)), **arrays})
+
+
+def read_npz(path: Path, *, hint: str, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """Arrays of an .npz; pickles are not read.
+
+    Args:
+        path: the file.
+        hint: next step for the error.
+        names: arrays to read; None reads all. A name that the file lacks is left out.
+
+    Raises:
+        DataError: missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files if names is None or name in names}
+    except (*_DAMAGED, MemoryError) as error:  # a damaged header may state any size
+        raise DataError(f"{path}: cannot be read: {error}", hint=hint) from error
+
+
+# What numpy, zipfile and zlib raise for damaged files; a .npy in place of an .npz has no `files`.
+_DAMAGED = (
+    OSError,
+    KeyError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    SyntaxError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+    tokenize.TokenError,
+    OverflowError,
+)
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

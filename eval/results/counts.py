@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
-from eval.results.cells import write_npz
+from eval.results.cells import read_npz, write_npz
 from imu_video.errors import DataError
+from imu_video.runtime import documents
 
-_BINS = "|bins"
+_BINS, _NAMES_ARRAY = "|bins", "_names"
+_Names = TypeAdapter(dict[str, dict[str, list[Any]]])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,7 +62,7 @@ def save_counts(path: Path, counts: Sequence[Counts]) -> None:
     names = {c.key: {"classes": list(c.classes), "subjects": list(c.subjects), "seeds": list(c.seeds)} for c in counts}
     arrays = {c.key: c.counts.astype(np.min_scalar_type(int(c.counts.max(initial=0)))) for c in counts}
     arrays |= {f"{c.key}{_BINS}": c.bins.astype(np.float32) for c in counts if c.bins is not None}
-    write_npz(path, {"_names": np.array(json.dumps(names)), **arrays})
+    write_npz(path, {_NAMES_ARRAY: np.array(json.dumps(names)), **arrays})
 
 
 def load_counts(reference: str, beside: Path) -> tuple[np.ndarray, dict[str, Any]]:
@@ -74,11 +77,18 @@ def load_counts(reference: str, beside: Path) -> tuple[np.ndarray, dict[str, Any
     """
     name, _, key = reference.partition("::")
     path = beside / name
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return file[key].astype(np.int64), json.loads(str(file["_names"]))[key]
-    except (OSError, KeyError, ValueError) as error:
-        raise DataError(f"{path}: cannot read counts {key!r}: {error}", hint="run the evaluation again") from error
+    hint = "run the evaluation again"
+    held = read_npz(path, names=(key, _NAMES_ARRAY), hint=hint)
+    if len(held) < 2:
+        raise DataError(f"{path}: cannot read counts {key!r}: the file has no such array", hint=hint)
+    where = f"{path}: cannot read counts {key!r}"
+    content = documents.parse_json(str(held[_NAMES_ARRAY]), f"{where}: array {_NAMES_ARRAY!r}", hint=hint)
+    names = documents.validate(_Names, content, f"{where}: array {_NAMES_ARRAY!r}", hint=hint).get(key)
+    counts, classes = held[key], len((names or {}).get("classes", ()))
+    if names is None or counts.dtype.kind not in "iu" or counts.ndim != 5 or counts.shape[3:] != (classes, classes):
+        expected = f"counts (R, E, S, {classes}, {classes})"
+        raise DataError(f"{where}: {counts.dtype} of shape {counts.shape}, expected {expected}", hint=hint)
+    return counts.astype(np.int64), names
 
 
 def load_bins(reference: str, beside: Path) -> np.ndarray | None:
@@ -88,10 +98,10 @@ def load_bins(reference: str, beside: Path) -> np.ndarray | None:
         DataError: the file is missing or damaged.
     """
     name, _, key = reference.partition("::")
-    try:
-        with np.load(beside / name, allow_pickle=False) as file:
-            return file.get(f"{key}{_BINS}")
-    except (OSError, ValueError) as error:
+    wanted, hint = f"{key}{_BINS}", "run the evaluation again"
+    bins = read_npz(beside / name, names=(wanted,), hint=hint).get(wanted)
+    if bins is not None and (bins.dtype.kind != "f" or bins.ndim != 5 or bins.shape[-1] != 3):
         raise DataError(
-            f"{beside / name}: cannot read bins {key!r}: {error}", hint="run the evaluation again"
-        ) from error
+            f"{beside / name}: bins {key!r}: {bins.dtype} of shape {bins.shape}, expected (R, E, S, B, 3)", hint=hint
+        )
+    return bins

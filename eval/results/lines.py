@@ -25,6 +25,11 @@ DIFFERENCE = "-difference"
 """Suffix of the kind of paired differences."""
 
 
+def is_registered(kind: str) -> bool:
+    """Whether a kind of lines belongs to a registered protocol."""
+    return kind.removesuffix(DIFFERENCE) in protocols.names()
+
+
 class Result(Config):
     """One measurement.
 
@@ -76,9 +81,9 @@ class Result(Config):
     @field_validator("kind")
     @classmethod
     def _registered(cls, kind: str) -> str:
-        name, known = kind.removesuffix(DIFFERENCE), protocols.names()
-        if name not in known:
-            raise ValueError(f"kind {kind!r} belongs to no registered protocol{nearest(name, known)}")
+        if not is_registered(kind):
+            name = kind.removesuffix(DIFFERENCE)
+            raise ValueError(f"kind {kind!r} belongs to no registered protocol{nearest(name, protocols.names())}")
         return kind
 
     @classmethod

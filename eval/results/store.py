@@ -8,10 +8,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from eval.results.lines import Result
+from eval.results.lines import Result, is_registered
 from imu_video.errors import DataError
+from imu_video.runtime import documents
 
 
 def append_results(path: Path, results: Iterable[Result]) -> int:
@@ -43,11 +42,8 @@ def read_results(paths: Sequence[Path]) -> tuple[list[Result], int]:
     latest: dict[tuple[Any, ...], Result] = {}
     total = 0
     for path in paths:
-        try:
-            text = path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise DataError(f"{path}: {error.strerror or error}", hint="`imu-eval fewshot` writes results") from error
-        for number, line in enumerate(text.splitlines(), start=1):
+        text = documents.read_text(path, hint="`imu-eval fewshot` writes results", limit=LARGEST_FILE)
+        for number, line in enumerate(text.split("\n"), start=1):
             if not line.strip():
                 continue
             result = _parse(line, f"{path}, line {number}")
@@ -62,13 +58,14 @@ def read_results(paths: Sequence[Path]) -> tuple[list[Result], int]:
 
 
 def _parse(line: str, where: str) -> Result:
-    try:
-        return Result.model_validate(json.loads(line))
-    except ValidationError as error:
-        first = error.errors()[0]
-        if first["loc"] == ("kind",) and first["type"] == "value_error":
-            message = first["msg"].removeprefix("Value error, ")
-            raise DataError(f"{where}: {message}", hint="load the protocol with --plugin FILE.py") from error
-        raise DataError(f"{where}: not a result ({str(error).splitlines()[0]})", hint="delete that line") from error
-    except ValueError as error:
-        raise DataError(f"{where}: not a result ({error})", hint="delete that line") from error
+    named = f"{where}: not a result"
+    content = documents.parse_json(line, named, hint=_DELETE)
+    kind = content.get("kind") if isinstance(content, dict) else None
+    if isinstance(kind, str) and not is_registered(kind):
+        return documents.validate(Result, content, where, hint="load the protocol with --plugin FILE.py")
+    return documents.validate(Result, content, named, hint=_DELETE)
+
+
+_DELETE = "delete that line"
+LARGEST_FILE = 2**30
+"""Largest result file or log that is read, in bytes."""

@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from imu_video.errors import CheckpointError
+from imu_video.runtime import documents
 from imu_video.types import JsonDict
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -75,20 +76,16 @@ class FolderFormat:
         """
         path = Path(folder) / CONFIG
         try:
-            config = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
+            config = documents.read_json(path, error=CheckpointError, hint="copy or export the folder again")
+        except CheckpointError as error:
+            if not isinstance(error.__cause__, OSError):
+                raise
             if (Path(folder) / "checkpoints").is_dir():  # made by `imu-pretrain launch`
                 raise CheckpointError(
                     f"{folder} is a run folder, not {_a(self.what)} folder",
                     hint=f"export it: {self.command.replace('RUN', str(folder))}",
                 ) from error
-            raise CheckpointError(
-                f"{path}: {error.strerror or error}", hint=f"`{self.command}` writes {_a(self.what)} folder"
-            ) from error
-        except ValueError as error:
-            raise CheckpointError(
-                f"{path} is not valid JSON: {error}", hint="copy or export the folder again"
-            ) from error
+            raise CheckpointError(error.message, hint=f"`{self.command}` writes {_a(self.what)} folder") from error
         if not isinstance(config, dict) or config.get("format") != self.name:
             raise CheckpointError(f"{path}: not an imu-video {self.what}", hint=f"`{self.command}` writes one")
         if config.get("format_version") != self.version:

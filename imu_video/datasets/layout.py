@@ -6,7 +6,6 @@ turns one take into a Recording.
 
 from __future__ import annotations
 
-import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from imu_video.modalities.mp4 import Mp4Source
 from imu_video.protocols import Unread
 from imu_video.readers.base import Track
 from imu_video.recordings.units import GravityState, check_plausible, convert
+from imu_video.runtime import documents
 from imu_video.types import IMU_CHANNELS, ImuStream, Recording, Segment
 
 LARGEST_GAP_S = 1.0
@@ -318,9 +318,8 @@ def read_json(path: Path, *, hint: str) -> Any:
     Raises:
         RecordingError: no such file, or not JSON; the hint explains how to obtain it.
     """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise RecordingError(f"{path}: no such file", hint=hint) from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RecordingError(f"{path}: not a JSON file: {error}", hint=hint) from error
+    return documents.read_json(path, error=RecordingError, hint=hint, limit=_LARGEST_METADATA, finite=False)
+
+
+_LARGEST_METADATA = 2**30
+"""Largest metadata of a dataset in bytes: the file of Ego4D lists every clip."""

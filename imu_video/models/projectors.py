@@ -6,18 +6,17 @@ its header contains their sizes, the fingerprint of the teacher and the hash of 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from imu_video.bundle.encoder import load_encoder, read_config
 from imu_video.config import Config
 from imu_video.errors import CheckpointError, ConfigError
 from imu_video.models.cross_modal import TEACHER, BatchHead, CrossModalModel, Head, ProjectionHead
+from imu_video.runtime import documents
 from imu_video.runtime.files import write_atomic
 
 PROJECTORS = "projectors.safetensors"
@@ -139,10 +138,12 @@ def _read(path: Path) -> tuple[ProjectorFacts, dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             header: dict[str, Any] = dict(file.metadata() or {})
-            facts = ProjectorFacts.model_validate(json.loads(header.get("imu-video", "null")))
-            return facts, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, ValidationError, ValueError) as error:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged: {error}", hint="export the run again") from error
+    where, again = f"{path}, header", "export the run again"
+    content = documents.parse_json(header.get("imu-video", "null"), where, error=CheckpointError, hint=again)
+    return documents.validate(ProjectorFacts, content, where, error=CheckpointError, hint=again), tensors
 
 
 def _kind(projector: nn.Module) -> Literal["mlp", "linear", "none"]:

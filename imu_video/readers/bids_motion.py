@@ -5,7 +5,6 @@ Written from the Brain Imaging Data Structure, version 1.9 and later (motion). `
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from imu_video.readers.files import finite, read_bytes, whole_lines
 from imu_video.readers.tables import Table, iso_seconds
 from imu_video.readers.unit_names import unit_named
 from imu_video.registry import readers
+from imu_video.runtime.documents import parse_json
 from imu_video.types import Segment
 
 _MOTION = "_motion.tsv"
@@ -141,10 +141,7 @@ def _sidecar(path: Path) -> dict[str, Any]:
     """Keys of the sidecars; a closer one wins."""
     merged: dict[str, Any] = {}
     for file in reversed(_sidecars(path)):
-        try:
-            content = json.loads(read_bytes(file, limit=_LARGEST_SIDECAR))
-        except (ValueError, RecursionError) as error:
-            raise RecordingError(f"{file}: not a JSON file: {error}") from error
+        content = parse_json(read_bytes(file, limit=_LARGEST_SIDECAR), str(file), error=RecordingError, finite=False)
         if not isinstance(content, dict):
             raise RecordingError(f"{file}: {type(content).__name__}, expected an object with keys")
         merged |= content

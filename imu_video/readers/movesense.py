@@ -6,7 +6,6 @@ sample. Units of the Movesense API: m/s^2 with gravity, deg/s, uT.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +15,11 @@ import numpy as np
 
 from imu_video.errors import RecordingError
 from imu_video.readers.base import DeviceReading, Reader, Reading, Track
+from imu_video.readers.files import MAX_BYTES
 from imu_video.readers.members import Members, head
 from imu_video.readers.sheets import decoded, ordered
 from imu_video.registry import readers
+from imu_video.runtime.documents import parse_json
 
 _ARRAYS = {"ArrayAcc": ("acc", "m/s^2"), "ArrayGyro": ("gyr", "deg/s"), "ArrayMagn": ("mag", "uT")}
 _LONGEST_BATCH_S = 2.0
@@ -75,17 +76,17 @@ class Movesense(Reader):
 def _records(path: Path) -> Iterator[dict[str, Any]]:
     """Every object that has a time stamp, however it is nested: ``data`` lists, ``Body``, ``acc``, or lines of JSON."""
     text = decoded(Members(path).read(path.name)).strip("\x00 \n")
+
+    def parsed(part: str, where: str) -> Any:
+        return parse_json(
+            part, where, error=RecordingError, hint="export the file again", limit=MAX_BYTES, finite=False
+        )
+
     try:
-        documents = [json.loads(text)]
-    except (ValueError, RecursionError):
-        documents = []
-        for number, line in enumerate(text.split("\n"), 1):
-            try:
-                documents += [json.loads(line)] if line.strip() else []
-            except (ValueError, RecursionError) as error:
-                raise RecordingError(
-                    f"{path}, line {number}: not JSON: {error}", hint="export the file again"
-                ) from error
+        documents = [parsed(text, str(path))]
+    except RecordingError:
+        lines = enumerate(text.split("\n"), 1)
+        documents = [parsed(line, f"{path}, line {number}") for number, line in lines if line.strip()]
     for document in documents:
         yield from _with_stamp(document, 0)
 

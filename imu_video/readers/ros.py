@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import struct
 from collections.abc import Callable
@@ -12,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from imu_video.errors import RecordingError
+from imu_video.errors import DataError, RecordingError
 from imu_video.readers.base import DeviceReading, Reading, Track
 from imu_video.readers.files import finite
+from imu_video.runtime import documents
 
 IMU_TYPES = {"sensor_msgs/Imu", "sensor_msgs/msg/Imu"}
 _EARLIEST_UTC = 1e9  # stamps before 2001 count from the start of a computer or of a simulation
@@ -56,7 +56,10 @@ def from_cdr(data: bytes) -> Row:
 
 def from_json(data: bytes) -> Row:
     """An Imu message as JSON with the field names of ROS."""
-    message: Any = json.loads(data)
+    try:
+        message: Any = documents.parse_json(data, "message", finite=False)
+    except DataError as error:
+        raise ValueError(error.message) from error
     stamp = message.get("header", message)["stamp"]
     seconds = float(stamp.get("sec", stamp.get("secs", 0))) + float(stamp.get("nanosec", stamp.get("nsec", 0))) / 1e9
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -13,8 +12,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from imu_video.errors import RecordingError
+from imu_video.readers.files import MAX_BYTES
 from imu_video.readers.members import Members, head
 from imu_video.readers.tables import Table
+from imu_video.runtime.documents import parse_json
 
 SENSORS = (
     "Accelerometer",
@@ -120,10 +121,14 @@ def _from_csv(where: str, content: bytes, sensor: str) -> Sheet:
 
 
 def _from_json(path: Path) -> dict[str, Sheet]:
-    try:
-        records = json.loads(Members(path).read(path.name))
-    except (ValueError, RecursionError) as error:
-        raise RecordingError(f"{path}: not a JSON file: {error}", hint="export the recording again") from error
+    records = parse_json(
+        Members(path).read(path.name),
+        str(path),
+        error=RecordingError,
+        hint="export the recording again",
+        limit=MAX_BYTES,
+        finite=False,
+    )
     if not isinstance(records, list) or not all(isinstance(r, dict) for r in records):
         raise RecordingError(f"{path}: expected a list of records with the key 'sensor'")
     rows: dict[str, list[dict[str, object]]] = {}

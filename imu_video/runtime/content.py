@@ -28,19 +28,20 @@ class Unacceptable(ValueError):
         self.line, self.hint = line, hint
 
 
-def check_content(content: Any, *, texts: bool = True) -> None:
+def check_content(content: Any, *, texts: bool = True, finite: bool = True) -> None:
     """Check depth, numbers and texts of a parsed document; without recursion.
 
     Args:
         content: dicts, lists and scalars.
         texts: whether texts are checked too.
+        finite: whether NaN and infinite numbers are refused.
 
     Raises:
         Unacceptable: the first fault, with its key.
     """
     level: list[Any] = [content] if isinstance(content, dict | list) else []
-    if not level and _fault(content):
-        raise Unacceptable(_fault(content))
+    if not level:
+        content, level = None, [[content]]  # a document that is one scalar
     depth = 0
     while level:
         depth += 1
@@ -51,17 +52,18 @@ def check_content(content: Any, *, texts: bool = True) -> None:
             if texts and type(node) is dict:
                 for key in node:
                     if _fault(key):
-                        raise Unacceptable(f"the key {key!r}: {_fault(key)}")
+                        raise Unacceptable(f"the key {shown(key)}: {_fault(key)}")
             for value in node.values() if type(node) is dict else node:
                 kind = type(value)
                 if kind is dict or kind is list:
                     below.append(value)
                 elif (
-                    (kind is float and not math.isfinite(value))
+                    (kind is float and finite and not math.isfinite(value))
                     or (kind is int and not -_INTEGER_LIMIT < value < _INTEGER_LIMIT)
                     or (texts and kind is str and _FORBIDDEN.search(value))
                 ):
-                    raise Unacceptable(f"key {_path_to(content, value)!r}: {_fault(value)}")
+                    path = _path_to(content, value)
+                    raise Unacceptable(f"key {shorten(path)!r}: {_fault(value)}" if path else _fault(value))
         level = below
 
 
@@ -81,7 +83,7 @@ def _fault(value: Any) -> str:
 
 def _path_to(content: Any, wanted: Any) -> str:
     """Dotted key of the first place that holds this very object."""
-    stack: list[tuple[str, Any]] = [("", content)]
+    stack: list[tuple[str, Any]] = [("", content)] if isinstance(content, dict | list) else []
     while stack:
         path, node = stack.pop()
         pairs: Iterable[tuple[Any, Any]] = node.items() if isinstance(node, dict) else enumerate(node)

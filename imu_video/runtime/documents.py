@@ -106,7 +106,12 @@ def decoded(data: bytes, where: str, *, error: type[ImuVideoError] = DataError, 
 
 
 def read_json(
-    path: StrPath, *, error: type[ImuVideoError] = DataError, hint: str | None = None, limit: int = JSON_LIMIT
+    path: StrPath,
+    *,
+    error: type[ImuVideoError] = DataError,
+    hint: str | None = None,
+    limit: int = JSON_LIMIT,
+    finite: bool = True,
 ) -> Any:
     """The content of a JSON file.
 
@@ -115,12 +120,18 @@ def read_json(
         error: class of the error.
         hint: next step for the error.
         limit: largest size in bytes.
+        finite: whether NaN and infinite numbers are refused; False only for files of other programs.
 
     Raises:
         ImuVideoError: of class ``error``: as `read_bytes` and `parse_json`.
     """
     return parse_json(
-        read_bytes(path, error=error, hint=hint, limit=limit), str(path), error=error, hint=hint, limit=limit
+        read_bytes(path, error=error, hint=hint, limit=limit),
+        str(path),
+        error=error,
+        hint=hint,
+        limit=limit,
+        finite=finite,
     )
 
 
@@ -131,6 +142,7 @@ def parse_json(
     error: type[ImuVideoError] = DataError,
     hint: str | None = None,
     limit: int = JSON_LIMIT,
+    finite: bool = True,
 ) -> Any:
     """The content of a JSON document.
 
@@ -140,6 +152,7 @@ def parse_json(
         error: class of the error.
         hint: next step for the error.
         limit: largest size in bytes (of a text: characters).
+        finite: whether NaN and infinite numbers are refused; False only for files of other programs.
 
     Raises:
         ImuVideoError: of class ``error``: not JSON; larger than ``limit``; lists and objects more than 64 levels
@@ -159,9 +172,9 @@ def parse_json(
     text = decoded(data, where, error=error, hint=hint) if isinstance(data, bytes) else data.removeprefix("\ufeff")
     try:
         with _without_collection(len(text)):
-            content = _DECODER.decode(text)
+            content = (_DECODER if finite else _LENIENT).decode(text)
             # Only an escape can put these characters into a JSON text that was UTF-8.
-            check_content(content, texts="\\u" in text)
+            check_content(content, texts="\\u" in text, finite=finite)
     except Unacceptable as cause:
         raise error(f"{where}: {cause}", hint=hint) from None
     except json.JSONDecodeError as cause:
@@ -244,6 +257,7 @@ def _constant(name: str) -> Any:
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_constant)
+_LENIENT = json.JSONDecoder(object_pairs_hook=_pairs)
 
 
 @contextmanager

@@ -12,8 +12,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from filelock import FileLock, Timeout
+from pydantic import BaseModel
 
-from imu_video.errors import ConfigError
+from imu_video.errors import ConfigError, DataError
+from imu_video.runtime import documents
 from imu_video.runtime.files import file_sha256, remove, remove_leftovers, write_atomic
 from imu_video.runtime.identity import changes, digest
 
@@ -165,15 +167,13 @@ class Journal:
         """
         facts = self.folder / f"{name}.json"
         try:
-            record = json.loads(facts.read_text(encoding="utf-8"))
-            if check and record["file"] is not None:
-                path = self.folder / record["file"]
-                if path.stat().st_size != record["bytes"] or file_sha256(path) != record["sha256"]:
-                    raise ValueError("changed")
-            return dict(record["facts"])
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError):
+            record = documents.read_model(facts, _Piece)
+            if check and record.file is not None:
+                path = self.folder / record.file
+                if path.stat().st_size != record.bytes or file_sha256(path) != record.sha256:
+                    raise DataError(f"{path}: changed since it was written")
+            return record.facts
+        except (DataError, OSError):
             # The record is removed, so that the piece stays unfinished for calls with ``check=False`` as well.
             facts.unlink(missing_ok=True)
             return None
@@ -181,6 +181,15 @@ class Journal:
     def forget(self, name: str) -> None:
         """Mark a piece as unfinished."""
         (self.folder / f"{name}.json").unlink(missing_ok=True)
+
+
+class _Piece(BaseModel):
+    """The record of a finished piece, see `Journal.finish`."""
+
+    file: str | None
+    bytes: int
+    sha256: str | None
+    facts: dict[str, Any]
 
 
 _DESCRIBED = 4
@@ -212,8 +221,8 @@ def lock(held: FileLock, folder: Path, what: str) -> None:
 def read_job(folder: Path) -> dict[str, Any] | None:
     """The job of a working folder; None if there is no job file or it cannot be read."""
     try:
-        job = json.loads((folder / JOB_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        job = documents.read_json(folder / JOB_FILE)
+    except DataError:
         return None
     return job if isinstance(job, dict) else None
 

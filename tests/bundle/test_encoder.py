@@ -394,7 +394,7 @@ def flip_a_bit(folder: Path) -> None:
         (flip_a_bit, "sha256"),
         (lambda f: (f / WEIGHTS).unlink(), "model.safetensors: No such file"),
         (lambda f: (f / CONFIG).unlink(), "config.json: No such file"),
-        (lambda f: (f / CONFIG).write_text("{"), "not valid JSON"),
+        (lambda f: (f / CONFIG).write_text("{"), "not readable as JSON"),
         (lambda f: (f / CONFIG).write_text('{"model_type": "bert"}'), "not an imu-video encoder"),
         (lambda f: edit(f, format_version=2), "format version 2"),
         (lambda f: edit(f, encoder={"name": "patch_tsd"}), "did you mean 'patch_tst'"),

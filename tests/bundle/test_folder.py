@@ -63,7 +63,7 @@ def test_a_folder_gives_the_same_weights_again(kind: str, keys: list[str], tmp_p
         (flip_a_bit, "sha256 is [0-9a-f]{12}, config.json expects"),
         (lambda f: (f / WEIGHTS).unlink(), "model.safetensors: No such file"),
         (lambda f: (f / CONFIG).unlink(), r"config.json: No such file(.|\n)*imu-pretrain export RUN OUT"),
-        (lambda f: (f / CONFIG).write_text("[1"), "not valid JSON"),
+        (lambda f: (f / CONFIG).write_text("[1"), "not readable as JSON"),
         (lambda f: (f / CONFIG).write_text("[1]"), "not an imu-video"),
         (lambda f: edit(f, format_version=9), "format version 9, expected 1"),
         (lambda f: edit(f, lineage=None), "keys missing: lineage"),

@@ -16,9 +16,10 @@ from pathlib import Path
 from eval.protocols.ood.config import OodConfig
 from eval.protocols.ood.runs import Run, runs
 from eval.protocols.ood.scenario import Domains
+from eval.protocols.ood.stored import FACTS, read_facts, read_run
 from eval.protocols.ood.train import Task, train
 from imu_video.config import digest
-from imu_video.errors import ConfigError, DataError
+from imu_video.errors import ConfigError
 from imu_video.registry import load_plugin
 from imu_video.runtime import workers as engines
 from imu_video.runtime.files import remove_dead_leftovers, write_atomic
@@ -27,7 +28,6 @@ from imu_video.types import JsonDict
 
 logger = logging.getLogger(__name__)
 
-FACTS = "benchmark.json"
 FORMAT = 2
 """Format version of the files; runs of another version are not reused."""
 _FREE = {"seeds", "selection", "models", "algorithms"}
@@ -54,7 +54,7 @@ class Folder:
         facts = {"format": FORMAT, "identity": same, "data": data}
         file = path / FACTS
         if file.exists():
-            stored = json.loads(file.read_text(encoding="utf-8"))
+            stored = read_facts(path)
             changed = [k for k in {**same, **stored["identity"]} if same.get(k) != stored["identity"].get(k)]
             changed += [name for name in ("data", "format") if stored.get(name) != facts[name]]
             if changed:
@@ -83,12 +83,7 @@ class Folder:
             DataError: a damaged file.
         """
         file = self.file(run)
-        if not file.exists():
-            return None
-        try:
-            return dict(json.loads(file.read_text(encoding="utf-8")))
-        except ValueError as error:
-            raise DataError(f"{file}: not a result: {error}", hint=f"delete {file} and repeat the command") from error
+        return read_run(file) if file.exists() else None
 
     def keep(self, run: Run, result: JsonDict) -> None:
         """Write the result of a run."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from eval.protocols.ood.grid import FACTS
 from eval.protocols.ood.selection import Outcome, selection_rules
+from eval.protocols.ood.stored import FACTS, read_facts, read_run
 from eval.protocols.ood.tables import CALIBRATION_COLUMNS, metric_tables, setting_of
 from eval.report.calibration import calibration_sections
 from eval.report.document import Block, Cell, Folded, Section, Table
@@ -150,21 +148,18 @@ def _correlation(pairs: np.ndarray) -> str:
 
 def _read(folder: Path) -> tuple[str, list[Outcome], list[str]]:
     try:
-        facts: dict[str, Any] = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        name = str(facts["identity"]["scenario"]["name"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        name = str(read_facts(folder)["identity"]["scenario"]["name"])
+    except (DataError, KeyError, TypeError) as error:
+        reason = error.message if isinstance(error, DataError) else f"{FACTS}: no name of a scenario"
         raise DataError(
-            f"{folder}: not the folder of a benchmark ({FACTS}: {error})",
+            f"{folder}: not the folder of a benchmark ({reason})",
             hint="--ood-folder takes the --folder of `imu-eval ood`",
         ) from error
     runs: list[Outcome] = []
     classes: list[str] = []
     for file in sorted((folder / "runs").glob("*.json")):
-        try:
-            held = json.loads(file.read_text(encoding="utf-8"))
-            outcome, classes = Outcome.of(held), [str(c) for c in held["classes"]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{file}: not a result: {error}", hint=f"delete {file} and repeat the command") from error
+        held = read_run(file)
+        outcome, classes = Outcome.of(held), list(held["classes"])
         if outcome.held is None:
             runs.append(outcome)
     if not runs:

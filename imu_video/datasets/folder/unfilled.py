@@ -8,6 +8,9 @@ from pathlib import Path
 import yaml
 
 from imu_video.errors import ConfigError
+from imu_video.runtime import documents
+from imu_video.runtime.content import Unacceptable
+from imu_video.runtime.yaml_nodes import compose
 
 MARK = "TODO"
 """Value (or key) that the owner replaces; ``TODO_phone`` marks as well."""
@@ -21,27 +24,25 @@ def unfilled(text: str) -> list[tuple[int, str]]:
         [(1, 'licence'), (2, 'imu.time.unit')]
     """
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except (yaml.YAMLError, RecursionError, ValueError):
+        root = compose(text)
+    except Unacceptable:
         return []  # reading the declaration gives the error
     found: list[tuple[int, str]] = []
-    _walk(root, "", found, 0)
+    _walk(root, "", found)
     return found
 
 
-def _walk(node: yaml.Node | None, key: str, found: list[tuple[int, str]], depth: int) -> None:
-    if node is None or depth > 50:
-        return
+def _walk(node: yaml.Node | None, key: str, found: list[tuple[int, str]]) -> None:
     if isinstance(node, yaml.ScalarNode):
         if re.fullmatch(rf"{MARK}(_\w+)?", node.value):
             found.append((node.start_mark.line + 1, key))
     elif isinstance(node, yaml.SequenceNode):
         for number, item in enumerate(node.value):
-            _walk(item, f"{key}[{number}]", found, depth + 1)
+            _walk(item, f"{key}[{number}]", found)
     elif isinstance(node, yaml.MappingNode):
         for name, value in node.value:
-            _walk(name, f"{key}.{name.value}".lstrip("."), found, depth + 1)
-            _walk(value, f"{key}.{name.value}".lstrip("."), found, depth + 1)
+            _walk(name, f"{key}.{name.value}".lstrip("."), found)
+            _walk(value, f"{key}.{name.value}".lstrip("."), found)
 
 
 def require_filled(declaration: Path) -> None:
@@ -51,8 +52,8 @@ def require_filled(declaration: Path) -> None:
         ConfigError: at least one mark.
     """
     try:
-        text = declaration.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError):
+        text = documents.read_text(declaration, error=ConfigError, limit=documents.YAML_LIMIT)
+    except ConfigError:
         return  # reading the declaration gives the error
     marks = unfilled(text)
     if marks:

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
 from imu_video import registry
@@ -17,6 +16,7 @@ from imu_video.errors import ShardError
 from imu_video.protocols import RecordingSource, Unread
 from imu_video.recordings.windows import WindowConfig
 from imu_video.registry import source_hash
+from imu_video.runtime import documents
 from imu_video.runtime.files import file_sha256, write_atomic
 from imu_video.runtime.journal import JOB_FILE, PARTIAL_SUFFIX, PARTS_SUFFIX
 from imu_video.shards.schema import INDEX_FILE, SOURCES_FILE, SourceFile
@@ -182,9 +182,8 @@ def read_record(root: Path) -> SourceRecord | None:
     """
     file = root / SOURCES_FILE
     try:
-        return SourceRecord.model_validate(json.loads(file.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
-    except (ValidationError, ValueError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise ShardError(f"{file}: not a record of source files: {reason}", hint=f"build {root} again") from error
+        return documents.read_model(file, SourceRecord, error=ShardError, hint=f"build {root} again")
+    except ShardError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise

@@ -59,7 +59,7 @@ def test_a_log_may_still_be_written_to(tmp_path: Path) -> None:
     path.write_text(json.dumps({"kind": "train", "step": 1, "loss": 1.0}) + '\n{"kind": "tr')
     assert read_log(path) == [{"kind": "train", "step": 1, "loss": 1.0}]
     path.write_text('{"kind": "tr\n' + json.dumps({"step": 1}) + "\n")
-    with pytest.raises(DataError, match=re.escape("log.jsonl, line 1 is not JSON")):
+    with pytest.raises(DataError, match=re.escape("log.jsonl, line 1: not readable as JSON")):
         read_log(path)
     with pytest.raises(DataError, match="imu-pretrain launch"):
         read_log(tmp_path / "none.jsonl")
