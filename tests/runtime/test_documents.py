@@ -17,9 +17,8 @@ from imu_video.errors import ConfigError, DataError, collecting
 from imu_video.runtime import documents
 from imu_video.runtime.documents import parse_json, parse_yaml, read_json, read_model, read_yaml, validate
 
-_scalars = (
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(st.characters(exclude_categories=["Cs"]))
-)
+_texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=[chr(0)]))
+_scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | _texts
 _content = st.recursive(
     _scalars | st.floats(allow_nan=False, allow_infinity=False),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abcé", max_size=4), inner, max_size=3),
