@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from imu_video.runtime.text import code, markdown, plain
+
 Mark = Literal["", "up", "down"]
 
 
@@ -113,23 +115,23 @@ def to_markdown(title: str, sections: Sequence[Section]) -> str:
         <BLANKLINE>
         hello
     """
-    parts = [f"# {_plain(title)}"]
+    parts = [f"# {_line(title)}"]
     for section in sections:
         blocks = [text for block in section.blocks if (text := _markdown(block))]
         if blocks:
-            parts += [f"## {_plain(section.title)}", *blocks]
+            parts += [f"## {_line(section.title)}", *blocks]
     return "\n\n".join(parts) + "\n"
 
 
 def _markdown(block: Block) -> str:
     match block:
         case Text(text):
-            return _plain(text)
+            return _line(text)
         case Bullets(items):
-            return "\n".join(f"- {_plain(item)}" for item in items)
+            return "\n".join(f"- {_line(item)}" for item in items)
         case Cards(items):
             return "\n".join(
-                f"- {_plain(c.title)}: {'; '.join(f'{_plain(name)} {_plain(value)}' for name, value in c.facts)}"
+                f"- {_line(c.title)}: {'; '.join(f'{markdown(name)} {markdown(value)}' for name, value in c.facts)}"
                 for c in items
             )
         case Table():
@@ -137,9 +139,9 @@ def _markdown(block: Block) -> str:
             rows = [[_pipe(c) for c in row] for row in block.rows]
             lines = [[_pipe(c) for c in block.columns], rule, *rows]
             table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-            return f"{_plain(block.caption)}\n\n{table}" if block.caption else table
+            return f"{_line(block.caption)}\n\n{table}" if block.caption else table
         case Folded(summary, blocks):
-            return "\n\n".join([f"### {_plain(summary)}", *(t for b in blocks if (t := _markdown(b)))])
+            return "\n\n".join([f"### {_line(summary)}", *(t for b in blocks if (t := _markdown(b)))])
         case _:
             return ""
 
@@ -147,12 +149,22 @@ def _markdown(block: Block) -> str:
 def _pipe(cell: Cell | str) -> str:
     if isinstance(cell, Cell):
         return _pipe(cell.text) + {"": "", "up": " ▲", "down": " ▼"}[cell.mark]
-    return _plain(cell).replace("|", "\\|")
+    return markdown(cell)
 
 
-def _plain(text: str) -> str:
-    """Text on one line, escaped so that no Markdown renderer interprets it as HTML."""
-    return " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+def _line(text: str) -> str:
+    """Text on one line in which `text in backticks` is code; everything else renders as itself."""
+    words = " ".join(text.split())
+    pieces = re.split(r"`([^`]+)`", words)  # text, code, text, code ...
+    if len(pieces) == 1:
+        return markdown(words)
+    # The first piece alone begins the line; a piece keeps the spaces at its ends, which separate it from the code.
+    return "".join(code(piece) if n % 2 else _between(piece, first=n == 0) for n, piece in enumerate(pieces))
+
+
+def _between(text: str, *, first: bool) -> str:
+    escaped = markdown(text) if first else markdown(f";{text}")[1:]
+    return f"{escaped}{' ' * (text[-1:] == ' ')}"
 
 
 def to_html(title: str, sections: Sequence[Section], *, lead: str = "") -> str:
@@ -245,7 +257,7 @@ def _prose(text: str) -> str:
 
 
 def _e(text: str) -> str:
-    return html.escape(text, quote=True)
+    return html.escape(plain(text, lines=True), quote=True)
 
 
 POLICY = (

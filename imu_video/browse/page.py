@@ -6,10 +6,12 @@ import html
 import json
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from imu_video.browse.collect import choose, collect
 from imu_video.browse.timeline import collect_recording
 from imu_video.runtime.files import write_atomic
+from imu_video.runtime.text import plain
 from imu_video.shards.schema import Index
 from imu_video.types import JsonDict
 
@@ -83,15 +85,24 @@ def render(data: JsonDict) -> str:
     return _document(data, title=f"{data['title']}: samples", name="page")
 
 
+def _plain(data: Any) -> Any:
+    """The data with names that show on the page as they are: no control, bidi or zero-width characters."""
+    if isinstance(data, str):
+        return plain(data)
+    if isinstance(data, dict):
+        return {key: _plain(value) for key, value in data.items()}
+    return [_plain(value) for value in data] if isinstance(data, list | tuple) else data
+
+
 def _document(data: JsonDict, *, title: str, name: str) -> str:
     here = files(__package__)
     style, script = ((here / f"{name}.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     # Only "<" could end the script element, so with it escaped the browser never parses the data as HTML.
-    embedded = json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+    embedded = json.dumps(_plain(data), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(title)}</title><style>{style}</style></head>"
+        f"<title>{html.escape(plain(title))}</title><style>{style}</style></head>"
         f'<body><script type="application/json" id="data">{embedded}</script><script>{script}</script></body></html>\n'
     )

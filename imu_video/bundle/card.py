@@ -7,8 +7,9 @@ from typing import Any
 
 import yaml
 
+from imu_video.runtime.text import code, code_block, markdown, plain
+
 _USAGE = """\
-```python
 import numpy as np
 from imu_video import load_encoder
 
@@ -16,11 +17,10 @@ encoder = load_encoder("path/to/this/folder")
 # (N, C, T): {channels}; m/s^2 and rad/s, NaN = missing; any rate, any length
 windows = np.load("windows.npy")
 features = encoder.encode(windows, rate_hz={rate:g})  # (N, {features}) float32
-```
 """
 
 _CONTROL = """\
-**Not for use: a control (`{control}`).** In pretraining, every IMU window was paired with the teacher features
+**Not for use: a control ({control}).** In pretraining, every IMU window was paired with the teacher features
 of another window. A score that this encoder reaches does not depend on correct pairs."""
 
 
@@ -33,7 +33,7 @@ def render(config: Mapping[str, Any]) -> str:
     Example:
         ``Path("encoder/README.md").write_text(render(read_config("encoder")))``
     """
-    spec, encoder, lineage = config["input"], config["encoder"], dict(config["lineage"])
+    spec, encoder, lineage = config["input"], config["encoder"], _counted(config["lineage"])
     licences = lineage.pop("licences", None)
     arguments = {k: v for k, v in encoder.items() if k != "name"}
     front = {
@@ -43,13 +43,13 @@ def render(config: Mapping[str, Any]) -> str:
     control = lineage.get("control")
     parts = [
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
-        f"# IMU encoder `{encoder['name']}`",
+        f"# IMU encoder {code(encoder['name'])}",
         f"Turns a window of accelerometer and gyroscope data into {config['feature_dim']} features "
-        f"({config['parameters']:,} parameters). Exported by imu-video {config['versions']['imu-video']} "
-        f"(torch {config['versions']['torch']}).",
-        *([_CONTROL.format(control=control)] if control else []),
+        f"({config['parameters']:,} parameters). Exported by imu-video {markdown(config['versions']['imu-video'])} "
+        f"(torch {markdown(config['versions']['torch'])}).",
+        *([_CONTROL.format(control=code(control))] if control else []),
         "## Input",
-        f"{spec['rate_hz']:g} Hz, trained on windows of {spec['window_s']:g} s, gravity {spec['gravity']}. "
+        f"{spec['rate_hz']:g} Hz, trained on windows of {spec['window_s']:g} s, gravity {markdown(spec['gravity'])}. "
         "Normalised value = (value - mean) / std.",
         _table(
             ("channel", "unit", "mean", "std"),
@@ -59,9 +59,18 @@ def render(config: Mapping[str, Any]) -> str:
             ],
         ),
         "## Use",
-        _USAGE.format(channels=" ".join(spec["channels"]), rate=spec["rate_hz"], features=config["feature_dim"]),
+        code_block(
+            _USAGE.format(
+                channels=" ".join(map(plain, spec["channels"])),
+                rate=spec["rate_hz"],
+                features=config["feature_dim"],
+            ),
+            "python",
+        ),
         "## Lineage",
-        _table(("fact", "value"), list(_flatten(lineage))) if lineage else "No lineage was recorded at export.",
+        _table(("fact", "value"), list(_flatten(_counted(lineage))))
+        if lineage
+        else "No lineage was recorded at export.",
         "## Licences",
         _licences(licences),
         "## Encoder arguments",
@@ -71,9 +80,22 @@ def render(config: Mapping[str, Any]) -> str:
         "use on other data (`imu-eval fewshot`).\n"
         "- Windows in other units, or with gravity removed where it was included, are out of its domain.\n"
         "- Not a medical device. Movement data can identify a person: handle features as personal data.",
-        f"Weights sha256: `{config['weights_sha256']}`",
+        f"Weights sha256: {code(config['weights_sha256'])}",
     ]
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
+
+
+def _counted(value: Any) -> Any:
+    """Facts with numbers of subjects in place of their names, which only config.json contains."""
+    if not isinstance(value, Mapping):
+        return value
+    return {key: _numbers(item) if key == "subjects" else _counted(item) for key, item in value.items()}
+
+
+def _numbers(subjects: Any) -> Any:
+    if isinstance(subjects, Mapping):
+        return {split: _numbers(names) for split, names in subjects.items()}
+    return len(subjects) if isinstance(subjects, Sequence) and not isinstance(subjects, str) else "not listed here"
 
 
 def _licences(licences: Any) -> str:
@@ -81,7 +103,7 @@ def _licences(licences: Any) -> str:
         return "No licences were recorded at export; ask the authors before redistributing it."
     if isinstance(licences, Mapping):
         return _table(("part", "licence"), list(_flatten(licences)))
-    return _text(licences)
+    return markdown(_text(licences))
 
 
 def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -101,6 +123,6 @@ def _text(value: Any) -> str:
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(str(c).replace("|", "\\|").replace("\n", " ") for c in cells) + " |"
+        return f"| {' | '.join(map(markdown, cells))} |"
 
     return "\n".join([line(head), "|" + " --- |" * len(head), *map(line, rows)])
