@@ -68,9 +68,7 @@ def render(config: Mapping[str, Any]) -> str:
             "python",
         ),
         "## Lineage",
-        _table(("fact", "value"), list(_flatten(_counted(lineage))))
-        if lineage
-        else "No lineage was recorded at export.",
+        _table(("fact", "value"), list(_flatten(lineage))) if lineage else "No lineage was recorded at export.",
         "## Licences",
         _licences(licences),
         "## Encoder arguments",
