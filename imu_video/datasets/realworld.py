@@ -10,9 +10,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from imu_video.datasets.archives import zip_members
 from imu_video.datasets.layout import Layout, Take, Track, clock_tag, files_like, stream
 from imu_video.errors import RecordingError
+from imu_video.readers.members import Members
 from imu_video.readers.tables import Table
 from imu_video.registry import datasets
 from imu_video.types import Recording
@@ -117,7 +117,7 @@ class RealWorld(Layout):
 def _members(path: Path) -> Iterator[tuple[str, bytes]]:
     if path.is_dir():
         return ((file.name, file.read_bytes()) for file in sorted(path.glob("*.csv")))
-    return zip_members(path, ".csv")
+    return Members(path).flat(".csv")
 
 
 def _track(path: Path, content: bytes, unit: str) -> tuple[Track, int]:

@@ -40,8 +40,12 @@ def sheets_of(members: Members) -> dict[str, bytes]:
             link = next((value for key, value in node.attrib.items() if key.endswith("}id")), "")
             target = links.get(link, "").lstrip("/")
             part = target if target.startswith("xl/") else f"xl/{target}"
-            if part in members.names:
-                sheets[node.get("name", PurePosixPath(part).stem)] = _table(members, part, texts)
+            if part not in members.names:
+                raise RecordingError(
+                    f"{where}: sheet {node.get('name')!r} is listed, but {part} is missing",
+                    hint="export the recording again",
+                )
+            sheets[node.get("name", PurePosixPath(part).stem)] = _table(members, part, texts)
     if not sheets:
         raise RecordingError(f"{where}: no sheet in it", hint="export the recording again, as CSV if the app offers it")
     return sheets

@@ -23,6 +23,7 @@ import yaml
 
 from imu_video.errors import ImuVideoError
 from imu_video.shards.schema import Index
+from tests.faults.archives import damaged_archive
 from tests.faults.mutate import damaged_bytes, damaged_json, damaged_lines, damaged_npy, damaged_structure
 from tests.shards.conftest import make_folder
 
@@ -42,6 +43,7 @@ def as_json(data: bytes, rng: np.random.Generator) -> tuple[str, bytes]:
 def damager(path: Path) -> Damager:
     """The way to damage a file, from the end of its name."""
     ways: dict[str, Damager] = {".json": as_json, ".jsonl": damaged_lines, ".npy": damaged_npy, ".yaml": as_yaml}
+    ways[".zip"] = damaged_archive
     return ways.get(path.suffix, damaged_bytes)
 
 
@@ -487,9 +489,9 @@ class ArchiveKind(FileKind):
 
     @staticmethod
     def _content(path: Path) -> list[tuple[str, bytes]]:
-        from imu_video.datasets.archives import zip_members
+        from imu_video.readers.members import Members
 
-        return list(zip_members(path, ".csv"))
+        return sorted(Members(path).flat(".csv"))  # another folder in a name is another place
 
     def targets(self) -> list[Path]:
         return [self.root / f"{name}.zip" for name in ("plain", "packed", "nested")]
