@@ -34,18 +34,26 @@ def launch(
     plugin: Plugins = None,
 ) -> None:
     """Train an encoder; the same command resumes an interrupted run. SIGTERM and Ctrl-C write a checkpoint."""
+    from pretrain.observe.output import lasting_output
+
+    with lasting_output():
+        _launch(config, overrides or [], run=run, nproc=nproc, resume=resume, plugins=plugin or [])
+
+
+def _launch(
+    config: Path, overrides: list[str], *, run: Path | None, nproc: int, resume: str, plugins: list[Path]
+) -> None:
     from pretrain.config import PretrainConfig
 
-    plugins = plugin or []
     for file in plugins:
         load_plugin(file)
-    loaded = load_config(config, PretrainConfig, overrides or [])
+    loaded = load_config(config, PretrainConfig, overrides)
     if nproc > 1:
         from pretrain.prepare.checks import check_processes
         from pretrain.runs.launch import supervise
 
         check_processes(loaded, nproc)
-        command = python("-m", "pretrain", "launch", str(config), *(overrides or []), "--resume", resume)
+        command = python("-m", "pretrain", "launch", str(config), *overrides, "--resume", resume)
         command += ["--run", str(run)] if run is not None else []
         command += [word for file in plugins for word in ("--plugin", str(file))]
         raise typer.Exit(supervise(command, nproc=nproc, threads=loaded.run.threads))

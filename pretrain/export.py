@@ -18,7 +18,7 @@ from imu_video.shards.reading.columns import Columns, open_columns
 from imu_video.shards.reading.index import load_index
 from imu_video.sides import TowerBundle
 from imu_video.types import JsonDict
-from pretrain.checkpoints.store import Checkpoint
+from pretrain.checkpoints.store import Checkpoint, CheckpointStore, step_of
 from pretrain.config import NO_TEACHER, PretrainConfig, differences, identity
 from pretrain.prepare.components import Components
 from pretrain.prepare.prepare import build_task
@@ -76,10 +76,9 @@ def export(
         ParityError: the exported encoder does not reproduce the student; ``out`` is not written.
     """
     folder = RunFolder(run)
-    if not folder.config_file.is_file():
+    if not folder.holds_run:
         raise CheckpointError(f"{run} is not a run folder (no config.yaml)", hint="`imu-pretrain launch` makes one")
-    which = "latest" if checkpoint == "best" and folder.store.pointer("best") is None else checkpoint
-    saved = folder.store.read(folder.store.resolve(which), optimizer=False)
+    saved = _read(folder.store, checkpoint)
     config = validate(read_yaml(folder.config_file), PretrainConfig, source=str(folder.config_file))
     task = restore_task(config, saved)
     trained = task.model.networks
@@ -111,6 +110,20 @@ def export(
         beside.tower.load_state_dict(trained[with_side].state_dict())
         beside.save(out / with_side, lineage=lineage)
     return Exported(folder=out, step=int(saved.state["state"]["step"]), windows=compared, difference=difference)
+
+
+def _read(store: CheckpointStore, which: str) -> Checkpoint:
+    """The checkpoint to export, beside a run that may be training."""
+    if which == "best" and store.pointer("best") is None:
+        _, newest = store.load("latest", optimizer=False)
+        if newest.state["state"]["best"] is None:  # nothing has been validated
+            return newest
+    try:
+        return store.load(which, optimizer=False)[1]
+    except CheckpointError as error:
+        complete = store.newest_complete()
+        hint = f"--checkpoint {step_of(complete.name)} is complete" if complete is not None else error.hint
+        raise CheckpointError(error.message, hint=hint) from error
 
 
 def restore_task(config: PretrainConfig, checkpoint: Checkpoint) -> PretrainTask:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from imu_video.errors import GuardStop
 from imu_video.runtime.distributed import World
 from pretrain.config import PretrainConfig
 from pretrain.observe.reporter import Reporter, StopSignal
 from pretrain.observe.trackers import open_trackers
 from pretrain.prepare.prepare import Prepared, prepare
+from pretrain.runs.folder import FolderLost, RunFolder
 from pretrain.training.engine import Engine
 from pretrain.training.state import TrainState
 
@@ -78,7 +81,11 @@ def run(
         )
         if prepared.checkpoint is not None:
             engine.restore(prepared.checkpoint)
-        state, steps = engine.fit(), prepared.parts.steps
+        try:
+            state, steps = engine.fit(), prepared.parts.steps
+            prepared.folder.check()
+        except FolderLost as lost:
+            raise rescue(prepared, engine, lost) from lost
     stopped = stop.received or "another process" if state.step < steps else None
     return Outcome(folder=prepared.folder.path, state=state, steps=steps, stopped=stopped)
 
@@ -95,9 +102,33 @@ def begin(prepared: Prepared, plugins: Sequence[str]) -> Reporter:
     facts: dict[str, object] = {"left_out": left_out} if left_out else {}
     facts |= {"processes": prepared.world.size, "device": str(prepared.accelerator.device)}
     facts |= {"threads": torch.get_num_threads(), "plugins": list(plugins), "from": str(start) if start else None}
-    prepared.folder.begin(config, prepared.identity, facts)
+    prepared.folder.begin(config, prepared.identity, facts, start=start)
     damaged = f"; {len(left_out)} damaged samples left out" if left_out else ""
     control = "" if config.data.control == "none" else f"; a control: {config.data.control}"
     done = prepared.checkpoint.state["state"]["step"] if prepared.checkpoint is not None else 0
-    trackers = open_trackers(prepared.folder.path, config.run.tracker, start=done)
+    trackers = open_trackers(prepared.folder.path, config.run.tracker, start=done, check=prepared.folder.check)
     return Reporter(trackers, title=f"run {prepared.run_id} in {prepared.folder.path}" + control + damaged)
+
+
+def rescue(prepared: Prepared, engine: Engine, lost: FolderLost) -> FolderLost:
+    """Write the current state of a run whose folder is gone to a new run folder beside it; returns the error to raise.
+
+    Args:
+        prepared: the run.
+        engine: holds the state.
+        lost: the error that noticed it.
+    """
+    path, number = prepared.folder.path, 1
+    while os.path.lexists(beside := path.with_name(f"{path.name}.rescued-{number}")):
+        number += 1
+    folder = RunFolder(beside)
+    try:
+        folder.begin(prepared.config, prepared.identity, {"rescued from": str(path)}, start=None)
+        folder.store.write(engine.state.step, engine.checkpoint())
+    except (OSError, GuardStop) as error:
+        reason = error.message if isinstance(error, GuardStop) else error
+        return FolderLost(f"{lost.message}; its state cannot be saved beside it: {reason}", hint="start it again")
+    return FolderLost(
+        f"{lost.message}; the state after step {engine.state.step} was saved to {beside}",
+        hint=f"imu-pretrain launch {folder.config_file} --run {beside}",
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from imu_video.errors import CheckpointError
 from pretrain.checkpoints.store import read_state
-from pretrain.observe.trackers import read_log
+from pretrain.observe.trackers import count_damaged, read_log
 from pretrain.runs.folder import RunFolder
 
 Table = tuple[str, list[str], list[list[str]]]
@@ -19,9 +19,9 @@ def describe(path: Path) -> list[Table]:
         CheckpointError: not a run folder.
     """
     folder = RunFolder(path)
-    if not folder.config_file.is_file():
+    if not folder.holds_run:
         raise CheckpointError(f"{path} is not a run folder (no config.yaml)", hint="`imu-pretrain launch` makes one")
-    log = read_log(folder.log_file) if folder.log_file.is_file() else []
+    log, damaged = (read_log(folder.log_file), count_damaged(folder.log_file)) if folder.log_file.is_file() else ([], 0)
     tables: list[Table] = []
     for kind in ("train", "validate"):
         last = next((line for line in reversed(log) if line["kind"] == kind), None)
@@ -32,10 +32,16 @@ def describe(path: Path) -> list[Table]:
     marks = {which: store.pointer(which) for which in ("latest", "best")}
     rows = []
     for name in store.names():
-        state = read_state(store.folder / name)["state"]
-        best = state["state"]["best"]
-        held = [which for which, pointed in marks.items() if pointed == name]
-        rows.append([name, ", ".join(held), f"{best['rule']} {best['value']:.4f} at {best['step']}" if best else ""])
+        try:
+            best = read_state(store.folder / name)["state"]["state"]["best"]
+            score = f"{best['rule']} {best['value']:.4f} at {best['step']}" if best else ""
+        except CheckpointError as error:
+            if not (store.folder / name).exists():  # a running process has just replaced it
+                continue
+            score = error.message.rpartition(": ")[2]
+        rows.append([name, ", ".join(which for which, pointed in marks.items() if pointed == name), score])
+    if damaged:
+        tables.append(("log", ["file", "damaged lines"], [[folder.log_file.name, str(damaged)]]))
     tables.append(("checkpoints", ["name", "is", "best so far"], rows))
     return tables
 

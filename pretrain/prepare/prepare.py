@@ -36,7 +36,8 @@ from pretrain.prepare import checks
 from pretrain.prepare.components import Components, resolve
 from pretrain.prepare.data import Data, blank_spec, fit_spec, open_caches, open_indexes
 from pretrain.prepare.needs import Needs
-from pretrain.runs.folder import RunFolder, describe_machine
+from pretrain.runs.folder import RunFolder
+from pretrain.runs.machine import describe_machine
 from pretrain.training.augment import Augmenter
 from pretrain.training.feed import Feed
 from pretrain.training.parts import Parts

@@ -2,32 +2,40 @@
 
 RUN/config.yaml       resolved config: `imu-pretrain launch RUN/config.yaml` repeats the run
 RUN/environment.json  run id, identity, and one entry per launch: versions, machine, processes, threads, commit
-RUN/log.jsonl         metrics (observe/trackers.py)
+RUN/log.jsonl         metrics (observe/trackers.py); lines that a resumed run repeats move to log.set-aside.jsonl
 RUN/checkpoints/      checkpoints (checkpoints/store.py)
 """
 
 from __future__ import annotations
 
 import contextlib
-import datetime
-import importlib.metadata
 import json
+import logging
 import os
-import platform
-import subprocess
+import secrets
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from imu_video.config import dump_yaml
-from imu_video.errors import CheckpointError, ConfigError
+from imu_video.config import dump_yaml, read_yaml, validate
+from imu_video.errors import CheckpointError, ConfigError, GuardStop, ImuVideoError
+from imu_video.runtime.documents import read_json
 from imu_video.runtime.files import is_leftover, remove_leftovers, write_atomic
 from pretrain.checkpoints.store import CheckpointStore, read_state
 from pretrain.config import PretrainConfig, differences, run_id
+from pretrain.config import identity as identity_of
+from pretrain.runs.machine import describe_machine
+
+logger = logging.getLogger(__name__)
 
 _LOCK = ".lock"
 _BEFORE_CONFIG = {_LOCK, "environment.json"}  # what a process leaves that is killed before it has written config.yaml
+_DATA = "data (index digest)"
+
+
+class FolderLost(GuardStop):
+    """The run folder was removed or replaced while a run was writing to it."""
 
 
 class RunFolder:
@@ -43,21 +51,30 @@ class RunFolder:
         self.config_file = path / "config.yaml"
         self.environment_file = path / "environment.json"
         self.log_file = path / "log.jsonl"
-        self.store = CheckpointStore(path / "checkpoints", keep=keep)
+        self.store = CheckpointStore(path / "checkpoints", keep=keep, check=self.check)
+        self._seen: tuple[list[str], str | None] | None = None
+        self._locked: tuple[tuple[int, int], str] | None = None
+
+    @property
+    def holds_run(self) -> bool:
+        """Whether the folder contains a run: its config, or checkpoints whose config was lost."""
+        return self.config_file.is_file() or bool(self.store.names())
 
     def find_start(self, resume: str, identity: Mapping[str, Any]) -> Path | None:
         """The checkpoint to resume from, None for a new run; only reads, so every rank may call it.
 
         Args:
-            resume: ``auto`` = resume an existing run, else start; ``never`` = refuse a folder that contains a run;
-                otherwise the path of a checkpoint folder or of another run folder (its latest checkpoint).
+            resume: ``auto`` = resume an existing run from its newest checkpoint, else start; ``never`` = refuse a
+                folder that contains a run; otherwise the path of a checkpoint folder or of another run folder (its
+                newest checkpoint).
             identity: of the run that starts (config.identity).
 
         Raises:
             ConfigError: not a run folder, a run that must not be resumed, or another config.
             CheckpointError: the checkpoint is missing or damaged.
         """
-        holds_run = self.config_file.is_file()
+        self._seen = self._contents()
+        holds_run = self.holds_run
         foreign = self.path.exists() and (
             not self.path.is_dir()
             or any(p.name not in _BEFORE_CONFIG and not is_leftover(p.name) for p in self.path.iterdir())
@@ -73,31 +90,31 @@ class RunFolder:
                     hint="--resume auto resumes it; another --run starts a new run",
                 )
             return None
-        if resume == "auto":
-            if not holds_run:
-                return None
-            name = self.store.pointer("latest")
-            if name is None:
-                self._compare(self.read_environment()["identity"], identity, of=self.path)
-                return None
-            start = self.store.resolve("latest")
-        else:
-            start = self._named(Path(resume))
-        self._compare(read_state(start)["state"]["identity"], identity, of=start)
+        start = self.store.newest() if resume == "auto" else self._named(Path(resume))
+        if start is not None:
+            self._compare(read_state(start)["state"]["identity"], identity, of=start)
+        elif holds_run:
+            self._compare(self._saved_identity(identity), identity, of=self.path)
         return start
 
     def _named(self, given: Path) -> Path:
         if (given / "checkpoints").is_dir():
-            given = CheckpointStore(given / "checkpoints").resolve("latest")
+            newest = CheckpointStore(given / "checkpoints").newest()
+            if newest is None:
+                raise CheckpointError(f"--resume {given}: the run has no checkpoint yet", hint="omit --resume")
+            given = newest
         if not given.is_dir():
             raise CheckpointError(
                 f"--resume {given}: no such checkpoint folder", hint="pass auto, never, RUN or RUN/checkpoints/step-..."
             )
-        latest = self.store.pointer("latest")
-        # Resuming from an older checkpoint would overwrite later ones and leave a log that no single run produced.
-        if latest is not None and (self.store.folder / latest).resolve() != given.resolve():
+        names = self.store.names()
+        here = given.resolve()
+        if here.parent == self.store.folder.resolve() and here.name in names:
+            return self.store.folder / here.name
+        # Two runs in one folder would leave checkpoints and a log that no single run produced.
+        if names:
             raise ConfigError(
-                f"--resume {given}: {self.path} already has checkpoints, up to {latest}",
+                f"--resume {given}: {self.path} already has checkpoints of its own, up to {names[-1]}",
                 hint=f"branch off into a new folder: --run NEW --resume {given}",
             )
         return given
@@ -111,12 +128,41 @@ class RunFolder:
                 hint="use another --run for the changed config, or restore the saved values",
             )
 
-    def begin(self, config: PretrainConfig, identity: Mapping[str, Any], launch: Mapping[str, Any]) -> None:
-        """Write config and environment, and remove leftovers of a killed process (rank 0 only)."""
+    def _saved_identity(self, now: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Identity of a run that has no checkpoint: as recorded, or else that of its config."""
+        with contextlib.suppress(CheckpointError):
+            return self.read_environment()["identity"]
+        with contextlib.suppress(ImuVideoError):
+            saved = validate(read_yaml(self.config_file), PretrainConfig, source=str(self.config_file))
+            # Data and code of plugins are in no config: they are taken to be the same.
+            same = {key: value for key, value in now.items() if "(" in key}
+            return {**identity_of(saved, data=now[_DATA]), **same}
+        return now  # both are damaged, and there is no state that another config could be mixed with
+
+    def begin(
+        self, config: PretrainConfig, identity: Mapping[str, Any], launch: Mapping[str, Any], *, start: Path | None
+    ) -> None:
+        """Write config and environment, and bring the checkpoints in order (rank 0 only, under the lock).
+
+        Args:
+            config: resolved.
+            identity: of the run.
+            launch: facts of this launch.
+            start: result of `find_start`.
+
+        Raises:
+            ConfigError: another process has changed the folder since `find_start`.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
+        if self._seen is not None and self._contents() != self._seen:
+            raise ConfigError(
+                f"--run {self.path}: another process has written checkpoints to it since this one read them",
+                hint="run the same command again",
+            )
         remove_leftovers(self.path)
-        self.store.clean()
-        launches = self.read_environment()["launches"] if self.environment_file.is_file() else []
+        if start is not None and start.parent == self.store.folder:
+            self.store.settle(start)
+        launches = self._launches()
         environment = {
             "run_id": run_id(identity),
             "identity": dict(identity),
@@ -125,16 +171,33 @@ class RunFolder:
         write_atomic(self.environment_file, json.dumps(environment, indent=1) + "\n")
         write_atomic(self.config_file, dump_yaml(config))
 
+    def _contents(self) -> tuple[list[str], str | None]:
+        return self.store.names(), self.store.pointer("latest")
+
+    def _launches(self) -> list[Any]:
+        """Earlier launches; a damaged record is set aside, because a run does not depend on it."""
+        if not os.path.lexists(self.environment_file):
+            return []
+        try:
+            return list(self.read_environment()["launches"])
+        except CheckpointError as error:
+            number = 1
+            while os.path.lexists(aside := self.path / f"environment.damaged-{number}.json"):
+                number += 1
+            os.rename(self.environment_file, aside)
+            logger.warning(f"{error.message}; moved to {aside.name}, a new one is begun")
+            return []
+
     def read_environment(self) -> dict[str, Any]:
         """The content of environment.json.
 
         Raises:
             CheckpointError: missing or damaged.
         """
-        try:
-            content: dict[str, Any] = json.loads(self.environment_file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{self.environment_file} is missing or damaged: {error}") from error
+        content: Any = read_json(self.environment_file, error=CheckpointError)
+        fields = {"identity": dict, "launches": list}
+        if not isinstance(content, dict) or not all(isinstance(content.get(k), v) for k, v in fields.items()):
+            raise CheckpointError(f"{self.environment_file}: expected an object with {' and '.join(fields)}")
         return content
 
     @contextlib.contextmanager
@@ -144,49 +207,51 @@ class RunFolder:
         Raises:
             ConfigError: another process has locked it.
         """
-        if sys.platform == "win32":  # Windows has no fcntl: two writers are not detected
-            yield
-            return
-        import fcntl
-
         self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / _LOCK, "w", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise ConfigError(
-                    f"--run {self.path}: another process is writing to it", hint="wait for it, or use another --run"
-                ) from error
+        with contextlib.ExitStack() as stack:
+            # Not truncated: the content is that of the process that holds the lock. A planted link is not followed.
+            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+            handle = os.open(self.path / _LOCK, flags, 0o666)
+            stack.callback(os.close, handle)
+            if sys.platform != "win32":  # Windows has no fcntl: two writers are not detected
+                import fcntl
+
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    raise ConfigError(
+                        f"--run {self.path}: another process is writing to it",
+                        hint="wait for it, or use another --run",
+                    ) from error
+                # An open folder keeps its number: a new folder of the same name cannot get it.
+                folder = os.open(self.path, os.O_RDONLY)
+                stack.callback(os.close, folder)
+            token = f"{os.getpid()} {secrets.token_hex(8)}\n"
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, token.encode(), 0) if hasattr(os, "pwrite") else os.write(handle, token.encode())
+            self._locked = self._number(), token
+            stack.callback(setattr, self, "_locked", None)
             yield
 
+    def check(self) -> None:
+        """Notice that the folder is no longer the one that was locked; does nothing without `lock`.
 
-def describe_machine() -> dict[str, Any]:
-    """Versions, platform and source commit, recorded to make results reproducible."""
-    packages = ("imu-video", "torch", "accelerate", "numpy", "safetensors")
-    return {
-        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in packages}},
-        "platform": platform.platform(),
-        "cpus": os.cpu_count(),
-        "commit": source_commit(),
-    }
+        Raises:
+            FolderLost: it was removed, or replaced by another one.
+        """
+        if self._locked is None:
+            return
+        number, token = self._locked
+        try:
+            # Either suffices: the lock file may be deleted by hand, and some network disks renumber their folders.
+            if self._number() == number or (self.path / _LOCK).read_text(encoding="utf-8") == token:
+                return
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except OSError:
+            return  # the disk does not answer: the write that follows says so
+        raise FolderLost(f"--run {self.path}: the folder was removed or replaced while the run was writing to it")
 
-
-def source_commit() -> str | None:
-    """Commit of the source tree, with ``+changes`` if it has uncommitted edits; None for an installed package."""
-    here = Path(__file__).resolve().parent.parent.parent
-    if not (here / ".git").exists():
-        return None
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=10, check=True
-        )
-        return done.stdout.strip()
-
-    try:
-        commit = git("rev-parse", "HEAD")
-        changed = git("status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.SubprocessError):  # no git on this machine: the commit is unknown, not an error
-        return None
-    return commit + ("+changes" if changed else "")
+    def _number(self) -> tuple[int, int]:
+        here = os.stat(self.path)
+        return here.st_dev, here.st_ino

@@ -22,7 +22,7 @@ from imu_video.runtime.distributed import World
 from imu_video.types import LossOutput, PairEmbeddings
 from pretrain.checkpoints.store import Checkpoint, CheckpointStore
 from pretrain.observe.reporter import Reporter, StopSignal
-from pretrain.training.guards import check_rows, not_finite
+from pretrain.training.guards import NOT_WRITTEN, Buffers, check_rows, check_state, not_finite, step_not_finite
 from pretrain.training.parts import Parts
 from pretrain.training.state import Best, TrainState, step_seed
 from pretrain.training.validate import validate
@@ -70,14 +70,13 @@ class Engine:
         """Train to the last step, or to the end of the step in which a stop signal arrived.
 
         Raises:
-            GuardStop: loss or gradient is not finite; the state before that step has been written.
+            GuardStop: a loss, gradient or weight is not finite; the state before that step has been written.
         """
         run, steps = self.config.run, self.parts.steps
         begin, repeats = self.state.step * self.config.optim.accumulate, self.parts.feed.loader.plan.repeats
         # One batch suffices: all batches come from the same plan, so a loader that is split twice fails here.
         check_rows(self.parts.feed.get(begin), self.config, self.device, repeats=repeats)
-        best = self.state.best
-        self.reporter.start(self.state.step, steps, best=None if best is None else best.value)
+        self.reporter.start(self.state.step, steps, best=getattr(self.state.best, "value", None))
         # Scores of the untrained encoder are the baseline of all later scores.
         if self.state.step == 0:
             self.reporter.numbers("validate", 0, self.validate())
@@ -95,7 +94,7 @@ class Engine:
                 better = self.choose(scores := self.validate())
                 self.reporter.numbers("validate", step, scores)
             if better or last or stopping or step % run.checkpoint_every == 0:
-                self.save(best=better)
+                self.save()
         self.accelerator.wait_for_everyone()
         return self.state
 
@@ -113,6 +112,7 @@ class Engine:
         )
         set_learning_rate(self.parts.optimizer, lr)
         self.model.train()
+        before = Buffers(self.parts.task)
         pairs: list[PairEmbeddings | None] = []
         outputs: list[LossOutput] = []
         for micro in range(optim.accumulate):
@@ -138,8 +138,9 @@ class Engine:
         # Every rank decides on the same averaged numbers: a rank that stopped alone would leave the others waiting.
         numbers, stopping = self.agree(outputs, norm)
         if not (math.isfinite(numbers["loss"]) and math.isfinite(numbers["grad_norm"])):
+            before.restore()
             self.save()  # the state before this step
-            raise not_finite(step, numbers, self.store.folder)
+            raise step_not_finite(self.parts, step, numbers, self.store.folder, self.device)
         self.parts.optimizer.step()
         self.parts.optimizer.zero_grad(set_to_none=True)
         # After the step, once per update: all batches of an update see the same queues.
@@ -176,19 +177,24 @@ class Engine:
         # Without a validation split there is no score, and no checkpoint is marked as the best.
         if rule not in scores:
             return False
+        if not math.isfinite(scores[rule]):
+            raise not_finite(f"validation after step {self.state.step}: {rule} {scores[rule]}", NOT_WRITTEN)
         if self.state.best is not None and not self.state.best.beaten_by(scores[rule]):
             return False
         best = Best(rule=rule, value=scores[rule], step=self.state.step)
         self.state = dataclasses.replace(self.state, best=best)
         return True
 
-    def save(self, *, best: bool = False) -> None:
-        """Write a checkpoint of the current state (rank 0 only)."""
-        if not self.accelerator.is_main_process:
-            return
-        checkpoint = Checkpoint(
+    def save(self) -> None:
+        """Write a checkpoint of the current state, which every rank checks (rank 0 only)."""
+        check_state(self.parts.task, self.state.step, last=self.store.pointer("latest"))
+        if self.accelerator.is_main_process:
+            self.store.write(self.state.step, self.checkpoint())
+
+    def checkpoint(self) -> Checkpoint:
+        """The current state."""
+        return Checkpoint(
             model=self.parts.task.state_dict(),
             optimizer=optimizer_tensors(self.parts.optimizer),
             state={**self.lineage, "state": self.state.to_json()},
         )
-        self.store.write(self.state.step, checkpoint, best=best)

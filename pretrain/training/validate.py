@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from imu_video.errors import GuardStop
 from imu_video.metrics.ranking import retrieval
 from imu_video.runtime.distributed import gather
 from imu_video.shards.batches.loader import PairLoader
 from imu_video.types import PairBatch
 from pretrain.training.augment import Augmenter
+from pretrain.training.guards import NOT_WRITTEN, not_finite, suspects
 from pretrain.training.task import PretrainTask
 
 _OTHER_SPLIT = 2**40  # more recordings than any split has
@@ -35,7 +35,7 @@ def validate(
         augmenter: provides augmented pairs and draws, the same at each validation.
 
     Raises:
-        GuardStop: an embedding is not finite.
+        GuardStop: the loss or an embedding is not finite.
 
     Example:
         >>> validate(task, loader, batches=4, device=device, augmenter=augmenter)["mrr"]  # doctest: +SKIP
@@ -55,14 +55,16 @@ def validate(
             losses.append(gather(output.total.detach().float().reshape(1)).mean())
     task.train(was_training)
     scores = {"loss": float(torch.stack(losses).mean())}
-    if not video:  # no loss of this run uses the teacher: there is nothing to retrieve
+    similarity = (torch.cat(imu) @ torch.cat(video).T).cpu().numpy() if video else None
+    # A loss alone may be infinite (before its queue is filled, for example) and is then logged as null. Embeddings must
+    # not be, and neither must a loss that selects the best checkpoint.
+    judged = similarity if similarity is not None else scores["loss"]
+    if not np.isfinite(judged).all():
+        what = "validation: embeddings" if video else f"validation: loss {scores['loss']}"
+        batches_again = (augmenter.validation(loader.batch(number).to(device), number) for number in range(batches))
+        raise not_finite(what, NOT_WRITTEN, suspects(task, loader, batches_again))
+    if similarity is None:  # no loss of this run uses the teacher: there is nothing to retrieve
         return scores
-    similarity = (torch.cat(imu) @ torch.cat(video).T).cpu().numpy()
-    if not np.isfinite(similarity).all():
-        raise GuardStop(
-            "validation: embeddings are not finite although the loss was",
-            hint="inspect the validation split with `imu-video inspect`; lower optim.lr",
-        )
     scores["gallery"] = float(len(similarity))
     ways = dict(zip(DIRECTIONS, (retrieval(similarity), retrieval(similarity.T)), strict=True))
     scores |= {f"{way}/{name}": value for way, numbers in ways.items() for name, value in numbers.items()}

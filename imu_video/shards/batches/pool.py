@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -193,6 +193,14 @@ class ColumnPool:
             device=torch.from_numpy(devices),
             subject=torch.from_numpy(self.subject[rows]),
         )
+
+    def keys(self, rows: Iterable[int]) -> list[str]:
+        """Sample keys of rows of the pool, for messages."""
+        found = []
+        for row in rows:
+            number = int(np.searchsorted(self._ends, row, side="right"))
+            found.append(self.columns[number].keys[row - self.part(number).start])
+        return found
 
     def _tensor(self, arrays: Sequence[np.ndarray], rows: np.ndarray) -> Tensor:
         return torch.from_numpy(_gather(arrays, self._parts(rows), len(rows)))

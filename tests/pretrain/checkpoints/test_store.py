@@ -12,17 +12,24 @@ import torch
 
 from imu_video.errors import CheckpointError
 from imu_video.runtime import files
+from imu_video.types import JsonDict
 from pretrain.checkpoints import store as module
 from pretrain.checkpoints.store import MODEL, OPTIMIZER, STATE, Checkpoint, CheckpointStore
 
 
-def made(step: int) -> Checkpoint:
+def made(step: int, best: int | None = None) -> Checkpoint:
+    """A checkpoint whose state records the step of the best validation."""
     weight = torch.full((2, 3), float(step))
     return Checkpoint(
         model={"w": weight, "view": weight[:, ::2]},  # not contiguous, shared storage
         optimizer={"w/exp_avg": weight + 1, "w/step": torch.tensor(float(step))},
-        state={"state": {"step": step}},
+        state=state_of(step, best),
     )
+
+
+def state_of(step: int, best: int | None = None) -> JsonDict:
+    score = None if best is None else {"rule": "loss", "value": 1.0 / best, "step": best}
+    return {"state": {"step": step, "best": score}}
 
 
 @pytest.fixture
@@ -36,7 +43,7 @@ def test_out_and_back(store: CheckpointStore) -> None:
     assert torch.equal(read.model["w"], torch.full((2, 3), 7.0))
     assert read.model["view"].shape == (2, 2)
     assert read.optimizer["w/step"].shape == ()
-    assert read.state == {"state": {"step": 7}}
+    assert read.state == state_of(7)
     assert store.read(store.resolve("7"), optimizer=False).optimizer == {}
 
 
@@ -50,7 +57,7 @@ def test_nothing_is_a_pickle(store: CheckpointStore) -> None:
 
 def test_the_newest_and_the_best_stay(store: CheckpointStore) -> None:
     for step in range(1, 7):
-        store.write(step, made(step), best=step == 2)
+        store.write(step, made(step, best=2 if step > 1 else None))
     assert store.names() == ["step-00000002", "step-00000005", "step-00000006"]
     assert store.resolve("best").name == "step-00000002"
 
@@ -63,7 +70,11 @@ def test_one_changed_byte_is_an_error(store: CheckpointStore, victim: str) -> No
     (folder / victim).write_bytes(data)
     with pytest.raises(CheckpointError, match=rf"{victim} is damaged") as caught:
         store.read(folder)
-    assert "step-00000003" in str(caught.value.hint)
+    assert "no complete checkpoint is left" in str(caught.value.hint)
+    store.write(2, made(2))  # an older one that is complete
+    with pytest.raises(CheckpointError, match=rf"{victim} is damaged") as caught:
+        store.newest()
+    assert f"--resume {store.folder / 'step-00000002'}" in str(caught.value.hint)
 
 
 def test_a_missing_file_is_an_error(store: CheckpointStore) -> None:
@@ -91,6 +102,7 @@ def test_a_kill_at_any_moment_leaves_latest_whole(
 ) -> None:
     """Killed before the folder's rename, before that of `latest`, at the first sync, or while weights are written."""
     store.write(1, made(1))
+    survivor = 2 if moment == 1 else 1  # a complete checkpoint that `latest` does not name yet is found again
     calls = {"replace": 0}
     real_replace, real_save, real_sync = os.replace, module.save_file, files.sync_tree
 
@@ -117,10 +129,12 @@ def test_a_kill_at_any_moment_leaves_latest_whole(
         patched.setattr(files, "sync_tree", sync)
         with pytest.raises(Killed):
             store.write(2, made(2))
-    assert store.resolve("latest").name == "step-00000001"
-    assert store.read(store.resolve("latest")).state == {"state": {"step": 1}}
-    store.clean()
-    assert [p.name for p in sorted(store.folder.iterdir()) if p.name.startswith("step-")] == ["step-00000001"]
+    assert store.pointer("latest") == "step-00000001"
+    assert store.read(store.resolve("latest")).state == state_of(survivor)
+    files.remove_leftovers(store.folder)
+    store.settle(store.resolve("latest"))
+    assert store.names() == [f"step-{step:08d}" for step in range(1, survivor + 1)]
+    assert store.pointer("latest") == store.names()[-1]
     store.write(2, made(2))
-    assert store.read(store.resolve("latest")).state == {"state": {"step": 2}}
+    assert store.read(store.resolve("latest")).state == state_of(2)
     assert sorted(p.name for p in store.folder.iterdir()) == ["latest", "step-00000001", "step-00000002"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -260,8 +261,9 @@ def test_resume_never_and_paths(make_config: Maker, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="already contains a run"):
         run(config, folder=tmp_path / "run", resume="never")
     earlier = tmp_path / "run" / "checkpoints" / "step-00000004"
-    with pytest.raises(ConfigError, match="up to step-00000006"):
-        run(config, folder=tmp_path / "run", resume=str(earlier))
+    shutil.copytree(earlier, tmp_path / "step-00000004")
+    with pytest.raises(ConfigError, match="checkpoints of its own, up to step-00000006"):
+        run(config, folder=tmp_path / "run", resume=str(tmp_path / "step-00000004"))
     run(config, folder=tmp_path / "branch", resume=str(earlier))
     assert same_bits(final_weights(tmp_path / "run"), final_weights(tmp_path / "branch"))
     assert read_log(tmp_path / "branch" / "log.jsonl")[0]["step"] == 5
@@ -281,9 +283,15 @@ def test_a_damaged_checkpoint_is_said_not_skipped(make_config: Maker, tmp_path: 
     run(config, folder=tmp_path / "run")
     victim = tmp_path / "run" / "checkpoints" / "step-00000006" / "model.safetensors"
     victim.write_bytes(victim.read_bytes()[:-3])
+    whole = (tmp_path / "run" / "log.jsonl").read_bytes()
     with pytest.raises(CheckpointError, match=r"step-00000006: model\.safetensors is damaged") as caught:
         run(config, folder=tmp_path / "run")
-    assert "step-00000004" in str(caught.value)
+    complete = tmp_path / "run" / "checkpoints" / "step-00000005"
+    assert f"--resume {complete}" in str(caught.value)
+    assert (tmp_path / "run" / "log.jsonl").read_bytes() == whole
+    run(config, folder=tmp_path / "run", resume=str(complete))  # the hint
+    assert (tmp_path / "run" / "checkpoints" / "set-aside-1" / "step-00000006").is_dir()
+    run(config, folder=tmp_path / "run")
 
 
 def test_a_branch_checks_the_config_of_its_origin(make_config: Maker, tmp_path: Path) -> None:
