@@ -48,7 +48,7 @@ def download(address: str | Path, *, revision: str | None = None) -> Path:
     except Exception as error:  # the client raises its own types, those of its HTTP library, and OSError
         reason = str(error).strip().splitlines()
         raise CheckpointError(
-            f"hf://{repo}: could not be downloaded: {type(error).__name__}: {reason[0] if reason else ''}",
+            f"hf://{repo}: could not be downloaded: {type(error).__name__}: {_masked(reason[0] if reason else '')}",
             hint=_advice(error, repo),
         ) from error
     missing = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
@@ -58,6 +58,16 @@ def download(address: str | Path, *, revision: str | None = None) -> Path:
             hint="only encoders that `imu_video.bundle.push_to_hub` uploaded can be loaded",
         )
     return folder
+
+
+def _masked(text: str) -> str:
+    """A library's error text without the credentials and signed queries of the addresses in it.
+
+    Example:
+        >>> _masked("403 for url: https://me:pw@cdn.example.org/f?Signature=abc (Forbidden)")
+        '403 for url: https://***@cdn.example.org/f?*** (Forbidden)'
+    """
+    return re.sub(r"(\w://[^\s?]*)\?[^\s)'\"]+", r"\1?***", re.sub(r"(\w://)[^\s/@]+@", r"\1***@", text))
 
 
 def _advice(error: Exception, repo: str) -> str:

@@ -337,6 +337,17 @@ def is_leftover(name: str) -> bool:
     return _LEFTOVER.fullmatch(name) is not None
 
 
+def leftover_of(name: str) -> str | None:
+    """The name for which a temporary name was made, shortened if it is long; None for other names.
+
+    Example:
+        >>> leftover_of(".index.json.tmp-0a1b2c3d"), leftover_of("index.json")
+        ('index.json', None)
+    """
+    match = _LEFTOVER.fullmatch(name)
+    return None if match is None else match["name"]
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove temporary files of killed processes below ``folder``; no other process may write there at that time."""
     for path in _leftovers(folder):
