@@ -7,26 +7,33 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import shutil
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from imu_video.errors import ConfigError, ShardError, nearest
-from imu_video.modalities.base import modality_of
 from imu_video.runtime.files import aside_path, remove_dead_leftovers, sync_folder, sync_tree, temporary_path
-from imu_video.shards.damage import Damage, ErrorPolicy, check_policy, quarantine, quarantine_file, quarantined
-from imu_video.shards.reading.pipeline import read_rows
-from imu_video.shards.schema import COLUMN_FOLDER, META, Index
-
-COLUMN_VERSION = 3
-_SINGULAR = {"subjects": "subject", "sessions": "session", "recordings": "recording", "labels": "label"}
+from imu_video.shards.damage import ErrorPolicy, check_policy, quarantine, quarantine_file, quarantined
+from imu_video.shards.reading.arrays import SEAL, CheckedArray, seal_of
+from imu_video.shards.reading.column_files import (
+    COLUMN_VERSION,
+    FACTS,
+    META_FILE,
+    ColumnMeta,
+    array_shapes,
+    file_names,
+    stored_streams,
+    write_columns,
+)
+from imu_video.shards.reading.derived import rows_digest
+from imu_video.shards.reading.texts import Coded, Mappings, Texts
+from imu_video.shards.schema import COLUMN_FOLDER, Index
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,21 +69,21 @@ class Columns:
     """
 
     split: str
-    imu: np.ndarray
+    imu: CheckedArray
     placements: tuple[str, ...]
     present: np.ndarray
     complete: np.ndarray
-    streams: dict[str, np.ndarray]
-    keys: list[str]
-    subjects: list[str]
-    sessions: list[str]
-    recordings: list[str]
+    streams: dict[str, CheckedArray]
+    keys: Sequence[str]
+    subjects: Sequence[str]
+    sessions: Sequence[str]
+    recordings: Sequence[str]
     recording_id: np.ndarray
     subject_id: np.ndarray
-    labels: list[str | None]
+    labels: Sequence[str | None]
     start: np.ndarray
-    tags: list[dict[str, str]]
-    flags: list[tuple[str, ...]]
+    tags: Sequence[dict[str, str]]
+    flags: Sequence[tuple[str, ...]]
     channels: tuple[str, ...]
     rate_hz: float
     digest: str
@@ -154,72 +161,98 @@ def _without(columns: Columns, index: Index, errors: ErrorPolicy) -> Columns:
 
 
 def _open(index: Index, split: str, folder: Path) -> Columns | None:
-    """The columns in ``folder``, or None where they are absent or stale."""
+    """The columns in ``folder``, or None where they are absent, stale or of another version."""
+    hint = f"delete {folder}; the next command writes it again from the shards"
+    meta = _read_meta(index, split, folder, hint)
+    if meta is None:
+        return None
+    arrays: dict[str, CheckedArray] = {}
+    for name, facts in meta.arrays.items():
+
+        def refuse(reason: str, name: str = name) -> ShardError:
+            return ShardError(f"{folder / name}.npy: damaged: {reason}", hint=hint)
+
+        try:
+            arrays[name] = CheckedArray(folder / f"{name}.npy", facts, refuse=refuse)
+            if name in _SMALL:
+                arrays[name].check()
+        except FileNotFoundError:  # another process is replacing stale columns
+            return None
+        except OSError as error:
+            raise refuse(f"cannot be read: {error.strerror}") from error
     try:
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise ShardError(
-            f"{folder / 'meta.json'}: not JSON: {error}", hint=f"delete {folder}; it is written again"
-        ) from error
-    if meta.get("version") != COLUMN_VERSION or meta.get("digest") != index.digest:
-        return None
-    try:
-        imu = np.load(folder / "imu.npy", mmap_mode="r", allow_pickle=False)
-        present = np.load(folder / "present.npy", allow_pickle=False)
-        complete = np.load(folder / "complete.npy", allow_pickle=False)
-        streams = {
-            stream: np.load(folder / f"{stream}.npy", mmap_mode="r", allow_pickle=False) for stream in _stored(index)
-        }
-    except FileNotFoundError:  # another process is replacing stale columns
-        return None
-    except (OSError, ValueError) as error:
-        raise ShardError(
-            f"{folder}: columns are damaged: {error}", hint=f"delete {folder}; it is written again"
-        ) from error
-    expected = (index.split(split).samples, len(index.placements), len(index.channels), index.samples_per_window)
-    if imu.shape != expected or not present.shape == complete.shape == expected[:2] or len(meta["keys"]) != expected[0]:
-        raise ShardError(
-            f"{folder}: imu.npy has shape {imu.shape}, expected (N, V, C, T) = {expected}",
-            hint=f"delete {folder}; it is written again",
-        )
-    for stream, axes in _stored(index).items():
-        if streams[stream].shape != (expected[0], *axes):
-            letters = ", ".join(["N", *modality_of(stream).axes.split()])
-            raise ShardError(
-                f"{folder}: {stream}.npy has shape {streams[stream].shape}, expected ({letters}) = "
-                f"{(expected[0], *axes)}",
-                hint=f"delete {folder}; it is written again",
-            )
+        facts_of_samples = _facts_of_samples(arrays, meta, index.split(split).samples)
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise ShardError(f"{folder}: damaged: {type(error).__name__}: {error}", hint=hint) from error
     return Columns(
         split=split,
-        imu=imu,
+        imu=arrays["imu"],
         placements=index.placements,
-        present=present,
-        complete=complete,
-        streams=streams,
-        recording_id=_numbered(meta["recordings"]),
-        subject_id=_numbered(meta["subjects"]),
-        start=np.array(meta["start"], dtype=np.float64),
-        flags=[tuple(found) for found in meta["flags"]],
+        present=np.array(arrays["present"]),
+        complete=np.array(arrays["complete"]),
+        streams={stream: arrays[stream] for stream in stored_streams(index)},
+        start=np.array(arrays["_start"]),
         channels=index.channels,
         rate_hz=index.rate_hz,
         digest=index.digest,
-        left_out=meta["left_out"],
-        **{name: meta[name] for name in ("keys", "subjects", "sessions", "recordings", "labels", "tags")},
+        left_out=meta.left_out,
+        **facts_of_samples,
     )
 
 
-def _numbered(names: Sequence[str]) -> np.ndarray:
-    """(N,) int64: one number per distinct name, in order of appearance."""
-    numbers: dict[str, int] = {}
-    return np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=np.int64)
+def _facts_of_samples(arrays: Mapping[str, CheckedArray], meta: ColumnMeta, samples: int) -> dict[str, Any]:
+    """The columns of strings, and the numbers of recordings and subjects."""
+    codes, text, ends = (arrays[name].plain for name in ("_codes", "_text", "_ends"))
+    values, at = {}, samples
+    for name in FACTS:
+        found = Texts(text, ends[at : at + meta.distinct[name]], int(ends[at - 1]))
+        values[name], at = list(found), at + meta.distinct[name]
+    code = dict(zip(FACTS, codes.T, strict=True))
+    return {
+        "keys": Texts(text, ends[:samples]),
+        **{name: Coded(code[name], values[name]) for name in ("subjects", "sessions", "recordings")},
+        "labels": Coded(code["labels"], [*values["labels"], None]),
+        "tags": Mappings(code["tags"], [json.loads(one) for one in values["tags"]]),
+        "flags": Coded(code["flags"], [tuple(json.loads(one)) for one in values["flags"]]),
+        # Values are numbered in order of appearance, and so are recordings and subjects.
+        "recording_id": code["recordings"].astype(np.int64),
+        "subject_id": code["subjects"].astype(np.int64),
+    }
 
 
-def _stored(index: Index) -> dict[str, tuple[int, ...]]:
-    """Streams stored in columns, and the axes of one sample."""
-    return {stream: spec.shape for stream, spec in index.streams.items() if modality_of(stream).in_columns}
+_SMALL = ("present", "complete", "_codes", "_start", "_text", "_ends")  # checked as a whole when they are opened
+
+
+def _read_meta(index: Index, split: str, folder: Path, hint: str) -> ColumnMeta | None:
+    """The meta file, or None where there is none for these shards and rows by this version."""
+    file = folder / META_FILE
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ShardError(f"{file}: not JSON: {error}", hint=hint) from error
+    except OSError as error:
+        raise ShardError(f"{file}: cannot be read: {error.strerror}", hint=hint) from error
+    if not isinstance(content, dict):
+        raise ShardError(f"{file}: expected a JSON object, got {type(content).__name__}", hint=hint)
+    wanted = {"version": COLUMN_VERSION, "split": split, "digest": index.digest, "rows": rows_digest(index, split)}
+    if any(content.get(key) != value for key, value in wanted.items()):
+        return None
+    if content.get(SEAL) != seal_of(content):
+        raise ShardError(f"{file}: damaged: its content differs from the one that was written", hint=hint)
+    try:
+        meta = ColumnMeta.model_validate(content)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise ShardError(f"{file}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}", hint=hint) from error
+    shapes = array_shapes(index, split)
+    for name, (shape, dtype) in shapes.items():
+        facts = meta.arrays.get(name)
+        if facts is None or (facts.shape, facts.dtype) != (shape, dtype):
+            seen = "no such array" if facts is None else f"{facts.dtype} {list(facts.shape)}"
+            raise ShardError(f"{file}: {name}.npy: {seen}, expected {dtype} {list(shape)}", hint=hint)
+    return meta
 
 
 def _fetch(index: Index, split: str, folder: Path) -> bool:
@@ -229,14 +262,16 @@ def _fetch(index: Index, split: str, folder: Path) -> bool:
     remove_dead_leftovers(folder.parent)
     temp = temporary_path(folder)
     temp.mkdir(parents=True)
-    names = ["meta.json", "imu.npy", "present.npy", "complete.npy"]
     try:
-        for name in names + [f"{stream}.npy" for stream in _stored(index)]:
+        for name in file_names(index, split):
             index.remote.fetch(f"{COLUMN_FOLDER}/{split}/{name}", temp / name)
-            if name == "meta.json" and json.loads((temp / name).read_text(encoding="utf-8"))["digest"] != index.digest:
+            if name == META_FILE and _read_meta(index, split, temp, "") is None:
                 return False
-        if _open(index, split, temp) is None:
+        columns = _open(index, split, temp)
+        if columns is None:
             return False
+        for array in (columns.imu, *columns.streams.values()):
+            np.asarray(array)  # checks every block, because the address may have other bytes
         _publish(index, temp, folder)
         return True
     except (ShardError, ValueError, KeyError, TypeError):
@@ -257,98 +292,10 @@ def _make(index: Index, split: str, folder: Path, errors: ErrorPolicy) -> None:
             hint="make the data folder writable once, or copy it",
         ) from error
     try:
-        _fill(index, split, temp, errors)
+        write_columns(index, split, temp, errors)
         _publish(index, temp, folder)
     finally:
         shutil.rmtree(temp, ignore_errors=True)
-
-
-def _fill(index: Index, split: str, temp: Path, errors: ErrorPolicy) -> None:
-    damage = None if errors == "raise" else Damage()
-    samples = index.split(split).samples
-    devices = {placement: device for device, placement in enumerate(index.placements)}
-    empty: dict[str, Any] = {
-        "subjects": "",
-        "sessions": "",
-        "recordings": "",
-        "labels": None,
-        "start": 0.0,
-        "tags": {},
-        "flags": (),
-    }
-    facts: dict[str, list[Any]] = {name: [value] * samples for name, value in empty.items()}
-    facts["keys"] = [key for shard in index.split(split).shards for key in shard.keys]
-    columns = [(facts[name], _SINGULAR.get(name, name)) for name in empty]
-    with ExitStack() as stack:
-        imu = stack.enter_context(
-            _Rows(temp / "imu.npy", (samples, len(devices), len(index.channels), index.samples_per_window))
-        )
-        streams = {
-            stream: stack.enter_context(_Rows(temp / f"{stream}.npy", (samples, *axes)))
-            for stream, axes in _stored(index).items()
-        }
-        for row, sample in read_rows(index, split, {"imu", META, *streams}, damage=damage):
-            windows = imu.row(row)
-            for placement, values in sample.imu.items():
-                if placement in devices:
-                    windows[devices[placement]] = values
-            for stream, values in sample.streams.items():
-                streams[stream].row(row)[...] = values
-            for column, name in columns:
-                column[row] = sample.meta[name]
-    np.save(temp / "present.npy", imu.present, allow_pickle=False)
-    np.save(temp / "complete.npy", imu.complete, allow_pickle=False)
-    meta_json = {
-        "version": COLUMN_VERSION,
-        "digest": index.digest,
-        **facts,
-        "left_out": damage.left_out if damage else {},
-    }
-    (temp / "meta.json").write_text(json.dumps(meta_json, ensure_ascii=False, allow_nan=False), encoding="utf-8")
-
-
-class _Rows:
-    """A float32 .npy file of known shape (N, V, ...), its rows filled in increasing order; rows not filled are NaN.
-
-    Attributes:
-        present, complete: (N, V) bool: any value, every value is finite; complete once the file is closed.
-    """
-
-    _BYTES = 1 << 21  # rows held before they are written
-
-    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
-        self.present, self.complete = np.zeros(shape[:2], dtype=bool), np.zeros(shape[:2], dtype=bool)
-        self._count, self._begin = shape[0], 0
-        self._held = np.full(
-            (max(1, min(shape[0], self._BYTES // max(1, 4 * math.prod(shape[1:])))), *shape[1:]), np.nan, np.float32
-        )
-        self._file = path.open("wb")
-        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(self._file, header)
-
-    def row(self, number: int) -> np.ndarray:
-        """(V, ...) buffer of a row, to be filled before the next row is requested."""
-        while number >= self._begin + len(self._held):
-            self._write()
-        row: np.ndarray = self._held[number - self._begin]
-        return row
-
-    def _write(self) -> None:
-        held = self._held[: self._count - self._begin]
-        rows = slice(self._begin, self._begin + len(held))
-        finite = np.isfinite(held).reshape(*held.shape[:2], -1)
-        self.present[rows], self.complete[rows] = finite.any(axis=2), finite.all(axis=2)
-        self._file.write(held.astype("<f4", copy=False).data)
-        self._held[:] = np.nan
-        self._begin += len(held)
-
-    def __enter__(self) -> _Rows:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        while kind is None and self._begin < self._count:
-            self._write()
-        self._file.close()
 
 
 def _publish(index: Index, temp: Path, folder: Path) -> None:

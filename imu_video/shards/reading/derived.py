@@ -1,0 +1,21 @@
+"""What files derived from shards have in common: the rows that they belong to; columns.py and teacher_cache.py use it."""
+
+from __future__ import annotations
+
+import hashlib
+
+from imu_video.shards.schema import Index
+
+
+def rows_digest(index: Index, split: str) -> str:
+    """12 hex digits of a hash of a split's rows: shards with their hashes, and keys in row order.
+
+    Args:
+        index: a loaded index.
+        split: name of a split.
+    """
+    found = hashlib.sha256()
+    for shard in index.split(split).shards:
+        found.update(f"{shard.path}\n{shard.sha256}\n".encode())
+        found.update("\n".join(shard.keys).encode())
+    return found.hexdigest()[:12]
