@@ -245,7 +245,7 @@ def _split_rows(
         "split": np.full(len(sample), split),
         "start": np.asarray(columns.start, dtype=np.float64)[sample],
         "sample": sample.astype(np.int64),
-        "tags": [columns.tags[i] for i in sample],
+        "tags": [columns.tags[i] for i in sample.tolist()],
     }
     if teacher is not None:
         out["teacher"] = np.asarray(teacher[sample], dtype=np.float32)

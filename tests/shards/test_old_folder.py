@@ -7,6 +7,7 @@ member bytes.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import shutil
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from imu_video.errors import ShardError
 from imu_video.recordings.splits import SplitConfig
 from imu_video.shards.batches.loader import PairLoader
 from imu_video.shards.building.build import BuildConfig, build
@@ -85,11 +87,36 @@ def test_columns_and_samples(old: Index, expected: dict[str, Any], fresh: bool) 
         assert cameras == facts["cameras"]
 
 
-def test_columns_are_not_made_again(old: Index) -> None:
-    before = {path: path.stat().st_mtime_ns for path in (old.root / "columns").rglob("*.npy")}
+def test_columns_are_written_again_with_hashes(old: Index) -> None:
+    before = {path: path.read_bytes() for path in sorted((old.root / "columns").rglob("*.npy"))}
     for split in old.splits:
-        open_columns(old, split)
-    assert {path: path.stat().st_mtime_ns for path in (old.root / "columns").rglob("*.npy")} == before
+        columns = open_columns(old, split)
+        assert columns.imu.hashed == "blocks"
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_columns_of_a_folder_that_cannot_be_written_are_read_as_they_are(
+    old: Index, expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(self: Path, **_: Any) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    fresh = {split: open_columns(load_index(shutil.copytree(old.root, old.root / "copy")), split) for split in ["test"]}
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    columns = open_columns(old, "test")
+    assert columns.imu.hashed == "no"
+    assert "without hashes" in caplog.text
+    assert mark(columns.imu) == expected["splits"]["test"]["imu"]
+    for name in ("keys", "subjects", "sessions", "recordings", "labels", "tags", "flags"):
+        assert getattr(columns, name) == getattr(fresh["test"], name)
+    for name in ("recording_id", "subject_id", "start", "present", "complete"):
+        np.testing.assert_array_equal(getattr(columns, name), getattr(fresh["test"], name))
+    # Rows of another order are not those of the index.
+    place = old.root / "columns" / "test" / "meta.json"
+    content = json.loads(place.read_text())
+    place.write_text(json.dumps({**content, "keys": content["keys"][::-1]}))
+    with pytest.raises(ShardError, match="cannot be written: Read-only file system"):
+        open_columns(old, "test")
 
 
 def test_teacher_caches_and_batches(old: Index, expected: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from imu_video.shards.reading.arrays import CheckedArray
 from imu_video.shards.reading.columns import Columns
 
 _PIECE = 4096  # rows per read: a memory map of any size is summed in a few megabytes
@@ -26,7 +27,7 @@ class DeviceWindows:
         ((4, 2, 6, 10), (2, 2, 6, 10))
     """
 
-    def __init__(self, imu: np.ndarray, devices: Sequence[int]) -> None:
+    def __init__(self, imu: np.ndarray | CheckedArray, devices: Sequence[int]) -> None:
         self._imu, self._devices = imu, list(devices)
         self.shape = (len(imu), len(self._devices), *imu.shape[2:])
         self.ndim = imu.ndim

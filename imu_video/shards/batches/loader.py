@@ -18,7 +18,7 @@ from imu_video.errors import ConfigError
 from imu_video.runtime.distributed import World
 from imu_video.shards.batches.arrays import feature_statistics
 from imu_video.shards.batches.plan import Plan, device_plan, partners
-from imu_video.shards.batches.pool import ColumnPool
+from imu_video.shards.batches.pool import ColumnPool, Rows
 from imu_video.shards.reading.clips import ClipReader, clip_seed
 from imu_video.shards.reading.columns import Columns
 from imu_video.types import PairBatch
@@ -78,7 +78,7 @@ class PairLoader:
         self,
         *,
         columns: Columns | Sequence[Columns],
-        teacher: np.ndarray | Sequence[np.ndarray] | None = None,
+        teacher: Rows | Sequence[Rows] | None = None,
         devices: Sequence[str] | None = None,
         batch_size: int,
         seed: int,

@@ -10,10 +10,13 @@ from torch import Tensor
 
 from imu_video.errors import ConfigError, nearest
 from imu_video.modalities.base import modality_of
+from imu_video.shards.reading.arrays import CheckedArray, check_rows, plain
 from imu_video.shards.reading.clips import ClipReader
 from imu_video.shards.reading.columns import Columns
 from imu_video.types import PairMeta
 
+Rows = np.ndarray | CheckedArray
+"""An array in memory, or one of a file whose rows are checked before their first use."""
 CLIPS = "video"
 """Stream that clips become: decoded for each batch, because decoded video does not fit into columns."""
 
@@ -47,7 +50,7 @@ class ColumnPool:
         self,
         columns: Sequence[Columns],
         *,
-        teachers: Sequence[np.ndarray] | None = None,
+        teachers: Sequence[Rows] | None = None,
         streams: Sequence[str] = (),
         clips: Sequence[ClipReader] | None = None,
     ) -> None:
@@ -74,8 +77,8 @@ class ColumnPool:
         self.recording = _numbered_on([one.recording_id for one in columns])
         self.subject = _numbered_on([one.subject_id for one in columns])
         self.start = np.concatenate([one.start for one in columns])
-        # Plain arrays (N * V, C * T): a memory map's own indexing costs more than the copy.
-        self._flat = [np.asarray(one.imu).reshape(len(one) * len(one.placements), -1) for one in columns]
+        # Plain arrays (N * V, C * T): a memory map's own indexing costs more than the copy. `check_rows` comes first.
+        self._flat = [plain(one.imu).reshape(len(one) * len(one.placements), -1) for one in columns]
         self._axes = columns[0].imu.shape[2:]
         self._full: Tensor | None = None
 
@@ -124,6 +127,7 @@ class ColumnPool:
         """(B, C, T) float32 windows with zeros for missing samples, and their mask."""
         parts = []
         for number, at, of in self._parts(rows):
+            check_rows(self.columns[number].imu, of)
             device = devices[at] if len(self.columns) == 1 else self._device[number][devices[at]]
             parts.append((number, at, of * len(self.columns[number].placements) + device))
         values = _gather(self._flat, parts, len(rows)).reshape(len(rows), *self._axes)
@@ -145,6 +149,7 @@ class ColumnPool:
         # NaN means not measured, as in the columns, so that `_measured` can derive zeros and mask from it.
         values = np.full((len(rows), len(self.placements), *self._axes), np.nan, np.float32)
         for number, at, of in self._parts(rows):
+            check_rows(self.columns[number].imu, of)
             for device in np.flatnonzero(allowed & (self._device[number] >= 0)):
                 columns = self.columns[number]
                 flat = of * len(columns.placements) + self._device[number][device]
@@ -202,8 +207,11 @@ class ColumnPool:
             found.append(self.columns[number].keys[row - self.part(number).start])
         return found
 
-    def _tensor(self, arrays: Sequence[np.ndarray], rows: np.ndarray) -> Tensor:
-        return torch.from_numpy(_gather(arrays, self._parts(rows), len(rows)))
+    def _tensor(self, arrays: Sequence[Rows], rows: np.ndarray) -> Tensor:
+        parts = self._parts(rows)
+        for number, _, of in parts:
+            check_rows(arrays[number], of)
+        return torch.from_numpy(_gather([plain(array) for array in arrays], parts, len(rows)))
 
     def _parts(self, rows: np.ndarray) -> list[Part]:
         if len(self.columns) == 1:
@@ -222,9 +230,9 @@ Part = tuple[int, np.ndarray | slice, np.ndarray]
 
 
 def _gather(arrays: Sequence[np.ndarray], parts: Sequence[Part], count: int) -> np.ndarray:
-    """``count`` rows out of several arrays."""
+    """``count`` rows out of several arrays, whose rows were checked."""
     # mode="clip" spares numpy a second buffer; the plan has no row outside
-    found = [np.take(np.asarray(arrays[number]), rows, axis=0, mode="clip") for number, _, rows in parts]
+    found = [np.take(arrays[number], rows, axis=0, mode="clip") for number, _, rows in parts]
     if len(parts) == 1 and isinstance(parts[0][1], slice):
         return found[0]
     # Features of one folder may be float16 and those of another float32; the wider type holds both exactly.
@@ -262,7 +270,7 @@ def _check_alike(columns: Sequence[Columns]) -> None:
                 )
 
 
-def _check_features(columns: Sequence[Columns], teachers: Sequence[np.ndarray] | None) -> None:
+def _check_features(columns: Sequence[Columns], teachers: Sequence[Rows] | None) -> None:
     for one, features in zip(columns, teachers or (), strict=False):
         if np.ndim(features) != 2 or len(features) != len(one):
             raise ConfigError(
@@ -286,8 +294,8 @@ def _check_clips(columns: Sequence[Columns], clips: Sequence[ClipReader]) -> Non
         )
 
 
-def _arrays_of(columns: Sequence[Columns], stream: str) -> list[np.ndarray]:
-    arrays = []
+def _arrays_of(columns: Sequence[Columns], stream: str) -> list[Rows]:
+    arrays: list[Rows] = []
     for one in columns:
         if stream not in one.streams:
             raise ConfigError(
@@ -312,7 +320,7 @@ def _numbered_on(parts: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate(out)
 
 
-def _finite_rows(array: np.ndarray) -> np.ndarray:
+def _finite_rows(array: Rows) -> np.ndarray:
     """(N,) bool: rows of an (N, ...) array that are all finite; a block at a time, so a memory map stays on disk."""
     chunks = (array[i : i + _CHUNK] for i in range(0, len(array), _CHUNK))
     blocks = [np.isfinite(chunk).all(axis=tuple(range(1, chunk.ndim))) for chunk in chunks]

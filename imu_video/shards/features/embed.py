@@ -44,7 +44,7 @@ from imu_video.shards.features.plan import (
     refuse_remote,
     require_fit_split,
 )
-from imu_video.shards.features.rows import publish_rows, restore_fitted, weights_of
+from imu_video.shards.features.rows import add_hashes, publish_rows, restore_fitted, weights_of
 from imu_video.shards.reading.teacher_cache import WEIGHTS_FILE, TeacherCache
 from imu_video.shards.schema import Index
 from imu_video.teachers.base import FrozenTeacher
@@ -57,8 +57,8 @@ logger = logging.getLogger(__name__)
 def embed(index: Index, teacher: Mapping[str, Any] | str, **options: Any) -> TeacherCache:
     """Compute a teacher's features of every sample and store them under ``DATA/teachers/<fingerprint>``.
 
-    Existing features are not computed again. Finished shards are kept when the process is interrupted, and the same
-    call resumes. The bytes do not depend on workers or restarts.
+    Existing features are not computed again unless they are damaged. Finished shards are kept when the process is
+    interrupted, and the same call resumes. The bytes do not depend on workers or restarts.
 
     Args:
         index, teacher, options: as for `Embedding`.
@@ -131,7 +131,7 @@ class Embedding:
         index, plan = self.index, self.plan
         known = by_recipe(index, plan.recipe)
         if known is not None and set(plan.splits) <= set(known.splits):
-            return known
+            return add_hashes(index, known)
         work = self._journal(plan.folder(index), plan.job(index))
         with kept_when_interrupted(work):
             model, weights = self._fitted(known, work)

@@ -89,10 +89,10 @@ def refuse_remote(index: Index) -> None:
 
 
 def by_recipe(index: Index, recipe: str) -> TeacherCache | None:
-    """Existing cache of the same teacher with the same arguments for these shards."""
+    """Existing cache of the same teacher with the same arguments for these shards, without splits that are damaged."""
     for fingerprint, content in read_caches(index).items():
         if content.get("recipe") == recipe and content.get("index") == index.digest:
-            return open_cache(index, fingerprint)
+            return open_cache(index, fingerprint).without_damage()
     return None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,10 +13,18 @@ import torch
 from safetensors.torch import save
 
 from imu_video.errors import TeacherCacheError
-from imu_video.runtime.files import move_file, move_folder, remove_dead_leftovers, temporary_path, write_atomic
+from imu_video.runtime.files import (
+    move_file,
+    move_folder,
+    remove,
+    remove_dead_leftovers,
+    temporary_path,
+    write_atomic,
+)
 from imu_video.runtime.journal import Journal
 from imu_video.shards.features.blocks import Block, block_name, restore
 from imu_video.shards.features.plan import FIT_SPLIT, Plan
+from imu_video.shards.reading.arrays import SEAL
 from imu_video.shards.reading.teacher_cache import (
     CACHE_FILE,
     WEIGHTS_FILE,
@@ -24,11 +32,13 @@ from imu_video.shards.reading.teacher_cache import (
     open_cache,
     read_caches,
     save_rows,
+    write_cache_file,
 )
 from imu_video.shards.schema import TEACHER_FOLDER, Index
 from imu_video.teachers.base import FrozenTeacher
 
 _ROWS = 8192  # projected at a time
+logger = logging.getLogger(__name__)
 
 
 def restore_fitted(model: FrozenTeacher, known: TeacherCache | None, camera: str | None) -> Path | None:
@@ -81,7 +91,10 @@ def publish_rows(
     spec = model.describe() if plan.camera is None else {**model.describe(), "view": plan.camera}
     # A split that was computed only to fit the projection is not stored unless the plan requests it.
     content = {"fingerprint": name, "spec": spec, "teacher": plan.teacher, "recipe": plan.recipe}
-    return _write(index, model, {**content, "index": index.digest}, {s: rows[s] for s in rows if s in plan.splits})
+    written = {split: rows[split] for split in rows if split in plan.splits}
+    # Rows without hashes get them now: teacher.json lists either all rows of a cache or, in early versions, none.
+    older = {} if known is None else known.unhashed()
+    return _write(index, model, {**content, "index": index.digest}, {**older, **written})
 
 
 def _project(model: FrozenTeacher, raw: np.ndarray, device: str) -> np.ndarray:
@@ -100,8 +113,23 @@ def weights_of(model: FrozenTeacher) -> bytes:
     return save({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()})
 
 
+def add_hashes(index: Index, known: TeacherCache) -> TeacherCache:
+    """Write the rows of an earlier version, which have no hashes of blocks, again with them; nothing is computed.
+
+    Args:
+        index: of the data folder.
+        known: the existing cache, already checked.
+    """
+    rows = known.unhashed()
+    if not rows:
+        return known
+    logger.info("%s: hashes are added to %s", known.folder, ", ".join(rows))
+    content = {key: value for key, value in read_caches(index)[known.folder.name].items() if key not in ("rows", SEAL)}
+    return _write(index, None, content, rows)
+
+
 def _write(
-    index: Index, model: FrozenTeacher, content: Mapping[str, Any], rows: Mapping[str, np.ndarray]
+    index: Index, model: FrozenTeacher | None, content: Mapping[str, Any], rows: Mapping[str, np.ndarray]
 ) -> TeacherCache:
     """Publish rows: a new folder is renamed into place, further splits join an existing one file by file."""
     folder = index.root / TEACHER_FOLDER / str(content["fingerprint"])
@@ -117,13 +145,14 @@ def _write(
             # float16 halves the bytes that training reads; it has room for every feature of a normalised network
             small = values.astype(np.float16)
             exact = np.isfinite(small) | ~np.isfinite(values)
-            listed[split] = save_rows(temp / f"{split}.npy", small if exact.all() else values)
-        if model.needs_fit or model.projection.describe().get("sha256"):
+            listed[split] = save_rows(temp / f"{split}.npy", small if exact.all() else values, index, split)
+        if model is not None and (model.needs_fit or model.projection.describe().get("sha256")):
             write_atomic(temp / WEIGHTS_FILE, weights_of(model))
-        text = json.dumps({**content, "rows": listed}, indent=1, sort_keys=True, allow_nan=False)
-        write_atomic(temp / CACHE_FILE, text)
+        write_cache_file(temp, {**content, "rows": listed})
         if joins:
             for split in rows:
+                if (folder / f"{split}.npy").is_dir():
+                    remove(folder / f"{split}.npy")
                 move_file(temp / f"{split}.npy", folder / f"{split}.npy")
             # Written last, because it lists the other files: a process killed before leaves rows without a reference.
             move_file(temp / CACHE_FILE, folder / CACHE_FILE)

@@ -24,10 +24,11 @@ from imu_video.runtime.files import file_sha256, sync_file, sync_folder
 from imu_video.runtime.journal import Journal, kept_when_interrupted
 from imu_video.shards.publish import DATA_FOLDER, partial_folder, publish
 from imu_video.shards.quality_report import QualityReport, join_reports, of_people, read_report, write_report
+from imu_video.shards.reading.arrays import CheckedArray
 from imu_video.shards.reading.columns import Columns, open_columns
 from imu_video.shards.reading.index import write_index
 from imu_video.shards.reading.pipeline import read_samples
-from imu_video.shards.reading.teacher_cache import carry_caches
+from imu_video.shards.reading.teacher_cache import Rows, carry_caches
 from imu_video.shards.schema import (
     SHARD_FOLDER,
     BuildFacts,
@@ -104,7 +105,7 @@ def merge_folders(sources: Sequence[Index], out: str | Path, *, copy: bool = Fal
         sync_folder(folder / SHARD_FOLDER)
         return splits
 
-    def rows(split: str, read: Callable[[Index, str], np.ndarray]) -> np.ndarray:
+    def rows(split: str, read: Callable[[Index, str], CheckedArray]) -> np.ndarray:
         return np.concatenate([read(sources[number], name) for number, name in pieces[split]])
 
     def report() -> QualityReport | None:
@@ -168,7 +169,7 @@ def split_folder(index: Index, config: SplitConfig, out: str | Path) -> Index:
             splits[split] = SplitEntry(subjects=tuple(people[split]), samples=len(rows), shards=tuple(writer.shards))
         return splits
 
-    def rows_of(split: str, read: Callable[[Index, str], np.ndarray]) -> np.ndarray:
+    def rows_of(split: str, read: Callable[[Index, str], CheckedArray]) -> np.ndarray:
         # Each old split is read once, however its rows are spread over the new splits.
         parts = {name: read(index, name) for name in {name for name, _ in chosen[split]}}
         return np.stack([parts[name][row] for name, row in chosen[split]])
@@ -199,7 +200,7 @@ def _make(
     facts: Index,
     fill: Callable[[Path], dict[str, SplitEntry]],
     sources: Sequence[Index],
-    rows: Callable[[str, Callable[[Index, str], np.ndarray]], np.ndarray],
+    rows: Rows,
     report: Callable[[], QualityReport | None],
 ) -> Index:
     """Write shards, index, columns and teacher caches in a working folder and rename it."""

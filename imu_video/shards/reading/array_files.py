@@ -60,7 +60,7 @@ class ArrayWriter:
         for first in range(0, len(rows), self._piece_rows):
             piece = np.ascontiguousarray(rows[first : first + self._piece_rows], self._dtype)
             self._running.add(piece.reshape(len(piece), len(self._names), -1))
-            data = memoryview(piece).cast("B") if piece.size else memoryview(b"")
+            data = piece.data.cast("B") if piece.size else memoryview(b"")
             self._sha256.update(data)
             self._file.write(data)
             at = 0
@@ -99,7 +99,7 @@ class ArrayWriter:
             self._end_block()
         self._facts = ArrayFacts(
             shape=self._shape,
-            dtype=self._dtype.str,  # type: ignore[arg-type]
+            dtype=self._dtype.str,
             bytes=len(self._header) + math.prod(self._shape) * self._dtype.itemsize,
             header=len(self._header),
             block_rows=self._block_rows,

@@ -1,7 +1,8 @@
 """Files of a split's columns: their meta file and how they are written from the shards; columns.py opens them.
 
-``meta.json`` describes the columns and each array (`ArrayFacts`). ``imu.npy``, ``present.npy``, ``complete.npy`` and one
-array per stream have one row per sample. Strings are stored as arrays, because a million of them take seconds to parse:
+``meta.json`` describes the columns and each array (`ArrayFacts`). ``imu.npy``, ``present.npy``, ``complete.npy`` and
+one array per stream have one row per sample. Strings are stored as arrays, because JSON with a million of them takes
+seconds to parse:
 
 - ``_text.npy`` (bytes,) uint8: the UTF-8 of all strings: the N keys, then the distinct values of `FACTS`;
 - ``_ends.npy`` int64: where each of them ends in ``_text.npy``;
@@ -105,11 +106,11 @@ def write_columns(index: Index, split: str, folder: Path, errors: ErrorPolicy) -
         }
         for row, sample in read_rows(index, split, {"imu", META, *streams}, damage=damage):
             windows = imu.row(row)
-            for placement, values in sample.imu.items():
+            for placement, window in sample.imu.items():
                 if placement in devices:
-                    windows[devices[placement]] = values
-            for stream, values in sample.streams.items():
-                streams[stream].row(row)[...] = values
+                    windows[devices[placement]] = window
+            for stream, array in sample.streams.items():
+                streams[stream].row(row)[...] = array
             numbers.put(row, sample.meta)
             start[row] = sample.meta["start"]
     codes, values = numbers.finished()

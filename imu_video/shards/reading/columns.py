@@ -1,6 +1,7 @@
 """A split as memory-mapped arrays, so that training and probes do not open tars; clips stay in the shards.
 
-Columns are written once from the shards, under DATA/columns/<split>, and rewritten when the shards change.
+Columns are written once from the shards, under DATA/columns/<split>, and rewritten when the shards change. Every array
+is compared with its hashes before it is used, see arrays.py.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from imu_video.shards.reading.column_files import (
     write_columns,
 )
 from imu_video.shards.reading.derived import rows_digest
+from imu_video.shards.reading.old_columns import open_old_columns
 from imu_video.shards.reading.texts import Coded, Mappings, Texts
 from imu_video.shards.schema import COLUMN_FOLDER, Index
 
@@ -42,7 +44,8 @@ class Columns:
 
     Args:
         split: name of the split.
-        imu: (N, V, C, T) float32 memory map in SI units, NaN where a device, channel or sample is missing.
+        imu: (N, V, C, T) float32 memory map in SI units, NaN where a device, channel or sample is missing; its rows are
+            compared with their hashes before they are used first (`CheckedArray`).
         placements: names of the V devices.
         present: (N, V) bool: the device has at least one measured value in that window.
         complete: (N, V) bool: it measured every sample of every channel, so that no search for gaps is needed.
@@ -131,7 +134,7 @@ def open_columns(index: Index, split: str, *, errors: ErrorPolicy = "raise") -> 
     folder = index.root / COLUMN_FOLDER / split
     columns = _open(index, split, folder)
     if columns is None and not (index.remote is not None and _fetch(index, split, folder)):
-        _make(index, split, folder, errors)
+        columns = _make(index, split, folder, errors)
     if columns is None:
         columns = _open(index, split, folder)
     if columns is None:
@@ -181,22 +184,22 @@ def _open(index: Index, split: str, folder: Path) -> Columns | None:
         except OSError as error:
             raise refuse(f"cannot be read: {error.strerror}") from error
     try:
-        facts_of_samples = _facts_of_samples(arrays, meta, index.split(split).samples)
+        fields = _facts_of_samples(arrays, meta, index.split(split).samples)
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise ShardError(f"{folder}: damaged: {type(error).__name__}: {error}", hint=hint) from error
+    fields |= {"imu": arrays["imu"], "streams": {stream: arrays[stream] for stream in stored_streams(index)}}
+    fields |= {name: np.array(arrays[name]) for name in ("present", "complete")}
+    return _columns(index, split, {**fields, "start": np.array(arrays["_start"]), "left_out": meta.left_out})
+
+
+def _columns(index: Index, split: str, fields: Mapping[str, Any]) -> Columns:
     return Columns(
         split=split,
-        imu=arrays["imu"],
         placements=index.placements,
-        present=np.array(arrays["present"]),
-        complete=np.array(arrays["complete"]),
-        streams={stream: arrays[stream] for stream in stored_streams(index)},
-        start=np.array(arrays["_start"]),
         channels=index.channels,
         rate_hz=index.rate_hz,
         digest=index.digest,
-        left_out=meta.left_out,
-        **facts_of_samples,
+        **fields,
     )
 
 
@@ -280,13 +283,20 @@ def _fetch(index: Index, split: str, folder: Path) -> bool:
         shutil.rmtree(temp, ignore_errors=True)
 
 
-def _make(index: Index, split: str, folder: Path, errors: ErrorPolicy) -> None:
-    """Read the split's tars once, write the columns to a temporary folder and rename it."""
+def _make(index: Index, split: str, folder: Path, errors: ErrorPolicy) -> Columns | None:
+    """Read the split's tars once, write the columns to a temporary folder and rename it.
+
+    Returns:
+        The columns of an earlier version where the folder cannot be written to, otherwise None.
+    """
     remove_dead_leftovers(folder.parent)
     temp = temporary_path(folder)
     try:
         temp.mkdir(parents=True)
     except OSError as error:
+        old = open_old_columns(index, split, folder)
+        if old is not None:
+            return _columns(index, split, old)
         raise ShardError(
             f"{folder}: columns cannot be written: {error.strerror}",
             hint="make the data folder writable once, or copy it",
@@ -296,6 +306,7 @@ def _make(index: Index, split: str, folder: Path, errors: ErrorPolicy) -> None:
         _publish(index, temp, folder)
     finally:
         shutil.rmtree(temp, ignore_errors=True)
+    return None
 
 
 def _publish(index: Index, temp: Path, folder: Path) -> None:

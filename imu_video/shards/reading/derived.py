@@ -1,4 +1,4 @@
-"""What files derived from shards have in common: the rows that they belong to; columns.py and teacher_cache.py use it."""
+"""The rows of shards that derived files belong to; the files are columns.py and teacher_cache.py."""
 
 from __future__ import annotations
 

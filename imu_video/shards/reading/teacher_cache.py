@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from imu_video.config import digest
 from imu_video.errors import ShardError, TeacherCacheError
-from imu_video.runtime.files import file_sha256, sync_file, write_atomic
+from imu_video.runtime.files import sync_file, write_atomic
+from imu_video.shards.reading.array_files import save_array
+from imu_video.shards.reading.arrays import SEAL, ArrayFacts, CheckedArray, seal_of, sealed
+from imu_video.shards.reading.derived import rows_digest
 from imu_video.shards.schema import TEACHER_FOLDER, Index
 
 logger = logging.getLogger(__name__)
 CACHE_FILE = "teacher.json"
 WEIGHTS_FILE = "fitted.safetensors"
 _CACHE_NAME = re.compile(r"[0-9a-f]{12}(-[a-z0-9_]+)?")
-Rows = Callable[[str, Callable[[Index, str], np.ndarray]], np.ndarray]
+_DTYPES = ("<f2", "<f4")
+_LARGEST = 1e15  # squares of larger features overflow float32 in sums of any length
+Rows = Callable[[str, Callable[[Index, str], CheckedArray]], np.ndarray]
 """Assembles the rows of a new folder's split, given a function that reads the rows of an old folder and split."""
 
 
@@ -36,6 +44,9 @@ class TeacherCache:
         spec: the teacher's own description (`FrozenTeacher.describe`).
         folder: where the rows are stored.
         samples: split -> number of samples of the index.
+        entries: split -> its entry under ``rows`` of teacher.json.
+        order: split -> `rows_digest` of the index.
+        remedies: split -> the command that computes its rows again.
         behind: for a folder at an address: split -> function that fetches its rows.
 
     Example:
@@ -49,37 +60,101 @@ class TeacherCache:
     spec: dict[str, Any]
     folder: Path
     samples: dict[str, int]
+    entries: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    order: Mapping[str, str] = field(default_factory=dict)
+    remedies: Mapping[str, str] = field(default_factory=dict)
     behind: Mapping[str, Callable[[], object]] = field(default_factory=dict)
+    _opened: dict[str, CheckedArray] = field(default_factory=dict, repr=False)
 
     @property
     def splits(self) -> list[str]:
         """Splits that were embedded."""
-        return [split for split in self.samples if split in self.behind or (self.folder / f"{split}.npy").is_file()]
+        # A file that teacher.json does not list was left by a process that was killed before it wrote the list.
+        listed = self.entries or self.samples
+        return [
+            split
+            for split in self.samples
+            if split in self.behind or (split in listed and os.path.lexists(self._file(split)))
+        ]
 
-    def rows(self, split: str) -> np.ndarray:
+    def _file(self, split: str) -> Path:
+        return self.folder / f"{split}.npy"
+
+    def rows(self, split: str) -> CheckedArray:
         """(N, Dt) memory map in the order of the split's columns; NaN rows where a sample lacks the modality.
+
+        Rows are compared with their hashes before they are used first.
 
         Raises:
             TeacherCacheError: the split was not embedded, or the file does not fit the shards.
         """
-        path = self.folder / f"{split}.npy"
-        if split in self.behind:
-            self.behind[split]()
-        if not path.is_file():
+        if split not in self._opened:
+            self._opened[split] = self._open(split)
+        return self._opened[split]
+
+    def _open(self, split: str) -> CheckedArray:
+        path, remedy = self._file(split), self.remedies.get(split, f"delete {self.folder}, embed again")
+        if split not in self.splits:
             raise TeacherCacheError(
                 f"{self.folder}: split {split!r} was not embedded (embedded: {', '.join(self.splits) or 'no split'})",
-                hint=f"imu-video embed {self.folder.parent.parent} TEACHER --split {split}",
+                hint=self.remedies.get(split, f"imu-video embed {self.folder.parent.parent} TEACHER --split {split}"),
+            )
+        if split in self.behind:
+            self.behind[split]()
+
+        def refuse(reason: str) -> TeacherCacheError:
+            return TeacherCacheError(f"{path}: damaged: {reason}", hint=remedy)
+
+        entry = self.entries.get(split, {})
+        if entry.get("rows", self.order.get(split)) != self.order.get(split):
+            raise TeacherCacheError(
+                f"{path}: computed for samples in another order: rows {entry['rows']}, "
+                f"index.json has {self.order[split]}",
+                hint=remedy,
             )
         try:
-            rows: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise TeacherCacheError(f"{path}: damaged: {error}", hint=f"delete {self.folder}, embed again") from error
-        if rows.ndim != 2 or len(rows) != self.samples.get(split):
+            facts = ArrayFacts.model_validate(entry["array"]) if "array" in entry else None
+            sha256 = None if facts is not None else entry.get("sha256")
+            # Embedding an older cache again adds hashes of blocks. Until then the hash of the whole file is compared.
+            rows = CheckedArray(path, facts, refuse=refuse, sha256=sha256, dtypes=_DTYPES, examine=_implausible)
+        except OSError as error:
+            raise refuse(f"cannot be read: {error.strerror}") from error
+        except ValidationError as error:
+            fault = error.errors()[0]
+            where = ".".join(map(str, fault["loc"]))
             raise TeacherCacheError(
-                f"{path}: shape {rows.shape}, expected (N, Dt) with N={self.samples.get(split)}",
-                hint=f"delete {self.folder}, embed again",
+                f"{self.folder / CACHE_FILE}: rows.{split}.array.{where}: {fault['msg']}", hint=remedy
+            ) from error
+        if rows.ndim != 2 or len(rows) != self.samples.get(split) or rows.dtype.str not in _DTYPES:
+            raise TeacherCacheError(
+                f"{path}: {rows.dtype.str} of shape {rows.shape}, expected (N, Dt) with N={self.samples.get(split)}",
+                hint=remedy,
             )
         return rows
+
+    def without_damage(self) -> TeacherCache:
+        """The cache without the splits whose rows are damaged, after a check of all rows."""
+        found = dict(self.samples)
+        for split in self.splits:
+            try:
+                self.rows(split).check()
+            except TeacherCacheError as error:
+                logger.warning("%s; it is computed again", error.message)
+                del found[split]
+        return replace(self, samples=found)
+
+    def unhashed(self) -> dict[str, np.ndarray]:
+        """Rows of the splits that have no hashes of blocks, checked as far as possible."""
+        return {split: np.asarray(self.rows(split)) for split in self.splits if self.rows(split).hashed != "blocks"}
+
+
+def _implausible(rows: np.ndarray) -> str | None:
+    """Why rows without hashes cannot be features, or None."""
+    finite = np.isfinite(rows)
+    if not (finite.all(axis=1) | np.isnan(rows).all(axis=1)).all():
+        return "rows that are neither finite nor NaN as a whole"
+    largest = float(np.abs(rows, where=finite, out=np.zeros(rows.shape, rows.dtype)).max(initial=0.0))
+    return f"a feature of {largest:.3g}, expected below {_LARGEST:.0e}" if largest > _LARGEST else None
 
 
 def read_caches(index: Index) -> dict[str, dict[str, Any]]:
@@ -95,14 +170,25 @@ def read_caches(index: Index) -> dict[str, dict[str, Any]]:
     for file in sorted((index.root / TEACHER_FOLDER).glob(f"*/{CACHE_FILE}")):
         if file.parent.name.startswith("."):
             continue  # being written
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise TeacherCacheError(
-                f"{file}: not JSON: {error}", hint=f"delete {file.parent} and embed again"
-            ) from error
-        found[file.parent.name] = content
+        found[file.parent.name] = _read(file)
     return found
+
+
+def _read(file: Path) -> dict[str, Any]:
+    hint = f"delete {file.parent} and embed again"
+    try:
+        content: Any = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise TeacherCacheError(f"{file}: not JSON: {error}", hint=hint) from error
+    except OSError as error:
+        raise TeacherCacheError(f"{file}: cannot be read: {error.strerror}", hint=hint) from error
+    rows = content.get("rows", {}) if isinstance(content, dict) else None
+    parts = [content.get("spec"), content.get("teacher", {}), *rows.values()] if isinstance(rows, dict) else [None]
+    if not all(isinstance(part, dict) for part in parts):
+        raise TeacherCacheError(f"{file}: expected objects `spec`, `teacher` and `rows`", hint=hint)
+    if content.get(SEAL, wanted := seal_of(content)) != wanted:
+        raise TeacherCacheError(f"{file}: damaged: its content differs from the one that was written", hint=hint)
+    return content
 
 
 def cached_fingerprint(index: Index, wanted: str | None) -> str | None:
@@ -164,6 +250,12 @@ def open_cache(index: Index, fingerprint: str | None = None) -> TeacherCache:
         )
     name = fingerprint if fingerprint in fitting else next(iter(fitting))
     content = fitting[name]
+    if content.get("fingerprint", name) != name:
+        folder = index.root / TEACHER_FOLDER / name
+        raise TeacherCacheError(
+            f"{folder / CACHE_FILE}: describes the features of teacher {content['fingerprint']!r}, expected {name!r}",
+            hint=f"delete {folder} and embed again",
+        )
     if content.get("index") != index.digest:
         raise TeacherCacheError(
             f"{index.root / TEACHER_FOLDER / name}: computed from shards with digest {content.get('index')}, "
@@ -175,15 +267,53 @@ def open_cache(index: Index, fingerprint: str | None = None) -> TeacherCache:
         spec=dict(content["spec"]),
         folder=index.root / TEACHER_FOLDER / name,
         samples={split: entry.samples for split, entry in index.splits.items()},
+        entries=content.get("rows", {}),
+        order={split: rows_digest(index, split) for split in index.splits},
+        remedies={split: embed_command(index, content, split) for split in index.splits},
         behind=_behind(index, name, content),
     )
 
 
-def save_rows(path: Path, rows: np.ndarray) -> dict[str, Any]:
-    """Write one split's rows and sync; returns the file's entry for teacher.json: bytes and sha256."""
-    np.save(path, rows, allow_pickle=False)
+def embed_command(index: Index, content: Mapping[str, Any], split: str) -> str:
+    """The command that computes the rows of a split again, or adds their hashes.
+
+    Args:
+        index: of the data folder.
+        content: of teacher.json.
+        split: name of a split.
+    """
+    teacher = content.get("teacher", {})
+    arguments = [f"{key}={json.dumps(value)}" for key, value in teacher.items() if key != "name"]
+    camera = ["--camera", content["spec"]["view"]] if "view" in content["spec"] else []
+    words = [
+        "imu-video",
+        "embed",
+        str(index.root),
+        str(teacher.get("name", "TEACHER.yaml")),
+        *arguments,
+        "--split",
+        split,
+        *camera,
+    ]
+    return shlex.join(words)
+
+
+def save_rows(path: Path, rows: np.ndarray, index: Index, split: str) -> dict[str, Any]:
+    """Write one split's rows and sync; returns the file's entry for teacher.json: size, hashes, digest of the rows."""
+    facts = save_array(path, rows)
     sync_file(path)
-    return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+    return entry_of(facts, index, split)
+
+
+def entry_of(facts: ArrayFacts, index: Index, split: str) -> dict[str, Any]:
+    """A split's entry for teacher.json; ``bytes`` and ``sha256`` are read by earlier versions, too."""
+    found = {"bytes": facts.bytes, "sha256": facts.sha256, "array": facts.plain()}
+    return {**found, "rows": rows_digest(index, split)}
+
+
+def write_cache_file(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write teacher.json with its seal."""
+    write_atomic(folder / CACHE_FILE, json.dumps(sealed(content), indent=1, sort_keys=True, allow_nan=False))
 
 
 def carry_caches(sources: Sequence[Index], target: Index, rows: Rows) -> None:
@@ -217,9 +347,9 @@ def carry_caches(sources: Sequence[Index], target: Index, rows: Rows) -> None:
         listed = {}
         for split in target.splits:
             arranged = rows(split, lambda one, old, opened=opened: opened[one.root].rows(old))  # type: ignore[misc]
-            listed[split] = save_rows(folder / f"{split}.npy", arranged)
+            listed[split] = save_rows(folder / f"{split}.npy", np.asarray(arranged), target, split)
         recipe = {"teacher": content["teacher"], "index": target.digest}
         if "view" in content["spec"]:
             recipe["view"] = content["spec"]["view"]
         fresh = {**content, "index": target.digest, "recipe": digest(recipe), "rows": listed}
-        write_atomic(folder / CACHE_FILE, json.dumps(fresh, indent=1, sort_keys=True, allow_nan=False))
+        write_cache_file(folder, fresh)

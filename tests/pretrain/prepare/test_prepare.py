@@ -142,6 +142,10 @@ def test_a_teacher_by_name_or_fingerprint(data_maker: Any, raw: Any, tmp_path: P
     for unclear in (None, "made", "feed"):
         with pytest.raises(TeacherCacheError, match="feed00000000"):
             fingerprint(unclear)
+    with pytest.raises(TeacherCacheError, match="features of teacher 'feedfacecafe', expected 'feed00000000'"):
+        fingerprint("feed0")
+    file = index.root / "teachers" / "feed00000000" / "teacher.json"
+    file.write_text(file.read_text().replace("feedfacecafe", "feed00000000"))
     assert fingerprint("feed0") == "feed00000000"
 
 

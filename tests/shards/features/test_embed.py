@@ -14,6 +14,7 @@ from imu_video.modalities.mp4 import decode_mp4
 from imu_video.registry import teachers
 from imu_video.shards.features import blocks
 from imu_video.shards.features.embed import embed
+from imu_video.shards.reading.arrays import sealed
 from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.reading.pipeline import read_samples
 from imu_video.shards.reading.teacher_cache import open_cache, read_caches
@@ -95,7 +96,7 @@ def test_a_failure_leaves_nothing(folder: Index, monkeypatch: pytest.MonkeyPatch
         raise ValueError("a bug")
 
     before = read_caches(folder)
-    monkeypatch.setattr("imu_video.shards.features.rows.write_atomic", broken)
+    monkeypatch.setattr("imu_video.shards.features.rows.write_cache_file", broken)
     with pytest.raises(ValueError, match="a bug"):
         embed(folder, {**FEW, "seed": 9})
     assert read_caches(folder) == before
@@ -124,13 +125,13 @@ def test_a_cache_of_other_shards_or_a_damaged_one_is_refused(folder: Index) -> N
     cache = embed(folder, {**FEW, "seed": 31})
     file = cache.folder / "teacher.json"
     content = json.loads(file.read_text())
-    file.write_text(json.dumps({**content, "index": "other"}))
+    file.write_text(json.dumps(sealed({**content, "index": "other"})))
     with pytest.raises(TeacherCacheError, match="computed from shards with digest other"):
         open_cache(folder, cache.fingerprint)
     again = embed(folder, {**FEW, "seed": 31})  # replaces what nothing can use
     assert again.splits == list(folder.splits)
     np.save(again.folder / "val.npy", np.zeros((1, 8), np.float32))
-    with pytest.raises(TeacherCacheError, match=r"shape \(1, 8\), expected"):
+    with pytest.raises(TeacherCacheError, match=r"has 160 bytes, expected"):
         again.rows("val")
     (again.folder / "val.npy").write_bytes(b"no array")
     with pytest.raises(TeacherCacheError, match="damaged"):
@@ -138,6 +139,10 @@ def test_a_cache_of_other_shards_or_a_damaged_one_is_refused(folder: Index) -> N
     (again.folder / "val.npy").unlink()
     with pytest.raises(TeacherCacheError, match="was not embedded"):
         again.rows("val")
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps({**content, "index": "other"}))
+    with pytest.raises(TeacherCacheError, match=r"teacher\.json: damaged: its content differs"):
+        open_cache(folder, cache.fingerprint)
     file.write_text("{")
     with pytest.raises(TeacherCacheError, match="not JSON"):
         open_cache(folder, cache.fingerprint)

@@ -13,7 +13,9 @@ import pytest
 
 from imu_video.errors import ConfigError, ShardError
 from imu_video.modalities import ClipSpec
+from imu_video.shards.reading import column_files
 from imu_video.shards.reading import columns as columns_module
+from imu_video.shards.reading.arrays import CheckedArray, sealed
 from imu_video.shards.reading.columns import Columns, open_columns
 from imu_video.shards.schema import Index, SplitEntry
 from imu_video.shards.write import ShardWriter, encode_window
@@ -28,7 +30,7 @@ def test_rows_equal_the_windows(folder: Index, window_maker: Callable[[str, int]
     assert len(columns) == 10
     assert columns.placements == ("right_wrist", "waist")
     assert columns.imu.shape == (10, 2, 6, 20)
-    assert isinstance(columns.imu, np.memmap)
+    assert isinstance(columns.imu, CheckedArray)
     for i, window in enumerate(windows):
         np.testing.assert_array_equal(columns.imu[i, 1], window.imu["waist"])
         if "right_wrist" in window.imu:
@@ -37,7 +39,7 @@ def test_rows_equal_the_windows(folder: Index, window_maker: Callable[[str, int]
             assert np.isnan(columns.imu[i, 0]).all()
         stored = window.streams.get("skeleton", np.nan)
         np.testing.assert_array_equal(columns.streams["skeleton"][i], stored)
-    assert isinstance(columns.streams["skeleton"], np.memmap)
+    assert isinstance(columns.streams["skeleton"], CheckedArray)
     np.testing.assert_array_equal(columns.complete, [[i % 3 != 0, False] for i in range(10)])  # the waist begins late
     np.testing.assert_array_equal(columns.subject_id, [0] * 6 + [1] * 4)
     np.testing.assert_array_equal(columns.present, [[i % 3 != 0, True] for i in range(10)])
@@ -58,10 +60,9 @@ def test_flags_come_along_and_older_columns_are_made_again(
     assert open_columns(folder, "train").flags == [()] * 10
     place = folder.root / "columns" / "train" / "meta.json"
     old = json.loads(place.read_text())
-    del old["flags"]  # as written before there were flags: columns of that version are made again
-    place.write_text(json.dumps({**old, "version": 1}))
+    place.write_text(json.dumps({"version": 3, "digest": old["digest"], "keys": []}))
     assert open_columns(folder, "train").flags == [()] * 10
-    assert json.loads(place.read_text())["flags"] == [[]] * 10
+    assert json.loads(place.read_text()) == old
     with ShardWriter(folder=folder.root / "flagged", split="a", shard_samples=8) as writer:
         for i, flags in enumerate([(), ("waist:gap", "video:low_sync")]):
             writer.add(encode_window(replace(window_maker("train", i), flags=flags), dataset="tiny", specs=SPECS))
@@ -84,7 +85,7 @@ def test_columns_are_made_once(folder: Index, monkeypatch: pytest.MonkeyPatch) -
     def refuse(*_: object) -> None:
         raise AssertionError("made again")
 
-    monkeypatch.setattr(columns_module, "_fill", refuse)
+    monkeypatch.setattr(columns_module, "write_columns", refuse)
     np.testing.assert_array_equal(open_columns(folder, "train").imu, first.imu)
 
 
@@ -113,7 +114,7 @@ def test_a_failure_leaves_nothing(folder: Index, monkeypatch: pytest.MonkeyPatch
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(columns_module, "_fill", fail)
+    monkeypatch.setattr(columns_module, "write_columns", fail)
     with pytest.raises(OSError, match="disk full"):
         open_columns(folder, "train")
     assert list((folder.root / "columns").iterdir()) == []
@@ -128,8 +129,12 @@ def test_damaged_columns_name_the_folder_to_delete(folder: Index) -> None:
         open_columns(folder, "val")
     (where / "imu.npy").write_bytes(whole)
     meta = json.loads((where / "meta.json").read_text())
-    (where / "meta.json").write_text(json.dumps({**meta, "keys": meta["keys"][:-1]}))
-    with pytest.raises(ShardError, match=r"expected \(N, V, C, T\)"):
+    (where / "meta.json").write_text(json.dumps({**meta, "distinct": {**meta["distinct"], "tags": 1}}))
+    with pytest.raises(ShardError, match=rf"its content differs(.|\n)*delete {where}"):
+        open_columns(folder, "val")
+    meta["arrays"]["imu"] = meta["arrays"]["present"]
+    (where / "meta.json").write_text(json.dumps(sealed(meta)))
+    with pytest.raises(ShardError, match=r"imu.npy: \|b1 \[5, 2\], expected <f4 \[5, 2, 6, 20\]"):
         open_columns(folder, "val")
     (where / "meta.json").write_text("{")
     with pytest.raises(ShardError, match="not JSON"):
@@ -153,7 +158,7 @@ def test_columns_are_the_same_in_pieces_of_any_size(
 ) -> None:
     whole = folder.root / "columns" / "train"
     open_columns(folder, "train")
-    monkeypatch.setattr(columns_module._Rows, "_BYTES", held)
+    monkeypatch.setattr(column_files._Rows, "_BYTES", held)
     other = folder_maker(tmp_path / "other", {"train": 10})
     open_columns(other, "train")
     for path in whole.glob("*.npy"):
