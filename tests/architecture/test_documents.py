@@ -31,8 +31,8 @@ ALLOWED = {
 }
 WAITING = {
     "imu_video/shards/damage.py", "imu_video/shards/left_out.py", "imu_video/shards/quality_report.py",
-    "imu_video/shards/reading/columns.py", "imu_video/shards/reading/index.py", "imu_video/shards/reading/pipeline.py",
-    "imu_video/shards/reading/teacher_cache.py", "pretrain/checkpoints/store.py", "pretrain/observe/trackers.py",
+    "imu_video/shards/reading/index.py", "imu_video/shards/reading/pipeline.py",
+    "pretrain/checkpoints/store.py", "pretrain/observe/trackers.py",
     "pretrain/runs/folder.py",
 }  # fmt: skip
 MODULES = [

@@ -249,7 +249,7 @@ def test_inspect_lists_teacher_caches(run: Run, built: Path) -> None:
     assert "abc123\ttiny\ttrain\tother shards: embed again" in out
     (cache / "teacher.json").write_text("{")
     code, _, err = run("inspect", built)
-    assert (code, "not JSON" in err) == (TeacherCacheError.exit_code, True)
+    assert (code, "not readable as JSON" in err) == (TeacherCacheError.exit_code, True)
     (cache / "teacher.json").unlink()
 
 

@@ -7,7 +7,6 @@ is compared with its hashes before it is used, see arrays.py.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -16,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from imu_video.errors import ConfigError, ShardError, nearest
+from imu_video.runtime.documents import JSON_LIMIT, parse_json, read_json, validate
 from imu_video.runtime.files import aside_path, remove_dead_leftovers, sync_folder, sync_tree, temporary_path
 from imu_video.shards.damage import ErrorPolicy, check_policy, quarantine, quarantine_file, quarantined
 from imu_video.shards.reading.arrays import SEAL, CheckedArray, seal_of
@@ -215,8 +214,8 @@ def _facts_of_samples(arrays: Mapping[str, CheckedArray], meta: ColumnMeta, samp
         "keys": Texts(text, ends[:samples]),
         **{name: Coded(code[name], values[name]) for name in ("subjects", "sessions", "recordings")},
         "labels": Coded(code["labels"], [*values["labels"], None]),
-        "tags": Mappings(code["tags"], [json.loads(one) for one in values["tags"]]),
-        "flags": Coded(code["flags"], [tuple(json.loads(one)) for one in values["flags"]]),
+        "tags": Mappings(code["tags"], [parse_json(one, "tags", error=ShardError) for one in values["tags"]]),
+        "flags": Coded(code["flags"], [tuple(parse_json(one, "flags", error=ShardError)) for one in values["flags"]]),
         # Values are numbered in order of appearance, and so are recordings and subjects.
         "recording_id": code["recordings"].astype(np.int64),
         "subject_id": code["subjects"].astype(np.int64),
@@ -230,13 +229,17 @@ def _read_meta(index: Index, split: str, folder: Path, hint: str) -> ColumnMeta 
     """The meta file, or None where there is none for these shards and rows by this version."""
     file = folder / META_FILE
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        if file.stat().st_size > JSON_LIMIT:  # of a version that stored a string per sample
+            return None
+        content = read_json(file, error=ShardError, hint=hint)
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise ShardError(f"{file}: not JSON: {error}", hint=hint) from error
     except OSError as error:
         raise ShardError(f"{file}: cannot be read: {error.strerror}", hint=hint) from error
+    except ShardError:
+        if not os.path.lexists(file):  # another process is replacing stale columns
+            return None
+        raise
     if not isinstance(content, dict):
         raise ShardError(f"{file}: expected a JSON object, got {type(content).__name__}", hint=hint)
     wanted = {"version": COLUMN_VERSION, "split": split, "digest": index.digest, "rows": rows_digest(index, split)}
@@ -244,11 +247,7 @@ def _read_meta(index: Index, split: str, folder: Path, hint: str) -> ColumnMeta 
         return None
     if content.get(SEAL) != seal_of(content):
         raise ShardError(f"{file}: damaged: its content differs from the one that was written", hint=hint)
-    try:
-        meta = ColumnMeta.model_validate(content)
-    except ValidationError as error:
-        fault = error.errors()[0]
-        raise ShardError(f"{file}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}", hint=hint) from error
+    meta = validate(ColumnMeta, content, str(file), error=ShardError, hint=hint)
     shapes = array_shapes(index, split)
     for name, (shape, dtype) in shapes.items():
         facts = meta.arrays.get(name)

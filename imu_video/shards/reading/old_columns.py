@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from imu_video.errors import ShardError
+from imu_video.runtime.documents import read_json
 from imu_video.shards.reading.arrays import CheckedArray
 from imu_video.shards.reading.column_files import META_FILE, array_shapes, stored_streams
 from imu_video.shards.schema import Index
 
-_VERSION = 3
+_VERSION, _LIMIT = 3, 1 << 30  # bytes: about 150 per sample
 _TEXTS = ("keys", "subjects", "sessions", "recordings", "labels", "tags", "flags", "start")
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def open_old_columns(index: Index, split: str, folder: Path) -> dict[str, Any] |
     """
     keys = [key for shard in index.split(split).shards for key in shard.keys]
     try:
-        meta = json.loads((folder / META_FILE).read_text(encoding="utf-8"))
+        meta = read_json(folder / META_FILE, error=ShardError, limit=_LIMIT)
         fits = isinstance(meta, dict) and (meta.get("version"), meta.get("digest")) == (_VERSION, index.digest)
         if not fits or meta.get("keys") != keys or not all(len(meta[name]) == len(keys) for name in _TEXTS):
             return None
@@ -54,7 +54,7 @@ def open_old_columns(index: Index, split: str, folder: Path) -> dict[str, Any] |
             "flags": [tuple(found) for found in meta["flags"]],
             "left_out": meta["left_out"],
         }
-    except (ValueError, KeyError, TypeError, OSError):
+    except (ValueError, KeyError, TypeError, OSError, ShardError):
         return None
     logger.warning(
         "%s: columns of an earlier version, without hashes: damage is not noticed; to write them again, open the data "

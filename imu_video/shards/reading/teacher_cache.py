@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from imu_video.config import digest
 from imu_video.errors import ShardError, TeacherCacheError
+from imu_video.runtime.documents import read_json, validate
 from imu_video.runtime.files import sync_file, write_atomic
 from imu_video.shards.reading.array_files import save_array
 from imu_video.shards.reading.arrays import SEAL, ArrayFacts, CheckedArray, seal_of, sealed
@@ -113,24 +113,24 @@ class TeacherCache:
                 hint=remedy,
             )
         try:
-            facts = ArrayFacts.model_validate(entry["array"]) if "array" in entry else None
+            facts = self._facts(split, remedy)
             sha256 = None if facts is not None else entry.get("sha256")
             # Embedding an older cache again adds hashes of blocks. Until then the hash of the whole file is compared.
             rows = CheckedArray(path, facts, refuse=refuse, sha256=sha256, dtypes=_DTYPES, examine=_implausible)
         except OSError as error:
             raise refuse(f"cannot be read: {error.strerror}") from error
-        except ValidationError as error:
-            fault = error.errors()[0]
-            where = ".".join(map(str, fault["loc"]))
-            raise TeacherCacheError(
-                f"{self.folder / CACHE_FILE}: rows.{split}.array.{where}: {fault['msg']}", hint=remedy
-            ) from error
         if rows.ndim != 2 or len(rows) != self.samples.get(split) or rows.dtype.str not in _DTYPES:
             raise TeacherCacheError(
                 f"{path}: {rows.dtype.str} of shape {rows.shape}, expected (N, Dt) with N={self.samples.get(split)}",
                 hint=remedy,
             )
         return rows
+
+    def _facts(self, split: str, remedy: str) -> ArrayFacts | None:
+        entry, where = self.entries.get(split, {}), f"{self.folder / CACHE_FILE}: rows.{split}.array"
+        if "array" not in entry:
+            return None
+        return validate(ArrayFacts, entry["array"], where, error=TeacherCacheError, hint=remedy)
 
     def without_damage(self) -> TeacherCache:
         """The cache without the splits whose rows are damaged, after a check of all rows."""
@@ -176,12 +176,7 @@ def read_caches(index: Index) -> dict[str, dict[str, Any]]:
 
 def _read(file: Path) -> dict[str, Any]:
     hint = f"delete {file.parent} and embed again"
-    try:
-        content: Any = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise TeacherCacheError(f"{file}: not JSON: {error}", hint=hint) from error
-    except OSError as error:
-        raise TeacherCacheError(f"{file}: cannot be read: {error.strerror}", hint=hint) from error
+    content: Any = read_json(file, error=TeacherCacheError, hint=hint)
     rows = content.get("rows", {}) if isinstance(content, dict) else None
     parts = [content.get("spec"), content.get("teacher", {}), *rows.values()] if isinstance(rows, dict) else [None]
     if not all(isinstance(part, dict) for part in parts):

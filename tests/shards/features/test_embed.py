@@ -144,7 +144,7 @@ def test_a_cache_of_other_shards_or_a_damaged_one_is_refused(folder: Index) -> N
     with pytest.raises(TeacherCacheError, match=r"teacher\.json: damaged: its content differs"):
         open_cache(folder, cache.fingerprint)
     file.write_text("{")
-    with pytest.raises(TeacherCacheError, match="not JSON"):
+    with pytest.raises(TeacherCacheError, match="not readable as JSON"):
         open_cache(folder, cache.fingerprint)
     file.unlink()
 

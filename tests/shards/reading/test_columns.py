@@ -137,7 +137,7 @@ def test_damaged_columns_name_the_folder_to_delete(folder: Index) -> None:
     with pytest.raises(ShardError, match=r"imu.npy: \|b1 \[5, 2\], expected <f4 \[5, 2, 6, 20\]"):
         open_columns(folder, "val")
     (where / "meta.json").write_text("{")
-    with pytest.raises(ShardError, match="not JSON"):
+    with pytest.raises(ShardError, match="not readable as JSON"):
         open_columns(folder, "val")
 
 
