@@ -1,4 +1,4 @@
-"""The command `imu-eval`: one command per registered protocol, `report` and `list`; it parses and prints, no more."""
+"""The command `imu-eval`: one command per registered protocol, `report`, `plan` and `list`; it parses and prints."""
 
 from __future__ import annotations
 
@@ -208,6 +208,61 @@ def _headlines(results: Sequence[Result]) -> list[Table]:
         if len({(r.encoder.get("weights"), r.data.get("digest"), r.config_digest) for r in lines}) == 1
         for table in protocols.get(name).tables(lines)
     ]
+
+
+@app.command("plan")
+def plan_(
+    difference: Annotated[float, typer.Argument(help="True difference that the study should find, e.g. 0.05.")],
+    results: Annotated[
+        list[Path] | None, typer.Option("--from", help="Result file of an earlier study: its standard deviations.")
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option("--metric", help="With --from: only differences of this metric.")
+    ] = None,
+    subject_sd: Annotated[float | None, typer.Option("--subject-sd", min=0, help="Between subjects.")] = None,
+    seed_sd: Annotated[float, typer.Option("--seed-sd", min=0, help="Between seeds, common to all subjects.")] = 0.0,
+    episode_sd: Annotated[float, typer.Option("--episode-sd", min=0, help="Between episodes.")] = 0.0,
+    rest_sd: Annotated[float, typer.Option("--rest-sd", min=0, help="Between cells beyond these.")] = 0.0,
+    subjects: Annotated[list[int] | None, typer.Option("--subjects", min=2, help="Number of subjects.")] = None,
+    seeds: Annotated[list[int] | None, typer.Option("--seeds", min=1, help="Number of seeds.")] = None,
+    episodes: Annotated[int, typer.Option("--episodes", min=1, help="Number of episodes.")] = 1,
+    comparisons: Annotated[int, typer.Option("--comparisons", min=1, help="Comparisons in the table.")] = 1,
+    power: Annotated[float, typer.Option("--power", min=0.5, max=0.999, help="Desired power.")] = 0.8,
+    studies: Annotated[int, typer.Option("--studies", min=20, help="Simulated studies per size.")] = 400,
+) -> None:
+    """Find how many subjects and seeds a study needs to find a difference, by simulating its test."""
+    from eval.plan import measured_spread, plan
+    from imu_video.metrics.significance import Spread
+
+    if (results is None) == (subject_sd is None):
+        raise ConfigError(
+            "imu-eval plan requires either --from or --subject-sd",
+            hint="imu-eval plan 0.05 --subject-sd 0.08, or --from results.jsonl of an earlier study",
+        )
+    if results:
+        spread = measured_spread(results, metric)
+    else:
+        spread = Spread(subject=subject_sd or 0.0, seed=seed_sd, episode=episode_sd, rest=rest_sd)
+    sizes = plan(
+        spread,
+        difference,
+        subjects=subjects or [4, 8, 15, 30],
+        seeds=seeds or [1, 3, 5],
+        episodes=episodes,
+        comparisons=comparisons,
+        studies=studies,
+    )
+    title = (
+        f"power to find {difference:+g} with {comparisons} comparisons; sd over subjects {spread.subject:.3f}, seeds "
+        f"{spread.seed:.3f}, episodes {spread.episode:.3f}"
+    )
+    rows = [
+        (s, r, "needs 2 seeds or more" if p is None else f"{p:.2f}", "yes" if (p or 0.0) >= power else "")
+        for s, r, p in sizes
+    ]
+    console.table(("subjects", "seeds", "power", f"at least {power:g}"), rows, title=title)
+    if not any((p or 0.0) >= power for *_, p in sizes):
+        console.say(f"no size reaches {power:g}; try: --subjects {2 * max(s for s, *_ in sizes)}")
 
 
 @app.command("list")

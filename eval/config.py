@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from eval.data.splits import Domain, EpisodeConfig, Slice
 from eval.finetune.config import NetworkConfig
-from eval.results.bootstrap import Bootstrap
+from eval.results.intervals import Intervals
 from imu_video.config import Config
 
 Metric = Literal["accuracy", "balanced_accuracy", "macro_f1"]
@@ -120,7 +120,7 @@ class EvalConfig(Config):
         probes: entries of the probe registry.
         references: reference models.
         metrics: figures to report.
-        bootstrap: settings of the intervals.
+        intervals: confidence intervals and tests.
         zeroshot: settings of zero-shot classification.
         retrieval: settings of the galleries.
         batch_size: windows per forward pass of an encoder.
@@ -131,7 +131,7 @@ class EvalConfig(Config):
     probes: list[str | dict[str, Any]] = Field(default=["prototype", "ridge"], min_length=1)
     references: References = References()
     metrics: list[Metric] = Field(default=["accuracy", "balanced_accuracy", "macro_f1"], min_length=1)
-    bootstrap: Bootstrap = Bootstrap()
+    intervals: Intervals = Intervals()
     zeroshot: ZeroShot = ZeroShot()
     retrieval: Retrieval = Retrieval()
     batch_size: int = Field(default=256, ge=1)

@@ -172,6 +172,15 @@ class Episodes:
             own[np.searchsorted(self.target, episode.query)] = True
         return queried
 
+    def supporting(self, shots: int) -> np.ndarray:
+        """Whether each subject provides support in each episode: query subjects, then those that are never a query.
+
+        Shapes: (episodes, S + X) bool.
+        """
+        found = [np.unique(e.windows.subject[e.support_rows(shots)[0]]) for e in self.episodes]
+        others = np.setdiff1d(np.concatenate(found), np.array(self.subjects))
+        return np.stack([np.isin(np.concatenate([np.array(self.subjects), others]), own) for own in found])
+
     @property
     def rows(self) -> np.ndarray:
         """Every row that an episode uses, sorted."""

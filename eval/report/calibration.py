@@ -70,8 +70,8 @@ def calibration_table(results: Sequence[Result], *, columns: tuple[str, str], se
     titles = ["domain", *columns, "model", "calibration error (ECE)", "confidence minus accuracy"]
     titles += ["ECE by target"] if by_target else []
     caption = (
-        "ECE over 15 bins of equal width, with equal weight per subject; no interval, because resamples of a sum of "
-        "absolute values are biased upwards"
+        "ECE over 15 bins of equal width, with equal weight per subject; no interval, because the noise of bins biases "
+        "a sum of absolute values upwards"
     )
     return Table(columns=titles, rows=rows, labels=4, caption=caption)
 

@@ -16,7 +16,7 @@ Mark = Literal["", "up", "down"]
 
 @dataclass(frozen=True)
 class Cell:
-    """A table cell; ``mark`` colours a difference whose interval excludes zero."""
+    """A table cell; ``mark`` colours a difference that is decided."""
 
     text: str
     mark: Mark = ""
@@ -245,8 +245,8 @@ def _table(table: Table) -> str:
 
 _SIGNS: dict[Mark, str] = {
     "": "",
-    "up": ' <span title="interval above zero">▲</span>',
-    "down": ' <span title="interval below zero">▼</span>',
+    "up": ' <span title="above zero">▲</span>',
+    "down": ' <span title="below zero">▼</span>',
 }
 
 

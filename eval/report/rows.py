@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from eval.report.document import Block, Cell, Folded, Table
-from eval.report.words import figure, metric_name, svg, unique
+from eval.report.words import figure, footnote, metric_name, svg, unique
 from eval.results.lines import CALIBRATION, Result
 
 
@@ -31,7 +31,7 @@ def figure_table(results: Sequence[Result], *, caption: str = "", last: tuple[st
     names = [f"{metric_name(m)} [{level}]" if i == 0 else metric_name(m) for i, m in enumerate(metrics)]
     chance_of = f"chance {metric_name(metrics[0])}" if metrics else "chance"
     columns = ["domain", "model", "probe", *names, chance_of, "subjects", *([last[0]] if last else [])]
-    return Table(columns=columns, rows=rows, labels=3, caption=caption)
+    return Table(columns=columns, rows=rows, labels=3, caption=caption + footnote(results))
 
 
 def _last(line: Result, last: tuple[str, str] | None) -> list[str]:
@@ -57,7 +57,7 @@ def wide_table(results: Sequence[Result], *, last: str) -> Table:
         extra = "; ".join(filter(None, [origin, str(first.details.get("gallery", first.details.get("remark", "")))]))
         rows.append([domain, model, probe, *(figure(line[m]) if m in line else "" for m in metrics), chance, extra])
     columns = ["domain", "model", "probe", *map(metric_name, metrics), "chance", last]
-    return Table(columns=columns, rows=rows, labels=3)
+    return Table(columns=columns, rows=rows, labels=3, caption=footnote(results).strip())
 
 
 def confusions(results: Sequence[Result]) -> list[Block]:

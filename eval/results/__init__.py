@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from imu_video.lazy import exports
 
 if TYPE_CHECKING:
-    from eval.results.bootstrap import Bootstrap
     from eval.results.counts import Counts, load_bins, load_counts, save_counts
+    from eval.results.intervals import Intervals
     from eval.results.lines import Result, provenance
     from eval.results.store import append_results, read_results
 
 __all__ = [
-    "Bootstrap",
     "Counts",
+    "Intervals",
     "Result",
     "append_results",
     "load_bins",
@@ -31,8 +31,8 @@ __getattr__, __dir__ = exports(
     __name__,
     __all__,
     {
-        "bootstrap": ["Bootstrap"],
         "counts": ["Counts", "load_bins", "load_counts", "save_counts"],
+        "intervals": ["Intervals"],
         "lines": ["Result", "provenance"],
         "store": ["append_results", "read_results"],
     },

@@ -15,7 +15,8 @@ from eval.results.cells import read_npz, write_npz
 from imu_video.errors import DataError
 from imu_video.runtime import documents
 
-_BINS, _NAMES_ARRAY = "|bins", "_names"
+_BINS, _SUPPORT, _NAMES_ARRAY = "|bins", "|support", "_names"
+_AGAIN = "run the evaluation again"
 _Names = TypeAdapter(dict[str, dict[str, list[Any]]])
 
 
@@ -32,6 +33,7 @@ class Counts:
         left_out: classes of the domain with too little data.
         bins: (R, E, S, B, 3) reliability bins (see `imu_video.metrics.calibration`); None for a probe whose scores are
             not probabilities.
+        support: (E, S + X) bool: subjects that provide support in each episode, the S query subjects first.
     """
 
     model: str
@@ -45,6 +47,7 @@ class Counts:
     seeds: tuple[int, ...] = ()
     left_out: tuple[str, ...] = ()
     bins: np.ndarray | None = None
+    support: np.ndarray | None = None
 
     @property
     def key(self) -> str:
@@ -52,9 +55,8 @@ class Counts:
         return "|".join([self.domain, self.model, self.probe, str(self.shots)])
 
     def cells(self, metric: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """Figure of each subject in each episode, averaged over the model's seeds; NaN without a query. (S, E)."""
-        per_seed = metric(self.counts)  # (R, E, S)
-        return np.asarray(per_seed.mean(axis=0).T)
+        """Figure of each seed, episode and subject; NaN without a query. (R, E, S)."""
+        return np.asarray(metric(self.counts))
 
 
 def save_counts(path: Path, counts: Sequence[Counts]) -> None:
@@ -62,6 +64,7 @@ def save_counts(path: Path, counts: Sequence[Counts]) -> None:
     names = {c.key: {"classes": list(c.classes), "subjects": list(c.subjects), "seeds": list(c.seeds)} for c in counts}
     arrays = {c.key: c.counts.astype(np.min_scalar_type(int(c.counts.max(initial=0)))) for c in counts}
     arrays |= {f"{c.key}{_BINS}": c.bins.astype(np.float32) for c in counts if c.bins is not None}
+    arrays |= {f"{c.key}{_SUPPORT}": c.support for c in counts if c.support is not None}
     write_npz(path, {_NAMES_ARRAY: np.array(json.dumps(names)), **arrays})
 
 
@@ -77,17 +80,16 @@ def load_counts(reference: str, beside: Path) -> tuple[np.ndarray, dict[str, Any
     """
     name, _, key = reference.partition("::")
     path = beside / name
-    hint = "run the evaluation again"
-    held = read_npz(path, names=(key, _NAMES_ARRAY), hint=hint)
+    held = read_npz(path, names=(key, _NAMES_ARRAY), hint=_AGAIN)
     if len(held) < 2:
-        raise DataError(f"{path}: cannot read counts {key!r}: the file has no such array", hint=hint)
+        raise DataError(f"{path}: cannot read counts {key!r}: the file has no such array", hint=_AGAIN)
     where = f"{path}: cannot read counts {key!r}"
-    content = documents.parse_json(str(held[_NAMES_ARRAY]), f"{where}: array {_NAMES_ARRAY!r}", hint=hint)
-    names = documents.validate(_Names, content, f"{where}: array {_NAMES_ARRAY!r}", hint=hint).get(key)
+    content = documents.parse_json(str(held[_NAMES_ARRAY]), f"{where}: array {_NAMES_ARRAY!r}", hint=_AGAIN)
+    names = documents.validate(_Names, content, f"{where}: array {_NAMES_ARRAY!r}", hint=_AGAIN).get(key)
     counts, classes = held[key], len((names or {}).get("classes", ()))
     if names is None or counts.dtype.kind not in "iu" or counts.ndim != 5 or counts.shape[3:] != (classes, classes):
         expected = f"counts (R, E, S, {classes}, {classes})"
-        raise DataError(f"{where}: {counts.dtype} of shape {counts.shape}, expected {expected}", hint=hint)
+        raise DataError(f"{where}: {counts.dtype} of shape {counts.shape}, expected {expected}", hint=_AGAIN)
     return counts.astype(np.int64), names
 
 
@@ -97,11 +99,31 @@ def load_bins(reference: str, beside: Path) -> np.ndarray | None:
     Raises:
         DataError: the file is missing or damaged.
     """
-    name, _, key = reference.partition("::")
-    wanted, hint = f"{key}{_BINS}", "run the evaluation again"
-    bins = read_npz(beside / name, names=(wanted,), hint=hint).get(wanted)
+    bins = _beside(reference, beside, _BINS)
     if bins is not None and (bins.dtype.kind != "f" or bins.ndim != 5 or bins.shape[-1] != 3):
-        raise DataError(
-            f"{beside / name}: bins {key!r}: {bins.dtype} of shape {bins.shape}, expected (R, E, S, B, 3)", hint=hint
-        )
+        raise _other(reference, beside, "bins", "(R, E, S, B, 3)", bins)
     return bins
+
+
+def load_support(reference: str, beside: Path) -> np.ndarray | None:
+    """Support subjects (E, S + X) behind a result's ``cells`` field; None in files of earlier versions.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    support = _beside(reference, beside, _SUPPORT)
+    if support is not None and (support.dtype.kind != "b" or support.ndim != 2):
+        raise _other(reference, beside, "support subjects", "(E, S + X) bool", support)
+    return support
+
+
+def _beside(reference: str, beside: Path, suffix: str) -> np.ndarray | None:
+    name, _, key = reference.partition("::")
+    wanted = f"{key}{suffix}"
+    return read_npz(beside / name, names=(wanted,), hint=_AGAIN).get(wanted)
+
+
+def _other(reference: str, beside: Path, what: str, expected: str, found: np.ndarray) -> DataError:
+    name, _, key = reference.partition("::")
+    message = f"{beside / name}: {what} {key!r}: {found.dtype} of shape {found.shape}, expected {expected}"
+    return DataError(message, hint=_AGAIN)

@@ -1,4 +1,4 @@
-"""Means over subjects, paired tests and calibration lines; which figures are measured is up to a protocol."""
+"""Intervals, paired tests and calibration lines of results; which figures are measured is up to a protocol."""
 
 from __future__ import annotations
 
@@ -7,11 +7,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from pydantic import Field
 
-from eval.results.bootstrap import Bootstrap, bootstrap
-from eval.results.lines import Result, ends
+from eval.results.lines import Result, ends, facts
+from imu_video.config import Config
 from imu_video.metrics.calibration import expected_calibration_error
-from imu_video.metrics.significance import holm, minimum_detectable, signed_rank_p
+from imu_video.metrics.inference import Estimate, estimate
+from imu_video.metrics.significance import compare
+
+
+class Intervals(Config):
+    """Confidence intervals and tests.
+
+    Args:
+        level: nominal coverage of intervals; 1 - level is the error rate of a table's tests.
+        power: power that the minimum detectable difference refers to.
+    """
+
+    level: float = Field(default=0.95, gt=0.5, lt=1)
+    power: float = Field(default=0.8, gt=0.5, lt=1)
 
 
 def subject_means(cells: np.ndarray) -> np.ndarray:
@@ -21,49 +35,59 @@ def subject_means(cells: np.ndarray) -> np.ndarray:
     return np.divide(np.where(exists, cells, 0.0).sum(axis=1), count, out=np.full(len(cells), np.nan), where=count > 0)
 
 
-def with_tests(lines: Sequence[Result], subjects: Sequence[np.ndarray], *, level: float = 0.95) -> list[Result]:
-    """Paired differences with a test and a power statement added to ``details``.
+def with_tests(lines: Sequence[Result], differences: Sequence[Estimate], config: Intervals) -> list[Result]:
+    """Paired differences with corrected tests in ``details``.
 
-    ``p_holm`` is the p value of a signed-rank test over subjects, Holm-corrected over these ``comparisons``;
-    ``minimum_detectable`` is the smallest difference that the comparison would have detected with 80 % power.
+    ``p_holm`` is the p value with Holm's correction over these ``comparisons``; ``simultaneous`` are intervals that
+    contain all true differences at the same time with the nominal probability; ``minimum_detectable`` is the smallest
+    difference that the corrected test finds with the configured power.
 
     Args:
         lines: every comparison of one table and metric.
-        subjects: for each line, one difference per subject.
-        level: 1 - level is the error rate that ``minimum_detectable`` refers to.
+        differences: the estimate behind each line.
+        config: error rate and power.
     """
-    corrected = holm(np.array([signed_rank_p(d) for d in subjects]))
     out = []
-    for line, p, d in zip(lines, corrected, subjects, strict=True):
-        smallest = minimum_detectable(d, level=level)
-        facts: dict[str, Any] = {"p_holm": float(p), "comparisons": len(lines)}
-        facts |= {"minimum_detectable": smallest} if math.isfinite(smallest) else {}
-        out.append(line.model_copy(update={"details": {**line.details, **facts}}))
+    for line, found in zip(lines, compare(differences, level=config.level, power=config.power), strict=True):
+        own: dict[str, Any] = {"comparisons": found.comparisons}
+        own |= {} if found.p_holm is None else {"p_holm": found.p_holm}
+        own |= {"simultaneous": [found.low, found.high]} if math.isfinite(found.low) else {}
+        own |= {"minimum_detectable": found.detectable} if math.isfinite(found.detectable) else {}
+        out.append(line.model_copy(update={"details": {**line.details, **own}}))
     return out
 
 
 def calibration_lines(
-    bins: np.ndarray, cells: np.ndarray, line: Result, config: Bootstrap, details: Mapping[str, Any]
+    bins: np.ndarray,
+    cells: np.ndarray,
+    line: Result,
+    config: Intervals,
+    details: Mapping[str, Any],
+    support: np.ndarray | None = None,
 ) -> list[Result]:
     """``ece`` and ``overconfidence`` of predictions whose scores are probabilities.
 
     Overconfidence is a mean over cells and has an interval like other figures. The calibration error is a sum of
-    absolute values, whose resamples are biased upwards, so it has no interval. Its bins are means over subjects of
-    means over episodes of the bins' shares: every subject has equal weight. Errors of several seeds are averaged.
+    absolute values, which is biased upwards by the noise of its bins, so it has no interval. Its bins are means over
+    subjects of means over episodes of the bins' shares: every subject has equal weight. Errors of several seeds are
+    averaged.
 
     Args:
         bins: (R, E, S, B, 3) for R models and E episodes (or targets), zero where a subject has no query.
-        cells: (S, E) overconfidence of each subject, resampled like the figures.
+        cells: (R, E, S) overconfidence, see `imu_video.metrics.inference.estimate`.
         line: a figure of the same predictions.
         config: settings of the interval.
         details: details of the two lines.
+        support: (E, S + X) as for `estimate`.
     """
-    [interval] = bootstrap(cells[None], config)
+    found = estimate(cells, support=support)
     error = float(expected_calibration_error(equal_subjects(bins)).mean())
-    common = {"low": None, "high": None, "chance": None, "details": dict(details)}
+    common = {"low": None, "high": None, "chance": None}
+    own = {k: v for k, v in details.items() if k != "inference"}
+    over = {**ends(found.interval(config.level)), "details": {**own, "inference": facts(found)}}
     return [
-        line.model_copy(update={**common, "metric": "ece", "value": error}),
-        line.model_copy(update={**common, **ends(interval), "metric": "overconfidence", "value": interval.value}),
+        line.model_copy(update={**common, "metric": "ece", "value": error, "details": own}),
+        line.model_copy(update={**common, **over, "metric": "overconfidence", "value": found.value}),
     ]
 
 

@@ -13,11 +13,10 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from eval.registry import protocols
-from eval.results.bootstrap import Bootstrap
 from imu_video import __version__
 from imu_video.config import Config, digest
 from imu_video.errors import nearest
-from imu_video.metrics.stats import Interval
+from imu_video.metrics.inference import Estimate
 
 CALIBRATION = ("ece", "overconfidence")
 """Metrics that describe stated confidence rather than correct predictions; they have tables of their own."""
@@ -43,7 +42,8 @@ class Result(Config):
         model, reference, probe, domain, setting, shots: what was measured; None in ``shots`` where all labels are used.
         subjects, episodes: number of subjects and of episodes (seeds, galleries) behind the figure.
         chance: expected figure of a random guess.
-        details: classes, gallery size, remarks ...; for differences ``p_holm``, ``comparisons`` and
+        details: classes, gallery size, remarks ...; ``inference``: standard error, share and levels of every
+            factor of the variance, remarks; for differences also ``p_holm``, ``simultaneous``, ``comparisons`` and
             ``minimum_detectable`` (see `eval.results.intervals.with_tests`).
         seeds: every seed that enters the figure.
         encoder: name, weights digest and run id.
@@ -89,29 +89,31 @@ class Result(Config):
     @classmethod
     def build(
         cls,
-        interval: Interval,
-        bootstrap: Bootstrap,
+        estimate: Estimate,
+        level: float,
         *,
         shared: Mapping[str, Any],
         seeds: Mapping[str, Any],
         **fields: Any,
     ) -> Result:
-        """A line from an interval over subjects: its value, ends, level and numbers of subjects and episodes.
+        """A line from an estimate: its value, interval, level and numbers of subjects and episodes.
 
         Args:
-            interval: from `eval.results.bootstrap.bootstrap`.
-            bootstrap: settings of the interval; its seed is added to ``seeds``.
+            estimate: from `imu_video.metrics.inference.estimate`.
+            level: nominal coverage of the interval.
             shared: fields common to all lines of one command, see `provenance`.
-            seeds: further seeds that enter the figure.
+            seeds: seeds that enter the figure.
             fields: all other fields of the line.
         """
+        details = dict(fields.pop("details", {}))
         return cls(
-            value=interval.value,
-            **ends(interval),
-            level=bootstrap.level,
-            subjects=interval.subjects,
-            episodes=interval.episodes,
-            seeds={**seeds, "bootstrap": bootstrap.seed},
+            value=estimate.value,
+            **ends(estimate.interval(level)),
+            level=level,
+            subjects=estimate.subjects,
+            episodes=max(estimate.episodes, estimate.seeds),
+            seeds=dict(seeds),
+            details={**details, "inference": facts(estimate)},
             **fields,
             **shared,
         )
@@ -144,17 +146,31 @@ class Result(Config):
         )
 
     @property
-    def excludes_zero(self) -> bool:
-        """Whether a difference's interval lies on one side of zero."""
-        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+    def decided(self) -> bool:
+        """Whether a difference is distinguished from zero after correction over the comparisons of its table.
+
+        Lines written before p values and intervals came from one procedure are never decided.
+        """
+        p = self.details.get("p_holm")
+        return "inference" in self.details and isinstance(p, int | float) and p < 1 - self.level
 
 
-def ends(interval: Interval) -> dict[str, float | None]:
+def ends(interval: tuple[float, float]) -> dict[str, float | None]:
     """``low`` and ``high`` as result fields: None where unbounded."""
     return {
-        name: value if math.isfinite(value) else None
-        for name, value in (("low", interval.low), ("high", interval.high))
+        name: value if math.isfinite(value) else None for name, value in zip(("low", "high"), interval, strict=True)
     }
+
+
+def facts(estimate: Estimate) -> dict[str, Any]:
+    """Standard error, share and levels of every factor of the variance, remarks, and the p value of a difference."""
+    out: dict[str, Any] = {
+        "shares": {factor: round(share, 4) for factor, share in estimate.shares.items()},
+        "levels": {part.factor: part.levels for part in estimate.parts},
+    }
+    out |= {"se": estimate.se} if math.isfinite(estimate.se) else {}
+    out |= {} if estimate.fraction or estimate.p is None else {"p": estimate.p}
+    return out | ({"remarks": list(estimate.remarks)} if estimate.remarks else {})
 
 
 def provenance(*, encoder: Mapping[str, Any], data: Mapping[str, Any], config: Config) -> dict[str, Any]:

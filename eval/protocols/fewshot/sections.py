@@ -10,7 +10,19 @@ from eval.protocols.fewshot.tables import headline
 from eval.report.calibration import calibration_sections, largest_shots, shots_or_all
 from eval.report.document import Block, Cell, Folded, Section, Table
 from eval.report.figures import tables as figures
-from eval.report.words import TESTS, difference, figure, metric_name, plural, rank, svg, tests, unique
+from eval.report.words import (
+    CORRECTED,
+    TESTS,
+    difference,
+    figure,
+    footnote,
+    metric_name,
+    plural,
+    rank,
+    svg,
+    tests,
+    unique,
+)
 from eval.results.counts import load_counts
 from eval.results.lines import Result
 from imu_video.metrics.classify import METRICS
@@ -27,8 +39,8 @@ def fewshot_sections(results: Sequence[Result]) -> list[Section]:
         sections.append(Section("Few-shot", _figures(results, metric)))
     if any(r.is_difference for r in results):
         caption = (
-            "Pretrained minus reference, cell by cell on the same subjects and episodes. Green or red: the interval "
-            "excludes zero. The supervised reference runs on fewer episodes; only those are compared with it."
+            "Pretrained minus reference, cell by cell on the same subjects and episodes. Green or red: "
+            f"{CORRECTED}. The supervised reference runs on fewer episodes; only those are compared with it."
         )
         picture = svg(figures.forest(results, metric=metric), "paired differences with intervals", caption)
         sections.append(Section("Paired differences", [picture, difference_table(results, metric)]))
@@ -42,7 +54,7 @@ def fewshot_sections(results: Sequence[Result]) -> list[Section]:
 def _figures(results: Sequence[Result], metric: str) -> list[Block]:
     """Curves and tables of the headline metric; tables of the other metrics folded."""
     domains = unique(r.domain for r in results if r.shots)
-    caption = f"{metric_name(metric)} by labelled windows per class; bands: 95 % intervals over subjects and episodes."
+    caption = f"{metric_name(metric)} by labelled windows per class; bands: 95 % intervals, subjects and support sets."
     curves = figures.curves(results, metric=metric)
     blocks: list[Block] = [svg(curves, f"few-shot curves of {metric_name(metric)} for every domain", caption)]
     blocks += [few_shot_table(results, domain, metric) for domain in domains]
@@ -54,18 +66,18 @@ def _figures(results: Sequence[Result], metric: str) -> list[Block]:
 
 
 def conclusions(results: Sequence[Result]) -> list[str]:
-    """Sentences of the summary: wins and losses are differences whose interval excludes zero."""
+    """Sentences of the summary: wins and losses are differences that are decided after correction."""
     metric = headline(results)
     out: list[str] = []
     differences = [r for r in results if r.is_difference and r.metric == metric]
     for reference in unique(str(r.reference) for r in differences):
         own = [r for r in differences if r.reference == reference]
-        wins = [r for r in own if r.excludes_zero and r.value > 0]
-        losses = [r for r in own if r.excludes_zero and r.value < 0]
+        wins = [r for r in own if r.decided and r.value > 0]
+        losses = [r for r in own if r.decided and r.value < 0]
         name = NAMES.get(reference, f"the {reference} encoder")
         out.append(
             f"Against {name}: better in {len(wins)} of {len(own)} comparisons (domain, shots and probe), worse in "
-            f"{len(losses)}, undecided in {len(own) - len(wins) - len(losses)}, by {metric_name(metric)}."
+            f"{len(losses)}, undecided in {len(own) - len(wins) - len(losses)}, by {metric_name(metric)} ({CORRECTED})."
         )
         if losses:
             out.append(f"Comparisons in which {name} did better: {'; '.join(_gathered(losses))}.")
@@ -124,21 +136,20 @@ def few_shot_table(results: Sequence[Result], domain: str, metric: str) -> Table
 
 
 def difference_table(results: Sequence[Result], metric: str) -> Table:
-    """Paired differences with intervals, marked where the interval excludes zero."""
+    """Paired differences with intervals, marked where they are decided."""
     own = [r for r in results if r.is_difference and r.metric == metric]
     rows: list[list[str | Cell]] = []
     for r in own:
         names = [r.domain, str(r.shots), str(r.probe), str(r.reference)]
         rows.append([*names, difference(r), *tests(r), str(r.subjects), str(r.episodes)])
-    few = min((r.subjects for r in own), default=0)
-    bound = f" With {few} subjects p cannot be below {2 / 2**few:.2g} before correction." if 1 < few < 6 else ""
     return Table(
         columns=["domain", "shots", "probe", "minus", metric_name(metric), *TESTS, "subjects", "episodes"],
         rows=rows,
         labels=4,
-        caption="▲ the whole 95 % interval is above zero, ▼ below zero; no sign: undecided. p: signed-rank test over "
-        "subjects, corrected for all comparisons of one command and metric. Minimum detectable difference: the "
-        f"smallest difference detected with 80 % power; an undecided comparison does not exclude smaller ones.{bound}",
+        caption=f"▲ above zero, ▼ below zero with {CORRECTED}; no sign: undecided. Interval and p cover subjects, "
+        "support sets and seeds; p is corrected for all comparisons of one command and metric, the interval is not. "
+        "Minimum detectable difference: the smallest difference that the corrected test finds with 80 % power; an "
+        f"undecided comparison does not exclude smaller ones.{footnote(own)}",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from eval.report.document import Table
-from eval.report.words import figure, metric_name, signed, unique
+from eval.report.words import CORRECTED, figure, footnote, metric_name, starred, unique
 from eval.results.lines import Result
 from imu_video.metrics.classify import METRICS
 
@@ -40,13 +40,14 @@ def run_tables(results: Sequence[Result]) -> list[Table]:
             row + [figure(c) if i == 0 and c else f"{c.value:.3f}" if c else "" for i, c in enumerate(cells)]
         )
         found = [held.get((True, domain, shots, probe, reference)) for reference in references]
-        differences.append(row + [signed(d) + (" *" if d.excludes_zero else "") if d else "" for d in found])
+        differences.append(row + [starred(d) if d else "" for d in found])
     level = f"{100 * results[0].level:.0f} %"
     names = ["domain", "shots", "probe"]
     caption = f"{metric_name(metric)} on unseen subjects [{level} interval]"
-    tables = [Table(columns=names + models, rows=figures, labels=3, caption=caption)]
+    daggers = footnote([r for r in results if r.metric == metric])
+    tables = [Table(columns=names + models, rows=figures, labels=3, caption=caption + daggers)]
     if references:
-        caption = f"pretrained minus reference, paired [{level} interval]; * = the interval excludes zero"
+        caption = f"pretrained minus reference, paired [{level} interval]; * = {CORRECTED}"
         columns = names + [f"minus {r}" for r in references]
         tables.append(Table(columns=columns, rows=differences, labels=3, caption=caption))
     return tables

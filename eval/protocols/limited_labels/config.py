@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from eval.config import Metric
 from eval.data.splits import Slice
 from eval.finetune.config import ALPHAS, Alphas, Inputs, NetworkConfig, SpreadConfig
-from eval.results.bootstrap import Bootstrap
+from eval.results.intervals import Intervals
 from imu_video.config import Config
 from imu_video.errors import nearest
 from imu_video.registry import trained_modalities
@@ -112,7 +112,7 @@ class LabelsConfig(Config):
         finetune: schedule of ``learn: all`` from the encoder, and of the second part of ``wise``.
         alphas: grid of ``wise``, from 0 to 1; 0.5 is always evaluated.
         metrics: figures to report.
-        bootstrap: intervals.
+        intervals: confidence intervals and tests.
     """
 
     name: str = "people"
@@ -139,7 +139,7 @@ class LabelsConfig(Config):
     finetune: NetworkConfig = NetworkConfig()
     alphas: Alphas = ALPHAS
     metrics: list[Metric] = Field(default=["accuracy", "macro_f1"], min_length=1)
-    bootstrap: Bootstrap = Bootstrap()
+    intervals: Intervals = Intervals()
 
     @model_validator(mode="after")
     def _consistent(self) -> LabelsConfig:

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from eval.protocols.limited_labels.config import LabelsConfig
 from eval.protocols.limited_labels.run import Cells
 from eval.protocols.limited_labels.subjects import Groups
-from eval.results.bootstrap import bootstrap
 from eval.results.intervals import calibration_lines, kept_bins, with_tests
 from eval.results.lines import DIFFERENCE, Result
 from imu_video.metrics.calibration import overconfidence
 from imu_video.metrics.classify import METRICS
+from imu_video.metrics.inference import Estimate, estimate
 
 
 def measure_labels(
@@ -25,7 +23,7 @@ def measure_labels(
     *,
     against: Sequence[Cells] = (),
 ) -> list[Result]:
-    """Figures with intervals over subjects, then seeds; and differences paired by seed and subject.
+    """Figures with intervals over subjects and seeds; and differences paired by seed and subject.
 
     Every method that uses the encoder is compared with each of ``config.references`` at the same number of labels, and
     with the same method of every other model in ``against``.
@@ -33,19 +31,19 @@ def measure_labels(
     Args:
         cells: of the encoder under test.
         groups: with the test subjects.
-        config: metrics and bootstrap.
+        config: metrics and intervals.
         shared: from `eval.results.lines.provenance`.
         against: cells of other models.
     """
     out = []
     for c in cells:
-        lines = _lines(c, None, groups, config, shared)
+        lines = [line for line, _ in _lines(c, None, groups, config, shared)]
         out += lines
         if c.bins is not None:
             bins = c.bins[:, None]
             details = {k: lines[0].details[k] for k in ("labels", "method")} | {"bins": kept_bins(bins)}
-            out += calibration_lines(bins, overconfidence(c.bins).T, lines[0], config.bootstrap, details)
-    differences: dict[str, list[Result]] = {}
+            out += calibration_lines(bins, overconfidence(bins), lines[0], config.intervals, details)
+    differences: dict[str, list[tuple[Result, Estimate]]] = {}
     for c in cells:
         if not c.pretrained:
             continue
@@ -53,17 +51,16 @@ def measure_labels(
         others += [r for r in against if r.method.name == c.method.name and r.pretrained]
         for r in others:
             if r.number == c.number:
-                for line in _lines(c, r, groups, config, shared):
-                    differences.setdefault(line.metric, []).append(line)
-    for lines in differences.values():
-        by_subject = [np.array(list(line.details["people"].values())) for line in lines]
-        out += with_tests(lines, by_subject, level=config.bootstrap.level)
+                for line, found in _lines(c, r, groups, config, shared):
+                    differences.setdefault(line.metric, []).append((line, found))
+    for pairs in differences.values():
+        out += with_tests([line for line, _ in pairs], [found for _, found in pairs], config.intervals)
     return out
 
 
 def _lines(
     c: Cells, reference: Cells | None, groups: Groups, config: LabelsConfig, shared: Mapping[str, Any]
-) -> list[Result]:
+) -> list[tuple[Result, Estimate]]:
     own = dict(shared)
     own["encoder"] = {**shared["encoder"], "weights": c.weights} if c.pretrained else {"weights": c.weights}
     out = []
@@ -72,7 +69,7 @@ def _lines(
         values = metric(c.counts)  # (R, S)
         if reference is not None:
             values = values - metric(reference.counts)
-        [interval] = bootstrap(values.T[None], config.bootstrap)
+        found = estimate(values[:, None], fraction=reference is None, random_seeds=True)
         details: dict[str, Any] = {
             "classes": [groups.windows.classes[i] for i in groups.classes],
             "labels": c.number,
@@ -82,24 +79,23 @@ def _lines(
         }
         if reference is None:
             details |= _chosen(c, name)
-        out.append(
-            Result.build(
-                interval,
-                config.bootstrap,
-                shared=own,
-                seeds={"labels, weights and order": config.seeds},
-                kind="labels" if reference is None else f"labels{DIFFERENCE}",
-                metric=name,
-                model=c.model,
-                reference=None if reference is None else f"{reference.model}: {reference.method.name}",
-                probe=c.method.name,
-                domain=config.name,
-                setting="fixed people",
-                shots=None if c.number == "all" else c.number,
-                chance=1.0 / len(groups.classes) if reference is None else None,
-                details=details,
-            )
+        line = Result.build(
+            found,
+            config.intervals.level,
+            shared=own,
+            seeds={"labels, weights and order": config.seeds},
+            kind="labels" if reference is None else f"labels{DIFFERENCE}",
+            metric=name,
+            model=c.model,
+            reference=None if reference is None else f"{reference.model}: {reference.method.name}",
+            probe=c.method.name,
+            domain=config.name,
+            setting="fixed people",
+            shots=None if c.number == "all" else c.number,
+            chance=1.0 / len(groups.classes) if reference is None else None,
+            details=details,
         )
+        out.append((line, found))
     return out
 
 

@@ -11,7 +11,20 @@ from eval.report.calibration import calibration_sections, calibration_table, sho
 from eval.report.document import Block, Cell, Folded, Section, Table, Text
 from eval.report.figures import detail as figures
 from eval.report.figures.detail import Strip
-from eval.report.words import MINIMUM, TESTS, difference, figure, metric_name, plural, signed, svg, tests, unique
+from eval.report.words import (
+    CORRECTED,
+    MINIMUM,
+    TESTS,
+    difference,
+    figure,
+    footnote,
+    metric_name,
+    plural,
+    starred,
+    svg,
+    tests,
+    unique,
+)
 from eval.results.lines import CALIBRATION, Result
 
 _CALIBRATION = ("labels per class", "method")
@@ -19,8 +32,8 @@ MOST_STRIPS = 8
 """Maximum number of methods in a panel: more cannot be distinguished."""
 NOTE = (
     "Figures are those of the last step of a fixed schedule, or of alpha 0.5; `chosen` is the step (alpha) that was "
-    "best on the validation subjects, a choice among ten on one or few subjects. `*`: the interval excludes zero. With "
-    "few test subjects the intervals are necessarily wide."
+    "best on the validation subjects, a choice among ten on one or few subjects. "
+    f"`*`: {CORRECTED}. With few test subjects the intervals are necessarily wide."
 )
 
 
@@ -69,7 +82,8 @@ def labels_table(results: Sequence[Result], *, metric: str, differences: bool = 
     columns = ["domain", "encoder", "method", *(["minus"] if differences else [])]
     columns += [_labels(n) for n in numbers]
     what = "paired difference" if differences else metric_name(metric)
-    caption = f"{what}, fixed subjects [{100 * own[0].level:.0f} % interval over subjects, then seeds]" if own else ""
+    caption = f"{what}, fixed subjects [{100 * own[0].level:.0f} % interval over subjects and seeds]" if own else ""
+    caption += footnote(own)
     return Table(
         columns=[*columns, "test subjects / seeds"], rows=rows, labels=4 if differences else 3, caption=caption
     )
@@ -81,7 +95,7 @@ def _labels(number: int | None) -> str:
 
 def _cell(r: Result) -> str:
     if r.is_difference:
-        return signed(r) + (" *" if r.excludes_zero else "")
+        return starred(r)
     chosen = r.details.get("chosen")
     return figure(r) + (f" (chosen {chosen:.3f})" if chosen is not None else "")
 
@@ -108,8 +122,8 @@ def _tests(own: Sequence[Result]) -> list[Block]:
                 rows.append([*names, difference(r), *tests(r)])
         columns = ["domain", "encoder", "method", "minus", "labels", metric_name(metric), *TESTS]
         caption = (
-            f"{metric_name(metric)}: signed-rank test over subjects, corrected for all comparisons of one command and "
-            f"metric; {MINIMUM} at 80 % power"
+            f"{metric_name(metric)}: tests over subjects and seeds, corrected for all comparisons of one command and "
+            f"metric; {MINIMUM} of the corrected test at 80 % power"
         )
         if rows:
             tables.append(Table(columns=columns, rows=rows, labels=5, caption=caption))

@@ -16,12 +16,19 @@ from eval.protocols.ood.config import OodConfig
 from eval.protocols.ood.grid import Folder
 from eval.protocols.ood.runs import Run
 from eval.protocols.ood.selection import Outcome, choose, overall
-from eval.results.bootstrap import Bootstrap, bootstrap
-from eval.results.intervals import calibration_lines, equal_subjects, kept_bins, subject_means, with_tests
+from eval.results.intervals import (
+    Intervals,
+    calibration_lines,
+    equal_subjects,
+    kept_bins,
+    subject_means,
+    with_tests,
+)
 from eval.results.lines import DIFFERENCE, Result
 from imu_video.errors import DataError
 from imu_video.metrics.calibration import BINS, expected_calibration_error, overconfidence
 from imu_video.metrics.classify import METRICS
+from imu_video.metrics.inference import Estimate, estimate
 
 
 def collect(folder: Folder, runs: Sequence[Run]) -> list[Outcome]:
@@ -69,38 +76,37 @@ def measure(
     shared: Mapping[str, Any],
     *,
     metrics: Sequence[str] = ("accuracy", "macro_f1"),
-    intervals: Bootstrap | None = None,
+    intervals: Intervals | None = None,
 ) -> list[Result]:
     """Result lines of every model and algorithm with every selection rule, and of paired differences.
 
     Differences are paired by subject and seed. The references are ERM with the same model and ERM with the first model
-    of the config. p values (signed-rank test over subjects) are corrected over all comparisons of one rule and metric,
-    and each line has its minimum detectable difference.
+    of the config. Intervals and p values cover subjects and seeds; p values are corrected over all comparisons of one
+    rule and metric, and each line has its minimum detectable difference.
 
     Args:
         outcomes: from `collect`.
         config: of the benchmark.
         shared: provenance of the lines.
         metrics: names of the metrics to report.
-        intervals: settings of the bootstrap.
+        intervals: confidence intervals and tests.
     """
-    intervals = intervals or Bootstrap()
+    intervals = intervals or Intervals()
     out: list[Result] = []
     for rule, metric in itertools.product(config.selection, metrics):
         chosen = chosen_runs(outcomes, rule)
         own = {kind: cells(targets, metric) for kind, targets in chosen.items()}
         for kind, figures in own.items():
-            line = _line(kind, None, figures, chosen[kind], rule, metric, config, shared, intervals)
+            line, _ = _line(kind, None, figures, chosen[kind], rule, metric, config, shared, intervals)
             out.append(line)
             if metric == metrics[0]:  # calibration does not depend on the metric
                 out += _calibration(line, chosen[kind], list(figures), intervals)
         pairs = _comparisons(list(own), config)
-        lines, subjects = [], []
+        found = []
         for kind, reference in pairs:
             difference = {s: own[kind][s] - own[reference][s] for s in own[kind]}
-            lines.append(_line(kind, reference, difference, chosen[kind], rule, metric, config, shared, intervals))
-            subjects.append(subject_means(np.stack(list(difference.values()))))
-        out += with_tests(lines, subjects, level=intervals.level)
+            found.append(_line(kind, reference, difference, chosen[kind], rule, metric, config, shared, intervals))
+        out += with_tests([line for line, _ in found], [estimated for _, estimated in found], intervals)
     return out
 
 
@@ -124,9 +130,10 @@ def _line(
     metric: str,
     config: OodConfig,
     shared: Mapping[str, Any],
-    intervals: Bootstrap,
-) -> Result:
-    (interval,) = bootstrap(np.stack(list(figures.values()))[None], intervals)
+    intervals: Intervals,
+) -> tuple[Result, Estimate]:
+    cells = np.stack(list(figures.values()), axis=1)[:, None]  # (seeds, 1, S)
+    estimated = estimate(cells, fraction=reference is None, random_seeds=True)
     details: dict[str, Any] = {"selection": rule, "people": config.scenario.people}
     if reference is None:
         mean, deviation = overall(by_target)
@@ -139,9 +146,9 @@ def _line(
             **_alphas(by_target),
             "worst_person": min((float(np.nanmean(row)), s) for s, row in figures.items())[::-1],
         }
-    return Result.build(
-        interval,
-        intervals,
+    line = Result.build(
+        estimated,
+        intervals.level,
         shared=shared,
         seeds={"runs": list(config.seeds)},
         kind="ood" if reference is None else f"ood{DIFFERENCE}",
@@ -153,10 +160,11 @@ def _line(
         setting=config.scenario.people,
         details=details,
     )
+    return line, estimated
 
 
 def _calibration(
-    line: Result, by_target: Mapping[str, Sequence[Outcome]], subjects: Sequence[str], intervals: Bootstrap
+    line: Result, by_target: Mapping[str, Sequence[Outcome]], subjects: Sequence[str], intervals: Intervals
 ) -> list[Result]:
     """``ece`` and ``overconfidence`` over all targets, and ``ece`` per target; no lines without probabilities."""
     seeds = max(len(chosen) for chosen in by_target.values())
@@ -173,7 +181,7 @@ def _calibration(
     }
     details = {k: line.details[k] for k in ("selection", "people")} | {"by_target": errors, "bins": kept_bins(bins)}
     over = overconfidence(bins)  # (seeds, targets, subjects)
-    cells = np.stack([subject_means(over[seed].T) for seed in range(seeds)], axis=1)
+    cells = np.stack([subject_means(over[seed].T) for seed in range(seeds)])[:, None]
     return calibration_lines(bins, cells, line, intervals, details)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from eval.report.alphas import alpha_tables
 from eval.report.calibration import calibration_table
 from eval.report.document import Table
-from eval.report.words import TESTS, figure, signed, tests, unique
+from eval.report.words import CORRECTED, TESTS, figure, footnote, starred, tests, unique
 from eval.results.lines import CALIBRATION, Result
 
 CALIBRATION_COLUMNS = ("subjects", "selected by")
@@ -57,8 +57,8 @@ def _differences(own: Sequence[Result], rule: str, metric: str) -> list[Table]:
         return []
     rows = []
     for r in own:
-        rows.append([r.model, str(r.reference), signed(r) + (" *" if r.excludes_zero else ""), *tests(r)])
-    caption = f"paired differences, selected by {rule}; * = the interval excludes zero"
+        rows.append([r.model, str(r.reference), starred(r), *tests(r)])
+    caption = f"paired differences, selected by {rule}; * = {CORRECTED}{footnote(own)}"
     columns = ["model", "minus", f"{metric} [{100 * own[0].level:.0f} %]", *TESTS]
     return [Table(columns=columns, rows=rows, labels=2, caption=caption)]
 

@@ -12,9 +12,9 @@ from eval.config import EvalConfig
 from eval.data.embeddings import embed_imu, embed_video
 from eval.data.splits import refuse_training_subjects
 from eval.data.windows import LabelledWindows
-from eval.results.bootstrap import bootstrap
 from eval.results.lines import Result
 from imu_video.errors import ConfigError
+from imu_video.metrics.inference import estimate
 from imu_video.metrics.ranking import pair_ranks, retrieval_chance
 from imu_video.models.cross_modal import CrossModalModel
 
@@ -65,11 +65,11 @@ def run_retrieval(
             stack = subject_figures(ranks, subject[np.stack(galleries)], len(subjects), config.retrieval.ks)
             chance = retrieval_chance(size, ks=config.retrieval.ks)
             names = [*(f"R@{k}" for k in config.retrieval.ks), "MRR"]
-            for metric, interval in zip(names, bootstrap(stack, config.bootstrap), strict=True):
+            for metric, cells in zip(names, stack, strict=True):
                 out.append(
                     Result.build(
-                        interval,
-                        config.bootstrap,
+                        estimate(cells.T[None], fraction=True),
+                        config.intervals.level,
                         shared=shared,
                         seeds={"galleries": config.retrieval.seed},
                         kind="retrieval",

@@ -15,13 +15,13 @@ from eval.data.splits import Domain, Slice, refuse_training_subjects, spread_ove
 from eval.data.windows import LabelledWindows
 from eval.probes import Probe, probes
 from eval.probes.base import Confidence, confidence_of
-from eval.results.bootstrap import bootstrap
 from eval.results.intervals import calibration_lines, kept_bins
 from eval.results.lines import Result
 from imu_video.bundle.encoder import EncoderBundle
 from imu_video.errors import ConfigError, LeakageError
 from imu_video.metrics.calibration import overconfidence, reliability_bins
 from imu_video.metrics.classify import METRICS, confusion_counts
+from imu_video.metrics.inference import estimate
 from imu_video.models.cross_modal import CrossModalModel
 
 
@@ -214,7 +214,7 @@ def lines(
     shared: Mapping[str, Any],
     seeds: Mapping[str, Any] | None = None,
 ) -> list[Result]:
-    """Figures of one model and probe in a domain: means over subjects, with intervals from resampling subjects.
+    """Figures of one model and probe in a domain: means over subjects, with intervals over subjects and seeds.
 
     Calibration lines are added where scores are probabilities.
 
@@ -225,9 +225,9 @@ def lines(
         model, probe: names in tables.
         labels_from: origin of the class information, in words; part of the result's identity.
         details: further details of the lines.
-        config: metrics and bootstrap.
+        config: metrics and intervals.
         shared: from `provenance`.
-        seeds: seeds other than the bootstrap's.
+        seeds: every seed that enters the figures.
     """
     predicted = np.stack([a.predicted for a in answers])
     answered = (predicted >= 0).all(axis=0)
@@ -241,7 +241,6 @@ def lines(
             for row in predicted
         ]
     )
-    stack = np.stack([METRICS[m](counts).mean(axis=0)[:, None] for m in config.metrics])
     about = {
         "form": form,
         "labels_from": labels_from,
@@ -253,8 +252,8 @@ def lines(
     }
     out = [
         Result.build(
-            interval,
-            config.bootstrap,
+            estimate(METRICS[metric](counts)[:, None], fraction=True),
+            config.intervals.level,
             shared=shared,
             seeds=seeds or {},
             kind="zeroshot",
@@ -267,7 +266,7 @@ def lines(
             chance=1.0 / classes,
             details=about,
         )
-        for metric, interval in zip(config.metrics, bootstrap(stack, config.bootstrap), strict=True)
+        for metric in config.metrics
     ]
     stated = [a.confidence[answered] for a in answers if a.confidence is not None]
     if len(stated) == len(answers):
@@ -281,8 +280,8 @@ def lines(
         same: dict[str, Any] = {k: v for k, v in about.items() if k in ("form", "labels_from", "label_map")}
         # The same identity as the figures, so that a later measurement replaces both.
         kept = {**same, "bins": kept_bins(bins[:, None])}
-        over = overconfidence(bins).mean(axis=0)[:, None]
-        out += calibration_lines(bins[:, None], over, out[0], config.bootstrap, kept)
+        over = overconfidence(bins)[:, None]
+        out += calibration_lines(bins[:, None], over, out[0], config.intervals, kept)
     return out
 
 

@@ -69,7 +69,7 @@ def by_domain(r: Result) -> str:
 
 
 def forest(results: Sequence[Result], *, metric: str, name: Callable[[Result], str] = by_domain) -> bytes:
-    """Paired differences with intervals: one panel per reference, one row per comparison (SVG).
+    """Paired differences with intervals: one panel per reference, one row per comparison, decided ones coloured (SVG).
 
     Args:
         results: lines; figures and lines of other metrics are skipped.
@@ -88,7 +88,7 @@ def forest(results: Sequence[Result], *, metric: str, name: Callable[[Result], s
                 if r.reference != reference:
                     continue
                 y = lines.index(name(r))
-                colour = "#8b939c" if not r.excludes_zero else ("#1b7a3d" if r.value > 0 else "#b3361f")
+                colour = "#8b939c" if not r.decided else ("#1b7a3d" if r.value > 0 else "#b3361f")
                 if r.low is not None and r.high is not None:
                     axis.plot([r.low, r.high], [y, y], color=colour, linewidth=1.8, solid_capstyle="butt")
                 axis.plot([r.value], [y], marker="o", color=colour, markersize=4.5)

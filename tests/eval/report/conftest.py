@@ -103,7 +103,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         {
             "domains": [{"name": "people"}, {"name": "ankle & co", "placements": ["ankle"]}],
             "episodes": {"shots": [1, 3], "episodes": 4},
-            "bootstrap": {"resamples": 200},
             "probes": ["ridge", "logreg"],
             "references": {"untrained_seeds": [0], "supervised": {"episodes": 1, "steps": 2, "shots": [3]}},
         },
@@ -150,7 +149,6 @@ def _labels(root: Path, windows: object, bundle: EncoderBundle, shared: dict[str
             "labels": [1],
             "seeds": [0],
             "references": ["random"],
-            "bootstrap": {"resamples": 200},
             "methods": [{"name": "probe"}, {"name": "random", "start": "random"}],
         },
         LabelsConfig,

@@ -57,10 +57,10 @@ def test_recall_of_a_class_is_per_subject_and_episode(made: Any) -> None:
     k = next(k for k in kept_counts(fewshot(results), "macro_f1")["people"] if k.line.model == "handcrafted")
     assert k.line.probe == "logreg", "fixed beforehand"
     cells = k.recalls()
-    assert cells.shape == (3, len(k.subjects), 4)
+    assert cells.shape == (3, len(k.counts), 4, len(k.subjects))
     one = k.counts[0, 0, 0]
     expected = np.diag(one) / one.sum(axis=1) if one.sum() else np.full(3, np.nan)
-    assert cells[:, 0, 0] == pytest.approx(expected, nan_ok=True)
+    assert cells[:, 0, 0, 0] == pytest.approx(expected, nan_ok=True)
 
 
 def test_lines_without_cells_give_no_section(made: Any) -> None:

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval.results.counts import Counts, load_bins, load_counts, save_counts
-from eval.results.intervals import equal_subjects, with_tests
+from eval.results.counts import Counts, load_bins, load_counts, load_support, save_counts
+from eval.results.intervals import Intervals, equal_subjects, with_tests
 from eval.results.lines import Result
 from eval.results.store import append_results, read_results
 from imu_video.errors import DataError
 from imu_video.metrics.calibration import expected_calibration_error
-from imu_video.metrics.significance import holm, minimum_detectable, signed_rank_p
+from imu_video.metrics.inference import estimate
+from imu_video.metrics.significance import detectable, holm
 
 
 def result(**changes: object) -> Result:
@@ -103,6 +104,7 @@ def test_reliability_bins_lie_beside_the_counts(tmp_path: Path) -> None:
     save_counts(tmp_path / "x.npz", [with_bins, without])
     assert np.array_equal(load_bins(f"x.npz::{with_bins.key}", tmp_path), bins)
     assert load_bins(f"x.npz::{without.key}", tmp_path) is None
+    assert load_support(f"x.npz::{without.key}", tmp_path) is None
     with pytest.raises(DataError, match=r"none\.npz: cannot be read"):
         load_bins("none.npz::d", tmp_path)
 
@@ -118,11 +120,35 @@ def test_everybody_weighs_the_same_in_a_reliability_diagram() -> None:
 
 def test_differences_carry_corrected_p_and_what_they_could_have_found() -> None:
     rng = np.random.default_rng(0)
-    people = [rng.normal(m, 0.1, 8) for m in (0.3, 0.02, 0.0)]
-    lines = with_tests([result(kind="fewshot-difference", details={"a": 1})] * 3, people, level=0.9)
-    p = holm(np.array([signed_rank_p(d) for d in people]))
+    people = [estimate(rng.normal(m, 0.1, (1, 1, 8))) for m in (0.3, 0.02, 0.0)]
+    lines = with_tests([result(kind="fewshot-difference", details={"a": 1})] * 3, people, Intervals(level=0.9))
+    p = holm(np.array([e.p for e in people], dtype=float))
     assert [r.details["p_holm"] for r in lines] == pytest.approx(p.tolist())
-    assert lines[1].details["minimum_detectable"] == pytest.approx(minimum_detectable(people[1], level=0.9))
+    assert lines[1].details["minimum_detectable"] == pytest.approx(detectable(people[1], level=0.9, comparisons=3))
+    low, high = lines[1].details["simultaneous"]
+    assert (low, high) == pytest.approx(people[1].interval(1 - 0.1 / 3))
     assert all(r.details["comparisons"] == 3 and r.details["a"] == 1 for r in lines)
-    [alone] = with_tests([result()], [np.array([0.2, np.nan])], level=0.95)
-    assert alone.details == {"p_holm": 1.0, "comparisons": 1}, "one person finds nothing, and says so"
+    [alone] = with_tests([result()], [estimate(np.array([[[0.2]]]))], Intervals())
+    assert alone.details == {"comparisons": 1}, "one subject finds nothing"
+
+
+def test_a_line_states_the_factors_behind_its_interval() -> None:
+    rng = np.random.default_rng(1)
+    found = estimate(rng.normal(0.1, 0.1, (3, 1, 8)))
+    line = Result.build(
+        found,
+        0.95,
+        shared={},
+        seeds={"runs": [0, 1, 2]},
+        kind="fewshot-difference",
+        metric="accuracy",
+        model="a",
+        domain="d",
+        details={"x": 1},
+    )
+    facts = line.details["inference"]
+    assert facts["levels"] == {"subject": 8, "seed": 3}
+    assert sum(facts["shares"].values()) == pytest.approx(1, abs=1e-3)
+    assert (facts["se"], facts["p"]) == (found.se, found.p)
+    assert (line.low, line.high) == found.interval(0.95)
+    assert (line.subjects, line.episodes, line.details["x"]) == (8, 3, 1)

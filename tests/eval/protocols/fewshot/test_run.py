@@ -47,7 +47,6 @@ def config(**changes: object) -> EvalConfig:
     base = {
         "domains": [{"name": "people"}, {"name": "ankle", "placements": ["ankle"]}],
         "episodes": {"shots": [1, 3], "episodes": 8},
-        "bootstrap": {"resamples": 200},
         "references": {"untrained_seeds": [0, 1]},
     }
     return validate({**base, **changes}, EvalConfig, source="test")
@@ -226,7 +225,7 @@ def test_differences_are_paired_cell_by_cell() -> None:
     difference = next(r for r in results if r.kind == "fewshot-difference" and r.metric == "accuracy")
     singles = [r for r in results if r.kind == "fewshot" and r.metric == "accuracy"]
     assert difference.value == pytest.approx(singles[0].value - singles[1].value)
-    assert difference.excludes_zero
+    assert difference.decided
     assert difference.low is not None
     assert difference.low > 0
     assert singles[1].high is not None

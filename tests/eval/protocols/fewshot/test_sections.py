@@ -1,4 +1,4 @@
-"""Few-shot tables and sentences: wins and losses only where intervals exclude zero; figures are reproducible."""
+"""Few-shot tables and sentences: wins and losses only after correction; figures are reproducible."""
 
 from __future__ import annotations
 
@@ -29,19 +29,40 @@ def result(**changes: object) -> Result:
     return Result.model_validate({**base, **changes})
 
 
-def difference(value: float, low: float | None, high: float | None, reference: str = "handcrafted") -> Result:
-    return result(kind="fewshot-difference", reference=reference, value=value, low=low, high=high, chance=None)
+def difference(
+    value: float, low: float | None, high: float | None, reference: str = "handcrafted", p: float | None = None
+) -> Result:
+    """A difference; ``p`` is corrected, and decided by default where the interval excludes zero."""
+    outside = low is not None and high is not None and (low > 0 or high < 0)
+    details = {"inference": {"remarks": []}, "p_holm": p if p is not None else 0.01 if outside else 0.5}
+    fields = {"value": value, "low": low, "high": high, "chance": None, "details": details}
+    return result(kind="fewshot-difference", reference=reference, **fields)
 
 
-def test_only_intervals_that_exclude_zero_are_called_wins_or_losses() -> None:
+def test_only_decided_differences_are_called_wins_or_losses() -> None:
     win = difference(0.1, 0.05, 0.15)
     close = difference(0.2, -0.01, 0.4).model_copy(update={"domain": "ankle"})
     loss = difference(-0.1, -0.2, -0.05).model_copy(update={"domain": "sensor"})
     unknown = difference(-0.3, None, None).model_copy(update={"domain": "one person"})
-    text = conclusions([win, close, loss, unknown])
-    assert text[0].startswith("Against hand-crafted features: better in 1 of 4 comparisons")
-    assert "worse in 1, undecided in 2" in text[0]
+    uncorrected = difference(0.1, 0.01, 0.2, p=0.09).model_copy(update={"domain": "wrist"})
+    text = conclusions([win, close, loss, unknown, uncorrected])
+    assert text[0].startswith("Against hand-crafted features: better in 1 of 5 comparisons")
+    assert "worse in 1, undecided in 3" in text[0]
     assert text[1] == "Comparisons in which hand-crafted features did better: sensor (5 shots; ridge) by -0.100."
+
+
+def test_lines_of_earlier_versions_are_never_decided() -> None:
+    old = difference(0.1, 0.05, 0.15)
+    old = old.model_copy(update={"details": {"p_holm": 0.001}})
+    assert not old.decided
+    assert "better in 0 of 1" in conclusions([old])[0]
+
+
+def test_unreliable_intervals_have_a_dagger_and_a_footnote() -> None:
+    two = result(details={"classes": ["a"], "inference": {"remarks": ["3 subjects: the interval assumes much"]}})
+    [table] = run_tables([two])
+    assert table.texts[0][3] == "0.500 [0.400, 0.600]†"
+    assert table.caption.endswith("† 3 subjects: the interval assumes much.")
 
 
 def test_few_subjects_are_stated() -> None:

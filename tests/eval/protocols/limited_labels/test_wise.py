@@ -39,7 +39,7 @@ METHODS = [
 
 def config(**options: Any) -> LabelsConfig:
     plain = {"labels": [4], "seeds": [0, 1], "methods": METHODS, "references": ["random"], "linear": LINEAR}
-    plain |= {"finetune": TUNED, "bootstrap": {"resamples": 200}, "alphas": [0, 0.25, 0.5, 0.75, 1]}
+    plain |= {"finetune": TUNED, "alphas": [0, 0.25, 0.5, 0.75, 1]}
     return validate({**plain, **options}, LabelsConfig, source="test")
 
 

@@ -16,7 +16,7 @@ from imu_video.metrics.ranking import retrieval
 
 
 def config(**changes: object) -> EvalConfig:
-    return validate({"bootstrap": {"resamples": 200}, **changes}, EvalConfig, source="test")
+    return validate({**changes}, EvalConfig, source="test")
 
 
 def test_retrieval_is_perfect_without_noise_and_chance_with_it(paired: LabelledWindows, pair: Any) -> None:

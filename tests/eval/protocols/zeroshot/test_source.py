@@ -33,7 +33,7 @@ def source(paired: LabelledWindows) -> LabelledWindows:
 
 
 def config(**changes: object) -> EvalConfig:
-    raw = {"bootstrap": {"resamples": 200}, "probes": ["prototype", "ridge"], "references": {"untrained_seeds": []}}
+    raw = {"probes": ["prototype", "ridge"], "references": {"untrained_seeds": []}}
     return validate({**raw, **changes}, EvalConfig, source="test")
 
 

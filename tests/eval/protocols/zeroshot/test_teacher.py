@@ -19,7 +19,7 @@ from imu_video.errors import ConfigError, LeakageError
 
 
 def run(paired: LabelledWindows, model: Any, **changes: object) -> dict[tuple[str, str], Any]:
-    config = validate({"bootstrap": {"resamples": 200}, **changes}, EvalConfig, source="test")
+    config = validate({**changes}, EvalConfig, source="test")
     results = run_teacher(paired, model, config, {})
     return {(r.model, str(r.probe)): r for r in results if r.metric == "balanced_accuracy"}
 

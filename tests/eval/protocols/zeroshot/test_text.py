@@ -22,7 +22,7 @@ GAP = 5.0
 
 
 def config(**changes: object) -> EvalConfig:
-    raw = {"bootstrap": {"resamples": 200}, "references": {"untrained_seeds": [], "handcrafted": False}}
+    raw = {"references": {"untrained_seeds": [], "handcrafted": False}}
     return validate({**raw, **changes}, EvalConfig, source="test")
 
 

@@ -23,7 +23,7 @@ CLASSES = 4
 
 
 def config(**changes: object) -> EvalConfig:
-    return validate({"bootstrap": {"resamples": 200}, **changes}, EvalConfig, source="test")
+    return validate({**changes}, EvalConfig, source="test")
 
 
 def run(paired: LabelledWindows, model: Any, **changes: object) -> dict[tuple[str, str], Any]:
