@@ -1,16 +1,15 @@
 """Configs: YAML with `extends`, `${ENV}` and dotted overrides, validated by pydantic; no component is built here.
 
 A resolved config determines a run. There is no expression language: `extends` names another file (or a list of files)
-relative to the file that contains it, `${NAME}` is an environment variable, `a.b=value` overrides one key with a YAML
-value. Where a component entry is expected, the path of a YAML file is
-replaced by its content: ``loss=configs/loss/info_nce.yaml``. One entry may stand for a list of one: ``loss=info_nce``.
+relative to the file that contains it, `${NAME}` is an environment variable (`runtime.references`), `a.b=value`
+overrides one key with a YAML value. Where a component entry is expected, the path of a YAML file is replaced by its
+content: ``loss=configs/loss/info_nce.yaml``. One entry may stand for a list of one: ``loss=info_nce``.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from imu_video.errors import ConfigError, nearest
-from imu_video.runtime import documents
+from imu_video.runtime import documents, references
 from imu_video.runtime.identity import changes, digest
 
 __all__ = [
@@ -38,8 +37,6 @@ __all__ = [
     "shipped",
     "validate",
 ]
-
-_ENV = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 class Config(BaseModel):
@@ -71,12 +68,18 @@ def load_config(path: str | Path, model: type[C], overrides: Sequence[str] = ())
         apply_override(raw, override)
         # After each override, so that a later one may change a key of the file: encoder=mine.yaml encoder.width=64.
         raw = _fragments(raw, model, _Origin(f"override {override!r}"))
-    return validate(raw, model, source=str(path))
+    return validate(references.settled(raw), model, source=str(path))
 
 
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read one YAML mapping with `extends` merged in and `${ENV}` replaced."""
-    return _read(find(path), seen=())
+def read_yaml(path: str | Path, *, strict: bool = True) -> dict[str, Any]:
+    """Read one YAML mapping with `extends` merged in and `${ENV}` replaced.
+
+    Args:
+        path: YAML file.
+        strict: an environment variable that is not set is an error; otherwise its reference stays.
+    """
+    raw: dict[str, Any] = references.settled(_read(find(path), seen=(), strict=strict))
+    return raw
 
 
 def shipped() -> Path:
@@ -108,7 +111,9 @@ def _as_shipped(path: Path) -> Path:
     return shipped().joinpath(*(path.parts[1:] if path.parts[:1] == ("configs",) else path.parts))
 
 
-def _read(path: Path, seen: tuple[Path, ...], model: type[BaseModel] | None = None) -> dict[str, Any]:
+def _read(
+    path: Path, seen: tuple[Path, ...], model: type[BaseModel] | None = None, *, strict: bool = True
+) -> dict[str, Any]:
     resolved = Path(os.path.realpath(path))  # Path.resolve raises a RuntimeError for a link that points to itself
     if resolved in seen:
         raise ConfigError(f"{path}: `extends` forms a cycle: {' -> '.join(p.name for p in (*seen, resolved))}")
@@ -121,13 +126,13 @@ def _read(path: Path, seen: tuple[Path, ...], model: type[BaseModel] | None = No
         raw = {}
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected a mapping of keys at the top, got {type(raw).__name__}")
-    own = _expand(raw, path)
+    own = references.resolve(raw, str(path), strict=strict)
     parents = own.pop("extends", [])
     if model is not None:
         own = _fragments(own, model, _Origin(str(path), path.parent))
     merged: dict[str, Any] = {}
     for parent in [parents] if isinstance(parents, str) else parents:
-        merged = merge(merged, _read(path.parent / parent, (*seen, resolved), model))
+        merged = merge(merged, _read(path.parent / parent, (*seen, resolved), model, strict=strict))
     return merge(merged, own)
 
 
@@ -215,19 +220,6 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _expand(value: Any, path: Path) -> Any:
-    if isinstance(value, dict):
-        return {k: _expand(v, path) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_expand(v, path) for v in value]
-    if isinstance(value, str):
-        for name in _ENV.findall(value):
-            if name not in os.environ:
-                raise ConfigError(f"{path}: environment variable {name} is not set", hint=f"export {name}=...")
-        return _ENV.sub(lambda m: os.environ[m.group(1)], value)
-    return value
-
-
 def apply_override(raw: dict[str, Any], override: str) -> None:
     """Set one key of a raw config in place from ``a.b=value``; see `load_config`.
 
@@ -269,6 +261,9 @@ def validate(raw: Mapping[str, Any], model: type[C], *, source: str) -> C:
 
 
 def dump_yaml(config: BaseModel | Mapping[str, Any]) -> str:
-    """The resolved config as YAML that `load_config` reads back unchanged."""
-    data = config.model_dump(mode="json") if isinstance(config, BaseModel) else dict(config)
+    """The resolved config as YAML that `load_config` reads back unchanged; `${ENV}` stays a reference."""
+    if isinstance(config, BaseModel):
+        data = references.restored(config.model_dump(mode="json"), keys=True)
+    else:
+        data = dict(config)
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)

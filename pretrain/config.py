@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from imu_video.config import Config, Fragment, digest
 from imu_video.optim.schedule import Decay
+from imu_video.runtime.references import protected, same
 from imu_video.shards.batches.loader import Pairs
 
 
@@ -279,6 +280,11 @@ def run_id(of: Mapping[str, Any]) -> str:
     return digest({key: value for key, value in of.items() if not key.startswith(_CODE)})
 
 
+def stored(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """An identity as it is stored: values of environment variables as references, see `references.protected`."""
+    return protected(identity, keep=("data.train_split", "data.val_split"))  # evaluation compares their names
+
+
 def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Lines ``key: saved -> now`` for every key of two identities that differs.
 
@@ -293,7 +299,7 @@ def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [
         f"{key}: {saved.get(key, missing)} -> {now.get(key, missing)}"
         for key in keys
-        if saved.get(key, missing) != now.get(key, missing) and not (key.startswith(_CODE) and key not in saved)
+        if not same(saved.get(key, missing), now.get(key, missing)) and not (key.startswith(_CODE) and key not in saved)
     ]
 
 

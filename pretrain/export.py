@@ -79,7 +79,7 @@ def export(
     if not folder.holds_run:
         raise CheckpointError(f"{run} is not a run folder (no config.yaml)", hint="`imu-pretrain launch` makes one")
     saved = _read(folder.store, checkpoint)
-    config = validate(read_yaml(folder.config_file), PretrainConfig, source=str(folder.config_file))
+    config = validate(read_yaml(folder.config_file, strict=False), PretrainConfig, source=str(folder.config_file))
     task = restore_task(config, saved)
     trained = task.model.networks
     if with_side is not None and with_side not in trained:

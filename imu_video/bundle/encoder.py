@@ -28,6 +28,7 @@ from imu_video.config import validate
 from imu_video.encoders.base import check_tensor
 from imu_video.errors import CheckpointError, ConfigError, RecordingError
 from imu_video.runtime.files import atomic_folder
+from imu_video.runtime.references import resolve, restored, settled
 from imu_video.types import JsonDict
 from imu_video.version import __version__
 
@@ -219,13 +220,13 @@ class EncoderBundle(nn.Module):
         """
         target = Path(folder)
         _refuse_overwrite(target, force)
-        facts = dict(self.lineage if lineage is None else lineage)
+        facts = restored(self.lineage if lineage is None else lineage)
         try:
             json.dumps(facts, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"lineage must be JSON values only: {error}") from error
         shape: JsonDict = {
-            "encoder": self.encoder_config,
+            "encoder": restored(self.encoder_config),
             "input": self.spec.model_dump(mode="json"),
             "feature_dim": self.feature_dim,
             "parameters": sum(p.numel() for p in self.encoder.parameters()),
@@ -305,7 +306,8 @@ def _read(folder: Path) -> EncoderBundle:
     config, weights = FOLDER.read(folder)
     try:
         source = f"{folder / CONFIG}, input"
-        bundle = EncoderBundle(spec=validate(config["input"], InputSpec, source=source), encoder=config["encoder"])
+        encoder = settled(resolve(config["encoder"], f"{folder / CONFIG}, encoder"))
+        bundle = EncoderBundle(spec=validate(config["input"], InputSpec, source=source), encoder=encoder)
     except ConfigError as error:
         hint = error.hint or "install a newer imu-video, or import the plugin that registers this encoder"
         raise CheckpointError(f"{folder / CONFIG}: {error.message}", hint=hint) from error

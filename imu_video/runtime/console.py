@@ -1,7 +1,7 @@
 """Terminal output of the three commands: errors with exit codes, tables, lines; no commands.
 
-Everything that a command prints passes here, and is shown as plain text: names of data are no markup, and control
-characters in them are shown as escapes.
+Everything that a command prints passes here, and is shown as plain text: names of data are no markup, control
+characters in them are shown as escapes, and values of environment variables that a config names as their references.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, TextIO
 
 from imu_video.errors import ImuVideoError
 from imu_video.runtime.children import without_working_folder
+from imu_video.runtime.references import masked, restored
 from imu_video.runtime.signals import Stopped, stoppable
 from imu_video.runtime.text import plain, plain_json
 
@@ -60,7 +61,7 @@ def run(app: Callable[[], object]) -> None:
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> None:
     """Print a table to stdout: with borders in a terminal, tab-separated in a pipe; cells are plain text."""
     if not sys.stdout.isatty():
-        lines = ["\t".join(map(plain, row)) for row in (columns, *rows)]
+        lines = ["\t".join(map(_shown, row)) for row in (columns, *rows)]
         _write(sys.stdout, "".join(f"{line}\n" for line in lines))
         return
     from rich.console import Console
@@ -68,11 +69,11 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: st
     from rich.text import Text
 
     # A cell given as a string would be parsed: `[walk]` as a style, `[/x]` as an error, `:dog:` as a picture.
-    drawn = Table(title=None if title is None else Text(plain(title)), title_justify="left", header_style="bold")
+    drawn = Table(title=None if title is None else Text(_shown(title)), title_justify="left", header_style="bold")
     for column in columns:
-        drawn.add_column(Text(plain(column)))
+        drawn.add_column(Text(_shown(column)))
     for row in rows:
-        drawn.add_row(*(Text(plain(cell)) for cell in row))
+        drawn.add_row(*(Text(_shown(cell)) for cell in row))
     Console().print(drawn)
 
 
@@ -82,13 +83,13 @@ def say(*lines: str) -> None:
     Args:
         lines: one per line; a line break in one of them is shown as an escape, since a name may contain it.
     """
-    _write(sys.stdout, "".join(f"{plain(line)}\n" for line in lines))
+    _write(sys.stdout, "".join(f"{_shown(line)}\n" for line in lines))
     sys.stdout.flush()
 
 
 def say_json(value: Any) -> None:
     """Print a JSON document to stdout."""
-    _write(sys.stdout, f"{plain_json(value, indent=2)}\n")
+    _write(sys.stdout, f"{plain_json(restored(value), indent=2)}\n")
     sys.stdout.flush()
 
 
@@ -102,7 +103,7 @@ def say_error(message: str, *, hint: str | None = None) -> None:
     first, *more = message.split("\n")
     indented = [line if line.startswith("    ") else f"    {line}" for line in more]
     lines = [f"error: {first}", *indented, *([] if hint is None else [f"  try: {hint}"])]
-    _write(sys.stderr, "".join(f"{plain(line)}\n" for line in lines))
+    _write(sys.stderr, "".join(f"{_shown(line)}\n" for line in lines))
 
 
 def warn(first: str, *more: str) -> None:
@@ -112,17 +113,21 @@ def warn(first: str, *more: str) -> None:
         first: the warning.
         more: further lines, such as a traceback; none of them can be taken for a warning of its own.
     """
-    _write(sys.stderr, f"warning: {plain(first)}\n" + "".join(f"    {plain(line)}\n" for line in more))
+    _write(sys.stderr, f"warning: {_shown(first)}\n" + "".join(f"    {_shown(line)}\n" for line in more))
 
 
 def relay(text: str) -> None:
     """Print the output of a child process to stderr, line by line as plain text."""
-    _write(sys.stderr, plain(text, lines=True))
+    _write(sys.stderr, plain(masked(text), lines=True))
 
 
 def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print a traceback; the message of an error of another library may contain names of data."""
     relay("".join(traceback.format_exception(kind, error, trace)))
+
+
+def _shown(text: object) -> str:
+    return plain(masked(str(text)))
 
 
 def _write(stream: TextIO, text: str) -> None:

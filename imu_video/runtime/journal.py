@@ -18,6 +18,7 @@ from imu_video.errors import ConfigError, DataError
 from imu_video.runtime import documents
 from imu_video.runtime.files import file_sha256, remove, remove_leftovers, write_atomic
 from imu_video.runtime.identity import changes, digest
+from imu_video.runtime.references import restored
 
 JOB_FILE = "job.json"
 _LOCK_FILE = "lock"
@@ -52,7 +53,7 @@ class Journal:
     def __init__(self, folder: Path, job: Mapping[str, Any], *, what: str, replace: bool = False) -> None:
         self.folder = folder
         # A round trip through JSON turns tuples into lists, so that the comparison with a job read from disk is exact.
-        self.job = json.loads(json.dumps(job))
+        self.job = restored(json.loads(json.dumps(job)))
         self._what = what
         self._replace = replace
         self._lock: FileLock | None = FileLock(folder / _LOCK_FILE)

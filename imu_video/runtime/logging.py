@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from imu_video.runtime.console import say, warn
+from imu_video.runtime.references import masked
 from imu_video.runtime.text import plain
 
 PACKAGES = ("imu_video", "pretrain", "eval")
@@ -130,7 +131,7 @@ class Screen(logging.Handler):
             self._task = self._bar.add_task("", total=None, unit=state.unit)
             self._bar.start()
         self._bar.update(
-            self._task, completed=state.done, total=state.total, unit=state.unit, description=plain(state.what)
+            self._task, completed=state.done, total=state.total, unit=state.unit, description=plain(masked(state.what))
         )
         if state.done >= state.total:
             self._end_bar()  # the command prints its result next, which a live bar would garble

@@ -14,6 +14,7 @@ from imu_video import registry
 from imu_video.bundle.folder import CONFIG, WEIGHTS, FolderFormat, config_text, load_weights
 from imu_video.errors import CheckpointError, ConfigError
 from imu_video.runtime.files import write_atomic
+from imu_video.runtime.references import restored
 from imu_video.types import JsonDict
 
 FOLDER = FolderFormat(
@@ -76,7 +77,7 @@ class TowerBundle(nn.Module):
         target.mkdir(parents=True, exist_ok=True)
         joints = {"joints": list(self.config["joints"])} if "joints" in self.config else {}
         shape = {"tower": {**self.config, **joints}, "modality": self.modality, "feature_dim": self.feature_dim}
-        config, weights = FOLDER.pack(shape, self.tower, origin={"lineage": dict(lineage or {})})
+        config, weights = FOLDER.pack(shape, self.tower, origin={"lineage": restored(lineage or {})})
         write_atomic(target / WEIGHTS, weights)
         write_atomic(target / CONFIG, config_text(config))
         return target

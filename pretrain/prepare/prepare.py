@@ -26,12 +26,13 @@ from imu_video.models.cross_modal import CrossModalModel
 from imu_video.objectives import ObjectiveMix
 from imu_video.optim.groups import adamw
 from imu_video.runtime.distributed import World
+from imu_video.runtime.references import restored
 from imu_video.shards.batches.loader import PairLoader
 from imu_video.shards.reading.columns import Columns
 from imu_video.transforms import Compose
 from imu_video.transforms.video import ClipCompose
 from pretrain.checkpoints.store import Checkpoint
-from pretrain.config import DIM, LIVE_TEACHER, PretrainConfig, identity, run_id
+from pretrain.config import DIM, LIVE_TEACHER, PretrainConfig, identity, run_id, stored
 from pretrain.prepare import checks
 from pretrain.prepare.components import Components, resolve
 from pretrain.prepare.data import Data, blank_spec, fit_spec, open_caches, open_indexes
@@ -85,11 +86,11 @@ class Prepared:
         return {
             "run_id": self.run_id,
             "recipe": self.config.name,
-            "identity": self.identity,
+            "identity": stored(self.identity),
             "config": dump_yaml(self.config),
             "control": self.config.data.control,
             "input": self.spec.model_dump(mode="json"),
-            "teacher": self.data.teacher_facts(),
+            "teacher": restored(self.data.teacher_facts()),
             "data": self.data.facts(),
             "processes": self.world.size,
             "machine": describe_machine(),

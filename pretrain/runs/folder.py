@@ -23,7 +23,7 @@ from imu_video.errors import CheckpointError, ConfigError, GuardStop, ImuVideoEr
 from imu_video.runtime.documents import read_json
 from imu_video.runtime.files import is_leftover, remove_leftovers, write_atomic
 from pretrain.checkpoints.store import CheckpointStore, read_state
-from pretrain.config import PretrainConfig, differences, run_id
+from pretrain.config import PretrainConfig, differences, run_id, stored
 from pretrain.config import identity as identity_of
 from pretrain.runs.machine import describe_machine
 
@@ -165,7 +165,7 @@ class RunFolder:
         launches = self._launches()
         environment = {
             "run_id": run_id(identity),
-            "identity": dict(identity),
+            "identity": stored(identity),
             "launches": [*launches, {**describe_machine(), **launch}],
         }
         write_atomic(self.environment_file, json.dumps(environment, indent=1) + "\n")

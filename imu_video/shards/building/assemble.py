@@ -20,6 +20,7 @@ from imu_video.recordings.prepare import SignalConfig
 from imu_video.recordings.windows import WindowConfig
 from imu_video.runtime.journal import Journal, piece_name
 from imu_video.runtime.logging import log_progress
+from imu_video.runtime.references import restored
 from imu_video.shards.building.encode import Person, Tally, tar_of
 from imu_video.shards.building.sources import with_tables, write_record
 from imu_video.shards.left_out import refuse_mostly_left_out, write_dropped, write_left_out
@@ -321,7 +322,7 @@ def index_of(job: BuildJob, splits: dict[str, SplitEntry], tally: Tally) -> Inde
         streams=dict(sorted(tally.streams.items())),
         splits=splits,
         build=BuildFacts(
-            config=job.config,
+            config=restored(job.config),
             config_digest=identity(job.config, provenance) if provenance else job.config_digest,
             version=job.version,
             recordings=len(tally.recordings),
@@ -331,7 +332,7 @@ def index_of(job: BuildJob, splits: dict[str, SplitEntry], tally: Tally) -> Inde
             without=dict(sorted((tally.without + lacking).items())),
             split_order=tuple(splits),
             unused_subjects=tuple(sorted(set(job.everybody) - used)),
-            provenance=provenance,
+            provenance=restored(provenance),
             left_out=len(tally.left_out),
         ),
     )

@@ -26,6 +26,7 @@ from imu_video.runtime.files import remove
 from imu_video.runtime.journal import JOB_FILE, Journal, describe_changes, kept_when_interrupted, read_job
 from imu_video.runtime.logging import log_progress
 from imu_video.runtime.parts import check_part, part_folder, share
+from imu_video.runtime.references import reread, restored
 from imu_video.runtime.workers import check, run
 from imu_video.shards.building.assemble import Assembly, BuildJob, forget_stale, read_person, refuse_overlap
 from imu_video.shards.building.encode import EncodePerson, Person, ReadPlan
@@ -395,8 +396,8 @@ def _built_from(config: BuildConfig, resolved: dict[str, Any], target: Path) -> 
     provenance = _provenance_now(config, resolved, index)
     if identity(resolved, provenance) != index.build.config_digest:
         changed = describe_changes(
-            {"config": index.build.config, "recordings": index.build.provenance},
-            {"config": resolved, "recordings": provenance},
+            restored({"config": index.build.config, "recordings": index.build.provenance}),
+            restored({"config": resolved, "recordings": provenance}),
         )
         raise ConfigError(
             f"{target} was built from another config ({index.build.config_digest}, this one is "
@@ -435,9 +436,9 @@ def _provenance_now(config: BuildConfig, resolved: dict[str, Any], index: Index)
             tables |= hashes(item.tables, root)
     except RecordingError as error:
         logger.warning("%s: not compared with its recordings: %s", index.root, error.message)
-        return known
+        return dict(reread(known))
     provenance = with_tables(provenance, tables)
-    if files is None or provenance != known:
+    if files is None or restored(provenance) != restored(known):
         return provenance  # a changed declaration explains changed files, and is reported first
     changed = differences(files.files, now, root)
     weighty = [row for row in changed if row[1] != "removed" and not row[1].startswith("other time")]

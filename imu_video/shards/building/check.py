@@ -18,6 +18,7 @@ from imu_video.recordings.splits import assign
 from imu_video.recordings.windows import window_count
 from imu_video.registry import datasets
 from imu_video.runtime.logging import log_progress
+from imu_video.runtime.references import reread, restored
 from imu_video.shards.building.assemble import refuse_overlap
 from imu_video.shards.building.build import BuildConfig, tags_of
 from imu_video.shards.building.encode import Tally, counted_windows
@@ -259,7 +260,7 @@ def check_against(index: Index, dataset: Mapping[str, Any]) -> Iterator[Fault]:
             what="its source files were not recorded, so that only the declaration can be compared",
             hint="an earlier version built it, or its dataset has no files",
         )
-    sections = {key: value for key, value in index.build.config.items() if key in BuildConfig.model_fields}
+    sections = {key: value for key, value in reread(index.build.config).items() if key in BuildConfig.model_fields}
     config = BuildConfig.model_validate({**sections, "dataset": dataset})
     faults = _Faults(Path(str(dataset.get("root", ""))).expanduser())
     source = _opened(config, faults)
@@ -281,7 +282,7 @@ def check_against(index: Index, dataset: Mapping[str, Any]) -> Iterator[Fault]:
                 tables |= hashes(item.tables, root)
     checks = resolve_checks(config.quality)
     provenance = with_tables(provenance_of(source, window=config.window, checks=checks), tables)
-    for line in changes(index.build.provenance, provenance):
+    for line in changes(restored(index.build.provenance), restored(provenance)):
         section, _, rest = line.partition(".")
         yield Fault(file="dataset.yaml" if section == "declaration" else section, what=rest)
     for file, what in differences(known, now, root) if known else ():

@@ -8,8 +8,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from imu_video.errors import ConfigError, ShardError
-from imu_video.runtime.journal import Journal, describe_changes, kept_when_interrupted, read_job
+from imu_video.runtime.journal import JOB_FILE, Journal, describe_changes, kept_when_interrupted, read_job
 from imu_video.runtime.parts import find_parts, part_of, share
+from imu_video.runtime.references import resolve, settled
 from imu_video.shards.building.assemble import Assembly, BuildJob, read_person
 from imu_video.shards.building.build import WHAT
 from imu_video.shards.building.sources import LISTING
@@ -92,7 +93,7 @@ def _parts(target: Path) -> tuple[dict[int, Path], BuildJob]:
             f"{'; '.join(describe_changes(jobs[1], jobs[odd[0]]))}",
             hint=f"build it again with the same config: --part {odd[0]}/{of} --force",
         )
-    return folders, BuildJob.model_validate(jobs[1])
+    return folders, BuildJob.model_validate(settled(resolve(jobs[1], str(folders[1] / JOB_FILE))))
 
 
 def _refuse_unfinished(target: Path, people: dict[str, Journal]) -> None:

@@ -24,6 +24,7 @@ from imu_video.registry import load_plugin, teachers
 from imu_video.runtime.files import open_atomic
 from imu_video.runtime.journal import Journal
 from imu_video.runtime.logging import log_progress
+from imu_video.runtime.references import reread
 from imu_video.shards.reading.index import load_index
 from imu_video.shards.reading.pipeline import Sample, read_samples
 from imu_video.shards.reading.teacher_cache import WEIGHTS_FILE, open_cache, read_caches
@@ -138,7 +139,7 @@ def open_teacher(index: Index, fingerprint: str) -> FrozenTeacher:
         TeacherCacheError: no such cache, or the rebuilt teacher has another fingerprint.
     """
     cache = open_cache(index, fingerprint)
-    model: FrozenTeacher = teachers.build(read_caches(index)[cache.fingerprint]["teacher"])
+    model: FrozenTeacher = teachers.build(reread(read_caches(index)[cache.fingerprint]["teacher"]))
     if (cache.folder / WEIGHTS_FILE).is_file():
         restore(model, cache.folder / WEIGHTS_FILE)
     if model.fingerprint != cache.fingerprint.partition("-")[0]:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from imu_video.errors import ConfigError, ShardError
 from imu_video.registry import load_plugin, teachers
-from imu_video.runtime.journal import PARTS_SUFFIX, Journal, read_job
+from imu_video.runtime.journal import JOB_FILE, PARTS_SUFFIX, Journal, read_job
 from imu_video.runtime.parts import find_parts, part_of, share
+from imu_video.runtime.references import resolve, settled
 from imu_video.shards.features.blocks import Block, block_name
 from imu_video.shards.features.plan import WHAT, by_recipe, missing_blocks, plan_of
 from imu_video.shards.features.rows import publish_rows, restore_fitted
@@ -49,7 +50,8 @@ def _merge(index: Index, root: Path) -> TeacherCache:
             f"{root}: the parts belong to different versions, splits or shards",
             hint=f"delete {root} and embed the parts again",
         )
-    plan = plan_of(index, jobs[0]["teacher"], jobs[0]["splits"], jobs[0]["camera"], jobs[0]["batch_size"])
+    teacher = settled(resolve(jobs[0]["teacher"], str(folders[1] / JOB_FILE)))
+    plan = plan_of(index, teacher, jobs[0]["splits"], jobs[0]["camera"], jobs[0]["batch_size"])
     known = by_recipe(index, plan.recipe)
     model: FrozenTeacher = teachers.build(plan.teacher)
     restore_fitted(model, known, plan.camera)

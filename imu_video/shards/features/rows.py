@@ -22,6 +22,7 @@ from imu_video.runtime.files import (
     write_atomic,
 )
 from imu_video.runtime.journal import Journal
+from imu_video.runtime.references import restored
 from imu_video.shards.features.blocks import Block, block_name, restore
 from imu_video.shards.features.plan import FIT_SPLIT, Plan
 from imu_video.shards.reading.arrays import SEAL
@@ -90,7 +91,7 @@ def publish_rows(
     name = cache_name(model, plan.camera)
     spec = model.describe() if plan.camera is None else {**model.describe(), "view": plan.camera}
     # A split that was computed only to fit the projection is not stored unless the plan requests it.
-    content = {"fingerprint": name, "spec": spec, "teacher": plan.teacher, "recipe": plan.recipe}
+    content = {"fingerprint": name, "spec": restored(spec), "teacher": restored(plan.teacher), "recipe": plan.recipe}
     written = {split: rows[split] for split in rows if split in plan.splits}
     # Rows without hashes get them now: teacher.json lists either all rows of a cache or, in early versions, none.
     older = {} if known is None else known.unhashed()

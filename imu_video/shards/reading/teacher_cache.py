@@ -20,6 +20,7 @@ from imu_video.config import digest
 from imu_video.errors import ShardError, TeacherCacheError
 from imu_video.runtime.documents import read_json, validate
 from imu_video.runtime.files import sync_file, write_atomic
+from imu_video.runtime.references import reread
 from imu_video.shards.reading.array_files import save_array
 from imu_video.shards.reading.arrays import SEAL, ArrayFacts, CheckedArray, seal_of, sealed
 from imu_video.shards.reading.derived import rows_digest
@@ -343,7 +344,7 @@ def carry_caches(sources: Sequence[Index], target: Index, rows: Rows) -> None:
         for split in target.splits:
             arranged = rows(split, lambda one, old, opened=opened: opened[one.root].rows(old))  # type: ignore[misc]
             listed[split] = save_rows(folder / f"{split}.npy", np.asarray(arranged), target, split)
-        recipe = {"teacher": content["teacher"], "index": target.digest}
+        recipe = {"teacher": reread(content["teacher"]), "index": target.digest}
         if "view" in content["spec"]:
             recipe["view"] = content["spec"]["view"]
         fresh = {**content, "index": target.digest, "recipe": digest(recipe), "rows": listed}
