@@ -94,7 +94,7 @@ class MobiliseD:
     def _recording(self, subject: str, path: Path, place: tuple[str, str, str], trial: Any) -> Recording:
         where = f"{path}, {'.'.join(place)}"
         sensor = _follow(trial, ("SU", "LowerBack"))
-        acc, gyr = (np.asarray(getattr(sensor, key, np.empty(0)), dtype=np.float64) for key in ("Acc", "Gyr"))
+        acc, gyr = (_numbers(getattr(sensor, key, None)) for key in ("Acc", "Gyr"))
         if acc.ndim != 2 or acc.shape[1:] != (3,) or gyr.shape != acc.shape or len(acc) < 2:
             raise RecordingError(
                 f"{where}.SU.LowerBack: Acc has shape {acc.shape} and Gyr {gyr.shape}, expected two of (n, 3)"
@@ -122,7 +122,7 @@ class MobiliseD:
     def _bouts(self, trial: Any, where: str, duration_s: float) -> Iterator[Segment]:
         """Walking bouts of the reference system within the recording; bouts without times are skipped."""
         for bout in np.atleast_1d(_follow(trial, ("Standards", self.reference, "MicroWB"))):
-            times = [np.atleast_1d(getattr(bout, key, ())) for key in ("Start", "End")]
+            times = [np.atleast_1d(_numbers(getattr(bout, key, None))) for key in ("Start", "End")]
             if any(len(t) != 1 for t in times):
                 continue
             start, end = (float(t[0]) for t in times)
@@ -131,6 +131,12 @@ class MobiliseD:
                     f"{where}.Standards.{self.reference}: a bout from {start} to {end} s in {duration_s:.2f} s"
                 )
             yield Segment(start=start, end=min(end, duration_s), label="walking")
+
+
+def _numbers(value: Any) -> np.ndarray:
+    """A field as float64; empty where it is missing or holds no numbers."""
+    array = np.asarray(() if value is None else value)
+    return array.astype(np.float64) if array.dtype.kind in "biuf" else np.empty(0)
 
 
 def _trials(measures: Any) -> Iterator[tuple[str, str, str]]:

@@ -1,11 +1,12 @@
 """MP4 encoding and decoding of short clips, and MP4 files as a FrameSource; resizing and sampling are elsewhere.
 
-Both are read by video_file.py, which verifies the time of every frame. PyAV is imported on first use.
+Both are read by video_file.py, which verifies the time of every frame, in child processes (video_child.py).
 """
 
 from __future__ import annotations
 
 import io
+import logging
 import shlex
 from collections.abc import Sequence
 from fractions import Fraction
@@ -15,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from imu_video.errors import RecordingError, ShardError
-from imu_video.modalities.video_file import VideoPictures
+from imu_video.modalities import video_child
 from imu_video.modalities.video_packets import Remedy, VideoFault
 
+logger = logging.getLogger(__name__)
 GOP = 4
 """Frames between key frames of an encoded clip: any frame is at most three decoded frames away."""
 
@@ -90,11 +92,10 @@ def decode_mp4(data: bytes, indices: Sequence[int] | None = None) -> np.ndarray:
         (F, H, W, 3) uint8 RGB.
 
     Raises:
-        ShardError: the bytes are not a readable video, are damaged, or hold no frame of that index.
+        ShardError: the bytes are not a readable video, are damaged, end the decoder, or hold no frame of that index.
     """
     try:
-        pictures = VideoPictures(data)
-        return pictures.read(range(len(pictures)) if indices is None else indices)
+        return video_child.clip(data, indices)
     except (VideoFault, IndexError) as error:
         raise ShardError(f"clip of {len(data)} bytes cannot be decoded: {error}") from error
 
@@ -108,10 +109,11 @@ def decode_into(data: bytes, indices: Sequence[int], out: np.ndarray) -> None:
         out: (F, H, W, 3) uint8, F as many as ``indices``.
 
     Raises:
-        ShardError: the bytes are not a readable video, are damaged, or hold no frame of that index and size.
+        ShardError: the bytes are not a readable video, are damaged, end the decoder, or hold no frame of that index
+            and size.
     """
     try:
-        VideoPictures(data).read(indices, out)
+        video_child.clip(data, indices, out)
     except (VideoFault, IndexError) as error:
         raise ShardError(f"clip of {len(data)} bytes cannot be decoded: {error}") from error
 
@@ -119,7 +121,8 @@ def decode_into(data: bytes, indices: Sequence[int], out: np.ndarray) -> None:
 class Mp4Source:
     """A video file as a FrameSource: real time stamp of every frame, frames decoded and verified on demand.
 
-    The file is opened at first use and stays open; a pickled copy opens it again. Frames are not resized.
+    The file is opened at first use, in a child process: a file that ends its decoder (SIGSEGV, a loop without end, too
+    much memory) is an error that names it. Frames are not resized.
 
     Args:
         path: any container and codec that FFmpeg reads.
@@ -140,8 +143,8 @@ class Mp4Source:
     def __init__(self, path: str | Path, offset_s: float = 0.0) -> None:
         self.path = Path(path)
         self.offset_s = float(offset_s)
-        self._pictures: VideoPictures | None = None
         self._times: np.ndarray | None = None
+        self._stamp: list[int] = []
         if not self.path.is_file():
             raise RecordingError(f"video {self.path}: no such file", hint="correct its path or leave the video out")
 
@@ -149,7 +152,13 @@ class Mp4Source:
     def times(self) -> np.ndarray:
         """(F,) float64 seconds of each frame on the recording's clock, from the file's own presentation time stamps."""
         if self._times is None:
-            self._times = self._video().times + self.offset_s
+            try:
+                times, notes, self._stamp = video_child.opened(self.path)
+            except VideoFault as fault:
+                raise self._error(fault) from fault
+            for note in notes:
+                logger.warning("video %s: %s", self.path, note)
+            self._times = times + self.offset_s
         return self._times
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
@@ -158,27 +167,17 @@ class Mp4Source:
         Raises:
             RecordingError: a frame is damaged or not at its time, or the file has no such frame.
         """
+        _ = self.times  # opened, and its frames are listed
         try:
-            return self._video().read(indices)
+            return video_child.frames_of(self.path, self._stamp, indices)
         except VideoFault as fault:
             raise self._error(fault) from fault
         except IndexError as error:
             raise RecordingError(f"video {self.path}: {error}") from error
 
-    def _video(self) -> VideoPictures:
-        if self._pictures is None:
-            try:
-                self._pictures = VideoPictures(str(self.path), name=f"video {self.path}")
-            except VideoFault as fault:
-                raise self._error(fault) from fault
-        return self._pictures
-
     def _error(self, fault: VideoFault) -> RecordingError:
         size = self.path.stat().st_size if self.path.is_file() else 0
         return RecordingError(f"video {self.path} ({size} bytes): {fault}", hint=remedy_for(self.path, fault.remedy))
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_pictures": None}
 
 
 def remedy_for(path: Path, remedy: Remedy) -> str:

@@ -11,18 +11,15 @@ is decoded once from its start to number them, and is always read from its start
 
 from __future__ import annotations
 
-import logging
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from imu_video.modalities.video_packets import VideoFault, VideoPackets, decoder_faults, understood
-
-logger = logging.getLogger(__name__)
 
 _PROBE = 16  # frames decoded when a file is opened, to see that its packets list them
 _EARLIER = (0, 1, 8)  # key frames to go back for a frame that needs more than the nearest one (gradual refresh)
@@ -34,7 +31,6 @@ class VideoPictures:
 
     Args:
         source: path of a file, or the bytes of one.
-        name: how log lines name it.
 
     Attributes:
         times: (F,) float64 seconds of each frame after the first one, increasing; where an edit list cuts into the
@@ -45,7 +41,7 @@ class VideoPictures:
         VideoFault: not a readable video, or its frames have no trustworthy times.
     """
 
-    def __init__(self, source: str | bytes, *, name: str = "video") -> None:
+    def __init__(self, source: str | bytes) -> None:
         self._packets = VideoPackets(source)
         self._ready: deque[Any] = deque()
         self._next: int | None = None  # lowest frame that may leave the decoder next; None: it has to be started
@@ -58,18 +54,26 @@ class VideoPictures:
         shown_at = self._count() if self._whole else self._stamps
         self.times: np.ndarray = (np.array(shown_at, np.float64) - self._zero(shown_at[0])) * float(self._packets.base)
         self.notes = tuple(self._packets.notes)
-        for note in self.notes:
-            logger.warning("%s: %s", name, note)
 
     def __len__(self) -> int:
         return len(self._stamps)
 
-    def read(self, indices: Sequence[int], out: np.ndarray | None = None) -> np.ndarray:
+    @property
+    def height(self) -> int:
+        """Rows of a frame as stored, in pixels."""
+        return int(self._packets.codec.height)
+
+    @property
+    def width(self) -> int:
+        """Columns of a frame as stored, in pixels."""
+        return int(self._packets.codec.width)
+
+    def read(self, indices: Sequence[int], *, make: Callable[..., np.ndarray] = np.empty) -> np.ndarray:
         """Decode frames.
 
         Args:
             indices: numbers of frames, in any order, repeats allowed.
-            out: (F, H, W, 3) uint8 to fill, F as many as ``indices``.
+            make: makes the array to fill from its shape and type.
 
         Returns:
             (F, H, W, 3) uint8 RGB.
@@ -87,12 +91,13 @@ class VideoPictures:
         if wanted[0] < 0 or wanted[-1] >= len(self):
             outside = [i for i in wanted if not 0 <= i < len(self)]
             raise IndexError(f"frames {outside} requested, the video has frames 0..{len(self) - 1}")
+        out: np.ndarray | None = None
         for index in wanted:
             frame = self._picture(index)
             with understood(f"frame {index} of {len(self)} cannot be converted to RGB"):
                 picture = _upright(frame)
             if out is None:
-                out = np.empty((len(indices), *picture.shape), dtype=np.uint8)
+                out = make((len(indices), *picture.shape), np.uint8)
             elif out.shape[1:] != picture.shape:
                 seen, expected = (f"{shape[1]} x {shape[0]}" for shape in (picture.shape, out.shape[1:]))
                 raise VideoFault(

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import io
+import os
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+
+from imu_video.runtime.native import alive
 
 Remedy = Literal["re-encode", "copy", "replace"]
 """What helps with a refused file: new frames and times, a complete copy of the file, or another file."""
 
+MOST_PIXELS = 1 << 26
+"""Most pixels of a frame, 8192 x 8192; a header that promises more is refused before memory is allocated for it."""
 _PASS_OVER = 64  # packets that are read and dropped instead of a seek
+_NESTED = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
+_MOST_BOXES = 100_000  # of one box; a fragmented file has two per second
+_LARGEST_TABLE = 1 << 26  # bytes; eight per frame of a variable rate
 _SEEK_EARLIER = (0, 1, 4, 16)  # key frames: a demuxer seeks by decoding or presentation time, or lands a little late
 
 
@@ -56,6 +68,7 @@ class VideoPackets:
     """
 
     def __init__(self, source: str | bytes) -> None:
+        check_tables(source)
         self._source = source
         self._position = 0  # in `listed`, of the next packet
         self.notes: list[str] = []
@@ -107,6 +120,7 @@ class VideoPackets:
         Raises:
             VideoFault: the file cannot be read there.
         """
+        alive()
         if self._kept is not None:
             packet = self._kept[self._position] if self._position < len(self._kept) else None
         else:
@@ -121,10 +135,16 @@ class VideoPackets:
         file = io.BytesIO(self._source) if isinstance(self._source, bytes) else self._source
         with understood("it is not a readable video", remedy="replace"):
             # genpts: containers that store decoding times alone get presentation times where they follow from them.
-            self._container: Any = av.open(file, metadata_errors="replace", options={"fflags": "+genpts"})
+            self._container: Any = av.open(
+                file, metadata_errors="replace", options={"fflags": "+genpts", "max_pixels": str(MOST_PIXELS)}
+            )
             self.stream = self._choose()
+            width, height = self.codec.width, self.codec.height
+            if width * height > MOST_PIXELS:
+                raise VideoFault(f"its frames have {width} x {height} pixels, expected at most {MOST_PIXELS} in all")
         # One thread: callers run one process per core, and threads delay the report of a damaged packet.
         self.codec.thread_count = 1
+        self.codec.options = {**self.codec.options, "max_pixels": str(MOST_PIXELS)}
         self._demuxer = self._packets()
         self._position = 0
 
@@ -150,15 +170,12 @@ class VideoPackets:
         found = []
         with understood("it cannot be read to its end", remedy="copy"):
             for packet in self._demuxer:
+                alive()
                 shown = not packet.is_discard and not (vp8 and not memoryview(packet)[0] & 16)
                 found.append(ListedPacket(packet.pts, packet.dts, packet.is_keyframe, shown))
                 if self._kept is not None:
                     self._kept.append(packet)
         listed = len(self.stream.index_entries) if "mp4" in self.container else 0
-        if listed and self.stream.frames > self._container.size > 0:
-            raise VideoFault(
-                f"its tables are damaged: they list {self.stream.frames} frames in {self._container.size} bytes"
-            )
         if len(found) < listed:
             raise VideoFault(f"the file is cut off: it lists {listed} frames and holds {len(found)}", remedy="copy")
         if not found:
@@ -182,6 +199,49 @@ class VideoPackets:
         self._demuxer = _chain(first, self._packets())
         self._position = at
         return True
+
+
+def check_tables(source: str | bytes) -> None:
+    """Refuse an MP4 or MOV file whose tables list more frames than it has bytes, before memory is allocated for them.
+
+    Raises:
+        VideoFault: such tables (ISO/IEC 14496-12, 8.7.3), or the file cannot be opened.
+    """
+    with (
+        understood("it cannot be opened", remedy="copy"),
+        io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file,
+    ):
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        if file.read(8)[4:] in (b"ftyp", b"moov", b"wide", b"free", b"mdat", b"skip"):
+            _check_boxes(file, 0, size, size, 0)
+
+
+def _check_boxes(file: BinaryIO, begin: int, end: int, size: int, depth: int) -> None:
+    boxes = 0
+    while begin + 8 <= end and boxes < _MOST_BOXES:
+        boxes += 1
+        file.seek(begin)
+        length, kind = struct.unpack(">I4s", file.read(8))
+        head = 8
+        if length == 1:
+            wide = file.read(8)
+            length, head = (struct.unpack(">Q", wide)[0], 16) if len(wide) == 8 else (0, 16)
+        stop = end if length < head else min(begin + length, end)
+        if kind in _NESTED and depth < len(_NESTED):
+            _check_boxes(file, begin + head, stop, size, depth + 1)
+        elif kind in (b"stsz", b"stz2", b"stts"):
+            file.seek(begin + head)
+            content = file.read(12 if kind != b"stts" else min(stop - begin - head, _LARGEST_TABLE))
+            if len(content) < 12:
+                count = 0
+            elif kind == b"stts":
+                count = int(np.frombuffer(content[8:][: (len(content) - 8) // 8 * 8], ">u4")[::2].sum(dtype=np.uint64))
+            else:
+                count = struct.unpack(">I", content[8:])[0]
+            if count > size:
+                raise VideoFault(f"its tables are damaged: they list {count} frames in {size} bytes")
+        begin = stop
 
 
 def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:

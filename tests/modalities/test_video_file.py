@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from imu_video.errors import RecordingError, ShardError
-from imu_video.modalities.mp4 import Mp4Source, decode_mp4, encode_mp4
+from imu_video.modalities.mp4 import Mp4Source, decode_into, decode_mp4, encode_mp4
 from imu_video.modalities.video_file import VideoPictures
 from imu_video.modalities.video_packets import VideoFault
 
@@ -233,9 +233,9 @@ def test_pictures_of_two_sizes_are_refused() -> None:
     frames = np.zeros((2, 32, 48, 3), np.uint8)
     with pytest.raises(ShardError, match=r"frames \[2\] requested"):
         decode_mp4(encode_mp4(frames, 10), [2])
-    pictures = VideoPictures(encode_mp4(frames, 10))
-    with pytest.raises(VideoFault, match="48 x 32 pixels, expected 32 x 32"):
-        pictures.read([0], np.empty((1, 32, 32, 3), np.uint8))
+    for shape in ((1, 32, 32, 3), (1, 48, 32, 3)):
+        with pytest.raises(ShardError, match=f"48 x 32 pixels, expected {shape[2]} x {shape[1]}"):
+            decode_into(encode_mp4(frames, 10), [0], np.empty(shape, np.uint8))
 
 
 FUZZ = """

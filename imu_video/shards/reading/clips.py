@@ -1,8 +1,9 @@
 """Frames of stored clips by row, decoded by worker threads, for teachers that run while training; embed.py caches them.
 
 Only the requested frames are decoded. Clips have a key frame every few frames (`mp4.GOP`), so seeking is cheap.
-Each worker decodes with one thread; PyAV releases the GIL while it decodes, so threads are as fast as processes and
-return frames without a copy. Every frame is verified against its time stamp (`modalities.video_file`).
+Each worker thread has a child process that decodes with one thread (`modalities.video_child`): a clip that ends its
+decoder is a damaged sample, not the end of the run. Frames come back through shared memory, and each is verified
+against its time stamp (`modalities.video_file`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor
 from imu_video.errors import ConfigError, ShardError
 from imu_video.modalities.base import member_suffix
 from imu_video.modalities.mp4 import decode_into
+from imu_video.runtime.workers import WorkerLost
 from imu_video.shards.damage import ErrorPolicy, check_policy, quarantine, quarantined
 from imu_video.shards.reading.pipeline import SampleReader
 from imu_video.shards.schema import Index
@@ -133,9 +135,11 @@ class ClipReader:
         key = self._reader.key(row)
         try:
             decode_into(self._reader.member(row, _MEMBER), self.frames, place.numpy())
+        except WorkerLost:
+            raise  # out of memory, or killed: no damage of the clip
         except (ShardError, ValueError) as error:
             reason = error.message if isinstance(error, ShardError) else str(error)
-            hint = f"imu-video verify {self._index.root}"
+            hint = "data.errors=quarantine lists the sample, and leaves it out of the next run"
             if self._errors == "quarantine":
                 quarantine(self._index, self._split, {key: reason})
                 hint = "run the command again: the sample is quarantined now"
