@@ -147,7 +147,8 @@ class AtomicFile:
 
     def discard(self) -> None:
         """Remove the temporary file; does nothing after `commit`."""
-        self.file.close()
+        with contextlib.suppress(OSError):  # on a full disk the rest of the buffer cannot be written here either
+            self.file.close()
         self._temporary.unlink(missing_ok=True)
 
 

@@ -123,15 +123,19 @@ class CheckpointStore:
         except (OSError, SafetensorError) as error:
             number = _errno(error)
             complete = self.newest_complete()
+            reason = os.strerror(number) if number else str(error)
+            what = f"the checkpoint of step {step} cannot be written ({reason})"
+            if complete is None:
+                what += "; there is none yet"
+            elif step_of(complete.name) != step:
+                what += f"; the newest complete one is {complete.name}"
+            else:
+                what = f"{complete.name} is complete, but `latest` cannot be written ({reason})"
             full = number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-            newest = "none is complete yet" if complete is None else f"the newest complete one is {complete.name}"
-            raise GuardStop(
-                f"{self.folder}: the checkpoint of step {step} cannot be written "
-                f"({os.strerror(number) if number else error}); {newest}",
-                hint=("free some space" if full else "make the folder writable")
-                + "; the same command then continues"
-                + (f" after step {step_of(complete.name)}" if complete is not None else ""),
-            ) from error
+            hint = ("free some space" if full else "make the folder writable") + "; the same command then continues"
+            if complete is not None:
+                hint += f" after step {step_of(complete.name)}"
+            raise GuardStop(f"{self.folder}: {what}", hint=hint) from error
 
     def _retain(self) -> None:
         names = self.names()

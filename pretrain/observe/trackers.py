@@ -158,7 +158,7 @@ def _set_aside(path: Path, *, start: int) -> None:
         os.fsync(file.fileno())
     write_atomic(path, b"".join(kept))
     if damaged:
-        logger.warning(f"{path}: {damaged} damaged lines moved to {aside.name}")
+        logger.warning(f"{path}: damaged lines moved to {aside.name}: {damaged}")
     if start == 0 and last > 0:
         logger.warning(
             f"{path.parent} has a log up to step {last} but no checkpoint: the run starts again at step 0; "

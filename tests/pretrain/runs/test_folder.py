@@ -118,7 +118,7 @@ def test_damaged_log_lines_are_set_aside(make_config: Maker, whole: Path, copy: 
     run(make_config(**SIX), folder=copy)
     assert log.read_bytes() == b"".join(lines)
     assert (copy / SET_ASIDE).read_bytes() == b"".join([*bad, b'{"kind": "tra\n'])
-    assert any("5 damaged lines moved" in line for line in logged.lines)
+    assert any(f"damaged lines moved to {SET_ASIDE}: 5" in line for line in logged.lines)
     assert same_end(whole, copy)
 
 
