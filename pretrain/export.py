@@ -13,6 +13,7 @@ from imu_video.config import read_yaml, validate
 from imu_video.errors import CheckpointError, ParityError, ShardError, nearest
 from imu_video.models.cross_modal import TEACHER
 from imu_video.models.projectors import save_projectors
+from imu_video.runtime.documents import parse_yaml
 from imu_video.runtime.files import temporary_folder
 from imu_video.shards.reading.columns import Columns, open_columns
 from imu_video.shards.reading.index import load_index
@@ -79,7 +80,7 @@ def export(
     if not folder.holds_run:
         raise CheckpointError(f"{run} is not a run folder (no config.yaml)", hint="`imu-pretrain launch` makes one")
     saved = _read(folder.store, checkpoint)
-    config = validate(read_yaml(folder.config_file, strict=False), PretrainConfig, source=str(folder.config_file))
+    config = _config(folder, saved)
     task = restore_task(config, saved)
     trained = task.model.networks
     if with_side is not None and with_side not in trained:
@@ -124,6 +125,14 @@ def _read(store: CheckpointStore, which: str) -> Checkpoint:
         complete = store.newest_complete()
         hint = f"--checkpoint {step_of(complete.name)} is complete" if complete is not None else error.hint
         raise CheckpointError(error.message, hint=hint) from error
+
+
+def _config(folder: RunFolder, saved: Checkpoint) -> PretrainConfig:
+    """The config of a run; that of the checkpoint where config.yaml was lost."""
+    source = str(folder.config_file)
+    if folder.config_file.is_file():
+        return validate(read_yaml(folder.config_file, strict=False), PretrainConfig, source=source)
+    return validate(parse_yaml(saved.state["config"], source), PretrainConfig, source=source)
 
 
 def restore_task(config: PretrainConfig, checkpoint: Checkpoint) -> PretrainTask:

@@ -138,10 +138,23 @@ def test_what_is_there_is_not_overwritten(trained: Path, tmp_path: Path) -> None
     with pytest.raises(CheckpointError, match="already contains an encoder"):
         export(trained, tmp_path / "encoder", checkpoint="8")
     assert export(trained, tmp_path / "encoder", checkpoint="8", force=True).step == 8
-    with pytest.raises(CheckpointError, match="no checkpoint '3'"):
+    with pytest.raises(CheckpointError, match="no checkpoint '3'") as caught:
         export(trained, tmp_path / "x", checkpoint="3")
+    assert caught.value.hint == "--checkpoint 10 is complete"
     with pytest.raises(CheckpointError, match="not a run folder"):
         export(tmp_path, tmp_path / "x")
+
+
+def test_a_lost_config_best_or_pointer_is_no_obstacle(trained: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(trained, tmp_path / "run")
+    best = CheckpointStore(copy / "checkpoints").resolve("best")
+    for lost in (copy / "config.yaml", copy / "checkpoints" / "best", copy / "checkpoints" / "latest"):
+        lost.unlink()
+    assert f"step-{export(copy, tmp_path / 'encoder').step:08d}" == best.name
+    assert describe(copy)
+    shutil.rmtree(best)
+    with pytest.raises(CheckpointError, match="whose folder is gone"):
+        export(copy, tmp_path / "other")
 
 
 def test_status_shows_numbers_and_checkpoints(trained: Path) -> None:
