@@ -229,15 +229,18 @@ def verify(
 ) -> None:
     """Validate a data folder against its index: sizes, hashes, members, subjects in one split only."""
     load_plugins(plugin)
-    from imu_video.shards.reading import index as indices
+    from imu_video.shards.reading.index import load_index
+    from imu_video.shards.reading.repair import repair as rebuild
+    from imu_video.shards.reading.verify import verify as compare
 
     if repair:
-        rebuilt, notes = indices.repair(data)
+        rebuilt, notes = rebuild(data)
         for note in notes:
             console.say(f"note: {note}")
         console.say(f"rebuilt {data / 'index.json'}: {size_of(rebuilt)}")
-    index = indices.load_index(data)
-    problems = indices.verify(index, deep=not quick)
+    index = load_index(data)
+    found = compare(index, deep=not quick)
+    problems = found.problems
     for problem in problems:
         console.say(f"problem: {problem}")
     if problems:
@@ -247,6 +250,7 @@ def verify(
             "data.errors=skip` skips damaged samples",
         )
     console.say(f"{data}: OK, {size_of(index)}, digest {index.digest}")
+    console.say(f"checked: {found.summary()}")
 
 
 def _fold(text: str | None) -> list[str]:

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from imu_video.shards.folders.combine import merge_folders, split_folder
     from imu_video.shards.folders.fetch import fetch
     from imu_video.shards.reading.columns import open_columns
-    from imu_video.shards.reading.index import load_index, repair, verify
+    from imu_video.shards.reading.index import load_index
     from imu_video.shards.reading.pipeline import read_samples
+    from imu_video.shards.reading.repair import repair
     from imu_video.shards.reading.teacher_cache import open_cache
+    from imu_video.shards.reading.verify import verify
 
 __all__ = [
     "BuildConfig",
@@ -53,7 +55,9 @@ __getattr__, __dir__ = exports(
         "folders.combine": ["merge_folders", "split_folder"],
         "folders.fetch": ["fetch"],
         "reading.columns": ["open_columns"],
-        "reading.index": ["load_index", "repair", "verify"],
+        "reading.index": ["load_index"],
+        "reading.repair": ["repair"],
+        "reading.verify": ["verify"],
         # Scripts of users import `decode_mp4` from here; its public home is `imu_video.modalities`.
         "reading.pipeline": ["decode_mp4", "read_samples"],
         "reading.teacher_cache": ["open_cache"],

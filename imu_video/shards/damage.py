@@ -74,8 +74,7 @@ def quarantined(index: Index, split: str) -> dict[str, str]:
         samples = content["samples"]
         if content["digest"] != index.digest:
             return {}
-        known = {key for shard in index.split(split).shards for key in shard.keys}
-        foreign = sorted(samples.keys() - known)
+        foreign = sorted(samples.keys() - set(index.split(split).all_keys())) if samples else []
         if foreign:
             raise ShardError(f"{file}: lists {foreign[0]!r}, which split {split!r} does not have", hint=hint)
         return {str(key): str(reason) for key, reason in samples.items()}

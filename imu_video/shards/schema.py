@@ -1,16 +1,25 @@
-"""What a data folder contains, as pydantic models, and which member names are legal; nothing here opens a file.
+"""What a data folder contains, as pydantic models; nothing here opens a file, and members.py has names and places.
 
 docs/guides/shards.md documents the layout for users.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr, SerializerFunctionWrapHandler, model_serializer, model_validator
+import numpy as np
+from pydantic import (
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_serializer,
+    model_serializer,
+    model_validator,
+)
 
 from imu_video.config import Config, digest
 from imu_video.errors import ShardError, nearest
@@ -18,21 +27,25 @@ from imu_video.modalities.base import (
     StreamSpec,
     StreamSpecs,
     index_keys,
-    member_limit,
     specs_from_index,
     specs_to_index,
 )
 from imu_video.modalities.imu import ImuSpec
-from imu_video.registry import modalities
+from imu_video.shards.members import Listing, Members, MembersFacts
+from imu_video.shards.names import NAME_PATTERN, Name
 from imu_video.types import channel_unit
 
 if TYPE_CHECKING:
     from imu_video.shards.remote import RemoteFolder
 
-SCHEMA_VERSION = 1
-"""Version of the folder's layout; a reader refuses a newer one."""
+SCHEMA_VERSION = 2
+"""Version of the folder's layout; a reader refuses a newer one.
+
+1: index.json lists the place of every member. 2: it lists shards, and the places are arrays in a file beside it.
+"""
 
 INDEX_FILE = "index.json"
+MEMBERS_GLOB = "members-*.bin"
 FACTS_FILE = "build.yaml"
 QUALITY_FILE = "quality.json"
 SOURCES_FILE = "sources.json"
@@ -46,14 +59,7 @@ QUARANTINE_FOLDER = "quarantine"
 META = "meta"
 """Name of the member that holds a sample's facts, ``KEY.meta.json``."""
 
-_META_SUFFIX, _META_LIMIT = "meta.json", 1 << 20
-_NAME = r"[A-Za-z0-9_-]+"
 _PLACEMENT = r"[a-z0-9_]+"
-_KEY = re.compile(_NAME)
-_SHARD = re.compile(rf"(?P<split>{_NAME})-(?P<number>\d{{6}})\.tar")
-_USTAR_NAME = 100
-
-Name = Annotated[str, Field(pattern=rf"^{_NAME}$")]
 Placement = Annotated[str, Field(pattern=rf"^{_PLACEMENT}$")]
 Flag = Annotated[str, Field(pattern=rf"^{_PLACEMENT}:{_PLACEMENT}$")]
 
@@ -61,79 +67,6 @@ Flag = Annotated[str, Field(pattern=rf"^{_PLACEMENT}:{_PLACEMENT}$")]
 def stored_unit(channel: str, normalised: str) -> str:
     """Unit of a channel in a folder: SI, or ``1`` where signals were normalised per recording."""
     return channel_unit(channel) if normalised == "none" else "1"
-
-
-def shard_name(split: str, number: int) -> str:
-    """File name of a shard.
-
-    Example:
-        >>> shard_name("train", 3)
-        'train-000003.tar'
-    """
-    return f"{split}-{number:06d}.tar"
-
-
-def parse_shard_name(name: str) -> tuple[str, int] | None:
-    """Split and number of a shard's file name, or None for another file.
-
-    Example:
-        >>> parse_shard_name("train-000003.tar")
-        ('train', 3)
-    """
-    match = _SHARD.fullmatch(name)
-    return (match["split"], int(match["number"])) if match else None
-
-
-def parse_member(name: str) -> tuple[str, str]:
-    """Split a tar member's name into key and suffix.
-
-    Args:
-        name: the name in the tar.
-
-    Returns:
-        Key and suffix: ``meta.json``, or the suffix of a registered modality, such as ``imu.<placement>.npy``.
-
-    Raises:
-        ShardError: any other name: folders, absolute paths, ``..``, unknown suffixes.
-
-    Example:
-        >>> parse_member("walk_00001.imu.right_wrist.npy")
-        ('walk_00001', 'imu.right_wrist.npy')
-    """
-    key, _, suffix = name.partition(".")
-    if not _KEY.fullmatch(key) or _limit(suffix) is None:
-        known = [modalities.get(one).member_form() for one in modalities.names()]
-        raise ShardError(
-            f"tar member {name!r}: expected {', '.join(known)} or KEY.{_META_SUFFIX}",
-            hint="only shards written by `imu-video build` are read; a modality of your own needs --plugin FILE.py",
-        )
-    return key, suffix
-
-
-def check_member(key: str, suffix: str, size: int) -> str:
-    """Check that readers accept a member, and return its full name.
-
-    Raises:
-        ShardError: the name is illegal or too long, or the member exceeds the size limit of its modality.
-    """
-    name = f"{key}.{suffix}"
-    limit = _limit(suffix) if _KEY.fullmatch(key) else None
-    if limit is None:
-        parse_member(name)
-        raise ShardError(f"tar member {name!r}: expected a sample key and the suffix of a modality")
-    if len(name) > _USTAR_NAME:
-        raise ShardError(
-            f"tar member {name!r} has {len(name)} letters, the format allows {_USTAR_NAME}",
-            hint="give the recording a shorter name",
-        )
-    if size > limit:
-        raise ShardError(f"tar member {name!r} has {size} bytes, the limit is {limit}", hint="cut shorter windows")
-    return name
-
-
-def _limit(suffix: str) -> int | None:
-    """Largest size of a member with this suffix; None for an unknown suffix."""
-    return _META_LIMIT if suffix == _META_SUFFIX else member_limit(suffix)
 
 
 class SampleMeta(Config):
@@ -161,35 +94,106 @@ class SampleMeta(Config):
 
 
 class ShardEntry(Config):
-    """One tar: path in the folder, counts, hash, and for each key and member suffix its (offset, size) in bytes.
+    """One tar: path in the folder, counts, hash, and the names, places and checksums of its members.
 
-    ``crc32`` has each member's checksum by key and suffix, so that a reader can skip one damaged sample and keep the
-    rest of the shard. Folders written by earlier versions have no checksums.
+    A reader with a member's checksum can skip one damaged sample and keep the rest of the shard. Folders written by
+    versions before 0.2 have no checksums.
+
+    Accepts ``keys`` and ``crc32``, the mappings of schema version 1, in the place of ``members``.
     """
 
-    path: str = Field(pattern=rf"^{SHARD_FOLDER}/{_NAME}\.tar$")
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    path: str = Field(pattern=rf"^{SHARD_FOLDER}/{NAME_PATTERN}\.tar$")
     samples: int = Field(ge=1)
-    bytes: int = Field(ge=1)
+    bytes: int = Field(ge=1, lt=2**62)
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    keys: dict[Name, dict[str, tuple[int, int]]] = Field(repr=False)
-    crc32: dict[Name, dict[str, int]] = Field(default={}, repr=False)
+    members: Members = Field(repr=False)
+
+    @property
+    def keys(self) -> Mapping[str, Mapping[str, tuple[int, int]]]:
+        """Key -> member suffix -> (offset, size) in bytes, in row order; ``members`` is faster."""
+        return Listing(self.members, "places")
+
+    @property
+    def crc32(self) -> Mapping[str, Mapping[str, int]]:
+        """Key -> member suffix -> checksum; empty in a folder without checksums."""
+        return Listing(self.members, "crc32")
+
+    @classmethod
+    def trusted(cls, plain: Mapping[str, Any]) -> ShardEntry:
+        """Restore from `plain` without checking names and places again."""
+        members = Members.restored(MembersFacts.model_construct(**{"at": None, **plain["members"]}))
+        return cls.model_construct(**{**plain, "members": members})
+
+    @property
+    def identity(self) -> list[Any]:
+        """What determines the rows of this shard: its bytes, and the order, places and checksums of its members."""
+        return [self.sha256, self.members.identity]
 
     def plain(self) -> dict[str, Any]:
-        """The content as a JSON-serialisable mapping; nested values are shared, not copied."""
-        return dict(vars(self).items())
+        """The content as JSON, places included, for a journal."""
+        return {**self._head(), "members": self.members.journal()}
+
+    def listed(self) -> dict[str, Any]:
+        """The entry in index.json of schema version 1."""
+        return {**self._head(), "keys": dict(self.members.all_places()), "crc32": dict(self.crc32)}
+
+    def stored(self, at: int) -> dict[str, Any]:
+        """The entry in index.json of schema version 2, with the position of its block in the members file."""
+        return {**self._head(), "members": {"at": at, **self.members.identity}}
+
+    def _head(self) -> dict[str, Any]:
+        return {"path": self.path, "samples": self.samples, "bytes": self.bytes, "sha256": self.sha256}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _either_form(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        out = dict(data)
+        if "members" not in out and "keys" in out:
+            out["members"] = Members.listed(out.pop("keys"), out.pop("crc32", None))
+        elif isinstance(out.get("members"), Mapping):
+            try:
+                facts = MembersFacts.model_validate(out["members"])
+            except ValidationError as error:
+                fault = error.errors()[0]
+                raise ValueError(f"members.{'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
+            out["members"] = Members.restored(facts)
+        return out
 
     @model_validator(mode="after")
     def _counted(self) -> ShardEntry:
-        if len(self.keys) != self.samples:
-            raise ValueError(f"{self.path}: {self.samples} samples declared, {len(self.keys)} keys listed")
-        for key, members in self.keys.items():
-            for suffix, (offset, size) in members.items():
-                check_member(key, suffix, size)
-                if offset < 1 or size < 0 or offset + size > self.bytes:
-                    raise ValueError(f"{self.path}: {key}.{suffix} exceeds the file: {size} bytes at offset {offset}")
-        if self.crc32 and any(self.crc32.get(key, {}).keys() != members.keys() for key, members in self.keys.items()):
-            raise ValueError(f"{self.path}: crc32 lists other members than keys")
+        if len(self.members) != self.samples:
+            raise ValueError(f"{self.path}: {self.samples} samples declared, {len(self.members)} keys listed")
+        if self.members.present:
+            self.check_members()
         return self
+
+    def check_members(self) -> None:
+        """Check all names and places, see `Members.check`.
+
+        Raises:
+            ShardError: an illegal key, suffix or size of a member.
+            ValueError: places that do not fit.
+        """
+        try:
+            self.members.check(self.bytes)
+        except ValueError as error:
+            raise ValueError(f"{self.path}: {error}") from None
+
+    @field_serializer("members")
+    def _members(self, members: Members) -> dict[str, Any]:
+        return members.journal()
+
+
+class MembersEntry(Config):
+    """The file with the members of all shards: name with the start of its hash, size and hash."""
+
+    file: str = Field(pattern=r"^members-[0-9a-f]{12}\.bin$")
+    bytes: int = Field(ge=1, lt=2**62)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
 
 
 class SplitEntry(Config):
@@ -205,6 +209,15 @@ class SplitEntry(Config):
         if total != self.samples:
             raise ValueError(f"{self.samples} samples declared, the shards contain {total}")
         return self
+
+    @property
+    def names(self) -> np.ndarray:
+        """(N,) keys of all samples as bytes, in row order; no key is a Python object."""
+        return np.concatenate([shard.members.names for shard in self.shards])
+
+    def all_keys(self) -> list[str]:
+        """The N keys in row order."""
+        return [key for shard in self.shards for key in shard.members.all_keys()]
 
 
 class SourceFile(Config):
@@ -305,7 +318,7 @@ class Facts(Config):
         sources: the source folders of a merged folder; not written for a folder that was built from recordings.
     """
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = Field(default=SCHEMA_VERSION, strict=True, ge=1, le=SCHEMA_VERSION)
     dataset: str
     licence: str
     citation: str
@@ -331,7 +344,7 @@ class Facts(Config):
     def plain(self) -> dict[str, Any]:
         """The content as stored in index.json."""
         out: dict[str, Any] = {}
-        for key, value in self.model_dump(mode="json").items():
+        for key, value in self.model_dump(mode="json", include=set(Facts.model_fields)).items():
             if key == "streams":
                 out |= specs_to_index(self.streams)
             elif key != "sources" or value:  # only merged folders have this key
@@ -418,11 +431,43 @@ class Index(Facts):
 
     @property
     def digest(self) -> str:
-        """12 hex digits of a hash of the content: the bytes of all shards and the axes used to read them."""
-        shards = {name: [shard.sha256 for shard in split.shards] for name, split in self.splits.items()}
-        return digest(
-            {"shards": shards, "channels": self.channels, "placements": self.placements, "rate": self.rate_hz}
-        )
+        """12 hex digits of a hash of the content: the rows of all splits and the axes used to read them.
+
+        Rows are identified by the bytes of the shards and by the order, places and checksums of their members. The
+        digest of a folder of schema version 1 covers the bytes only, because features and runs refer to it.
+        """
+        rows = {
+            name: [shard.identity if self.schema_version > 1 else shard.sha256 for shard in split.shards]
+            for name, split in self.splits.items()
+        }
+        return digest({"shards": rows, "channels": self.channels, "placements": self.placements, "rate": self.rate_hz})
+
+    def rows_digest(self, split: str) -> str:
+        """12 hex digits of a hash of a split's rows: keys in order, bytes, places and checksums, in every version.
+
+        Arrays that are derived from the shards store it: row i of the array belongs to sample i only while it is equal.
+
+        Raises:
+            ShardError: unknown split.
+        """
+        return digest([shard.identity for shard in self.split(split).shards])
+
+    def plain(self) -> dict[str, Any]:
+        """The content as stored in index.json of its schema version; blocks of members are in the same order."""
+        splits, at = {}, 0
+        for name, split in self.splits.items():
+            shards = []
+            for shard in split.shards:
+                shards.append(shard.listed() if self.schema_version == 1 else shard.stored(at))
+                at += shard.members.facts.block_bytes
+            splits[name] = {"subjects": list(split.subjects), "samples": split.samples, "shards": shards}
+        facts = super().plain()
+        return {
+            **facts,
+            "labels": list(self.labels),
+            "tags": {k: list(v) for k, v in self.tags.items()},
+            "splits": splits,
+        }
 
     def split(self, name: str) -> SplitEntry:
         """The named split.

@@ -20,29 +20,16 @@ from imu_video.errors import ShardError
 from imu_video.modalities.arrays import npy_bytes
 from imu_video.modalities.base import StreamSpec, member_suffix, modality_of, stream_name
 from imu_video.runtime.files import AtomicFile
-from imu_video.shards.schema import (
-    SHARD_FOLDER,
-    SampleMeta,
-    ShardEntry,
-    check_member,
-    shard_name,
-)
+from imu_video.shards.member_list import MemberList
+from imu_video.shards.members import HEADER, Members
+from imu_video.shards.names import check_member, shard_name
+from imu_video.shards.schema import SHARD_FOLDER, SampleMeta, ShardEntry
 from imu_video.types import Window
-
-HEADER = 512
-"""Bytes of a USTAR header, and of every block; names are short enough to need no further header."""
-
 
 _CHECKSUM = slice(148, 156)  # checksum field of a USTAR header
 _ZEROS = bytes(HEADER)
 _BUFFER = 1 << 18  # bytes buffered per system call
 _COPIED = 4 << 20  # largest copy between two tars, in bytes: bounds memory
-
-
-Places = Mapping[str, Mapping[str, tuple[int, int]]]
-"""Sample key -> member suffix -> (offset, size) in a tar."""
-Checksums = Mapping[str, dict[str, int]]
-"""Sample key -> member suffix -> CRC-32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,8 +171,7 @@ class TarFile:
 
     def __init__(self, path: Path, *, sync: bool = True) -> None:
         self.path = path
-        self.keys: dict[str, dict[str, tuple[int, int]]] = {}
-        self.crc32: dict[str, dict[str, int]] = {}
+        self.members = MemberList()
         self._atomic = AtomicFile(path, sync=sync, buffering=_BUFFER)
         self._hash = hashlib.sha256()
         self._size = 0
@@ -197,8 +183,7 @@ class TarFile:
             ShardError: the key is repeated, a name is illegal or a member is too large.
         """
         self._refuse_repeated(sample.key)
-        places: dict[str, tuple[int, int]] = {}
-        checksums: dict[str, int] = {}
+        members: list[tuple[str, int, int, int]] = []
         parts: list[bytes] = []
         at = self._size
         for suffix in sorted(sample.members):
@@ -206,58 +191,59 @@ class TarFile:
             size = len(data)
             padding = -size % HEADER
             parts += (tar_header(check_member(sample.key, suffix, size), size), data, _ZEROS[:padding])
-            places[suffix] = (at + HEADER, size)
-            checksums[suffix] = zlib.crc32(data)
+            members.append((suffix, at + HEADER, size, zlib.crc32(data)))
             at += HEADER + size + padding
         self._write(b"".join(parts))
-        self.keys[sample.key] = places
-        self.crc32[sample.key] = checksums
+        self.members.add(sample.key, members)
 
-    def copy(self, samples: Places, source: BinaryIO, *, crc32: Checksums | None = None) -> None:
+    def copy(self, members: Members, rows: Sequence[int], source: BinaryIO) -> None:
         """Append samples of another tar unchanged, headers included; adjacent samples are copied together.
 
         Args:
-            samples: key -> member suffix -> (offset, size) in the other tar; a sample's members are contiguous.
+            members: of the other tar; checksums that it lacks are computed.
+            rows: rows of the samples in ``members``.
             source: the other tar.
-            crc32: key -> member suffix -> checksum, where known; computed otherwise.
 
         Raises:
-            ShardError: a key is repeated, or a member is not at the offset given in ``samples``.
+            ShardError: a key is repeated, or a member is not at the place given in ``members``.
         """
-        spans = {key: sample_span(places) for key, places in samples.items()}
-        keys = list(samples)
-        while keys:
-            first, last = spans[keys[0]]
-            count = 1
-            while count < len(keys) and spans[keys[count]][0] == last and spans[keys[count]][1] - first <= _COPIED:
-                last = spans[keys[count]][1]
-                count += 1
-            self._copy_run({key: samples[key] for key in keys[:count]}, first, last, source, crc32)
-            del keys[:count]
+        run: list[int] = []
+        first = last = 0
+        for row in rows:
+            start, end = sample_span(members.places(row))
+            if run and (start != last or end - first > _COPIED):
+                self._copy_run(members, run, first, last, source)
+                run = []
+            if not run:
+                first = start
+            run.append(row)
+            last = end
+        if run:
+            self._copy_run(members, run, first, last, source)
 
-    def _copy_run(self, samples: Places, first: int, last: int, source: BinaryIO, crc32: Checksums | None) -> None:
+    def _copy_run(self, members: Members, rows: Sequence[int], first: int, last: int, source: BinaryIO) -> None:
         source.seek(first)
         data = source.read(last - first)
         shift = self._size - first
-        for key, places in samples.items():
+        for row in rows:
+            key, places, known = members.key(row), members.places(row), members.crc32(row)
             self._refuse_repeated(key)
-            suffix = min(places)  # members are sorted by name, so this one is the first of the sample
+            suffix, (begin, _) = min(places.items(), key=lambda item: item[1])
             name = f"{key}.{suffix}\0".encode()
-            if len(data) != last - first or not data.startswith(name, places[suffix][0] - HEADER - first):
+            if len(data) != last - first or not data.startswith(name, begin - HEADER - first):
                 raise ShardError(
                     f"{getattr(source, 'name', 'a tar')}: sample {key!r} is not where the index has it",
                     hint="imu-video verify DATA",
                 )
-            self.keys[key] = {suffix: (offset + shift, size) for suffix, (offset, size) in places.items()}
-            known = None if crc32 is None else crc32.get(key)
-            self.crc32[key] = known or {
-                suffix: zlib.crc32(data[offset - first : offset - first + size])
-                for suffix, (offset, size) in places.items()
-            }
+            copied = []
+            for suffix, (offset, size) in places.items():
+                sum_ = known[suffix] if known else zlib.crc32(data[offset - first : offset - first + size])
+                copied.append((suffix, offset + shift, size, sum_))
+            self.members.add(key, copied)
         self._write(data)
 
     def _refuse_repeated(self, key: str) -> None:
-        if key in self.keys:
+        if key in self.members:
             raise ShardError(
                 f"{self.path.name}: key {key!r} occurs twice", hint="recording names are unique within a dataset"
             )
@@ -269,15 +255,14 @@ class TarFile:
 
     def mark(self) -> TarMark:
         """The present end of the tar, for `rewind`."""
-        return TarMark(samples=len(self.keys), size=self._size, hash=self._hash.copy())
+        return TarMark(samples=len(self.members), size=self._size, hash=self._hash.copy())
 
     def rewind(self, mark: TarMark) -> None:
         """Remove the samples that were added since `mark`."""
         self._atomic.file.flush()
         self._atomic.file.seek(mark.size)
         self._atomic.file.truncate()
-        for key in list(self.keys)[mark.samples :]:
-            del self.keys[key], self.crc32[key]
+        self.members.cut(mark.samples)
         self._hash, self._size = mark.hash, mark.size
 
     def close(self) -> ShardEntry:
@@ -287,11 +272,10 @@ class TarFile:
         self._atomic.commit()
         return ShardEntry.model_construct(  # skips validation: every member was checked when it was added
             path=f"{SHARD_FOLDER}/{self.path.name}",
-            samples=len(self.keys),
+            samples=len(self.members),
             bytes=self._size,
             sha256=self._hash.hexdigest(),
-            keys=self.keys,
-            crc32=self.crc32,
+            members=self.members.done(),
         )
 
     def discard(self) -> None:
@@ -351,14 +335,14 @@ class ShardWriter:
         self._tar().add(sample)
         self._finish_if_full()
 
-    def copy(self, samples: Places, source: BinaryIO, *, crc32: Checksums | None = None) -> None:
+    def copy(self, members: Members, rows: Sequence[int], source: BinaryIO) -> None:
         """Append samples of another tar unchanged; see `TarFile.copy`."""
-        keys = list(samples)
-        while keys:
+        done = 0
+        while done < len(rows):
             tar = self._tar()
-            room = self._shard_samples - len(tar.keys)
-            tar.copy({key: samples[key] for key in keys[:room]}, source, crc32=crc32)
-            del keys[:room]
+            end = done + self._shard_samples - len(tar.members)
+            tar.copy(members, rows[done:end], source)
+            done = end
             self._finish_if_full()
 
     def _tar(self) -> TarFile:
@@ -367,7 +351,7 @@ class ShardWriter:
         return self._open
 
     def _finish_if_full(self) -> None:
-        if self._open is not None and len(self._open.keys) >= self._shard_samples:
+        if self._open is not None and len(self._open.members) >= self._shard_samples:
             self._finish()
 
     def _finish(self) -> None:

@@ -208,7 +208,8 @@ def teacher(
         own.data.mkdir(parents=True, exist_ok=True)
         for part in ("shards", "columns"):
             shutil.copytree(main.data / part, own.data / part, dirs_exist_ok=True)
-        for part in ("build.yaml", "index.json"):  # the index last: its presence marks a complete copy
+        members = [path.name for path in main.data.glob("members-*.bin")]
+        for part in (*members, "build.yaml", "index.json"):  # the index last: its presence marks a complete copy
             shutil.copy2(main.data / part, own.data / part)
     own.steps.run(
         "imu-video", "embed", own.data, CONFIGS / "teacher" / "skeleton.yaml", *(overrides or []),

@@ -33,7 +33,7 @@ def window(number: int, *, steps: int = 40, label: str | None = "walk", frames: 
 def test_the_index_says_what_the_windows_show(tmp_path: Path) -> None:
     made = {"train": (window(i, frames=4 * (i > 0)) for i in range(6)), "test": [window(8, label=None, frames=4)]}
     index = write_folder(tmp_path, made, rate_hz=20, specs=SPECS, placements=["waist"], shard_samples=4)
-    assert verify(index) == []
+    assert verify(index).problems == []
     assert (index.window_s, index.samples_per_window, index.placements) == (2.0, 40, ("waist", "wrist"))
     assert (index.labels, index.tags) == (("walk",), {"device": ("a", "b")})
     assert "video" in index.streams

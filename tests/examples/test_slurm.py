@@ -14,7 +14,8 @@ import yaml
 from imu_video.config import validate
 from imu_video.registry import load_plugin
 from imu_video.shards.building.build import BuildConfig, build
-from imu_video.shards.reading.index import load_index, verify
+from imu_video.shards.reading.index import load_index
+from imu_video.shards.reading.verify import verify
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = ROOT / "tests" / "shards" / "tiny_dataset.py"
@@ -122,7 +123,7 @@ def test_what_is_submitted_builds_and_embeds(submit: Submit, tmp_path: Path) -> 
     data = tmp_path / "data"
     done = submit("build.sh", tmp_path / "people.yaml", data, "--plugin", PLUGIN, RUN="1")
     assert done.returncode == 0, done.stderr
-    assert verify(load_index(data)) == []
+    assert verify(load_index(data)).problems == []
     done = submit("build.sh", data, "tiny", RUN="1", COMMAND="embed")
     assert done.returncode == 0, done.stderr
     assert len(list((data / "teachers").glob("*/test.npy"))) == 1

@@ -14,7 +14,7 @@ from imu_video.errors import ConfigError, ShardError
 from imu_video.modalities import Imu, Modality, Skeleton, SkeletonTrack, Video, base, modality_of
 from imu_video.modalities.base import member_limit, specs_from_index, specs_to_index, stream_of
 from imu_video.registry import load_plugin, modalities
-from imu_video.shards.schema import parse_member
+from imu_video.shards.names import parse_member
 from imu_video.testing import check_modality
 from imu_video.types import ImuStream
 

@@ -22,8 +22,9 @@ from imu_video.registry import load_plugin
 from imu_video.shards.batches.loader import PairLoader
 from imu_video.shards.folders.summary import facts
 from imu_video.shards.reading.columns import open_columns
-from imu_video.shards.reading.index import load_index, verify
+from imu_video.shards.reading.index import load_index
 from imu_video.shards.reading.pipeline import read_samples
+from imu_video.shards.reading.verify import verify
 from pretrain.cli import main as pretrain_main
 from pretrain.observe.trackers import read_log
 
@@ -61,7 +62,7 @@ def test_shards_and_index(built: Path) -> None:
     assert raw["streams"] == {"pressure": {"fps": 10.0, "frames": FRAMES, "cells": CELLS}}
     assert (raw["clip"], raw["skeleton"]) == (None, None)
     assert index.spec("pressure").shape == (FRAMES, CELLS)
-    assert verify(index) == []
+    assert verify(index).problems == []
     samples = list(read_samples(index, "train", {"imu", "pressure"}))
     lacking = sum("pressure" not in sample.streams for sample in samples)
     assert (
@@ -100,7 +101,7 @@ def test_commands_on_the_way(
     command(monkeypatch, "verify", built, "--plugin", PLUGIN)
     command(monkeypatch, "merge", built, tmp_path / "other", "--out", tmp_path / "both", "--plugin", PLUGIN)
     merged = load_index(tmp_path / "both")
-    assert verify(merged) == []
+    assert verify(merged).problems == []
     assert merged.streams == load_index(built).streams
     assert open_columns(merged, "val").streams["pressure"].shape[1:] == (FRAMES, CELLS)
     command(monkeypatch, "embed", built, "tiny", "modality=pressure", "dim=4", "--plugin", PLUGIN)

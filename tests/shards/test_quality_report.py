@@ -15,8 +15,10 @@ from imu_video.shards.folders import summary
 from imu_video.shards.folders.combine import merge_folders, split_folder
 from imu_video.shards.quality_report import join_reports, read_report
 from imu_video.shards.reading.columns import open_columns
-from imu_video.shards.reading.index import load_index, repair, verify
+from imu_video.shards.reading.index import load_index
 from imu_video.shards.reading.pipeline import read_samples
+from imu_video.shards.reading.repair import repair
+from imu_video.shards.reading.verify import verify
 
 pytestmark = pytest.mark.usefixtures("tiny_plugin")
 
@@ -107,7 +109,7 @@ def test_what_the_signal_became_stands_in_the_index(tmp_path: Path) -> None:
     assert report is not None
     assert len(report.statistics) == 8
     assert sorted(report.statistics["walk_p0"]) == ["right_wrist", "waist"]
-    assert verify(index) == []
+    assert verify(index).problems == []
     assert repair(index.root)[0].normalised == "recording"
 
 

@@ -20,9 +20,10 @@ from imu_video.errors import ConfigError, ImuVideoError, ShardError, TeacherCach
 from imu_video.shards.features.embed import embed
 from imu_video.shards.folders import fetch as fetching
 from imu_video.shards.reading.columns import open_columns
-from imu_video.shards.reading.index import load_index, verify
+from imu_video.shards.reading.index import load_index
 from imu_video.shards.reading.pipeline import read_samples
 from imu_video.shards.reading.teacher_cache import open_cache
+from imu_video.shards.reading.verify import verify
 from imu_video.shards.remote import Address, Cache, RemoteFolder, is_address
 from imu_video.shards.schema import Index
 
@@ -132,7 +133,7 @@ def test_a_remote_folder_reads_like_the_local_one(folder: Index, server: Server,
     assert len(list(read_samples(again, "train"))) == 10
     assert server.served["shards/train-000000.tar"] == 1
     assert server.served["shards/val-000000.tar"] == 0
-    assert verify(again) == []
+    assert verify(again).problems == []
 
 
 def test_columns_and_features_are_fetched_where_they_are_there(
@@ -321,7 +322,7 @@ def test_a_whole_folder_is_fetched_and_verified(folder: Index, server: Server, t
     cache = embed(folder, {"name": "tiny", "dim": 8})
     (folder.root / "quality.json").write_text("{}")
     index = fetching.fetch(server.address, tmp_path / "copy")
-    assert verify(index) == []
+    assert verify(index).problems == []
     for name in ("index.json", "build.yaml", "quality.json", f"teachers/{cache.fingerprint}/train.npy"):
         assert (tmp_path / "copy" / name).read_bytes() == (folder.root / name).read_bytes()
     assert load_index(tmp_path / "copy").root == tmp_path / "copy"

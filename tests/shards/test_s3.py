@@ -13,9 +13,10 @@ from imu_video.errors import ShardError
 from imu_video.shards.features.embed import embed
 from imu_video.shards.folders.fetch import fetch
 from imu_video.shards.reading.columns import open_columns
-from imu_video.shards.reading.index import load_index, verify
+from imu_video.shards.reading.index import load_index
 from imu_video.shards.reading.pipeline import read_samples
 from imu_video.shards.reading.teacher_cache import open_cache
+from imu_video.shards.reading.verify import verify
 from imu_video.shards.schema import Index
 
 pytest.importorskip("s3fs", reason="s3 addresses need the extra 's3'")
@@ -67,9 +68,9 @@ def test_a_bucket_reads_like_the_local_folder(folder: Index, bucket: Any, tmp_pa
             )
     np.testing.assert_array_equal(open_columns(index, "train").imu, open_columns(folder, "train").imu)
     np.testing.assert_array_equal(open_cache(index).rows("val"), open_cache(folder).rows("val"))
-    assert verify(index) == []
+    assert verify(index).problems == []
     copy = fetch("s3://lab/data", tmp_path / "copy")
-    assert verify(copy) == []
+    assert verify(copy).problems == []
     assert open_cache(copy).splits == ["train", "val"]
     kept = b"".join(p.read_bytes() for p in (tmp_path / "cache").rglob("*") if p.is_file())
     assert b"very-s3cret" not in kept

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -264,8 +263,7 @@ class _Collecting:
         self._seen += person.tally.kept
         if person.entry is not None and there < person.tally.kept:
             with path.open("rb") as tar:
-                rest = dict(islice(person.entry.keys.items(), there, None))
-                self._writer.copy(rest, tar, crc32=person.entry.crc32)
+                self._writer.copy(person.entry.members, range(there, person.entry.samples), tar)
         self._open.append((subject, person, self._seen))
         self.drop()
         return person

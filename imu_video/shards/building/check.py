@@ -34,7 +34,8 @@ from imu_video.shards.building.sources import (
     root_of,
     with_tables,
 )
-from imu_video.shards.schema import Index, SourceFile, check_member
+from imu_video.shards.names import check_member
+from imu_video.shards.schema import Index, SourceFile
 
 logger = logging.getLogger(__name__)
 _PACKAGE = "pip install"

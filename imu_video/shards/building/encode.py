@@ -310,7 +310,7 @@ class Person:
     @classmethod
     def of(cls, facts: Mapping[str, Any], *, check: bool = True) -> Person:
         """Restore from a journal; ``check=False`` skips validation of places that this run already checked."""
-        made = ShardEntry.model_validate if check else lambda entry: ShardEntry.model_construct(**entry)
+        made = ShardEntry.model_validate if check else ShardEntry.trusted
         entry = None if facts["entry"] is None else made(facts["entry"])
         return cls(tally=_TALLY.validate_python(facts["tally"]), entry=entry, collected=facts["collected"])
 
@@ -353,7 +353,7 @@ class EncodePerson:
         try:
             for sample in _encode_person(self.source, subject, self.plan, self.inspector, tally, tar):
                 tar.add(sample)
-            entry = tar.close() if tar.keys else None
+            entry = tar.close() if len(tar.members) else None
         finally:
             tar.discard()
         self.journal.finish(

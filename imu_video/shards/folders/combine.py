@@ -22,14 +22,16 @@ from imu_video.modalities.base import counted_streams, lacking_key, stream_of
 from imu_video.recordings.splits import SplitConfig, assign
 from imu_video.runtime.files import file_sha256, sync_file, sync_folder
 from imu_video.runtime.journal import Journal, kept_when_interrupted
+from imu_video.shards.names import shard_name
 from imu_video.shards.publish import DATA_FOLDER, partial_folder, publish
 from imu_video.shards.quality_report import QualityReport, join_reports, of_people, read_report, write_report
 from imu_video.shards.reading.arrays import CheckedArray
 from imu_video.shards.reading.columns import Columns, open_columns
-from imu_video.shards.reading.index import write_index
+from imu_video.shards.reading.index import load_index, write_index
 from imu_video.shards.reading.pipeline import read_samples
 from imu_video.shards.reading.teacher_cache import Rows, carry_caches
 from imu_video.shards.schema import (
+    SCHEMA_VERSION,
     SHARD_FOLDER,
     BuildFacts,
     Index,
@@ -38,7 +40,6 @@ from imu_video.shards.schema import (
     SourceFacts,
     SplitEntry,
     identity,
-    shard_name,
 )
 from imu_video.shards.write import ShardWriter
 from imu_video.version import __version__
@@ -161,11 +162,10 @@ def split_folder(index: Index, config: SplitConfig, out: str | Path) -> Index:
         splits = {}
         for split, rows in chosen.items():
             with _Tars() as tars, ShardWriter(folder=folder, split=split, shard_samples=size) as writer:
-                found = (where[name][row] for name, row in rows)
+                found = (where[name](row) for name, row in rows)
                 for path, group in groupby(found, key=lambda place: index.shard_path(place[0])):
                     places = list(group)
-                    shard = places[0][0]
-                    writer.copy({key: shard.keys[key] for _, key in places}, tars.open(path), crc32=shard.crc32)
+                    writer.copy(places[0][0].members, [own for _, own in places], tars.open(path))
             splits[split] = SplitEntry(subjects=tuple(people[split]), samples=len(rows), shards=tuple(writer.shards))
         return splits
 
@@ -210,7 +210,8 @@ def _make(
     with kept_when_interrupted(work):
         folder = work.folder / DATA_FOLDER
         shutil.rmtree(folder, ignore_errors=True)  # linking and copying is fast, so an interrupted job starts again
-        index = write_index(facts.model_copy(update={"splits": fill(folder)}), folder)
+        fresh = {"splits": fill(folder), "schema_version": SCHEMA_VERSION}
+        index = write_index(facts.model_copy(update=fresh), folder)
         quality = report()
         if quality is not None:
             write_report(quality, folder)
@@ -224,7 +225,7 @@ def _make(
         carry_caches(sources, index, rows)
         publish(folder, target, force=False)
         work.remove()
-    return index.at(target)
+    return load_index(target)
 
 
 # ------------------------------------------------------------------------------------------------------ merge
@@ -405,8 +406,19 @@ class _Tars:
         self._path = self._file = None
 
 
-def _places(index: Index, split: str) -> list[tuple[ShardEntry, str]]:
-    return [(shard, key) for shard in index.splits[split].shards for key in shard.keys]
+Place = Callable[[int], tuple[ShardEntry, int]]
+"""Shard of a row of a split, and the row in the shard."""
+
+
+def _places(index: Index, split: str) -> Place:
+    shards = index.splits[split].shards
+    ends = np.cumsum([shard.samples for shard in shards])
+
+    def place(row: int) -> tuple[ShardEntry, int]:
+        number = int(np.searchsorted(ends, row, side="right"))
+        return shards[number], row - int(ends[number]) + shards[number].samples
+
+    return place
 
 
 def _divided(
@@ -415,7 +427,7 @@ def _divided(
     old: Mapping[str, Columns],
     chosen: Mapping[str, list[tuple[str, int]]],
     people: Mapping[str, list[str]],
-    where: Mapping[str, list[tuple[ShardEntry, str]]],
+    where: Mapping[str, Place],
 ) -> Index:
     """The facts of a re-split folder; its splits are filled in later."""
     rows = [place for split in chosen.values() for place in split]
@@ -427,8 +439,8 @@ def _divided(
     new_config = {**index.build.config, **facts}
     kinds: Counter[str] = Counter()
     for split, row in rows:
-        shard, key = where[split][row]
-        kinds.update(map(stream_of, shard.keys[key]))
+        shard, own = where[split](row)
+        kinds.update(map(stream_of, shard.members.suffixes(own)))
     labels = [old[split].labels[row] for split, row in rows]
     tags: dict[str, set[str]] = {}
     for split, row in rows:

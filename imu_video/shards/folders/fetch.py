@@ -18,6 +18,7 @@ from imu_video.shards.schema import (
     FACTS_FILE,
     INDEX_FILE,
     LEFT_OUT_FILE,
+    MEMBERS_GLOB,
     QUALITY_FILE,
     SHARD_FOLDER,
     TEACHER_FOLDER,
@@ -70,7 +71,8 @@ def fetch(address: str, out: str | Path) -> Index:
             remote.fetch(shard.path, folder / shard.path, size=shard.bytes, sha256=shard.sha256)
             work.finish(Path(shard.path).stem, {}, file=f"{DATA_FOLDER}/{shard.path}", sha256=shard.sha256)
             log_progress(logger, done, len(shards), "shards", shard.path)
-        for name in (INDEX_FILE, FACTS_FILE, QUALITY_FILE, LEFT_OUT_FILE, DROPPED_FILE):
+        members = [path.name for path in index.root.glob(MEMBERS_GLOB)]
+        for name in (*members, INDEX_FILE, FACTS_FILE, QUALITY_FILE, LEFT_OUT_FILE, DROPPED_FILE):
             if (index.root / name).is_file():
                 (folder / name).write_bytes((index.root / name).read_bytes())
         _fetch_teachers(index, folder, remote.fetch)

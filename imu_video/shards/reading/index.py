@@ -1,42 +1,42 @@
-"""The index of a data folder: load, verify against the shards, rebuild from them; samples are read in pipeline.py."""
+"""The index of a data folder: load and write; verify.py compares it with the shards, repair.py rebuilds it."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import re
-import tarfile
-import zlib
-from collections import defaultdict
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from imu_video.config import dump_yaml
 from imu_video.errors import ConfigError, ShardError
-from imu_video.modalities.base import modality_of, stream_of
-from imu_video.runtime.files import file_sha256, move_file, remove_dead_leftovers, temporary_path, write_atomic
-from imu_video.shards.reading.pipeline import decode_meta, open_tar
+from imu_video.runtime.files import (
+    file_sha256,
+    move_file,
+    open_atomic,
+    remove_dead_leftovers,
+    temporary_path,
+    write_atomic,
+)
+from imu_video.shards.member_list import first_repeat
+from imu_video.shards.members import Members, MembersFile
 from imu_video.shards.remote import Address, RemoteFolder, is_address
 from imu_video.shards.schema import (
     DROPPED_FILE,
     FACTS_FILE,
     INDEX_FILE,
     LEFT_OUT_FILE,
-    META,
+    MEMBERS_GLOB,
     QUALITY_FILE,
     SCHEMA_VERSION,
     SHARD_FOLDER,
     Facts,
     Index,
-    SampleMeta,
+    MembersEntry,
     ShardEntry,
-    SplitEntry,
-    check_member,
-    parse_member,
-    parse_shard_name,
 )
 
 _FACTS_HEADER = (
@@ -57,7 +57,8 @@ def load_index(path: str | Path, *, check_shards: bool = True) -> Index:
 
     Raises:
         ShardError: no such folder, no index, an index that is not JSON, lists no shards, has a newer schema version or
-            unknown keys, or a shard that is missing or has another size.
+            unknown keys, a members file that is missing or damaged, samples that are not in the order of their tar, a
+            sample, shard or subject that is listed twice, or a shard that is missing or has another size.
 
     Example:
         >>> load_index("data/demo").split("train").samples
@@ -73,11 +74,15 @@ def load_index(path: str | Path, *, check_shards: bool = True) -> Index:
             raise ShardError(f"{root}: shards without {INDEX_FILE}", hint=f"imu-video verify {root} --repair")
         what = f"no {INDEX_FILE} in it" if root.is_dir() else "no such folder"
         raise ShardError(f"data folder {root}: {what}", hint=f"imu-video build CONFIG.yaml {root}")
+    hint = f"imu-video verify {root} --repair"
     try:
         raw = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
-        raise ShardError(f"{file}: not readable as JSON: {error}", hint=f"imu-video verify {root} --repair") from error
-    index = _parse(raw, file, f"imu-video verify {root} --repair")
+        raise ShardError(f"{file}: not readable as JSON: {error}", hint=hint) from error
+    index, stored = parse_index(raw, file, hint)
+    if stored is not None:
+        index = _located(index, MembersFile(root / stored.file, stored.bytes, hint=hint), file, hint)
+    _refuse_repeats(index, file, hint)
     for shard in _shards(index) if check_shards else ():
         where = root / shard.path
         if not where.is_file():
@@ -102,7 +107,7 @@ def _load_remote(remote: RemoteFolder) -> Index:
     hint = "repair the folder at its origin: imu-video verify DATA --repair"
     try:
         remote.fetch(INDEX_FILE, incoming)
-        index = _parse(json.loads(incoming.read_bytes()), where, hint)
+        index, stored = parse_index(json.loads(incoming.read_bytes()), where, hint)
         root = home / index.digest
         root.mkdir(exist_ok=True)
         move_file(incoming, root / INDEX_FILE)
@@ -110,6 +115,17 @@ def _load_remote(remote: RemoteFolder) -> Index:
         raise ShardError(f"{where}: not readable as JSON: {error}", hint=hint) from None
     finally:
         incoming.unlink(missing_ok=True)
+    if stored is not None:
+        file = remote.local(stored.file, root, size=stored.bytes, sha256=stored.sha256)
+        try:
+            index = _located(index, MembersFile(file, stored.bytes, hint=hint), where, hint)
+        except ShardError:
+            if file_sha256(file) == stored.sha256:  # the file is what the address has
+                raise
+            file.unlink()
+            file = remote.local(stored.file, root, size=stored.bytes, sha256=stored.sha256)
+            index = _located(index, MembersFile(file, stored.bytes, hint=hint), where, hint)
+    _refuse_repeats(index, where, hint)
     tables = [LEFT_OUT_FILE] * (index.build.left_out > 0) + [DROPPED_FILE] * (len(index.build.dropped) > 0)
     for name in (FACTS_FILE, QUALITY_FILE, *tables):
         if not (root / name).is_file():
@@ -118,7 +134,21 @@ def _load_remote(remote: RemoteFolder) -> Index:
     return index.at(root, remote)
 
 
-def _parse(raw: Any, file: Path | str, hint: str) -> Index:
+def parse_index(raw: Any, file: Path | str, hint: str) -> tuple[Index, MembersEntry | None]:
+    """The content of index.json as models; with schema version 2 the members are not read yet.
+
+    Args:
+        raw: the JSON value.
+        file: named in messages.
+        hint: of the errors.
+
+    Returns:
+        The index, and its members file; None for schema version 1.
+
+    Raises:
+        ShardError: another type or version, unknown or missing keys, values of another type or outside their range.
+        ConfigError: a stream of a modality that no loaded plugin registers.
+    """
     if not isinstance(raw, dict):
         raise ShardError(f"{file}: expected a JSON object, got {type(raw).__name__}", hint=hint)
     version = raw.get("schema_version")
@@ -130,19 +160,99 @@ def _parse(raw: Any, file: Path | str, hint: str) -> Index:
     splits = raw.get("splits")
     if not isinstance(splits, dict) or not any(isinstance(s, dict) and s.get("shards") for s in splits.values()):
         raise ShardError(f"{file} lists no shards", hint=hint)
+    rest = {key: value for key, value in raw.items() if key != "members"}
     try:
-        return Index.model_validate(raw)
+        index = Index.model_validate(rest if version != 1 else raw)
+        stored = MembersEntry.model_validate(raw.get("members")) if index.schema_version > 1 else None
     except ConfigError as error:  # a stream of a modality that no loaded plugin registers
         raise ConfigError(f"{file}: {error.message}", hint=error.hint) from error
+    except ShardError as error:
+        raise ShardError(f"{file}: {error.message}", hint=hint) from error
     except ValidationError as error:
         fault = error.errors()[0]
-        key = ".".join(str(part) for part in fault["loc"])
+        own = ["members"] if error.title == MembersEntry.__name__ else []
+        key = ".".join(str(part) for part in (*own, *fault["loc"]))
         raise ShardError(f"{file}: {key}: {fault['msg']}", hint=hint) from error
+    for shard in _shards(index):
+        if (shard.members.facts.at is not None) != (stored is not None):
+            form = "members" if stored is not None else "keys"
+            raise ShardError(
+                f"{file}: {shard.path}: schema version {index.schema_version} lists {form}, this entry does not",
+                hint=hint,
+            )
+    return index, stored
+
+
+def _located(index: Index, file: MembersFile, where: Path | str, hint: str) -> Index:
+    """The index with the members of every shard, which are read and checked once, one shard at a time."""
+    splits = {}
+    try:
+        # Read, not mapped, so that pages of a large file do not count as memory of this process.
+        with file.path.open("rb") as stream:
+            for name, split in index.splits.items():
+                shards = []
+                for shard in split.shards:
+                    located = shard.model_copy(update={"members": shard.members.located(file)})
+                    _check_block(shard, stream, file)
+                    shards.append(located)
+                splits[name] = split.model_copy(update={"shards": tuple(shards)})
+    except OSError as error:
+        raise ShardError(f"{file.path}: {error.strerror}", hint=hint) from error
+    except (ValueError, ShardError) as error:
+        message = error.message if isinstance(error, ShardError) else str(error)
+        raise ShardError(message if str(file.path) in message else f"{where}: {message}", hint=hint) from error
+    return index.model_copy(update={"splits": splits})
+
+
+def _check_block(shard: ShardEntry, stream: Any, file: MembersFile) -> None:
+    facts = shard.members.facts
+    file.view(facts.at or 0, facts.block_bytes)  # refuses a position outside the file before anything is read
+    stream.seek(facts.at)
+    block = stream.read(facts.block_bytes)
+    if hashlib.sha256(block).hexdigest() != facts.sha256:
+        raise file.refuse(f"the members of {shard.path} differ from their sha256 in {INDEX_FILE}")
+    shard.model_copy(update={"members": Members(facts, block)}).check_members()
+
+
+def _refuse_repeats(index: Index, file: Path | str, hint: str) -> None:
+    for problem in repeats(index):
+        raise ShardError(f"{file}: {problem}", hint=hint)
+
+
+def repeats(index: Index) -> Iterator[str]:
+    """Shards, subjects and sample keys that an index lists twice, one line per kind and repetition."""
+    owner: dict[str, str] = {}
+    for name, split in index.splits.items():
+        for shard in split.shards:
+            if shard.path in owner:
+                yield f"{shard.path} is listed in split {owner[shard.path]!r} and again in split {name!r}"
+            owner.setdefault(shard.path, name)
+    people: dict[str, str] = {}
+    for name, split in index.splits.items():
+        for subject in split.subjects:
+            if subject in people:
+                yield f"subject {subject!r} is listed in split {people[subject]!r} and again in split {name!r}"
+            people.setdefault(subject, name)
+    places = [(name, shard) for name, split in index.splits.items() for shard in split.shards]
+    found = first_repeat([shard.members for _, shard in places])
+    if found is not None:
+        key, first, second = found
+        (one, a), (two, b) = places[first], places[second]
+        yield f"sample {key!r} is in {a.path} of split {one!r} and in {b.path} of split {two!r}"
 
 
 def write_index(index: Index, root: Path) -> Index:
-    """Write index.json and build.yaml atomically; returns the index located at ``root``."""
-    data = index.plain()
+    """Write index.json, build.yaml and the members file atomically; returns the index located at ``root``.
+
+    Raises:
+        ShardError: a shard, subject or sample key is listed twice, or a shard whose checksums are not known is missing.
+    """
+    _refuse_repeats(index, root / INDEX_FILE, "build the folder again")
+    if index.schema_version == 1:
+        data = index.plain()
+    else:
+        index = _with_checksums(index, root)
+        data = {**index.plain(), "members": _write_members(index, root).model_dump()}
     lines = ",\n".join(
         f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False, allow_nan=False)}" for key, value in data.items()
     )
@@ -152,251 +262,49 @@ def write_index(index: Index, root: Path) -> Index:
         remove_dead_leftovers(root, name=name)
     write_atomic(root / FACTS_FILE, _FACTS_HEADER + dump_yaml(facts))
     write_atomic(root / INDEX_FILE, f"{{\n{lines}\n}}\n")
+    for other in root.glob(MEMBERS_GLOB):  # of the index that was replaced
+        if other.name != data.get("members", {}).get("file"):
+            other.unlink(missing_ok=True)
     return index.at(root)
 
 
-def verify(index: Index, *, deep: bool = True) -> list[str]:
-    """Compare the shards with the index.
-
-    Args:
-        index: a loaded index.
-        deep: also hash every shard, read every member and check splits for shared subjects, recordings and keys;
-            otherwise presence and size only.
-
-    Returns:
-        One line per problem; empty if there are none.
-    """
-    problems: list[str] = []
-    seen: dict[str, dict[str, str]] = {"key": {}, "subject": {}, "recording": {}}
-    for name, split in index.splits.items():
-        for shard in split.shards:
-            path = index.shard_path(shard)
-            if not path.is_file():
-                problems.append(f"{shard.path}: missing")
-            elif path.stat().st_size != shard.bytes:
-                problems.append(f"{shard.path}: {path.stat().st_size} bytes, expected {shard.bytes}")
-            elif deep:
-                problems += _verify_shard(index, name, shard, seen)
-    return problems
+def _write_members(index: Index, root: Path) -> MembersEntry:
+    """Write the blocks of all shards; the name has the hash, so that the file of a replaced index stays until then."""
+    whole, size = hashlib.sha256(), 0
+    for shard in _shards(index):
+        block = shard.members.block()
+        whole.update(block)
+        size += len(block)
+    entry = MembersEntry(file=f"members-{whole.hexdigest()[:12]}.bin", bytes=size, sha256=whole.hexdigest())
+    remove_dead_leftovers(root, name=entry.file)
+    with open_atomic(root / entry.file) as file:
+        for shard in _shards(index):
+            file.write(shard.members.block())
+    return entry
 
 
-def _verify_shard(index: Index, split: str, shard: ShardEntry, seen: dict[str, dict[str, str]]) -> list[str]:
-    path = index.shard_path(shard)
-    sha256 = file_sha256(path)
-    if sha256 != shard.sha256:
-        return [f"{shard.path}: sha256 {sha256[:12]}..., expected {shard.sha256[:12]}..."]
-    try:
-        found = scan_shard(path)
-    except ShardError as error:
-        return [error.message]
-    if found != shard.keys:
-        return [f"{shard.path}: members differ from the index at {_first_difference(found, shard.keys)}"]
-    problems = []
-    with path.open("rb") as file:
-        for key, members in found.items():
+def _with_checksums(index: Index, root: Path) -> Index:
+    """The index with the checksum of every member; those of shards of early versions are computed from the tars."""
+    from imu_video.shards.reading.repair import shard_entry
 
-            def data(suffix: str, members: dict[str, tuple[int, int]] = members) -> bytes:
-                file.seek(members[suffix][0])
-                return file.read(members[suffix][1])
-
-            try:
-                meta = _verify_sample(index, key, {suffix: data(suffix) for suffix in members})
-            except ShardError as error:
-                problems.append(f"{shard.path}: {error.message}")
-                continue
-            if meta.subject not in index.splits[split].subjects:
-                problems.append(f"{shard.path}: {key}: subject {meta.subject!r} is not one of split {split!r}")
-            for what, value in (("key", key), ("subject", meta.subject), ("recording", meta.recording)):
-                other = seen[what].setdefault(value, split)
-                if other != split:
-                    problems.append(f"{shard.path}: {key}: {what} {value!r} also occurs in split {other!r}")
-    return problems
-
-
-def _verify_sample(index: Index, key: str, members: dict[str, bytes]) -> SampleMeta:
-    if "meta.json" not in members:
-        raise ShardError(f"sample {key!r} has no meta.json")
-    meta = index.qualify(decode_meta(members["meta.json"], key))
-    devices = [suffix for suffix in members if suffix.startswith("imu.")]
-    if not devices:
-        raise ShardError(f"sample {key!r} has no IMU device")
-    for suffix in devices:
-        if suffix.split(".")[1] not in index.placements:
-            raise ShardError(f"sample {key!r}: placement of {suffix!r} is not one of {list(index.placements)}")
-    for suffix, content in members.items():
-        stream = stream_of(suffix)
-        if stream != META:
-            try:
-                modality_of(stream).verify(content, f"{key}.{suffix}", index.spec(stream))
-            except ShardError as error:
-                raise ShardError(f"sample {key!r}: {error.message}") from error
-    if meta.label is not None and meta.label not in index.labels:
-        raise ShardError(f"sample {key!r}: label {meta.label!r} is not one of {list(index.labels)}")
-    return meta
-
-
-def _first_difference(found: dict[str, Any], listed: dict[str, Any]) -> str:
-    for key in sorted(found.keys() | listed.keys()):
-        if found.get(key) != listed.get(key):
-            return f"sample {key!r}"
-    return "the order of samples"
-
-
-def scan_shard(path: Path) -> dict[str, dict[str, tuple[int, int]]]:
-    """Member positions in one tar: key -> suffix -> (offset, size), in tar order.
-
-    Raises:
-        ShardError: not a plain tar, cut off, links or folders in it, illegal member names, or
-            a sample whose members are not contiguous.
-    """
-    keys: dict[str, dict[str, tuple[int, int]]] = {}
-    last = None
-    with open_tar(path) as file:
-        try:
-            with tarfile.open(fileobj=file, mode="r:") as tar:
-                for info in tar:
-                    if not info.isreg():
-                        raise ShardError(f"{path}: {info.name!r} is not a plain file")
-                    key, suffix = parse_member(info.name)
-                    check_member(key, suffix, info.size)
-                    members = keys.setdefault(key, {})
-                    if suffix in members or (last != key and members):
-                        raise ShardError(f"{path}: sample {key!r} occurs twice")
-                    members[suffix] = (info.offset_data, info.size)
-                    last = key
-        except tarfile.TarError as error:
-            raise ShardError(
-                f"{path}: damaged tar: {error}", hint="copy it again, or build the folder again"
-            ) from error
-        end = max((offset + size for members in keys.values() for offset, size in members.values()), default=0)
-        if end > path.stat().st_size:
-            raise ShardError(f"{path}: cut off after {path.stat().st_size} bytes", hint="copy it again")
-    if not keys:
-        raise ShardError(f"{path}: contains no samples")
-    return keys
-
-
-def repair(folder: str | Path) -> tuple[Index, list[str]]:
-    """Rebuild index.json from the shards.
-
-    Facts that the shards do not store (licence, units, rate ...) come from build.yaml, or from the old index if that
-    file is missing.
-
-    Args:
-        folder: the data folder.
-
-    Returns:
-        The new index, already written, and notes on what is missing: shards and splits that build.yaml, the old
-        index or the shard numbering imply.
-
-    Raises:
-        ShardError: no shards, a damaged shard, or neither build.yaml nor a readable old index.
-    """
-    root = Path(folder)
-    paths: dict[str, dict[int, Path]] = defaultdict(dict)
-    for path in sorted((root / SHARD_FOLDER).glob("*.tar")):
-        parsed = parse_shard_name(path.name)
-        if parsed is None:
-            raise ShardError(f"{path}: not named <split>-<six digits>.tar", hint="move it out of the folder")
-        paths[parsed[0]][parsed[1]] = path
-    if not paths:
-        raise ShardError(f"{root}: no shards to rebuild an index from", hint=f"imu-video build CONFIG.yaml {root}")
-    facts = _facts(root)
-    order = [name for name in facts.build.split_order if name in paths]
-    notes = [
-        f"split {name!r}: no shard left; its samples are lost" for name in facts.build.split_order if name not in paths
-    ]
+    if all(shard.members.has_crc32 for shard in _shards(index)):
+        return index
     splits = {}
-    listed = _listed_shards(root)
-    labels: set[str] = set()
-    tags: dict[str, set[str]] = defaultdict(set)
-    for name in [*order, *sorted(paths.keys() - set(order))]:
-        numbered = paths[name]
-        missing = sorted((set(range(max(numbered) + 1)) | listed[name]) - set(numbered))
-        if missing:
-            notes.append(f"split {name!r}: no shards numbered {missing}; their samples are lost")
-        subjects: set[str] = set()
+    for name, split in index.splits.items():
         shards = []
-        for number in sorted(numbered):
-            entry, metas = _shard_entry(numbered[number])
-            shards.append(entry)
-            for meta in map(facts.qualify, metas):
-                subjects.add(meta.subject)
-                labels.update([meta.label] if meta.label is not None else [])
-                for tag, value in meta.tags.items():
-                    tags[tag].add(value)
-        total = sum(shard.samples for shard in shards)
-        splits[name] = SplitEntry(subjects=tuple(sorted(subjects)), samples=total, shards=tuple(shards))
-    index = Index(
-        **{key: getattr(facts, key) for key in Facts.model_fields},
-        labels=tuple(sorted(labels)),
-        tags={tag: tuple(sorted(values)) for tag, values in sorted(tags.items())},
-        splits=splits,
-    )
-    problems = verify(index.at(root))
-    if problems:
-        raise ShardError(f"{root}: the shards do not fit build.yaml: {problems[0]}", hint="build the folder again")
-    return write_index(index, root), notes
-
-
-def _shard_entry(path: Path) -> tuple[ShardEntry, list[SampleMeta]]:
-    keys = scan_shard(path)
-    metas = []
-    crc32: dict[str, dict[str, int]] = {}
-    with path.open("rb") as file:
-        for key, members in keys.items():
-            if "meta.json" not in members:
-                raise ShardError(f"{path}: sample {key!r} has no meta.json")
-            crc32[key] = {}
-            for suffix, (offset, size) in members.items():
-                file.seek(offset)
-                data = file.read(size)
-                crc32[key][suffix] = zlib.crc32(data)
-                if suffix == "meta.json":
-                    metas.append(decode_meta(data, key))
-    entry = ShardEntry(
-        path=f"{SHARD_FOLDER}/{path.name}",
-        samples=len(keys),
-        bytes=path.stat().st_size,
-        sha256=file_sha256(path),
-        keys=keys,
-        crc32=crc32,
-    )
-    return entry, metas
-
-
-def _facts(root: Path) -> Facts:
-    reasons = []
-    for name in (FACTS_FILE, INDEX_FILE):
-        file = root / name
-        try:
-            text = file.read_text(encoding="utf-8")
-            raw = yaml.safe_load(text) if name == FACTS_FILE else json.loads(text)
-            known = Facts.keys()
-            return Facts.model_validate({key: raw[key] for key in known if key in raw})
-        except OSError as error:
-            reasons.append(f"{name}: {error.strerror}")
-        except (yaml.YAMLError, ValueError, TypeError, KeyError) as error:
-            first_line = re.split(r"\n", str(error), maxsplit=1)[0]
-            reasons.append(f"{name}: {type(error).__name__}: {first_line}")
-    raise ShardError(
-        f"{root}: units, rate and licence cannot be recovered from the shards alone ({'; '.join(reasons)})",
-        hint=f"build the folder again: imu-video build CONFIG.yaml {root} --force",
-    )
-
-
-def _listed_shards(root: Path) -> dict[str, set[int]]:
-    """Split -> shard numbers that the old index lists; empty if unreadable, because repair must work without it."""
-    numbers: dict[str, set[int]] = defaultdict(set)
-    try:
-        old = Index.model_validate(json.loads((root / INDEX_FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return numbers
-    for shard in _shards(old):
-        parsed = parse_shard_name(Path(shard.path).name)
-        if parsed is not None:
-            numbers[parsed[0]].add(parsed[1])
-    return numbers
+        for shard in split.shards:
+            if not shard.members.has_crc32:
+                read, _ = shard_entry(root / shard.path)
+                if (read.sha256, read.keys) != (shard.sha256, shard.keys):
+                    raise ShardError(
+                        f"{root / shard.path}: differs from the index: sha256 {read.sha256[:12]}..., expected "
+                        f"{shard.sha256[:12]}...",
+                        hint="imu-video verify DATA for the folder that it was copied from",
+                    )
+                shard = read
+            shards.append(shard)
+        splits[name] = split.model_copy(update={"shards": tuple(shards)})
+    return index.model_copy(update={"splits": splits})
 
 
 def _shards(index: Index) -> list[ShardEntry]:

@@ -23,8 +23,9 @@ from imu_video.modalities.base import modality_of, stream_of
 from imu_video.modalities.mp4 import decode_mp4 as decode_mp4  # `imu_video.shards` offers it too
 from imu_video.runtime.files import file_sha256
 from imu_video.shards.damage import Damage
-from imu_video.shards.schema import META, Index, SampleMeta, ShardEntry, parse_member
-from imu_video.shards.write import HEADER
+from imu_video.shards.members import HEADER
+from imu_video.shards.names import parse_member
+from imu_video.shards.schema import META, Index, SampleMeta, ShardEntry
 
 _WASTE = 1 << 16  # unneeded bytes between two members that are read anyway, to save a system call
 _AHEAD = 1 << 20  # bytes per read in sequential reading
@@ -101,7 +102,7 @@ def read_rows(
         except ShardError as error:
             if damage is None:
                 raise
-            damage.left_out.update(dict.fromkeys(shard.keys, error.message))
+            damage.left_out.update(dict.fromkeys(shard.members.all_keys(), error.message))
             row += shard.samples
             continue
         with opened:
@@ -110,13 +111,13 @@ def read_rows(
                 raise problem
             if problem is not None and damage is not None:
                 damage.notes.append(problem.message)
-            for number, key in enumerate(shard.keys, start=row):
+            for own in range(shard.samples):
                 try:
-                    yield number, opened.sample(key, kinds)
+                    yield row + own, opened.sample(own, kinds)
                 except ShardError as error:
                     if damage is None:
                         raise
-                    damage.left_out[key] = error.message
+                    damage.left_out[shard.members.key(own)] = error.message
         row += shard.samples
 
 
@@ -145,20 +146,29 @@ class SampleReader:
     ) -> None:
         self._kinds = _wanted(members)
         self._shards = index.split(split).shards
-        self._places = [(number, key) for number, shard in enumerate(self._shards) for key in shard.keys]
+        self._ends = np.cumsum([shard.samples for shard in self._shards])
         self._open = lru_cache(open_shards)(lambda number: OpenShard(index, self._shards[number]))
 
     def __len__(self) -> int:
-        return len(self._places)
+        return int(self._ends[-1])
+
+    def _place(self, row: int) -> tuple[int, int]:
+        """Number of the shard of a row, and the row in the shard."""
+        if not -len(self) <= row < len(self):
+            raise IndexError(f"row {row} of {len(self)}")
+        row %= len(self)
+        number = int(np.searchsorted(self._ends, row, side="right"))
+        return number, row - int(self._ends[number]) + self._shards[number].samples
 
     def key(self, row: int) -> str:
         """Key of a row."""
-        return self._places[row][1]
+        number, own = self._place(row)
+        return self._shards[number].members.key(own)
 
     def has(self, row: int, suffix: str) -> bool:
         """Whether a row's sample has a member (``video.mp4``, ``imu.waist.npy``), according to the index."""
-        number, key = self._places[row]
-        return suffix in self._shards[number].keys[key]
+        number, own = self._place(row)
+        return suffix in self._shards[number].members.suffixes(own)
 
     def __getitem__(self, row: int) -> Sample:
         """The sample of a row.
@@ -166,8 +176,8 @@ class SampleReader:
         Raises:
             ShardError: it is damaged.
         """
-        number, key = self._places[row]
-        return self._open(number).sample(key, self._kinds)
+        number, own = self._place(row)
+        return self._open(number).sample(own, self._kinds)
 
     def member(self, row: int, suffix: str) -> bytes:
         """The checked bytes of one member.
@@ -175,8 +185,8 @@ class SampleReader:
         Raises:
             ShardError: it is damaged, or the sample has no member of that name.
         """
-        number, key = self._places[row]
-        return self._open(number).member(key, suffix)
+        number, own = self._place(row)
+        return self._open(number).member(own, suffix)
 
 
 class OpenShard:
@@ -202,7 +212,7 @@ class OpenShard:
         except OSError as error:
             raise ShardError(f"{self.path}: {error.strerror}", hint="restore it, or build the folder again") from error
         self._number = self._file.fileno()
-        if not shard.crc32 and file_sha256(self.path) != shard.sha256:
+        if not shard.members.has_crc32 and file_sha256(self.path) != shard.sha256:
             self._file.close()
             raise ShardError(
                 f"{self.path}: damaged: its sha256 is not the index's, which has no checksum of single members",
@@ -231,40 +241,43 @@ class OpenShard:
 
     def _check_tiles(self) -> None:
         """The listed members fill the tar from its first byte to the zeros at its end: no unlisted member fits."""
-        at = 0
-        places = [
-            (offset, size, key, suffix) for key, m in self.shard.keys.items() for suffix, (offset, size) in m.items()
-        ]
-        for offset, size, key, suffix in sorted(places):
-            if offset != at + HEADER:
-                raise ShardError(
-                    f"{self.path}: the index has {key}.{suffix} at byte {offset}, expected {at + HEADER}: "
-                    f"unlisted bytes before it, or overlapping members",
-                    hint=self._hint,
-                )
-            at = offset + -(-size // HEADER) * HEADER
+        offsets, sizes = self.shard.members.spans()
+        ends = np.concatenate([[0], offsets + -(-sizes // HEADER) * HEADER])
+        gaps = np.flatnonzero(offsets != ends[:-1] + HEADER)
+        if len(gaps):
+            first = int(gaps[0])
+            raise ShardError(
+                f"{self.path}: the index has {self.shard.members.member_name(first)} at byte {offsets[first]}, "
+                f"expected {ends[first] + HEADER}: unlisted bytes before it, or overlapping members",
+                hint=self._hint,
+            )
+        at = int(ends[-1])
         tail = os.pread(self._number, _TAIL, at)
         if tail.strip(b"\0"):
             name = tail[:100].rstrip(b"\0").decode("ascii", errors="replace")
             parse_member(name)
             raise ShardError(f"{self.path}: member {name!r} is not in the index", hint=self._hint)
 
-    def sample(self, key: str, kinds: frozenset[str] | None = None) -> Sample:
-        """A sample with its members of the given kinds; None: all kinds.
+    def sample(self, row: int, kinds: frozenset[str] | None = None) -> Sample:
+        """The sample of a row of the shard, with its members of the given kinds; None: all kinds.
 
         Raises:
             ShardError: one of them is damaged.
         """
-        listed = self.shard.keys[key]
+        members = self.shard.members
+        key, listed, sums = members.key(row), members.places(row), members.crc32(row)
         wanted = {suffix: place for suffix, place in listed.items() if kinds is None or _kind(suffix) in kinds}
         if not wanted:
             return Sample(key=key)
         first = min(offset for offset, _ in wanted.values()) - HEADER
         last = max(offset + size for offset, size in wanted.values())
         if last - first > sum(size for _, size in wanted.values()) + _WASTE:
-            return decode_sample(self.index, key, {suffix: self.member(key, suffix) for suffix in wanted})
+            return decode_sample(self.index, key, {suffix: self.member(row, suffix) for suffix in wanted})
         block, begin = self._bytes(first, last)
-        raw = {suffix: self._cut(block, offset - begin, key, suffix, size) for suffix, (offset, size) in wanted.items()}
+        raw = {
+            suffix: self._cut(block, offset - begin, f"{key}.{suffix}", size, sums.get(suffix))
+            for suffix, (offset, size) in wanted.items()
+        }
         return decode_sample(self.index, key, raw)
 
     def _bytes(self, first: int, last: int) -> tuple[bytes, int]:
@@ -275,21 +288,21 @@ class OpenShard:
             self._begin, self._block = first, os.pread(self._number, max(last - first, self._ahead), first)
         return self._block, self._begin
 
-    def member(self, key: str, suffix: str) -> bytes:
-        """The bytes of one member, compared with the tar's header and the index's checksum.
+    def member(self, row: int, suffix: str) -> bytes:
+        """The bytes of one member of a row, compared with the tar's header and the index's checksum.
 
         Raises:
             ShardError: it is missing or damaged.
         """
-        offset, size = self.shard.keys[key].get(suffix, (0, 0))
+        members = self.shard.members
+        key, (offset, size) = members.key(row), members.places(row).get(suffix, (0, 0))
         if not offset:
             raise ShardError(f"sample {key!r} has no {suffix}", hint=self._hint)
-        block = os.pread(self._number, HEADER + size, offset - HEADER)
-        return self._cut(block, HEADER, key, suffix, size)
+        block, begin = self._bytes(offset - HEADER, offset + size)
+        return self._cut(block, offset - begin, f"{key}.{suffix}", size, members.crc32(row).get(suffix))
 
-    def _cut(self, block: bytes, at: int, key: str, suffix: str, size: int) -> bytes:
+    def _cut(self, block: bytes, at: int, name: str, size: int, crc32: int | None) -> bytes:
         """The member that begins at byte ``at`` of a block of the tar, preceded by its header."""
-        name = f"{key}.{suffix}"
         if len(block) < at + size or at < HEADER:
             raise ShardError(f"{self.path}: damaged: ends before {name}", hint=self._hint)
         head = at - HEADER  # USTAR: name at 0, octal size at 124, type at 156, magic at 257
@@ -299,11 +312,9 @@ class OpenShard:
             and block.startswith(b"0", head + 156)
             and block.startswith(b"ustar", head + 257)
         ):
-            raise ShardError(
-                f"{self.path}: member {name!r} of sample {key!r} is not where the index has it", hint=self._hint
-            )
+            raise ShardError(f"{self.path}: member {name!r} is not where the index has it", hint=self._hint)
         data = block[at : at + size]
-        if self.shard.crc32 and zlib.crc32(data) != self.shard.crc32[key][suffix]:
+        if crc32 is not None and zlib.crc32(data) != crc32:
             raise ShardError(
                 f"{self.path}: damaged: the checksum of member {name!r} differs from the index", hint=self._hint
             )

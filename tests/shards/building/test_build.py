@@ -17,8 +17,9 @@ from imu_video.shards.building.assemble import refuse_overlap
 from imu_video.shards.building.build import BuildConfig, already_built, build
 from imu_video.shards.left_out import read_dropped
 from imu_video.shards.reading.columns import open_columns
-from imu_video.shards.reading.index import load_index, verify
+from imu_video.shards.reading.index import load_index
 from imu_video.shards.reading.pipeline import read_samples
+from imu_video.shards.reading.verify import verify
 
 pytestmark = pytest.mark.usefixtures("tiny_plugin")
 
@@ -54,7 +55,7 @@ def test_a_script_that_builds_sees_no_output(
 
 def test_the_folder_holds_what_the_people_did(built: Path) -> None:
     index = load_index(built)
-    assert verify(index) == []
+    assert verify(index).problems == []
     assert {name: split.samples for name, split in index.splits.items()} == {"train": 14, "val": 7, "test": 7}
     assert {name: split.subjects for name, split in index.splits.items()} == {
         "train": ("p0", "p1"),
@@ -210,7 +211,7 @@ def test_windows_without_a_device_are_dropped_and_counted(tmp_path: Path) -> Non
     }
     assert index.build.windows == 28
     assert index.build.unused_subjects == ("p1",)
-    assert verify(index) == []
+    assert verify(index).problems == []
 
 
 def test_short_recordings_are_counted_not_hidden(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from imu_video.shards.building.merge import merge_parts
 from imu_video.shards.folders import summary
 from imu_video.shards.left_out import read_left_out
 from imu_video.shards.publish import partial_folder
-from imu_video.shards.reading.index import load_index, verify
+from imu_video.shards.reading.index import load_index
 from imu_video.shards.reading.pipeline import read_samples
+from imu_video.shards.reading.verify import verify
 
 Tree = Callable[[Path], dict[str, bytes]]
 
@@ -74,7 +75,7 @@ def test_the_failed_build_goes_on_without_the_recording(
     with pytest.raises(RecordingError):
         build(study_config, out)
     index = build(config, out)
-    assert verify(index) == []
+    assert verify(index).problems == []
     assert index.build.left_out == 1
     assert (index.build.recordings, index.build.unused_subjects) == (2, ("s02",))
     assert {sample.meta["subject"] for sample in read_samples(index, "train")} == {"s01", "s03"}

@@ -15,9 +15,12 @@ from imu_video.modalities.base import stream_of
 from imu_video.modalities.mp4 import decode_mp4
 from imu_video.shards.building.build import BuildConfig, build
 from imu_video.shards.folders import summary
-from imu_video.shards.reading.index import load_index, repair, verify
+from imu_video.shards.names import parse_member
+from imu_video.shards.reading.index import load_index
 from imu_video.shards.reading.pipeline import read_samples
-from imu_video.shards.schema import Index, parse_member
+from imu_video.shards.reading.repair import repair
+from imu_video.shards.reading.verify import verify
+from imu_video.shards.schema import Index
 from imu_video.types import ImuStream, Recording
 
 FILMED = {"name": "tiny_people", "cameras": True}
@@ -29,7 +32,7 @@ def filmed(people_config: Callable[..., BuildConfig], tmp_path_factory: pytest.T
 
 
 def test_cameras_are_cut_by_time_and_lie_beside_the_video(filmed: Index) -> None:
-    assert verify(filmed) == []
+    assert verify(filmed).problems == []
     samples = {s.key: s for s in read_samples(filmed, "train")}
     third = samples["tiny_people-walk_p0-00002"]
     assert "video" in third.streams
@@ -85,7 +88,7 @@ def test_repair_keeps_cameras(filmed: Index) -> None:
 def test_verify_reports_a_camera_that_is_not_declared(filmed: Index) -> None:
     declared = {name: spec for name, spec in filmed.streams.items() if name != "video.exo"}
     less = filmed.model_copy(update={"streams": declared}).at(filmed.root)
-    problems = verify(less)
+    problems = verify(less).problems
     assert len(problems) == 7
     assert all("the index declares no stream 'video.exo'" in problem for problem in problems)
 

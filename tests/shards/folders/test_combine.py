@@ -19,9 +19,11 @@ from imu_video.shards.building.build import BuildConfig, build
 from imu_video.shards.features.embed import embed
 from imu_video.shards.folders.combine import merge_folders, split_folder
 from imu_video.shards.reading.columns import open_columns
-from imu_video.shards.reading.index import load_index, repair, verify
+from imu_video.shards.reading.index import load_index
 from imu_video.shards.reading.pipeline import read_samples
+from imu_video.shards.reading.repair import repair
 from imu_video.shards.reading.teacher_cache import open_cache
+from imu_video.shards.reading.verify import verify
 from imu_video.shards.schema import Index
 
 Maker = Callable[..., BuildConfig]
@@ -63,7 +65,7 @@ def samples(index: Index, split: str) -> list[tuple[str, bytes | None]]:
 def test_people_of_two_datasets_stay_two_people(pair: tuple[Index, Index], tmp_path: Path) -> None:
     one, two = pair
     merged = merge_folders(pair, tmp_path / "both")
-    assert verify(merged) == []
+    assert verify(merged).problems == []
     assert merged.split("train").subjects == ("other_people/p1", "tiny_people/p0", "tiny_people/p1")
     assert merged.split("test").subjects == ("other_people/p0", "tiny_people/p2")
     assert merged.dataset == "tiny_people+other_people"
@@ -86,7 +88,7 @@ def test_tars_are_linked_or_copied(pair: tuple[Index, Index], tmp_path: Path, co
     merged = merge_folders(pair, tmp_path / "both", copy=copy)
     theirs = pair[0].root / "shards" / "train-000001.tar"
     assert os.path.samefile(tmp_path / "both" / "shards" / "train-000001.tar", theirs) is not copy
-    assert verify(merged) == []
+    assert verify(merged).problems == []
 
 
 def test_a_damaged_tar_is_not_copied(pair: tuple[Index, Index], tmp_path: Path) -> None:
@@ -109,7 +111,7 @@ def test_a_merged_folder_can_be_repaired_and_merged_again(
     assert (merged.root / "index.json").read_bytes() == before
     third = build(people_config(**chosen({"val": ["p3"]})), tmp_path / "three")
     again = merge_folders([merged, third], tmp_path / "all")
-    assert verify(again) == []
+    assert verify(again).problems == []
     assert again.split("val").subjects == ("tiny_people/p3",)
     assert len(again.sources) == 3
 
@@ -177,7 +179,7 @@ def test_folders_without_clips_join_folders_with(people_config: Maker, other_peo
     assert merged.streams.get("video") == with_clips.streams.get("video")
     assert merged.streams.get("skeleton") == with_clips.streams.get("skeleton")
     assert merged.build.without == {"clip": 7, "skeleton": 7}
-    assert verify(merged) == []
+    assert verify(merged).problems == []
 
 
 def test_nothing_that_exists_is_replaced(pair: tuple[Index, Index], tmp_path: Path) -> None:
@@ -214,7 +216,7 @@ def test_new_splits_are_what_a_build_with_them_gives(people_config: Maker, files
     splits = {"fit": ["p3", "p0"], "check": ["p2", "p1"]}
     fresh = build(people_config(**chosen(splits)), tmp_path / "fresh")
     divided = split_folder(old, SplitConfig(subjects=splits), tmp_path / "divided")
-    assert verify(divided) == []
+    assert verify(divided).problems == []
     assert divided.digest == fresh.digest
     assert {k: v for k, v in files_of(divided.root).items() if k != "quality.json"} == {
         k: v for k, v in files_of(fresh.root).items() if k != "quality.json"
@@ -225,7 +227,7 @@ def test_new_splits_are_what_a_build_with_them_gives(people_config: Maker, files
 def test_people_may_be_left_out(people_config: Maker, tmp_path: Path) -> None:
     old = build(people_config(dataset={"name": "tiny_people", "cameras": True}), tmp_path / "old")
     only = split_folder(old, SplitConfig(subjects={"test": ["p3"]}), tmp_path / "only")
-    assert verify(only) == []
+    assert verify(only).problems == []
     assert "video" not in only.streams  # p3 has no video
     assert sorted(only.streams) == ["skeleton", "video.depth"]
     assert only.build.without == {"clip": 7}

@@ -12,8 +12,11 @@ import pytest
 from pydantic import ValidationError
 
 from imu_video.errors import ShardError
-from imu_video.shards.reading.index import load_index, repair, scan_shard, verify, write_index
-from imu_video.shards.schema import Index, ShardEntry, parse_member, parse_shard_name
+from imu_video.shards.names import parse_member, parse_shard_name
+from imu_video.shards.reading.index import load_index, write_index
+from imu_video.shards.reading.repair import repair, scan_shard
+from imu_video.shards.reading.verify import verify
+from imu_video.shards.schema import Index, ShardEntry
 
 
 def edit(index: Index, change: Callable[[dict[str, Any]], None]) -> Path:
@@ -48,7 +51,10 @@ def test_the_digest_follows_content_not_place(folder_maker: Callable[..., Index]
     [
         (lambda raw: raw.update(splits={}), "lists no shards"),
         (lambda raw: [split.update(shards=[], samples=0) for split in raw["splits"].values()], "lists no shards"),
-        (lambda raw: raw.update(schema_version=2), "schema version 2, this imu_video reads up to 1"),
+        (lambda raw: raw.update(schema_version=3), "schema version 3, this imu_video reads up to 2"),
+        (lambda raw: raw.update(schema_version=1), "members: Extra inputs"),
+        (lambda raw: raw.pop("members"), "members: Input should be"),
+        (lambda raw: raw["members"].update(file="../members-000000000000.bin"), "members.file: String should match"),
         (lambda raw: raw.update(colour="red"), "colour: Extra inputs"),
         (lambda raw: raw.pop("rate_hz"), "rate_hz: Field required"),
         (lambda raw: raw["splits"]["val"].update(samples=9), "9 samples declared, the shards contain 5"),
@@ -90,20 +96,20 @@ def test_missing_and_shortened_shards_are_noticed_when_loading(folder: Index) ->
 
 
 def test_verify_finds_a_single_changed_byte(folder: Index) -> None:
-    assert verify(folder) == []
+    assert verify(folder).problems == []
     path = folder.root / "shards" / "train-000001.tar"
     data = bytearray(path.read_bytes())
     data[700] ^= 1
     path.write_bytes(data)
-    assert verify(folder, deep=False) == []
-    (problem,) = verify(folder)
+    assert verify(folder, deep=False).problems == []
+    (problem,) = verify(folder).problems
     assert problem.startswith("shards/train-000001.tar: sha256")
 
 
 def test_verify_reports_size_and_absence(folder: Index) -> None:
     (folder.root / "shards" / "train-000000.tar").write_bytes(b"short")
     (folder.root / "shards" / "val-000000.tar").unlink()
-    problems = verify(folder)
+    problems = verify(folder).problems
     assert problems[0].startswith("shards/train-000000.tar: 5 bytes, expected")
     assert problems[1] == "shards/val-000000.tar: missing"
 
@@ -116,7 +122,7 @@ def test_verify_reports_people_shared_by_splits(folder: Index) -> None:
     leaky = folder.model_copy(
         update={"splits": {**folder.splits, "test": folder.split("val").model_copy(update={"shards": (twin,)})}}
     ).at(folder.root)
-    problems = verify(leaky)
+    problems = verify(leaky).problems
     assert any("subject 'val0' also occurs in split 'val'" in p for p in problems)
     assert any("recording 'val-walk0' also occurs" in p for p in problems)
 
@@ -124,12 +130,19 @@ def test_verify_reports_people_shared_by_splits(folder: Index) -> None:
 def test_verify_reports_members_that_do_not_fit_the_facts(folder: Index) -> None:
     assert "skeleton" in folder.streams
     skeleton = folder.streams["skeleton"].model_copy(update={"joints": ("head",)})
-    problems = verify(folder.model_copy(update={"streams": {**folder.streams, "skeleton": skeleton}}).at(folder.root))
+    problems = verify(
+        folder.model_copy(update={"streams": {**folder.streams, "skeleton": skeleton}}).at(folder.root)
+    ).problems
     assert len(problems) == 8 + 4  # the samples that have a skeleton
     assert all("skeleton.npy" in p and "(3, 1, 3)" in p for p in problems)
-    assert all("right_wrist" in p for p in verify(folder.model_copy(update={"placements": ("waist",)}).at(folder.root)))
-    assert any("label 'walk'" in p for p in verify(folder.model_copy(update={"labels": ("sit",)}).at(folder.root)))
-    assert any("is not one of split" in p for p in verify(_with_subjects(folder, ("somebody",))))
+    assert all(
+        "right_wrist" in p
+        for p in verify(folder.model_copy(update={"placements": ("waist",)}).at(folder.root)).problems
+    )
+    assert any(
+        "label 'walk'" in p for p in verify(folder.model_copy(update={"labels": ("sit",)}).at(folder.root)).problems
+    )
+    assert any("is not one of split" in p for p in verify(_with_subjects(folder, ("somebody",))).problems)
 
 
 def _with_subjects(index: Index, subjects: tuple[str, ...]) -> Index:
@@ -207,7 +220,7 @@ def test_scan_refuses_links(folder: Index, tmp_path: Path) -> None:
 
 
 def test_oversized_members_are_refused_before_reading(folder: Index) -> None:
-    shard = folder.split("val").shards[0].model_dump()
+    shard = folder.split("val").shards[0].listed()
     key = next(iter(shard["keys"]))
     shard["keys"][key]["meta.json"] = (512, 2 << 20)
     with pytest.raises(ShardError, match="the limit is 1048576"):
@@ -222,7 +235,9 @@ def test_an_unlisted_shard_count_is_refused(folder: Index) -> None:
 def test_index_files_are_replaced_not_patched(folder: Index) -> None:
     before = sorted(p.name for p in folder.root.iterdir())
     write_index(folder, folder.root)
-    assert sorted(p.name for p in folder.root.iterdir()) == before == ["build.yaml", "index.json", "shards"]
+    assert sorted(p.name for p in folder.root.iterdir()) == before
+    assert [name for name in before if not name.startswith("members-")] == ["build.yaml", "index.json", "shards"]
+    assert len(before) == 4
 
 
 def test_an_index_in_memory_has_no_folder(folder: Index) -> None:

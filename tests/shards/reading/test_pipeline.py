@@ -16,8 +16,9 @@ from imu_video.errors import ConfigError, ShardError
 from imu_video.modalities.arrays import decode_array
 from imu_video.modalities.mp4 import decode_mp4
 from imu_video.runtime.files import file_sha256
+from imu_video.shards.names import parse_member
 from imu_video.shards.reading.pipeline import decode_meta, read_samples
-from imu_video.shards.schema import Index, ShardEntry, parse_member
+from imu_video.shards.schema import Index, ShardEntry
 from imu_video.types import Window
 
 
