@@ -266,7 +266,7 @@ class Members:
 
     def row(self, key: str) -> int | None:
         """Row of a key; None if it is not one of the shard's."""
-        found = np.flatnonzero(self.names == key.encode()) if key.isascii() else ()
+        found = np.flatnonzero(self.names == key.encode())
         return int(found[0]) if len(found) else None
 
     @property
