@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field, TypeAdapter, ValidationError
 
 from imu_video.shards.members import Members, MembersFacts
-from imu_video.shards.names import LONGEST_NAME
+from imu_video.shards.names import LONGEST_NAME, Name
+
+_Listed = dict[
+    Name,
+    dict[str, tuple[Annotated[int, Field(strict=True, ge=0, lt=2**63)], Annotated[int, Field(strict=True, ge=0)]]],
+]
+_Sums = dict[Name, dict[str, Annotated[int, Field(strict=True, ge=0, lt=2**32)]]]
+_LISTED: TypeAdapter[_Listed] = TypeAdapter(_Listed)
+_SUMS: TypeAdapter[_Sums] = TypeAdapter(_Sums)
 
 
 class MemberList:
@@ -78,6 +88,46 @@ class MemberList:
         block = b"".join(np.ascontiguousarray(content[name], dtype=kind).tobytes() for name, kind, _ in facts.layout)
         block += bytes(facts.block_bytes - len(block))
         return Members(facts.model_copy(update={"sha256": hashlib.sha256(block).hexdigest()}), block)
+
+
+def listed(
+    keys: Mapping[str, Mapping[str, tuple[int, int]]], crc32: Mapping[str, Mapping[str, int]] | None = None
+) -> Members:
+    """Members from mappings, the form of schema version 1.
+
+    Args:
+        keys: key -> suffix -> (offset, size).
+        crc32: key -> suffix -> checksum; empty or None without checksums.
+
+    Raises:
+        ValueError: values of other types, no keys, or checksums of other members.
+
+    Example:
+        >>> listed({"a": {"imu.wrist.npy": (512, 128), "meta.json": (1536, 99)}})
+        Members(1 samples, 2 members)
+    """
+    try:
+        places = _LISTED.validate_python(keys)
+        sums = _SUMS.validate_python(crc32 or {})
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
+    if not places or not all(places.values()):
+        raise ValueError("keys: lists no samples, or a sample without members")
+    if sums and any(sums.get(key, {}).keys() != members.keys() for key, members in places.items()):
+        raise ValueError("crc32 lists other members than keys")
+    growing = MemberList(crc32=bool(sums))
+    for key, members in places.items():
+        own = sums.get(key, {})
+        # Within a sample the order of a mapping has no meaning; between samples it is the order of the rows.
+        in_order = sorted(members.items(), key=lambda item: item[1][0])
+        growing.add(key, [(suffix, offset, size, own.get(suffix, 0)) for suffix, (offset, size) in in_order])
+    return growing.done()
+
+
+def without_crc32(members: Members) -> Members:
+    """The same places without checksums, as in folders of versions before 0.2."""
+    return listed(dict(members.all_places()))
 
 
 def first_repeat(shards: Sequence[Members]) -> tuple[str, int, int] | None:

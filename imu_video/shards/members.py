@@ -14,14 +14,14 @@ import mmap
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 
 from imu_video.config import Config
 from imu_video.errors import ShardError
-from imu_video.shards.names import LONGEST_NAME, Name, check_member, size_limit
+from imu_video.shards.names import LONGEST_NAME, check_member, size_limit
 
 HEADER = 512
 """Bytes of a USTAR header, and of every block of a tar; names are short enough to need no further header."""
@@ -29,14 +29,6 @@ HEADER = 512
 _ALIGNED = 8  # bytes: every block of a members file begins at a multiple
 _LEGAL = np.zeros(256, dtype=bool)
 _LEGAL[[ord(one) for one in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"]] = True
-
-_Listed = dict[
-    Name,
-    dict[str, tuple[Annotated[int, Field(strict=True, ge=0, lt=2**63)], Annotated[int, Field(strict=True, ge=0)]]],
-]
-_Sums = dict[Name, dict[str, Annotated[int, Field(strict=True, ge=0, lt=2**32)]]]
-_LISTED: TypeAdapter[_Listed] = TypeAdapter(_Listed)
-_SUMS: TypeAdapter[_Sums] = TypeAdapter(_Sums)
 
 
 class MembersFacts(Config):
@@ -141,7 +133,8 @@ class Members:
         block: the bytes, or the file and position that has them.
 
     Example:
-        >>> members = Members.listed({"a": {"imu.wrist.npy": (512, 128), "meta.json": (1536, 99)}})
+        >>> from imu_video.shards.member_list import listed
+        >>> members = listed({"a": {"imu.wrist.npy": (512, 128), "meta.json": (1536, 99)}})
         >>> members.all_keys(), members.places(0)["meta.json"]
         (['a'], (1536, 99))
     """
@@ -150,37 +143,6 @@ class Members:
         self.facts = facts
         self._block = block
         self._arrays: dict[str, np.ndarray] | None = None
-
-    @classmethod
-    def listed(
-        cls,
-        keys: Mapping[str, Mapping[str, tuple[int, int]]],
-        crc32: Mapping[str, Mapping[str, int]] | None = None,
-    ) -> Members:
-        """From mappings, the form of schema version 1: key -> suffix -> (offset, size), key -> suffix -> checksum.
-
-        Raises:
-            ValueError: values of other types, no keys, or checksums of other members.
-        """
-        try:
-            places = _LISTED.validate_python(keys)
-            sums = _SUMS.validate_python(crc32 or {})
-        except ValidationError as error:
-            fault = error.errors()[0]
-            raise ValueError(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
-        if sums and any(sums.get(key, {}).keys() != members.keys() for key, members in places.items()):
-            raise ValueError("crc32 lists other members than keys")
-        if not places:
-            raise ValueError("keys: lists no samples")
-        from imu_video.shards.member_list import MemberList  # which makes objects of this class
-
-        growing = MemberList(crc32=bool(sums))
-        for key, members in places.items():
-            own = sums.get(key, {})
-            # Within a sample the order of a mapping has no meaning; between samples it is the order of the rows.
-            in_order = sorted(members.items(), key=lambda item: item[1][0])
-            growing.add(key, [(suffix, offset, size, own.get(suffix, 0)) for suffix, (offset, size) in in_order])
-        return growing.done()
 
     @classmethod
     def restored(cls, facts: MembersFacts) -> Members:
@@ -308,10 +270,6 @@ class Members:
         """Full name of member number ``member`` of the M, for messages."""
         row = int(np.searchsorted(self._array("first"), member, side="right")) - 1
         return f"{self.key(row)}.{self.facts.suffixes[int(self._array('suffix')[member])]}"
-
-    def without_crc32(self) -> Members:
-        """The same places without checksums, as in folders of versions before 0.2."""
-        return Members.listed(dict(self.all_places()))
 
     def check(self, size: int) -> None:
         """Check every name and place against the rules of the format and the size of the tar.

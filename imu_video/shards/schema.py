@@ -31,6 +31,7 @@ from imu_video.modalities.base import (
     specs_to_index,
 )
 from imu_video.modalities.imu import ImuSpec
+from imu_video.shards.member_list import listed
 from imu_video.shards.members import Listing, Members, MembersFacts
 from imu_video.shards.names import NAME_PATTERN, Name
 from imu_video.types import channel_unit
@@ -153,7 +154,7 @@ class ShardEntry(Config):
             return data
         out = dict(data)
         if "members" not in out and "keys" in out:
-            out["members"] = Members.listed(out.pop("keys"), out.pop("crc32", None))
+            out["members"] = listed(out.pop("keys"), out.pop("crc32", None))
         elif isinstance(out.get("members"), Mapping):
             try:
                 facts = MembersFacts.model_validate(out["members"])

@@ -18,6 +18,7 @@ from imu_video.errors import ConfigError, ImuVideoError, ShardError
 from imu_video.modalities.arrays import npy_bytes
 from imu_video.shards.batches.loader import PairLoader
 from imu_video.shards.damage import Damage, quarantine_file
+from imu_video.shards.member_list import without_crc32
 from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.reading.index import load_index
 from imu_video.shards.reading.pipeline import Sample, SampleReader, read_samples
@@ -298,7 +299,7 @@ def test_thousands_of_damaged_shards(pristine: Pristine, tmp_path: Path) -> None
 def test_folders_without_member_checksums_lose_the_whole_shard(pristine: Pristine, tmp_path: Path) -> None:
     split = pristine.index.split("train")
     old = split.model_copy(
-        update={"shards": tuple(s.model_copy(update={"members": s.members.without_crc32()}) for s in split.shards)}
+        update={"shards": tuple(s.model_copy(update={"members": without_crc32(s.members)}) for s in split.shards)}
     )
     without = pristine.index.model_copy(update={"splits": {"train": old}}).at(pristine.index.root)
     assert [content(s) for s in read_samples(without, "train")] == list(pristine.samples.values())
