@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
+from imu_video.config import Config
 from imu_video.errors import ConfigError, ShardError, nearest
+from imu_video.runtime.documents import read_model
 from imu_video.runtime.files import write_atomic
 from imu_video.shards.schema import QUARANTINE_FOLDER, Index
 
@@ -56,6 +58,14 @@ class Damage:
         return f"{len(self.left_out)} samples left out" + "".join(f"; {n} {kind}" for kind, n in kinds.most_common())
 
 
+class QuarantineList(Config):
+    """Content of DATA/quarantine/<split>.json: the index's digest, and key -> reason of each damaged sample."""
+
+    split: str
+    digest: str
+    samples: dict[str, str]
+
+
 def quarantine_file(index: Index, split: str) -> Path:
     """Path of the list of a split's damaged samples."""
     return index.root / QUARANTINE_FOLDER / f"{split}.json"
@@ -69,19 +79,16 @@ def quarantined(index: Index, split: str) -> dict[str, str]:
     """
     file = quarantine_file(index, split)
     hint = f"delete {file}; it is written again when the damage is met"
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        samples = content["samples"]
-        if content["digest"] != index.digest:
-            return {}
-        foreign = sorted(samples.keys() - set(index.split(split).all_keys())) if samples else []
-        if foreign:
-            raise ShardError(f"{file}: lists {foreign[0]!r}, which split {split!r} does not have", hint=hint)
-        return {str(key): str(reason) for key, reason in samples.items()}
-    except FileNotFoundError:
+    if not file.exists():
         return {}
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise ShardError(f"{file}: not a readable list: {type(error).__name__}: {error}", hint=hint) from error
+    content = read_model(file, QuarantineList, error=ShardError, hint=hint)
+    if content.digest != index.digest:
+        return {}
+    foreign = sorted(content.samples.keys() - set(index.split(split).all_keys())) if content.samples else []
+    if foreign or content.split != split:
+        what = f"lists {foreign[0]!r}, which" if foreign else f"is a list of split {content.split!r}, which"
+        raise ShardError(f"{file}: {what} is not of split {split!r}", hint=hint)
+    return dict(content.samples)
 
 
 def quarantine(index: Index, split: str, left_out: dict[str, str]) -> dict[str, str]:

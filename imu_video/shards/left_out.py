@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from imu_video.config import Config
 from imu_video.errors import RecordingError, ShardError
+from imu_video.runtime.documents import read_model
 from imu_video.runtime.files import write_atomic
 from imu_video.shards.schema import DROPPED_FILE, LEFT_OUT_FILE, SourceFile
 
@@ -41,6 +40,12 @@ class LeftOutTable(Config):
     recordings: tuple[LeftOut, ...]
 
 
+class DroppedTable(Config):
+    """Content of dropped.json."""
+
+    windows: dict[str, dict[str, list[float]]]
+
+
 def write_left_out(rows: Sequence[LeftOut], root: Path) -> None:
     """Write left_out.json, one recording per line."""
     lines = ",\n".join(json.dumps(row.model_dump(exclude_none=True), ensure_ascii=False) for row in rows)
@@ -54,13 +59,9 @@ def read_left_out(root: Path) -> tuple[LeftOut, ...]:
         ShardError: left_out.json cannot be read.
     """
     file = root / LEFT_OUT_FILE
-    try:
-        return LeftOutTable.model_validate(json.loads(file.read_text(encoding="utf-8"))).recordings
-    except (FileNotFoundError, NotADirectoryError):
+    if not file.exists():
         return ()
-    except (ValidationError, ValueError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise ShardError(f"{file}: not a list of recordings: {reason}", hint="delete that file") from error
+    return read_model(file, LeftOutTable, error=ShardError, hint="delete that file").recordings
 
 
 def write_dropped(windows: Mapping[str, Mapping[str, Sequence[float]]], root: Path) -> None:
@@ -78,16 +79,9 @@ def read_dropped(root: Path) -> dict[str, dict[str, list[float]]]:
         ShardError: dropped.json cannot be read.
     """
     file = root / DROPPED_FILE
-    try:
-        return _DROPPED.validate_python(json.loads(file.read_text(encoding="utf-8"))["windows"])
-    except (FileNotFoundError, NotADirectoryError):
+    if not file.exists():
         return {}
-    except (ValidationError, ValueError, KeyError, TypeError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise ShardError(f"{file}: not a table of windows: {reason}", hint="delete that file") from error
-
-
-_DROPPED: TypeAdapter[dict[str, dict[str, list[float]]]] = TypeAdapter(dict[str, dict[str, list[float]]])
+    return read_model(file, DroppedTable, error=ShardError, hint="delete that file").windows
 
 
 def still_listed(name: str, files: Mapping[str, SourceFile], quarantined: Mapping[str, LeftOut]) -> LeftOut | None:

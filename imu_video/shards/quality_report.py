@@ -10,12 +10,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from imu_video.config import Config
 from imu_video.errors import ShardError
 from imu_video.recordings.quality import Finding
 from imu_video.recordings.recipe import ClockRow, NoteRow, SyncRow
+from imu_video.runtime.documents import read_model
 from imu_video.runtime.files import write_atomic
 from imu_video.shards.schema import QUALITY_FILE
 
@@ -145,16 +146,9 @@ def read_report(root: Path) -> QualityReport | None:
         ShardError: quality.json cannot be read.
     """
     file = root / QUALITY_FILE
-    try:
-        return QualityReport.model_validate(json.loads(file.read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    if not file.exists():
         return None
-    except ValidationError as error:
-        fault = error.errors()[0]
-        key = ".".join(map(str, fault["loc"]))
-        raise ShardError(f"{file}: {key}: {fault['msg']}", hint=f"delete it, or build {root} again") from error
-    except (ValueError, OSError) as error:
-        raise ShardError(f"{file}: not readable as JSON: {error}", hint=f"delete it, or build {root} again") from error
+    return read_model(file, QualityReport, error=ShardError, hint=f"delete it, or build {root} again")
 
 
 def _json(value: Any) -> str:

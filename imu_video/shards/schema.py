@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import (
     ConfigDict,
     Field,
+    FiniteFloat,
     PrivateAttr,
     SerializerFunctionWrapHandler,
     ValidationError,
@@ -87,7 +88,7 @@ class SampleMeta(Config):
     label: str | None
     tags: dict[str, str]
     flags: tuple[Flag, ...] = ()
-    sync: dict[str, float] | None = None
+    sync: dict[str, FiniteFloat] | None = None
 
     def plain(self) -> dict[str, Any]:
         """The content as written to the member; empty ``flags`` and ``sync`` are omitted."""

@@ -28,10 +28,10 @@ ALLOWED = {
     "eval/results/cells.py": "its own argument as JSON holds it",
     "imu_video/shards/features/plan.py": "its own argument as JSON holds it",
     "imu_video/testing/modalities.py": "its own text",
+    "imu_video/shards/reading/pipeline.py": "facts of a sample, at most 1 MiB and flat: the parser of pydantic is five "
+    "times faster, and `verify` compares with the one reader",
 }
 WAITING = {
-    "imu_video/shards/damage.py", "imu_video/shards/left_out.py", "imu_video/shards/quality_report.py",
-    "imu_video/shards/reading/index.py", "imu_video/shards/reading/pipeline.py",
     "pretrain/checkpoints/store.py", "pretrain/observe/trackers.py",
     "pretrain/runs/folder.py",
 }  # fmt: skip

@@ -133,7 +133,7 @@ def test_folders_without_report_and_damaged_reports(tmp_path: Path) -> None:
     with pytest.raises(ShardError, match="not readable as JSON"):
         read_report(index.root)
     file.write_text(json.dumps({**whole, "windows": "many"}))
-    with pytest.raises(ShardError, match=r"quality.json: windows: "):
+    with pytest.raises(ShardError, match=r"quality.json: key 'windows': "):
         read_report(index.root)
 
 

@@ -348,5 +348,5 @@ def test_an_index_cannot_lead_outside_the_folder(folder: Index, server: Server, 
     raw["splits"]["val"]["shards"][0]["path"] = "shards/../../evil.tar"
     (folder.root / "index.json").write_text(json.dumps(raw))
     for load in (load_index, lambda place: fetching.fetch(place, tmp_path / "copy")):
-        with pytest.raises(ImuVideoError, match="path: String should match"):
+        with pytest.raises(ImuVideoError, match="path': String should match"):
             load(server.address)

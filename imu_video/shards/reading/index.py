@@ -9,10 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from imu_video.config import dump_yaml
+from imu_video.config import Config, dump_yaml
 from imu_video.errors import ConfigError, ShardError
+from imu_video.runtime.documents import parse_json, read_bytes, read_json, validate
 from imu_video.runtime.files import (
     file_sha256,
     move_file,
@@ -23,7 +22,7 @@ from imu_video.runtime.files import (
 )
 from imu_video.shards.member_list import first_repeat
 from imu_video.shards.members import Members, MembersFile
-from imu_video.shards.remote import Address, RemoteFolder, is_address
+from imu_video.shards.remote import INDEX_LIMIT, Address, RemoteFolder, is_address
 from imu_video.shards.schema import (
     DROPPED_FILE,
     FACTS_FILE,
@@ -75,11 +74,7 @@ def load_index(path: str | Path, *, check_shards: bool = True) -> Index:
         what = f"no {INDEX_FILE} in it" if root.is_dir() else "no such folder"
         raise ShardError(f"data folder {root}: {what}", hint=f"imu-video build CONFIG.yaml {root}")
     hint = f"imu-video verify {root} --repair"
-    try:
-        raw = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise ShardError(f"{file}: not readable as JSON: {error}", hint=hint) from error
-    index, stored = parse_index(raw, file, hint)
+    index, stored = parse_index(read_json(file, error=ShardError, hint=hint, limit=INDEX_LIMIT), file, hint)
     if stored is not None:
         index = _located(index, MembersFile(root / stored.file, stored.bytes, hint=hint), file, hint)
     _refuse_repeats(index, file, hint)
@@ -107,12 +102,11 @@ def _load_remote(remote: RemoteFolder) -> Index:
     hint = "repair the folder at its origin: imu-video verify DATA --repair"
     try:
         remote.fetch(INDEX_FILE, incoming)
-        index, stored = parse_index(json.loads(incoming.read_bytes()), where, hint)
+        raw = parse_json(read_bytes(incoming, limit=INDEX_LIMIT), where, error=ShardError, hint=hint, limit=INDEX_LIMIT)
+        index, stored = parse_index(raw, where, hint)
         root = home / index.digest
         root.mkdir(exist_ok=True)
         move_file(incoming, root / INDEX_FILE)
-    except ValueError as error:
-        raise ShardError(f"{where}: not readable as JSON: {error}", hint=hint) from None
     finally:
         incoming.unlink(missing_ok=True)
     if stored is not None:
@@ -162,17 +156,16 @@ def parse_index(raw: Any, file: Path | str, hint: str) -> tuple[Index, MembersEn
         raise ShardError(f"{file} lists no shards", hint=hint)
     rest = {key: value for key, value in raw.items() if key != "members"}
     try:
-        index = Index.model_validate(rest if version != 1 else raw)
-        stored = MembersEntry.model_validate(raw.get("members")) if index.schema_version > 1 else None
+        index = validate(Index, rest if version != 1 else raw, str(file), error=ShardError, hint=hint)
+        stored = None
+        if index.schema_version > 1:
+            stored = validate(_Stored, {"members": raw.get("members")}, str(file), error=ShardError, hint=hint).members
     except ConfigError as error:  # a stream of a modality that no loaded plugin registers
         raise ConfigError(f"{file}: {error.message}", hint=error.hint) from error
-    except ShardError as error:
+    except ShardError as error:  # of a member's name: the models do not know the file
+        if error.message.startswith(str(file)):
+            raise
         raise ShardError(f"{file}: {error.message}", hint=hint) from error
-    except ValidationError as error:
-        fault = error.errors()[0]
-        own = ["members"] if error.title == MembersEntry.__name__ else []
-        key = ".".join(str(part) for part in (*own, *fault["loc"]))
-        raise ShardError(f"{file}: {key}: {fault['msg']}", hint=hint) from error
     for shard in _shards(index):
         if (shard.members.facts.at is not None) != (stored is not None):
             form = "members" if stored is not None else "keys"
@@ -181,6 +174,10 @@ def parse_index(raw: Any, file: Path | str, hint: str) -> tuple[Index, MembersEn
                 hint=hint,
             )
     return index, stored
+
+
+class _Stored(Config):
+    members: MembersEntry
 
 
 def _located(index: Index, file: MembersFile, where: Path | str, hint: str) -> Index:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import re
 import tarfile
 import zlib
 from collections import defaultdict
 from pathlib import Path
 
-import yaml
-
 from imu_video.errors import ImuVideoError, ShardError
+from imu_video.runtime.documents import YAML_LIMIT, read_json, read_yaml, validate
 from imu_video.runtime.files import file_sha256
 from imu_video.shards.member_list import MemberList
 from imu_video.shards.names import check_member, parse_member, parse_shard_name
 from imu_video.shards.reading.index import parse_index, write_index
 from imu_video.shards.reading.pipeline import decode_meta, open_tar
+from imu_video.shards.remote import INDEX_LIMIT
 from imu_video.shards.schema import (
     FACTS_FILE,
     INDEX_FILE,
@@ -164,15 +162,15 @@ def _facts(root: Path) -> Facts:
     for name in (FACTS_FILE, INDEX_FILE):
         file = root / name
         try:
-            text = file.read_text(encoding="utf-8")
-            raw = yaml.safe_load(text) if name == FACTS_FILE else json.loads(text)
+            read = read_yaml if name == FACTS_FILE else read_json
+            limit = YAML_LIMIT if name == FACTS_FILE else INDEX_LIMIT
+            raw = read(file, error=ShardError, limit=limit)
+            if not isinstance(raw, dict):
+                raise ShardError(f"{file}: expected a mapping of keys, got {type(raw).__name__}")
             known = Facts.keys()
-            return Facts.model_validate({key: raw[key] for key in known if key in raw})
-        except OSError as error:
-            reasons.append(f"{name}: {error.strerror}")
-        except (yaml.YAMLError, ValueError, TypeError, KeyError) as error:
-            first_line = re.split(r"\n", str(error), maxsplit=1)[0]
-            reasons.append(f"{name}: {type(error).__name__}: {first_line}")
+            return validate(Facts, {key: raw[key] for key in known if key in raw}, str(file), error=ShardError)
+        except ImuVideoError as error:
+            reasons.append(error.message.removeprefix(f"{root}/"))
     raise ShardError(
         f"{root}: units, rate and licence cannot be recovered from the shards alone ({'; '.join(reasons)})",
         hint=f"build the folder again: imu-video build CONFIG.yaml {root} --force",
@@ -183,8 +181,9 @@ def _listed_shards(root: Path) -> dict[str, set[int]]:
     """Split -> shard numbers that the old index lists; empty if unreadable, because repair must work without it."""
     numbers: dict[str, set[int]] = defaultdict(set)
     try:
-        old, _ = parse_index(json.loads((root / INDEX_FILE).read_text(encoding="utf-8")), root / INDEX_FILE, "")
-    except (OSError, ValueError, ImuVideoError):
+        file = root / INDEX_FILE
+        old, _ = parse_index(read_json(file, error=ShardError, limit=INDEX_LIMIT), file, "")
+    except ImuVideoError:
         return numbers
     for shard in (shard for split in old.splits.values() for shard in split.shards):
         parsed = parse_shard_name(Path(shard.path).name)

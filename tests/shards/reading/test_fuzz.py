@@ -357,7 +357,7 @@ def test_policies_in_words(pristine: Pristine, tmp_path: Path) -> None:
     with pytest.raises(ShardError, match=r"1 damaged samples(.|\n)*errors=skip"):
         open_columns(index, "train")
     quarantine_file(index, "train").write_text("[]")
-    with pytest.raises(ShardError, match="not a readable list"):
+    with pytest.raises(ShardError, match="expected a mapping of keys"):
         open_columns(index, "train")
     quarantine_file(index, "train").unlink()
     assert not open_columns(index, "train").left_out
