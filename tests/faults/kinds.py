@@ -208,14 +208,15 @@ class IndexKind(FileKind):
 
     def targets(self) -> list[Path]:
         return sorted(
-            path for path in (self.root / "data").rglob("*") if path.is_file() and path.name.startswith("index")
+            path for path in (self.root / "data").rglob("*") if path.is_file() and path.name.startswith(("index", "members-"))
         )
 
     def words(self) -> tuple[str, ...]:
         return ("sample ", "member ", "split", "shard", "index")
 
     def read(self) -> str | None:
-        from imu_video.shards.reading.index import load_index, verify
+        from imu_video.shards.reading.index import load_index
+        from imu_video.shards.reading.verify import verify
 
         index = load_index(self.root / "data")
         here = {split: samples_of(index, split) for split in index.splits}
@@ -225,7 +226,7 @@ class IndexKind(FileKind):
             return None if here == self.samples or self._renamed(here) else "samples with other content"
         if index.digest != self.digest:
             return None  # another data set by name: caches and runs of the intact one do not fit it
-        return None if verify(index) else "other order or splits, the same digest, and verify finds nothing"
+        return None if verify(index).problems else "other order or splits, the same digest, and verify finds nothing"
 
     def _renamed(self, here: dict[str, dict[str, tuple[Any, ...]]]) -> bool:
         """Whether only streams that the index no longer declares, or the names of datasets, differ."""
