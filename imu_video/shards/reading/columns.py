@@ -162,8 +162,12 @@ def _without(columns: Columns, index: Index, errors: ErrorPolicy) -> Columns:
     return replace(columns, present=present, complete=columns.complete & present, left_out=left_out)
 
 
-def _open(index: Index, split: str, folder: Path) -> Columns | None:
-    """The columns in ``folder``, or None where they are absent, stale or of another version."""
+def column_arrays(index: Index, split: str, folder: Path) -> tuple[ColumnMeta, dict[str, CheckedArray]] | None:
+    """Meta file and arrays of a split's columns in a folder; None where they are absent, stale or of another version.
+
+    Raises:
+        ShardError: the meta file is damaged, or an array has another size or header than was written.
+    """
     hint = f"delete {folder}; the next command writes it again from the shards"
     meta = _read_meta(index, split, folder, hint)
     if meta is None:
@@ -176,16 +180,28 @@ def _open(index: Index, split: str, folder: Path) -> Columns | None:
 
         try:
             arrays[name] = CheckedArray(folder / f"{name}.npy", facts, refuse=refuse)
-            if name in _SMALL:
-                arrays[name].check()
         except FileNotFoundError:  # another process is replacing stale columns
             return None
         except OSError as error:
             raise refuse(f"cannot be read: {error.strerror}") from error
+    return meta, arrays
+
+
+def _open(index: Index, split: str, folder: Path) -> Columns | None:
+    """The columns in ``folder``, or None where they are absent, stale or of another version."""
+    found = column_arrays(index, split, folder)
+    if found is None:
+        return None
+    meta, arrays = found
+    for name in _SMALL:
+        arrays[name].check()
     try:
         fields = _facts_of_samples(arrays, meta, index.split(split).samples)
     except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise ShardError(f"{folder}: damaged: {type(error).__name__}: {error}", hint=hint) from error
+        raise ShardError(
+            f"{folder}: damaged: {type(error).__name__}: {error}",
+            hint=f"delete {folder}; the next command writes it again from the shards",
+        ) from error
     fields |= {"imu": arrays["imu"], "streams": {stream: arrays[stream] for stream in stored_streams(index)}}
     fields |= {name: np.array(arrays[name]) for name in ("present", "complete")}
     return _columns(index, split, {**fields, "start": np.array(arrays["_start"]), "left_out": meta.left_out})
@@ -248,7 +264,10 @@ def _read_meta(index: Index, split: str, folder: Path, hint: str) -> ColumnMeta 
     if content.get(SEAL) != seal_of(content):
         raise ShardError(f"{file}: damaged: its content differs from the one that was written", hint=hint)
     meta = validate(ColumnMeta, content, str(file), error=ShardError, hint=hint)
-    shapes = array_shapes(index, split)
+    texts = index.split(split).samples + sum(meta.distinct.values())
+    shapes = {**array_shapes(index, split), "_ends": ((texts,), "<i8")}
+    if set(meta.distinct) != set(FACTS) or set(meta.arrays) != {*shapes, "_text"}:
+        raise ShardError(f"{file}: arrays {sorted(meta.arrays)}, expected {sorted({*shapes, '_text'})}", hint=hint)
     for name, (shape, dtype) in shapes.items():
         facts = meta.arrays.get(name)
         if facts is None or (facts.shape, facts.dtype) != (shape, dtype):
