@@ -145,9 +145,11 @@ def load_windows(
 
     Raises:
         ConfigError: unknown split or placement.
-        ShardError: no labelled window in these splits.
+        ShardError: no labelled window in these splits, or values that no motion has in m/s^2 and rad/s.
     """
+    from imu_video.shards.batches.arrays import channel_statistics
     from imu_video.shards.reading.columns import open_columns
+    from imu_video.shards.reading.plausible import check_signals
 
     for split in splits:
         if split not in index.splits:
@@ -158,7 +160,9 @@ def load_windows(
     parts = []
     for split in dict.fromkeys(splits):
         rows = None if teacher is None else np.asarray(teacher.rows(split))
-        parts.append(_split_rows(open_columns(index, split), split, placements, rows))
+        columns = open_columns(index, split)
+        check_signals(channel_statistics(columns, placements), index, split)
+        parts.append(_split_rows(columns, split, placements, rows))
     names = sorted({label for part in parts for label in part["label"].tolist()})
     if not names:
         raise ShardError(

@@ -17,6 +17,9 @@ from imu_video.config import Config
 from imu_video.errors import ConfigError, DataError, RecordingError
 from imu_video.types import GRAVITY, IMU_CHANNELS, channel_unit
 
+LARGEST_RMS = 1e6
+"""Largest root mean square of a sensor that windows are normalised with; one damaged float32 can make it 1e36, and then
+every input of the encoder 0."""
 Windows = TypeVar("Windows", np.ndarray, Tensor)
 
 
@@ -115,7 +118,8 @@ def fit_input_spec(
         normalised: whether recordings were standardised before.
 
     Raises:
-        DataError: no measured sample, or a sensor whose values are all zero (a sensor without any sample gets std 1).
+        DataError: no measured sample, or a sensor whose values are all zero or exceed `LARGEST_RMS` (a sensor without
+            any sample gets std 1).
 
     Example:
         >>> spec = fit_input_spec(np.full((3, 6, 100), 2.0), rate_hz=50, window_s=2)
@@ -139,9 +143,10 @@ def fit_input_spec(
         rows = [i for i, s in enumerate(sensors) if s == sensor]
         if counts[rows].sum():
             std[rows] = math.sqrt(squares[rows].sum() / counts[rows].sum())
-            if not np.all(std[rows] > 0) or not np.isfinite(std[rows]).all():
+            if not 0 < std[rows[0]] <= LARGEST_RMS:
                 raise DataError(
-                    f"fit_input_spec: sensor {sensor!r} has RMS {std[rows[0]]} over {int(counts[rows].sum())} samples",
+                    f"fit_input_spec: sensor {sensor!r} has RMS {std[rows[0]]:.4g} over {int(counts[rows].sum())} "
+                    f"samples, expected above 0 and at most {LARGEST_RMS:g}",
                     hint="mark a broken sensor as NaN (missing)",
                 )
     return InputSpec(

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from imu_video.bundle.encoder import InputSpec, fit_input_spec
 from imu_video.config import digest
 from imu_video.runtime.distributed import World
-from imu_video.shards.batches.arrays import windows_of
+from imu_video.shards.batches.arrays import channel_statistics, windows_of
 from imu_video.shards.batches.live import LiveLoader
 from imu_video.shards.batches.loader import PairLoader
 from imu_video.shards.batches.pool import CLIPS
 from imu_video.shards.reading.clips import ClipChange, ClipReader
 from imu_video.shards.reading.columns import Columns, open_columns
 from imu_video.shards.reading.index import load_index
+from imu_video.shards.reading.plausible import check_signals
 from imu_video.shards.reading.teacher_cache import TeacherCache, cached_fingerprint, open_cache
 from imu_video.shards.schema import Index
 from imu_video.teachers.base import FrozenTeacher
@@ -82,6 +83,19 @@ class Data:
             split: [open_columns(index, split, errors=self.section.errors) for index in self.indexes]
             for split in self.splits
         }
+
+    def check_signals(self, columns: Mapping[str, Sequence[Columns]]) -> None:
+        """Check the statistics of the windows of the devices that are trained on.
+
+        Args:
+            columns: of each split, folder by folder.
+
+        Raises:
+            ShardError: values that no motion has in m/s^2 and rad/s.
+        """
+        for split, folders in columns.items():
+            for index, one in zip(self.indexes, folders, strict=True):
+                check_signals(channel_statistics(one, self.section.placements), index, split)
 
     def loader(
         self,

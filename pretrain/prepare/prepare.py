@@ -131,6 +131,7 @@ def prepare(
             checks.check_disk(run_folder.path, parameters=count, keep=config.run.keep)
         accelerator = stack.enter_context(process_group(request))
         columns = open_columns(data, accelerator)
+        data.check_signals(columns)
         saved = None if checkpoint is None else InputSpec(**checkpoint.state["input"])
         spec = saved or fit_spec(data.index, columns[data.splits[0]], config.data.placements)
         task.model.student.adopt(spec)

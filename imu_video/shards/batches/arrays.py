@@ -8,9 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from imu_video.shards.reading.arrays import CheckedArray
+from imu_video.shards.reading.array_files import RunningStatistics
+from imu_video.shards.reading.arrays import CheckedArray, Statistics
 from imu_video.shards.reading.columns import Columns
 
+_WINDOWS = 64  # windows per read: a few hundred kilobytes, which stay in the cache of the processor
 _PIECE = 4096  # rows per read: a memory map of any size is summed in a few megabytes
 
 
@@ -91,6 +93,24 @@ def windows_of(columns: Sequence[Columns], placements: Sequence[str] | None = No
         wanted = placements or split.placements
         parts.append(DeviceWindows(split.imu, [split.placements.index(p) for p in wanted if p in split.placements]))
     return parts[0] if len(parts) == 1 else JoinedWindows(parts)
+
+
+def channel_statistics(columns: Columns, placements: Sequence[str] | None = None) -> dict[str, Statistics]:
+    """Statistics of every channel of a split's windows, ``<placement>.<channel>``, read in pieces.
+
+    They are of the values themselves and not those of the meta file: a folder may be of a version without them.
+
+    Args:
+        columns: the split.
+        placements: devices; None = all. Those that the folder lacks are left out.
+    """
+    names = [name for name in columns.placements if placements is None or name in placements]
+    devices = [columns.placements.index(name) for name in names]
+    running = RunningStatistics([f"{name}.{channel}" for name in names for channel in columns.channels])
+    for first in range(0, len(columns), _WINDOWS):
+        piece = columns.imu[first : first + _WINDOWS][:, devices]
+        running.add(piece.reshape(len(piece), len(names) * len(columns.channels), -1))
+    return running.statistics()
 
 
 def feature_statistics(read: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> tuple[Tensor, Tensor]:

@@ -44,7 +44,7 @@ class ArrayWriter:
         self._header = header_of(self._shape, self._dtype)
         self._sha256, self._sums = hashlib.sha256(self._header), [zlib.crc32(self._header)]
         self._crc, self._open, self._rows = 0, 0, 0
-        self._running = _Running(len(self._names))
+        self._running = RunningStatistics(self._names)
         self._file = path.open("xb")
         self._file.write(self._header)
         self._facts: ArrayFacts | None = None
@@ -105,7 +105,7 @@ class ArrayWriter:
             block_rows=self._block_rows,
             crc32="".join(f"{one:08x}" for one in self._sums),
             sha256=self._sha256.hexdigest(),
-            statistics=dict(zip(self._names, self._running.statistics(), strict=True)),
+            statistics=self._running.statistics(),
         )
 
     def __enter__(self) -> Self:
@@ -131,16 +131,27 @@ def save_array(path: Path, array: np.ndarray, *, names: Sequence[str] = ("all",)
     return writer.facts
 
 
-class _Running:
-    """Sums of several channels, in float64."""
+class RunningStatistics:
+    """Statistics of several channels, summed in float64 over pieces of any size.
 
-    def __init__(self, channels: int) -> None:
+    Args:
+        names: of the channels.
+
+    Example:
+        >>> running = RunningStatistics(["x"])
+        >>> running.add(np.array([[[1.0, 3.0, np.nan]]]))
+        >>> running.statistics()["x"].mean, running.statistics()["x"].non_finite
+        (2.0, 1)
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names, channels = tuple(names), len(names)
         self._sum, self._squares = np.zeros(channels), np.zeros(channels)
         self._min, self._max = np.full(channels, np.inf), np.full(channels, -np.inf)
         self._finite, self._count = np.zeros(channels, np.int64), 0
 
     def add(self, values: np.ndarray) -> None:
-        """Count (N, channels, samples) values."""
+        """Add (N, channels, samples) values; those that are not finite are only counted."""
         if not values.size:
             return
         axes = (0, 2)
@@ -159,24 +170,22 @@ class _Running:
         self._sum += wide.sum(axis=axes)
         self._squares += np.square(wide).sum(axis=axes)
 
-    def statistics(self) -> list[Statistics]:
-        """One entry per channel."""
-        found = []
-        for i, count in enumerate(self._finite.tolist()):
+    def statistics(self) -> dict[str, Statistics]:
+        """The statistics of each channel."""
+        found = {}
+        for i, (name, count) in enumerate(zip(self._names, self._finite.tolist(), strict=True)):
             if not count:
                 empty = Statistics(min=None, max=None, mean=None, sd=None, finite=0, non_finite=self._count)
-                found.append(empty)
+                found[name] = empty
                 continue
             mean = self._sum[i] / count
             sd = math.sqrt(max(0.0, self._squares[i] / count - mean**2))
-            found.append(
-                Statistics(
-                    min=float(self._min[i]),
-                    max=float(self._max[i]),
-                    mean=float(mean),
-                    sd=sd,
-                    finite=count,
-                    non_finite=self._count - count,
-                )
+            found[name] = Statistics(
+                min=float(self._min[i]),
+                max=float(self._max[i]),
+                mean=float(mean),
+                sd=sd,
+                finite=count,
+                non_finite=self._count - count,
             )
         return found
