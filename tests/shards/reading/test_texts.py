@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from imu_video.shards.reading.texts import Coded, Mappings, Texts, by_appearance, pack
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=6), max_size=30), st.integers(-30, 30))
 def test_texts_are_the_strings_that_were_packed(strings: list[str], at: int) -> None:
     texts = Texts(*pack(strings))
@@ -25,7 +25,7 @@ def test_texts_are_the_strings_that_were_packed(strings: list[str], at: int) -> 
             texts[at]
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.sampled_from(["walk", "sit", "stand", None]), min_size=1, max_size=30))
 def test_codes_in_order_of_appearance(labels: list[str | None]) -> None:
     values = ["sit", "stand", "unused", "walk"]
