@@ -1,7 +1,8 @@
 """Constructor arguments of components: their ranges as annotations, enforced wherever a component is built.
 
 ``temperature: Temperature = 0.07`` in a signature states the range once. Configs, listings and direct construction in
-Python all read it from there, so a component checks by hand only what concerns several arguments at a time.
+Python all read it from there, so a component checks by hand only what concerns several arguments at a time. A number
+whose annotation states no limits has general ones: finite and within `LARGEST_FLOAT`, or within `LARGEST_INTEGER`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from reprlib import Repr
 from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen, MultipleOf, Predicate
@@ -40,6 +42,12 @@ BelowOne = Annotated[float, Field(ge=0, lt=1)]
 InsideUnit = Annotated[float, Field(gt=0, lt=1)]
 Temperature = Annotated[float, Field(ge=0.01, allow_inf_nan=False)]
 """Temperature of a contrastive softmax. Below 0.01 the logit scale would pass 100, where single pairs dominate."""
+
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+LARGEST_INTEGER = 2**31 - 1
+LARGEST_FLOAT = 1e15
+"""Largest absolute value of a number whose annotation states no limit on that side."""
 
 # What pydantic calls a value of the right type that is out of range.
 _OUT_OF_RANGE = {
@@ -116,7 +124,7 @@ class Constructor:
             )
             for key, hint in self.hints.items()
         }
-        config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
+        config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=(), allow_inf_nan=False)
         return create_model(f"{self.kind}:{self.name}", __config__=config, **fields)
 
     @property
@@ -134,7 +142,9 @@ class Constructor:
             model = self.schema.model_validate(dict(arguments))
         except ValidationError as error:
             raise self._refusal(error) from error
-        return {key: getattr(model, key) for key in self.parameters}
+        found = {key: getattr(model, key) for key in self.parameters}
+        self._refuse_huge(found)
+        return found
 
     def converted(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The keywords of a direct construction, converted and refused as `validated` does it.
@@ -152,7 +162,17 @@ class Constructor:
             if any(e["type"] != "missing" for e in error.errors()):
                 raise self._refusal(error) from error
             return dict(arguments)
-        return {**arguments, **{key: getattr(model, key) for key in own}}
+        found = {key: getattr(model, key) for key in own}
+        self._refuse_huge(found)
+        return {**arguments, **found}
+
+    def _refuse_huge(self, arguments: Mapping[str, Any]) -> None:
+        for key, value in arguments.items():
+            wrong = _beyond(value, self.hints[key])
+            if wrong is not None:
+                most = LARGEST_FLOAT if isinstance(wrong, float) else LARGEST_INTEGER
+                words = f"must be in [-{most:.12g}, {most:.12g}] (got {_repr.repr(wrong)})"
+                raise ConfigError(f"{self.kind} {self.name!r}, argument {key!r}: {words}")
 
     def _refusal(self, error: ValidationError) -> ConfigError:
         # The first fault, but a wrong value before a missing one: a direct construction reports only the former here.
@@ -162,12 +182,39 @@ class Constructor:
         if first["type"] == "finite_number" and words != "finite":
             words = f"finite and {words}"
         problem = f"must be {words}" if first["type"] in _OUT_OF_RANGE and words else first["msg"]
+        got = _repr.repr(first.get("input"))
         if first["type"] == "missing":
             return ConfigError(
                 f"{self.kind} {self.name!r}: argument {where!r} is required",
                 hint=f"give {where}; required arguments: {', '.join(self.required)}",
             )
-        return ConfigError(f"{self.kind} {self.name!r}, argument {where!r}: {problem} (got {first.get('input')!r})")
+        return ConfigError(f"{self.kind} {self.name!r}, argument {where!r}: {problem} (got {got})")
+
+
+_repr = Repr()
+_repr.maxlevel, _repr.maxlist, _repr.maxtuple, _repr.maxdict = 6, 20, 20, 20
+_repr.maxstring, _repr.maxother, _repr.maxlong = 200, 200, 60
+
+
+def _beyond(value: Any, hint: Any) -> int | float | None:
+    """The number inside a value that is too large for an annotation without limits; None if there is none."""
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        limits = [limit for entry in parts[1:] for limit in _limits(entry)]
+        if isinstance(value, int | float) and any(isinstance(limit, Lt | Le) for limit in limits):
+            return None
+        return _beyond(value, parts[0])
+    if origin in (typing.Union, types.UnionType):
+        found = [_beyond(value, part) for part in parts if part is not type(None)]
+        return None if None in found else next(iter(found), None)
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | float):
+        return value if abs(value) > (LARGEST_FLOAT if isinstance(value, float) else LARGEST_INTEGER) else None
+    if isinstance(value, list | tuple):
+        inner = parts[0] if parts else Any
+        return next((wrong for one in value if (wrong := _beyond(one, inner)) is not None), None)
+    return None
 
 
 def check_construction(constructor: Constructor) -> None:

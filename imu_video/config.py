@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from imu_video.errors import ConfigError, nearest
 from imu_video.runtime import documents, references
@@ -26,6 +27,7 @@ from imu_video.runtime.identity import changes, digest
 __all__ = [
     "Config",
     "Fragment",
+    "PathText",
     "apply_override",
     "changes",
     "digest",
@@ -40,9 +42,22 @@ __all__ = [
 
 
 class Config(BaseModel):
-    """Base of every config section: unknown keys fail, values are immutable."""
+    """Base of every config section: unknown keys and infinite numbers fail, values are immutable."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+
+def _path(text: str) -> str:
+    if not text or "\0" in text:
+        raise ValueError("expected the path of a file or folder")
+    if len(text) > _LONGEST_PATH or max(map(len, re.split(r"[/\\]", text))) > _LONGEST_NAME:
+        raise ValueError(f"a path has at most {_LONGEST_PATH} characters, and {_LONGEST_NAME} between two slashes")
+    return text
+
+
+_LONGEST_PATH, _LONGEST_NAME = 4000, 255
+PathText = Annotated[str, AfterValidator(_path)]
+"""Path or address of a file or folder, which need not exist."""
 
 
 C = TypeVar("C", bound=BaseModel)
@@ -91,10 +106,11 @@ def shipped() -> Path:
 def find(path: str | Path) -> Path:
     """A config file as named, else the shipped one of that name: ``configs/pretrain/base.yaml`` works anywhere."""
     given = Path(path)
-    if given.exists() or given.is_absolute():
+    # os.path: for a path that is too long or has a NUL character, those of pathlib raise an error
+    if os.path.exists(given) or given.is_absolute():
         return given
     fallback = _as_shipped(given)
-    return fallback if fallback.is_file() else given
+    return fallback if os.path.isfile(fallback) else given
 
 
 def _similar(path: Path) -> str:
@@ -114,11 +130,13 @@ def _as_shipped(path: Path) -> Path:
 def _read(
     path: Path, seen: tuple[Path, ...], model: type[BaseModel] | None = None, *, strict: bool = True
 ) -> dict[str, Any]:
-    resolved = Path(os.path.realpath(path))  # Path.resolve raises a RuntimeError for a link that points to itself
-    if resolved in seen:
-        raise ConfigError(f"{path}: `extends` forms a cycle: {' -> '.join(p.name for p in (*seen, resolved))}")
     try:
         raw = documents.read_yaml(path, error=ConfigError)
+        resolved = Path(os.path.realpath(path))  # Path.resolve raises a RuntimeError for a link that points to itself
+        if resolved in seen:
+            raise ConfigError(f"{path}: `extends` forms a cycle: {' -> '.join(p.name for p in (*seen, resolved))}")
+        if len(seen) >= _LONGEST_CHAIN:
+            raise ConfigError(f"{path}: `extends` names a chain of more than {_LONGEST_CHAIN} files")
     except ConfigError as error:
         missing = isinstance(error.__cause__, OSError)
         raise ConfigError(f"config {error.message}", hint=_similar(path) if missing else error.hint) from error
@@ -127,13 +145,27 @@ def _read(
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected a mapping of keys at the top, got {type(raw).__name__}")
     own = references.resolve(raw, str(path), strict=strict)
-    parents = own.pop("extends", [])
+    parents = _parents(own.pop("extends", []), path)
     if model is not None:
         own = _fragments(own, model, _Origin(str(path), path.parent))
     merged: dict[str, Any] = {}
-    for parent in [parents] if isinstance(parents, str) else parents:
+    for parent in parents:
         merged = merge(merged, _read(path.parent / parent, (*seen, resolved), model, strict=strict))
     return merge(merged, own)
+
+
+_LONGEST_CHAIN = 32
+
+
+def _parents(value: Any, path: Path) -> list[str]:
+    """The files that ``extends`` names."""
+    named = [value] if isinstance(value, str) else value
+    if not isinstance(named, list) or not all(isinstance(one, str) and one.strip() for one in named):
+        raise ConfigError(
+            f"{path}: key 'extends': expected the path of a file or a list of paths (got {documents.shown(value)})",
+            hint="remove the key, or name a file: extends: base.yaml",
+        )
+    return named
 
 
 @dataclass(frozen=True)
@@ -188,16 +220,16 @@ def _fragment(value: Any, origin: _Origin) -> Any:
     if not _is_file(value):
         return value
     beside = None if origin.folder is None else origin.folder / value
-    path = beside if beside is not None and beside.is_file() else find(value)
+    path = beside if beside is not None and os.path.isfile(beside) else find(value)
     try:
         entry = _read(path, seen=())
         if not isinstance(entry.get("name"), str):
             raise ConfigError(f"{path} is not a component entry: it has no 'name'", hint="`imu-video list`")
         return entry
     except ConfigError as error:
-        folder = path.parent if path.parent.is_dir() else _as_shipped(path.parent)
-        known = sorted(p.name for p in folder.glob("*.yaml") if p.is_file())
-        near = "" if path.is_file() or not known else nearest(path.name, known)
+        folder = path.parent if os.path.isdir(path.parent) else _as_shipped(path.parent)
+        known = sorted(p.name for p in folder.glob("*.yaml") if p.is_file()) if os.path.isdir(folder) else []
+        near = "" if os.path.isfile(path) or not known else nearest(path.name, known)
         raise ConfigError(
             f"{origin.source}: key {origin.key!r}: {error.message}{near}", hint=None if near else error.hint
         ) from error

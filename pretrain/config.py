@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from imu_video.config import Config, Fragment, digest
+from imu_video.arguments import LARGEST_FLOAT, LARGEST_INTEGER, BelowOne, Seed
+from imu_video.config import Config, Fragment, PathText, digest
 from imu_video.optim.schedule import Decay
 from imu_video.runtime.references import protected, same
 from imu_video.shards.batches.loader import Pairs
@@ -51,8 +52,8 @@ class DataFolder(Config):
         weight: its share (see `DataSection.root`).
     """
 
-    root: str
-    weight: float | None = Field(default=None, gt=0)
+    root: PathText
+    weight: float | None = Field(default=None, gt=0, le=1e9)
 
 
 class DataSection(Config):
@@ -83,15 +84,15 @@ class DataSection(Config):
             from correct pairs.
     """
 
-    root: str | tuple[DataFolder, ...]
+    root: PathText | tuple[DataFolder, ...]
     train_split: str = "train"
     val_split: str | None = "val"
     placements: tuple[str, ...] | None = None
     teacher: str | None = None
     live_teacher: Component | None = None
     clip_augment: tuple[Component, ...] = ()
-    workers: int = Field(default=2, ge=0)
-    batch_size: int = Field(default=128, ge=2)
+    workers: int = Field(default=2, ge=0, le=256)
+    batch_size: int = Field(default=128, ge=2, le=2**20)
     sampling: Literal["once", "replacement"] = "once"
     leftover: Literal["drop", "carry"] = "drop"
     balance: Literal["none", "subject", "recording"] = "none"
@@ -125,12 +126,12 @@ class ProjectorSection(Config):
         segments: time segments per window, for losses that align them.
     """
 
-    dim: int | None = Field(default=None, ge=1)
+    dim: int | None = Field(default=None, ge=1, le=2**16)
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
     head: Literal["residual", "batch"] = "residual"
     teacher: Literal["mlp", "linear", "none"] = "mlp"
     standardise: bool = True
-    segments: int = Field(default=4, ge=2)
+    segments: int = Field(default=4, ge=2, le=2**12)
 
 
 class OptimSection(Config):
@@ -149,16 +150,16 @@ class OptimSection(Config):
         accumulate: global batches per optimiser step. Each has its own negatives: 2 x 128 is not one batch of 256.
     """
 
-    lr: float = Field(default=1e-3, gt=0)
-    min_lr: float = Field(default=1e-6, ge=0)
-    weight_decay: float = Field(default=0.05, ge=0)
-    betas: tuple[float, float] = (0.9, 0.98)
-    clip_norm: float | None = Field(default=1.0, gt=0)
+    lr: float = Field(default=1e-3, gt=0, le=1e3)
+    min_lr: float = Field(default=1e-6, ge=0, le=1e3)
+    weight_decay: float = Field(default=0.05, ge=0, le=1e3)
+    betas: tuple[BelowOne, BelowOne] = (0.9, 0.98)
+    clip_norm: float | None = Field(default=1.0, gt=0, le=LARGEST_FLOAT)
     warmup_fraction: float = Field(default=0.1, ge=0, lt=1)
     decay: Decay = "cosine"
-    steps: int | None = Field(default=None, ge=1)
-    epochs: int | None = Field(default=None, ge=1)
-    accumulate: int = Field(default=1, ge=1)
+    steps: int | None = Field(default=None, ge=1, le=LARGEST_INTEGER)
+    epochs: int | None = Field(default=None, ge=1, le=LARGEST_INTEGER)
+    accumulate: int = Field(default=1, ge=1, le=2**16)
 
     @model_validator(mode="after")
     def _one_length(self) -> OptimSection:
@@ -188,16 +189,16 @@ class RunSection(Config):
         threads: CPU threads per process; null = torch's default, divided by the number of processes of `--nproc`.
     """
 
-    log_every: int = Field(default=10, ge=1)
-    validate_every: int = Field(default=200, ge=1)
-    checkpoint_every: int = Field(default=200, ge=1)
-    keep: int = Field(default=2, ge=1)
+    log_every: int = Field(default=10, ge=1, le=LARGEST_INTEGER)
+    validate_every: int = Field(default=200, ge=1, le=LARGEST_INTEGER)
+    checkpoint_every: int = Field(default=200, ge=1, le=LARGEST_INTEGER)
+    keep: int = Field(default=2, ge=1, le=10**6)
     best: Literal["auto", "mrr", "loss"] = "auto"
-    gallery: int = Field(default=512, ge=2)
+    gallery: int = Field(default=512, ge=2, le=2**20)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     tracker: Literal["none", "tensorboard"] = "none"
-    threads: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1, le=2**10)
 
 
 class PretrainConfig(Config):
@@ -214,7 +215,7 @@ class PretrainConfig(Config):
     """
 
     name: str = Field(default="pretrain", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     data: DataSection
     encoder: Component = {"name": "patch_tst"}
     projector: ProjectorSection = ProjectorSection()

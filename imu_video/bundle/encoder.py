@@ -25,6 +25,7 @@ from imu_video.bundle.folder import CONFIG, WEIGHTS, FolderFormat, config_text, 
 from imu_video.bundle.input_spec import InputSpec, as_windows, check_length, check_rate, fit_input_spec
 from imu_video.bundle.input_spec import check_units as refuse_other_units
 from imu_video.config import validate
+from imu_video.encoders.allocation import bounded
 from imu_video.encoders.base import check_tensor
 from imu_video.errors import CheckpointError, ConfigError, RecordingError
 from imu_video.runtime.files import atomic_folder
@@ -77,7 +78,8 @@ class EncoderBundle(nn.Module):
         self.spec = spec
         self.encoder_config: JsonDict = entry.config
         self.lineage: JsonDict = {}
-        self.encoder: nn.Module = entry.build()
+        with bounded(f"encoder {name!r}"):
+            self.encoder: nn.Module = entry.build()
         if self.encoder.channels != len(spec.channels):
             raise ConfigError(
                 f"encoder {name!r} takes {self.encoder.channels} channels, the input has {len(spec.channels)}: "

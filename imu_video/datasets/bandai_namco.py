@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from imu_video.arguments import Seed
 from imu_video.datasets.bvh import Bvh
 from imu_video.registry import datasets
 
@@ -76,7 +77,7 @@ class BandaiNamco(Bvh):
         cameras: Sequence[str] = ("front", "oblique", "side"),
         fps: float = 25.0,
         image_size: int = 144,
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> None:
         super().__init__(
             root=root,

@@ -16,6 +16,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from imu_video.arguments import Seed
 from imu_video.datasets.bvh_file import BvhFile, read_bvh
 from imu_video.datasets.common import chosen, existing_folder
 from imu_video.datasets.layout import files_like
@@ -132,7 +133,7 @@ class Bvh:
         cameras: Sequence[str] = ("front", "oblique", "side"),
         fps: float = 25.0,
         image_size: int = 144,
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> None:
         self.root = existing_folder(root, dataset=self.name, hint="set dataset.root to a folder of .bvh files")
         self.placements, self.device, self.seed = tuple(placements), device, seed

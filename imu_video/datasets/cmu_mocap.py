@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from imu_video.arguments import Seed
 from imu_video.datasets.bvh import Bvh
 from imu_video.errors import RecordingError
 from imu_video.readers.tables import Table
@@ -57,7 +58,7 @@ class CmuMocap(Bvh):
         cameras: Sequence[str] = ("front", "oblique", "side"),
         fps: float = 25.0,
         image_size: int = 144,
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> None:
         super().__init__(
             root=root,

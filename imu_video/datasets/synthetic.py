@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
+from imu_video.arguments import Seed
 from imu_video.config import Config, validate
 from imu_video.datasets.common import chosen
 from imu_video.errors import ConfigError, nearest
@@ -106,7 +107,7 @@ class SyntheticWorld:
     def __init__(
         self,
         *,
-        seed: int = 0,
+        seed: Seed = 0,
         groups: Sequence[Group] = DEFAULT_GROUPS,
         activities: Sequence[str] = DEFAULT_ACTIVITIES,
         placements: Sequence[str] = ("left_wrist", "right_wrist", "waist", "thigh", "ankle"),

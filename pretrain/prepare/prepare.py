@@ -21,6 +21,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 
 from imu_video.bundle.encoder import EncoderBundle, InputSpec
 from imu_video.config import dump_yaml
+from imu_video.encoders.allocation import bounded
 from imu_video.losses import LossMix
 from imu_video.models.cross_modal import CrossModalModel
 from imu_video.objectives import ObjectiveMix
@@ -262,7 +263,8 @@ def build_model(
     # The normalisation follows when the training windows are read: a misfit of encoder and windows is found before.
     student = EncoderBundle(spec=blank_spec(index), encoder=components.encoder)
     checks.check_encoder(student)
-    task = build_task(config, components, student=student, teacher_dim=teacher_dim)
+    with bounded("the model with its projectors, tower and losses"):
+        task = build_task(config, components, student=student, teacher_dim=teacher_dim)
     checks.check_batch_norm(task, world, request.device)
     return config, components, task
 

@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 
 from eval import registry as eval_registry
 from imu_video import registry
-from imu_video.arguments import BelowOne, Constructor, Count, Positive, allowed
+from imu_video.arguments import LARGEST_FLOAT, LARGEST_INTEGER, BelowOne, Constructor, Count, Positive, allowed
 from imu_video.config import Config
 from imu_video.errors import ConfigError
 
@@ -107,7 +107,7 @@ def test_the_cases_cover_the_components() -> None:
 @pytest.mark.parametrize(("kind", "name", "argument", "value"), CASES)
 def test_values_outside_a_range_are_refused_both_ways(kind: str, name: str, argument: str, value: Any) -> None:
     known = ALL[kind]
-    needed = {k: v for k, v in REQUIRED.items() if k in constructor(kind, name).parameters}
+    needed = {k: v for k, v in REQUIRED.items() if k in constructor(kind, name).required}
     arguments = {**needed, argument: value}
     with pytest.raises(ConfigError) as from_config:
         known.entry({"name": name, **arguments})
@@ -119,6 +119,47 @@ def test_values_outside_a_range_are_refused_both_ways(kind: str, name: str, argu
     assert repr(value).strip("[]") in message, "the value seen"
     words = known.ranges(name)[argument]
     assert words in message, "the allowed range"
+
+
+def numbers(hint: Any) -> set[type]:
+    """Types of numbers that an annotation admits, inside lists too."""
+    parts = typing.get_args(hint)
+    if typing.get_origin(hint) is Annotated:
+        return numbers(parts[0])
+    return {hint} & {int, float} if isinstance(hint, type) else {kind for part in parts for kind in numbers(part)}
+
+
+NUMBERS = [
+    pytest.param(kind, name, argument, hint, id=f"{kind}-{name}-{argument}")
+    for kind, name in components()
+    for argument, hint in constructor(kind, name).hints.items()
+    if numbers(hint)
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "argument", "hint"), NUMBERS)
+def test_no_argument_takes_infinite_or_huge_numbers(kind: str, name: str, argument: str, hint: Any) -> None:
+    """Also those whose annotation states no range: a plugin need not think of it."""
+    needed = {k: v for k, v in REQUIRED.items() if k in constructor(kind, name).required}
+    for value in (math.inf, -math.inf, math.nan, 1e300, -1e300, 2**63):
+        for form in (value, [value], [value] * 3):
+            with pytest.raises(ConfigError) as refused:
+                ALL[kind].entry({"name": name, **needed, argument: form})
+            assert argument in refused.value.message
+            assert len(refused.value.message) < 1000
+
+
+def test_the_general_limits_hold_for_plugins() -> None:
+    class Part:
+        def __init__(self, *, rate: float = 1.0, count: int = 1, pair: tuple[float, ...] | None = None) -> None: ...
+
+    read = Constructor(Part, kind="part", name="own")
+    kept = {"rate": -LARGEST_FLOAT, "count": LARGEST_INTEGER, "pair": (1e15, -1e15)}
+    assert read.validated(kept) == read.converted(kept) == kept
+    for wrong in ({"rate": 1.1e15}, {"count": 2**31}, {"pair": (1.0, 2e15)}, {"rate": math.inf}, {"pair": [math.nan]}):
+        for check in (read.validated, read.converted):
+            with pytest.raises(ConfigError, match=f"part 'own', argument '{next(iter(wrong))}"):
+                check(wrong)
 
 
 @pytest.mark.parametrize(("kind", "name"), list(components()))

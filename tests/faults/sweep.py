@@ -26,18 +26,41 @@ from imu_video.errors import ImuVideoError
 
 MEMORY_MB = 3000
 """Memory that a mutant may use in addition to what the process has when it forks."""
-HANG_S = 120.0
+HANG_S = float(os.environ.get("IMU_VIDEO_HANG_S", "120"))
 """Ends a mutant that hangs. Generous: a test may not depend on the load of the machine."""
 DEEP: Any = []
 for _ in range(60):
     DEEP = [DEEP]
 VALUES: dict[str, Any] = {
-    "null": None, "true": True, "empty text": "", "text": "nothing", "long text": "x" * 5000, "list": [], "mapping": {},
-    "list of null": [None], "deep": DEEP, "zero": 0, "minus one": -1, "half": 0.5, "one": 1, "seven": 7,
-    "2**31": 2**31, "2**40": 2**40, "2**63": 2**63, "10**30": 10**30, "1e300": 1e300, "1e-300": 1e-300, "-1e300": -1e300,
-    "inf": math.inf, "nan": math.nan, "path": "../../../nowhere", "url": "http://localhost:1/x.yaml", "device": "/dev/zero",
-    "date": "2001-01-01", "control": "\x1b[31mred\x07",
-}  # fmt: skip
+    "null": None,
+    "true": True,
+    "empty text": "",
+    "text": "nothing",
+    "long text": "x" * 5000,
+    "list": [],
+    "mapping": {},
+    "list of null": [None],
+    "deep": DEEP,
+    "zero": 0,
+    "minus one": -1,
+    "half": 0.5,
+    "one": 1,
+    "seven": 7,
+    "2**31": 2**31,
+    "2**40": 2**40,
+    "2**63": 2**63,
+    "10**30": 10**30,
+    "1e300": 1e300,
+    "1e-300": 1e-300,
+    "-1e300": -1e300,
+    "inf": math.inf,
+    "nan": math.nan,
+    "path": "../../../nowhere",
+    "url": "http://localhost:1/x.yaml",
+    "device": "/dev/zero",
+    "date": "2001-01-01",
+    "control": "\x1b[31mred\x07",
+}
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -89,21 +112,49 @@ class _Plain(yaml.SafeDumper):
 
 
 WHOLE: dict[str, bytes] = {
-    "empty": b"", "null": b"null", "list": b"[1, 2]", "number": b"7", "text": b"config", "NUL": b"\0", "zeros": bytes(4096),
-    "UTF-16": "name: x".encode("utf-16"), "UTF-32": "name: x".encode("utf-32"), "Latin-1": "name: é".encode("latin-1"),
-    "deep": b"[" * 100_000, "deep mapping": b"{a: " * 100_000, "recursive alias": b"a: &a [*a]",
-    "recursive mapping": b"name: &a {b: *a}", "recursive root": b"&a {extends: *a}",
-    "laughs": b"a0: &a0 [x, x]\n" + b"".join(b"a%d: &a%d [%s]\n" % (i, i, b", ".join([b"*a%d" % (i - 1)] * 9)) for i in range(1, 12)),
-    "tag": b"!!python/object/apply:os.system [exit]", "two documents": b"a: 1\n---\nb: 2", "digits": b"seed: " + b"1" * 100_000,
-    "base 60": b"seed: 1" + b":1" * 100_000, "no such day": b"name: 2001-99-99",
-    "extends null": b"extends: null", "extends list": b"extends: [null]", "extends number": b"extends: 7",
-    "extends mapping": b"extends: {a: 1}", "extends itself": b"extends: mutant.yaml", "extends nowhere": b"extends: gone.yaml",
-    "extends device": b"extends: /dev/zero", "extends folder": b"extends: .", "extends absolute": b"extends: /etc/passwd",
-    "extends url": b"extends: http://localhost:1/x.yaml", "extends text": b"extends: ''", "extends NUL": rb'extends: "a\0b"',
-    "extends twice": b"extends: [gone.yaml, gone.yaml]", "no variable": b"name: ${NO_SUCH_VARIABLE_HERE}",
-    "half a variable": b"name: ${", "surrogate": rb'name: "\ud800"', "null key": b"null: 1", "list key": b"? [a]\n: 1",
-    "true key": b"true: 1\n1: 2", "mixed keys": b"data: {1: a, b: c, null: d}\noptim: {2: 3}",
-}  # fmt: skip
+    "empty": b"",
+    "null": b"null",
+    "list": b"[1, 2]",
+    "number": b"7",
+    "text": b"config",
+    "NUL": b"\0",
+    "zeros": bytes(4096),
+    "UTF-16": "name: x".encode("utf-16"),
+    "UTF-32": "name: x".encode("utf-32"),
+    "Latin-1": "name: é".encode("latin-1"),
+    "deep": b"[" * 100_000,
+    "deep mapping": b"{a: " * 100_000,
+    "recursive alias": b"a: &a [*a]",
+    "recursive mapping": b"name: &a {b: *a}",
+    "recursive root": b"&a {extends: *a}",
+    "laughs": b"a0: &a0 [x, x]\n"
+    + b"".join(b"a%d: &a%d [%s]\n" % (i, i, b", ".join([b"*a%d" % (i - 1)] * 9)) for i in range(1, 12)),
+    "tag": b"!!python/object/apply:os.system [exit]",
+    "two documents": b"a: 1\n---\nb: 2",
+    "digits": b"seed: " + b"1" * 100_000,
+    "base 60": b"seed: 1" + b":1" * 100_000,
+    "no such day": b"name: 2001-99-99",
+    "extends null": b"extends: null",
+    "extends list": b"extends: [null]",
+    "extends number": b"extends: 7",
+    "extends mapping": b"extends: {a: 1}",
+    "extends itself": b"extends: mutant.yaml",
+    "extends nowhere": b"extends: gone.yaml",
+    "extends device": b"extends: /dev/zero",
+    "extends folder": b"extends: .",
+    "extends absolute": b"extends: /etc/passwd",
+    "extends url": b"extends: http://localhost:1/x.yaml",
+    "extends text": b"extends: ''",
+    "extends NUL": rb'extends: "a\0b"',
+    "extends twice": b"extends: [gone.yaml, gone.yaml]",
+    "no variable": b"name: ${NO_SUCH_VARIABLE_HERE}",
+    "half a variable": b"name: ${",
+    "surrogate": rb'name: "\ud800"',
+    "null key": b"null: 1",
+    "list key": b"? [a]\n: 1",
+    "true key": b"true: 1\n1: 2",
+    "mixed keys": b"data: {1: a, b: c, null: d}\noptim: {2: 3}",
+}
 
 
 @dataclass(frozen=True)
