@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import model_validator
 
-from imu_video.config import Config, digest, dump_yaml, load_config, merge, read_yaml, validate
+from imu_video.config import Config, PathText, digest, dump_yaml, load_config, merge, read_yaml, validate
 from imu_video.errors import ConfigError
 
 
@@ -162,3 +163,52 @@ def test_anchors_and_merge_keys_are_no_repetition(tmp_path: Path) -> None:
     path = tmp_path / "anchors.yaml"
     path.write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\nc: [*a, *a]\n")
     assert read_yaml(path) == {"a": {"x": 1, "y": 2}, "b": {"x": 3, "y": 2}, "c": [{"x": 1, "y": 2}] * 2}
+
+
+@pytest.mark.parametrize("value", ["null", "7", "[null]", "{a: 1}", "''", "[[a]]", "true"])
+def test_extends_takes_paths_only(value: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "x.yaml", f"extends: {value}\n")
+    with pytest.raises(ConfigError, match=r"x\.yaml: key 'extends': expected the path of a file or a list of paths"):
+        read_yaml(path)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("x.yaml", "`extends` forms a cycle"),
+        ("/dev/zero", "/dev/zero: a device or a pipe, expected a file"),
+        (".", "a folder, expected a file"),
+        ("http://localhost:1/x.yaml", "No such file"),
+        (f"{'a' * 300}.yaml", "File name too long"),
+        ("gone.yaml", "gone.yaml: No such file"),
+    ],
+)
+def test_what_extends_names_must_be_a_config(value: str, message: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "x.yaml", f"extends: '{value}'\n")
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load_config(path, Whole)
+
+
+def test_a_chain_of_files_has_an_end(tmp_path: Path) -> None:
+    for number in range(40):
+        write(tmp_path / f"{number}.yaml", f"extends: {number + 1}.yaml\n")
+    with pytest.raises(ConfigError, match=r"a chain of more than 32 files"):
+        read_yaml(tmp_path / "0.yaml")
+
+
+@pytest.mark.parametrize("text", ["a" * 5000, "a" * 256 + "/b", "x\0y", ""])
+def test_paths_that_cannot_exist_are_refused(text: str) -> None:
+    class Place(Config):
+        root: PathText
+
+    with pytest.raises(ConfigError, match="key 'root': "):
+        validate({"root": text}, Place, source="x")
+    assert validate({"root": "s3://a/b c/é"}, Place, source="x").root == "s3://a/b c/é"
+
+
+def test_infinite_numbers_of_sections_are_refused() -> None:
+    class Rates(Config):
+        rates: tuple[float, ...]
+
+    with pytest.raises(ConfigError, match=r"key 'rates\.0': Input should be a finite number"):
+        validate({"rates": [float("inf")]}, Rates, source="x")
