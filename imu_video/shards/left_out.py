@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from imu_video.config import Config
 from imu_video.errors import RecordingError, ShardError
-from imu_video.runtime.documents import read_model
-from imu_video.runtime.files import write_atomic
+from imu_video.runtime import documents
+from imu_video.runtime.files import open_atomic
 from imu_video.shards.schema import DROPPED_FILE, LEFT_OUT_FILE, SourceFile
+
+ROWS_LIMIT = 1 << 30
+"""Largest size in bytes: a row has a few hundred, and a folder up to a million recordings."""
+C = TypeVar("C", bound=Config)
 
 
 class LeftOut(Config):
@@ -41,15 +45,47 @@ class LeftOutTable(Config):
 
 
 class DroppedTable(Config):
-    """Content of dropped.json."""
+    """Content of dropped.json: recording -> reason -> starts of the dropped windows in seconds."""
 
     windows: dict[str, dict[str, list[float]]]
 
 
-def write_left_out(rows: Sequence[LeftOut], root: Path) -> None:
-    """Write left_out.json, one recording per line."""
-    lines = ",\n".join(json.dumps(row.model_dump(exclude_none=True), ensure_ascii=False) for row in rows)
-    write_atomic(root / LEFT_OUT_FILE, f'{{"recordings": [\n{lines}\n]}}\n')
+def write_lines(path: Path, before: str, lines: Iterable[str], after: str) -> None:
+    """Write a JSON file of one row per line atomically, one row in memory at a time.
+
+    Args:
+        path: the file.
+        before, after: text before the first and after the last row.
+        lines: rows without commas and line breaks.
+    """
+    with open_atomic(path) as file:
+        file.write(before.encode())
+        for number, line in enumerate(lines):
+            file.write(f",\n{line}".encode() if number else line.encode())
+        file.write(after.encode())
+
+
+def read_rows(file: Path, model: type[C], *, hint: str) -> C | None:
+    """The content of a file with one row per recording or source file; None if there is no such file.
+
+    Raises:
+        ShardError: it cannot be read, or another key or type.
+    """
+    try:
+        return documents.read_model(file, model, error=ShardError, hint=hint, limit=ROWS_LIMIT)
+    except ShardError as error:
+        if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+            return None
+        raise
+
+
+def write_left_out(rows: Iterable[LeftOut | str], root: Path) -> None:
+    """Write left_out.json, one recording per line; rows may be given as JSON."""
+    texts = (
+        row if isinstance(row, str) else json.dumps(row.model_dump(exclude_none=True), ensure_ascii=False)
+        for row in rows
+    )
+    write_lines(root / LEFT_OUT_FILE, '{"recordings": [\n', texts, "\n]}\n")
 
 
 def read_left_out(root: Path) -> tuple[LeftOut, ...]:
@@ -58,18 +94,19 @@ def read_left_out(root: Path) -> tuple[LeftOut, ...]:
     Raises:
         ShardError: left_out.json cannot be read.
     """
-    file = root / LEFT_OUT_FILE
-    if not file.exists():
-        return ()
-    return read_model(file, LeftOutTable, error=ShardError, hint="delete that file").recordings
+    table = read_rows(root / LEFT_OUT_FILE, LeftOutTable, hint="delete that file")
+    return () if table is None else table.recordings
 
 
 def write_dropped(windows: Mapping[str, Mapping[str, Sequence[float]]], root: Path) -> None:
     """Write dropped.json: recording -> reason -> starts of the dropped windows in seconds."""
-    lines = ",\n".join(
-        f"{json.dumps(name, ensure_ascii=False)}: {json.dumps(windows[name])}" for name in sorted(windows)
-    )
-    write_atomic(root / DROPPED_FILE, f'{{"windows": {{\n{lines}\n}}}}\n')
+    write_dropped_rows(((name, json.dumps(windows[name])) for name in sorted(windows)), root)
+
+
+def write_dropped_rows(rows: Iterable[tuple[str, str]], root: Path) -> None:
+    """Write dropped.json from the names of recordings, sorted, each with the JSON of its reasons and starts."""
+    texts = (f"{json.dumps(name, ensure_ascii=False)}: {value}" for name, value in rows)
+    write_lines(root / DROPPED_FILE, '{"windows": {\n', texts, "\n}}\n")
 
 
 def read_dropped(root: Path) -> dict[str, dict[str, list[float]]]:
@@ -78,10 +115,8 @@ def read_dropped(root: Path) -> dict[str, dict[str, list[float]]]:
     Raises:
         ShardError: dropped.json cannot be read.
     """
-    file = root / DROPPED_FILE
-    if not file.exists():
-        return {}
-    return read_model(file, DroppedTable, error=ShardError, hint="delete that file").windows
+    table = read_rows(root / DROPPED_FILE, DroppedTable, hint="delete that file")
+    return {} if table is None else table.windows
 
 
 def still_listed(name: str, files: Mapping[str, SourceFile], quarantined: Mapping[str, LeftOut]) -> LeftOut | None:
@@ -107,22 +142,21 @@ def check_hint(dataset: Mapping[str, Any]) -> str:
     return f"`imu-video check {root}{kind}` lists the faults of all files"
 
 
-def refuse_mostly_left_out(rows: Sequence[LeftOut], read: int, dataset: Mapping[str, Any]) -> None:
+def refuse_mostly_left_out(first: LeftOut | None, left_out: int, read: int, dataset: Mapping[str, Any]) -> None:
     """Raise an error if more recordings were left out than were read: the cause is then not a single damaged file.
 
     Args:
-        rows: the recordings left out.
+        first: the first recording left out.
+        left_out: number of recordings left out.
         read: number of recordings that were read.
         dataset: config entry of the dataset, for the hint.
 
     Raises:
         RecordingError: with the first reason.
     """
-    if len(rows) <= read:
+    if first is None or left_out <= read:
         return
-    first = rows[0]
     raise RecordingError(
-        f"{len(rows)} of {len(rows) + read} recordings cannot be read; the first is {first.recording!r}: "
-        f"{first.reason}",
+        f"{left_out} of {left_out + read} recordings cannot be read; the first is {first.recording!r}: {first.reason}",
         hint="; ".join(filter(None, (first.hint, check_hint(dataset)))) or None,
     )

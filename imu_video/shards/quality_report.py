@@ -6,18 +6,19 @@ The checks are in `imu_video.recordings`; this module counts findings, and write
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
+from pydantic_core import to_jsonable_python
 
 from imu_video.config import Config
-from imu_video.errors import ShardError
 from imu_video.recordings.quality import Finding
 from imu_video.recordings.recipe import ClockRow, NoteRow, SyncRow
-from imu_video.runtime.documents import read_model
-from imu_video.runtime.files import write_atomic
+from imu_video.runtime.files import open_atomic
+from imu_video.shards.left_out import read_rows
 from imu_video.shards.schema import QUALITY_FILE
 
 QUALITY_VERSION = 1
@@ -62,23 +63,31 @@ class QualityReport(Config):
     statistics: dict[str, dict[str, dict[str, list[float]]]] = Field(default_factory=dict)
 
 
-def totals(findings: Iterable[Finding]) -> dict[str, Total]:
-    """Totals by reason, sorted.
+class Totals:
+    """Totals by reason of findings that are added in the order of a build: those of one recording follow each other.
 
     A window with two findings of a reason (two devices) counts twice.
     """
-    by_reason: dict[str, list[Finding]] = {}
-    for finding in findings:
-        by_reason.setdefault(finding.reason, []).append(finding)
-    return {
-        reason: Total(
-            findings=len(rows),
-            recordings=len({row.recording for row in rows}),
-            windows=sum(row.windows for row in rows),
-            seconds=float(f"{sum(row.seconds for row in rows):.6g}"),
-        )
-        for reason, rows in sorted(by_reason.items())
-    }
+
+    def __init__(self) -> None:
+        self._sums: dict[str, tuple[int, int, int, float]] = {}
+        self._last: dict[str, str] = {}
+
+    def add(self, findings: Iterable[Finding]) -> Totals:
+        """Add findings; returns itself."""
+        for row in findings:
+            count, recordings, windows, seconds = self._sums.get(row.reason, (0, 0, 0, 0))
+            recordings += self._last.get(row.reason) != row.recording
+            self._last[row.reason] = row.recording
+            self._sums[row.reason] = (count + 1, recordings, windows + row.windows, seconds + row.seconds)
+        return self
+
+    def by_reason(self) -> dict[str, Total]:
+        """Reason -> its totals, sorted."""
+        return {
+            reason: Total(findings=count, recordings=recordings, windows=windows, seconds=float(f"{seconds:.6g}"))
+            for reason, (count, recordings, windows, seconds) in sorted(self._sums.items())
+        }
 
 
 def join_reports(reports: Sequence[QualityReport], prefixes: Sequence[str]) -> QualityReport | None:
@@ -104,7 +113,7 @@ def join_reports(reports: Sequence[QualityReport], prefixes: Sequence[str]) -> Q
         recordings=sum(report.recordings for report in reports),
         devices=sum(report.devices for report in reports),
         windows=sum(report.windows for report in reports),
-        totals=totals(findings),
+        totals=Totals().add(findings).by_reason(),
         findings=findings,
         sync=tuple(renamed(row, prefix) for report, prefix in pairs for row in report.sync),
         clocks=tuple(renamed(row, prefix) for report, prefix in pairs for row in report.clocks),
@@ -123,20 +132,33 @@ def of_people(report: QualityReport, people: Sequence[str]) -> QualityReport:
     return report.model_copy(update={"findings": findings, "sync": sync, "clocks": clocks, "notes": notes})
 
 
-def write_report(report: QualityReport, root: Path) -> None:
-    """Write quality.json atomically, one finding per line."""
-    parts = []
-    content = report.model_dump(mode="json")
-    for key in ("clocks", "notes"):
-        if not content[key]:
-            del content[key]  # a build without such rows writes the same file as before there were any
-    for key, value in content.items():
-        if isinstance(value, list) and value:
-            rows = ",\n  ".join(_json(row) for row in value)
-            parts.append(f"{_json(key)}: [\n  {rows}\n]")
-        else:
-            parts.append(f"{_json(key)}: {_json(value)}")
-    write_atomic(root / QUALITY_FILE, ("{\n" + ",\n".join(parts) + "\n}\n"))
+def write_report(report: QualityReport, root: Path, *, rows: Mapping[str, Iterable[str]] | None = None) -> None:
+    """Write quality.json atomically, one finding per line.
+
+    Args:
+        report: the report.
+        root: the data folder.
+        rows: ``findings``, ``sync``, ``clocks``, ``notes`` or ``statistics`` -> JSON of each row (``"NAME": JSON`` for
+            statistics), instead of the rows in ``report``: they need not be in memory at the same time.
+    """
+    given = rows or {}
+    with open_atomic(root / QUALITY_FILE) as file:
+        between = "{\n"
+        for key, value in report:
+            if isinstance(value, tuple) or key in given:
+                texts = iter(given.get(key) or (_json(row.model_dump(mode="json")) for row in value))
+                first = next(texts, None)
+                if first is None and key in ("clocks", "notes"):
+                    continue  # a build without such rows writes the same file as before there were any
+                opened, middle, closed = ("{", ", ", "}") if key == "statistics" else ("[\n  ", ",\n  ", "\n]")
+                file.write(f"{between}{_json(key)}: {opened if first is not None else opened[0]}".encode())
+                for number, text in enumerate(() if first is None else chain([first], texts)):
+                    file.write(f"{middle if number else ''}{text}".encode())
+                file.write((closed if first is not None else closed[-1]).encode())
+            else:
+                file.write(f"{between}{_json(key)}: {_json(to_jsonable_python(value))}".encode())
+            between = ",\n"
+        file.write(b"\n}\n")
 
 
 def read_report(root: Path) -> QualityReport | None:
@@ -145,10 +167,7 @@ def read_report(root: Path) -> QualityReport | None:
     Raises:
         ShardError: quality.json cannot be read.
     """
-    file = root / QUALITY_FILE
-    if not file.exists():
-        return None
-    return read_model(file, QualityReport, error=ShardError, hint=f"delete it, or build {root} again")
+    return read_rows(root / QUALITY_FILE, QualityReport, hint=f"delete it, or build {root} again")
 
 
 def _json(value: Any) -> str:

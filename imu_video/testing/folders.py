@@ -55,14 +55,14 @@ def write_folder(
     # here: a check of a loss needs nothing that builds
     from imu_video.recordings.windows import WindowConfig
     from imu_video.shards.building.assemble import BuildJob, index_of
-    from imu_video.shards.building.encode import Tally
+    from imu_video.shards.building.encode import Counts
     from imu_video.shards.reading.index import load_index, write_index
     from imu_video.shards.schema import SplitEntry
     from imu_video.shards.write import ShardWriter, encode_window
     from imu_video.version import __version__
 
-    folder, tally, steps, splits = Path(root), Tally(placements=set(placements)), set[int](), {}
-    recordings = dict[str, None]()
+    folder, tally, steps, splits = Path(root), Counts(placements=set(placements)), set[int](), {}
+    recordings = set[str]()
     for split, some in windows.items():
         people, before = set(), tally.kept
         with ShardWriter(folder=folder, split=split, shard_samples=shard_samples) as writer:
@@ -71,7 +71,7 @@ def write_folder(
                 tally.take(window, specs)
                 steps.update(values.shape[-1] for values in window.imu.values())
                 people.add(window.subject)
-                recordings[window.recording] = None
+                recordings.add(window.recording)
                 writer.add(encode_window(window, dataset=dataset, specs=specs))
         count = tally.kept - before
         if not count or len(steps) != 1:
@@ -79,7 +79,7 @@ def write_folder(
                 f"split {split!r} has {count} windows, of T in {sorted(steps)}", hint="give some, all of one length T"
             )
         splits[split] = SplitEntry(subjects=tuple(sorted(people)), samples=count, shards=tuple(writer.shards))
-    tally.recordings, tally.windows = list(recordings), tally.kept
+    tally.read, tally.windows = len(recordings), tally.kept
     job = BuildJob(
         version=__version__,
         config={},

@@ -27,6 +27,7 @@ ALLOWED = {
     "imu_video/testing/objectives.py": "an argument of a child process of the same test",
     "eval/results/cells.py": "its own argument as JSON holds it",
     "imu_video/shards/features/plan.py": "its own argument as JSON holds it",
+    "imu_video/shards/building/spool.py": "its own rows",
     "imu_video/testing/modalities.py": "its own text",
     "imu_video/shards/reading/pipeline.py": "facts of a sample, at most 1 MiB and flat: the parser of pydantic is five "
     "times faster, and `verify` compares with the one reader",

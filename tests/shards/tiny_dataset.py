@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -59,6 +62,9 @@ class TinyPeople:
     def recordings(self, subjects: list[str] | None = None) -> Iterator[Recording]:
         for subject in self.subjects() if subjects is None else subjects:
             number = int(subject[1:])
+            awaited = os.environ.get("TINY_PEOPLE_WAIT")
+            while awaited is not None and number >= 2 and not Path(awaited).exists():
+                time.sleep(0.02)
             if self.fault == "crash" and number == 2:
                 raise RuntimeError("sensor on fire")
             for label, seconds in (("walk", 4), ("sit", 3)):

@@ -20,11 +20,12 @@ from imu_video.recordings.windows import WindowConfig
 from imu_video.runtime.journal import Journal, piece_name
 from imu_video.runtime.logging import log_progress
 from imu_video.runtime.references import restored
-from imu_video.shards.building.encode import Person, Tally, tar_of
+from imu_video.shards.building.encode import Counts, Person, tar_of
 from imu_video.shards.building.sources import with_tables, write_record
-from imu_video.shards.left_out import refuse_mostly_left_out, write_dropped, write_left_out
+from imu_video.shards.building.spool import Spool
+from imu_video.shards.left_out import refuse_mostly_left_out, write_dropped_rows, write_left_out
 from imu_video.shards.publish import DATA_FOLDER
-from imu_video.shards.quality_report import QualityReport, totals, write_report
+from imu_video.shards.quality_report import QualityReport, write_report
 from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.reading.index import write_index
 from imu_video.shards.schema import BuildFacts, Index, ShardEntry, SourceFile, SplitEntry, identity, stored_unit
@@ -169,7 +170,11 @@ class Assembly:
             LeakageError: a recording belongs to two subjects.
             RecordingError: subjects whose streams differ in their specification, or most recordings were left out.
         """
-        total, splits, done = Tally(), {}, 0
+        with Spool(self.work.folder / "rows") as spool:
+            return self._write(ready, spool)
+
+    def _write(self, ready: Callable[[str], None], spool: Spool) -> Index:
+        total, splits, done = Counts(), {}, 0
         for split, subjects in self.job.people.items():
             before, present = total.kept, []
             with ShardWriter(
@@ -183,7 +188,8 @@ class Assembly:
                 for subject in subjects:
                     ready(subject)
                     person = collecting.add(subject)
-                    total.add(person.tally)
+                    spool.add(person.tally)
+                    total.add_counts(person.tally, recording=next(iter(person.tally.recordings), subject))
                     done += 1
                     if person.tally.kept:
                         present.append(subject)
@@ -191,30 +197,41 @@ class Assembly:
                     log_progress(logger, done, len(self.job.order), "subjects", what)
             collecting.drop()
             if not writer.shards:
-                refuse_mostly_left_out(total.left_out, len(total.recordings), self.job.config["dataset"])
+                refuse_mostly_left_out(spool.first, total.unreadable, total.read, self.job.config["dataset"])
                 raise ShardError(
                     f"split {split!r} ({', '.join(subjects)}) has no window: {total.empty_recordings} of "
-                    f"{len(total.recordings)} recordings so far are shorter than a window, dropped "
+                    f"{total.read} recordings so far are shorter than a window, dropped "
                     f"{dict(total.dropped)}"
-                    + (f", {len(total.left_out)} recordings cannot be read" if total.left_out else ""),
+                    + (f", {total.unreadable} recordings cannot be read" if total.unreadable else ""),
                     hint="check window.seconds and window.min_measured, or change splits.subjects",
                 )
             splits[split] = SplitEntry(
                 subjects=tuple(present), samples=total.kept - before, shards=tuple(writer.shards)
             )
-        refuse_mostly_left_out(total.left_out, len(total.recordings), self.job.config["dataset"])
+        refuse_mostly_left_out(spool.first, total.unreadable, total.read, self.job.config["dataset"])
         index = write_index(index_of(self.job, splits, total), self.folder)
-        write_report(_report(self.job.config["quality"], total), self.folder)
-        if total.left_out:
-            write_left_out(total.left_out, self.folder)
-        if total.lost:
-            write_dropped(total.lost, self.folder)
-        sources = {name: SourceFile.model_validate(facts) for name, facts in total.sources.items()} | self._listing
-        if sources:
-            write_record(sources, self.folder)
+        self._write_reports(total, spool)
         for split in index.splits:
             open_columns(index, split)
         return index
+
+    def _write_reports(self, total: Counts, spool: Spool) -> None:
+        report = QualityReport(
+            checks=self.job.config["quality"],
+            recordings=total.read,
+            devices=total.devices,
+            windows=total.windows,
+            totals=spool.totals.by_reason(),
+        )
+        lists = ("findings", "sync", "clocks", "notes", "statistics")
+        write_report(report, self.folder, rows={kind: spool.rows(kind) for kind in lists})
+        if total.unreadable:
+            write_left_out(spool.rows("left_out"), self.folder)
+        if spool.has("dropped"):
+            write_dropped_rows(spool.table("dropped"), self.folder)
+        spool.add_sources(self._listing)
+        if spool.has("sources"):
+            write_record(spool.table("sources"), self.folder)
 
     def _remember(self, shard: ShardEntry) -> None:
         self.work.finish(
@@ -293,8 +310,8 @@ def refuse_overlap(people: Mapping[str, list[str] | tuple[str, ...]]) -> None:
                 )
 
 
-def index_of(job: BuildJob, splits: dict[str, SplitEntry], tally: Tally) -> Index:
-    """The index of finished shards, from the tally of the build."""
+def index_of(job: BuildJob, splits: dict[str, SplitEntry], tally: Counts) -> Index:
+    """The index of finished shards, from the counts of the build."""
     window = job.window
     lacking = Counter(
         {lacking_key(stream): tally.kept - tally.with_stream[stream] for stream in counted_streams(tally.streams)}
@@ -323,7 +340,7 @@ def index_of(job: BuildJob, splits: dict[str, SplitEntry], tally: Tally) -> Inde
             config=restored(job.config),
             config_digest=identity(job.config, provenance) if provenance else job.config_digest,
             version=job.version,
-            recordings=len(tally.recordings),
+            recordings=tally.read,
             empty_recordings=tally.empty_recordings,
             windows=tally.windows,
             dropped=dict(sorted(tally.dropped.items())),
@@ -331,24 +348,8 @@ def index_of(job: BuildJob, splits: dict[str, SplitEntry], tally: Tally) -> Inde
             split_order=tuple(splits),
             unused_subjects=tuple(sorted(set(job.everybody) - used)),
             provenance=restored(provenance),
-            left_out=len(tally.left_out),
+            left_out=tally.unreadable,
         ),
-    )
-
-
-def _report(checks: dict[str, dict[str, Any]], tally: Tally) -> QualityReport:
-    """The report of a build: its resolved checks and the findings in its tally."""
-    return QualityReport(
-        checks=checks,
-        recordings=len(tally.recordings),
-        devices=tally.devices,
-        windows=tally.windows,
-        totals=totals(tally.findings),
-        findings=tuple(tally.findings),
-        sync=tuple(tally.sync),
-        clocks=tuple(tally.clocks),
-        notes=tuple(tally.notes),
-        statistics=tally.statistics,
     )
 
 

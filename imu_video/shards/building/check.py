@@ -142,12 +142,12 @@ def check_recordings(
     except ImuVideoError as error:
         faults.add(error, file="quality")
         inspector = Inspector({})
-    total, kept = Tally(), {}
+    total, kept, names = Tally(), {}, set[str]()
     subjects = source.subjects()
     for done, subject in enumerate(subjects, 1):
         before, faulty = total.kept, len(faults.rows)
         for item in items(source, subject):
-            _check_item(item, subject, config.recipe, inspector, total, faults, quick)
+            _check_item(item, subject, config.recipe, inspector, total, names, faults, quick)
         # Windows that a fault hides are not missing: that its split is empty would only repeat the fault.
         kept[subject] = total.kept - before + len(faults.rows) - faulty
         if progress:
@@ -156,7 +156,7 @@ def check_recordings(
         _check_splits(config, source, kept, faults, quick)
     return CheckReport(
         faults=faults.sorted(),
-        recordings=len(total.recordings),
+        recordings=total.read,
         windows=total.kept,
         notes=(*getattr(source, "notes", ()), *_facts(total)),
     )
@@ -182,6 +182,7 @@ def _check_item(
     recipe: Recipe,
     inspector: Inspector,
     total: Tally,
+    names: set[str],
     faults: _Faults,
     quick: bool,
 ) -> None:
@@ -191,9 +192,9 @@ def _check_item(
             name, own = recording.name, Tally()
             if recording.subject != subject:
                 raise LeakageError(f"recording {name!r} of subject {recording.subject!r} was read for {subject!r}")
-            if name in total.recordings:
+            if name in names:
                 raise LeakageError(f"recording {name!r} occurs twice", hint="names are unique within a dataset")
-            own.recordings.append(name)
+            own.begin(name)
             if quick:
                 modalities, length = tuple(recipe.window.modalities), recipe.window.seconds
                 facts = (*recording.notes, *check_ranges(recording, modalities=modalities, seconds=length))
@@ -204,7 +205,9 @@ def _check_item(
             else:
                 for window, _specs in counted_windows(recording, recipe, inspector, own):
                     check_member(window.key, "meta.json", 0)
-            total.add(own)
+            total.add_counts(own, recording=name)
+            total.notes += own.notes
+            names.add(name)
     except Exception as error:
         before = len(faults.rows)
         for part in item.parts:
@@ -221,7 +224,7 @@ def _facts(total: Tally) -> Iterator[str]:
     """Notes on single recordings, which a build writes into its quality report."""
     yield from (f"{row.recording}: {row.note}" for row in total.notes)
     if total.empty_recordings:
-        yield f"{total.empty_recordings} of {len(total.recordings)} recordings are shorter than a window"
+        yield f"{total.empty_recordings} of {total.read} recordings are shorter than a window"
 
 
 def _check_splits(

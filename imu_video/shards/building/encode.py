@@ -27,10 +27,14 @@ from imu_video.types import Recording, Window
 
 
 @dataclass
-class Tally:
-    """Counts of a build; the sum does not depend on the order of addition."""
+class Counts:
+    """Counts of a build and the distinct values that its index lists; the sum does not depend on the order of addition.
 
-    recordings: list[str] = field(default_factory=list)
+    Its size does not depend on the number of recordings.
+    """
+
+    read: int = 0
+    unreadable: int = 0
     empty_recordings: int = 0
     kept: int = 0
     windows: int = 0
@@ -43,32 +47,7 @@ class Tally:
     with_stream: Counter[str] = field(default_factory=Counter)
     devices: int = 0
     gravity: set[str] = field(default_factory=set)
-    findings: list[Finding] = field(default_factory=list)
-    sync: list[SyncRow] = field(default_factory=list)
-    clocks: list[ClockRow] = field(default_factory=list)
-    notes: list[NoteRow] = field(default_factory=list)
-    statistics: dict[str, dict[str, dict[str, list[float]]]] = field(default_factory=dict)
-    left_out: list[LeftOut] = field(default_factory=list)
-    lost: dict[str, dict[str, list[float]]] = field(default_factory=dict)
-    sources: dict[str, dict[str, Any]] = field(default_factory=dict)
     tables: dict[str, str] = field(default_factory=dict)
-
-    def learn(self, recording: Recording, processed: Processed) -> None:
-        """Count a recording and its findings; call it after the last of its windows."""
-        self.windows += processed.considered
-        self.empty_recordings += processed.considered == 0
-        self.dropped += processed.dropped
-        self.devices += len(recording.imu)
-        self.gravity.add(processed.gravity)
-        self.findings += processed.findings()
-        row = processed.sync_row()
-        self.sync += [] if row is None else [row]
-        self.clocks += processed.clock_rows()
-        self.notes += processed.note_rows()
-        if processed.lost:
-            self.lost[recording.name] = processed.lost
-        if processed.statistics:
-            self.statistics[recording.name] = processed.statistics
 
     def take(self, window: Window, specs: Mapping[str, StreamSpec]) -> None:
         """Count one kept window.
@@ -92,29 +71,27 @@ class Tally:
             self.with_stream[stream] += 1
             self._alike(stream, specs[stream], window.recording)
 
-    def add(self, other: Tally) -> None:
-        """Add another tally.
+    def add_counts(self, other: Counts, *, recording: str) -> None:
+        """Add other counts.
+
+        Args:
+            other: what is added.
+            recording: a recording of ``other``, for the message.
 
         Raises:
-            LeakageError: both tallies have a recording of the same name.
             RecordingError: the specification of a stream differs; nothing was added then.
             ConfigError: a table changed between two subjects.
         """
-        twice = set(self.recordings) & set(other.recordings)
-        if twice:
-            raise LeakageError(
-                f"recording name {min(twice)!r} is used by two subjects",
-                hint="make the recording names unique within the dataset, for example by adding the subject's name",
-            )
         for stream, spec in other.streams.items():
-            self._alike(stream, spec, other.recordings[0] if other.recordings else "")
+            self._alike(stream, spec, recording)
         for table in self.tables.keys() & other.tables.keys():
             if self.tables[table] != other.tables[table]:
                 raise ConfigError(
                     f"{table} changed while the build was running: subjects were encoded with different versions of it",
                     hint="build again with --force",
                 )
-        self.recordings += other.recordings
+        self.read += other.read
+        self.unreadable += other.unreadable
         self.empty_recordings += other.empty_recordings
         self.kept += other.kept
         self.windows += other.windows
@@ -122,19 +99,11 @@ class Tally:
         self.without += other.without
         self.devices += other.devices
         self.gravity |= other.gravity
-        self.findings += other.findings
-        self.sync += other.sync
-        self.clocks += other.clocks
-        self.notes += other.notes
-        self.statistics |= other.statistics
         self.placements |= other.placements
         self.labels |= other.labels
         for tag, values in other.tags.items():
             self.tags.setdefault(tag, set()).update(values)
         self.with_stream += other.with_stream
-        self.left_out += other.left_out
-        self.lost |= other.lost
-        self.sources |= other.sources
         self.tables |= other.tables
 
     def _alike(self, stream: str, spec: StreamSpec, recording: str) -> None:
@@ -144,6 +113,65 @@ class Tally:
                 f"recording {recording!r}: {stream} is {spec!r}, other recordings have {known!r}",
                 hint="build them into separate folders",
             )
+
+
+@dataclass
+class Tally(Counts):
+    """Counts of some recordings, with the rows of the reports by recording; of one subject in a build."""
+
+    recordings: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    sync: list[SyncRow] = field(default_factory=list)
+    clocks: list[ClockRow] = field(default_factory=list)
+    notes: list[NoteRow] = field(default_factory=list)
+    statistics: dict[str, dict[str, dict[str, list[float]]]] = field(default_factory=dict)
+    left_out: list[LeftOut] = field(default_factory=list)
+    lost: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    sources: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def begin(self, recording: str) -> None:
+        """Count a recording that is read."""
+        self.recordings.append(recording)
+        self.read += 1
+
+    def leave_out(self, row: LeftOut) -> None:
+        """Count a recording that is not read."""
+        self.left_out.append(row)
+        self.unreadable += 1
+
+    def learn(self, recording: Recording, processed: Processed) -> None:
+        """Count a recording and its findings; call it after the last of its windows."""
+        self.windows += processed.considered
+        self.empty_recordings += processed.considered == 0
+        self.dropped += processed.dropped
+        self.devices += len(recording.imu)
+        self.gravity.add(processed.gravity)
+        self.findings += processed.findings()
+        row = processed.sync_row()
+        self.sync += [] if row is None else [row]
+        self.clocks += processed.clock_rows()
+        self.notes += processed.note_rows()
+        if processed.lost:
+            self.lost[recording.name] = processed.lost
+        if processed.statistics:
+            self.statistics[recording.name] = processed.statistics
+
+    def add(self, other: Tally) -> None:
+        """Add the counts and rows of other recordings; their names are not compared.
+
+        Raises:
+            RecordingError, ConfigError: see `Counts.add_counts`; nothing was added then.
+        """
+        self.add_counts(other, recording=other.recordings[0] if other.recordings else "")
+        self.recordings += other.recordings
+        self.findings += other.findings
+        self.sync += other.sync
+        self.clocks += other.clocks
+        self.notes += other.notes
+        self.statistics |= other.statistics
+        self.left_out += other.left_out
+        self.lost |= other.lost
+        self.sources |= other.sources
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +223,7 @@ def _encode_person(
     source: RecordingSource, subject: str, plan: ReadPlan, inspector: Inspector, tally: Tally, tar: TarFile
 ) -> Iterator[EncodedSample]:
     """Samples of a subject, in order; those of a damaged recording are removed from the tar again."""
-    root = root_of(source)
+    root, seen = root_of(source), set[str]()
     for item in items(source, subject):
         files = record(item.files, root, hashed=plan.hash_sources)
         tally.sources |= {name: file.plain() for name, file in files.items()}
@@ -203,7 +231,7 @@ def _encode_person(
         if plan.errors != "raise":
             listed = still_listed(item.name, files, plan.quarantined)
             if listed is not None:
-                tally.left_out.append(listed)
+                tally.leave_out(listed)
                 continue
         recordings = _each(item)
         while True:
@@ -213,10 +241,11 @@ def _encode_person(
                 if recording is None:
                     break
                 name = recording.name
-                _refuse_foreign(recording, subject, tally)
-                own.recordings.append(recording.name)
+                _refuse_foreign(recording, subject, seen)
+                own.begin(recording.name)
                 yield from _encode_recording(recording, plan.recipe, inspector, own)
                 tally.add(own)
+                seen.add(recording.name)
             except (RecordingError, ConfigError) as error:
                 # An error in the declaration does not concern one recording, and no policy skips it.
                 if plan.errors == "raise" or isinstance(error, ConfigError):
@@ -225,7 +254,7 @@ def _encode_person(
                     raise
                 tar.rewind(mark)
                 last = tally.recordings[-1] if tally.recordings else subject
-                tally.left_out.append(
+                tally.leave_out(
                     LeftOut(
                         recording=name or item.name or f"after {last}",
                         subject=subject,
@@ -249,14 +278,14 @@ def _located(message: str, recording: str, subject: str) -> str:
     return message if not recording or recording in message else f"subject {subject!r}, {recording!r}: {message}"
 
 
-def _refuse_foreign(recording: Recording, subject: str, tally: Tally) -> None:
+def _refuse_foreign(recording: Recording, subject: str, seen: set[str]) -> None:
     if recording.subject != subject:
         raise LeakageError(
             f"the dataset returned recording {recording.name!r} of subject {recording.subject!r} "
             f"for subject {subject!r}",
             hint="recordings(subjects) of the dataset must yield the given subjects only",
         )
-    if recording.name in tally.recordings:
+    if recording.name in seen:
         raise LeakageError(f"recording {recording.name!r} occurs twice; names are unique within a dataset")
 
 

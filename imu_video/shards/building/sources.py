@@ -12,13 +12,12 @@ from pydantic_core import to_jsonable_python
 
 from imu_video import registry
 from imu_video.config import Config
-from imu_video.errors import ShardError
 from imu_video.protocols import RecordingSource, Unread
 from imu_video.recordings.windows import WindowConfig
 from imu_video.registry import source_hash
-from imu_video.runtime import documents
-from imu_video.runtime.files import file_sha256, write_atomic
+from imu_video.runtime.files import file_sha256
 from imu_video.runtime.journal import JOB_FILE, PARTIAL_SUFFIX, PARTS_SUFFIX
+from imu_video.shards.left_out import read_rows, write_lines
 from imu_video.shards.schema import INDEX_FILE, SOURCES_FILE, SourceFile
 
 _UNFINISHED = (PARTIAL_SUFFIX, PARTS_SUFFIX)
@@ -166,12 +165,10 @@ def differences(
     return rows
 
 
-def write_record(files: Mapping[str, SourceFile], root: Path) -> None:
-    """Write sources.json, one file per line."""
-    rows = ",\n".join(
-        f"{json.dumps(name, ensure_ascii=False)}: {json.dumps(files[name].plain())}" for name in sorted(files)
-    )
-    write_atomic(root / SOURCES_FILE, f'{{"files": {{\n{rows}\n}}}}\n')
+def write_record(rows: Iterable[tuple[str, str]], root: Path) -> None:
+    """Write sources.json, one file per line, from the names of files, sorted, each with the JSON of its facts."""
+    lines = (f"{json.dumps(name, ensure_ascii=False)}: {facts}" for name, facts in rows)
+    write_lines(root / SOURCES_FILE, '{"files": {\n', lines, "\n}}\n")
 
 
 def read_record(root: Path) -> SourceRecord | None:
@@ -180,10 +177,4 @@ def read_record(root: Path) -> SourceRecord | None:
     Raises:
         ShardError: sources.json cannot be read.
     """
-    file = root / SOURCES_FILE
-    try:
-        return documents.read_model(file, SourceRecord, error=ShardError, hint=f"build {root} again")
-    except ShardError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
-            return None
-        raise
+    return read_rows(root / SOURCES_FILE, SourceRecord, hint=f"build {root} again")

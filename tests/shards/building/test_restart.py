@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import selectors
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from imu_video.shards.publish import partial_folder
 from imu_video.shards.schema import Index
 
 SCRIPT = Path(__file__).parent / "kill_points.py"
+HANG_S = 1800
 SMALL = {"window": {"seconds": 1.0, "rate_hz": 20, "skeleton_fps": 10}, "shard_samples": 5}
 Maker = Callable[..., BuildConfig]
 Tree = Callable[[Path], dict[str, bytes]]
@@ -59,21 +61,42 @@ def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[str]]:
     return arrange
 
 
+def lines_of(child: subprocess.Popen[str]) -> Iterator[str]:
+    """Lines of a child's output; a child without a new line for `HANG_S` hangs and is killed.
+
+    A limit on the time of the whole child would depend on the speed of the machine: it makes two builds per line.
+    """
+    assert child.stdout is not None
+    with selectors.DefaultSelector() as waiting:
+        waiting.register(child.stdout, selectors.EVENT_READ)
+        rest = ""
+        while True:
+            if not waiting.select(timeout=HANG_S):
+                child.kill()
+                raise AssertionError(f"no progress for {HANG_S} s")
+            block = os.read(child.stdout.fileno(), 1 << 16).decode()
+            *lines, rest = (rest + block).split("\n")
+            yield from lines
+            if not block:
+                return
+
+
 @pytest.mark.slow  # a process and a build per point
+@pytest.mark.timeout(0)
 @pytest.mark.parametrize("step", [37, 1])
 def test_killed_at_a_change_of_the_disk_it_resumes_to_the_same_bytes(
     people_config: Maker, tiny_plugin: Path, tmp_path: Path, step: int
 ) -> None:
     config = json.dumps(people_config(**SMALL).model_dump(mode="json"))
-    done = subprocess.run(
-        [sys.executable, "-P", SCRIPT, tiny_plugin, tmp_path, config, str(step)],
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    points = [json.loads(line) for line in done.stdout.splitlines()]
+    with (tmp_path / "errors").open("w+") as errors:
+        child = subprocess.Popen(
+            [sys.executable, "-P", SCRIPT, tiny_plugin, tmp_path, config, str(step)],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+        points = [json.loads(line) for line in lines_of(child)]
+        assert child.wait() == 0, (tmp_path / "errors").read_text()
     assert len(points) > 100 / step
     assert all(point["killed"] for point in points[:-1])
     assert [p["call"] for p in points if not p["same"] or p["resumed"]] == []
@@ -216,7 +239,10 @@ def test_a_worker_that_dies_is_named_and_its_work_kept() -> None:
 def test_workers_end_with_a_parent_that_is_killed(
     people_config: Maker, tiny_plugin: Path, tmp_path: Path, whole: Index, files_of: Tree
 ) -> None:
-    """SIGKILL of the command while two workers encode: they end too, and the next run finishes the folder."""
+    """SIGKILL of the command while two workers encode: they end too, and the next run finishes the folder.
+
+    p2 and p3 wait for a file that never comes, so that the build runs when it is killed, however slow this process is.
+    """
     config = people_config(**SMALL)
     code = (
         "import json, sys; from pathlib import Path\n"
@@ -232,14 +258,14 @@ def test_workers_end_with_a_parent_that_is_killed(
         [sys.executable, "-P", tmp_path / "run.py", tiny_plugin, json.dumps(config.model_dump(mode="json")), out],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        env={**os.environ, "TINY_PEOPLE_WAIT": str(tmp_path / "never")},
     )
-    work, deadline = partial_folder(out), time.monotonic() + 600
-    while not list(work.glob("*.json")) or len(list(work.glob("p*-*.json"))) < 1:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
+    work = partial_folder(out)
+    while not list(work.glob("p*-*.json")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
     process.kill()
-    process.communicate(timeout=600)  # returns when the last worker has closed its end of the pipes
+    process.communicate()  # returns when the last worker has closed its end of the pipes
     assert not out.exists()
     build(config, out)
     assert files_of(out) == files_of(whole.root)
