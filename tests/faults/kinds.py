@@ -208,7 +208,9 @@ class IndexKind(FileKind):
 
     def targets(self) -> list[Path]:
         return sorted(
-            path for path in (self.root / "data").rglob("*") if path.is_file() and path.name.startswith(("index", "members-"))
+            path
+            for path in (self.root / "data").rglob("*")
+            if path.is_file() and path.name.startswith(("index", "members-"))
         )
 
     def words(self) -> tuple[str, ...]:
