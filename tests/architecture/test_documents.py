@@ -22,6 +22,7 @@ ALLOWED = {
     "imu_video/runtime/documents.py": "the reader itself",
     "imu_video/runtime/yaml_nodes.py": "the reader itself",
     "imu_video/runtime/journal.py": "its own argument as JSON holds it",
+    "imu_video/runtime/native.py": "messages of its own child processes",
     "imu_video/recordings/windows.py": "a key of a cache of its own",
     "imu_video/testing/losses.py": "an argument of a child process of the same test",
     "imu_video/testing/objectives.py": "an argument of a child process of the same test",
