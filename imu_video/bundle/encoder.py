@@ -28,7 +28,7 @@ from imu_video.config import validate
 from imu_video.encoders.allocation import bounded
 from imu_video.encoders.base import check_tensor
 from imu_video.errors import CheckpointError, ConfigError, RecordingError
-from imu_video.runtime.files import atomic_folder
+from imu_video.runtime.files import atomic_folder, is_free
 from imu_video.runtime.references import resolve, restored, settled
 from imu_video.types import JsonDict
 from imu_video.version import __version__
@@ -345,7 +345,7 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def _refuse_overwrite(target: Path, force: bool) -> None:
-    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+    if is_free(target):
         return
     if not (target / CONFIG).is_file() or not (target / WEIGHTS).is_file():
         raise CheckpointError(f"{target} exists and is not an encoder folder", hint="choose another output folder")

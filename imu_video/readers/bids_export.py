@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from imu_video.errors import ConfigError, RecordingError
-from imu_video.runtime.files import atomic_folder, write_atomic
+from imu_video.runtime.files import atomic_folder, is_free, write_atomic
 from imu_video.types import ImuStream, Recording
 from imu_video.version import __version__
 
@@ -55,7 +55,7 @@ def write_bids(recordings: Iterable[Recording], root: Path, *, name: str, task: 
         >>> sorted(p.name for p in root.glob("sub-s01/ses-1/motion/*"))[1]
         'sub-s01_ses-1_task-walking_tracksys-leftWrist_run-1_motion.json'
     """
-    if root.exists():
+    if not is_free(root):
         raise ConfigError(f"{root} exists", hint="name a folder that does not exist yet")
     label = _label(task, "task")
     count = 0

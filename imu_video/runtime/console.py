@@ -6,7 +6,6 @@ characters in them are shown as escapes, and values of environment variables tha
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import traceback
@@ -16,6 +15,7 @@ from typing import Any, TextIO
 
 from imu_video.errors import ImuVideoError
 from imu_video.runtime.children import without_working_folder
+from imu_video.runtime.disks import explain
 from imu_video.runtime.references import masked, restored
 from imu_video.runtime.signals import Stopped, stoppable
 from imu_video.runtime.text import plain, plain_json
@@ -34,19 +34,13 @@ def run(app: Callable[[], object]) -> None:
         say_error(error.message, hint=error.hint)
         raise SystemExit(error.exit_code) from None
     except OSError as error:
-        # Without an errno it is not an error of the operating system but a library's own type; its traceback is needed.
-        if error.errno is None:
+        explained = explain(error)
+        if explained is None:  # a library's own type: its traceback is needed
             sys.excepthook = _show_traceback
             raise
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        hint = (
-            "free some space, or choose a folder on another disk"
-            if full
-            else "choose a path with read and write permission"
-        )
-        where = f"{error.filename}: " if error.filename is not None else ""
-        say_error(f"{where}{error.strerror}", hint=hint)
-        raise SystemExit(4 if full else 2) from None
+        message, hint, code = explained
+        say_error(message, hint=hint)
+        raise SystemExit(code) from None
     except Stopped as stopped:
         sys.stderr.write(f"stopped by {stopped.name}\n")
         raise

@@ -326,6 +326,21 @@ def _set_aside(target: Path, old: Path) -> bool:
     return True
 
 
+def is_free(target: Path) -> bool:
+    """Whether a new folder can take a name: nothing has it, or an empty folder.
+
+    A link is something, wherever it leads: another user may have placed it, and a folder cannot be renamed onto it.
+
+    Example:
+        >>> is_free(Path("no such folder")), is_free(Path("/"))
+        (True, False)
+    """
+    try:
+        return stat.S_ISDIR(target.lstat().st_mode) and not any(target.iterdir())
+    except FileNotFoundError:
+        return True
+
+
 def is_leftover(name: str) -> bool:
     """Whether a file name is a temporary name, of a running or a killed process.
 

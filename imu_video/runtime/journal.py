@@ -83,6 +83,10 @@ class Journal:
 
     def _refuse_foreign(self) -> None:
         """Raise an error if the folder contains anything other than a journal."""
+        # A link could lead to another user's folder: predictable names in shared folders are never followed.
+        for path in (self.folder, *([self.folder.parent] if self.folder.parent.suffix == PARTS_SUFFIX else [])):
+            if path.is_symlink():
+                raise ConfigError(f"{path} is a link, expected a folder", hint=f"remove the link: rm {path}")
         if not self.folder.exists():
             return
         # A process that was killed while it wrote the job file leaves only the lock and a temporary file of that name.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from imu_video.errors import ConfigError, ShardError
-from imu_video.runtime.files import move_folder, remove_dead_leftovers
+from imu_video.runtime.files import is_free, move_folder, remove_dead_leftovers
 from imu_video.runtime.journal import PARTIAL_SUFFIX, PARTS_SUFFIX
 from imu_video.shards.schema import FACTS_FILE, INDEX_FILE
 
@@ -28,8 +28,7 @@ def require_data_folder(target: Path) -> None:
     Raises:
         ConfigError: ``target`` is neither a data folder nor an empty folder.
     """
-    empty = target.is_dir() and not any(target.iterdir())
-    if not empty and not any((target / name).is_file() for name in (INDEX_FILE, FACTS_FILE)):
+    if not is_free(target) and not any((target / name).is_file() for name in (INDEX_FILE, FACTS_FILE)):
         raise ConfigError(f"{target} exists and is not a data folder", hint="name a folder that does not exist yet")
 
 

@@ -422,3 +422,13 @@ def test_permissions_are_those_of_the_umask(umask: int, tmp_path: Path) -> None:
     assert len(made) == 5
     for path in (*made, tmp_path / "made", tmp_path / "file"):
         assert path.stat().st_mode & 0o777 == (0o777 if path.is_dir() else 0o666) & ~umask, path
+
+
+def test_a_link_leaves_a_name_taken_wherever_it_leads(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "a").touch()
+    (tmp_path / "nowhere").symlink_to(tmp_path / "absent")
+    (tmp_path / "to empty").symlink_to(tmp_path / "empty", target_is_directory=True)
+    names = ("absent", "empty", "full", "full/a", "nowhere", "to empty")
+    assert [files.is_free(tmp_path / name) for name in names] == [True, True, False, False, False, False]

@@ -22,7 +22,7 @@ from imu_video.recordings.quality import resolve_checks
 from imu_video.recordings.recipe import Recipe
 from imu_video.recordings.splits import SplitConfig, assign
 from imu_video.registry import datasets
-from imu_video.runtime.files import remove
+from imu_video.runtime.files import is_free, remove
 from imu_video.runtime.journal import JOB_FILE, Journal, describe_changes, kept_when_interrupted, read_job
 from imu_video.runtime.logging import log_progress
 from imu_video.runtime.parts import check_part, part_folder, share
@@ -157,7 +157,7 @@ def build(
         built = _built_from(config, resolved, target)
         if built is not None:
             return built
-    elif target.exists():
+    else:
         require_data_folder(target)
     source = open_source(config)
     job = plan(config, resolved, source)
@@ -389,7 +389,7 @@ def already_built(config: BuildConfig, out: str | Path) -> Index | None:
 
 
 def _built_from(config: BuildConfig, resolved: dict[str, Any], target: Path) -> Index | None:
-    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+    if is_free(target):
         return None
     require_data_folder(target)
     index = load_index(target)

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from imu_video.errors import ConfigError, ShardError
+from imu_video.runtime.files import is_free
 from imu_video.runtime.journal import JOB_FILE, Journal, describe_changes, kept_when_interrupted, read_job
 from imu_video.runtime.parts import find_parts, part_of, share
 from imu_video.runtime.references import resolve, settled
@@ -51,9 +52,9 @@ def merge_parts(out: str | Path, *, force: bool = False) -> Index:
         4
     """
     target = Path(out)
-    if target.exists():
+    if not is_free(target):
         require_data_folder(target)
-        if not force and any(target.iterdir()):
+        if not force:
             raise ConfigError(f"{target} exists", hint="remove it, or replace it: --force")
     folders, job = _parts(target)
     with ExitStack() as stack:

@@ -20,7 +20,7 @@ from imu_video.config import digest
 from imu_video.errors import ConfigError, LeakageError, ShardError
 from imu_video.modalities.base import counted_streams, lacking_key, stream_of
 from imu_video.recordings.splits import SplitConfig, assign
-from imu_video.runtime.files import file_sha256, sync_file, sync_folder
+from imu_video.runtime.files import file_sha256, is_free, sync_file, sync_folder
 from imu_video.runtime.journal import Journal, kept_when_interrupted
 from imu_video.shards.names import shard_name
 from imu_video.shards.publish import DATA_FOLDER, partial_folder, publish
@@ -189,7 +189,7 @@ def split_folder(index: Index, config: SplitConfig, out: str | Path) -> Index:
 
 def _free(out: str | Path) -> Path:
     target = Path(out)
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+    if not is_free(target):
         raise ConfigError(f"{target} exists", hint="name a folder that does not exist yet")
     return target
 

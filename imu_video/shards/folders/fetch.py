@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from imu_video.errors import ConfigError
+from imu_video.runtime.files import is_free
 from imu_video.runtime.journal import Journal, kept_when_interrupted
 from imu_video.runtime.logging import log_progress
 from imu_video.shards.publish import DATA_FOLDER, partial_folder, publish
@@ -50,7 +51,7 @@ def fetch(address: str, out: str | Path) -> Index:
         2048
     """
     target = Path(out)
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+    if not is_free(target):
         raise ConfigError(f"{target} exists", hint="name a folder that does not exist yet")
     index = load_index(address)
     remote = index.remote
