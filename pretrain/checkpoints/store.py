@@ -172,9 +172,9 @@ class CheckpointStore:
                     "complete checkpoint"
                 )
             self._point("latest", start.name)
-        before, was = self.pointer("best"), self._lost("best")
+        before, was, there = self.pointer("best"), self._lost("best"), os.path.lexists(self.folder / "best")
         name = self._point_best(read_state(start)["state"])
-        if name != before or (before is None and os.path.lexists(self.folder / "best")):
+        if name != before or (before is None and there):
             now = f"names {name} from now on" if name else "is removed until a checkpoint is the best again"
             logger.warning(f"{self.folder / 'best'} {was}: it {now}")
 
@@ -198,8 +198,9 @@ class CheckpointStore:
         """Let `best` name the best checkpoint that a state records, or else the best that is left; None if none is."""
         name = self._recorded_best(state)
         if name is None:
-            if self.pointer("best") is None:
-                (self.folder / "best").unlink(missing_ok=True)
+            file = self.folder / "best"
+            if not file.is_dir() or file.is_symlink():
+                file.unlink(missing_ok=True)
         elif self.pointer("best") != name:
             self._point("best", name)
         return name

@@ -176,7 +176,7 @@ def _outcome(store: CheckpointStore, states: dict[int, str], *, lost: bool) -> t
     except CheckpointError as error:
         hint = error.hint or ""
         if not whole:
-            return "--run NEW" in hint and whole != there[-1:], f"{states}: {error}"
+            return "--run NEW" in hint, f"{states}: {error}"
         wanted = store.folder / step_name(whole[-1])
         if there[-1] == whole[-1] or f"--resume {wanted} " not in hint:
             return False, f"{states}: {error}"

@@ -239,3 +239,14 @@ def test_a_checkpoint_that_is_replaced_while_it_is_read(
     monkeypatch.setattr(module, "file_sha256", replaced)
     path, checkpoint = store.load(which)
     assert (path.name, checkpoint.state["state"]["step"]) == ("step-00000010", 10)
+
+
+def test_a_pointer_to_what_was_never_the_best_is_removed(store: CheckpointStore, logged: Any) -> None:
+    shutil.rmtree(store.folder / "step-00000002")
+    for content in ("step-00000004", "garbage"):
+        (store.folder / "best").write_text(content)
+        store.settle(store.folder / "step-00000006")
+        assert not os.path.lexists(store.folder / "best")
+        assert "is removed until a checkpoint is the best again" in logged.lines[-1]
+    store.settle(store.folder / "step-00000006")
+    assert len(logged.lines) == 2
