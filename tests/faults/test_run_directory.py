@@ -284,7 +284,7 @@ def test_damaged_environment_and_log(score: Score, tmp_path: Path) -> None:
 
 
 def test_status_and_export_beside_a_rotating_run(score: Score, tmp_path: Path) -> None:
-    """A thread writes and deletes checkpoints and lines while both commands read; 500 reads each."""
+    """A thread writes and deletes 80 checkpoints while both commands read; 500 reads each, or more."""
     folder = RunFolder(tmp_path / "run", keep=1)
     folder.begin(CONFIG, IDENTITY, {}, start=None)
     folder.store.write(1, made(1, best=1))
@@ -302,15 +302,13 @@ def test_status_and_export_beside_a_rotating_run(score: Score, tmp_path: Path) -
     thread.start()
     try:
         with score("status beside a rotating run") as case:
-            for _ in range(500):
+            while case.tried < 500 or step < 40:
                 case.add(any(title == "checkpoints" and rows for title, _, rows in describe(folder.path)), "no rows")
         reader = CheckpointStore(folder.store.folder)
         with score("checkpoints read for an export beside a rotating run") as case:
-            for number in range(500):
-                path, checkpoint = reader.load(("latest", "best")[number % 2], optimizer=False)
+            while case.tried < 500 or step < 80:
+                path, checkpoint = reader.load(("latest", "best")[case.tried % 2], optimizer=False)
                 case.add(path.name == step_name(checkpoint.state["state"]["step"]), path.name)
     finally:
         stop.set()
         thread.join()
-    print(f"{step} checkpoints were written meanwhile")
-    assert step > 50
