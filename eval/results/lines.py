@@ -17,6 +17,7 @@ from imu_video import __version__
 from imu_video.config import Config, digest
 from imu_video.errors import nearest
 from imu_video.metrics.inference import Estimate
+from imu_video.runtime.references import command_line
 
 CALIBRATION = ("ece", "overconfidence")
 """Metrics that describe stated confidence rather than correct predictions; they have tables of their own."""
@@ -187,6 +188,6 @@ def provenance(*, encoder: Mapping[str, Any], data: Mapping[str, Any], config: C
             "torch": torch.__version__,
             "numpy": np.__version__,
         },
-        "command": " ".join(["imu-eval", *sys.argv[1:]]),
+        "command": command_line(["imu-eval", *sys.argv[1:]]),
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }

@@ -12,7 +12,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -143,6 +144,29 @@ _QUERY = re.compile(
     r"|sig|key|pwd)=)[^\s&;'\"<>]+",
     re.IGNORECASE,
 )
+
+
+def command_line(words: Sequence[str]) -> str:
+    """A command to publish beside its results: `masked`, and without the folders above the working folder.
+
+    Args:
+        words: the program and its arguments.
+
+    Example:
+        >>> command_line(["imu-eval", "fewshot", "/home/anna/encoder", "data", "--out=/tmp/results.jsonl"])
+        'imu-eval fewshot .../encoder data --out=.../results.jsonl'
+    """
+    return masked(" ".join(_portable(word) for word in words))
+
+
+def _portable(word: str) -> str:
+    key, equals, value = word.rpartition("=")
+    path = Path(value)
+    if not (path.is_absolute() or value.startswith("~")):
+        return word
+    here = Path.cwd()
+    shown = str(path.relative_to(here)) if path.is_relative_to(here) else f".../{path.name}"
+    return f"{key}{equals}{shown}"
 
 
 def protected(identity: Mapping[str, Any], *, keep: Collection[str] = ()) -> dict[str, Any]:
