@@ -94,7 +94,13 @@ class Network(EncoderNetwork):
         encoder: maps windows in SI units to features (B, E); pretrained or untrained.
         classes: M.
         frozen: train the classifier only; the encoder then also stays in evaluation mode.
+
+    Attributes:
+        rows: number of rows that pass through the encoder together in training; None = the whole batch. With the batch
+            size of a domain, batch norm uses the statistics of each domain separately.
     """
+
+    rows: int | None = None
 
     def __init__(self, encoder: EncoderBundle, classes: int, *, frozen: bool = False) -> None:
         super().__init__()
@@ -111,8 +117,11 @@ class Network(EncoderNetwork):
 
     def features(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
         """Features. Shapes: (B, C, T) -> (B, E)."""
-        out: Tensor = self.encoder(imu, mask)
-        return out
+        if self.rows is None or not self.training or len(imu) <= self.rows:
+            out: Tensor = self.encoder(imu, mask)
+            return out
+        masks = [None] * len(imu.split(self.rows)) if mask is None else mask.split(self.rows)
+        return torch.cat([self.encoder(part, known) for part, known in zip(imu.split(self.rows), masks, strict=True)])
 
     def forward(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
         """Class scores. Shapes: (B, C, T) -> (B, M)."""
@@ -125,7 +134,7 @@ class Algorithm(nn.Module, ABC):
 
     A subclass implements `update`, and `extend` if it has further networks. All source domains pass through the network
     in one batch. Batch statistics are therefore the same in every algorithm, and algorithms differ only in their
-    objective.
+    objective. `Network.rows` makes them those of each domain, as in published benchmarks.
     """
 
     network: Network

@@ -10,22 +10,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from eval.algorithms.base import Algorithm, DomainBatch, Network, algorithms
-from imu_video.arguments import Whole
+from imu_video.arguments import Count, Whole
 
 
 @algorithms.register("ermpp")
 class ERMPlusPlus(Algorithm):
     """ERM with a warm-up of the classifier and a running mean of the weights (Teterwak et al. 2023).
 
-    During the first ``linear_steps`` updates only the classifier is trained. From update ``average_from`` on,
-    predictions use the mean of all weights since then, including running statistics; before, the current weights.
+    The first ``linear_steps`` updates and one more train only the classifier; then an optimiser with empty averages
+    trains the whole network. From update ``average_from`` on, predictions use the mean of the weights after update
+    ``average_from - 1`` and all later ones, including running statistics; before, the current weights. Both counts are
+    those of the published code.
 
     Args:
-        linear_steps: updates that train only the classifier, at least 0.
-        average_from: update at which averaging starts, at least 0.
+        linear_steps: updates that train only the classifier, less one; at least 0.
+        average_from: first update that is averaged with the one before, at least 1.
     """
 
-    def __init__(self, *, linear_steps: Whole = 500, average_from: Whole = 600) -> None:
+    def __init__(self, *, linear_steps: Whole = 500, average_from: Count = 600) -> None:
         super().__init__()
         self.linear_steps, self.average_from = linear_steps, average_from
 
@@ -35,12 +37,14 @@ class ERMPlusPlus(Algorithm):
 
     def update(self, batches: Sequence[DomainBatch]) -> dict[str, float]:
         batch = self.join(batches)
+        if self.updates == self.linear_steps + 1:
+            self.optimizer = self.fresh_optimizer()  # the classifier's averages belong to a fixed encoder
         # Without a graph the encoder gets no gradient, and Adam skips parameters without one.
-        with torch.set_grad_enabled(self.updates >= self.linear_steps):
+        with torch.set_grad_enabled(self.updates > self.linear_steps):
             features = self.network.features(batch.imu, batch.mask)
         loss = F.cross_entropy(self.network.classifier(features), batch.label)
         self.step(loss)
-        if self.updates > self.average_from:
+        if self.updates >= self.average_from - 1:
             self._update_average()
         return {"loss": loss.item()}
 

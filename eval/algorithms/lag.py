@@ -37,7 +37,7 @@ class LocalBranch(nn.Module):
     Args:
         channels: C.
         samples: T.
-        kernel: width of both convolutions along a patch; reduced for short patches.
+        kernel: width of both convolutions along a patch, half of the global CNN's; reduced for short patches.
 
     Shapes: (B, C, T) -> (B, E).
     """
@@ -85,17 +85,28 @@ class LAG(Algorithm):
     Args:
         gamma_global, gamma_local: weights of the distances, at least 0.
         width: output width of each bottleneck, at least 1.
+        kernel: width of the local convolutions where the encoder has no argument ``kernel``; otherwise they are half as
+            wide as its kernel, as published.
     """
 
     changes_windows = True
 
-    def __init__(self, *, gamma_global: NonNegative = 1.0, gamma_local: NonNegative = 1.0, width: Count = 256) -> None:
+    def __init__(
+        self,
+        *,
+        gamma_global: NonNegative = 1.0,
+        gamma_local: NonNegative = 1.0,
+        width: Count = 256,
+        kernel: Count = 4,
+    ) -> None:
         super().__init__()
-        self.gammas, self.width = (gamma_global, gamma_local), width
+        self.gammas, self.width, self.kernel = (gamma_global, gamma_local), width, kernel
 
     def extend(self) -> None:
         bundle = self.network.encoder
-        self.local = LocalBranch(channels=len(bundle.spec.channels), samples=bundle.spec.samples)
+        given = bundle.encoder_config.get("kernel")
+        kernel = max(1, given // 2) if isinstance(given, int) else self.kernel
+        self.local = LocalBranch(channels=len(bundle.spec.channels), samples=bundle.spec.samples, kernel=kernel)
         widths = (bundle.feature_dim, self.local.feature_dim)
         self.bottlenecks = nn.ModuleList(
             nn.Sequential(nn.Linear(w, self.width), nn.BatchNorm1d(self.width)) for w in widths

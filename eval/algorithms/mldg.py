@@ -19,7 +19,7 @@ class MLDG(Algorithm):
 
     Domains in random order form cyclic pairs (i, j). With g_i the gradient of the risk of domain i and theta_i the
     network after the first step of a new Adam optimiser along it, the gradient is
-    1/m sum (g_i + beta grad l_j(theta_i)). The first Adam step is theta - lr g / (|g| + 1e-8).
+    1/m sum (g_i + beta grad l_j(theta_i)). The first Adam step is theta - lr d / (|d| + 1e-8) with d = g + decay theta.
 
     Args:
         beta: weight of the second term, at least 0; 0 is ERM.
@@ -40,10 +40,7 @@ class MLDG(Algorithm):
         other_risk = 0.0
         if self.beta:
             for i, j in zip(order, [*order[1:], order[0]], strict=True):
-                stepped = [
-                    (p.detach() - self.inner_lr * g / (g.abs() + 1e-8)).requires_grad_()
-                    for p, g in zip(parameters, own[i], strict=True)
-                ]
+                stepped = [self._trial(p.detach(), g).requires_grad_() for p, g in zip(parameters, own[i], strict=True)]
                 risk = self._risk(dict(zip(names, stepped, strict=True)), batches[j])
                 for sum_, g in zip(total, _gradient(risk, stepped), strict=True):
                     sum_ += self.beta * g / self.domains
@@ -53,6 +50,11 @@ class MLDG(Algorithm):
         self.optimizer.step()
         self.updates += 1
         return {"loss": risks.mean().item(), "other_loss": other_risk}
+
+    def _trial(self, parameter: Tensor, gradient: Tensor) -> Tensor:
+        """The parameter after the first step of a new Adam optimiser with the decay of the outer one."""
+        decayed = gradient + self.adam.weight_decay * parameter
+        return parameter - self.inner_lr * decayed / (decayed.abs() + 1e-8)
 
     def _risk(self, parameters: dict[str, Tensor], batch: DomainBatch) -> Tensor:
         """Risk of a domain at other parameters; the running statistics of the network are not changed."""

@@ -17,8 +17,9 @@ from imu_video.arguments import Count, NonNegative, Whole
 class URM(Algorithm):
     """Uniform risk minimisation: a discriminator separates features from uniform noise (Krishnamachari et al. 2024).
 
-    h = tanh(f). The discriminator has its own Adam optimiser and minimises BCE(D(u), 1) + penalty BCE(D(h), 0) for
-    u ~ U(-1, 1); the network minimises CE(g(h), y) + penalty BCE(D(h), 1).
+    h = tanh(f). The network minimises CE(g(h), y) + penalty BCE(D(h), 1); then the discriminator, which has an Adam
+    optimiser of its own, minimises BCE(D(u), 1) + penalty BCE(D(h), 0) for u ~ U(-1, 1) and the features h
+    from before the step. Order and LeakyReLU are those of the published code.
 
     Args:
         penalty: weight of the adversarial terms, at least 0.
@@ -34,7 +35,7 @@ class URM(Algorithm):
         widths = [self.network.encoder.feature_dim, *[self.hidden] * (1 + self.layers)]
         parts: list[nn.Module] = []
         for a, b in pairwise(widths):
-            parts += [nn.Linear(a, b), nn.ReLU()]
+            parts += [nn.Linear(a, b), nn.LeakyReLU()]
         # In a list, so that it is no submodule: its weights belong to its own optimiser and not to snapshots.
         self._discriminator = [nn.Sequential(*parts, nn.Linear(self.hidden, 1))]
         self._adversary = self.adam.build(self._discriminator[0].parameters())
@@ -47,15 +48,14 @@ class URM(Algorithm):
         batch = self.join(batches)
         discriminator = self._discriminator[0]
         h = torch.tanh(self.network.features(batch.imu, batch.mask))
-        noise = 2 * torch.rand(h.shape, generator=self.generator) - 1
+        loss = F.cross_entropy(self.network.classifier(h), batch.label)
+        self.step(loss + self.penalty * _bce(discriminator(h), 1.0))
+        noise = 2 * torch.rand(h.shape, generator=self.generator, dtype=h.dtype) - 1
         adversary_loss = _bce(discriminator(noise), 1.0) + self.penalty * _bce(discriminator(h.detach()), 0.0)
+        # The network's loss has left a gradient in the discriminator, which is not its own.
         self._adversary.zero_grad(set_to_none=True)
         adversary_loss.backward()
         self._adversary.step()
-        # The gradient of this loss also reaches the discriminator, but its optimiser clears it before the next step.
-        loss = F.cross_entropy(self.network.classifier(h), batch.label)
-        encoder_loss = _bce(discriminator(h), 1.0)
-        self.step(loss + self.penalty * encoder_loss)
         return {"loss": loss.item(), "discriminator_loss": adversary_loss.item()}
 
 

@@ -13,8 +13,7 @@ class VREx(Algorithm):
     """Mean risk plus the variance of the risks over domains (Krueger et al. 2021, arXiv 2003.00688).
 
     L = mean_e l_e + w mean_e (l_e - mean_e l_e)^2, where w is 1 during the first ``anneal`` updates and ``penalty``
-    afterwards. The optimiser is reset where the weight changes. With the default penalty of 1 it does not change
-    (methods 4.7).
+    afterwards. As published, the optimiser is reset there, even with a penalty of 1, which changes nothing else.
 
     Args:
         penalty: weight of the variance after annealing, at least 0; the paper sweeps up to 1e5.
@@ -27,7 +26,7 @@ class VREx(Algorithm):
 
     def update(self, batches: Sequence[DomainBatch]) -> dict[str, float]:
         batch = self.join(batches)
-        if self.updates == self.anneal and self.anneal and self.penalty != 1:
+        if self.updates == self.anneal and self.anneal:
             # Adam's averages belong to the former weight; a large new one would make the first steps too long.
             self.optimizer = self.fresh_optimizer()
         risks = domain_losses(self.network(batch.imu, batch.mask), batch.label, self.domains)

@@ -99,6 +99,8 @@ class Training(Config):
         evaluate_every: updates between checkpoints; the best on source validation is the run's result.
         batch: windows per source domain and update, drawn with replacement.
         lr, weight_decay, betas: settings of Adam.
+        statistics: ``joint``: batch norm uses the statistics of all source domains together; ``per_domain``: those of
+            each domain separately, as in HAROOD and DomainBed.
     """
 
     steps: int = Field(default=3000, ge=1)
@@ -107,6 +109,7 @@ class Training(Config):
     lr: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=5e-4, ge=0)
     betas: tuple[float, float] = (0.5, 0.9)
+    statistics: Literal["joint", "per_domain"] = "joint"
 
 
 class Entry(Config):

@@ -28,7 +28,7 @@ from imu_video.types import JsonDict
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 """Format version of the files; runs of another version are not reused."""
 _FREE = {"seeds", "selection", "models", "algorithms"}
 """Config keys that may change between commands on one folder: they add runs and do not change existing ones."""

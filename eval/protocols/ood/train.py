@@ -187,6 +187,7 @@ def _fit(
         algorithm.begin(network, domains=len(evaluator.split.train), adam=adam, generator=generator)
         if start is not None:
             algorithm.restore(start)
+        network.rows = training.batch if training.statistics == "per_domain" else None
         total = config.training.steps if updates is None else updates
         draw = _draws(evaluator.split, config.training.batch, run.seed)
         algorithm.train()
