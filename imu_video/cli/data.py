@@ -246,8 +246,9 @@ def verify(
     if problems:
         raise ShardError(
             f"{data}: {len(problems)} problem{'s' * (len(problems) > 1)}, the first: {problems[0]}",
-            hint="copy the shards again, or build the folder again with --force; `imu-pretrain launch ... "
-            "data.errors=skip` skips damaged samples",
+            hint=f"imu-video verify {data} --repair rebuilds the index if the shards are intact; otherwise copy them "
+            "again, or build the folder again with --force; `imu-pretrain launch ... data.errors=skip` skips damaged "
+            "samples",
         )
     console.say(f"{data}: OK, {size_of(index)}, digest {index.digest}")
     console.say(f"checked: {found.summary()}")

@@ -162,19 +162,27 @@ def _facts(root: Path) -> Facts:
     for name in (FACTS_FILE, INDEX_FILE):
         file = root / name
         try:
-            read = read_yaml if name == FACTS_FILE else read_json
-            limit = YAML_LIMIT if name == FACTS_FILE else INDEX_LIMIT
-            raw = read(file, error=ShardError, limit=limit)
-            if not isinstance(raw, dict):
-                raise ShardError(f"{file}: expected a mapping of keys, got {type(raw).__name__}")
-            known = Facts.keys()
-            return validate(Facts, {key: raw[key] for key in known if key in raw}, str(file), error=ShardError)
+            return read_facts(file)
         except ImuVideoError as error:
             reasons.append(error.message.removeprefix(f"{root}/"))
     raise ShardError(
         f"{root}: units, rate and licence cannot be recovered from the shards alone ({'; '.join(reasons)})",
         hint=f"build the folder again: imu-video build CONFIG.yaml {root} --force",
     )
+
+
+def read_facts(file: Path) -> Facts:
+    """The facts of a folder, from its build.yaml or index.json; other keys are not read.
+
+    Raises:
+        ShardError: a file that cannot be read, or values of other types.
+    """
+    read, limit = (read_yaml, YAML_LIMIT) if file.name == FACTS_FILE else (read_json, INDEX_LIMIT)
+    raw = read(file, error=ShardError, limit=limit)
+    if not isinstance(raw, dict):
+        raise ShardError(f"{file}: expected a mapping of keys, got {type(raw).__name__}")
+    known = Facts.keys()
+    return validate(Facts, {key: raw[key] for key in known if key in raw}, str(file), error=ShardError)
 
 
 def _listed_shards(root: Path) -> dict[str, set[int]]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from imu_video.errors import ShardError
+from imu_video.errors import ImuVideoError, ShardError
 from imu_video.modalities.base import modality_of, stream_of
+from imu_video.runtime.content import shown
 from imu_video.runtime.documents import parse_json
 from imu_video.runtime.files import file_sha256
 from imu_video.shards.members import Members
 from imu_video.shards.names import parse_shard_name
 from imu_video.shards.reading.index import repeats
 from imu_video.shards.reading.pipeline import OpenShard, decode_meta
-from imu_video.shards.reading.repair import scan_shard
-from imu_video.shards.schema import META, Index, SampleMeta, ShardEntry
+from imu_video.shards.reading.repair import read_facts, scan_shard
+from imu_video.shards.schema import FACTS_FILE, INDEX_FILE, META, Facts, Index, SampleMeta, ShardEntry
 
 
 @dataclass(kw_only=True)
@@ -55,13 +56,15 @@ def verify(index: Index, *, deep: bool = True, derived: bool = True) -> Verifica
         index: a loaded index.
         deep: also hash every shard, compare every member with its checksum, decode it, and check the subject,
             recording and label of every sample; otherwise presence, size and repeated entries only.
-        derived: with ``deep``, also check the derived arrays.
+        derived: also compare the facts with build.yaml, and with ``deep`` check the derived arrays; False while the
+            index is being rebuilt.
 
     Returns:
         What was compared, and one line per problem.
     """
     found = Verification()
     found.problems += repeats(index)
+    found.problems += _other_facts(index) if derived else []
     seen: dict[str, dict[str, str]] = {"subject": {}, "recording": {}}
     for name, split in index.splits.items():
         for shard in split.shards:
@@ -79,6 +82,23 @@ def verify(index: Index, *, deep: bool = True, derived: bool = True) -> Verifica
     for check in DERIVED if deep and derived else ():
         check(index, found)
     return found
+
+
+def _other_facts(index: Index) -> list[str]:
+    """Facts that differ from build.yaml, which holds the same ones: rate, units, channels, licence and so on."""
+    file = index.root / FACTS_FILE
+    if not file.is_file():  # of a remote folder whose server lacks it, and of an early version
+        return []
+    try:
+        facts = read_facts(file)
+    except ImuVideoError as error:
+        return [f"{FACTS_FILE}: {error.message.removeprefix(f'{file}: ')}"]
+    here, there = Facts.plain(index), facts.plain()
+    return [
+        f"{INDEX_FILE} and {FACTS_FILE} differ in {key!r}: {shown(here.get(key))} and {shown(there.get(key))}"
+        for key in dict.fromkeys((*here, *there))
+        if here.get(key) != there.get(key)
+    ]
 
 
 def _verify_shard(
