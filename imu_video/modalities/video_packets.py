@@ -253,7 +253,8 @@ def decoder_faults() -> tuple[type[Exception], ...]:
     """What PyAV raises for bytes that it cannot read."""
     import av
 
-    return (av.FFmpegError, ValueError, OSError, MemoryError, RuntimeError, ArithmeticError, EOFError)
+    known = (ValueError, OSError, MemoryError, RuntimeError, ArithmeticError, EOFError, LookupError, TypeError)
+    return (av.FFmpegError, *known)
 
 
 @contextmanager
@@ -261,7 +262,10 @@ def understood(reason: str, *, remedy: Remedy = "re-encode") -> Iterator[None]:
     """Turn what PyAV raises within the block into a VideoFault with a reason in our words."""
     try:
         yield
-    except PermissionError as error:
-        raise VideoFault("permission denied", remedy="copy") from error
     except decoder_faults() as error:
+        import av
+
+        # FFmpeg also gives this number for damaged bytes; the file itself is opened by `check_tables` first.
+        if isinstance(error, PermissionError) and not isinstance(error, av.FFmpegError):
+            raise VideoFault("permission denied", remedy="copy") from error
         raise VideoFault(reason, remedy=remedy) from error

@@ -30,6 +30,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 
 from imu_video.runtime.children import python
+from imu_video.runtime.signals import left_to_the_parent
 
 try:
     import resource
@@ -58,7 +59,7 @@ class ChildDied(Exception):
 
     def __init__(self, number: int, text: str = "") -> None:
         self.number = number
-        self.outside = number in _ENDED_FROM_OUTSIDE
+        self.outside = ended_from_outside(number)
         super().__init__(f"{signal_text(number)}{': ' if text else ''}{text}")
 
 
@@ -74,6 +75,11 @@ class Room(Protocol):
     """Makes an array in the memory that both processes map; one per answer."""
 
     def __call__(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray: ...
+
+
+def ended_from_outside(number: int) -> bool:
+    """Whether a signal is one that other processes send (killed, out of memory), and no fault of the code that ran."""
+    return number in _ENDED_FROM_OUTSIDE
 
 
 def signal_text(number: int) -> str:
@@ -321,7 +327,7 @@ def serve(memory: str) -> None:
     requests, answers = os.dup(0), os.dup(1)
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
     os.dup2(2, 1)  # what a library prints is no answer
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
+    left_to_the_parent()
     if resource is not None:
         signal.signal(signal.SIGXCPU, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

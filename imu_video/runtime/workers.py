@@ -5,26 +5,34 @@ Results arrive in the order of the items. A task writes its output to a shared f
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import secrets
 import sys
 import threading
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing import connection, get_all_start_methods, get_context, parent_process
 from multiprocessing.context import BaseContext
 from typing import Any, Literal, TypeVar
 
 from imu_video.errors import ConfigError, ShardError
 from imu_video.runtime.children import without_working_folder
+from imu_video.runtime.native import ended_from_outside, signal_text
 from imu_video.runtime.signals import left_to_the_parent
 
 I = TypeVar("I")  # noqa: E741
 R = TypeVar("R")
 Task = Callable[[I], R]
-"""A picklable callable; opens files and models in its first call and keeps them open. Runs with one thread."""
+"""A picklable callable; opens files and models in its first call and keeps them open. Runs with one thread.
+
+Local processes: where an item ends its process twice, ``task.after_death(item, part, reason)`` returns the task for a
+third try, or raises the error of the item; ``part`` is what `working_on` named. Without it, `WorkerLost` is raised.
+"""
+logger = logging.getLogger(__name__)
 Engine = Literal["local", "ray"]
 ENGINES: tuple[str, ...] = ("local", "ray")
 
@@ -88,23 +96,200 @@ def check(engine: str, workers: int) -> None:
 # ------------------------------------------------------------------------------------------------------ processes
 
 
+def working_on(what: str) -> None:
+    """Name the part of the item that this worker reads next, for the message if it dies; no-op in other processes."""
+    if _pipe is not None:
+        with suppress(OSError):  # the pool has stopped: this item is finished, and then the worker ends
+            _pipe.send(("at", what))
+
+
 def _in_processes(task: Task[I, R], items: Sequence[I], workers: int, preload: Sequence[str]) -> Iterator[R]:
-    count = min(workers, len(items))
-    # Creating the pool starts a Python (multiprocessing's resource tracker), and `map` starts the workers immediately.
-    with without_working_folder():
-        pool = ProcessPoolExecutor(
-            max_workers=count, mp_context=_context(preload), initializer=_start, initargs=(task,)
-        )
-        results = pool.map(_call, items)
+    pool = _Pool(task, items, min(workers, len(items)), _context(preload))
     try:
-        yield from results
-    except BrokenProcessPool as error:
-        raise WorkerLost(
-            "a worker process died (out of memory, or a script without `if __name__ == '__main__'`)",
-            hint="use fewer --workers; finished work is kept",
-        ) from error
+        for index in range(len(items)):
+            yield pool.result(index)
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.stop()
+
+
+@dataclass
+class _Worker:
+    """One process; ``index`` is the item it works on, ``at`` the part of that item (`working_on`)."""
+
+    process: Any
+    pipe: Any
+    index: int | None = None
+    at: str = ""
+    alone: bool = False
+
+
+class _Pool:
+    """Processes that work on items in order, one each at a time; a thread of this process hands the items out.
+
+    A process that dies takes nothing with it but its item, which a new process repeats when no other one works: that
+    finds out whether memory was short. If it dies again, the task decides (`after_death`), or the pool fails.
+    """
+
+    def __init__(self, task: Any, items: Sequence[Any], count: int, context: BaseContext) -> None:
+        self._items, self._count, self._context = items, count, context
+        self._tasks: dict[int, Any] = {}  # of items whose worker died twice: what the task made of that
+        self._task = task
+        self._waiting = deque(range(len(items)))
+        self._again: deque[int] = deque()  # items whose worker died, each to be repeated alone
+        self._deaths: Counter[int] = Counter()
+        self._done: dict[int, tuple[bool, Any]] = {}
+        self._failure: BaseException | None = None
+        self._changed = threading.Condition()
+        self._wake, self._woken = context.Pipe(duplex=False)
+        self._workers: list[_Worker] = []
+        _pools.add(self)
+        self._thread = threading.Thread(target=self._run, name="workers", daemon=True)
+        self._thread.start()
+
+    def result(self, index: int) -> Any:
+        with self._changed:
+            self._changed.wait_for(lambda: index in self._done or self._failure is not None)
+            if index not in self._done:
+                assert self._failure is not None
+                raise self._failure
+            fine, value = self._done.pop(index)
+        if not fine:
+            raise value
+        return value
+
+    def stop(self) -> None:
+        """End all workers, each after its item."""
+        _pools.discard(self)
+        with suppress(OSError):
+            self._woken.send(None)
+        self._thread.join()
+
+    # What follows runs in the thread.
+
+    def _run(self) -> None:
+        try:
+            while self._follow():
+                pass
+        except BaseException as error:
+            self._tell(failure=error)
+        for worker in self._workers:
+            _end(worker)
+
+    def _follow(self) -> bool:
+        """Hand out items and wait for one event; False at the end."""
+        self._hand_out()
+        pipes = {worker.pipe: worker for worker in self._workers}
+        for ready in connection.wait([self._wake, *pipes]):
+            if ready is self._wake:
+                return False
+            worker = pipes[ready]
+            try:
+                kind, value = worker.pipe.recv()
+            except (EOFError, OSError):
+                self._dead(worker)
+                continue
+            if kind == "at":
+                worker.at = value
+            else:
+                assert worker.index is not None
+                self._tell(worker.index, (kind == "result", value))
+                worker.index = None
+        return True
+
+    def _hand_out(self) -> None:
+        idle = [worker for worker in self._workers if worker.index is None]
+        if self._again:
+            if len(idle) == len(self._workers):
+                index = self._again.popleft()
+                for worker in idle:  # the item gets a process of its own, and their memory
+                    self._workers.remove(worker)
+                    _end(worker)
+                self._give(self._new(self._tasks.get(index, self._task)), index, alone=index in self._tasks)
+            return
+        while self._waiting and (idle or len(self._workers) < self._count):
+            worker = idle.pop() if idle else self._new(self._task)
+            if worker.alone:
+                self._workers.remove(worker)
+                _end(worker)
+                continue
+            self._give(worker, self._waiting.popleft())
+
+    def _new(self, task: Any) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        # The first process starts further Pythons (fork server, resource tracker).
+        with without_working_folder():
+            process: Any = self._context.Process(target=_work, args=(theirs,), daemon=False)  # type: ignore[attr-defined]
+            process.start()
+        theirs.close()
+        worker = _Worker(process, ours)
+        self._workers.append(worker)
+        with suppress(OSError):  # one that died at once is found by its closed pipe
+            ours.send(task)
+        return worker
+
+    def _give(self, worker: _Worker, index: int, *, alone: bool = False) -> None:
+        worker.index, worker.at, worker.alone = index, "", alone
+        with suppress(OSError):
+            worker.pipe.send((index, self._items[index]))
+
+    def _dead(self, worker: _Worker) -> None:
+        self._workers.remove(worker)
+        worker.process.join()
+        worker.pipe.close()
+        code, index = worker.process.exitcode or 0, worker.index
+        if index is None:
+            return  # ended between two items
+        item = repr(self._items[index])
+        what = f"item {item if len(item) < 80 else index}" + (f", {worker.at}" if worker.at else "")
+        reason = signal_text(-code if code < 0 else 0)
+        self._deaths[index] += 1
+        if code >= 0 and not worker.at and self._deaths[index] > 1:
+            raise WorkerLost(
+                f"a worker process died with exit code {code} at {what}"
+                " (a script without `if __name__ == '__main__'`, or out of memory)",
+                hint="run with --workers 1 to see why; finished work is kept",
+            )
+        if self._deaths[index] > 1:
+            changed = getattr(self._task, "after_death", None)
+            by_itself = code < 0 and not ended_from_outside(-code)
+            if changed is None or not worker.at or not by_itself:
+                raise WorkerLost(
+                    f"a worker process died twice at {what}: {reason}"
+                    + ("" if by_itself else " (out of memory, or killed)"),
+                    hint="look at that item" if by_itself else "use fewer --workers; finished work is kept",
+                )
+            try:
+                task = self._tasks.get(index, self._task)
+                self._tasks[index] = task.after_death(self._items[index], worker.at, reason)
+            except Exception as error:
+                self._tell(index, (False, error))
+                return
+        logger.warning("a worker process was %s at %s: repeated alone in a new process", reason, what)
+        self._again.append(index)
+
+    def _tell(self, index: int = -1, done: Any = None, failure: BaseException | None = None) -> None:
+        with self._changed:
+            if failure is None:
+                self._done[index] = done
+            else:
+                self._failure = failure
+            self._changed.notify_all()
+
+
+_pools: set[_Pool] = set()
+
+
+@atexit.register
+def _stop_pools() -> None:
+    """Before multiprocessing waits for the workers, which would wait for items indefinitely."""
+    for pool in list(_pools):
+        pool.stop()
+
+
+def _end(worker: _Worker) -> None:
+    """End a worker after the item it works on, which is finished work when the job continues."""
+    worker.pipe.close()
+    worker.process.join()
 
 
 def _context(preload: Sequence[str]) -> BaseContext:
@@ -116,15 +301,37 @@ def _context(preload: Sequence[str]) -> BaseContext:
     return context
 
 
-# A task is sent to each worker once and not with every item: it may contain a dataset or an index.
-_task: Any = None
+_pipe: Any = None
 
 
-def _start(task: Any) -> None:
-    global _task
-    _task = task
+def _work(pipe: Any) -> None:
+    """Body of a worker: it receives its task once and not with every item, as that may hold a dataset or an index."""
+    global _pipe
     left_to_the_parent()
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        task = pipe.recv()
+        _pipe = pipe
+        while True:
+            index, item = pipe.recv()
+            _one_thread()
+            try:
+                answer = ("result", task(item))
+            except Exception as error:
+                answer = ("error", error)
+            _answer(pipe, answer, index)
+    except (EOFError, OSError):
+        os._exit(0)  # the pool has stopped
+
+
+def _answer(pipe: Any, answer: tuple[str, Any], index: int) -> None:
+    try:
+        pipe.send(answer)
+    except OSError:
+        raise
+    except Exception as error:  # cannot be pickled
+        kind, value = answer
+        pipe.send(("error", RuntimeError(f"{kind} of item {index} cannot be sent: {error}: {value!r:.200}")))
 
 
 def _end_with_parent() -> None:
@@ -133,11 +340,6 @@ def _end_with_parent() -> None:
     if parent is not None:
         connection.wait([parent.sentinel])
         os._exit(1)
-
-
-def _call(item: Any) -> Any:
-    _one_thread()
-    return _task(item)
 
 
 def _one_thread() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -18,12 +18,15 @@ from imu_video.recordings.quality import Finding, Inspector, resolve_checks
 from imu_video.recordings.recipe import ClockRow, NoteRow, Processed, Recipe, SyncRow
 from imu_video.registry import datasets, load_plugin
 from imu_video.runtime.journal import Journal, piece_name
+from imu_video.runtime.workers import WorkerLost, working_on
 from imu_video.shards.building.sources import hashes, items, provenance_of, record, root_of
 from imu_video.shards.damage import ErrorPolicy
 from imu_video.shards.left_out import LeftOut, still_listed
 from imu_video.shards.schema import ShardEntry
 from imu_video.shards.write import EncodedSample, TarFile, encode_window
 from imu_video.types import Recording, Window
+
+_DEADLY = "copy its files from their source again, or leave the recording out"
 
 
 @dataclass
@@ -187,6 +190,7 @@ class ReadPlan:
         errors: policy for recordings that cannot be read.
         hash_sources: record the sha256 of every file.
         quarantined: recordings that an earlier build of the folder listed; left out while their files are unchanged.
+        deadly: what ended the process that read it, and how (`EncodePerson.after_death`).
     """
 
     dataset: Mapping[str, Any]
@@ -197,6 +201,7 @@ class ReadPlan:
     errors: ErrorPolicy = "raise"
     hash_sources: bool = False
     quarantined: Mapping[str, LeftOut] = field(default_factory=dict)
+    deadly: Mapping[str, str] = field(default_factory=dict)
 
     def open(self) -> RecordingSource:
         """Open the dataset in this process.
@@ -233,19 +238,24 @@ def _encode_person(
             if listed is not None:
                 tally.leave_out(listed)
                 continue
-        recordings = _each(item)
+        recordings, part = _each(item), _part(item.name, files)
         while True:
             own, mark, name = Tally(), tar.mark(), None
             try:
+                working_on(part)
+                _refuse_deadly(plan, part)
                 recording = next(recordings, None)
                 if recording is None:
                     break
                 name = recording.name
                 _refuse_foreign(recording, subject, seen)
                 own.begin(recording.name)
+                working_on(_part(name, files))
+                _refuse_deadly(plan, _part(name, files))
                 yield from _encode_recording(recording, plan.recipe, inspector, own)
                 tally.add(own)
                 seen.add(recording.name)
+                part = _part(item.name, files, after=name)
             except (RecordingError, ConfigError) as error:
                 # An error in the declaration does not concern one recording, and no policy skips it.
                 if plan.errors == "raise" or isinstance(error, ConfigError):
@@ -267,6 +277,19 @@ def _encode_person(
                 )
                 if name is None:
                     break  # a generator that raised yields no further items
+                part = _part(item.name, files, after=name)
+
+
+def _part(name: str, files: Mapping[str, Any], *, after: str = "") -> str:
+    """What is read next, for messages: the recording, or what follows one in the same files, with the first files."""
+    what = f"what follows {after!r}" if after else f"recording {name!r}" if name else "the first recording"
+    return f"{what} ({', '.join(list(files)[:3])}{', ...' if len(files) > 3 else ''})" if files else what
+
+
+def _refuse_deadly(plan: ReadPlan, part: str) -> None:
+    """Raise an error instead of reading what ended the process that read it."""
+    if part in plan.deadly:
+        raise RecordingError(f"{part}: the process that read it {plan.deadly[part]}, twice", hint=_DEADLY)
 
 
 def _each(item: Unread) -> Iterator[Recording]:
@@ -391,6 +414,31 @@ class EncodePerson:
             file=None if entry is None else tar_of(subject),
             sha256=None if entry is None else entry.sha256,
         )
+
+    def after_death(self, subject: str, part: str, reason: str) -> EncodePerson:
+        """The task for a subject of which one recording ended the process twice: it is not read again.
+
+        Args:
+            subject: the subject.
+            part: the recording with its files.
+            reason: how the process ended.
+
+        Returns:
+            A task that raises an error in place of the recording, which the policy for errors leaves out.
+
+        Raises:
+            RecordingError: the policy is ``raise``.
+            WorkerLost: the process ended at a recording that was not read.
+        """
+        if part in self.plan.deadly:
+            raise WorkerLost(f"subject {subject!r}, {part}: a worker process {reason}, though it did not read this")
+        if self.plan.errors == "raise":
+            error = RecordingError(
+                f"subject {subject!r}, {part}: the process that read it {reason}, twice", hint=_DEADLY
+            )
+            error.unfinished = True  # type: ignore[attr-defined]  # finished subjects are kept
+            raise error
+        return replace(self, plan=replace(self.plan, deadly={**self.plan.deadly, part: reason}))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "source": None, "inspector": None}
