@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,10 @@ import pytest
 
 from imu_video.browse.page import render, write_page
 from imu_video.errors import ShardError
+from imu_video.runtime.text import plain
 from imu_video.shards.schema import Index
+from tests.hostile import HOSTILE as NAMES
+from tests.hostile import Page
 
 HOSTILE = "sit </script><img src=x onerror=alert(1)>"
 
@@ -157,3 +161,15 @@ def test_facts_sync_and_keyboard(page: Any) -> None:
     page.keyboard.press(" ")
     _wait(page, "Number(document.querySelector('.cursor').dataset.time) > 0.2")
     page.keyboard.press(" ")
+
+
+def test_hostile_names_stay_inside_the_data_of_the_page() -> None:
+    kept = Page(render({"title": "walk", "samples": []})).tags
+    for name in NAMES:
+        page = render({"title": name, "facts": [[name, name]], "samples": [{"label": name, "tags": {"a": name}}]})
+        read = Page(page)
+        assert read.tags == kept, name
+        assert read.addresses == []
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b\u202e\udc80]", page)
+        content = json.loads(page.split('id="data">')[1].split("</script>")[0])
+        assert content["samples"][0] == {"label": plain(name), "tags": {"a": plain(name)}}

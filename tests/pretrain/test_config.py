@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from imu_video.config import load_config, read_yaml, shipped
+from imu_video.config import dump_yaml, load_config, read_yaml, shipped
 from imu_video.errors import ConfigError
-from pretrain.config import PretrainConfig, differences, identity, run_id
+from imu_video.runtime import references
+from pretrain.config import PretrainConfig, differences, identity, run_id, stored
 from tests.pretrain.conftest import resolved
 
 SHIPPED = sorted((shipped() / "pretrain").glob("*.yaml"))
@@ -96,3 +97,25 @@ def test_the_base_config_documents_every_key() -> None:
         assert name in base, name
         inner = getattr(field.annotation, "model_fields", {})
         assert set(inner) <= set(base[name] if inner else {}), name
+
+
+def test_values_of_the_environment_are_compared_but_not_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for table in ("_values", "_named", "_keys"):
+        monkeypatch.setattr(references, table, {})
+    file = tmp_path / "run.yaml"
+    sections = ("data: {root: '${ROOT}/x', val_split: validation}", "optim: {steps: 3}")
+    file.write_text("\n".join([*sections, "encoder: {name: e, note: 'at ${NOTE}'}"]))
+    identities = []
+    for root, note in (("/mnt/one", "secret one"), ("/mnt/two", "secret one"), ("/mnt/one", "secret two")):
+        monkeypatch.setenv("ROOT", root)
+        monkeypatch.setenv("NOTE", note)
+        config = load_config(file, PretrainConfig)
+        identities.append(identity(config, data="abc"))
+        assert "secret" not in dump_yaml(config) + str(stored(identities[-1]))
+        assert "root: ${ROOT}/x" in dump_yaml(config)
+    first, moved, other = identities
+    assert differences(stored(first), moved) == []
+    assert len(differences(stored(first), other)) == 1
+    assert differences(first, stored(first)) == []  # an earlier version stored the value
+    assert run_id(first) == run_id(moved) != run_id(other)
+    assert stored(first)["data.val_split"] == "validation"
