@@ -243,10 +243,13 @@ def verify(
     problems = found.problems
     for problem in problems:
         console.say(f"problem: {problem}")
+    for note in found.notes:
+        console.say(f"note: {note}")
     if problems:
         raise ShardError(
             f"{data}: {len(problems)} problem{'s' * (len(problems) > 1)}, the first: {problems[0]}",
-            hint=f"imu-video verify {data} --repair rebuilds the index if the shards are intact; otherwise copy them "
+            hint="follow the hints of damaged columns and features; for damaged shards: "
+            f"imu-video verify {data} --repair rebuilds the index if the shards are intact; otherwise copy them "
             "again, or build the folder again with --force; `imu-pretrain launch ... data.errors=skip` skips damaged "
             "samples",
         )

@@ -27,7 +27,6 @@ from imu_video.runtime.files import write_atomic
 from imu_video.shards.damage import Damage, ErrorPolicy
 from imu_video.shards.reading.array_files import ArrayWriter, save_array
 from imu_video.shards.reading.arrays import ArrayFacts, sealed
-from imu_video.shards.reading.derived import rows_digest
 from imu_video.shards.reading.pipeline import read_rows
 from imu_video.shards.reading.texts import by_appearance, pack
 from imu_video.shards.schema import META, Index
@@ -45,7 +44,7 @@ class ColumnMeta(Config):
 
     Args:
         version: `COLUMN_VERSION`.
-        split, digest, rows: split, digest of the index and of the rows (`rows_digest`) that were read.
+        split, digest, rows: split, digest of the index and of the rows (`Index.rows_digest`) that were read.
         distinct: number of distinct values of each of `FACTS`, in the order of ``_text.npy``.
         left_out: key of each sample that could not be read -> reason.
         arrays: description of each array by the name of its file without ``.npy``.
@@ -114,7 +113,7 @@ def write_columns(index: Index, split: str, folder: Path, errors: ErrorPolicy) -
             numbers.put(row, sample.meta)
             start[row] = sample.meta["start"]
     codes, values = numbers.finished()
-    keys = [key for shard in index.split(split).shards for key in shard.keys]
+    keys = index.split(split).all_keys()
     text, ends = pack([*keys, *(one for name in FACTS for one in values[name])])
     small = {"present": imu.present, "complete": imu.complete, "_codes": codes, "_start": start}
     small |= {"_text": text, "_ends": ends}
@@ -124,7 +123,7 @@ def write_columns(index: Index, split: str, folder: Path, errors: ErrorPolicy) -
         "version": COLUMN_VERSION,
         "split": split,
         "digest": index.digest,
-        "rows": rows_digest(index, split),
+        "rows": index.rows_digest(split),
         "distinct": {name: len(values[name]) for name in FACTS},
         "left_out": damage.left_out if damage else {},
         "arrays": {name: one.plain() for name, one in facts.items()},

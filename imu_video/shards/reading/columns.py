@@ -31,7 +31,6 @@ from imu_video.shards.reading.column_files import (
     stored_streams,
     write_columns,
 )
-from imu_video.shards.reading.derived import rows_digest
 from imu_video.shards.reading.old_columns import open_old_columns
 from imu_video.shards.reading.texts import Coded, Mappings, Texts
 from imu_video.shards.schema import COLUMN_FOLDER, Index
@@ -258,7 +257,7 @@ def _read_meta(index: Index, split: str, folder: Path, hint: str) -> ColumnMeta 
         raise
     if not isinstance(content, dict):
         raise ShardError(f"{file}: expected a JSON object, got {type(content).__name__}", hint=hint)
-    wanted = {"version": COLUMN_VERSION, "split": split, "digest": index.digest, "rows": rows_digest(index, split)}
+    wanted = {"version": COLUMN_VERSION, "split": split, "digest": index.digest, "rows": index.rows_digest(split)}
     if any(content.get(key) != value for key, value in wanted.items()):
         return None
     if content.get(SEAL) != seal_of(content):

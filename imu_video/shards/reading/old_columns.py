@@ -31,7 +31,7 @@ def open_old_columns(index: Index, split: str, folder: Path) -> dict[str, Any] |
         split: name of a split.
         folder: its columns.
     """
-    keys = [key for shard in index.split(split).shards for key in shard.keys]
+    keys = index.split(split).all_keys()
     try:
         meta = read_json(folder / META_FILE, error=ShardError, limit=_LIMIT)
         fits = isinstance(meta, dict) and (meta.get("version"), meta.get("digest")) == (_VERSION, index.digest)

@@ -27,9 +27,9 @@ class PlausibleRange:
     peak: float
 
 
-# The bounds are several times what 13 public data sets and simulated sensors reach (magnitude of the mean 9.5 m/s^2 and
-# 0.2 rad/s, standard deviation 0.2 .. 10 m/s^2 and 0.2 .. 2.5 rad/s, peak 336 m/s^2 and 17 rad/s), so that they refuse
-# damage and other units (mg, raw counts, deg/s) and no activity. The standard deviation of a sensor at rest is its noise.
+# The bounds are several times what public data sets reach (magnitude of the mean 9.5 m/s^2 and 0.2 rad/s, standard
+# deviation 1 .. 10 m/s^2 and 0.2 .. 2.6 rad/s, peak 336 m/s^2 and 18 rad/s), so that they refuse damage and other units
+# (mg, raw counts, deg/s) and no activity. The standard deviation of a sensor at rest is that of its noise.
 RANGES = {
     "acc": PlausibleRange("m/s^2", 50.0, (1e-3, 200.0), 1e4),
     "gyr": PlausibleRange("rad/s", 20.0, (1e-4, 50.0), 500.0),

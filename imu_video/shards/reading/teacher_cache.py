@@ -23,7 +23,6 @@ from imu_video.runtime.files import sync_file, write_atomic
 from imu_video.runtime.references import reread
 from imu_video.shards.reading.array_files import save_array
 from imu_video.shards.reading.arrays import SEAL, ArrayFacts, CheckedArray, seal_of, sealed
-from imu_video.shards.reading.derived import rows_digest
 from imu_video.shards.schema import TEACHER_FOLDER, Index
 
 logger = logging.getLogger(__name__)
@@ -46,7 +45,7 @@ class TeacherCache:
         folder: where the rows are stored.
         samples: split -> number of samples of the index.
         entries: split -> its entry under ``rows`` of teacher.json.
-        order: split -> `rows_digest` of the index.
+        order: split -> `Index.rows_digest` of the index.
         remedies: split -> the command that computes its rows again.
         behind: for a folder at an address: split -> function that fetches its rows.
 
@@ -264,7 +263,7 @@ def open_cache(index: Index, fingerprint: str | None = None) -> TeacherCache:
         folder=index.root / TEACHER_FOLDER / name,
         samples={split: entry.samples for split, entry in index.splits.items()},
         entries=content.get("rows", {}),
-        order={split: rows_digest(index, split) for split in index.splits},
+        order={split: index.rows_digest(split) for split in index.splits},
         remedies={split: embed_command(index, content, split) for split in index.splits},
         behind=_behind(index, name, content),
     )
@@ -304,7 +303,7 @@ def save_rows(path: Path, rows: np.ndarray, index: Index, split: str) -> dict[st
 def entry_of(facts: ArrayFacts, index: Index, split: str) -> dict[str, Any]:
     """A split's entry for teacher.json; ``bytes`` and ``sha256`` are read by earlier versions, too."""
     found = {"bytes": facts.bytes, "sha256": facts.sha256, "array": facts.plain()}
-    return {**found, "rows": rows_digest(index, split)}
+    return {**found, "rows": index.rows_digest(split)}
 
 
 def write_cache_file(folder: Path, content: Mapping[str, Any]) -> None:

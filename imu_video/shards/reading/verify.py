@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from imu_video.errors import ImuVideoError, ShardError
@@ -15,6 +14,7 @@ from imu_video.shards.names import parse_shard_name
 from imu_video.shards.reading.index import repeats
 from imu_video.shards.reading.pipeline import OpenShard, decode_meta
 from imu_video.shards.reading.repair import read_facts, scan_shard
+from imu_video.shards.reading.verify_arrays import verify_arrays
 from imu_video.shards.schema import FACTS_FILE, INDEX_FILE, META, Facts, Index, SampleMeta, ShardEntry
 
 
@@ -25,6 +25,7 @@ class Verification:
     Args:
         checked: kind of thing (``shards``, ``samples``, ``members``) -> number that was compared.
         problems: one line per problem; empty if there are none.
+        notes: what could not be compared, and how it can be.
 
     Example:
         >>> found = Verification()
@@ -35,6 +36,7 @@ class Verification:
 
     checked: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def count(self, kind: str, number: int = 1) -> None:
         """Add to the number of compared things of a kind."""
@@ -43,10 +45,6 @@ class Verification:
     def summary(self) -> str:
         """The numbers in one line."""
         return ", ".join(f"{number} {kind}" for kind, number in self.checked.items()) or "nothing"
-
-
-DERIVED: tuple[Callable[[Index, Verification], None], ...] = ()
-"""Checks of arrays that are derived from the shards; each adds what it compared, and its problems."""
 
 
 def verify(index: Index, *, deep: bool = True, derived: bool = True) -> Verification:
@@ -79,8 +77,12 @@ def verify(index: Index, *, deep: bool = True, derived: bool = True) -> Verifica
                 found.problems.append(f"{shard.path}: {path.stat().st_size} bytes, expected {shard.bytes}")
             elif deep:
                 _verify_shard(index, name, shard, seen, found)
-    for check in DERIVED if deep and derived else ():
-        check(index, found)
+    if deep and derived:
+        arrays = verify_arrays(index)
+        found.count("derived arrays", len(arrays.arrays))
+        found.count("blocks of their rows", arrays.blocks)
+        found.problems += arrays.problems
+        found.notes += arrays.notes
     return found
 
 
