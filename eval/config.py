@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from eval.data.splits import Domain, EpisodeConfig, Slice
 from eval.finetune.config import NetworkConfig
 from eval.results.intervals import Intervals
+from imu_video.arguments import LARGEST_FLOAT, LARGEST_INTEGER, Count, Seed
 from imu_video.config import Config
 
 Metric = Literal["accuracy", "balanced_accuracy", "macro_f1"]
@@ -22,9 +23,9 @@ class SupervisedConfig(NetworkConfig):
         domains, shots: restrict the reference to these domains and shot counts; None uses all.
     """
 
-    episodes: int = Field(default=0, ge=0)
+    episodes: int = Field(default=0, ge=0, le=10**6)
     domains: list[str] | None = None
-    shots: list[int] | None = None
+    shots: list[Count] | None = None
 
     def wanted(self, domain: str, shots: int) -> bool:
         """Whether the reference runs in a domain at a shot count."""
@@ -41,7 +42,7 @@ class References(Config):
         supervised: encoder and head trained from scratch on the support.
     """
 
-    untrained_seeds: list[int] = Field(default=[0, 1, 2])
+    untrained_seeds: list[Seed] = Field(default=[0, 1, 2])
     handcrafted: bool = True
     supervised: SupervisedConfig = SupervisedConfig()
 
@@ -67,7 +68,7 @@ class TextPrompts(Config):
     words: dict[str, str] = Field(default_factory=dict)
     encoder: str | dict[str, Any] | None = None
     seen: list[str] = Field(default_factory=list)
-    ridge: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    ridge: float = Field(default=1.0, gt=0, le=LARGEST_FLOAT)
     centre: bool = True
 
     @model_validator(mode="after")
@@ -97,18 +98,18 @@ class ZeroShot(Config):
     """
 
     support: Slice = Slice(split="train")
-    anchors: int | None = Field(default=None, ge=1)
-    per_class: int = Field(default=200, ge=1)
+    anchors: int | None = Field(default=None, ge=1, le=LARGEST_INTEGER)
+    per_class: int = Field(default=200, ge=1, le=LARGEST_INTEGER)
     text: TextPrompts = TextPrompts()
 
 
 class Retrieval(Config):
     """Galleries of matched pairs: pairs per gallery, number of galleries, seed, cut-offs k."""
 
-    gallery: int = Field(default=64, ge=2)
-    galleries: int = Field(default=50, ge=1)
-    seed: int = Field(default=0, ge=0)
-    ks: list[int] = Field(default=[1, 5, 10], min_length=1)
+    gallery: int = Field(default=64, ge=2, le=10**6)
+    galleries: int = Field(default=50, ge=1, le=10**6)
+    seed: Seed = 0
+    ks: list[Count] = Field(default=[1, 5, 10], min_length=1)
 
 
 class EvalConfig(Config):
@@ -134,7 +135,7 @@ class EvalConfig(Config):
     intervals: Intervals = Intervals()
     zeroshot: ZeroShot = ZeroShot()
     retrieval: Retrieval = Retrieval()
-    batch_size: int = Field(default=256, ge=1)
+    batch_size: int = Field(default=256, ge=1, le=2**20)
 
     @model_validator(mode="after")
     def _distinct(self) -> EvalConfig:

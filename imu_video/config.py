@@ -25,6 +25,7 @@ from imu_video.runtime import documents, references
 from imu_video.runtime.identity import changes, digest
 
 __all__ = [
+    "DISTINCT",
     "Config",
     "Fragment",
     "PathText",
@@ -59,6 +60,15 @@ _LONGEST_PATH, _LONGEST_NAME = 4000, 255
 PathText = Annotated[str, AfterValidator(_path)]
 """Path or address of a file or folder, which need not exist."""
 
+
+def _distinct(names: Any) -> Any:
+    if names is not None and (not names or len(set(names)) != len(names)):
+        raise ValueError(f"expected one or more distinct names, or null for all, got {list(names)}")
+    return names
+
+
+DISTINCT = AfterValidator(_distinct)
+"""For a list of names, or None: ``Annotated[list[str] | None, DISTINCT]``; an empty list or a name twice is refused."""
 
 C = TypeVar("C", bound=BaseModel)
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from imu_video.arguments import LARGEST_FLOAT, LARGEST_INTEGER, BelowOne, Seed
-from imu_video.config import Config, Fragment, PathText, digest
+from imu_video.config import DISTINCT, Config, Fragment, PathText, digest
 from imu_video.optim.schedule import Decay
 from imu_video.runtime.references import protected, same
 from imu_video.shards.batches.loader import Pairs
@@ -87,7 +87,7 @@ class DataSection(Config):
     root: PathText | tuple[DataFolder, ...]
     train_split: str = "train"
     val_split: str | None = "val"
-    placements: tuple[str, ...] | None = None
+    placements: Annotated[tuple[str, ...] | None, DISTINCT] = None
     teacher: str | None = None
     live_teacher: Component | None = None
     clip_augment: tuple[Component, ...] = ()

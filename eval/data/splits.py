@@ -11,13 +11,14 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from eval.data.windows import LabelledWindows
-from imu_video.config import Config
+from imu_video.arguments import LARGEST_INTEGER, Count, Seed
+from imu_video.config import DISTINCT, Config
 from imu_video.errors import ConfigError, LeakageError
 
 ATTEMPTS = 200
@@ -28,7 +29,7 @@ class Slice(Config):
     """A part of the labelled windows: splits, placements and tag filters (None or empty = any)."""
 
     split: str | list[str] = "test"
-    placements: list[str] | None = None
+    placements: Annotated[list[str] | None, DISTINCT] = None
     where: dict[str, str | list[str]] = Field(default_factory=dict)
 
     @property
@@ -81,11 +82,11 @@ class EpisodeConfig(Config):
             drawn once, spread over recordings and time. None for all.
     """
 
-    shots: list[int] = Field(default=[1, 5], min_length=1)
-    episodes: int = Field(default=100, ge=1)
-    seed: int = Field(default=0, ge=0)
-    support_subjects: int | None = Field(default=None, ge=1)
-    windows_per_class: int | None = Field(default=None, ge=1)
+    shots: list[Count] = Field(default=[1, 5], min_length=1)
+    episodes: int = Field(default=100, ge=1, le=10**6)
+    seed: Seed = 0
+    support_subjects: int | None = Field(default=None, ge=1, le=LARGEST_INTEGER)
+    windows_per_class: int | None = Field(default=None, ge=1, le=LARGEST_INTEGER)
 
     @model_validator(mode="after")
     def _positive(self) -> EpisodeConfig:

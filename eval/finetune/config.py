@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from imu_video.arguments import LARGEST_FLOAT, LARGEST_INTEGER
 from imu_video.config import Config
 
 Inputs = Literal["imu", "teacher", "fused"]
@@ -43,13 +44,13 @@ class NetworkConfig(Config):
         augment: augmentations of the windows, as in pretraining configs.
     """
 
-    steps: int = Field(default=100, ge=1)
-    epochs: int | None = Field(default=None, ge=1)
-    batch: int = Field(default=64, ge=2)
-    learning_rate: float = Field(default=1e-3, gt=0)
+    steps: int = Field(default=100, ge=1, le=LARGEST_INTEGER)
+    epochs: int | None = Field(default=None, ge=1, le=LARGEST_INTEGER)
+    batch: int = Field(default=64, ge=2, le=2**20)
+    learning_rate: float = Field(default=1e-3, gt=0, le=1e3)
     warmup: float = Field(default=0.1, ge=0, lt=1)
-    encoder_factor: float = Field(default=1.0, gt=0)
-    weight_decay: float = Field(default=0.05, ge=0)
+    encoder_factor: float = Field(default=1.0, gt=0, le=1e6)
+    weight_decay: float = Field(default=0.05, ge=0, le=1e3)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     members: int = Field(default=1, ge=1, le=32)
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -83,8 +84,8 @@ class SpreadConfig(Config):
     """
 
     inputs: Inputs = "fused"
-    neighbours: int = Field(default=8, ge=1)
+    neighbours: int = Field(default=8, ge=1, le=2**20)
     alpha: float = Field(default=0.9, ge=0, lt=1)
-    temperature: float = Field(default=0.1, gt=0)
-    rounds: int = Field(default=0, ge=0)
-    sharpness: float = Field(default=0.05, gt=0)
+    temperature: float = Field(default=0.1, gt=0, le=LARGEST_FLOAT)
+    rounds: int = Field(default=0, ge=0, le=10**6)
+    sharpness: float = Field(default=0.05, gt=0, le=LARGEST_FLOAT)

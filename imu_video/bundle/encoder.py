@@ -24,10 +24,11 @@ from imu_video.bundle.card import render
 from imu_video.bundle.folder import CONFIG, WEIGHTS, FolderFormat, config_text, load_weights
 from imu_video.bundle.input_spec import InputSpec, as_windows, check_length, check_rate, fit_input_spec
 from imu_video.bundle.input_spec import check_units as refuse_other_units
-from imu_video.config import validate
 from imu_video.encoders.allocation import bounded
 from imu_video.encoders.base import check_tensor
 from imu_video.errors import CheckpointError, ConfigError, RecordingError
+from imu_video.runtime import documents
+from imu_video.runtime.content import shown
 from imu_video.runtime.files import atomic_folder, is_free
 from imu_video.runtime.references import resolve, restored, settled
 from imu_video.types import JsonDict
@@ -306,10 +307,17 @@ def load_encoder(
 
 def _read(folder: Path) -> EncoderBundle:
     config, weights = FOLDER.read(folder)
+    if not isinstance(config["encoder"], dict) or not isinstance(config["lineage"], dict):
+        key = "encoder" if not isinstance(config["encoder"], dict) else "lineage"
+        raise CheckpointError(
+            f"{folder / CONFIG}: key {key!r}: expected a mapping of keys (got {shown(config[key])})",
+            hint="copy or export the folder again",
+        )
     try:
         source = f"{folder / CONFIG}, input"
         encoder = settled(resolve(config["encoder"], f"{folder / CONFIG}, encoder"))
-        bundle = EncoderBundle(spec=validate(config["input"], InputSpec, source=source), encoder=encoder)
+        spec = documents.validate(InputSpec, config["input"], source, error=ConfigError)
+        bundle = EncoderBundle(spec=spec, encoder=encoder)
     except ConfigError as error:
         hint = error.hint or "install a newer imu-video, or import the plugin that registers this encoder"
         raise CheckpointError(f"{folder / CONFIG}: {error.message}", hint=hint) from error

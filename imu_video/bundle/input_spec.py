@@ -20,6 +20,8 @@ from imu_video.types import GRAVITY, IMU_CHANNELS, channel_unit
 LARGEST_RMS = 1e6
 """Largest root mean square of a sensor that windows are normalised with; one damaged float32 can make it 1e36, and then
 every input of the encoder 0."""
+MOST_SAMPLES = 2**22
+"""Most samples of a window: an hour at 1,000 Hz."""
 Windows = TypeVar("Windows", np.ndarray, Tensor)
 
 
@@ -47,8 +49,8 @@ class InputSpec(Config):
 
     channels: tuple[str, ...] = IMU_CHANNELS
     units: dict[str, str] = Field(default_factory=dict)
-    rate_hz: float = Field(gt=0, allow_inf_nan=False)
-    window_s: float = Field(gt=0, allow_inf_nan=False)
+    rate_hz: float = Field(gt=0, le=1e6)
+    window_s: float = Field(gt=0, le=1e6)
     gravity: Literal["included", "removed"] = "included"
     normalised: Literal["none", "recording"] = "none"
     mean: tuple[float, ...]
@@ -58,7 +60,10 @@ class InputSpec(Config):
     @classmethod
     def _fill_units(cls, data: Any) -> Any:
         if isinstance(data, Mapping) and not data.get("units"):
-            known = [c for c in data.get("channels", IMU_CHANNELS) if c in IMU_CHANNELS]
+            given = data.get("channels", IMU_CHANNELS)
+            if not isinstance(given, list | tuple):
+                return data  # the type of the field refuses it
+            known = [c for c in given if isinstance(c, str) and c in IMU_CHANNELS]
             plain = data.get("normalised", "none") == "none"
             return {**data, "units": {c: channel_unit(c) if plain else "1" for c in known}}
         return data
@@ -75,6 +80,11 @@ class InputSpec(Config):
                 raise ValueError(f"{name} must be {len(self.channels)} finite numbers, got {list(values)}")
         if min(self.std) <= 0:
             raise ValueError(f"std must be positive, got {list(self.std)}")
+        if not 1 <= self.samples <= MOST_SAMPLES:
+            raise ValueError(
+                f"a window of {self.window_s} s at {self.rate_hz} Hz has {self.samples} samples, expected 1 to "
+                f"{MOST_SAMPLES}"
+            )
         return self
 
     @property

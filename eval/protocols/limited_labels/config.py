@@ -10,6 +10,7 @@ from eval.config import Metric
 from eval.data.splits import Slice
 from eval.finetune.config import ALPHAS, Alphas, Inputs, NetworkConfig, SpreadConfig
 from eval.results.intervals import Intervals
+from imu_video.arguments import Seed
 from imu_video.config import Config
 from imu_video.errors import nearest
 from imu_video.registry import trained_modalities
@@ -121,7 +122,7 @@ class LabelsConfig(Config):
     test: Slice = Slice(split="test")
     classes: list[str] | None = Field(default=None, min_length=2)
     labels: list[Number] = Field(default=[1, 5, 10, "all"], min_length=1)
-    seeds: list[int] = Field(default=[0, 1, 2, 3, 4], min_length=1)
+    seeds: list[Seed] = Field(default=[0, 1, 2, 3, 4], min_length=1)
     methods: list[Method] = Field(
         default=[
             Method(name="probe"),

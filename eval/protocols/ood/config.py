@@ -10,7 +10,8 @@ from pydantic import Field, field_validator, model_validator
 
 from eval.finetune.config import ALPHAS, Alphas
 from eval.registry import selection_rules
-from imu_video.config import Config, Fragment
+from imu_video.arguments import LARGEST_INTEGER, BelowOne, Seed
+from imu_video.config import DISTINCT, Config, Fragment
 from imu_video.errors import nearest
 
 
@@ -39,15 +40,15 @@ class Scenario(Config):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     axis: str
     domains: dict[str, list[str]] | None = None
-    groups: int | None = Field(default=None, ge=2)
+    groups: int | None = Field(default=None, ge=2, le=10**4)
     targets: list[str] | None = None
     labels: list[str] | None = None
     label_map: dict[str, dict[str, str]] | None = None
     people: Literal["disjoint", "shared"] = "disjoint"
-    folds: int = Field(default=3, ge=2)
-    placements: list[str] | None = None
+    folds: int = Field(default=3, ge=2, le=10**4)
+    placements: Annotated[list[str] | None, DISTINCT] = None
     where: dict[str, str | list[str]] = Field(default_factory=dict)
-    per_class: int | None = Field(default=None, ge=2)
+    per_class: int | None = Field(default=None, ge=2, le=LARGEST_INTEGER)
     validation: float = Field(default=0.2, gt=0, lt=0.9)
 
     @model_validator(mode="after")
@@ -78,8 +79,8 @@ class Model(Config):
     backbone: Annotated[dict[str, Any], Fragment()] | None = None
     encoder: str | None = None
     train: Literal["all", "head", "wise"] = "all"
-    lr: float | None = Field(default=None, gt=0)
-    encoder_factor: float = Field(default=1.0, gt=0)
+    lr: float | None = Field(default=None, gt=0, le=1e3)
+    encoder_factor: float = Field(default=1.0, gt=0, le=1e6)
     alphas: Alphas = ALPHAS
 
     @model_validator(mode="after")
@@ -103,12 +104,12 @@ class Training(Config):
             each domain separately, as in HAROOD and DomainBed.
     """
 
-    steps: int = Field(default=3000, ge=1)
-    evaluate_every: int = Field(default=100, ge=1)
-    batch: int = Field(default=32, ge=2)
-    lr: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=5e-4, ge=0)
-    betas: tuple[float, float] = (0.5, 0.9)
+    steps: int = Field(default=3000, ge=1, le=LARGEST_INTEGER)
+    evaluate_every: int = Field(default=100, ge=1, le=LARGEST_INTEGER)
+    batch: int = Field(default=32, ge=2, le=2**20)
+    lr: float = Field(default=1e-3, gt=0, le=1e3)
+    weight_decay: float = Field(default=5e-4, ge=0, le=1e3)
+    betas: tuple[BelowOne, BelowOne] = (0.5, 0.9)
     statistics: Literal["joint", "per_domain"] = "joint"
 
 
@@ -151,9 +152,9 @@ class OodConfig(Config):
     models: list[Model] = Field(min_length=1)
     algorithms: list[Entry] = Field(default=[Entry(name="erm")], min_length=1)
     training: Training = Training()
-    seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
+    seeds: list[Seed] = Field(default=[0, 1, 2], min_length=1)
     selection: list[str] = Field(default=["source", "oracle"], min_length=1)
-    rate_hz: float | None = Field(default=None, gt=0)
+    rate_hz: float | None = Field(default=None, gt=0, le=1e4)
 
     @model_validator(mode="before")
     @classmethod

@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import Field
 from pydantic_core import to_jsonable_python
 
+from imu_video.arguments import Seed
 from imu_video.errors import ConfigError, RecordingError
 from imu_video.protocols import RecordingSource
 from imu_video.recordings.quality import resolve_checks
@@ -81,7 +82,7 @@ class BuildConfig(Recipe):
     dataset: dict[str, Any]
     splits: SplitConfig = SplitConfig()
     shard_samples: int = Field(default=512, ge=1, le=100_000)
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     errors: ErrorPolicy = "raise"
 
     @property
