@@ -13,7 +13,7 @@ from imu_video.errors import ConfigError
 
 MOST_VALUES = 2**31
 """Most values in all tensors of a network: 8 GiB in float32."""
-MOST_TENSORS = 20_000
+MOST_TENSORS = 5_000
 """Most tensors that building a network allocates; a layer of a transformer allocates about twenty."""
 
 # Position of the size among the arguments.
