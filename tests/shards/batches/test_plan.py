@@ -244,3 +244,19 @@ def test_every_other_sample_is_equally_likely_a_partner() -> None:
     assert abs(counts[1:] - 500).max() < 5 * np.sqrt(2000 * 0.25 * 0.75)
     with pytest.raises(ValueError, match="mismatched pairs require at least two"):
         partners(1, seed=0)
+
+
+@pytest.mark.slow
+def test_ten_million_samples_take_bounded_memory() -> None:
+    import tracemalloc
+
+    samples, batch = 10_000_000, 4096
+    tracemalloc.start()
+    plan = Plan(sizes=[samples], batch_size=batch, seed=0)
+    rows = np.concatenate([part for step in (0, 7, plan.steps(1) - 1) for _, part in plan.batch(step)])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(np.unique(rows)) == 3 * batch
+    assert (rows.min() >= 0, rows.max() < samples) == (True, True)
+    # One order of int64 numbers, and the copies that numpy makes of it: not an object per sample.
+    assert peak < 3 * 8 * samples
