@@ -5,13 +5,19 @@ from __future__ import annotations
 import io
 import math
 import struct
+import tokenize
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 
 from imu_video.errors import ShardError
 
 _FLOAT = np.dtype("<f4")
+_DAMAGED = (
+    ValueError, EOFError, SyntaxError, TypeError, OverflowError, RecursionError, struct.error, tokenize.TokenError,
+)  # fmt: skip
+_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def npy_bytes(array: np.ndarray) -> bytes:
@@ -40,14 +46,25 @@ def decode_array(data: bytes, name: str, shape: tuple[int, ...]) -> np.ndarray:
     # Members that this package wrote have exactly this header: parsing it would cost more than the copy.
     if data.startswith(header) and len(data) == len(header) + 4 * math.prod(shape):
         return np.frombuffer(data, dtype=_FLOAT, offset=len(header)).reshape(shape).astype(np.float32)
+    buffer = io.BytesIO(data)
     try:
-        array: np.ndarray = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError, SyntaxError, MemoryError, TypeError, struct.error) as error:
+        version = np.lib.format.read_magic(buffer)
+        if version not in _READERS:
+            raise ValueError(f"version {version}")
+        seen, columns_first, dtype = _READERS[version](buffer)
+        if dtype.hasobject:
+            raise ValueError("it holds Python objects")
+    # The header is text that numpy's parser, and in old files Python's tokenizer, turn into values.
+    except _DAMAGED as error:
         raise ShardError(f"member {name!r}: not a readable .npy array: {error}") from error
-    if not isinstance(array, np.ndarray) or array.dtype != np.float32 or array.shape != shape:
-        seen = f"{array.shape} {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
-        raise ShardError(f"member {name!r}: {seen}, expected {shape} float32")
-    return array
+    # Compared before anything is allocated: the header may state any size.
+    if dtype != np.float32 or seen != shape:
+        raise ShardError(f"member {name!r}: {seen} {dtype}, expected {shape} float32")
+    values, expected = data[buffer.tell() :], 4 * math.prod(shape)
+    if len(values) != expected:
+        raise ShardError(f"member {name!r}: {len(values)} bytes of values, expected {expected}")
+    order: Literal["C", "F"] = "F" if columns_first else "C"
+    return np.frombuffer(values, dtype=_FLOAT).reshape(shape, order=order).astype(np.float32, order="C")
 
 
 @lru_cache(maxsize=64)

@@ -22,6 +22,7 @@ import tempfile
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,8 +34,8 @@ HANG_S = 600.0
 LIMIT_MB = 4000
 
 
-def work(kind: str, first: int, last: int, folder: Path) -> None:
-    """Check the seeds of one kind in this process; writes ``begun SEED`` and ``wrong SEED ...`` to its output."""
+def work(kind: str, seeds: Sequence[int], folder: Path) -> None:
+    """Check the seeds of one kind in this process; prints the position of each, and those that are wrong."""
     resource.setrlimit(resource.RLIMIT_DATA, (LIMIT_MB << 20, LIMIT_MB << 20))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     from tests.faults.kinds import KINDS
@@ -42,33 +43,44 @@ def work(kind: str, first: int, last: int, folder: Path) -> None:
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what a native library prints to the standard output is no result
     made = KINDS[kind](folder)
-    for seed in range(first, last):
-        out.write(f"{seed}\n")
+    for number, seed in enumerate(seeds):
+        out.write(f"{number}\n")
         wrong = made.check(seed)
         if wrong is not None:
             out.write("! " + json.dumps([seed, wrong[:500]]) + "\n")
     out.write("done\n")
 
 
-def chunk(kind: str, first: int, last: int) -> tuple[int, list[tuple[int, str]]]:
-    """Check seeds first .. last - 1 in a child: the first seed not checked, and the wrong ones."""
+def wrong_of(kind: str, seeds: Sequence[int]) -> dict[int, str]:
+    """The seeds with a wrong outcome, and what was wrong; a death of a child costs one seed."""
+    wrong: dict[int, str] = {}
+    done = 0
+    while done < len(seeds):
+        count, some = chunk(kind, seeds[done : done + CHUNK])
+        done += count
+        wrong.update(some)
+    return wrong
+
+
+def chunk(kind: str, seeds: Sequence[int]) -> tuple[int, list[tuple[int, str]]]:
+    """Check seeds in a child, from the first to the one that ends it: how many were checked, and the wrong ones."""
     searched = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     with tempfile.TemporaryDirectory(prefix=f"faults-{kind}-", dir=_memory()) as scratch:
         child = subprocess.Popen(
-            [sys.executable, "-P", __file__, "--work", kind, str(first), str(last), f"{scratch}/{kind}"],
+            [sys.executable, "-P", __file__, "--work", kind, f"{scratch}/{kind}", *map(str, seeds)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(searched)},
         )
-        return _follow(child, first, last)
+        return _follow(child, seeds)
 
 
-def _follow(child: subprocess.Popen[str], first: int, last: int) -> tuple[int, list[tuple[int, str]]]:
+def _follow(child: subprocess.Popen[str], seeds: Sequence[int]) -> tuple[int, list[tuple[int, str]]]:
     errors: deque[str] = deque(maxlen=200)
     threading.Thread(target=lambda: errors.extend(child.stderr or ()), daemon=True).start()
-    at, wrong, hung, done, rest = first - 1, list[tuple[int, str]](), False, False, ""
+    at, wrong, hung, done, rest = -1, list[tuple[int, str]](), False, False, ""
     assert child.stdout is not None
     handle = child.stdout.fileno()
     with selectors.DefaultSelector() as selector:
@@ -92,12 +104,12 @@ def _follow(child: subprocess.Popen[str], first: int, last: int) -> tuple[int, l
                     at = int(line)
     code = child.wait()
     if done:
-        return last, wrong
-    if at < first:
+        return len(seeds), wrong
+    if at < 0:
         raise RuntimeError(f"the child ended with {code} before its first input:\n{''.join(errors)[-3000:]}")
     what = f"no answer for {HANG_S:g} s" if hung else f"the process ended with {code}"
     tail = "".join(errors).strip()[-200:]
-    return at + 1, [*wrong, (at, f"{what}: {tail}")]
+    return at + 1, [*wrong, (seeds[at], f"{what}: {tail}")]
 
 
 def _memory() -> str | None:
@@ -114,7 +126,7 @@ def _store(out: Path, name: str, content: object) -> None:
 def main() -> int:
     """Run the kinds in turns of `CHUNK` inputs until each has ``--count`` of them."""
     if sys.argv[1:2] == ["--work"]:
-        work(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), Path(sys.argv[5]))
+        work(sys.argv[2], [int(seed) for seed in sys.argv[4:]], Path(sys.argv[3]))
         return 0
     from tests.faults.kinds import KINDS
 
@@ -148,8 +160,8 @@ def main() -> int:
             if time.monotonic() - begun > 60 * given.minutes:
                 return _summary(kinds, counts, failed)
             first = given.seed + tried
-            until, wrong = chunk(kind, first, min(first + CHUNK, given.seed + given.count))
-            counts[kind] = [until - given.seed, right + (until - first) - len(wrong)]
+            count, wrong = chunk(kind, range(first, min(first + CHUNK, given.seed + given.count)))
+            counts[kind] = [tried + count, right + count - len(wrong)]
             failed[kind].update({str(seed): what for seed, what in wrong})
             _store(out, f"{kind}-{given.seed}-failed.json", failed[kind])
             _store(out, f"{kind}-{given.seed}.json", counts[kind])

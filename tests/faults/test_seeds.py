@@ -16,6 +16,7 @@ import pytest
 
 from tests.faults.conftest import Score
 from tests.faults.kinds import KINDS
+from tests.faults.million import wrong_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
 HERE = Path(__file__).parent
@@ -23,24 +24,9 @@ KEPT: dict[str, list[int]] = json.loads((HERE / "seeds.json").read_text())
 FRESH = range(10_000_000, 10_000_400)
 
 
-def failures(kind: str, seeds: list[int]) -> dict[int, str]:
-    """The wrong outcomes of the seeds, each checked in a child of `million.py`, because some once ended the process."""
-    from tests.faults.million import chunk
-
-    wrong: dict[int, str] = {}
-    for seed in seeds:
-        wrong.update(chunk(kind, seed, seed + 1)[1])
-    return wrong
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_new_seeds(kind: str, score: Score) -> None:
-    from tests.faults.million import chunk
-
-    wrong, at = dict[int, str](), FRESH.start
-    while at < FRESH.stop:
-        at, some = chunk(kind, at, FRESH.stop)
-        wrong.update(some)
+    wrong = wrong_of(kind, FRESH)
     with score(f"damaged {kind} files, new seeds") as case:
         for seed in FRESH:
             case.add(seed not in wrong, f"seed {seed}: {wrong.get(seed)}")
@@ -48,7 +34,7 @@ def test_new_seeds(kind: str, score: Score) -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if KEPT.get(kind)])
 def test_seeds_that_once_failed(kind: str, score: Score) -> None:
-    wrong = failures(kind, KEPT[kind])
+    wrong = wrong_of(kind, KEPT[kind])
     with score(f"damaged {kind} files, seeds that once failed") as case:
         for seed in KEPT[kind]:
             case.add(seed not in wrong, f"seed {seed}: {wrong.get(seed)}")
