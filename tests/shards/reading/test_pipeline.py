@@ -183,5 +183,5 @@ def test_meta_of_another_sample_or_with_foreign_fields() -> None:
 def test_zipped_arrays_are_refused(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, a=np.zeros((6, 20), np.float32))
-    with pytest.raises(ShardError, match="not a readable .npy"):
+    with pytest.raises(ShardError, match=r"not a readable \.npy"):
         decode_array(buffer.getvalue(), "k.imu.waist.npy", (6, 20))
