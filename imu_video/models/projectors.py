@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from imu_video.bundle.encoder import load_encoder, read_config
 from imu_video.config import Config
+from imu_video.encoders.allocation import bounded
 from imu_video.errors import CheckpointError, ConfigError
 from imu_video.models.cross_modal import TEACHER, BatchHead, CrossModalModel, Head, ProjectionHead
 from imu_video.runtime import documents
@@ -41,8 +44,8 @@ class ProjectorFacts(Config):
         encoder_sha256: hash of the encoder weights that the projectors were trained with.
     """
 
-    teacher_dim: int
-    dim: int
+    teacher_dim: int = Field(ge=1, le=2**20)
+    dim: int = Field(ge=1, le=2**16)
     video_projector: Literal["mlp", "linear", "none"]
     head: Head = "residual"
     teacher: str
@@ -102,13 +105,20 @@ def load_pair_model(folder: str | Path) -> tuple[CrossModalModel, ProjectorFacts
             f"{path}: trained with encoder weights {facts.encoder_sha256[:12]}, the folder has {expected[:12]}",
             hint="export the run again",
         )
-    model = CrossModalModel(
-        student=bundle,
-        teacher_dim=facts.teacher_dim,
-        dim=facts.dim,
-        projector=facts.video_projector,
-        head=facts.head,
-    )
+    try:
+        with bounded("the encoder with its projectors"):
+            model = CrossModalModel(
+                student=bundle,
+                teacher_dim=facts.teacher_dim,
+                dim=facts.dim,
+                projector=facts.video_projector,
+                head=facts.head,
+            )
+    except ConfigError as error:
+        raise CheckpointError(f"{path}, header: {error.message}", hint="export the run again") from error
+    broken = [name for name, value in state.items() if not torch.isfinite(value).all()]
+    if broken:
+        raise CheckpointError(f"{path}: {broken[0]} has values that are not finite", hint="export the run again")
     try:
         back = {file: name for name, file in _NAMES.items()}
         known = {_renamed(k, back): v for k, v in state.items()}

@@ -24,7 +24,7 @@ from imu_video.runtime.yaml_nodes import construct
 JSON_LIMIT = 64 * 2**20
 """Largest JSON document in bytes, where the caller names no other limit."""
 YAML_LIMIT = 2 * 2**20
-"""Largest YAML document in bytes; the parser reads about 0.1 MiB per second."""
+"""Largest YAML document in bytes; a number of keys and values is the other limit (`yaml_nodes.EXPANDED_LIMIT`)."""
 _SMALL = 2**20
 
 M = TypeVar("M", bound=BaseModel)

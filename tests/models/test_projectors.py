@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from imu_video.bundle.encoder import EncoderBundle, InputSpec
@@ -80,4 +84,73 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     state = load_file(path)
     save_file(state, path)  # without the header
     with pytest.raises(CheckpointError, match="damaged"):
+        load_pair_model(tmp_path / "e")
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("projectors") / "e"
+    made = model()
+    made.student.save(folder, lineage={})
+    save_projectors(made, folder, teacher="abc123")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("dim", None, "key 'dim'"),
+        ("dim", 0, "key 'dim'"),
+        ("dim", 2**40, "key 'dim'"),
+        ("dim", 11, "does not fit its own header"),
+        ("dim", [10], "key 'dim'"),
+        ("teacher_dim", -1, "key 'teacher_dim'"),
+        ("teacher_dim", 2**63, "key 'teacher_dim'"),
+        ("teacher_dim", 11, "does not fit its own header"),
+        ("video_projector", "none", "not expected ['sides."),
+        ("video_projector", "linear", "missing ['sides."),
+        ("video_projector", "huge", "key 'video_projector'"),
+        ("head", "batch", "does not fit its own header"),
+        ("head", None, "key 'head'"),
+        ("teacher", {}, "key 'teacher'"),
+        ("encoder_sha256", "0" * 64, "trained with encoder weights 000000000000"),
+        ("encoder_sha256", 7, "key 'encoder_sha256'"),
+        ("unknown", 1, "unknown key 'unknown'"),
+        ("", [], "header"),
+        ("", None, "header"),
+    ],
+)
+def test_an_edit_of_the_header_is_named(exported: Path, tmp_path: Path, key: str, value: Any, words: str) -> None:
+    shutil.copytree(exported, tmp_path / "e")
+    path = tmp_path / "e" / PROJECTORS
+    with safe_open(path, framework="pt") as file:
+        facts = json.loads(file.metadata()["imu-video"])
+    facts = {**facts, key: value} if key else value
+    save_file(load_file(path), path, metadata={"format": "pt", "imu-video": json.dumps(facts)})
+    with pytest.raises(CheckpointError) as refused:
+        load_pair_model(tmp_path / "e")
+    assert str(path) in refused.value.message
+    assert words in refused.value.message
+
+
+def test_widths_of_a_header_that_contradict_each_other_are_named(tmp_path: Path) -> None:
+    made = model("none")
+    made.student.save(tmp_path / "e", lineage={})
+    path = save_projectors(made, tmp_path / "e", teacher="abc123")
+    with safe_open(path, framework="pt") as file:
+        facts = json.loads(file.metadata()["imu-video"])
+    save_file(load_file(path), path, metadata={"format": "pt", "imu-video": json.dumps({**facts, "dim": 9})})
+    with pytest.raises(CheckpointError, match=r"projectors\.safetensors, header: "):
+        load_pair_model(tmp_path / "e")
+
+
+def test_projectors_that_are_not_finite_are_refused(exported: Path, tmp_path: Path) -> None:
+    shutil.copytree(exported, tmp_path / "e")
+    path = tmp_path / "e" / PROJECTORS
+    with safe_open(path, framework="pt") as file:
+        header = file.metadata()
+    tensors = load_file(path)
+    tensors["teacher_mean"][3] = torch.nan
+    save_file(tensors, path, metadata=header)
+    with pytest.raises(CheckpointError, match="teacher_mean has values that are not finite"):
         load_pair_model(tmp_path / "e")

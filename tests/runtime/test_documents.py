@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -82,8 +83,8 @@ def test_64_levels_and_the_largest_numbers_are_read() -> None:
 LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 30))
 MERGED = "a0: &a0 {x: 1}\n" + "".join(f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}\n" for i in range(1, 30))
 YAML_FAULTS = {
-    "billion laughs": (LAUGHS, "more than 1000000 values once its aliases are expanded"),
-    "billion merges": (MERGED, "more than 1000000 values once its aliases are expanded"),
+    "billion laughs": (LAUGHS, "more than 300000 values once its aliases are expanded"),
+    "billion merges": (MERGED, "more than 300000 values once its aliases are expanded"),
     "many aliases": ("a: &a 1\nb: [" + "*a, " * 1001 + "]", "line 2: more than 1000 aliases"),
     "alias in its own anchor": ("a: 1\nb: &b {c: [*b]}", "line 2: the alias *b is inside its own anchor &b"),
     "undefined alias": ("a: *b", "line 1: not valid YAML: found undefined alias 'b'"),
@@ -110,7 +111,10 @@ YAML_FAULTS = {
     "no such day": ("a: 2001-99-99", "not valid YAML: month must be in 1..12"),
     "no such time zone": ("a: 2001-01-01T00:00:00+99:00", "not valid YAML: offset must be"),
     "beyond Unicode": (r'a: "\UFFFFFFFF"', "not valid YAML: "),
-    "half a pair": (r'a: "\ud800"', "key 'a': the text contains half of a surrogate pair"),
+    "half a pair": (
+        r'a: "\ud800"',
+        "invalid Unicode character" if yaml.__with_libyaml__ else "half of a surrogate pair",
+    ),
     "NUL": (r'a: "\0"', "key 'a': the text contains a NUL character"),
     "NUL byte": ("a: \0", "not valid YAML: character '\\x00' is not allowed"),
     "tab": ("a:\n\t- 1", "line 2: not valid YAML"),
