@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from imu_video.errors import CheckpointError
-from pretrain.checkpoints.store import read_state
+from pretrain.checkpoints.store import CheckpointStore, read_state
 from pretrain.observe.trackers import count_damaged, read_log
 from pretrain.runs.folder import RunFolder
 
 Table = tuple[str, list[str], list[list[str]]]
+_ATTEMPTS = 100
+"""Listings of the checkpoints of a run that replaces all of them between listing and reading."""
 
 
 def describe(path: Path) -> list[Table]:
@@ -28,22 +30,31 @@ def describe(path: Path) -> list[Table]:
         if last is not None:
             rows = [[name, _show(value)] for name, value in last.items() if name not in ("kind", "step")]
             tables.append((f"{kind}, step {last['step']}", ["number", "value"], rows))
-    store = folder.store
-    marks = {which: store.pointer(which) for which in ("latest", "best")}
-    rows = []
-    for name in store.names():
-        try:
-            best = read_state(store.folder / name)["state"]["state"]["best"]
-            score = f"{best['rule']} {best['value']:.4f} at {best['step']}" if best else ""
-        except CheckpointError as error:
-            if not (store.folder / name).exists():  # a running process has just replaced it
-                continue
-            score = error.message.rpartition(": ")[2]
-        rows.append([name, ", ".join(which for which, pointed in marks.items() if pointed == name), score])
+    rows = _checkpoints(folder.store)
     if damaged:
         tables.append(("log", ["file", "damaged lines"], [[folder.log_file.name, str(damaged)]]))
     tables.append(("checkpoints", ["name", "is", "best so far"], rows))
     return tables
+
+
+def _checkpoints(store: CheckpointStore) -> list[list[str]]:
+    """A row per checkpoint; never empty where one exists, also while a running process replaces them."""
+    rows: list[list[str]] = []
+    for _ in range(_ATTEMPTS):
+        names = store.names()
+        marks = {which: store.pointer(which) for which in ("latest", "best")}
+        for name in names:
+            try:
+                best = read_state(store.folder / name)["state"]["state"]["best"]
+                score = f"{best['rule']} {best['value']:.4f} at {best['step']}" if best else ""
+            except CheckpointError as error:
+                if not (store.folder / name).exists():  # replaced since it was listed
+                    continue
+                score = error.message.rpartition(": ")[2]
+            rows.append([name, ", ".join(which for which, pointed in marks.items() if pointed == name), score])
+        if rows or not names:
+            break  # else all of them were replaced since they were listed
+    return rows
 
 
 def _show(value: object) -> str:

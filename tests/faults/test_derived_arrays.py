@@ -7,10 +7,10 @@ import os
 import shlex
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from imu_video.cli.app import app
@@ -23,7 +23,9 @@ from imu_video.shards.reading.index import load_index
 from imu_video.shards.reading.teacher_cache import open_cache
 from imu_video.shards.reading.verify_arrays import verify_arrays
 from tests.faults.array_damage import KINDS, damaged
+from tests.faults.children import command
 from tests.faults.conftest import Score
+from tests.pretrain.conftest import raw_config
 from tests.shards.conftest import make_folder
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
@@ -266,15 +268,36 @@ def reseal(folder: Path, name: str) -> None:
     (folder / "meta.json").write_text(json.dumps(sealed(meta)))
 
 
-def launch(root: Path, tmp_path: Path) -> Any:
-    """A pretraining of two steps on a folder, in a process of its own."""
-    from tests.faults.children import command
+LAUNCHED = {
+    "one bit of the signals": ("columns/train/imu.npy", "a bit in the middle"),
+    "texts cut off": ("columns/val/_text.npy", "one byte less"),
+    "features in another order": ("teachers/{}/train.npy", "reversed rows"),
+    "no features of the other split": ("teachers/{}/val.npy", "text in its place"),
+}
 
-    sections = [
-        "base.yaml", f"data.root={root}", "data.train_split=train", "data.val_split=val", "data.batch_size=4",
-        f"data.teacher={teacher_of(root)}", "optim.steps=2", "run.device=cpu",
-    ]  # fmt: skip
-    return command("imu-pretrain", "launch", *sections, "--run", tmp_path / "run")
+
+def test_launch_on_damaged_arrays(original: Path, tmp_path: Path, score: Score) -> None:
+    """The command itself: exit code 3, one error that names the file, and its hint helps; nothing is trained before."""
+    name = teacher_of(original)
+    with score("imu-pretrain launch on damaged arrays: exit code 3 with the name of the file; its hint helps") as case:
+        for number, (what, (place, kind)) in enumerate(LAUNCHED.items()):
+            root = shutil.copytree(original, tmp_path / str(number))
+            path, run = root / place.format(name), tmp_path / f"run{number}"
+            sections = {"optim": {"steps": 2}, "data": {"batch_size": 4, "teacher": name}}
+            config = tmp_path / f"{number}.yaml"
+            config.write_text(yaml.safe_dump(raw_config(root, **sections)))
+            assert damaged(kind, path, path.with_name("val.npy" if path.name == "train.npy" else "train.npy"))
+            refused = command("imu-pretrain", "launch", config, "--run", run)
+            lines = refused.err.splitlines()
+            errors = [line.partition(": ")[2] for line in lines if line.startswith("error: ")]
+            hints = [line.partition(": ")[2] for line in lines if line.strip().startswith("try: ")]
+            right = refused.code == 3 and refused.message and len(errors) == 1 and str(path) in errors[0]
+            right &= len(hints) == 1 and not list(run.glob("checkpoints/step-*"))
+            case.add(right, f"{what}: code {refused.code}: {refused.err[-600:]}")
+            if right:
+                obey(root, ShardError(errors[0], hint=hints[0]))
+                again = command("imu-pretrain", "launch", config, "--run", run)
+                case.add(again.code == 0, f"{what}, after {hints[0]!r}: code {again.code}: {again.err[-600:]}")
 
 
 def test_one_bit_that_makes_every_input_zero(root: Path, tmp_path: Path, score: Score) -> None:

@@ -15,6 +15,7 @@ import torch
 from imu_video.errors import ConfigError
 from pretrain.checkpoints.store import CheckpointStore
 from pretrain.config import PretrainConfig
+from pretrain.observe import status
 from pretrain.observe.reporter import Reporter
 from pretrain.observe.status import describe
 from pretrain.observe.trackers import SET_ASIDE, read_log
@@ -129,6 +130,25 @@ def test_status_shows_damage_and_goes_on(copy: Path) -> None:
     rows = {title: rows for title, _, rows in describe(copy)}["checkpoints"]
     assert [row[0] for row in rows] == ["step-00000002", "step-00000004", "step-00000006"]
     assert rows[1] == ["step-00000004", "", "state.json is damaged"]
+
+
+def test_status_lists_again_where_every_listed_checkpoint_was_replaced(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, later = copy / "checkpoints", copy / "later"
+    (folder / "step-00000006").rename(later)
+    real = status.read_state
+
+    def read(path: Path) -> Any:
+        if later.exists():  # a running process saves step 6 and deletes the others
+            later.rename(folder / "step-00000006")
+            for step in ("step-00000002", "step-00000004"):
+                shutil.rmtree(folder / step)
+        return real(path)
+
+    monkeypatch.setattr(status, "read_state", read)
+    rows = {title: rows for title, _, rows in describe(copy)}["checkpoints"]
+    assert [row[0] for row in rows] == ["step-00000006"]
 
 
 @pytest.mark.parametrize("how", ["removed", *(pytest.param(h, marks=pytest.mark.slow) for h in ("moved", "replaced"))])
