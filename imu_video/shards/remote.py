@@ -345,8 +345,10 @@ class RemoteFolder:
                 f"{where}: the server redirects to {error.place}, which is refused",
                 hint=f"use the address of that server if you trust it, or export {REDIRECTS_VARIABLE}=HOST",
             ) from None
-        if isinstance(error, Oversized):
-            return str(error)
+        if isinstance(error, Oversized):  # every further attempt would be as large
+            raise OutOfReach(
+                f"{where}: {error}", hint="check the address of the folder; if it is right, upload the file again"
+            ) from None
         if isinstance(error, TooSlow):
             return f"fewer than {self._min_rate:g} bytes per second for {2 * self._timeout_s:g} s"
         status = getattr(error, "status", None) or getattr(getattr(error, "response", None), "status_code", None)
