@@ -86,7 +86,7 @@ class Prepared:
         """What every checkpoint carries, so that it can be continued and exported without its data."""
         return {
             "run_id": self.run_id,
-            "recipe": self.config.name,
+            "recipe": restored(self.config.name),
             "identity": stored(self.identity),
             "config": dump_yaml(self.config),
             "control": self.config.data.control,

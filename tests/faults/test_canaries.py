@@ -170,6 +170,7 @@ def test_canaries(home: Path, run: Callable[..., tuple[int, str]], score: Score)
         "splits": {"subjects": {"train": SUBJECTS[:2], "val": SUBJECTS[2:4], "test": SUBJECTS[4:]}},
     }
     train = {
+        "name": "recipe-${CANARY_NOTE}",
         "data": {"root": str(data), "batch_size": 8},
         "encoder": {"name": "labelled", "note": "at ${CANARY_NOTE}"},
         "projector": {"dim": 8, "dropout": "${CANARY_FRACTION}", "segments": 2},
