@@ -17,6 +17,7 @@ from imu_video.config import Config
 from imu_video.errors import ConfigError, DataError, RecordingError
 from imu_video.types import GRAVITY, IMU_CHANNELS, channel_unit
 
+SMALLEST_STD = 1e-30
 LARGEST_RMS = 1e6
 """Largest root mean square of a sensor that windows are normalised with; one damaged float32 can make it 1e36, and then
 every input of the encoder 0."""
@@ -80,6 +81,12 @@ class InputSpec(Config):
                 raise ValueError(f"{name} must be {len(self.channels)} finite numbers, got {list(values)}")
         if min(self.std) <= 0:
             raise ValueError(f"std must be positive, got {list(self.std)}")
+        # Windows are float32: beyond these, features are infinite or not numbers.
+        if min(self.std) < SMALLEST_STD or max(map(abs, (*self.mean, *self.std))) > LARGEST_RMS:
+            raise ValueError(
+                f"mean {list(self.mean)} and std {list(self.std)}: expected at most {LARGEST_RMS:g}, and a std of at "
+                f"least {SMALLEST_STD:g}"
+            )
         if not 1 <= self.samples <= MOST_SAMPLES:
             raise ValueError(
                 f"a window of {self.window_s} s at {self.rate_hz} Hz has {self.samples} samples, expected 1 to "

@@ -55,7 +55,12 @@ def read_bytes(
                 kind = "a folder" if stat.S_ISDIR(facts.st_mode) else "a device or a pipe"
                 raise error(f"{path}: {kind}, expected a file", hint=hint)
             with open(descriptor, "rb", closefd=False) as file:
-                content = b"" if facts.st_size > limit else file.read(limit + 1)
+                # `read` allocates what it is asked for at once: the size of the file, not the limit.
+                content = b"" if facts.st_size > limit else file.read(facts.st_size + 1)
+                more = content if len(content) > facts.st_size else b""
+                while more and len(content) <= limit:  # it grows while it is read
+                    more = file.read(min(1 << 20, limit + 1 - len(content)))
+                    content += more
         finally:
             os.close(descriptor)
         size = max(facts.st_size, len(content))

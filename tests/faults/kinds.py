@@ -413,9 +413,9 @@ class CheckpointKind(FileKind):
         for step in (5, 10):
             generator = torch.Generator().manual_seed(step)
             model = {"w": torch.randn(4, 3, generator=generator), "b": torch.zeros(3)}
-            state = {"step": step, "state": {"best": {"rule": "loss", "value": 1.5, "step": 5}, "history": [0.1, 0.2]}}
+            state = {"state": {"step": step, "best": {"rule": "loss", "value": 1.5, "step": 5}, "history": [0.1, 0.2]}}
             checkpoint = Checkpoint(model=model, optimizer={"m": torch.randn(5, generator=generator)}, state=state)
-            store.write(step, checkpoint, best=step == 5)
+            store.write(step, checkpoint)
         self.truth = {name: self._content(store, name) for name in store.names()}
 
     @staticmethod
