@@ -555,7 +555,9 @@ class ConfigKind(Kind):
         way, data = as_yaml(self.texts[path], rng)
         path.write_bytes(data)
         try:
-            wrong = outcome(lambda: self._load(path), (str(path), path.name, str(self.root)))
+            wrong = outcome(
+                lambda: self._load(path), (str(path), path.name, str(self.root), "/etc/passwd")
+            )  # a value of `extends`
         finally:
             path.write_bytes(self.texts[path])
         return f"{path.relative_to(self.root)}, {way}", wrong

@@ -351,7 +351,7 @@ def _other_shape(rng: np.random.Generator, values: np.ndarray) -> np.ndarray:
 
 def _scaled(rng: np.random.Generator, values: np.ndarray) -> np.ndarray:
     with np.errstate(all="ignore"):
-        return (values * [1000, -1, 1.001, 0.1][int(rng.integers(4))]).astype(values.dtype)
+        return (values * np.float64([1000, -1, 1.001, 0.1][int(rng.integers(4))])).astype(values.dtype)
 
 
 def _bytes_swapped(rng: np.random.Generator, values: np.ndarray) -> np.ndarray:
