@@ -33,7 +33,7 @@ def launch(
     ] = "auto",
     plugin: Plugins = None,
 ) -> None:
-    """Train an encoder; the same command resumes an interrupted run. SIGTERM and Ctrl-C write a checkpoint."""
+    """Train an encoder; the same command resumes an interrupted run. Stop signals and Ctrl-C write a checkpoint."""
     from pretrain.observe.output import lasting_output
 
     with lasting_output():

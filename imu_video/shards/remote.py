@@ -39,6 +39,7 @@ LIST_LIMIT, LISTED = 4 * 2**20, 1000
 """Largest directory page of a web server in bytes, and largest number of names in it."""
 ATTEMPTS = 5
 """Times a file is tried before it counts as out of reach; waits of 0.5, 1, 2, 4 seconds lie between."""
+_SLOW_ATTEMPTS = 2
 _IN_USE_S = 60.0
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _ROOM = re.compile(r"(?P<name>.+)\.(?P<size>\d+)\.room")
@@ -310,12 +311,14 @@ class RemoteFolder:
     def _try(
         self, name: str, target: Path, *, limit: int, damage: Callable[[Path], str], attempts: int | None = None
     ) -> None:
-        from imu_video.shards.transfer import transfer
+        from imu_video.shards.transfer import TooSlow, transfer
 
-        address, attempts, problem = self.address.child(name), attempts or self._attempts, ""
-        for attempt in range(attempts):
-            if attempt:
-                _pause(0.5 * 2 ** (attempt - 1))
+        address, attempts, problem, slow, tried = self.address.child(name), attempts or self._attempts, "", 0, 0
+        # A server that is too slow is asked once more, not as often as one that breaks off: each attempt takes minutes.
+        while tried < attempts and slow < _SLOW_ATTEMPTS:
+            if tried:
+                _pause(0.5 * 2 ** (tried - 1))
+            tried += 1
             temp = temporary_path(target)
             temp.touch(exist_ok=False)
             try:
@@ -328,10 +331,11 @@ class RemoteFolder:
                 raise
             except Exception as error:
                 problem = self._reason(name, error)
+                slow += isinstance(error, TooSlow)
             finally:
                 temp.unlink(missing_ok=True)
         raise OutOfReach(
-            f"{self.address}/{name}: {problem}, after {attempts} attempts",
+            f"{self.address}/{name}: {problem}, after {tried} attempts",
             hint="try again later; if the hash stays wrong, the remote file is damaged: upload it again",
         )
 

@@ -38,7 +38,7 @@ from pretrain.prepare import checks
 from pretrain.prepare.components import Components, resolve
 from pretrain.prepare.data import Data, blank_spec, fit_spec, open_caches, open_indexes
 from pretrain.prepare.needs import Needs
-from pretrain.runs.folder import RunFolder
+from pretrain.runs.folder import RunFolder, default_folder
 from pretrain.runs.machine import describe_machine
 from pretrain.training.augment import Augmenter
 from pretrain.training.feed import Feed
@@ -106,7 +106,7 @@ def prepare(
 
     Args:
         config: as read.
-        folder: run folder; None = ``runs/<name>-<run id>``.
+        folder: run folder; None = ``runs/<name>-<run id>``, without the name if it comes from the environment.
         resume: ``auto``, ``never``, or a checkpoint or run folder.
         world: rank, world size and local rank; None = from the environment.
 
@@ -124,7 +124,7 @@ def prepare(
         data = open_data(config, request)
         config, components, task = build_model(config, request, data, world)
         same = identity(config, data=data.digest, code=components.code())
-        run_folder = RunFolder(folder or Path("runs") / f"{config.name}-{run_id(same)}", keep=config.run.keep)
+        run_folder = RunFolder(folder or default_folder(config.name, run_id(same)), keep=config.run.keep)
         start = run_folder.find_start(resume, same)
         checkpoint = run_folder.store.read(start) if start is not None else None
         if world.rank == 0:  # the only process that writes

@@ -22,6 +22,7 @@ from imu_video.config import dump_yaml, read_yaml, validate
 from imu_video.errors import CheckpointError, ConfigError, GuardStop, ImuVideoError
 from imu_video.runtime.documents import read_json
 from imu_video.runtime.files import is_leftover, remove_leftovers, write_atomic
+from imu_video.runtime.references import restored
 from pretrain.checkpoints.store import CheckpointStore, read_state
 from pretrain.config import PretrainConfig, differences, run_id, stored
 from pretrain.config import identity as identity_of
@@ -255,3 +256,17 @@ class RunFolder:
     def _number(self) -> tuple[int, int]:
         here = os.stat(self.path)
         return here.st_dev, here.st_ino
+
+
+def default_folder(name: str, run: str) -> Path:
+    """Run folder of a command without ``--run``.
+
+    A name with a value of the environment, which may be a secret, is left out; a folder that an earlier version made
+    with it is still found.
+
+    Args:
+        name: of the config.
+        run: run id.
+    """
+    named = Path("runs") / f"{name}-{run}"
+    return named if named.exists() or restored(name) == name else Path("runs") / f"run-{run}"

@@ -117,6 +117,10 @@ class TeacherCache:
             sha256 = None if facts is not None else entry.get("sha256")
             # Embedding an older cache again adds hashes of blocks. Until then the hash of the whole file is compared.
             rows = CheckedArray(path, facts, refuse=refuse, sha256=sha256, dtypes=_DTYPES, examine=_implausible)
+            if facts is None and sha256 is None:
+                logger.warning(
+                    "%s: no hashes: changed values that are plausible are not found; add them: %s", path, remedy
+                )
         except OSError as error:
             raise refuse(f"cannot be read: {error.strerror}") from error
         if rows.ndim != 2 or len(rows) != self.samples.get(split) or rows.dtype.str not in _DTYPES:

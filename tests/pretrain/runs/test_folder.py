@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from imu_video.errors import ConfigError
+from imu_video.runtime.references import resolve
 from pretrain.checkpoints.store import CheckpointStore
 from pretrain.config import PretrainConfig
 from pretrain.observe import status
@@ -20,7 +21,7 @@ from pretrain.observe.reporter import Reporter
 from pretrain.observe.status import describe
 from pretrain.observe.trackers import SET_ASIDE, read_log
 from pretrain.run import run
-from pretrain.runs.folder import FolderLost, RunFolder
+from pretrain.runs.folder import FolderLost, RunFolder, default_folder
 
 Maker = Callable[..., PretrainConfig]
 SIX: dict[str, Any] = {"optim": {"steps": 6}, "run": {"keep": 9, "checkpoint_every": 2, "validate_every": 100}}
@@ -228,3 +229,13 @@ def test_permissions_follow_the_umask(make_config: Maker, tmp_path: Path, umask:
         os.umask(before)
     for path in (tmp_path / "run").rglob("*"):
         assert path.stat().st_mode & 0o777 == (0o777 if path.is_dir() else 0o666) & ~umask, path
+
+
+def test_the_default_folder_has_no_value_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STUDY_NAME", "secret-study")
+    name = resolve({"name": "${STUDY_NAME}"}, "run.yaml")["name"]
+    assert default_folder("plain", "abc") == Path("runs/plain-abc")
+    assert default_folder(name, "abc") == Path("runs/run-abc")
+    Path("runs/secret-study-abc").mkdir(parents=True)
+    assert default_folder(name, "abc") == Path("runs/secret-study-abc"), "made by an earlier version"
