@@ -214,23 +214,28 @@ def _headlines(results: Sequence[Result]) -> list[Table]:
 def plan_(
     difference: Annotated[float, typer.Argument(help="True difference that the study should find, e.g. 0.05.")],
     results: Annotated[
-        list[Path] | None, typer.Option("--from", help="Result file of an earlier study: its standard deviations.")
+        list[Path] | None,
+        typer.Option("--from", help="Read the standard deviations from a result file of an earlier study."),
     ] = None,
     metric: Annotated[
         str | None, typer.Option("--metric", help="With --from: only differences of this metric.")
     ] = None,
-    subject_sd: Annotated[float | None, typer.Option("--subject-sd", min=0, help="Between subjects.")] = None,
-    seed_sd: Annotated[float, typer.Option("--seed-sd", min=0, help="Between seeds, common to all subjects.")] = 0.0,
-    episode_sd: Annotated[float, typer.Option("--episode-sd", min=0, help="Between episodes.")] = 0.0,
-    rest_sd: Annotated[float, typer.Option("--rest-sd", min=0, help="Between cells beyond these.")] = 0.0,
-    subjects: Annotated[list[int] | None, typer.Option("--subjects", min=2, help="Number of subjects.")] = None,
-    seeds: Annotated[list[int] | None, typer.Option("--seeds", min=1, help="Number of seeds.")] = None,
+    subject_sd: Annotated[
+        float | None, typer.Option("--subject-sd", min=0, help="Standard deviation of the difference between subjects.")
+    ] = None,
+    seed_sd: Annotated[float, typer.Option("--seed-sd", min=0, help="Standard deviation between seeds.")] = 0.0,
+    episode_sd: Annotated[
+        float, typer.Option("--episode-sd", min=0, help="Standard deviation between episodes.")
+    ] = 0.0,
+    rest_sd: Annotated[float, typer.Option("--rest-sd", min=0, help="Remaining standard deviation.")] = 0.0,
+    subjects: Annotated[list[int] | None, typer.Option("--subjects", min=2, help="Numbers of subjects to try.")] = None,
+    seeds: Annotated[list[int] | None, typer.Option("--seeds", min=1, help="Numbers of seeds to try.")] = None,
     episodes: Annotated[int, typer.Option("--episodes", min=1, help="Number of episodes.")] = 1,
-    comparisons: Annotated[int, typer.Option("--comparisons", min=1, help="Comparisons in the table.")] = 1,
+    comparisons: Annotated[int, typer.Option("--comparisons", min=1, help="Number of comparisons in the table.")] = 1,
     power: Annotated[float, typer.Option("--power", min=0.5, max=0.999, help="Desired power.")] = 0.8,
     studies: Annotated[int, typer.Option("--studies", min=20, help="Simulated studies per size.")] = 400,
 ) -> None:
-    """Find how many subjects and seeds a study needs to find a difference, by simulating its test."""
+    """Compute the power to find a difference, for several numbers of subjects and seeds."""
     from eval.plan import measured_spread, plan
     from imu_video.metrics.significance import Spread
 

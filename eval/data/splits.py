@@ -290,8 +290,9 @@ def _classes(
         if len(found) == 1:
             raise ConfigError(
                 f"domain {domain.name!r}: support and query need different subjects, all windows are of {found[0]!r}",
-                hint="put two subjects or more into the evaluated split: `imu-video split DATA NEW SPLITS.yaml` "
-                "re-splits a folder, for example splits.fractions={train: 0.4, val: 0.2, test: 0.4} in a build config",
+                hint="build again with two subjects or more in this split, for example "
+                "'splits={subjects: {train: [a, b], val: [c], test: [d, e]}}', or re-split the folder "
+                "(`imu-video split DATA NEW SPLITS.yaml`), and pretrain again: test subjects must not be in `train`",
             )
         most = max((int((windows.labels[source] == c).sum()) for c in range(len(windows.classes))), default=0)
         raise _TooFewWindows(
@@ -310,7 +311,7 @@ def _support_count(domain: Domain, config: EpisodeConfig, sources: np.ndarray, q
     if most < 1:
         raise ConfigError(
             f"domain {domain.name!r}: support and query need different subjects, found only {sources.tolist()}",
-            hint="use a split with at least two subjects",
+            hint="use a split with two subjects or more",
         )
     if config.support_subjects is not None:
         if config.support_subjects > most:
@@ -437,7 +438,8 @@ def refuse_training_subjects(lineage: Mapping[str, Any], windows: LabelledWindow
     if shared:
         raise LeakageError(
             f"the encoder was pretrained on {len(shared)} of the query subjects: {dataset} {shared}",
-            hint="evaluate on a split of other subjects (--split test)",
+            hint="evaluate a split without training subjects of this encoder, or pretrain on the `train` split of this "
+            "data folder",
         )
     return sorted(queried & set(validation))
 

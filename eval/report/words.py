@@ -12,7 +12,7 @@ from eval.results.lines import Result
 ORDER = ("pretrained", "untrained", "handcrafted", "supervised", "teacher")
 MINIMUM = "minimum detectable difference"
 """Column of the smallest difference that a comparison finds with 80 % power, after correction."""
-CORRECTED = "p after correction (Holm) below 0.05"
+CORRECTED = "Holm-corrected p below 0.05"
 """What a mark at a difference states."""
 TESTS = ("p (Holm)", MINIMUM)
 """Columns of a comparison's corrected p value and its minimum detectable difference."""

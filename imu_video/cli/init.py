@@ -32,4 +32,7 @@ def init(
         console.say(f"to fill in, line {line}: {key}")
     if proposal.unused:
         console.say(f"not used: {len(proposal.unused)} files, for example {proposal.unused[0]}")
-    console.say(f"next: edit {path}, then `imu-video check {folder}` and `imu-video build`")
+    console.say(
+        f"next: edit {path}, then `imu-video check {folder}` and "
+        f"`imu-video build configs/data/folder.yaml DATA dataset.root={folder}`"
+    )

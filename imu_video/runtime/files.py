@@ -310,7 +310,7 @@ def _moved(temporary: Path, target: Path, *, replace: bool) -> bool:
 
 
 def _is_no_folder(target: Path) -> bool:
-    """Whether something else has that name: one look, because another writer may take the folder away between two."""
+    """Whether something else has that name; one call, because another writer may remove the folder between two."""
     try:
         return not stat.S_ISDIR(target.stat().st_mode)
     except FileNotFoundError:

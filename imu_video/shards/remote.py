@@ -38,7 +38,7 @@ WEIGHTS_LIMIT = 2**31
 LIST_LIMIT, LISTED = 4 * 2**20, 1000
 """Largest directory page of a web server in bytes, and largest number of names in it."""
 ATTEMPTS = 5
-"""Times a file is tried before it counts as out of reach; waits of 0.5, 1, 2, 4 seconds lie between."""
+"""Attempts per file before it counts as unreachable, with waits of 0.5, 1, 2 and 4 seconds between them."""
 _SLOW_ATTEMPTS = 2
 _IN_USE_S = 60.0
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
@@ -404,7 +404,7 @@ class RemoteFolder:
 
 
 def _limit(name: str) -> int:
-    """Largest size of a file whose size nothing states."""
+    """Largest size of a file of unknown size."""
     if name == "index.json":
         return INDEX_LIMIT
     if name.endswith(".safetensors"):
@@ -420,7 +420,7 @@ def _damage(file: Path, size: int | None, sha256: str | None) -> str:
     """The fault of a fetched file; an empty string if there is none."""
     bytes_ = file.stat().st_size
     if size is not None and bytes_ != size:
-        return f"{bytes_} bytes came, expected {size}"
+        return f"{bytes_} bytes received, expected {size}"
     if sha256 is not None and (found := file_sha256(file)) != sha256:
         return f"sha256 {found[:12]}..., expected {sha256[:12]}..."
     return ""

@@ -22,7 +22,7 @@ class Oversized(Exception):
     """The server sends more than the file may have."""
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"more than {limit} bytes came")
+        super().__init__(f"more than {limit} bytes received")
 
 
 class TooSlow(Exception):

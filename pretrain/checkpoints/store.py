@@ -117,7 +117,7 @@ class CheckpointStore:
 
     @contextmanager
     def _writing(self, step: int) -> Iterator[None]:
-        """Failed writes as one error that says what is left."""
+        """Failed writes as one error that names the newest complete checkpoint."""
         try:
             yield
         except (OSError, SafetensorError) as error:

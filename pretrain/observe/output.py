@@ -53,7 +53,7 @@ class LastingStream:
 
 @contextlib.contextmanager
 def lasting_output() -> Iterator[None]:
-    """Let a run outlive the reader of its output; the other stream is told, where it still has one.
+    """Let a run outlive the reader of its output; a warning goes to the other stream if that still works.
 
     Example:
         >>> with lasting_output():

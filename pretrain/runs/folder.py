@@ -250,7 +250,7 @@ class RunFolder:
         except (FileNotFoundError, NotADirectoryError):
             pass
         except OSError:
-            return  # the disk does not answer: the write that follows says so
+            return  # the disk does not answer: the write that follows reports it
         raise FolderLost(f"--run {self.path}: the folder was removed or replaced while the run was writing to it")
 
     def _number(self) -> tuple[int, int]:

@@ -98,7 +98,7 @@ def test_more_than_a_file_may_have_is_not_stored(answer: Answer, hostile: Hostil
         answer(request)
 
     hostile.answers["build.yaml"] = counted
-    with pytest.raises(OutOfReach, match=r"build\.yaml: more than 1000000 bytes came"):
+    with pytest.raises(OutOfReach, match=r"build\.yaml: more than 1000000 bytes received"):
         hostile.remote(tmp_path).fetch("build.yaml", tmp_path / "build.yaml", limit=1_000_000)
     assert not list(tmp_path.iterdir())
     assert asked.count("GET") == 1  # a further attempt would be as large
@@ -106,7 +106,7 @@ def test_more_than_a_file_may_have_is_not_stored(answer: Answer, hostile: Hostil
 
 def test_a_file_of_known_size_ends_where_it_should(hostile: Hostile, tmp_path: Path) -> None:
     hostile.answers["a.tar"] = endless
-    with pytest.raises(OutOfReach, match="more than 5000 bytes came"):
+    with pytest.raises(OutOfReach, match="more than 5000 bytes received"):
         hostile.remote(tmp_path).local("a.tar", tmp_path / "cache", size=5000)
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock"]
 
@@ -118,11 +118,11 @@ def test_every_kind_of_file_has_a_limit(hostile: Hostile, tmp_path: Path, monkey
         monkeypatch.setattr(f"imu_video.shards.remote.{limit}", 100_000)
     monkeypatch.setenv("IMU_VIDEO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("imu_video.shards.remote.ATTEMPTS", 1)
-    with pytest.raises(OutOfReach, match="more than 100000 bytes came"):
+    with pytest.raises(OutOfReach, match="more than 100000 bytes received"):
         load_index(hostile.address)
     remote = RemoteFolder(Address.parse(hostile.address), Cache(tmp_path / "cache", size=200_000), attempts=1)
     for name, size in (("quality.json", 100_000), ("weights.safetensors", 100_000), ("columns/train/imu.npy", 200_000)):
-        with pytest.raises(OutOfReach, match=f"more than {size} bytes came"):
+        with pytest.raises(OutOfReach, match=f"more than {size} bytes received"):
             remote.fetch(name, tmp_path / "x")
     assert remote.names("teachers") == []
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock"]

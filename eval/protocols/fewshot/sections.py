@@ -92,9 +92,10 @@ def _range(results: Sequence[Result], metric: str) -> list[str]:
     most = largest_shots(own)
     at_most = [r for r in own if r.shots == most]
     best, worst = max(at_most, key=lambda r: r.value), min(at_most, key=lambda r: r.value)
+    lowest = "" if worst is best else f" and {figure(worst)} in {worst.domain} ({worst.probe})"
     out = [
-        f"With {plural(most, 'shot')} the pretrained encoder reaches {figure(best)} in {best.domain} ({best.probe}) "
-        f"and {figure(worst)} in {worst.domain} ({worst.probe}); chance is about {best.chance or 0:.2f}."
+        f"With {plural(most, 'shot')} the pretrained encoder reaches {figure(best)} in {best.domain} ({best.probe})"
+        f"{lowest}; chance is about {best.chance or 0:.2f}."
     ]
     few = min(r.subjects for r in own)
     if few < 5:

@@ -308,7 +308,8 @@ class _Matches:
                 raise RecordingError(
                     f"{self._root / path}: placement {placement!r} is not declared"
                     f"{nearest(placement, self._placements)}",
-                    hint=f"add it under 'placements' in {self._declaration}, or name the file under 'ignore' there",
+                    hint=f"add it under 'placements' in {self._declaration}; if it is no IMU file, add a "
+                    "pattern for it (files.labels, for example), or name it under 'ignore'",
                 )
 
     def planned(self) -> list[Planned]:

@@ -58,8 +58,8 @@ def check_signals(statistics: Mapping[str, Statistics], index: Index, split: str
         columns = index.root / COLUMN_FOLDER / split
         raise ShardError(
             f"{index.root}: split {split!r}: {fault}",
-            hint=f"delete {columns}; the next command writes it again from the shards. If the error stays, correct the "
-            "unit that the recordings declare, or leave the sensor out, and build the folder again",
+            hint=f"delete {columns}; the next command writes it again from the shards. If the error remains, correct "
+            "the unit that the recordings declare, or leave the sensor out, and build the folder again",
         )
 
 

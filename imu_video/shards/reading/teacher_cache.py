@@ -220,6 +220,16 @@ def _behind(index: Index, name: str, content: Mapping[str, Any]) -> dict[str, Ca
     }
 
 
+def _embed_or_other(index: Index) -> str:
+    """The next command for a folder without features; one that holds nothing but IMU gives a teacher no input."""
+    if not index.streams:
+        return (
+            "its samples contain IMU only: train without a teacher, for example imu-pretrain launch "
+            f"configs/pretrain/simclr_imu.yaml data.root={index.root} --run RUN"
+        )
+    return f"imu-video embed {index.root} configs/teacher/efficientnet_lite0.yaml (or another teacher)"
+
+
 def open_cache(index: Index, fingerprint: str | None = None) -> TeacherCache:
     """Open a teacher's features for these shards.
 
@@ -240,7 +250,7 @@ def open_cache(index: Index, fingerprint: str | None = None) -> TeacherCache:
         others = f"; it contains those of {have}" if have else ""
         raise TeacherCacheError(
             f"{index.root} has no {wanted}{others}",
-            hint=f"imu-video embed {index.root} configs/teacher/efficientnet_lite0.yaml (or another teacher)",
+            hint=_embed_or_other(index),
         )
     if len(fitting) > 1 and fingerprint not in fitting:
         raise TeacherCacheError(

@@ -47,8 +47,10 @@ def verify_arrays(index: Index) -> ArrayReport:
         index: a loaded index.
 
     Example:
-        >>> from imu_video.shards import load_index
-        >>> report = verify_arrays(load_index("data/demo"))
+        >>> from imu_video.shards import load_index, open_columns
+        >>> index = load_index("data/demo")
+        >>> columns = open_columns(index, "train")  # writes them, if they are missing
+        >>> report = verify_arrays(index)
         >>> report.problems, report.arrays["columns/train/imu.npy"]
         ([], 48)
     """
