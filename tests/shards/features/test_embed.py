@@ -152,6 +152,10 @@ def test_a_cache_of_other_shards_or_a_damaged_one_is_refused(folder: Index) -> N
 def test_no_cache_at_all_names_the_command(bare: Index) -> None:
     with pytest.raises(TeacherCacheError, match="has no teacher features") as caught:
         open_cache(bare)
+    assert f"simclr_imu.yaml data.root={bare.root}" in str(caught.value), "a teacher has no input in IMU-only samples"
+    filmed = bare.model_copy(update={"streams": {"video": None}})
+    with pytest.raises(TeacherCacheError, match="has no teacher features") as caught:
+        open_cache(filmed)
     assert f"imu-video embed {bare.root}" in str(caught.value)
 
 
