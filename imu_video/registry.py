@@ -7,7 +7,6 @@ included (`imu_video.arguments`), so there is no second definition to keep in st
 from __future__ import annotations
 
 import hashlib
-import importlib.machinery
 import importlib.metadata
 import importlib.util
 import logging
@@ -16,12 +15,11 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import CodeType
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
-from imu_video import lazy
+from imu_video import lazy, plugin_code
 from imu_video.arguments import Constructor, check_construction
 from imu_video.errors import ConfigError, nearest
 
@@ -217,19 +215,6 @@ class Registry(Generic[T]):
             raise
 
 
-_plugin_hashes: dict[str, str] = {}
-"""SHA-256 of the plugin files that were loaded, by the name of their module."""
-
-
-class _PluginLoader(importlib.machinery.SourceFileLoader):
-    """Compiles the bytes that it hashes; code from Python's cache, or a file edited meanwhile, could differ."""
-
-    def get_code(self, fullname: str) -> CodeType:
-        source = self.get_data(self.path)
-        _plugin_hashes[fullname] = hashlib.sha256(source).hexdigest()
-        return self.source_to_code(source, self.path)
-
-
 def load_plugin(path: str | Path) -> None:
     """Import a user's Python file so that its decorators register (``--plugin my_parts.py``); runs that file's code.
 
@@ -242,14 +227,15 @@ def load_plugin(path: str | Path) -> None:
     name = f"imu_video_plugin_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
     if name in sys.modules:
         return
-    loader = _PluginLoader(name, str(file)) if file.suffix == ".py" else None
+    loader = plugin_code.PluginLoader(name, str(file)) if file.suffix == ".py" else None
     spec = importlib.util.spec_from_file_location(name, file, loader=loader)
     if spec is None or spec.loader is None:
         raise ConfigError(f"plugin {path}: not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        with plugin_code.recorded(name, file):
+            spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
         raise ConfigError(f"plugin {path} failed to import: {type(error).__name__}: {error}") from error
@@ -258,7 +244,8 @@ def load_plugin(path: str | Path) -> None:
 def source_hash(component: type) -> str | None:
     """Hash of the source of a component that a user or another distribution wrote; None for those of this package.
 
-    Of a component in a package, all Python files of that package count, because it may use any of them.
+    Of a component in a package, all Python files of that package count, because it may use any of them. Of a component
+    of a plugin file, the modules count that it imports from its folder (`plugin_code.code_of`).
 
     Args:
         component: a registered class.
@@ -267,12 +254,13 @@ def source_hash(component: type) -> str | None:
     top = component.__module__.partition(".")[0]
     if top == __name__.partition(".")[0] or module is None:
         return None
-    if top in _plugin_hashes:
-        return _plugin_hashes[top]
-    folders = [Path(folder) for folder in getattr(sys.modules.get(top), "__path__", ())]
+    folders = [Path(folder).resolve() for folder in getattr(sys.modules.get(top), "__path__", ())]
+    beside = plugin_code.code_of(component.__module__, without=folders)
     files = sorted(file for folder in folders for file in folder.rglob("*.py"))
-    own = getattr(module, "__file__", None)
-    if not files and own is not None:
+    if not files:
+        own = getattr(module, "__file__", None)
+        if beside is not None or own is None:
+            return beside
         files = [Path(own)]
     hashed = hashlib.sha256()
     for file in files:
@@ -280,7 +268,8 @@ def source_hash(component: type) -> str | None:
             hashed.update(file.read_bytes())
         except OSError:
             return None
-    return hashed.hexdigest() if files else None
+    package = hashed.hexdigest()
+    return package if beside is None else plugin_code.listing({f"{top}/": package, "beside it": beside})
 
 
 _entry_points_loaded = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,12 @@ _CONTROL = """\
 **Not for use: a control ({control}).** In pretraining, every IMU window was paired with the teacher features
 of another window. A score that this encoder reaches does not depend on correct pairs."""
 
+_PLUGINS = """\
+Components of the training run that do not belong to imu-video, with the first 16 digits of the sha256 of their code.
+If the encoder is among them, loading it requires its plugin (`--plugin FILE.py`, or `imu_video.load_plugin`)."""
+_CODE = re.compile(r"code \((.*)\)", re.DOTALL)
+"""Keys of such components in the config of the lineage."""
+
 
 def render(config: Mapping[str, Any]) -> str:
     """Markdown of an encoder's config: architecture, input specification, use, lineage, licences, limits.
@@ -41,6 +48,7 @@ def render(config: Mapping[str, Any]) -> str:
         "tags": ["imu", "accelerometer", "gyroscope", "wearables", "feature-extraction"],
     }
     control = lineage.get("control")
+    plugins = _plugins(lineage)
     parts = [
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
         f"# IMU encoder {code(encoder['name'])}",
@@ -69,6 +77,7 @@ def render(config: Mapping[str, Any]) -> str:
         ),
         "## Lineage",
         _table(("fact", "value"), list(_flatten(lineage))) if lineage else "No lineage was recorded at export.",
+        *(["## Plugins", _PLUGINS, _table(("component", "sha256 of its code"), plugins)] if plugins else []),
         "## Licences",
         _licences(licences),
         "## Encoder arguments",
@@ -88,6 +97,16 @@ def _counted(value: Any) -> Any:
     if not isinstance(value, Mapping):
         return value
     return {key: _numbers(item) if key == "subjects" else _counted(item) for key, item in value.items()}
+
+
+def _plugins(lineage: dict[str, Any]) -> list[tuple[str, str]]:
+    """Take the hashes of the code of plugins out of a lineage: component and hash, sorted."""
+    config = lineage.get("config")
+    if not isinstance(config, Mapping):
+        return []
+    named = {key: found[1] for key in config if (found := _CODE.fullmatch(str(key)))}
+    lineage["config"] = {key: value for key, value in config.items() if key not in named}
+    return sorted((name, _text(config[key])) for key, name in named.items())
 
 
 def _numbers(subjects: Any) -> Any:

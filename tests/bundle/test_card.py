@@ -19,6 +19,7 @@ def _config(name: str) -> dict[str, Any]:
         "dataset": {"dataset": name, "citation": name, "subjects": [name, "b"], name or "empty": name},
         "teacher": {"description": {"url": f"http://h/{name}"}},
         "control": name,
+        "config": {f"code (loss {name})": name},
         "licences": {"recordings": name, name: "MIT"},
     }
     return {
@@ -48,7 +49,7 @@ def test_hostile_names_make_no_markup() -> None:
         assert {names for tag, names in page.tags if tag not in ("code", "th", "td")} == {()}
         assert not any(character in page.text for character in "\x1b\u202e\u200b\x9b\r\udc80")
         assert page.words.count(" ".join(plain(" ".join(name.split())).split())) >= 12
-        assert [tag for tag, _ in page.tags].count("table") == 4
+        assert [tag for tag, _ in page.tags].count("table") == 5
 
 
 @pytest.mark.parametrize("licence", ["MIT", "[x](http://h)", ["a", "![b](http://h/c.png)"], None])
@@ -59,3 +60,17 @@ def test_one_licence_for_everything(licence: Any) -> None:
     assert not page.addresses
     shown = ", ".join(licence) if isinstance(licence, list) else licence or "No licences were recorded"
     assert shown in page.words
+
+
+def test_code_of_plugins_has_its_own_section() -> None:
+    config = _config("walk")
+    del config["lineage"]["config"]
+    assert "## Plugins" not in render(config)
+    config["lineage"]["config"] = {"seed": 0, "code (loss mine)": "00ff", "code (encoder a|b)": "11ee"}
+    card = render(config)
+    section = card.partition("## Plugins")[2].partition("\n## ")[0]
+    assert "sha256" in section
+    assert section.endswith("| encoder a\\|b | 11ee |\n| loss mine | 00ff |\n")
+    assert "config.code" not in card
+    assert "| config.seed | 0 |" in card
+    assert "code (loss mine)" in config["lineage"]["config"], "the config itself is not changed"

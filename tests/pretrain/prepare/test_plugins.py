@@ -13,6 +13,7 @@ import pytest
 from imu_video import registry
 from imu_video.bundle.encoder import load_encoder
 from imu_video.errors import CheckpointError, ConfigError
+from imu_video.plugin_code import listing
 from imu_video.registry import load_plugin
 from pretrain.config import PretrainConfig
 from pretrain.export import export
@@ -49,27 +50,41 @@ class Plugin:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self.names: set[str] = set()
 
     def write(self, text: str) -> str:
         """Replace the file, load it as a new process would, and return the hash of its code."""
         self.file.write_text(text)
-        for name in [name for name in sys.modules if name.startswith("imu_video_plugin_")]:
-            if str(getattr(sys.modules[name], "__file__", "")) == str(self.file):
-                del sys.modules[name]
+        self.forget()
         load_plugin(self.file)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        files = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in self.file.parent.glob("*.py")}
+        return listing(files)[:16]
+
+    def forget(self) -> None:
+        """Drop the modules of the plugin's folder."""
+        for name in [n for n, one in sys.modules.items() if self._owns(getattr(one, "__file__", None))]:
+            del sys.modules[name]
+
+    def _owns(self, file: object) -> bool:
+        return isinstance(file, str) and Path(file).parent == self.file.parent
 
 
 @pytest.fixture
 def plugin(tmp_path: Path) -> Iterator[Plugin]:
-    yield Plugin(tmp_path / "mine.py")
+    made = Plugin(tmp_path / "mine.py")
+    yield made
+    made.forget()
     registry.augmentations._classes.pop("plugin_scale", None)
     registry.encoders._classes.pop("plugin_mean", None)
 
 
-def test_a_plugin_that_was_edited_is_noticed(make_config: Maker, tmp_path: Path, plugin: Plugin) -> None:
-    code = plugin.write(TEXT.replace("FACTOR", "1.0"))
+def test_a_plugin_that_was_edited_is_noticed(
+    make_config: Maker, tmp_path: Path, plugin: Plugin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file, or a module that it imports from its folder."""
+    monkeypatch.syspath_prepend(tmp_path)
+    text, helper = "from factor_of_plugin import FACTOR\n" + TEXT, tmp_path / "factor_of_plugin.py"
+    helper.write_text("FACTOR = 1.0")
+    code = plugin.write(text)
     sections = {"encoder": {"name": "plugin_mean"}, "augment": [{"name": "plugin_scale"}]}
     config = PretrainConfig.model_validate({**make_config(optim={"steps": 4}).model_dump(mode="json"), **sections})
     run(config, folder=tmp_path / "run")
@@ -80,16 +95,22 @@ def test_a_plugin_that_was_edited_is_noticed(make_config: Maker, tmp_path: Path,
     }
     export(tmp_path / "run", tmp_path / "encoder")
     assert load_encoder(tmp_path / "encoder").lineage["config"]["code (encoder plugin_mean)"] == code
-    assert code in (tmp_path / "encoder" / "README.md").read_text()
+    card = (tmp_path / "encoder" / "README.md").read_text().partition("## Plugins")[2].partition("\n## ")[0]
+    assert f"| augmentation plugin_scale | {code} |\n| encoder plugin_mean | {code} |" in card
 
-    edited = plugin.write(TEXT.replace("FACTOR", "2.0"))
+    edited = plugin.write(text.replace("* FACTOR", "/ FACTOR"))
+    with pytest.raises(ConfigError, match=rf"code \(augmentation plugin_scale\): {code} -> {edited}"):
+        run(config, folder=tmp_path / "run")
+    helper.write_text("FACTOR = 2.0")
+    edited = plugin.write(text)
     with pytest.raises(ConfigError, match=rf"code \(augmentation plugin_scale\): {code} -> {edited}"):
         run(config, folder=tmp_path / "run")
     with pytest.raises(CheckpointError, match=rf"plugin was edited .*code \(encoder plugin_mean\): {code} -> {edited}"):
         export(tmp_path / "run", tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
-    plugin.write(TEXT.replace("FACTOR", "1.0"))
+    helper.write_text("FACTOR = 1.0")
+    assert plugin.write(text) == code
     run(config, folder=tmp_path / "run")
 
 
