@@ -22,7 +22,7 @@ lists 20,000 recordings has 240,000 nodes and more.
 _LONGEST_NUMBER = 100
 
 if yaml.__with_libyaml__:
-    from yaml.cyaml import CParser
+    from yaml.cyaml import CParser  # type: ignore[attr-defined]
 
 _MERGE, _VALUE = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:value"
 
@@ -84,7 +84,7 @@ else:
     _Base = yaml.SafeLoader
 
 
-class _Loader(_Base):  # type: ignore[misc]
+class _Loader(_Base):
     """A safe loader that counts. Composition is recursive, at most `DEPTH_LIMIT` levels deep."""
 
     def __init__(self, text: str) -> None:
