@@ -1,7 +1,7 @@
-"""Every value of a config replaced by values that no user means; each mutant runs in a child process of its own.
+"""Every value of a config replaced by values that no user means; the mutants run in child processes.
 
-`mutants` changes one place of a document at a time. `outcomes` forks once for each mutant, so that a crash, a hang or a
-process out of memory is an outcome like any other and the imports are paid once.
+`mutants` changes one place of a document at a time. `outcomes` runs them in forked children, so that a crash, a hang or
+a process out of memory is an outcome like any other and the imports are paid once.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import os
 import pickle
 import resource
 import select
+import shutil
 import signal
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +26,7 @@ import yaml
 
 from imu_video.errors import ImuVideoError
 
-MEMORY_MB = 3000
+MEMORY_MB = 2048
 """Memory that a mutant may use in addition to what the process has when it forks."""
 HANG_S = float(os.environ.get("IMU_VIDEO_HANG_S", "120"))
 """Ends a mutant that hangs. Generous: a test may not depend on the load of the machine."""
@@ -173,13 +175,15 @@ class Outcome:
     message: str = ""
     code: int = 0
 
-    def right(self, *names: str) -> bool:
-        """Whether the mutant was accepted or refused by one error that has one of the names in it."""
-        return self.kind == "accepted" or (self.kind == "refused" and any(name in self.message for name in names))
-
 
 def outcomes(
-    cases: Iterable[tuple[str, str | bytes]], run: Callable[[Path], Any], folder: Path, *, workers: int = 1
+    cases: Iterable[tuple[str, str | bytes]],
+    run: Callable[[Path], Any],
+    folder: Path,
+    *,
+    workers: int = 1,
+    name: str = "mutant.yaml",
+    batch: int = 25,
 ) -> Iterator[Outcome]:
     """How each mutant ends, in the order of the ends.
 
@@ -188,49 +192,60 @@ def outcomes(
         run: called with the path of the mutant in a child process.
         folder: for the mutants, one folder each.
         workers: children at a time.
+        name: file name of the mutants.
+        batch: mutants of one child; after one that ends it, the others run in a new child.
     """
-    waiting, running = iter(cases), {}
+    waiting = deque(cases)
+    running: dict[int, _Child] = {}
     number = 0
-    done = False
-    while running or not done:
-        while not done and len(running) < workers:
-            case = next(waiting, None)
-            if case is None:
-                done = True
-                break
+    while running or waiting:
+        while waiting and len(running) < workers:
             number += 1
-            own = folder / str(number)
-            own.mkdir(parents=True)
-            path = own / "mutant.yaml"
-            path.write_bytes(case[1].encode() if isinstance(case[1], str) else case[1])
-            read, child = _start(run, path)
-            running[read] = (child, case[0], time.monotonic(), own)
+            own = [waiting.popleft() for _ in range(min(batch, len(waiting)))]
+            child = _start(run, own, folder / str(number), name)
+            running[child.pipe] = child
         ready, _, _ = select.select(list(running), [], [], 1.0)
-        for read, (child, name, began, own) in list(running.items()):
-            late = time.monotonic() - began > HANG_S
-            if read not in ready and not late:
+        for child in list(running.values()):
+            if child.pipe not in ready:
+                if time.monotonic() - child.last > HANG_S:
+                    child.hangs = True
+                    os.kill(child.pid, signal.SIGKILL)
                 continue
-            if read not in ready:
-                os.kill(child, signal.SIGKILL)
-            with os.fdopen(read, "rb") as pipe:
-                data = pipe.read()
-            _, status = os.waitpid(child, 0)
-            del running[read]
-            for path in sorted(own.rglob("*"), reverse=True):
-                path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
-            own.rmdir()
+            data = os.read(child.pipe, 1 << 16)
+            child.data += data
+            child.last = time.monotonic()
+            while len(child.data) >= 4 and len(child.data) >= 4 + (size := int.from_bytes(child.data[:4], "big")):
+                yield Outcome(child.cases.popleft()[0], *pickle.loads(child.data[4 : 4 + size]))
+                child.data = child.data[4 + size :]
             if data:
-                yield Outcome(name, *pickle.loads(data))
-            else:
-                yield Outcome(name, "hang" if late else "signal", f"status {status}")
+                continue
+            _, status = os.waitpid(child.pid, 0)
+            os.close(child.pipe)
+            del running[child.pipe]
+            shutil.rmtree(child.folder)
+            if child.cases:
+                yield Outcome(child.cases.popleft()[0], "hang" if child.hangs else "signal", f"status {status}")
+                waiting.extendleft(reversed(child.cases))
 
 
-def _start(run: Callable[[Path], Any], path: Path) -> tuple[int, int]:
+@dataclass
+class _Child:
+    pid: int
+    pipe: int
+    cases: deque[tuple[str, str | bytes]]
+    folder: Path
+    last: float
+    data: bytes = b""
+    hangs: bool = False
+
+
+def _start(run: Callable[[Path], Any], cases: list[tuple[str, str | bytes]], folder: Path, name: str) -> _Child:
     read, write = os.pipe()
-    child = os.fork()
-    if child:
+    folder.mkdir(parents=True)
+    pid = os.fork()
+    if pid:
         os.close(write)
-        return read, child
+        return _Child(pid, read, deque(cases), folder, time.monotonic())
     try:
         os.close(read)
         null = os.open(os.devnull, os.O_RDWR)
@@ -240,15 +255,22 @@ def _start(run: Callable[[Path], Any], path: Path) -> tuple[int, int]:
         most = used + (MEMORY_MB << 20)
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        os.chdir(path.parent)
-        try:
-            run(path)
-            found: tuple[str, str, int] = ("accepted", "", 0)
-        except ImuVideoError as error:
-            found = ("refused", str(error), error.exit_code)
-        except BaseException as error:
-            lines = traceback.format_exception(error)
-            found = ("traceback", "".join(lines)[-1500:], 1)
-        os.write(write, pickle.dumps(found)[: 1 << 16])
+        for number, (_, content) in enumerate(cases):
+            own = folder / str(number)
+            own.mkdir()
+            (own / name).write_bytes(content.encode() if isinstance(content, str) else content)
+            os.chdir(own)
+            record = pickle.dumps(_outcome(run, own / name))
+            os.write(write, len(record).to_bytes(4, "big") + record)
     finally:
         os._exit(0)
+
+
+def _outcome(run: Callable[[Path], Any], path: Path) -> tuple[str, str, int]:
+    try:
+        run(path)
+    except ImuVideoError as error:
+        return "refused", str(error)[:4000], error.exit_code
+    except BaseException as error:
+        return "traceback", "".join(traceback.format_exception(error))[-1500:], 1
+    return "accepted", "", 0

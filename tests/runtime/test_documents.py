@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from imu_video.errors import ConfigError, DataError, collecting
-from imu_video.runtime import documents
+from imu_video.runtime import documents, yaml_nodes
 from imu_video.runtime.documents import parse_json, parse_yaml, read_json, read_model, read_yaml, validate
 
 _texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=[chr(0)]))
@@ -220,3 +220,10 @@ def test_messages_are_bounded() -> None:
     with pytest.raises(DataError) as caught:
         validate(Shard, {"y" * 10**6: 1, "bytes": 1, "keys": {}}, "x")
     assert len(str(caught.value)) < 1000
+
+
+def test_a_document_of_very_many_values_is_refused_while_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yaml_nodes, "EXPANDED_LIMIT", 50)
+    assert parse_yaml("[" + "1, " * 40 + "1]", "x.yaml") == [1] * 41
+    with pytest.raises(DataError, match=r"x\.yaml, line 2: more than 50 keys and values"):
+        parse_yaml("[\n" + "1, " * 100 + "unfinished", "x.yaml")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
@@ -13,6 +14,11 @@ from eval.registry import selection_rules
 from imu_video.arguments import LARGEST_INTEGER, BelowOne, Seed
 from imu_video.config import DISTINCT, Config, Fragment
 from imu_video.errors import nearest
+
+MOST_SETTINGS = 10_000
+"""Most combinations of the grid of one algorithm."""
+MOST_RUNS = 1_000_000
+"""Most runs for each target domain; all of them are listed before the first one starts."""
 
 
 class Scenario(Config):
@@ -126,6 +132,17 @@ class Entry(Config):
     grid: dict[str, list[Any]] = Field(default_factory=dict)
     fixed: dict[str, Any] = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _few_enough(self) -> Entry:
+        if not 1 <= self.size <= MOST_SETTINGS:
+            raise ValueError(f"the grid has {self.size} combinations, expected 1 to {MOST_SETTINGS}")
+        return self
+
+    @property
+    def size(self) -> int:
+        """Number of combinations of the grid."""
+        return math.prod(len(values) for values in self.grid.values())
+
     def settings(self) -> Iterator[dict[str, Any]]:
         """Every combination of the grid, including ``lr``."""
         names = sorted(self.grid)
@@ -181,4 +198,12 @@ class OodConfig(Config):
         ):
             if len(set(names)) != len(names):
                 raise ValueError(f"{what} must have distinct names, got {names}")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds must be distinct, got {self.seeds}")
+        count = len(self.seeds) * len(self.models) * sum(entry.size for entry in self.algorithms)
+        if count > MOST_RUNS:
+            raise ValueError(
+                f"seeds x models x settings of the algorithms are {count} runs for each target, "
+                f"expected at most {MOST_RUNS}"
+            )
         return self

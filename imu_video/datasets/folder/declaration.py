@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import math
 import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Any, Literal
@@ -23,6 +22,7 @@ from imu_video.types import IMU_CHANNELS
 DECLARATION = "dataset.yaml"
 VARIABLES = ("subject", "session", "recording", "placement")
 WORD = "[A-Za-z0-9_-]+"
+Seconds = Annotated[float, Field(ge=-1e12, le=1e12)]
 Encoding = Annotated[str, AfterValidator(text_encoding)]
 
 
@@ -50,9 +50,9 @@ class TimeFormat(Config):
 
     column: str | None = None
     unit: TimeUnit = "s"
-    rate_hz: float | None = Field(default=None, gt=0)
-    start_s: float = 0.0
-    offset_s: float = 0.0
+    rate_hz: float | None = Field(default=None, gt=0, le=1e6)
+    start_s: Seconds = 0.0
+    offset_s: Seconds = 0.0
     timezone: str | None = None
     repair: bool = False
     repair_within_s: float = Field(default=MAX_MOVE_S, gt=0, le=100_000)
@@ -142,8 +142,8 @@ class ImuFormat(Config):
     @classmethod
     def _scale(cls, value: dict[str, float] | None) -> dict[str, float] | None:
         for kind, factor in (value or {}).items():
-            if not (factor and math.isfinite(factor)):
-                raise ValueError(f"scale of {kind} is {factor}, expected a number other than 0")
+            if not 1e-12 <= abs(factor) <= 1e12:
+                raise ValueError(f"scale of {kind} is {factor}, expected a size between 1e-12 and 1e12")
         return value
 
     @field_validator("units")
@@ -172,7 +172,7 @@ class VideoFile(Config):
     """
 
     file: str
-    offset_s: float | None = None
+    offset_s: Seconds | None = None
     start: str | float | None = None
 
     @model_validator(mode="after")
@@ -242,9 +242,9 @@ class Pattern(Config):
     video: str | None = None
     cameras: dict[str, str] = Field(default_factory=dict)
     labels: str | None = None
-    offset_s: float | dict[str, float] | None = None
+    offset_s: Seconds | dict[str, Seconds] | None = None
     start: dict[str, str | float] = Field(default_factory=dict)
-    camera_offset_s: dict[str, float] = Field(default_factory=dict)
+    camera_offset_s: dict[str, Seconds] = Field(default_factory=dict)
     optional: list[Literal["video", "cameras", "labels", "acc", "gyr"]] = Field(default_factory=list)
     variables: dict[str, str] = Field(default_factory=dict)
 
@@ -314,7 +314,7 @@ class LabelFormat(Config):
     delimiter: str = Field(default=",", min_length=1, max_length=1)
     encoding: Encoding | None = None
     decimal: Literal[".", ","] = "."
-    offset_s: float = 0.0
+    offset_s: Seconds = 0.0
     timezone: str | None = None
 
     _zone = field_validator("timezone")(_known_zone)

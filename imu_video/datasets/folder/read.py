@@ -20,6 +20,8 @@ from imu_video.types import IMU_CHANNELS, ImuStream, JsonDict, Segment
 
 RATES_HZ = (1.0, 10_000.0)
 """Range of plausible sampling rates of a wearable in Hz; outside it the declared unit of time is wrong."""
+_LARGEST = 1e15
+"""Largest size of a value in SI units, also without `check_units`: squares of larger ones exceed float32."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -119,6 +121,11 @@ def _read(path: Path, kind: str, form: ImuFormat, *, check_units: bool) -> _Part
     times, clock = _times(table, form.time)
     if not np.isfinite(values).any():
         raise RecordingError(f"{path}: no numbers in the columns {[names[c] for c in channels]}")
+    if (largest := np.abs(values[np.isfinite(values)]).max()) > _LARGEST:
+        raise RecordingError(
+            f"{path}: a value of {largest:.3g} m/s^2 or rad/s, expected at most {_LARGEST:g}",
+            hint="correct the file, or units and scale in the declaration",
+        )
     if check_units:
         _check_rate(times, path, form.time)
     segments = _runs_of(times, table.texts(form.label)) if form.label else ()

@@ -23,6 +23,7 @@ from imu_video.recordings.quality import resolve_checks
 from imu_video.recordings.recipe import Recipe
 from imu_video.recordings.splits import SplitConfig, assign
 from imu_video.registry import datasets
+from imu_video.runtime.content import shorten
 from imu_video.runtime.files import is_free, remove
 from imu_video.runtime.journal import JOB_FILE, Journal, describe_changes, kept_when_interrupted, read_job
 from imu_video.runtime.logging import log_progress
@@ -234,7 +235,14 @@ def open_source(config: BuildConfig) -> RecordingSource:
         RecordingError: the files of the dataset are not there.
     """
     config.signal.require_packages()
-    source: RecordingSource = datasets.build(config.dataset, seed=config.seed)
+    try:
+        source: RecordingSource = datasets.build(config.dataset, seed=config.seed)
+    except OSError as error:  # a path that is too long, a folder without permission
+        named = shorten(str(error.filename or ""))
+        raise ConfigError(
+            f"dataset {config.dataset.get('name')!r}: {named}: {error.strerror or error}",
+            hint="correct dataset.root, or the other files that the section `dataset` names",
+        ) from error
     return source
 
 

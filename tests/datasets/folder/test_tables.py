@@ -71,3 +71,22 @@ def test_a_header_alone_is_a_recording_without_labels(study: Path) -> None:
 def test_faulty_labels(row: str, message: str, study: Path) -> None:
     with pytest.raises(RecordingError, match=message):
         labelled(study, f"start,end,label\n{row}\n")
+
+
+@pytest.mark.parametrize("factor", [0, 1e-300, -1e300])
+def test_a_factor_that_no_sensor_has_is_refused(study: Path, factor: float) -> None:
+    declare(study, imu={**declaration()["imu"], "scale": {"acc": factor}})
+    with pytest.raises(ConfigError, match=r"dataset\.yaml: key 'imu\.scale': scale of acc is"):
+        first(study)
+
+
+def test_a_value_beyond_float32_is_refused_without_the_check_of_units(study: Path) -> None:
+    path = study / "s01" / "walk_wrist.csv"
+    lines = path.read_text().splitlines()
+    lines[5] = ",".join([lines[5].split(",")[0], "1e300", *lines[5].split(",")[2:]])
+    path.write_text("\n".join(lines))
+    declare(study, check_units=False)
+    with pytest.raises(
+        RecordingError, match=r"walk_wrist\.csv: a value of 9\.81e\+300 m/s\^2 or rad/s, expected at most"
+    ):
+        first(study)

@@ -258,3 +258,11 @@ def test_the_example_of_the_documentation_is_valid(tmp_path: Path) -> None:
     assert loaded.dataset["name"] == "folder"
     assert loaded.window.samples == 200
     assert loaded.splits.names == ("train", "val", "test")
+
+
+def test_a_path_that_the_system_refuses_is_named(tmp_path: Path) -> None:
+    config = BuildConfig.model_validate({"dataset": {"name": "folder", "root": "x" * 5000}})
+    with pytest.raises(ConfigError, match=r"dataset 'folder': xxx.*: File name too long") as refused:
+        build(config, tmp_path / "out")
+    assert len(refused.value.message) < 500
+    assert "dataset.root" in str(refused.value.hint)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from eval.data.windows import LabelledWindows
 from eval.protocols.ood.config import OodConfig
@@ -48,6 +49,31 @@ def test_runs_cover_the_grid(make: Callable[..., LabelledWindows]) -> None:
     assert len({run.key for run in lodo}) == len(lodo)
     with pytest.raises(ConfigError, match="gama"):
         runs(config(algorithms=[{"name": "coral", "grid": {"gama": [1]}}]), names)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"algorithms": [{"name": "coral", "grid": {"gamma": []}}]},
+            "the grid has 0 combinations, expected 1 to 10000",
+        ),
+        (
+            {"algorithms": [{"name": "coral", "grid": {name: [1.0] * 1000 for name in "abcdef"}}]},
+            "the grid has 1000000000000000000 combinations",
+        ),
+        (
+            {"algorithms": [{"name": "coral", "grid": {"gamma": [1.0] * 10_000}}], "seeds": list(range(101))},
+            "1010000 runs for each target, expected at most 1000000",
+        ),
+        ({"seeds": [1, 1]}, r"seeds must be distinct, got \[1, 1\]"),
+        ({"training": {"betas": [0.9, float("nan")]}}, "betas"),
+        ({"training": {"lr": float("inf")}}, "lr"),
+    ],
+)
+def test_a_benchmark_that_never_ends_is_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        config(**changes)
 
 
 def test_a_run_is_reproducible_learns_and_counts_everybody(make: Callable[..., LabelledWindows]) -> None:
