@@ -120,7 +120,8 @@ def kinds(folder: Path) -> dict[str, Kind]:
         assert len(todo) >= 0
 
     def network(path: Path) -> None:
-        made = EncoderBundle(spec=spec, encoder=read_yaml(path))
+        config = load_config(folder / "recipe.yaml", PretrainConfig, [f"encoder={path}"])
+        made = EncoderBundle(spec=spec, encoder=config.encoder)
         made.encode(motion, rate_hz=25.0)
 
     def read(path: Path) -> Any:
@@ -131,6 +132,7 @@ def kinds(folder: Path) -> dict[str, Kind]:
     recipe["encoder"] |= {"width": 16, "layers": 1}
     recipe["projector"] |= {"dim": 16}
     recipe["run"] |= {"device": "cpu"}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     fewshot = read(CONFIGS / "eval" / "base.yaml")
     fewshot["domains"] = [
         {"name": "people", "split": ["train", "test"], "placements": ["wrist"], "where": {"device": "a"}}
