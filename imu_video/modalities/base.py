@@ -442,7 +442,13 @@ def specs_from_index(raw: Mapping[str, Any]) -> dict[str, Any]:
 
     The built-in modalities have their own keys there (``clip``, ``views``, ``skeleton``), which predate the modality
     interface. Folders keep them, so that every version reads every folder.
+
+    Raises:
+        ValueError: a key of several streams holds no mapping.
     """
+    for key in ("streams", *(modality.parts_key for modality in _indexed() if modality.parts_key)):
+        if raw.get(key) is not None and not isinstance(raw[key], Mapping):
+            raise ValueError(f"{key}: expected streams with their specifications, got {type(raw[key]).__name__}")
     rest, streams = dict(raw), dict(raw.get("streams") or {})
     for modality in _indexed():
         assert modality.index_key is not None

@@ -59,6 +59,8 @@ def test_the_digest_follows_content_not_place(folder_maker: Callable[..., Index]
             "key 'members.file': String",
         ),
         (lambda raw: raw.update(colour="red"), "unknown key 'colour'"),
+        (lambda raw: raw.update(views=[1]), "views: expected streams with their specifications, got list"),
+        (lambda raw: raw.update(streams="x"), "streams: expected streams with their specifications, got str"),
         (lambda raw: raw.pop("rate_hz"), "key 'rate_hz' is missing"),
         (lambda raw: raw["splits"]["val"].update(samples=9), "9 samples declared, the shards contain 5"),
         (lambda raw: raw["splits"]["val"]["shards"][0].update(path="/etc/passwd.tar"), "path': String should match"),
