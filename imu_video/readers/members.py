@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import stat
 import zipfile
 from collections.abc import Callable, Iterator
@@ -151,7 +152,9 @@ class Members:
         for entry in archive.infolist():
             parts = PurePosixPath(entry.filename.replace("\\", "/").lstrip("/")).parts
             name = "/".join(parts)
-            if ".." in parts or not parts:
+            # Some programs write one leading `/`; two of them or a drive letter name another machine or disk.
+            outside = entry.filename.startswith(("//", "\\\\")) or bool(parts and re.fullmatch(r"[A-Za-z]:", parts[0]))
+            if ".." in parts or not parts or outside:
                 raise LayoutFault(f"member {entry.filename!r} leads out of the archive, expected a name inside it")
             if entry.is_dir() or _hidden(parts):
                 continue

@@ -230,7 +230,10 @@ def test_docstrings_of_configs_state_enforced_ranges() -> None:
         for key, field in cls.model_fields.items():
             text = re.split("sensible|typically", texts.get(key, ""))[0]
             hint = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
-            enforced = STATED.findall(allowed(hint))
+            range_of = allowed(hint)
+            # An upper end that only keeps numbers sensible need not be documented.
+            lower = re.sub(r"in \[([^,]+), .*", r"at least \1", re.sub(r"in \(([^,]+), .*", r"above \1", range_of))
+            enforced = STATED.findall(f"{range_of}; {lower}")
             stated = STATED.findall(text)
             if field.annotation is str:  # a number in its text is about something else
                 continue

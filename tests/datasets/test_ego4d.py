@@ -123,5 +123,5 @@ def test_damaged_files(tree: Path, trees: ModuleType) -> None:
     with pytest.raises(RecordingError, match=r"ego4d\.json has no video"):
         Ego4d(root=str(tree))
     (tree / "ego4d.json").unlink()
-    with pytest.raises(RecordingError, match=r"(?s)ego4d\.json: no such file.*contains the subjects"):
+    with pytest.raises(RecordingError, match=r"(?si)ego4d\.json: no such file.*contains the subjects"):
         Ego4d(root=str(tree))

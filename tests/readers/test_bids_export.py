@@ -89,6 +89,7 @@ def test_names_that_become_one_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no recording"):
         write_bids([], tmp_path / "bids", name="Own", task="walk")
     (tmp_path / "bids").mkdir()
+    (tmp_path / "bids" / "notes.txt").touch()
     with pytest.raises(ConfigError, match="exists"):
         write_bids([recording()], tmp_path / "bids", name="Own", task="walk")
 

@@ -107,6 +107,9 @@ def test_links_names_out_of_the_archive_and_other_methods_are_refused(tmp_path: 
         Members(path).read("a.csv")
     with pytest.raises(RecordingError, match=r"b\.zip: member '\.\./x\.csv' leads out of the archive"):
         Members(archive(tmp_path / "b.zip", {"../x.csv": b""}))
+    for name in ("//server/x.csv", "C:/x.csv"):
+        with pytest.raises(RecordingError, match="leads out of the archive"):
+            Members(archive(tmp_path / "d.zip", {name: b""}))
     with zipfile.ZipFile(tmp_path / "c.zip", "w", zipfile.ZIP_BZIP2) as out:
         out.writestr("x.csv", b"1" * 1000)
     with pytest.raises(RecordingError, match=r"c\.zip/x\.csv: compressed by method 12, expected stored or deflated"):

@@ -88,7 +88,8 @@ def test_repair_keeps_cameras(filmed: Index) -> None:
 def test_verify_reports_a_camera_that_is_not_declared(filmed: Index) -> None:
     declared = {name: spec for name, spec in filmed.streams.items() if name != "video.exo"}
     less = filmed.model_copy(update={"streams": declared}).at(filmed.root)
-    problems = verify(less).problems
+    facts, *problems = verify(less).problems
+    assert "index.json and build.yaml differ in 'views'" in facts
     assert len(problems) == 7
     assert all("the index declares no stream 'video.exo'" in problem for problem in problems)
 
