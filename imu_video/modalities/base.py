@@ -1,8 +1,7 @@
 """The interface of a modality: member name, axes, specification in the index, cutting, storing and reading.
 
-A *stream* is one modality of one recording. Its name is the modality's name (``video``), followed by the name of a part
-if a recording has several of one modality (``video.depth`` for a further camera, ``imu.right_wrist`` for a device).
-The shard member of a stream is ``KEY.<stream>.<extension>``.
+A *stream* is one modality of one recording, named by the modality (``video``) and, if there are several, by a part
+(``video.depth``: a further camera, ``imu.right_wrist``: a device). Its shard member is ``KEY.<stream>.<extension>``.
 """
 
 from __future__ import annotations
@@ -440,14 +439,11 @@ StreamSpecs = Annotated[dict[str, StreamSpec], BeforeValidator(_specs), PlainSer
 def specs_from_index(raw: Mapping[str, Any]) -> dict[str, Any]:
     """The content of index.json with all specifications gathered under ``streams``.
 
-    The built-in modalities have their own keys there (``clip``, ``views``, ``skeleton``), which predate the modality
-    interface. Folders keep them, so that every version reads every folder.
-
-    Raises:
-        ValueError: a key of several streams holds no mapping.
+    The built-in modalities have keys of their own there (``clip``, ``views``, ``skeleton``), which every version reads.
+    Raises ValueError where a key of several streams holds no mapping.
     """
-    for key in ("streams", *(modality.parts_key for modality in _indexed() if modality.parts_key)):
-        if raw.get(key) is not None and not isinstance(raw[key], Mapping):
+    for key in ("streams", *filter(None, (modality.parts_key for modality in _indexed()))):
+        if not isinstance(raw.get(key) or {}, Mapping):
             raise ValueError(f"{key}: expected streams with their specifications, got {type(raw[key]).__name__}")
     rest, streams = dict(raw), dict(raw.get("streams") or {})
     for modality in _indexed():

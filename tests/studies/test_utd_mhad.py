@@ -91,7 +91,7 @@ def test_every_step_runs_and_keeps_finished_work(tmp_path: Path) -> None:
 
     again = call("row", "imu_video", "changed", "loss.1.weight=0.5", *short)
     assert "changed: 0 of 2 pretrainings to do" in again
-    assert " 0 trainings of 0 steps in all to do" in again
+    assert " 0 trainings of 0 steps in total to do" in again
 
     shorten("finetune")
     call("finetune", "changed")
