@@ -160,7 +160,12 @@ def _read(
         own = _fragments(own, model, _Origin(str(path), path.parent))
     merged: dict[str, Any] = {}
     for parent in parents:
-        merged = merge(merged, _read(path.parent / parent, (*seen, resolved), model, strict=strict))
+        try:
+            merged = merge(merged, _read(path.parent / parent, (*seen, resolved), model, strict=strict))
+        except ConfigError as error:
+            if seen:  # the config that was named by the user is added once, however long the chain is
+                raise
+            raise ConfigError(f"{path}: key 'extends': {error.message}", hint=error.hint) from error
     return merge(merged, own)
 
 

@@ -55,7 +55,7 @@ def read_bytes(
                 kind = "a folder" if stat.S_ISDIR(facts.st_mode) else "a device or a pipe"
                 raise error(f"{path}: {kind}, expected a file", hint=hint)
             with open(descriptor, "rb", closefd=False) as file:
-                # `read` allocates what it is asked for at once: the size of the file, not the limit.
+                # `read` allocates its argument at once: the size of the file, not the limit.
                 content = b"" if facts.st_size > limit else file.read(facts.st_size + 1)
                 more = content if len(content) > facts.st_size else b""
                 while more and len(content) <= limit:  # it grows while it is read

@@ -246,7 +246,7 @@ def apply_umask(folder: Path) -> None:
     """Give everything in a finished folder the permissions that ``open`` and ``mkdir`` would have given.
 
     Libraries that write by way of their own temporary files (safetensors) create them for their user alone; with an
-    ordinary umask nobody else could then read the result.
+    ordinary umask no other user could then read the result.
 
     Args:
         folder: created by ``mkdir``, so that its own permissions are those of the umask, or of the access control list

@@ -2,7 +2,7 @@
 
 A process identifier alone identifies nothing: it is used again, and other machines and containers that share a folder
 count their own. A name therefore carries three numbers: where identifiers are counted (boot and namespace), the
-identifier, and the start time of the process. Where that place is not this one, nobody here can tell.
+identifier, and the start time of the process. On another machine or in another container its state is unknown.
 """
 
 from __future__ import annotations

@@ -314,7 +314,7 @@ class RemoteFolder:
         from imu_video.shards.transfer import TooSlow, transfer
 
         address, attempts, problem, slow, tried = self.address.child(name), attempts or self._attempts, "", 0, 0
-        # A server that is too slow is asked once more, not as often as one that breaks off: each attempt takes minutes.
+        # A server below the minimum rate gets fewer attempts than a broken connection: each attempt takes minutes.
         while tried < attempts and slow < _SLOW_ATTEMPTS:
             if tried:
                 _pause(0.5 * 2 ** (tried - 1))

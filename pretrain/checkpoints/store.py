@@ -156,7 +156,7 @@ class CheckpointStore:
     def settle(self, start: Path) -> None:
         """Make ``start`` the newest checkpoint of this store before a run continues from it.
 
-        Later checkpoints are set aside. `latest` and `best` are written anew where they are lost or name another one.
+        Later checkpoints are set aside. `latest` and `best` are rewritten where they are missing or name another one.
 
         Args:
             start: a complete checkpoint of this store.

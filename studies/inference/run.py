@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import itertools
 import math
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from imu_video.errors import ConfigError
 from imu_video.metrics.inference import Estimate, estimate
 from imu_video.metrics.significance import compare
 from imu_video.runtime import console
@@ -155,8 +155,10 @@ def real_groups(
     windows = load_windows(load_index(data), splits=[split])
     everyone = np.unique(windows.subject)
     if size > len(everyone):
-        console.say(f"error: split {split!r} has {len(everyone)} subjects, groups of {size} are asked for")
-        raise typer.Exit(2)
+        raise ConfigError(
+            f"--size {size}: split {split!r} of {data} has {len(everyone)} subjects",
+            hint=f"--size {max(2, len(everyone) // 2)}",
+        )
     values = handcrafted_features(windows.x, rate_hz=windows.rate_hz)
     features = FeatureSet(model="handcrafted", rows=np.arange(len(values)), arrays=(values,))
     rng = np.random.default_rng([seed, size])
@@ -180,5 +182,4 @@ def real_groups(
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-    app()
+    console.run(app)

@@ -209,7 +209,7 @@ def study(root: Path) -> Path:
     declaration = {
         "dataset": "study",
         "licence": "CC0-1.0",
-        "citation": "nobody",
+        "citation": "none",
         "url": "",
         "imu": {
             "time": {"column": "t", "unit": "ms"},

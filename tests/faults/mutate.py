@@ -1,6 +1,6 @@
 """Damage to bytes, documents and arrays, the same for the same seed; what reads the damaged input is tested elsewhere.
 
-`damaged_bytes` knows nothing of the content. `damaged_json` changes the structure and the types of a document, or its
+`damaged_bytes` is independent of the content. `damaged_json` changes the structure and the types of a document, or its
 text: what `json.dumps` can never write. `damaged_npy` changes the values of an array and keeps its file well-formed.
 Every function takes a seed (or a generator) and returns the name of the way with the result.
 """

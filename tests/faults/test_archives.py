@@ -1,6 +1,6 @@
 """Damaged archives through every adapter and reader that opens one: one error with the archive's name, or all of it.
 
-A reading that lacks members without a word is the fault that this looks for: content is compared to the last digit.
+The fault to find is a read that silently lacks members, so content is compared to the last digit.
 """
 
 from __future__ import annotations

@@ -44,10 +44,11 @@ def test_the_script_counts_deaths_and_continues(tmp_path: Path) -> None:
     """A kind whose third input kills the process: one wrong outcome, all others checked, and nothing is repeated."""
     (tmp_path / "deadly.py").write_text(
         "import os, signal\n"
-        "from tests.faults import kinds\n"
-        "class Deadly(kinds.Kind):\n"
+        "from tests.faults import kind, kinds\n"
+        "class Deadly(kind.Kind):\n"
         "    name = 'deadly'\n"
         "    def prepare(self): pass\n"
+        "    def once(self, rng): raise AssertionError\n"
         "    def check(self, seed):\n"
         "        if seed == 3: os.kill(os.getpid(), signal.SIGSEGV)\n"
         "        return 'odd' if seed == 5 else None\n"

@@ -1,7 +1,7 @@
 """Rows of a build by recording, on disk until the reports of the data folder are written; the rows are made elsewhere.
 
-A build of many recordings keeps in memory only the names of the recordings, which must be unique. The files are written
-anew by every run of a build: its journal has the rows of each finished subject.
+A build of many recordings keeps in memory only the names of the recordings, which must be unique. Each run of a
+build rewrites the files from its journal, which has the rows of every finished subject.
 """
 
 from __future__ import annotations
