@@ -143,6 +143,7 @@ def run_protocol(protocol: Protocol, out: Path, plugins: Sequence[Path]) -> None
         plugins: files that worker processes must import as well.
     """
     from eval.protocol import Context
+    from eval.report.words import CORRECTED, remarks
     from eval.results.store import append_results
 
     results = protocol.run(Context(out=out, plugins=plugins))
@@ -153,6 +154,11 @@ def run_protocol(protocol: Protocol, out: Path, plugins: Sequence[Path]) -> None
     console.say(f"{number} results appended to {out}")
     for remark in dict.fromkeys(str(m) for r in results for m in r.details.get("remarks", ())):
         console.say(f"note: {remark}")
+    # In a pipe tables have no caption, which explains their marks in a terminal.
+    for reason in remarks(results):
+        console.say(f"note: † {reason}")
+    if any(r.decided for r in results):
+        console.say(f"note: * {CORRECTED}")
     console.say(f"  next: imu-eval report {out} REPORT")
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -153,7 +153,7 @@ def _with_remarks(found: Estimate, *, random_seeds: bool) -> Estimate:
         remarks.append("one seed: variation over seeds is not included")
     elif random_seeds and found.seeds < FEW_SEEDS and found.shares.get(SEED, 0.0) > 0.25:
         remarks.append(f"{found.seeds} seeds, which contribute much of the variance: the interval is unreliable")
-    return Estimate(**{**vars(found), "remarks": tuple(remarks)})
+    return replace(found, remarks=tuple(remarks))
 
 
 # ------------------------------------------------------------------------------------- distribution of |T|

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
+from eval.cli import run_protocol
 from eval.protocols.fewshot.sections import conclusions, difference_table, few_shot_table
 from eval.protocols.fewshot.tables import run_tables
-from eval.report.document import Cell
+from eval.report.document import Cell, Table
 from eval.report.figures import tables as figures
+from eval.report.words import CORRECTED
 from eval.results.lines import Result
 
 
@@ -63,6 +69,22 @@ def test_unreliable_intervals_have_a_dagger_and_a_footnote() -> None:
     [table] = run_tables([two])
     assert table.texts[0][3] == "0.500 [0.400, 0.600]†"
     assert table.caption.endswith("† 3 subjects: the interval assumes much.")
+
+
+def test_the_command_explains_the_marks_of_its_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In a pipe a table has no caption."""
+
+    class Made:
+        def run(self, context: object) -> list[Result]:
+            return [result(details={"inference": {"remarks": ["one seed"]}}), difference(0.1, 0.05, 0.15)]
+
+        def tables(self, results: list[Result]) -> list[Table]:
+            return run_tables(results)
+
+    run_protocol(Made(), tmp_path / "r.jsonl", [])  # type: ignore[arg-type]
+    printed = capsys.readouterr().out.splitlines()
+    assert "note: † one seed" in printed
+    assert f"note: * {CORRECTED}" in printed
 
 
 def test_few_subjects_are_stated() -> None:
