@@ -45,6 +45,21 @@ Temperature = Annotated[float, Field(ge=0.01, allow_inf_nan=False)]
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
+
+class _Later:
+    """Type of `LATER`."""
+
+    def __repr__(self) -> str:
+        return "LATER"
+
+
+LATER = _Later()
+"""Marks an argument that was added to a component when runs of it existed: ``scaling: Annotated[bool, LATER] = False``.
+
+The default is what the component did before. A resolved config leaves the argument out where it has its default, so
+that run ids, run folders and the identities of earlier runs stay as they were (`registry.Entry.config`).
+"""
+
 LARGEST_INTEGER = 2**31 - 1
 LARGEST_FLOAT = 1e15
 """Largest absolute value of a number whose annotation states no limit on that side."""
@@ -126,6 +141,15 @@ class Constructor:
         }
         config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=(), allow_inf_nan=False)
         return create_model(f"{self.kind}:{self.name}", __config__=config, **fields)
+
+    @functools.cached_property
+    def later(self) -> dict[str, Any]:
+        """Arguments that are marked `LATER`, with their defaults."""
+        return {
+            key: self.parameters[key].default
+            for key, hint in self.hints.items()
+            if typing.get_origin(hint) is Annotated and LATER in typing.get_args(hint)[1:]
+        }
 
     @property
     def ranges(self) -> dict[str, str]:
@@ -259,6 +283,8 @@ def allowed(annotation: Any) -> str:
 
 
 def _limits(entry: Any) -> Sequence[Any]:
+    if entry is LATER:
+        return []
     return entry.metadata if isinstance(entry, FieldInfo) else [entry]
 
 

@@ -13,7 +13,7 @@ import logging
 import multiprocessing
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -37,6 +37,7 @@ class Entry(Generic[T]):
         component: the registered class.
         arguments: every constructor argument, defaults included.
         stated: arguments that the config itself gives; `filled` leaves them alone.
+        later: defaults of arguments that earlier versions did not have (`arguments.LATER`).
 
     Example:
         >>> colours = Registry("colour")
@@ -52,6 +53,7 @@ class Entry(Generic[T]):
     component: type[T]
     arguments: Mapping[str, Any]
     stated: frozenset[str]
+    later: Mapping[str, Any] = field(default_factory=dict)
 
     def filled(self, **context: Any) -> Entry[T]:
         """The same entry with context values for arguments that the component takes and the config leaves out."""
@@ -60,8 +62,13 @@ class Entry(Generic[T]):
 
     @property
     def config(self) -> dict[str, Any]:
-        """The complete entry as a config holds it: ``{"name": ..., argument: value, ...}``."""
-        return {"name": self.name, **self.arguments}
+        """The complete entry as a config holds it: ``{"name": ..., argument: value, ...}``.
+
+        Arguments that earlier versions did not have are left out where they have their default: configs that were
+        saved before, and the run ids that follow from them, stay equal.
+        """
+        kept = {k: v for k, v in self.arguments.items() if k not in self.later or v != self.later[k]}
+        return {"name": self.name, **kept}
 
     def build(self) -> T:
         """Build the component."""
@@ -192,7 +199,7 @@ class Registry(Generic[T]):
                     hint=f"`{self._listed_by} {self.plural} {name}` lists its arguments",
                 )
         arguments = constructor.validated({**{k: v for k, v in context.items() if k in accepted}, **entry})
-        return Entry(name=name, component=component, arguments=arguments, stated=stated)
+        return Entry(name=name, component=component, arguments=arguments, stated=stated, later=constructor.later)
 
     def arguments(self, config: Mapping[str, Any] | str, **context: Any) -> tuple[str, dict[str, Any]]:
         """Name and all constructor arguments of a config entry; see `entry`."""

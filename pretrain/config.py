@@ -249,13 +249,17 @@ _FREE = {
 }
 
 
+# Keys of the sections that were added when runs existed, with the value that stands for what runs did before: with that
+# value they are left out of the identity. (Arguments of components: `imu_video.arguments.LATER`.)
+_LATER: dict[str, Any] = {"data.control": "none"}
+
 _CODE = "code ("
 
 
 def identity(config: PretrainConfig, *, data: str, code: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
     """Dotted keys and values that a resumed run must share: all but paths, worker and logging counts.
 
-    ``data.control`` is included for controls only.
+    Keys that earlier versions did not have (such as ``data.control``) are included only where they change a run.
 
     Args:
         config: resolved config.
@@ -268,8 +272,7 @@ def identity(config: PretrainConfig, *, data: str, code: Mapping[str, str] = Map
         (3, False)
     """
     flat = {k: v for k, v in _flatten(config.model_dump(mode="json")) if k not in _FREE and not _PATH.fullmatch(k)}
-    if config.data.control == "none":
-        del flat["data.control"]
+    flat = {k: v for k, v in flat.items() if k not in _LATER or v != _LATER[k]}
     return {**flat, "data (index digest)": data, **{f"{_CODE}{name})": hashed for name, hashed in code.items()}}
 
 

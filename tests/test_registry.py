@@ -6,10 +6,12 @@ import hashlib
 import inspect
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 
 from imu_video import registry
+from imu_video.arguments import LATER, Finite
 from imu_video.errors import ConfigError
 from imu_video.registry import Registry, load_plugin
 
@@ -51,6 +53,25 @@ def test_bad_entries_are_named(shapes: Registry, config: object, words: list[str
         shapes.build(config)  # type: ignore[arg-type]
     for word in words:
         assert word in str(caught.value)
+
+
+def test_arguments_added_later_are_left_out_where_they_have_their_default() -> None:
+    """Configs that were saved before the argument existed stay equal to those of today."""
+    shapes: Registry = Registry("shape")
+
+    @shapes.register("square")
+    class Square:
+        def __init__(self, *, side: float = 1.0, turn: Annotated[Finite, LATER] = 0.0) -> None:
+            self.side, self.turn = side, turn
+
+    assert shapes.ranges("square") == {"turn": "finite"}
+    for same in ({"name": "square"}, {"name": "square", "turn": 0}):
+        entry = shapes.entry(same)
+        assert entry.config == {"name": "square", "side": 1.0}
+        assert entry.build().turn == 0.0
+    turned = shapes.entry({"name": "square", "turn": 2})
+    assert turned.config == {"name": "square", "side": 1.0, "turn": 2.0}
+    assert turned.filled(turn=3.0).build().turn == 2.0
 
 
 def test_register_refuses_positional_arguments_and_taken_names(shapes: Registry) -> None:

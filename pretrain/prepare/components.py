@@ -156,6 +156,6 @@ def _optional(components: registry.Registry[Any], entry: Mapping[str, Any] | Non
 def _weighted(entries: Sequence[Mapping[str, Any]], terms: Sequence[Term]) -> tuple[dict[str, Any], ...]:
     # The weight as the config gives it: the arguments of a ramp stay what a reader wrote.
     return tuple(
-        {"name": term.entry.name, "weight": entry.get("weight", 1.0), **term.entry.arguments}
+        {"name": term.entry.name, "weight": entry.get("weight", 1.0)} | term.entry.config
         for entry, term in zip(entries, terms, strict=True)
     )
