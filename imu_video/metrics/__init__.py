@@ -10,13 +10,14 @@ if TYPE_CHECKING:
     from imu_video.metrics.calibration import expected_calibration_error, overconfidence, reliability_bins
     from imu_video.metrics.classify import accuracy, balanced_accuracy, confusion_counts, macro_f1
     from imu_video.metrics.inference import Estimate, estimate
-    from imu_video.metrics.ranking import pair_ranks, retrieval, retrieval_chance
+    from imu_video.metrics.ranking import class_ranks, pair_ranks, retrieval, retrieval_chance
     from imu_video.metrics.significance import compare, detectable, holm
 
 __all__ = [
     "Estimate",
     "accuracy",
     "balanced_accuracy",
+    "class_ranks",
     "compare",
     "confusion_counts",
     "detectable",
@@ -38,7 +39,7 @@ __getattr__, __dir__ = exports(
         "calibration": ["expected_calibration_error", "overconfidence", "reliability_bins"],
         "classify": ["accuracy", "balanced_accuracy", "confusion_counts", "macro_f1"],
         "inference": ["Estimate", "estimate"],
-        "ranking": ["pair_ranks", "retrieval", "retrieval_chance"],
+        "ranking": ["class_ranks", "pair_ranks", "retrieval", "retrieval_chance"],
         "significance": ["compare", "detectable", "holm"],
     },
 )

@@ -1,4 +1,4 @@
-"""Retrieval metrics in a gallery of matched pairs: ranks, R@k and MRR; no embedding and no sampling of galleries."""
+"""Ranks of matched pairs in a gallery (R@k, MRR) and of true classes among scores (acc@k); nothing is embedded here."""
 
 from __future__ import annotations
 
@@ -31,7 +31,38 @@ def pair_ranks(similarity: np.ndarray) -> np.ndarray:
         raise ValueError(f"similarity must be (N, N) with N >= 1 and matches on the diagonal, got shape {s.shape}")
     if not np.isfinite(s).all():
         raise ValueError(f"similarity contains {int((~np.isfinite(s)).sum())} values that are not finite")
-    return (s >= s.diagonal()[:, None]).sum(axis=1, dtype=np.int64)
+    return class_ranks(s, np.arange(len(s)))
+
+
+def class_ranks(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Rank of each window's true class among the scores of all classes, 1 = best; a tie counts against the window.
+
+    ``rank_i = #{m : s_im >= s_i,truth_i}``, and accuracy at k (acc@k) is the share of windows with rank <= k. Without
+    ties acc@1 is the accuracy of the largest score. With ties it is lower: equal scores rank nothing.
+
+    Args:
+        scores: class scores, finite; only their order within a row matters.
+        truth: class numbers in [0, M).
+
+    Shapes:
+        scores (N, M), truth (N,) -> ranks (N,) int64.
+
+    Raises:
+        ValueError: other shapes, a class outside the range, or scores that are not finite.
+
+    Example:
+        >>> ranks = class_ranks(np.array([[0.7, 0.2, 0.1], [0.5, 0.1, 0.4]]), np.array([0, 1]))
+        >>> ranks.tolist(), [float((ranks <= k).mean()) for k in (1, 2, 3)]
+        ([1, 3], [0.5, 0.5, 1.0])
+    """
+    s, t = np.asarray(scores), np.asarray(truth)
+    if s.ndim != 2 or t.shape != (len(s),):
+        raise ValueError(f"scores must be (N, M) and truth (N,), got {s.shape} and {t.shape}")
+    if len(t) and (t.min() < 0 or t.max() >= s.shape[1]):
+        raise ValueError(f"truth contains classes {t.min()}..{t.max()}, expected 0..{s.shape[1] - 1}")
+    if not np.isfinite(s).all():
+        raise ValueError(f"scores contain {int((~np.isfinite(s)).sum())} values that are not finite")
+    return (s >= s[np.arange(len(s)), t][:, None]).sum(axis=1, dtype=np.int64)
 
 
 def retrieval(similarity: np.ndarray, *, ks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:

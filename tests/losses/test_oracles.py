@@ -44,6 +44,7 @@ def test_vicreg_of_pytorch_metric_learning() -> None:
     agree(VICReg()(PairEmbeddings(imu=z, imu_two=y)).total, theirs, one, two)
 
 
+@pytest.mark.slow  # lightly imports pytorch-lightning: three seconds
 def test_two_view_losses_of_lightly() -> None:
     oracle = pytest.importorskip("lightly.loss")
     one, two = leaf(0), leaf(1)

@@ -70,3 +70,17 @@ def test_bad_input_is_refused() -> None:
         reliability_bins(np.ones(3), np.ones(2))
     with pytest.raises(ValueError, match=r"\(\.\.\., B, 3\)"):
         expected_calibration_error(np.ones((4, 2)))
+
+
+@pytest.mark.slow  # torchmetrics takes five seconds to import
+def test_calibration_error_equals_that_of_torchmetrics() -> None:
+    oracle = pytest.importorskip("torchmetrics.functional.classification", reason="torchmetrics is not installed")
+    import torch
+
+    rng = np.random.default_rng(0)
+    p = torch.softmax(torch.from_numpy(rng.normal(size=(500, 6))), dim=1)
+    truth = torch.from_numpy(rng.integers(0, 6, 500))
+    theirs = oracle.multiclass_calibration_error(p, truth, num_classes=6, n_bins=15)
+    confidence, predicted = p.max(dim=1)
+    ours = expected_calibration_error(reliability_bins(confidence.numpy(), (predicted == truth).numpy()))
+    assert float(ours) == pytest.approx(theirs.item(), abs=1e-6)
