@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from imu_video.transforms import video
     from imu_video.transforms.base import Augmentation, Compose
     from imu_video.transforms.missing import Cutout, DropChannel, DropSensor, Shift
-    from imu_video.transforms.signal import Bias, Jitter, MagnitudeWarp, Rotate, Scale
+    from imu_video.transforms.signal import Bias, Jitter, MagnitudeWarp, Rotate, Scale, SwapAxes
     from imu_video.transforms.timing import CropResize, LowRate, Permute, TimeWarp
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "Rotate",
     "Scale",
     "Shift",
+    "SwapAxes",
     "TimeWarp",
     "video",
 ]
@@ -42,7 +43,7 @@ __getattr__, __dir__ = exports(
     {
         "base": ["Augmentation", "Compose"],
         "missing": ["Cutout", "DropChannel", "DropSensor", "Shift"],
-        "signal": ["Bias", "Jitter", "MagnitudeWarp", "Rotate", "Scale"],
+        "signal": ["Bias", "Jitter", "MagnitudeWarp", "Rotate", "Scale", "SwapAxes"],
         "timing": ["CropResize", "LowRate", "Permute", "TimeWarp"],
     },
 )

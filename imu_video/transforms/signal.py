@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from imu_video.arguments import Probability
+from imu_video.arguments import LATER, Probability
 from imu_video.registry import augmentations
 from imu_video.transforms.base import Augmentation, GlobalDraws, sensors
 
@@ -25,8 +25,10 @@ class Rotate(Augmentation):
     missing for some time, all its axes become missing there; a row in which an axis is missing throughout is unchanged.
 
     Args:
-        max_degrees: the angle is uniform in [0, max_degrees] about an axis uniform on the sphere; in [0, 180].
+        max_degrees: the angle is uniform in [0, max_degrees] about a random axis; in [0, 180].
         p: probability per row, in [0, 1].
+        axis: uniform on the ``sphere``, or the direction of a point uniform in a ``cube``, which prefers its corners
+            (Tang et al. 2020, arXiv 2011.11542, and others after Um et al. 2017).
 
     Example:
         >>> g = torch.Generator().manual_seed(0)
@@ -36,13 +38,19 @@ class Rotate(Augmentation):
         True
     """
 
-    def __init__(self, *, max_degrees: Annotated[float, Field(ge=0, le=180)] = 30.0, p: Probability = 1.0) -> None:
+    def __init__(
+        self,
+        *,
+        max_degrees: Annotated[float, Field(ge=0, le=180)] = 30.0,
+        p: Probability = 1.0,
+        axis: Annotated[Literal["sphere", "cube"], LATER] = "sphere",
+    ) -> None:
         super().__init__(p=p)
-        self.max_degrees = max_degrees
+        self.max_degrees, self.axis = max_degrees, axis
 
     def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
         # The direction of a standard normal vector is uniform on the sphere.
-        axis = draws.normal(len(imu), 3)
+        axis = draws.normal(len(imu), 3) if self.axis == "sphere" else 2 * draws.uniform(len(imu), 3) - 1
         angle = draws.uniform(len(imu)) * math.radians(self.max_degrees)
         matrix = rotation_matrices(axis, angle).to(imu)
         out, out_mask = torch.empty_like(imu), torch.empty_like(mask)
@@ -83,6 +91,8 @@ class Scale(Augmentation):
     Args:
         sigma: relative spread, in [0, 1]; 0.1 is about 10 %. Gravity is scaled as well, as by a real gain error.
         p: probability per row, in [0, 1].
+        factor: ``exp`` (always above 0), or ``linear``: 1 + sigma * n (Tang et al. 2020, arXiv 2011.11542).
+        per: ``sensor``: its axes share a gain, so that directions are kept; or ``channel``.
 
     Example:
         >>> imu = torch.ones(2, 6, 4)
@@ -91,13 +101,21 @@ class Scale(Augmentation):
         True
     """
 
-    def __init__(self, *, sigma: Probability = 0.1, p: Probability = 1.0) -> None:
+    def __init__(
+        self,
+        *,
+        sigma: Probability = 0.1,
+        p: Probability = 1.0,
+        factor: Annotated[Literal["exp", "linear"], LATER] = "exp",
+        per: Annotated[Literal["sensor", "channel"], LATER] = "sensor",
+    ) -> None:
         super().__init__(p=p)
-        self.sigma = sigma
+        self.sigma, self.factor, self.axes = sigma, factor, 3 if per == "sensor" else 1
 
     def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
-        gain = torch.exp(self.sigma * draws.normal(len(imu), imu.shape[1] // 3, 1))
-        return imu * gain.repeat_interleave(3, 1).to(imu), mask
+        deviation = self.sigma * draws.normal(len(imu), imu.shape[1] // self.axes, 1)
+        gain = deviation.exp() if self.factor == "exp" else 1 + deviation
+        return imu * gain.repeat_interleave(self.axes, 1).to(imu), mask
 
 
 @augmentations.register("magnitude_warp")
@@ -134,6 +152,33 @@ class MagnitudeWarp(Augmentation):
         waves = torch.cos(math.pi * steps[:, None] * place)
         factor = torch.exp(self.sigma * math.sqrt(2 / self.knots) * weights @ waves)  # each cosine: mean square 1/2
         return imu * factor.repeat_interleave(3, dim=1), mask
+
+
+@augmentations.register("swap_axes")
+class SwapAxes(Augmentation):
+    """Another order of the axes: one of the six per row, the same for accelerometer and gyroscope.
+
+    An augmentation of ssl-wearables (Yuan et al. 2024, arXiv 2206.02909). Half of the orders mirror the motion, which
+    no mounting of a sensor does.
+
+    Args:
+        p: probability per row, in [0, 1]; an order may be the original one.
+
+    Example:
+        >>> imu = torch.arange(6.0)[None, :, None].expand(1, 6, 4)
+        >>> out, _ = SwapAxes()(imu, torch.ones_like(imu, dtype=torch.bool), torch.Generator().manual_seed(0))
+        >>> bool((out[:, 3:] == out[:, :3] + 3).all())
+        True
+    """
+
+    def __init__(self, *, p: Probability = 1.0) -> None:
+        super().__init__(p=p)
+
+    def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
+        order = draws.uniform(len(imu), 3).argsort(1)
+        source = torch.cat([order + rows.start for rows in sensors(imu.shape[1])], 1).to(imu.device)
+        source = source[..., None].expand_as(imu)
+        return imu.gather(1, source), mask.gather(1, source)
 
 
 @augmentations.register("jitter")

@@ -9,14 +9,15 @@ separated from gravity.
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from functools import lru_cache
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from imu_video.arguments import Probability
+from imu_video.arguments import LATER, Probability
 from imu_video.errors import ConfigError
 from imu_video.registry import augmentations
 from imu_video.transforms.base import Augmentation, GlobalDraws
@@ -31,9 +32,16 @@ class TimeWarp(Augmentation):
 
     Args:
         strength: standard deviation of the log rate, in [0, 1]; 0.2 is about 20 % faster or slower.
-        knots: number of half-cosines, in [1, 16]; more give faster changes.
+        knots: number of half-cosines, in [1, 16]; more give faster changes. Of a spline: knots between the two ends.
         scale_gyr: scale angular rates by the local rate.
         p: probability per row, in [0, 1].
+        curve: ``cosines``, or ``spline``: the local slowness is a cubic spline through evenly spaced knots that are
+            drawn from a normal distribution around 1 with standard deviation ``strength`` (Um et al. 2017,
+            arXiv 1706.00527; Yuan et al. 2024, arXiv 2206.02909), and every channel has its own, as published there.
+            The window's first value is repeated up to its new place.
+
+    Raises:
+        ConfigError: a spline whose angular rates would be scaled, which is not defined for a warp per channel.
 
     Example:
         >>> imu = torch.arange(50.0).expand(1, 6, 50)
@@ -50,13 +58,22 @@ class TimeWarp(Augmentation):
         knots: Annotated[int, Field(ge=1, le=16)] = 4,
         scale_gyr: bool = True,
         p: Probability = 0.5,
+        curve: Annotated[Literal["cosines", "spline"], LATER] = "cosines",
     ) -> None:
         super().__init__(p=p)
+        if curve == "spline" and scale_gyr:
+            raise ConfigError(
+                "time_warp: with a spline every channel has its own warp, so angular rates cannot be scaled",
+                hint="scale_gyr: false",
+            )
         self.strength = strength
         self.knots = knots
         self.scale_gyr = scale_gyr
+        self.curve = curve
 
     def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
+        if self.curve == "spline":
+            return self._spline(imu, mask, draws)
         samples = imu.shape[-1]
         weights = draws.normal(len(imu), self.knots).to(imu.device)
         middle = (torch.arange(samples - 1, device=imu.device) + 0.5) / max(samples - 1, 1)
@@ -68,6 +85,30 @@ class TimeWarp(Augmentation):
         # The rate at a sample is the mean of the steps around it.
         rate = 0.5 * (F.pad(speed, (1, 0), mode="replicate") + F.pad(speed, (0, 1), mode="replicate"))
         return _resample(imu, mask, source, rate if self.scale_gyr else None)
+
+    def _spline(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
+        samples = imu.shape[-1]
+        heights = 1 + self.strength * draws.normal(len(imu), imu.shape[1], self.knots + 2).to(imu)
+        slowness = heights @ _spline_basis(self.knots + 2, samples).to(imu)
+        # Sample t moves to place[t], increasing from sample to sample; a negative slowness would move it back in time.
+        place = slowness.clamp(min=1e-3).cumsum(-1)
+        place = place / place[..., -1:] * (samples - 1)
+        times = torch.arange(samples, device=imu.device, dtype=imu.dtype).expand_as(place).contiguous()
+        right = torch.searchsorted(place, times).clamp(max=samples - 1)
+        left = (right - 1).clamp(min=0)
+        before, after = place.gather(-1, left), place.gather(-1, right)
+        source = left + ((times - before) / (after - before).clamp(min=1e-9)).clamp(0, 1) * (right - left)
+        return _resample(imu, mask, source, None)
+
+
+@lru_cache(maxsize=16)
+def _spline_basis(knots: int, samples: int) -> Tensor:
+    """(knots, samples) float64: the cubic spline through heights h at evenly spaced knots is h @ basis."""
+    import numpy as np
+    from scipy.interpolate import CubicSpline  # scipy is loaded only for splines
+
+    place = np.linspace(0, max(samples - 1, 1), knots)
+    return torch.from_numpy(CubicSpline(place, np.eye(knots), axis=0)(np.arange(samples)).T.copy())
 
 
 @augmentations.register("crop_resize")
@@ -149,6 +190,7 @@ class Permute(Augmentation):
         max_segments: the number of segments is uniform over the integers 2 .. max_segments; in [2, 32].
         min_samples: length of the shortest segment, in [1, 1000000]; reduced if the window is too short.
         p: probability per row, in [0, 1].
+        number: ``any`` number of segments from 2 to max_segments, or always the ``max``.
 
     Example:
         >>> imu = torch.arange(40.0).expand(1, 6, 40)
@@ -163,14 +205,17 @@ class Permute(Augmentation):
         max_segments: Annotated[int, Field(ge=2, le=32)] = 4,
         min_samples: Annotated[int, Field(ge=1, le=1_000_000)] = 10,
         p: Probability = 0.5,
+        number: Annotated[Literal["any", "max"], LATER] = "any",
     ) -> None:
         super().__init__(p=p)
         self.max_segments = max_segments
         self.min_samples = min_samples
+        self.number = number
 
     def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
         rows, samples, most = len(imu), imu.shape[-1], self.max_segments
         number = 2 + (draws.uniform(rows) * (most - 1)).long()
+        number = number if self.number == "any" else torch.full_like(number, most)
         cuts, keys = draws.uniform(rows, most), draws.uniform(rows, most)
         least = (samples // number).clamp(max=self.min_samples)
         count = torch.arange(most, device=number.device)
@@ -206,11 +251,15 @@ def _hold_linear(low: Tensor, measured: Tensor, factor: int, samples: int) -> Te
 
 
 def _resample(imu: Tensor, mask: Tensor, source: Tensor, rate: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Values and mask at fractional positions ``source`` (B, T); angular rates times ``rate`` (B, T) if given."""
+    """Values and mask at fractional positions; angular rates times ``rate`` (B, T) if given.
+
+    Shapes: ``source`` (B, T), or (B, C, T) for positions per channel.
+    """
+    source = source if source.ndim == 3 else source[:, None]
     left = source.floor().long()
     right = (left + 1).clamp(max=imu.shape[-1] - 1)
-    share = (source - left).to(imu.dtype)[:, None]
-    left, right = (i[:, None].expand_as(imu) for i in (left, right))
+    share = (source - left).to(imu.dtype)
+    left, right = (i.expand_as(imu) for i in (left, right))
     out = (1 - share) * imu.gather(-1, left) + share * imu.gather(-1, right)
     # At an exact sample (share 0) the right neighbour has weight 0, so it need not be measured.
     out_mask = mask.gather(-1, left) & (mask.gather(-1, right) | (share == 0))

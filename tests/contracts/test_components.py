@@ -150,6 +150,20 @@ def test_augmentations(name: str) -> None:
     check_augmentation({"name": name, "p": 1.0})
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"name": "rotate", "axis": "cube"},
+        {"name": "scale", "factor": "linear", "per": "channel"},
+        {"name": "time_warp", "curve": "spline", "scale_gyr": False},
+        {"name": "permute", "number": "max"},
+    ],
+    ids=str,
+)
+def test_augmentation_options(entry: dict[str, Any]) -> None:
+    check_augmentation({**entry, "p": 1.0})
+
+
 @pytest.mark.parametrize("name", shipped(registry.clip_augmentations))
 def test_clip_augmentations(name: str) -> None:
     check_clip_augmentation(name)

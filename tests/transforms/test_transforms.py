@@ -29,6 +29,7 @@ from imu_video.transforms import (
     Rotate,
     Scale,
     Shift,
+    SwapAxes,
     TimeWarp,
 )
 from imu_video.transforms.signal import rotation_matrices
@@ -332,3 +333,79 @@ def test_magnitude_warp_keeps_directions_and_has_the_asked_spread() -> None:
     assert float(log.std()) == pytest.approx(0.2, rel=0.05)
     other = (out[:, 3] / imu[:, 3]).log()
     assert not torch.allclose(log, other, atol=1e-3)
+
+
+def test_published_gains_are_linear_and_per_channel() -> None:
+    imu, mask = windows(rows=400)
+    out, _ = Scale(sigma=0.3, factor="linear", per="channel")(imu, mask, generator(5))
+    draws = GlobalDraws(generator(5))
+    draws.uniform(400)  # which rows change
+    expected = imu * (1 + 0.3 * draws.normal(400, 6, 1))
+    assert torch.allclose(out, expected)
+    # On the absolute value, a linear gain is symmetric around 1: a log-normal one is not.
+    gain = out[:, 2, 0] / imu[:, 2, 0]
+    assert float(gain.mean()) == pytest.approx(1, abs=0.05)
+    assert float(gain.min()) < 0.4
+
+
+def test_axes_out_of_a_cube_prefer_its_corners() -> None:
+    ones = torch.ones(4000, 6, 1)
+    mask = torch.ones_like(ones, dtype=torch.bool)
+    # A rotation by 180 degrees maps x to 2 (x.a) a - x, so the mean of (x.a)^2 over axes can be read from the result.
+    shares = {}
+    for axis in ("sphere", "cube"):
+        rotate = Rotate(max_degrees=180, axis=axis)
+        out, _ = rotate(ones, mask, generator(2))
+        assert torch.allclose(out.norm(dim=1), ones.norm(dim=1), atol=1e-5)
+        draws = GlobalDraws(generator(2))
+        draws.uniform(4000)
+        drawn = draws.normal(4000, 3) if axis == "sphere" else 2 * draws.uniform(4000, 3) - 1
+        shares[axis] = float(torch.nn.functional.normalize(drawn, dim=1).abs().amax(1).mean())
+        angle = draws.uniform(4000) * math.pi
+        expected = rotation_matrices(drawn, angle) @ ones[:, :3]
+        assert torch.allclose(out[:, :3], expected, atol=1e-5)
+    assert shares["cube"] < shares["sphere"], "corners of the cube are directions of equal coordinates"
+
+
+def test_swapped_axes_are_one_order_for_both_sensors() -> None:
+    imu = torch.arange(6.0)[None, :, None].repeat(300, 1, 2)
+    mask = torch.ones_like(imu, dtype=torch.bool)
+    mask[:, 1] = False
+    _, out_mask = SwapAxes()(imu, mask, generator())
+    orders = out_mask[:, :3, 0].logical_not().nonzero()[:, 1]
+    assert set(orders.tolist()) == {0, 1, 2}, "the missing axis moves with its values"
+    complete, _ = SwapAxes()(imu, torch.ones_like(mask), generator())
+    assert torch.equal(complete[:, 3:], complete[:, :3] + 3)
+    assert len({tuple(row) for row in complete[:, :3, 0].tolist()}) == 6
+
+
+@pytest.mark.parametrize("samples", [30, 101])
+def test_a_spline_warp_is_the_published_one(samples: int) -> None:
+    """Against numpy and scipy: cumulated spline through random knots, values placed there and read on the grid."""
+    from scipy.interpolate import CubicSpline
+
+    imu, mask = windows(rows=3, samples=samples)
+    warp = TimeWarp(strength=0.2, curve="spline", scale_gyr=False, p=1)
+    out, out_mask = warp(imu.double(), mask, generator(4))
+    draws = GlobalDraws(generator(4))
+    draws.uniform(3)
+    heights = 1 + 0.2 * draws.normal(3, 6, 6).double().numpy()
+    grid = np.arange(samples)
+    for row in range(3):
+        for channel in range(6):
+            curve = CubicSpline(np.linspace(0, samples - 1, 6), heights[row, channel])(grid)
+            place = np.cumsum(curve) * (samples - 1) / np.cumsum(curve)[-1]
+            expected = np.interp(grid, place, imu[row, channel].double().numpy())
+            assert np.allclose(out[row, channel].numpy(), expected, atol=1e-9)
+    assert out_mask.all()
+    with pytest.raises(ConfigError, match="own warp"):
+        TimeWarp(curve="spline")
+
+
+def test_permute_with_a_fixed_number_of_segments() -> None:
+    imu = torch.arange(60.0).expand(500, 6, 60).contiguous()
+    out, _ = Permute(max_segments=5, min_samples=1, number="max", p=1)(imu, imu >= 0, generator())
+    assert torch.equal(out.sort(dim=-1).values, imu)
+    jumps = (out[:, 0].diff(dim=-1) != 1).sum(1)
+    assert int(jumps.max()) == 4
+    assert float((jumps == 4).float().mean()) > 0.2  # of random orders of five, those without two neighbours in order
