@@ -1,17 +1,17 @@
-"""The command `imu-eval`: one command per registered protocol, `report`, `plan` and `list`; it parses and prints."""
+"""The command `imu-eval`: a command per registered protocol, `run`, `report`, `plan`, `list`; it parses and prints."""
 
 from __future__ import annotations
 
 import inspect
-import os
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from eval.commands import Out, Plugins, command, option, protocol_command
 from eval.registry import ALL, protocols
 from imu_video.errors import ConfigError, nearest
 from imu_video.registry import load_plugin
@@ -22,22 +22,6 @@ if TYPE_CHECKING:
     from eval.protocol import Protocol
     from eval.report.document import Section, Table
     from eval.results.lines import Result
-
-
-def _writable(out: Path) -> Path:
-    """Refuse a result file that cannot be written before hours of evaluation are spent on it."""
-    existing = next(p for p in (out, *out.absolute().parents) if p.exists())
-    if existing == out and not out.is_file():
-        raise ConfigError(f"--out {out}: exists and is not a file", hint="name a result file, e.g. results.jsonl")
-    if existing != out and not existing.is_dir():
-        raise ConfigError(f"--out {out}: {existing} is not a folder", hint="name a result file, e.g. results.jsonl")
-    if not os.access(existing, os.W_OK):
-        raise ConfigError(f"--out {out}: no permission to write to {existing}", hint="name a file in a writable folder")
-    return out
-
-
-Out = Annotated[Path, typer.Option("--out", help="Result file; lines are appended.", callback=_writable)]
-Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="Python file that registers your own components.")]
 
 
 class ProtocolGroup(Group):
@@ -63,41 +47,11 @@ class ProtocolGroup(Group):
             return report_command()
         own = super().get_command(ctx, cmd_name)
         if own is None and cmd_name in protocols.names():
-            return protocol_command(cmd_name, protocols.get(cmd_name))
+            return protocol_command(cmd_name, protocols.get(cmd_name), run_protocol)
         return own
 
 
 app = new_app("imu-eval", "Evaluate exported encoders on unseen subjects, placements and devices.", cls=ProtocolGroup)
-
-
-def protocol_command(name: str, protocol: type[Protocol]) -> Any:
-    """The command of a protocol: its constructor arguments are the options, its docstring is the help text.
-
-    Args:
-        name: registered name.
-        protocol: the class.
-
-    Raises:
-        ConfigError: a class that states another name, or an argument that would be a second ``--out`` or ``--plugin``.
-    """
-    # Checked before hours of measurement: the kind of result lines is the name that the class states.
-    if getattr(protocol, "name", None) != name:
-        raise ConfigError(f"protocol {name!r}: {protocol.__qualname__}.name must be {name!r}")
-    hints = typing.get_type_hints(protocol.__init__, include_extras=True)
-    catch_all = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    parameters = [
-        p.replace(annotation=hints.get(p.name, str))
-        for p in inspect.signature(protocol).parameters.values()
-        if p.kind not in catch_all
-    ]
-    for taken in {"out", "plugin"} & {p.name for p in parameters}:
-        raise ConfigError(f"protocol {name!r}: argument {taken!r} has the name of an option of every protocol")
-    parameters += [_option("out", Out, Path("results.jsonl")), _option("plugin", Plugins, None)]
-
-    def invoke(*, out: Path, plugin: list[Path] | None, **arguments: Any) -> None:
-        run_protocol(protocol(**arguments), out, plugin or [])
-
-    return _command(name, invoke, parameters, summary=inspect.cleandoc(protocol.__doc__ or name).split("\n\nArgs:")[0])
 
 
 def report_command() -> Any:
@@ -111,44 +65,32 @@ def report_command() -> Any:
     for name in protocols.names():
         help_text = protocols.get(name).report_folder
         if help_text is not None:
-            option = typer.Option(f"--{name}-folder", help=help_text)
-            parameters.append(_option(f"{name}_folder", Annotated[list[Path] | None, option], None))
-    return _command("report", report, parameters, summary=inspect.cleandoc(report.__doc__ or ""))
-
-
-def _option(name: str, annotation: Any, default: Any) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-
-
-def _command(name: str, function: Callable[..., None], parameters: Sequence[inspect.Parameter], *, summary: str) -> Any:
-    """A click command that calls ``function`` with the given parameters, which typer parses."""
-
-    def invoke(**arguments: Any) -> None:
-        function(**arguments)
-
-    # typer reads options from the signature and from the type hints of a function.
-    invoke.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    invoke.__annotations__ = {p.name: p.annotation for p in parameters}
-    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    single.command(name, help=summary)(invoke)
-    return typer.main.get_command(single)
+            annotation = Annotated[list[Path] | None, typer.Option(f"--{name}-folder", help=help_text)]
+            parameters.append(option(f"{name}_folder", annotation, None))
+    return command("report", report, parameters, summary=inspect.cleandoc(report.__doc__ or ""))
 
 
 def run_protocol(protocol: Protocol, out: Path, plugins: Sequence[Path]) -> None:
-    """Run a protocol, append its lines to the result file and print its tables and remarks.
+    """Run a protocol, append its lines to the result file, print its tables and remarks, and name the next command.
 
     Args:
         protocol: with its options.
         out: result file.
         plugins: files that worker processes must import as well.
     """
+    if measured(protocol, out, plugins):
+        console.say(f"  next: imu-eval report {out} REPORT")
+
+
+def measured(protocol: Protocol, out: Path, plugins: Sequence[Path]) -> bool:
+    """Run a protocol, append its lines to the result file and print its tables and remarks; False without lines."""
     from eval.protocol import Context
     from eval.report.words import CORRECTED, remarks
     from eval.results.store import append_results
 
     results = protocol.run(Context(out=out, plugins=plugins))
     if not results:
-        return
+        return False
     number = append_results(out, results)
     _print(protocol.tables(results))
     console.say(f"{number} results appended to {out}")
@@ -159,13 +101,47 @@ def run_protocol(protocol: Protocol, out: Path, plugins: Sequence[Path]) -> None
         console.say(f"note: † {reason}")
     if any(r.decided for r in results):
         console.say(f"note: * {CORRECTED}")
-    console.say(f"  next: imu-eval report {out} REPORT")
+    return True
 
 
 def _print(tables: Sequence[Table]) -> None:
     for table in tables:
         if table.rows:
             console.table(table.columns, table.texts, title=table.caption)
+
+
+@app.command("run")
+def run_(
+    file: Annotated[Path, typer.Argument(help="Protocol file, e.g. configs/protocols/unimts.yaml.")],
+    inputs: Annotated[
+        list[str], typer.Argument(help="Encoder folder where a step needs one, data folders, overrides: key=value.")
+    ],
+    out: Out = Path("results.jsonl"),
+    step: Annotated[list[str] | None, typer.Option("--step", help="Run only this step; repeatable.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Validate and print the commands of the steps.")] = False,
+    plugin: Plugins = None,
+) -> None:
+    """Run the steps of a published protocol and append all results to one file; interrupted steps resume.
+
+    Config and options of every step are validated before the first one runs. An override `key=value` changes every
+    step that has the key, `STEP.key=value` one step. `imu-eval list published` lists the shipped protocols.
+    """
+    from eval.published import inputs_of, plan, refuse_missing
+
+    folders, overrides = inputs_of(inputs)
+    calls = plan(file, folders, overrides, out=out, plugins=plugin or [], only=step or [])
+    if dry_run:
+        console.say(*(call.line for call in calls))
+        return
+    calls, skipped = refuse_missing(calls, folders)
+    some = False
+    for number, call in enumerate(calls, start=1):
+        console.say(f"step {number} of {len(calls)}: {call.line}")
+        some = measured(call.protocol, out, plugin or []) or some
+    for call, reason in skipped:
+        console.say(f"note: optional step {call.step.label!r} was skipped: {reason}")
+    if some:
+        console.say(f"  next: imu-eval report {out} REPORT")
 
 
 def report(
@@ -191,8 +167,8 @@ def report(
         raise ConfigError("--encoder requires --data: the feature map shows its windows", hint="add --data DATA")
     read, replaced = read_results(results)
     sections: list[Section] = []
-    for option, paths in folders.items():
-        protocol = protocols.get(option.removesuffix("_folder"))
+    for name, paths in folders.items():
+        protocol = protocols.get(name.removesuffix("_folder"))
         sections += [section for path in paths or [] for section in protocol.folder_sections(path)]
     pictures = draw(encoder, data) if data is not None else {}
     if encoder is not None and data is not None and cases:
@@ -278,20 +254,27 @@ def plan_(
 
 @app.command("list")
 def list_(
-    kind: Annotated[str | None, typer.Argument(help="protocols, probes, algorithms or selection_rules.")] = None,
+    kind: Annotated[
+        str | None, typer.Argument(help="protocols, probes, algorithms, selection_rules or published.")
+    ] = None,
     name: Annotated[str | None, typer.Argument(help="One component: print its description and arguments.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     plugin: Plugins = None,
 ) -> None:
-    """List protocols, probes, algorithms and selection rules, built in and from plugins."""
+    """List protocols, probes, algorithms and selection rules, built in and from plugins, or published protocols."""
     from imu_video.cli import listing
 
+    if kind == "published":
+        _list_published(name, as_json)
+        return
     chosen = ALL
     if kind is not None:
         key = kind.replace("-", "_")
         key = key if key in ALL else f"{key}s"
         if key not in ALL:
-            raise ConfigError(f"no components of kind {kind!r}{nearest(kind, ALL)}", hint=f"one of: {', '.join(ALL)}")
+            raise ConfigError(
+                f"no components of kind {kind!r}{nearest(kind, ALL)}", hint=f"one of: {', '.join([*ALL, 'published'])}"
+            )
         chosen = {key: ALL[key]}
     if name is not None:
         for registry in chosen.values():
@@ -311,6 +294,21 @@ def list_(
     else:
         rows = [(part, listing.summary(registry, part), listing.call(registry, part)) for _, registry, part in parts]
         console.table(("name", "summary", "arguments"), rows)
+
+
+def _list_published(name: str | None, as_json: bool) -> None:
+    """The shipped protocol files with their summaries, or the steps of one of them."""
+    from eval.published import read_protocol, shipped_protocols
+
+    files = shipped_protocols() if name is None else {name: read_protocol(Path(name))}
+    if as_json:
+        console.say_json([{"kind": "published", "name": n, **f.model_dump(mode="json")} for n, f in files.items()])
+    elif name is None:
+        console.table(("name", "summary"), [(n, f.summary) for n, f in files.items()])
+    else:
+        rows = [(s.label, s.protocol, "yes" if s.optional else "no") for s in files[name].steps]
+        console.say(files[name].summary)
+        console.table(("step", "protocol", "optional"), rows)
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import typer
 
 from eval.config import EvalConfig
 from imu_video.config import load_config
-from imu_video.errors import ConfigError, nearest
+from imu_video.errors import ConfigError, TeacherCacheError, nearest
 
 if TYPE_CHECKING:
     from imu_video.shards.schema import Index
@@ -52,7 +52,7 @@ def shot_count(text: str) -> int:
 
 def load_evaluation(
     path: Path,
-    index: Index,
+    index: Index | None,
     *,
     short: Mapping[str, Any] | None = None,
     split: Sequence[str] | None = None,
@@ -64,7 +64,7 @@ def load_evaluation(
 
     Args:
         path: config file.
-        index: of the data folder.
+        index: of the data folder; None without ``split``.
         short: config key -> value of a short option; None leaves the config's value.
         split, placement, by: replace the config's domains, see `make_domains`.
         overrides: ``section.key=value``.
@@ -74,6 +74,7 @@ def load_evaluation(
     """
     given = [f"{key}={json.dumps(value)}" for key, value in (short or {}).items() if value not in (None, [])]
     if split:
+        assert index is not None
         given.append(f"domains={json.dumps(make_domains(index, split, placement, by))}")
     elif placement or by:
         raise ConfigError("--placement and --by require --split", hint="--split test")
@@ -127,3 +128,28 @@ def encoder_provenance(encoder: Path, index: Index, config: EvalConfig) -> dict[
         data={"dataset": index.dataset, "digest": index.digest},
         config=config,
     )
+
+
+def lacks_pair(encoder: Path, data: Path) -> str | None:
+    """What is missing for comparing IMU windows with the features of the encoder's own teacher; None if nothing.
+
+    Args:
+        encoder: encoder folder, with projectors.
+        data: data folder, with cached features of the teacher.
+
+    Raises:
+        CheckpointError: a damaged encoder folder.
+        ShardError: the data folder has no valid index.
+    """
+    from imu_video.models.projectors import PROJECTORS, load_pair_model
+    from imu_video.shards.reading.index import load_index
+    from imu_video.shards.reading.teacher_cache import open_cache
+
+    if not (encoder / PROJECTORS).is_file():
+        return f"{encoder} has no {PROJECTORS}: the encoder was exported without the projector of a teacher"
+    _, facts = load_pair_model(encoder)
+    try:
+        open_cache(load_index(data), facts.teacher)
+    except TeacherCacheError as error:
+        return error.message
+    return None

@@ -87,6 +87,17 @@ class Protocol(ABC):
     def run(self, context: Context) -> list[Result]:
         """Measure and return result lines; none where only a part of the work was done."""
 
+    def check(self) -> None:  # noqa: B027 - a protocol without a config has nothing to check
+        """Refuse an invalid config before anything runs; `imu-eval run` calls it for every step of a protocol file.
+
+        Raises:
+            ConfigError: the first fault.
+        """
+
+    def lacks(self) -> str | None:
+        """What the encoder or the data lack for this protocol, or None; called before anything runs."""
+        return None
+
     @classmethod
     def tables(cls, results: Sequence[Result]) -> list[Table]:
         """Tables that the command prints for the lines of one run."""

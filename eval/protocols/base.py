@@ -49,6 +49,14 @@ class EncoderProtocol(Protocol):
         self.domains = {"split": split, "placement": placement, "by": by}
         self.short = short
 
+    def check(self) -> None:
+        """Validate config, overrides and the arguments of the probes; domains of short options need the data."""
+        from eval.probes import probes
+
+        config = load_evaluation(self.config, None, short=self.short, overrides=self.overrides)
+        for entry in config.probe_entries:
+            probes.arguments(entry)
+
     def run(self, context: Context) -> list[Result]:
         """Resolve config and provenance, then `evaluate`.
 

@@ -21,6 +21,7 @@ from eval.probes import probes
 from eval.protocols.limited_labels.config import LabelsConfig
 from eval.protocols.ood.protocol import load as load_benchmark
 from eval.protocols.ood.runs import runs
+from eval.published import inputs_of, plan
 from imu_video import registry
 from imu_video.config import apply_override, find, load_config, read_yaml
 from imu_video.runtime.distributed import World
@@ -82,11 +83,20 @@ def ood(params: Params) -> None:
             registry.encoders.arguments(model.backbone, channels=6, samples=128)
 
 
+def published(params: Params) -> None:
+    folders, overrides = inputs_of(params["inputs"])
+    for call in plan(params["file"], folders, overrides, out=Path("results.jsonl"), only=params["step"] or []):
+        command, own = parse(call.line)
+        LOADERS[command](own)
+
+
 LOADERS: dict[str, Callable[[Params], None]] = {
     "imu-video build": build,
     "imu-video embed": embed,
     "imu-pretrain launch": launch,
     "imu-eval fewshot": evaluate,
+    "imu-eval retrieval": evaluate,
+    "imu-eval run": published,
     "imu-eval zeroshot": evaluate,
     "imu-eval labels": labels,
     "imu-eval ood": ood,

@@ -13,6 +13,7 @@ import torch
 from typer.testing import CliRunner, Result
 
 from eval import cli
+from eval.protocol import protocols
 from eval.results.counts import load_counts
 from eval.results.store import read_results
 from imu_video.bundle.encoder import EncoderBundle, InputSpec
@@ -443,3 +444,31 @@ def test_labels_refuses_people_of_the_pretraining_and_a_missing_teacher(folder: 
     assert isinstance(done.exception, ImuVideoError), done.output
     assert done.exception.hint
     assert not (tmp_path / "r.jsonl").exists()
+
+
+def test_run_measures_every_step_skips_what_the_encoder_lacks_and_resumes(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "summary: Two steps, and one that needs projectors.\nsteps:\n"
+        "  - name: few\n    protocol: labels\n    config:\n"
+        "      {choose: null, labels: [1], seeds: [0], references: [], methods: [{name: probe}]}\n"
+        "  - {protocol: toy, options: {feature: 1}}\n"
+        "  - {protocol: retrieval, optional: true}\n"
+    )
+    out = tmp_path / "r.jsonl"
+    words = ["run", tmp_path / "mine.yaml", folder / "encoder", folder / "data", "--out", out]
+    assert "no protocol 'toy'" in str(call(*words).exception) or "toy" in protocols.names()
+    words += ["--plugin", Path(__file__).parent / "toy_protocol.py"]
+    done = call(*words)
+    assert done.exit_code == 0, done.output + repr(done.exception)
+    assert "step 2 of 2: imu-eval toy" in done.output
+    assert "optional step 'retrieval' was skipped" in done.output
+    assert "has no projectors.safetensors" in done.output
+    assert done.output.count("next: imu-eval report") == 1
+    results, _ = read_results([out])
+    assert {r.kind for r in results} == {"labels", "toy"}
+    stored = sorted((tmp_path / "r.cells" / "labels").iterdir())
+    assert len(stored) == 1
+    before = stored[0].stat().st_mtime_ns
+    assert call(*words, "--step", "few").exit_code == 0
+    assert stored[0].stat().st_mtime_ns == before, "the finished cell is used again"
+    assert "every step would be skipped" in str(call(*words, "--step", "retrieval").exception)

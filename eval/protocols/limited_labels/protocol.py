@@ -57,6 +57,16 @@ class LimitedLabels(Protocol):
         self.against = against or []
         self.label = name or encoder.resolve().name
 
+    def check(self) -> None:
+        """Validate config, overrides, and the arguments of the probe and of the augmentations."""
+        from eval.probes import probes
+        from imu_video.transforms import Compose
+
+        config = load_config(self.config, LabelsConfig, self.overrides or [])
+        probes.arguments(config.probe)
+        for schedule in (config.scratch, config.linear, config.finetune):
+            Compose.build(schedule.augment)
+
     def run(self, context: Context) -> list[Result]:
         from eval.protocols.limited_labels.inputs import encoder_folders
         from eval.protocols.limited_labels.lines import measure_labels

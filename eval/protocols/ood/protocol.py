@@ -77,6 +77,16 @@ class DomainShift(Protocol):
         self.config = load(config, set_ or [], encoder or [], train)
         self.part = parse_part(part)
 
+    def check(self) -> None:
+        """Validate the arguments of every algorithm and the names of the backbones."""
+        from eval.protocols.ood.runs import runs
+        from imu_video.registry import encoders
+
+        runs(self.config, ["source", "further source", "target"])
+        for model in self.config.models:
+            if model.backbone is not None:
+                encoders.get(str(model.backbone.get("name")))
+
     def run(self, context: Context) -> list[Result]:
         from eval.protocols.ood.benchmark import benchmark
 

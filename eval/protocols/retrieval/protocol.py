@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from eval.config import EvalConfig
-from eval.options import BASE, By, ConfigFile, Data, Encoder, Overrides, Placement, Split
+from eval.options import BASE, By, ConfigFile, Data, Encoder, Overrides, Placement, Split, lacks_pair
 from eval.protocol import Context, protocols
 from eval.protocols.base import EncoderProtocol
 from eval.report.document import Section, Table, Text
@@ -40,6 +40,9 @@ class Retrieval(EncoderProtocol):
         short = {"retrieval.gallery": gallery}
         where = {"split": split, "placement": placement, "by": by}
         super().__init__(encoder=encoder, data=data, config=config, overrides=overrides, short=short, **where)
+
+    def lacks(self) -> str | None:
+        return lacks_pair(self.encoder, self.data)
 
     def evaluate(self, index: Index, config: EvalConfig, shared: dict[str, Any], context: Context) -> list[Result]:
         from eval.data.windows import load_windows

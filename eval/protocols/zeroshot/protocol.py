@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from eval.config import EvalConfig
-from eval.options import BASE, By, ConfigFile, Data, Encoder, Overrides, Placement, Probes, Split
+from eval.options import (
+    BASE,
+    By,
+    ConfigFile,
+    Data,
+    Encoder,
+    Overrides,
+    Placement,
+    Probes,
+    Split,
+    lacks_pair,
+    load_evaluation,
+)
 from eval.protocol import Context, protocols
 from eval.protocols.base import EncoderProtocol
 from eval.protocols.zeroshot.sections import conclusions, run_tables, zeroshot_sections
@@ -81,6 +93,33 @@ class ZeroShot(EncoderProtocol):
         where = {"split": split, "placement": placement, "by": by}
         super().__init__(encoder=encoder, data=data, config=config, overrides=overrides, short=short, **where)
         self.mode, self.source, self.label_map = mode, source, label_map
+
+    def check(self) -> None:
+        from eval.data.labelmaps import load_label_maps
+
+        super().check()
+        if self.label_map is not None:
+            load_label_maps(self.label_map)
+
+    def lacks(self) -> str | None:
+        config = load_evaluation(self.config, None, short=self.short, overrides=self.overrides)
+        if self.mode == "source" or (self.mode == "text" and config.zeroshot.text.encoder is not None):
+            return None
+        missing = lacks_pair(self.encoder, self.data)
+        return self._lacks_text() if missing is None and self.mode == "text" else missing
+
+    def _lacks_text(self) -> str | None:
+        """Why the teacher of the encoder embeds no texts, or None."""
+        from imu_video.models.projectors import load_pair_model
+        from imu_video.shards.features.blocks import open_teacher
+        from imu_video.shards.reading.index import load_index
+
+        _, facts = load_pair_model(self.encoder)
+        try:
+            open_teacher(load_index(self.data), facts.teacher).encode_text(["a person walking"])
+        except ConfigError as error:
+            return error.message
+        return None
 
     def evaluate(self, index: Index, config: EvalConfig, shared: dict[str, Any], context: Context) -> list[Result]:
         forms = {"video": self._pair, "teacher": self._pair, "source": self._source, "text": self._text}
