@@ -15,12 +15,12 @@ from imu_video.config import load_config
 from imu_video.errors import ConfigError, TeacherCacheError, nearest
 
 if TYPE_CHECKING:
-    from imu_video.shards.schema import Index
+    from eval.data.source import LabelledData
 
 BASE = Path("configs/eval/base.yaml")
 
 Encoder = Annotated[Path, typer.Argument(help="Encoder folder, from `imu-pretrain export`.")]
-Data = Annotated[Path, typer.Argument(help="Data folder with labels, from `imu-video build`.")]
+Data = Annotated[Path, typer.Argument(help="Data folder with labels from `imu-video build`, or array folder.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Config overrides: section.key=value.")]
 ConfigFile = Annotated[Path, typer.Option("--config", help="Evaluation config.")]
 Probes = Annotated[list[str] | None, typer.Option("--probe", help="Registered probe; repeatable.")]
@@ -52,7 +52,7 @@ def shot_count(text: str) -> int:
 
 def load_evaluation(
     path: Path,
-    index: Index | None,
+    data: LabelledData | None,
     *,
     short: Mapping[str, Any] | None = None,
     split: Sequence[str] | None = None,
@@ -64,7 +64,7 @@ def load_evaluation(
 
     Args:
         path: config file.
-        index: of the data folder; None without ``split``.
+        data: the opened data; None without ``split``.
         short: config key -> value of a short option; None leaves the config's value.
         split, placement, by: replace the config's domains, see `make_domains`.
         overrides: ``section.key=value``.
@@ -74,15 +74,15 @@ def load_evaluation(
     """
     given = [f"{key}={json.dumps(value)}" for key, value in (short or {}).items() if value not in (None, [])]
     if split:
-        assert index is not None
-        given.append(f"domains={json.dumps(make_domains(index, split, placement, by))}")
+        assert data is not None
+        given.append(f"domains={json.dumps(make_domains(data, split, placement, by))}")
     elif placement or by:
         raise ConfigError("--placement and --by require --split", hint="--split test")
     return load_config(path, EvalConfig, [*given, *(overrides or [])])
 
 
 def make_domains(
-    index: Index, split: Sequence[str], placement: Sequence[str] | None, by: Sequence[str] | None
+    data: LabelledData, split: Sequence[str], placement: Sequence[str] | None, by: Sequence[str] | None
 ) -> list[dict[str, Any]]:
     """Domains from the short options: the whole split, then one domain per value of each ``by``.
 
@@ -95,20 +95,20 @@ def make_domains(
     out = [whole]
     for name in by or []:
         if name == "placement":
-            out += [{**whole, "name": f"placement={p}", "placements": [p]} for p in placement or index.placements]
-        elif name in index.tags:
-            out += [{**whole, "name": f"{name}={value}", "where": {name: value}} for value in index.tags[name]]
+            out += [{**whole, "name": f"placement={p}", "placements": [p]} for p in placement or data.placements]
+        elif name in data.tags:
+            out += [{**whole, "name": f"{name}={value}", "where": {name: value}} for value in data.tags[name]]
         else:
-            raise ConfigError(f"--by {name!r}: not a tag of the data{nearest(name, [*index.tags, 'placement'])}")
+            raise ConfigError(f"--by {name!r}: not a tag of the data{nearest(name, [*data.tags, 'placement'])}")
     return out
 
 
-def encoder_provenance(encoder: Path, index: Index, config: EvalConfig) -> dict[str, Any]:
-    """Fields that all lines about one encoder on one data folder share.
+def encoder_provenance(encoder: Path, data: LabelledData, config: EvalConfig) -> dict[str, Any]:
+    """Fields that all lines about one encoder on one dataset share.
 
     Args:
         encoder: encoder folder.
-        index: of the data folder.
+        data: the opened data.
         config: resolved, for its digest.
 
     Raises:
@@ -125,7 +125,7 @@ def encoder_provenance(encoder: Path, index: Index, config: EvalConfig) -> dict[
             "architecture": facts["encoder"],
             "run_id": facts["lineage"].get("run_id"),
         },
-        data={"dataset": index.dataset, "digest": index.digest},
+        data={"dataset": data.dataset, "digest": data.digest},
         config=config,
     )
 
@@ -135,21 +135,24 @@ def lacks_pair(encoder: Path, data: Path) -> str | None:
 
     Args:
         encoder: encoder folder, with projectors.
-        data: data folder, with cached features of the teacher.
+        data: data folder, with cached features of the teacher; or array folder, which has none.
 
     Raises:
         CheckpointError: a damaged encoder folder.
-        ShardError: the data folder has no valid index.
+        DataError: neither a data folder nor an array folder, or a damaged one.
     """
+    from eval.data.source import open_labelled
     from imu_video.models.projectors import PROJECTORS, load_pair_model
-    from imu_video.shards.reading.index import load_index
     from imu_video.shards.reading.teacher_cache import open_cache
 
     if not (encoder / PROJECTORS).is_file():
         return f"{encoder} has no {PROJECTORS}: the encoder was exported without the projector of a teacher"
+    opened = open_labelled(data)
+    if opened.shards is None:
+        return f"{data} is an array folder: it has no teacher features"
     _, facts = load_pair_model(encoder)
     try:
-        open_cache(load_index(data), facts.teacher)
+        open_cache(opened.shards, facts.teacher)
     except TeacherCacheError as error:
         return error.message
     return None

@@ -428,12 +428,20 @@ def refuse_training_subjects(lineage: Mapping[str, Any], windows: LabelledWindow
         Query subjects of the run's validation split, on which the checkpoint was chosen: allowed, but to be reported.
 
     Raises:
-        LeakageError: training subjects of the same dataset are among the queries.
+        LeakageError: training subjects of the same dataset are among the queries, or the subjects of arrays cannot be
+            compared with them.
     """
     dataset, train, validation = pretraining_subjects(lineage)
     if dataset is None or dataset != windows.dataset:
         return []
     queried = set(windows.subject[rows].tolist())
+    if not windows.timed and (train or validation) and not {*train, *validation} & set(windows.subject.tolist()):
+        # Arrays have codes of subjects, and nothing says that code 0 is the first subject of the shards.
+        raise LeakageError(
+            f"the encoder was pretrained on {dataset} with subjects named like {', '.join(train[:3])}; the arrays name "
+            f"them {', '.join(sorted(queried)[:3])} ..., so they cannot be compared",
+            hint="give the codes the names of the subjects in arrays.yaml: values: {subject: [...]}",
+        )
     shared = sorted(queried & set(train))
     if shared:
         raise LeakageError(

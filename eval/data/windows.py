@@ -1,4 +1,7 @@
-"""Labelled windows of a data folder as arrays with subjects, placements and tags; no splitting and no features here."""
+"""Labelled windows as arrays with subjects, placements and tags; no splitting and no features here.
+
+`eval.data.source.open_labelled` reads them from any layout; `load_windows` reads those of a data folder.
+"""
 
 from __future__ import annotations
 
@@ -23,17 +26,22 @@ class LabelledWindows:
     """Windows with labels: one row per window and device, so a sample with V devices gives up to V rows.
 
     Args:
-        x: (N, C, T) float32 in m/s^2 and rad/s at ``rate_hz``, NaN where missing; every row has a measurement.
+        x: (N, C, T) float32 in ``units`` at ``rate_hz``, NaN where missing; every row has a measurement.
         labels: (N,) int64 numbers into ``classes``.
         classes: names of the classes, sorted; M of them.
         facts: name -> (N,) str array: subject, placement, recording, session, split and every tag ("" = no tag).
-        start: (N,) float64 seconds on the recording's clock.
-        sample: (N,) int64 row of the sample in its split's columns.
+        start: (N,) float64 seconds on the recording's clock; see ``timed``.
+        sample: (N,) int64 row of the sample in its split's columns, or in the array.
         dataset: name of the dataset.
         digest: identity of the shards.
         rate_hz: sampling rate of ``x``.
         window_s: window length in seconds.
         channels: names of the C channels.
+        units: unit of every channel; None: those of the canonical channels, m/s^2 and rad/s.
+        gravity: whether accelerations include gravity: ``included``, ``removed``, ``mixed`` or ``unknown``.
+        normalised: ``none``, ``recording`` or ``unknown``, as in `InputSpec`.
+        timed: whether recordings and times are known. If not, ``start`` is the number of the row times half a window,
+            so that neighbouring rows count as overlapping, and all windows of a subject are of one recording.
         teacher: (N, Dt) frozen teacher features, NaN rows where the sample has none; or None.
         teacher_name: fingerprint of the teacher; or None.
 
@@ -52,6 +60,10 @@ class LabelledWindows:
     rate_hz: float
     window_s: float
     channels: tuple[str, ...]
+    units: Mapping[str, str] | None = None
+    gravity: str = "included"
+    normalised: str = "none"
+    timed: bool = True
     teacher: np.ndarray | None = None
     teacher_name: str | None = None
 
@@ -68,6 +80,15 @@ class LabelledWindows:
 
     def __len__(self) -> int:
         return len(self.x)
+
+    @property
+    def remarks(self) -> list[str]:
+        """Sentences that qualify figures made from these windows."""
+        if self.timed:
+            return []
+        return [
+            f"{self.dataset}: times and recordings of the windows are unknown; overlap is judged by the order of rows"
+        ]
 
     @property
     def subject(self) -> np.ndarray:
@@ -188,6 +209,9 @@ def load_windows(
         rate_hz=float(index.rate_hz),
         window_s=float(index.window_s),
         channels=tuple(index.channels),
+        units=dict(index.units),
+        gravity=index.gravity,
+        normalised=index.normalised,
         teacher=None if teacher is None else np.concatenate([part["teacher"] for part in parts]),
         teacher_name=None if teacher is None else teacher.fingerprint,
     )

@@ -13,7 +13,7 @@ from eval.protocol import Context, Protocol
 from eval.results.lines import Result
 
 if TYPE_CHECKING:
-    from imu_video.shards.schema import Index
+    from eval.data.source import LabelledData
 
 
 class EncoderProtocol(Protocol):
@@ -24,7 +24,7 @@ class EncoderProtocol(Protocol):
 
     Args:
         encoder: encoder folder.
-        data: data folder.
+        data: data folder or array folder.
         config: evaluation config.
         overrides: ``section.key=value``, applied after ``short``.
         split, placement, by: replace the domains of the config, see `eval.options.make_domains`.
@@ -63,21 +63,23 @@ class EncoderProtocol(Protocol):
         Raises:
             ConfigError: an invalid config, override or domain.
             CheckpointError: the encoder folder is not a valid export.
-            ShardError: the data folder has no valid index.
+            DataError: neither a data folder nor an array folder, or a damaged one.
         """
         # Imported here, because a protocol is imported for every `imu-eval --help`.
-        from imu_video.shards.reading.index import load_index
+        from eval.data.source import open_labelled
 
-        index = load_index(self.data)
-        config = load_evaluation(self.config, index, short=self.short, overrides=self.overrides, **self.domains)
-        return self.evaluate(index, config, encoder_provenance(self.encoder, index, config), context)
+        data = open_labelled(self.data)
+        config = load_evaluation(self.config, data, short=self.short, overrides=self.overrides, **self.domains)
+        return self.evaluate(data, config, encoder_provenance(self.encoder, data, config), context)
 
     @abstractmethod
-    def evaluate(self, index: Index, config: EvalConfig, shared: dict[str, Any], context: Context) -> list[Result]:
+    def evaluate(
+        self, data: LabelledData, config: EvalConfig, shared: dict[str, Any], context: Context
+    ) -> list[Result]:
         """Measure and return result lines.
 
         Args:
-            index: of the data folder.
+            data: the opened data folder or array folder.
             config: with short options, overrides and domains of the command applied.
             shared: fields that all lines share, from `eval.options.encoder_provenance`.
             context: result file and plugins.

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from eval.data.features import encoder_features
+from eval.data.source import open_labelled
 from eval.data.splits import Domain, EpisodeConfig, draw_episodes, refuse_training_subjects
-from eval.data.windows import LabelledWindows, load_windows
+from eval.data.windows import LabelledWindows
 from eval.probes import LogregProbe
 from eval.report.document import Block, Card, Cards, Clip, Figure, Section, Text
 from eval.report.figures import windows as figures
@@ -19,7 +20,6 @@ from eval.report.words import plural, svg
 from imu_video.browse.collect import Place, collect
 from imu_video.bundle.encoder import EncoderBundle, load_encoder
 from imu_video.errors import ConfigError, LeakageError
-from imu_video.shards.reading.index import load_index
 from imu_video.shards.schema import Index
 from imu_video.types import JsonDict
 
@@ -130,10 +130,12 @@ def failures_section(encoder: Path, data: Path, *, split: str | None = None, mos
         most: maximum number of cases.
         seed: seed of the episode.
     """
-    index = load_index(data)
-    chosen = split or ("test" if "test" in index.splits else list(index.splits)[-1])
-    windows = load_windows(index, splits=[chosen])
     title = "Failure cases"
+    opened = open_labelled(data)
+    if opened.shards is None:
+        return Section(title, [Text(f"No failure cases: {opened.dataset} is an array folder, which has no clips.")])
+    chosen = split or ("test" if "test" in opened.splits else opened.splits[-1])
+    windows = opened.windows(splits=[chosen])
     try:
         found, how = worst_windows(
             load_encoder(encoder), windows, Domain(name="people", split=chosen), most=most, seed=seed
@@ -142,7 +144,7 @@ def failures_section(encoder: Path, data: Path, *, split: str | None = None, mos
         return Section(title, [Text(f"No failure cases: {error}.")])
     if not found:
         return Section(title, [Text(how)])
-    blocks: list[Block] = [Text(how), Cards(_cards(index, windows, found))]
+    blocks: list[Block] = [Text(how), Cards(_cards(opened.shards, windows, found))]
     return Section(title, blocks)
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from eval.data.features import encoder_features
-from eval.data.windows import LabelledWindows, load_windows
+from eval.data.source import open_labelled
+from eval.data.windows import LabelledWindows
 from eval.report.figures import windows as figures
 from imu_video.bundle.encoder import EncoderBundle, load_encoder
-from imu_video.shards.reading.index import load_index
 from imu_video.shards.schema import Index
 
 
@@ -86,15 +86,15 @@ def draw(encoder: Path | None, data: Path, *, split: str | None = None) -> dict[
 
     Args:
         encoder: encoder folder, or None.
-        data: data folder.
+        data: data folder or array folder.
         split: split to show; default ``test`` if present, else the last.
     """
-    index = load_index(data)
-    chosen = split or ("test" if "test" in index.splits else list(index.splits)[-1])
+    opened = open_labelled(data)
+    chosen = split or ("test" if "test" in opened.splits else opened.splits[-1])
     out: dict[str, bytes] = {}
     if encoder is not None:
-        out["map"] = feature_map(load_encoder(encoder), load_windows(index, splits=[chosen]))
-    samples = sample_pairs(index, chosen)
+        out["map"] = feature_map(load_encoder(encoder), opened.windows(splits=[chosen]))
+    samples = [] if opened.shards is None else sample_pairs(opened.shards, chosen)
     if samples:
         out["pairs"] = figures.pairs(samples)
     return out

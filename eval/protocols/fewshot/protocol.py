@@ -18,7 +18,7 @@ from eval.report.document import Section, Table
 from eval.results.lines import Result
 
 if TYPE_CHECKING:
-    from imu_video.shards.schema import Index
+    from eval.data.source import LabelledData
 
 
 @protocols.register("fewshot")
@@ -61,15 +61,16 @@ class FewShot(EncoderProtocol):
         where = {"split": split, "placement": placement, "by": by}
         super().__init__(encoder=encoder, data=data, config=config, overrides=overrides, short=short, **where)
 
-    def evaluate(self, index: Index, config: EvalConfig, shared: dict[str, Any], context: Context) -> list[Result]:
-        from eval.data.windows import load_windows
+    def evaluate(
+        self, data: LabelledData, config: EvalConfig, shared: dict[str, Any], context: Context
+    ) -> list[Result]:
         from eval.protocols.fewshot.measure import measure
         from eval.protocols.fewshot.run import run_fewshot
         from eval.results.counts import save_counts
         from imu_video.bundle.encoder import load_encoder
 
         bundle = load_encoder(self.encoder)
-        windows = load_windows(index, splits=config.splits)
+        windows = data.windows(splits=config.splits)
         counts, remarks = run_fewshot(windows, bundle, config)
         name = "-".join([shared["encoder"]["weights"], shared["data"]["digest"], shared["config_digest"]])
         file = context.cells / f"{name}.npz"

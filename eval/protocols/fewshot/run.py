@@ -49,7 +49,7 @@ def run_fewshot(
     """
     fitters = {name: probes.build(entry) for name, entry in zip(config.probe_names, config.probe_entries, strict=True)}
     drawn = [draw_episodes(windows, domain, config.episodes) for domain in config.domains]
-    remarks: list[str] = []
+    remarks = windows.remarks
     for episodes in drawn:
         chosen_on = refuse_training_subjects(bundle.lineage, windows, episodes.domain.rows(windows))
         if chosen_on:

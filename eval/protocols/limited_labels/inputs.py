@@ -24,7 +24,7 @@ from imu_video.registry import trained_modalities
 from imu_video.runtime.files import file_sha256
 
 if TYPE_CHECKING:
-    from imu_video.shards.schema import Index
+    from eval.data.source import LabelledData
     from imu_video.sides import TowerBundle
 
 
@@ -203,7 +203,7 @@ def encoder_folders(path: Path) -> list[Path]:
     return inside
 
 
-def sides_of(folders: Sequence[Path], windows: LabelledWindows, index: Index) -> list[Side]:
+def sides_of(folders: Sequence[Path], windows: LabelledWindows, data: LabelledData) -> list[Side]:
     """The encoders of another modality that were exported with the encoders (``FOLDER/<modality>``), if any.
 
     Raises:
@@ -225,7 +225,7 @@ def sides_of(folders: Sequence[Path], windows: LabelledWindows, index: Index) ->
             f"{inside[0].parent}: encoders of several modalities were exported with it: {', '.join(found)}",
             hint="keep one of these folders beside the encoder",
         )
-    samples = streams_of(windows, index, found[0])
+    samples = streams_of(windows, data.index, found[0])
     inputs, out = torch.from_numpy(samples), []
     for folder in inside:
         weights = file_sha256(folder / "model.safetensors")[:12]

@@ -71,6 +71,7 @@ def _lines(
             values = values - metric(reference.counts)
         found = estimate(values[:, None], fraction=reference is None, random_seeds=True)
         details: dict[str, Any] = {
+            **({"remarks": groups.windows.remarks} if groups.windows.remarks else {}),
             "classes": [groups.windows.classes[i] for i in groups.classes],
             "labels": c.number,
             "method": c.method.model_dump(mode="json"),

@@ -16,9 +16,9 @@ from eval.results.lines import Result
 from imu_video.config import load_config
 
 if TYPE_CHECKING:
+    from eval.data.source import LabelledData
     from eval.protocols.limited_labels.run import Cells
     from eval.protocols.limited_labels.subjects import Groups
-    from imu_video.shards.schema import Index
 
 
 @protocols.register("labels")
@@ -68,44 +68,49 @@ class LimitedLabels(Protocol):
             Compose.build(schedule.augment)
 
     def run(self, context: Context) -> list[Result]:
+        from eval.data.source import open_labelled
         from eval.protocols.limited_labels.inputs import encoder_folders
         from eval.protocols.limited_labels.lines import measure_labels
         from eval.results.lines import provenance
         from imu_video.bundle.encoder import read_config
-        from imu_video.shards.reading.index import load_index
 
-        index = load_index(self.data)
+        data = open_labelled(self.data)
         config = load_config(self.config, LabelsConfig, self.overrides or [])
         folders = {path: encoder_folders(path) for path in (self.encoder, *self.against)}
         facts = [read_config(folder) for folder in folders[self.encoder]]
-        groups = self._groups(index, config, facts[0])
-        cells = {path: self._cells(path, inside, groups, config, index, context) for path, inside in folders.items()}
+        groups = self._groups(data, config, facts[0])
+        cells = {path: self._cells(path, inside, groups, config, data, context) for path, inside in folders.items()}
         shared = provenance(
             encoder={
                 "name": self.label,
                 "architecture": facts[0]["encoder"],
                 "run_id": [f["lineage"].get("run_id") for f in facts],
             },
-            data={"dataset": index.dataset, "digest": index.digest},
+            data={"dataset": data.dataset, "digest": data.digest},
             config=config,
         )
         others = [c for path in self.against for c in cells[path]]
         return measure_labels(cells[self.encoder], groups, config, shared, against=others)
 
-    def _groups(self, index: Index, config: LabelsConfig, facts: dict[str, Any]) -> Groups:
+    def _groups(self, data: LabelledData, config: LabelsConfig, facts: dict[str, Any]) -> Groups:
         """The three groups of subjects, with teacher features where a method uses them."""
-        from eval.data.windows import load_windows
         from eval.protocols.limited_labels.subjects import group_subjects
         from imu_video.shards.reading.teacher_cache import cached_fingerprint, open_cache
 
         cache = None
         if any(m.uses_teacher for m in config.methods):
             own = (facts["lineage"].get("teacher") or {}).get("fingerprint")
-            cache = open_cache(index, cached_fingerprint(index, config.teacher) if config.teacher else own)
-        return group_subjects(load_windows(index, splits=config.splits, teacher=cache), config)
+            cache = open_cache(data.index, cached_fingerprint(data.index, config.teacher) if config.teacher else own)
+        return group_subjects(data.windows(splits=config.splits, teacher=cache), config)
 
     def _cells(
-        self, path: Path, folders: Sequence[Path], groups: Groups, config: LabelsConfig, index: Index, context: Context
+        self,
+        path: Path,
+        folders: Sequence[Path],
+        groups: Groups,
+        config: LabelsConfig,
+        data: LabelledData,
+        context: Context,
     ) -> list[Cells]:
         """Computed and stored cells of one model."""
         from eval.protocols.limited_labels.inputs import Features, sides_of
@@ -120,7 +125,7 @@ class LimitedLabels(Protocol):
             weights=[str(read_config(folder)["weights_sha256"])[:12] for folder in folders],
             model=self.label if path == self.encoder else path.resolve().name,
             config=config,
-            sides=sides_of(folders, groups.windows, index),
+            sides=sides_of(folders, groups.windows, data),
         )
         return LabelsRun(Plan(config, features), store=CellStore(context.cells / "labels")).run()
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from eval.data.source import open_labelled
 from eval.data.splits import refuse_training_subjects
-from eval.data.windows import load_windows
 from eval.protocols.ood.config import OodConfig
 from eval.protocols.ood.grid import Folder, plan, work
 from eval.protocols.ood.lines import collect, measure
@@ -19,7 +19,6 @@ from eval.protocols.ood.train import Task, estimate
 from eval.results.lines import Result, provenance
 from imu_video.bundle.encoder import read_config
 from imu_video.runtime.workers import check
-from imu_video.shards.reading.index import load_index
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +37,7 @@ def benchmark(
     """Run the unfinished runs of a benchmark and collect all of them.
 
     Args:
-        data: data folders; several are merged, with a fact ``dataset``.
+        data: data folders or array folders; several are merged, with a fact ``dataset``.
         config: of the benchmark.
         folder: folder of finished runs.
         workers: number of parallel runs; 0 = all cores of the cluster, with Ray.
@@ -54,8 +53,7 @@ def benchmark(
         ConfigError, LeakageError, DataError: see `eval.protocols.ood.scenario` and `eval.protocols.ood.grid`.
     """
     check(engine, workers)
-    indices = [load_index(path) for path in data]
-    parts = [load_windows(index, splits=list(index.splits)) for index in indices]
+    parts = [open_labelled(path, view=config.scenario.view).windows() for path in data]
     pretrained = {m.name: read_config(m.encoder) for m in config.models if m.encoder is not None}
     for facts in pretrained.values():
         # Every subject of the data is a query in some run, so none may be a pretraining subject.
@@ -93,4 +91,6 @@ def benchmark(
         data={"dataset": windows.dataset, "digest": windows.digest},
         config=config,
     )
-    return measure(collect(kept, all_runs), config, shared)
+    results = measure(collect(kept, all_runs), config, shared)
+    about = {"remarks": windows.remarks} if windows.remarks else {}
+    return [r.model_copy(update={"details": {**r.details, **about}}) for r in results]

@@ -26,6 +26,7 @@ class Scenario(Config):
 
     Args:
         name: name in tables.
+        view: declared view of array folders that is read (`eval.data.source`); None for all channels of each window.
         axis: fact that differs between domains: ``subject``, ``placement``, ``dataset``, ``session``, ``split``, or any
             tag of the data (``device``, ``side``, ``population`` ...).
         domains: domain name -> values of the axis; windows with other values are excluded.
@@ -44,6 +45,7 @@ class Scenario(Config):
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    view: str | None = None
     axis: str
     domains: dict[str, list[str]] | None = None
     groups: int | None = Field(default=None, ge=2, le=10**4)

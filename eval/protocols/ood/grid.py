@@ -13,12 +13,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from eval.protocols.ood.config import OodConfig
+from eval.protocols.ood.config import OodConfig, Scenario, Training
 from eval.protocols.ood.runs import Run, runs
 from eval.protocols.ood.scenario import Domains
 from eval.protocols.ood.stored import FACTS, read_facts, read_run
 from eval.protocols.ood.train import Task, train
-from imu_video.config import digest
+from imu_video.config import Config, digest
 from imu_video.errors import ConfigError
 from imu_video.registry import load_plugin
 from imu_video.runtime import workers as engines
@@ -55,7 +55,8 @@ class Folder:
         file = path / FACTS
         if file.exists():
             stored = read_facts(path)
-            changed = [k for k in {**same, **stored["identity"]} if same.get(k) != stored["identity"].get(k)]
+            before = _completed(stored["identity"])
+            changed = [k for k in {**same, **before} if same.get(k) != before.get(k)]
             changed += [name for name in ("data", "format") if stored.get(name) != facts[name]]
             if changed:
                 raise ConfigError(
@@ -88,6 +89,18 @@ class Folder:
     def keep(self, run: Run, result: JsonDict) -> None:
         """Write the result of a run."""
         write_atomic(self.file(run), json.dumps(result, allow_nan=False))
+
+
+def _completed(identity: JsonDict) -> JsonDict:
+    """A stored identity with the defaults of keys that did not exist when it was written."""
+    # The default of a new key keeps the behaviour of earlier versions, so it is what the runs were made with.
+    defaults: dict[str, Config] = {"scenario": Scenario(name="any", axis="any"), "training": Training()}
+    return {
+        key: {**defaults[key].model_dump(mode="json"), **value}
+        if key in defaults and isinstance(value, dict)
+        else value
+        for key, value in identity.items()
+    }
 
 
 def plan(config: OodConfig, domains: Domains, folder: Folder, *, part: tuple[int, int] = (1, 1)) -> list[Run]:

@@ -52,7 +52,9 @@ class DomainShift(Protocol):
     def __init__(
         self,
         *,
-        data: Annotated[list[Path], typer.Argument(help="Data folders with labels, from `imu-video build`.")],
+        data: Annotated[
+            list[Path], typer.Argument(help="Data folders with labels from `imu-video build`, or array folders.")
+        ],
         config: Annotated[
             Path, typer.Option("--config", help="Benchmark config, e.g. configs/eval/ood/hapt_person.yaml.")
         ],

@@ -305,7 +305,7 @@ def merge_windows(parts: Sequence[LabelledWindows], *, rate_hz: float | None = N
         rate_hz: common sampling rate; None for that of the first.
 
     Raises:
-        ConfigError: windows of different lengths or channels.
+        ConfigError: windows of different lengths, channels or units.
     """
     first = parts[0]
     rate = first.rate_hz if rate_hz is None else rate_hz
@@ -314,8 +314,15 @@ def merge_windows(parts: Sequence[LabelledWindows], *, rate_hz: float | None = N
             raise ConfigError(
                 f"{part.dataset} has windows of {part.window_s:g} s of {list(part.channels)}, {first.dataset} of "
                 f"{first.window_s:g} s of {list(first.channels)}",
-                hint="build both folders with the same window.seconds",
+                hint="build both folders with the same window.seconds, or read views with the same channels",
             )
+        for fact in ("units", "normalised"):
+            if getattr(part, fact) != getattr(first, fact):
+                raise ConfigError(
+                    f"{part.dataset} has windows with {fact} {getattr(part, fact)}, {first.dataset} with "
+                    f"{getattr(first, fact)}",
+                    hint="prepare both alike, or correct the declaration of the array folder",
+                )
     many = len(parts) > 1
     classes = tuple(sorted({name for part in parts for name in part.classes}))
     names = [name for part in parts for name in part.facts]
@@ -340,6 +347,8 @@ def merge_windows(parts: Sequence[LabelledWindows], *, rate_hz: float | None = N
         facts=facts,
         start=np.concatenate([p.start for p in parts]),
         sample=np.concatenate([p.sample for p in parts]),
+        gravity=first.gravity if len({p.gravity for p in parts}) == 1 else "mixed",
+        timed=all(p.timed for p in parts),
         dataset="+".join(p.dataset for p in parts),
         digest="+".join(p.digest for p in parts),
         rate_hz=rate,

@@ -16,7 +16,7 @@ from eval.report.rows import figure_table, wide_table
 from eval.results.lines import Result
 
 if TYPE_CHECKING:
-    from imu_video.shards.schema import Index
+    from eval.data.source import LabelledData
 
 
 @protocols.register("retrieval")
@@ -44,14 +44,15 @@ class Retrieval(EncoderProtocol):
     def lacks(self) -> str | None:
         return lacks_pair(self.encoder, self.data)
 
-    def evaluate(self, index: Index, config: EvalConfig, shared: dict[str, Any], context: Context) -> list[Result]:
-        from eval.data.windows import load_windows
+    def evaluate(
+        self, data: LabelledData, config: EvalConfig, shared: dict[str, Any], context: Context
+    ) -> list[Result]:
         from eval.protocols.retrieval.run import run_retrieval
         from imu_video.models.projectors import load_pair_model
         from imu_video.shards.reading.teacher_cache import open_cache
 
         model, facts = load_pair_model(self.encoder)
-        windows = load_windows(index, splits=config.splits, teacher=open_cache(index, facts.teacher))
+        windows = data.windows(splits=config.splits, teacher=open_cache(data.index, facts.teacher))
         return run_retrieval(windows, model, config, shared)
 
     @classmethod

@@ -114,7 +114,9 @@ def queries_of(
             hint="zeroshot.support.split must have other subjects than the domain's split",
         )
     chosen_on = refuse_training_subjects(lineage, windows, rows)
-    remarks = [f"{domain.name}: query subjects {chosen_on} were used to choose the checkpoint"] if chosen_on else []
+    remarks = windows.remarks
+    if chosen_on:
+        remarks.append(f"{domain.name}: query subjects {chosen_on} were used to choose the checkpoint")
     query = windows.take(rows)
     return Queries(
         domain=domain,

@@ -30,7 +30,7 @@ from eval.results.lines import Result
 from imu_video.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
-    from imu_video.shards.schema import Index
+    from eval.data.source import LabelledData
 
 FORMS = ("video", "source", "teacher", "text")
 
@@ -110,52 +110,51 @@ class ZeroShot(EncoderProtocol):
 
     def _lacks_text(self) -> str | None:
         """Why the teacher of the encoder embeds no texts, or None."""
+        from eval.data.source import open_labelled
         from imu_video.models.projectors import load_pair_model
         from imu_video.shards.features.blocks import open_teacher
-        from imu_video.shards.reading.index import load_index
 
         _, facts = load_pair_model(self.encoder)
         try:
-            open_teacher(load_index(self.data), facts.teacher).encode_text(["a person walking"])
+            open_teacher(open_labelled(self.data).index, facts.teacher).encode_text(["a person walking"])
         except ConfigError as error:
             return error.message
         return None
 
-    def evaluate(self, index: Index, config: EvalConfig, shared: dict[str, Any], context: Context) -> list[Result]:
+    def evaluate(
+        self, data: LabelledData, config: EvalConfig, shared: dict[str, Any], context: Context
+    ) -> list[Result]:
         forms = {"video": self._pair, "teacher": self._pair, "source": self._source, "text": self._text}
-        return forms[self.mode](index, config, shared)
+        return forms[self.mode](data, config, shared)
 
-    def _pair(self, index: Index, config: EvalConfig, shared: dict[str, Any]) -> list[Result]:
+    def _pair(self, data: LabelledData, config: EvalConfig, shared: dict[str, Any]) -> list[Result]:
         """Prototypes or probes in the embedding space of the encoder and its own teacher."""
-        from eval.data.windows import load_windows
         from eval.protocols.zeroshot.teacher import run_teacher
         from eval.protocols.zeroshot.video import run_video
         from imu_video.models.projectors import load_pair_model
         from imu_video.shards.reading.teacher_cache import open_cache
 
         model, facts = load_pair_model(self.encoder)
-        cache = open_cache(index, facts.teacher)
-        windows = load_windows(index, splits=_splits(config, support=True), teacher=cache)
+        cache = open_cache(data.index, facts.teacher)
+        windows = data.windows(splits=_splits(config, support=True), teacher=cache)
         run = run_video if self.mode == "video" else run_teacher
         return run(windows, model, config, shared)
 
-    def _source(self, index: Index, config: EvalConfig, shared: dict[str, Any]) -> list[Result]:
+    def _source(self, data: LabelledData, config: EvalConfig, shared: dict[str, Any]) -> list[Result]:
         """Probes on the labelled windows of another data folder; needs no projectors."""
         from eval.data.labelmaps import load_label_maps
-        from eval.data.windows import load_windows
+        from eval.data.source import open_labelled
         from eval.protocols.zeroshot.source import run_source
         from imu_video.bundle.encoder import load_encoder
-        from imu_video.shards.reading.index import load_index
 
         assert self.source is not None
-        source = load_windows(load_index(self.source), splits=config.zeroshot.support.splits)
-        target = load_windows(index, splits=_splits(config, support=False))
+        source = open_labelled(self.source).windows(splits=config.zeroshot.support.splits)
+        target = data.windows(splits=_splits(config, support=False))
         maps = None if self.label_map is None else load_label_maps(self.label_map)
         return run_source(target, source, load_encoder(self.encoder), maps, config, shared)
 
-    def _text(self, index: Index, config: EvalConfig, shared: dict[str, Any]) -> list[Result]:
+    def _text(self, data: LabelledData, config: EvalConfig, shared: dict[str, Any]) -> list[Result]:
         """Prompts, through the teacher's own text encoder or a separate sentence encoder."""
-        from eval.data.windows import load_windows
         from eval.protocols.zeroshot.text import run_sentence, run_text
         from imu_video.bundle.encoder import load_encoder
         from imu_video.models.projectors import load_pair_model
@@ -163,11 +162,11 @@ class ZeroShot(EncoderProtocol):
         from imu_video.shards.reading.teacher_cache import open_cache
 
         if config.zeroshot.text.encoder is not None:
-            windows = load_windows(index, splits=_splits(config, support=True))
+            windows = data.windows(splits=_splits(config, support=True))
             return run_sentence(windows, load_encoder(self.encoder), config, shared)
         model, facts = load_pair_model(self.encoder)
-        windows = load_windows(index, splits=_splits(config, support=False), teacher=open_cache(index, facts.teacher))
-        teacher = open_teacher(index, facts.teacher)
+        windows = data.windows(splits=_splits(config, support=False), teacher=open_cache(data.index, facts.teacher))
+        teacher = open_teacher(data.index, facts.teacher)
         return run_text(windows, model, teacher.encode_text, config, shared)
 
     @classmethod
