@@ -13,12 +13,13 @@ from eval.probes.base import (
     probes,
     score_blocks,
 )
-from eval.probes.estimators import EstimatorProbe, SvmProbe
+from eval.probes.estimators import EstimatorProbe
 from eval.probes.logreg import LogregProbe
 from eval.probes.many import LinearProbe, fit_supports
 from eval.probes.neighbours import NeighbourProbe
 from eval.probes.prototype import PrototypeProbe
 from eval.probes.ridge import RidgeProbe
+from eval.probes.svm import SvmProbe
 
 __all__ = [
     "Confidence",

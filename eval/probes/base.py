@@ -156,10 +156,14 @@ def scaling_of(features: np.ndarray, scaling: Scaling) -> tuple[np.ndarray, np.n
     centre = x.mean(axis=0)
     if scaling == "center":
         return centre, np.ones(x.shape[1])
-    spread = x.std(axis=0)
+    return centre, inverse_spread(centre, x.std(axis=0))
+
+
+def inverse_spread(centre: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """One over the standard deviation; 0 for a column that is constant. Shapes: all (E,)."""
     # The threshold is relative to the mean: rounding gives a constant column a small spread in proportion to its level.
     alive = spread > 1e-6 * np.maximum(1.0, np.abs(centre))
-    return centre, np.divide(1.0, spread, out=np.zeros_like(spread), where=alive)
+    return np.divide(1.0, spread, out=np.zeros_like(spread), where=alive)
 
 
 def unit_rows(x: np.ndarray) -> np.ndarray:

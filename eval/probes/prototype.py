@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from eval.probes.base import probes
+from eval.probes.base import LinearScores, check_support, probes, scaling_of, unit_rows
 from eval.probes.many import LinearProbe
 
 
@@ -26,6 +27,18 @@ class PrototypeProbe(LinearProbe):
         >>> PrototypeProbe().fit(x, torch.arange(2).numpy(), classes=2).scores(x).argmax(axis=1).tolist()
         [0, 1]
     """
+
+    def fit(self, features: np.ndarray, labels: np.ndarray, *, classes: int) -> LinearScores:
+        """Fit one support, in float64; without a kernel, which grows with the square of the support.
+
+        Shapes: features (n, E), labels (n,).
+        """
+        x, y = check_support(features, labels, classes)
+        centre, factor = scaling_of(x, self.scaling)
+        z = unit_rows((x - centre) * factor)
+        mean = unit_rows(np.stack([z[y == c].mean(axis=0) for c in range(classes)]))
+        weight = factor[:, None] * mean.T
+        return LinearScores(weight, -(centre @ weight))
 
     def centre(self, features: Tensor) -> Tensor:
         """The mean, or zero without scaling. Shapes: (B, n, E) -> (B, 1, E)."""

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eval.probes.base import Scaling, Strengths, probes
+from eval.probes.base import LinearScores, Scaling, Strengths, check_support, probes, scaling_of
 from eval.probes.many import LinearProbe
 from imu_video.arguments import Positive
 
@@ -22,12 +22,14 @@ class RidgeProbe(LinearProbe):
 
         A = (K + s t I)^-1 Yc,   t = trace(K) / n,   scores(z) = (z - mean) Zc^T A + mean(Y)
 
-    (the dual form, since n is far smaller than E). The hat matrix with an unpenalised intercept is
-    ``H = 11^T / n + K (K + s t I)^-1`` and the leave-one-out residual ``(Y - H Y)_i / (1 - H_ii)`` (Allen's PRESS),
-    so that each strength s costs one product. The strength with the smallest mean squared leave-one-out residual is
-    selected; ties go to the larger s. The scaling is fitted on the whole support, without labels. With one shot a
-    left-out class has no other window, so leave-one-out would always select the largest strength; ``one_shot_strength``
-    is used instead. If there is nothing to select, a Cholesky factor replaces the eigendecomposition.
+    (the dual form, since n is usually far smaller than E). A support with more windows than features is solved in the
+    primal form, with the eigenvectors of Zc^T Zc: memory is then linear in n. The hat matrix with an unpenalised
+    intercept is ``H = 11^T / n + K (K + s t I)^-1`` and the leave-one-out residual ``(Y - H Y)_i / (1 - H_ii)``
+    (Allen's PRESS), so that each strength s costs one product. The strength with the smallest mean squared
+    leave-one-out residual is selected; ties go to the larger s. The scaling is fitted on the whole support, without
+    labels. With one shot a left-out class has no other window, so leave-one-out would always select the largest
+    strength; ``one_shot_strength`` is used instead. If there is nothing to select, a Cholesky factor replaces the
+    eigendecomposition.
 
     Args:
         scaling: ``standard``, ``center`` or ``none``, fitted on the support.
@@ -50,6 +52,43 @@ class RidgeProbe(LinearProbe):
         super().__init__(scaling=scaling)
         self.strengths = tuple(sorted(float(s) for s in strengths))
         self.one_shot_strength = float(one_shot_strength)
+
+    def fit(self, features: np.ndarray, labels: np.ndarray, *, classes: int) -> LinearScores:
+        """Fit one support, in float64. Shapes: features (n, E), labels (n,)."""
+        x, y = check_support(features, labels, classes)
+        return super().fit(x, y, classes=classes) if len(x) <= x.shape[1] else self._fit_primal(x, y, classes)
+
+    def _fit_primal(self, x: np.ndarray, y: np.ndarray, classes: int) -> LinearScores:
+        """The solution from Zc^T Zc (E, E); leave-one-out residuals are those of `choose`, with Zc V in place of Q."""
+        centre, factor = scaling_of(x, "center" if self.scaling == "none" else self.scaling)
+        z, n = (x - centre) * factor, len(x)
+        share = np.bincount(y, minlength=classes) / n
+        values, vectors = np.linalg.eigh(z.T @ z)
+        unit = max(float(values.sum()) / n, 1e-12)
+        values = np.maximum(values, 0.0) / unit
+        z @= vectors  # (n, E), coordinates along the eigenvectors
+        moments = np.stack([z[y == c].sum(axis=0) for c in range(classes)], axis=1) / unit  # Zc^T Yc, as Zc has mean 0
+        single = bool((share * n < 1.5).any())
+        if single or len(self.strengths) == 1:
+            strength = self.one_shot_strength if single else self.strengths[0]
+        else:
+            errors = np.array([self._left_out(z, y, share, moments, unit, values + s) for s in self.strengths])
+            strength = self.strengths[int(np.flatnonzero(errors <= errors.min() * (1 + 1e-6))[-1])]
+        weight = factor[:, None] * (vectors @ (moments / (values + strength)[:, None]))
+        return LinearScores(weight, share - centre @ weight)
+
+    @staticmethod
+    def _left_out(
+        z: np.ndarray, y: np.ndarray, share: np.ndarray, moments: np.ndarray, unit: float, raised: np.ndarray
+    ) -> float:
+        """Sum of squared leave-one-out residuals at one strength, in blocks of windows."""
+        weight, error = moments / raised[:, None], 0.0
+        for first in range(0, len(z), 4096):
+            block, label = z[first : first + 4096], y[first : first + 4096]
+            residual = np.eye(len(share))[label] - share - block @ weight
+            lever = 1.0 - 1.0 / len(z) - block**2 @ (1.0 / (raised * unit))
+            error += float((residual**2).sum(axis=1) @ np.maximum(lever, 1e-9) ** -2)
+        return error
 
     def solve(self, kernel: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Coefficients and offsets; see the class. Shapes: (B, n, n), (B, M, n) -> (B, M, n), (B, M)."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from eval.probes import (
     EstimatorProbe,
+    LinearProbe,
     LinearScores,
     LogregProbe,
     NeighbourProbe,
     PrototypeProbe,
     RidgeProbe,
-    SvmProbe,
     fit_supports,
     predict_many,
     probes,
@@ -106,6 +108,44 @@ def test_ridge_with_one_shot_uses_the_declared_strength() -> None:
     c = RidgeProbe(one_shot_strength=5.0).fit(x, y, classes=3)
     assert np.allclose(a.weight, b.weight)
     assert not np.allclose(a.weight, c.weight)
+
+
+@pytest.mark.parametrize("scaling", ["none", "center", "standard"])
+def test_ridge_of_many_windows_equals_the_kernel_form(scaling: str) -> None:
+    chosen = set()
+    for seed in range(6):
+        x, y = support(n=60, width=12, seed=seed)
+        x[:, 3] = 2.0  # constant: no scale can be estimated
+        probe = RidgeProbe(scaling=scaling)  # type: ignore[arg-type]
+        (kernel,) = probe.fit_many(x[None].copy(), y[None], classes=3)
+        primal = probe.fit(x, y, classes=3)
+        assert np.allclose(primal.weight, kernel.weight, atol=1e-8), f"seed {seed}: another strength"
+        assert np.allclose(primal.bias, kernel.bias, atol=1e-8)
+        chosen.add(round(float(np.abs(primal.weight).sum()), 6))
+    assert len(chosen) > 1
+    one = RidgeProbe(strengths=[0.3], scaling=scaling)  # type: ignore[arg-type]
+    (kernel,) = one.fit_many(x[None].copy(), y[None], classes=3)
+    assert np.allclose(one.fit(x, y, classes=3).weight, kernel.weight)
+
+
+@pytest.mark.parametrize("name", ["ridge", "prototype", "logreg", "knn"])
+def test_memory_is_linear_in_the_windows(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def kernels(*_: object, **__: object) -> None:
+        raise AssertionError("a support of more windows than features needs no kernel")
+
+    monkeypatch.setattr(LinearProbe, "fit_many", kernels)  # tracemalloc does not see the memory of torch
+    n = 4000
+    y = np.arange(n) % 2
+    x = np.random.default_rng(0).normal(size=(n, 3)) + 2 * np.eye(3)[y]
+    probe = probes.build(name)
+    tracemalloc.start()
+    try:
+        fitted = probe.fit(x, y, classes=2)
+        fitted.scores(x[:100])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < n * n, "an n x n matrix of single bytes would need more"
 
 
 class _Nearest:
@@ -217,22 +257,6 @@ def test_any_classifier_of_scikit_learn() -> None:
         EstimatorProbe(estimator="LinearSCV")
     with pytest.raises(ConfigError, match="trees"):
         EstimatorProbe(estimator="RandomForestClassifier", arguments={"trees": 5})
-
-
-def test_svm_follows_the_published_protocol() -> None:
-    from sklearn.model_selection import GridSearchCV, StratifiedKFold
-    from sklearn.svm import SVC
-
-    x, y = support(n=30)
-    query = np.random.default_rng(1).normal(size=(20, x.shape[1]))
-    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
-    order = np.lexsort((*unit.T[::-1], y))
-    z = (unit - unit.mean(axis=0)) / unit.std(axis=0)
-    q = (query / np.linalg.norm(query, axis=1, keepdims=True) - unit.mean(axis=0)) / unit.std(axis=0)
-    grid = {"C": [10.0**e for e in range(-4, 5)]}
-    reference = GridSearchCV(SVC(), grid, cv=StratifiedKFold(5)).fit(z[order], y[order])
-    got = SvmProbe().fit(x, y, classes=3).scores(query)
-    assert np.allclose(got, reference.decision_function(q))
 
 
 def test_bad_support_is_refused() -> None:
