@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -48,6 +49,48 @@ def shot_count(text: str) -> int:
     hint = "repeat --shots: " if len(numbers) > 1 else "for example "
     repeated = " ".join(f"--shots {number}" for number in numbers or [5])
     raise ConfigError(f"--shots {text}: expected one whole number", hint=f"{hint}{repeated}")
+
+
+def data_and_overrides(words: Sequence[str | Path]) -> tuple[list[Path], list[str]]:
+    """Positional words of a command with several data folders: the folders, and the config overrides among them.
+
+    A word with ``=`` is an override, unless a slash precedes the ``=``: such a word is a path, as in ``./rate=50``.
+
+    Args:
+        words: as given on the command line.
+
+    Raises:
+        ConfigError: no data folder, a folder that does not exist, or a word that is both an override and a folder.
+
+    Example:
+        >>> data_and_overrides([".", "scenario.groups=5"])
+        ([PosixPath('.')], ['scenario.groups=5'])
+    """
+    folders, overrides = [], []
+    for word in map(str, words):
+        key, equals, _ = word.partition("=")
+        if not equals or "/" in key or os.sep in key:
+            folders.append(Path(word))
+        elif os.path.exists(word):
+            raise ConfigError(f"{word!r} is a folder and an override", hint=f"for the folder: ./{word}")
+        else:
+            overrides.append(word)
+    if not folders:
+        raise ConfigError("no data folder, only overrides", hint="imu-eval ood DATA ... --config FILE key=value ...")
+    for folder in folders:
+        # Addresses of remote folders are checked where they are read.
+        if not os.path.exists(_without_view(folder)) and not re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(folder)):
+            raise ConfigError(
+                f"data folder {folder}: no such folder",
+                hint="`imu-video build` makes one; an override is written section.key=value",
+            )
+    return folders, overrides
+
+
+def _without_view(folder: Path) -> str:
+    """The folder of ``FOLDER#VIEW``."""
+    before, mark, _ = str(folder).rpartition("#")
+    return before if mark and before and not os.path.exists(folder) else str(folder)
 
 
 def load_evaluation(

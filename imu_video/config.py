@@ -77,23 +77,26 @@ class Fragment:
     """Marks a type as a component entry: ``Annotated[dict[str, Any], Fragment()]`` may be the path of a YAML file."""
 
 
-def load_config(path: str | Path, model: type[C], overrides: Sequence[str] = ()) -> C:
+def load_config(path: str | Path | Sequence[str | Path], model: type[C], overrides: Sequence[str] = ()) -> C:
     """Read, resolve and validate a config file.
 
     Args:
-        path: YAML file.
+        path: YAML file; of several, a later one changes the keys of an earlier one, as with `extends`.
         model: pydantic model of the whole file.
         overrides: ``section.key=value`` strings; values are YAML; list entries by index (``loss.0.weight=0.5``).
 
     Raises:
         ConfigError: missing file, bad YAML, unknown key (with the nearest spelling), wrong type, unset variable.
     """
-    raw = _read(find(path), seen=(), model=model)
+    paths = [path] if isinstance(path, str | Path) else list(path)
+    raw: dict[str, Any] = {}
+    for one in paths:
+        raw = merge(raw, _read(find(one), seen=(), model=model))
     for override in overrides:
         apply_override(raw, override)
         # After each override, so that a later one may change a key of the file: encoder=mine.yaml encoder.width=64.
         raw = _fragments(raw, model, _Origin(f"override {override!r}"))
-    return validate(references.settled(raw), model, source=str(path))
+    return validate(references.settled(raw), model, source=" and ".join(map(str, paths)))
 
 
 def read_yaml(path: str | Path, *, strict: bool = True) -> dict[str, Any]:

@@ -81,7 +81,8 @@ def labels(params: Params) -> None:
 
 
 def ood(params: Params) -> None:
-    config = load_benchmark(params["config"], params["set_"] or [], params["encoder"] or [], params["train"])
+    overrides = [*(params["set_"] or []), *(word for word in params["data"] if "=" in word)]
+    config = load_benchmark(params["config"], overrides, params["encoder"] or [], params["train"])
     assert runs(config, ["a", "b", "c"])
     for model in config.models:
         if model.backbone is not None:

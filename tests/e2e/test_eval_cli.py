@@ -376,6 +376,8 @@ def test_ood_refuses_people_of_the_pretraining(folder: Path, tmp_path: Path) -> 
         ["--part", "3/2"],
         ["--train", "tail"],
         ["--set", "training.stesp=3"],
+        ["training.stesp=3"],
+        [tmp_path / "none"],
     ):
         assert isinstance(call(*words, *wrong).exception, ConfigError), wrong
     assert not (tmp_path / "runs").exists()

@@ -92,5 +92,9 @@ def benchmark(
         config=config,
     )
     results = measure(collect(kept, all_runs), config, shared)
-    about = {"remarks": windows.remarks} if windows.remarks else {}
-    return [r.model_copy(update={"details": {**r.details, **about}}) for r in results]
+    if not windows.remarks:
+        return results
+    return [
+        r.model_copy(update={"details": {**r.details, "remarks": [*r.details.get("remarks", ()), *windows.remarks]}})
+        for r in results
+    ]

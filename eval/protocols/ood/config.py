@@ -41,7 +41,11 @@ class Scenario(Config):
             modulo ``folds`` and trains on the others.
         placements, where: keep only these devices, and these values of tags.
         per_class: maximum number of windows per subject, class and domain, evenly over time; None for all.
-        validation: share of the times of each subject and class, the last ones, that validate the checkpoint.
+        validation: share of the source windows that validate the checkpoint.
+        validation_by: ``times``: the last times of each subject and class validate, and training windows that overlap
+            them are left out; ``windows``: random windows of each source domain, stratified by class, as in the
+            released code of HAROOD. Such windows overlap training windows in time, so source validation is too high.
+        absent: classes that a domain lacks: ``drop`` excludes them; ``keep`` keeps them, as published benchmarks do.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
@@ -58,6 +62,8 @@ class Scenario(Config):
     where: dict[str, str | list[str]] = Field(default_factory=dict)
     per_class: int | None = Field(default=None, ge=2, le=LARGEST_INTEGER)
     validation: float = Field(default=0.2, gt=0, lt=0.9)
+    validation_by: Literal["times", "windows"] = "times"
+    absent: Literal["drop", "keep"] = "drop"
 
     @model_validator(mode="after")
     def _one_way(self) -> Scenario:
@@ -106,6 +112,7 @@ class Training(Config):
     Args:
         steps: updates.
         evaluate_every: updates between checkpoints; the best on source validation is the run's result.
+        first_evaluation: update of the first checkpoint; None for ``evaluate_every``. The last update is always one.
         batch: windows per source domain and update, drawn with replacement.
         lr, weight_decay, betas: settings of Adam.
         statistics: ``joint``: batch norm uses the statistics of all source domains together; ``per_domain``: those of
@@ -114,11 +121,17 @@ class Training(Config):
 
     steps: int = Field(default=3000, ge=1, le=LARGEST_INTEGER)
     evaluate_every: int = Field(default=100, ge=1, le=LARGEST_INTEGER)
+    first_evaluation: int | None = Field(default=None, ge=1, le=LARGEST_INTEGER)
     batch: int = Field(default=32, ge=2, le=2**20)
     lr: float = Field(default=1e-3, gt=0, le=1e3)
     weight_decay: float = Field(default=5e-4, ge=0, le=1e3)
     betas: tuple[BelowOne, BelowOne] = (0.5, 0.9)
     statistics: Literal["joint", "per_domain"] = "joint"
+
+    def evaluates(self, step: int, last: int) -> bool:
+        """Whether there is a checkpoint after update ``step`` of ``last``, both counted from 1."""
+        first = self.evaluate_every if self.first_evaluation is None else self.first_evaluation
+        return step == last or (step >= first and (step - first) % self.evaluate_every == 0)
 
 
 class Entry(Config):
@@ -126,7 +139,8 @@ class Entry(Config):
 
     Args:
         name: registered algorithm.
-        grid: argument -> values; every combination is run. ``lr`` is the learning rate.
+        grid: argument -> values; every combination is run. The keys ``betas``, ``lr``, ``statistics`` and
+            ``weight_decay`` replace those of the training for this algorithm.
         fixed: arguments with one value.
     """
 
@@ -157,7 +171,7 @@ class OodConfig(Config):
 
     Args:
         scenario: the division into domains.
-        models: networks.
+        models: networks; in a file also a mapping of names to the other keys, which `extends` merges name by name.
         algorithms: names, or entries with grids.
         training: the schedule.
         seeds: seeds of initial weights, batches, algorithms and folds of subjects.
@@ -178,9 +192,16 @@ class OodConfig(Config):
     @model_validator(mode="before")
     @classmethod
     def _names(cls, data: Any) -> Any:
-        if isinstance(data, Mapping) and isinstance(data.get("algorithms"), list):
-            entries = [{"name": e} if isinstance(e, str) else e for e in data["algorithms"]]
-            return {**data, "algorithms": entries}
+        if not isinstance(data, Mapping):
+            return data
+        data = dict(data)
+        named = data.get("algorithms")
+        if isinstance(named, str | list):
+            listed = [named] if isinstance(named, str) else named
+            data["algorithms"] = [{"name": e} if isinstance(e, str) else e for e in listed]
+        models = data.get("models")
+        if isinstance(models, Mapping):
+            data["models"] = [{"name": n, **m} if isinstance(m, Mapping) else m for n, m in models.items()]
         return data
 
     @field_validator("selection")

@@ -1,7 +1,8 @@
 """Result lines of finished runs: metrics, calibration and paired differences; settings are selected in selection.py.
 
 A value is the mean over subjects of the mean over seeds (and over domains, if a subject is a query in several).
-``details`` also contain the mean over targets with its standard deviation over seeds, as published tables report it.
+``details`` also contain, as published tables report them, the accuracy of each target and its mean over targets, both
+with the standard deviation (ddof 0) over seeds.
 """
 
 from __future__ import annotations
@@ -29,6 +30,12 @@ from imu_video.errors import DataError
 from imu_video.metrics.calibration import BINS, expected_calibration_error, overconfidence
 from imu_video.metrics.classify import METRICS
 from imu_video.metrics.inference import Estimate, estimate
+
+RANDOM_VALIDATION = (
+    "validation_by: windows draws validation windows at random, as in the released code: they overlap training windows "
+    "in time, so source validation is too high"
+)
+"""Remark of result lines whose validation windows leak from training."""
 
 
 def collect(folder: Folder, runs: Sequence[Run]) -> list[Outcome]:
@@ -134,11 +141,21 @@ def _line(
 ) -> tuple[Result, Estimate]:
     cells = np.stack(list(figures.values()), axis=1)[:, None]  # (seeds, 1, S)
     estimated = estimate(cells, fraction=reference is None, random_seeds=True)
-    details: dict[str, Any] = {"selection": rule, "people": config.scenario.people}
+    scenario = config.scenario
+    details: dict[str, Any] = {
+        "selection": rule,
+        "people": scenario.people,
+        "validation_by": scenario.validation_by,
+    }
+    if scenario.validation_by == "windows":
+        details["remarks"] = [RANDOM_VALIDATION]
     if reference is None:
         mean, deviation = overall(by_target)
         details |= {
             "by_target": {t: round(float(np.mean([o.score for o in chosen])), 4) for t, chosen in by_target.items()},
+            "deviation_by_target": {
+                t: round(float(np.std([o.score for o in chosen])), 4) for t, chosen in by_target.items()
+            },
             "accuracy_over_targets": round(mean, 4),
             "deviation_over_seeds": round(deviation, 4),
             "settings": {t: dict(chosen[0].setting) for t, chosen in by_target.items()},
@@ -179,7 +196,8 @@ def _calibration(
         name: round(float(expected_calibration_error(equal_subjects(bins[:, [target]])).mean()), 4)
         for target, name in enumerate(by_target)
     }
-    details = {k: line.details[k] for k in ("selection", "people")} | {"by_target": errors, "bins": kept_bins(bins)}
+    shared = {k: line.details[k] for k in ("selection", "people", "validation_by", "remarks") if k in line.details}
+    details = shared | {"by_target": errors, "bins": kept_bins(bins)}
     over = overconfidence(bins)  # (seeds, targets, subjects)
     cells = np.stack([subject_means(over[seed].T) for seed in range(seeds)])[:, None]
     return calibration_lines(bins, cells, line, intervals, details)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from eval.options import data_and_overrides
 from eval.protocol import Context, Protocol, Scope, protocols
 from eval.protocols.ood.config import OodConfig
 from eval.report.document import Section, Table
@@ -17,8 +18,16 @@ from imu_video.errors import ConfigError
 from imu_video.runtime.command import parse_part
 
 
-def load(path: Path, overrides: Sequence[str], encoders: Sequence[str], train: str) -> OodConfig:
+def load(
+    path: str | Path | Sequence[str | Path], overrides: Sequence[str], encoders: Sequence[str], train: str
+) -> OodConfig:
     """The config with overrides, and with the encoders of the command line as further models.
+
+    Args:
+        path: config file; of several, a later one changes the keys of an earlier one, as with `extends`.
+        overrides: ``section.key=value``.
+        encoders: ``NAME=FOLDER``.
+        train: how these encoders are trained.
 
     Raises:
         ConfigError: an encoder that is not ``NAME=FOLDER``, or an invalid config.
@@ -53,12 +62,22 @@ class DomainShift(Protocol):
         self,
         *,
         data: Annotated[
-            list[Path], typer.Argument(help="Data folders with labels from `imu-video build`, or array folders.")
+            list[str],
+            typer.Argument(
+                help="Data folders from `imu-video build` or array folders, and config overrides: section.key=value.",
+                metavar="DATA... [KEY=VALUE]...",
+            ),
         ],
         config: Annotated[
-            Path, typer.Option("--config", help="Benchmark config, e.g. configs/eval/ood/hapt_person.yaml.")
+            list[Path],
+            typer.Option(
+                "--config",
+                help="Benchmark config, e.g. configs/eval/ood/hapt_person.yaml; repeatable: a later file changes keys.",
+            ),
         ],
-        set_: Annotated[list[str] | None, typer.Option("--set", help="Config override: section.key=value.")] = None,
+        set_: Annotated[
+            list[str] | None, typer.Option("--set", help="The same as an override beside the folders.")
+        ] = None,
         encoder: Annotated[list[str] | None, typer.Option("--encoder", help="NAME=FOLDER: add a model.")] = None,
         train: Annotated[
             str,
@@ -75,8 +94,9 @@ class DomainShift(Protocol):
         part: Annotated[str, typer.Option("--part", help="i/n: only share i of n, counted from 1; no tables.")] = "1/1",
         dry: Annotated[bool, typer.Option("--dry", help="Print the estimated cost and exit.")] = False,
     ) -> None:
-        self.data, self.folder, self.workers, self.engine, self.dry = data, folder, workers, engine, dry
-        self.config = load(config, set_ or [], encoder or [], train)
+        self.data, overrides = data_and_overrides(data)
+        self.folder, self.workers, self.engine, self.dry = folder, workers, engine, dry
+        self.config = load(config, [*(set_ or []), *overrides], encoder or [], train)
         self.part = parse_part(part)
 
     def check(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from eval.algorithms import algorithms
 from eval.protocols.ood.config import OodConfig
+from eval.protocols.ood.settings import apply_setting, as_pairs
 from eval.registry import selection_rules
 from imu_video.config import digest
 
@@ -19,7 +20,7 @@ class Run:
     Args:
         model: name of a model of the config.
         algorithm: registered name.
-        setting: its arguments and perhaps ``lr``, as sorted pairs.
+        setting: its arguments and perhaps keys of the training (`settings.OF_TRAINING`), as sorted pairs.
         target: the target domain.
         held: a source domain that is left out as well, for rules that leave source domains out; None otherwise.
         seed: seed of this run.
@@ -50,8 +51,9 @@ def runs(config: OodConfig, domains: list[str]) -> list[Run]:
     for seed, model, entry, target in itertools.product(config.seeds, config.models, config.algorithms, targets):
         settings = list(entry.settings())
         for setting in settings:
-            # Validates the arguments before the first run starts; `lr` is the optimiser's and not the algorithm's.
-            algorithms.arguments({"name": entry.name, **{k: v for k, v in setting.items() if k != "lr"}})
+            # Validates the arguments before the first run starts.
+            _, arguments = apply_setting(config.training, setting, source=f"algorithm {entry.name!r}")
+            algorithms.arguments({"name": entry.name, **arguments})
             held: list[str | None] = [None]
             # With a single setting there is nothing to select, so runs without a source domain would be wasted.
             if leave_out and len(settings) > 1:
@@ -60,7 +62,7 @@ def runs(config: OodConfig, domains: list[str]) -> list[Run]:
                 Run(
                     model=model.name,
                     algorithm=entry.name,
-                    setting=tuple(sorted(setting.items())),
+                    setting=as_pairs(setting),
                     target=target,
                     held=h,
                     seed=seed,

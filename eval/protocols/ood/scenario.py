@@ -2,7 +2,8 @@
 
 A *moment* is a time interval of one recording: windows of several devices at one time are one moment. Source rows are
 divided into training and validation by moments: the last moments of each subject and class validate, and training
-windows that overlap them are excluded.
+windows that overlap them are excluded. With ``validation_by: windows`` they are divided at random instead, as in the
+released code of HAROOD, where windows of one moment and overlapping windows are on both sides.
 
 With ``people: disjoint`` no target subject is in the sources. If a subject is in two domains (as with placements),
 subjects are divided into folds: seed k tests fold k and trains on the others, so that with as many seeds as folds every
@@ -123,12 +124,14 @@ def _labels(windows: LabelledWindows, of: np.ndarray, domains: int, scenario: Sc
         for name in scenario.labels:
             if name not in present:
                 raise ConfigError(f"scenario {scenario.name!r}: no label {name!r}{nearest(name, present)}")
-            if len(present[name]) < domains:
+            if len(present[name]) < domains and scenario.absent == "drop":
                 raise ConfigError(
-                    f"scenario {scenario.name!r}: label {name!r} is missing in {domains - len(present[name])} domains"
+                    f"scenario {scenario.name!r}: label {name!r} is missing in {domains - len(present[name])} domains",
+                    hint="scenario.absent=keep keeps it; the domains that lack it then have fewer classes",
                 )
         return sorted(scenario.labels)
-    common = sorted(name for name, found in present.items() if len(found) == domains)
+    least = domains if scenario.absent == "drop" else 1
+    common = sorted(name for name, found in present.items() if len(found) >= least)
     if len(common) < 2:
         raise ConfigError(f"scenario {scenario.name!r}: the domains share the classes {common}, expected at least 2")
     return common
@@ -160,10 +163,11 @@ class Division:
         train, valid: row numbers of each source domain.
         query: row numbers of the target.
         people: ``disjoint`` or ``shared``, as in the scenario.
+        validation_by: ``times`` or ``windows``, as in the scenario.
 
     Raises:
-        LeakageError: a window on two sides, overlapping moments of training and validation, or (``disjoint``) a subject
-            or recording of the target in the sources.
+        LeakageError: a window on two sides, (``times``) overlapping moments of training and validation, or
+            (``disjoint``) a subject or recording of the target in the sources.
     """
 
     domains: Domains
@@ -171,6 +175,7 @@ class Division:
     valid: tuple[np.ndarray, ...]
     query: np.ndarray
     people: str
+    validation_by: str = "times"
 
     def __post_init__(self) -> None:
         windows = self.domains.windows
@@ -181,7 +186,7 @@ class Division:
         ):
             if len(shared := np.intersect1d(a, b)):
                 raise LeakageError(f"{len(shared)} windows are in {what}, the first: row {shared[0]}")
-        if len(clash := overlapping(windows, train, valid)):
+        if self.validation_by == "times" and len(clash := overlapping(windows, train, valid)):
             raise LeakageError(f"{len(clash)} training windows overlap validation windows, the first: row {clash[0]}")
         if self.people == "disjoint":
             sources = np.union1d(train, valid)
@@ -201,7 +206,7 @@ def division(domains: Domains, scenario: Scenario, *, target: str, held: str | N
         scenario: the scenario of the domains.
         target: the target domain.
         held: a further domain that is not trained on and is queried instead of the target (leave-one-domain-out).
-        seed: chooses the fold of subjects.
+        seed: chooses the fold of subjects, and the windows of ``validation_by: windows``.
 
     Raises:
         ConfigError: too few subjects, domains or windows.
@@ -230,17 +235,21 @@ def division(domains: Domains, scenario: Scenario, *, target: str, held: str | N
                 f"divided into {scenario.folds} folds",
                 hint="use fewer folds, or people: shared",
             )
-    validating = _validating(windows, source, scenario.validation)
-    valid = source[validating]
-    training = source[~validating]
-    # Sliding windows overlap: without this, samples of validation windows would be trained on.
-    training = np.setdiff1d(training, overlapping(windows, training, valid))
+    if scenario.validation_by == "windows":
+        drawn = [_drawn(domains, scenario, source[domains.of[source] == d], d, seed) for d in sources]
+        training, valid = (np.sort(np.concatenate(rows)) for rows in zip(*drawn, strict=True))
+    else:
+        validating = _validating(windows, source, scenario.validation)
+        training, valid = source[~validating], source[validating]
+        # Sliding windows overlap: without this, samples of validation windows would be trained on.
+        training = np.setdiff1d(training, overlapping(windows, training, valid))
     result = Division(
         domains=domains,
         train=tuple(training[domains.of[training] == d] for d in sources),
         valid=tuple(valid[domains.of[valid] == d] for d in sources),
         query=query,
         people=scenario.people,
+        validation_by=scenario.validation_by,
     )
     for d, rows in zip(sources, result.train, strict=True):
         if not len(rows):
@@ -278,6 +287,35 @@ def _validating(windows: LabelledWindows, rows: np.ndarray, share: float) -> np.
             if (windows.recording[row], windows.start[row]) in last:
                 out[place[int(row)]] = True
     return out
+
+
+def _drawn(
+    domains: Domains, scenario: Scenario, rows: np.ndarray, domain: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Training and validation rows of one source domain, drawn at random and stratified by class."""
+    from sklearn.model_selection import StratifiedShuffleSplit
+
+    windows = domains.windows
+    if scenario.domains is not None:
+        # In the order in which the scenario names the values, as the released code reads them: the same arrays and the
+        # same seed then give the same windows.
+        values = windows.facts[scenario.axis][rows]
+        place = {value: i for i, value in enumerate(scenario.domains[domains.names[domain]])}
+        rows = rows[np.argsort([place[value] for value in values.tolist()], kind="stable")]
+    labels = windows.labels[rows]
+    splitter = StratifiedShuffleSplit(
+        1, test_size=scenario.validation, train_size=1 - scenario.validation, random_state=seed
+    )
+    try:
+        first, second = next(splitter.split(labels, labels))
+    except ValueError as error:
+        counts = np.bincount(labels, minlength=len(windows.classes))
+        raise ConfigError(
+            f"scenario {scenario.name!r}: {len(rows)} windows of domain {domains.names[domain]!r} cannot be divided at "
+            f"random by class: {dict(zip(windows.classes, counts.tolist(), strict=True))}",
+            hint="use validation_by: times, or scenario.labels without the classes that have one window",
+        ) from error
+    return rows[first], rows[second]
 
 
 def overlapping(windows: LabelledWindows, rows: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from eval import registry
+from eval.protocols.ood.settings import as_pairs
 from imu_video.errors import DataError
 from imu_video.registry import Registry
 
@@ -52,7 +53,7 @@ class Outcome:
         total = np.sum(list(people.values()), axis=0)
         return cls(
             **{k: result[k] for k in ("model", "algorithm", "target", "held", "seed", "valid")},
-            setting=tuple(sorted(result["setting"].items())),
+            setting=as_pairs(result["setting"]),
             score=float(np.trace(total) / total.sum()),
             people=people,
             bins={s: np.array(b) for s, b in result["bins"].items()} if "bins" in result else None,

@@ -41,7 +41,7 @@ def _figures(figures: Sequence[Result], rule: str, metric: str) -> Table:
     targets = list(figures[0].details["by_target"])
     rows = []
     for r in figures:
-        by_target = [f"{r.details['by_target'][t]:.3f}" for t in targets]
+        by_target = [_over_seeds(r, t) for t in targets]
         overall = f"{r.details['accuracy_over_targets']:.3f} ± {r.details['deviation_over_seeds']:.3f}"
         rows.append([r.model, figure(r), *by_target, overall, "{} {:.3f}".format(*r.details["worst_person"])])
     level = f"{100 * figures[0].level:.0f} %"
@@ -50,6 +50,14 @@ def _figures(figures: Sequence[Result], rule: str, metric: str) -> Table:
     )
     columns = ["model", metric, *targets, "mean over targets ± seeds", "worst subject"]
     return Table(columns=columns, rows=rows, caption=caption)
+
+
+def _over_seeds(line: Result, target: str) -> str:
+    """Accuracy in a target, and its standard deviation over seeds where the line has it."""
+    value = f"{line.details['by_target'][target]:.3f}"
+    # Lines of earlier versions have no deviation.
+    deviation = line.details.get("deviation_by_target", {}).get(target)
+    return value if deviation is None else f"{value} ± {deviation:.3f}"
 
 
 def _differences(own: Sequence[Result], rule: str, metric: str) -> list[Table]:

@@ -20,6 +20,7 @@ from eval.probes.base import Confidence, confidence_of
 from eval.protocols.ood.config import Model, OodConfig
 from eval.protocols.ood.runs import Run
 from eval.protocols.ood.scenario import Division, Domains, division
+from eval.protocols.ood.settings import apply_setting
 from imu_video.bundle.encoder import EncoderBundle, load_encoder
 from imu_video.bundle.input_spec import InputSpec, fit_input_spec
 from imu_video.metrics.calibration import reliability_bins
@@ -50,7 +51,14 @@ class Task:
         if math.isclose(windows.rate_hz, rate_hz, rel_tol=1e-6):
             values = windows.x
         else:
-            spec = InputSpec(rate_hz=rate_hz, window_s=windows.window_s, mean=(0,) * 6, std=(1,) * 6)
+            count = len(windows.channels)
+            spec = InputSpec(
+                channels=windows.channels,
+                rate_hz=rate_hz,
+                window_s=windows.window_s,
+                mean=(0.0,) * count,
+                std=(1.0,) * count,
+            )
             values = at_spec_rate(windows.x, rate_hz=windows.rate_hz, spec=spec)
         imu = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
         mask = imu.isfinite()
@@ -171,15 +179,15 @@ def _fit(
     """Train the network by the run's algorithm, from the weights ``start`` or from its current weights."""
     config, model = evaluator.task.config, evaluator.task.models[run.model]
     setting = dict(run.setting)
-    training = config.training
+    training, arguments = apply_setting(config.training, setting)
     adam = AdamSettings(
-        lr=setting.pop("lr", model.lr) or training.lr,
+        lr=training.lr if "lr" in setting or model.lr is None else model.lr,
         weight_decay=training.weight_decay,
         betas=training.betas,
         encoder_factor=model.encoder_factor,
     )
     generator = torch.Generator().manual_seed(run.seed)
-    algorithm = algorithms.build({"name": run.algorithm, **setting})
+    algorithm = algorithms.build({"name": run.algorithm, **arguments})
     best: dict[str, Any] = {"valid": -1.0}
     curve = []
     with torch.random.fork_rng(devices=[]):
@@ -188,12 +196,12 @@ def _fit(
         if start is not None:
             algorithm.restore(start)
         network.rows = training.batch if training.statistics == "per_domain" else None
-        total = config.training.steps if updates is None else updates
-        draw = _draws(evaluator.split, config.training.batch, run.seed)
+        total = training.steps if updates is None else updates
+        draw = _draws(evaluator.split, training.batch, run.seed)
         algorithm.train()
         for step in range(1, total + 1):
             algorithm.update([evaluator.batch(rows) for rows in draw()])
-            if step % config.training.evaluate_every == 0 or step == total:
+            if training.evaluates(step, total):
                 algorithm.eval()
                 # Source validation selects the checkpoint; the target accuracy is only recorded, for the curve.
                 valid, result = evaluator.valid(algorithm), evaluator.target(algorithm)

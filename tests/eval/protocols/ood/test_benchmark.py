@@ -19,6 +19,7 @@ from eval.protocols.ood.lines import collect, measure
 from eval.protocols.ood.runs import Run, runs
 from eval.protocols.ood.scenario import divide
 from eval.protocols.ood.selection import Outcome
+from eval.protocols.ood.settings import apply_setting
 from eval.protocols.ood.tables import metric_tables
 from eval.protocols.ood.train import Task, train
 from imu_video.errors import ConfigError, DataError
@@ -151,6 +152,59 @@ def test_folder_resumes_and_several_processes_give_the_same(
         Folder(tmp_path / "a", c, data="e", models={})
 
 
+def test_a_setting_replaces_keys_of_the_training(make: Callable[..., LabelledWindows], tmp_path: Path) -> None:
+    """Betas and statistics by algorithm, as in the released code of HAROOD; the checkpoints of its schedule."""
+    named = [
+        {"name": "erm", "fixed": {"betas": [0.9, 0.999]}},
+        {"name": "coral", "fixed": {"statistics": "per_domain"}, "grid": {"gamma": [1.0], "lr": [0.01, 0.1]}},
+    ]
+    schedule = {"steps": 11, "evaluate_every": 3, "first_evaluation": 1, "batch": 4}
+    c = config(algorithms=named, training=schedule, seeds=[0])
+    task = Task(divide(make(), c.scenario), c)
+    some = runs(c, list(task.domains.names))
+    assert len(some) == 3 * 3
+    settings = {dict(r.setting).get("lr"): dict(r.setting) for r in some}
+    assert settings == {
+        None: {"betas": (0.9, 0.999)},
+        0.01: {"gamma": 1.0, "lr": 0.01, "statistics": "per_domain"},
+        0.1: {"gamma": 1.0, "lr": 0.1, "statistics": "per_domain"},
+    }
+    training, arguments = apply_setting(c.training, settings[0.1])
+    assert (training.lr, training.statistics, training.betas, arguments) == (
+        0.1,
+        "per_domain",
+        (0.5, 0.9),
+        {"gamma": 1.0},
+    )
+    result = train(task, some[0])
+    assert [step for step, *_ in result["curve"]] == [1, 4, 7, 10, 11]
+    plain = config(algorithms=["erm"], training=schedule, seeds=[0])
+    assert train(Task(task.domains, plain), runs(plain, list(task.domains.names))[0])["curve"] != result["curve"]
+    work(task.domains, c, some, folder := Folder(tmp_path, c, data="d", models={}))
+    assert {o.setting for o in collect(folder, some)} == {r.setting for r in some}
+    for wrong, words in (
+        ({"betas": [0.9]}, r"algorithm 'erm': .*betas"),
+        ({"statistics": "jiont"}, "statistics"),
+        ({"lr": "fast"}, "lr"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            runs(config(algorithms=[{"name": "erm", "fixed": wrong}]), ["a", "b"])
+
+
+def test_a_folder_without_the_newer_keys_is_continued(make: Callable[..., LabelledWindows], tmp_path: Path) -> None:
+    c = config()
+    facts = Folder(tmp_path, c, data="d", models={}).path / "benchmark.json"
+    stored = json.loads(facts.read_text())
+    for section, key in (("scenario", "validation_by"), ("scenario", "absent"), ("training", "first_evaluation")):
+        del stored["identity"][section][key]
+    facts.write_text(json.dumps(stored))
+    Folder(tmp_path, c, data="d", models={})
+    facts.write_text(json.dumps(stored))
+    scenario = {"name": "people", "axis": "subject", "groups": 3, "validation_by": "windows"}
+    with pytest.raises(ConfigError, match="another scenario"):
+        Folder(tmp_path, config(scenario=scenario), data="d", models={})
+
+
 def test_result_lines_and_tables(make: Callable[..., LabelledWindows], tmp_path: Path) -> None:
     c = config(training={"steps": 6, "evaluate_every": 3, "batch": 4})
     domains = divide(make(), c.scenario)
@@ -173,8 +227,20 @@ def test_result_lines_and_tables(make: Callable[..., LabelledWindows], tmp_path:
     assert erm.subjects == 6
     assert erm.episodes == 2
     assert erm.details["worst_person"][1] == pytest.approx(min(each.values()))
+    assert erm.details["validation_by"] == "times"
+    assert "remarks" not in erm.details
+    by_seed = {t: [o.score for o in own if o.target == t] for t in domains.names}
+    for target, scores in by_seed.items():
+        assert erm.details["by_target"][target] == pytest.approx(np.mean(scores), abs=1e-4)
+        assert erm.details["deviation_by_target"][target] == pytest.approx(np.std(scores), abs=1e-4)
+    each_seed = np.mean(list(by_seed.values()), axis=0)
+    assert erm.details["accuracy_over_targets"] == pytest.approx(each_seed.mean(), abs=1e-4)
+    assert erm.details["deviation_over_seeds"] == pytest.approx(each_seed.std(), abs=1e-4)
+    random = c.model_copy(update={"scenario": c.scenario.model_copy(update={"validation_by": "windows"})})
+    assert all("overlap training windows" in r.details["remarks"][0] for r in measure(outcomes, random, {}))
     difference = next(r for r in results if r.kind == "ood-difference" and r.metric == "accuracy")
     assert 0 < difference.details["p_holm"] <= 1
     shown = metric_tables(results, "accuracy")
+    assert " ± " in str(shown[0].rows[0][2])
     assert len(shown) == 4
     assert all(len(row) == len(table.columns) for table in shown for row in table.rows)

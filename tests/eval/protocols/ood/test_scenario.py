@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.model_selection import StratifiedShuffleSplit
 
 from eval.data.windows import LabelledWindows
 from eval.protocols.ood.config import Scenario
-from eval.protocols.ood.scenario import Division, Domains, divide, division, merge_windows
+from eval.protocols.ood.scenario import Division, Domains, divide, division, merge_windows, overlapping
 from imu_video.errors import ConfigError, LeakageError
 
 Make = Callable[..., LabelledWindows]
@@ -70,6 +71,49 @@ def test_shared_people_as_published(windows: LabelledWindows) -> None:
     assert set(windows.facts["placement"][np.union1d(train, valid)]) == {"ankle"}
     with pytest.raises(LeakageError, match="in the sources and in the target"):
         Division(domains=split.domains, train=split.train, valid=split.valid, query=query, people="disjoint")
+
+
+def test_validation_windows_at_random_as_released(windows: LabelledWindows) -> None:
+    """A fifth of every class of every source domain, by scikit-learn's draw with the seed of the run."""
+    named = {"b": ["s03", "s02"], "a": ["s00", "s01"], "c": ["s04", "s05"]}
+    scenario = Scenario(name="x", axis="subject", domains=named, validation_by="windows")
+    domains = divide(windows, scenario)
+    w = domains.windows
+    splits = [division(domains, scenario, target="a", seed=seed) for seed in (42, 42, 0)]
+    train, valid, query = parts(splits[0])
+    assert np.array_equal(valid, parts(splits[1])[1])
+    assert not np.array_equal(valid, parts(splits[2])[1])
+    assert len(train) + len(valid) == (~np.isin(w.subject, ["s00", "s01"])).sum(), "no window is left out"
+    assert not set(w.subject[query]) & set(w.subject[np.union1d(train, valid)])
+    # 32 windows of each class in a domain: 6.4 of them validate.
+    for rows in splits[0].valid:
+        assert set(np.bincount(w.labels[rows])) <= {6, 7}
+    assert len(np.intersect1d(overlapping(w, train, valid), train)), "the leakage of the released code"
+    # The released code reads the subjects of a domain in the order of its list.
+    order = np.concatenate([np.flatnonzero(w.subject == s) for s in ("s03", "s02")])
+    naive = StratifiedShuffleSplit(2, test_size=0.2, train_size=0.8, random_state=42)
+    _, drawn = next(naive.split(np.arange(len(order)), w.labels[order]))
+    assert np.array_equal(np.sort(order[drawn]), splits[0].valid[0])
+    with pytest.raises(LeakageError, match="overlap"):
+        replace(splits[0], validation_by="times")
+
+
+def test_random_validation_requires_two_windows_of_a_class(windows: LabelledWindows) -> None:
+    scenario = PEOPLE.model_copy(update={"validation_by": "windows"})
+    rare = np.flatnonzero((windows.labels == 0) & (windows.subject == "s02"))
+    few = windows.take(np.union1d(np.flatnonzero((windows.labels > 0) | (windows.subject < "s02")), rare[:1]))
+    with pytest.raises(ConfigError, match=r"domain 's02..s03' cannot be divided at random by class: {'activity0': 1"):
+        division(divide(few, scenario.model_copy(update={"absent": "keep"})), scenario, target="s00..s01")
+
+
+def test_classes_that_a_domain_lacks_are_kept_on_request(windows: LabelledWindows) -> None:
+    lacking = windows.take(np.flatnonzero((windows.labels != 2) | (windows.subject > "s01")))
+    keep = PEOPLE.model_copy(update={"absent": "keep"})
+    assert divide(lacking, keep).windows.classes == windows.classes
+    assert divide(lacking, keep.model_copy(update={"labels": ["activity1", "activity2"]})).windows.classes == (
+        "activity1",
+        "activity2",
+    )
 
 
 def test_a_held_domain_neither_trains_nor_is_the_target(windows: LabelledWindows) -> None:
