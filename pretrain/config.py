@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from imu_video.arguments import LARGEST_FLOAT, LARGEST_INTEGER, BelowOne, Seed
+from imu_video.bundle.input_spec import Normalise
 from imu_video.config import DISTINCT, Config, Fragment, PathText, digest
 from imu_video.optim.schedule import Decay
 from imu_video.runtime.references import protected, same
@@ -77,6 +78,12 @@ class DataSection(Config):
         leftover: windows that do not fill an epoch's last batch: ``drop`` skips them (others in each epoch),
             ``carry`` moves them to the next epoch.
         balance: with ``replacement``: the same chance for every ``subject`` or ``recording`` of a folder.
+        weighting: with ``replacement``: ``std`` draws windows in proportion to the standard deviation of their
+            acceleration (ssl-wearables).
+        subjects_per_batch: subjects in every batch, with equally many windows each (ColloSSL: 1); null = subjects mix.
+        normalise: scale of the encoder's input, fitted on the training windows: ``sensors`` divides each sensor by its
+            root mean square, ``channels`` gives each channel mean 0 and deviation 1, ``none`` leaves SI units, and a
+            number divides by it (9.80665 = accelerations in g). Stored with the encoder.
         errors: damaged samples: ``raise``, ``skip`` (leave out), ``quarantine`` (leave out and list beside the data).
         control: in training, every window is paired with the teacher's features (skeleton, clip) of another window,
             drawn by the seed: ``permuted_pairs`` once for the whole run, so that the target still identifies the
@@ -96,6 +103,9 @@ class DataSection(Config):
     sampling: Literal["once", "replacement"] = "once"
     leftover: Literal["drop", "carry"] = "drop"
     balance: Literal["none", "subject", "recording"] = "none"
+    weighting: Literal["none", "std"] = "none"
+    subjects_per_batch: int | None = Field(default=None, ge=1, le=2**20)
+    normalise: Normalise = "sensors"
     errors: Literal["raise", "skip", "quarantine"] = "raise"
     control: Literal["none", "permuted_pairs", "redrawn_pairs"] = "none"
 
@@ -208,7 +218,10 @@ class PretrainConfig(Config):
         name: label of the run; part of the default run folder.
         seed: of initial weights, order of windows, choice of devices, augmentation and dropout.
         encoder: registered encoder.
-        augment: registered augmentations, applied in order to SI units, in training only.
+        augment: registered augmentations, applied in order, in training only.
+        augment_on: what they act on: windows in ``si`` units, or ``normalised`` windows (`DataSection.normalise`), as
+            in most published code.
+        augment_first: whether the first window of an augmented pair is augmented as well; false = only the second.
         tower: registered tower: a jointly trained encoder in place of a frozen teacher; null = a teacher is used.
         loss: registered losses on embeddings, each with an optional ``weight``; may be empty beside objectives.
         objective: registered objectives on the student itself, each with an optional ``weight``.
@@ -220,6 +233,8 @@ class PretrainConfig(Config):
     encoder: Component = {"name": "patch_tst"}
     projector: ProjectorSection = ProjectorSection()
     augment: tuple[Component, ...] = ()
+    augment_on: Literal["si", "normalised"] = "si"
+    augment_first: bool = True
     tower: Component | None = None
     loss: tuple[Component, ...] = ({"name": "info_nce"},)
     objective: tuple[Component, ...] = ()
@@ -251,7 +266,14 @@ _FREE = {
 
 # Keys of the sections that were added when runs existed, with the value that stands for what runs did before: with that
 # value they are left out of the identity. (Arguments of components: `imu_video.arguments.LATER`.)
-_LATER: dict[str, Any] = {"data.control": "none"}
+_LATER: dict[str, Any] = {
+    "data.control": "none",
+    "data.weighting": "none",
+    "data.subjects_per_batch": None,
+    "data.normalise": "sensors",
+    "augment_on": "si",
+    "augment_first": True,
+}
 
 _CODE = "code ("
 

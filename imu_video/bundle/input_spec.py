@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -112,6 +112,10 @@ class InputSpec(Config):
         return (x - np.asarray(self.mean, x.dtype)[:, None]) / np.asarray(self.std, x.dtype)[:, None]
 
 
+Normalise = Literal["sensors", "channels", "none"] | Annotated[float, Field(gt=0, ge=SMALLEST_STD, le=LARGEST_RMS)]
+"""Normalisation of windows: see `fit_input_spec`."""
+
+
 def fit_input_spec(
     imu: np.ndarray,
     *,
@@ -120,8 +124,9 @@ def fit_input_spec(
     channels: Sequence[str] = IMU_CHANNELS,
     gravity: Literal["included", "removed"] = "included",
     normalised: Literal["none", "recording"] = "none",
+    normalise: Normalise = "sensors",
 ) -> InputSpec:
-    """Fit the normalisation to training windows: zero mean and one RMS per sensor triad.
+    """Fit the normalisation to training windows; by default zero mean and one RMS per sensor triad.
 
     With a common scale for the three axes of a sensor and no offset, rotations commute with the normalisation: a device
     that is mounted differently gives a rotation of the same normalised signal.
@@ -133,6 +138,8 @@ def fit_input_spec(
         channels: names of the C axis.
         gravity: whether accelerations include gravity.
         normalised: whether recordings were standardised before.
+        normalise: ``sensors``, as above; ``channels``: mean and standard deviation of each channel; ``none``: mean 0
+            and standard deviation 1; or a number in place of every standard deviation.
 
     Raises:
         DataError: no measured sample, or a sensor whose values are all zero or exceed `LARGEST_RMS` (a sensor without
@@ -155,8 +162,12 @@ def fit_input_spec(
     if not counts.any():
         raise DataError("fit_input_spec: no window contains a measured sample")
     sensors = [c.split("_")[0] for c in channels]
-    std = np.ones(len(channels))
-    for sensor in dict.fromkeys(sensors):
+    mean, std = np.zeros(len(channels)), np.ones(len(channels))
+    if normalise == "channels":
+        mean, std = _channel_moments(imu, counts)
+    elif normalise != "sensors":
+        std[:] = 1.0 if normalise == "none" else normalise
+    for sensor in dict.fromkeys(sensors if normalise == "sensors" else ()):
         rows = [i for i, s in enumerate(sensors) if s == sensor]
         if counts[rows].sum():
             std[rows] = math.sqrt(squares[rows].sum() / counts[rows].sum())
@@ -172,9 +183,22 @@ def fit_input_spec(
         window_s=window_s,
         gravity=gravity,
         normalised=normalised,
-        mean=(0.0,) * len(channels),
+        mean=tuple(mean.tolist()),
         std=tuple(std.tolist()),
     )
+
+
+def _channel_moments(imu: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each channel, in two passes; 0 and 1 for a channel without values."""
+    axes = tuple(a for a in range(imu.ndim) if a != imu.ndim - 2)
+    pieces = [slice(first, first + 512) for first in range(0, len(imu), 512)]
+    count = np.maximum(counts, 1)
+    mean = sum(np.nansum(np.asarray(imu[p], np.float64), axis=axes) for p in pieces) / count
+    centred = (np.asarray(imu[p], np.float64) - mean[:, None] for p in pieces)
+    std = np.sqrt(sum(np.nansum(x**2, axis=axes) for x in centred) / count)
+    # A channel that is constant in training would be divided by rounding errors.
+    std[std <= 1e-9 * np.maximum(np.abs(mean), 1)] = 1.0
+    return mean, std
 
 
 def as_windows(windows: np.ndarray, names: tuple[str, ...], spec: InputSpec) -> np.ndarray:

@@ -126,6 +126,11 @@ def check_augmented_pair(config: PretrainConfig, needs: Needs) -> None:
             "a loss compares two augmented copies of each window, but augment is empty: they would be equal",
             hint="augment=[{name: rotate}, {name: jitter}]",
         )
+    if not config.augment_first and not needs.augmented_pair:
+        raise ConfigError(
+            "augment_first is false, but no loss compares augmented pairs: no window would be augmented",
+            hint="augment_first=true",
+        )
 
 
 def check_best_rule(config: PretrainConfig, needs: Needs) -> None:

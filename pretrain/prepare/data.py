@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from imu_video.bundle.encoder import InputSpec, fit_input_spec
+from imu_video.bundle.input_spec import InputSpec, Normalise, fit_input_spec
 from imu_video.config import digest
 from imu_video.runtime.distributed import World
 from imu_video.shards.batches.arrays import channel_statistics, windows_of
@@ -132,6 +132,7 @@ class Data:
         if split == section.train_split:
             weights = [one.weight for one in section.folders]
             arguments |= {"sampling": section.sampling, "leftover": section.leftover, "balance": section.balance}
+            arguments |= {"weighting": section.weighting, "subjects_per_batch": section.subjects_per_batch}
             arguments["weights"] = None if None in weights else weights
             arguments["change_clips"] = bool(section.clip_augment)
             arguments["pairs"] = CONTROLS[section.control]
@@ -206,16 +207,23 @@ def blank_spec(index: Index) -> InputSpec:
     return InputSpec(mean=(0.0,) * len(index.channels), std=(1.0,) * len(index.channels), **_window_facts(index))
 
 
-def fit_spec(index: Index, columns: list[Columns], placements: tuple[str, ...] | None) -> InputSpec:
+def fit_spec(
+    index: Index,
+    columns: list[Columns],
+    placements: tuple[str, ...] | None,
+    normalise: Normalise = "sensors",
+) -> InputSpec:
     """Input specification with the normalisation of the training windows.
 
     Args:
         index: of the first folder.
         columns: the training split in each folder.
         placements: devices that are trained on, None = all.
+        normalise: see `fit_input_spec`.
     """
     facts = _window_facts(index)
-    return fit_input_spec(windows_of(columns, placements), **facts)  # type: ignore[arg-type]
+    windows: Any = windows_of(columns, placements)
+    return fit_input_spec(windows, **facts, normalise=normalise)
 
 
 def _window_facts(index: Index) -> Mapping[str, Any]:

@@ -134,7 +134,7 @@ def prepare(
         columns = open_columns(data, accelerator)
         data.check_signals(columns)
         saved = None if checkpoint is None else InputSpec(**checkpoint.state["input"])
-        spec = saved or fit_spec(data.index, columns[data.splits[0]], config.data.placements)
+        spec = saved or fit_spec(data.index, columns[data.splits[0]], config.data.placements, config.data.normalise)
         task.model.student.adopt(spec)
         loaders = open_loaders(config, components, request.needs, data, columns, world, stack)
         fit_task(config, task, loaders.train)
@@ -446,7 +446,15 @@ def build_parts(
             seed=config.seed,
             world=world,
             device=device,
+            first=config.augment_first,
+            normalisation=_normalisation(task, device) if config.augment_on == "normalised" else None,
         ),
         optimizer=adamw(task, weight_decay=optim.weight_decay, betas=optim.betas),
         steps=loaders.steps,
     )
+
+
+def _normalisation(task: PretrainTask, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation (C, 1) by which the student normalises windows."""
+    student = task.model.student
+    return student.mean.detach().to(device), student.std.detach().to(device)

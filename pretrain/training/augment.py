@@ -14,7 +14,7 @@ from pretrain.training.state import step_seed
 
 
 class Augmenter:
-    """Augments windows in SI units, before the encoder normalises them.
+    """Augments windows in SI units, before the encoder normalises them, or in the encoder's normalised units.
 
     Args:
         augment: augmentations, None without.
@@ -22,10 +22,20 @@ class Augmenter:
         seed: of the run.
         world: this process among all.
         device: device of the batches.
+        first: whether the first window of an augmented pair, and with it all windows and devices, is augmented.
+        normalisation: mean and standard deviation (C, 1) of the normalised units; None: augment in SI units.
     """
 
     def __init__(
-        self, augment: Compose | None, *, augmented_pair: bool, seed: int, world: World, device: torch.device
+        self,
+        augment: Compose | None,
+        *,
+        augmented_pair: bool,
+        seed: int,
+        world: World,
+        device: torch.device,
+        first: bool = True,
+        normalisation: tuple[Tensor, Tensor] | None = None,
     ) -> None:
         self.compose, self.augmented_pair, self.seed, self.world, self.device = (
             augment,
@@ -34,11 +44,14 @@ class Augmenter:
             world,
             device,
         )
+        self.first, self.normalisation = first, normalisation
 
     def training(self, batch: PairBatch, number: int) -> PairBatch:
         """Global batch ``number`` augmented; the second window of a pair and each device use independent draws."""
         if self.compose is None:
             return batch
+        if not self.first:
+            return self._with_second(batch, batch, number, "augment two")
         imu, mask = self._changed(batch.imu, batch.mask, number, "augment")
         devices, devices_mask = batch.devices, batch.devices_mask
         if devices is not None and devices_mask is not None:
@@ -71,4 +84,10 @@ class Augmenter:
         if self.compose is None:
             return imu, mask
         # A generator per purpose: adding the second window of a pair must not change how the first one is augmented.
-        return self.compose(imu, mask, self.draws(number, purpose))
+        draws = self.draws(number, purpose)
+        if self.normalisation is None:
+            return self.compose(imu, mask, draws)
+        mean, std = (x.to(imu.dtype) for x in self.normalisation)
+        changed, changed_mask = self.compose(torch.where(mask, (imu - mean) / std, 0), mask, draws)
+        # Back to SI units: the encoder normalises every window, augmented or not.
+        return torch.where(changed_mask, changed * std + mean, 0), changed_mask

@@ -99,6 +99,27 @@ def test_fit_takes_one_rms_a_sensor_and_no_offset() -> None:
     assert by_device.std == pytest.approx(fitted.std)
 
 
+def test_fit_by_channel_and_fixed_scales() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(0, 2, (700, 6, 40)).astype(np.float32)
+    x[:, 2] += 9.8
+    x[5, 0] = np.nan
+    x[:, 4] = 0.25
+    x[:, 5] = np.nan
+    facts = {"rate_hz": 50, "window_s": 0.8}
+    fitted = fit_input_spec(x, **facts, normalise="channels")
+    known = x[:, :4].astype(float)
+    assert fitted.mean[:4] == pytest.approx(np.nanmean(known, axis=(0, 2)), abs=1e-9)
+    assert fitted.std[:4] == pytest.approx(np.nanstd(known, axis=(0, 2)))
+    assert (fitted.mean[4], fitted.std[4]) == (0.25, 1.0), "a constant channel is only centred"
+    assert (fitted.mean[5], fitted.std[5]) == (0.0, 1.0)
+    by_device = fit_input_spec(x.reshape(350, 2, 6, 40), **facts, normalise="channels")
+    assert by_device.std == pytest.approx(fitted.std)
+    for scale, std in (("none", 1.0), (30.0, 30.0)):
+        fixed = fit_input_spec(x, **facts, normalise=scale)
+        assert (fixed.mean, fixed.std) == ((0.0,) * 6, (std,) * 6)
+
+
 def test_fit_names_what_cannot_be_fitted() -> None:
     x = motion()
     x[:, 3:] = np.nan

@@ -176,6 +176,29 @@ def test_needs_of_a_config(config: Callable[..., PretrainConfig]) -> None:
     assert (none.teacher, none.streams, none.devices, none.augmented_pair) == (False, (), False, False)
 
 
+def test_augmentation_of_normalised_windows_and_of_the_second_window_alone() -> None:
+    imu = torch.randn(8, 6, 50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    mask = torch.ones_like(imu, dtype=torch.bool)
+    mask[2, 0, :9] = False
+    imu = torch.where(mask, imu, 0)
+    numbers = {k: torch.arange(8) for k in ("sample", "recording", "device", "subject")}
+    batch = PairBatch(imu=imu, mask=mask, meta=PairMeta(**numbers, time=torch.arange(8.0).double()))
+    compose = Compose.build([{"name": "rotate", "max_degrees": 180}, "scale"])
+    mean, std = torch.arange(6.0)[:, None], 1 + torch.arange(6.0)[:, None]
+    options: dict[str, Any] = {"augmented_pair": True, "seed": 0, "world": World(), "device": torch.device("cpu")}
+    normal = Augmenter(compose, **options, normalisation=(mean, std))
+    out = normal.training(batch, 3)
+    inside = torch.where(mask, (imu - mean) / std, 0)
+    changed, changed_mask = compose(inside, mask, normal.draws(3, "augment"))
+    assert torch.allclose(out.imu, torch.where(changed_mask, changed * std + mean, 0), atol=1e-12)
+    assert torch.equal(out.mask, changed_mask)
+    plain = Augmenter(compose, **options)
+    assert not torch.allclose(plain.training(batch, 3).imu, out.imu)
+    second = Augmenter(compose, **options, first=False).training(batch, 3)
+    assert torch.equal(second.imu, imu)
+    assert torch.equal(second.imu_two, plain.training(batch, 3).imu_two)  # type: ignore[arg-type]
+
+
 def test_views_are_draws_of_their_own_and_alike_on_any_number_of_ranks() -> None:
     imu = torch.randn(8, 6, 50, generator=torch.Generator().manual_seed(0))
     meta = PairMeta(

@@ -113,6 +113,34 @@ def channel_statistics(columns: Columns, placements: Sequence[str] | None = None
     return running.statistics()
 
 
+def window_motion(columns: Columns, placements: Sequence[str] | None = None) -> np.ndarray:
+    """Standard deviation over time of every window's acceleration: the mean over axes and over the devices worn.
+
+    Args:
+        columns: a split, read in pieces.
+        placements: devices; None = all. Those that the folder lacks are left out.
+
+    Shapes: (N,) float64 in m/s^2; 0 for a window without a measured sample. Without an accelerometer all channels
+        count.
+    """
+    names = [name for name in columns.placements if placements is None or name in placements]
+    devices = [columns.placements.index(name) for name in names]
+    channels = [i for i, name in enumerate(columns.channels) if name.startswith("acc")] or list(
+        range(len(columns.channels))
+    )
+    out = np.zeros(len(columns))
+    for first in range(0, len(columns), _WINDOWS):
+        piece = np.asarray(columns.imu[first : first + _WINDOWS][:, devices][:, :, channels], np.float64)
+        known = np.isfinite(piece)
+        count = known.sum(-1)
+        values = np.where(known, piece, 0)
+        mean = values.sum(-1) / np.maximum(count, 1)
+        square = np.where(known, (values - mean[..., None]) ** 2, 0).sum(-1) / np.maximum(count, 1)
+        measured = (count > 0).sum((1, 2))
+        out[first : first + _WINDOWS] = np.sqrt(square).sum((1, 2)) / np.maximum(measured, 1)
+    return out
+
+
 def feature_statistics(read: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of some rows of features, summed in float64.
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from imu_video.errors import ConfigError
 from imu_video.runtime.distributed import World
-from imu_video.shards.batches.arrays import feature_statistics
+from imu_video.shards.batches.arrays import feature_statistics, window_motion
 from imu_video.shards.batches.plan import Plan, device_plan, partners
 from imu_video.shards.batches.pool import ColumnPool, Rows
 from imu_video.shards.reading.clips import ClipReader, clip_seed
@@ -51,6 +51,9 @@ class PairLoader:
         leftover: ``drop`` or ``carry``.
         balance: with ``replacement``: ``subject`` or ``recording`` gives every subject or recording of a split the same
             probability, independent of its number of windows.
+        weighting: with ``replacement``: ``std`` draws windows in proportion to the standard deviation of their
+            acceleration (`window_motion`), so that windows without motion are rare.
+        subjects_per_batch: number of subjects in every batch, with equally many windows each; None: subjects mix.
         pairs: ``true``, or a control: ``permuted`` pairs each window with the teacher feature and streams of another
             usable window of the pool, the same in all epochs, ``redrawn`` with a different one in each epoch
             (`partners`); ``meta`` is always that of the IMU window.
@@ -91,6 +94,8 @@ class PairLoader:
         sampling: Literal["once", "replacement"] = "once",
         leftover: Literal["drop", "carry"] = "drop",
         balance: Literal["none", "subject", "recording"] = "none",
+        weighting: Literal["none", "std"] = "none",
+        subjects_per_batch: int | None = None,
         pairs: Pairs = "true",
     ) -> None:
         self.seed = seed
@@ -98,6 +103,11 @@ class PairLoader:
         if balance != "none" and sampling != "replacement":
             raise ConfigError(
                 f"balance is {balance!r}, which shows some samples more often than others", hint="sampling=replacement"
+            )
+        if weighting != "none" and sampling != "replacement":
+            raise ConfigError(
+                f"weighting is {weighting!r}, which shows some samples more often than others",
+                hint="sampling=replacement",
             )
         splits = [columns] if isinstance(columns, Columns) else list(columns)
         features: Any = [teacher] if isinstance(columns, Columns) and teacher is not None else teacher
@@ -121,12 +131,20 @@ class PairLoader:
             for split, size in zip(splits, self._sizes, strict=True)
         ]
         groups = {"subject": self.pool.subject, "recording": self.pool.recording}.get(balance)
+        chances = None
+        if weighting == "std":
+            motion = np.concatenate([window_motion(split, devices) for split in splits])[self.usable]
+            chances = np.maximum(motion, 1e-6 * max(motion.max(), 1e-6))  # no sample is impossible
+        if groups is not None:
+            chances = _even(groups[self.usable], chances)
         self._order: dict[str, Any] = {
             "weights": weights,
             "sampling": sampling,
             "leftover": leftover,
-            "chances": None if groups is None else _even(groups[self.usable]),
+            "chances": chances,
         }
+        if subjects_per_batch is not None:
+            self._order |= {"groups": self.pool.subject[self.usable], "per_batch": subjects_per_batch}
         self._pairs = pairs
         self._arrange(batch_size, world or World())
 
@@ -160,7 +178,8 @@ class PairLoader:
         try:
             self.plan = Plan(sizes=self._sizes, batch_size=batch_size, seed=self.seed, **self._order)
         except ValueError as error:
-            hint = self._smaller_batch(sum(self._sizes), world) if self._order["weights"] is None else None
+            plain = self._order["weights"] is None and "groups" not in self._order
+            hint = self._smaller_batch(sum(self._sizes), world) if plain else None
             raise ConfigError(
                 f"these samples cannot be put in batches: {error}", hint=hint or "lower data.batch_size"
             ) from error
@@ -266,7 +285,8 @@ def _check_divides(batch_size: int, world: World) -> None:
         )
 
 
-def _even(groups: np.ndarray) -> np.ndarray:
-    """(N,) chances that give every group the same sum."""
-    _, group, counts = np.unique(groups, return_inverse=True, return_counts=True)
-    return 1.0 / counts[group]
+def _even(groups: np.ndarray, chances: np.ndarray | None = None) -> np.ndarray:
+    """(N,) chances that give every group the same sum, in proportion to ``chances`` within a group."""
+    _, group = np.unique(groups, return_inverse=True)
+    own = np.ones(len(groups)) if chances is None else chances
+    return own / np.bincount(group, weights=own)[group]

@@ -112,6 +112,11 @@ class Plan:
         leftover: use of the rows that do not fill a batch: ``drop``: they are skipped, different ones in each epoch;
             ``carry``: they begin the first batch of the next epoch, so that no row is skipped.
         chances: with ``replacement``, (N,) relative probability of each sample in its dataset, > 0; None: equal.
+        groups: (N,) group of each sample, such as its subject; every batch has the same number of samples of each of
+            ``per_batch`` groups. ``once``: the samples of a group are cut into pieces in random order, the rest of a
+            piece is skipped, and groups with many samples are in more batches. ``replacement``: all groups take turns
+            in random order, and samples are drawn within a group. None: batches mix all samples.
+        per_batch: groups in a batch, at least 1; divides the batch size.
 
     Attributes:
         epoch_rows: rows of one epoch.
@@ -136,6 +141,8 @@ class Plan:
         sampling: Literal["once", "replacement"] = "once",
         leftover: Literal["drop", "carry"] = "drop",
         chances: np.ndarray | None = None,
+        groups: np.ndarray | None = None,
+        per_batch: int = 1,
     ) -> None:
         self.sizes, self.weights = list(sizes), weights
         self.batch_size, self.seed, self.carry = batch_size, seed, leftover == "carry"
@@ -151,6 +158,12 @@ class Plan:
         self._cumulative = None
         if sampling == "replacement":
             self._cumulative = np.cumsum(self._chances(np.ones(sum(sizes)) if chances is None else chances))
+        self._groups = None
+        if groups is not None:
+            if weights is not None or self.carry:
+                raise ValueError("batches of few groups cannot be combined with weights of datasets or carried rows")
+            self._groups = _Groups(groups, batch_size=batch_size, per_batch=per_batch)
+            self.epoch_rows = batch_size * self._groups.batches(once=sampling == "once")
         # A carried batch belongs to two epochs, and the exchange of rows reads the epoch before: three orders are in
         # use.
         self._order = lru_cache(3)(self._epoch_order)
@@ -175,6 +188,11 @@ class Plan:
         if step < 0:
             raise ValueError(f"step must not be negative, got {step}")
         per_epoch = self.epoch_rows // self.batch_size
+        if self._groups is not None and self._cumulative is not None:
+            epoch, place = divmod(step, per_epoch)
+            turn = _generator(self.seed, epoch, _ORDER).permutation(self._groups.count)
+            drawn = _generator(self.seed, step, _DRAW)
+            return [(epoch, self._groups.drawn(turn, place, np.diff(self._cumulative, prepend=0.0), drawn))]
         if self._cumulative is not None:
             # Each step has a generator of its own, so that a resumed run need not repeat the draws of earlier steps.
             return [(step // per_epoch, _draw(self._cumulative, self.batch_size, _generator(self.seed, step, _DRAW)))]
@@ -199,6 +217,8 @@ class Plan:
         )
 
     def _epoch_order(self, epoch: int) -> np.ndarray:
+        if self._groups is not None:
+            return self._groups.order(_generator(self.seed, epoch, _ORDER))
         if self.weights is None:
             return _generator(self.seed, epoch, _ORDER).permutation(self.epoch_rows).astype(np.int64)
         starts = np.cumsum([0, *self.sizes[:-1]])
@@ -237,6 +257,63 @@ class Plan:
         order = order.copy()
         order[twice], order[others] = order[others], order[twice]
         return order
+
+
+class _Groups:
+    """Batches with the same number of samples of each of a few groups.
+
+    Args:
+        groups: (N,) group of each sample.
+        batch_size: rows of a batch.
+        per_batch: groups in a batch.
+
+    Raises:
+        ValueError: fewer groups, or groups with fewer samples, than a batch needs.
+    """
+
+    def __init__(self, groups: np.ndarray, *, batch_size: int, per_batch: int) -> None:
+        names, counts = np.unique(groups, return_counts=True)
+        if per_batch < 1 or batch_size % per_batch:
+            raise ValueError(f"a batch of {batch_size} cannot hold the same number of samples of {per_batch} groups")
+        self.size, self.per_batch = batch_size // per_batch, per_batch
+        enough = int((counts >= self.size).sum())
+        if enough < len(counts) or enough < per_batch:
+            raise ValueError(
+                f"a batch needs {self.size} samples of each of {per_batch} groups; {enough} of {len(counts)} groups "
+                f"have that many, the smallest has {counts.min()}"
+            )
+        self.count = len(names)
+        self.members = [np.flatnonzero(groups == name).astype(np.int64) for name in names]
+        # Taking the groups with most pieces left gives as many batches as possible of different groups.
+        self._turns: list[np.ndarray] = []
+        left = counts // self.size
+        while (left > 0).sum() >= per_batch:
+            chosen = np.argsort(-left, kind="stable")[:per_batch]
+            left[chosen] -= 1
+            self._turns.append(chosen)
+
+    def batches(self, *, once: bool) -> int:
+        """Batches of one epoch."""
+        return len(self._turns) if once else self.count // self.per_batch
+
+    def order(self, generator: np.random.Generator) -> np.ndarray:
+        """Samples of an epoch, each at most once, batch after batch."""
+        shuffled = [generator.permutation(rows) for rows in self.members]
+        taken = [0] * self.count
+        batches = []
+        for turn in self._turns:
+            parts = []
+            for group in turn.tolist():
+                parts.append(shuffled[group][taken[group] : taken[group] + self.size])
+                taken[group] += self.size
+            batches.append(np.concatenate(parts))
+        return np.concatenate([batches[number] for number in generator.permutation(len(batches))])
+
+    def drawn(self, turn: np.ndarray, place: int, chances: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """Samples of one batch, drawn by their chances within the groups whose turn it is."""
+        chosen = turn[place * self.per_batch : (place + 1) * self.per_batch].tolist()
+        rows = [self.members[group] for group in chosen]
+        return np.concatenate([part[_draw(np.cumsum(chances[part]), self.size, generator)] for part in rows])
 
 
 def _draw(cumulative: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:

@@ -34,6 +34,20 @@ Ready = Callable[..., Prepared]
 CPU = torch.device("cpu")
 
 
+@pytest.mark.parametrize("normalise", ["sensors", "channels", "none", 30.0])
+def test_the_normalisation_of_a_config_reaches_the_student(
+    prepared: Ready, make_config: Maker, normalise: str | float
+) -> None:
+    ready = prepared(make_config(data={"normalise": normalise}, augment_on="normalised"))
+    student = ready.parts.task.model.student
+    fixed = {"none": 1.0, 30.0: 30.0}.get(normalise)
+    assert (set(student.spec.std) == {fixed}) == (fixed is not None)
+    assert any(student.spec.mean) == (normalise == "channels")
+    mean, std = ready.parts.augmenter.normalisation
+    assert torch.equal(mean, student.mean)
+    assert torch.equal(std, student.std)
+
+
 def test_normalisation_is_of_the_devices_trained_on(prepared: Ready, make_config: Maker, data: Index) -> None:
     imu = open_columns(data, "train")
     for placements, rows in ((None, imu.imu), (["wrist"], imu.select("wrist"))):

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from imu_video.errors import ConfigError
+from imu_video.shards.batches.arrays import window_motion
 from imu_video.shards.batches.loader import PairLoader
 from imu_video.shards.reading.columns import Columns, open_columns
 from imu_video.shards.schema import Index
@@ -78,6 +79,33 @@ def test_balance_gives_people_the_same_chance(pair: tuple[Columns, Columns]) -> 
     np.testing.assert_allclose(counts / 1500, 1 / 7, atol=0.03)
     with pytest.raises(ConfigError, match="sampling=replacement"):
         PairLoader(columns=first, batch_size=4, seed=0, balance="subject")
+
+
+def test_weighting_by_motion_draws_windows_in_proportion(pair: tuple[Columns, Columns]) -> None:
+    first = pair[0]
+    motion = np.zeros(len(first))
+    for row in range(len(first)):  # the slow twin of window_motion
+        spreads = []
+        for name in first.placements:
+            acceleration = first.select(name)[row, :3].astype(np.float64)
+            spreads += [np.nanstd(axis) for axis in acceleration if np.isfinite(axis).any()]
+        motion[row] = np.mean(spreads)
+    np.testing.assert_allclose(window_motion(first), motion, rtol=1e-9)
+    loader = PairLoader(columns=first, batch_size=2, seed=0, sampling="replacement", weighting="std")
+    drawn = np.bincount(torch.cat([loader.batch(s).meta.sample[:1] for s in range(2000)]), minlength=len(first))
+    np.testing.assert_allclose(drawn / 2000, motion / motion.sum(), atol=0.02)
+    with pytest.raises(ConfigError, match="sampling=replacement"):
+        PairLoader(columns=first, batch_size=2, seed=0, weighting="std")
+
+
+def test_batches_of_one_subject(pair: tuple[Columns, Columns]) -> None:
+    loader = PairLoader(columns=pair, batch_size=4, seed=0, subjects_per_batch=1)
+    batches = [loader.batch(step) for step in range(loader.steps_per_epoch)]
+    assert all(len(batch.meta.subject.unique()) == 1 for batch in batches)
+    samples = torch.cat([batch.meta.sample for batch in batches])
+    assert len(samples.unique()) == len(samples)
+    with pytest.raises(ConfigError, match=r"5 samples of each of 1 groups; .* the smallest has 4"):
+        PairLoader(columns=pair[0], batch_size=5, seed=0, subjects_per_batch=1)
 
 
 def test_skeletons_of_mixtures(pair: tuple[Columns, Columns]) -> None:

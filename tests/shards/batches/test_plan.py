@@ -220,6 +220,10 @@ def test_replacement_fills_a_batch_however_uneven_the_weights() -> None:
         ({"weights": [0.0]}, "as many positive weights"),
         ({"sampling": "twice"}, "twice"),
         ({"sampling": "replacement", "chances": np.zeros(9)}, "9 positive numbers"),
+        ({"groups": np.arange(9) % 2, "per_batch": 3}, "same number of samples of 3 groups"),
+        ({"groups": np.arange(9) // 8}, "1 of 2 groups have that many, the smallest has 1"),
+        ({"groups": np.zeros(9), "per_batch": 2}, "of each of 2 groups; 1 of 1"),
+        ({"sizes": [19], "groups": np.zeros(19), "leftover": "carry"}, "batches of few groups"),
     ],
 )
 def test_plans_that_cannot_be(changed: dict[str, Any], message: str) -> None:
@@ -260,3 +264,34 @@ def test_ten_million_samples_take_bounded_memory() -> None:
     assert (rows.min() >= 0, rows.max() < samples) == (True, True)
     # One order of int64 numbers, and the copies that numpy makes of it: not an object per sample.
     assert peak < 3 * 8 * samples
+
+
+@given(st.lists(st.integers(6, 40), min_size=2, max_size=6), st.sampled_from([1, 2]), seeds)
+def test_batches_of_few_groups(counts: list[int], per_batch: int, seed: int) -> None:
+    """Equally many samples of each group, nothing twice in an epoch, and as many batches as the counts allow."""
+    groups = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
+    plan = Plan(sizes=[len(groups)], batch_size=6, seed=seed, groups=groups, per_batch=per_batch)
+    batches = rows_of(plan, range(plan.steps(1)))
+    for rows in batches:
+        assert sorted(np.unique(groups[rows], return_counts=True)[1].tolist()) == [6 // per_batch] * per_batch
+    assert len(np.unique(np.concatenate(batches))) == 6 * len(batches)
+    pieces = np.array(counts) // (6 // per_batch)
+    assert len(batches) == (pieces.sum() if per_batch == 1 else min(pieces.sum() // 2, pieces.sum() - pieces.max()))
+    again = rows_of(plan, range(plan.steps(1), 2 * plan.steps(1)))
+    assert any(not np.array_equal(a, b) for a, b in zip(batches, again, strict=True)) or len(groups) == 6
+
+
+def test_groups_take_turns_with_replacement() -> None:
+    groups, chances = np.repeat(np.arange(5), 20), np.tile([1.0] * 10 + [9.0] * 10, 5)
+    options = {"sizes": [100], "batch_size": 4, "seed": 3, "groups": groups, "per_batch": 2, "chances": chances}
+    plan = Plan(**options, sampling="replacement")
+    assert plan.steps(1) == 2
+    batches = rows_of(plan, range(2000))
+    for first in range(0, 2000, 2):
+        both = np.concatenate(batches[first : first + 2])
+        assert np.unique(groups[both], return_counts=True)[1].tolist() == [2, 2, 2, 2], "no group twice in an epoch"
+    rows = np.concatenate(batches)
+    np.testing.assert_allclose(
+        (rows % 20 >= 10).mean(), 0.89, atol=0.02
+    )  # 0.9, less what drawing without repetition costs
+    np.testing.assert_array_equal(rows_of(plan, range(7, 8))[0], batches[7])
