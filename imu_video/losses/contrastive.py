@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from imu_video.arguments import Finite, Positive, Temperature
-from imu_video.losses.base import MAX_LOG_SCALE, PairLoss, full_precision, gather_pair, pair_stats
+from imu_video.arguments import LATER, Finite, Positive, Temperature
+from imu_video.losses.base import (
+    MAX_LOG_SCALE,
+    LossNeeds,
+    PairLoss,
+    full_precision,
+    gather_pair,
+    given,
+    pair_stats,
+)
 from imu_video.losses.functional import info_nce, sigmoid_pair, soft_target_cross_entropy
 from imu_video.registry import losses
 from imu_video.runtime.distributed import gather_with_gradient
@@ -52,11 +62,13 @@ class Scale(nn.Module):
 class InfoNCE(PairLoss):
     """Symmetric InfoNCE between IMU and video embeddings, negatives from all ranks (`functional.info_nce`).
 
-    Radford et al. 2021 (arXiv 2103.00020), section 2.3.
+    Radford et al. 2021 (arXiv 2103.00020), section 2.3. Between the windows of an augmented pair, negatives are the
+    other windows of the opposite half only, unlike in `nt_xent` (PRIMUS, arXiv 2411.15127).
 
     Args:
         temperature: initial temperature, at least 0.01; logits are cosine / temperature. 0.07 is the paper's.
         learned: train the scale 1 / temperature (as its logarithm, clamped so that the scale stays at or below 100).
+        between: IMU with the other ``side``, or with the second window of its ``augmented_pair``.
 
     Shapes: PairEmbeddings of (B, D) per rank -> scalar.
 
@@ -69,12 +81,26 @@ class InfoNCE(PairLoss):
         0.0
     """
 
-    def __init__(self, *, temperature: Temperature = 0.07, learned: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        temperature: Temperature = 0.07,
+        learned: bool = True,
+        between: Annotated[Literal["side", "augmented_pair"], LATER] = "side",
+    ) -> None:
         super().__init__()
         self.scale = Scale.of_temperature(temperature, learned=learned)
+        self.between = between
+        self.adopt_needs(between=between)
+
+    @classmethod
+    def needs_of(cls, arguments: Mapping[str, Any]) -> LossNeeds:
+        return LossNeeds(inputs=frozenset({arguments["between"]}))
 
     def forward(self, pair: PairEmbeddings) -> LossOutput:
         with full_precision(pair.imu):
+            if self.between == "augmented_pair":
+                pair = replace(pair, sides={"augmented": given(pair.imu_two)})
             g = gather_pair(pair)
             scale = self.scale()
             cosines = g.imu @ g.all_video.T

@@ -9,14 +9,15 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from imu_video.arguments import InsideUnit
+from imu_video.arguments import LATER, InsideUnit
 from imu_video.bundle.encoder import EncoderBundle
 from imu_video.encoders.base import masked_mean
+from imu_video.losses.base import at_least_float32
 from imu_video.objectives.base import Objective
 from imu_video.registry import objectives
 from imu_video.runtime.distributed import GlobalDraws, gather
 from imu_video.transforms import Augmentation
-from imu_video.transforms.timing import TimeWarp
+from imu_video.transforms.timing import Permute, TimeWarp
 from imu_video.types import LossOutput, PairBatch
 
 
@@ -32,8 +33,11 @@ class Transformations(Objective):
         pieces: number of parts of equal length that are reordered, at least 2; 4.
         warp: strength of the time warp, in (0, 1).
         weighting: ``std`` (the standard deviation of a window, averaged over channels) or ``none``.
+        outputs: of each head: 1 (logistic), or 2 (softmax over two classes, as in the released code).
+        cuts: ``equal`` parts; or ``random`` parts of at least 10 samples, which may keep their order (released).
+        curve: of the time warp, see `time_warp`: ``cosines``, or ``spline`` (released).
 
-    Shapes: batch of (B, C, T) -> scalar, the mean of the three binary cross-entropies.
+    Shapes: batch of (B, C, T) -> scalar, the mean of the three cross-entropies.
 
     Raises:
         ConfigError: an argument out of range.
@@ -50,17 +54,22 @@ class Transformations(Objective):
         pieces: Annotated[int, Field(ge=2)] = 4,
         warp: InsideUnit = 0.5,
         weighting: Literal["std", "none"] = "std",
+        outputs: Annotated[Literal[1, 2], LATER] = 1,
+        cuts: Annotated[Literal["equal", "random"], LATER] = "equal",
+        curve: Annotated[Literal["cosines", "spline"], LATER] = "cosines",
     ) -> None:
         super().__init__()
-        self.pieces, self.weighting = pieces, weighting
+        self.pieces, self.weighting, self.outputs = pieces, weighting, outputs
+        # Parts of random length: a minimum of 10 samples as released.
+        parts = _Permute(pieces=pieces) if cuts == "equal" else Permute(max_segments=pieces, number="max", p=1.0)
         self.changes: dict[str, Augmentation] = {
             "reverse": _Reverse(p=1.0),
-            "permute": _Permute(pieces=pieces),
-            "warp": TimeWarp(strength=warp, p=1.0),
+            "permute": parts,
+            "warp": TimeWarp(strength=warp, p=1.0, curve=curve, scale_gyr=curve == "cosines"),
         }
 
     def attach(self, student: EncoderBundle) -> None:
-        self.heads = nn.ModuleDict({task: nn.Linear(student.feature_dim, 1) for task in self.TASKS})
+        self.heads = nn.ModuleDict({task: nn.Linear(student.feature_dim, self.outputs) for task in self.TASKS})
 
     def forward(self, student: EncoderBundle, batch: PairBatch, draws: GlobalDraws) -> LossOutput:
         imu, mask = batch.imu, batch.mask
@@ -73,10 +82,12 @@ class Transformations(Objective):
             imu, mask = torch.where(chosen, changed, imu), torch.where(chosen, changed_mask, mask)
         features = student(imu, mask)
         stats: dict[str, Tensor] = {}
-        total = features.new_zeros((), dtype=torch.float32)
+        total = at_least_float32(features.new_zeros(()))
         for task in self.TASKS:
-            logits = self.heads[task](features)[:, 0].float()
-            loss = F.binary_cross_entropy_with_logits(logits, labels[task].float(), reduction="none")
+            scores = at_least_float32(self.heads[task](features))
+            # Softmax over two classes is logistic in the difference of their scores.
+            logits = scores[:, -1] if self.outputs == 1 else scores[:, 1] - scores[:, 0]
+            loss = F.binary_cross_entropy_with_logits(logits, labels[task].to(logits.dtype), reduction="none")
             total = total + (weight * loss).mean() / len(self.TASKS)
             stats[f"{task}_accuracy"] = ((logits > 0) == labels[task]).float().mean().detach()
         return LossOutput(total=total, stats=stats)
@@ -85,7 +96,7 @@ class Transformations(Objective):
         """(B,) weights with mean 1 over the rows of all ranks."""
         if self.weighting == "none":
             return torch.ones(len(imu), device=imu.device)
-        x = student.normalise(imu, mask).float()
+        x = at_least_float32(student.normalise(imu, mask))
         spread = masked_mean((x - masked_mean(x, mask, -1)).square(), mask, -1).sqrt().mean((1, 2))
         return spread / gather(spread).mean().clamp(min=1e-6)
 

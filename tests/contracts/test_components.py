@@ -84,6 +84,7 @@ def test_encoder_options(config: dict[str, Any]) -> None:
 # Besides the defaults: options that change what is gathered, kept or drawn.
 LOSS_OPTIONS: list[dict[str, Any]] = [
     {"name": "info_nce", "learned": False},
+    {"name": "info_nce", "between": "augmented_pair"},
     {"name": "soft_target", "multiply_targets": True, "detach_targets": True},
     {"name": "hard_negative", "queue": 20, "gap_s": 5.0, "recording_weight": 2.0, "guard": 0.5, "top_k": 7},
     {
@@ -132,6 +133,10 @@ def test_losses_over_ranks(ranks: int) -> None:
 @pytest.mark.parametrize("name", shipped(registry.objectives))
 def test_objectives(name: str) -> None:
     check_objective({"name": name, **OBJECTIVES.get(name, {})})
+
+
+def test_objective_options() -> None:
+    check_objective({"name": "transformations", "outputs": 2, "cuts": "random", "curve": "spline"})
 
 
 def test_objectives_over_two_ranks() -> None:
