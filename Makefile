@@ -7,7 +7,7 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 pytho
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo-run
-.PHONY: help install install-dev demo test test-slow test-faults oldest doctest examples docs coverage lint types imports check bench clean
+.PHONY: help install install-dev demo test test-slow test-faults oldest doctest examples headers docs coverage lint types imports check bench clean
 
 help:  ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ doctest: $(VENV)/.installed-dev  ## the examples of docstrings, README and docs
 
 examples: $(VENV)/.installed-dev  ## the scripts of examples/, each in a folder of its own
 	$(BIN)/python -m pytest tests/docs/test_examples.py
+
+headers: $(VENV)/.installed-dev  ## differences from the faithful configs, in the headers of configs/pretrain
+	$(BIN)/python -m tests.configs.headers
 
 docs: $(VENV)/.installed-dev  ## the documentation site in site/; every warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

@@ -12,7 +12,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from imu_video.arguments import LARGEST_FLOAT, LARGEST_INTEGER, BelowOne, Seed
 from imu_video.bundle.input_spec import Normalise
 from imu_video.config import DISTINCT, Config, Fragment, PathText, digest
-from imu_video.optim.schedule import Decay
+from imu_video.optim.groups import Algorithm, Decayed
+from imu_video.optim.schedule import Decay, End
 from imu_video.runtime.references import protected, same
 from imu_video.shards.batches.loader import Pairs
 
@@ -128,45 +129,74 @@ class ProjectorSection(Config):
     """Projection heads between features and embeddings; they are not exported.
 
     Args:
-        dim: embedding width D; null = 128, or with ``teacher: none`` the width of the teacher's features.
+        dim: embedding width D; null = 128, with ``teacher: none`` the width of the teacher's features, or with
+            ``head: none`` that of the encoder's.
         dropout: rate inside the heads, 0 <= rate < 1.
-        head: ``residual`` (Cheshmi et al. 2025), or ``batch``: a hidden layer with batch norm (SimCLR), no dropout.
-        teacher: head on the teacher's side; ``none`` requires teacher features of width D.
+        head: ``residual`` (Cheshmi et al. 2025); ``batch``: a hidden layer with batch norm and ReLU (SimCLR,
+            CMC-CMKM), no dropout; ``batch_gelu``: with GELU (COMODO); ``none``: D is the width of the features.
+        hidden: width of the hidden layers of ``batch``, ``batch_gelu`` and ``random``; null = 256, 2048 and 2048.
+        teacher: head on the teacher's side: ``mlp`` (of the kind of ``head``), ``linear``, ``random`` (weights that are
+            never trained, as in COMODO), or ``none``, which requires teacher features of width D.
         standardise: give each teacher feature zero mean and unit variance over the training split first.
         segments: time segments per window, for losses that align them.
     """
 
     dim: int | None = Field(default=None, ge=1, le=2**16)
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
-    head: Literal["residual", "batch"] = "residual"
-    teacher: Literal["mlp", "linear", "none"] = "mlp"
+    head: Literal["residual", "batch", "batch_gelu", "none"] = "residual"
+    hidden: int | None = Field(default=None, ge=1, le=2**16)
+    teacher: Literal["mlp", "linear", "random", "none"] = "mlp"
     standardise: bool = True
     segments: int = Field(default=4, ge=2, le=2**12)
 
 
-class OptimSection(Config):
-    """AdamW, its schedule and the length of the run; exactly one of ``steps`` and ``epochs``.
+class PlateauSection(Config):
+    """Reduction of the learning rate when the training loss stops falling (the rule of torch's ReduceLROnPlateau).
+
+    The loss of the last update of each epoch is compared, as in the released code of CMC-CMKM.
 
     Args:
+        factor: the rate is multiplied by it at each reduction.
+        patience: epochs without a decrease that are tolerated.
+    """
+
+    factor: float = Field(default=0.5, gt=0, lt=1)
+    patience: int = Field(default=20, ge=0, le=LARGEST_INTEGER)
+
+
+class OptimSection(Config):
+    """AdamW or Adam, its schedule and the length of the run; exactly one of ``steps`` and ``epochs``.
+
+    Args:
+        algorithm: ``adamw``, or ``adam``: weight decay is added to the gradient.
         lr: peak learning rate, reached after the warm-up.
         min_lr: learning rate of the last step.
-        weight_decay: on matrices only (see optim.py).
-        betas: AdamW's decay rates of the moments.
+        weight_decay: of the parameters in ``decayed``.
+        decayed: ``matrices`` (without biases, norms, scales and positions), or ``all`` parameters, as torch's
+            optimisers do by themselves.
+        betas: decay rates of the moments.
         clip_norm: maximum gradient norm; null = logged, not clipped.
         warmup_fraction: fraction of all steps with a rising learning rate.
         decay: from ``lr`` to ``min_lr`` after the warm-up: ``cosine``, ``linear``, or ``constant`` (stays at ``lr``).
+        end: ``last``: the warm-up starts above 0 and the last step has ``min_lr``; ``after``: the warm-up starts at 0
+            and the step after the last would have ``min_lr``, as in torch's and transformers' schedulers.
+        plateau: also reduce the rate when the training loss stops falling; null = no.
         steps: optimiser steps.
         epochs: passes over the usable windows, full global batches only.
         accumulate: global batches per optimiser step. Each has its own negatives: 2 x 128 is not one batch of 256.
     """
 
+    algorithm: Algorithm = "adamw"
     lr: float = Field(default=1e-3, gt=0, le=1e3)
     min_lr: float = Field(default=1e-6, ge=0, le=1e3)
     weight_decay: float = Field(default=0.05, ge=0, le=1e3)
+    decayed: Decayed = "matrices"
     betas: tuple[BelowOne, BelowOne] = (0.9, 0.98)
     clip_norm: float | None = Field(default=1.0, gt=0, le=LARGEST_FLOAT)
     warmup_fraction: float = Field(default=0.1, ge=0, lt=1)
     decay: Decay = "cosine"
+    end: End = "last"
+    plateau: PlateauSection | None = None
     steps: int | None = Field(default=None, ge=1, le=LARGEST_INTEGER)
     epochs: int | None = Field(default=None, ge=1, le=LARGEST_INTEGER)
     accumulate: int = Field(default=1, ge=1, le=2**16)
@@ -273,6 +303,11 @@ _LATER: dict[str, Any] = {
     "data.normalise": "sensors",
     "augment_on": "si",
     "augment_first": True,
+    "projector.hidden": None,
+    "optim.algorithm": "adamw",
+    "optim.decayed": "matrices",
+    "optim.end": "last",
+    "optim.plateau": None,
 }
 
 _CODE = "code ("
@@ -293,7 +328,7 @@ def identity(config: PretrainConfig, *, data: str, code: Mapping[str, str] = Map
         >>> identity(c, data="abc")["optim.steps"], "data.root" in identity(c, data="abc")
         (3, False)
     """
-    flat = {k: v for k, v in _flatten(config.model_dump(mode="json")) if k not in _FREE and not _PATH.fullmatch(k)}
+    flat = {k: v for k, v in flatten(config.model_dump(mode="json")) if k not in _FREE and not _PATH.fullmatch(k)}
     flat = {k: v for k, v in flat.items() if k not in _LATER or v != _LATER[k]}
     return {**flat, "data (index digest)": data, **{f"{_CODE}{name})": hashed for name, hashed in code.items()}}
 
@@ -329,9 +364,15 @@ def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _flatten(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
+def flatten(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    """Dotted keys and values of nested mappings; lists of mappings by index.
+
+    Example:
+        >>> flatten({"a": {"b": 1}, "c": [{"d": 2}], "e": [3]})
+        [('a.b', 1), ('c.0.d', 2), ('e', [3])]
+    """
     if isinstance(value, dict) and value:
-        return [pair for k, v in value.items() for pair in _flatten(v, f"{prefix}.{k}" if prefix else str(k))]
+        return [pair for k, v in value.items() for pair in flatten(v, f"{prefix}.{k}" if prefix else str(k))]
     if isinstance(value, list) and any(isinstance(v, dict) for v in value):
-        return [pair for i, v in enumerate(value) for pair in _flatten(v, f"{prefix}.{i}")]
+        return [pair for i, v in enumerate(value) for pair in flatten(v, f"{prefix}.{i}")]
     return [(prefix, value)]

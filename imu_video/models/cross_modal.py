@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from imu_video.bundle.encoder import EncoderBundle
 from imu_video.errors import ConfigError
+from imu_video.losses.base import at_least_float32
 from imu_video.runtime.distributed import GlobalDraws
 from imu_video.types import PairBatch, PairEmbeddings
 
@@ -55,13 +57,15 @@ class ProjectionHead(nn.Module):
 class BatchHead(nn.Module):
     """Maps features to an embedding (before normalisation) through a hidden layer with batch norm.
 
-    The projection head of SimCLR (Chen et al. 2020, arXiv 2002.05709, section 4.2): W2 relu(batch_norm(W1 z)). Unlike
-    `ProjectionHead` it has no residual connection around the hidden layer.
+    The projection head of SimCLR (Chen et al. 2020, arXiv 2002.05709, section 4.2) and of CMC-CMKM (Brinzea et al.
+    2022): W2 relu(batch_norm(W1 z)); with ``gelu`` in place of relu that of COMODO's student (Chen et al. 2025,
+    arXiv 2503.07259), 2048 wide. Unlike `ProjectionHead` it has no residual connection around the hidden layer.
 
     Args:
         width: E, features in.
         dim: D, embedding width, 1 or more.
         hidden: width of the hidden layer, 1 or more; 256.
+        activation: ``relu`` or ``gelu``.
 
     Shapes: (..., E) -> (..., D); statistics run over all leading axes.
 
@@ -70,28 +74,84 @@ class BatchHead(nn.Module):
         torch.Size([2, 128])
     """
 
-    def __init__(self, *, width: int, dim: int, hidden: int = 256) -> None:
+    def __init__(
+        self, *, width: int, dim: int, hidden: int = 256, activation: Literal["relu", "gelu"] = "relu"
+    ) -> None:
         super().__init__()
         if dim < 1 or hidden < 1:
             raise ConfigError(f"batch head: dim and hidden must be at least 1; got {dim=}, {hidden=}")
+        self.activation = nn.GELU() if activation == "gelu" else nn.ReLU()
         self.first = nn.Linear(width, hidden)
         self.norm = nn.BatchNorm1d(hidden)
         self.second = nn.Linear(hidden, dim)
 
     def forward(self, features: Tensor) -> Tensor:
         h = self.norm(self.first(features.flatten(0, -2)))
-        out: Tensor = self.second(F.relu(h))
+        out: Tensor = self.second(self.activation(h))
         return out.unflatten(0, features.shape[:-1])
 
 
-Head = Literal["residual", "batch"]
-"""Kind of the heads between features and embeddings: `ProjectionHead` or `BatchHead`."""
+class RandomHead(nn.Module):
+    """Maps features to an embedding (before normalisation) through random weights that are never trained.
+
+    The projector of COMODO's teacher (Chen et al. 2025, arXiv 2503.07259): W2 gelu(b(W1 z)) with batch norm b in
+    evaluation mode at its initial statistics, which divides by sqrt(1 + 1e-5). The weights are part of the state.
+
+    Args:
+        width: E, features in.
+        dim: D, embedding width, 1 or more.
+        hidden: width of the hidden layer, 1 or more; 2048.
+
+    Shapes: (..., E) -> (..., D).
+
+    Example:
+        >>> head = RandomHead(width=768, dim=128)
+        >>> head(torch.zeros(2, 768)).shape, [name for name, p in head.named_parameters() if p.requires_grad]
+        (torch.Size([2, 128]), [])
+    """
+
+    def __init__(self, *, width: int, dim: int, hidden: int = 2048) -> None:
+        super().__init__()
+        if dim < 1 or hidden < 1:
+            raise ConfigError(f"random head: dim and hidden must be at least 1; got {dim=}, {hidden=}")
+        self.first = nn.Linear(width, hidden)
+        self.second = nn.Linear(hidden, dim)
+        self.requires_grad_(False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        out: Tensor = self.second(F.gelu(self.first(features) / math.sqrt(1 + 1e-5)))
+        return out
 
 
-def projection_head(kind: Head, *, width: int, dim: int, dropout: float = 0.0) -> nn.Module:
-    """Build a head of the given kind; ``dropout`` applies only to ``residual``."""
+Head = Literal["residual", "batch", "batch_gelu", "none"]
+"""Kind of the heads between features and embeddings: `ProjectionHead`, `BatchHead` with ReLU or GELU, or no head."""
+Projector = Literal["mlp", "linear", "random", "none"]
+"""Head on the other side: of the kind of `Head`, one trained matrix, `RandomHead`, or none."""
+
+
+def projection_head(kind: Head, *, width: int, dim: int, dropout: float = 0.0, hidden: int | None = None) -> nn.Module:
+    """Build a head of the given kind.
+
+    Args:
+        kind: see `Head`.
+        width, dim: E and D; equal without a head.
+        dropout: applies only to ``residual``.
+        hidden: of the heads with batch norm; None: 256, or 2048 with GELU.
+
+    Raises:
+        ConfigError: no head between different widths.
+    """
     if kind == "batch":
-        return BatchHead(width=width, dim=dim)
+        return BatchHead(width=width, dim=dim, hidden=hidden or 256)
+    if kind == "batch_gelu":
+        return BatchHead(width=width, dim=dim, hidden=hidden or 2048, activation="gelu")
+    if kind == "none":
+        if width != dim:
+            raise ConfigError(
+                f"head 'none' compares features as they are: the embedding width is {dim}, the features have {width}",
+                hint=f"set dim={width}, or use head 'batch' or 'residual'",
+            )
+        return nn.Identity()
     return ProjectionHead(width=width, dim=dim, dropout=dropout)
 
 
@@ -126,8 +186,8 @@ class Side(nn.Module):
         self.std.copy_(scale.clamp(min=max(1e-3 * float(scale.max()), 1e-8)))
 
     def standardise(self, features: Tensor) -> Tensor:
-        """Features as float32, standardised with the mean and standard deviation of the training split."""
-        return (features.float() - self.mean) / self.std
+        """Features in at least float32, standardised with the mean and standard deviation of the training split."""
+        return (at_least_float32(features) - self.mean) / self.std
 
     def embed(self, features: Tensor) -> Tensor:
         """Unit-norm embeddings of features.
@@ -137,7 +197,7 @@ class Side(nn.Module):
         """
         if self.projector is None:
             raise ValueError("this side has no projector: none of the losses given to the model needs 'side'")
-        return F.normalize(self.projector(features).float(), dim=-1)
+        return F.normalize(at_least_float32(self.projector(features)), dim=-1)
 
 
 class CrossModalModel(nn.Module):
@@ -147,10 +207,13 @@ class CrossModalModel(nn.Module):
         student: the encoder that will be exported, with its input specification.
         teacher_dim: Dt, width of the frozen teacher's features; None without a teacher.
         dim: D, embedding width; the paper uses 512.
-        projector: ``mlp`` (a ProjectionHead), ``linear``, or ``none``: the features of the side are only
-            normalised, which needs dim = their width (and, with a frozen teacher, leaves nothing trainable there).
+        projector: head on the other side: ``mlp`` (of the kind of ``head``), ``linear``, ``random`` (`RandomHead`), or
+            ``none``: the features are only normalised, which needs dim = their width. With ``random`` or ``none`` and a
+            frozen teacher, nothing is trained there.
         dropout: of the projection heads, in [0, 1); the paper uses 0.1.
-        head: ``residual`` (`ProjectionHead`) or ``batch`` (`BatchHead`), on both sides.
+        head: ``residual`` (`ProjectionHead`), ``batch`` or ``batch_gelu`` (`BatchHead`), or ``none``, which needs
+            dim = the features of the student.
+        hidden: width of the hidden layers of `BatchHead` and `RandomHead`; None: their defaults.
         teacher_mean, teacher_std: (Dt,) statistics of the teacher's features over the training split; features are
             standardised with them before the projector. None: used as they are.
         tower: a trainable encoder of another modality, which takes the teacher's place as the side of the pair.
@@ -171,9 +234,10 @@ class CrossModalModel(nn.Module):
         student: EncoderBundle,
         teacher_dim: int | None,
         dim: int = 128,
-        projector: Literal["mlp", "linear", "none"] = "mlp",
+        projector: Projector = "mlp",
         dropout: float = 0.0,
         head: Head = "residual",
+        hidden: int | None = None,
         teacher_mean: np.ndarray | Tensor | None = None,
         teacher_std: np.ndarray | Tensor | None = None,
         tower: nn.Module | None = None,
@@ -183,6 +247,7 @@ class CrossModalModel(nn.Module):
         super().__init__()
         self.needs = frozenset(needs or ())
         self.teacher_dim, self.segments, self.dim = teacher_dim, segments, dim
+        self.head, self.hidden = head, hidden
         self.student = student
         # Networks come before all heads, and heads in the order imu, side: the gradient norm is a sum in this order, so
         # a different order would change its last bit.
@@ -195,13 +260,15 @@ class CrossModalModel(nn.Module):
                     hint="`imu-video embed` caches a teacher; tower=skeleton trains a skeleton encoder instead",
                 )
         if needs is not None:
-            self.imu_projector = projection_head(head, width=student.feature_dim, dim=dim, dropout=dropout)
+            self.imu_projector = projection_head(
+                head, width=student.feature_dim, dim=dim, dropout=dropout, hidden=hidden
+            )
         self.side_name = TEACHER if tower is None else str(tower.modality)
         self.sides = nn.ModuleDict()
         if width is not None:
             chosen = None
             if "side" in self.needs:
-                chosen = _side_projector(projector, head, width=width, dim=dim, dropout=dropout)
+                chosen = _side_projector(projector, head, width=width, dim=dim, dropout=dropout, hidden=hidden)
             self.sides[self.side_name] = Side(width=width, projector=chosen, standardised=tower is None)
         if teacher_dim is not None and tower is not None:
             self.sides[TEACHER] = Side(width=teacher_dim, projector=None, standardised=True)
@@ -275,19 +342,19 @@ class CrossModalModel(nn.Module):
             out["sides"] = {TEACHER: self.embed_teacher(_given(batch.teacher, "teacher features"))}
         if "segments" in self.needs:
             tokens = self._segmented(self.student.tokens(batch.imu, batch.mask))
-            out["imu_segments"] = F.normalize(self.segment_projectors["imu"](tokens).float(), dim=-1)
+            out["imu_segments"] = F.normalize(at_least_float32(self.segment_projectors["imu"](tokens)), dim=-1)
         return PairEmbeddings(meta=batch.meta, **out)
 
     def embed_imu(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Unit-norm (B, D) float32 of windows (B, C, T) in SI units."""
-        return F.normalize(self.imu_projector(self.student(imu, mask)).float(), dim=-1)
+        """Unit-norm (B, D), in at least float32, of windows (B, C, T) in SI units."""
+        return F.normalize(at_least_float32(self.imu_projector(self.student(imu, mask))), dim=-1)
 
     def embed_teacher(self, teacher: Tensor) -> Tensor:
-        """Unit-norm (B, D) float32 of teacher features (B, Dt)."""
+        """Unit-norm (B, D), in at least float32, of teacher features (B, Dt)."""
         return self.teacher.embed(self.standardise(teacher))
 
     def standardise(self, teacher: Tensor) -> Tensor:
-        """Teacher features (B, Dt) as float32, standardised with the statistics of the training split.
+        """Teacher features (B, Dt) in at least float32, standardised with the statistics of the training split.
 
         Raises:
             ValueError: a model without a teacher, or features of another width.
@@ -306,7 +373,7 @@ class CrossModalModel(nn.Module):
             out["sides"] = {name: side.embed(network.pool(tokens))}
         if "segments" in self.needs:
             projected = self.segment_projectors[name](self._segmented(tokens))
-            out["side_segments"] = {name: F.normalize(projected.float(), dim=-1)}
+            out["side_segments"] = {name: F.normalize(at_least_float32(projected), dim=-1)}
         return out
 
     def _segmented(self, tokens: Tensor) -> Tensor:
@@ -314,9 +381,13 @@ class CrossModalModel(nn.Module):
         return F.adaptive_avg_pool1d(tokens.transpose(1, 2), self.segments).transpose(1, 2)
 
 
-def _side_projector(kind: str, head: Head, *, width: int, dim: int, dropout: float) -> nn.Module:
+def _side_projector(
+    kind: Projector, head: Head, *, width: int, dim: int, dropout: float, hidden: int | None
+) -> nn.Module:
     if kind == "mlp":
-        return projection_head(head, width=width, dim=dim, dropout=dropout)
+        return projection_head(head, width=width, dim=dim, dropout=dropout, hidden=hidden)
+    if kind == "random":
+        return RandomHead(width=width, dim=dim, hidden=hidden or 2048)
     if kind == "linear":
         return nn.Linear(width, dim)
     if dim != width:

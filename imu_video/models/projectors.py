@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -18,7 +18,15 @@ from imu_video.bundle.encoder import load_encoder, read_config
 from imu_video.config import Config
 from imu_video.encoders.allocation import bounded
 from imu_video.errors import CheckpointError, ConfigError
-from imu_video.models.cross_modal import TEACHER, BatchHead, CrossModalModel, Head, ProjectionHead
+from imu_video.models.cross_modal import (
+    TEACHER,
+    BatchHead,
+    CrossModalModel,
+    Head,
+    ProjectionHead,
+    Projector,
+    RandomHead,
+)
 from imu_video.runtime import documents
 from imu_video.runtime.files import write_atomic
 
@@ -40,14 +48,16 @@ class ProjectorFacts(Config):
         dim: D, embedding width.
         video_projector: kind of the video projector.
         head: kind of the heads.
+        hidden: width of their hidden layers, None for heads that have none or for the default.
         teacher: fingerprint of the teacher whose features the video projector takes.
         encoder_sha256: hash of the encoder weights that the projectors were trained with.
     """
 
     teacher_dim: int = Field(ge=1, le=2**20)
     dim: int = Field(ge=1, le=2**16)
-    video_projector: Literal["mlp", "linear", "none"]
+    video_projector: Projector
     head: Head = "residual"
+    hidden: int | None = Field(default=None, ge=1, le=2**20)
     teacher: str
     encoder_sha256: str
 
@@ -73,13 +83,14 @@ def save_projectors(model: CrossModalModel, folder: str | Path, *, teacher: str)
         teacher_dim=model.teacher.width,
         dim=model.dim,
         video_projector=_kind(model.teacher.projector),
-        head="batch" if isinstance(model.imu_projector, BatchHead) else "residual",
+        head=model.head,
+        hidden=model.hidden,
         teacher=teacher,
         encoder_sha256=str(read_config(folder)["weights_sha256"]),
     )
     names = {k: _renamed(k, _NAMES) for k in model.state_dict() if k.startswith(tuple(_NAMES))}
     state = {names[k]: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items() if k in names}
-    data = to_bytes(state, metadata={"format": "pt", "imu-video": facts.model_dump_json()})
+    data = to_bytes(state, metadata={"format": "pt", "imu-video": facts.model_dump_json(exclude_none=True)})
     write_atomic(folder / PROJECTORS, data)
     return folder / PROJECTORS
 
@@ -113,6 +124,7 @@ def load_pair_model(folder: str | Path) -> tuple[CrossModalModel, ProjectorFacts
                 dim=facts.dim,
                 projector=facts.video_projector,
                 head=facts.head,
+                hidden=facts.hidden,
             )
     except ConfigError as error:
         raise CheckpointError(f"{path}, header: {error.message}", hint="export the run again") from error
@@ -156,7 +168,9 @@ def _read(path: Path) -> tuple[ProjectorFacts, dict[str, Tensor]]:
     return documents.validate(ProjectorFacts, content, where, error=CheckpointError, hint=again), tensors
 
 
-def _kind(projector: nn.Module) -> Literal["mlp", "linear", "none"]:
+def _kind(projector: nn.Module) -> Projector:
     if isinstance(projector, ProjectionHead | BatchHead):
         return "mlp"
+    if isinstance(projector, RandomHead):
+        return "random"
     return "linear" if isinstance(projector, nn.Linear) else "none"

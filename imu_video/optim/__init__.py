@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from imu_video.lazy import exports
 
 if TYPE_CHECKING:
-    from imu_video.optim.groups import adamw, groups_by_shape, parameter_groups, set_learning_rate
+    from imu_video.optim.groups import adam, groups_by_shape, parameter_groups, set_learning_rate
     from imu_video.optim.schedule import cosine_factor, learning_rate, ramped_cosine
 
 __all__ = [
-    "adamw",
+    "adam",
     "cosine_factor",
     "groups_by_shape",
     "learning_rate",
@@ -24,7 +24,7 @@ __getattr__, __dir__ = exports(
     __name__,
     __all__,
     {
-        "groups": ["adamw", "groups_by_shape", "parameter_groups", "set_learning_rate"],
+        "groups": ["adam", "groups_by_shape", "parameter_groups", "set_learning_rate"],
         "schedule": ["cosine_factor", "learning_rate", "ramped_cosine"],
     },
 )

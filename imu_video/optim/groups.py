@@ -1,14 +1,19 @@
-"""AdamW with parameter groups, and its state as named tensors; training loops set the learning rate."""
+"""Adam and AdamW with parameter groups, and their state as named tensors; training loops set the learning rate."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from imu_video.errors import CheckpointError
+
+Algorithm = Literal["adamw", "adam"]
+"""Optimiser: decay of the weights themselves (AdamW), or added to the gradient (Adam with L2 regularisation)."""
+Decayed = Literal["matrices", "all"]
+"""Parameters with weight decay: matrices (see `parameter_groups`), or every parameter, as in torch's optimisers."""
 
 
 def parameter_groups(module: nn.Module, *, weight_decay: float) -> list[dict[str, Any]]:
@@ -73,10 +78,35 @@ def groups_by_shape(parameters: Iterable[nn.Parameter], *, weight_decay: float, 
     ]
 
 
-def adamw(module: nn.Module, *, weight_decay: float, betas: tuple[float, float]) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter 2019) over `parameter_groups`; the loop sets ``lr`` before each step."""
-    groups = [g for g in parameter_groups(module, weight_decay=weight_decay) if g["params"]]
-    return torch.optim.AdamW(groups, lr=0.0, betas=betas)
+def adam(
+    module: nn.Module,
+    *,
+    weight_decay: float,
+    betas: tuple[float, float],
+    algorithm: Algorithm = "adamw",
+    decayed: Decayed = "matrices",
+) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov & Hutter 2019) or Adam (Kingma & Ba 2015); the loop sets ``lr`` before each step.
+
+    Args:
+        module: module whose parameters with ``requires_grad`` are optimised.
+        weight_decay: >= 0.
+        betas: decay rates of the moments, each in [0, 1).
+        algorithm: see `Algorithm`.
+        decayed: see `Decayed`.
+
+    Example:
+        >>> optimizer = adam(nn.Linear(3, 2), weight_decay=0.1, betas=(0.9, 0.999), algorithm="adam", decayed="all")
+        >>> type(optimizer).__name__, [(g["names"], g["weight_decay"]) for g in optimizer.param_groups]
+        ('Adam', [(['weight', 'bias'], 0.1)])
+    """
+    if decayed == "matrices":
+        groups = [g for g in parameter_groups(module, weight_decay=weight_decay) if g["params"]]
+    else:
+        named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+        groups = [{"params": [p for _, p in named], "names": [name for name, _ in named], "weight_decay": weight_decay}]
+    kind = torch.optim.AdamW if algorithm == "adamw" else torch.optim.Adam
+    return kind(groups, lr=0.0, betas=betas)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
@@ -119,5 +149,5 @@ def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, 
             raise CheckpointError(
                 f"optimizer state {full!r} has shape {tuple(value.shape)}, expected {tuple(parameter.shape)}"
             )
-        # AdamW keeps its step counter on the CPU; the moments are on the device of their parameter.
+        # Adam keeps its step counter on the CPU; the moments are on the device of their parameter.
         optimizer.state[parameter][key] = value.to("cpu" if key == "step" else parameter.device, copy=True)

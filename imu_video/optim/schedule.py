@@ -12,6 +12,8 @@ from typing import Literal
 
 Decay = Literal["cosine", "linear", "constant"]
 """Shape of the learning rate after the warm-up."""
+End = Literal["last", "after"]
+"""Step at which a schedule reaches ``min_lr``: the last one, or the one after it, as torch's schedulers count."""
 
 
 def learning_rate(
@@ -22,12 +24,14 @@ def learning_rate(
     min_lr: float = 0.0,
     warmup_fraction: float = 0.0,
     decay: Decay = "cosine",
+    end: End = "last",
 ) -> float:
     """Linear warm-up to ``lr``, then half a cosine to ``min_lr`` at the last step (Loshchilov & Hutter 2017, eq. 5).
 
     With w = round(warmup_fraction * steps) warm-up steps: ``lr (s + 1) / (w + 1)`` for s < w, then
     ``min_lr + (lr - min_lr) (1 + cos(pi (s - w) / (steps - 1 - w))) / 2``; ``linear`` decreases linearly to ``min_lr``,
-    ``constant`` stays at ``lr``.
+    ``constant`` stays at ``lr``. With ``end="after"`` and w = floor(warmup_fraction * steps): ``lr s / w`` for s < w,
+    then the same curves over (s - w) / (steps - w), as the schedules of torch and of published training scripts.
 
     Args:
         step: s, 0 <= s < steps.
@@ -36,6 +40,7 @@ def learning_rate(
         min_lr: value of the last step, 0..lr.
         warmup_fraction: 0 <= share < 1.
         decay: shape after the warm-up.
+        end: see `End`.
 
     Raises:
         ValueError: step outside the run.
@@ -46,12 +51,16 @@ def learning_rate(
     """
     if not 0 <= step < steps:
         raise ValueError(f"step {step} is outside a run of {steps} steps")
-    warmup = min(round(warmup_fraction * steps), steps - 1)
+    if end == "last":
+        warmup = min(round(warmup_fraction * steps), steps - 1)
+        rise, progress = (step + 1) / (warmup + 1), (step - warmup) / max(1, steps - 1 - warmup)
+    else:
+        warmup = int(warmup_fraction * steps)
+        rise, progress = step / max(1, warmup), (step - warmup) / (steps - warmup)
     if step < warmup:
-        return lr * (step + 1) / (warmup + 1)
+        return lr * rise
     if decay == "constant":
         return lr
-    progress = (step - warmup) / max(1, steps - 1 - warmup)
     if decay == "linear":
         return lr + (min_lr - lr) * progress
     return min_lr + (lr - min_lr) * 0.5 * (1.0 + math.cos(math.pi * progress))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from imu_video.arguments import Count, NonNegative, Probability
 from imu_video.encoders.layers.convolutional import Norm, norm_layer
 from imu_video.errors import ConfigError
+from imu_video.losses.base import at_least_float32
 from imu_video.registry import towers
 from imu_video.runtime.distributed import GlobalDraws
 from imu_video.skeletons.augmentation import SkeletonAugmentation
@@ -95,9 +96,9 @@ class SkeletonTower(nn.Module, ABC):
         """
         if skeletons.ndim != 4 or skeletons.shape[2:] != (len(self.joints), 3):
             raise ValueError(f"skeletons must be (B, F, J={len(self.joints)}, 3), got {tuple(skeletons.shape)}")
-        # float32 even under autocast: positions are divided by a length, and differences between frames are small.
+        # At least float32, even under autocast: positions are divided by a length, and differences of frames are small.
         with torch.autocast(skeletons.device.type, enabled=False):
-            poses = self.body(skeletons.float(), int(self.up))
+            poses = self.body(at_least_float32(skeletons), int(self.up))
             if draws is not None:
                 poses = self.augmentation(poses, draws)
             x = streams(poses, self.body.centre)

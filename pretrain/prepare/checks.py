@@ -155,12 +155,12 @@ def check_fixed_target(config: PretrainConfig, needs: Needs) -> None:
             f"{names} distils towards the video embedding, which a tower would train",
             hint="tower=null with a cached teacher, or another loss",
         )
-    if needs.fixed and config.projector.teacher != "none":
+    if needs.fixed and config.projector.teacher not in ("none", "random"):
         raise ConfigError(
             f"projector.teacher is {config.projector.teacher!r}, but {names} distils towards the video embedding: "
             "a distillation target must not be trained",
-            hint="projector.teacher=none projector.dim=null; narrow the teacher when embedding instead "
-            "(projection: pca or orthogonal)",
+            hint="projector.teacher=none projector.dim=null, or projector.teacher=random; or narrow the teacher when "
+            "embedding (projection: pca or orthogonal)",
         )
 
 

@@ -25,7 +25,7 @@ from imu_video.encoders.allocation import bounded
 from imu_video.losses import LossMix
 from imu_video.models.cross_modal import CrossModalModel
 from imu_video.objectives import ObjectiveMix
-from imu_video.optim.groups import adamw
+from imu_video.optim.groups import adam
 from imu_video.runtime.distributed import World
 from imu_video.runtime.references import restored
 from imu_video.shards.batches.loader import PairLoader
@@ -240,15 +240,19 @@ def build_model(
         ConfigError: a component refuses its arguments or the data's windows, or cannot be synchronised.
     """
     index, teacher_dim = data.index, data.teacher_dim
-    dim = config.projector.dim
-    if dim is None:
-        # Without a head on the teacher's side, embeddings are as wide as the teacher's features.
-        dim = teacher_dim if config.projector.teacher == "none" and teacher_dim is not None else DIM
     components = request.components.with_data(
         channels=len(index.channels),
         samples=index.samples_per_window,
         context=data.context(request.needs.tower),
-    ).with_widths(dim=dim, teacher_dim=teacher_dim)
+    )
+    if config.run.threads is not None:
+        torch.set_num_threads(config.run.threads)
+    torch.manual_seed(config.seed)
+    # The normalisation follows when the training windows are read: a misfit of encoder and windows is found before.
+    student = EncoderBundle(spec=blank_spec(index), encoder=components.encoder)
+    checks.check_encoder(student)
+    dim = _embedding_width(config, teacher=teacher_dim, student=student.feature_dim)
+    components = components.with_widths(dim=dim, teacher_dim=teacher_dim)
     config = resolve(
         config,
         components,
@@ -257,16 +261,20 @@ def build_model(
         precision=request.precision,
         paired="side" in request.needs.pair,
     )
-    if config.run.threads is not None:
-        torch.set_num_threads(config.run.threads)
-    torch.manual_seed(config.seed)
-    # The normalisation follows when the training windows are read: a misfit of encoder and windows is found before.
-    student = EncoderBundle(spec=blank_spec(index), encoder=components.encoder)
-    checks.check_encoder(student)
     with bounded("the model with its projectors, tower and losses"):
         task = build_task(config, components, student=student, teacher_dim=teacher_dim)
     checks.check_batch_norm(task, world, request.device)
     return config, components, task
+
+
+def _embedding_width(config: PretrainConfig, *, teacher: int | None, student: int) -> int:
+    section = config.projector
+    if section.dim is not None:
+        return section.dim
+    # Without a head, embeddings are as wide as the features of that side.
+    if section.head == "none":
+        return student
+    return teacher if section.teacher == "none" and teacher is not None else DIM
 
 
 def build_task(
@@ -290,6 +298,7 @@ def build_task(
         dim=projector.dim,
         dropout=projector.dropout,
         head=projector.head,
+        hidden=projector.hidden,
         projector=projector.teacher,
         tower=None if components.tower is None else components.tower.build(),
         needs=None if loss is None else loss.needs,
@@ -449,7 +458,13 @@ def build_parts(
             first=config.augment_first,
             normalisation=_normalisation(task, device) if config.augment_on == "normalised" else None,
         ),
-        optimizer=adamw(task, weight_decay=optim.weight_decay, betas=optim.betas),
+        optimizer=adam(
+            task,
+            weight_decay=optim.weight_decay,
+            betas=optim.betas,
+            algorithm=optim.algorithm,
+            decayed=optim.decayed,
+        ),
         steps=loaders.steps,
     )
 

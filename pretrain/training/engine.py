@@ -17,13 +17,13 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from imu_video.optim.groups import load_optimizer_tensors, optimizer_tensors, set_learning_rate
-from imu_video.optim.schedule import learning_rate
 from imu_video.runtime.distributed import World
 from imu_video.types import LossOutput, PairEmbeddings
 from pretrain.checkpoints.store import Checkpoint, CheckpointStore
 from pretrain.observe.reporter import Reporter, StopSignal
 from pretrain.training.guards import NOT_WRITTEN, Buffers, check_rows, check_state, not_finite, step_not_finite
 from pretrain.training.parts import Parts
+from pretrain.training.rate import after_update, rate
 from pretrain.training.state import Best, TrainState, step_seed
 from pretrain.training.validate import validate
 
@@ -73,9 +73,9 @@ class Engine:
             GuardStop: a loss, gradient or weight is not finite; the state before that step has been written.
         """
         run, steps = self.config.run, self.parts.steps
-        begin, repeats = self.state.step * self.config.optim.accumulate, self.parts.feed.loader.plan.repeats
+        begin, plan = self.state.step * self.config.optim.accumulate, self.parts.feed.loader.plan
         # One batch suffices: all batches come from the same plan, so a loader that is split twice fails here.
-        check_rows(self.parts.feed.get(begin), self.config, self.device, repeats=repeats)
+        check_rows(self.parts.feed.get(begin), self.config, self.device, repeats=plan.repeats)
         self.reporter.start(self.state.step, steps, best=getattr(self.state.best, "value", None))
         # Scores of the untrained encoder are the baseline of all later scores.
         if self.state.step == 0:
@@ -84,7 +84,8 @@ class Engine:
         while self.state.step < steps and not stopping:
             numbers, stopping = self.update(self.state.step)
             step = self.state.step + 1
-            self.state = dataclasses.replace(self.state, step=step)
+            plateau = after_update(step, numbers["loss"], self.config.optim, self.state.plateau, plan=plan)
+            self.state = dataclasses.replace(self.state, step=step, plateau=plateau)
             last = step == steps
             if step % run.log_every == 0 or last:
                 self.reporter.numbers("train", step, numbers)
@@ -102,14 +103,7 @@ class Engine:
         """One optimiser step: its metrics (means over batches and ranks), and whether a rank received a stop signal."""
         optim = self.config.optim
         started, waited, windows = time.perf_counter(), 0.0, 0
-        lr = learning_rate(
-            step,
-            steps=self.parts.steps,
-            lr=optim.lr,
-            min_lr=optim.min_lr,
-            warmup_fraction=optim.warmup_fraction,
-            decay=optim.decay,
-        )
+        lr = rate(step, optim, steps=self.parts.steps, plateau=self.state.plateau)
         set_learning_rate(self.parts.optimizer, lr)
         self.model.train()
         before = Buffers(self.parts.task)

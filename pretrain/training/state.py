@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from imu_video.optim.plateau import Plateau
 from imu_video.types import JsonDict
 
 
@@ -38,18 +39,24 @@ class TrainState:
     Args:
         step: optimiser steps done.
         best: best validation so far, or None.
+        plateau: losses that the learning rate depends on; None where the config has no ``optim.plateau``.
     """
 
     step: int = 0
     best: Best | None = None
+    plateau: Plateau | None = None
 
     def to_json(self) -> JsonDict:
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> TrainState:
-        best = data["best"]
-        return cls(step=int(data["step"]), best=Best(**best) if best is not None else None)
+        best, plateau = data["best"], data.get("plateau")  # earlier versions had no plateau
+        return cls(
+            step=int(data["step"]),
+            best=Best(**best) if best is not None else None,
+            plateau=Plateau(**plateau) if plateau is not None else None,
+        )
 
 
 def step_seed(seed: int, batch: int, purpose: str, *, rank: int = 0) -> int:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from imu_video.bundle.encoder import EncoderBundle, InputSpec
 from imu_video.errors import ConfigError
-from imu_video.models.cross_modal import BatchHead, CrossModalModel, ProjectionHead
+from imu_video.models.cross_modal import BatchHead, CrossModalModel, ProjectionHead, RandomHead
 from imu_video.types import PairBatch, PairMeta
 
 SPEC = InputSpec(rate_hz=50, window_s=2, mean=(0.0,) * 6, std=(9.8,) * 3 + (1.0,) * 3)
@@ -63,11 +63,36 @@ def test_batch_head_equals_its_equation() -> None:
         BatchHead(width=6, dim=0)
 
 
+def test_random_head_equals_its_equation_and_is_not_trained() -> None:
+    torch.manual_seed(0)
+    head = RandomHead(width=6, dim=4, hidden=5).train()
+    norm = torch.nn.BatchNorm1d(5).eval()  # the published layer, at its initial statistics
+    z = torch.randn(3, 6)
+    h = torch.nn.functional.gelu(norm(z @ head.first.weight.T + head.first.bias))
+    assert torch.allclose(head(z), h @ head.second.weight.T + head.second.bias, atol=1e-6)
+    assert not any(p.requires_grad for p in head.parameters())
+    with pytest.raises(ConfigError, match="random head"):
+        RandomHead(width=6, dim=4, hidden=0)
+
+
 def test_the_kind_of_head_is_that_of_both_sides() -> None:
     m = model(head="batch")
     assert isinstance(m.imu_projector, BatchHead)
     assert isinstance(m.teacher.projector, BatchHead)
     assert isinstance(model().imu_projector, ProjectionHead)
+
+
+def test_published_heads_have_the_published_sizes() -> None:
+    comodo = model(head="batch_gelu", projector="random")
+    assert isinstance(comodo.imu_projector, BatchHead)
+    assert comodo.imu_projector.first.out_features == 2048
+    assert comodo.imu_projector(torch.randn(4, comodo.imu_projector.first.in_features)).shape == (4, 12)
+    assert isinstance(comodo.teacher.projector, RandomHead)
+    cmc = model(head="batch", hidden=20)
+    assert isinstance(cmc.imu_projector, BatchHead)
+    assert cmc.imu_projector.first.out_features == 20
+    with pytest.raises(ConfigError, match="head 'none' compares features as they are: the embedding width is 12"):
+        model(head="none")
 
 
 @pytest.mark.parametrize("projector", ["mlp", "linear"])

@@ -21,30 +21,40 @@ SPEC = InputSpec(rate_hz=32, window_s=2, mean=(0.0,) * 6, std=(9.8,) * 3 + (1.0,
 ENCODER = {"name": "patch_tst", "width": 8, "heads": 2, "layers": 1, "ffn": 16}
 
 
-def model(kind: str = "mlp", seed: int = 0, head: Head = "residual") -> CrossModalModel:
+def model(kind: str = "mlp", seed: int = 0, head: Head = "residual", width: int = 10) -> CrossModalModel:
     torch.manual_seed(seed)
     return CrossModalModel(
         student=EncoderBundle(spec=SPEC, encoder=ENCODER),
-        teacher_dim=10,
-        dim=10,
+        teacher_dim=width,
+        dim=width,
         projector=kind,  # type: ignore[arg-type]
         head=head,
-        teacher_mean=torch.arange(10.0),
-        teacher_std=torch.arange(10.0) + 1,
+        hidden=None if head == "residual" else 12,
+        teacher_mean=torch.arange(float(width)),
+        teacher_std=torch.arange(float(width)) + 1,
     ).eval()
 
 
 @pytest.mark.parametrize(
-    ("kind", "head"), [("mlp", "residual"), ("linear", "residual"), ("none", "residual"), ("mlp", "batch")]
+    ("kind", "head"),
+    [
+        ("mlp", "residual"),
+        ("linear", "residual"),
+        ("none", "residual"),
+        ("mlp", "batch"),
+        ("random", "batch_gelu"),
+        ("none", "none"),
+    ],
 )
 def test_round_trip_gives_the_same_embeddings(tmp_path: Path, kind: str, head: Head) -> None:
-    before = model(kind, head=head)
+    width = 48 if head == "none" else 10  # without a head the embedding is as wide as the student's features
+    before = model(kind, head=head, width=width)
     before.student.save(tmp_path / "e", lineage={})
     save_projectors(before, tmp_path / "e", teacher="abc123")
     after, facts = load_pair_model(tmp_path / "e")
-    assert (facts.teacher, facts.teacher_dim, facts.video_projector) == ("abc123", 10, kind)
+    assert (facts.teacher, facts.teacher_dim, facts.video_projector) == ("abc123", width, kind)
     imu, mask = torch.randn(3, 6, 64), torch.rand(3, 6, 64) > 0.1
-    teacher = torch.randn(3, 10)
+    teacher = torch.randn(3, width)
     assert torch.equal(before.embed_imu(imu, mask), after.embed_imu(imu, mask))
     assert torch.equal(before.embed_teacher(teacher), after.embed_teacher(teacher))
     assert sorted(p.name for p in (tmp_path / "e").iterdir()) == [

@@ -8,13 +8,16 @@ from torch import nn
 
 from imu_video.errors import CheckpointError
 from imu_video.optim.groups import (
-    adamw,
+    Algorithm,
+    Decayed,
+    adam,
     groups_by_shape,
     load_optimizer_tensors,
     optimizer_tensors,
     parameter_groups,
     set_learning_rate,
 )
+from tests.reference.naive_adam import NaiveAdam
 
 
 class Toy(nn.Module):
@@ -52,12 +55,12 @@ def test_state_out_and_back_continues_bit_equal() -> None:
     torch.manual_seed(0)
     whole, half = nn.Linear(3, 4), nn.Linear(3, 4)
     half.load_state_dict(whole.state_dict())
-    first = adamw(whole, weight_decay=0.1, betas=(0.9, 0.98))
+    first = adam(whole, weight_decay=0.1, betas=(0.9, 0.98))
     train(whole, first, range(6))
-    second = adamw(half, weight_decay=0.1, betas=(0.9, 0.98))
+    second = adam(half, weight_decay=0.1, betas=(0.9, 0.98))
     train(half, second, range(3))
     saved = {name: tensor.clone() for name, tensor in optimizer_tensors(second).items()}
-    third = adamw(half, weight_decay=0.1, betas=(0.9, 0.98))
+    third = adam(half, weight_decay=0.1, betas=(0.9, 0.98))
     load_optimizer_tensors(third, saved)
     train(half, third, range(3, 6))
     assert torch.equal(whole.weight, half.weight)
@@ -65,7 +68,7 @@ def test_state_out_and_back_continues_bit_equal() -> None:
 
 
 def test_state_of_another_model_is_refused() -> None:
-    optimizer = adamw(nn.Linear(3, 4), weight_decay=0.1, betas=(0.9, 0.98))
+    optimizer = adam(nn.Linear(3, 4), weight_decay=0.1, betas=(0.9, 0.98))
     with pytest.raises(CheckpointError, match="belongs to no parameter"):
         load_optimizer_tensors(optimizer, {"other/exp_avg": torch.zeros(4, 3)})
     with pytest.raises(CheckpointError, match=r"expected \(4, 3\)"):
@@ -80,3 +83,28 @@ def test_groups_by_shape_keep_order_and_settings() -> None:
     assert (matrices["weight_decay"], vectors["weight_decay"]) == (0.1, 0.0)
     assert matrices["lr"] == vectors["lr"] == 0.5
     torch.optim.AdamW([matrices, vectors])  # what it is for
+
+
+@pytest.mark.parametrize("algorithm", ["adam", "adamw"])
+@pytest.mark.parametrize("decayed", ["matrices", "all"])
+def test_both_algorithms_equal_their_slow_twin(algorithm: Algorithm, decayed: Decayed) -> None:
+    torch.manual_seed(0)
+    module = nn.Linear(3, 2).double()
+    parts = [[p.detach().clone()] for p in module.parameters()]
+    optimizer = adam(module, weight_decay=0.1, betas=(0.8, 0.99), algorithm=algorithm, decayed=decayed)
+    set_learning_rate(optimizer, 0.05)
+    twins = [
+        NaiveAdam(
+            part, lr=0.05, betas=(0.8, 0.99), decoupled=algorithm == "adamw",
+            weight_decay=0.1 if decayed == "all" or part[0].ndim > 1 else 0.0,
+        )
+        for part in parts
+    ]  # fmt: skip
+    for _ in range(5):
+        gradients = [torch.randn_like(p) for p in module.parameters()]
+        for parameter, gradient, twin in zip(module.parameters(), gradients, twins, strict=True):
+            parameter.grad = gradient
+            twin.step([gradient])
+        optimizer.step()
+    for parameter, part in zip(module.parameters(), parts, strict=True):
+        torch.testing.assert_close(parameter.detach(), part[0], atol=1e-12, rtol=0)

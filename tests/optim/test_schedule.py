@@ -6,6 +6,7 @@ import math
 from itertools import pairwise
 
 import pytest
+import torch
 
 from imu_video.optim.schedule import cosine_factor, learning_rate, ramped_cosine
 
@@ -26,6 +27,22 @@ def naive(steps: int, lr: float, min_lr: float, warmup_fraction: float) -> list[
 def test_equals_the_slow_twin(steps: int, warmup_fraction: float) -> None:
     fast = [learning_rate(s, steps=steps, lr=0.3, min_lr=0.01, warmup_fraction=warmup_fraction) for s in range(steps)]
     assert fast == pytest.approx(naive(steps, 0.3, 0.01, warmup_fraction))
+
+
+def test_published_schedules_end_one_step_after_the_last() -> None:
+    """torch's CosineAnnealingLR, and the linear schedule of transformers."""
+    parameter = torch.nn.Parameter(torch.zeros(()))
+    optimizer = torch.optim.SGD([parameter], lr=0.3)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=9, eta_min=0.01)
+    expected = []
+    for _ in range(9):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        cosine.step()
+    assert [learning_rate(s, steps=9, lr=0.3, min_lr=0.01, end="after") for s in range(9)] == pytest.approx(expected)
+    linear = [learning_rate(s, steps=10, lr=1.0, warmup_fraction=0.25, decay="linear", end="after") for s in range(10)]
+    assert linear == pytest.approx([0, 0.5, 1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125])
+    assert learning_rate(0, steps=1, lr=0.3, warmup_fraction=0.5, end="after") == 0.3
 
 
 def test_shape_over_a_run() -> None:

@@ -12,7 +12,7 @@ from imu_video.runtime import references
 from pretrain.config import PretrainConfig, differences, identity, run_id, stored
 from tests.pretrain.conftest import resolved
 
-SHIPPED = sorted((shipped() / "pretrain").glob("*.yaml"))
+SHIPPED = sorted((shipped() / "pretrain").rglob("*.yaml"))
 
 
 def config(**sections: object) -> PretrainConfig:
@@ -65,6 +65,21 @@ def test_run_id_ignores_paths_and_logging_only() -> None:
     assert of(optim={"steps": 11}) != base
 
 
+def test_keys_of_this_version_do_not_change_the_run_ids_of_earlier_ones() -> None:
+    names = identity(config(), data="x").keys()
+    assert not {"data.control", "projector.hidden", "optim.algorithm", "optim.decayed", "optim.end"} & names
+    base = run_id(identity(config(), data="x"))
+    changed = [
+        config(projector={"hidden": 64}),
+        *(
+            config(optim={"steps": 10, **more})
+            for more in ({"algorithm": "adam"}, {"decayed": "all"}, {"end": "after"}, {"plateau": {}})
+        ),
+    ]
+    ids = [run_id(identity(one, data="x")) for one in changed]
+    assert len({base, *ids}) == 6
+
+
 def test_differences_name_the_dotted_keys() -> None:
     before = identity(config(loss=[{"name": "info_nce", "temperature": 0.1}]), data="x")
     after = identity(config(loss=[{"name": "info_nce", "temperature": 0.2}], seed=4), data="x")
@@ -84,7 +99,7 @@ def test_some_configs_are_shipped() -> None:
     assert {p.stem for p in SHIPPED} >= {"base", "comodo", "imu_video", "simclr_imu"}
 
 
-@pytest.mark.parametrize("file", SHIPPED, ids=lambda p: p.stem)
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda p: f"{p.parent.name}-{p.stem}")
 def test_every_shipped_config_resolves(file: Path) -> None:
     loaded = load_config(file, PretrainConfig, ["data.root=somewhere"])
     resolved(loaded)

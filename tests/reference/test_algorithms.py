@@ -22,6 +22,7 @@ from eval.algorithms import AdamSettings, Algorithm, DomainBatch, Network, algor
 from eval.algorithms.ddlearn import supervised_contrastive
 from imu_video.bundle.encoder import EncoderBundle
 from imu_video.bundle.input_spec import InputSpec
+from tests.reference.naive_adam import NaiveAdam
 
 ADAM = AdamSettings(lr=1e-2, weight_decay=1e-3)
 CLASSES, DOMAINS, ROWS, UPDATES = 3, 3, 6, 4
@@ -63,28 +64,8 @@ def start(name: str, *, domains: int = DOMAINS) -> Algorithm:
     return algorithm.train()
 
 
-class NaiveAdam:
-    """Adam with L2 decay, one parameter after the other (Kingma and Ba 2015, algorithm 1)."""
-
-    def __init__(self, parameters: list[nn.Parameter], lr: float = ADAM.lr) -> None:
-        self.parameters, self.lr = parameters, lr
-        self.first: dict[int, Tensor] = {}
-        self.second: dict[int, Tensor] = {}
-        self.steps: dict[int, int] = {}
-
-    @torch.no_grad()
-    def step(self, gradients: list[Tensor | None]) -> None:
-        b1, b2 = ADAM.betas
-        for i, (p, g) in enumerate(zip(self.parameters, gradients, strict=True)):
-            if g is None:
-                continue
-            d = g + ADAM.weight_decay * p
-            self.steps[i] = self.steps.get(i, 0) + 1
-            self.first[i] = b1 * self.first.get(i, torch.zeros_like(p)) + (1 - b1) * d
-            self.second[i] = b2 * self.second.get(i, torch.zeros_like(p)) + (1 - b2) * d * d
-            mean = self.first[i] / (1 - b1 ** self.steps[i])
-            square = self.second[i] / (1 - b2 ** self.steps[i])
-            p -= self.lr * mean / (square.sqrt() + 1e-8)
+def naive_adam(parameters: list[nn.Parameter], lr: float = ADAM.lr) -> NaiveAdam:
+    return NaiveAdam(parameters, lr=lr, betas=ADAM.betas, weight_decay=ADAM.weight_decay)
 
 
 def grads(loss: Tensor, parameters: list[nn.Parameter]) -> list[Tensor | None]:
@@ -266,11 +247,11 @@ RESTARTS = {"vrex": 2, "fishr": 2}
 
 def run_one_step(name: str, w: World) -> None:
     parameters = list(w.algorithm.parameters())
-    adam = NaiveAdam(parameters)
+    adam = naive_adam(parameters)
     for update in range(UPDATES):
         w.memory["update"] = update
         if RESTARTS.get(name) == update:
-            adam = NaiveAdam(parameters)
+            adam = naive_adam(parameters)
         adam.step(grads(ONE_STEP[name](w, batches(update)), parameters))
 
 
@@ -279,7 +260,7 @@ def run_one_step(name: str, w: World) -> None:
 
 def run_andmask(name: str, w: World) -> None:
     parameters = list(w.network.parameters())
-    adam = NaiveAdam(parameters)
+    adam = naive_adam(parameters)
     for update in range(UPDATES):
         each = [grads(r, parameters) for r in risks(w, batches(update))]
         total: list[Tensor | None] = []
@@ -294,7 +275,7 @@ def run_andmask(name: str, w: World) -> None:
 
 def run_mldg(name: str, w: World) -> None:
     parameters = list(w.network.parameters())
-    adam = NaiveAdam(parameters)
+    adam = naive_adam(parameters)
     for update in range(UPDATES):
         step = batches(update)
         own = [grads(r, parameters) for r in risks(w, step)]
@@ -302,7 +283,7 @@ def run_mldg(name: str, w: World) -> None:
         order = torch.randperm(DOMAINS, generator=w.generator).tolist()
         for i, j in zip(order, [*order[1:], order[0]], strict=True):
             trial = copy.deepcopy(w.network)
-            inner = NaiveAdam(list(trial.parameters()), lr=1e-2)
+            inner = naive_adam(list(trial.parameters()), lr=1e-2)
             inner.step([torch.zeros_like(p) if g is None else g for p, g in zip(parameters, own[i], strict=True)])
             second = grads(ce(trial(step[j].imu, step[j].mask), step[j].label), list(trial.parameters()))
             total = [
@@ -314,7 +295,7 @@ def run_mldg(name: str, w: World) -> None:
 
 def run_fish(name: str, w: World) -> None:
     clone = copy.deepcopy(w.network)
-    adam = NaiveAdam(list(clone.parameters()))
+    adam = naive_adam(list(clone.parameters()))
     for update in range(UPDATES):
         clone.load_state_dict(w.network.state_dict())
         for b in batches(update):
@@ -327,7 +308,7 @@ def run_fish(name: str, w: World) -> None:
 def run_urm(name: str, w: World) -> None:
     judge = w.algorithm._discriminator[0]
     parameters, adversary = list(w.network.parameters()), list(judge.parameters())
-    adam, other = NaiveAdam(parameters), NaiveAdam(adversary)
+    adam, other = naive_adam(parameters), naive_adam(adversary)
     for update in range(UPDATES):
         imu, mask, label = w.all(batches(update))
         h = torch.tanh(w.network.features(imu, mask))
@@ -341,10 +322,10 @@ def run_urm(name: str, w: World) -> None:
 
 def run_ermpp(name: str, w: World) -> None:
     parameters = list(w.network.parameters())
-    adam, held = NaiveAdam(parameters), []
+    adam, held = naive_adam(parameters), []
     for update in range(UPDATES):
         if update == 2:  # one more than linear_steps
-            adam = NaiveAdam(parameters)
+            adam = naive_adam(parameters)
         imu, mask, label = w.all(batches(update))
         f = w.network.features(imu, mask)
         adam.step(grads(ce(w.network.classifier(f.detach() if update <= 1 else f), label), parameters))

@@ -179,6 +179,12 @@ class Plan:
             return epochs * self.epoch_rows // self.batch_size
         return epochs * (self.epoch_rows // self.batch_size)
 
+    def epochs(self, batches: int) -> int:
+        """Number of epochs that the first full batches complete: the inverse of `steps`."""
+        if self.carry and self._cumulative is None:
+            return ((batches + 1) * self.batch_size - 1) // self.epoch_rows
+        return batches // (self.epoch_rows // self.batch_size)
+
     def batch(self, step: int) -> list[tuple[int, np.ndarray]]:
         """The global batch of a step: B int64 sample numbers in total, grouped by epoch.
 

@@ -192,6 +192,15 @@ def test_epochs_of_rows_that_are_carried_over() -> None:
     assert [(epoch, len(rows)) for epoch, rows in plan.batch(4)] == [(0, 1), (1, 2)]
 
 
+@pytest.mark.parametrize("leftover", ["drop", "carry"])
+def test_the_number_of_epochs_is_the_inverse_of_the_number_of_steps(leftover: Any) -> None:
+    for samples, batch in [(13, 3), (12, 3), (40, 7)]:
+        plan = Plan(sizes=[samples], batch_size=batch, seed=0, leftover=leftover)
+        ends = [plan.steps(epochs) for epochs in range(1, 6)]
+        assert [plan.epochs(step) for step in ends] == [1, 2, 3, 4, 5]
+        assert [plan.epochs(step - 1) for step in ends] == [0, 1, 2, 3, 4]
+
+
 def test_replacement_draws_by_weight_and_no_sample_twice_in_a_batch() -> None:
     chances = np.array([1.0] * 30 + [3.0] * 10)
     plan = Plan(sizes=[40], batch_size=5, seed=1, sampling="replacement", chances=chances)

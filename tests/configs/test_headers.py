@@ -1,0 +1,70 @@
+"""Headers of recipes list what differs from the faithful config, which has a tuned one beside it."""
+
+from __future__ import annotations
+
+import pytest
+
+from imu_video.config import load_config
+from pretrain.config import PretrainConfig
+from tests.configs.headers import FAITHFUL, differences, recipes, with_block
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_the_header_is_what_the_generator_writes(name: str) -> None:
+    content = (FAITHFUL.parent / f"{name}.yaml").read_text(encoding="utf-8")
+    assert content == with_block(content, name), "run `make headers`"
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_a_faithful_config_adds_nothing_to_the_paper(name: str) -> None:
+    config = load_config(FAITHFUL / f"{name}.yaml", PretrainConfig, ["data.root=d"])
+    assert config.name == f"{name.replace('_', '-')}-faithful"
+    assert config.optim.clip_norm is None
+    assert not config.projector.standardise, "features of a teacher are used as they are"
+
+
+def test_every_kind_of_difference_is_written() -> None:
+    there = {
+        "seed": 0,
+        "encoder": {"name": "patch_tst", "width": 16, "heads": 4},
+        "augment": [],
+        "tower": None,
+        "loss": [{"name": "info_nce", "weight": 1.0, "temperature": 0.1, "learned": True}],
+        "optim": {"lr": 0.1, "clip_norm": None, "same": 1},
+        "only": 2,
+    }
+    here = {
+        "seed": 1,
+        "encoder": {"name": "patch_tst", "width": 32, "heads": 4},
+        "augment": [{"name": "rotate", "max_degrees": 25}, {"name": "jitter"}],
+        "tower": {"name": "skeleton", "width": 4},
+        "loss": [{"name": "info_nce", "weight": 0.5, "temperature": 0.2, "learned": True}],
+        "optim": {"lr": 0.1, "clip_norm": 1.0, "same": 1},
+    }
+    assert differences(there, here) == [
+        "seed: 0 -> 1",
+        "encoder.width: 16 -> 32",
+        "augment: [] -> rotate (max_degrees 25), jitter",
+        "tower: null -> skeleton (width 4)",
+        "loss.0.weight: 1.0 -> 0.5",
+        "loss.0.temperature: 0.1 -> 0.2",
+        "optim.clip_norm: null -> 1.0",
+        "only: 2 -> null",
+    ]
+    other = here | {"loss": [{"name": "nt_xent", "weight": 1.0, "temperature": 0.5, "learned": False}]}
+    assert (
+        differences(there | {"only": None}, other)[-2]
+        == "loss: info_nce (temperature 0.1) -> nt_xent (temperature 0.5)"
+    )
+
+
+def test_an_old_block_is_replaced_and_a_missing_one_added() -> None:
+    name = recipes()[0]
+    content = (FAITHFUL.parent / f"{name}.yaml").read_text(encoding="utf-8")
+    lines = content.splitlines(keepends=True)
+    start = next(i for i, line in enumerate(lines) if line.startswith("# Differences from"))
+    end = next(i for i, line in enumerate(lines) if not line.startswith("#"))
+    without = "".join(lines[:start] + lines[end:])
+    wrong = "".join([*lines[: start + 1], "#   optim.lr: 1 -> 2\n", *lines[end:]])
+    assert with_block(without, name) == content
+    assert with_block(wrong, name) == content

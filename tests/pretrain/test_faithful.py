@@ -1,0 +1,75 @@
+"""Faithful recipes: 20 updates of the engine equal those of a loop written from the paper, in double precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from imu_video.config import load_config, shipped
+from imu_video.shards.schema import Index
+from pretrain.config import PretrainConfig
+from pretrain.prepare.prepare import Prepared
+from tests.reference import naive_recipes
+from tests.reference.naive_recipes import Recipe, engine_and_start, normalised
+
+FAITHFUL = shipped() / "pretrain" / "faithful"
+COMMON = [
+    "data.batch_size=8", "data.val_split=null", "optim.epochs=null", "optim.steps=20", "run.device=cpu",
+    "run.precision=fp32", "run.threads=1",
+]  # fmt: skip
+# Smaller networks, so that the loops take seconds; everything else stays as shipped.
+PATCH_TST = [
+    "encoder.width=8",
+    "encoder.layers=1",
+    "encoder.heads=2",
+    "encoder.ffn=16",
+    "encoder.patch=10",
+    "encoder.stride=10",
+]
+TWINS: dict[str, tuple[type[Recipe], list[str]]] = {
+    "comodo": (naive_recipes.Comodo, [*PATCH_TST, "projector.hidden=16", "projector.dim=8", "loss.0.size=20"]),
+}
+
+
+def recipe(name: str, root: Path, *more: str) -> PretrainConfig:
+    return load_config(
+        FAITHFUL / f"{name}.yaml", PretrainConfig, [f"data.root={root}", *COMMON, *TWINS[name][1], *more]
+    )
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in FAITHFUL.glob("*.yaml")))
+def test_twenty_updates_equal_a_loop_from_the_paper(
+    name: str, moving: Index, prepared: Callable[..., Prepared], tmp_path: Path
+) -> None:
+    run = prepared(recipe(name, moving.root), folder=tmp_path / "run")
+    engine, start = engine_and_start(run)
+    twin = TWINS[name][0](start, run)
+    before = {key: value.detach().clone() for key, value in start.named_parameters()}
+    losses = list(twin.losses())
+    engine.fit()
+    after = dict(engine.parts.task.named_parameters())
+    assert len(losses) == 20
+    assert after.keys() == before.keys()
+    worst = {key: (value - twin.p[key]).detach().abs().max().item() for key, value in after.items()}
+    assert max(worst.values()) <= 1e-9, {key: value for key, value in worst.items() if value > 1e-9}
+    moved = {key for key, value in after.items() if not torch.equal(value, before[key])}
+    assert moved == set(twin.trained()), "a parameter that the paper trains stayed as it was, or another one moved"
+
+
+def test_the_queue_of_comodo_is_filled_with_other_windows_than_the_first_batches_hold_alone(
+    moving: Index, prepared: Callable[..., Prepared]
+) -> None:
+    run = prepared(recipe("comodo", moving.root))
+    loader, task = run.parts.feed.loader, run.parts.task
+    rows = np.random.default_rng([42, 16349]).permutation(loader.usable)[:20]
+    side = task.model.teacher.projector
+    assert side is not None
+    hidden = torch.nn.functional.gelu(side.first(loader.features(rows)) / (1 + 1e-5) ** 0.5)  # type: ignore[operator]
+    assert task.loss is not None
+    queue = task.loss.losses["queue_distill"].queue
+    assert torch.allclose(normalised(side.second(hidden)), queue.video, atol=1e-6)  # type: ignore[operator]
+    assert int(queue.filled) == 20

@@ -1,0 +1,156 @@
+"""Recipes as loops written from their papers: forward of the heads, loss, optimiser and schedule; encoders are shared.
+
+A recipe's twin starts from the weights of a prepared run, in double precision. It calls the modules of the student and
+of a tower, and looks everything else up as plain tensors. Its settings are those of the paper, not of a config.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from imu_video.types import PairBatch
+from pretrain.observe.reporter import Reporter, StopSignal
+from pretrain.prepare.prepare import Prepared
+from pretrain.training.engine import Engine
+from pretrain.training.task import PretrainTask
+from tests.reference.naive_adam import NaiveAdam
+
+
+def doubled(batch: PairBatch) -> PairBatch:
+    """The batch with every floating-point array in double precision."""
+
+    def wide(x: Any) -> Any:
+        if isinstance(x, dict):
+            return {name: wide(value) for name, value in x.items()}
+        return x.double() if isinstance(x, Tensor) and x.is_floating_point() else x
+
+    fields = {f.name: wide(getattr(batch, f.name)) for f in dataclasses.fields(batch) if f.name != "meta"}
+    return dataclasses.replace(batch, **fields)
+
+
+class DoubleFeed:
+    """Training batches in double precision."""
+
+    def __init__(self, feed: Any) -> None:
+        self.feed, self.loader = feed, feed.loader
+
+    def get(self, number: int) -> PairBatch:
+        return doubled(self.feed.get(number))
+
+
+def engine_and_start(prepared: Prepared) -> tuple[Engine, PretrainTask]:
+    """The engine of a run in double precision, and a copy of its initial task."""
+    task = prepared.parts.task.double()
+    feed: Any = DoubleFeed(prepared.parts.feed)
+    engine = Engine(
+        parts=dataclasses.replace(prepared.parts, feed=feed),
+        accelerator=prepared.accelerator,
+        store=prepared.folder.store,
+        reporter=Reporter(),
+        stop=StopSignal(),
+        lineage={},
+    )
+    return engine, copy.deepcopy(task)
+
+
+def normalised(x: Tensor) -> Tensor:
+    return x / (x * x).sum(1, keepdim=True).sqrt()
+
+
+def gelu(x: Tensor) -> Tensor:
+    return 0.5 * x * (1 + torch.erf(x / math.sqrt(2)))
+
+
+class Recipe:
+    """A recipe of a paper: ``loss`` of a batch, ``rate`` of a step, ``after`` a step, settings of Adam.
+
+    Attributes:
+        adam: settings of `NaiveAdam`.
+        fixed: beginnings of the names of parameters that are not trained.
+    """
+
+    adam: dict[str, Any]
+
+    def __init__(self, start: PretrainTask, prepared: Prepared) -> None:
+        self.task, self.prepared = start.train(), prepared
+        self.student = start.model.student
+        self.p = dict(start.named_parameters())
+        self.b = dict(start.named_buffers())
+        self.steps = prepared.parts.steps
+
+    def loss(self, batch: PairBatch, number: int) -> Tensor:
+        raise NotImplementedError
+
+    def rate(self, step: int) -> float:
+        raise NotImplementedError
+
+    def after(self, loss: float, step: int) -> None:
+        """Called with the loss of an update and its number, from 0."""
+
+    def linear(self, x: Tensor, name: str) -> Tensor:
+        return x @ self.p[f"{name}.weight"].T + self.p[f"{name}.bias"]
+
+    def batch_norm(self, x: Tensor, name: str) -> Tensor:
+        """Batch statistics, as in training; running statistics have no part in a training loss."""
+        mean = x.mean(0)
+        variance = ((x - mean) ** 2).mean(0)
+        return (x - mean) / (variance + 1e-5).sqrt() * self.p[f"{name}.weight"] + self.p[f"{name}.bias"]
+
+    def trained(self) -> dict[str, Tensor]:
+        return {name: p for name, p in self.p.items() if p.requires_grad}
+
+    def losses(self) -> Iterator[float]:
+        """Train step by step; yields each loss."""
+        trained = self.trained()
+        adam = NaiveAdam(list(trained.values()), **self.adam)
+        for step in range(self.steps):
+            batch = doubled(self.prepared.parts.feed.loader.batch(step))
+            loss = self.loss(batch, step)
+            gradients = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
+            adam.lr = self.rate(step)
+            adam.step(gradients)
+            self.after(loss.item(), step)
+            yield loss.item()
+
+
+class Comodo(Recipe):
+    """Chen et al. 2025: the student's similarities to a queue follow the teacher's."""
+
+    adam = {"weight_decay": 0.01, "decoupled": True}
+
+    def __init__(self, start: PretrainTask, prepared: Prepared) -> None:
+        super().__init__(start, prepared)
+        self.queue = list(self.b["loss.losses.queue_distill.queue.video"].clone())
+        self.seen: list[Tensor] = []
+
+    def teacher(self, features: Tensor) -> Tensor:
+        """Linear, batch norm with mean 0 and variance 1, GELU, linear; none of it is trained."""
+        hidden = self.linear(features, "model.sides.teacher.projector.first") / math.sqrt(1 + 1e-5)
+        return normalised(self.linear(gelu(hidden), "model.sides.teacher.projector.second"))
+
+    def loss(self, batch: PairBatch, number: int) -> Tensor:
+        assert batch.teacher is not None
+        features = self.student(batch.imu, batch.mask)
+        hidden = gelu(self.batch_norm(self.linear(features, "model.imu_projector.first"), "model.imu_projector.norm"))
+        student = normalised(self.linear(hidden, "model.imu_projector.second"))
+        self.seen = list(self.teacher(batch.teacher).detach())
+        keys = torch.stack([*self.queue, *self.seen])
+        total = torch.zeros((), dtype=torch.float64)
+        for z, v in zip(student, self.seen, strict=True):
+            target = torch.softmax(keys @ v / 0.1, 0)
+            total = total - (target * torch.log_softmax(keys @ z / 0.05, 0)).sum()
+        return total / len(student)
+
+    def rate(self, step: int) -> float:
+        rising = int(0.1 * self.steps)
+        return 3e-4 * (step / rising if step < rising else (self.steps - step) / (self.steps - rising))
+
+    def after(self, loss: float, step: int) -> None:
+        self.queue = [*self.queue, *self.seen][len(self.seen) :]
