@@ -37,6 +37,16 @@ def channel_unit(channel: str) -> str:
     return {"acc": "m/s^2", "gyr": "rad/s"}[channel.split("_")[0]]
 
 
+def stored_unit(channel: str, normalised: str) -> str:
+    """Unit of a canonical channel in stored windows: SI, or ``1`` where signals were normalised before.
+
+    Example:
+        >>> stored_unit("acc_x", "none"), stored_unit("acc_x", "recording")
+        ('m/s^2', '1')
+    """
+    return channel_unit(channel) if normalised == "none" else "1"
+
+
 # ---------------------------------------------------------------------------------------------- raw recordings
 
 

@@ -13,7 +13,7 @@ from imu_video.channels import name_fault
 from imu_video.config import Config, find, merge, shipped
 from imu_video.errors import DataError, nearest
 from imu_video.runtime import documents
-from imu_video.types import IMU_CHANNELS, channel_unit
+from imu_video.types import IMU_CHANNELS, stored_unit
 
 DECLARATION = "arrays.yaml"
 PRESETS = Path("configs/arrays")
@@ -120,7 +120,7 @@ class ArrayDeclaration(Config):
         if fault := name_fault(self.channels):
             raise ValueError(f"channels: {fault}")
         for channel in IMU_CHANNELS:
-            unit = channel_unit(channel) if self.normalised == "none" else "1"
+            unit = stored_unit(channel, self.normalised)
             if self.channels.get(channel, unit) != unit:
                 raise ValueError(
                     f"channel {channel!r} has the unit {self.channels[channel]!r}, expected {unit!r} with normalised: "

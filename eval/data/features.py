@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ import numpy as np
 
 from eval.data.windows import LabelledWindows
 from imu_video.errors import ConfigError
+from imu_video.types import channel_unit
 
 if TYPE_CHECKING:
     from imu_video.bundle.encoder import EncoderBundle
@@ -84,8 +85,9 @@ def encoder_features(bundle: EncoderBundle, windows: LabelledWindows, *, batch_s
         windows (N, C, T) -> (N, E) float32.
 
     Raises:
-        ConfigError: the encoder gives features that are not finite.
+        ConfigError: windows in other units than those of the encoder, or features that are not finite.
     """
+    check_measures(bundle.spec, windows)
     out = np.asarray(
         bundle.encode(windows.x, rate_hz=windows.rate_hz, channels=windows.channels, batch_size=batch_size),
         dtype=np.float32,
@@ -96,13 +98,64 @@ def encoder_features(bundle: EncoderBundle, windows: LabelledWindows, *, batch_s
     return out
 
 
-def at_spec_rate(x: np.ndarray, *, rate_hz: float, spec: InputSpec) -> np.ndarray:
-    """Windows (N, C, T) resampled to the encoder's rate; their channels must be the encoder's."""
-    if math.isclose(rate_hz, spec.rate_hz, rel_tol=1e-6):
+def check_measures(spec: InputSpec, windows: LabelledWindows) -> None:
+    """Refuse windows whose common channels have other units than those that an encoder was trained on.
+
+    Raises:
+        ConfigError: naming the first such channel and both units.
+    """
+    for channel in windows.channels:
+        unit = channel_unit(channel) if windows.units is None else windows.units[channel]
+        if channel in spec.channels and unit != spec.units[channel]:
+            raise ConfigError(
+                f"channel {channel!r} of {windows.dataset} is in {unit!r}, the encoder was trained on "
+                f"{spec.units[channel]!r}",
+                hint="convert the windows or correct their declaration; `1` is an unknown unit",
+            )
+
+
+def for_encoder(windows: LabelledWindows, spec: InputSpec, *, name: str) -> LabelledWindows:
+    """Windows with the channels of an encoder, in its order and at its rate.
+
+    Args:
+        windows: the windows; further channels are dropped.
+        spec: input specification of the encoder.
+        name: of the encoder, for errors.
+
+    Raises:
+        ConfigError: see `check_channels`.
+    """
+    check_channels(windows, spec, name=name)
+    x = windows.x
+    if windows.channels != spec.channels:
+        x = np.ascontiguousarray(x[:, [windows.channels.index(c) for c in spec.channels]])
+    units = None if windows.units is None else {c: windows.units[c] for c in spec.channels}
+    x = at_rate(x, rate_hz=windows.rate_hz, wanted_hz=spec.rate_hz)
+    return replace(windows, x=x, channels=spec.channels, units=units, rate_hz=spec.rate_hz)
+
+
+def check_channels(windows: LabelledWindows, spec: InputSpec, *, name: str) -> None:
+    """Refuse windows that lack a channel of an encoder, or have it in another unit.
+
+    Raises:
+        ConfigError: naming the channel.
+    """
+    missing = [c for c in spec.channels if c not in windows.channels]
+    if missing:
+        raise ConfigError(
+            f"{name} expects channels {list(spec.channels)}, the data has {list(windows.channels)}: no {missing[0]!r}",
+            hint="use an encoder of these channels, e.g. one made by `imu_video.create_encoder`; docs/guides/arrays.md",
+        )
+    check_measures(spec, windows)
+
+
+def at_rate(x: np.ndarray, *, rate_hz: float, wanted_hz: float) -> np.ndarray:
+    """Windows (N, C, T) resampled to another rate."""
+    if math.isclose(rate_hz, wanted_hz, rel_tol=1e-6):
         return x
     from imu_video.recordings.signal import resample_uniform
 
-    return np.asarray(resample_uniform(x, rate_hz, spec.rate_hz), dtype=np.float32)
+    return np.asarray(resample_uniform(x, rate_hz, wanted_hz), dtype=np.float32)
 
 
 def untrained_twin(bundle: EncoderBundle, seed: int) -> EncoderBundle:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -61,8 +61,8 @@ class LabelledWindows:
     window_s: float
     channels: tuple[str, ...]
     units: Mapping[str, str] | None = None
-    gravity: str = "included"
-    normalised: str = "none"
+    gravity: Literal["included", "removed", "mixed", "unknown"] = "included"
+    normalised: Literal["none", "recording", "unknown"] = "none"
     timed: bool = True
     teacher: np.ndarray | None = None
     teacher_name: str | None = None

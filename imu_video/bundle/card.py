@@ -9,13 +9,14 @@ from typing import Any
 import yaml
 
 from imu_video.runtime.text import code, code_block, markdown, plain
+from imu_video.types import IMU_CHANNELS
 
 _USAGE = """\
 import numpy as np
 from imu_video import load_encoder
 
 encoder = load_encoder("path/to/this/folder")
-# (N, C, T): {channels}; m/s^2 and rad/s, NaN = missing; any rate, any length
+# (N, C, T): {channels}; {units}, NaN = missing; any rate, any length
 windows = np.load("windows.npy")
 features = encoder.encode(windows, rate_hz={rate:g})  # (N, {features}) float32
 """
@@ -52,7 +53,7 @@ def render(config: Mapping[str, Any]) -> str:
     parts = [
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
         f"# IMU encoder {code(encoder['name'])}",
-        f"Turns a window of accelerometer and gyroscope data into {config['feature_dim']} features "
+        f"Turns a window of {_measured(spec)} into {config['feature_dim']} features "
         f"({config['parameters']:,} parameters). Exported by imu-video {markdown(config['versions']['imu-video'])} "
         f"(torch {markdown(config['versions']['torch'])}).",
         *([_CONTROL.format(control=code(control))] if control else []),
@@ -70,6 +71,7 @@ def render(config: Mapping[str, Any]) -> str:
         code_block(
             _USAGE.format(
                 channels=" ".join(map(plain, spec["channels"])),
+                units=" and ".join(dict.fromkeys(plain(spec["units"][c]) for c in spec["channels"])),
                 rate=spec["rate_hz"],
                 features=config["feature_dim"],
             ),
@@ -90,6 +92,13 @@ def render(config: Mapping[str, Any]) -> str:
         f"Weights sha256: {code(config['weights_sha256'])}",
     ]
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
+
+
+def _measured(spec: Mapping[str, Any]) -> str:
+    """What the windows of an encoder contain, in words."""
+    if set(spec["channels"]) <= set(IMU_CHANNELS):
+        return "accelerometer and gyroscope data"
+    return f"{len(spec['channels'])} channels of sensor data"
 
 
 def _counted(value: Any) -> Any:

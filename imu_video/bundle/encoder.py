@@ -151,11 +151,12 @@ class EncoderBundle(nn.Module):
         Runs in evaluation mode without gradient, on the device of the bundle.
 
         Args:
-            windows: (N, C, T) or one (C, T), m/s^2 and rad/s, NaN = missing.
+            windows: (N, C, T) or one (C, T) in the units of the spec (m/s^2 and rad/s), NaN = missing.
             rate_hz: sampling rate of the windows in Hz, 1 .. 10 000; resampled (anti-aliased) to the rate of the spec
                 if different.
-            channels: names of the C axis, canonical names in any order; default: those of the spec. Channels that are
-                absent from the windows are treated as missing; channels that the encoder does not read are dropped.
+            channels: names of the C axis, in any order; default: those of the spec. Channels that are absent from the
+                windows are treated as missing; channels that the encoder does not read are dropped. A name that is
+                neither canonical nor in the spec is refused where a channel of the spec is absent: it may be misspelt.
             batch_size: windows per forward pass.
             check_units: raise an error for signals whose magnitude is implausible in SI units, and for windows shorter
                 than a twentieth or longer than sixty times the training windows.

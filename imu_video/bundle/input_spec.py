@@ -13,9 +13,10 @@ import numpy as np
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from imu_video.channels import name_fault, sensor_of
 from imu_video.config import Config
-from imu_video.errors import ConfigError, DataError, RecordingError
-from imu_video.types import GRAVITY, IMU_CHANNELS, channel_unit
+from imu_video.errors import ConfigError, DataError, RecordingError, nearest
+from imu_video.types import GRAVITY, IMU_CHANNELS, stored_unit
 
 SMALLEST_STD = 1e-30
 LARGEST_RMS = 1e6
@@ -30,13 +31,15 @@ class InputSpec(Config):
     """Input specification of an encoder: channels, units, rate, window length and normalisation.
 
     Args:
-        channels: names in order, a subset of IMU_CHANNELS.
-        units: SI unit of each channel; filled in if omitted.
+        channels: names in order: any of IMU_CHANNELS, and others such as ``torso.mag_x`` or ``emg_1``.
+        units: unit of each channel. Those of IMU_CHANNELS are m/s^2 and rad/s and are filled in if omitted; ``1`` for
+            an unknown unit.
         rate_hz: samples per second, > 0.
         window_s: length of training windows in seconds, > 0; `EncoderBundle.encode` accepts other lengths.
         gravity: whether accelerations include gravity (specific force) or gravity was removed.
         normalised: ``recording`` if channels were standardised over a whole recording before windows were cut
-            (`signal.normalise` of a build). Such windows have no units, and inputs must be prepared in the same way.
+            (`signal.normalise` of a build), ``unknown`` if they were prepared by an unknown method, as in released
+            arrays. Such windows have no units, and inputs must be prepared in the same way.
         mean, std: (C,) per channel, in the channel's unit; normalised = (x - mean) / std.
 
     Raises:
@@ -52,30 +55,30 @@ class InputSpec(Config):
     units: dict[str, str] = Field(default_factory=dict)
     rate_hz: float = Field(gt=0, le=1e6)
     window_s: float = Field(gt=0, le=1e6)
-    gravity: Literal["included", "removed"] = "included"
-    normalised: Literal["none", "recording"] = "none"
+    gravity: Literal["included", "removed", "unknown"] = "included"
+    normalised: Literal["none", "recording", "unknown"] = "none"
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
     @model_validator(mode="before")
     @classmethod
     def _fill_units(cls, data: Any) -> Any:
-        if isinstance(data, Mapping) and not data.get("units"):
-            given = data.get("channels", IMU_CHANNELS)
-            if not isinstance(given, list | tuple):
+        if isinstance(data, Mapping):
+            given, units = data.get("channels", IMU_CHANNELS), data.get("units") or {}
+            if not isinstance(given, list | tuple) or not isinstance(units, Mapping):
                 return data  # the type of the field refuses it
+            normalised = str(data.get("normalised", "none"))
             known = [c for c in given if isinstance(c, str) and c in IMU_CHANNELS]
-            plain = data.get("normalised", "none") == "none"
-            return {**data, "units": {c: channel_unit(c) if plain else "1" for c in known}}
+            # A folder states all units or none: with some of them, those of the canonical channels are checked below.
+            filled = {c: stored_unit(c, normalised) for c in known} if not set(units) & set(IMU_CHANNELS) else {}
+            return {**data, "units": {**filled, **units}}
         return data
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if not self.channels or len(set(self.channels)) != len(self.channels) or set(self.channels) - set(IMU_CHANNELS):
-            raise ValueError(f"channels must be distinct names out of {list(IMU_CHANNELS)}, got {list(self.channels)}")
-        if self.units != {c: channel_unit(c) if self.normalised == "none" else "1" for c in self.channels}:
-            wanted = "m/s^2 and rad/s" if self.normalised == "none" else "1"
-            raise ValueError(f"units must be {wanted} for exactly the channels, got {self.units}")
+        if fault := name_fault(self.channels):
+            raise ValueError(f"channels must be distinct names such as {IMU_CHANNELS[0]!r} or 'torso.mag_x': {fault}")
+        self._check_units()
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != len(self.channels) or not all(map(math.isfinite, values)):
                 raise ValueError(f"{name} must be {len(self.channels)} finite numbers, got {list(values)}")
@@ -93,6 +96,17 @@ class InputSpec(Config):
                 f"{MOST_SAMPLES}"
             )
         return self
+
+    def _check_units(self) -> None:
+        wrong = any(u != stored_unit(c, self.normalised) for c, u in self.units.items() if c in IMU_CHANNELS)
+        if set(self.units) != set(self.channels) or wrong:
+            wanted = "m/s^2 and rad/s" if self.normalised == "none" else "1"
+            raise ValueError(
+                f"units must be {wanted} for acc_* and gyr_*, and stated for exactly the channels, got {self.units}"
+            )
+        blank = [c for c, unit in self.units.items() if not unit.strip() or len(unit) > 100]
+        if blank:
+            raise ValueError(f"units: expected up to 100 characters for {blank[0]!r}, `1` for an unknown unit")
 
     @property
     def samples(self) -> int:
@@ -122,22 +136,24 @@ def fit_input_spec(
     rate_hz: float,
     window_s: float,
     channels: Sequence[str] = IMU_CHANNELS,
-    gravity: Literal["included", "removed"] = "included",
-    normalised: Literal["none", "recording"] = "none",
+    units: Mapping[str, str] | None = None,
+    gravity: Literal["included", "removed", "unknown"] = "included",
+    normalised: Literal["none", "recording", "unknown"] = "none",
     normalise: Normalise = "sensors",
 ) -> InputSpec:
     """Fit the normalisation to training windows; by default zero mean and one RMS per sensor triad.
 
     With a common scale for the three axes of a sensor and no offset, rotations commute with the normalisation: a device
-    that is mounted differently gives a rotation of the same normalised signal.
+    that is mounted differently gives a rotation of the same normalised signal. A channel that is no axis (``emg_1``,
+    a temperature) has its own mean and standard deviation.
 
     Args:
         imu: (N, C, T) or (N, V, C, T) in SI units, NaN = missing; a memory map is read in pieces.
         rate_hz: samples per second of the windows, > 0.
         window_s: length of the windows in seconds, > 0.
         channels: names of the C axis.
-        gravity: whether accelerations include gravity.
-        normalised: whether recordings were standardised before.
+        units: unit of each channel; None: those of the canonical channels.
+        gravity, normalised: see `InputSpec`.
         normalise: ``sensors``, as above; ``channels``: mean and standard deviation of each channel; ``none``: mean 0
             and standard deviation 1; or a number in place of every standard deviation.
 
@@ -161,13 +177,18 @@ def fit_input_spec(
         counts += np.isfinite(piece).sum(axis=axes)
     if not counts.any():
         raise DataError("fit_input_spec: no window contains a measured sample")
-    sensors = [c.split("_")[0] for c in channels]
+    sensors = [sensor_of(c) for c in channels]
     mean, std = np.zeros(len(channels)), np.ones(len(channels))
+    # No axis: a heart rate or a temperature varies around a value that zero says nothing about.
+    alone = [i for i, (sensor, c) in enumerate(zip(sensors, channels, strict=True)) if sensor == c]
     if normalise == "channels":
         mean, std = _channel_moments(imu, counts)
     elif normalise != "sensors":
         std[:] = 1.0 if normalise == "none" else normalise
-    for sensor in dict.fromkeys(sensors if normalise == "sensors" else ()):
+    elif alone:
+        mean[alone], std[alone] = _channel_moments(imu[..., alone, :], counts[alone])
+    axes_of = [s for i, s in enumerate(sensors) if i not in alone]
+    for sensor in dict.fromkeys(axes_of if normalise == "sensors" else ()):
         rows = [i for i, s in enumerate(sensors) if s == sensor]
         if counts[rows].sum():
             std[rows] = math.sqrt(squares[rows].sum() / counts[rows].sum())
@@ -179,6 +200,7 @@ def fit_input_spec(
                 )
     return InputSpec(
         channels=tuple(channels),
+        units=dict(units or {}),
         rate_hz=rate_hz,
         window_s=window_s,
         gravity=gravity,
@@ -209,10 +231,19 @@ def as_windows(windows: np.ndarray, names: tuple[str, ...], spec: InputSpec) -> 
     """
     x = np.asarray(windows)
     x = x[None] if x.ndim == 2 else x
-    unknown = [c for c in names if c not in IMU_CHANNELS]
-    if unknown or len(set(names)) != len(names):
-        raise RecordingError(f"channels {list(names)}: expected distinct names out of {list(IMU_CHANNELS)}")
-    if not set(names) & set(spec.channels):
+    if fault := name_fault(names):
+        raise RecordingError(f"channels {list(names)}: {fault}")
+    known_names = {*IMU_CHANNELS, *spec.channels}
+    unknown = [c for c in names if c not in known_names]
+    missing = [c for c in spec.channels if c not in names]
+    # A further channel is dropped, but one that may be a misspelt channel of the encoder is not.
+    if unknown and missing:
+        raise RecordingError(
+            f"channel {unknown[0]!r}: this encoder does not know it and lacks {len(missing)} of its "
+            f"{len(spec.channels)} channels{nearest(unknown[0], missing)}",
+            hint="name the channels as the encoder does (spec.channels)",
+        )
+    if len(missing) == len(spec.channels):
         raise RecordingError(f"channels {list(names)}: this encoder reads only {list(spec.channels)}")
     if x.ndim != 3 or x.shape[1] != len(names) or x.shape[2] < 1 or not np.issubdtype(x.dtype, np.number):
         swapped = x.ndim == 3 and x.shape[2] == len(names)
@@ -243,6 +274,8 @@ def check_units(x: np.ndarray, names: tuple[str, ...], spec: InputSpec) -> None:
     Raises:
         RecordingError: an implausible magnitude; the message gives the value and the likely unit.
     """
+    if spec.normalised == "unknown":
+        return
     if spec.normalised != "none":
         size = np.abs(x[np.isfinite(x)])
         if len(size) and float(np.median(size)) > 4:

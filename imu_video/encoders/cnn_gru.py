@@ -22,7 +22,7 @@ class CNNGRU(TimeEncoder):
     amplitude of each window.
 
     Args:
-        channels: C, a positive multiple of 3 (one group per sensor triad).
+        channels: C; a multiple of 3 is normalised by sensor triads, another number as one group.
         width: channels of the convolutions, a positive multiple of 4; 32.
         hidden: width of the GRU; 512.
         pool: steps of each max pooling; 3 at 200 Hz. The receptive field is 141 samples with 3, 74 with 2;
@@ -43,7 +43,7 @@ class CNNGRU(TimeEncoder):
     def __init__(
         self,
         *,
-        channels: Annotated[int, Field(ge=3, multiple_of=3)] = 6,
+        channels: Count = 6,
         width: Annotated[int, Field(ge=4, multiple_of=4)] = 32,
         hidden: Count = 512,
         pool: Count = 3,
@@ -57,7 +57,8 @@ class CNNGRU(TimeEncoder):
             pooling=pooling,
             segments=segments,
         )
-        parts: list[nn.Module] = [nn.GroupNorm(channels // 3, channels)]
+        # Without triads the amplitudes of the channels are kept relative to each other.
+        parts: list[nn.Module] = [nn.GroupNorm(1 if channels % 3 else channels // 3, channels)]
         for before, kernel in zip((channels, width, width), self.KERNELS, strict=True):
             parts += [nn.Conv1d(before, width, kernel, dilation=self.DILATION, bias=False), nn.MaxPool1d(pool)]
         self.layers = nn.Sequential(*parts, nn.GroupNorm(4, width))

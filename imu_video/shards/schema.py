@@ -35,7 +35,6 @@ from imu_video.modalities.imu import ImuSpec
 from imu_video.shards.member_list import listed
 from imu_video.shards.members import Listing, Members, MembersFacts
 from imu_video.shards.names import NAME_PATTERN, Name
-from imu_video.types import channel_unit
 
 if TYPE_CHECKING:
     from imu_video.shards.remote import RemoteFolder
@@ -64,11 +63,6 @@ META = "meta"
 _PLACEMENT = r"[a-z0-9_]+"
 Placement = Annotated[str, Field(pattern=rf"^{_PLACEMENT}$")]
 Flag = Annotated[str, Field(pattern=rf"^{_PLACEMENT}:{_PLACEMENT}$")]
-
-
-def stored_unit(channel: str, normalised: str) -> str:
-    """Unit of a channel in a folder: SI, or ``1`` where signals were normalised per recording."""
-    return channel_unit(channel) if normalised == "none" else "1"
 
 
 class SampleMeta(Config):

@@ -71,6 +71,10 @@ def test_spec_normalises_numpy_and_torch_alike() -> None:
         {"window_s": -1},
         {"channels": ("acc_x", "acc_x"), "mean": (0, 0), "std": (1, 1)},
         {"channels": ("heart",), "mean": (0,), "std": (1,)},
+        {"channels": ("heart rate",), "units": {"heart rate": "bpm"}, "mean": (0,), "std": (1,)},
+        {"channels": ("acc_x", "heart"), "units": {"acc_x": "g", "heart": "bpm"}, "mean": (0, 0), "std": (1, 1)},
+        {"channels": ("acc_x",), "normalised": "unknown", "units": {"acc_x": "m/s^2"}, "mean": (0,), "std": (1,)},
+        {"units": {"heart": "bpm"}},
         {"std": (1.0,) * 5},
         {"std": (0.0,) + (1.0,) * 5},
         {"mean": (math.nan,) * 6},
@@ -216,7 +220,14 @@ def test_encode_takes_a_subset_and_any_order_of_channels() -> None:
         (lambda x: x / 9.8, {}, "unit is probably g"),
         (lambda x: x * 1000 / 9.8, {}, "mg or raw counts"),
         (lambda x: x * np.array([1, 1, 1, 57.3, 57.3, 57.3])[:, None], {}, "deg/s"),
-        (lambda x: x, {"channels": ["ax", "ay", "az", "gx", "gy", "gz"]}, "expected distinct names"),
+        (
+            lambda x: x,
+            {"channels": ["ax", "ay", "az", "gx", "gy", "gz"]},
+            "'ax': this encoder does not know it and lacks 6",
+        ),
+        (lambda x: x, {"channels": [*IMU_CHANNELS[:5], "gyr_Z"]}, "'gyr_Z': .* lacks 1 .*; did you mean 'gyr_z'"),
+        (lambda x: x, {"channels": [*IMU_CHANNELS[:5], "gyr z"]}, "'gyr z' is not a channel name"),
+        (lambda x: x, {"channels": [*IMU_CHANNELS[:5], "acc_x"]}, "'acc_x' is listed twice"),
     ],
 )
 def test_encode_refuses_what_cannot_be_meant(change: Any, options: dict[str, Any], words: str) -> None:

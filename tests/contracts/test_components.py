@@ -8,8 +8,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 
-from imu_video import registry
+from imu_video import create_encoder, registry
 from imu_video.testing import (
     check_augmentation,
     check_clip_augmentation,
@@ -55,6 +56,29 @@ def shipped(kind: registry.Registry[Any]) -> list[str]:
 @pytest.mark.parametrize("name", shipped(registry.encoders))
 def test_encoders(name: str) -> None:
     check_encoder({"name": name, **ENCODERS.get(name, {})})
+
+
+@pytest.mark.parametrize("channels", [1, 3, 8, 9, 27, 45])
+@pytest.mark.parametrize("name", shipped(registry.encoders))
+def test_encoders_take_any_number_of_channels(name: str, channels: int) -> None:
+    model = create_encoder(name, **{**ENCODERS.get(name, {}), "channels": channels})
+    assert model.channels == channels
+    imu = torch.randn(2, channels, 128, generator=torch.Generator().manual_seed(0))
+    mask = torch.ones_like(imu, dtype=torch.bool)
+    mask[0, 0, :9] = False
+    features = model(torch.where(mask, imu, 0), mask)
+    assert features.shape == (2, model.feature_dim)
+    features.square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
+    with pytest.raises(ValueError, match=f"C={channels}"):
+        model(imu[:, :, :100].transpose(1, 2), None)
+
+
+@pytest.mark.slow  # the whole contract for every encoder takes a minute
+@pytest.mark.parametrize("channels", [1, 8, 45])
+@pytest.mark.parametrize("name", shipped(registry.encoders))
+def test_the_whole_contract_holds_for_any_number_of_channels(name: str, channels: int) -> None:
+    check_encoder({"name": name, **ENCODERS.get(name, {}), "channels": channels})
 
 
 @pytest.mark.parametrize(

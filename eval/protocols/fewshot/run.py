@@ -9,14 +9,13 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from eval.config import EvalConfig
-from eval.data.features import FeatureSet, at_spec_rate, compute_features
+from eval.data.features import FeatureSet, compute_features, for_encoder
 from eval.data.splits import Episodes, draw_episodes, refuse_training_subjects
 from eval.data.windows import LabelledWindows
 from eval.probes import Probe, confidence_of, first_largest, fit_supports, probes, score_blocks
 from eval.protocols.fewshot.supervised import SupervisedReference
 from eval.results.counts import Counts
 from imu_video.bundle.encoder import EncoderBundle
-from imu_video.errors import ConfigError
 from imu_video.metrics.calibration import BINS, grouped_reliability_bins
 
 logger = logging.getLogger(__name__)
@@ -116,14 +115,8 @@ def count_supervised(
     """Confusion counts of the supervised reference on its episodes; zero on the other episodes. Shape: (E, S, M, M).
 
     Raises:
-        ConfigError: the data has other channels than the encoder.
+        ConfigError: the data lacks a channel of the encoder, or has it in another unit.
     """
-    if tuple(windows.channels) != tuple(bundle.spec.channels):
-        raise ConfigError(
-            f"the supervised reference requires the encoder's channels {list(bundle.spec.channels)}, the data has "
-            f"{list(windows.channels)}",
-            hint="references.supervised.episodes=0 disables it",
-        )
     reference = SupervisedReference(
         spec=bundle.spec, encoder=bundle.encoder_config, config=config.references.supervised
     )
@@ -132,7 +125,7 @@ def count_supervised(
     for number, episode in enumerate(episodes.episodes[: config.references.supervised.episodes]):
         rows, labels = episode.support_rows(shots)
         support, query = (
-            at_spec_rate(windows.x[r], rate_hz=windows.rate_hz, spec=bundle.spec) for r in (rows, episode.query)
+            for_encoder(windows.take(r), bundle.spec, name="the supervised reference").x for r in (rows, episode.query)
         )
         seed = config.episodes.seed * 1_000_003 + number
         predicted = reference.predict(support, labels, query, classes=tally.classes, seed=seed)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from eval.data.features import at_spec_rate, encoder_features, untrained_twin
+from eval.data.features import check_channels, encoder_features, for_encoder, untrained_twin
 from eval.data.splits import refuse_training_subjects
 from eval.data.windows import LabelledWindows, streams_of
 from eval.finetune.config import Inputs
@@ -125,8 +125,7 @@ class Features:
 
     def imu(self, bundle: EncoderBundle) -> tuple[torch.Tensor, torch.Tensor]:
         """All windows at the encoder's rate without NaN, and the mask of measured samples; both (N, C, T)."""
-        windows = self.groups.windows
-        return measured(at_spec_rate(windows.x, rate_hz=windows.rate_hz, spec=bundle.spec))
+        return measured(for_encoder(self.groups.windows, bundle.spec, name=self.model).x)
 
     def _imu(self, start: str, place: int) -> np.ndarray:
         slot = ("encoder", place if len(self.bundles) > 1 else 0) if start == "encoder" else ("random", place)
@@ -173,10 +172,8 @@ def _validate(
         raise ConfigError(
             f"methods {needy} require cached teacher features", hint="embed the data, and set teacher=NAME"
         )
-    if tuple(windows.channels) != tuple(bundles[0].spec.channels):
-        raise ConfigError(
-            f"{model} expects channels {list(bundles[0].spec.channels)}, the data has {list(windows.channels)}"
-        )
+    for bundle in bundles:
+        check_channels(windows, bundle.spec, name=model)
 
 
 def copied(bundle: EncoderBundle) -> EncoderBundle:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ import numpy as np
 import torch
 
 from eval.algorithms import AdamSettings, Algorithm, DomainBatch, Network, algorithms
-from eval.data.features import at_spec_rate
+from eval.data.features import at_rate, check_channels
 from eval.finetune.wise import choose_alpha, interpolate
 from eval.probes.base import Confidence, confidence_of
 from eval.protocols.ood.config import Model, OodConfig
@@ -42,31 +41,27 @@ class Task:
         self.domains, self.config = domains, config
         self.models = {model.name: model for model in config.models}
         self.labels = torch.from_numpy(domains.windows.labels)
-        self._at_rate = lru_cache(maxsize=4)(self._windows)
+        self._prepared = lru_cache(maxsize=4)(self._windows)
         self._features: dict[str, torch.Tensor] = {}
 
-    def _windows(self, rate_hz: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """All windows (N, C, T) at a rate, zeros where missing, and their mask."""
+    def _windows(self, channels: tuple[str, ...], rate_hz: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """All windows (N, C, T) of some channels at a rate, zeros where missing, and their mask."""
         windows = self.domains.windows
-        if math.isclose(windows.rate_hz, rate_hz, rel_tol=1e-6):
-            values = windows.x
-        else:
-            count = len(windows.channels)
-            spec = InputSpec(
-                channels=windows.channels,
-                rate_hz=rate_hz,
-                window_s=windows.window_s,
-                mean=(0.0,) * count,
-                std=(1.0,) * count,
-            )
-            values = at_spec_rate(windows.x, rate_hz=windows.rate_hz, spec=spec)
-        imu = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+        x = windows.x
+        if channels != windows.channels:
+            x = x[:, [windows.channels.index(c) for c in channels]]
+        values = at_rate(x, rate_hz=windows.rate_hz, wanted_hz=rate_hz)
+        imu = torch.from_numpy(np.require(values, dtype=np.float32, requirements=["C", "W"]))
         mask = imu.isfinite()
         return torch.where(mask, imu, 0), mask
 
-    def batch(self, rows: np.ndarray, rate_hz: float) -> DomainBatch:
-        """Windows of the given rows, with mask and labels."""
-        imu, mask = self._at_rate(rate_hz)
+    def _tensors(self, spec: InputSpec) -> tuple[torch.Tensor, torch.Tensor]:
+        # By channels and rate, because the normalisation differs between the runs of an untrained network.
+        return self._prepared(spec.channels, spec.rate_hz)
+
+    def batch(self, rows: np.ndarray, spec: InputSpec) -> DomainBatch:
+        """Windows of the given rows as an encoder takes them, with mask and labels."""
+        imu, mask = self._tensors(spec)
         at = torch.from_numpy(rows)
         return DomainBatch(imu=imu[at], mask=mask[at], label=self.labels[at])
 
@@ -74,7 +69,7 @@ class Task:
     def features(self, model: Model, network: Network) -> torch.Tensor:
         """Features (N, E) of all windows by a frozen pretrained encoder, computed once per encoder."""
         if str(model.encoder) not in self._features:
-            imu, mask = self._at_rate(network.encoder.spec.rate_hz)
+            imu, mask = self._tensors(network.encoder.spec)
             pieces = zip(imu.split(_EVAL_BATCH), mask.split(_EVAL_BATCH), strict=True)
             self._features[str(model.encoder)] = torch.cat([network.encoder.eval()(*piece) for piece in pieces])
         return self._features[str(model.encoder)]
@@ -87,9 +82,16 @@ class Task:
             torch.manual_seed(seed)
             if model.encoder is not None:
                 bundle = load_encoder(Path(model.encoder))
+                check_channels(windows, bundle.spec, name=f"model {model.name!r}")
             else:
                 spec = fit_input_spec(
-                    windows.x[rows], rate_hz=windows.rate_hz, window_s=windows.window_s, channels=windows.channels
+                    windows.x[rows],
+                    rate_hz=windows.rate_hz,
+                    window_s=windows.window_s,
+                    channels=windows.channels,
+                    units=windows.units,
+                    gravity="unknown" if windows.gravity == "mixed" else windows.gravity,
+                    normalised=windows.normalised,
                 )
                 bundle = EncoderBundle(spec=spec, encoder=model.backbone or {})
             return Network(bundle, len(windows.classes), frozen=model.train == "head")
@@ -124,7 +126,7 @@ def train(task: Task, run: Run, *, updates: int | None = None) -> JsonDict:
     config, model = task.config, task.models[run.model]
     split = division(task.domains, config.scenario, target=run.target, held=run.held, seed=run.seed)
     network = task.network(model, np.concatenate(split.train), run.seed)
-    evaluator = _Evaluator(task, split, network.encoder.spec.rate_hz)
+    evaluator = _Evaluator(task, split, network.encoder.spec)
     encoder = network.encoder
     # Features can be computed in advance only if windows stay unchanged, and if the encoder is the same in every run:
     # an untrained one depends on the seed.
@@ -246,11 +248,11 @@ class _Evaluator:
     Args:
         task: windows.
         split: their division.
-        rate_hz: sampling rate of the network's encoder.
+        spec: input specification of the network's encoder.
     """
 
-    def __init__(self, task: Task, split: Division, rate_hz: float) -> None:
-        self.task, self.split, self.rate_hz = task, split, rate_hz
+    def __init__(self, task: Task, split: Division, spec: InputSpec) -> None:
+        self.task, self.split, self.spec = task, split, spec
         self.features: torch.Tensor | None = None
 
     def batch(self, rows: np.ndarray) -> DomainBatch:
@@ -259,7 +261,7 @@ class _Evaluator:
             at = torch.from_numpy(rows)
             values = self.features[at]
             return DomainBatch(imu=values, mask=torch.ones_like(values, dtype=torch.bool), label=self.task.labels[at])
-        return self.task.batch(rows, self.rate_hz)
+        return self.task.batch(rows, self.spec)
 
     def valid(self, algorithm: Algorithm) -> float:
         """Mean over the source domains of the accuracy on their validation windows."""

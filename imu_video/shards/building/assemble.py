@@ -28,9 +28,9 @@ from imu_video.shards.publish import DATA_FOLDER
 from imu_video.shards.quality_report import QualityReport, write_report
 from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.reading.index import write_index
-from imu_video.shards.schema import BuildFacts, Index, ShardEntry, SourceFile, SplitEntry, identity, stored_unit
+from imu_video.shards.schema import BuildFacts, Index, ShardEntry, SourceFile, SplitEntry, identity
 from imu_video.shards.write import ShardWriter
-from imu_video.types import IMU_CHANNELS
+from imu_video.types import IMU_CHANNELS, stored_unit
 
 logger = logging.getLogger(__name__)
 
