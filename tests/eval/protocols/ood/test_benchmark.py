@@ -114,7 +114,7 @@ def test_a_frozen_encoder_keeps_its_weights(make: Callable[..., LabelledWindows]
     network = task.network(c.models[0], np.arange(50), seed=0)
     before = {k: v.clone() for k, v in network.encoder.state_dict().items()}
     network.train()
-    network(task.batch(np.arange(8), 32.0).imu)
+    network(task.batch(np.arange(8), network.encoder.spec).imu)
     assert all(np.array_equal(before[k], v) for k, v in network.encoder.state_dict().items())
     assert [n for n, p in network.named_parameters() if p.requires_grad] == ["classifier.weight", "classifier.bias"]
 

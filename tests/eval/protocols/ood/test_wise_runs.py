@@ -130,7 +130,7 @@ def test_the_encoder_may_learn_more_slowly(encoder: str, make: Callable[..., Lab
         before = [p.detach().clone() for p in network.encoder.parameters()]
         adam = AdamSettings(lr=0.01, encoder_factor=factor)
         optimizer = adam.build(network.parameters(), encoder=network.encoder.parameters())
-        network(task.batch(np.arange(8), 32.0).imu).square().sum().backward()
+        network(task.batch(np.arange(8), network.encoder.spec).imu).square().sum().backward()
         optimizer.step()
         after = [p.detach() for p in network.encoder.parameters()]
         moved.append(max(float((a - b).abs().max()) for a, b in zip(before, after, strict=True)))
