@@ -192,6 +192,54 @@ def _headlines(results: Sequence[Result]) -> list[Table]:
     ]
 
 
+@app.command("fit-head")
+def fit_head_(
+    encoder: Annotated[Path, typer.Argument(help="Encoder folder, from `imu-pretrain export`.")],
+    data: Annotated[Path, typer.Argument(help="Data folder with labels, from `imu-video build`.")],
+    out: Annotated[Path, typer.Option("--out", help="Head folder to write.")] = Path("head"),
+    split: Annotated[list[str] | None, typer.Option("--split", help="Fit on this split; default: all splits.")] = None,
+    placement: Annotated[list[str] | None, typer.Option("--placement", help="Fit on this device only.")] = None,
+    classes: Annotated[list[str] | None, typer.Option("--class", help="Distinguish only these; repeatable.")] = None,
+    probe: Annotated[str, typer.Option("--probe", help="Linear probe: logreg or ridge.")] = "logreg",
+    desired: Annotated[
+        float, typer.Option("--accuracy", help="Accuracy of accepted predictions, which sets the threshold.")
+    ] = 0.9,
+    plugin: Plugins = None,
+) -> None:
+    """Fit a classifier on an encoder's features, for `imu-video predict`."""
+    for file in plugin or []:
+        load_plugin(file)
+    from eval.heads import fit_head, load_labelled
+    from imu_video.bundle.encoder import load_encoder
+    from imu_video.runtime.files import is_free
+
+    if not is_free(out):
+        raise ConfigError(f"--out {out}: exists and is not empty", hint="choose another folder for the head")
+    bundle = load_encoder(encoder)
+    head = fit_head(bundle, load_labelled(data, split, placement), probe=probe, classes=classes, desired=desired)
+    head.save(out)
+    facts = head.evidence
+    rows = [
+        (
+            name,
+            f"{facts[name]['value']:.3f}",
+            f"[{facts[name].get('low', float('nan')):.3f}, {facts[name].get('high', float('nan')):.3f}]",
+            facts[name]["subjects"],
+        )
+        for name in ("accuracy", "macro_f1")
+    ]
+    console.table(("metric", "value", "95 % interval", "subjects"), rows, title="on subjects left out")
+    console.say(
+        f"wrote {out}: {len(head.spec.classes)} classes; predictions with a probability of {head.spec.threshold:.2f} "
+        f"or more are accepted: {facts['accepted_share']:.0%} of the windows"
+    )
+    for name in facts["left_out_classes"]:
+        console.say(f"note: class {name!r} is left out: fewer than two subjects")
+    if "remark" in facts:
+        console.say(f"note: {facts['remark']}")
+    console.say(f"  next: imu-video predict {encoder} RECORDING --head {out} --out activities.html")
+
+
 @app.command("plan")
 def plan_(
     difference: Annotated[float, typer.Argument(help="True difference that the study should find, e.g. 0.05.")],

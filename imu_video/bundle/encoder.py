@@ -79,6 +79,7 @@ class EncoderBundle(nn.Module):
         self.spec = spec
         self.encoder_config: JsonDict = entry.config
         self.lineage: JsonDict = {}
+        self.weights_sha256 = ""  # of the folder that was loaded; empty for weights that come from no folder
         with bounded(f"encoder {name!r}"):
             self.encoder: nn.Module = entry.build()
         if self.encoder.channels != len(spec.channels):
@@ -324,6 +325,7 @@ def _read(folder: Path) -> EncoderBundle:
         raise CheckpointError(f"{folder / CONFIG}: {error.message}", hint=hint) from error
     load_weights(bundle.encoder, weights, folder=folder, built_from=f"encoder {config['encoder']}")
     bundle.lineage = dict(config["lineage"])
+    bundle.weights_sha256 = str(config["weights_sha256"])
     return bundle
 
 

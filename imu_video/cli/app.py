@@ -5,13 +5,14 @@ At module level these modules import only small modules, so that ``--help`` is f
 
 from __future__ import annotations
 
-from imu_video.cli import bids, check, components, data, init, teachers
+from imu_video.cli import bids, check, components, data, init, predict, teachers
 from imu_video.runtime import console
 from imu_video.runtime.command import new_app
 
 app = new_app(
     "imu-video",
-    "Build shards from recordings and teacher features from shards; then use `imu-pretrain` and `imu-eval`.",
+    "Build shards from recordings and teacher features from shards, and apply exported encoders to recordings; "
+    "`imu-pretrain` trains and `imu-eval` evaluates.",
 )
 
 # `imu-video --help` lists the commands in this order, which is the order in which a user needs them.
@@ -24,6 +25,8 @@ app.command()(data.split)
 app.command()(data.fetch)
 app.command()(data.inspect)
 app.command()(data.verify)
+app.command()(predict.encode)
+app.command()(predict.predict)
 app.command()(bids.export_bids)
 app.command("list")(components.list_)
 app.command()(components.doctor)

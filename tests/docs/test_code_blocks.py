@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,7 +18,10 @@ SHORT = {
 }
 
 
-LONG = {f"docs/guides/{name}.md" for name in ("encoders-and-losses", "evaluation", "pretraining", "shards", "teachers")}
+LONG = {
+    f"docs/guides/{name}.md"
+    for name in ("encoders-and-losses", "evaluation", "predictions", "pretraining", "shards", "teachers")
+}
 """Pages whose blocks train, embed or evaluate: marked slow, and run by `make doctest`, a step of CI."""
 
 
@@ -50,6 +54,13 @@ def evaluate(folder: Path) -> None:
     run(folder, "from eval.cli import main; main()", *command, *short)
 
 
+def write_walk(path: Path) -> None:
+    """Ten seconds of a table whose units its values determine."""
+    time = np.arange(500) / 50
+    rows = np.column_stack([time, 3 * np.sin(9 * time), 0.1 * np.cos(time), 9.81 + np.cos(9 * time)])
+    np.savetxt(path, rows, delimiter=",", header="time_s,acc_x,acc_y,acc_z", comments="")
+
+
 def run(folder: Path, code: str, *arguments: str) -> None:
     """In a process of its own: blocks register components. The guard is for blocks that start workers."""
     script = folder / "block.py"
@@ -73,6 +84,9 @@ def test_blocks_run(name: str, reader: Path) -> None:
         code = code.replace(long, short)
     if "results.jsonl" in code:
         evaluate(reader)
+    if "load_head" in code:
+        run(reader, "from eval.cli import main; main()", "fit-head", "encoders/mine", "data/mine", "--out", "head")
+        write_walk(reader / "walk.csv")
     run(reader, code)
 
 

@@ -20,6 +20,8 @@ from imu_video.registry import readers
 VIDEOS = {".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".ts", ".360"}
 TABLES = {".csv", ".txt", ".tsv"}
 _PARQUET = {".parquet", ".pq"}
+TABULAR = TABLES | _PARQUET
+"""Endings of files that are read as tables."""
 _MOST_FILES = 20_000
 _ROWS = 20_000  # rows of a table that are examined; units do not change in a file
 _START = re.compile(r"^(start|begin|from|onset|t0)([_ ]?(time|s|ms))?$", re.IGNORECASE)
@@ -97,7 +99,7 @@ def look(root: Path) -> Contents:
             parts = [part for part in reader.files(file) if part in files]
             taken |= set(parts) or {file}
             contents.imu.append(_imu(root, _telling(parts) or file, *found))
-        elif file.suffix.lower() in TABLES | _PARQUET:
+        elif file.suffix.lower() in TABULAR:
             _table(root, file, contents)
         elif relative != "dataset.yaml":
             contents.others.append(relative)
@@ -117,6 +119,17 @@ def _order(names: list[str]) -> list[str]:
 
 def _hidden(parts: tuple[str, ...]) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in parts)
+
+
+def recognise(path: Path) -> tuple[str, str] | None:
+    """Name of the reader for a file or the folder of an export, and its evidence; None if no reader recognises it.
+
+    Args:
+        path: an existing file or folder.
+    """
+    ending = "/" if path.is_dir() else path.suffix.lower()
+    known = [(name, readers.build(name)) for name in _order(readers.names())]
+    return _recognised(path, [(name, reader) for name, reader in known if ending in reader.formats])
 
 
 def _recognised(path: Path, among: list[tuple[str, Reader]]) -> tuple[str, str] | None:

@@ -1,0 +1,118 @@
+"""The commands `imu-video encode` and `imu-video predict`: an exported encoder on recordings; options and printing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imu_video.cli.options import Plugins, load_plugins
+from imu_video.errors import ConfigError
+from imu_video.runtime import console
+
+if TYPE_CHECKING:
+    from imu_video.predict.sources import Windows
+
+Encoder = Annotated[str, typer.Argument(help="Encoder folder, or hf://owner/name.")]
+Source = Annotated[
+    str, typer.Argument(help="Recording (a file), folder with a dataset.yaml, or data folder with shards.")
+]
+Seconds = Annotated[
+    float | None, typer.Option("--seconds", min=0.05, help="Window length; default: that of the training windows.")
+]
+Stride = Annotated[
+    float | None, typer.Option("--stride", min=0.01, help="Seconds between window starts; default: see docs.")
+]
+Placement = Annotated[
+    str | None, typer.Option("--placement", help="Read only this device; names the device of a single file.")
+]
+
+
+def encode(
+    encoder: Encoder,
+    source: Source,
+    out: Annotated[Path, typer.Option("--out", help="Table to write: .parquet or .csv.")] = Path("features.parquet"),
+    seconds: Seconds = None,
+    stride: Stride = None,
+    placement: Placement = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Windows per forward pass.")] = 256,
+    plugin: Plugins = None,
+) -> None:
+    """Compute the features of recordings with an exported encoder: one row per window and device."""
+    load_plugins(plugin)
+    from imu_video.bundle.encoder import load_encoder
+    from imu_video.predict.sources import open_windows
+    from imu_video.predict.table import write_features
+
+    bundle = load_encoder(encoder)
+    blocks = open_windows(source, bundle.spec, seconds=seconds, stride_s=stride, placement=placement)
+    rows = write_features(bundle, blocks, out, batch_size=batch_size, note=_notes)
+    console.say(f"wrote {out}: {rows} rows, {bundle.feature_dim} features")
+
+
+def predict(
+    encoder: Encoder,
+    source: Source,
+    head: Annotated[Path, typer.Option("--head", help="Head folder, from `imu-eval fit-head`.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Also write the predictions: .csv, .json or .html.")] = None,
+    stride: Stride = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option("--threshold", min=0, max=0.999, help="Abstain below this probability; default: the head's."),
+    ] = None,
+    placement: Placement = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    plugin: Plugins = None,
+) -> None:
+    """Predict activities over time: intervals with probabilities, as a table, JSON or an HTML page."""
+    load_plugins(plugin)
+    from imu_video.bundle.encoder import load_encoder
+    from imu_video.bundle.head import load_head
+    from imu_video.predict.run import predict_source, write_predictions
+
+    if out is not None and out.suffix.lower() not in (".csv", ".json", ".html"):
+        raise ConfigError(
+            f"--out {out}: expected a name that ends in .csv, .json or .html", hint="--out activities.html"
+        )
+    bundle = load_encoder(encoder)
+    fitted = load_head(head, encoder=bundle.weights_sha256)
+    predicted = list(
+        predict_source(
+            bundle,
+            fitted,
+            source,
+            stride_s=stride,
+            threshold=threshold,
+            placement=placement,
+            note=None if as_json else _notes,
+        )
+    )
+    if as_json:
+        console.say_json(
+            [
+                {
+                    "recording": one.timeline.recording,
+                    "notes": list(one.notes),
+                    "intervals": [i.plain() for i in one.timeline.intervals],
+                }
+                for one in predicted
+            ]
+        )
+    else:
+        rows = [
+            (one.timeline.recording, f"{i.start:.2f}", f"{i.end:.2f}", i.label or "(none)", f"{i.probability:.2f}")
+            for one in predicted
+            for i in one.timeline.intervals
+        ]
+        console.table(("recording", "start_s", "end_s", "activity", "probability"), rows)
+    if out is not None:
+        write_predictions(predicted, fitted, out, title=f"Activities in {Path(source).name}", threshold=threshold)
+        if not as_json:
+            console.say(f"wrote {out}")
+
+
+def _notes(windows: Windows) -> None:
+    if windows.recording is not None:
+        for note in windows.notes:
+            console.say(f"note: {windows.recording.name}: {note}")

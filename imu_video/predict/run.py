@@ -1,0 +1,159 @@
+"""Predictions of a source with an encoder and a head, and their files; the arithmetic is in timeline.py."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from imu_video.bundle.head import Head
+from imu_video.errors import ConfigError
+from imu_video.predict.page import Predicted, render
+from imu_video.predict.sources import Windows, is_data_folder, open_windows
+from imu_video.predict.timeline import timeline
+from imu_video.runtime.files import write_atomic
+from imu_video.types import Recording
+
+if TYPE_CHECKING:
+    from imu_video.bundle.encoder import EncoderBundle
+
+
+def predict_source(
+    bundle: EncoderBundle,
+    head: Head,
+    source: str | Path,
+    *,
+    stride_s: float | None = None,
+    threshold: float | None = None,
+    placement: str | None = None,
+    note: Callable[[Windows], None] | None = None,
+) -> Iterator[Predicted]:
+    """Predict the activities of every recording of a source.
+
+    Windows have the length that the head was fitted on. Devices of a recording are combined; if the head knows some of
+    their placements, only those are used.
+
+    Args:
+        bundle, head: the encoder, and a head that was fitted on its features.
+        source: see `open_windows`.
+        stride_s: distance of window starts; default: half a window.
+        threshold: smallest probability of a prediction; None: that of the head.
+        placement: the only device that is used.
+        note: called with every block of windows first.
+
+    Raises:
+        ConfigError: a head for features of another width.
+    """
+    if head.spec.feature_dim != bundle.feature_dim:
+        raise ConfigError(f"the head reads {head.spec.feature_dim} features, the encoder gives {bundle.feature_dim}")
+    stored = is_data_folder(source)
+    seconds = None if stored else head.spec.seconds
+    stride = stride_s if stored or stride_s is not None else head.spec.seconds / 2
+    held: list[tuple[Windows, np.ndarray]] = []
+    for windows in open_windows(source, bundle.spec, seconds=seconds, stride_s=stride, placement=placement):
+        if note is not None:
+            note(windows)
+        features = bundle.encode(windows.x, rate_hz=windows.rate_hz, channels=windows.channels)
+        held.append((windows, head.probabilities(features)))
+        if windows.recording is not None:
+            yield from _by_recording(held, head, threshold, windows.recording)
+            held = []
+    if held:
+        yield from _by_recording(held, head, threshold, None)
+
+
+def _by_recording(
+    held: Sequence[tuple[Windows, np.ndarray]], head: Head, threshold: float | None, recording: Recording | None
+) -> Iterator[Predicted]:
+    facts = {
+        name: np.concatenate([windows.facts[name] for windows, _ in held])
+        for name in ("subject", "session", "recording", "placement")
+    }
+    start = np.concatenate([windows.start for windows, _ in held])
+    probabilities = np.concatenate([p for _, p in held])
+    known = np.isin(facts["placement"], head.spec.placements)
+    _, first = np.unique(facts["recording"], return_index=True)
+    for name in facts["recording"][np.sort(first)].tolist():
+        rows = facts["recording"] == name
+        # A device that the head was fitted on is better evidence than others; without one, all are used.
+        used = rows & known if (rows & known).any() else rows
+        line = timeline(
+            head,
+            probabilities[used],
+            start[used],
+            recording=name,
+            seconds=held[0][0].seconds,
+            threshold=threshold,
+        )
+        devices = sorted(set(facts["placement"][used].tolist()))
+        notes = [*(recording.notes if recording is not None else ()), f"devices: {', '.join(devices)}"]
+        if head.spec.placements and not (rows & known).any():
+            notes.append(f"the head was fitted on other placements: {', '.join(head.spec.placements)}")
+        yield Predicted(timeline=line, recording=recording, notes=notes)
+
+
+def write_predictions(
+    predicted: Sequence[Predicted], head: Head, out: Path, *, title: str, threshold: float | None = None
+) -> None:
+    """Write predictions atomically: intervals as CSV, moments and intervals as JSON, or an HTML page.
+
+    Args:
+        predicted: from `predict_source`.
+        head: the head.
+        out: file that ends in ``.csv``, ``.json`` or ``.html``.
+        title: heading of the page.
+        threshold: that of the predictions, for the page.
+
+    Raises:
+        ConfigError: another ending.
+    """
+    used = head.spec.threshold if threshold is None else threshold
+    ending = out.suffix.lower()
+    if ending == ".csv":
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(("recording", "start_s", "end_s", "activity", "probability"))
+        for one in predicted:
+            for i in one.timeline.intervals:
+                writer.writerow(
+                    (one.timeline.recording, f"{i.start:.6f}", f"{i.end:.6f}", i.label or "", f"{i.probability:.4f}")
+                )
+        content = text.getvalue()
+    elif ending == ".json":
+        content = json.dumps(
+            {
+                "classes": list(head.spec.classes),
+                "threshold": used,
+                "recordings": [
+                    {
+                        "recording": one.timeline.recording,
+                        "notes": list(one.notes),
+                        "intervals": [i.plain() for i in one.timeline.intervals],
+                        "start_s": one.timeline.start.round(6).tolist(),
+                        "end_s": (one.timeline.start + one.timeline.step_s).round(6).tolist(),
+                        "probabilities": one.timeline.probabilities.round(4).tolist(),
+                    }
+                    for one in predicted
+                ],
+            },
+            indent=1,
+        )
+    elif ending == ".html":
+        facts = [f"Predictions below a probability of {used:.2f} are left out."] if used else []
+        accuracy = head.evidence.get("accuracy")
+        if isinstance(accuracy, dict):
+            facts.append(
+                f"On {accuracy.get('subjects')} subjects that the head was not fitted on: accuracy "
+                f"{accuracy.get('value', float('nan')):.2f} [{accuracy.get('low', float('nan')):.2f}, "
+                f"{accuracy.get('high', float('nan')):.2f}] ({head.evidence.get('dataset')})."
+            )
+        content = render(predicted, head.spec.classes, title=title, facts=facts)
+    else:
+        raise ConfigError(f"{out}: expected a name that ends in .csv, .json or .html", hint="--out activities.html")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(out, content)

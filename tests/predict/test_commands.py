@@ -1,0 +1,107 @@
+"""`imu-video encode`, `imu-eval fit-head` and `imu-video predict` end to end on small made-up data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from eval.cli import app as eval_app
+from imu_video.bundle.encoder import load_encoder
+from imu_video.bundle.head import load_head
+from imu_video.cli.app import app
+from imu_video.errors import CheckpointError, ConfigError
+from imu_video.shards.reading.columns import open_columns
+from imu_video.shards.reading.index import load_index
+
+
+def run(command: object, *words: object) -> str:
+    result = CliRunner().invoke(command, [str(w) for w in words], catch_exceptions=False)  # type: ignore[arg-type]
+    assert result.exit_code == 0, result.output
+    return str(result.stdout)
+
+
+@pytest.fixture(scope="module")
+def head(encoder_folder: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("head") / "head"
+    text = run(eval_app, "fit-head", encoder_folder, data, "--out", out, "--accuracy", "0.95")
+    assert "2 classes" in text
+    return out
+
+
+def test_encode_writes_what_the_library_computes(encoder_folder: Path, data: Path, walk: Path, tmp_path: Path) -> None:
+    encoder = load_encoder(encoder_folder)
+    run(app, "encode", encoder_folder, data, "--out", tmp_path / "data.parquet")
+    table = pd.read_parquet(tmp_path / "data.parquet")
+    columns = open_columns(load_index(data), "train")
+    expected = encoder.encode(np.asarray(columns.imu[np.arange(len(columns)), 0]), rate_hz=50)
+    written = table[table["recording"].str.startswith("train")][[f"f{i}" for i in range(encoder.feature_dim)]]
+    assert np.allclose(written.to_numpy(), expected, atol=1e-6)
+    assert table["label"].value_counts().to_dict() == {"rest": 24, "walk": 24}
+    run(app, "encode", encoder_folder, walk, "--out", tmp_path / "walk.csv", "--stride", "1")
+    rows = pd.read_csv(tmp_path / "walk.csv")
+    assert rows["start_s"].tolist() == list(range(15))
+    assert (rows["end_s"] - rows["start_s"]).eq(2.0).all()
+    assert rows["measured"].eq(1.0).all()
+
+
+def test_a_failed_encode_leaves_no_file(encoder_folder: Path, walk: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"ends in \.parquet or \.csv"):
+        run(app, "encode", encoder_folder, walk, "--out", tmp_path / "walk.txt")
+    with pytest.raises(Exception, match="lasts"):
+        run(app, "encode", encoder_folder, walk, "--out", tmp_path / "walk.csv", "--seconds", "60")
+    assert not list(tmp_path.iterdir())
+
+
+def test_predict_finds_rest_and_walking(encoder_folder: Path, head: Path, walk: Path, tmp_path: Path) -> None:
+    found = json.loads(run(app, "predict", encoder_folder, walk, "--head", head, "--json", "--threshold", "0"))
+    intervals = found[0]["intervals"]
+    at = {t: next(i["label"] for i in intervals if i["start_s"] <= t < i["end_s"]) for t in (2.0, 5.0, 11.0, 14.0)}
+    assert at == {2.0: "rest", 5.0: "rest", 11.0: "walk", 14.0: "walk"}
+    for ending in ("csv", "json", "html"):
+        run(app, "predict", encoder_folder, walk, "--head", head, "--out", tmp_path / f"a.{ending}")
+    assert json.loads((tmp_path / "a.json").read_text())["classes"] == ["rest", "walk"]
+    assert set(pd.read_csv(tmp_path / "a.csv")["activity"].dropna()) <= {"rest", "walk"}
+    page = (tmp_path / "a.html").read_text()
+    assert "default-src 'none'" in page
+    assert "<script" not in page
+    assert "device: |acc|" in page
+
+
+def test_predict_reads_the_windows_of_a_data_folder(encoder_folder: Path, head: Path, data: Path) -> None:
+    found = json.loads(run(app, "predict", encoder_folder, data, "--head", head, "--json"))
+    assert [one["recording"] for one in found] == [f"{split}{i}" for split in ("train", "test") for i in range(3)]
+
+
+def test_a_head_of_another_encoder_is_refused(head: Path, walk: Path, tmp_path: Path, encoder_folder: Path) -> None:
+    other = load_encoder(encoder_folder)
+    next(iter(other.encoder.parameters())).data.add_(1.0)
+    other.save(tmp_path / "other")
+    with pytest.raises(CheckpointError, match="fitted on the features of encoder"):
+        run(app, "predict", tmp_path / "other", walk, "--head", head)
+
+
+def test_names_are_text_on_the_page() -> None:
+    from imu_video.predict.page import Predicted, render
+    from imu_video.predict.timeline import Interval, Timeline
+
+    line = Timeline(
+        recording="<b>r</b>",
+        start=np.array([0.0]),
+        step_s=np.array([1.0]),
+        probabilities=np.array([[1.0]]),
+        intervals=(Interval(start=0.0, end=1.0, label='"><script>', probability=1.0),),
+    )
+    page = render([Predicted(timeline=line, notes=["<i>"])], ['"><script>'], title="<u>")
+    assert not any(tag in page for tag in ("<b>", "<script>", "<i>", "<u>"))
+
+
+def test_the_head_states_its_accuracy_on_subjects_left_out(head: Path) -> None:
+    evidence = load_head(head).evidence
+    assert evidence["accuracy"]["subjects"] == 6
+    assert evidence["accuracy"]["value"] > 0.9
+    assert set(evidence["recall"]) == {"rest", "walk"}
