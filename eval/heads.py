@@ -180,10 +180,9 @@ def _plain(found: Estimate) -> dict[str, Any]:
     return {"value": round(found.value, 4), **ends, "subjects": found.subjects}
 
 
-def load_labelled(data: Path, splits: Sequence[str] | None, placements: Sequence[str] | None) -> LabelledWindows:
-    """The labelled windows of a data folder, of all splits unless some are named."""
-    from eval.data.windows import load_windows
-    from imu_video.shards.reading.index import load_index
+def load_labelled(data: str | Path, splits: Sequence[str] | None, placements: Sequence[str] | None) -> LabelledWindows:
+    """The labelled windows of a data folder or an array folder, of all splits unless some are named."""
+    from eval.data.source import open_labelled
 
-    index = load_index(data)
-    return load_windows(index, splits=list(splits or index.splits), placements=placements)
+    opened = open_labelled(data)
+    return opened.windows(splits=list(splits or opened.splits), placements=placements)
