@@ -2,11 +2,12 @@
 
     summary: Linear probe and retrieval of Example et al. 2026.
     steps:
-      - {protocol: labels, config: {extends: configs/eval/limited_labels/base.yaml, labels: [100]}}
-      - {protocol: retrieval, options: {gallery: 32}, optional: true}
+      probe: {protocol: labels, config: {extends: configs/eval/limited_labels/base.yaml, labels: [100]}}
+      retrieval: {protocol: retrieval, options: {gallery: 32}, optional: true}
 
 ``imu-eval run FILE ENCODER DATA`` runs the steps in order and appends their lines to one result file. A step of a
-protocol that evaluates one data folder runs once for each folder of the command line.
+protocol that evaluates one data folder runs once for each folder of the command line. A file that `extends` another one
+changes its steps by their names.
 """
 
 from __future__ import annotations
@@ -69,11 +70,19 @@ class ProtocolFile(Config):
 
     Args:
         summary: one line for `imu-eval list published`: system, paper, what is measured.
-        steps: run in order.
+        steps: run in order; a mapping of names to steps, or a list of steps.
     """
 
     summary: str = Field(min_length=1)
     steps: list[Step] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and isinstance(data.get("steps"), Mapping):
+            steps = [{"name": n, **s} if isinstance(s, Mapping) else s for n, s in data["steps"].items()]
+            return {**data, "steps": steps}
+        return data
 
     @model_validator(mode="after")
     def _distinct(self) -> ProtocolFile:

@@ -33,10 +33,13 @@ class NetworkConfig(Config):
         steps: optimiser steps.
         epochs: passes over the labelled windows, used instead of ``steps``; null = use ``steps``.
         batch: windows per step; a smaller support is one batch.
-        learning_rate: peak learning rate of AdamW with a cosine schedule.
+        learning_rate: peak learning rate of AdamW.
         warmup: fraction of the steps with a linear warm-up, in [0, 1).
+        decay: learning rate after the warm-up: ``cosine`` (to zero) or ``constant``.
         encoder_factor: learning rate of the encoder divided by that of the head, above 0.
-        weight_decay: weight decay of AdamW, applied to matrices only.
+        weight_decay: weight decay of AdamW, applied to matrices only; with 0 it is Adam.
+        clip: largest norm of the gradient; null = no limit.
+        norm: layer norm of the features before the head; without it the head is the linear layer alone.
         label_smoothing: fraction of every target that is distributed evenly over the classes, in [0, 1).
         members: number of networks, trained with different seeds, whose class probabilities are averaged
             (Lakshminarayanan et al. 2017, arXiv 1612.01474), in [1, 32]; the cost is proportional.
@@ -49,14 +52,28 @@ class NetworkConfig(Config):
     batch: int = Field(default=64, ge=2, le=2**20)
     learning_rate: float = Field(default=1e-3, gt=0, le=1e3)
     warmup: float = Field(default=0.1, ge=0, lt=1)
+    decay: Literal["cosine", "constant"] = "cosine"
     encoder_factor: float = Field(default=1.0, gt=0, le=1e6)
     weight_decay: float = Field(default=0.05, ge=0, le=1e3)
+    clip: float | None = Field(default=1.0, gt=0, le=LARGEST_FLOAT)
+    norm: bool = True
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     members: int = Field(default=1, ge=1, le=32)
     precision: Literal["fp32", "bf16"] = "fp32"
     augment: list[dict[str, Any] | str] = Field(
         default=[{"name": "scale"}, {"name": "jitter"}, {"name": "crop_resize", "min_fraction": 0.8}]
     )
+
+    def identity(self) -> dict[str, Any]:
+        """The schedule as part of a key: keys that earlier versions did not have are left out at their defaults.
+
+        Example:
+            >>> sorted(NetworkConfig(clip=None).identity().keys() & {"clip", "decay", "norm"})
+            ['clip']
+        """
+        later = {name: type(self).model_fields[name].default for name in ("clip", "decay", "norm")}
+        stated = self.model_dump(mode="json")
+        return {key: value for key, value in stated.items() if key not in later or value != later[key]}
 
     def steps_for(self, labelled: int) -> int:
         """Number of optimiser steps for a number of labelled windows.

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from eval.finetune.network import Network
+from eval.finetune.network import Network, feature_norm
 from imu_video.bundle.encoder import EncoderBundle
 from imu_video.runtime.distributed import GlobalDraws
 from imu_video.sides import TowerBundle
@@ -30,18 +30,24 @@ class JointNetwork(Network):
         bundle: the IMU encoder, trained.
         tower: the encoder of the other modality, trained.
         classes: M.
-        precision: see `NetworkConfig`.
+        norm, precision: see `NetworkConfig`.
 
     Shapes: imu (B, C, T) in SI units, mask (B, C, T), extra (B, ...) in the axes of the tower's modality
         -> (3, B, M), see `HEADS`.
     """
 
     def __init__(
-        self, *, bundle: EncoderBundle, tower: TowerBundle, classes: int, precision: Literal["fp32", "bf16"] = "fp32"
+        self,
+        *,
+        bundle: EncoderBundle,
+        tower: TowerBundle,
+        classes: int,
+        norm: bool = True,
+        precision: Literal["fp32", "bf16"] = "fp32",
     ) -> None:
-        super().__init__(bundle=bundle, classes=classes, precision=precision)
+        super().__init__(bundle=bundle, classes=classes, norm=norm, precision=precision)
         self.tower = tower
-        self.tower_norm = nn.LayerNorm(tower.feature_dim)
+        self.tower_norm = feature_norm(tower.feature_dim, norm)
         self.tower_linear = nn.Linear(tower.feature_dim, classes)
         self.both_linear = nn.Linear(bundle.feature_dim + tower.feature_dim, classes)
 

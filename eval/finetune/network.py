@@ -25,20 +25,26 @@ class Network(EncoderNetwork):
         bundle: the encoder, trained unless frozen.
         classes: M.
         extra: width X of the further features, such as those of a frozen teacher; 0 = no further features.
-        precision: see `NetworkConfig`.
+        norm, precision: see `NetworkConfig`.
 
     Shapes: imu (B, C, T) in SI units, mask (B, C, T), extra (B, X) or None -> (B, M).
     """
 
     def __init__(
-        self, *, bundle: EncoderBundle, classes: int, extra: int = 0, precision: Literal["fp32", "bf16"] = "fp32"
+        self,
+        *,
+        bundle: EncoderBundle,
+        classes: int,
+        extra: int = 0,
+        norm: bool = True,
+        precision: Literal["fp32", "bf16"] = "fp32",
     ) -> None:
         super().__init__()
         self.bundle = bundle
         self.precision = precision
         # Each part is normalised separately, because a wide teacher would dominate the encoder otherwise.
-        self.norm = nn.LayerNorm(bundle.feature_dim)
-        self.extra_norm = nn.LayerNorm(extra) if extra else None
+        self.norm = feature_norm(bundle.feature_dim, norm)
+        self.extra_norm = feature_norm(extra, norm) if extra else None
         self.linear = nn.Linear(bundle.feature_dim + extra, classes)
 
     def forward(
@@ -84,6 +90,11 @@ class Network(EncoderNetwork):
         return np.concatenate([o.numpy() for o in out], axis=-2)
 
 
+def feature_norm(width: int, wanted: bool) -> nn.Module:
+    """Layer norm of features, or nothing."""
+    return nn.LayerNorm(width) if wanted else nn.Identity()
+
+
 def train_network(
     network: Network,
     imu: Tensor,
@@ -117,7 +128,7 @@ def train_network(
     head = network.head_parameters()
     optimiser = _adamw(network.encoders(), head, config)
     steps = config.steps_for(len(targets))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: cosine_factor(step, steps, config.warmup))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _factor(config, step, steps))
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     smooth = (1 - config.label_smoothing) * targets + config.label_smoothing / targets.shape[1]
     order = torch.empty(0, dtype=torch.int64)
@@ -139,7 +150,8 @@ def train_network(
         loss = -(smooth[rows] * scores.log_softmax(dim=-1)).sum(dim=-1).mean(dim=-1).sum()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
+        if config.clip is not None:
+            nn.utils.clip_grad_norm_(parameters, config.clip)
         optimiser.step()
         schedule.step()
         if watch is not None and watch_every and step % watch_every == 0:
@@ -147,6 +159,13 @@ def train_network(
             watch(step)
             network.train()
     network.eval()
+
+
+def _factor(config: NetworkConfig, step: int, steps: int) -> float:
+    """Share of the peak learning rate."""
+    if config.decay == "constant":
+        return min(1.0, (step + 1) / max(1, int(steps * config.warmup)))
+    return cosine_factor(step, steps, config.warmup)
 
 
 @torch.no_grad()

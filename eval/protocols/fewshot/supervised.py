@@ -51,7 +51,9 @@ class SupervisedReference:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(own)
                 bundle = EncoderBundle(spec=self.spec, encoder=self.encoder)
-                network = Network(bundle=bundle, classes=classes, precision=self.config.precision)
+                network = Network(
+                    bundle=bundle, classes=classes, norm=self.config.norm, precision=self.config.precision
+                )
                 train_network(network, *measured(support), targets, config=self.config, seed=own)
             total += network.probabilities(*measured(query))
         return np.asarray(total.argmax(axis=1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -10,7 +10,7 @@ from eval.config import Metric
 from eval.data.splits import Slice
 from eval.finetune.config import ALPHAS, Alphas, Inputs, NetworkConfig, SpreadConfig
 from eval.results.intervals import Intervals
-from imu_video.arguments import Seed
+from imu_video.arguments import LARGEST_INTEGER, Seed
 from imu_video.config import Config
 from imu_video.errors import nearest
 from imu_video.registry import trained_modalities
@@ -100,6 +100,11 @@ class LabelsConfig(Config):
         pool: slice of training subjects, whose windows may carry labels; `spread` uses the others without labels.
         choose: slice of validation subjects, on which a network's step is chosen; that figure is reported beside the
             last step's. null = no validation.
+        choose_per_class: validation windows per class, drawn by the seed as labels are; null = all.
+        checks: evaluations on the validation subjects during one training, evenly over its steps; ``epoch``: after
+            every epoch of a schedule in epochs.
+        report: the main figure of a method that trains a network: ``last`` step (alpha 0.5 of ``wise``), or ``chosen``
+            step (alpha), the best on the validation subjects; the other one is in ``details``.
         test: slice of test subjects.
         classes: labels to distinguish; others are excluded from all three groups. null = every label of the pool.
         labels: labelled windows per class, or ``all``; smaller sets are subsets of larger ones.
@@ -119,6 +124,9 @@ class LabelsConfig(Config):
     name: str = "people"
     pool: Slice = Slice(split="train")
     choose: Slice | None = Slice(split="val")
+    choose_per_class: int | None = Field(default=None, ge=1, le=LARGEST_INTEGER)
+    checks: Annotated[int, Field(ge=1, le=10**4)] | Literal["epoch"] = 10
+    report: Literal["last", "chosen"] = "last"
     test: Slice = Slice(split="test")
     classes: list[str] | None = Field(default=None, min_length=2)
     labels: list[Number] = Field(default=[1, 5, 10, "all"], min_length=1)
@@ -152,7 +160,22 @@ class LabelsConfig(Config):
             raise ValueError(f"references {unknown} are not among the methods {names}")
         if any(n != "all" and n < 1 for n in self.labels) or len(set(self.labels)) != len(self.labels):
             raise ValueError(f"labels must be distinct and at least 1, or 'all', got {self.labels}")
+        if self.choose is None and (self.choose_per_class is not None or self.report == "chosen"):
+            raise ValueError("choose_per_class and report: chosen require validation subjects, got choose: null")
+        without = [name for name in self.trained if getattr(self, name).epochs is None]
+        if self.checks == "epoch" and without:
+            raise ValueError(f"checks: epoch requires schedules in epochs, but {without[0]}.epochs is null")
         return self
+
+    @property
+    def trained(self) -> list[str]:
+        """Names of the schedules that the methods use."""
+        used = {
+            "linear": any(m.learn in ("linear", "wise") for m in self.methods),
+            "finetune": any(m.learn in ("all", "wise") and m.start == "encoder" for m in self.methods),
+            "scratch": any(m.learn == "all" and m.start == "random" for m in self.methods),
+        }
+        return [name for name, is_used in used.items() if is_used]
 
     @property
     def splits(self) -> list[str]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from eval.protocols.limited_labels.config import LabelsConfig
 from eval.protocols.limited_labels.run import Cells
 from eval.protocols.limited_labels.subjects import Groups
 from eval.results.intervals import calibration_lines, kept_bins, with_tests
-from eval.results.lines import DIFFERENCE, Result
+from eval.results.lines import DIFFERENCE, Result, ends
 from imu_video.metrics.calibration import overconfidence
 from imu_video.metrics.classify import METRICS
 from imu_video.metrics.inference import Estimate, estimate
@@ -39,7 +41,8 @@ def measure_labels(
     for c in cells:
         lines = [line for line, _ in _lines(c, None, groups, config, shared)]
         out += lines
-        if c.bins is not None:
+        # Confidence is stored for the last step alone.
+        if c.bins is not None and reported(c, config) is c.counts:
             bins = c.bins[:, None]
             details = {k: lines[0].details[k] for k in ("labels", "method")} | {"bins": kept_bins(bins)}
             out += calibration_lines(bins, overconfidence(bins), lines[0], config.intervals, details)
@@ -66,12 +69,13 @@ def _lines(
     out = []
     for name in config.metrics:
         metric = METRICS[name]
-        values = metric(c.counts)  # (R, S)
+        values = metric(reported(c, config))  # (R, S)
         if reference is not None:
-            values = values - metric(reference.counts)
+            values = values - metric(reported(reference, config))
         found = estimate(values[:, None], fraction=reference is None, random_seeds=True)
+        remarks = [*groups.windows.remarks, *(_short(c, groups, config) if reference is None else [])]
         details: dict[str, Any] = {
-            **({"remarks": groups.windows.remarks} if groups.windows.remarks else {}),
+            **({"remarks": remarks} if remarks else {}),
             "classes": [groups.windows.classes[i] for i in groups.classes],
             "labels": c.number,
             "method": c.method.model_dump(mode="json"),
@@ -79,7 +83,9 @@ def _lines(
             "seeds": dict(zip(map(str, config.seeds), values.mean(axis=1).round(6).tolist(), strict=True)),
         }
         if reference is None:
-            details |= _chosen(c, name)
+            details |= _chosen(c, name, config)
+            if name == config.metrics[0]:
+                details["by_class"] = _by_class(reported(c, config), details["classes"], config)
         line = Result.build(
             found,
             config.intervals.level,
@@ -100,10 +106,51 @@ def _lines(
     return out
 
 
-def _chosen(c: Cells, name: str) -> dict[str, Any]:
-    """Figure at the step or alpha chosen on the validation subjects, and the curve over alphas."""
+def reported(c: Cells, config: LabelsConfig) -> np.ndarray:
+    """Counts (R, S, M, M) behind the main figure; a method without steps has only one kind."""
+    return c.chosen if config.report == "chosen" and c.chosen is not None else c.counts
+
+
+def _by_class(counts: np.ndarray, classes: Sequence[str], config: LabelsConfig) -> dict[str, list[float | None]]:
+    """Class -> recall and the ends of its interval; None where no test subject has the class."""
+    out: dict[str, list[float | None]] = {}
+    truth = counts.sum(axis=3)  # (R, S, M)
+    with np.errstate(invalid="ignore"):
+        recall = np.diagonal(counts, axis1=2, axis2=3) / truth
+    for number, name in enumerate(classes):
+        cells = recall[:, :, number][:, None]
+        if not np.isfinite(cells).any():
+            out[name] = [None, None, None]
+            continue
+        found = estimate(cells, fraction=True, random_seeds=True)
+        limits = ends(found.interval(config.intervals.level))
+        out[name] = [None if v is None else round(float(v), 6) for v in (found.value, limits["low"], limits["high"])]
+    return out
+
+
+def _short(c: Cells, groups: Groups, config: LabelsConfig) -> list[str]:
+    """Remarks on classes that have fewer windows than the config asks for."""
+    out = []
+    found = groups.short_classes(groups.pool, c.number)
+    if found:
+        out.append(f"fewer than {c.number} labelled windows in the pool: {_listed(found)}")
+    found = groups.short_classes(groups.choose, config.choose_per_class) if c.chosen is not None else {}
+    if found:
+        out.append(f"fewer than {config.choose_per_class} validation windows: {_listed(found)}")
+    return out
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
+
+
+def _chosen(c: Cells, name: str, config: LabelsConfig) -> dict[str, Any]:
+    """Figure at the other of last step (alpha 0.5) and step (alpha) chosen on the validation subjects; the curve."""
     metric = METRICS[name]
-    out: dict[str, Any] = {} if c.chosen is None else {"chosen": float(metric(c.chosen).mean())}
+    out: dict[str, Any] = {}
+    if c.chosen is not None:
+        last = config.report == "chosen"
+        out["last" if last else "chosen"] = float(metric(c.counts if last else c.chosen).mean())
     if c.curve is not None:
         source = [None] * len(c.curve.alphas) if c.curve.on_choose is None else c.curve.on_choose.mean(axis=0)
         target = metric(c.curve.counts).mean(axis=(0, 2))

@@ -96,9 +96,14 @@ class Plan:
         }
         if not method.trains:
             return {**key, "probe": config.probe}
-        linear, tuned = (s and s.model_dump(mode="json") for s in self.schedules(method))
+        linear, tuned = (s and s.identity() for s in self.schedules(method))
         key["schedule"] = tuned or linear
         if linear and tuned:
             key |= {"first": linear, "alphas": list(config.alphas)}
         key["choose"] = None if config.choose is None else config.choose.model_dump(mode="json")
+        # Left out at their defaults, so that cells of earlier versions are used again.
+        if config.choose_per_class is not None:
+            key["choose_per_class"] = config.choose_per_class
+        if config.checks != LabelsConfig.model_fields["checks"].default:
+            key["checks"] = config.checks
         return key

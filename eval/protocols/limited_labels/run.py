@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -194,14 +195,16 @@ class LabelsRun:
         if side is None and method.inputs == "fused":
             extra = self.features.video(method, place)
 
+        options: dict[str, Any] = {"norm": config.norm, "precision": config.precision}
+
         def make(seed: int) -> Network:
             fresh = method.start == "random"
             started = untrained_twin(bundle, seed) if fresh else copied(bundle)
             if side is not None and side.tower is not None:
                 tower = untrained_tower(side.tower) if fresh else copied_tower(side.tower)
-                return JointNetwork(bundle=started, tower=tower, classes=classes, precision=config.precision)
+                return JointNetwork(bundle=started, tower=tower, classes=classes, **options)
             width = 0 if extra is None else extra.shape[1]
-            return Network(bundle=started, classes=classes, extra=width, precision=config.precision)
+            return Network(bundle=started, classes=classes, extra=width, **options)
 
         return train_members(
             make,
@@ -214,6 +217,8 @@ class LabelsRun:
             tuned=tuned,
             alphas=self.config.alphas,
             seed=self.config.seeds[place],
+            choose=self.groups.validation(self.config.choose_per_class, self.config.seeds[place]),
+            checks=self.config.checks,
             extra=extra,
             names=[f" {head}" for head in HEADS] if method.along else [""],
         )

@@ -32,7 +32,8 @@ MOST_STRIPS = 8
 """Maximum number of methods in a panel: more cannot be distinguished."""
 NOTE = (
     "Figures are those of the last step of a fixed schedule, or of alpha 0.5; `chosen` is the step (alpha) that was "
-    "best on the validation subjects, a choice among ten on one or few subjects. "
+    "best on the validation subjects, a choice on one or few subjects. With `report: chosen` it is the main figure and "
+    "the last step is in brackets. "
     f"`*`: {CORRECTED}. With few test subjects the intervals are necessarily wide."
 )
 
@@ -52,7 +53,7 @@ def labels_sections(results: Sequence[Result]) -> list[Section]:
     for metric in _metrics(own):
         tables = [labels_table(own, metric=metric, differences=differences) for differences in (False, True)]
         blocks += [table for table in tables if table.rows]
-    blocks += [*wise_tables(own, metric=_metrics(own)[0]), *_subjects(own), *_tests(own), Text(NOTE)]
+    blocks += [*wise_tables(own, metric=_metrics(own)[0]), *_subjects(own), *_by_class(own), *_tests(own), Text(NOTE)]
     title, at = "Calibration, limited labels", "With the largest number of labels:"
     calibration = calibration_sections(results, title=title, columns=_CALIBRATION, second=shots_or_all, at=at)
     return [Section("Limited labels", blocks), *calibration]
@@ -96,8 +97,9 @@ def _labels(number: int | None) -> str:
 def _cell(r: Result) -> str:
     if r.is_difference:
         return starred(r)
-    chosen = r.details.get("chosen")
-    return figure(r) + (f" (chosen {chosen:.3f})" if chosen is not None else "")
+    # The figure of the other moment: a line has one of the two.
+    others = [f" ({name} {r.details[name]:.3f})" for name in ("chosen", "last") if name in r.details]
+    return figure(r) + "".join(others)
 
 
 def wise_tables(results: Sequence[Result], *, metric: str) -> list[Table]:
@@ -128,6 +130,28 @@ def _tests(own: Sequence[Result]) -> list[Block]:
         if rows:
             tables.append(Table(columns=columns, rows=rows, labels=5, caption=caption))
     return [Folded(f"Corrected p values, {MINIMUM}", tables)] if tables else []
+
+
+def _by_class(own: Sequence[Result]) -> list[Block]:
+    """Recall of every class with its interval."""
+    lines = [r for r in own if not r.is_difference and "by_class" in r.details]
+    tables = []
+    for domain, classes in unique((r.domain, tuple(r.details["by_class"])) for r in lines):
+        rows: list[list[str | Cell]] = []
+        for r in lines:
+            if (r.domain, tuple(r.details["by_class"])) == (domain, classes):
+                recalls = [_recall(r.details["by_class"][name]) for name in classes]
+                rows.append([r.model, str(r.probe), shots_or_all(r), *recalls])
+        caption = f"{domain}: recall per class, fixed subjects [{100 * lines[0].level:.0f} % interval]"
+        tables.append(Table(columns=["encoder", "method", "labels", *classes], rows=rows, labels=3, caption=caption))
+    return [Folded("Results per class", tables)] if tables else []
+
+
+def _recall(entry: Sequence[float | None]) -> str:
+    value, low, high = entry
+    if value is None:
+        return ""
+    return f"{value:.3f}" + (f" [{low:.3f}, {high:.3f}]" if low is not None and high is not None else "")
 
 
 def _subjects(own: Sequence[Result]) -> list[Block]:

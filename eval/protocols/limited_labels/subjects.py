@@ -71,12 +71,28 @@ class Groups:
         """
         if number == "all":
             return np.arange(len(self.pool))
+        return np.sort(np.searchsorted(self.pool, self._drawn(self.pool, number, [seed])))
+
+    def validation(self, number: int | None, seed: int) -> np.ndarray:
+        """Row numbers of ``choose`` on which a step is chosen: ``number`` per class, or all for None."""
+        # The second number separates these draws from those of the labels.
+        return self.choose if number is None else np.sort(self._drawn(self.choose, number, [seed, 1]))
+
+    def short_classes(self, rows: np.ndarray, number: Number | None) -> dict[str, int]:
+        """Classes with fewer windows than ``number`` among some rows, and how many they have."""
+        if number is None or number == "all" or not len(rows):
+            return {}
+        have = {self.windows.classes[c]: int((self.windows.labels[rows] == c).sum()) for c in self.classes}
+        return {name: count for name, count in have.items() if count < number}
+
+    def _drawn(self, rows: np.ndarray, number: int, seeds: list[int]) -> np.ndarray:
+        """``number`` of some rows per class, round-robin over subjects."""
         out = []
         for c in self.classes:
-            own = self.pool[self.windows.labels[self.pool] == c]
-            rng = np.random.default_rng([seed, int(c)])
+            own = rows[self.windows.labels[rows] == c]
+            rng = np.random.default_rng([*seeds[:1], int(c), *seeds[1:]])
             out.append(spread_over_subjects(self.windows, own, number, rng))
-        return np.sort(np.searchsorted(self.pool, np.concatenate(out)))
+        return np.concatenate(out)
 
     def counts(self, predicted: np.ndarray) -> np.ndarray:
         """Confusion counts (S, M, M) of predictions for the rows of ``test``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,8 +14,6 @@ from eval.finetune.network import Network, member_seeds, train_network
 from eval.finetune.wise import interpolate
 from eval.protocols.limited_labels.subjects import Groups
 
-CHECKS = 10
-"""Evaluations on the validation subjects during one training."""
 FIXED_ALPHA = 0.5
 """Alpha between probe and tuned network without validation subjects, as Wortsman et al. 2022 recommend."""
 
@@ -31,6 +30,8 @@ def train_members(
     tuned: NetworkConfig | None,
     alphas: Sequence[float] = ALPHAS,
     seed: int,
+    choose: np.ndarray | None = None,
+    checks: int | Literal["epoch"] = 10,
     extra: Tensor | None = None,
     names: Sequence[str] = ("",),
 ) -> dict[str, np.ndarray]:
@@ -49,17 +50,21 @@ def train_members(
         tuned: schedule of the whole network, after the linear head if any; None to skip it.
         alphas: grid between the two.
         seed: seed of the first member; the others' seeds are derived from it.
+        choose: rows of validation windows; None for those of ``groups``.
+        checks: evaluations on them during one training; ``epoch``: one per epoch.
         extra: (N, ...) further inputs of the networks.
         names: suffixes of the keys, one per head of the networks.
 
     Shapes: -> ``counts``, ``chosen`` (S, M, M), ``bins`` (S, B, 3), ``step`` or ``alpha`` (), each with every suffix;
         between two trainings ``alphas`` (A,), ``by_alpha`` (A, S, M, M) and ``on_choose`` (A,), the accuracy there.
     """
-    pool, test, choose = (torch.from_numpy(r) for r in (groups.pool[rows], groups.test, groups.choose))
+    validation = groups.choose if choose is None else choose
+    pool, test, chosen = (torch.from_numpy(r) for r in (groups.pool[rows], groups.test, validation))
     last = tuned or linear
     assert last is not None
     mean: dict[tuple[float, str], np.ndarray] = {}  # probabilities, mean over members: (H, rows, M)
     steps = last.steps_for(len(rows))
+    every = max(1, steps // (checks if isinstance(checks, int) else last.epochs or 1))
     between = sorted({*alphas, FIXED_ALPHA}) if linear and tuned else []
     for own in member_seeds(seed, last.members):
         with torch.random.fork_rng(devices=[]):
@@ -67,7 +72,7 @@ def train_members(
             network = make(own)
 
         def evaluate(moment: float, network: Network = network) -> None:
-            for group, queries in (("choose", choose), ("test", test)):
+            for group, queries in (("choose", chosen), ("test", test)):
                 if len(queries):
                     out = network.probabilities(imu[queries], mask[queries], None if extra is None else extra[queries])
                     mean[moment, group] = (
@@ -86,18 +91,18 @@ def train_members(
                     config=config,
                     seed=own,
                     extra=None if extra is None else extra[pool],
-                    watch=evaluate if len(choose) and not between else None,
-                    watch_every=max(1, steps // CHECKS),
+                    watch=evaluate if len(chosen) and not between else None,
+                    watch_every=every,
                 )
                 ends.append({name: value.clone() for name, value in network.state_dict().items()})
-        if not between and (not len(choose) or steps % max(1, steps // CHECKS)):
+        if not between and (not len(chosen) or steps % every):
             evaluate(steps)  # otherwise the last step was evaluated during training
         for alpha in between:
             network.load_state_dict(interpolate(ends[0], ends[1], alpha))
             evaluate(alpha)
     fixed = FIXED_ALPHA if between else steps
     out: dict[str, np.ndarray] = {}
-    truth = groups.truth(groups.choose)
+    truth = groups.truth(validation)
     for head, name in enumerate(names):
         counts = {m: groups.counts(p[head].argmax(axis=1)) for (m, group), p in mean.items() if group == "test"}
         out[f"counts{name}"] = counts[fixed]

@@ -69,3 +69,24 @@ def test_a_frozen_encoder_stays_and_its_features_are_computed_once(
     train_network(net, imu, mask, targets, config=config, seed=0, extra=beside)
     assert not torch.equal(before["encoder.layers.0.weight"], net.bundle.state_dict()["encoder.layers.0.weight"])
     assert int(net.bundle.state_dict()["encoder.layers.1.num_batches_tracked"]) == 6
+
+
+def test_plain_adam_equals_a_loop_of_torch(labelled: tuple[torch.Tensor, ...]) -> None:
+    """Without norm, clipping, decay and weight decay: encoder and linear layer by Adam at a constant rate."""
+    imu, mask, targets = labelled
+    plain: dict[str, Any] = {"warmup": 0.0, "decay": "constant", "clip": None, "norm": False, "weight_decay": 0.0}
+    config = NetworkConfig(epochs=2, batch=20, learning_rate=0.01, augment=[], **plain)
+    net, twin = network(norm=False), network(norm=False)
+    assert [name for name, _ in net.named_parameters() if "norm" in name and "bundle" not in name] == []
+    train_network(net, imu, mask, targets, config=config, seed=0)
+    adam = torch.optim.Adam(twin.parameters(), lr=0.01)
+    twin.train()
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(2):
+        rows = torch.randperm(20, generator=generator)
+        loss = torch.nn.functional.cross_entropy(twin.linear(twin.bundle(imu[rows], mask[rows])), targets[rows])
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    for one, other in zip(net.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-7, rtol=1e-6)

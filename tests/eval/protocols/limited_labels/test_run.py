@@ -24,10 +24,12 @@ from eval.protocols.limited_labels.sections import labels_table
 from eval.protocols.limited_labels.subjects import Groups, group_subjects
 from eval.report.build import write_report
 from eval.results.cells import CellStore
+from eval.results.lines import CALIBRATION
 from imu_video.bundle.encoder import EncoderBundle
 from imu_video.bundle.input_spec import InputSpec
 from imu_video.config import load_config, shipped, validate
 from imu_video.errors import ConfigError, DataError, LeakageError
+from imu_video.metrics.classify import METRICS
 from imu_video.sides import TowerBundle
 from imu_video.transforms import Compose
 
@@ -356,7 +358,19 @@ def test_keys_carry_their_format(windows: LabelledWindows, bundle: EncoderBundle
     plan = run(windows, bundle, conf, tmp_path).plan
     key = plan.key(plan.cells[0])
     assert key["format"] == 2
-    assert set(key["schedule"]) == set(type(conf.finetune).model_fields), "every setting of the schedule is in the key"
+    later = {"clip", "decay", "norm"}  # left out at their defaults: cells of earlier versions are used again
+    assert set(key["schedule"]) == set(type(conf.finetune).model_fields) - later
+    assert not {"choose_per_class", "checks"} & set(key)
+    changed = config(
+        methods=[{"name": "t", "learn": "all"}],
+        references=[],
+        choose_per_class=2,
+        checks=3,
+        finetune={**SHORT, "clip": None, "decay": "constant", "norm": False},
+    )
+    key = run(windows, bundle, changed, tmp_path).plan.key(Cell(changed.methods[0], 1, 0))
+    assert later <= set(key["schedule"])
+    assert (key["choose_per_class"], key["checks"]) == (2, 3)
 
 
 def test_damaged_cells_are_named(tmp_path: Path) -> None:
@@ -384,3 +398,55 @@ def test_configs_that_cannot_be_meant_are_refused() -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             config(**options)
+
+
+def test_a_step_is_chosen_on_a_stated_number_of_validation_windows_and_reported(
+    windows: LabelledWindows, bundle: EncoderBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[int] = []
+    probabilities = Network.probabilities
+    monkeypatch.setattr(
+        Network, "probabilities", lambda self, x, *rest: (shown.append(len(x)), probabilities(self, x, *rest))[1]
+    )
+    methods = [{"name": "tuned", "learn": "all"}, {"name": "probe"}]
+    schedule = {"epochs": 3, "batch": 4, "learning_rate": 0.05, "augment": [], "decay": "constant", "clip": None}
+    options = {"labels": [3], "seeds": [0], "references": ["probe"], "checks": "epoch", "choose_per_class": 2}
+    conf = config(methods=methods, finetune=schedule, report="chosen", **options)
+    groups = group_subjects(windows, conf)
+    tuned, probe = run(windows, bundle, conf, tmp_path).run()
+    assert shown == [2 * 4, len(groups.test)] * 3, "after every epoch, on two windows of each of four classes"
+    rows = groups.validation(2, 0)
+    assert set(rows) < set(groups.choose)
+    assert np.bincount(windows.labels[rows]).tolist() == [2] * 4
+    assert not np.array_equal(rows, groups.validation(2, 1))
+    assert np.array_equal(groups.validation(None, 0), groups.choose)
+    lines = measure_labels([tuned, probe], groups, conf, {"encoder": {"name": "mine"}})
+    line = next(r for r in lines if r.probe == "tuned" and r.metric == "accuracy" and not r.is_difference)
+    assert tuned.chosen is not None
+    accuracy = METRICS["accuracy"]
+    assert line.value == pytest.approx(float(accuracy(tuned.chosen).mean()))
+    assert line.details["last"] == pytest.approx(float(accuracy(tuned.counts).mean()))
+    assert "chosen" not in line.details
+    assert not any(r.metric in CALIBRATION and r.probe == "tuned" for r in lines), "bins are those of the last step"
+    difference = next(r for r in lines if r.is_difference and r.metric == "accuracy")
+    assert difference.value == pytest.approx(line.value - float(accuracy(probe.counts).mean()))
+    recall = tuned.chosen[0].sum(axis=0)
+    by_class = [line.details["by_class"][name][0] for name in line.details["classes"]]
+    assert by_class == pytest.approx(np.diag(recall) / recall.sum(axis=1), abs=1e-6), "as many windows of each subject"
+    assert "(last " in str(labels_table(lines, metric="accuracy").rows[0][3])
+    for wrong in ({"choose": None, "report": "chosen"}, {"checks": "epoch"}):
+        with pytest.raises(ConfigError, match=r"require validation subjects|finetune\.epochs is null"):
+            config(**wrong)
+
+
+def test_classes_with_fewer_windows_than_asked_for_are_named(
+    windows: LabelledWindows, bundle: EncoderBundle, tmp_path: Path
+) -> None:
+    conf = config(methods=[{"name": "probe"}], references=[], labels=[1, 999], seeds=[0])
+    groups = group_subjects(windows, conf)
+    few, many = run(windows, bundle, conf, tmp_path).run()
+    lines = measure_labels([few, many], groups, conf, {"encoder": {"name": "mine"}})
+    remarks = {r.shots: r.details.get("remarks") for r in lines if r.metric == "accuracy"}
+    assert remarks[1] is None
+    assert remarks[999] is not None
+    assert "fewer than 999 labelled windows in the pool: activity0 18, activity1 18" in remarks[999][0]
