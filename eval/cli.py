@@ -346,13 +346,14 @@ def list_(
 
 def _list_published(name: str | None, as_json: bool) -> None:
     """The shipped protocol files with their summaries, or the steps of one of them."""
-    from eval.published import read_protocol, shipped_protocols
+    from eval.published import read_protocol, shipped_configs, shipped_protocols
 
     files = shipped_protocols() if name is None else {name: read_protocol(Path(name))}
     if as_json:
         console.say_json([{"kind": "published", "name": n, **f.model_dump(mode="json")} for n, f in files.items()])
     elif name is None:
         console.table(("name", "summary"), [(n, f.summary) for n, f in files.items()])
+        console.table(("config of one protocol", "command"), list(shipped_configs().items()))
     else:
         rows = [(s.label, s.protocol, "yes" if s.optional else "no") for s in files[name].steps]
         console.say(files[name].summary)

@@ -60,7 +60,7 @@ def data_and_overrides(words: Sequence[str | Path]) -> tuple[list[Path], list[st
         words: as given on the command line.
 
     Raises:
-        ConfigError: no data folder, a folder that does not exist, or a word that is both an override and a folder.
+        ConfigError: no data folder, or a word that is both an override and a folder.
 
     Example:
         >>> data_and_overrides([".", "scenario.groups=5"])
@@ -77,6 +77,15 @@ def data_and_overrides(words: Sequence[str | Path]) -> tuple[list[Path], list[st
             overrides.append(word)
     if not folders:
         raise ConfigError("no data folder, only overrides", hint="imu-eval ood DATA ... --config FILE key=value ...")
+    return folders, overrides
+
+
+def need_folders(folders: Sequence[Path]) -> None:
+    """Refuse data folders that do not exist.
+
+    Raises:
+        ConfigError: the first of them.
+    """
     for folder in folders:
         # Addresses of remote folders are checked where they are read.
         if not os.path.exists(_without_view(folder)) and not re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(folder)):
@@ -84,7 +93,6 @@ def data_and_overrides(words: Sequence[str | Path]) -> tuple[list[Path], list[st
                 f"data folder {folder}: no such folder",
                 hint="`imu-video build` makes one; an override is written section.key=value",
             )
-    return folders, overrides
 
 
 def _without_view(folder: Path) -> str:

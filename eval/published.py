@@ -26,6 +26,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from eval.commands import protocol_command
+from eval.options import need_folders
 from eval.protocol import Protocol
 from eval.registry import protocols
 from imu_video.config import Config, PathText, find, load_config, merge, read_yaml, shipped, validate
@@ -47,15 +48,16 @@ class Step(Config):
     Args:
         protocol: registered protocol.
         name: name in messages and overrides; default: that of the protocol.
-        config: config file of the protocol, or a mapping of its keys; in a mapping ``extends`` names the file that the
-            other keys change. Files are looked up beside the protocol file, then among the shipped ones.
+        config: config file of the protocol, or several if its ``--config`` may be repeated; or a mapping of its keys,
+            in which ``extends`` names the file or files that the other keys change. Files are looked up beside the
+            protocol file, then among the shipped ones.
         options: further arguments of the protocol, named as in its constructor.
         optional: whether the step is skipped, with a message, where encoder or data lack something that it needs.
     """
 
     protocol: str
     name: str = Field(default="", pattern=r"^([a-z][a-z0-9_]*)?$")
-    config: PathText | dict[str, Any] | None = None
+    config: PathText | list[PathText] | dict[str, Any] | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     optional: bool = False
 
@@ -139,6 +141,15 @@ def read_protocol(path: Path) -> ProtocolFile:
 def shipped_protocols() -> dict[str, ProtocolFile]:
     """The shipped protocol files by their name on the command line, sorted."""
     return {(FOLDER / p.name).as_posix(): read_protocol(p) for p in sorted((shipped() / FOLDER.name).glob("*.yaml"))}
+
+
+def shipped_configs() -> dict[str, str]:
+    """The configs of single protocols beside the protocol files: name -> command of the first line."""
+    out = {}
+    for path in sorted((shipped() / FOLDER.name).glob("*/*.yaml")):
+        first = path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("#").strip()
+        out[(FOLDER / path.parent.name / path.name).as_posix()] = first
+    return out
 
 
 def inputs_of(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -289,7 +300,7 @@ class _Planner:
                 words += data
             elif name in values:
                 words += _listed(values[name])
-        words += [*(["--config", self.config] if self.config is not None else [])]
+        words += [word for file in self.config for word in ("--config", file)]
         if self.changes and "overrides" in self.configurable:
             words += self.changes
         else:
@@ -300,7 +311,7 @@ class _Planner:
         words += ["--out", str(out), *(word for plugin in plugins for word in ("--plugin", str(plugin)))]
         with self._named():
             protocol = self._built(words)
-            if self.kind.Config is not None and self.config is not None:
+            if self.kind.Config is not None and self.config:
                 load_config(self.config, self.kind.Config, self.changes)
             protocol.check()
         return Call(step=self.step, words=tuple(words), protocol=protocol)
@@ -323,29 +334,32 @@ class _Planner:
             raise ConfigError(f"{error.format_message()} (in: {shlex.join(['imu-eval', *words])})") from error
         return built
 
-    def _config(self, arguments: Mapping[str, Any]) -> tuple[str | None, list[str]]:
-        """Config file, and overrides for the keys that the step states itself."""
+    def _config(self, arguments: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+        """Config files, and overrides for the keys that the step states itself."""
         given = self.step.config
         if given is None:
-            return None, []
+            return [], []
         if "config" not in arguments:
             raise self._error(f"protocol {self.step.protocol!r} has no config", hint="remove the key 'config'")
-        if isinstance(given, str):
-            return self._beside(given), []
-        own = dict(given)
-        base = own.pop("extends", None)
-        default = arguments["config"].default
-        if base is None and default is None:
+        own = dict(given) if isinstance(given, dict) else {}
+        base = own.pop("extends", arguments["config"].default) if isinstance(given, dict) else given
+        if base is None:
             raise self._error("a config without `extends`", hint="name a file: config: {extends: FILE.yaml, ...}")
-        if base is not None and not isinstance(base, str):
+        named = base if isinstance(base, list) else [base]
+        if not named or not all(isinstance(file, str | Path) for file in named):
             raise self._error(f"config.extends: expected the path of a file, got {base!r}")
-        file = str(default) if base is None else self._beside(base)
+        files = [self._beside(str(file)) for file in named]
+        if len(files) > 1 and not arguments["config"].multiple:
+            raise self._error(f"protocol {self.step.protocol!r} has one config file, got {len(files)}")
+        merged: dict[str, Any] = {}
         with self._named():
-            merged = merge(read_yaml(file), own)
+            for file in files:
+                merged = merge(merged, read_yaml(file))
+        merged = merge(merged, own)
         changes = [f"{key}={_text(merged[key])}" for key in own]
         if changes and not {"overrides", "set_"} & set(arguments):
             raise self._error(f"protocol {self.step.protocol!r} has no overrides", hint="name a config file instead")
-        return file, changes
+        return files, changes
 
     def _beside(self, name: str) -> str:
         beside = find(self.path).parent / name
@@ -379,9 +393,7 @@ def refuse_missing(calls: Sequence[Call], folders: Sequence[str]) -> tuple[list[
     Raises:
         ConfigError: a folder that does not exist, a step that is not optional and lacks something, or no step is left.
     """
-    for folder in folders:
-        if not os.path.isdir(folder):
-            raise ConfigError(f"{folder}: no such folder", hint="name folders that exist; --dry-run needs none")
+    need_folders([Path(folder) for folder in folders])
     able, skipped = [], []
     for call in calls:
         reason = call.protocol.lacks()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.options import data_and_overrides
+from eval.options import data_and_overrides, need_folders
 from imu_video.errors import ConfigError
 
 
@@ -44,6 +44,6 @@ def test_overrides_stand_anywhere_among_the_folders(folder: Path) -> None:
 )
 def test_words_that_are_neither_are_refused(words: list[str], message: str, hint: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        data_and_overrides(words)
+        need_folders(data_and_overrides(words)[0])
     assert caught.value.message == message
     assert hint in str(caught.value.hint)

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from eval.cli import app
 from eval.protocols.limited_labels.protocol import LimitedLabels
 from eval.protocols.ood.protocol import DomainShift
-from eval.published import Call, plan, read_protocol, shipped_protocols
+from eval.published import Call, plan, read_protocol, shipped_configs, shipped_protocols
 from imu_video.config import load_config
 from imu_video.errors import ConfigError
 
@@ -65,6 +65,20 @@ def test_steps_become_commands_that_their_own_parsers_accept(file: Path) -> None
     assert shift.protocol.folder == Path("res/r.cells/shift"), "each benchmark has its own folder of runs"
     assert shift.protocol.config.models[-1].encoder == "enc"
     assert shift.protocol.dry
+
+
+def test_a_config_of_several_files_is_merged_in_order(file: Path) -> None:
+    (file.parent / "more.yaml").write_text("seeds: [5]\n")
+    own = "config: {extends: [configs/eval/ood/hapt_person.yaml, more.yaml], training: {steps: 7}}"
+    file.write_text(FILE.replace("config: configs/eval/ood/hapt_person.yaml", own))
+    (shift,) = planned(file, only=["shift"])
+    assert shift.words.count("--config") == 2
+    assert isinstance(shift.protocol, DomainShift)
+    assert (shift.protocol.config.seeds, shift.protocol.config.training.steps) == ([5], 7)
+    assert shift.protocol.config.training.evaluate_every == 50, "other keys of the section stay"
+    file.write_text(FILE.replace("extends: own.yaml", "extends: [own.yaml, own.yaml]"))
+    with pytest.raises(ConfigError, match="protocol 'labels' has one config file, got 2"):
+        planned(file)
 
 
 def test_a_file_without_a_step_on_an_encoder_takes_data_folders_alone(file: Path) -> None:
@@ -143,7 +157,8 @@ def test_dry_run_prints_the_commands_and_list_the_shipped_files(file: Path, tmp_
     assert not out.exists()
     missing = CliRunner().invoke(app, ["run", str(file), "enc", "a"])
     assert "enc: no such folder" in str(missing.exception)
-    rows = CliRunner().invoke(app, ["list", "published"]).stdout.splitlines()[1:]
-    assert [row.split("\t")[0] for row in rows] == list(shipped_protocols())
+    rows = [row.split("\t") for row in CliRunner().invoke(app, ["list", "published"]).stdout.splitlines()]
+    assert [row[0] for row in rows] == ["name", *shipped_protocols(), "config of one protocol", *shipped_configs()]
+    assert all(command.startswith("imu-eval ") for command in shipped_configs().values())
     one = CliRunner().invoke(app, ["list", "published", str(file)]).stdout
     assert "retrieval\tretrieval\tyes" in one

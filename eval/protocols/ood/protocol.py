@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from eval.options import data_and_overrides
+from eval.options import data_and_overrides, need_folders
 from eval.protocol import Context, Protocol, Scope, protocols
 from eval.protocols.ood.config import OodConfig
 from eval.report.document import Section, Table
@@ -112,6 +112,7 @@ class DomainShift(Protocol):
     def run(self, context: Context) -> list[Result]:
         from eval.protocols.ood.benchmark import benchmark
 
+        need_folders(self.data)
         results = benchmark(
             self.data,
             self.config,
