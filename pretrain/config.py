@@ -125,6 +125,9 @@ class DataSection(Config):
         return (DataFolder(root=self.root),) if isinstance(self.root, str) else self.root
 
 
+Width = Annotated[int, Field(ge=1, le=2**16)]
+
+
 class ProjectorSection(Config):
     """Projection heads between features and embeddings; they are not exported.
 
@@ -133,8 +136,10 @@ class ProjectorSection(Config):
             ``head: none`` that of the encoder's.
         dropout: rate inside the heads, 0 <= rate < 1.
         head: ``residual`` (Cheshmi et al. 2025); ``batch``: a hidden layer with batch norm and ReLU (SimCLR,
-            CMC-CMKM), no dropout; ``batch_gelu``: with GELU (COMODO); ``none``: D is the width of the features.
-        hidden: width of the hidden layers of ``batch``, ``batch_gelu`` and ``random``; null = 256, 2048 and 2048.
+            CMC-CMKM), no dropout; ``batch_gelu``: with GELU (COMODO); ``relu``: hidden layers with ReLU (Tang et al.
+            2020); ``linear``: one matrix (PRIMUS); ``none``: D is the width of the features.
+        hidden: width of the hidden layer of ``batch``, ``batch_gelu`` and ``random``; of ``relu`` one or several; null
+            = 256, 2048, 2048 and [256, 128].
         teacher: head on the teacher's side: ``mlp`` (of the kind of ``head``), ``linear``, ``random`` (weights that are
             never trained, as in COMODO), or ``none``, which requires teacher features of width D.
         standardise: give each teacher feature zero mean and unit variance over the training split first.
@@ -143,8 +148,8 @@ class ProjectorSection(Config):
 
     dim: int | None = Field(default=None, ge=1, le=2**16)
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
-    head: Literal["residual", "batch", "batch_gelu", "none"] = "residual"
-    hidden: int | None = Field(default=None, ge=1, le=2**16)
+    head: Literal["residual", "batch", "batch_gelu", "relu", "linear", "none"] = "residual"
+    hidden: Width | Annotated[tuple[Width, ...], Field(min_length=1, max_length=8)] | None = None
     teacher: Literal["mlp", "linear", "random", "none"] = "mlp"
     standardise: bool = True
     segments: int = Field(default=4, ge=2, le=2**12)
@@ -165,10 +170,11 @@ class PlateauSection(Config):
 
 
 class OptimSection(Config):
-    """AdamW or Adam, its schedule and the length of the run; exactly one of ``steps`` and ``epochs``.
+    """The optimiser, its schedule and the length of the run; exactly one of ``steps`` and ``epochs``.
 
     Args:
-        algorithm: ``adamw``, or ``adam``: weight decay is added to the gradient.
+        algorithm: ``adamw``; or ``adam``, ``amsgrad``, ``sgd`` (without momentum), which add weight decay to the
+            gradient.
         lr: peak learning rate, reached after the warm-up.
         min_lr: learning rate of the last step.
         weight_decay: of the parameters in ``decayed``.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -123,28 +124,63 @@ class RandomHead(nn.Module):
         return out
 
 
-Head = Literal["residual", "batch", "batch_gelu", "none"]
-"""Kind of the heads between features and embeddings: `ProjectionHead`, `BatchHead` with ReLU or GELU, or no head."""
+class ReluHead(nn.Sequential):
+    """Maps features to an embedding (before normalisation) through hidden layers with ReLU.
+
+    The projection head of SimCLR for activity recognition (Tang et al. 2020, arXiv 2011.11542) has two, 256 and 128
+    wide, and embeddings of 50.
+
+    Args:
+        width: E, features in.
+        dim: D, embedding width, 1 or more.
+        hidden: widths of the hidden layers, 1 or more each.
+
+    Shapes: (..., E) -> (..., D).
+
+    Example:
+        >>> ReluHead(width=96, dim=50, hidden=(256, 128))(torch.zeros(2, 96)).shape
+        torch.Size([2, 50])
+    """
+
+    def __init__(self, *, width: int, dim: int, hidden: tuple[int, ...] = (256, 128)) -> None:
+        if min(dim, *hidden) < 1:
+            raise ConfigError(f"relu head: dim and hidden must be at least 1; got {dim=}, {hidden=}")
+        layers: list[nn.Module] = []
+        for before, after in pairwise((width, *hidden)):
+            layers += [nn.Linear(before, after), nn.ReLU()]
+        super().__init__(*layers, nn.Linear(hidden[-1], dim))
+
+
+Head = Literal["residual", "batch", "batch_gelu", "relu", "linear", "none"]
+"""Kind of the heads between features and embeddings: `ProjectionHead`, `BatchHead` with ReLU or GELU, `ReluHead`, one
+matrix, or no head."""
+Hidden = int | tuple[int, ...] | None
+"""Width of a hidden layer, or of several."""
 Projector = Literal["mlp", "linear", "random", "none"]
 """Head on the other side: of the kind of `Head`, one trained matrix, `RandomHead`, or none."""
 
 
-def projection_head(kind: Head, *, width: int, dim: int, dropout: float = 0.0, hidden: int | None = None) -> nn.Module:
+def projection_head(kind: Head, *, width: int, dim: int, dropout: float = 0.0, hidden: Hidden = None) -> nn.Module:
     """Build a head of the given kind.
 
     Args:
         kind: see `Head`.
         width, dim: E and D; equal without a head.
         dropout: applies only to ``residual``.
-        hidden: of the heads with batch norm; None: 256, or 2048 with GELU.
+        hidden: of the heads with batch norm, one; None: 256, or 2048 with GELU. Of ``relu``, one or several; None: 256
+            and 128.
 
     Raises:
-        ConfigError: no head between different widths.
+        ConfigError: no head between different widths, or several hidden layers in a head that has one.
     """
     if kind == "batch":
-        return BatchHead(width=width, dim=dim, hidden=hidden or 256)
+        return BatchHead(width=width, dim=dim, hidden=_one(hidden, 256))
     if kind == "batch_gelu":
-        return BatchHead(width=width, dim=dim, hidden=hidden or 2048, activation="gelu")
+        return BatchHead(width=width, dim=dim, hidden=_one(hidden, 2048), activation="gelu")
+    if kind == "relu":
+        return ReluHead(width=width, dim=dim, hidden=(hidden,) if isinstance(hidden, int) else hidden or (256, 128))
+    if kind == "linear":
+        return nn.Linear(width, dim)
     if kind == "none":
         if width != dim:
             raise ConfigError(
@@ -153,6 +189,16 @@ def projection_head(kind: Head, *, width: int, dim: int, dropout: float = 0.0, h
             )
         return nn.Identity()
     return ProjectionHead(width=width, dim=dim, dropout=dropout)
+
+
+def _one(hidden: Hidden, default: int) -> int:
+    if isinstance(hidden, tuple):
+        if len(hidden) > 1:
+            raise ConfigError(
+                f"projector.hidden {list(hidden)}: this head has one hidden layer", hint="one number, or head: relu"
+            )
+        return hidden[0]
+    return hidden or default
 
 
 class Side(nn.Module):
@@ -211,9 +257,9 @@ class CrossModalModel(nn.Module):
             ``none``: the features are only normalised, which needs dim = their width. With ``random`` or ``none`` and a
             frozen teacher, nothing is trained there.
         dropout: of the projection heads, in [0, 1); the paper uses 0.1.
-        head: ``residual`` (`ProjectionHead`), ``batch`` or ``batch_gelu`` (`BatchHead`), or ``none``, which needs
-            dim = the features of the student.
-        hidden: width of the hidden layers of `BatchHead` and `RandomHead`; None: their defaults.
+        head: ``residual`` (`ProjectionHead`), ``batch`` or ``batch_gelu`` (`BatchHead`), ``relu`` (`ReluHead`),
+            ``linear``, or ``none``, which needs dim = the features of the student.
+        hidden: width of the hidden layers of `BatchHead`, `RandomHead` and `ReluHead`; None: their defaults.
         teacher_mean, teacher_std: (Dt,) statistics of the teacher's features over the training split; features are
             standardised with them before the projector. None: used as they are.
         tower: a trainable encoder of another modality, which takes the teacher's place as the side of the pair.
@@ -237,7 +283,7 @@ class CrossModalModel(nn.Module):
         projector: Projector = "mlp",
         dropout: float = 0.0,
         head: Head = "residual",
-        hidden: int | None = None,
+        hidden: Hidden = None,
         teacher_mean: np.ndarray | Tensor | None = None,
         teacher_std: np.ndarray | Tensor | None = None,
         tower: nn.Module | None = None,
@@ -381,13 +427,11 @@ class CrossModalModel(nn.Module):
         return F.adaptive_avg_pool1d(tokens.transpose(1, 2), self.segments).transpose(1, 2)
 
 
-def _side_projector(
-    kind: Projector, head: Head, *, width: int, dim: int, dropout: float, hidden: int | None
-) -> nn.Module:
+def _side_projector(kind: Projector, head: Head, *, width: int, dim: int, dropout: float, hidden: Hidden) -> nn.Module:
     if kind == "mlp":
         return projection_head(head, width=width, dim=dim, dropout=dropout, hidden=hidden)
     if kind == "random":
-        return RandomHead(width=width, dim=dim, hidden=hidden or 2048)
+        return RandomHead(width=width, dim=dim, hidden=_one(hidden, 2048))
     if kind == "linear":
         return nn.Linear(width, dim)
     if dim != width:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -26,6 +26,7 @@ from imu_video.models.cross_modal import (
     ProjectionHead,
     Projector,
     RandomHead,
+    ReluHead,
 )
 from imu_video.runtime import documents
 from imu_video.runtime.files import write_atomic
@@ -40,6 +41,9 @@ _NAMES = {
 """Prefix of a parameter's name in the model -> prefix in the file."""
 
 
+Width = Annotated[int, Field(ge=1, le=2**16)]
+
+
 class ProjectorFacts(Config):
     """Content of the header of `projectors.safetensors`.
 
@@ -48,7 +52,7 @@ class ProjectorFacts(Config):
         dim: D, embedding width.
         video_projector: kind of the video projector.
         head: kind of the heads.
-        hidden: width of their hidden layers, None for heads that have none or for the default.
+        hidden: width of their hidden layers, several if they differ; None for heads without any or for the default.
         teacher: fingerprint of the teacher whose features the video projector takes.
         encoder_sha256: hash of the encoder weights that the projectors were trained with.
     """
@@ -57,7 +61,7 @@ class ProjectorFacts(Config):
     dim: int = Field(ge=1, le=2**16)
     video_projector: Projector
     head: Head = "residual"
-    hidden: int | None = Field(default=None, ge=1, le=2**20)
+    hidden: Width | Annotated[tuple[Width, ...], Field(min_length=1)] | None = None
     teacher: str
     encoder_sha256: str
 
@@ -169,7 +173,7 @@ def _read(path: Path) -> tuple[ProjectorFacts, dict[str, Tensor]]:
 
 
 def _kind(projector: nn.Module) -> Projector:
-    if isinstance(projector, ProjectionHead | BatchHead):
+    if isinstance(projector, ProjectionHead | BatchHead | ReluHead):
         return "mlp"
     if isinstance(projector, RandomHead):
         return "random"

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from imu_video.errors import CheckpointError
 
-Algorithm = Literal["adamw", "adam"]
-"""Optimiser: decay of the weights themselves (AdamW), or added to the gradient (Adam with L2 regularisation)."""
+Algorithm = Literal["adamw", "adam", "amsgrad", "sgd"]
+"""Optimiser: decay of the weights themselves (AdamW), or added to the gradient (Adam with L2 regularisation, its
+variant AMSGrad, and gradient descent without momentum)."""
 Decayed = Literal["matrices", "all"]
 """Parameters with weight decay: matrices (see `parameter_groups`), or every parameter, as in torch's optimisers."""
 
@@ -86,12 +87,14 @@ def adam(
     algorithm: Algorithm = "adamw",
     decayed: Decayed = "matrices",
 ) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov & Hutter 2019) or Adam (Kingma & Ba 2015); the loop sets ``lr`` before each step.
+    """AdamW (Loshchilov & Hutter 2019), Adam (Kingma & Ba 2015), AMSGrad (Reddi et al. 2018) or plain descent.
+
+    The loop sets ``lr`` before each step.
 
     Args:
         module: module whose parameters with ``requires_grad`` are optimised.
         weight_decay: >= 0.
-        betas: decay rates of the moments, each in [0, 1).
+        betas: decay rates of the moments, each in [0, 1); ``sgd`` has none.
         algorithm: see `Algorithm`.
         decayed: see `Decayed`.
 
@@ -105,8 +108,11 @@ def adam(
     else:
         named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
         groups = [{"params": [p for _, p in named], "names": [name for name, _ in named], "weight_decay": weight_decay}]
-    kind = torch.optim.AdamW if algorithm == "adamw" else torch.optim.Adam
-    return kind(groups, lr=0.0, betas=betas)
+    if algorithm == "sgd":
+        return torch.optim.SGD(groups, lr=0.0)
+    if algorithm == "adamw":
+        return torch.optim.AdamW(groups, lr=0.0, betas=betas)
+    return torch.optim.Adam(groups, lr=0.0, betas=betas, amsgrad=algorithm == "amsgrad")
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:

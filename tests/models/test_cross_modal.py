@@ -91,6 +91,17 @@ def test_published_heads_have_the_published_sizes() -> None:
     cmc = model(head="batch", hidden=20)
     assert isinstance(cmc.imu_projector, BatchHead)
     assert cmc.imu_projector.first.out_features == 20
+    tang = model(head="relu").imu_projector
+    assert [len(p) for p in tang.parameters() if p.ndim == 2] == [256, 128, 12]
+    z = torch.randn(4, tang[0].in_features)  # type: ignore[index]
+    h = z
+    for layer in (0, 2):
+        h = (h @ tang[layer].weight.T + tang[layer].bias).clamp(min=0)  # type: ignore[index]
+    assert torch.allclose(tang(z), h @ tang[4].weight.T + tang[4].bias, atol=1e-6)  # type: ignore[index]
+    primus = model(head="linear", projector="none", dim=10).imu_projector
+    assert isinstance(primus, torch.nn.Linear)
+    with pytest.raises(ConfigError, match="this head has one hidden layer"):
+        model(head="batch", hidden=(20, 10))
     with pytest.raises(ConfigError, match="head 'none' compares features as they are: the embedding width is 12"):
         model(head="none")
 

@@ -29,7 +29,7 @@ def model(kind: str = "mlp", seed: int = 0, head: Head = "residual", width: int 
         dim=width,
         projector=kind,  # type: ignore[arg-type]
         head=head,
-        hidden=None if head == "residual" else 12,
+        hidden={"residual": None, "relu": (12, 7)}.get(head, 12),
         teacher_mean=torch.arange(float(width)),
         teacher_std=torch.arange(float(width)) + 1,
     ).eval()
@@ -42,6 +42,8 @@ def model(kind: str = "mlp", seed: int = 0, head: Head = "residual", width: int 
         ("linear", "residual"),
         ("none", "residual"),
         ("mlp", "batch"),
+        ("linear", "linear"),
+        ("mlp", "relu"),
         ("random", "batch_gelu"),
         ("none", "none"),
     ],

@@ -85,7 +85,7 @@ def test_groups_by_shape_keep_order_and_settings() -> None:
     torch.optim.AdamW([matrices, vectors])  # what it is for
 
 
-@pytest.mark.parametrize("algorithm", ["adam", "adamw"])
+@pytest.mark.parametrize("algorithm", ["adam", "adamw", "amsgrad"])
 @pytest.mark.parametrize("decayed", ["matrices", "all"])
 def test_both_algorithms_equal_their_slow_twin(algorithm: Algorithm, decayed: Decayed) -> None:
     torch.manual_seed(0)
@@ -96,6 +96,7 @@ def test_both_algorithms_equal_their_slow_twin(algorithm: Algorithm, decayed: De
     twins = [
         NaiveAdam(
             part, lr=0.05, betas=(0.8, 0.99), decoupled=algorithm == "adamw",
+            amsgrad=algorithm == "amsgrad",
             weight_decay=0.1 if decayed == "all" or part[0].ndim > 1 else 0.0,
         )
         for part in parts
@@ -108,3 +109,16 @@ def test_both_algorithms_equal_their_slow_twin(algorithm: Algorithm, decayed: De
         optimizer.step()
     for parameter, part in zip(module.parameters(), parts, strict=True):
         torch.testing.assert_close(parameter.detach(), part[0], atol=1e-12, rtol=0)
+
+
+def test_gradient_descent_has_no_moments() -> None:
+    module = nn.Linear(3, 2)
+    before = [p.detach().clone() for p in module.parameters()]
+    optimizer = adam(module, weight_decay=0.1, betas=(0.9, 0.98), algorithm="sgd")
+    set_learning_rate(optimizer, 0.5)
+    module(torch.randn(5, 3)).square().sum().backward()
+    optimizer.step()
+    for parameter, start, decay in zip(module.parameters(), before, (0.1, 0.0), strict=True):
+        assert parameter.grad is not None
+        assert torch.allclose(parameter, start - 0.5 * (parameter.grad + decay * start))
+    assert optimizer_tensors(optimizer) == {}

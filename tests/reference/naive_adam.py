@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class NaiveAdam:
-    """L2 decay in the gradient, or with ``decoupled`` of the weights themselves; the parameters change in place."""
+    """L2 decay in the gradient, or ``decoupled`` of the weights; ``amsgrad``: largest moments (Reddi et al. 2018)."""
 
     def __init__(
         self,
@@ -19,9 +19,11 @@ class NaiveAdam:
         betas: tuple[float, float] = (0.9, 0.999),
         weight_decay: float = 0.0,
         decoupled: bool = False,
+        amsgrad: bool = False,
     ) -> None:
         self.parameters, self.lr, self.betas = list(parameters), lr, betas
-        self.weight_decay, self.decoupled = weight_decay, decoupled
+        self.weight_decay, self.decoupled, self.amsgrad = weight_decay, decoupled, amsgrad
+        self.largest: dict[int, Tensor] = {}
         self.first: dict[int, Tensor] = {}
         self.second: dict[int, Tensor] = {}
         self.steps: dict[int, int] = {}
@@ -37,7 +39,8 @@ class NaiveAdam:
             self.first[i] = b1 * self.first.get(i, torch.zeros_like(p)) + (1 - b1) * d
             self.second[i] = b2 * self.second.get(i, torch.zeros_like(p)) + (1 - b2) * d * d
             mean = self.first[i] / (1 - b1 ** self.steps[i])
-            square = self.second[i] / (1 - b2 ** self.steps[i])
+            self.largest[i] = torch.maximum(self.largest.get(i, self.second[i]), self.second[i])
+            square = (self.largest[i] if self.amsgrad else self.second[i]) / (1 - b2 ** self.steps[i])
             if self.decoupled:
                 p *= 1 - self.lr * self.weight_decay
             p -= self.lr * mean / (square.sqrt() + 1e-8)

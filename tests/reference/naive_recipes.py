@@ -19,6 +19,7 @@ from imu_video.types import PairBatch
 from pretrain.observe.reporter import Reporter, StopSignal
 from pretrain.prepare.prepare import Prepared
 from pretrain.training.engine import Engine
+from pretrain.training.state import step_seed
 from pretrain.training.task import PretrainTask
 from tests.reference.naive_adam import NaiveAdam
 
@@ -71,12 +72,18 @@ def gelu(x: Tensor) -> Tensor:
 class Recipe:
     """A recipe of a paper: ``loss`` of a batch, ``rate`` of a step, ``after`` a step, settings of Adam.
 
+    Augmented windows and the random numbers of dropout are those of the run.
+
     Attributes:
         adam: settings of `NaiveAdam`.
+        descent: plain gradient descent in place of Adam.
+        clip: largest norm of all gradients together.
         fixed: beginnings of the names of parameters that are not trained.
     """
 
-    adam: dict[str, Any]
+    adam: dict[str, Any] = {}
+    descent = False
+    clip = math.inf
 
     def __init__(self, start: PretrainTask, prepared: Prepared) -> None:
         self.task, self.prepared = start.train(), prepared
@@ -108,16 +115,34 @@ class Recipe:
 
     def losses(self) -> Iterator[float]:
         """Train step by step; yields each loss."""
-        trained = self.trained()
-        adam = NaiveAdam(list(trained.values()), **self.adam)
+        trained = list(self.trained().values())
+        adam, parts = NaiveAdam(trained, **self.adam), self.prepared.parts
+        size, seed = parts.config.optim.accumulate, parts.config.seed
         for step in range(self.steps):
-            batch = doubled(self.prepared.parts.feed.loader.batch(step))
-            loss = self.loss(batch, step)
-            gradients = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
-            adam.lr = self.rate(step)
+            mean, sums = 0.0, [None] * len(trained)
+            for number in range(step * size, (step + 1) * size):
+                batch = parts.augmenter.training(doubled(parts.feed.loader.batch(number)), number)
+                torch.manual_seed(step_seed(seed, number, "dropout"))
+                loss = self.loss(batch, number) / size
+                mean += loss.item()
+                gradients = torch.autograd.grad(loss, trained, allow_unused=True)
+                sums = [b if a is None else a if b is None else a + b for a, b in zip(sums, gradients, strict=True)]
+            self.update(adam, sums, self.rate(step))
+            self.after(mean, step)
+            yield mean
+
+    def update(self, adam: NaiveAdam, gradients: list[Any], lr: float) -> None:
+        norm = math.sqrt(sum(float((g * g).sum()) for g in gradients if g is not None))
+        if norm > self.clip:
+            gradients = [None if g is None else g * self.clip / (norm + 1e-6) for g in gradients]
+        if not self.descent:
+            adam.lr = lr
             adam.step(gradients)
-            self.after(loss.item(), step)
-            yield loss.item()
+            return
+        with torch.no_grad():
+            for p, g in zip(adam.parameters, gradients, strict=True):
+                if g is not None:
+                    p -= lr * g
 
 
 class Comodo(Recipe):
