@@ -66,9 +66,10 @@ class DDLearn(Algorithm):
     ) -> None:
         super().__init__()
         self.weights, self.temperature = (kind, diverse, contrast), temperature
-        self.augmentations = [Compose.build([{"name": name, "p": 1.0}]) for name in AUGMENTATIONS]
 
     def extend(self) -> None:
+        channels = self.network.encoder.spec.named_units
+        self.augmentations = [Compose.build([{"name": name, "p": 1.0}], channels=channels) for name in AUGMENTATIONS]
         width = self.network.encoder.feature_dim
         self.kind_head = nn.Linear(width, 1 + len(AUGMENTATIONS))
         self.judge = nn.Linear(width, 1)

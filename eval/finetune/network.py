@@ -124,7 +124,7 @@ def train_network(
         watch_every: steps between calls of ``watch``; 0 = never.
     """
     generator = torch.Generator().manual_seed(seed)
-    augment = Compose.build(config.augment)
+    augment = Compose.build(config.augment, channels=network.bundle.spec.named_units)
     head = network.head_parameters()
     optimiser = _adamw(network.encoders(), head, config)
     steps = config.steps_for(len(targets))

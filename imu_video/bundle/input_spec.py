@@ -113,6 +113,11 @@ class InputSpec(Config):
         """T of a training window."""
         return round(self.window_s * self.rate_hz)
 
+    @property
+    def named_units(self) -> dict[str, str]:
+        """Channel -> unit, in the order of the channels."""
+        return {channel: self.units[channel] for channel in self.channels}
+
     def normalise(self, x: Windows) -> Windows:
         """(x - mean) / std of (..., C, T) in SI units; NaN stays NaN. numpy in, numpy out; torch in, torch out.
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from imu_video.arguments import Probability
 from imu_video.registry import augmentations
-from imu_video.transforms.base import Augmentation, GlobalDraws, sensors
+from imu_video.transforms.base import Augmentation, GlobalDraws
 
 
 @augmentations.register("cutout")
@@ -102,7 +102,7 @@ class DropChannel(Augmentation):
 
 @augmentations.register("drop_sensor")
 class DropSensor(Augmentation):
-    """Remove the accelerometer or the gyroscope, but not both: many wearables have only one.
+    """Remove the accelerometers or the gyroscopes, but not both: many wearables have only one.
 
     A row in which the other sensor has no measured samples is unchanged, and so is a window with a single sensor.
 
@@ -125,8 +125,9 @@ class DropSensor(Augmentation):
     def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
         first = (draws.uniform(len(imu)) < self.accelerometer).to(imu.device)
         kept = mask.clone()
-        rows = sensors(imu.shape[1])
-        if len(rows) == 2:
+        layout = self.layout(imu)
+        if layout.acc and layout.gyr:
+            rows = list(layout.acc), list(layout.gyr)
             acc, gyr = (mask[:, r].any((1, 2)) for r in rows)
             kept[:, rows[0]] &= ~(first & gyr)[:, None, None]
             kept[:, rows[1]] &= ~(~first & acc)[:, None, None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import torch
@@ -11,7 +12,8 @@ from torch import Tensor
 
 from imu_video.arguments import LATER, Probability
 from imu_video.registry import augmentations
-from imu_video.transforms.base import Augmentation, GlobalDraws, sensors
+from imu_video.transforms.base import Augmentation, GlobalDraws
+from imu_video.transforms.layout import Layout
 
 Sigma = Annotated[float, Field(ge=0, le=10)]
 """Standard deviation of noise or offset in m/s^2 or rad/s; values above 10 are not realistic for wearables."""
@@ -19,9 +21,10 @@ Sigma = Annotated[float, Field(ge=0, le=10)]
 
 @augmentations.register("rotate")
 class Rotate(Augmentation):
-    """Change of mounting: one random rotation per row, shared by accelerometer and gyroscope.
+    """Change of mounting: one random rotation per row and device, shared by accelerometer and gyroscope.
 
-    Gravity is rotated as well, as on the body. A rotated axis mixes all three axes: where one axis of a sensor is
+    Only sensors with three axes are rotated; those of one device (``torso`` in ``torso.acc_x``) turn together. Gravity
+    is rotated as well, as on the body. A rotated axis mixes all three axes: where one axis of a sensor is
     missing for some time, all its axes become missing there; a row in which an axis is missing throughout is unchanged.
 
     Args:
@@ -49,18 +52,22 @@ class Rotate(Augmentation):
         self.max_degrees, self.axis = max_degrees, axis
 
     def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
-        # The direction of a standard normal vector is uniform on the sphere.
-        axis = draws.normal(len(imu), 3) if self.axis == "sphere" else 2 * draws.uniform(len(imu), 3) - 1
-        angle = draws.uniform(len(imu)) * math.radians(self.max_degrees)
-        matrix = rotation_matrices(axis, angle).to(imu)
-        out, out_mask = torch.empty_like(imu), torch.empty_like(mask)
-        possible = torch.ones(len(imu), 1, 1, dtype=torch.bool, device=imu.device)
-        for rows in sensors(imu.shape[1]):
-            out[:, rows] = matrix @ torch.where(mask[:, rows], imu[:, rows], 0)
-            out_mask[:, rows] = mask[:, rows].all(1, keepdim=True)
-            present = mask[:, rows].any(-1, keepdim=True)
-            possible &= present.all(1, keepdim=True) | ~present.any(1, keepdim=True)
-        return torch.where(possible, out, imu), torch.where(possible, out_mask, mask)
+        out, out_mask = imu.clone(), mask.clone()
+        for device in self.layout(imu).triads:
+            # The direction of a standard normal vector is uniform on the sphere.
+            axis = draws.normal(len(imu), 3) if self.axis == "sphere" else 2 * draws.uniform(len(imu), 3) - 1
+            angle = draws.uniform(len(imu)) * math.radians(self.max_degrees)
+            matrix = rotation_matrices(axis, angle).to(imu)
+            possible = torch.ones(len(imu), 1, 1, dtype=torch.bool, device=imu.device)
+            for triad in device:
+                present = mask[:, list(triad)].any(-1, keepdim=True)
+                possible &= present.all(1, keepdim=True) | ~present.any(1, keepdim=True)
+            for triad in device:
+                rows = list(triad)
+                turned = matrix @ torch.where(mask[:, rows], imu[:, rows], 0)
+                out[:, rows] = torch.where(possible, turned, imu[:, rows])
+                out_mask[:, rows] = torch.where(possible, mask[:, rows].all(1, keepdim=True), mask[:, rows])
+        return out, out_mask
 
 
 def rotation_matrices(axis: Tensor, angle: Tensor) -> Tensor:
@@ -110,12 +117,14 @@ class Scale(Augmentation):
         per: Annotated[Literal["sensor", "channel"], LATER] = "sensor",
     ) -> None:
         super().__init__(p=p)
-        self.sigma, self.factor, self.axes = sigma, factor, 3 if per == "sensor" else 1
+        self.sigma, self.factor, self.per = sigma, factor, per
 
     def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
-        deviation = self.sigma * draws.normal(len(imu), imu.shape[1] // self.axes, 1)
+        layout = self.layout(imu)
+        owner = list(layout.owner) if self.per == "sensor" else list(range(imu.shape[1]))
+        deviation = self.sigma * draws.normal(len(imu), max(owner) + 1, 1)
         gain = deviation.exp() if self.factor == "exp" else 1 + deviation
-        return imu * gain.repeat_interleave(self.axes, 1).to(imu), mask
+        return imu * gain[:, owner].to(imu), mask
 
 
 @augmentations.register("magnitude_warp")
@@ -145,18 +154,18 @@ class MagnitudeWarp(Augmentation):
         self.knots = knots
 
     def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
-        samples, number = imu.shape[-1], len(sensors(imu.shape[1]))
-        weights = draws.normal(len(imu), number, self.knots).to(imu)
+        samples, owner = imu.shape[-1], list(self.layout(imu).owner)
+        weights = draws.normal(len(imu), max(owner) + 1, self.knots).to(imu)
         place = (torch.arange(samples, device=imu.device, dtype=imu.dtype) + 0.5) / samples
         steps = torch.arange(1, self.knots + 1, device=imu.device, dtype=imu.dtype)
         waves = torch.cos(math.pi * steps[:, None] * place)
         factor = torch.exp(self.sigma * math.sqrt(2 / self.knots) * weights @ waves)  # each cosine: mean square 1/2
-        return imu * factor.repeat_interleave(3, dim=1), mask
+        return imu * factor[:, owner], mask
 
 
 @augmentations.register("swap_axes")
 class SwapAxes(Augmentation):
-    """Another order of the axes: one of the six per row, the same for accelerometer and gyroscope.
+    """Another order of the axes: one of the six per row, the same for every sensor with three axes.
 
     An augmentation of ssl-wearables (Yuan et al. 2024, arXiv 2206.02909). Half of the orders mirror the motion, which
     no mounting of a sensor does.
@@ -176,7 +185,10 @@ class SwapAxes(Augmentation):
 
     def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
         order = draws.uniform(len(imu), 3).argsort(1)
-        source = torch.cat([order + rows.start for rows in sensors(imu.shape[1])], 1).to(imu.device)
+        source = torch.arange(imu.shape[1]).repeat(len(imu), 1)
+        for triad in (rows for device in self.layout(imu).triads for rows in device):
+            source[:, list(triad)] = torch.tensor(triad)[order.cpu()]
+        source = source.to(imu.device)
         source = source[..., None].expand_as(imu)
         return imu.gather(1, source), mask.gather(1, source)
 
@@ -189,6 +201,7 @@ class Jitter(Augmentation):
         acc_sigma: m/s^2, in [0, 10]; 0.2 is a noisy wearable.
         gyr_sigma: rad/s, in [0, 10].
         p: probability per row, in [0, 1].
+        other_sigma: of channels in other units, as a share of their standard deviation in the window; in [0, 1].
 
     Example:
         >>> imu = torch.zeros(2, 6, 4)
@@ -197,13 +210,20 @@ class Jitter(Augmentation):
         (True, False)
     """
 
-    def __init__(self, *, acc_sigma: Sigma = 0.2, gyr_sigma: Sigma = 0.05, p: Probability = 1.0) -> None:
+    def __init__(
+        self,
+        *,
+        acc_sigma: Sigma = 0.2,
+        gyr_sigma: Sigma = 0.05,
+        p: Probability = 1.0,
+        other_sigma: Annotated[Probability, LATER] = 0.05,
+    ) -> None:
         super().__init__(p=p)
-        self.sigmas = (acc_sigma, gyr_sigma)
+        self.sigmas = {"acc": acc_sigma, "gyr": gyr_sigma, "other": other_sigma}
 
     def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
         noise = draws.normal(*imu.shape).to(imu)
-        return imu + noise * _per_channel(self.sigmas, imu), mask
+        return imu + noise * _per_channel(self.sigmas, self.layout(imu), imu, mask), mask
 
 
 @augmentations.register("bias")
@@ -214,6 +234,7 @@ class Bias(Augmentation):
         acc_sigma: m/s^2, in [0, 10].
         gyr_sigma: rad/s, in [0, 10].
         p: probability per row, in [0, 1].
+        other_sigma: of channels in other units, as a share of their standard deviation in the window; in [0, 1].
 
     Example:
         >>> imu = torch.zeros(1, 6, 4)
@@ -222,14 +243,28 @@ class Bias(Augmentation):
         True
     """
 
-    def __init__(self, *, acc_sigma: Sigma = 0.3, gyr_sigma: Sigma = 0.03, p: Probability = 1.0) -> None:
+    def __init__(
+        self,
+        *,
+        acc_sigma: Sigma = 0.3,
+        gyr_sigma: Sigma = 0.03,
+        p: Probability = 1.0,
+        other_sigma: Annotated[Probability, LATER] = 0.05,
+    ) -> None:
         super().__init__(p=p)
-        self.sigmas = (acc_sigma, gyr_sigma)
+        self.sigmas = {"acc": acc_sigma, "gyr": gyr_sigma, "other": other_sigma}
 
     def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
         offset = draws.normal(len(imu), imu.shape[1], 1).to(imu)
-        return imu + offset * _per_channel(self.sigmas, imu), mask
+        return imu + offset * _per_channel(self.sigmas, self.layout(imu), imu, mask), mask
 
 
-def _per_channel(sigmas: tuple[float, float], imu: Tensor) -> Tensor:
-    return imu.new_tensor([sigmas[i // 3] for i in range(imu.shape[1])])[:, None]
+def _per_channel(sigmas: Mapping[str, float], layout: Layout, imu: Tensor, mask: Tensor) -> Tensor:
+    """Standard deviation of the noise of each channel, (C, 1), or (B, C, 1) with channels in other units."""
+    sigma = imu.new_tensor([sigmas[kind] for kind in layout.kinds])[:, None]
+    other = torch.tensor([kind == "other" for kind in layout.kinds], device=imu.device)[:, None]
+    if not bool(other.any()):
+        return sigma
+    count = mask.sum(-1, keepdim=True).clamp(min=1)
+    centred = torch.where(mask, imu - torch.where(mask, imu, 0).sum(-1, keepdim=True) / count, 0)
+    return torch.where(other, sigma * (centred.square().sum(-1, keepdim=True) / count).sqrt(), sigma)

@@ -9,6 +9,7 @@ separated from gravity.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Annotated, Literal
 
@@ -84,7 +85,7 @@ class TimeWarp(Augmentation):
         source = F.pad(speed.cumsum(-1), (1, 0)).clamp(0, samples - 1)
         # The rate at a sample is the mean of the steps around it.
         rate = 0.5 * (F.pad(speed, (1, 0), mode="replicate") + F.pad(speed, (0, 1), mode="replicate"))
-        return _resample(imu, mask, source, rate if self.scale_gyr else None)
+        return _resample(imu, mask, source, rate if self.scale_gyr else None, self.layout(imu).rates)
 
     def _spline(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
         samples = imu.shape[-1]
@@ -98,7 +99,7 @@ class TimeWarp(Augmentation):
         left = (right - 1).clamp(min=0)
         before, after = place.gather(-1, left), place.gather(-1, right)
         source = left + ((times - before) / (after - before).clamp(min=1e-9)).clamp(0, 1) * (right - left)
-        return _resample(imu, mask, source, None)
+        return _resample(imu, mask, source, None, ())
 
 
 @lru_cache(maxsize=16)
@@ -140,7 +141,8 @@ class CropResize(Augmentation):
         share = self.min_fraction + (1 - self.min_fraction) * draws.uniform(len(imu), 1).to(imu.device)
         start = draws.uniform(len(imu), 1).to(imu.device) * (1 - share) * last
         source = start + share * torch.arange(last + 1, device=imu.device)
-        return _resample(imu, mask, source.clamp(0, last), share.expand_as(source) if self.scale_gyr else None)
+        rate = share.expand_as(source) if self.scale_gyr else None
+        return _resample(imu, mask, source.clamp(0, last), rate, self.layout(imu).rates)
 
 
 @augmentations.register("low_rate")
@@ -250,8 +252,10 @@ def _hold_linear(low: Tensor, measured: Tensor, factor: int, samples: int) -> Te
     return (w_left * low[..., left] + w_right * low[..., right]) / torch.where(total > 0, total, 1)
 
 
-def _resample(imu: Tensor, mask: Tensor, source: Tensor, rate: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Values and mask at fractional positions; angular rates times ``rate`` (B, T) if given.
+def _resample(
+    imu: Tensor, mask: Tensor, source: Tensor, rate: Tensor | None, rates: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Values and mask at fractional positions; angular rates, the channels ``rates``, times ``rate`` (B, T) if given.
 
     Shapes: ``source`` (B, T), or (B, C, T) for positions per channel.
     """
@@ -263,6 +267,7 @@ def _resample(imu: Tensor, mask: Tensor, source: Tensor, rate: Tensor | None) ->
     out = (1 - share) * imu.gather(-1, left) + share * imu.gather(-1, right)
     # At an exact sample (share 0) the right neighbour has weight 0, so it need not be measured.
     out_mask = mask.gather(-1, left) & (mask.gather(-1, right) | (share == 0))
-    if rate is not None and imu.shape[1] == 6:
-        out = torch.cat([out[:, :3], out[:, 3:] * rate.to(imu.dtype)[:, None]], dim=1)
+    if rate is not None and rates:
+        rows = list(rates)
+        out[:, rows] = out[:, rows] * rate.to(imu.dtype)[:, None]
     return out, out_mask
