@@ -4,37 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from imu_video.arguments import NonNegative, Positive, Temperature
 from imu_video.errors import ConfigError
-from imu_video.losses.base import (
-    LossNeeds,
-    PairLoss,
-    at_least_float32,
-    check_same_shape,
-    full_precision,
-    given,
-    pair_stats,
-)
+from imu_video.losses.base import Between, LossNeeds, PairLoss, full_precision, pair_stats, two_sides
 from imu_video.losses.contrastive import Scale
 from imu_video.losses.functional import barlow_twins, nt_xent, variance_and_covariance
 from imu_video.registry import losses
 from imu_video.runtime.distributed import gather_with_gradient, world
 from imu_video.types import LossOutput, PairEmbeddings
-
-Between = Literal["augmented_pair", "side"]
-"""Second side of the comparison with the IMU embedding: the second window of an augmented pair, or the other side."""
-
-
-def _sides(pair: PairEmbeddings, between: Between) -> tuple[Tensor, Tensor]:
-    one = at_least_float32(pair.imu)
-    two = at_least_float32(given(pair.imu_two if between == "augmented_pair" else pair.side))
-    check_same_shape(imu=one, **{between: two})
-    return one, two
 
 
 @losses.register("nt_xent")
@@ -66,7 +47,7 @@ class NTXent(PairLoss):
 
     def forward(self, pair: PairEmbeddings) -> LossOutput:
         with full_precision(pair.imu):
-            one, two = _sides(pair, "augmented_pair")
+            one, two = two_sides(pair, "augmented_pair")
             all_one, all_two = gather_with_gradient(one), gather_with_gradient(two)
             rows = world().rows(len(all_one))
             first = torch.arange(rows.start, rows.stop, device=one.device)
@@ -127,7 +108,7 @@ class VICReg(PairLoss):
 
     def forward(self, pair: PairEmbeddings) -> LossOutput:
         with full_precision(pair.imu):
-            sides = [x * math.sqrt(x.shape[1]) for x in _sides(pair, self.between)]
+            sides = [x * math.sqrt(x.shape[1]) for x in two_sides(pair, self.between)]
             invariance = (sides[0] - sides[1]).square().mean()
             spread, redundancy = invariance.new_zeros(()), invariance.new_zeros(())
             for side in sides:
@@ -173,7 +154,7 @@ class BarlowTwins(PairLoss):
 
     def forward(self, pair: PairEmbeddings) -> LossOutput:
         with full_precision(pair.imu):
-            one, two = _sides(pair, self.between)
+            one, two = two_sides(pair, self.between)
             total = barlow_twins(gather_with_gradient(one), gather_with_gradient(two), redundancy=self.redundancy)
         positive = (one.detach() * two.detach()).sum(1).mean()
         return LossOutput(total=total, terms={"barlow_twins": total.detach()}, stats={"positive": positive})

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,10 @@ NEEDS: dict[str, tuple[str, ...]] = {
 
 ``side`` is the embedding that windows are paired with: of a frozen teacher, or of a jointly trained encoder.
 """
+
+
+Between = Literal["augmented_pair", "side"]
+"""Second side of the comparison with the IMU embedding: the second window of an augmented pair, or the other side."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,14 +204,29 @@ class GlobalPair:
     positives: Tensor
 
 
-def gather_pair(pair: PairEmbeddings) -> GlobalPair:
-    """Gather a batch over ranks so that losses on own rows against all columns are exact.
+def two_sides(pair: PairEmbeddings, between: Between = "side") -> tuple[Tensor, Tensor]:
+    """IMU embeddings and those that they are compared with, both in at least float32.
 
     Raises:
         ValueError: embeddings that are not (B, D) of equal shape.
     """
-    imu, video = at_least_float32(pair.imu), at_least_float32(given(pair.side))
-    check_same_shape(imu=imu, video=video)
+    one = at_least_float32(pair.imu)
+    two = at_least_float32(given(pair.imu_two if between == "augmented_pair" else pair.side))
+    check_same_shape(imu=one, **{between: two})
+    return one, two
+
+
+def gather_pair(pair: PairEmbeddings, between: Between = "side") -> GlobalPair:
+    """Gather a batch over ranks so that losses on own rows against all columns are exact.
+
+    Args:
+        pair: own rows of this rank.
+        between: what is returned as ``video``.
+
+    Raises:
+        ValueError: embeddings that are not (B, D) of equal shape.
+    """
+    imu, video = two_sides(pair, between)
     # Every rank has the same number of rows, so the positives of this rank are one contiguous block of columns.
     rows = world().rows(len(imu) * world().size)
     return GlobalPair(

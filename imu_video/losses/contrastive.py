@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import torch
@@ -15,11 +14,11 @@ from torch import Tensor, nn
 from imu_video.arguments import LATER, Finite, Positive, Temperature
 from imu_video.losses.base import (
     MAX_LOG_SCALE,
+    Between,
     LossNeeds,
     PairLoss,
     full_precision,
     gather_pair,
-    given,
     pair_stats,
 )
 from imu_video.losses.functional import info_nce, sigmoid_pair, soft_target_cross_entropy
@@ -58,6 +57,22 @@ class Scale(nn.Module):
         self.log.clamp_(max=MAX_LOG_SCALE)
 
 
+class LearnedTemperature(nn.Module):
+    """A logit scale 1 / temperature whose temperature itself is trained, as in some published code; at least 0.01."""
+
+    def __init__(self, temperature: float) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.tensor(float(temperature)))
+
+    def forward(self) -> Tensor:
+        return 1 / self.value
+
+    @torch.no_grad()
+    def clamp(self) -> None:
+        """Reset a temperature that an optimiser step moved below 0.01, where the scale would pass 100."""
+        self.value.clamp_(min=0.01)
+
+
 @losses.register("info_nce")
 class InfoNCE(PairLoss):
     """Symmetric InfoNCE between IMU and video embeddings, negatives from all ranks (`functional.info_nce`).
@@ -86,7 +101,7 @@ class InfoNCE(PairLoss):
         *,
         temperature: Temperature = 0.07,
         learned: bool = True,
-        between: Annotated[Literal["side", "augmented_pair"], LATER] = "side",
+        between: Annotated[Between, LATER] = "side",
     ) -> None:
         super().__init__()
         self.scale = Scale.of_temperature(temperature, learned=learned)
@@ -99,9 +114,7 @@ class InfoNCE(PairLoss):
 
     def forward(self, pair: PairEmbeddings) -> LossOutput:
         with full_precision(pair.imu):
-            if self.between == "augmented_pair":
-                pair = replace(pair, sides={"augmented": given(pair.imu_two)})
-            g = gather_pair(pair)
+            g = gather_pair(pair, self.between)
             scale = self.scale()
             cosines = g.imu @ g.all_video.T
             total = info_nce(scale * cosines, scale * (g.video @ g.all_imu.T), g.positives)
@@ -169,15 +182,19 @@ class SoftTarget(PairLoss):
     """Contrastive loss whose soft targets are the similarities within each modality.
 
     `functional.soft_target_cross_entropy`: the loss of the IMU2CLIP baseline of Cheshmi et al. 2025
-    (arXiv 2507.13482). The release multiplies the intra-modal similarities by the temperature instead of dividing:
-    with 0.1 the targets are then nearly uniform. ``multiply_targets`` reproduces that.
+    (arXiv 2507.13482). The release multiplies the intra-modal similarities by the learned temperature instead of
+    dividing by it: with 0.1 the targets are then nearly uniform. ``target_temperature: null``, ``multiply_targets:
+    true`` and ``trained: temperature`` reproduce that.
 
     Args:
         temperature: of the logits at the start, at least 0.01; 0.1.
-        learned: train the scale 1 / temperature.
-        target_temperature: of the targets, above 0, fixed; small values approach `info_nce`.
-        multiply_targets: multiply the similarities by target_temperature, as the release does.
+        learned: train the temperature.
+        target_temperature: of the targets, above 0, fixed; small values approach `info_nce`. null: that of the logits,
+            with gradient where it is learned.
+        multiply_targets: multiply the similarities by the temperature of the targets, as the release does.
         detach_targets: no gradient through the targets; the release has the gradient.
+        trained: what is trained where the temperature is learned: ``log_scale``, the logarithm of 1 / temperature, or
+            the ``temperature`` itself, as in the release.
 
     Shapes: PairEmbeddings of (B, D) per rank -> scalar.
 
@@ -195,13 +212,18 @@ class SoftTarget(PairLoss):
         *,
         temperature: Temperature = 0.1,
         learned: bool = True,
-        target_temperature: Positive = 0.1,
+        target_temperature: Positive | None = 0.1,
         multiply_targets: bool = False,
         detach_targets: bool = False,
+        trained: Annotated[Literal["log_scale", "temperature"], LATER] = "log_scale",
     ) -> None:
         super().__init__()
-        self.scale = Scale.of_temperature(temperature, learned=learned)
-        self.target_scale = target_temperature if multiply_targets else 1 / target_temperature
+        self.scale: Scale | LearnedTemperature
+        if learned and trained == "temperature":
+            self.scale = LearnedTemperature(temperature)
+        else:
+            self.scale = Scale.of_temperature(temperature, learned=learned)
+        self.target_temperature, self.multiply_targets = target_temperature, multiply_targets
         self.detach_targets = detach_targets
 
     def forward(self, pair: PairEmbeddings) -> LossOutput:
@@ -209,7 +231,9 @@ class SoftTarget(PairLoss):
             g = gather_pair(pair)
             scale = self.scale()
             cosines = g.imu @ g.all_video.T
-            likeness = 0.5 * self.target_scale * (g.imu @ g.all_imu.T + g.video @ g.all_video.T)
+            target: Tensor | float = 1 / scale if self.target_temperature is None else self.target_temperature
+            target_scale = target if self.multiply_targets else 1 / target
+            likeness = 0.5 * target_scale * (g.imu @ g.all_imu.T + g.video @ g.all_video.T)
             if self.detach_targets:
                 likeness = likeness.detach()
             # The similarity matrix is symmetric: the normaliser of column j is that of row j, which the rank that

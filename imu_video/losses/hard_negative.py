@@ -10,9 +10,19 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from imu_video.arguments import BelowOne, Count, NonNegative, Positive, Temperature, Whole
+from imu_video.arguments import LATER, BelowOne, Count, NonNegative, Positive, Temperature, Whole
 from imu_video.errors import ConfigError
-from imu_video.losses.base import LossNeeds, PairLoss, full_precision, gather_pair, given, pair_stats, unit
+from imu_video.losses.base import (
+    Between,
+    LossNeeds,
+    PairLoss,
+    full_precision,
+    gather_pair,
+    given,
+    pair_stats,
+    two_sides,
+    unit,
+)
 from imu_video.losses.contrastive import Scale
 from imu_video.losses.functional import hard_negative_nce, hardest, same_recording
 from imu_video.losses.functional.negatives import BetaOn
@@ -28,7 +38,9 @@ class HardNegative(PairLoss):
 
     Importance weights and debiasing of Robinson et al. 2021 (arXiv 2010.04592) across modalities, as in Choi et al.
     2023 (arXiv 2309.01262); metadata rules, queue, mining and guard are ours (`functional.hard_negative_nce`). With
-    beta 0, tau_plus 0 and no rule it is `info_nce`.
+    beta 0, tau_plus 0 and no rule it is `info_nce`. ``between: augmented_pair`` with ``intra: true`` is the form that
+    Robinson et al. released: 2 B anchors, and N = 2 B - 2 negatives from both views; there temperature 0.5, tau_plus
+    0.1 and beta 1.
 
     Args:
         beta: concentration on hard negatives, at least 0; sensible 0 to 2.
@@ -46,6 +58,8 @@ class HardNegative(PairLoss):
             null: no guard.
         queue: number of earlier embeddings of both sides that are further negatives, at least 0, without gradient;
             earlier embeddings of the same moment are excluded.
+        between: IMU with the other ``side``, or with the second window of its ``augmented_pair``.
+        intra: embeddings of the anchor's own side are negatives as well, which doubles their number N.
         dim, teacher_dim: D and Dt, from the model; only the queue needs them.
 
     Shapes: PairEmbeddings of (B, D) per rank (teacher (B, Dt) with a guard) -> scalar.
@@ -75,6 +89,8 @@ class HardNegative(PairLoss):
         queue: Whole = 0,
         dim: Count = 128,
         teacher_dim: Count = 128,
+        between: Annotated[Between, LATER] = "side",
+        intra: Annotated[bool, LATER] = False,
     ) -> None:
         super().__init__()
         if recording_weight != 1 and gap_s is None:
@@ -82,25 +98,31 @@ class HardNegative(PairLoss):
         self.beta, self.tau_plus, self.beta_on, self.detach_weights = beta, tau_plus, beta_on, detach_weights
         self.gap_s, self.recording_weight, self.top_k, self.guard = gap_s, recording_weight, top_k, guard
         self.scale = Scale.of_temperature(temperature, learned=learned)
-        self.adopt_needs(guard=guard, queue=queue)
+        self.between, self.intra = between, intra
+        self.adopt_needs(guard=guard, queue=queue, between=between)
         if queue:
             widths = {"imu": dim, "video": dim} | ({"teacher": teacher_dim} if guard is not None else {})
             self.queue = Ring(size=queue, **widths)
 
     @classmethod
     def needs_of(cls, arguments: Mapping[str, Any]) -> LossNeeds:
-        inputs = {"side"} if arguments["guard"] is None else {"side", "teacher"}
+        inputs = {arguments["between"]} | ({"teacher"} if arguments["guard"] is not None else set())
         return LossNeeds(inputs=frozenset(inputs), queue_size=arguments["queue"])
 
     def forward(self, pair: PairEmbeddings) -> LossOutput:
         with full_precision(pair.imu):
-            g = gather_pair(pair)
+            g = gather_pair(pair, self.between)
             scale = self.scale()
             allowed, log_prior = self._negatives(pair, g.positives)
-            queued = [self.queue.rows(side, g.imu) for side in ("video", "imu")] if self.queue_size else [None, None]
+            if self.intra:  # the same windows once more, as embeddings of the anchor's own side
+                allowed = torch.cat([allowed, allowed], dim=1)
+                log_prior = None if log_prior is None else torch.cat([log_prior, log_prior], dim=1)
+            columns = {"imu": [g.all_imu], "video": [g.all_video]}
+            if self.queue_size:
+                columns = {side: [*rows, self.queue.rows(side, g.imu)] for side, rows in columns.items()}
             totals = []
-            for own, others, earlier in ((g.imu, g.all_video, queued[0]), (g.video, g.all_imu, queued[1])):
-                cosines = own @ (others if earlier is None else torch.cat([others, earlier])).T
+            for own, side, other in ((g.imu, "imu", "video"), (g.video, "video", "imu")):
+                cosines = own @ torch.cat([*columns[other], *(columns[side] if self.intra else [])]).T
                 chosen = allowed if self.top_k is None else hardest(cosines.detach(), allowed, self.top_k)
                 totals.append(
                     hard_negative_nce(
@@ -123,13 +145,14 @@ class HardNegative(PairLoss):
     def observe(self, pair: PairEmbeddings) -> None:
         self.scale.clamp()
         if self.queue_size:
-            sides = {"imu": pair.imu, "video": given(pair.side)}
+            imu, other = two_sides(pair, self.between)
+            sides = {"imu": imu, "video": other}
             if self.guard is not None:
                 sides["teacher"] = unit(given(pair.teacher))
             self.queue.write(pair, **sides)
 
     def _negatives(self, pair: PairEmbeddings, positives: Tensor) -> tuple[Tensor, Tensor | None]:
-        """(B, N + K) bool, the negatives of each row, and the logarithm of the metadata factor on their weights."""
+        """(B, N + K) bool, negatives of each row on one side, and the logarithm of the metadata factor on weights."""
         meta = pair.meta
         if meta is None and self.gap_s is not None:
             raise ConfigError("hard_negative: gap_s needs metadata: PairEmbeddings.meta is None")

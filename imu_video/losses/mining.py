@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 
-from imu_video.arguments import BelowOne, Finite, NonNegative, Temperature, Whole
+from imu_video.arguments import LATER, BelowOne, Finite, NonNegative, Temperature, Whole
+from imu_video.errors import ConfigError
 from imu_video.losses.base import LossNeeds, PairLoss, full_precision, gather_pair, given, pair_stats, unit
 from imu_video.losses.contrastive import Scale
-from imu_video.losses.functional import cross_modal_mining
+from imu_video.losses.functional import cross_modal_mining, released_mining
 from imu_video.registry import losses
 from imu_video.runtime.distributed import gather
 from imu_video.types import LossOutput, PairEmbeddings
@@ -21,7 +22,8 @@ from imu_video.types import LossOutput, PairEmbeddings
 class CrossModalMining(PairLoss):
     """Cross-modal contrastive loss with positives and negatives mined from similarities within a modality.
 
-    After Brinzea et al. 2022 (CMC-CMKM, IJCNN); the exact equation is ours (`functional.cross_modal_mining`).
+    After Brinzea et al. 2022 (CMC-CMKM, IJCNN). The equation is ours (`functional.cross_modal_mining`), or with ``form:
+    released`` that of the authors' code (`functional.released_mining`).
 
     Args:
         temperature: at least 0.01; 0.1.
@@ -31,12 +33,14 @@ class CrossModalMining(PairLoss):
         intra_weight: lambda, at least 0: weight of negatives of the anchor's own modality.
         connectivity_scale: gamma, finite; rows are weighted by exp(gamma x mean similarity to the others), with mean 1.
         guide: similarities used for mining: those of the ``anchor``'s modality, of the ``other`` modality, or of the
-            frozen ``teacher`` features.
+            frozen ``teacher`` features. In the released form, ``other`` mines across modalities by the other modality
+            and within one by its own, as published; ``anchor`` the other way round.
+        form: ``ours``, or ``released``, which has no ``prune`` and no ``connectivity_scale``: both must be 0.
 
     Shapes: PairEmbeddings of (B, D) per rank (teacher (B, Dt) with guide ``teacher``) -> scalar.
 
     Raises:
-        ConfigError: an argument out of range.
+        ConfigError: an argument out of range, or one that the released form does not have.
 
     Example:
         >>> z = torch.eye(4)
@@ -55,8 +59,15 @@ class CrossModalMining(PairLoss):
         intra_weight: NonNegative = 0.5,
         connectivity_scale: Finite = 0.0,
         guide: Literal["anchor", "other", "teacher"] = "teacher",
+        form: Annotated[Literal["ours", "released"], LATER] = "ours",
     ) -> None:
         super().__init__()
+        if form == "released" and (prune or connectivity_scale):
+            raise ConfigError(
+                f"cmc_cmkm: form 'released' has neither prune ({prune}) nor connectivity_scale ({connectivity_scale})",
+                hint="prune: 0 and connectivity_scale: 0, or form: ours",
+            )
+        self.form = form
         self.scale = Scale.of_temperature(temperature, learned=learned)
         self.top_k, self.prune = top_k, prune
         self.intra_weight, self.connectivity_scale = intra_weight, connectivity_scale
@@ -75,7 +86,19 @@ class CrossModalMining(PairLoss):
             across = (g.imu @ g.all_video.T, g.video @ g.all_imu.T)
             guides = self._guides(pair, inside)
             total = torch.zeros((), dtype=scale.dtype, device=scale.device)
-            for cross, intra, guide in zip(across, inside, guides, strict=True):
+            for cross, intra, guide, within in zip(across, inside, guides, guides[::-1], strict=True):
+                if self.form == "released":
+                    total = total + 0.5 * released_mining(
+                        cross,
+                        intra,
+                        guide,
+                        within,
+                        g.positives,
+                        scale=scale,
+                        top_k=self.top_k,
+                        intra_weight=self.intra_weight,
+                    )
+                    continue
                 connectivity = self._connectivity(guide, g.positives)
                 total = total + 0.5 * cross_modal_mining(
                     cross,

@@ -110,6 +110,9 @@ LOSS_OPTIONS: list[dict[str, Any]] = [
     {"name": "info_nce", "learned": False},
     {"name": "info_nce", "between": "augmented_pair"},
     {"name": "soft_target", "multiply_targets": True, "detach_targets": True},
+    {"name": "soft_target", "target_temperature": None, "multiply_targets": True, "trained": "temperature"},
+    {"name": "hard_negative", "between": "augmented_pair", "intra": True, "tau_plus": 0.1, "temperature": 0.5},
+    {"name": "hard_negative", "intra": True, "queue": 20, "gap_s": 5.0, "recording_weight": 2.0, "guard": 0.5},
     {"name": "hard_negative", "queue": 20, "gap_s": 5.0, "recording_weight": 2.0, "guard": 0.5, "top_k": 7},
     {
         "name": "hard_negative",
@@ -125,6 +128,7 @@ LOSS_OPTIONS: list[dict[str, Any]] = [
     {"name": "feature_regression", "measure": "cosine"},
     {"name": "cmc_cmkm", "guide": "other", "connectivity_scale": 1.0, "top_k": 2, "prune": 0.3},
     {"name": "cmc_cmkm", "guide": "anchor", "learned": True},
+    {"name": "cmc_cmkm", "guide": "other", "form": "released", "prune": 0.0, "top_k": 2, "intra_weight": 1.0},
     {"name": "collossl", "policy": "random", "weights": "none"},
     {"name": "collossl", "anchor": 0, "negatives_per_device": 2, "anchor_negative": True, "weights": "mean1"},
     {"name": "collossl", "policy": "closest_pos_random_neg", "compare": "axes", "unbiased": True, "unit": "g"},

@@ -23,6 +23,7 @@ VARIANTS: list[tuple[dict[str, Any], LossNeeds]] = [
     ),
     ({"name": "nearest_neighbour", "size": 40}, LossNeeds(queue_size=40)),
     ({"name": "hard_negative"}, LossNeeds()),
+    ({"name": "hard_negative", "between": "augmented_pair"}, LossNeeds(inputs=frozenset({"augmented_pair"}))),
     (
         {"name": "hard_negative", "guard": 0.9, "queue": 64},
         LossNeeds(inputs=frozenset({"side", "teacher"}), queue_size=64),

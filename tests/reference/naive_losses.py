@@ -65,14 +65,23 @@ def hard_negative(
     prior: Tensor | None = None,
     queue: tuple[Tensor, Tensor] | None = None,
     top_k: int | None = None,
+    intra: bool = False,
 ) -> Tensor:
-    """``queue``: (imu, video) rows; ``negatives``: allowed columns (batch, then queue) of every row."""
+    """``queue``: (imu, video) rows; ``negatives``: allowed columns (batch, then queue) of every row.
+
+    ``intra``: the columns of the row's own side follow, with the same negatives.
+    """
     n, total = len(z), ZERO
     earlier = queue if queue is not None else (z[:0], v[:0])
-    for a, b, old in ((z, v, earlier[1]), (v, z, earlier[0])):
+    for a, b, old, own_old in ((z, v, earlier[1], earlier[0]), (v, z, earlier[0], earlier[1])):
         columns = [*b, *old]
+        size = len(columns)
+        if intra:
+            columns = [*columns, *a, *own_old]
         for i in range(n):
-            allowed = list(negatives[i]) if negatives is not None else [j for j in range(len(columns)) if j != i]
+            allowed = list(negatives[i]) if negatives is not None else [j for j in range(size) if j != i]
+            if intra:
+                allowed = [*allowed, *(size + j for j in allowed)]
             cosines = {j: dot(a[i], columns[j]) for j in allowed}
             if top_k is not None:
                 allowed = sorted(allowed, key=lambda j: -cosines[j].item())[:top_k]
@@ -82,7 +91,7 @@ def hard_negative(
             raw = {}
             for j in allowed:
                 s = cosines[j] if on_cosine else cosines[j] / temperature
-                raw[j] = (beta * s).exp() * (1.0 if prior is None else prior[i, j])
+                raw[j] = (beta * s).exp() * (1.0 if prior is None else prior[i, j % size])
             mean = sum(raw.values(), ZERO) / len(allowed)
             mass = ZERO
             for j in allowed:
@@ -254,4 +263,31 @@ def collossl(
             cosine = dot(devices[i, anchor], devices[other[i], device])
             rest = rest + weight / scale * (cosine / temperature).exp()
         total = total - (top / (top + rest)).log() / len(devices)
+    return total
+
+
+def released_mining(
+    z: Tensor, v: Tensor, guides: tuple[Tensor, Tensor], *, temperature: float, top_k: int, intra_weight: float
+) -> Tensor:
+    """``guides``: similarities of each modality, imu first; across modalities the one of the other modality mines."""
+    n, total = len(z), ZERO
+    for a, b, own_guide, other_guide in ((z, v, guides[0], guides[1]), (v, z, guides[1], guides[0])):
+        for i in range(n):
+            others = [j for j in range(n) if j != i]
+            across = sorted(others, key=lambda j: -other_guide[i, j].item())[:top_k]
+            inside = sorted(others, key=lambda j: -own_guide[i, j].item())[:top_k]
+            numerator, denominator = ZERO, ZERO
+            for j in range(n):
+                term = (dot(a[i], b[j]) / temperature).exp()
+                if j == i or j in across:
+                    numerator = numerator + term
+                else:
+                    denominator = denominator + term
+            for j in others:
+                term = dot(a[i], a[j]).exp()
+                if j in inside and intra_weight:
+                    numerator = numerator + term
+                elif j not in inside:
+                    denominator = denominator + intra_weight * term
+            total = total - 0.5 * (numerator / (numerator + denominator)).log() / n
     return total

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -96,6 +98,20 @@ def test_soft_target(multiply: bool, scale: float) -> None:
     agree(loss, p, naive.soft_target(p.imu, p.side, 0.2, scale))
 
 
+@pytest.mark.parametrize("multiply", [False, True])
+@pytest.mark.parametrize("trained", ["log_scale", "temperature"])
+def test_soft_target_with_a_learned_temperature_inside_its_targets(multiply: bool, trained: Any) -> None:
+    p = made()
+    loss = SoftTarget(temperature=0.2, target_temperature=None, multiply_targets=multiply, trained=trained).double()
+    temperature = torch.tensor(0.2, dtype=torch.float64, requires_grad=True)
+    twin = naive.soft_target(p.imu, p.side, temperature, temperature if multiply else 1 / temperature)  # type: ignore[arg-type]
+    (slope,) = torch.autograd.grad(twin, temperature, retain_graph=True)
+    (ours,) = torch.autograd.grad(loss(p).total, list(loss.parameters()))
+    # d / d log(1 / T) = -T d / d T
+    agree(loss, p, twin)
+    assert torch.allclose(ours, slope if trained == "temperature" else -0.2 * slope, rtol=1e-5)
+
+
 def test_soft_target_without_gradient_through_the_targets() -> None:
     p = made()
     fixed = SoftTarget(temperature=0.2, learned=False, target_temperature=0.3, detach_targets=True)
@@ -128,6 +144,70 @@ def test_hard_negative(beta: float, tau_plus: float, options: dict[str, object])
         on_cosine=options.get("beta_on") == "cosine",
         detach=bool(options.get("detach_weights")),
         top_k=2 if "top_k" in options else None,
+    )
+    agree(loss, p, twin)
+
+
+@pytest.mark.parametrize("between", ["side", "augmented_pair"])
+@pytest.mark.parametrize("options", [{}, {"beta_on": "cosine", "detach_weights": True}, {"top_k": 4}], ids=str)
+def test_hard_negative_with_negatives_of_both_sides(between: Any, options: dict[str, Any]) -> None:
+    p = made()
+    loss = HardNegative(beta=1.0, tau_plus=0.1, temperature=0.5, between=between, intra=True, **options)
+    twin = naive.hard_negative(
+        p.imu,
+        p.imu_two if between == "augmented_pair" else p.side,  # type: ignore[arg-type]
+        temperature=0.5,
+        beta=1.0,
+        tau_plus=0.1,
+        intra=True,
+        on_cosine="beta_on" in options,
+        detach="detach_weights" in options,
+        top_k=options.get("top_k"),
+    )
+    agree(loss, p, twin)
+    assert loss(p).stats["negatives"] == 2 * N - 2
+
+
+def test_the_released_form_of_hard_negatives_joins_both_views() -> None:
+    """Robinson et al. 2021: 2 B anchors in one list, the partner as positive, all other rows of other windows."""
+    p = made()
+    assert p.imu_two is not None
+    out, temperature, beta, tau_plus = torch.cat([p.imu, p.imu_two]), 0.5, 1.0, 0.1
+    count = 2 * N - 2
+    costs = []
+    for i in range(2 * N):
+        others = [j for j in range(2 * N) if j % N != i % N]
+        negative = (out[others] @ out[i] / temperature).exp()
+        importance = (beta * negative.log()).exp()
+        positive = (out[(i + N) % (2 * N)] @ out[i] / temperature).exp()
+        mass = (importance * negative).sum() / importance.mean()
+        rest = ((mass - tau_plus * count * positive) / (1 - tau_plus)).clamp(min=count * math.exp(-1 / temperature))
+        costs.append(-(positive / (positive + rest)).log())
+    loss = HardNegative(beta=beta, tau_plus=tau_plus, temperature=temperature, between="augmented_pair", intra=True)
+    agree(loss, p, torch.stack(costs).mean())
+
+
+@pytest.mark.parametrize("top_k", [0, 2])
+@pytest.mark.parametrize("intra_weight", [0.0, 1.0])
+@pytest.mark.parametrize("guide", ["anchor", "other", "teacher"])
+def test_mining_in_its_released_form(top_k: int, intra_weight: float, guide: Any) -> None:
+    p = made()
+    loss = CrossModalMining(
+        temperature=0.2, top_k=top_k, intra_weight=intra_weight, prune=0.0, guide=guide, form="released"
+    )
+    z, v = p.imu.detach(), p.side.detach()  # type: ignore[union-attr]
+    own = (z @ z.T, v @ v.T)
+    if guide == "teacher":
+        teacher = normalize(p.teacher, dim=-1)  # type: ignore[arg-type]
+        own = (teacher @ teacher.T, teacher @ teacher.T)
+    guides = own[::-1] if guide == "anchor" else own
+    twin = naive.released_mining(
+        p.imu,
+        p.side,
+        guides,
+        temperature=0.2,
+        top_k=top_k,
+        intra_weight=intra_weight,  # type: ignore[arg-type]
     )
     agree(loss, p, twin)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from imu_video.losses.functional.alignment import warped_similarity, warps
     from imu_video.losses.functional.contrastive import info_nce, sigmoid_pair, soft_target_cross_entropy
     from imu_video.losses.functional.distill import feature_regression, queue_distill, relational
-    from imu_video.losses.functional.mining import cross_modal_mining
+    from imu_video.losses.functional.mining import cross_modal_mining, released_mining
     from imu_video.losses.functional.multiview import (
         derangement,
         device_distances,
@@ -49,6 +49,7 @@ __all__ = [
     "nt_xent",
     "queue_distill",
     "relational",
+    "released_mining",
     "same_recording",
     "scramble",
     "select_devices",
@@ -66,7 +67,7 @@ __getattr__, __dir__ = exports(
         "alignment": ["warped_similarity", "warps"],
         "contrastive": ["info_nce", "sigmoid_pair", "soft_target_cross_entropy"],
         "distill": ["feature_regression", "queue_distill", "relational"],
-        "mining": ["cross_modal_mining"],
+        "mining": ["cross_modal_mining", "released_mining"],
         "multiview": [
             "derangement",
             "device_distances",

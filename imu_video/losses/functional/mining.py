@@ -8,6 +8,57 @@ import torch
 from torch import Tensor
 
 
+def released_mining(
+    cross: Tensor,
+    intra: Tensor,
+    cross_guide: Tensor,
+    intra_guide: Tensor,
+    positives: Tensor,
+    *,
+    scale: Tensor | float,
+    top_k: int,
+    intra_weight: float,
+) -> Tensor:
+    """One direction of the loss of CMC-CMKM as its authors released it.
+
+    Brinzea et al. 2022, IJCNN. P_i = the own column and the top_k others by the guide of the other modality, Q_i = the
+    top_k others by that of the anchor's; s across modalities over the temperature, c cosines within the anchor's:
+    A_i = sum_{P_i} exp(s_ij) + sum_{Q_i} exp(c_ij), where the second sum is left out for lambda = 0;
+    B_i = sum_{not P_i} exp(s_ij) + lambda sum_{j != i, not Q_i} exp(c_ij); L = mean_i log(1 + B_i / A_i).
+
+    Args:
+        cross: (B, N) cosines of own rows to the other modality's columns.
+        intra: (B, N) cosines of own rows to the columns of their own modality; the temperature does not apply to them.
+        cross_guide, intra_guide: (B, N) similarities used for mining; no gradient passes.
+        positives: (B,) int64, the column that belongs to each row.
+        scale: 1 / temperature.
+        top_k: mined positives per row, >= 0; at most N - 1 are used.
+        intra_weight: lambda >= 0.
+
+    Shapes: -> () scalar.
+
+    Example:
+        >>> c = torch.zeros(4, 4)
+        >>> settings = dict(scale=1.0, top_k=0, intra_weight=0.0)
+        >>> round(float(released_mining(c, c, c, c, torch.arange(4), **settings)), 4)
+        1.3863
+    """
+    own = torch.zeros_like(cross, dtype=torch.bool).scatter_(1, positives[:, None], True)
+    mined = min(top_k, cross.shape[1] - 1)
+    across, inside = (
+        torch.zeros_like(own).scatter(1, guide.detach().masked_fill(own, -math.inf).topk(mined, dim=1).indices, True)
+        for guide in (cross_guide, intra_guide)
+    )
+    logits = scale * cross
+    numerator = [logits.masked_fill(~(own | across), -math.inf)]
+    everything = [logits]
+    if intra_weight > 0:
+        positive = intra.masked_fill(~inside, -math.inf)
+        numerator.append(positive)
+        everything += [positive, (intra + math.log(intra_weight)).masked_fill(inside | own, -math.inf)]
+    return (torch.cat(everything, dim=1).logsumexp(1) - torch.cat(numerator, dim=1).logsumexp(1)).mean()
+
+
 def cross_modal_mining(
     cross: Tensor,
     intra: Tensor,
