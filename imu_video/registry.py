@@ -319,6 +319,7 @@ readers: Registry[Any] = Registry("reader", "imu_video.readers")
 datasets: Registry[Any] = Registry("dataset", "imu_video.datasets")
 teachers: Registry[Any] = Registry("teacher", "imu_video.teachers")
 encoders: Registry[Any] = Registry("encoder", "imu_video.encoders")
+converters: Registry[Any] = Registry("converter", "imu_video.converters")
 losses: Registry[Any] = Registry("loss", "imu_video.losses")
 objectives: Registry[Any] = Registry("objective", "imu_video.objectives")
 text_encoders: Registry[Any] = Registry("text encoder", "imu_video.teachers")
@@ -333,6 +334,7 @@ ALL: dict[str, Registry[Any]] = {
     "datasets": datasets,
     "teachers": teachers,
     "encoders": encoders,
+    "converters": converters,
     "losses": losses,
     "objectives": objectives,
     "text_encoders": text_encoders,

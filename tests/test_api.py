@@ -31,13 +31,13 @@ def test_lists_and_builds_what_is_registered(kind: str) -> None:
 
 def test_patterns_match_whole_names() -> None:
     everything = imu_video.list_encoders()
-    assert imu_video.list_encoders("*tst*") == ["patch_tst"]
+    assert imu_video.list_encoders("*tst*") == ["patch_tst", "patch_tst_hf"]
     assert imu_video.list_encoders("tst") == []
     assert imu_video.list_encoders(["cnn_*", "resnet?d"]) == ["cnn_gru", "cnn_transformer", "resnet1d"]
     assert imu_video.list_encoders(exclude="*") == []
     rest = imu_video.list_encoders("*", exclude=["*cnn*", "tpn"])
     assert rest == [n for n in everything if "cnn" not in n and n != "tpn"]
-    assert imu_video.list_encoders("[hp]*") == ["harood_cnn", "harood_transformer", "patch_tst"]
+    assert imu_video.list_encoders("[hp]a[rt]*_*") == ["harood_cnn", "harood_transformer", "patch_tst", "patch_tst_hf"]
 
 
 def test_arguments_reach_the_component() -> None:

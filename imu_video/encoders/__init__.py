@@ -17,13 +17,27 @@ from imu_video.lazy import exports
 if TYPE_CHECKING:
     from imu_video.encoders.channel_transformer import HaroodTransformer
     from imu_video.encoders.cnn import TPN, HaroodCNN
-    from imu_video.encoders.cnn_gru import CNNGRU
+    from imu_video.encoders.cnn_gru import CNNGRU, PRIMUS
     from imu_video.encoders.cnn_transformer import CNNTransformer
+    from imu_video.encoders.harnet import Harnet
     from imu_video.encoders.patch_transformer import PatchTST
+    from imu_video.encoders.patch_transformer_hf import PatchTSTHF
     from imu_video.encoders.resnet1d import ResNet1d
     from imu_video.encoders.segment_cnn import SegmentCNN
 
-__all__ = ["CNNGRU", "TPN", "CNNTransformer", "HaroodCNN", "HaroodTransformer", "PatchTST", "ResNet1d", "SegmentCNN"]
+__all__ = [
+    "CNNGRU",
+    "PRIMUS",
+    "TPN",
+    "CNNTransformer",
+    "Harnet",
+    "HaroodCNN",
+    "HaroodTransformer",
+    "PatchTST",
+    "PatchTSTHF",
+    "ResNet1d",
+    "SegmentCNN",
+]
 
 __getattr__, __dir__ = exports(
     __name__,
@@ -31,9 +45,11 @@ __getattr__, __dir__ = exports(
     {
         "channel_transformer": ["HaroodTransformer"],
         "cnn": ["TPN", "HaroodCNN"],
-        "cnn_gru": ["CNNGRU"],
+        "cnn_gru": ["CNNGRU", "PRIMUS"],
         "cnn_transformer": ["CNNTransformer"],
+        "harnet": ["Harnet"],
         "patch_transformer": ["PatchTST"],
+        "patch_transformer_hf": ["PatchTSTHF"],
         "resnet1d": ["ResNet1d"],
         "segment_cnn": ["SegmentCNN"],
     },

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from imu_video.arguments import BelowOne, Count
 from imu_video.encoders.base import check_window, masked_mean
+from imu_video.encoders.layers.patches import cut_patches, needed_mask, patch_count, standardise
 from imu_video.encoders.layers.transformer import TransformerLayer, sinusoidal_positions
 from imu_video.errors import ConfigError
 from imu_video.registry import encoders
@@ -132,29 +133,15 @@ class PatchTST(nn.Module):
 
     def patch_count(self, samples: int) -> int:
         """Patches of a window of ``samples`` steps; a window shorter than one patch is padded to one."""
-        return max(samples - self.patch, 0) // self.stride + 1
+        return patch_count(samples, patch=self.patch, stride=self.stride)
 
     def _patches(self, imu: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """(B*C, P, patch) values and, if samples are missing, (B*C, 1+P) bool, True for tokens to attend to."""
-        short = self.patch - imu.shape[-1]
-        if mask is None and short > 0:
-            mask = torch.ones_like(imu, dtype=torch.bool)
-        # Without a mask, scaled_dot_product_attention can use its faster kernels.
-        elif mask is not None and short <= 0 and bool(mask.all()):
-            mask = None
+        mask = needed_mask(mask, samples=imu.shape[-1], patch=self.patch)
         if self.scaling == "instance":
-            imu = _standardise(imu, mask)
-        if mask is None:
-            return self._cut(imu), None
-        if short > 0:
-            imu, mask = F.pad(imu, (short, 0)), F.pad(mask, (short, 0))
-        values, measured = self._cut(imu), self._cut(mask)
-        values = torch.where(measured, values, masked_mean(values, measured, -1))
-        return values, F.pad(measured.any(-1), (1, 0), value=True)
-
-    def _cut(self, x: Tensor) -> Tensor:
-        used = self.patch + self.stride * (self.patch_count(x.shape[-1]) - 1)
-        return x[..., x.shape[-1] - used :].unfold(-1, self.patch, self.stride).flatten(0, 1)
+            imu = standardise(imu, mask)
+        values, measured = cut_patches(imu, mask, patch=self.patch, stride=self.stride)
+        return values, None if measured is None else F.pad(measured, (1, 0), value=True)
 
     def _tokens(self, patches: Tensor) -> Tensor:
         embedded = self.embed(patches)
@@ -163,11 +150,3 @@ class PatchTST(nn.Module):
         # Position 0 is the class token's; patches are counted from the newest, which is the last.
         first = (self.class_token + position[:1]).to(embedded.dtype).expand(len(patches), -1, -1)
         return torch.cat([first, embedded + position[1:].flip(0)], dim=1)
-
-
-def _standardise(imu: Tensor, mask: Tensor | None) -> Tensor:
-    """Each series to zero mean and unit variance over its measured samples."""
-    if mask is None:
-        mask = torch.ones_like(imu, dtype=torch.bool)
-    centred = imu - masked_mean(imu, mask, -1)
-    return centred / (masked_mean(centred.square(), mask, -1) + 1e-5).sqrt()

@@ -29,11 +29,15 @@ from imu_video.testing import (
 # Where the defaults are large, an entry here makes the component small; where it needs files, other tests check it.
 ENCODERS: dict[str, dict[str, Any]] = {
     "patch_tst": {"width": 16, "layers": 2, "heads": 2, "ffn": 32},
+    "patch_tst_hf": {"width": 16, "layers": 2, "heads": 2, "ffn": 32},
     "cnn_gru": {"hidden": 32},
+    "primus": {"hidden": 32},
+    "harnet": {"width": 4},
     "cnn_transformer": {"width": 16, "ffn": 32},
     "resnet1d": {"width": 8},
     "segment_cnn": {"width": 16, "blocks": 2},
 }
+HF = ENCODERS["patch_tst_hf"]
 OBJECTIVES: dict[str, dict[str, Any]] = {"masked_patches": {"patch": 10}}
 TOWERS: dict[str, dict[str, Any]] = {
     "skeleton": {"width": 4},
@@ -98,6 +102,11 @@ def test_patch_tst_options(options: dict[str, Any]) -> None:
         {"name": "cnn_transformer", "width": 16, "ffn": 16, "stride": 2, "pooling": "max", "norm": "batch"},
         {"name": "harood_cnn", "norm": "batch", "kernel": 6, "samples": 50},
         {"name": "tpn", "width": 8, "pooling": "mean", "segments": 2},
+        {"name": "harnet", "width": 8, "seconds": 5, "norm": "group", "pooling": "mean_max", "channels": 6},
+        {"name": "primus", "hidden": 16, "head": False, "pooling": "mean_max", "steps": 8},
+        {"name": "patch_tst_hf", **HF, "norm": "layer", "pre_norm": False, "activation": "relu", "stride": 8},
+        {"name": "patch_tst_hf", **HF, "class_token": False, "pooling": "max", "scaling": "mean"},
+        {"name": "patch_tst_hf", **HF, "pooling": "mean", "positions": "learned", "share_embedding": False},
     ],
     ids=str,
 )

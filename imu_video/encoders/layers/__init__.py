@@ -11,6 +11,7 @@ from imu_video.lazy import exports
 
 if TYPE_CHECKING:
     from imu_video.encoders.layers.convolutional import TimeEncoder, norm_layer
+    from imu_video.encoders.layers.patches import cut_patches, patch_count
     from imu_video.encoders.layers.pooling import pool_tokens, pooled_width, valid_tokens
     from imu_video.encoders.layers.residual import PreActivationBlock, ResidualBlock
     from imu_video.encoders.layers.transformer import TransformerLayer, sinusoidal_positions
@@ -20,7 +21,9 @@ __all__ = [
     "ResidualBlock",
     "TimeEncoder",
     "TransformerLayer",
+    "cut_patches",
     "norm_layer",
+    "patch_count",
     "pool_tokens",
     "pooled_width",
     "sinusoidal_positions",
@@ -32,6 +35,7 @@ __getattr__, __dir__ = exports(
     __all__,
     {
         "convolutional": ["TimeEncoder", "norm_layer"],
+        "patches": ["cut_patches", "patch_count"],
         "pooling": ["pool_tokens", "pooled_width", "valid_tokens"],
         "residual": ["PreActivationBlock", "ResidualBlock"],
         "transformer": ["TransformerLayer", "sinusoidal_positions"],

@@ -6,6 +6,8 @@ the norms, whether convolutions have a bias, and the names of the weights.
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -20,6 +22,7 @@ class PreActivationBlock(nn.Module):
         kernel: samples, odd.
         stride: of the first convolution, at least 1.
         norm: see `norm_layer`.
+        padding_mode: values beyond the ends of the window: ``zeros``, or ``circular``, the samples of its other end.
 
     Shapes: (B, before, T) -> (B, after, ceil(T / stride)).
 
@@ -29,13 +32,21 @@ class PreActivationBlock(nn.Module):
         torch.Size([1, 8, 5])
     """
 
-    def __init__(self, before: int, after: int, *, kernel: int, stride: int, norm: Norm) -> None:
+    def __init__(
+        self,
+        before: int,
+        after: int,
+        *,
+        kernel: int,
+        stride: int,
+        norm: Norm,
+        padding_mode: Literal["zeros", "circular"] = "zeros",
+    ) -> None:
         super().__init__()
+        same: dict[str, Any] = {"padding": kernel // 2, "padding_mode": padding_mode, "bias": False}
         self.layers = nn.Sequential(
-            norm_layer(norm, before), nn.ReLU(),
-            nn.Conv1d(before, after, kernel, stride=stride, padding=kernel // 2, bias=False),
-            norm_layer(norm, after), nn.ReLU(),
-            nn.Conv1d(after, after, kernel, padding=kernel // 2, bias=False),
+            norm_layer(norm, before), nn.ReLU(), nn.Conv1d(before, after, kernel, stride=stride, **same),
+            norm_layer(norm, after), nn.ReLU(), nn.Conv1d(after, after, kernel, **same),
         )  # fmt: skip
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or before != after:

@@ -55,17 +55,27 @@ class TransformerLayer(nn.Module):
     """One encoder layer: self-attention and feed-forward, each with a residual."""
 
     def __init__(
-        self, *, width: int, heads: int, ffn: int, dropout: float, norm: Literal["layer", "batch"], pre_norm: bool
+        self,
+        *,
+        width: int,
+        heads: int,
+        ffn: int,
+        dropout: float,
+        norm: Literal["layer", "batch"],
+        pre_norm: bool,
+        activation: Literal["gelu", "relu"] = "gelu",
+        eps: float = 1e-5,
     ) -> None:
         super().__init__()
         normaliser = {"layer": _TokenLayerNorm, "batch": _TokenBatchNorm}[norm]
         self.heads = heads
         self.dropout = dropout
         self.pre_norm = pre_norm
-        self.attention_norm = normaliser(width)
+        self.activation = activation
+        self.attention_norm = normaliser(width, eps=eps)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
-        self.ffn_norm = normaliser(width)
+        self.ffn_norm = normaliser(width, eps=eps)
         self.up = nn.Linear(width, ffn)
         self.down = nn.Linear(ffn, width)
 
@@ -98,4 +108,5 @@ class TransformerLayer(nn.Module):
 
     def _feed(self, x: Tensor) -> Tensor:
         dropout = self.dropout if self.training else 0.0
-        return F.dropout(self.down(F.dropout(F.gelu(self.up(x)), dropout)), dropout)
+        activate = F.gelu if self.activation == "gelu" else F.relu
+        return F.dropout(self.down(F.dropout(activate(self.up(x)), dropout)), dropout)
