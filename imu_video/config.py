@@ -259,12 +259,17 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     Example:
         >>> merge({"a": {"b": 1, "c": 2}}, {"a": {"c": 3}})
         {'a': {'b': 1, 'c': 3}}
+        >>> merge({"a": {"name": "x", "c": 2}}, {"a": {"name": "y"}}), merge({"a": {"c": 2}}, {"a": {"name": "y"}})
+        ({'a': {'name': 'y'}}, {'a': {'c': 2, 'name': 'y'}})
     """
     out = dict(base)
     for key, value in over.items():
         old = out.get(key)
         same = (
-            isinstance(old, dict) and isinstance(value, dict) and value.get("name", old.get("name")) == old.get("name")
+            isinstance(old, dict)
+            and isinstance(value, dict)
+            # An entry without a name has no other name.
+            and value.get("name", old.get("name")) == old.get("name", value.get("name"))
         )
         out[key] = merge(old, value) if same and isinstance(old, dict) else value
     return out

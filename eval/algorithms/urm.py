@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import torch
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eval.algorithms.base import Algorithm, DomainBatch, algorithms
-from imu_video.arguments import Count, NonNegative, Whole
+from imu_video.arguments import BelowOne, Count, NonNegative, Whole
 
 
 @algorithms.register("urm")
@@ -25,11 +26,20 @@ class URM(Algorithm):
         penalty: weight of the adversarial terms, at least 0.
         hidden: width of the discriminator's hidden layers, at least 1.
         layers: number of hidden layers after the first, at least 0.
+        adversary_betas: betas of the discriminator's Adam, each in [0, 1); None for those of the network. The published
+            code has the defaults of Adam, 0.9 and 0.999.
     """
 
-    def __init__(self, *, penalty: NonNegative = 0.1, hidden: Count = 100, layers: Whole = 2) -> None:
+    def __init__(
+        self,
+        *,
+        penalty: NonNegative = 0.1,
+        hidden: Count = 100,
+        layers: Whole = 2,
+        adversary_betas: tuple[BelowOne, BelowOne] | None = None,
+    ) -> None:
         super().__init__()
-        self.penalty, self.hidden, self.layers = penalty, hidden, layers
+        self.penalty, self.hidden, self.layers, self.adversary_betas = penalty, hidden, layers, adversary_betas
 
     def extend(self) -> None:
         widths = [self.network.encoder.feature_dim, *[self.hidden] * (1 + self.layers)]
@@ -38,7 +48,8 @@ class URM(Algorithm):
             parts += [nn.Linear(a, b), nn.LeakyReLU()]
         # In a list, so that it is no submodule: its weights belong to its own optimiser and not to snapshots.
         self._discriminator = [nn.Sequential(*parts, nn.Linear(self.hidden, 1))]
-        self._adversary = self.adam.build(self._discriminator[0].parameters())
+        adam = replace(self.adam, betas=self.adversary_betas or self.adam.betas)
+        self._adversary = adam.build(self._discriminator[0].parameters())
 
     def predict(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
         out: Tensor = self.network.classifier(torch.tanh(self.network.features(imu, mask)))

@@ -80,7 +80,8 @@ class ArrayDeclaration(Config):
     Args:
         dataset: name of the dataset; subjects are compared within one dataset.
         x, y: names of the files in the folder.
-        axes: order of the axes of x: windows N, channels C, samples T; ``N C 1 T`` is HAROOD's.
+        axes: order of the axes of x: windows N, channels C, samples T; ``N C 1 T`` is HAROOD's, whose files may also
+            lack the axis of length 1.
         channels: name -> unit, in the order of the axis C; ``1`` where the unit is unknown.
         rate_hz: samples per second.
         columns: meaning of the columns of y: ``activity``, ``subject``, ``placement``, ``session``, or any tag.
@@ -93,6 +94,9 @@ class ArrayDeclaration(Config):
         missing: whether NaN marks missing samples; without it NaN is refused.
         splits: split -> subjects; without it every subject is in ``test``.
         views: name -> groups of channels, see `View`.
+        join: column of y that numbers body positions, where x has the channels of one position in each row: the rows of
+            a window are joined to all channels (`eval.data.array_join`). Arrays that have all channels stay as they
+            are.
         citation, licence, url: of the dataset.
     """
 
@@ -111,6 +115,7 @@ class ArrayDeclaration(Config):
     missing: bool = False
     splits: dict[Word, list[str]] = Field(default_factory=dict)
     views: dict[Word, View] = Field(default_factory=dict)
+    join: Fact | None = None
     citation: str | None = None
     licence: str | None = None
     url: str | None = None
@@ -131,6 +136,8 @@ class ArrayDeclaration(Config):
                 raise ValueError(f"{what} must be distinct, got {names}")
         if "activity" not in self.columns:
             raise ValueError(f"columns must contain 'activity', got {self.columns}")
+        if self.join is not None and (self.join not in self.columns or self.join in ("activity", "subject")):
+            raise ValueError(f"join: expected a column of positions out of {self.columns}, got {self.join!r}")
         taken = [*RESERVED, "activity"]
         for what, facts in (
             ("columns", [c for c in self.columns if c != "activity"]),

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.data.array_declaration import DECLARATION, HINT, ArrayDeclaration, View, preset_names, read_declaration
+from eval.data.array_join import join_rows
 from eval.data.array_values import check_values
 from eval.data.windows import LabelledWindows
 from imu_video.config import digest
@@ -210,6 +211,8 @@ def open_arrays(path: Path, *, view: str | None = None) -> ArrayFolder:
         raise DataError(
             f"{root}: {declared.x} has {len(x)} windows, {declared.y} has {len(y)} rows, expected one row per window"
         )
+    if declared.join is not None and x.shape[1] != len(declared.channels):
+        x, y, declared = join_rows(x, y, declared, source=str(root / declared.y))
     _check_codes(y, declared, root)
     check_values(x, declared, source=str(root / declared.x))
     return ArrayFolder(root=root, declaration=declared, view=view, x=x, y=y)
@@ -235,8 +238,12 @@ def _mapped(file: Path) -> np.ndarray:
 def _axes(x: np.ndarray, declared: ArrayDeclaration, file: Path) -> np.ndarray:
     """Windows as (N, C, T), as a view."""
     letters, channels = declared.axes.split(), len(declared.channels)
+    if x.ndim == 3 and len(letters) == 4:
+        letters.remove("1")
     sizes = dict(zip(letters, x.shape, strict=False))
-    if x.ndim != len(letters) or sizes["C"] != channels or sizes.get("1", 1) != 1 or x.dtype.kind == "b":
+    # Rows of single positions, which are joined afterwards, have a part of the channels.
+    fits = sizes["C"] == channels or (declared.join is not None and channels % max(1, sizes["C"]) == 0)
+    if x.ndim != len(letters) or not fits or sizes.get("1", 1) != 1 or x.dtype.kind == "b":
         raise DataError(
             f"{file}: {x.dtype} of shape {x.shape}, expected numbers ({', '.join(letters)}) with C={channels} channels",
             hint=f"correct `axes` or `channels` in {DECLARATION}; {HINT}",

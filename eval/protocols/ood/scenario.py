@@ -312,8 +312,8 @@ def _drawn(
         counts = np.bincount(labels, minlength=len(windows.classes))
         raise ConfigError(
             f"scenario {scenario.name!r}: {len(rows)} windows of domain {domains.names[domain]!r} cannot be divided at "
-            f"random by class: {dict(zip(windows.classes, counts.tolist(), strict=True))}",
-            hint="use validation_by: times, or scenario.labels without the classes that have one window",
+            f"random by class ({str(error).rstrip('.')}): {dict(zip(windows.classes, counts.tolist(), strict=True))}",
+            hint="use scenario.validation_by=times, or scenario.labels without the rare classes",
         ) from error
     return rows[first], rows[second]
 

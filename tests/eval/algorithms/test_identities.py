@@ -48,6 +48,23 @@ def close(a: list[Tensor], b: list[Tensor], tolerance: float) -> bool:
     return all(torch.allclose(x, y, atol=tolerance, rtol=0) for x, y in zip(a, b, strict=True))
 
 
+def test_the_discriminator_of_urm_may_have_betas_of_its_own(begin: Begin, batches: list[DomainBatch]) -> None:
+    """As in the published code; with the betas of the network nothing changes."""
+    plain, same_betas, released = (
+        begin({"name": "urm", "adversary_betas": betas}) for betas in (None, [0.5, 0.9], [0.9, 0.999])
+    )
+    assert released._adversary.param_groups[0]["betas"] == (0.9, 0.999)
+    assert released.optimizer.param_groups[0]["betas"] == (0.5, 0.9)
+    found = []
+    for algorithm in (plain, same_betas, released):
+        # The first step of Adam does not depend on the betas.
+        losses = [algorithm.update(batches)["discriminator_loss"] for _ in range(4)]
+        found.append(losses)
+    assert found[0] == found[1]
+    assert found[0][:2] == found[2][:2]
+    assert found[0][3] != found[2][3]
+
+
 # ------------------------------------------------------------------------------------------------------ limits
 
 

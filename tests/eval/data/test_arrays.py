@@ -234,7 +234,10 @@ FAULTS: list[tuple[Callable[[Path], Any], str]] = [
     (cut, r"x\.npy: not a \.npy file of numbers"),
     (rewritten("x.npy", lambda x: np.array([{}, 1], dtype=object)), r"x\.npy: not a \.npy file of numbers"),
     (rewritten("x.npy", lambda x: x[:, :7]), r"shape \(72, 7, 1, 40\), expected numbers \(N, C, 1, T\) with C=8"),
-    (rewritten("x.npy", lambda x: x[:, :, 0]), r"shape \(72, 8, 40\), expected numbers \(N, C, 1, T\)"),
+    (
+        (rewritten("x.npy", lambda x: x[:, :, 0, 0]), r"shape \(72, 8\), expected numbers \(N, C, 1, T\)"),
+        r"shape \(72, 7, 1, 8\), expected numbers \(N, C, 1, T\)",
+    ),
     (rewritten("x.npy", lambda x: x[:5]), r"x\.npy has 5 windows, y\.npy has 72 rows"),
     (rewritten("x.npy", lambda x: x.astype(str)), "expected a non-empty array of numbers"),
     (rewritten("x.npy", put(np.inf, 3, 2, 0, 5)), "window 3, channel 'emg_3', sample 5 is inf"),
@@ -287,3 +290,50 @@ def test_the_length_of_gravity_reveals_a_wrong_unit(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"median length of 'torso.acc' is [\d.]+ g; with gravity it would be near 1"):
         open_labelled(root)
     assert len(open_labelled(edited(root, gravity="unknown")).windows())
+
+
+def positions_in_rows(root: Path, *, order: str = "subject") -> tuple[np.ndarray, np.ndarray]:
+    """An array folder of 45 channels, rewritten with one row of nine channels for each position; x and y before."""
+    x, y = np.load(root / "x.npy")[:, :, 0], np.load(root / "y.npy")
+    rows = [(subject, place, i) for i, (_, subject) in enumerate(y) for place in range(5)]
+    if order == "subject":
+        rows.sort()  # subject by subject, within it position by position
+    parts = np.stack([x[i, 9 * place : 9 * place + 9] for _, place, i in rows])
+    np.save(root / "x.npy", parts)
+    np.save(root / "y.npy", np.array([(y[i, 0], y[i, 1], place) for _, place, i in rows]))
+    return x, y
+
+
+@pytest.mark.parametrize("order", ["subject", "window"])
+def test_positions_in_separate_rows_are_joined(tmp_path: Path, order: str) -> None:
+    declared = {"columns": ["activity", "subject", "position"], "join": "position", "views": {"device": DEVICE}}
+    root = array_folder(tmp_path, FORTY_FIVE, samples=16, **declared)
+    x, y = positions_in_rows(root, order=order)
+    data = open_labelled(root)
+    windows = data.windows()
+    assert np.array_equal(windows.x, x)
+    assert windows.labels.tolist() == y[:, 0].tolist()
+    assert windows.subject.tolist() == [f"s{s:02d}" for s in y[:, 1]]
+    assert "position" not in windows.facts
+    assert np.array_equal(open_labelled(root, view="device").windows().x[0], x[0, :3])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda y: y[:, 2].__setitem__(slice(None), y[:, 2] % 4), "column 'position' has 4 values, expected 5"),
+        (lambda y: y[0].__setitem__(2, 1), r"subject 0 has \[11, 13, 12, 12, 12\] rows of the values"),
+        (lambda y: y[0].__setitem__(0, 2), "rows 0 and 12 are one window .* their activity is 2 and 0"),
+    ],
+)
+def test_rows_that_are_not_the_same_windows_are_not_joined(tmp_path: Path, change: Any, words: str) -> None:
+    declared = {"columns": ["activity", "subject", "position"], "join": "position"}
+    root = array_folder(tmp_path, FORTY_FIVE, samples=16, **declared)
+    positions_in_rows(root)
+    y = np.load(root / "y.npy")
+    change(y)
+    np.save(root / "y.npy", y)
+    with pytest.raises(DataError, match=words):
+        open_labelled(root)
+    with pytest.raises(DataError, match="join: expected a column of positions"):
+        open_labelled(edited(root, join="place"))
