@@ -300,6 +300,35 @@ def plan_(
         console.say(f"no size reaches {power:g}; try: --subjects {2 * max(s for s, *_ in sizes)}")
 
 
+@app.command("untrained")
+def untrained(
+    data: Annotated[Path, typer.Argument(help="Data folder or array folder with labels.")],
+    out: Annotated[Path, typer.Argument(help="Encoder folder to write.")],
+    encoder: Annotated[
+        str, typer.Option("--encoder", help="Registered encoder, or YAML file of an encoder entry.")
+    ] = "harood_cnn",
+    split: Annotated[
+        list[str] | None,
+        typer.Option("--split", help="Fit the normalisation on this split; default: train if present, else all."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the weights.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing encoder folder.")] = False,
+    plugin: Plugins = None,
+) -> None:
+    """Write an encoder with random weights for the channels of labelled data."""
+    from eval.untrained import write_untrained
+    from imu_video.config import read_yaml
+
+    entry = read_yaml(encoder) if encoder.endswith((".yaml", ".yml")) else encoder
+    bundle = write_untrained(data, out, encoder=entry, splits=split, seed=seed, force=force)
+    spec = bundle.spec
+    console.say(
+        f"{out}: {bundle.encoder_config['name']} with random weights, {len(spec.channels)} channels, "
+        f"{spec.rate_hz:g} Hz, windows of {spec.window_s:g} s, {bundle.feature_dim} features",
+        f"  next: imu-eval fewshot {out} {data}",
+    )
+
+
 @app.command("list")
 def list_(
     kind: Annotated[

@@ -1,14 +1,14 @@
 """Features of windows for probes: encoders, untrained encoders, hand-crafted statistics; fits nothing.
 
-The hand-crafted features are a strong baseline. For each of eight signals (three axes and the magnitude of
-accelerometer and gyroscope) they are:
+The hand-crafted features are a strong baseline. For each signal (every channel, and the magnitude of every sensor with
+three axes: eight signals for accelerometer and gyroscope) they are:
 
 - in time: mean, standard deviation, five quantiles, mean absolute deviation from the median, log power, log power of
   the jerk (first difference times rate), mean-crossing rate, and the height of the largest autocorrelation peak;
 - of the Hann-windowed spectrum: log power in eight bands, median and dominant frequency, spectral entropy.
 
-In addition: the signal magnitude area of both sensors, and the correlations between the axes of a sensor and between
-the two magnitudes.
+In addition: the signal magnitude area of every sensor with three axes, and the correlations between its axes and
+between the magnitudes of a device (``torso`` in ``torso.acc_x``).
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from functools import lru_cache
+from itertools import combinations, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from eval.data.windows import LabelledWindows
+from imu_video.channels import triads
 from imu_video.errors import ConfigError
-from imu_video.types import channel_unit
+from imu_video.types import IMU_CHANNELS, channel_unit
 
 if TYPE_CHECKING:
     from imu_video.bundle.encoder import EncoderBundle
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 BANDS_HZ = (0.2, 0.7, 1.5, 2.5, 4.0, 6.0, 9.0, 14.0, 25.0)
-SIGNALS = ("acc_x", "acc_y", "acc_z", "gyr_x", "gyr_y", "gyr_z", "acc_norm", "gyr_norm")
 _PER_SIGNAL = (
     "mean",
     "std",
@@ -46,7 +47,6 @@ _PER_SIGNAL = (
     "spectral_entropy",
     "periodicity",
 )
-_PAIRS = ((0, 1), (0, 2), (1, 2), (3, 4), (3, 5), (4, 5), (6, 7))
 _TINY = 1e-6
 
 
@@ -174,45 +174,82 @@ def untrained_twin(bundle: EncoderBundle, seed: int) -> EncoderBundle:
         return EncoderBundle(spec=bundle.spec, encoder=bundle.encoder_config).eval()
 
 
-def handcrafted_names() -> tuple[str, ...]:
-    """Names of the hand-crafted features, in order."""
-    per_signal = [f"{signal}.{name}" for signal in SIGNALS for name in _PER_SIGNAL]
-    pairs = [f"corr.{SIGNALS[i]}.{SIGNALS[j]}" for i, j in _PAIRS]
-    return (*per_signal, "acc.sma", "gyr.sma", *pairs)
+@dataclass(frozen=True)
+class _Signals:
+    """The signals of some channels: the channels, then the magnitude of each triad."""
+
+    names: tuple[str, ...]
+    triads: tuple[list[int] | slice, ...]
+    sensors: tuple[str, ...]
+    pairs: tuple[tuple[int, int], ...]
 
 
-def handcrafted_features(x: np.ndarray, *, rate_hz: float, chunk: int = 1024) -> np.ndarray:
+@lru_cache(maxsize=8)
+def _signals(channels: tuple[str, ...]) -> _Signals:
+    found = triads(channels)
+    norms = {sensor: len(channels) + i for i, sensor in enumerate(found)}
+    devices: dict[str, list[int]] = {}
+    for sensor in found:
+        devices.setdefault(sensor.rpartition(".")[0], []).append(norms[sensor])
+    return _Signals(
+        names=(*channels, *(f"{sensor}_norm" for sensor in found)),
+        # Neighbouring rows as a slice, which is not copied.
+        triads=tuple(slice(r[0], r[0] + 3) if r == (r[0], r[0] + 1, r[0] + 2) else list(r) for r in found.values()),
+        sensors=tuple(found),
+        pairs=tuple(pair for group in [*found.values(), *devices.values()] for pair in combinations(group, 2)),
+    )
+
+
+def handcrafted_names(channels: Sequence[str] = IMU_CHANNELS) -> tuple[str, ...]:
+    """Names of the hand-crafted features of some channels, in order.
+
+    Example:
+        >>> len(handcrafted_names()), len(handcrafted_names(["emg_1", "emg_2"]))
+        (193, 46)
+    """
+    signals = _signals(tuple(channels))
+    per_signal = [f"{signal}.{name}" for signal in signals.names for name in _PER_SIGNAL]
+    pairs = [f"corr.{signals.names[i]}.{signals.names[j]}" for i, j in signals.pairs]
+    return (*per_signal, *(f"{sensor}.sma" for sensor in signals.sensors), *pairs)
+
+
+def handcrafted_features(
+    x: np.ndarray, *, rate_hz: float, channels: Sequence[str] = IMU_CHANNELS, chunk: int = 1024
+) -> np.ndarray:
     """Time and frequency statistics of raw windows, listed in the docstring of the module.
 
     Missing samples are excluded from statistics in time; in spectra and differences they are replaced by the mean of
     the signal. A feature that cannot be computed (a missing channel, a band above half the rate) is 0.
 
     Args:
-        x: windows in m/s^2 and rad/s, canonical six channels, NaN where missing.
+        x: windows in any units, NaN where missing.
         rate_hz: sampling rate, above 0.
-        chunk: windows per chunk, at least 1; limits the memory for intermediate arrays.
+        channels: names of the C channels, which tell the sensors with three axes.
+        chunk: windows of eight signals per chunk, at least 1; limits the memory for intermediate arrays.
 
     Shapes:
-        x (N, 6, T) -> (N, E) float32, E = len(handcrafted_names()).
+        x (N, C, T) -> (N, E) float32, E = len(handcrafted_names(channels)).
 
     Raises:
-        ValueError: not (N, 6, T) or shorter than 4 samples.
+        ValueError: not (N, C, T) with the given channels, or shorter than 4 samples.
 
     Example:
         >>> handcrafted_features(np.zeros((2, 6, 100)), rate_hz=50.0).shape == (2, len(handcrafted_names()))
         True
     """
     x = np.asarray(x)
-    if x.ndim != 3 or x.shape[1] != 6 or x.shape[2] < 4:
-        raise ValueError(f"windows must be (N, 6, T) with T >= 4, got {x.shape}")
-    parts = [_handcrafted(x[i : i + chunk].astype(np.float64), rate_hz) for i in range(0, len(x), chunk)]
-    return np.concatenate(parts) if parts else np.zeros((0, len(handcrafted_names())), dtype=np.float32)
+    if x.ndim != 3 or x.shape[1] != len(channels) or x.shape[2] < 4:
+        raise ValueError(f"windows must be (N, {len(channels)}, T) with T >= 4, got {x.shape}")
+    signals = _signals(tuple(channels))
+    step = max(1, chunk * 8 // len(signals.names))
+    parts = [_handcrafted(x[i : i + step].astype(np.float64), rate_hz, signals) for i in range(0, len(x), step)]
+    return np.concatenate(parts) if parts else np.zeros((0, len(handcrafted_names(channels))), dtype=np.float32)
 
 
-def _handcrafted(x: np.ndarray, rate_hz: float) -> np.ndarray:
+def _handcrafted(x: np.ndarray, rate_hz: float, signals: _Signals) -> np.ndarray:
     # A magnitude is NaN where any of its axes is missing, so it is treated as missing present.
-    norms = [np.sqrt((x[:, i : i + 3] ** 2).sum(axis=1, keepdims=True)) for i in (0, 3)]
-    s = np.concatenate([x, *norms], axis=1)  # (N, 8, T)
+    norms = [np.sqrt((x[:, rows] ** 2).sum(axis=1, keepdims=True)) for rows in signals.triads]
+    s = np.concatenate([x, *norms], axis=1)  # (N, signals, T)
     present = np.isfinite(s)
     count = present.sum(axis=-1)
     mean = _masked_mean(s, present)
@@ -228,21 +265,23 @@ def _handcrafted(x: np.ndarray, rate_hz: float) -> np.ndarray:
     sign = centred > 0
     crossings = (sign[..., 1:] != sign[..., :-1]).mean(axis=-1) * rate_hz
     time = [mean, std, *quantiles, mad, np.log(power + _TINY), np.log(jerk_power + _TINY), crossings]
-    per_signal = np.stack([*time, *_spectrum(centred, variance, rate_hz)], axis=-1)  # (N, 8, features)
-    sma = [np.abs(np.where(present[:, i : i + 3], centred[:, i : i + 3], 0)).mean(axis=(1, 2)) for i in (0, 3)]
+    per_signal = np.stack([*time, *_spectrum(centred, variance, rate_hz)], axis=-1)  # (N, signals, features)
+    sma = [np.abs(np.where(present[:, rows], centred[:, rows], 0)).mean(axis=(1, 2)) for rows in signals.triads]
     correlation = [
-        _ratio((centred[:, i] * centred[:, j]).mean(axis=-1), std[:, i] * std[:, j], floor=_TINY) for i, j in _PAIRS
+        _ratio((centred[:, i] * centred[:, j]).mean(axis=-1), std[:, i] * std[:, j], floor=_TINY)
+        for i, j in signals.pairs
     ]
-    flat = np.concatenate([per_signal.reshape(len(x), -1), np.stack([*sma, *correlation], axis=-1)], axis=1)
+    joint = np.array([*sma, *correlation]).reshape(-1, len(x)).T  # (N, 0) without a triad
+    flat = np.concatenate([per_signal.reshape(len(x), -1), joint], axis=1)
     # A signal without samples would give log(0 + tiny) and similar values; all its features are set to 0 instead.
     measured = np.concatenate(
-        [np.repeat(count > 0, len(_PER_SIGNAL), axis=1), np.ones((len(x), 2 + len(_PAIRS)), dtype=bool)], axis=1
+        [np.repeat(count > 0, len(_PER_SIGNAL), axis=1), np.ones(joint.shape, dtype=bool)], axis=1
     )
     return np.where(measured & np.isfinite(flat), flat, 0.0).astype(np.float32)
 
 
 def _spectrum(centred: np.ndarray, variance: np.ndarray, rate_hz: float) -> list[np.ndarray]:
-    """Band powers, median and dominant frequency, entropy and periodicity of (N, 8, T) signals, each (N, 8)."""
+    """Band powers, median and dominant frequency, entropy and periodicity of (N, signals, T), each (N, signals)."""
     t = centred.shape[-1]
     power = np.abs(np.fft.rfft(centred * np.hanning(t), axis=-1)) ** 2 / t
     hertz = np.fft.rfftfreq(t, 1.0 / rate_hz)
@@ -309,7 +348,8 @@ def compute_features(
     if model == "pretrained":
         return FeatureSet(model=model, rows=rows, arrays=(encoder_features(bundle, some),))
     if model == "handcrafted":
-        return FeatureSet(model=model, rows=rows, arrays=(handcrafted_features(some.x, rate_hz=some.rate_hz),))
+        features = handcrafted_features(some.x, rate_hz=some.rate_hz, channels=some.channels)
+        return FeatureSet(model=model, rows=rows, arrays=(features,))
     if model == "untrained" and len(seeds):
         arrays = tuple(encoder_features(untrained_twin(bundle, seed), some) for seed in seeds)
         return FeatureSet(model=model, rows=rows, arrays=arrays, seeds=tuple(seeds))

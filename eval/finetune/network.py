@@ -187,7 +187,7 @@ def member_seeds(seed: int, members: int) -> list[int]:
 
 def measured(x: np.ndarray) -> tuple[Tensor, Tensor]:
     """Windows with NaN for missing samples as a tensor with zeros there, and the mask of measured samples."""
-    imu = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
+    imu = torch.from_numpy(np.require(x, dtype=np.float32, requirements=["C", "W"]))
     mask = imu.isfinite()
     return torch.where(mask, imu, 0), mask
 

@@ -49,6 +49,8 @@ def run_fewshot(
     fitters = {name: probes.build(entry) for name, entry in zip(config.probe_names, config.probe_entries, strict=True)}
     drawn = [draw_episodes(windows, domain, config.episodes) for domain in config.domains]
     remarks = windows.remarks
+    if "untrained" in bundle.lineage:
+        remarks.append("the encoder has random weights (`imu-eval untrained`); its row `pretrained` is one more seed")
     for episodes in drawn:
         chosen_on = refuse_training_subjects(bundle.lineage, windows, episodes.domain.rows(windows))
         if chosen_on:

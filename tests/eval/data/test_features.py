@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from eval.data.features import handcrafted_features, handcrafted_names
+from imu_video.types import IMU_CHANNELS
 
 
 def column(features: np.ndarray, name: str) -> np.ndarray:
@@ -38,6 +39,36 @@ def test_time_statistics_equal_numpy_with_and_without_gaps() -> None:
     norm = np.linalg.norm(x[0, :3], axis=0)
     assert column(f, "acc_norm.mean")[0] == pytest.approx(norm.mean(), rel=1e-5)
     assert column(f, "corr.acc_x.acc_y")[0] == pytest.approx(np.corrcoef(x[0, 0], x[0, 1])[0, 1], abs=1e-5)
+
+
+def test_the_features_of_six_channels_keep_their_names_and_order() -> None:
+    names = handcrafted_names()
+    assert len(names) == 193
+    assert [n.split(".")[0] for n in names[:184:23]] == [*IMU_CHANNELS, "acc_norm", "gyr_norm"]
+    assert names[184:] == (
+        "acc.sma",
+        "gyr.sma",
+        *(f"corr.{s}_{a}.{s}_{b}" for s in ("acc", "gyr") for a, b in ("xy", "xz", "yz")),
+        "corr.acc_norm.gyr_norm",
+    )
+
+
+def test_other_channels_have_the_features_of_their_signals() -> None:
+    channels = ("emg_1", *(f"leg.{c}" for c in IMU_CHANNELS), "arm.mag_x")
+    x = noise()
+    mixed = np.concatenate([x[:, :1] * 2, x, x[:, 1:2]], axis=1)
+    f, names = handcrafted_features(mixed, rate_hz=50.0, channels=channels), handcrafted_names(channels)
+    assert f.shape == (5, len(names))
+    assert np.isfinite(f).all()
+    alone = handcrafted_features(x, rate_hz=50.0)
+    for i, name in enumerate(handcrafted_names()):
+        own = name.replace("acc", "leg.acc").replace("gyr", "leg.gyr")
+        assert np.array_equal(f[:, names.index(own)], alone[:, i]), own
+    assert f[:, names.index("emg_1.mean")] == pytest.approx(2 * x[:, 0].mean(axis=1), rel=1e-5)
+    single = handcrafted_features(x[:, :1], rate_hz=50.0, channels=["emg_1"])
+    assert np.array_equal(single, alone[:, :23])
+    with pytest.raises(ValueError, match=r"\(N, 8, T\)"):
+        handcrafted_features(x, rate_hz=50.0, channels=channels)
 
 
 def test_a_tone_is_found_at_its_frequency() -> None:
