@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -33,18 +33,54 @@ class SupervisedConfig(NetworkConfig):
         return self.episodes > 0 and chosen and (self.shots is None or shots in self.shots)
 
 
-class References(Config):
-    """Reference models, evaluated on the same episodes as the encoder.
+class FeatureReferences(Config):
+    """Reference models that need no training, evaluated on the same windows as the encoder.
 
     Args:
         untrained_seeds: seeds of untrained encoders, whose figures are averaged; empty disables the reference.
         handcrafted: whether to evaluate hand-crafted features.
-        supervised: encoder and head trained from scratch on the support.
     """
 
     untrained_seeds: list[Seed] = Field(default=[0, 1, 2])
     handcrafted: bool = True
+
+
+class References(FeatureReferences):
+    """Reference models, evaluated on the same episodes as the encoder.
+
+    Args:
+        untrained_seeds, handcrafted: see `FeatureReferences`.
+        supervised: encoder and head trained from scratch on the support.
+    """
+
     supervised: SupervisedConfig = SupervisedConfig()
+
+
+class Probes(Config):
+    """Probes of an evaluation, and their names in tables.
+
+    Args:
+        probes: entries of the probe registry: a name, or a mapping with ``name``, arguments and, to rename it, ``as``.
+    """
+
+    probes: list[str | dict[str, Any]] = Field(default=["prototype", "ridge"], min_length=1)
+
+    @model_validator(mode="after")
+    def _distinct_probes(self) -> Self:
+        probes = self.probe_names
+        if len(set(probes)) != len(probes):
+            raise ValueError(f"probes must have distinct names, got {probes}; rename one with `as`")
+        return self
+
+    @property
+    def probe_names(self) -> list[str]:
+        """Name of each probe in tables: its ``as``, else its registered name."""
+        return [p if isinstance(p, str) else str(p.get("as", p.get("name"))) for p in self.probes]
+
+    @property
+    def probe_entries(self) -> list[dict[str, Any]]:
+        """Registry entry of each probe."""
+        return [{"name": p} if isinstance(p, str) else {k: v for k, v in p.items() if k != "as"} for p in self.probes]
 
 
 class TextPrompts(Config):
@@ -112,7 +148,7 @@ class Retrieval(Config):
     ks: list[Count] = Field(default=[1, 5, 10], min_length=1)
 
 
-class EvalConfig(Config):
+class EvalConfig(Probes):
     """A whole evaluation: domains, episodes, probes, references, intervals, zero-shot, retrieval.
 
     Args:
@@ -129,7 +165,6 @@ class EvalConfig(Config):
 
     domains: list[Domain] = Field(default=[Domain(name="people")], min_length=1)
     episodes: EpisodeConfig = EpisodeConfig()
-    probes: list[str | dict[str, Any]] = Field(default=["prototype", "ridge"], min_length=1)
     references: References = References()
     metrics: list[Metric] = Field(default=["accuracy", "balanced_accuracy", "macro_f1"], min_length=1)
     intervals: Intervals = Intervals()
@@ -147,20 +182,7 @@ class EvalConfig(Config):
         unknown += [str(n) for n in supervised.shots or () if n not in self.episodes.shots]
         if unknown:
             raise ValueError(f"references.supervised: {unknown} are not domains or shots of this config")
-        probes = self.probe_names
-        if len(set(probes)) != len(probes):
-            raise ValueError(f"probes must have distinct names, got {probes}; rename one with `as`")
         return self
-
-    @property
-    def probe_names(self) -> list[str]:
-        """Name of each probe in tables: its ``as``, else its registered name."""
-        return [p if isinstance(p, str) else str(p.get("as", p.get("name"))) for p in self.probes]
-
-    @property
-    def probe_entries(self) -> list[dict[str, Any]]:
-        """Registry entry of each probe."""
-        return [{"name": p} if isinstance(p, str) else {k: v for k, v in p.items() if k != "as"} for p in self.probes]
 
     @property
     def splits(self) -> list[str]:

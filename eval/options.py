@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from eval.config import EvalConfig
-from imu_video.config import load_config
+from imu_video.config import Config, load_config
 from imu_video.errors import ConfigError, TeacherCacheError, nearest
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def make_domains(
     return out
 
 
-def encoder_provenance(encoder: Path, data: LabelledData, config: EvalConfig) -> dict[str, Any]:
+def encoder_provenance(encoder: Path, data: LabelledData, config: Config) -> dict[str, Any]:
     """Fields that all lines about one encoder on one dataset share.
 
     Args:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from imu_video.shards.schema import Index
 
 BUILT_IN = ("placement", "recording", "session", "split", "subject")
-"""Facts of every window; a `where` filter may name them like tags."""
+"""Facts of every window; a `where` filter may name them like tags. A tag of such a name is the fact ``tag_NAME``."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -193,9 +193,11 @@ def load_windows(
     tags = sorted({tag for part in parts for row in part["tags"] for tag in row})
     facts = {name: np.concatenate([part[name] for part in parts]) for name in BUILT_IN}
     for tag in tags:
-        if tag in facts:
-            raise ShardError(f"tag {tag!r} has the name of a built-in fact ({', '.join(BUILT_IN)})")
-        facts[tag] = np.array([str(row.get(tag, "")) for part in parts for row in part["tags"]])
+        # Data built from published lists of recordings has the part of the list in a tag `split`.
+        name = f"tag_{tag}" if tag in BUILT_IN else tag
+        if name in facts:
+            raise ShardError(f"tags {tag!r} and {name!r} have the same name", hint="rename one in the recordings")
+        facts[name] = np.array([str(row.get(tag, "")) for part in parts for row in part["tags"]])
     label = np.concatenate([part["label"] for part in parts])
     return LabelledWindows(
         x=np.concatenate([part["x"] for part in parts]),

@@ -21,6 +21,7 @@ from eval.probes import probes
 from eval.protocols.limited_labels.config import LabelsConfig
 from eval.protocols.ood.protocol import load as load_benchmark
 from eval.protocols.ood.runs import runs
+from eval.protocols.representation.config import RepresentationConfig
 from eval.published import inputs_of, plan
 from imu_video import registry
 from imu_video.config import apply_override, find, load_config, read_yaml
@@ -96,6 +97,12 @@ def published(params: Params) -> None:
         LOADERS[command](own)
 
 
+def representation(params: Params) -> None:
+    config = load_config(params["config"], RepresentationConfig, params["overrides"] or [])
+    for entry in config.probe_entries:
+        probes.arguments(entry)
+
+
 LOADERS: dict[str, Callable[[Params], None]] = {
     "imu-video build": build,
     "imu-video embed": embed,
@@ -106,6 +113,7 @@ LOADERS: dict[str, Callable[[Params], None]] = {
     "imu-eval zeroshot": evaluate,
     "imu-eval labels": labels,
     "imu-eval ood": ood,
+    "imu-eval representation": representation,
 }
 
 

@@ -16,6 +16,7 @@ from eval import cli
 from eval.protocol import protocols
 from eval.results.counts import load_counts
 from eval.results.store import read_results
+from eval.testing import check_protocol
 from imu_video.bundle.encoder import EncoderBundle, InputSpec
 from imu_video.config import validate
 from imu_video.errors import ConfigError, ImuVideoError, LeakageError
@@ -474,3 +475,62 @@ def test_run_measures_every_step_skips_what_the_encoder_lacks_and_resumes(folder
     assert call(*words, "--step", "few").exit_code == 0
     assert stored[0].stat().st_mtime_ns == before, "the finished cell is used again"
     assert "every step would be skipped" in str(call(*words, "--step", "retrieval").exception)
+
+
+def test_representation_fits_probes_once_and_states_how_windows_were_split(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "r.jsonl"
+    words = ["representation", folder / "encoder", folder / "data", "references.untrained_seeds=[0]", "--out", out]
+    done = call(*words, "--probe", "prototype", "--probe", "ridge")
+    assert done.exit_code == 0, done.output + repr(done.exception)
+    assert "6 fits, 0 finished" in done.output
+    assert "6 fits, 6 finished" in call(*words, "--probe", "prototype", "--probe", "ridge").output
+    results, _ = read_results([out])
+    check_protocol(protocols.get("representation"), results)
+    held = {(r.model, r.probe, r.metric): r for r in results if not r.is_difference}
+    line = held["pretrained", "ridge", "acc@3"]
+    assert (line.setting, line.subjects, line.chance) == ("by subject", 6, 0.75)
+    assert line.details["train"]["windows"] == 2 * line.details["test"]["windows"] / 6
+    assert held["handcrafted", "ridge", "acc@1"].value > 0.9, "rhythm and amplitude tell the activities apart"
+    assert any("acc@5 is 1 by definition" in m for m in line.details["remarks"])
+    leak = call(*words, "train.split=test", "test.split=train", "--probe", "ridge")
+    assert isinstance(leak.exception, LeakageError)
+    both = call(*words, "train.split=test", "--probe", "ridge")
+    assert "recordings are in training and test" in str(both.exception)
+
+
+def test_the_protocol_of_comodo_runs_in_one_command(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "r.jsonl"
+    words = ["run", "configs/protocols/comodo.yaml", folder / "encoder", folder / "data", "--out", out]
+    small = ["references.untrained_seeds=[]", "references.handcrafted=false", 'classes=["jump", "run", "sit"]']
+    done = call(*words, "draw=0.25", "train.split=test", *small)
+    assert done.exit_code == 0, done.output + repr(done.exception)
+    results, _ = read_results([out])
+    first = {r.domain: r for r in results if r.metric == "acc@1"}
+    assert {r.setting for r in first.values()} == {"by recording"}
+    assert {name: set(r.details["chosen"][0]) for name, r in first.items()} == {
+        "comodo": {"C"},
+        "comodo_released": {"C"},
+    }
+    assert first["comodo"].details["shared_subjects"] == first["comodo"].subjects
+    report = call("report", out, tmp_path / "report")
+    assert report.exit_code == 0, report.output + repr(report.exception)
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "## Frozen representations" in text
+    assert "do not measure generalisation to other subjects" in text
+
+
+def test_training_windows_of_another_folder(folder: Path, tmp_path: Path) -> None:
+    """Published lists are built as one folder for each part."""
+    out = tmp_path / "r.jsonl"
+    config = {
+        "dataset": {"name": "eval_people", "people": 2},
+        "window": {"seconds": 2, "rate_hz": 32, "stride_s": 2},
+        "splits": {"subjects": {"train": ["s0", "s1"]}},
+    }
+    build(validate(config, BuildConfig, source="test"), tmp_path / "train")
+    words = ["representation", folder / "encoder", folder / "data", "references.untrained_seeds=[]", "--probe", "ridge"]
+    done = call(*words, "--train-data", tmp_path / "train", "--out", out)
+    assert done.exit_code == 0, done.output + repr(done.exception)
+    results, _ = read_results([out])
+    assert results[0].details["train"]["digest"] != results[0].data["digest"]
+    assert results[0].details["train"]["windows"] == 2 * 4 * 4 * 2

@@ -15,6 +15,8 @@ from imu_video.registry import load_plugin
 from imu_video.shards.building.build import BuildConfig, build
 from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.schema import Index
+from imu_video.testing import write_folder
+from imu_video.types import Window
 
 PLUGIN = Path(__file__).parents[2] / "e2e" / "eval_people.py"
 
@@ -90,3 +92,25 @@ def test_arrays_of_different_lengths_are_refused(windows: LabelledWindows) -> No
         replace(windows, labels=windows.labels[:3])
     with pytest.raises(ShardError, match=r"expected \(N, C, T\)"):
         replace(windows, x=windows.x.transpose(0, 2, 1))
+
+
+def test_a_tag_with_the_name_of_a_built_in_fact_has_a_prefix(tmp_path: Path) -> None:
+    """Data built from published lists has the part of the list in a tag `split`."""
+    rng = np.random.default_rng(0)
+    some = [
+        Window(
+            key=f"made-{part}",
+            recording=f"clip_{part}",
+            subject="day",
+            session="1",
+            start=0.0,
+            imu={"head": (rng.normal(size=(6, 32)) + np.eye(6)[2][:, None] * 9.8).astype(np.float32)},
+            streams={},
+            label=f"class_{part}",
+            tags={"split": part},
+        )
+        for part in ("train", "val")
+    ]
+    windows = load_windows(write_folder(tmp_path / "d", {"all": some}, rate_hz=32), splits=["all"])
+    assert windows.rows(splits=["all"], where={"tag_split": "val"}).tolist() == [1]
+    assert set(windows.facts["split"].tolist()) == {"all"}

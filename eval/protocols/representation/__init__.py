@@ -1,0 +1,1 @@
+"""Frozen representations: a probe fitted on all training windows, evaluated on the test windows."""
