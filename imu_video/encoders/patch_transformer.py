@@ -121,25 +121,34 @@ class PatchTST(nn.Module):
             pooled = masked_mean(tokens[:, 1:], keys[:, 1:, None], 1)[:, 0]
         return pooled.reshape(len(imu), self.feature_dim)
 
-    def tokens(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Features over time (B, P, C * width): the channels' outputs for each patch side by side, oldest first."""
+    def tokens(self, imu: Tensor, mask: Tensor | None = None, *, scaled: bool = False) -> Tensor:
+        """Features over time (B, P, C * width): the channels' outputs for each patch side by side, oldest first.
+
+        Args:
+            imu, mask: as in `forward`.
+            scaled: the windows were scaled with `scaled` before, and are not scaled again.
+        """
         check_window(imu, mask, self.channels)
-        patches, keys = self._patches(imu, mask)
+        patches, keys = self._patches(imu, mask, scale=not scaled)
         tokens = self._tokens(patches)
         for layer in self.layers:
             tokens = layer(tokens, keys, only_first=False)
         by_channel = tokens[:, 1:].unflatten(0, (len(imu), self.channels))
         return by_channel.transpose(1, 2).flatten(2)
 
+    def scaled(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Normalised windows (B, C, T) after the scaling of this encoder, before they are cut into patches."""
+        return standardise(imu, mask) if self.scaling == "instance" else imu
+
     def patch_count(self, samples: int) -> int:
         """Patches of a window of ``samples`` steps; a window shorter than one patch is padded to one."""
         return patch_count(samples, patch=self.patch, stride=self.stride)
 
-    def _patches(self, imu: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def _patches(self, imu: Tensor, mask: Tensor | None, *, scale: bool = True) -> tuple[Tensor, Tensor | None]:
         """(B*C, P, patch) values and, if samples are missing, (B*C, 1+P) bool, True for tokens to attend to."""
         mask = needed_mask(mask, samples=imu.shape[-1], patch=self.patch)
-        if self.scaling == "instance":
-            imu = standardise(imu, mask)
+        if scale:
+            imu = self.scaled(imu, mask)
         values, measured = cut_patches(imu, mask, patch=self.patch, stride=self.stride)
         return values, None if measured is None else F.pad(measured, (1, 0), value=True)
 

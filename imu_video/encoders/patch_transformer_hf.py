@@ -154,16 +154,24 @@ class PatchTSTHF(nn.Module):
             pooled = torch.where(measured.any(1, keepdim=True), highest, 0)
         return pooled.reshape(len(imu), self.feature_dim)
 
-    def tokens(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Features over time (B, P, C * width): the channels' outputs for each patch side by side, oldest first."""
-        tokens = self._run(imu, mask, pooled=False)[0][:, int(self.has_class_token) :]
+    def tokens(self, imu: Tensor, mask: Tensor | None = None, *, scaled: bool = False) -> Tensor:
+        """Features over time (B, P, C * width): the channels' outputs for each patch side by side, oldest first.
+
+        Args:
+            imu, mask: as in `forward`.
+            scaled: the windows were scaled with `scaled` before, and are not scaled again.
+        """
+        tokens = self._run(imu, mask, pooled=False, scale=not scaled)[0][:, int(self.has_class_token) :]
         return tokens.unflatten(0, (len(imu), self.channels)).transpose(1, 2).flatten(2)
 
-    def _run(self, imu: Tensor, mask: Tensor | None, *, pooled: bool) -> tuple[Tensor, Tensor | None]:
+    def _run(
+        self, imu: Tensor, mask: Tensor | None, *, pooled: bool, scale: bool = True
+    ) -> tuple[Tensor, Tensor | None]:
         """Tokens (B*C, L, width) of the last layer, and (B*C, L) bool, True for measured ones (None: all)."""
         check_window(imu, mask, self.channels)
         mask = needed_mask(mask, samples=imu.shape[-1], patch=self.patch)
-        patches, keys = cut_patches(self._scaled(imu, mask), mask, patch=self.patch, stride=self.stride)
+        imu = self.scaled(imu, mask) if scale else imu
+        patches, keys = cut_patches(imu, mask, patch=self.patch, stride=self.stride)
         tokens = self._embedded(patches) + self._rows(patches.shape[1]).to(patches.dtype)
         if self.has_class_token:
             first = (self.class_token[0] + self.positions[:1]).to(tokens.dtype).expand(len(tokens), -1, -1)
@@ -177,7 +185,8 @@ class PatchTSTHF(nn.Module):
             tokens = layer(tokens, keys, only_first=pooled and self._skip and last)
         return tokens, keys
 
-    def _scaled(self, imu: Tensor, mask: Tensor | None) -> Tensor:
+    def scaled(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Normalised windows (B, C, T) after the scaling of this encoder, before they are cut into patches."""
         if self.scaling == "std":
             return standardise(imu, mask)
         if self.scaling == "mean":

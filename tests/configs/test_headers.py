@@ -19,7 +19,8 @@ def test_the_header_is_what_the_generator_writes(name: str) -> None:
 def test_a_faithful_config_adds_nothing_to_the_paper(name: str) -> None:
     config = load_config(FAITHFUL / f"{name}.yaml", PretrainConfig, ["data.root=d"])
     assert config.name == f"{name.replace('_', '-')}-faithful"
-    assert config.optim.clip_norm is None
+    # The trainer of transformers, which the released baseline uses, clips by default.
+    assert config.optim.clip_norm == (1.0 if name == "masked_patchtst" else None)
     assert not config.projector.standardise, "features of a teacher are used as they are"
 
 

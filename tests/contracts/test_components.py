@@ -173,6 +173,7 @@ def test_objectives(name: str) -> None:
 
 
 def test_objective_options() -> None:
+    check_objective({"name": "masked_patches", "patch": 10, "shown": "zeros", "head": "shared"})
     check_objective({"name": "transformations", "outputs": 2, "cuts": "random", "curve": "spline"})
 
 

@@ -31,7 +31,7 @@ PATCH_TST = [
     "encoder.stride=10",
 ]
 TPN = ["encoder.width=4"]
-GRU = ["encoder.width=8", "encoder.hidden=12", "encoder.pool=1", "optim.accumulate=2", "data.batch_size=6"]
+GRU = ["encoder.width=8", "encoder.hidden=12", "encoder.pool=1", "optim.accumulate=2", "data.batch_size=4"]
 HF = [
     "encoder.width=8",
     "encoder.layers=1",

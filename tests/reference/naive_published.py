@@ -26,6 +26,12 @@ def cosine(lr: float, least: float, step: int, steps: int) -> float:
     return least + (lr - least) * (1 + math.cos(math.pi * step / steps)) / 2
 
 
+def both_ways(z: Tensor, v: Tensor, temperature: float | Tensor) -> Tensor:
+    """InfoNCE from z to v and from v to z, added."""
+    s = (z @ v.T / temperature).exp()
+    return -(s.diagonal() / s.sum(1)).log().mean() - (s.diagonal() / s.sum(0)).log().mean()
+
+
 class ImuVideo(Recipe):
     """Cheshmi et al. 2025: every pair of a batch is a match or none."""
 
@@ -43,12 +49,8 @@ class ImuVideo(Recipe):
         z = self.head(self.student(batch.imu, batch.mask), "model.imu_projector")
         v = self.head(batch.teacher, "model.sides.teacher.projector")
         scale, bias = self.p[f"{LOSSES}.sigmoid_pair.scale.log"].exp(), self.p[f"{LOSSES}.sigmoid_pair.bias"]
-        total = torch.zeros((), dtype=torch.float64)
-        for i in range(len(z)):
-            for j in range(len(v)):
-                sign = 1 if i == j else -1
-                total = total - F.logsigmoid(sign * (scale * naive.dot(z[i], v[j]) + bias))
-        return total / len(z)
+        sign = 2 * torch.eye(len(z), dtype=torch.float64) - 1
+        return torch.log1p((-sign * (scale * z @ v.T + bias)).exp()).sum() / len(z)
 
     def rate(self, step: int) -> float:
         return cosine(1e-4, 1e-7, step, self.steps)
@@ -62,7 +64,7 @@ class Imu2Clip(Recipe):
     def loss(self, batch: PairBatch, number: int) -> Tensor:
         assert batch.teacher is not None
         z, v = normalised(self.student(batch.imu, batch.mask)), normalised(batch.teacher)
-        return 2 * naive.info_nce(z, v, 0.1)
+        return both_ways(z, v, 0.1)
 
     def rate(self, step: int) -> float:
         return 2e-4
@@ -94,12 +96,12 @@ class ColloSSL(Recipe):
         for i in range(rows):
             if not (worn[i, 0] and worn[i, nearest]):
                 continue
-            top = (naive.dot(z[i, 0], z[i, nearest]) / 0.05).exp() / largest
+            top = ((z[i, 0] @ z[i, nearest]) / 0.05).exp() / largest
             rest = torch.zeros((), dtype=torch.float64)
             for place, d in enumerate(sorted(away, key=lambda d: away[d])):
                 other = int(self.elsewhere(batch, count + place, number)[i])
                 if worn[other, d]:
-                    rest = rest + (naive.dot(z[i, 0], z[other, d]) / 0.05).exp() / away[d] / largest
+                    rest = rest + ((z[i, 0] @ z[other, d]) / 0.05).exp() / away[d] / largest
             total = total - (top / (top + rest)).log()
             counted += 1
         return total / counted
@@ -127,7 +129,10 @@ class SimCLR(Recipe):
         assert batch.mask_two is not None
         rows = len(batch.imu)
         z = self.head(self.student(torch.cat([batch.imu, batch.imu_two]), torch.cat([batch.mask, batch.mask_two])))
-        return 2 * naive.nt_xent(z[:rows], z[rows:], 0.1)
+        s = (z @ z.T / 0.1).exp()
+        partner = torch.cat([s[:rows, rows:].diagonal(), s[rows:, :rows].diagonal()])
+        each = -(partner / (s.sum(1) - s.diagonal())).log()
+        return each[:rows].mean() + each[rows:].mean()
 
     def rate(self, step: int) -> float:
         return cosine(0.1, 0.0, step, self.steps)
@@ -136,7 +141,7 @@ class SimCLR(Recipe):
 class SslWearables(Recipe):
     """Yuan et al. 2024: was the window reversed, cut and mixed, or warped?"""
 
-    adam: dict[str, Any] = {}
+    adam = {"amsgrad": True}
 
     def loss(self, batch: PairBatch, number: int) -> Tensor:
         draws: GlobalDraws = self.prepared.parts.augmenter.draws(number, "draws")
@@ -228,14 +233,14 @@ class Primus(Recipe):
         videos, imus = [], []
         for i in range(rows):
             free = [entry for entry in self.queue if entry[2:] != meta[i]]
-            near = max(free, key=lambda entry: float(naive.dot(entry[1], v[i]))) if free else (v[i], v[i])
+            near = max(free, key=lambda entry: float(entry[1].double() @ v[i])) if free else (v[i], v[i])
             videos.append(near[1].double())
             imus.append(near[0].double())
         names = ("info_nce", "info_nce_2", "nearest_neighbour", "nearest_neighbour_2")
         total = torch.zeros((), dtype=torch.float64)
         for name, other in zip(names, (v, two, torch.stack(videos), torch.stack(imus)), strict=True):
             temperature: Any = (-self.p[f"{LOSSES}.{name}.scale.log"]).exp()
-            total = total + naive.info_nce(z, other, temperature)
+            total = total + both_ways(z, other, temperature) / 2
         return total
 
     def rate(self, step: int) -> float:
