@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from eval.finetune.config import ALPHAS, Alphas
+from eval.protocols.ood.search import Distribution, Search
 from eval.registry import selection_rules
 from imu_video.arguments import LARGEST_INTEGER, BelowOne, Seed
 from imu_video.config import DISTINCT, Config, Fragment
@@ -135,21 +136,25 @@ class Training(Config):
 
 
 class Entry(Config):
-    """An algorithm and its grid of hyper-parameters.
+    """An algorithm and its hyper-parameters: a grid, or distributions of a random search.
 
     Args:
         name: registered algorithm.
-        grid: argument -> values; every combination is run. The keys ``betas``, ``lr``, ``statistics`` and
-            ``weight_decay`` replace those of the training for this algorithm.
+        grid: argument -> values; every combination is run. The keys ``batch_size``, ``betas``, ``lr``, ``statistics``
+            and ``weight_decay`` replace those of the training for this algorithm.
+        random: argument -> distribution, with ``search`` of the benchmark; excludes ``grid``.
         fixed: arguments with one value.
     """
 
     name: str
     grid: dict[str, list[Any]] = Field(default_factory=dict)
+    random: dict[str, Distribution] = Field(default_factory=dict)
     fixed: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _few_enough(self) -> Entry:
+        if self.grid and self.random:
+            raise ValueError(f"algorithm {self.name!r}: 'grid' and 'random' exclude each other")
         if not 1 <= self.size <= MOST_SETTINGS:
             raise ValueError(f"the grid has {self.size} combinations, expected 1 to {MOST_SETTINGS}")
         return self
@@ -177,7 +182,10 @@ class OodConfig(Config):
         seeds: seeds of initial weights, batches, algorithms and folds of subjects.
         selection: registered selection rules to report: ``source`` (training-domain validation), ``oracle`` (target
             accuracy: an upper bound, never a result), ``lodo`` (leave one source domain out; requires further runs
-            for grids with choices).
+            for grids with choices); ``oracle_last`` and ``lodo_step`` are the last two as in DomainBed.
+        search: random search for algorithms without a grid; null = none.
+        select: ``mean``: one setting for all seeds, by the mean over seeds, as in HAROOD; ``per_seed``: a setting for
+            every seed, as in DomainBed, whose trials are separate.
         rate_hz: common sampling rate of several data folders; None for that of the first.
     """
 
@@ -187,7 +195,15 @@ class OodConfig(Config):
     training: Training = Training()
     seeds: list[Seed] = Field(default=[0, 1, 2], min_length=1)
     selection: list[str] = Field(default=["source", "oracle"], min_length=1)
+    search: Search | None = None
+    select: Literal["mean", "per_seed"] = "mean"
     rate_hz: float | None = Field(default=None, gt=0, le=1e4)
+
+    def settings(self, entry: Entry, seed: int) -> list[dict[str, Any]]:
+        """The settings of an algorithm in one seed: its grid, or the draws of the search."""
+        if self.search is None or entry.grid:
+            return list(entry.settings())
+        return self.search.settings(entry.random, entry.fixed, seed)
 
     @model_validator(mode="before")
     @classmethod
@@ -223,7 +239,16 @@ class OodConfig(Config):
                 raise ValueError(f"{what} must have distinct names, got {names}")
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds must be distinct, got {self.seeds}")
-        count = len(self.seeds) * len(self.models) * sum(entry.size for entry in self.algorithms)
+        if self.search is None and (drawn := [entry.name for entry in self.algorithms if entry.random]):
+            raise ValueError(f"algorithm {drawn[0]!r} has distributions, but there is no 'search'")
+        if self.search is not None and self.search.redraw and self.select == "mean":
+            raise ValueError("search.redraw: seeds have no setting in common, so it requires select: per_seed")
+        late = [rule for rule in self.selection if selection_rules.get(rule).every_checkpoint]
+        wise = [m.name for m in self.models if m.train == "wise"]
+        if late and wise:
+            raise ValueError(f"selection rule {late[0]!r} selects a checkpoint; model {wise[0]!r} is interpolated")
+        sizes = [entry.size if entry.grid or self.search is None else self.search.number for entry in self.algorithms]
+        count = len(self.seeds) * len(self.models) * sum(sizes)
         if count > MOST_RUNS:
             raise ValueError(
                 f"seeds x models x settings of the algorithms are {count} runs for each target, "

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 FORMAT = 3
 """Format version of the files; runs of another version are not reused."""
-_FREE = {"seeds", "selection", "models", "algorithms"}
+_FREE = {"seeds", "selection", "models", "algorithms", "search", "select"}
 """Config keys that may change between commands on one folder: they add runs and do not change existing ones."""
 
 

@@ -55,13 +55,18 @@ def collect(folder: Folder, runs: Sequence[Run]) -> list[Outcome]:
     return [Outcome.of(result) for result in results if result is not None]
 
 
-def chosen_runs(outcomes: Sequence[Outcome], rule: str) -> dict[tuple[str, str], dict[str, list[Outcome]]]:
-    """The runs that a selection rule reports, for every model, algorithm and target."""
+def chosen_runs(
+    outcomes: Sequence[Outcome], rule: str, *, per_seed: bool = False
+) -> dict[tuple[str, str], dict[str, list[Outcome]]]:
+    """The runs that a selection rule reports, for every model, algorithm and target; see `choose`."""
     # Grouped by target as well, because a setting is selected separately for each target domain.
     groups: dict[tuple[str, str], dict[str, list[Outcome]]] = {}
     for o in outcomes:
         groups.setdefault((o.model, o.algorithm), {}).setdefault(o.target, []).append(o)
-    return {kind: {target: choose(own, rule) for target, own in targets.items()} for kind, targets in groups.items()}
+    return {
+        kind: {target: choose(own, rule, per_seed=per_seed) for target, own in targets.items()}
+        for kind, targets in groups.items()
+    }
 
 
 def cells(by_target: Mapping[str, Sequence[Outcome]], metric: str) -> dict[str, np.ndarray]:
@@ -101,7 +106,7 @@ def measure(
     intervals = intervals or Intervals()
     out: list[Result] = []
     for rule, metric in itertools.product(config.selection, metrics):
-        chosen = chosen_runs(outcomes, rule)
+        chosen = chosen_runs(outcomes, rule, per_seed=config.select == "per_seed")
         own = {kind: cells(targets, metric) for kind, targets in chosen.items()}
         for kind, figures in own.items():
             line, _ = _line(kind, None, figures, chosen[kind], rule, metric, config, shared, intervals)
@@ -158,7 +163,10 @@ def _line(
             },
             "accuracy_over_targets": round(mean, 4),
             "deviation_over_seeds": round(deviation, 4),
-            "settings": {t: dict(chosen[0].setting) for t, chosen in by_target.items()},
+            "settings": {
+                t: [dict(o.setting) for o in chosen] if config.select == "per_seed" else dict(chosen[0].setting)
+                for t, chosen in by_target.items()
+            },
             "by_person": {s: [None if np.isnan(v) else round(float(v), 6) for v in row] for s, row in figures.items()},
             **_alphas(by_target),
             "worst_person": min((float(np.nanmean(row)), s) for s, row in figures.items())[::-1],

@@ -46,17 +46,20 @@ def runs(config: OodConfig, domains: list[str]) -> list[Run]:
         ConfigError: an unknown algorithm or argument.
     """
     targets = config.scenario.targets or domains
-    leave_out = any(selection_rules.get(rule).leaves_out for rule in config.selection)
+    rules = [selection_rules.get(rule) for rule in config.selection]
+    leave_out = any(rule.leaves_out for rule in rules)
+    # A rule that selects among checkpoints as well has something to select even with a single setting.
+    always = any(rule.leaves_out and rule.every_checkpoint for rule in rules)
     out = []
     for seed, model, entry, target in itertools.product(config.seeds, config.models, config.algorithms, targets):
-        settings = list(entry.settings())
+        settings = config.settings(entry, seed)
         for setting in settings:
             # Validates the arguments before the first run starts.
             _, arguments = apply_setting(config.training, setting, source=f"algorithm {entry.name!r}")
             algorithms.arguments({"name": entry.name, **arguments})
             held: list[str | None] = [None]
             # With a single setting there is nothing to select, so runs without a source domain would be wasted.
-            if leave_out and len(settings) > 1:
+            if leave_out and (len(settings) > 1 or always):
                 held += [d for d in domains if d != target]
             out += [
                 Run(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -31,6 +31,7 @@ class Outcome:
         bins: subject -> (B, 3) reliability bins; None where scores are not probabilities.
         by_alpha: (A, 3) alpha, source validation and target accuracy, for a model with ``train: wise``.
         alpha: the chosen one.
+        checkpoints: step -> subject -> (M, M) counts at every evaluation, where they were stored.
     """
 
     model: str
@@ -45,21 +46,36 @@ class Outcome:
     bins: Mapping[str, np.ndarray] | None = None
     by_alpha: np.ndarray | None = None
     alpha: float | None = None
+    checkpoints: Mapping[int, Mapping[str, np.ndarray]] | None = None
+
+    def at(self, step: int) -> Outcome:
+        """The same run at another checkpoint; its calibration is not stored."""
+        assert self.checkpoints is not None
+        people = self.checkpoints[step]
+        return replace(self, people=people, score=accuracy_of(people), bins=None)
 
     @classmethod
     def of(cls, result: Mapping[str, Any]) -> Outcome:
         """From the file of a finished run."""
         people = {subject: np.array(counts) for subject, counts in result["people"].items()}
-        total = np.sum(list(people.values()), axis=0)
         return cls(
             **{k: result[k] for k in ("model", "algorithm", "target", "held", "seed", "valid")},
             setting=as_pairs(result["setting"]),
-            score=float(np.trace(total) / total.sum()),
+            score=accuracy_of(people),
             people=people,
             bins={s: np.array(b) for s, b in result["bins"].items()} if "bins" in result else None,
             by_alpha=np.array(result["by_alpha"]) if "by_alpha" in result else None,
             alpha=result.get("alpha"),
+            checkpoints=None
+            if "checkpoints" not in result
+            else {int(k): {s: np.array(c) for s, c in v.items()} for k, v in result["checkpoints"].items()},
         )
+
+
+def accuracy_of(people: Mapping[str, np.ndarray]) -> float:
+    """Accuracy over the windows of all subjects."""
+    total = np.sum(list(people.values()), axis=0)
+    return float(np.trace(total) / total.sum())
 
 
 class SelectionRule(ABC):
@@ -68,10 +84,21 @@ class SelectionRule(ABC):
     Attributes:
         leaves_out: whether the rule needs runs in which a source domain is left out.
         upper_bound: whether the rule uses target labels; its figures are then an upper bound, not a result.
+        every_checkpoint: whether the rule selects a checkpoint as well, among those of `steps`; each run then stores
+            the counts of all its checkpoints.
     """
 
     leaves_out: ClassVar[bool] = False
     upper_bound: ClassVar[bool] = False
+    every_checkpoint: ClassVar[bool] = False
+
+    def steps(self, known: Sequence[int]) -> list[int]:
+        """Checkpoints among which a rule with ``every_checkpoint`` selects; by default all.
+
+        Args:
+            known: steps of the checkpoints that all runs of a setting have, increasing.
+        """
+        return list(known)
 
     @abstractmethod
     def scores(self, outcomes: Sequence[Outcome]) -> list[float]:
@@ -114,18 +141,39 @@ class LeaveOneDomainOut(SelectionRule):
         return [o.score for o in outcomes if o.held is not None]
 
 
-def choose(outcomes: Sequence[Outcome], rule: str) -> list[Outcome]:
+@selection_rules.register("oracle_last")
+class OracleLast(Oracle):
+    """Target accuracy of the last checkpoint, as in DomainBed: an upper bound without early stopping."""
+
+    every_checkpoint = True
+
+    def steps(self, known: Sequence[int]) -> list[int]:
+        return list(known[-1:])
+
+
+@selection_rules.register("lodo_step")
+class LeaveOneDomainOutStep(LeaveOneDomainOut):
+    """Setting and checkpoint by the accuracy on left-out source domains at it, as in the code of DomainBed."""
+
+    every_checkpoint = True
+
+
+def choose(outcomes: Sequence[Outcome], rule: str, *, per_seed: bool = False) -> list[Outcome]:
     """The runs of the best setting of one model, algorithm and target, one per seed.
 
-    Ties go to the setting that sorts first.
+    Ties go to the setting that sorts first, and to the earliest checkpoint.
 
     Args:
         outcomes: all runs of one model, algorithm and target, every setting with the same seeds.
         rule: name of a registered selection rule.
+        per_seed: select in every seed separately.
 
     Raises:
         DataError: settings with different seeds, or no runs with a left-out domain for a rule that needs them.
     """
+    if per_seed:
+        seeds_of = sorted({o.seed for o in outcomes})
+        return [choose([o for o in outcomes if o.seed == seed], rule)[0] for seed in seeds_of]
     whole = [o for o in outcomes if o.held is None]
     # Sorted as text, because values of different types have no order.
     settings = sorted({o.setting for o in whole}, key=str)
@@ -135,17 +183,37 @@ def choose(outcomes: Sequence[Outcome], rule: str) -> list[Outcome]:
             f"settings were run with different seeds: { {str(dict(k)): v for k, v in seeds.items()} }",
             hint="finish the runs: repeat the same `imu-eval ood` command, finished runs are kept",
         )
-    best = settings[0]
-    if len(settings) > 1:
-        own = {setting: [o for o in outcomes if o.setting == setting] for setting in settings}
-        scores = {setting: selection_rules.build(rule).scores(runs) for setting, runs in own.items()}
+    own: dict[Any, list[Outcome]] = {s: [o for o in outcomes if o.setting == s] for s in settings}
+    selector = selection_rules.build(rule)
+    if selector.every_checkpoint:
+        own = _at_checkpoints(own, rule, selector)
+    best = next(iter(own))
+    if len(own) > 1:
+        scores = {candidate: selector.scores(runs) for candidate, runs in own.items()}
         if not all(scores.values()):
             raise DataError(
                 f"selection rule {rule!r}: no runs with a left-out source domain",
                 hint=f"list {rule} under `selection` before the runs are made",
             )
-        best = max(settings, key=lambda setting: float(np.mean(scores[setting])))
-    return sorted((o for o in whole if o.setting == best), key=lambda o: o.seed)
+        best = max(own, key=lambda candidate: float(np.mean(scores[candidate])))
+    return sorted((o for o in own[best] if o.held is None), key=lambda o: o.seed)
+
+
+def _at_checkpoints(
+    own: Mapping[Any, Sequence[Outcome]], rule: str, selector: SelectionRule
+) -> dict[Any, list[Outcome]]:
+    """(setting, step) -> the runs of the setting at that checkpoint, steps increasing within a setting."""
+    out: dict[Any, list[Outcome]] = {}
+    for setting, runs in own.items():
+        stored = [set(o.checkpoints) for o in runs if o.checkpoints is not None]
+        if len(stored) < len(runs):
+            raise DataError(
+                f"selection rule {rule!r}: finished runs lack the counts of their checkpoints",
+                hint=f"list {rule} under `selection` before the runs are made, in a new --folder",
+            )
+        for step in selector.steps(sorted(set.intersection(*stored))):
+            out[setting, step] = [o.at(step) for o in runs]
+    return out
 
 
 def overall(by_target: Mapping[str, Sequence[Outcome]]) -> tuple[float, float]:

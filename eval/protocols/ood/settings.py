@@ -8,8 +8,14 @@ from typing import Any
 from eval.protocols.ood.config import Training
 from imu_video.config import validate
 
-OF_TRAINING = ("betas", "lr", "statistics", "weight_decay")
-"""Keys of the training that the setting of an algorithm may replace."""
+OF_TRAINING = {
+    "batch_size": "batch",  # `batch` is an argument of RSC
+    "betas": "betas",
+    "lr": "lr",
+    "statistics": "statistics",
+    "weight_decay": "weight_decay",
+}
+"""Keys of a setting that replace a key of the training -> that key."""
 
 
 def as_pairs(setting: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
@@ -39,8 +45,8 @@ def apply_setting(
     Raises:
         ConfigError: a value that the training cannot have.
     """
-    own = {name: setting[name] for name in OF_TRAINING if name in setting}
-    arguments = {name: value for name, value in setting.items() if name not in own}
+    own = {key: setting[name] for name, key in OF_TRAINING.items() if name in setting}
+    arguments = {name: value for name, value in setting.items() if name not in OF_TRAINING}
     if own:
         training = validate({**training.model_dump(), **own}, Training, source=source)
     return training, arguments

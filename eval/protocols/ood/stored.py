@@ -42,11 +42,13 @@ class StoredRun(_Stored):
     bins: dict[str, list[tuple[Finite, Finite, Finite]]] | None = None
     by_alpha: list[tuple[Finite, Finite, Finite]] | None = None
     alpha: Finite | None = None
+    checkpoints: dict[Annotated[str, Field(pattern=r"^[1-9][0-9]*$")], dict[str, _Matrix]] | None = None
 
     @model_validator(mode="after")
     def _square(self) -> StoredRun:
         wide = len(self.classes)
-        for subject, counts in self.people.items():
+        every = [self.people, *(self.checkpoints or {}).values()]
+        for subject, counts in (item for people in every for item in people.items()):
             if len(counts) != wide or any(len(row) != wide for row in counts):
                 raise ValueError(f"people.{subject}: expected {wide} rows of {wide} counts, one per class")
         if not any(count for counts in self.people.values() for row in counts for count in row):

@@ -20,6 +20,7 @@ from eval.protocols.ood.config import Model, OodConfig
 from eval.protocols.ood.runs import Run
 from eval.protocols.ood.scenario import Division, Domains, division
 from eval.protocols.ood.settings import apply_setting
+from eval.registry import selection_rules
 from imu_video.bundle.encoder import EncoderBundle, load_encoder
 from imu_video.bundle.input_spec import InputSpec, fit_input_spec
 from imu_video.metrics.calibration import reliability_bins
@@ -112,6 +113,7 @@ def train(task: Task, run: Run, *, updates: int | None = None) -> JsonDict:
         - ``people``: subject -> (M, M) confusion counts in the target at that checkpoint.
         - ``bins``: subject -> (B, 3) reliability bins there, if scores are probabilities.
         - ``curve``: (step, valid, target accuracy) of every evaluation.
+        - ``checkpoints``: step -> ``people`` at that evaluation, if a selection rule of the config requires it.
         - ``classes``, ``source_windows``, ``seconds``.
 
         With ``train: wise`` the results are those of the selected ``alpha``; ``steps`` and ``curve`` are those of
@@ -153,6 +155,7 @@ def train(task: Task, run: Run, *, updates: int | None = None) -> JsonDict:
         "setting": dict(run.setting),
         **best,
         "curve": tuned.curve,
+        **({"checkpoints": tuned.checkpoints} if tuned.checkpoints else {}),
         "classes": list(task.domains.windows.classes),
         "source_windows": int(sum(map(len, split.train))),
         "seconds": round(time.perf_counter() - began, 3),
@@ -168,6 +171,7 @@ class _Checkpoint:
     result: _TargetResult
     weights: dict[str, torch.Tensor]
     curve: list[list[float]]
+    checkpoints: JsonDict
 
 
 def _fit(
@@ -192,6 +196,8 @@ def _fit(
     algorithm = algorithms.build({"name": run.algorithm, **arguments})
     best: dict[str, Any] = {"valid": -1.0}
     curve = []
+    checkpoints: JsonDict = {}
+    every = any(selection_rules.get(rule).every_checkpoint for rule in config.selection)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.seed + 1)  # for the initial weights of the algorithm's own networks, and for dropout
         algorithm.begin(network, domains=len(evaluator.split.train), adam=adam, generator=generator)
@@ -208,10 +214,12 @@ def _fit(
                 # Source validation selects the checkpoint; the target accuracy is only recorded, for the curve.
                 valid, result = evaluator.valid(algorithm), evaluator.target(algorithm)
                 curve.append([step, round(valid, 6), round(result.accuracy, 6)])
+                if every:
+                    checkpoints[str(step)] = result.stored()["people"]
                 if valid > best["valid"]:  # strictly: of equal checkpoints the first is kept
                     best = {"valid": valid, "steps": step, "result": result, "weights": algorithm.snapshot()}
                 algorithm.train()
-    return _Checkpoint(**best, curve=curve), algorithm
+    return _Checkpoint(**best, curve=curve, checkpoints=checkpoints), algorithm
 
 
 def _with_encoder(

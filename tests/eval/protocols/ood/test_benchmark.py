@@ -244,3 +244,30 @@ def test_result_lines_and_tables(make: Callable[..., LabelledWindows], tmp_path:
     assert " ± " in str(shown[0].rows[0][2])
     assert len(shown) == 4
     assert all(len(row) == len(table.columns) for table in shown for row in table.rows)
+
+
+def test_a_search_is_selected_as_in_domainbed(make: Callable[..., LabelledWindows], tmp_path: Path) -> None:
+    search = {"number": 2, "redraw": True, "random": {"lr": {"log10": [-3, -2]}, "batch_size": {"choice": [4, 6]}}}
+    c = config(
+        scenario={"name": "people", "axis": "subject", "groups": 3, "targets": ["s00..s01"]},
+        algorithms=["erm"],
+        training={"steps": 4, "evaluate_every": 2, "batch": 4},
+        search=search,
+        select="per_seed",
+        selection=["source", "oracle_last", "lodo_step"],
+    )
+    domains = divide(make(recordings=1), c.scenario)
+    folder = Folder(tmp_path, c, data="d", models={})
+    todo = plan(c, domains, folder)
+    assert len(todo) == 2 * 2 * (1 + 2)  # seeds, settings, with and without each left-out source
+    work(domains, c, todo, folder)
+    outcomes = collect(folder, runs(c, list(domains.names)))
+    assert all(o.checkpoints is not None and set(o.checkpoints) == {2, 4} for o in outcomes)
+    results = {r.probe: r for r in measure(outcomes, c, {}) if r.metric == "accuracy"}
+    last = [o.at(4) for o in outcomes if o.held is None]
+    for target in domains.names[:1]:
+        best = [max(o.score for o in last if (o.target, o.seed) == (target, seed)) for seed in (0, 1)]
+        assert results["oracle_last"].details["by_target"][target] == pytest.approx(np.mean(best), abs=1e-4)
+    assert len(results["lodo_step"].details["settings"][domains.names[0]]) == 2, "one per seed"
+    # The same folder serves the other rules: what selects among runs does not change them.
+    Folder(tmp_path, c.model_copy(update={"select": "per_seed", "selection": ["source"]}), data="d", models={})
