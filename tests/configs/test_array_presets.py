@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+import re
+from pathlib import Path
 
-from eval.data.array_declaration import PRESETS, preset_names, read_declaration
-from imu_video.config import find
+import pytest
+import yaml
+
+from eval.data.array_declaration import PRESETS, ArrayDeclaration, preset_names, read_declaration
+from imu_video.config import find, validate
 
 # Channels and classes of the released arrays (HAROOD, KDD 2026).
 PUBLISHED = {
@@ -37,6 +41,21 @@ def test_a_preset_is_a_declaration(name: str) -> None:
     assert (len(declared.channels), len(declared.classes)) == PUBLISHED[name]
     assert declared.normalised == "unknown"
     assert set(declared.channels.values()) == {"1"}
+
+
+def test_declarations_of_the_guide_are_valid() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/guides/arrays.md").read_text(encoding="utf-8")
+    preset, whole, views = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))
+    assert preset["preset"] in PUBLISHED
+    declared = validate(whole, ArrayDeclaration, source="guide")
+    triad = {
+        f"{place}.{name}": "1" for place in ("torso", "left_leg") for name in views["views"]["position"]["channels"]
+    }
+    both = {**whole, **views, "channels": triad, "normalised": "unknown", "facts": {}}
+    assert list(validate(both, ArrayDeclaration, source="guide").views) == ["position"]
+    assert declared.values["subject"] == ["ann", "bob", "cem"]
+    named = set(re.findall(r"harood_\w+", page)) - {"harood_cnn", "harood_cross_dataset_dsads"}
+    assert named <= {*PUBLISHED} | {"harood_cross_dataset"}
 
 
 def test_the_views_of_dsads_are_positions_and_kinds_of_sensors() -> None:
