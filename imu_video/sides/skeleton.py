@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from imu_video.arguments import Count, NonNegative, Probability
 from imu_video.encoders.layers.convolutional import Norm, norm_layer
 from imu_video.errors import ConfigError
-from imu_video.losses.base import at_least_float32
 from imu_video.registry import towers
 from imu_video.runtime.distributed import GlobalDraws
 from imu_video.skeletons.augmentation import SkeletonAugmentation
@@ -98,7 +97,7 @@ class SkeletonTower(nn.Module, ABC):
             raise ValueError(f"skeletons must be (B, F, J={len(self.joints)}, 3), got {tuple(skeletons.shape)}")
         # At least float32, even under autocast: positions are divided by a length, and differences of frames are small.
         with torch.autocast(skeletons.device.type, enabled=False):
-            poses = self.body(at_least_float32(skeletons), int(self.up))
+            poses = self.body(skeletons, int(self.up))
             if draws is not None:
                 poses = self.augmentation(poses, draws)
             x = streams(poses, self.body.centre)

@@ -118,11 +118,12 @@ class BodyFrame:
         return int(torso.mean(0).abs().argmax()) if len(torso) else None
 
     def __call__(self, joints: Tensor, up: int) -> Tensor:
-        """The normal form; NaN for skeletons with fewer than two complete frames.
+        """The normal form, in at least float32; NaN for skeletons with fewer than two complete frames.
 
         Shapes: (B, F, J, 3) metres -> (B, frames, J, 3) torso lengths, vertical second.
         """
-        x = level(held_ends_removed(joints.float(), self.frames), up)
+        joints = joints.to(torch.promote_types(joints.dtype, torch.float32))
+        x = level(held_ends_removed(joints, self.frames), up)
         length = (x[:, :, self.top] - x[:, :, self.centre]).norm(dim=-1).mean(1).clamp_min(1e-3)
         x = (x - x[:, :, self.centre].mean(1)[:, None, None]) / length[:, None, None, None]
         return turn_to_front(x, self.sides) if self.sides else x

@@ -157,7 +157,7 @@ class SkeletonTeacher(FrozenTeacher):
 
         Shapes: (B, F, J, 3) metres -> (B, frames, J, 3) torso lengths, vertical second.
         """
-        return self.body(inputs, int(self.up))
+        return self.body(inputs.float(), int(self.up))
 
     @torch.enable_grad()
     def fit(self, inputs: Tensor, *, labels: Sequence[str | None] | None = None) -> None:

@@ -179,3 +179,83 @@ class Comodo(Recipe):
 
     def after(self, loss: float, step: int) -> None:
         self.queue = [*self.queue, *self.seen][len(self.seen) :]
+
+
+class HardNegative(Recipe):
+    """Choi et al. 2023 on the pipeline of CMC-CMKM: symmetric, N = B - 1 negatives of the other modality."""
+
+    adam = {}
+    patience, factor = 20, 0.5
+    name = "hard_negative"
+
+    def __init__(self, start: PretrainTask, prepared: Prepared) -> None:
+        super().__init__(start, prepared)
+        loader = prepared.parts.feed.loader
+        self.per_epoch = len(loader.usable) // loader.batch_size
+        self.now, self.best, self.worse = prepared.config.optim.lr, math.inf, 0
+        # 0.1 up to single precision, in which a fixed scale is stored.
+        self.temperature = float((-self.b[f"loss.losses.{self.name}.scale.log"]).exp())
+        assert abs(self.temperature - 0.1) < 1e-7
+
+    def head(self, features: Tensor, name: str) -> Tensor:
+        hidden = self.batch_norm(self.linear(features, f"{name}.first"), f"{name}.norm").clamp(min=0)
+        return normalised(self.linear(hidden, f"{name}.second"))
+
+    def embeddings(self, batch: PairBatch, number: int) -> tuple[Tensor, Tensor]:
+        tower: Any = self.task.model.networks["skeleton"]
+        imu = self.student(batch.imu, batch.mask)
+        tokens = tower.tokens(batch.others["skeleton"], self.prepared.parts.augmenter.draws(number, "draws"))
+        return (
+            self.head(imu, "model.imu_projector"),
+            self.head(tower.pool(tokens), "model.sides.skeleton.projector"),
+        )
+
+    def loss(self, batch: PairBatch, number: int) -> Tensor:
+        imu, skeleton = self.embeddings(batch, number)
+        beta, prior, temperature, rows = 0.5, 0.2, self.temperature, len(imu)
+        costs = []
+        for a, b in ((imu, skeleton), (skeleton, imu)):
+            for i in range(rows):
+                others = [j for j in range(rows) if j != i]
+                positive = (a[i] @ b[i] / temperature).exp()
+                negative = (b[others] @ a[i] / temperature).exp()
+                weights = negative**beta / (negative**beta).mean()
+                rest = ((weights * negative).sum() - prior * (rows - 1) * positive) / (1 - prior)
+                rest = rest.clamp(min=(rows - 1) * math.exp(-1 / temperature))
+                costs.append(-(positive / (positive + rest)).log())
+        return torch.stack(costs).mean()
+
+    def rate(self, step: int) -> float:
+        return self.now
+
+    def after(self, loss: float, step: int) -> None:
+        """Halve the rate where the loss of an epoch's last batch did not fall for ``patience`` epochs."""
+        if (step + 1) % self.per_epoch:
+            return
+        if loss < self.best * (1 - 1e-4):
+            self.best, self.worse = loss, 0
+        else:
+            self.worse += 1
+        if self.worse > self.patience:
+            self.now, self.worse = self.now * self.factor, 0
+
+
+class CmcCmkm(HardNegative):
+    """Brinzea et al. 2022 as released: a mined positive per window, negatives inside both modalities."""
+
+    name = "cmc_cmkm"
+
+    def loss(self, batch: PairBatch, number: int) -> Tensor:
+        imu, skeleton = self.embeddings(batch, number)
+        assert batch.teacher is not None
+        frozen = normalised(batch.teacher)
+        rows = len(imu)
+        costs = []
+        for a, b in ((imu, skeleton), (skeleton, imu)):
+            for i in range(rows):
+                near = max((j for j in range(rows) if j != i), key=lambda j: float(frozen[i] @ frozen[j]))
+                across, inside = (b @ a[i] / self.temperature).exp(), (a @ a[i]).exp()
+                positive = across[i] + across[near] + inside[near]
+                negative = sum(across[j] + inside[j] for j in range(rows) if j not in (i, near))
+                costs.append(-(positive / (positive + negative)).log())
+        return torch.stack(costs).mean()
