@@ -131,12 +131,16 @@ class Spread:
         seed: between seeds, common to all subjects.
         episode: between episodes, common to all subjects of an episode.
         rest: between cells beyond these.
+        pretraining: between pretraining seeds, common to all subjects.
+        fold: between folds, that is between training sets and their runs, common to all subjects of a fold.
     """
 
     subject: float
     seed: float = 0.0
     episode: float = 0.0
     rest: float = 0.0
+    pretraining: float = 0.0
+    fold: float = 0.0
 
 
 def simulated_power(
@@ -145,7 +149,9 @@ def simulated_power(
     *,
     subjects: int,
     seeds: int = 1,
+    pretraining: int = 1,
     episodes: int = 1,
+    folds: int = 0,
     comparisons: int = 1,
     level: float = 0.95,
     studies: int = 400,
@@ -156,7 +162,8 @@ def simulated_power(
     Args:
         spread: standard deviations.
         difference: true difference.
-        subjects, seeds, episodes: size of the study.
+        subjects, seeds, pretraining, episodes: size of the study.
+        folds: number of folds of subjects, with one training set each; 0 for one training set for all subjects.
         comparisons: size of the family of comparisons.
         level: 1 - level is the error rate of the family.
         studies: number of simulated studies.
@@ -168,14 +175,23 @@ def simulated_power(
         True
     """
     found = 0
+    fold = np.arange(subjects) % folds if folds else None
     for _ in range(studies):
         cells = (
             difference
-            + generator.normal(0, spread.subject, (1, 1, subjects))
-            + generator.normal(0, spread.seed, (seeds, 1, 1))
-            + generator.normal(0, spread.episode, (1, episodes, 1))
-            + generator.normal(0, spread.rest, (seeds, episodes, subjects))
+            + generator.normal(0, spread.subject, (1, 1, 1, subjects))
+            + generator.normal(0, spread.seed, (1, seeds, 1, 1 if fold is None else folds))[..., _of(fold)]
+            + generator.normal(0, spread.pretraining, (pretraining, 1, 1, 1))
+            + generator.normal(0, spread.episode, (1, 1, episodes, 1))
+            + generator.normal(0, spread.rest, (pretraining, seeds, episodes, subjects))
         )
-        p = estimate(cells).p
+        if fold is not None:
+            cells = cells + generator.normal(0, spread.fold, folds)[fold]
+        p = estimate(cells, folds=None if fold is None else [str(f) for f in fold]).p
         found += p is not None and p < (1 - level) / comparisons
     return found / studies
+
+
+def _of(fold: np.ndarray | None) -> np.ndarray | slice:
+    """Index of each subject's fold; all of them where there is one training set."""
+    return slice(None) if fold is None else fold

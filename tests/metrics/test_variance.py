@@ -59,11 +59,72 @@ def test_mean_and_subject_part_equal_their_twins() -> None:
 def test_balanced_cells_give_the_mean_squares_of_an_analysis_of_variance() -> None:
     v = np.random.default_rng(1).normal(size=(3, 1, 5))
     rows, columns = v[:, 0].mean(axis=1), v[:, 0].mean(axis=0)
-    found = {part.factor: (part.levels, part.variance) for part in variance_parts(v)}
+    found = {part.factor: (part.levels, part.gross) for part in variance_parts(v)}
     assert found == {
         "subject": (5, pytest.approx(columns.var(ddof=1) / 5)),
         "seed": (3, pytest.approx(rows.var(ddof=1) / 3)),
     }
+
+
+def twin_interaction(v: np.ndarray) -> float:
+    """Mean square of seeds times subjects over the number of cells, one cell at a time. Shape: (R, S)."""
+    levels, subjects = v.shape
+    square = 0.0
+    for r in range(levels):
+        for s in range(subjects):
+            square += float(v[r, s] - v[r].mean() - v[:, s].mean() + v.mean()) ** 2
+    return square / ((levels - 1) * (subjects - 1)) / (levels * subjects)
+
+
+def test_what_the_subjects_contain_is_subtracted_from_the_seeds() -> None:
+    v = np.random.default_rng(7).normal(size=(3, 5))
+    noise = twin_interaction(v)
+    for cells in (v[:, None], v[:, None, None]):  # seeds, and pretraining seeds
+        part = variance_parts(cells)[1]
+        assert part.noise == pytest.approx(noise)
+        assert part.variance == pytest.approx(max(0.0, v.mean(axis=1).var(ddof=1) / 3 - noise))
+        assert (part.freedom, part.noise_freedom) == (2, 8)
+    assert variance_parts(v[:, None, None])[1].factor == "pretraining seed"
+
+
+def test_two_kinds_of_seeds_are_two_factors() -> None:
+    rng = np.random.default_rng(8)
+    ours, theirs = rng.normal(size=(4, 1, 1, 1)), rng.normal(size=(1, 3, 1, 1))
+    found = {part.factor: part for part in variance_parts(ours - theirs + rng.normal(size=6) + np.zeros((4, 3, 2, 6)))}
+    assert found["pretraining seed"].variance == pytest.approx(ours.var(ddof=1) / 4)
+    assert found["seed"].variance == pytest.approx(theirs.var(ddof=1) / 3)
+    assert found["episode"].variance == pytest.approx(0.0, abs=1e-12)
+
+
+def twin_folds(values: np.ndarray, fold: list[str]) -> float:
+    """Corrected part of equal folds, from the mean squares of a nested analysis of variance, fold by fold."""
+    groups = [values[[f == name for f in fold]] for name in sorted(set(fold))]
+    folds, size = len(groups), len(groups[0])
+    within = sum(float(((g - g.mean()) ** 2).sum()) for g in groups) / (len(values) - folds)
+    between = size * sum(float(g.mean() - values.mean()) ** 2 for g in groups) / (folds - 1)
+    return (1 / folds + 1 / (folds - 1)) * max(0.0, between - within) / size
+
+
+def test_subjects_are_nested_in_folds() -> None:
+    rng = np.random.default_rng(9)
+    fold = [f"fold {s % 3}" for s in range(12)]
+    values = rng.normal(size=12) + np.tile([0.0, 2.0, 5.0], 4)
+    cells = np.full((3, 1, 12), np.nan)  # seed k tests fold k
+    cells[np.arange(12) % 3, 0, np.arange(12)] = values
+    found = {part.factor: part for part in variance_parts(cells, folds=fold)}
+    assert list(found) == ["subject", "fold"], "seeds and folds are one factor"
+    assert found["fold"].variance == pytest.approx(twin_folds(values, fold))
+    assert [part.factor for part in variance_parts(cells)] == ["subject", "seed"]
+    every = variance_parts(np.stack([values, values + 1])[:, None], folds=fold)
+    assert [part.factor for part in every] == ["subject", "fold", "seed"], "every seed tests every fold"
+
+
+def test_folds_that_do_not_differ_are_pooled_and_folds_of_one_subject_are_subjects() -> None:
+    values = np.array([0.0, 1.0, 0.0, 1.0, 0.0, 1.0])
+    assert variance_parts(values[None, None], folds=list("aabbcc"))[1].gross == 0.0
+    assert [p.factor for p in variance_parts(values[None, None], folds=list("abcdef"))] == ["subject"]
+    with pytest.raises(ValueError, match="folds must name the fold of each of 6 subjects, got 2"):
+        variance_parts(values[None, None], folds=["a", "b"])
 
 
 def test_subjects_that_only_support_are_a_factor_of_their_own() -> None:
