@@ -85,7 +85,7 @@ def run_protocol(protocol: Protocol, out: Path, plugins: Sequence[Path]) -> None
 def measured(protocol: Protocol, out: Path, plugins: Sequence[Path]) -> bool:
     """Run a protocol, append its lines to the result file and print its tables and remarks; False without lines."""
     from eval.protocol import Context
-    from eval.report.words import CORRECTED, remarks
+    from eval.report.words import CORRECTED, ONE_PRETRAINING_SEED, remarks
     from eval.results.store import append_results
 
     results = protocol.run(Context(out=out, plugins=plugins))
@@ -99,6 +99,8 @@ def measured(protocol: Protocol, out: Path, plugins: Sequence[Path]) -> bool:
     # In a pipe tables have no caption, which explains their marks in a terminal.
     for reason in remarks(results):
         console.say(f"note: † {reason}")
+    if any(r.one_pretraining_seed for r in results):
+        console.say(f"note: {ONE_PRETRAINING_SEED}")
     if any(r.decided for r in results):
         console.say(f"note: * {CORRECTED}")
     return True
@@ -254,19 +256,29 @@ def plan_(
         float | None, typer.Option("--subject-sd", min=0, help="Standard deviation of the difference between subjects.")
     ] = None,
     seed_sd: Annotated[float, typer.Option("--seed-sd", min=0, help="Standard deviation between seeds.")] = 0.0,
+    pretraining_sd: Annotated[
+        float, typer.Option("--pretraining-sd", min=0, help="Standard deviation between pretraining seeds.")
+    ] = 0.0,
     episode_sd: Annotated[
         float, typer.Option("--episode-sd", min=0, help="Standard deviation between episodes.")
     ] = 0.0,
+    fold_sd: Annotated[float, typer.Option("--fold-sd", min=0, help="Standard deviation between folds.")] = 0.0,
     rest_sd: Annotated[float, typer.Option("--rest-sd", min=0, help="Remaining standard deviation.")] = 0.0,
     subjects: Annotated[list[int] | None, typer.Option("--subjects", min=2, help="Numbers of subjects to try.")] = None,
     seeds: Annotated[list[int] | None, typer.Option("--seeds", min=1, help="Numbers of seeds to try.")] = None,
-    episodes: Annotated[int, typer.Option("--episodes", min=1, help="Number of episodes.")] = 1,
+    pretraining: Annotated[
+        list[int] | None, typer.Option("--pretraining-seeds", min=1, help="Numbers of pretraining seeds to try.")
+    ] = None,
+    episodes: Annotated[list[int] | None, typer.Option("--episodes", min=1, help="Numbers of episodes to try.")] = None,
+    folds: Annotated[
+        list[int] | None, typer.Option("--folds", min=2, help="Numbers of folds of subjects to try; default: none.")
+    ] = None,
     comparisons: Annotated[int, typer.Option("--comparisons", min=1, help="Number of comparisons in the table.")] = 1,
     power: Annotated[float, typer.Option("--power", min=0.5, max=0.999, help="Desired power.")] = 0.8,
     studies: Annotated[int, typer.Option("--studies", min=20, help="Simulated studies per size.")] = 400,
 ) -> None:
-    """Compute the power to find a difference, for several numbers of subjects and seeds."""
-    from eval.plan import measured_spread, plan
+    """Compute the power to find a difference, by numbers of subjects, seeds, pretraining seeds, episodes and folds."""
+    from eval.plan import Size, measured_spread, plan
     from imu_video.metrics.significance import Spread
 
     if (results is None) == (subject_sd is None):
@@ -277,27 +289,51 @@ def plan_(
     if results:
         spread = measured_spread(results, metric)
     else:
-        spread = Spread(subject=subject_sd or 0.0, seed=seed_sd, episode=episode_sd, rest=rest_sd)
+        spread = Spread(
+            subject=subject_sd or 0.0,
+            seed=seed_sd,
+            episode=episode_sd,
+            rest=rest_sd,
+            pretraining=pretraining_sd,
+            fold=fold_sd,
+        )
     sizes = plan(
         spread,
         difference,
         subjects=subjects or [4, 8, 15, 30],
         seeds=seeds or [1, 3, 5],
-        episodes=episodes,
+        pretraining=pretraining or ([1] if spread.pretraining == 0 else [3, 5]),
+        episodes=episodes or ([1] if spread.episode == 0 else [30, 100]),
+        folds=folds or [0],
         comparisons=comparisons,
         studies=studies,
     )
-    title = (
-        f"power to find {difference:+g} with {comparisons} comparisons; sd over subjects {spread.subject:.3f}, seeds "
-        f"{spread.seed:.3f}, episodes {spread.episode:.3f}"
-    )
-    rows = [
-        (s, r, "needs 2 seeds or more" if p is None else f"{p:.2f}", "yes" if (p or 0.0) >= power else "")
-        for s, r, p in sizes
+    deviations = [f"{name} {value:.3f}" for name, value in vars(spread).items() if value > 0]
+    title = f"power to find {difference:+g} with {comparisons} comparisons; sd by factor: {', '.join(deviations)}"
+    # Factors that are not varied have no column.
+    shown = [
+        (place, name)
+        for place, name in enumerate(Size._fields[:-1])
+        if name in ("subjects", "seeds") or len({size[place] for size in sizes}) > 1 or int(sizes[0][place] or 0) > 1
     ]
-    console.table(("subjects", "seeds", "power", f"at least {power:g}"), rows, title=title)
-    if not any((p or 0.0) >= power for *_, p in sizes):
-        console.say(f"no size reaches {power:g}; try: --subjects {2 * max(s for s, *_ in sizes)}")
+    rows = [
+        (
+            *(size[place] for place, _ in shown),
+            "one level of a factor that varies" if size.power is None else f"{size.power:.2f}",
+            "yes" if (size.power or 0.0) >= power else "",
+        )
+        for size in sizes
+    ]
+    names = {"pretraining": "pretraining seeds"}
+    columns = (*(names.get(name, name) for _, name in shown), "power", f"at least {power:g}")
+    console.table(columns, rows, title=title)
+    enough = [size for size in sizes if (size.power or 0.0) >= power]
+    if enough:
+        least = min(enough, key=lambda size: (size.subjects, size.pretraining * size.seeds * size.episodes))
+        needs = ", ".join(f"{least[place]} {names.get(name, name)}" for place, name in shown)
+        console.say(f"fewest subjects with power {power:g}: {needs}")
+    else:
+        console.say(f"no size reaches {power:g}; try: --subjects {2 * max(size.subjects for size in sizes)}")
 
 
 @app.command("untrained")

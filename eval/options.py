@@ -17,10 +17,15 @@ from imu_video.errors import ConfigError, TeacherCacheError, nearest
 
 if TYPE_CHECKING:
     from eval.data.source import LabelledData
+    from eval.recipes import Recipe
 
 BASE = Path("configs/eval/base.yaml")
 
-Encoder = Annotated[Path, typer.Argument(help="Encoder folder, from `imu-pretrain export`.")]
+OneEncoder = Annotated[Path, typer.Argument(help="Encoder folder, from `imu-pretrain export`.")]
+Encoder = Annotated[Path, typer.Argument(help="Encoder folder, or a folder of them: one per pretraining seed.")]
+Also = Annotated[
+    list[Path] | None, typer.Option("--also", help="Encoder of the same recipe with another pretraining seed.")
+]
 Data = Annotated[Path, typer.Argument(help="Data folder with labels from `imu-video build`, or array folder.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Config overrides: section.key=value.")]
 ConfigFile = Annotated[Path, typer.Option("--config", help="Evaluation config.")]
@@ -154,38 +159,24 @@ def make_domains(
     return out
 
 
-def encoder_provenance(encoder: Path, data: LabelledData, config: Config) -> dict[str, Any]:
-    """Fields that all lines about one encoder on one dataset share.
+def encoder_provenance(recipe: Recipe, data: LabelledData, config: Config) -> dict[str, Any]:
+    """Fields that all lines about the encoders of one recipe on one dataset share.
 
     Args:
-        encoder: encoder folder.
+        recipe: the encoders.
         data: the opened data.
         config: resolved, for its digest.
-
-    Raises:
-        CheckpointError: the folder is not a valid export.
     """
     from eval.results.lines import provenance
-    from imu_video.bundle.encoder import read_config
 
-    facts = read_config(encoder)
-    return provenance(
-        encoder={
-            "name": encoder.resolve().name,
-            "weights": str(facts["weights_sha256"])[:12],
-            "architecture": facts["encoder"],
-            "run_id": facts["lineage"].get("run_id"),
-        },
-        data={"dataset": data.dataset, "digest": data.digest},
-        config=config,
-    )
+    return provenance(encoder=recipe.provenance, data={"dataset": data.dataset, "digest": data.digest}, config=config)
 
 
 def lacks_pair(encoder: Path, data: Path) -> str | None:
     """What is missing for comparing IMU windows with the features of the encoder's own teacher; None if nothing.
 
     Args:
-        encoder: encoder folder, with projectors.
+        encoder: encoder folder, with projectors; or a folder of encoders, the first of which is read.
         data: data folder, with cached features of the teacher; or array folder, which has none.
 
     Raises:
@@ -193,9 +184,11 @@ def lacks_pair(encoder: Path, data: Path) -> str | None:
         DataError: neither a data folder nor an array folder, or a damaged one.
     """
     from eval.data.source import open_labelled
+    from eval.recipes import encoder_folders
     from imu_video.models.projectors import PROJECTORS, load_pair_model
     from imu_video.shards.reading.teacher_cache import open_cache
 
+    encoder = encoder_folders(encoder)[0]
     if not (encoder / PROJECTORS).is_file():
         return f"{encoder} has no {PROJECTORS}: the encoder was exported without the projector of a teacher"
     opened = open_labelled(data)

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from eval.results.lines import Result
 from eval.results.store import read_results
 from imu_video.errors import DataError
 from imu_video.metrics.significance import Spread, simulated_power
-from imu_video.metrics.variance import EPISODE, SEED, SUBJECT
+from imu_video.metrics.variance import EPISODE, FOLD, PRETRAINING, SEED, SUBJECT
 
 
 def measured_spread(results: Sequence[Path], metric: str | None = None) -> Spread:
@@ -40,12 +40,31 @@ def measured_spread(results: Sequence[Path], metric: str | None = None) -> Sprea
     def deviation(r: Result, factor: str) -> float:
         facts: dict[str, Any] = r.details["inference"]
         variance = float(facts["shares"].get(factor, 0.0)) * float(facts["se"]) ** 2
-        return math.sqrt(variance * int(facts["levels"].get(factor, 1)))
+        levels = int(facts["levels"].get(factor, 1))
+        # The variance of folds is stated with the correction for training sets that overlap.
+        overlap = 1 + levels / (levels - 1) if factor == FOLD and levels > 1 else 1.0
+        return math.sqrt(variance * levels / overlap)
 
-    subject, seed, episode = (
-        float(np.median([deviation(r, factor) for r in usable])) for factor in (SUBJECT, SEED, EPISODE)
-    )
-    return Spread(subject=subject, seed=seed, episode=episode)
+    named = {"subject": SUBJECT, "seed": SEED, "episode": EPISODE, "pretraining": PRETRAINING, "fold": FOLD}
+    found = {name: float(np.median([deviation(r, factor) for r in usable])) for name, factor in named.items()}
+    return Spread(**found)
+
+
+class Size(NamedTuple):
+    """Size of a study and its power.
+
+    Args:
+        subjects, seeds, pretraining, episodes, folds: numbers of levels; 0 folds are none.
+        power: share of simulated studies that find the difference; None where a factor that varies has one level: a
+            test that cannot see that variation has no valid p value.
+    """
+
+    subjects: int
+    seeds: int
+    pretraining: int
+    episodes: int
+    folds: int
+    power: float | None
 
 
 def plan(
@@ -53,48 +72,54 @@ def plan(
     difference: float,
     *,
     subjects: Sequence[int],
-    seeds: Sequence[int],
-    episodes: int = 1,
+    seeds: Sequence[int] = (1,),
+    pretraining: Sequence[int] = (1,),
+    episodes: Sequence[int] = (1,),
+    folds: Sequence[int] = (0,),
     comparisons: int = 1,
     level: float = 0.95,
     studies: int = 400,
     seed: int = 0,
-) -> list[tuple[int, int, float | None]]:
+) -> list[Size]:
     """Power of every size of a study.
 
     Args:
         spread: standard deviations of the paired difference.
         difference: true difference.
-        subjects, seeds: numbers to try; every pair is simulated.
-        episodes: number of episodes.
+        subjects, seeds, pretraining, episodes, folds: numbers to try; every combination is simulated.
         comparisons: number of comparisons in the table.
         level: 1 - level is the error rate of the table.
         studies: simulated studies per size.
         seed: of the simulation.
 
     Returns:
-        (subjects, seeds, power) of every pair, in order. The power is None for one seed where seeds vary: a test that
-        cannot see that variation has no valid p value.
+        The sizes in order. Folds need two subjects in one of them; other combinations are left out.
 
     Example:
-        >>> [(s, r) for s, r, power in plan(Spread(subject=0.05), 0.05, subjects=[4, 16], seeds=[1], studies=40)]
+        >>> [size[:2] for size in plan(Spread(subject=0.05), 0.05, subjects=[4, 16], studies=40)]
         [(4, 1), (16, 1)]
     """
-    out: list[tuple[int, int, float | None]] = []
-    for number, (s, r) in enumerate(itertools.product(subjects, seeds)):
-        if r == 1 and spread.seed > 0:
-            out.append((s, r, None))
+    out: list[Size] = []
+    for number, (s, r, p, e, k) in enumerate(itertools.product(subjects, seeds, pretraining, episodes, folds)):
+        if k >= s:
+            continue
+        # With folds the seeds of a fold's runs vary between folds, so that one seed suffices.
+        unseen = [(r, spread.seed if k < 2 else 0.0), (p, spread.pretraining), (e, spread.episode)]
+        if any(levels == 1 and deviation > 0 for levels, deviation in unseen):
+            out.append(Size(s, r, p, e, k, None))
             continue
         power = simulated_power(
             spread,
             difference,
             subjects=s,
             seeds=r,
-            episodes=episodes,
+            pretraining=p,
+            episodes=e,
+            folds=k,
             comparisons=comparisons,
             level=level,
             studies=studies,
             generator=np.random.default_rng([seed, number]),
         )
-        out.append((s, r, power))
+        out.append(Size(s, r, p, e, k, power))
     return out

@@ -57,8 +57,8 @@ class FeatureSet:
     Args:
         model: name in tables (``pretrained``, ``untrained``, ``handcrafted``).
         rows: (n,) sorted rows of the windows that have features.
-        arrays: (n, E) float32 arrays; several if the model is random.
-        seeds: seed of each array; empty for a model without randomness.
+        arrays: (n, E) float32 arrays; several if the model is random or was pretrained with several seeds.
+        seeds: seed of each array; empty for a model without randomness in the evaluation.
     """
 
     model: str
@@ -330,7 +330,13 @@ def _ratio(top: np.ndarray, bottom: np.ndarray, *, floor: float = 0.0) -> np.nda
 
 
 def compute_features(
-    model: str, windows: LabelledWindows, rows: np.ndarray, *, bundle: EncoderBundle, seeds: Sequence[int] = ()
+    model: str,
+    windows: LabelledWindows,
+    rows: np.ndarray,
+    *,
+    bundle: EncoderBundle,
+    seeds: Sequence[int] = (),
+    also: Sequence[EncoderBundle] = (),
 ) -> FeatureSet:
     """Features of given rows by a model that needs no labels.
 
@@ -340,13 +346,14 @@ def compute_features(
         rows: rows to compute, sorted.
         bundle: the encoder under test.
         seeds: seeds of the untrained encoders.
+        also: further encoders under test, which differ in the pretraining seed.
 
     Raises:
         ConfigError: an unknown model, or ``untrained`` without seeds.
     """
     some = windows.take(rows)
     if model == "pretrained":
-        return FeatureSet(model=model, rows=rows, arrays=(encoder_features(bundle, some),))
+        return FeatureSet(model=model, rows=rows, arrays=tuple(encoder_features(b, some) for b in (bundle, *also)))
     if model == "handcrafted":
         features = handcrafted_features(some.x, rate_hz=some.rate_hz, channels=some.channels)
         return FeatureSet(model=model, rows=rows, arrays=(features,))

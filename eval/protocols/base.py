@@ -14,6 +14,7 @@ from eval.results.lines import Result
 
 if TYPE_CHECKING:
     from eval.data.source import LabelledData
+    from eval.recipes import Recipe
 
 
 class EncoderProtocol(Protocol):
@@ -23,15 +24,18 @@ class EncoderProtocol(Protocol):
     options itself, passes the common ones to this constructor and keeps its own.
 
     Args:
-        encoder: encoder folder.
+        encoder: encoder folder, or a folder of encoder folders that differ in the pretraining seed.
         data: data folder or array folder.
         config: evaluation config.
         overrides: ``section.key=value``, applied after ``short``.
         split, placement, by: replace the domains of the config, see `eval.options.make_domains`.
         short: config key -> value of a short option of the subclass; None keeps the value of the config.
+        also: further encoder folders of the same recipe.
     """
 
     Config = EvalConfig
+    recipe: Recipe
+    """Encoders under test, read before `evaluate`."""
 
     def __init__(
         self,
@@ -44,8 +48,10 @@ class EncoderProtocol(Protocol):
         placement: Sequence[str] | None,
         by: Sequence[str] | None,
         short: Mapping[str, Any],
+        also: Sequence[Path] | None = None,
     ) -> None:
-        self.encoder, self.data, self.config, self.overrides = encoder, data, config, overrides
+        self.encoder, self.also = encoder, tuple(also or ())
+        self.data, self.config, self.overrides = data, config, overrides
         self.domains = {"split": split, "placement": placement, "by": by}
         self.short = short
 
@@ -61,16 +67,18 @@ class EncoderProtocol(Protocol):
         """Resolve config and provenance, then `evaluate`.
 
         Raises:
-            ConfigError: an invalid config, override or domain.
+            ConfigError: an invalid config, override or domain, or encoders of several recipes.
             CheckpointError: the encoder folder is not a valid export.
             DataError: neither a data folder nor an array folder, or a damaged one.
         """
         # Imported here, because a protocol is imported for every `imu-eval --help`.
         from eval.data.source import open_labelled
+        from eval.recipes import read_recipe
 
         data = open_labelled(self.data)
         config = load_evaluation(self.config, data, short=self.short, overrides=self.overrides, **self.domains)
-        return self.evaluate(data, config, encoder_provenance(self.encoder, data, config), context)
+        self.recipe = read_recipe(self.encoder, self.also)
+        return self.evaluate(data, config, encoder_provenance(self.recipe, data, config), context)
 
     @abstractmethod
     def evaluate(

@@ -12,13 +12,15 @@ from pydantic import BaseModel
 
 from eval.registry import protocols
 from eval.report.document import Block, Bullets, Figure, Folded, Section, Table, to_html, to_markdown
-from eval.report.words import remarks, svg, unique
+from eval.report.words import ONE_PRETRAINING_SEED, remarks, svg, unique
 from eval.results.lines import Result
 from eval.results.store import LARGEST_FILE
 from imu_video.runtime import documents
 from imu_video.runtime.files import write_atomic
 
 TITLE = "Transfer evaluation"
+SKEWED = "88 to 96 % for an exponential distribution"
+"""Simulated coverage of a distribution that a study cannot detect; see studies/inference."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,12 +143,13 @@ def _protocol_section(results: Sequence[Result]) -> Section:
     notes = [note for name in unique(r.protocol for r in results) for note in protocols.get(name).notes]
     shared = (
         "Each value is the mean over subjects of the mean over episodes and seeds. Intervals and p values come from "
-        "one procedure and cover subjects, support sets and seeds, but not the pretraining seeds of an encoder. "
-        "Comparisons count as decided after Holm's correction over their table. Differences strongly skewed over "
-        "subjects are covered less often than stated (89 % for an exponential distribution and eight subjects)."
+        "one procedure and cover subjects, support sets, seeds, folds, and pretraining seeds where several encoders "
+        "were evaluated. Comparisons count as decided after Holm's correction over their table. Differences strongly "
+        f"skewed over subjects are covered less often than stated ({SKEWED})."
     )
+    single = [f"{ONE_PRETRAINING_SEED}."] if any(r.one_pretraining_seed for r in results) else []
     daggers = [f"†: {reason}." for reason in remarks(results)]
-    return Section("Evaluation protocol", [Bullets([*notes, shared, *daggers])])
+    return Section("Evaluation protocol", [Bullets([*notes, shared, *single, *daggers])])
 
 
 def _provenance(results: Sequence[Result], replaced: int) -> Section:

@@ -12,6 +12,8 @@ from eval.results.lines import Result
 ORDER = ("pretrained", "untrained", "handcrafted", "supervised", "teacher")
 MINIMUM = "minimum detectable difference"
 """Column of the smallest difference that a comparison finds with 80 % power, after correction."""
+ONE_PRETRAINING_SEED = "one pretraining seed: variation over pretraining seeds is not included"
+"""Said once for all results of a single encoder."""
 CORRECTED = "Holm-corrected p below 0.05"
 """What a mark at a difference states."""
 TESTS = ("p (Holm)", MINIMUM)

@@ -29,6 +29,7 @@ class Counts:
         classes: names of the M classes.
         subjects: names of the S query subjects.
         counts: (R, E, S, M, M) int64: seed of the model, episode, subject, true class, predicted class.
+        pretraining: pretraining seed of each of the R models, where several encoders were evaluated.
         seeds: seed of each of the R models; empty when the model is not random (R = 1).
         left_out: classes of the domain with too little data.
         bins: (R, E, S, B, 3) reliability bins (see `imu_video.metrics.calibration`); None for a probe whose scores are
@@ -48,6 +49,7 @@ class Counts:
     left_out: tuple[str, ...] = ()
     bins: np.ndarray | None = None
     support: np.ndarray | None = None
+    pretraining: tuple[int, ...] = ()
 
     @property
     def key(self) -> str:
@@ -55,13 +57,22 @@ class Counts:
         return "|".join([self.domain, self.model, self.probe, str(self.shots)])
 
     def cells(self, metric: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """Figure of each seed, episode and subject; NaN without a query. (R, E, S)."""
-        return np.asarray(metric(self.counts))
+        """Figure of each pretraining seed, seed, episode and subject; NaN without a query. (P, R, E, S)."""
+        return by_seed(np.asarray(metric(self.counts)), self.pretraining)
+
+
+def by_seed(cells: np.ndarray, pretraining: Sequence[int]) -> np.ndarray:
+    """Cells with the axis of seeds as that of pretraining seeds where it is. Shapes: (R, E, S) -> (P, R, E, S)."""
+    return cells[:, None] if pretraining else cells[None]
 
 
 def save_counts(path: Path, counts: Sequence[Counts]) -> None:
     """Write counts as one compressed .npz, atomically: arrays by `Counts.key`, and a JSON member of names."""
-    names = {c.key: {"classes": list(c.classes), "subjects": list(c.subjects), "seeds": list(c.seeds)} for c in counts}
+    names = {
+        c.key: {"classes": list(c.classes), "subjects": list(c.subjects), "seeds": list(c.seeds)}
+        | ({"pretraining": list(c.pretraining)} if c.pretraining else {})
+        for c in counts
+    }
     arrays = {c.key: c.counts.astype(np.min_scalar_type(int(c.counts.max(initial=0)))) for c in counts}
     arrays |= {f"{c.key}{_BINS}": c.bins.astype(np.float32) for c in counts if c.bins is not None}
     arrays |= {f"{c.key}{_SUPPORT}": c.support for c in counts if c.support is not None}

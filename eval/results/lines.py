@@ -47,7 +47,7 @@ class Result(Config):
             factor of the variance, remarks; for differences also ``p_holm``, ``simultaneous``, ``comparisons`` and
             ``minimum_detectable`` (see `eval.results.intervals.with_tests`).
         seeds: every seed that enters the figure.
-        encoder: name, weights digest and run id.
+        encoder: name, weights digest and run id; ``pretraining`` where several encoders differ in the pretraining seed.
         data: dataset and digest of its shards.
         config_digest: digest of the resolved evaluation config.
         cells: ``FILE.npz::KEY`` of the counts behind the figure, relative to the result file; or None.
@@ -112,7 +112,7 @@ class Result(Config):
             **ends(estimate.interval(level)),
             level=level,
             subjects=estimate.subjects,
-            episodes=max(estimate.episodes, estimate.seeds),
+            episodes=max(estimate.episodes, estimate.seeds, estimate.pretraining),
             seeds=dict(seeds),
             details={**details, "inference": facts(estimate)},
             **fields,
@@ -147,6 +147,13 @@ class Result(Config):
         )
 
     @property
+    def one_pretraining_seed(self) -> bool:
+        """Whether an encoder of a single pretraining seed was evaluated, so that the interval holds for it alone."""
+        named = self.encoder.get("name") not in (None, "none")
+        runs = self.encoder.get("run_id")
+        return named and "pretraining" not in self.encoder and not (isinstance(runs, list) and len(runs) > 1)
+
+    @property
     def decided(self) -> bool:
         """Whether a difference is distinguished from zero after correction over the comparisons of its table.
 
@@ -169,6 +176,7 @@ def facts(estimate: Estimate) -> dict[str, Any]:
         "shares": {factor: round(share, 4) for factor, share in estimate.shares.items()},
         "levels": {part.factor: part.levels for part in estimate.parts},
     }
+    out |= {"folds": estimate.folds} if estimate.folds > 1 else {}
     out |= {"se": estimate.se} if math.isfinite(estimate.se) else {}
     out |= {} if estimate.fraction or estimate.p is None else {"p": estimate.p}
     return out | ({"remarks": list(estimate.remarks)} if estimate.remarks else {})

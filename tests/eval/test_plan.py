@@ -38,12 +38,27 @@ def test_the_spread_of_an_earlier_study_is_recovered(tmp_path: Path) -> None:
 
 def test_more_subjects_have_more_power_and_one_seed_is_no_study_where_seeds_vary() -> None:
     sizes = plan(Spread(subject=0.05, seed=0.01), 0.05, subjects=[4, 24], seeds=[1, 5], studies=60)
-    assert [(s, r) for s, r, _ in sizes] == [(4, 1), (4, 5), (24, 1), (24, 5)]
-    power = {(s, r): p for s, r, p in sizes}
+    assert [size[:2] for size in sizes] == [(4, 1), (4, 5), (24, 1), (24, 5)]
+    power = {(size.subjects, size.seeds): size.power for size in sizes}
     assert power[4, 1] is None
     assert power[4, 5] is not None
     assert power[24, 5] is not None
     assert power[4, 5] < 0.6 < power[24, 5]
+
+
+def test_pretraining_seeds_episodes_and_folds_are_sizes_to_choose() -> None:
+    spread = Spread(subject=0.02, pretraining=0.04, episode=0.03)
+    sizes = plan(spread, 0.06, subjects=[12], pretraining=[1, 2, 8], episodes=[2, 40], studies=60)
+    power = {(size.pretraining, size.episodes): size.power for size in sizes}
+    assert power[1, 2] is None, "one pretraining seed cannot see that they vary"
+    assert power[8, 40] is not None
+    assert power[2, 40] is not None
+    assert power[2, 40] < 0.5 < power[8, 40]
+    folds = plan(Spread(subject=0.02, fold=0.05, seed=0.01), 0.04, subjects=[4, 30], folds=[4, 10], studies=60)
+    assert [(size.subjects, size.folds) for size in folds] == [(30, 4), (30, 10)], "folds need more subjects"
+    assert folds[0].power is not None
+    assert folds[1].power is not None
+    assert folds[0].power < folds[1].power
 
 
 def test_the_command_prints_sizes_and_asks_for_a_spread(tmp_path: Path) -> None:
@@ -53,5 +68,10 @@ def test_the_command_prints_sizes_and_asks_for_a_spread(tmp_path: Path) -> None:
     rows = [line.split("\t") for line in done.stdout.splitlines()]
     assert [row[:2] for row in rows[1:3]] == [["4", "1"], ["20", "1"]]
     assert rows[2][3] == "yes"
+    assert "fewest subjects with power 0.8: 20 subjects, 1 seeds" in done.stdout
+    more = ["--subject-sd", "0.02", "--episode-sd", "0.02", "--episodes", "5", "--episodes", "50"]
+    done = CliRunner().invoke(app, [*words, *more])
+    table = [line.split("\t") for line in done.stdout.splitlines()]
+    assert ["4", "1", "5"] in [row[:3] for row in table]
     refused = CliRunner().invoke(app, words)
     assert "either --from or --subject-sd" in str(refused.exception)

@@ -12,7 +12,7 @@ from eval.report.document import Block, Cell, Folded, Section, Table
 from eval.report.figures import detail as figures
 from eval.report.figures.detail import Strip
 from eval.report.words import metric_name, plural, rank, svg, unique
-from eval.results.counts import load_counts, load_support
+from eval.results.counts import by_seed, load_counts, load_support
 from eval.results.intervals import subject_means
 from eval.results.lines import Result
 from imu_video.metrics.classify import METRICS
@@ -31,6 +31,7 @@ class Kept:
         counts: (R, E, S, M, M) seed, episode, subject, true class, predicted class.
         support: (E, S + X) subjects that provide support; None in files of earlier versions.
         classes, subjects: names.
+        pretraining: pretraining seed of each model, where several encoders were evaluated.
     """
 
     line: Result
@@ -38,6 +39,7 @@ class Kept:
     support: np.ndarray | None
     classes: Sequence[str]
     subjects: Sequence[str]
+    pretraining: Sequence[int] = ()
 
     def by_subject(self, metric: str) -> np.ndarray:
         """Each subject's mean over seeds and episodes, NaN for a subject without queries. Shape: (S,)."""
@@ -68,9 +70,10 @@ def kept_counts(results: Sequence[Result], metric: str) -> dict[str, list[Kept]]
         for r in taken.values():
             counts, names = load_counts(str(r.cells), beside=Path())
             support = load_support(str(r.cells), beside=Path())
-            out.setdefault(domain, []).append(
-                Kept(line=r, counts=counts, support=support, classes=names["classes"], subjects=names["subjects"])
-            )
+            named = {"classes": names["classes"], "subjects": names["subjects"]}
+            own_seeds = names.get("pretraining", ())
+            kept = Kept(line=r, counts=counts, support=support, pretraining=own_seeds, **named)
+            out.setdefault(domain, []).append(kept)
     return out
 
 
@@ -139,7 +142,7 @@ def _classes(kept: dict[str, list[Kept]]) -> list[Block]:
 def _recall(cells: np.ndarray, k: Kept) -> str:
     if not np.isfinite(cells).any():
         return ""
-    found = estimate(cells, support=k.support, fraction=True)
+    found = estimate(by_seed(cells, k.pretraining), support=k.support, fraction=True)
     low, high = found.interval(k.line.level)
     ends = f" [{low:.2f}, {high:.2f}]" if np.isfinite(low) else ""
     return f"{found.value:.2f}{ends}"

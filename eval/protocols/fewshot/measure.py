@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from eval.config import EvalConfig
 from eval.protocols.fewshot.run import SUPERVISED
-from eval.results.counts import Counts
+from eval.results.counts import Counts, by_seed
 from eval.results.intervals import calibration_lines, with_tests
 from eval.results.lines import DIFFERENCE, Result
 from imu_video.metrics.calibration import overconfidence
 from imu_video.metrics.classify import METRICS
 from imu_video.metrics.inference import Estimate, estimate
+from imu_video.metrics.variance import REFERENCE_SEED, SEED
 
 
 def measure(
@@ -20,8 +22,10 @@ def measure(
 ) -> list[Result]:
     """Figures with intervals of every model, and paired differences of ``pretrained`` from every reference.
 
-    A difference is taken cell by cell (seed, episode and subject) on the episodes that both models have; the supervised
-    reference has its own probe (its head) and usually fewer episodes.
+    A difference is taken cell by cell (episode and subject) on the episodes that both models have; the supervised
+    reference has its own probe (its head) and usually fewer episodes. Seeds are not paired: pretraining seeds of the
+    encoder, and of another recipe or of untrained encoders, are two independent samples, also where their numbers are
+    the same, so that a difference has one factor for each.
 
     Args:
         counts: from `run_fewshot`.
@@ -36,13 +40,26 @@ def measure(
         out += lines
         if c.bins is not None:
             details = lines[0].details
-            out += calibration_lines(c.bins, overconfidence(c.bins), lines[0], config.intervals, details, c.support)
+            over = by_seed(overconfidence(c.bins), c.pretraining)
+            out += calibration_lines(c.bins, over, lines[0], config.intervals, details, c.support)
     for metric in config.metrics:
         pairs = list(_comparisons(counts))
-        found = [estimate(c.cells(METRICS[metric]) - r.cells(METRICS[metric]), support=c.support) for c, r in pairs]
+        found = [_difference(c, r, metric) for c, r in pairs]
         lines = [_line(c, r.model, metric, e, config, shared, remarks) for (c, r), e in zip(pairs, found, strict=True)]
         out += with_tests(lines, found, config.intervals)
     return out
+
+
+def _difference(c: Counts, r: Counts, metric: str) -> Estimate:
+    """Estimate of ``c`` minus ``r``: the seeds of both are crossed, and named apart."""
+    theirs = r.cells(METRICS[metric])
+    if r.pretraining:
+        theirs = theirs.swapaxes(0, 1)
+    found = estimate(c.cells(METRICS[metric]) - theirs, support=c.support)
+    if not r.pretraining:
+        return found
+    parts = tuple(replace(part, factor=REFERENCE_SEED) if part.factor == SEED else part for part in found.parts)
+    return replace(found, parts=parts)
 
 
 def _comparisons(counts: Sequence[Counts]) -> Iterator[tuple[Counts, Counts]]:
@@ -65,6 +82,8 @@ def _line(
     common = dict(shared)
     file = common.pop("cells", None)
     seeds: dict[str, Any] = {"episodes": config.episodes.seed}
+    if c.pretraining:
+        seeds["pretraining"] = list(c.pretraining)
     if c.seeds or reference == "untrained":
         seeds["untrained"] = list(config.references.untrained_seeds)
     return Result.build(

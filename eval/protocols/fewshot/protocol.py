@@ -9,16 +9,32 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from eval.config import EvalConfig
-from eval.options import BASE, By, ConfigFile, Data, Encoder, Overrides, Placement, Probes, Split, shot_count
+from eval.options import BASE, Also, By, ConfigFile, Data, Encoder, Overrides, Placement, Probes, Split, shot_count
 from eval.protocol import Context, protocols
 from eval.protocols.base import EncoderProtocol
 from eval.protocols.fewshot.sections import conclusions, fewshot_sections
 from eval.protocols.fewshot.tables import run_tables
 from eval.report.document import Section, Table
 from eval.results.lines import Result
+from imu_video.errors import ConfigError
 
 if TYPE_CHECKING:
     from eval.data.source import LabelledData
+
+
+def distinct_names(paths: Sequence[Path]) -> list[Path]:
+    """The encoders to compare with.
+
+    Raises:
+        ConfigError: two of them, or one of them and a reference, have one name in tables.
+    """
+    taken = {"pretrained", "untrained", "handcrafted", "supervised"}
+    for path in paths:
+        name = path.resolve().name
+        if name in taken:
+            raise ConfigError(f"--against {path}: two models are named {name!r}", hint=f"rename the folder {path}")
+        taken.add(name)
+    return list(paths)
 
 
 @protocols.register("fewshot")
@@ -45,6 +61,7 @@ class FewShot(EncoderProtocol):
         encoder: Encoder,
         data: Data,
         overrides: Overrides = None,
+        also: Also = None,
         config: ConfigFile = BASE,
         shots: Annotated[
             list[int] | None,
@@ -56,23 +73,34 @@ class FewShot(EncoderProtocol):
         placement: Placement = None,
         by: By = None,
         seed: Annotated[int | None, typer.Option("--seed", help="Seed of the episodes.")] = None,
+        against: Annotated[
+            list[Path] | None,
+            typer.Option("--against", help="Encoder of another recipe, or a folder of them, for paired differences."),
+        ] = None,
     ) -> None:
+        self.against = distinct_names(against or [])
         short = {"episodes.shots": shots, "episodes.episodes": episodes, "episodes.seed": seed, "probes": probe}
         where = {"split": split, "placement": placement, "by": by}
-        super().__init__(encoder=encoder, data=data, config=config, overrides=overrides, short=short, **where)
+        super().__init__(
+            encoder=encoder, also=also, data=data, config=config, overrides=overrides, short=short, **where
+        )
 
     def evaluate(
         self, data: LabelledData, config: EvalConfig, shared: dict[str, Any], context: Context
     ) -> list[Result]:
         from eval.protocols.fewshot.measure import measure
         from eval.protocols.fewshot.run import run_fewshot
+        from eval.recipes import read_recipe
         from eval.results.counts import save_counts
         from imu_video.bundle.encoder import load_encoder
 
-        bundle = load_encoder(self.encoder)
+        bundle, *also = (load_encoder(folder) for folder in self.recipe.folders)
+        others = {recipe.name: recipe for recipe in map(read_recipe, self.against)}
+        against = {name: ([load_encoder(folder) for folder in r.folders], r.seeds) for name, r in others.items()}
         windows = data.windows(splits=config.splits)
-        counts, remarks = run_fewshot(windows, bundle, config)
+        counts, remarks = run_fewshot(windows, bundle, config, also=also, seeds=self.recipe.seeds, against=against)
         name = "-".join([shared["encoder"]["weights"], shared["data"]["digest"], shared["config_digest"]])
+        name = "-".join([name, *(r.provenance["weights"] for r in others.values())])
         file = context.cells / f"{name}.npz"
         save_counts(file, counts)
         # Relative to the result file, so that both can be moved together.

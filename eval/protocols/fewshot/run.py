@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -21,6 +22,8 @@ from imu_video.metrics.calibration import BINS, grouped_reliability_bins
 logger = logging.getLogger(__name__)
 
 SUPERVISED = "supervised"
+Recipes = tuple[Sequence[EncoderBundle], Sequence[int]]
+"""Encoders that differ in the pretraining seed, and these seeds (none for one encoder)."""
 HEAD = "head"
 """Name of the supervised reference's own linear head in the probe column."""
 _AT_ONCE = 256
@@ -31,6 +34,10 @@ def run_fewshot(
     windows: LabelledWindows,
     bundle: EncoderBundle,
     config: EvalConfig,
+    *,
+    also: Sequence[EncoderBundle] = (),
+    seeds: Sequence[int] = (),
+    against: Mapping[str, Recipes] | None = None,
 ) -> tuple[list[Counts], list[str]]:
     """Evaluate an encoder and its references on the same episodes.
 
@@ -38,6 +45,9 @@ def run_fewshot(
         windows: labelled windows of every split that the config's domains name.
         bundle: the encoder under test; its lineage names its pretraining subjects.
         config: domains, episodes, probes and references.
+        also: encoders of the same recipe with other pretraining seeds.
+        seeds: pretraining seeds of ``bundle`` and ``also``, where there are several.
+        against: name in tables -> encoders of another recipe and their pretraining seeds.
 
     Returns:
         One `Counts` per (domain, shots, model, probe), and remarks to be reported with the figures.
@@ -48,13 +58,16 @@ def run_fewshot(
     """
     fitters = {name: probes.build(entry) for name, entry in zip(config.probe_names, config.probe_entries, strict=True)}
     drawn = [draw_episodes(windows, domain, config.episodes) for domain in config.domains]
-    remarks = windows.remarks
+    remarks = [*windows.remarks]
     if "untrained" in bundle.lineage:
         remarks.append("the encoder has random weights (`imu-eval untrained`); its row `pretrained` is one more seed")
+    others = against or {}
     for episodes in drawn:
-        chosen_on = refuse_training_subjects(bundle.lineage, windows, episodes.domain.rows(windows))
-        if chosen_on:
-            remarks.append(f"{episodes.domain.name}: query subjects {chosen_on} were used to choose the checkpoint")
+        for encoder in (bundle, *also, *(b for bundles, _ in others.values() for b in bundles)):
+            chosen_on = refuse_training_subjects(encoder.lineage, windows, episodes.domain.rows(windows))
+            remark = f"{episodes.domain.name}: query subjects {chosen_on} were used to choose the checkpoint"
+            if chosen_on and remark not in remarks:
+                remarks.append(remark)
         if episodes.left_out:
             remarks.append(f"{episodes.domain.name}: too few windows or subjects for {', '.join(episodes.left_out)}")
     rows = np.unique(np.concatenate([episodes.rows for episodes in drawn]))
@@ -63,8 +76,14 @@ def run_fewshot(
     models += ["handcrafted"] if config.references.handcrafted else []
     logger.info(f"features of {len(rows)} windows: {', '.join(models)}")
     features = [
-        compute_features(m, windows, rows, bundle=bundle, seeds=config.references.untrained_seeds) for m in models
+        compute_features(m, windows, rows, bundle=bundle, seeds=config.references.untrained_seeds, also=also)
+        for m in models
     ]
+    pretraining = {"pretrained": tuple(seeds)}
+    for name, (bundles, own) in others.items():
+        held = compute_features("pretrained", windows, rows, bundle=bundles[0], also=bundles[1:])
+        features.append(replace(held, model=name))
+        pretraining[name] = tuple(own)
     out: list[Counts] = []
     for episodes in drawn:
         logger.info(
@@ -75,7 +94,8 @@ def run_fewshot(
             for feature in features:
                 for name, fitter in fitters.items():
                     counts, bins = tally_probe(windows, episodes, feature, fitter, shots)
-                    out.append(_counts(episodes, feature.model, name, shots, counts, feature.seeds, bins))
+                    own = pretraining.get(feature.model, ())
+                    out.append(_counts(episodes, feature.model, name, shots, counts, feature.seeds, bins, own))
             if config.references.supervised.wanted(episodes.domain.name, shots):
                 counts = count_supervised(windows, episodes, bundle, config, shots)
                 out.append(_counts(episodes, SUPERVISED, HEAD, shots, counts[None], ()))
@@ -174,6 +194,7 @@ def _counts(
     counts: np.ndarray,
     seeds: Sequence[int],
     bins: np.ndarray | None = None,
+    pretraining: Sequence[int] = (),
 ) -> Counts:
     return Counts(
         model=model,
@@ -188,4 +209,5 @@ def _counts(
         left_out=episodes.left_out,
         bins=bins,
         support=episodes.supporting(shots),
+        pretraining=tuple(pretraining),
     )

@@ -183,23 +183,6 @@ def copied(bundle: EncoderBundle) -> EncoderBundle:
     return copy
 
 
-def encoder_folders(path: Path) -> list[Path]:
-    """An encoder folder itself, or the encoder folders inside, sorted: one per seed.
-
-    Raises:
-        ConfigError: neither.
-    """
-    if (path / "config.json").is_file():
-        return [path]
-    inside = sorted(p.parent for p in path.glob("*/config.json"))
-    if not inside:
-        raise ConfigError(
-            f"{path}: neither an encoder folder nor a folder of encoder folders",
-            hint="`imu-pretrain export` writes encoder folders",
-        )
-    return inside
-
-
 def sides_of(folders: Sequence[Path], windows: LabelledWindows, data: LabelledData) -> list[Side]:
     """The encoders of another modality that were exported with the encoders (``FOLDER/<modality>``), if any.
 

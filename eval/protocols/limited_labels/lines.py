@@ -72,7 +72,12 @@ def _lines(
         values = metric(reported(c, config))  # (R, S)
         if reference is not None:
             values = values - metric(reported(reference, config))
-        found = estimate(values[:, None], fraction=reference is None, random_seeds=True)
+        # Encoder i is used with seed i, so that the seeds of both are one factor, named by the one that is further out.
+        found = (
+            estimate(values[:, None, None], fraction=reference is None)
+            if c.pretrained and len(_runs(shared)) > 1
+            else estimate(values[:, None], fraction=reference is None, random_seeds=True)
+        )
         remarks = [*groups.windows.remarks, *(_short(c, groups, config) if reference is None else [])]
         details: dict[str, Any] = {
             **({"remarks": remarks} if remarks else {}),
@@ -104,6 +109,12 @@ def _lines(
         )
         out.append((line, found))
     return out
+
+
+def _runs(shared: Mapping[str, Any]) -> list[Any]:
+    """Pretraining runs of the encoders under test, one per seed or one for all seeds."""
+    runs = shared.get("encoder", {}).get("run_id")
+    return runs if isinstance(runs, list) else [runs]
 
 
 def reported(c: Cells, config: LabelsConfig) -> np.ndarray:

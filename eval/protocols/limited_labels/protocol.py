@@ -69,8 +69,8 @@ class LimitedLabels(Protocol):
 
     def run(self, context: Context) -> list[Result]:
         from eval.data.source import open_labelled
-        from eval.protocols.limited_labels.inputs import encoder_folders
         from eval.protocols.limited_labels.lines import measure_labels
+        from eval.recipes import encoder_folders
         from eval.results.lines import provenance
         from imu_video.bundle.encoder import read_config
 

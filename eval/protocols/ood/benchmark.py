@@ -10,14 +10,16 @@ import numpy as np
 
 from eval.data.source import open_labelled
 from eval.data.splits import refuse_training_subjects
-from eval.protocols.ood.config import OodConfig
+from eval.protocols.ood.config import Model, OodConfig
 from eval.protocols.ood.grid import Folder, plan, work
 from eval.protocols.ood.lines import collect, measure
 from eval.protocols.ood.runs import runs
-from eval.protocols.ood.scenario import divide, merge_windows
+from eval.protocols.ood.scenario import divide, folds_of, merge_windows
 from eval.protocols.ood.train import Task, estimate
+from eval.recipes import Recipe, encoder_folders, read_recipe
 from eval.results.lines import Result, provenance
 from imu_video.bundle.encoder import read_config
+from imu_video.config import validate
 from imu_video.runtime.workers import check
 
 logger = logging.getLogger(__name__)
@@ -54,6 +56,7 @@ def benchmark(
     """
     check(engine, workers)
     parts = [open_labelled(path, view=config.scenario.view).windows() for path in data]
+    config, recipes = expand(config)
     pretrained = {m.name: read_config(m.encoder) for m in config.models if m.encoder is not None}
     for facts in pretrained.values():
         # Every subject of the data is a query in some run, so none may be a pretraining subject.
@@ -87,14 +90,52 @@ def benchmark(
         encoder={
             "name": ", ".join(pretrained) or "none",
             "weights": "-".join(sorted(w[:12] for w in weights.values())),
+            **({"pretraining": {name: list(r.seeds) for name, r in recipes.items()}} if recipes else {}),
         },
         data={"dataset": windows.dataset, "digest": windows.digest},
         config=config,
     )
-    results = measure(collect(kept, all_runs), config, shared)
+    members = {m: name for name, r in recipes.items() for m in member_names(name, r)}
+    results = measure(
+        collect(kept, all_runs),
+        config,
+        shared,
+        members=members,
+        pretraining={name: list(r.seeds) for name, r in recipes.items()},
+        folds=folds_of(domains, config),
+    )
     if not windows.remarks:
         return results
     return [
         r.model_copy(update={"details": {**r.details, "remarks": [*r.details.get("remarks", ()), *windows.remarks]}})
         for r in results
     ]
+
+
+def expand(config: OodConfig) -> tuple[OodConfig, dict[str, Recipe]]:
+    """One model per pretraining seed in place of each model with a folder of several encoders.
+
+    Returns:
+        The config, and the encoders of each replaced model.
+
+    Raises:
+        ConfigError: encoders that differ in more than the seed, or a name that another model has.
+    """
+    models: list[Model] = []
+    recipes: dict[str, Recipe] = {}
+    for model in config.models:
+        folders = [] if model.encoder is None else encoder_folders(Path(model.encoder))
+        if len(folders) < 2:
+            # A folder of a single encoder is that encoder.
+            models.append(model.model_copy(update={"encoder": str(folders[0])}) if folders else model)
+            continue
+        recipes[model.name] = recipe = read_recipe(Path(str(model.encoder)))
+        for name, folder in zip(member_names(model.name, recipe), recipe.folders, strict=True):
+            models.append(model.model_copy(update={"name": name, "encoder": str(folder)}))
+    raw = config.model_dump(mode="json") | {"models": [m.model_dump(mode="json") for m in models]}
+    return (validate(raw, OodConfig, source="models of several encoders") if recipes else config), recipes
+
+
+def member_names(name: str, recipe: Recipe) -> list[str]:
+    """Names of the models of a recipe's encoders."""
+    return [f"{name}.seed{seed}" for seed in recipe.seeds]

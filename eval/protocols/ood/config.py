@@ -81,7 +81,8 @@ class Model(Config):
     Args:
         name: name in tables.
         backbone: entry of the encoder registry, or the path of a YAML file with it, for an untrained network.
-        encoder: encoder folder, for a pretrained network.
+        encoder: encoder folder, for a pretrained network; or a folder of encoders that differ in the pretraining seed,
+            each of which is trained with every seed.
         train: ``all`` (the whole network), ``head`` (the classifier on a frozen encoder) or, for an exported encoder,
             ``wise``: first ``head``, then ``all`` from there, each for the whole schedule, then weights between the
             two (`eval.finetune.wise`) at the alpha that is best on source validation.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from imu_video.errors import DataError
 from imu_video.metrics.calibration import BINS, expected_calibration_error, overconfidence
 from imu_video.metrics.classify import METRICS
 from imu_video.metrics.inference import Estimate, estimate
+from imu_video.metrics.variance import EPISODE, REFERENCE_SEED, SEED
 
 RANDOM_VALIDATION = (
     "validation_by: windows draws validation windows at random, as in the released code: they overlap training windows "
@@ -69,7 +71,38 @@ def chosen_runs(
     }
 
 
-def cells(by_target: Mapping[str, Sequence[Outcome]], metric: str) -> dict[str, np.ndarray]:
+Kind = tuple[str, str]
+"""Model and algorithm of a line."""
+ByTarget = Mapping[str, Sequence[Outcome]]
+"""Chosen runs of each target, one per seed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What the lines of one benchmark share.
+
+    Args:
+        config: of the benchmark; every encoder is a model.
+        shared: provenance of the lines.
+        intervals: confidence intervals and tests.
+        members: model of one encoder -> name of its recipe, where several encoders differ in the pretraining seed.
+        pretraining: recipe -> its pretraining seeds.
+        folds: subject -> fold in which it is tested; None without folds.
+    """
+
+    config: OodConfig
+    shared: Mapping[str, Any]
+    intervals: Intervals
+    members: Mapping[str, str]
+    pretraining: Mapping[str, Sequence[int]]
+    folds: Mapping[str, str] | None
+
+    def recipe(self, model: str) -> str:
+        """Name in tables of a model: that of its recipe."""
+        return self.members.get(model, model)
+
+
+def cells(by_target: ByTarget, metric: str) -> dict[str, np.ndarray]:
     """Subject -> (seeds,) values of a metric, NaN where the subject is not a query of a seed."""
     seeds = max(len(chosen) for chosen in by_target.values())
     found: dict[str, list[list[float]]] = {}
@@ -89,12 +122,17 @@ def measure(
     *,
     metrics: Sequence[str] = ("accuracy", "macro_f1"),
     intervals: Intervals | None = None,
+    members: Mapping[str, str] | None = None,
+    pretraining: Mapping[str, Sequence[int]] | None = None,
+    folds: Mapping[str, str] | None = None,
 ) -> list[Result]:
     """Result lines of every model and algorithm with every selection rule, and of paired differences.
 
     Differences are paired by subject and seed. The references are ERM with the same model and ERM with the first model
-    of the config. Intervals and p values cover subjects and seeds; p values are corrected over all comparisons of one
-    rule and metric, and each line has its minimum detectable difference.
+    of the config. Intervals and p values cover subjects, seeds, folds and pretraining seeds; p values are corrected
+    over all comparisons of one rule and metric, and each line has its minimum detectable difference. Encoders of one
+    recipe are one model. Its pretraining seeds are crossed with subjects and seeds, and paired in differences between
+    algorithms on the same encoders; two recipes have independent pretraining seeds, one factor each.
 
     Args:
         outcomes: from `collect`.
@@ -102,28 +140,49 @@ def measure(
         shared: provenance of the lines.
         metrics: names of the metrics to report.
         intervals: confidence intervals and tests.
+        members, pretraining, folds: see `Setup`.
     """
-    intervals = intervals or Intervals()
+    setup = Setup(
+        config=config,
+        shared=shared,
+        intervals=intervals or Intervals(),
+        members=members or {},
+        pretraining=pretraining or {},
+        folds=folds,
+    )
     out: list[Result] = []
     for rule, metric in itertools.product(config.selection, metrics):
-        chosen = chosen_runs(outcomes, rule, per_seed=config.select == "per_seed")
-        own = {kind: cells(targets, metric) for kind, targets in chosen.items()}
+        chosen: dict[Kind, list[ByTarget]] = {}
+        for (model, algorithm), targets in chosen_runs(outcomes, rule, per_seed=config.select == "per_seed").items():
+            chosen.setdefault((setup.recipe(model), algorithm), []).append(targets)
+        own = {kind: _stacked([cells(targets, metric) for targets in runs]) for kind, runs in chosen.items()}
         for kind, figures in own.items():
-            line, _ = _line(kind, None, figures, chosen[kind], rule, metric, config, shared, intervals)
+            line, _ = _line(kind, None, figures, chosen[kind], rule, metric, setup)
             out.append(line)
             if metric == metrics[0]:  # calibration does not depend on the metric
-                out += _calibration(line, chosen[kind], list(figures), intervals)
-        pairs = _comparisons(list(own), config)
+                out += _calibration(line, chosen[kind], list(figures), setup)
         found = []
-        for kind, reference in pairs:
-            difference = {s: own[kind][s] - own[reference][s] for s in own[kind]}
-            found.append(_line(kind, reference, difference, chosen[kind], rule, metric, config, shared, intervals))
-        out += with_tests([line for line, _ in found], [estimated for _, estimated in found], intervals)
+        for kind, reference in _comparisons(list(own), setup):
+            difference = _difference(own[kind], own[reference], same=kind[0] == reference[0])
+            found.append(_line(kind, reference, difference, chosen[kind], rule, metric, setup))
+        out += with_tests([line for line, _ in found], [estimated for _, estimated in found], setup.intervals)
     return out
 
 
-def _comparisons(kinds: Sequence[tuple[str, str]], config: OodConfig) -> list[tuple[tuple[str, str], tuple[str, str]]]:
-    first = (config.models[0].name, "erm")
+def _stacked(encoders: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Subject -> (P, seeds) values of P encoders of one recipe, which have the same queries."""
+    return {subject: np.stack([own[subject] for own in encoders]) for subject in encoders[0]}
+
+
+def _difference(
+    ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], *, same: bool
+) -> dict[str, np.ndarray]:
+    """Subject -> differences (P, Q, seeds): Q pretraining seeds of the reference, 1 where the encoders are the same."""
+    return {s: ours[s][:, None] - (theirs[s][:, None] if same else theirs[s][None]) for s in ours}
+
+
+def _comparisons(kinds: Sequence[Kind], setup: Setup) -> list[tuple[Kind, Kind]]:
+    first = (setup.recipe(setup.config.models[0].name), "erm")
     pairs = []
     # Both references are the same for the first model, which must not be counted twice in the correction of p values.
     for kind in kinds:
@@ -133,20 +192,32 @@ def _comparisons(kinds: Sequence[tuple[str, str]], config: OodConfig) -> list[tu
     return pairs
 
 
+def _estimated(figures: Mapping[str, np.ndarray], setup: Setup, *, fraction: bool) -> Estimate:
+    """Estimate of the values of every subject; a second sample of pretraining seeds is a factor of its own."""
+    values = np.stack(list(figures.values()), axis=-1)  # (P, seeds, S) or (P, Q, seeds, S)
+    folds = None if setup.folds is None else [setup.folds[subject] for subject in figures]
+    if values.ndim == 3:
+        return estimate(values[:, :, None], folds=folds, fraction=fraction, random_seeds=True)
+    if values.shape[1] == 1:
+        return estimate(values[:, 0][:, :, None], folds=folds, fraction=fraction, random_seeds=True)
+    # Seeds take the axis of episodes, which have none here, so that all three samples of seeds are separate factors.
+    found = estimate(values, folds=folds, fraction=fraction)
+    names = {SEED: REFERENCE_SEED, EPISODE: SEED}
+    parts = tuple(replace(part, factor=names.get(part.factor, part.factor)) for part in found.parts)
+    return replace(found, parts=parts, seeds=found.episodes, episodes=1)
+
+
 def _line(
-    kind: tuple[str, str],
-    reference: tuple[str, str] | None,
+    kind: Kind,
+    reference: Kind | None,
     figures: Mapping[str, np.ndarray],
-    by_target: Mapping[str, Sequence[Outcome]],
+    encoders: Sequence[ByTarget],
     rule: str,
     metric: str,
-    config: OodConfig,
-    shared: Mapping[str, Any],
-    intervals: Intervals,
+    setup: Setup,
 ) -> tuple[Result, Estimate]:
-    cells = np.stack(list(figures.values()), axis=1)[:, None]  # (seeds, 1, S)
-    estimated = estimate(cells, fraction=reference is None, random_seeds=True)
-    scenario = config.scenario
+    config, scenario = setup.config, setup.config.scenario
+    estimated = _estimated(figures, setup, fraction=reference is None)
     details: dict[str, Any] = {
         "selection": rule,
         "people": scenario.people,
@@ -155,27 +226,33 @@ def _line(
     if scenario.validation_by == "windows":
         details["remarks"] = [RANDOM_VALIDATION]
     if reference is None:
-        mean, deviation = overall(by_target)
+        rows = {s: values.mean(axis=0) for s, values in figures.items()}  # mean over encoders: (seeds,)
+        both = [overall(targets) for targets in encoders]
+        first = encoders[0]
         details |= {
-            "by_target": {t: round(float(np.mean([o.score for o in chosen])), 4) for t, chosen in by_target.items()},
-            "deviation_by_target": {
-                t: round(float(np.std([o.score for o in chosen])), 4) for t, chosen in by_target.items()
+            "by_target": {
+                t: round(float(np.mean([o.score for targets in encoders for o in targets[t]])), 4) for t in first
             },
-            "accuracy_over_targets": round(mean, 4),
-            "deviation_over_seeds": round(deviation, 4),
+            "deviation_by_target": {
+                t: round(float(np.mean([np.std([o.score for o in targets[t]]) for targets in encoders])), 4)
+                for t in first
+            },
+            "accuracy_over_targets": round(float(np.mean([mean for mean, _ in both])), 4),
+            "deviation_over_seeds": round(float(np.mean([deviation for _, deviation in both])), 4),
             "settings": {
                 t: [dict(o.setting) for o in chosen] if config.select == "per_seed" else dict(chosen[0].setting)
-                for t, chosen in by_target.items()
+                for t, chosen in first.items()
             },
-            "by_person": {s: [None if np.isnan(v) else round(float(v), 6) for v in row] for s, row in figures.items()},
-            **_alphas(by_target),
-            "worst_person": min((float(np.nanmean(row)), s) for s, row in figures.items())[::-1],
+            "by_person": {s: [None if np.isnan(v) else round(float(v), 6) for v in row] for s, row in rows.items()},
+            **_alphas(encoders),
+            "worst_person": min((float(np.nanmean(row)), s) for s, row in rows.items())[::-1],
         }
+    seeds = setup.pretraining.get(kind[0], ())
     line = Result.build(
         estimated,
-        intervals.level,
-        shared=shared,
-        seeds={"runs": list(config.seeds)},
+        setup.intervals.level,
+        shared=setup.shared,
+        seeds={"runs": list(config.seeds), **({"pretraining": list(seeds)} if seeds else {})},
         kind="ood" if reference is None else f"ood{DIFFERENCE}",
         metric=metric,
         model=f"{kind[1]} on {kind[0]}",
@@ -188,36 +265,37 @@ def _line(
     return line, estimated
 
 
-def _calibration(
-    line: Result, by_target: Mapping[str, Sequence[Outcome]], subjects: Sequence[str], intervals: Intervals
-) -> list[Result]:
+def _calibration(line: Result, encoders: Sequence[ByTarget], subjects: Sequence[str], setup: Setup) -> list[Result]:
     """``ece`` and ``overconfidence`` over all targets, and ``ece`` per target; no lines without probabilities."""
-    seeds = max(len(chosen) for chosen in by_target.values())
-    bins = np.zeros((seeds, len(by_target), len(subjects), BINS, 3))
-    for target, chosen in enumerate(by_target.values()):
-        for seed, outcome in enumerate(chosen):
-            if outcome.bins is None:
-                return []
-            for subject, own in outcome.bins.items():
-                bins[seed, target, subjects.index(subject)] = own
+    targets = list(encoders[0])
+    seeds = max(len(chosen) for chosen in encoders[0].values())
+    bins = np.zeros((len(encoders), seeds, len(targets), len(subjects), BINS, 3))
+    for number, by_target in enumerate(encoders):
+        for target, chosen in enumerate(by_target.values()):
+            for seed, outcome in enumerate(chosen):
+                if outcome.bins is None:
+                    return []
+                for subject, own in outcome.bins.items():
+                    bins[number, seed, target, subjects.index(subject)] = own
+    over = overconfidence(bins)  # (P, seeds, targets, subjects)
+    cells = np.stack([[subject_means(run.T) for run in encoder] for encoder in over])[:, :, None]
+    bins = bins.reshape(-1, *bins.shape[2:])
     errors = {
         name: round(float(expected_calibration_error(equal_subjects(bins[:, [target]])).mean()), 4)
-        for target, name in enumerate(by_target)
+        for target, name in enumerate(targets)
     }
     shared = {k: line.details[k] for k in ("selection", "people", "validation_by", "remarks") if k in line.details}
     details = shared | {"by_target": errors, "bins": kept_bins(bins)}
-    over = overconfidence(bins)  # (seeds, targets, subjects)
-    cells = np.stack([subject_means(over[seed].T) for seed in range(seeds)])[:, None]
-    return calibration_lines(bins, cells, line, intervals, details)
+    return calibration_lines(bins, cells, line, setup.intervals, details)
 
 
-def _alphas(by_target: Mapping[str, Sequence[Outcome]]) -> dict[str, Any]:
-    """Selected alphas of a model with ``train: wise``, and the curve as a mean over targets and seeds."""
-    runs = [o for chosen in by_target.values() for o in chosen]
+def _alphas(encoders: Sequence[ByTarget]) -> dict[str, Any]:
+    """Selected alphas of a model with ``train: wise``, and the curve as a mean over encoders, targets and seeds."""
+    runs = [o for by_target in encoders for chosen in by_target.values() for o in chosen]
     curves = [o.by_alpha for o in runs if o.by_alpha is not None]
     if len(curves) < len(runs):
         return {}
     return {
-        "alpha": {target: [o.alpha for o in chosen] for target, chosen in by_target.items()},
+        "alpha": {t: [o.alpha for by_target in encoders for o in by_target[t]] for t in encoders[0]},
         "by_alpha": np.mean(curves, axis=0).round(6).tolist(),
     }

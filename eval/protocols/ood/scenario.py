@@ -19,7 +19,7 @@ import numpy as np
 
 from eval.data.labelmaps import map_labels
 from eval.data.windows import LabelledWindows
-from eval.protocols.ood.config import Scenario
+from eval.protocols.ood.config import OodConfig, Scenario
 from imu_video.errors import ConfigError, LeakageError, nearest
 
 
@@ -255,6 +255,26 @@ def division(domains: Domains, scenario: Scenario, *, target: str, held: str | N
         if not len(rows):
             raise ConfigError(f"scenario {scenario.name!r}: source domain {domains.names[d]!r} has no training window")
     return result
+
+
+def folds_of(domains: Domains, config: OodConfig) -> dict[str, str] | None:
+    """The fold that each subject is tested in: all subjects of a fold have the same training data.
+
+    With subjects as domains a fold is a target; with subjects in several domains it is one of ``scenario.folds``, which
+    the seed chooses. Targets of other axes are fixed: they are no sample of a population of folds.
+
+    Returns:
+        Subject -> fold, or None where no subject is tested in folds.
+    """
+    windows, scenario = domains.windows, config.scenario
+    if scenario.people != "disjoint":
+        return None
+    if _people_recur(domains):
+        seeds = [(f"fold {seed % scenario.folds}", seed) for seed in config.seeds]
+        return {s: name for name, seed in seeds for s in _fold(windows.subject, scenario.folds, seed)}
+    if scenario.axis != "subject":
+        return None
+    return {s: domains.names[d] for s, d in zip(windows.subject.tolist(), domains.of.tolist(), strict=True)}
 
 
 def _people_recur(domains: Domains) -> bool:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from eval.options import Data, Encoder, Overrides, Probes, encoder_provenance
+from eval.options import Data, OneEncoder, Overrides, Probes, encoder_provenance
 from eval.protocol import Context, Protocol, protocols
 from eval.protocols.representation.config import RepresentationConfig
 from eval.protocols.representation.sections import conclusions, representation_sections, run_tables
@@ -38,7 +38,7 @@ class Representation(Protocol):
     def __init__(
         self,
         *,
-        encoder: Encoder,
+        encoder: OneEncoder,
         data: Data,
         overrides: Overrides = None,
         config: Annotated[Path, typer.Option("--config", help="Representation config.")] = Path(
@@ -64,13 +64,14 @@ class Representation(Protocol):
         from eval.protocols.representation.lines import measure
         from eval.protocols.representation.parts import divide, remarks
         from eval.protocols.representation.run import RepresentationRun
+        from eval.recipes import read_recipe
         from eval.results.cells import CellStore
         from imu_video.bundle.encoder import load_encoder
 
         self.check()
         config = load_config(self.config, RepresentationConfig, self.overrides)
         data = open_labelled(self.data)
-        shared = encoder_provenance(self.encoder, data, config)
+        shared = encoder_provenance(read_recipe(self.encoder), data, config)
         if self.train_data is None:
             train = None
             windows = data.windows(splits=list(dict.fromkeys([*config.train.splits, *config.test.splits])))

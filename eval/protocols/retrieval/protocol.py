@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from eval.config import EvalConfig
-from eval.options import BASE, By, ConfigFile, Data, Encoder, Overrides, Placement, Split, lacks_pair
+from eval.options import BASE, Also, By, ConfigFile, Data, Encoder, Overrides, Placement, Split, lacks_pair
 from eval.protocol import Context, protocols
 from eval.protocols.base import EncoderProtocol
 from eval.report.document import Section, Table, Text
@@ -31,6 +31,7 @@ class Retrieval(EncoderProtocol):
         encoder: Encoder,
         data: Data,
         overrides: Overrides = None,
+        also: Also = None,
         config: ConfigFile = BASE,
         split: Split = None,
         placement: Placement = None,
@@ -39,7 +40,9 @@ class Retrieval(EncoderProtocol):
     ) -> None:
         short = {"retrieval.gallery": gallery}
         where = {"split": split, "placement": placement, "by": by}
-        super().__init__(encoder=encoder, data=data, config=config, overrides=overrides, short=short, **where)
+        super().__init__(
+            encoder=encoder, also=also, data=data, config=config, overrides=overrides, short=short, **where
+        )
 
     def lacks(self) -> str | None:
         return lacks_pair(self.encoder, self.data)
@@ -51,9 +54,9 @@ class Retrieval(EncoderProtocol):
         from imu_video.models.projectors import load_pair_model
         from imu_video.shards.reading.teacher_cache import open_cache
 
-        model, facts = load_pair_model(self.encoder)
-        windows = data.windows(splits=config.splits, teacher=open_cache(data.index, facts.teacher))
-        return run_retrieval(windows, model, config, shared)
+        loaded = [load_pair_model(folder) for folder in self.recipe.folders]
+        windows = data.windows(splits=config.splits, teacher=open_cache(data.index, loaded[0][1].teacher))
+        return run_retrieval(windows, [model for model, _ in loaded], config, shared)
 
     @classmethod
     def tables(cls, results: Sequence[Result]) -> list[Table]:

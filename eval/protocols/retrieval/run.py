@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,30 +25,39 @@ DIRECTIONS = ("imu to video", "video to imu")
 
 def run_retrieval(
     windows: LabelledWindows,
-    model: CrossModalModel,
+    model: CrossModalModel | Sequence[CrossModalModel],
     config: EvalConfig,
     shared: Mapping[str, Any],
 ) -> list[Result]:
     """Recall at k and MRR of both directions in each domain.
 
     A gallery contains samples of the domain, drawn without replacement, each with one of its devices and its own video.
-    Figures are means over subjects of the mean over galleries of the subject's queries.
+    Figures are means over subjects of the mean over galleries of the subject's queries, and over encoders.
+
+    Args:
+        windows: windows with teacher features.
+        model: encoder with its projectors, or several that differ in the pretraining seed.
+        config: domains and galleries.
+        shared: from `provenance`.
 
     Raises:
         LeakageError: a query subject was in the pretraining.
         ConfigError: fewer than two samples with video in a domain.
     """
     out: list[Result] = []
+    models = model if isinstance(model, Sequence) else [model]
+    encoders = list(shared.get("encoder", {}).get("pretraining", {}).get("seeds", ()))
     for domain in config.domains:
         rows = domain.rows(windows)
-        refuse_training_subjects(model.student.lineage, windows, rows)
+        for m in models:
+            refuse_training_subjects(m.student.lineage, windows, rows)
         target = windows.take(rows)
-        video = embed_video(model, target)
-        known = np.isfinite(video).all(axis=1)
-        target, video = target.take(np.flatnonzero(known)), video[known]
+        videos = [embed_video(m, target) for m in models]
+        known = np.isfinite(videos[0]).all(axis=1)
+        target, videos = target.take(np.flatnonzero(known)), [video[known] for video in videos]
         if not len(target):
             raise ConfigError(f"retrieval, domain {domain.name!r}: no sample has features of the encoder's teacher")
-        imu = embed_imu(model, target, batch_size=config.batch_size)
+        imus = [embed_imu(m, target, batch_size=config.batch_size) for m in models]
         sample = np.unique(
             np.char.add(np.char.add(target.facts["split"], "/"), target.sample.astype(str)), return_inverse=True
         )[1]
@@ -60,18 +69,24 @@ def run_retrieval(
         logger.info(f"{domain.name}: {config.retrieval.galleries} galleries of {size} pairs")
         galleries = draw_galleries(sample, size, config.retrieval.galleries, seed=config.retrieval.seed)
         subjects, subject = np.unique(target.subject, return_inverse=True)
-        for way, (a, b) in zip(DIRECTIONS, ((imu, video), (video, imu)), strict=True):
-            ranks = np.stack([pair_ranks(a[g] @ b[g].T) for g in galleries])
-            stack = subject_figures(ranks, subject[np.stack(galleries)], len(subjects), config.retrieval.ks)
+        for way, sides in zip(DIRECTIONS, ((imus, videos), (videos, imus)), strict=True):
+            found = []
+            for a, b in zip(*sides, strict=True):
+                ranks = np.stack([pair_ranks(a[g] @ b[g].T) for g in galleries])
+                found.append(subject_figures(ranks, subject[np.stack(galleries)], len(subjects), config.retrieval.ks))
+            stack = np.stack(found, axis=1)  # (figures, P, S, G)
             chance = retrieval_chance(size, ks=config.retrieval.ks)
             names = [*(f"R@{k}" for k in config.retrieval.ks), "MRR"]
             for metric, cells in zip(names, stack, strict=True):
                 out.append(
                     Result.build(
-                        estimate(cells.T[None], fraction=True),
+                        estimate(cells.swapaxes(1, 2)[:, None], fraction=True),
                         config.intervals.level,
                         shared=shared,
-                        seeds={"galleries": config.retrieval.seed},
+                        seeds={
+                            "galleries": config.retrieval.seed,
+                            **({"pretraining": encoders} if encoders else {}),
+                        },
                         kind="retrieval",
                         metric=metric,
                         model="pretrained",

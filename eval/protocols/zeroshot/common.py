@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from eval.data.splits import Domain, Slice, refuse_training_subjects, spread_ove
 from eval.data.windows import LabelledWindows
 from eval.probes import Probe, probes
 from eval.probes.base import Confidence, confidence_of
+from eval.report.words import unique
+from eval.results.counts import by_seed
 from eval.results.intervals import calibration_lines, kept_bins
 from eval.results.lines import Result
 from imu_video.bundle.encoder import EncoderBundle
@@ -23,6 +25,13 @@ from imu_video.metrics.calibration import overconfidence, reliability_bins
 from imu_video.metrics.classify import METRICS, confusion_counts
 from imu_video.metrics.inference import estimate
 from imu_video.models.cross_modal import CrossModalModel
+
+T = TypeVar("T")
+
+
+def several(models: T | Sequence[T]) -> Sequence[T]:
+    """One model or several as a sequence: several differ in the pretraining seed."""
+    return models if isinstance(models, Sequence) else [models]
 
 
 def one_per_sample(windows: LabelledWindows, rows: np.ndarray) -> np.ndarray:
@@ -87,7 +96,7 @@ def queries_of(
     domain: Domain,
     names: tuple[str, ...],
     *,
-    lineage: Mapping[str, Any],
+    lineage: Mapping[str, Any] | Sequence[Mapping[str, Any]],
     label_subjects: Iterable[str] = (),
     provide: str = "provide labels",
 ) -> Queries:
@@ -97,7 +106,7 @@ def queries_of(
         windows: windows that include the domain.
         domain: the domain.
         names: classes to distinguish; windows of other classes are excluded.
-        lineage: lineage of the encoder.
+        lineage: lineage of the encoder, or of each encoder.
         label_subjects: subjects of the same dataset that provide class information.
         provide: what they provide, for the error.
 
@@ -113,10 +122,13 @@ def queries_of(
             f"zero-shot, domain {domain.name!r}: subjects {shared} {provide} and are query subjects",
             hint="zeroshot.support.split must have other subjects than the domain's split",
         )
-    chosen_on = refuse_training_subjects(lineage, windows, rows)
-    remarks = windows.remarks
-    if chosen_on:
-        remarks.append(f"{domain.name}: query subjects {chosen_on} were used to choose the checkpoint")
+    found = [refuse_training_subjects(own, windows, rows) for own in several(lineage)]
+    remarks = unique(
+        [
+            *windows.remarks,
+            *(f"{domain.name}: query subjects {own} were used to choose the checkpoint" for own in found if own),
+        ]
+    )
     query = windows.take(rows)
     return Queries(
         domain=domain,
@@ -167,7 +179,11 @@ def labelled_rows(
 
 
 def model_features(
-    source: LabelledWindows, rows: np.ndarray, query: Queries, bundle: EncoderBundle, config: EvalConfig
+    source: LabelledWindows,
+    rows: np.ndarray,
+    query: Queries,
+    bundles: Sequence[EncoderBundle],
+    config: EvalConfig,
 ) -> Iterator[tuple[str, list[tuple[np.ndarray, np.ndarray]], dict[str, Any]]]:
     """Features of labelled rows and of queries, from the encoder and from the references that need no training.
 
@@ -175,12 +191,12 @@ def model_features(
         source: windows that include the labelled rows.
         rows: distinct row numbers.
         query: the queries.
-        bundle: the encoder.
+        bundles: the encoder, or encoders that differ in the pretraining seed.
         config: references and seeds.
 
     Yields:
-        Name of the model; for each of its seeds the features (n, E) of the rows and (q, E) of the queries; the seeds
-        that enter its figures.
+        Name of the model; for each of its encoders or seeds the features (n, E) of the rows and (q, E) of the queries;
+        the seeds that enter its figures.
     """
     seeds = config.references.untrained_seeds
     models = ["pretrained"]
@@ -189,8 +205,9 @@ def model_features(
     order = np.argsort(rows)
     back = np.argsort(order)
     for model in models:
-        labelled = compute_features(model, source, rows[order], bundle=bundle, seeds=seeds)
-        queried = compute_features(model, query.windows, np.arange(len(query.truth)), bundle=bundle, seeds=seeds)
+        own: dict[str, Any] = {"bundle": bundles[0], "also": bundles[1:], "seeds": seeds}
+        labelled = compute_features(model, source, rows[order], **own)
+        queried = compute_features(model, query.windows, np.arange(len(query.truth)), **own)
         pairs = [(a[back], b) for a, b in zip(labelled.arrays, queried.arrays, strict=True)]
         entering = {"labels": config.episodes.seed, **({"untrained": list(labelled.seeds)} if labelled.seeds else {})}
         yield model, pairs, entering
@@ -223,7 +240,7 @@ def lines(
     Args:
         form: ``video``, ``source``, ``teacher`` or ``text``.
         query: the queries.
-        answers: predictions of each of R models (seeds).
+        answers: predictions of each of R models (seeds; pretraining seeds of ``pretrained`` and ``teacher``).
         model, probe: names in tables.
         labels_from: origin of the class information, in words; part of the result's identity.
         details: further details of the lines.
@@ -243,6 +260,9 @@ def lines(
             for row in predicted
         ]
     )
+    # Pretraining seeds enter ``pretrained`` and, through their projectors, ``teacher``; other models have own seeds.
+    encoders = list(shared.get("encoder", {}).get("pretraining", {}).get("seeds", ()))
+    encoders = encoders if model in ("pretrained", "teacher") and len(answers) > 1 else []
     about = {
         "form": form,
         "labels_from": labels_from,
@@ -254,10 +274,10 @@ def lines(
     }
     out = [
         Result.build(
-            estimate(METRICS[metric](counts)[:, None], fraction=True),
+            estimate(by_seed(METRICS[metric](counts)[:, None], encoders), fraction=True),
             config.intervals.level,
             shared=shared,
-            seeds=seeds or {},
+            seeds={**(seeds or {}), **({"pretraining": encoders} if encoders else {})},
             kind="zeroshot",
             metric=metric,
             model=model,
@@ -282,7 +302,7 @@ def lines(
         same: dict[str, Any] = {k: v for k, v in about.items() if k in ("form", "labels_from", "label_map")}
         # The same identity as the figures, so that a later measurement replaces both.
         kept = {**same, "bins": kept_bins(bins[:, None])}
-        over = overconfidence(bins)[:, None]
+        over = by_seed(overconfidence(bins)[:, None], encoders)
         out += calibration_lines(bins[:, None], over, out[0], config.intervals, kept)
     return out
 
@@ -325,8 +345,15 @@ def confidence_in(probe: Probe) -> Confidence | None:
     return getattr(probe, "confidence", None)
 
 
-def pair_embeddings(model: CrossModalModel, query: Queries, config: EvalConfig) -> dict[str, np.ndarray]:
-    """Embeddings of the queries (``pretrained``) and of their own videos, each video once (``teacher``)."""
+def pair_embeddings(
+    models: Sequence[CrossModalModel], query: Queries, config: EvalConfig
+) -> dict[str, list[np.ndarray]]:
+    """Embeddings of the queries (``pretrained``) and of their own videos, each once (``teacher``), by every encoder."""
+    found = [_pair_embeddings(model, query, config) for model in models]
+    return {name: [own[name] for own in found] for name in found[0]}
+
+
+def _pair_embeddings(model: CrossModalModel, query: Queries, config: EvalConfig) -> dict[str, np.ndarray]:
     out = {"pretrained": embed_imu(model, query.windows, batch_size=config.batch_size)}
     if query.windows.teacher is not None:
         out["teacher"] = np.where(query.once[:, None], embed_video(model, query.windows), np.nan)

@@ -11,6 +11,7 @@ import typer
 from eval.config import EvalConfig
 from eval.options import (
     BASE,
+    Also,
     By,
     ConfigFile,
     Data,
@@ -70,6 +71,7 @@ class ZeroShot(EncoderProtocol):
         encoder: Encoder,
         data: Data,
         overrides: Overrides = None,
+        also: Also = None,
         mode: Annotated[
             str, typer.Option("--mode", help="Where class information comes from: video, source, teacher or text.")
         ] = "video",
@@ -91,7 +93,9 @@ class ZeroShot(EncoderProtocol):
         check_form(mode, source, label_map)
         short = {"probes": probe}
         where = {"split": split, "placement": placement, "by": by}
-        super().__init__(encoder=encoder, data=data, config=config, overrides=overrides, short=short, **where)
+        super().__init__(
+            encoder=encoder, also=also, data=data, config=config, overrides=overrides, short=short, **where
+        )
         self.mode, self.source, self.label_map = mode, source, label_map
 
     def check(self) -> None:
@@ -111,10 +115,11 @@ class ZeroShot(EncoderProtocol):
     def _lacks_text(self) -> str | None:
         """Why the teacher of the encoder embeds no texts, or None."""
         from eval.data.source import open_labelled
+        from eval.recipes import encoder_folders
         from imu_video.models.projectors import load_pair_model
         from imu_video.shards.features.blocks import open_teacher
 
-        _, facts = load_pair_model(self.encoder)
+        _, facts = load_pair_model(encoder_folders(self.encoder)[0])
         try:
             open_teacher(open_labelled(self.data).index, facts.teacher).encode_text(["a person walking"])
         except ConfigError as error:
@@ -134,11 +139,11 @@ class ZeroShot(EncoderProtocol):
         from imu_video.models.projectors import load_pair_model
         from imu_video.shards.reading.teacher_cache import open_cache
 
-        model, facts = load_pair_model(self.encoder)
-        cache = open_cache(data.index, facts.teacher)
+        loaded = [load_pair_model(folder) for folder in self.recipe.folders]
+        cache = open_cache(data.index, loaded[0][1].teacher)
         windows = data.windows(splits=_splits(config, support=True), teacher=cache)
         run = run_video if self.mode == "video" else run_teacher
-        return run(windows, model, config, shared)
+        return run(windows, [model for model, _ in loaded], config, shared)
 
     def _source(self, data: LabelledData, config: EvalConfig, shared: dict[str, Any]) -> list[Result]:
         """Probes on the labelled windows of another data folder; needs no projectors."""
@@ -151,7 +156,7 @@ class ZeroShot(EncoderProtocol):
         source = open_labelled(self.source).windows(splits=config.zeroshot.support.splits)
         target = data.windows(splits=_splits(config, support=False))
         maps = None if self.label_map is None else load_label_maps(self.label_map)
-        return run_source(target, source, load_encoder(self.encoder), maps, config, shared)
+        return run_source(target, source, [load_encoder(f) for f in self.recipe.folders], maps, config, shared)
 
     def _text(self, data: LabelledData, config: EvalConfig, shared: dict[str, Any]) -> list[Result]:
         """Prompts, through the teacher's own text encoder or a separate sentence encoder."""
@@ -163,11 +168,12 @@ class ZeroShot(EncoderProtocol):
 
         if config.zeroshot.text.encoder is not None:
             windows = data.windows(splits=_splits(config, support=True))
-            return run_sentence(windows, load_encoder(self.encoder), config, shared)
-        model, facts = load_pair_model(self.encoder)
+            return run_sentence(windows, [load_encoder(f) for f in self.recipe.folders], config, shared)
+        loaded = [load_pair_model(folder) for folder in self.recipe.folders]
+        models, facts = [model for model, _ in loaded], loaded[0][1]
         windows = data.windows(splits=_splits(config, support=False), teacher=open_cache(data.index, facts.teacher))
         teacher = open_teacher(data.index, facts.teacher)
-        return run_text(windows, model, teacher.encode_text, config, shared)
+        return run_text(windows, models, teacher.encode_text, config, shared)
 
     @classmethod
     def tables(cls, results: Sequence[Result]) -> list[Table]:

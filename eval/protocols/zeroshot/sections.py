@@ -66,7 +66,10 @@ def zeroshot_sections(results: Sequence[Result]) -> list[Section]:
 
 
 def conclusions(results: Sequence[Result]) -> list[str]:
-    """One sentence per domain, form and probe of the pretrained encoder: the figure, and whether it is above chance."""
+    """One sentence per domain, form and probe of the pretrained encoder: the figure, and whether it is above chance.
+
+    Comparisons with chance use single intervals; several of them are named exploratory.
+    """
     out = []
     for r in results:
         if r.metric != "balanced_accuracy" or r.model != "pretrained":
@@ -76,4 +79,6 @@ def conclusions(results: Sequence[Result]) -> list[str]:
         by = "" if form == "video" else f" ({r.probe}; {r.details.get('labels_from')})"
         where = f"{title_of(form)} in {r.domain}{by}"
         out.append(f"{where}: balanced accuracy {figure(r)}, {verdict} chance ({r.chance or 0:.2f}).")
+    if len(out) > 1:
+        out.append(f"These {len(out)} comparisons with chance use single intervals, without correction: exploratory.")
     return out

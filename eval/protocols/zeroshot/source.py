@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from eval.protocols.zeroshot.common import (
     model_features,
     predict,
     queries_of,
+    several,
     slice_words,
 )
 from eval.results.lines import Result
@@ -39,7 +40,7 @@ logger = logging.getLogger(__name__)
 def run_source(
     target: LabelledWindows,
     source: LabelledWindows,
-    bundle: EncoderBundle,
+    bundle: EncoderBundle | Sequence[EncoderBundle],
     maps: LabelMaps | None,
     config: EvalConfig,
     shared: Mapping[str, Any],
@@ -52,7 +53,7 @@ def run_source(
     Args:
         target: windows that are classified; their labels are used for scoring only.
         source: labelled windows of another folder.
-        bundle: the encoder.
+        bundle: the encoder, or several that differ in the pretraining seed.
         maps: dataset -> {its label: common label}; None compares labels as written.
         config: domains (their ``labels`` are common names), probes, support, references.
         shared: from `provenance`, of the target.
@@ -61,7 +62,7 @@ def run_source(
         LeakageError: a query subject is a source subject of the same dataset, or was in the pretraining.
         ConfigError: a map without one of the datasets, fewer than two common classes.
     """
-    support = config.zeroshot.support
+    bundles, support = several(bundle), config.zeroshot.support
     named = {"target": _named(target, maps), "source": _named(source, maps)}
     given = support.rows(source)
     source_classes = {named["source"].classes[c] for c in np.unique(named["source"].labels[given])} - {UNMAPPED}
@@ -78,7 +79,7 @@ def run_source(
             named["target"],
             domain,
             names,
-            lineage=bundle.lineage,
+            lineage=[b.lineage for b in bundles],
             label_subjects=subjects,
             provide="provide source labels",
         )
@@ -95,7 +96,7 @@ def run_source(
             f"{domain.name}: {len(query.truth)} windows, classes {', '.join(names)}; {len(rows)} labelled windows"
         )
         fitters = build_probes(config)
-        for model, pairs, seeds in model_features(source, rows, query, bundle, config):
+        for model, pairs, seeds in model_features(source, rows, query, bundles, config):
             for probe, fitter in fitters.items():
                 stated = confidence_in(fitter)
                 answers = [

@@ -7,7 +7,7 @@ classifier in the shared space). Unlike the prototypes of `video`, a probe is tr
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from eval.protocols.zeroshot.common import (
     pair_embeddings,
     predict,
     queries_of,
+    several,
     slice_words,
 )
 from eval.results.lines import Result
@@ -36,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 def run_teacher(
     windows: LabelledWindows,
-    model: CrossModalModel,
+    model: CrossModalModel | Sequence[CrossModalModel],
     config: EvalConfig,
     shared: Mapping[str, Any],
 ) -> list[Result]:
@@ -48,7 +49,7 @@ def run_teacher(
 
     Args:
         windows: windows with teacher features that include the domains and ``zeroshot.support``.
-        model: encoder with its projectors.
+        model: encoder with its projectors, or several that differ in the pretraining seed.
         config: probes, support, ``zeroshot.per_class``.
         shared: from `provenance`.
 
@@ -58,8 +59,9 @@ def run_teacher(
     """
     out: list[Result] = []
     support = config.zeroshot.support
-    embedded = embed_video(model, windows)
-    usable = np.isfinite(embedded).all(axis=1)
+    models = several(model)
+    embedded = [embed_video(m, windows) for m in models]
+    usable = np.isfinite(embedded[0]).all(axis=1)
     usable &= np.isin(np.arange(len(windows)), one_per_sample(windows, support.rows(windows)))
     for domain in domains_of(config, "by teacher labels"):
         names = class_names(windows, domain)
@@ -69,19 +71,20 @@ def run_teacher(
             windows,
             domain,
             names,
-            lineage=model.student.lineage,
+            lineage=[m.student.lineage for m in models],
             label_subjects=subjects,
             provide="provide video labels",
         )
         logger.info(f"{domain.name}: {len(query.truth)} windows, {len(names)} classes, {len(rows)} labelled videos")
-        embeddings = pair_embeddings(model, query, config)
+        embeddings = pair_embeddings(models, query, config)
         for probe, fitter in build_probes(config).items():
-            fitted = fitter.fit(embedded[rows], labels, classes=len(names))
-            for name, z in embeddings.items():
+            fitted = [fitter.fit(own[rows], labels, classes=len(names)) for own in embedded]
+            stated = confidence_in(fitter)
+            for name, found in embeddings.items():
                 out += lines(
                     "teacher",
                     query,
-                    [predict(fitted.scores, z, confidence=confidence_in(fitter))],
+                    [predict(f.scores, z, confidence=stated) for f, z in zip(fitted, found, strict=True)],
                     model=name,
                     probe=probe,
                     labels_from=f"videos of {slice_words(support)}",

@@ -29,6 +29,7 @@ from eval.protocols.zeroshot.common import (
     pair_embeddings,
     predict,
     queries_of,
+    several,
     slice_words,
 )
 from eval.results.lines import Result
@@ -69,7 +70,7 @@ def text_prototypes(model: CrossModalModel, encode: EncodeText, names: Sequence[
 
 def run_text(
     windows: LabelledWindows,
-    model: CrossModalModel,
+    model: CrossModalModel | Sequence[CrossModalModel],
     encode: EncodeText,
     config: EvalConfig,
     shared: Mapping[str, Any],
@@ -82,17 +83,18 @@ def run_text(
         ConfigError: the teacher has no joint space of texts and images.
         LeakageError: a query subject was in the pretraining.
     """
+    models = several(model)
     out: list[Result] = []
     for domain in domains_of(config, "by text"):
         names = class_names(windows, domain)
-        prototypes = text_prototypes(model, encode, names, config)
-        query = queries_of(windows, domain, names, lineage=model.student.lineage)
+        prototypes = [text_prototypes(m, encode, names, config) for m in models]
+        query = queries_of(windows, domain, names, lineage=[m.student.lineage for m in models])
         logger.info(f"{domain.name}: {len(query.truth)} windows, {len(names)} classes by prompts")
-        for name, z in pair_embeddings(model, query, config).items():
+        for name, embedded in pair_embeddings(models, query, config).items():
             out += lines(
                 "text",
                 query,
-                [predict(lambda x, mean=prototypes: x @ mean.T, z)],  # type: ignore[misc]
+                [predict(lambda x, mean=mean: x @ mean.T, z) for mean, z in zip(prototypes, embedded, strict=True)],  # type: ignore[misc]
                 model=name,
                 probe="text tower",
                 labels_from=f"prompts: {'; '.join(config.zeroshot.text.templates)}",
@@ -105,7 +107,7 @@ def run_text(
 
 def run_sentence(
     windows: LabelledWindows,
-    bundle: EncoderBundle,
+    bundle: EncoderBundle | Sequence[EncoderBundle],
     config: EvalConfig,
     shared: Mapping[str, Any],
 ) -> list[Result]:
@@ -117,7 +119,7 @@ def run_sentence(
         ConfigError: a class that is both seen and a query, an unknown class, or a missing package of the encoder.
         LeakageError: a query subject provided labels or was in the pretraining.
     """
-    text = config.zeroshot.text
+    bundles, text = several(bundle), config.zeroshot.text
     assert text.encoder is not None
     encoder = text_encoders.build(text.encoder)
     support = config.zeroshot.support
@@ -135,7 +137,7 @@ def run_sentence(
             windows,
             domain,
             names,
-            lineage=bundle.lineage,
+            lineage=[b.lineage for b in bundles],
             label_subjects=subjects,
             provide="provide labels of seen classes",
         )
@@ -147,7 +149,7 @@ def run_sentence(
             "seen": list(seen),
             "encoder": text.encoder,
         }
-        for model, pairs, seeds in model_features(windows, rows, query, bundle, config):
+        for model, pairs, seeds in model_features(windows, rows, query, bundles, config):
             answers = [predict(sentence_scores(a, seen_text[labels], unseen_text, text.ridge), b) for a, b in pairs]
             out += lines(
                 "text",

@@ -6,7 +6,7 @@ No IMU label is used. Text prompts, source labels and teacher labels are other f
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from eval.protocols.zeroshot.common import (
     pair_embeddings,
     predict,
     queries_of,
+    several,
     slice_words,
 )
 from eval.results.lines import Result
@@ -84,7 +85,7 @@ def build_prototypes(
 
 def run_video(
     windows: LabelledWindows,
-    model: CrossModalModel,
+    model: CrossModalModel | Sequence[CrossModalModel],
     config: EvalConfig,
     shared: Mapping[str, Any],
 ) -> list[Result]:
@@ -95,22 +96,23 @@ def run_video(
 
     Args:
         windows: windows with teacher features that include the domains and ``zeroshot.support``.
-        model: encoder with its projectors.
+        model: encoder with its projectors, or several that differ in the pretraining seed.
         config: domains, support, ``zeroshot.anchors``.
         shared: from `provenance`.
 
     Raises:
         LeakageError: a query subject provided a prototype or was in the pretraining.
     """
-    out = []
+    out, models = [], several(model)
     for domain in domains_of(config, "from video"):
         names = class_names(windows, domain)
-        prototypes = build_prototypes(model, windows, config, names)
+        built = [build_prototypes(m, windows, config, names) for m in models]
+        prototypes = built[0]  # all have the same videos
         query = queries_of(
             windows,
             domain,
             names,
-            lineage=model.student.lineage,
+            lineage=[m.student.lineage for m in models],
             label_subjects=prototypes.subjects,
             provide="provide prototypes",
         )
@@ -123,11 +125,11 @@ def run_video(
             "support": config.zeroshot.support.model_dump(mode="json"),
             "remark": remark,
         }
-        for name, z in pair_embeddings(model, query, config).items():
+        for name, embedded in pair_embeddings(models, query, config).items():
             out += lines(
                 "video",
                 query,
-                [predict(lambda x, mean=prototypes.mean: x @ mean.T, z)],  # type: ignore[misc]
+                [predict(lambda x, mean=p.mean: x @ mean.T, z) for p, z in zip(built, embedded, strict=True)],  # type: ignore[misc]
                 model=name,
                 probe="video prototypes",
                 labels_from=f"videos of {slice_words(config.zeroshot.support)}",

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import eval.protocols.base as base
+from eval import recipes
 from eval.config import EvalConfig
 from eval.protocol import Context, Protocol, protocols
 from eval.results.lines import Result
@@ -47,7 +48,8 @@ def test_a_command_has_every_common_option(protocol: type[Protocol]) -> None:
 def opened(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     index = SimpleNamespace(placements=("waist", "wrist"), tags={})
     monkeypatch.setattr(reading, "load_index", lambda folder: index)
-    monkeypatch.setattr(base, "encoder_provenance", lambda encoder, index, config: {"encoder": encoder})
+    monkeypatch.setattr(recipes, "read_recipe", lambda folder, also: (folder, *also))
+    monkeypatch.setattr(base, "encoder_provenance", lambda recipe, index, config: {"encoder": recipe})
     return index
 
 

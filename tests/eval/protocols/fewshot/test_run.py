@@ -30,7 +30,7 @@ from imu_video.bundle.encoder import EncoderBundle, InputSpec
 from imu_video.config import validate
 from imu_video.errors import ConfigError, LeakageError
 from imu_video.metrics.calibration import BINS, expected_calibration_error, reliability_bins
-from imu_video.metrics.classify import accuracy, balanced_accuracy
+from imu_video.metrics.classify import METRICS, accuracy, balanced_accuracy
 
 SPEC = InputSpec(rate_hz=32, window_s=2, mean=(0.0,) * 6, std=(9.8,) * 3 + (1.0,) * 3)
 ENCODER = {"name": "patch_tst", "width": 8, "heads": 2, "layers": 1, "ffn": 16}
@@ -277,3 +277,31 @@ def test_config_mistakes_are_refused(windows: LabelledWindows, bundle: EncoderBu
     assert two.probe_names == ["ridge", "ridge raw"]
     with pytest.raises(ConfigError, match="did you mean 'ridge'"):
         run_fewshot(windows, bundle, config(probes=["ridg"]))
+
+
+def test_pretraining_seeds_are_a_factor_crossed_with_subjects_and_episodes(
+    windows: LabelledWindows, bundle: EncoderBundle
+) -> None:
+    """Encoders of one recipe are one row; differences have one factor for the seeds of each side."""
+    twins = [untrained_twin(bundle, seed) for seed in (11, 12, 13, 14)]
+    loaded = config(domains=[{"name": "people"}], probes=["ridge"], episodes={"shots": [1], "episodes": 6})
+    counts, _ = run_fewshot(
+        windows, bundle, loaded, also=twins[:2], seeds=(4, 5, 6), against={"other": (twins[2:], (0, 1))}
+    )
+    single, _ = run_fewshot(windows, bundle, loaded)
+    by_model = {c.model: c for c in counts}
+    assert by_model["pretrained"].pretraining == (4, 5, 6)
+    assert np.array_equal(by_model["pretrained"].counts[0], single[0].counts[0]), "the first encoder is unchanged"
+    lines = {(r.kind, r.model, r.reference): r for r in measure(counts, loaded, {}) if r.metric == "macro_f1"}
+    own = lines["fewshot", "pretrained", None]
+    assert own.details["inference"]["levels"]["pretraining seed"] == 3
+    assert own.seeds["pretraining"] == [4, 5, 6]
+    assert own.value == pytest.approx(
+        np.nanmean(np.nanmean(by_model["pretrained"].cells(METRICS["macro_f1"]), (0, 1, 2)))
+    )
+    against = lines["fewshot-difference", "pretrained", "other"].details["inference"]["levels"]
+    assert (against["pretraining seed"], against["pretraining seed of the reference"]) == (3, 2)
+    untrained = lines["fewshot-difference", "pretrained", "untrained"].details["inference"]["levels"]
+    assert (untrained["pretraining seed"], untrained["seed"]) == (3, 2)
+    alone = next(r for r in measure(single, loaded, {}) if r.metric == "macro_f1")
+    assert "pretraining seed" not in alone.details["inference"]["levels"]

@@ -16,12 +16,13 @@ from eval.finetune.config import SpreadConfig
 from eval.finetune.joint import HEADS, copied_tower, untrained_tower
 from eval.finetune.network import Network
 from eval.protocols.limited_labels.config import LabelsConfig, Method
-from eval.protocols.limited_labels.inputs import Features, Side, encoder_folders
+from eval.protocols.limited_labels.inputs import Features, Side
 from eval.protocols.limited_labels.lines import measure_labels
 from eval.protocols.limited_labels.plan import Cell, Plan
 from eval.protocols.limited_labels.run import LabelsRun
 from eval.protocols.limited_labels.sections import labels_table
 from eval.protocols.limited_labels.subjects import Groups, group_subjects
+from eval.recipes import encoder_folders
 from eval.report.build import write_report
 from eval.results.cells import CellStore
 from eval.results.lines import CALIBRATION

@@ -69,3 +69,14 @@ def test_people_of_the_pretraining_are_never_queried(paired: LabelledWindows, pa
     lineage = {"dataset": {"dataset": "made", "subjects": {"train": ["s02"]}}}
     with pytest.raises(LeakageError, match=r"made \['s02'\]"):
         run_retrieval(paired, pair(lineage=lineage), config(), {})
+
+
+def test_encoders_of_several_pretraining_seeds_are_one_row(paired: LabelledWindows, pair: Any) -> None:
+    loaded = config(retrieval={"gallery": 16, "galleries": 8})
+    shared = {"encoder": {"name": "m", "pretraining": {"seeds": [0, 1], "weights": ["a", "b"]}}}
+    both = run_retrieval(paired, [pair(noise=0.0), pair(noise=1000.0)], loaded, shared)
+    found = {(r.probe, r.metric): r for r in both}["imu to video", "R@1"]
+    assert found.value == pytest.approx((1.0 + 1 / 16) / 2, abs=0.05)
+    assert found.details["inference"]["levels"]["pretraining seed"] == 2
+    assert found.seeds["pretraining"] == [0, 1]
+    assert not found.one_pretraining_seed

@@ -1,0 +1,126 @@
+"""Encoders of one recipe that differ in the pretraining seed alone; reads their folders and loads no weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imu_video.bundle.encoder import read_config
+from imu_video.config import digest
+from imu_video.errors import ConfigError
+
+SEED = "seed"
+"""Key of the pretraining config that may differ."""
+
+
+def encoder_folders(path: Path) -> list[Path]:
+    """An encoder folder itself, or the encoder folders inside, sorted: one per seed.
+
+    Raises:
+        ConfigError: neither.
+    """
+    if (path / "config.json").is_file():
+        return [path]
+    inside = sorted(p.parent for p in path.glob("*/config.json"))
+    if not inside:
+        raise ConfigError(
+            f"{path}: neither an encoder folder nor a folder of encoder folders",
+            hint="`imu-pretrain export` writes encoder folders",
+        )
+    return inside
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One encoder, or several that differ in the pretraining seed.
+
+    Args:
+        name: in tables.
+        folders: encoder folders.
+        facts: content of each config.json.
+        seeds: pretraining seed of each; empty for one encoder.
+    """
+
+    name: str
+    folders: tuple[Path, ...]
+    facts: tuple[Mapping[str, Any], ...]
+    seeds: tuple[int, ...] = ()
+
+    @property
+    def weights(self) -> list[str]:
+        """First 12 digits of each digest of the weights."""
+        return [str(f["weights_sha256"])[:12] for f in self.facts]
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """The field ``encoder`` of result lines; with several encoders their seeds and weights as well."""
+        ids = [f["lineage"].get("run_id") for f in self.facts]
+        one = len(self.folders) == 1
+        return {
+            "name": self.name,
+            "weights": self.weights[0] if one else digest(self.weights)[:12],
+            "architecture": self.facts[0]["encoder"],
+            "run_id": ids[0] if one else ids,
+            **({} if one else {"pretraining": {"seeds": list(self.seeds), "weights": self.weights}}),
+        }
+
+
+def read_recipe(path: Path, also: Sequence[Path] = ()) -> Recipe:
+    """The encoders of a folder and of further paths.
+
+    Args:
+        path: encoder folder, or a folder of encoder folders.
+        also: further ones.
+
+    Raises:
+        CheckpointError: a folder is not a valid export.
+        ConfigError: encoders that differ in more than the pretraining seed, have the same one, or do not state it.
+    """
+    folders = tuple(folder for p in (path, *also) for folder in encoder_folders(p))
+    facts = tuple(read_config(folder) for folder in folders)
+    name = path.resolve().name
+    if len(folders) == 1:
+        return Recipe(name=name, folders=folders, facts=facts)
+    return Recipe(name=name, folders=folders, facts=facts, seeds=tuple(_seeds(folders, facts)))
+
+
+def _seeds(folders: Sequence[Path], facts: Sequence[Mapping[str, Any]]) -> Iterator[int]:
+    """The pretraining seed of each encoder, after the comparison with the first one."""
+    first = _flat(facts[0])
+    held: dict[int, Path] = {}
+    for folder, own in zip(folders, facts, strict=True):
+        seed = own["lineage"].get("config", {}).get(SEED)
+        if not isinstance(seed, int):
+            raise ConfigError(
+                f"{folder}: lineage.config.{SEED} is {seed!r}, expected the pretraining seed",
+                hint=f"evaluate {folder} alone",
+            )
+        flat = _flat(own)
+        changed = sorted(key for key in first.keys() | flat.keys() if first.get(key) != flat.get(key))
+        if changed:
+            shown = "; ".join(f"{key}: {first.get(key)!r} and {flat.get(key)!r}" for key in changed[:5])
+            more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
+            raise ConfigError(
+                f"{folders[0]} and {folder} differ in more than the pretraining seed: {shown}{more}",
+                hint="pass only encoders of one recipe; compare recipes with `imu-eval fewshot --against`",
+            )
+        if seed in held:
+            raise ConfigError(
+                f"{held[seed]} and {folder} have the same pretraining seed {seed}", hint="pass each seed once"
+            )
+        held[seed] = folder
+        yield seed
+
+
+def _flat(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What encoders of one recipe share; the chosen step, machines and scales of the input may differ."""
+    lineage = facts["lineage"]
+    out = {f"config.{key}": value for key, value in lineage.get("config", {}).items() if key != SEED}
+    out |= {f"encoder.{key}": value for key, value in facts["encoder"].items()}
+    out["control"] = lineage.get("control")
+    out["dataset.digest"] = (lineage.get("dataset") or {}).get("digest")
+    out["teacher.fingerprint"] = (lineage.get("teacher") or {}).get("fingerprint")
+    out |= {f"input.{key}": facts.get("input", {}).get(key) for key in ("channels", "rate_hz", "window_s")}
+    return out
