@@ -57,7 +57,7 @@ class PatchTSTConverter(Converter):
         mean: subtracted from windows before the network in training; per channel in those units, each finite.
         std: windows were divided by it in training; per channel in those units, each above 0.
         pooling: ``cls``, ``mean`` or ``max`` over the patches of a channel; default: the class token if there is one,
-            otherwise the ``pooling_type`` of config.json.
+            otherwise the ``pooling_type`` of config.json (``mean`` if it is null).
 
     Example:
         ``imu-video convert patch_tst_hf my-model encoders/theirs rate_hz=50``
@@ -95,10 +95,13 @@ class PatchTSTConverter(Converter):
             (int(found[1]) for name in checkpoint.under(body) if (found := re.match(r"layers\.(\d+)\.", name))),
             default=-1,
         )
-        if layers != config.get("num_hidden_layers", layers) or not layers:
-            raise CheckpointError(
-                f"{checkpoint.file}: {layers} layers, {where} states {shown(config.get('num_hidden_layers'))}"
-            )
+        first = f"{body}layers.0.ff.0.weight"
+        width, ffn = checkpoint.shape(first, 2)[::-1]
+        for key, size in (("num_hidden_layers", layers), ("d_model", width), ("ffn_dim", ffn)):
+            if config.get(key, size) != size:
+                raise CheckpointError(
+                    f"{where}: key {key!r} is {shown(config[key])}, {checkpoint.file.name} has {size}"
+                )
         batch, shared = config["norm_type"] == "batchnorm", config["share_embedding"]
         bias = f"{body}layers.0.ff.0.bias" in checkpoint.tensors
         count = config["num_input_channels"]
@@ -130,15 +133,15 @@ class PatchTSTConverter(Converter):
             names |= norm_names(f"{ours}.attention_norm", f"{theirs}.norm_sublayer1{inner}", batch=batch)
             names |= norm_names(f"{ours}.ffn_norm", f"{theirs}.norm_sublayer3{inner}", batch=batch)
         token = config["use_cls_token"]
-        pooling = self.pooling or ("cls" if token else config.get("pooling_type"))
+        pooling = self.pooling or ("cls" if token else config.get("pooling_type") or "mean")
         encoder = {
             "name": "patch_tst_hf",
             "patch": config["patch_length"],
             "stride": config["patch_stride"],
-            "width": checkpoint.shape(names["positions"][0], 2)[1],
+            "width": width,
             "layers": layers,
             "heads": config["num_attention_heads"],
-            "ffn": checkpoint.shape(names["layers.0.up.weight"][0], 2)[0],
+            "ffn": ffn,
             "norm": {"batchnorm": "batch", "layernorm": "layer"}.get(config["norm_type"], config["norm_type"]),
             "norm_eps": config["norm_eps"],
             "pre_norm": config["pre_norm"],
@@ -157,7 +160,7 @@ class PatchTSTConverter(Converter):
             dropped={name: "head of a training task" for name in checkpoint.tensors if not name.startswith(body)}
             if outer
             else {},
-            facts={"model": [str(one) for one in config.get("architectures") or []]},
+            facts={"model": shown(config.get("architectures"))},
         )
 
     def _spec(self, samples: int, count: int) -> InputSpec:

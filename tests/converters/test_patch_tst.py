@@ -112,7 +112,7 @@ def test_models_with_a_head(kind: str, tmp_path: Path) -> None:
     """The head is dropped; the pretraining model masks its input, the encoder does not."""
     made = model(kind)
     encoder = converted(made, tmp_path)
-    assert encoder.lineage["converted"]["model"] == [kind]
+    assert encoder.lineage["converted"]["model"] == f"['{kind}']"
     assert list(encoder.lineage["converted"]["dropped"]) == ["head of a training task"]
     x = recording(6, 50)
     np.testing.assert_allclose(encoder.encode(x, rate_hz=50), tokens(made, x)[:, :, 0].flatten(1), **CLOSE)
@@ -184,7 +184,9 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (lambda c: c.update(norm_type="rms"), "key 'norm_type' is 'rms', only 'batchnorm' or 'layernorm'"),
         (lambda c: c.update(activation_function="silu"), "'activation_function' is 'silu'"),
         (lambda c: c.update(minimum_scale=1e-3), "key 'minimum_scale' is 0.001, only 1e-05 can be converted"),
-        (lambda c: c.update(num_hidden_layers=5), "2 layers, .*config.json states 5"),
+        (lambda c: c.update(num_hidden_layers=5), "key 'num_hidden_layers' is 5, model.safetensors has 2"),
+        (lambda c: c.update(d_model=8), "key 'd_model' is 8, model.safetensors has 16"),
+        (lambda c: c.update(pooling_type="min", use_cls_token=False), "argument 'pooling'"),
         (lambda c: c.update(context_length=8), "samples must exceed patch"),
         (lambda c: c.update(context_length=500), "position_enc is .7, 16., expected .63, 16."),
         (lambda c: c.update(context_length="50"), "key 'context_length': expected int .got '50'."),
