@@ -318,6 +318,8 @@ class PairEmbeddings:
         meta: origin of the rows.
         teacher: (B, Dt) float, frozen standardised teacher features, without gradient [teacher].
         imu_two: (B, D) float, unit norm, of the second window of each augmented pair [augmented_pair].
+        imu_one: (B, D) float, unit norm, of the first window by the head of augmented pairs; None: ``imu``
+            [augmented_pair].
         devices: (B, V, D) float, unit norm, of every device of the window [devices].
         devices_present: (B, V) bool, True where the device is present; None: all are [devices].
         devices_imu: (B, V, C, T) float, the devices' windows in SI units, without gradient [devices].
@@ -331,12 +333,18 @@ class PairEmbeddings:
     meta: PairMeta | None = None
     teacher: Tensor | None = None
     imu_two: Tensor | None = None
+    imu_one: Tensor | None = None
     devices: Tensor | None = None
     devices_present: Tensor | None = None
     devices_imu: Tensor | None = None
     imu_segments: Tensor | None = None
     side_segments: Mapping[str, Tensor] = field(default_factory=dict)
     parts: tuple[int, ...] = ()
+
+    @property
+    def first(self) -> Tensor:
+        """The embedding that ``imu_two`` is compared with."""
+        return self.imu if self.imu_one is None else self.imu_one
 
     @property
     def side(self) -> Tensor | None:

@@ -140,6 +140,7 @@ class ProjectorSection(Config):
             2020); ``linear``: one matrix (PRIMUS); ``none``: D is the width of the features.
         hidden: width of the hidden layer of ``batch``, ``batch_gelu`` and ``random``; of ``relu`` one or several; null
             = 256, 2048, 2048 and [256, 128].
+        pair_head: ``shared``, or ``own``: augmented pairs have a head of their own, of the same kind (PRIMUS).
         teacher: head on the teacher's side: ``mlp`` (of the kind of ``head``), ``linear``, ``random`` (weights that are
             never trained, as in COMODO), or ``none``, which requires teacher features of width D.
         standardise: give each teacher feature zero mean and unit variance over the training split first.
@@ -150,6 +151,7 @@ class ProjectorSection(Config):
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
     head: Literal["residual", "batch", "batch_gelu", "relu", "linear", "none"] = "residual"
     hidden: Width | Annotated[tuple[Width, ...], Field(min_length=1, max_length=8)] | None = None
+    pair_head: Literal["shared", "own"] = "shared"
     teacher: Literal["mlp", "linear", "random", "none"] = "mlp"
     standardise: bool = True
     segments: int = Field(default=4, ge=2, le=2**12)
@@ -310,6 +312,7 @@ _LATER: dict[str, Any] = {
     "augment_on": "si",
     "augment_first": True,
     "projector.hidden": None,
+    "projector.pair_head": "shared",
     "optim.algorithm": "adamw",
     "optim.decayed": "matrices",
     "optim.end": "last",

@@ -210,7 +210,7 @@ def two_sides(pair: PairEmbeddings, between: Between = "side") -> tuple[Tensor, 
     Raises:
         ValueError: embeddings that are not (B, D) of equal shape.
     """
-    one = at_least_float32(pair.imu)
+    one = at_least_float32(pair.first if between == "augmented_pair" else pair.imu)
     two = at_least_float32(given(pair.imu_two if between == "augmented_pair" else pair.side))
     check_same_shape(imu=one, **{between: two})
     return one, two

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -269,9 +270,13 @@ class NearestNeighbour(PairLoss):
     def needs_of(cls, arguments: Mapping[str, Any]) -> LossNeeds:
         return LossNeeds(queue_size=arguments["size"])
 
+    def _own(self, pair: PairEmbeddings) -> PairEmbeddings:
+        # IMU embeddings are compared with each other in the space of augmented pairs, if the run has one.
+        return replace(pair, imu=pair.first) if self.take == "imu" else pair
+
     def forward(self, pair: PairEmbeddings) -> LossOutput:
         with full_precision(pair.imu):
-            g = gather_pair(pair)
+            g = gather_pair(self._own(pair))
             scale = self.scale()
             seen = (g.video if self.look_by == "video" else g.imu).detach()
             likeness = seen @ self.queue.rows(self.look_by, seen).T
@@ -299,4 +304,4 @@ class NearestNeighbour(PairLoss):
 
     def observe(self, pair: PairEmbeddings) -> None:
         self.scale.clamp()
-        self.queue.write(pair, imu=pair.imu, video=given(pair.side))
+        self.queue.write(pair, imu=self._own(pair).imu, video=given(pair.side))

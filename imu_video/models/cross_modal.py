@@ -260,6 +260,7 @@ class CrossModalModel(nn.Module):
         head: ``residual`` (`ProjectionHead`), ``batch`` or ``batch_gelu`` (`BatchHead`), ``relu`` (`ReluHead`),
             ``linear``, or ``none``, which needs dim = the features of the student.
         hidden: width of the hidden layers of `BatchHead`, `RandomHead` and `ReluHead`; None: their defaults.
+        pair_head: whether augmented pairs have a head of their own, of the same kind (PRIMUS).
         teacher_mean, teacher_std: (Dt,) statistics of the teacher's features over the training split; features are
             standardised with them before the projector. None: used as they are.
         tower: a trainable encoder of another modality, which takes the teacher's place as the side of the pair.
@@ -284,6 +285,7 @@ class CrossModalModel(nn.Module):
         dropout: float = 0.0,
         head: Head = "residual",
         hidden: Hidden = None,
+        pair_head: bool = False,
         teacher_mean: np.ndarray | Tensor | None = None,
         teacher_std: np.ndarray | Tensor | None = None,
         tower: nn.Module | None = None,
@@ -329,6 +331,12 @@ class CrossModalModel(nn.Module):
             widths = {"imu": student.token_dim, self.side_name: int(tower.token_dim)}  # type: ignore[arg-type]
             for name, tokens in widths.items():
                 self.segment_projectors[name] = ProjectionHead(width=tokens, dim=dim, dropout=dropout)
+        # After all others: a seed gives them the same weights with and without this head.
+        self.pair_projector = None
+        if pair_head and "augmented_pair" in self.needs:
+            self.pair_projector = projection_head(
+                head, width=student.feature_dim, dim=dim, dropout=dropout, hidden=hidden
+            )
         if teacher_dim is not None:
             self.set_teacher_statistics(teacher_mean, teacher_std)
 
@@ -375,8 +383,11 @@ class CrossModalModel(nn.Module):
             windows["devices"] = (devices.flatten(0, 1), devices_mask.flatten(0, 1))
         # One forward pass over all windows: batch norm uses common statistics, and a small network uses a GPU better.
         joined = [torch.cat(side) if len(side) > 1 else side[0] for side in zip(*windows.values(), strict=True)]
-        parts = self.embed_imu(*joined).split([len(imu) for imu, _ in windows.values()])
-        out: dict[str, Any] = dict(zip(windows, parts, strict=True))
+        lengths = [len(imu) for imu, _ in windows.values()]
+        if self.pair_projector is None:
+            out: dict[str, Any] = dict(zip(windows, self.embed_imu(*joined).split(lengths), strict=True))
+        else:
+            out = self._with_own_head(dict(zip(windows, self.student(*joined).split(lengths), strict=True)))
         if "devices" in self.needs:
             out["devices"] = out["devices"].unflatten(0, (len(batch.imu), -1))
             out |= {"devices_present": devices_mask.flatten(2).any(-1), "devices_imu": devices}
@@ -390,6 +401,16 @@ class CrossModalModel(nn.Module):
             tokens = self._segmented(self.student.tokens(batch.imu, batch.mask))
             out["imu_segments"] = F.normalize(at_least_float32(self.segment_projectors["imu"](tokens)), dim=-1)
         return PairEmbeddings(meta=batch.meta, **out)
+
+    def _with_own_head(self, features: dict[str, Tensor]) -> dict[str, Any]:
+        """Embeddings of all windows, and of both windows of each augmented pair by the head of pairs."""
+        assert self.pair_projector is not None
+        second = features.pop("imu_two")
+        lengths = [len(rows) for rows in features.values()]
+        shared = self.imu_projector(torch.cat(list(features.values()))).split(lengths)
+        own = self.pair_projector(torch.cat([features["imu"], second])).split(len(second))
+        found = dict(zip((*features, "imu_one", "imu_two"), (*shared, *own), strict=True))
+        return {name: F.normalize(at_least_float32(rows), dim=-1) for name, rows in found.items()}
 
     def embed_imu(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
         """Unit-norm (B, D), in at least float32, of windows (B, C, T) in SI units."""

@@ -126,6 +126,10 @@ def check_augmented_pair(config: PretrainConfig, needs: Needs) -> None:
             "a loss compares two augmented copies of each window, but augment is empty: they would be equal",
             hint="augment=[{name: rotate}, {name: jitter}]",
         )
+    if config.projector.pair_head == "own" and not needs.augmented_pair:
+        raise ConfigError(
+            "projector.pair_head is own, but no loss compares augmented pairs", hint="projector.pair_head=shared"
+        )
     if not config.augment_first and not needs.augmented_pair:
         raise ConfigError(
             "augment_first is false, but no loss compares augmented pairs: no window would be augmented",

@@ -299,6 +299,7 @@ def build_task(
         dropout=projector.dropout,
         head=projector.head,
         hidden=projector.hidden,
+        pair_head=projector.pair_head == "own",
         projector=projector.teacher,
         tower=None if components.tower is None else components.tower.build(),
         needs=None if loss is None else loss.needs,

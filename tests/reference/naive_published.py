@@ -226,10 +226,11 @@ class Primus(Recipe):
         assert batch.mask_two is not None
         rows = len(batch.imu)
         features = self.student(torch.cat([batch.imu, batch.imu_two]), torch.cat([batch.mask, batch.mask_two]))
-        every = normalised(self.linear(features, "model.imu_projector"))
-        z, two, v = every[:rows], every[rows:], normalised(batch.teacher)
+        z = normalised(self.linear(features[:rows], "model.imu_projector"))
+        pair = normalised(self.linear(features, "model.pair_projector"))
+        one, two, v = pair[:rows], pair[rows:], normalised(batch.teacher)
         meta = list(zip(batch.meta.recording.tolist(), batch.meta.time.tolist(), strict=True))
-        self.seen += [(z[i].detach(), v[i].detach(), *meta[i]) for i in range(rows)]
+        self.seen += [(one[i].detach(), v[i].detach(), *meta[i]) for i in range(rows)]
         videos, imus = [], []
         for i in range(rows):
             free = [entry for entry in self.queue if entry[2:] != meta[i]]
@@ -238,9 +239,10 @@ class Primus(Recipe):
             imus.append(near[0].double())
         names = ("info_nce", "info_nce_2", "nearest_neighbour", "nearest_neighbour_2")
         total = torch.zeros((), dtype=torch.float64)
-        for name, other in zip(names, (v, two, torch.stack(videos), torch.stack(imus)), strict=True):
+        queries, keys = (z, one, z, one), (v, two, torch.stack(videos), torch.stack(imus))
+        for name, query, other in zip(names, queries, keys, strict=True):
             temperature: Any = (-self.p[f"{LOSSES}.{name}.scale.log"]).exp()
-            total = total + both_ways(z, other, temperature) / 2
+            total = total + both_ways(query, other, temperature) / 2
         return total
 
     def rate(self, step: int) -> float:

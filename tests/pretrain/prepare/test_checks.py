@@ -130,6 +130,7 @@ BEFORE_SAMPLES = [
         words="no loss of this run uses a teacher or another modality",
     ),
     Case(check="check_augmented_pair", sections={"loss": ["nt_xent"], "augment": []}, words="augment is empty"),
+    Case(check="check_augmented_pair", sections={"projector": {"pair_head": "own"}}, words="pair_head is own"),
     Case(check="check_augmented_pair", sections={"augment_first": False}, words="augment_first is false"),
     Case(check="check_best_rule", sections={**UNPAIRED, "run": {"best": "mrr"}}, words="run.best is mrr"),
     Case(
