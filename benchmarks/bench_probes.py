@@ -7,9 +7,12 @@ ours predicts every window of the domain, as `imu-eval` does. Predictions are co
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from unittest import mock
 
 import numpy as np
+import torch
 from common import compare, heading, parser
 from sklearn.base import ClassifierMixin
 from sklearn.linear_model import LogisticRegression, RidgeClassifier, RidgeClassifierCV
@@ -97,6 +100,22 @@ class Bench:
             out.append(model.predict(scaler.transform(self.x[query].astype(kind, copy=False))))
         return out
 
+    def share_of_eigh(self, probe: Probe) -> float:
+        """Share of processor time that LAPACK's eigendecomposition has in fitting and predicting all episodes."""
+        inside, eigh = 0.0, torch.linalg.eigh
+
+        def timed(matrices: torch.Tensor) -> object:
+            nonlocal inside
+            begun = time.process_time()
+            found = eigh(matrices)
+            inside += time.process_time() - begun
+            return found
+
+        begun = time.process_time()
+        with mock.patch.object(torch.linalg, "eigh", timed):
+            self.ours(probe)
+        return inside / (time.process_time() - begun)
+
     def agreement(self, name: str, predicted: list[np.ndarray], exact: list[np.ndarray]) -> None:
         """Print how often predictions are the converged ones."""
         same = np.mean(np.concatenate(predicted[: self.loops]) == np.concatenate(exact))
@@ -142,6 +161,12 @@ def main(bench: Bench, repeats: int) -> None:
         bench.agreement(name, bench.ours(probe), reference)
         for other, estimator in others.items():
             bench.agreement(other, bench.loop(estimator), reference)
+        if isinstance(probe, RidgeProbe) and len(probe.strengths) > 1:
+            shares = sorted(bench.share_of_eigh(probe) for _ in range(repeats))
+            print(
+                f"{name}: {100 * shares[len(shares) // 2]:.0f} % of the time is the eigendecomposition "
+                f"({100 * shares[0]:.0f} .. {100 * shares[-1]:.0f})"
+            )
         ways = {name: ours} | {other: loop(estimator) for other, estimator in others.items()}
         for other in others:
             compare({name: ways[name], other: ways[other]}, repeats=repeats, unit="episodes", against={name: other})
