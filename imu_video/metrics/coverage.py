@@ -6,12 +6,13 @@ The file beside this module holds the sizes whose 95 % intervals contain the tru
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from importlib.resources import files
 from typing import TypedDict
+
+from imu_video.runtime import documents
 
 TABLE = "coverage.json"
 LOW, HIGH = 0.93, 0.97
@@ -40,7 +41,8 @@ class Table(TypedDict):
 @lru_cache(maxsize=1)
 def table() -> Table:
     """The table that the study wrote last."""
-    content: Table = json.loads(files(__package__).joinpath(TABLE).read_text(encoding="utf-8"))
+    text = files(__package__).joinpath(TABLE).read_text(encoding="utf-8")
+    content: Table = documents.parse_json(text, TABLE, hint="install the package again")
     return content
 
 
