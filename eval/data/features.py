@@ -25,7 +25,7 @@ import numpy as np
 from eval.data.windows import LabelledWindows
 from imu_video.channels import triads
 from imu_video.errors import ConfigError
-from imu_video.types import IMU_CHANNELS, channel_unit
+from imu_video.types import IMU_CHANNELS
 
 if TYPE_CHECKING:
     from imu_video.bundle.encoder import EncoderBundle
@@ -87,9 +87,14 @@ def encoder_features(bundle: EncoderBundle, windows: LabelledWindows, *, batch_s
     Raises:
         ConfigError: windows in other units than those of the encoder, or features that are not finite.
     """
-    check_measures(bundle.spec, windows)
     out = np.asarray(
-        bundle.encode(windows.x, rate_hz=windows.rate_hz, channels=windows.channels, batch_size=batch_size),
+        bundle.encode(
+            windows.x,
+            rate_hz=windows.rate_hz,
+            channels=windows.channels,
+            units=windows.units,
+            batch_size=batch_size,
+        ),
         dtype=np.float32,
     )
     if not np.isfinite(out).all():
@@ -104,14 +109,9 @@ def check_measures(spec: InputSpec, windows: LabelledWindows) -> None:
     Raises:
         ConfigError: naming the first such channel and both units.
     """
-    for channel in windows.channels:
-        unit = channel_unit(channel) if windows.units is None else windows.units[channel]
-        if channel in spec.channels and unit != spec.units[channel]:
-            raise ConfigError(
-                f"channel {channel!r} of {windows.dataset} is in {unit!r}, the encoder was trained on "
-                f"{spec.units[channel]!r}",
-                hint="convert the windows or correct their declaration; `1` is an unknown unit",
-            )
+    from imu_video.bundle.input_spec import check_stated_units
+
+    check_stated_units(windows.units, spec, source=windows.dataset)
 
 
 def for_encoder(windows: LabelledWindows, spec: InputSpec, *, name: str) -> LabelledWindows:

@@ -22,7 +22,14 @@ from imu_video import registry
 from imu_video.bundle import hub
 from imu_video.bundle.card import render
 from imu_video.bundle.folder import CONFIG, WEIGHTS, FolderFormat, config_text, load_weights
-from imu_video.bundle.input_spec import InputSpec, as_windows, check_length, check_rate, fit_input_spec
+from imu_video.bundle.input_spec import (
+    InputSpec,
+    as_windows,
+    check_length,
+    check_rate,
+    check_stated_units,
+    fit_input_spec,
+)
 from imu_video.bundle.input_spec import check_units as refuse_other_units
 from imu_video.encoders.allocation import bounded
 from imu_video.encoders.base import check_tensor
@@ -144,6 +151,7 @@ class EncoderBundle(nn.Module):
         *,
         rate_hz: float,
         channels: Sequence[str] | None = None,
+        units: Mapping[str, str] | None = None,
         batch_size: int = 256,
         check_units: bool = True,
     ) -> np.ndarray:
@@ -158,6 +166,7 @@ class EncoderBundle(nn.Module):
             channels: names of the C axis, in any order; default: those of the spec. Channels that are absent from the
                 windows are treated as missing; channels that the encoder does not read are dropped. A name that is
                 neither canonical nor in the spec is refused where a channel of the spec is absent: it may be misspelt.
+            units: channel -> unit of the windows, which must be those of the spec; None: not stated.
             batch_size: windows per forward pass.
             check_units: raise an error for signals whose magnitude is implausible in SI units, and for windows shorter
                 than a twentieth or longer than sixty times the training windows.
@@ -172,6 +181,7 @@ class EncoderBundle(nn.Module):
         names = self.spec.channels if channels is None else tuple(channels)
         x = as_windows(windows, names, self.spec)
         check_rate(rate_hz, self.spec)
+        check_stated_units(units, self.spec, source="the windows")
         if batch_size < 1:
             raise ConfigError(f"batch_size must be positive, got {batch_size}")
         if check_units:

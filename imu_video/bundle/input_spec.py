@@ -312,6 +312,25 @@ def check_units(x: np.ndarray, names: tuple[str, ...], spec: InputSpec) -> None:
             )
 
 
+def check_stated_units(units: Mapping[str, str] | None, spec: InputSpec, *, source: str) -> None:
+    """Refuse windows whose stated units differ from those that an encoder was trained on.
+
+    Args:
+        units: channel -> unit; None: not stated.
+        spec: input specification of the encoder.
+        source: name of the data, for the error.
+
+    Raises:
+        ConfigError: naming the first such channel and both units.
+    """
+    for channel, unit in (units or {}).items():
+        if channel in spec.channels and unit != spec.units[channel]:
+            raise ConfigError(
+                f"channel {channel!r} of {source} is in {unit!r}, the encoder was trained on {spec.units[channel]!r}",
+                hint="convert the windows or correct their declaration; `1` is an unknown unit",
+            )
+
+
 RATES_HZ = (1.0, 10_000.0)
 """Plausible sampling rates of a motion sensor in Hz."""
 LENGTHS = (1 / 20, 60.0)

@@ -46,7 +46,7 @@ def test_a_frozen_encoder_stays_and_its_features_are_computed_once(
     labelled: tuple[torch.Tensor, ...], extra: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With an augmentation, here one that does nothing, every step runs the encoder: the same head comes out."""
-    monkeypatch.setattr("eval.finetune.network.Compose.build", lambda entries: lambda x, m, generator: (x, m))
+    monkeypatch.setattr("eval.finetune.network.Compose.build", lambda entries, **_: lambda x, m, generator: (x, m))
     imu, mask, targets = labelled
     beside = torch.randn(20, extra) if extra else None
     calls: list[int] = []
