@@ -241,8 +241,9 @@ def _axes(x: np.ndarray, declared: ArrayDeclaration, file: Path) -> np.ndarray:
     if x.ndim == 3 and len(letters) == 4:
         letters.remove("1")
     sizes = dict(zip(letters, x.shape, strict=False))
+    found = sizes.get("C", 0)  # 0 where x has too few axes
     # Rows of single positions, which are joined afterwards, have a part of the channels.
-    fits = sizes["C"] == channels or (declared.join is not None and channels % max(1, sizes["C"]) == 0)
+    fits = found == channels or (declared.join is not None and channels % max(1, found) == 0)
     if x.ndim != len(letters) or not fits or sizes.get("1", 1) != 1 or x.dtype.kind == "b":
         raise DataError(
             f"{file}: {x.dtype} of shape {x.shape}, expected numbers ({', '.join(letters)}) with C={channels} channels",
