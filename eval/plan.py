@@ -12,9 +12,12 @@ import numpy as np
 
 from eval.results.lines import Result
 from eval.results.store import read_results
-from imu_video.errors import DataError
+from imu_video.errors import ConfigError, DataError
 from imu_video.metrics.significance import Spread, simulated_power
 from imu_video.metrics.variance import EPISODE, FOLD, PRETRAINING, SEED, SUBJECT
+
+_LARGEST = 1e6
+"""Largest difference and standard deviation, whatever the metric; squares of larger ones are not exact."""
 
 
 def measured_spread(results: Sequence[Path], metric: str | None = None) -> Spread:
@@ -95,17 +98,33 @@ def plan(
     Returns:
         The sizes in order. Folds need two subjects in one of them; other combinations are left out.
 
+    Raises:
+        ConfigError: a difference that is not a number in -1e6 .. 1e6, standard deviations that are all 0 or above 1e6,
+            or no combination with more subjects than folds.
+
     Example:
         >>> [size[:2] for size in plan(Spread(subject=0.05), 0.05, subjects=[4, 16], studies=40)]
         [(4, 1), (16, 1)]
     """
+    deviations = {f"standard deviation ({name})": value for name, value in vars(spread).items()}
+    for name, value in {"difference": difference, **deviations}.items():
+        if not abs(value) <= _LARGEST:  # written so that NaN fails, too
+            raise ConfigError(
+                f"{name} {value:g}: expected a number of at most {_LARGEST:g}",
+                hint="in units of the metric: 0.05 are five percentage points of an accuracy",
+            )
+    if not any(deviations.values()):
+        raise ConfigError(
+            "all standard deviations are 0: every study would measure the same difference",
+            hint="--subject-sd 0.08, or --from results.jsonl of an earlier study",
+        )
     out: list[Size] = []
     for number, (s, r, p, e, k) in enumerate(itertools.product(subjects, seeds, pretraining, episodes, folds)):
         if k >= s:
             continue
         # With folds the seeds of a fold's runs vary between folds, so that one seed suffices.
-        unseen = [(r, spread.seed if k < 2 else 0.0), (p, spread.pretraining), (e, spread.episode)]
-        if any(levels == 1 and deviation > 0 for levels, deviation in unseen):
+        unseen = [(r, spread.seed if k < 2 else 0.0), (p, spread.pretraining), (e, spread.episode), (k, spread.fold)]
+        if any(levels < 2 and deviation > 0 for levels, deviation in unseen):
             out.append(Size(s, r, p, e, k, None))
             continue
         power = simulated_power(
@@ -122,4 +141,9 @@ def plan(
             generator=np.random.default_rng([seed, number]),
         )
         out.append(Size(s, r, p, e, k, power))
+    if not out:
+        raise ConfigError(
+            f"{max(subjects)} subjects in {min(folds)} folds: expected more subjects than folds",
+            hint=f"--subjects {2 * min(folds)}",
+        )
     return out

@@ -12,7 +12,7 @@ from eval.cli import app
 from eval.plan import measured_spread, plan
 from eval.results.lines import Result
 from eval.results.store import append_results
-from imu_video.errors import DataError
+from imu_video.errors import ConfigError, DataError
 from imu_video.metrics.inference import estimate
 from imu_video.metrics.significance import Spread
 
@@ -75,3 +75,37 @@ def test_the_command_prints_sizes_and_asks_for_a_spread(tmp_path: Path) -> None:
     assert ["4", "1", "5"] in [row[:3] for row in table]
     refused = CliRunner().invoke(app, words)
     assert "either --from or --subject-sd" in str(refused.exception)
+
+
+@pytest.mark.parametrize(
+    ("spread", "difference", "sizes", "words"),
+    [
+        (Spread(subject=0.1), float("nan"), {}, "difference nan: expected a number"),
+        (Spread(subject=0.1), float("inf"), {}, "difference inf"),
+        (Spread(subject=0.1), -1e300, {}, "difference -1e"),
+        (Spread(subject=float("inf")), 0.1, {}, r"standard deviation \(subject\) inf"),
+        (Spread(subject=0.1, rest=1e300), 0.1, {}, r"standard deviation \(rest\)"),
+        (Spread(subject=0.0), 0.1, {}, "all standard deviations are 0"),
+        (Spread(subject=0.1), 0.1, {"folds": [5]}, "2 subjects in 5 folds: expected more subjects than folds"),
+    ],
+)
+def test_what_cannot_be_planned_is_an_error(spread: Spread, difference: float, sizes: dict, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        plan(spread, difference, subjects=[2], studies=20, **sizes)
+
+
+def test_one_training_set_cannot_see_that_training_sets_vary() -> None:
+    (size,) = plan(Spread(subject=0.02, fold=0.05), 0.05, subjects=[8], studies=20)
+    assert size.power is None
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (["--subject-sd", "0.1", "--metric", "accuracy"], "--metric accuracy without --from"),
+        (["--from", "r.jsonl", "--fold-sd", "0.1"], "--fold-sd with --from"),
+    ],
+)
+def test_options_that_would_have_no_effect_are_refused(words: list[str], fault: str) -> None:
+    refused = CliRunner().invoke(app, ["plan", "0.05", *words])
+    assert fault in str(refused.exception)
