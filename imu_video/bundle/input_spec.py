@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor
 
 from imu_video.channels import name_fault, sensor_of
@@ -131,7 +131,23 @@ class InputSpec(Config):
         return (x - np.asarray(self.mean, x.dtype)[:, None]) / np.asarray(self.std, x.dtype)[:, None]
 
 
-Normalise = Literal["sensors", "channels", "none"] | Annotated[float, Field(gt=0, ge=SMALLEST_STD, le=LARGEST_RMS)]
+def _method_or_number(value: Any) -> Any:
+    """Refuse what is neither, in words that name both; true would be the number 1."""
+    if isinstance(value, str) and value in ("sensors", "channels", "none"):
+        return value
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not SMALLEST_STD <= number <= LARGEST_RMS:
+        raise ValueError(f"expected sensors, channels, none, or a number {SMALLEST_STD:g} .. {LARGEST_RMS:g}")
+    return number
+
+
+Normalise = Annotated[
+    Literal["sensors", "channels", "none"] | Annotated[float, Field(gt=0, ge=SMALLEST_STD, le=LARGEST_RMS)],
+    BeforeValidator(_method_or_number),
+]
 """Normalisation of windows: see `fit_input_spec`."""
 
 

@@ -33,6 +33,13 @@ def test_exactly_one_length(optim: dict[str, int]) -> None:
         config(optim=optim)
 
 
+@pytest.mark.parametrize("value", [True, 0, -1, "foo", float("nan"), None, [1]])
+def test_normalisation_is_a_method_or_a_number(value: object) -> None:
+    assert config(data={"root": "d", "normalise": 9}).data.normalise == 9.0
+    with pytest.raises(ValueError, match="expected sensors, channels, none, or a number"):
+        config(data={"root": "d", "normalise": value})
+
+
 def test_component_may_be_a_bare_name_and_needs_one() -> None:
     assert config(encoder="patch_tst").encoder == {"name": "patch_tst"}
     with pytest.raises(ValueError, match="needs a 'name'"):
