@@ -115,6 +115,20 @@ def check_control(config: PretrainConfig, needs: Needs) -> None:
         )
 
 
+def check_heads(config: PretrainConfig) -> None:
+    """Refuse a width that no head has.
+
+    Raises:
+        ConfigError: naming head and width.
+    """
+    section = config.projector
+    if section.hidden is not None and section.head in ("residual", "linear", "none") and section.teacher != "random":
+        raise ConfigError(
+            f"projector.hidden is {section.hidden}, but head {section.head!r} has no hidden layer of that width",
+            hint="projector.hidden=null, or projector.head=batch",
+        )
+
+
 def check_augmented_pair(config: PretrainConfig, needs: Needs) -> None:
     """Two augmented copies of a window must differ.
 

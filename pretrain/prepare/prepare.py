@@ -186,6 +186,7 @@ def check_request(config: PretrainConfig, world: World) -> Request:
     needs = Needs.of(components)
     checks.check_teacher_choice(config, needs)
     checks.check_control(config, needs)
+    checks.check_heads(config)
     checks.check_augmented_pair(config, needs)
     checks.check_best_rule(config, needs)
     checks.check_fixed_target(config, needs)

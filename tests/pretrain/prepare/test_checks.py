@@ -129,6 +129,7 @@ BEFORE_SAMPLES = [
         sections={**UNPAIRED, "data": {"control": "permuted_pairs"}},
         words="no loss of this run uses a teacher or another modality",
     ),
+    Case(check="check_heads", sections={"projector": {"hidden": 4}}, words="head 'residual' has no hidden layer"),
     Case(check="check_augmented_pair", sections={"loss": ["nt_xent"], "augment": []}, words="augment is empty"),
     Case(check="check_augmented_pair", sections={"projector": {"pair_head": "own"}}, words="pair_head is own"),
     Case(check="check_augmented_pair", sections={"augment_first": False}, words="augment_first is false"),
