@@ -213,10 +213,13 @@ def fit_head_(
         load_plugin(file)
     from eval.heads import fit_head, load_labelled
     from imu_video.bundle.encoder import load_encoder
+    from imu_video.cli.options import writable
     from imu_video.runtime.files import is_free
 
     if not is_free(out):
         raise ConfigError(f"--out {out}: exists and is not empty", hint="choose another folder for the head")
+    if not out.exists():
+        writable(out, example="head")
     bundle = load_encoder(encoder)
     head = fit_head(bundle, load_labelled(data, split, placement), probe=probe, classes=classes, desired=desired)
     head.save(out)
@@ -225,7 +228,7 @@ def fit_head_(
         (
             name,
             f"{facts[name]['value']:.3f}",
-            f"[{facts[name].get('low', float('nan')):.3f}, {facts[name].get('high', float('nan')):.3f}]",
+            f"[{facts[name]['low']:.3f}, {facts[name]['high']:.3f}]" if "low" in facts[name] else "",
             facts[name]["subjects"],
         )
         for name in ("accuracy", "macro_f1")
@@ -271,7 +274,8 @@ def plan_(
     ] = None,
     episodes: Annotated[list[int] | None, typer.Option("--episodes", min=1, help="Numbers of episodes to try.")] = None,
     folds: Annotated[
-        list[int] | None, typer.Option("--folds", min=2, help="Numbers of folds of subjects to try; default: none.")
+        list[int] | None,
+        typer.Option("--folds", min=2, help="Numbers of folds of subjects to try; default: none without a deviation."),
     ] = None,
     comparisons: Annotated[int, typer.Option("--comparisons", min=1, help="Number of comparisons in the table.")] = 1,
     power: Annotated[float, typer.Option("--power", min=0.5, max=0.999, help="Desired power.")] = 0.8,
@@ -286,17 +290,18 @@ def plan_(
             "imu-eval plan requires either --from or --subject-sd",
             hint="imu-eval plan 0.05 --subject-sd 0.08, or --from results.jsonl of an earlier study",
         )
+    given = {"seed": seed_sd, "episode": episode_sd, "rest": rest_sd, "pretraining": pretraining_sd, "fold": fold_sd}
     if results:
+        if unused := [name for name, value in given.items() if value]:
+            raise ConfigError(
+                f"--{unused[0]}-sd with --from: the standard deviations are read from the result file",
+                hint=f"leave out --{unused[0]}-sd, or replace --from by --subject-sd",
+            )
         spread = measured_spread(results, metric)
     else:
-        spread = Spread(
-            subject=subject_sd or 0.0,
-            seed=seed_sd,
-            episode=episode_sd,
-            rest=rest_sd,
-            pretraining=pretraining_sd,
-            fold=fold_sd,
-        )
+        if metric is not None:
+            raise ConfigError(f"--metric {metric} without --from: no result file is read", hint="--from results.jsonl")
+        spread = Spread(subject=subject_sd or 0.0, **given)
     sizes = plan(
         spread,
         difference,
@@ -304,7 +309,7 @@ def plan_(
         seeds=seeds or [1, 3, 5],
         pretraining=pretraining or ([1] if spread.pretraining == 0 else [3, 5]),
         episodes=episodes or ([1] if spread.episode == 0 else [30, 100]),
-        folds=folds or [0],
+        folds=folds or ([0] if spread.fold == 0 else [5, 10]),
         comparisons=comparisons,
         studies=studies,
     )

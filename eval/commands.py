@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from imu_video.cli.options import writable
 from imu_video.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,15 +18,7 @@ if TYPE_CHECKING:
 
 
 def _writable(out: Path) -> Path:
-    """Refuse a result file that cannot be written before hours of evaluation are spent on it."""
-    existing = next(p for p in (out, *out.absolute().parents) if p.exists())
-    if existing == out and not out.is_file():
-        raise ConfigError(f"--out {out}: exists and is not a file", hint="name a result file, e.g. results.jsonl")
-    if existing != out and not existing.is_dir():
-        raise ConfigError(f"--out {out}: {existing} is not a folder", hint="name a result file, e.g. results.jsonl")
-    if not os.access(existing, os.W_OK):
-        raise ConfigError(f"--out {out}: no permission to write to {existing}", hint="name a file in a writable folder")
-    return out
+    return writable(out, example="results.jsonl")
 
 
 Out = Annotated[Path, typer.Option("--out", help="Result file; lines are appended.", callback=_writable)]

@@ -52,7 +52,8 @@ def fit_head(
         batch_size: windows per forward pass.
 
     Raises:
-        ConfigError: an unknown class, fewer than two classes, or a probe that is not linear.
+        ConfigError: an unknown class, fewer than two classes, a probe that is not linear, or windows with another
+            gravity than those of the encoder's training.
         ShardError: fewer than two subjects.
     """
     if not bundle.weights_sha256:
@@ -65,6 +66,13 @@ def fit_head(
         raise ShardError(
             f"{windows.dataset}: labelled windows of one subject, expected two or more to measure a head",
             hint="build a data folder with labels of more subjects",
+        )
+    gravity = "unknown" if windows.gravity == "mixed" else windows.gravity
+    if gravity != bundle.spec.gravity and any(c.startswith("acc") for c in windows.channels):
+        raise ConfigError(
+            f"{windows.dataset}: gravity is {windows.gravity!r}, but the encoder was trained with "
+            f"{bundle.spec.gravity!r}",
+            hint="build the data folder with the signal settings of the encoder's training data",
         )
     windows, left_out = _distinguished(windows, classes)
     subjects = np.unique(windows.subject)

@@ -53,6 +53,8 @@ class HeadSpec(Config):
     def _distinct(self) -> HeadSpec:
         if len(set(self.classes)) < len(self.classes):
             raise ValueError(f"classes must be distinct, got {list(self.classes)}")
+        if not all(name.strip() for name in self.classes):
+            raise ValueError(f"classes must have names, which are not blank, got {list(self.classes)}")
         return self
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from imu_video.errors import ConfigError
 from imu_video.registry import load_plugin
 from imu_video.runtime import console
 
@@ -29,6 +31,26 @@ def load_plugins(plugins: Sequence[Path] | None) -> None:
     """Import the Python files that register components of the user."""
     for file in plugins or ():
         load_plugin(file)
+
+
+def writable(out: Path, *, example: str) -> Path:
+    """A file to write, checked before hours are spent on its content.
+
+    Args:
+        out: value of ``--out``.
+        example: name of such a file, for the hint.
+
+    Raises:
+        ConfigError: a folder, a path below a file, or no permission.
+    """
+    existing = next(p for p in (out, *out.absolute().parents) if p.exists())
+    if existing == out and not out.is_file():
+        raise ConfigError(f"--out {out}: exists and is not a file", hint=f"name a file, e.g. --out {example}")
+    if existing != out and not existing.is_dir():
+        raise ConfigError(f"--out {out}: {existing} is not a folder", hint=f"name a file, e.g. --out {example}")
+    if not os.access(existing, os.W_OK):
+        raise ConfigError(f"--out {out}: no permission to write to {existing}", hint="name a file in a writable folder")
+    return out
 
 
 def size_of(index: Index) -> str:

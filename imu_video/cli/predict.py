@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imu_video.cli.options import Plugins, load_plugins
+from imu_video.cli.options import Plugins, load_plugins, writable
 from imu_video.errors import ConfigError
 from imu_video.runtime import console
 
@@ -45,6 +45,7 @@ def encode(
     from imu_video.predict.sources import open_windows
     from imu_video.predict.table import write_features
 
+    writable(out, example="features.parquet")
     bundle = load_encoder(encoder)
     blocks = open_windows(source, bundle.spec, seconds=seconds, stride_s=stride, placement=placement)
     rows = write_features(bundle, blocks, out, batch_size=batch_size, note=_notes)
@@ -75,6 +76,8 @@ def predict(
         raise ConfigError(
             f"--out {out}: expected a name that ends in .csv, .json or .html", hint="--out activities.html"
         )
+    if out is not None:
+        writable(out, example="activities.html")
     bundle = load_encoder(encoder)
     fitted = load_head(head, encoder=bundle.weights_sha256)
     predicted = list(

@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 
@@ -146,14 +146,21 @@ def write_predictions(
     elif ending == ".html":
         facts = [f"Predictions below a probability of {used:.2f} are left out."] if used else []
         accuracy = head.evidence.get("accuracy")
-        if isinstance(accuracy, dict):
+        if isinstance(accuracy, dict) and _is_number(accuracy.get("value")):
+            low, high = accuracy.get("low"), accuracy.get("high")
+            # Subjects that agree exactly have no interval.
+            interval = f" [{low:.2f}, {high:.2f}]" if _is_number(low) and _is_number(high) else ""
             facts.append(
                 f"On {accuracy.get('subjects')} subjects that the head was not fitted on: accuracy "
-                f"{accuracy.get('value', float('nan')):.2f} [{accuracy.get('low', float('nan')):.2f}, "
-                f"{accuracy.get('high', float('nan')):.2f}] ({head.evidence.get('dataset')})."
+                f"{accuracy['value']:.2f}{interval} ({head.evidence.get('dataset')})."
             )
         content = render(predicted, head.spec.classes, title=title, facts=facts)
     else:
         raise ConfigError(f"{out}: expected a name that ends in .csv, .json or .html", hint="--out activities.html")
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(out, content)
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    """Whether a fact of a head's config, which anyone may edit, can be shown as a number."""
+    return isinstance(value, int | float) and not isinstance(value, bool)

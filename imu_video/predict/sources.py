@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from imu_video.bundle.input_spec import InputSpec
+from imu_video.config import validate
 from imu_video.errors import ConfigError, RecordingError
 from imu_video.recordings.prepare import SignalConfig
 from imu_video.recordings.windows import WindowConfig, cut
@@ -83,8 +84,9 @@ def open_windows(
         from imu_video.shards.reading.index import load_index
 
         return _stored(load_index(source), spec, placement)
-    config = WindowConfig(
-        seconds=spec.window_s if seconds is None else seconds, stride_s=stride_s, rate_hz=spec.rate_hz
+    length = spec.window_s if seconds is None else seconds
+    config = validate(
+        {"seconds": length, "stride_s": stride_s, "rate_hz": spec.rate_hz}, WindowConfig, source=f"windows of {source}"
     )
     return _cut(_recordings(Path(source), placement), spec, config, placement)
 

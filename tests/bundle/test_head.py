@@ -45,7 +45,13 @@ def test_a_head_of_another_encoder_is_refused(head: Head, tmp_path: Path) -> Non
 def test_damage_is_refused(head: Head, tmp_path: Path) -> None:
     folder = head.save(tmp_path / "head")
     config = json.loads((folder / "config.json").read_text())
-    for change in ({"classes": ["a"]}, {"feature_dim": 3}, {"temperature": 0}, {"unknown": 1}):
+    for change in (
+        {"classes": ["a"]},
+        {"classes": ["", "b", "c"]},
+        {"feature_dim": 3},
+        {"temperature": 0},
+        {"unknown": 1},
+    ):
         (folder / "config.json").write_text(json.dumps({**config, "head": {**config["head"], **change}}))
         with pytest.raises(CheckpointError):
             load_head(folder)

@@ -65,6 +65,8 @@ def test_impossible_requests_are_refused(bundle: EncoderBundle, make: Make) -> N
     windows = make(people=2, recordings=1)
     with pytest.raises(ConfigError, match="not linear"):
         fit_head(bundle, windows, probe="knn")
+    with pytest.raises(ConfigError, match="gravity is 'removed', but the encoder was trained with 'included'"):
+        fit_head(bundle, replace(windows, gravity="removed"))
     unsaved = EncoderBundle(spec=bundle.spec, encoder=bundle.encoder_config)
     with pytest.raises(ConfigError, match="not loaded from a folder"):
         fit_head(unsaved, windows)

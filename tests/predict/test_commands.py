@@ -57,6 +57,37 @@ def test_a_failed_encode_leaves_no_file(encoder_folder: Path, walk: Path, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["folder.csv", "file.txt/a.csv"])
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(
+    encoder_folder: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "file.txt").touch()
+    for words in (["encode"], ["predict", "--head", "no-head"]):
+        with pytest.raises(ConfigError, match=r"--out .* is not a f"):
+            run(app, words[0], encoder_folder, "no-source", *words[1:], "--out", tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "shown"),
+    [
+        ({"value": 1.0, "subjects": 6}, "accuracy 1.00 (made)"),
+        ({"value": 0.5, "low": 0.25, "high": 0.75, "subjects": 6}, "accuracy 0.50 [0.25, 0.75] (made)"),
+        ({"value": "x", "low": None}, None),
+    ],
+)
+def test_the_page_shows_what_the_evidence_states(
+    head: Path, tmp_path: Path, accuracy: dict[str, object], shown: str | None
+) -> None:
+    from imu_video.predict.run import write_predictions
+
+    fitted = load_head(head)
+    fitted.evidence["accuracy"] = accuracy
+    write_predictions([], fitted, tmp_path / "a.html", title="t")
+    page = (tmp_path / "a.html").read_text()
+    assert shown in page if shown else "was not fitted on" not in page
+
+
 def test_predict_finds_rest_and_walking(encoder_folder: Path, head: Path, walk: Path, tmp_path: Path) -> None:
     found = json.loads(run(app, "predict", encoder_folder, walk, "--head", head, "--json", "--threshold", "0"))
     intervals = found[0]["intervals"]

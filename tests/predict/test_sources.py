@@ -69,3 +69,10 @@ def test_data_that_does_not_fit_the_encoder_is_refused(encoder: EncoderBundle, d
     assert abs(windows.x[:2, 2].mean()) < 1.0, "gravity is removed from recordings as in training"
     with pytest.raises(RecordingError, match=r"lasts 15\.98 s"):
         list(open_windows(walk, encoder.spec, seconds=60.0))
+
+
+def test_windows_that_cannot_be_cut_are_errors_that_name_the_source(encoder: EncoderBundle, walk: Path) -> None:
+    infinite = float("inf")
+    for options in ({"seconds": infinite}, {"stride_s": infinite}, {"seconds": 1e6}, {"seconds": 1e-6}):
+        with pytest.raises(ConfigError, match=r"windows of .*walk\.csv: "):
+            open_windows(walk, encoder.spec, **options)
