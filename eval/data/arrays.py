@@ -123,7 +123,8 @@ class ArrayFolder:
             if split not in self.splits:
                 raise ConfigError(
                     f"{self.root}: split {split!r} is not in the data{nearest(split, self.splits)}",
-                    hint=f"without `splits` in {DECLARATION} every subject is in `test`",
+                    hint=f"assign subjects to it under `splits` in {DECLARATION}; "
+                    "without `splits` every subject is in `test`",
                 )
         for placement in placements or ():
             if placement not in self.placements:

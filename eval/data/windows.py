@@ -174,7 +174,11 @@ def load_windows(
 
     for split in splits:
         if split not in index.splits:
-            raise ConfigError(f"split {split!r} is not in the data{nearest(split, index.splits)}")
+            raise ConfigError(
+                f"split {split!r} is not in the data{nearest(split, index.splits)}",
+                hint="select another split in the config, or divide the data folder by subject: "
+                "imu-video split DATA OUT CONFIG",
+            )
     for placement in placements or ():
         if placement not in index.placements:
             raise ConfigError(f"placement {placement!r} is not in the data{nearest(placement, index.placements)}")

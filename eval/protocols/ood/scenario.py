@@ -105,8 +105,10 @@ def _groups(values: list[str], scenario: Scenario) -> dict[str, list[str]]:
     values = [v for v in values if v]
     if scenario.groups is not None:
         if len(values) < scenario.groups:
+            fewer = f"scenario.groups={max(2, len(values) // 2)}, or null for one domain per {scenario.axis}"
             raise ConfigError(
-                f"{where}: {len(values)} values of {scenario.axis} are too few for {scenario.groups} groups"
+                f"{where}: {len(values)} values of {scenario.axis} are too few for {scenario.groups} groups",
+                hint=fewer if len(values) > 1 else None,
             )
         parts = np.array_split(np.array(values), scenario.groups)
         return {f"{part[0]}..{part[-1]}" if len(part) > 1 else str(part[0]): part.tolist() for part in parts}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -172,8 +173,10 @@ def test_what_cannot_be_is_refused_by_name(windows: LabelledWindows) -> None:
         divide(windows, Scenario(name="x", axis="placement", domains={"a": ["wrist"], "b": ["wrist", "ankle"]}))
     with pytest.raises(ConfigError, match="no label 'fly'"):
         divide(windows, Scenario(name="x", axis="subject", labels=["fly"]))
-    with pytest.raises(ConfigError, match="are too few for 7 groups"):
+    with pytest.raises(ConfigError, match="are too few for 7 groups") as few:
         divide(windows, Scenario(name="x", axis="subject", groups=7))
+    remedy = int(re.search(r"scenario\.groups=(\d+)", str(few.value)).group(1))  # type: ignore[union-attr]
+    assert len(divide(windows, Scenario(name="x", axis="subject", groups=remedy)).names) == remedy
     with pytest.raises(ConfigError, match="no domain 'wrst'"):
         division(divide(windows, PLACES), PLACES, target="wrst")
     with pytest.raises(ConfigError, match="no source domain"):
