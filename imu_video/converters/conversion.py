@@ -94,7 +94,10 @@ def convert(
             "set to zero": _by_reason(plan.zero),
             **plan.facts,
         },
-        "licences": {"weights": terms, "redistribution": chosen.redistribution if licence is None else "see weights"},
+        "licences": {
+            "weights": terms,
+            "redistribution": chosen.redistribution if licence is None else "see the licence of the weights",
+        },
     }
     target = Path(out)
     with temporary_folder(target) as temporary:

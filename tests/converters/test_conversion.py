@@ -88,7 +88,7 @@ def test_what_the_folder_states(tmp_path: Path) -> None:
         assert words in card
     convert("harnet", path, tmp_path / "out", licence="own weights: CC0", force=True)
     licences = read_config(tmp_path / "out")["lineage"]["licences"]
-    assert licences == {"weights": "own weights: CC0", "redistribution": "see weights"}
+    assert licences == {"weights": "own weights: CC0", "redistribution": "see the licence of the weights"}
 
 
 def test_half_precision_becomes_float32(tmp_path: Path) -> None:
