@@ -12,6 +12,7 @@ from imu_video.errors import ConfigError
 from imu_video.runtime import console
 
 if TYPE_CHECKING:
+    from imu_video.predict.page import Predicted
     from imu_video.predict.sources import Windows
 
 Encoder = Annotated[str, typer.Argument(help="Encoder folder, or hf://owner/name.")]
@@ -109,6 +110,7 @@ def predict(
             for i in one.timeline.intervals
         ]
         console.table(("recording", "start_s", "end_s", "activity", "probability"), rows)
+        _notes_of_predictions(predicted)
     if out is not None:
         write_predictions(predicted, fitted, out, title=f"Activities in {Path(source).name}", threshold=threshold)
         if not as_json:
@@ -119,3 +121,17 @@ def _notes(windows: Windows) -> None:
     if windows.recording is not None:
         for note in windows.notes:
             console.say(f"note: {windows.recording.name}: {note}")
+
+
+def _notes_of_predictions(predicted: list[Predicted]) -> None:
+    """Print the devices that were used and placements unknown to the head; equal notes of recordings are one line."""
+    recordings: dict[str, list[str]] = {}
+    for one in predicted:
+        # Notes about the recording itself were printed when it was read.
+        printed = () if one.recording is None else one.recording.notes
+        for note in one.notes:
+            if note not in printed:
+                recordings.setdefault(note, []).append(one.timeline.recording)
+    for note, names in recordings.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        console.say(f"note: {names[0]}{more}: {note}")

@@ -103,6 +103,16 @@ def test_predict_finds_rest_and_walking(encoder_folder: Path, head: Path, walk: 
     assert "device: |acc|" in page
 
 
+def test_predict_prints_that_the_head_was_fitted_on_other_placements(
+    encoder_folder: Path, head: Path, walk: Path, data: Path
+) -> None:
+    other = f"the head was fitted on other placements: {', '.join(load_head(head).spec.placements)}"
+    assert f"note: walk: {other}" in run(app, "predict", encoder_folder, walk, "--head", head, "--placement", "ankle")
+    text = run(app, "predict", encoder_folder, data, "--head", head)
+    assert other not in text
+    assert "note: train0 and 5 more: devices: " in text
+
+
 def test_predict_reads_the_windows_of_a_data_folder(encoder_folder: Path, head: Path, data: Path) -> None:
     found = json.loads(run(app, "predict", encoder_folder, data, "--head", head, "--json"))
     assert [one["recording"] for one in found] == [f"{split}{i}" for split in ("train", "test") for i in range(3)]
