@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from imu_video import registry
+from imu_video.arguments import Constructor
 from imu_video.config import load_config, shipped
 from pretrain.config import PretrainConfig
 from pretrain.prepare.components import Components, resolve
@@ -30,9 +31,9 @@ def recipes() -> list[str]:
     return sorted(path.stem for path in FAITHFUL.glob("*.yaml"))
 
 
-def resolved(path: Path) -> dict[str, Any]:
-    """Dotted keys and values of a config with every argument of every component, without what the data determine."""
-    config = load_config(path, PretrainConfig, ["data.root=data/mine"])
+def resolved(path: Path, *overrides: str) -> dict[str, Any]:
+    """Nested keys and values of a config with every argument of every component, without what the data determine."""
+    config = load_config(path, PretrainConfig, ["data.root=data/mine", *overrides])
     components = Components.of(config).with_data(channels=6, samples=100)
     flat = resolve(config, components, dim=1, teacher="", precision="").model_dump(mode="json")
     raw = config.model_dump(mode="json")
@@ -42,7 +43,24 @@ def resolved(path: Path) -> dict[str, Any]:
         raw["data"]["teacher"],
         raw["run"],
     )
+    for key in {"channels", "samples"} - set(components.encoder.stated):
+        flat["encoder"].pop(key, None)
+    _complete(flat)
     return flat
+
+
+def _complete(flat: Any, prefix: str = "") -> None:
+    # A resolved config leaves out the arguments that were added later where they have their default.
+    for key, value in flat.items():
+        kind = _KINDS.get(f"{prefix}{key}")
+        if kind is None:
+            if isinstance(value, dict):
+                _complete(value, f"{prefix}{key}.")
+            continue
+        for entry in value if isinstance(value, list) else [value]:
+            if entry is not None:
+                for name, default in Constructor(kind.get(entry["name"]), kind=key, name=entry["name"]).later.items():
+                    entry.setdefault(name, default)
 
 
 def component(entry: Mapping[str, Any] | None, kind: registry.Registry[Any]) -> str:
@@ -64,8 +82,9 @@ def text(value: Any) -> str:
 def differences(there: Mapping[str, Any], here: Mapping[str, Any], prefix: str = "") -> list[str]:
     """``key: there -> here`` of every key whose values differ; a component of another name is one line."""
     lines: list[str] = []
+    # A key of one side only is a fault of `resolved`, so it is an error and not printed as null.
     for key in [*here, *(key for key in there if key not in here)]:
-        name, old, new = f"{prefix}{key}", there.get(key), here.get(key)
+        name, old, new = f"{prefix}{key}", there[key], here[key]
         if old == new or name in _FREE:
             continue
         kind = _KINDS.get(name)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from imu_video.config import load_config
 from pretrain.config import PretrainConfig
-from tests.configs.headers import FAITHFUL, differences, recipes, with_block
+from tests.configs.headers import FAITHFUL, differences, recipes, resolved, with_block
 
 
 @pytest.mark.parametrize("name", recipes())
@@ -24,6 +26,32 @@ def test_a_faithful_config_adds_nothing_to_the_paper(name: str) -> None:
     assert not config.projector.standardise, "features of a teacher are used as they are"
 
 
+@pytest.mark.parametrize("name", recipes())
+def test_the_printed_differences_turn_the_faithful_config_into_the_recipe(name: str) -> None:
+    faithful, tuned = FAITHFUL / f"{name}.yaml", FAITHFUL.parent / f"{name}.yaml"
+    here = resolved(tuned)
+    overrides = []
+    for line in differences(resolved(faithful), here):
+        key, value = line.split(": ", 1)[0], line.rsplit(" -> ", 1)[1]
+        # Whole components are printed for readers; every other value as an override takes it.
+        overrides.append(f"{key}={json.dumps(here[key]) if key in here else value}")
+    assert differences(resolved(faithful, *overrides), here) == []
+
+
+def test_arguments_that_were_added_later_are_printed_with_their_default() -> None:
+    for name, line in {
+        "cmc_cmkm": "loss.0.form: released -> ours",
+        "masked_patchtst": "objective.0.shown: zeros -> nothing",
+        "ssl_wearables": "objective.0.outputs: 2 -> 1",
+    }.items():
+        assert line in differences(resolved(FAITHFUL / f"{name}.yaml"), resolved(FAITHFUL.parent / f"{name}.yaml"))
+
+
+def test_a_key_of_one_side_only_is_an_error() -> None:
+    with pytest.raises(KeyError, match="only"):
+        differences({"only": 2}, {})
+
+
 def test_every_kind_of_difference_is_written() -> None:
     there = {
         "seed": 0,
@@ -32,7 +60,6 @@ def test_every_kind_of_difference_is_written() -> None:
         "tower": None,
         "loss": [{"name": "info_nce", "weight": 1.0, "temperature": 0.1, "learned": True}],
         "optim": {"lr": 0.1, "clip_norm": None, "same": 1},
-        "only": 2,
     }
     here = {
         "seed": 1,
@@ -50,13 +77,9 @@ def test_every_kind_of_difference_is_written() -> None:
         "loss.0.weight: 1.0 -> 0.5",
         "loss.0.temperature: 0.1 -> 0.2",
         "optim.clip_norm: null -> 1.0",
-        "only: 2 -> null",
     ]
     other = here | {"loss": [{"name": "nt_xent", "weight": 1.0, "temperature": 0.5, "learned": False}]}
-    assert (
-        differences(there | {"only": None}, other)[-2]
-        == "loss: info_nce (temperature 0.1) -> nt_xent (temperature 0.5)"
-    )
+    assert differences(there, other)[-2] == "loss: info_nce (temperature 0.1) -> nt_xent (temperature 0.5)"
 
 
 def test_an_old_block_is_replaced_and_a_missing_one_added() -> None:
