@@ -186,8 +186,8 @@ class OptimSection(Config):
         clip_norm: maximum gradient norm; null = logged, not clipped.
         warmup_fraction: fraction of all steps with a rising learning rate.
         decay: from ``lr`` to ``min_lr`` after the warm-up: ``cosine``, ``linear``, or ``constant`` (stays at ``lr``).
-        end: ``last``: the warm-up starts above 0 and the last step has ``min_lr``; ``after``: the warm-up starts at 0
-            and the step after the last would have ``min_lr``, as in torch's and transformers' schedulers.
+        end: ``last``: the first step has a positive rate and the last step has ``min_lr``; ``after``: the warm-up
+            starts at 0 and the step after the last would have ``min_lr``, as in torch's and transformers' schedulers.
         plateau: also reduce the rate when the training loss stops falling; null = no.
         steps: optimiser steps.
         epochs: passes over the usable windows, full global batches only.

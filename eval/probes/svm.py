@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from eval.probes.base import Strengths, check_support, inverse_spread, probes, scaling_of, unit_rows
-from imu_video.arguments import Count, Positive, Seed
+from imu_video.arguments import Count, Positive
 from imu_video.errors import ConfigError
 from imu_video.runtime.logging import log_progress
 
@@ -42,9 +42,9 @@ class SvmProbe:
         folds: number of folds, at least 2; 5 as published.
         shuffle: draw the folds at random. With ``false`` folds are consecutive parts of the support in its given order,
             as by default in scikit-learn; results then depend on that order.
-        seed: of the sample and of the folds.
-        few_strength: C that is used without a search for a support of fewer than 50 windows, or fewer than 5 per class
-            on average; null searches in every support.
+        seed: of the sample and of the folds, at least 0.
+        few_strength: C, above 0, that is used without a search for a support of fewer than 50 windows, or fewer than 5
+            per class on average; null searches in every support.
         cache_mb: bound of the kernel cache in MB, at least 1; results do not depend on it.
 
     Example:
@@ -60,7 +60,7 @@ class SvmProbe:
         most: Annotated[int, Field(ge=2)] = 10_000,
         folds: Annotated[int, Field(ge=2)] = 5,
         shuffle: bool = True,
-        seed: Seed = 0,
+        seed: Annotated[int, Field(ge=0)] = 0,
         few_strength: Positive | None = None,
         cache_mb: Count = 400,
     ) -> None:

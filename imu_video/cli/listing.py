@@ -193,7 +193,7 @@ def argument_rows(registry: Registry[Any], name: str) -> list[tuple[str, str, st
 
     Example:
         >>> from imu_video.registry import losses
-        >>> argument_rows(losses, "info_nce")
+        >>> argument_rows(losses, "info_nce")[:2]
         [('temperature', '0.07', 'at least 0.01'), ('learned', 'True', '')]
     """
     ranges = registry.ranges(name)

@@ -247,7 +247,7 @@ def test_docstrings_of_configs_state_enforced_ranges() -> None:
 def test_direct_construction_keeps_what_python_shows_of_the_class() -> None:
     loss = registry.losses.get("info_nce")
     signature = inspect.signature(loss)
-    assert list(signature.parameters) == ["temperature", "learned"]
+    assert list(signature.parameters) == ["temperature", "learned", "between"]
     assert signature.parameters["temperature"].default == 0.07
     assert typing.get_type_hints(loss.__init__)["temperature"] is float
     assert loss.__init__.__qualname__ == "InfoNCE.__init__"

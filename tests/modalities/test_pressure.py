@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
+from eval.data.source import LabelledData
 from eval.data.windows import load_windows, streams_of
 from eval.protocols.limited_labels.config import Method
 from eval.protocols.limited_labels.inputs import sides_of
@@ -149,7 +150,7 @@ def test_a_run_learns_from_it(built: Path, tmp_path: Path, monkeypatch: pytest.M
     windows = load_windows(index, splits=["train", "val"])
     held = streams_of(windows, index, "pressure")
     assert held.shape == (len(windows), FRAMES, CELLS)
-    (side,) = sides_of([tmp_path / "encoder"], windows, index)
+    (side,) = sides_of([tmp_path / "encoder"], windows, LabelledData(shards=index))
     assert side.tower is not None
     assert side.tower.modality == Method(name="joint", learn="all", along="pressure").along == "pressure"
     np.testing.assert_array_equal(np.isfinite(side.features).all(axis=1), np.isfinite(held).all(axis=(1, 2)))

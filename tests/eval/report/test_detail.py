@@ -96,12 +96,13 @@ def test_limited_labels_show_subjects_and_tests(made: Any) -> None:
     results, _ = read_results([made.results])
     section, *_ = labels_sections([r for r in results if r.protocol == "labels"])
     assert sum(isinstance(b, Figure) for b in section.blocks) == 1
-    [folded] = [b for b in section.blocks if isinstance(b, Folded)]
-    table = folded.blocks[0]
+    by_class, tests = (b for b in section.blocks if isinstance(b, Folded))
+    table = tests.blocks[0]
     assert isinstance(table, Table)
     one = next(r for r in results if r.kind == "labels-difference")
     assert [*table.rows[0][:5]] == [one.domain, one.model, one.probe, one.reference, "1"]
     assert table.rows[0][6] == f"{one.details['p_holm']:.3f}"
+    assert by_class.summary == "Results per class"
 
 
 def test_every_finished_run_is_a_dot(made: Any) -> None:
