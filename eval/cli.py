@@ -266,11 +266,22 @@ def plan_(
         float, typer.Option("--episode-sd", min=0, help="Standard deviation between episodes.")
     ] = 0.0,
     fold_sd: Annotated[float, typer.Option("--fold-sd", min=0, help="Standard deviation between folds.")] = 0.0,
+    reference_sd: Annotated[
+        float,
+        typer.Option("--reference-sd", min=0, help="Standard deviation between pretraining seeds of the reference."),
+    ] = 0.0,
+    support_sd: Annotated[
+        float, typer.Option("--support-sd", min=0, help="Standard deviation between subjects as support.")
+    ] = 0.0,
     rest_sd: Annotated[float, typer.Option("--rest-sd", min=0, help="Remaining standard deviation.")] = 0.0,
     subjects: Annotated[list[int] | None, typer.Option("--subjects", min=2, help="Numbers of subjects to try.")] = None,
     seeds: Annotated[list[int] | None, typer.Option("--seeds", min=1, help="Numbers of seeds to try.")] = None,
     pretraining: Annotated[
         list[int] | None, typer.Option("--pretraining-seeds", min=1, help="Numbers of pretraining seeds to try.")
+    ] = None,
+    reference: Annotated[
+        list[int] | None,
+        typer.Option("--reference-seeds", min=1, help="Numbers of pretraining seeds of the reference to try."),
     ] = None,
     episodes: Annotated[list[int] | None, typer.Option("--episodes", min=1, help="Numbers of episodes to try.")] = None,
     folds: Annotated[
@@ -291,6 +302,7 @@ def plan_(
             hint="imu-eval plan 0.05 --subject-sd 0.08, or --from results.jsonl of an earlier study",
         )
     given = {"seed": seed_sd, "episode": episode_sd, "rest": rest_sd, "pretraining": pretraining_sd, "fold": fold_sd}
+    given |= {"reference": reference_sd, "support": support_sd}
     if results:
         if unused := [name for name, value in given.items() if value]:
             raise ConfigError(
@@ -302,13 +314,15 @@ def plan_(
         if metric is not None:
             raise ConfigError(f"--metric {metric} without --from: no result file is read", hint="--from results.jsonl")
         spread = Spread(subject=subject_sd or 0.0, **given)
+    episodic = spread.episode > 0 or spread.support > 0
     sizes = plan(
         spread,
         difference,
         subjects=subjects or [4, 8, 15, 30],
-        seeds=seeds or [1, 3, 5],
+        seeds=seeds or ([1] if episodic and spread.reference > 0 and spread.seed == 0 else [1, 3, 5]),
         pretraining=pretraining or ([1] if spread.pretraining == 0 else [3, 5]),
-        episodes=episodes or ([1] if spread.episode == 0 else [30, 100]),
+        reference=reference or ([1] if spread.reference == 0 else [3]),
+        episodes=episodes or ([30, 100] if episodic else [1]),
         folds=folds or ([0] if spread.fold == 0 else [5, 10]),
         comparisons=comparisons,
         studies=studies,
@@ -329,12 +343,14 @@ def plan_(
         )
         for size in sizes
     ]
-    names = {"pretraining": "pretraining seeds"}
+    names = {"pretraining": "pretraining seeds", "reference": "reference seeds"}
     columns = (*(names.get(name, name) for _, name in shown), "power", f"at least {power:g}")
     console.table(columns, rows, title=title)
     enough = [size for size in sizes if (size.power or 0.0) >= power]
     if enough:
-        least = min(enough, key=lambda size: (size.subjects, size.pretraining * size.seeds * size.episodes))
+        least = min(
+            enough, key=lambda size: (size.subjects, size.pretraining * size.reference * size.seeds * size.episodes)
+        )
         needs = ", ".join(f"{least[place]} {names.get(name, name)}" for place, name in shown)
         console.say(f"fewest subjects with power {power:g}: {needs}")
     else:

@@ -133,6 +133,9 @@ class Spread:
         rest: between cells beyond these.
         pretraining: between pretraining seeds, common to all subjects.
         fold: between folds, that is between training sets and their runs, common to all subjects of a fold.
+        reference: between pretraining seeds of the reference, common to all subjects.
+        support: between subjects as providers of support. An episode, common to all of its queries, has the mean of
+            the subjects that provide its support.
     """
 
     subject: float
@@ -141,6 +144,8 @@ class Spread:
     rest: float = 0.0
     pretraining: float = 0.0
     fold: float = 0.0
+    reference: float = 0.0
+    support: float = 0.0
 
 
 def simulated_power(
@@ -152,6 +157,7 @@ def simulated_power(
     pretraining: int = 1,
     episodes: int = 1,
     folds: int = 0,
+    reference: int = 1,
     comparisons: int = 1,
     level: float = 0.95,
     studies: int = 400,
@@ -159,35 +165,58 @@ def simulated_power(
 ) -> float:
     """Share of simulated studies in which the corrected test finds a difference.
 
+    Where subjects vary as providers of support, a random third of the subjects provides the support of an episode, and
+    the others are its queries.
+
     Args:
         spread: standard deviations.
         difference: true difference.
         subjects, seeds, pretraining, episodes: size of the study.
+        reference: number of pretraining seeds of the reference, which are not paired with those of the encoder.
         folds: number of folds of subjects, with one training set each; 0 for one training set for all subjects.
         comparisons: size of the family of comparisons.
         level: 1 - level is the error rate of the family.
         studies: number of simulated studies.
         generator: random state.
 
+    Raises:
+        ValueError: several seeds, episodes and pretraining seeds of the reference in one study, which no protocol has;
+            or support by subjects in folds or of fewer than two episodes.
+
     Example:
         >>> rng = np.random.default_rng(0)
         >>> simulated_power(Spread(subject=0.05), 0.05, subjects=16, studies=50, generator=rng) > 0.8
         True
     """
+    if min(seeds, episodes, reference) > 1:
+        raise ValueError(f"{seeds} seeds, {episodes} episodes and {reference} seeds of the reference: at most two vary")
+    if spread.support > 0 and (folds or episodes < 2):
+        raise ValueError(f"support by subjects needs two episodes or more and no folds, got {episodes} and {folds}")
+    # The reference has the axis of seeds, and seeds that of episodes, as in the lines of the protocols.
+    crossed = seeds > 1 and reference > 1
+    axes = (reference, seeds) if crossed else (seeds * reference, episodes)
+    runs = (1, seeds) if crossed else (seeds, 1)
     found = 0
     fold = np.arange(subjects) % folds if folds else None
     for _ in range(studies):
         cells = (
             difference
             + generator.normal(0, spread.subject, (1, 1, 1, subjects))
-            + generator.normal(0, spread.seed, (1, seeds, 1, 1 if fold is None else folds))[..., _of(fold)]
+            + generator.normal(0, spread.seed, (1, *runs, 1 if fold is None else folds))[..., _of(fold)]
             + generator.normal(0, spread.pretraining, (pretraining, 1, 1, 1))
+            + generator.normal(0, spread.reference, (1, reference, 1, 1))
             + generator.normal(0, spread.episode, (1, 1, episodes, 1))
-            + generator.normal(0, spread.rest, (pretraining, seeds, episodes, subjects))
+            + generator.normal(0, spread.rest, (pretraining, *axes, subjects))
         )
         if fold is not None:
             cells = cells + generator.normal(0, spread.fold, folds)[fold]
-        p = estimate(cells, folds=None if fold is None else [str(f) for f in fold]).p
+        support = None
+        if spread.support > 0:
+            supporting = max(1, subjects // 3)
+            support = np.argsort(generator.random((episodes, subjects)), axis=1) < supporting
+            shift = support @ generator.normal(0, spread.support, subjects) / supporting
+            cells = np.where(support, np.nan, cells + shift[:, None])
+        p = estimate(cells, support=support, folds=None if fold is None else [str(f) for f in fold]).p
         found += p is not None and p < (1 - level) / comparisons
     return found / studies
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from eval.results.store import append_results
 from imu_video.errors import ConfigError, DataError
 from imu_video.metrics.inference import estimate
 from imu_video.metrics.significance import Spread
+from imu_video.metrics.variance import REFERENCE_SEED, SEED
 
 
 def lines(path: Path, *, subject: float, seed: float) -> Path:
@@ -34,6 +36,54 @@ def test_the_spread_of_an_earlier_study_is_recovered(tmp_path: Path) -> None:
     assert found.seed == pytest.approx(0.03, rel=0.25)
     with pytest.raises(DataError, match="no paired difference with an interval in 'accuracy'"):
         measured_spread([tmp_path / "r.jsonl"], "accuracy")
+
+
+def test_the_spread_has_the_seeds_of_the_reference_and_support_subjects(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    own = np.arange(96) % 12
+    support = np.zeros((96, 20), dtype=bool)
+    support[np.arange(96), 8 + own] = True  # 12 subjects that are never a query, eight episodes each
+    found = []
+    for number in range(16):
+        shift = rng.normal(0, 0.06, 12)[own]
+        cells = rng.normal(0, 0.02, 8) + shift[:, None] + rng.normal(0, 1e-4, (1, 96, 8))
+        with_support = estimate(cells, support=support)
+        cells = rng.normal(0, 0.02, 8) + rng.normal(0, 0.05, (8, 1, 1)) + rng.normal(0, 1e-4, (8, 1, 8))
+        of_reference = estimate(cells)
+        named = [replace(part, factor=REFERENCE_SEED) if part.factor == SEED else part for part in of_reference.parts]
+        fields = {"kind": "fewshot-difference", "metric": "macro_f1", "model": "a", "domain": str(number)}
+        # Each factor exists in a half of the comparisons, and none may shrink in the median.
+        for name, e in (("b", with_support), ("c", replace(of_reference, parts=tuple(named)))):
+            found.append(Result.build(e, 0.95, shared={}, seeds={}, reference=name, **fields))
+    append_results(tmp_path / "r.jsonl", found)
+    spread = measured_spread([tmp_path / "r.jsonl"])
+    assert spread.support == pytest.approx(0.06, rel=0.25)
+    assert spread.reference == pytest.approx(0.05, rel=0.25)
+    assert spread.seed == 0
+
+
+def test_a_factor_that_cannot_be_planned_is_refused(tmp_path: Path) -> None:
+    path = lines(tmp_path / "r.jsonl", subject=0.08, seed=0.03)
+    path.write_text(path.read_text(encoding="utf-8").replace('"seed":', '"moon":'), encoding="utf-8")
+    with pytest.raises(DataError, match="factor 'moon' of the variance cannot be planned, expected one of subject"):
+        measured_spread([path])
+
+
+def test_the_seeds_of_the_reference_and_support_subjects_are_sampled_in_the_plan() -> None:
+    spread = Spread(subject=0.01, reference=0.04)
+    sizes = plan(spread, 0.06, subjects=[12], reference=[1, 2, 8], studies=60)
+    power = [size.power for size in sizes]
+    assert power[0] is None, "one pretraining seed of the reference cannot see that they vary"
+    assert power[1] is not None
+    assert power[2] is not None
+    assert power[1] < 0.5 < power[2]
+    spread = Spread(subject=0.01, support=0.1)
+    sizes = plan(spread, 0.06, subjects=[6, 30], episodes=[1, 20], studies=60)
+    power = [size.power for size in sizes]
+    assert power[0] is power[2] is None
+    assert power[1] is not None
+    assert power[3] is not None
+    assert power[1] < 0.5 < power[3], "more episodes of the same subjects are no more subjects"
 
 
 def test_more_subjects_have_more_power_and_one_seed_is_no_study_where_seeds_vary() -> None:
@@ -73,6 +123,10 @@ def test_the_command_prints_sizes_and_asks_for_a_spread(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, [*words, *more])
     table = [line.split("\t") for line in done.stdout.splitlines()]
     assert ["4", "1", "5"] in [row[:3] for row in table]
+    more = ["--subject-sd", "0.02", "--episode-sd", "0.01", "--support-sd", "0.02", "--reference-sd", "0.02"]
+    done = CliRunner().invoke(app, ["plan", "0.05", "--subjects", "6", "--episodes", "5", "--studies", "20", *more])
+    table = [line.split("\t") for line in done.stdout.splitlines()]
+    assert ["6", "1", "3", "5"] in [row[:4] for row in table], "one seed: episodes and the reference have both axes"
     refused = CliRunner().invoke(app, words)
     assert "either --from or --subject-sd" in str(refused.exception)
 
@@ -86,6 +140,13 @@ def test_the_command_prints_sizes_and_asks_for_a_spread(tmp_path: Path) -> None:
         (Spread(subject=float("inf")), 0.1, {}, r"standard deviation \(subject\) inf"),
         (Spread(subject=0.1, rest=1e300), 0.1, {}, r"standard deviation \(rest\)"),
         (Spread(subject=0.0), 0.1, {}, "all standard deviations are 0"),
+        (Spread(subject=0.1, support=0.1), 0.1, {"folds": [2]}, "2 folds with a standard deviation of support"),
+        (
+            Spread(subject=0.1),
+            0.1,
+            {"seeds": [1, 3], "reference": [2], "episodes": [30]},
+            "3 seeds, 2 pretraining seeds of the reference and 30 episodes: no protocol has several of all three",
+        ),
         (Spread(subject=0.1), 0.1, {"folds": [5]}, "2 subjects in 5 folds: expected more subjects than folds"),
     ],
 )

@@ -82,3 +82,28 @@ def test_more_seeds_give_more_power_where_seeds_vary() -> None:
     spread = Spread(subject=0.02, seed=0.05)
     few, many = (simulated_power(spread, 0.08, subjects=20, seeds=r, studies=60, generator=rng) for r in (2, 8))
     assert few < 0.5 < many
+
+
+def test_a_test_with_support_subjects_and_seeds_of_the_reference_keeps_its_level() -> None:
+    rng = np.random.default_rng(6)
+    few_shot = Spread(subject=0.1, support=0.1, episode=0.02, rest=0.05)
+    both = Spread(subject=0.03, pretraining=0.05, reference=0.05, seed=0.02, rest=0.02)
+    wrong = [
+        simulated_power(few_shot, 0.0, subjects=9, episodes=30, studies=100, generator=rng),
+        simulated_power(both, 0.0, subjects=8, seeds=3, pretraining=3, reference=3, studies=60, generator=rng),
+    ]
+    # 100 studies at 5 %: three standard deviations above are 11.5 %.
+    assert max(wrong) <= 0.115
+
+
+@pytest.mark.parametrize(
+    ("spread", "size"),
+    [
+        (Spread(subject=0.1), {"seeds": 2, "episodes": 2, "reference": 2}),
+        (Spread(subject=0.1, support=0.1), {"episodes": 1}),
+        (Spread(subject=0.1, support=0.1), {"episodes": 5, "folds": 2}),
+    ],
+)
+def test_designs_that_no_protocol_has_are_not_simulated(spread: Spread, size: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=r"seeds of the reference: at most two vary|support by subjects needs"):
+        simulated_power(spread, 0.1, subjects=6, studies=1, generator=np.random.default_rng(0), **size)
