@@ -76,7 +76,8 @@ def read_recipe(path: Path, also: Sequence[Path] = ()) -> Recipe:
 
     Raises:
         CheckpointError: a folder is not a valid export.
-        ConfigError: encoders that differ in more than the pretraining seed, have the same one, or do not state it.
+        ConfigError: encoders that differ in more than the pretraining seed, have the same seed
+            or weights, or do not state their seed.
     """
     folders = tuple(folder for p in (path, *also) for folder in encoder_folders(p))
     facts = tuple(read_config(folder) for folder in folders)
@@ -88,11 +89,14 @@ def read_recipe(path: Path, also: Sequence[Path] = ()) -> Recipe:
 
 def _seeds(folders: Sequence[Path], facts: Sequence[Mapping[str, Any]]) -> Iterator[int]:
     """The pretraining seed of each encoder, after the comparison with the first one."""
+    for folder, own in zip(folders, facts, strict=True):
+        _check_mappings(folder, own)
     first = _flat(facts[0])
     held: dict[int, Path] = {}
+    weights: dict[str, Path] = {}
     for folder, own in zip(folders, facts, strict=True):
-        seed = own["lineage"].get("config", {}).get(SEED)
-        if not isinstance(seed, int):
+        seed = (own["lineage"].get("config") or {}).get(SEED)
+        if not isinstance(seed, int) or isinstance(seed, bool):
             raise ConfigError(
                 f"{folder}: lineage.config.{SEED} is {seed!r}, expected the pretraining seed",
                 hint=f"evaluate {folder} alone",
@@ -110,17 +114,44 @@ def _seeds(folders: Sequence[Path], facts: Sequence[Mapping[str, Any]]) -> Itera
             raise ConfigError(
                 f"{held[seed]} and {folder} have the same pretraining seed {seed}", hint="pass each seed once"
             )
+        twin = weights.setdefault(str(own["weights_sha256"]), folder)
+        if twin != folder:
+            raise ConfigError(
+                f"{twin} and {folder} have the same weights, but state the pretraining seeds "
+                f"{facts[folders.index(twin)]['lineage']['config'][SEED]} and {seed}",
+                hint="export each run again",
+            )
         held[seed] = folder
         yield seed
+
+
+def _check_mappings(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Refuse a folder whose facts, which anyone may edit, have another form.
+
+    Raises:
+        ConfigError: naming the key and the value.
+    """
+    lineage = facts["lineage"]
+    found = {"lineage": lineage, "encoder": facts["encoder"], "input": facts.get("input", {})}
+    if isinstance(lineage, Mapping):
+        found |= {f"lineage.{key}": lineage.get(key) or {} for key in ("config", "dataset", "teacher")}
+    for key, value in found.items():
+        if not isinstance(value, Mapping):
+            raise ConfigError(
+                f"{folder}: {key} is {value!r:.80}, expected a mapping of keys", hint=f"export {folder} again"
+            )
 
 
 def _flat(facts: Mapping[str, Any]) -> dict[str, Any]:
     """What encoders of one recipe share; the chosen step, machines and scales of the input may differ."""
     lineage = facts["lineage"]
-    out = {f"config.{key}": value for key, value in lineage.get("config", {}).items() if key != SEED}
+    out = {f"config.{key}": value for key, value in (lineage.get("config") or {}).items() if key != SEED}
     out |= {f"encoder.{key}": value for key, value in facts["encoder"].items()}
     out["control"] = lineage.get("control")
     out["dataset.digest"] = (lineage.get("dataset") or {}).get("digest")
     out["teacher.fingerprint"] = (lineage.get("teacher") or {}).get("fingerprint")
-    out |= {f"input.{key}": facts.get("input", {}).get(key) for key in ("channels", "rate_hz", "window_s")}
+    found = facts.get("input", {})
+    out |= {f"input.{key}": found.get(key) for key in ("channels", "rate_hz", "window_s")}
+    # Folders of earlier versions do not state the last one.
+    out |= {"input.gravity": found.get("gravity", "included"), "input.normalised": found.get("normalised", "none")}
     return out

@@ -61,6 +61,33 @@ def test_encoders_that_differ_in_more_than_the_seed_are_refused(saved: Path, tmp
         read_recipe(first, [encoder(saved, tmp_path / "d", seed=None)])
 
 
+def test_one_encoder_is_not_two_pretraining_seeds(saved: Path, tmp_path: Path) -> None:
+    first = encoder(saved, tmp_path / "a", seed=0, weights="w")
+    with pytest.raises(ConfigError, match="have the same weights, but state the pretraining seeds 0 and 1"):
+        read_recipe(first, [encoder(saved, tmp_path / "b", seed=1, weights="w")])
+    with pytest.raises(ConfigError, match="seed is True, expected the pretraining seed"):
+        read_recipe(first, [encoder(saved, tmp_path / "c", seed=True)])
+
+
+@pytest.mark.parametrize("part", ["lineage", "encoder", "input"])
+def test_facts_of_another_form_are_errors_that_name_the_key(saved: Path, tmp_path: Path, part: str) -> None:
+    first, other = encoder(saved, tmp_path / "a", seed=0), encoder(saved, tmp_path / "b", seed=1)
+    content = json.loads((other / "config.json").read_text())
+    for change in ({part: [1]}, {"lineage": {**content["lineage"], "config": "x"}}):
+        (other / "config.json").write_text(json.dumps({**content, **change}))
+        with pytest.raises(ConfigError, match="expected a mapping of keys"):
+            read_recipe(first, [other])
+
+
+def test_encoders_with_other_gravity_are_refused(saved: Path, tmp_path: Path) -> None:
+    first, other = encoder(saved, tmp_path / "a", seed=0), encoder(saved, tmp_path / "b", seed=1)
+    content = json.loads((other / "config.json").read_text())
+    content["input"]["gravity"] = "removed"
+    (other / "config.json").write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match=r"input\.gravity: 'included' and 'removed'"):
+        read_recipe(first, [other])
+
+
 def test_a_folder_without_encoders_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="neither an encoder folder nor a folder of encoder folders"):
         encoder_folders(tmp_path)
