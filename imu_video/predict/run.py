@@ -77,16 +77,18 @@ def _by_recording(
     start = np.concatenate([windows.start for windows, _ in held])
     probabilities = np.concatenate([p for _, p in held])
     known = np.isin(facts["placement"], head.spec.placements)
-    _, first = np.unique(facts["recording"], return_index=True)
-    for name in facts["recording"][np.sort(first)].tolist():
-        rows = facts["recording"] == name
+    pairs = list(dict.fromkeys(zip(facts["subject"].tolist(), facts["recording"].tolist(), strict=True)))
+    names = [name for _, name in pairs]
+    for subject, name in pairs:
+        # Names of recordings are unique in a folder that was built; merged by other tools, two subjects may share one.
+        rows = (facts["recording"] == name) & (facts["subject"] == subject)
         # A device that the head was fitted on is better evidence than others; without one, all are used.
         used = rows & known if (rows & known).any() else rows
         line = timeline(
             head,
             probabilities[used],
             start[used],
-            recording=name,
+            recording=name if names.count(name) == 1 else f"{subject}/{name}",
             seconds=held[0][0].seconds,
             threshold=threshold,
         )

@@ -146,3 +146,24 @@ def test_the_head_states_its_accuracy_on_subjects_left_out(head: Path) -> None:
     assert evidence["accuracy"]["subjects"] == 6
     assert evidence["accuracy"]["value"] > 0.9
     assert set(evidence["recall"]) == {"rest", "walk"}
+
+
+def test_recordings_of_one_name_are_kept_apart_by_subject(head: Path) -> None:
+    from imu_video.predict.run import _by_recording
+    from imu_video.predict.sources import Windows
+
+    facts = {"subject": ["a", "a", "b", "b"], "session": ["1"] * 4, "recording": ["r"] * 4, "placement": ["wrist"] * 4}
+    windows = Windows(
+        x=np.zeros((4, 6, 8)),
+        rate_hz=4.0,
+        seconds=2.0,
+        channels=(),
+        start=np.array([0.0, 2.0, 0.0, 2.0]),
+        facts={name: np.array(values) for name, values in facts.items()},
+    )
+    p = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    found = list(_by_recording([(windows, p)], load_head(head), 0.0, None))
+    assert [(one.timeline.recording, [i.label for i in one.timeline.intervals]) for one in found] == [
+        ("a/r", ["rest"]),
+        ("b/r", ["walk"]),
+    ]
