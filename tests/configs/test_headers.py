@@ -17,13 +17,29 @@ def test_the_header_is_what_the_generator_writes(name: str) -> None:
     assert content == with_block(content, name), "run `make headers`"
 
 
+AUGMENTED = {
+    "primus": ["scale", "permute"],  # released code: windows scaled and cut into five
+    "simclr_imu": ["scale", "rotate"],  # released tutorial: scaled per channel and rotated
+    "ssl_wearables": ["swap_axes", "rotate"],  # released code: axes swapped and rotated
+}
+WARM_UP = {"comodo": 0.1, "ssl_wearables": 5 / 200}  # share of the updates, as published
+
+
 @pytest.mark.parametrize("name", recipes())
 def test_a_faithful_config_adds_nothing_to_the_paper(name: str) -> None:
     config = load_config(FAITHFUL / f"{name}.yaml", PretrainConfig, ["data.root=d"])
     assert config.name == f"{name.replace('_', '-')}-faithful"
+    assert [entry["name"] for entry in config.augment] == AUGMENTED.get(name, [])
+    assert config.data.clip_augment == ()
     # The trainer of transformers, which the released baseline uses, clips by default.
     assert config.optim.clip_norm == (1.0 if name == "masked_patchtst" else None)
+    assert config.optim.warmup_fraction == WARM_UP.get(name, 0.0)
     assert not config.projector.standardise, "features of a teacher are used as they are"
+    assert config.data.normalise != "sensors", "the statistics of our own recipes"
+    if config.tower is not None:
+        changes = {"body", "rotation", "scale", "jitter", "shear", "warp", "lost"}
+        assert {key: config.tower[key] for key in changes} == dict.fromkeys(changes, 0.0)
+        assert (config.tower["crop"], config.tower["align"]) == (1.0, False)
 
 
 @pytest.mark.parametrize("name", recipes())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from imu_video.shards.schema import Index
 from pretrain.config import PretrainConfig
 from pretrain.prepare.prepare import Prepared
 from tests.reference import naive_published, naive_recipes
-from tests.reference.naive_recipes import Recipe, engine_and_start, normalised
+from tests.reference.naive_recipes import Recipe, doubled, engine_and_start, normalised
 
 FAITHFUL = shipped() / "pretrain" / "faithful"
 COMMON = [
@@ -30,12 +31,7 @@ PATCH_TST = [
     "encoder.patch=10",
     "encoder.stride=10",
 ]
-# Biases before a norm have gradients of 0, whose rounding errors Adam turns into updates of up to the learning rate:
-# it is lower here, and the shared encoders, whose norm changes nothing that is compared, have group norm.
 TOWERS = [
-    "optim.lr=1e-5",
-    "encoder.norm=group",
-    "tower.norm=group",
     "encoder.width=8",
     "encoder.ffn=16",
     "tower.width=16",
@@ -43,6 +39,12 @@ TOWERS = [
     "projector.hidden=16",
     "projector.dim=8",
 ]
+# A batch norm follows without a nonlinearity between: these biases have gradients of 0, whose rounding errors Adam
+# turns into updates. They do not change the loss, which is tested, and are left out of the comparison.
+WITHOUT_EFFECT = re.compile(
+    r"model\.(student\.encoder\.convolutions\.[036]|networks\.skeleton\.(by_joint\.[01]\.[03]|by_body\.[01]\.[04]|joined\.[04])"
+    r"|(imu_projector|sides\.skeleton\.projector)\.first)\.bias"
+)
 TPN = ["encoder.width=4"]
 GRU = ["encoder.width=8", "encoder.hidden=12", "encoder.pool=1", "optim.accumulate=2", "data.batch_size=4"]
 HF = [
@@ -83,29 +85,50 @@ def test_twenty_updates_equal_a_loop_from_the_paper(
     run = prepared(recipe(name, moving.root), folder=tmp_path / "run")
     engine, start = engine_and_start(run)
     twin = TWINS[name][0](start, run)
+    idle = {key for key in twin.p if name in ("hard_negative", "cmc_cmkm") and WITHOUT_EFFECT.fullmatch(key)}
     before = {key: value.detach().clone() for key, value in start.named_parameters()}
     losses = list(twin.losses())
     engine.fit()
     after = dict(engine.parts.task.named_parameters())
     assert len(losses) == 20
     assert after.keys() == before.keys()
-    worst = {key: (value - twin.p[key]).detach().abs().max().item() for key, value in after.items()}
-    assert max(worst.values()) <= 1e-9, {key: value for key, value in worst.items() if value > 1e-9}
+    worst = {key: (value - twin.p[key]).detach().abs().max().item() for key, value in after.items() if key not in idle}
+    # Biases whose gradient is 0 in part (of keys; where no unit of a channel is muted) carry rounding errors as well.
+    most = 1e-8 if idle else 1e-9
+    assert max(worst.values()) <= most, {key: value for key, value in worst.items() if value > most}
     moved = {key for key, value in after.items() if not torch.equal(value, before[key])}
     # The value of channels without any sample is an addition to every published network; most batches do not use it.
-    own = {"model.student.encoder.missing"}
+    own = {"model.student.encoder.missing", *idle}
     assert moved | own == set(twin.trained()) | own, (
         "a parameter that the paper trains stayed as it was, or another one moved"
     )
 
 
-def test_the_learning_rate_and_norm_that_the_comparison_lowers_are_the_published_ones() -> None:
-    for name in ("hard_negative", "cmc_cmkm"):
-        config = load_config(FAITHFUL / f"{name}.yaml", PretrainConfig, ["data.root=d"])
-        assert config.optim.lr == 1e-3
-        assert config.encoder["norm"] == "batch"
-        assert config.tower is not None
-        assert config.tower["norm"] == "batch"
+@pytest.mark.parametrize("name", ["hard_negative", "cmc_cmkm"])
+def test_the_biases_that_the_comparison_leaves_out_do_not_change_the_loss(
+    name: str, moving: Index, prepared: Callable[..., Prepared], tmp_path: Path
+) -> None:
+    run = prepared(recipe(name, moving.root), folder=tmp_path / "run")
+    assert run.config.optim.lr == 1e-3
+    assert run.config.encoder["norm"] == "batch"
+    _, start = engine_and_start(run)
+    twin = TWINS[name][0](start, run)
+    batch = run.parts.augmenter.training(doubled(run.parts.feed.loader.batch(0)), 0)
+
+    def loss() -> float:
+        torch.manual_seed(0)
+        return twin.loss(batch, 0).item()
+
+    first = loss()
+    idle = [parameter for key, parameter in twin.p.items() if WITHOUT_EFFECT.fullmatch(key)]
+    assert len(idle) == 15
+    with torch.no_grad():
+        for parameter in idle:
+            parameter += torch.linspace(0.5, 1, len(parameter), dtype=parameter.dtype)
+    assert loss() == pytest.approx(first, abs=1e-9)
+    with torch.no_grad():
+        twin.p["model.imu_projector.second.bias"] += 0.5
+    assert abs(loss() - first) > 1e-3
 
 
 def test_the_queue_of_comodo_is_filled_with_other_windows_than_the_first_batches_hold_alone(
