@@ -26,12 +26,15 @@ import yaml
 from pydantic import Field, model_validator
 
 from eval.commands import protocol_command
+from eval.data.array_declaration import DECLARATION
 from eval.options import need_folders
 from eval.protocol import Protocol
 from eval.registry import protocols
+from imu_video.bundle.folder import CONFIG, WEIGHTS
 from imu_video.config import Config, PathText, find, load_config, merge, read_yaml, shipped, validate
 from imu_video.errors import ConfigError, nearest
 from imu_video.runtime import documents
+from imu_video.shards.schema import INDEX_FILE
 
 FOLDER = Path("configs/protocols")
 """Folder of the shipped files, as their names are written on the command line."""
@@ -184,7 +187,7 @@ def plan(
         only: names of the steps to plan; none for all.
 
     Raises:
-        ConfigError: the first fault of any step, before anything runs.
+        ConfigError: the first fault of any step, or a folder of another kind, before anything runs.
     """
     file = read_protocol(path)
     labels = [step.label for step in file.steps]
@@ -202,7 +205,31 @@ def plan(
         )
     _share(overrides, steps, labels, path)
     encoder, data = (folders[0], folders[1:]) if needy else (None, list(folders))
+    _refuse_swapped(encoder, data, path)
     return [call for step in steps for call in step.calls(encoder, data, out, plugins)]
+
+
+def _refuse_swapped(encoder: str | None, data: Sequence[str], path: Path) -> None:
+    """Refuse an encoder folder in the place of data, and the reverse; folders that do not exist are not looked at.
+
+    Raises:
+        ConfigError: the first of them.
+    """
+    usage = f"imu-eval run {path} {'DATA' if encoder is None else 'ENCODER DATA'}"
+    why = "; no step takes an encoder" if encoder is None else ""
+    for folder in data:
+        if _holds(folder, CONFIG) and _holds(folder, WEIGHTS) and not _is_data(folder):
+            raise ConfigError(f"{path}: expected a data folder, got {folder}, an encoder folder{why}", hint=usage)
+    if encoder is not None and _is_data(encoder) and not _holds(encoder, WEIGHTS):
+        raise ConfigError(f"{path}: expected an encoder folder, got {encoder}, a data folder", hint=usage)
+
+
+def _is_data(folder: str) -> bool:
+    return _holds(folder, INDEX_FILE) or _holds(folder, DECLARATION)
+
+
+def _holds(folder: str, name: str) -> bool:
+    return os.path.isfile(os.path.join(folder, name))
 
 
 def _share(overrides: Sequence[str], steps: Sequence[_Planner], labels: Sequence[str], path: Path) -> None:

@@ -162,3 +162,22 @@ def test_dry_run_prints_the_commands_and_list_the_shipped_files(file: Path, tmp_
     assert all(command.startswith("imu-eval ") for command in shipped_configs().values())
     one = CliRunner().invoke(app, ["list", "published", str(file)]).stdout
     assert "retrieval\tretrieval\tyes" in one
+
+
+def test_an_encoder_in_the_place_of_data_and_the_reverse_are_refused_before_the_run(file: Path, tmp_path: Path) -> None:
+    encoder, data = tmp_path / "encoder", tmp_path / "data"
+    for folder, names in ((encoder, ("config.json", "model.safetensors")), (data, ("index.json",))):
+        folder.mkdir()
+        for name in names:
+            (folder / name).write_text("{}")
+    assert planned(file, folders=(str(encoder), str(data)))
+    with pytest.raises(ConfigError, match=r"expected an encoder folder, got .*data, a data folder") as refused:
+        planned(file, folders=(str(data), str(data)))
+    assert str(refused.value.hint).endswith("ENCODER DATA")
+    alone = {"only": ["shift"]}
+    assert planned(file, folders=(str(data),), **alone)
+    with pytest.raises(
+        ConfigError, match=r"expected a data folder, got .*encoder, an encoder folder; no step"
+    ) as refused:
+        planned(file, folders=(str(encoder), str(data)), **alone)
+    assert str(refused.value.hint) == f"imu-eval run {file} DATA"
