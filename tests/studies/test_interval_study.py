@@ -102,7 +102,10 @@ def test_tables_without_a_difference_are_rarely_decided(runner: Runner) -> None:
     study = runner("inference")
     named = {case.name: case for case in study.CASES}
     rng = np.random.default_rng(2)
-    wrong = [study.family_error(named[name], s, r, m, 100, rng) for name, s, r, m in study.TABLES[6:8]]
+    # The last row has three seeds that differ: without the correction a fifth of such tables marks a difference.
+    some = [*study.TABLES[6:8], ("same method, other seeds", 30, 3, 15)]
+    assert set(some) <= set(study.TABLES)
+    wrong = [study.family_error(named[name], s, r, m, 100, rng) for name, s, r, m in some]
     # 100 tables at 5 %: three standard deviations above are 11.5 %.
     assert max(wrong) <= 0.115
 
