@@ -29,7 +29,10 @@ STATE = "state_dict"
 
 _EXTRACT = """\
 import sys, torch; from safetensors.torch import save_file; \
-d = torch.load(sys.argv[1], map_location="cpu", weights_only=False); d = d.get("state_dict", d); \
+from torch.serialization import get_unsafe_globals_in_checkpoint as named, safe_globals; \
+inert = [(type("Inert", (), {"__init__": lambda self, *a, **k: None}), name) for name in named(sys.argv[1])]; \
+d = safe_globals(inert).__enter__() or torch.load(sys.argv[1], map_location="cpu", weights_only=True); \
+d = d.get("state_dict", d); \
 save_file({k: v.clone() for k, v in d.items() if torch.is_tensor(v)}, sys.argv[2])"""
 
 
@@ -159,8 +162,12 @@ def _torch(data: bytes, file: Path) -> Any:
             raise CheckpointError(
                 f"{file}: reading it would execute code, because it stores objects besides tensors and plain values: "
                 f"{listed(named)}",
-                hint="use a file with the weights only. If you trust the source of this one, extract them where code "
-                f"in it can do no harm: {extraction(file)}",
+                hint="use a file with the weights only"
+                + (
+                    f", or extract them, with placeholders for these objects: {extraction(file)}"
+                    if _inert(data)
+                    else ""
+                ),
             ) from error
         raise _unreadable(file, error) from error
     except Exception as error:  # a damaged file ends in errors of many types
@@ -174,8 +181,14 @@ def _globals(data: bytes) -> list[str]:
         return []
 
 
+def _inert(data: bytes) -> bool:
+    """Whether torch reads the tensors once every object is a placeholder; it always refuses functions of the system."""
+    named = _globals(data)
+    return bool(named) and not any(name.partition(".")[0] in ("nt", "os", "posix", "sys") for name in named)
+
+
 def extraction(file: Path) -> str:
-    """Command that writes the tensors of a checkpoint as safetensors; it executes code that the file contains."""
+    """Command that writes the tensors of a checkpoint as safetensors; objects become placeholders, no code is run."""
     return f"python -P -c {shlex.quote(_EXTRACT)} {shlex.quote(str(file))} {shlex.quote(f'{file.stem}.safetensors')}"
 
 
