@@ -247,7 +247,7 @@ def _share(overrides: Sequence[str], steps: Sequence[_Planner], labels: Sequence
         one = head in labels and rest is not None
         named = [step for step in steps if not one or step.step.label == head]
         override = f"{rest}={match['value']}" if one else text
-        # Every step takes what it can, so the list is made before `any` looks at it.
+        # Every step takes what it can, so the list is complete before `any` stops at its first true value.
         taken = [step.take(override) for step in named]
         if named and not any(taken):
             known = sorted({key for step in named for key in step.keys})
