@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from eval.data.features import encoder_features
+from eval.data.features import check_measures, encoder_features
 from eval.data.splits import refuse_training_subjects
 from eval.data.windows import LabelledWindows
 from eval.probes.base import LinearScores
@@ -67,13 +67,7 @@ def fit_head(
             f"{windows.dataset}: labelled windows of one subject, expected two or more to measure a head",
             hint="build a data folder with labels of more subjects",
         )
-    gravity = "unknown" if windows.gravity == "mixed" else windows.gravity
-    if gravity != bundle.spec.gravity and any(c.startswith("acc") for c in windows.channels):
-        raise ConfigError(
-            f"{windows.dataset}: gravity is {windows.gravity!r}, but the encoder was trained with "
-            f"{bundle.spec.gravity!r}",
-            hint="build the data folder with the signal settings of the encoder's training data",
-        )
+    check_measures(bundle.spec, windows)
     windows, left_out = _distinguished(windows, classes)
     subjects = np.unique(windows.subject)
     features = encoder_features(bundle, windows, batch_size=batch_size)

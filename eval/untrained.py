@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 
+from eval.data.features import spec_of
 from eval.data.source import open_labelled
-from imu_video.bundle.encoder import EncoderBundle, fit_input_spec
+from imu_video.bundle.encoder import EncoderBundle
 from imu_video.bundle.input_spec import Normalise
 
 
@@ -49,16 +50,7 @@ def write_untrained(
     opened = open_labelled(data)
     chosen = list(splits or (["train"] if "train" in opened.splits else opened.splits))
     windows = opened.windows(splits=chosen)
-    spec = fit_input_spec(
-        windows.x,
-        rate_hz=windows.rate_hz,
-        window_s=windows.window_s,
-        channels=windows.channels,
-        units=windows.units,
-        gravity="unknown" if windows.gravity == "mixed" else windows.gravity,
-        normalised=windows.normalised,
-        normalise=normalise,
-    )
+    spec = spec_of(windows, normalise=normalise)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         bundle = EncoderBundle(spec=spec, encoder=encoder).eval()

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations, pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -85,7 +85,8 @@ def encoder_features(bundle: EncoderBundle, windows: LabelledWindows, *, batch_s
         windows (N, C, T) -> (N, E) float32.
 
     Raises:
-        ConfigError: windows in other units than those of the encoder, or features that are not finite.
+        ConfigError: windows in other units or with another state of gravity than those of the encoder, or features
+            that are not finite.
     """
     out = np.asarray(
         bundle.encode(
@@ -93,6 +94,7 @@ def encoder_features(bundle: EncoderBundle, windows: LabelledWindows, *, batch_s
             rate_hz=windows.rate_hz,
             channels=windows.channels,
             units=windows.units,
+            gravity=windows.gravity,
             batch_size=batch_size,
         ),
         dtype=np.float32,
@@ -104,14 +106,40 @@ def encoder_features(bundle: EncoderBundle, windows: LabelledWindows, *, batch_s
 
 
 def check_measures(spec: InputSpec, windows: LabelledWindows) -> None:
-    """Refuse windows whose common channels have other units than those that an encoder was trained on.
+    """Refuse windows in other units, or with another state of gravity, than those that an encoder was trained on.
 
     Raises:
-        ConfigError: naming the first such channel and both units.
+        ConfigError: naming the first such channel and both units, or both states.
     """
-    from imu_video.bundle.input_spec import check_stated_units
+    from imu_video.bundle.input_spec import check_stated_gravity, check_stated_units
 
     check_stated_units(windows.units, spec, source=windows.dataset)
+    check_stated_gravity(windows.gravity, windows.channels, spec, source=windows.dataset)
+
+
+def spec_of(windows: LabelledWindows, rows: np.ndarray | None = None, **options: Any) -> InputSpec:
+    """Input specification of an untrained encoder for labelled windows, normalised by some of them.
+
+    Args:
+        windows: the windows; their channels, units, rate and length are the specification's.
+        rows: (n,) rows that the normalisation is fitted to; None: all.
+        options: further arguments of `imu_video.bundle.input_spec.fit_input_spec`.
+
+    Raises:
+        DataError: as `fit_input_spec`.
+    """
+    from imu_video.bundle.input_spec import fit_input_spec
+
+    return fit_input_spec(
+        windows.x if rows is None else windows.x[rows],
+        rate_hz=windows.rate_hz,
+        window_s=windows.window_s,
+        channels=windows.channels,
+        units=windows.units,
+        gravity="unknown" if windows.gravity == "mixed" else windows.gravity,
+        normalised=windows.normalised,
+        **options,
+    )
 
 
 def for_encoder(windows: LabelledWindows, spec: InputSpec, *, name: str) -> LabelledWindows:

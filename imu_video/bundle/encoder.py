@@ -27,6 +27,7 @@ from imu_video.bundle.input_spec import (
     as_windows,
     check_length,
     check_rate,
+    check_stated_gravity,
     check_stated_units,
     fit_input_spec,
 )
@@ -152,6 +153,7 @@ class EncoderBundle(nn.Module):
         rate_hz: float,
         channels: Sequence[str] | None = None,
         units: Mapping[str, str] | None = None,
+        gravity: str | None = None,
         batch_size: int = 256,
         check_units: bool = True,
     ) -> np.ndarray:
@@ -167,6 +169,8 @@ class EncoderBundle(nn.Module):
                 windows are treated as missing; channels that the encoder does not read are dropped. A name that is
                 neither canonical nor in the spec is refused where a channel of the spec is absent: it may be misspelt.
             units: channel -> unit of the windows, which must be those of the spec; None: not stated.
+            gravity: state of gravity of the windows, which must be that of the spec: ``included``, ``removed``,
+                ``mixed`` or ``unknown``; None: not stated.
             batch_size: windows per forward pass.
             check_units: raise an error for signals whose magnitude is implausible in SI units, and for windows shorter
                 than a twentieth or longer than sixty times the training windows.
@@ -182,6 +186,8 @@ class EncoderBundle(nn.Module):
         x = as_windows(windows, names, self.spec)
         check_rate(rate_hz, self.spec)
         check_stated_units(units, self.spec, source="the windows")
+        if gravity is not None:
+            check_stated_gravity(gravity, names, self.spec, source="the windows")
         if batch_size < 1:
             raise ConfigError(f"batch_size must be positive, got {batch_size}")
         if check_units:

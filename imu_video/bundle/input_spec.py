@@ -200,7 +200,7 @@ def fit_input_spec(
         raise DataError("fit_input_spec: no window contains a measured sample")
     sensors = [sensor_of(c) for c in channels]
     mean, std = np.zeros(len(channels)), np.ones(len(channels))
-    # No axis: a heart rate or a temperature varies around a value that zero says nothing about.
+    # No axis: a heart rate or a temperature varies around a value far from zero.
     alone = [i for i, (sensor, c) in enumerate(zip(sensors, channels, strict=True)) if sensor == c]
     if normalise == "channels":
         mean, std = _channel_moments(imu, counts)
@@ -345,6 +345,25 @@ def check_stated_units(units: Mapping[str, str] | None, spec: InputSpec, *, sour
                 f"channel {channel!r} of {source} is in {unit!r}, the encoder was trained on {spec.units[channel]!r}",
                 hint="convert the windows or correct their declaration; `1` is an unknown unit",
             )
+
+
+def check_stated_gravity(gravity: str, channels: Sequence[str], spec: InputSpec, *, source: str) -> None:
+    """Refuse accelerations with another state of gravity than those that an encoder was trained on.
+
+    Args:
+        gravity: ``included``, ``removed``, ``mixed`` or ``unknown``.
+        channels: names of the channels of the windows; without an acceleration nothing is compared.
+        spec: input specification of the encoder; ``unknown`` accepts any state.
+        source: name of the data, for the error.
+
+    Raises:
+        ConfigError: naming both states.
+    """
+    if spec.gravity not in ("unknown", gravity) and any(c.rpartition(".")[2].startswith("acc") for c in channels):
+        raise ConfigError(
+            f"{source}: gravity is {gravity!r}, but the encoder was trained with {spec.gravity!r}",
+            hint="build the data folder with the signal settings of the encoder's training data",
+        )
 
 
 RATES_HZ = (1.0, 10_000.0)

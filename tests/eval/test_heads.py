@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from eval.data.features import encoder_features
 from eval.data.windows import LabelledWindows
 from eval.heads import fit_head
 from imu_video.bundle.encoder import EncoderBundle, InputSpec, load_encoder
@@ -67,6 +68,8 @@ def test_impossible_requests_are_refused(bundle: EncoderBundle, make: Make) -> N
         fit_head(bundle, windows, probe="knn")
     with pytest.raises(ConfigError, match="gravity is 'removed', but the encoder was trained with 'included'"):
         fit_head(bundle, replace(windows, gravity="removed"))
+    with pytest.raises(ConfigError, match="gravity is 'removed', but the encoder was trained with 'included'"):
+        encoder_features(bundle, replace(windows, gravity="removed"))
     unsaved = EncoderBundle(spec=bundle.spec, encoder=bundle.encoder_config)
     with pytest.raises(ConfigError, match="not loaded from a folder"):
         fit_head(unsaved, windows)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from eval.algorithms import AdamSettings, Algorithm, DomainBatch, Network, algorithms
-from eval.data.features import at_rate, check_channels
+from eval.data.features import at_rate, check_channels, spec_of
 from eval.finetune.wise import choose_alpha, interpolate
 from eval.probes.base import Confidence, confidence_of
 from eval.protocols.ood.config import Model, OodConfig
@@ -22,7 +22,7 @@ from eval.protocols.ood.scenario import Division, Domains, division
 from eval.protocols.ood.settings import apply_setting
 from eval.registry import selection_rules
 from imu_video.bundle.encoder import EncoderBundle, load_encoder
-from imu_video.bundle.input_spec import InputSpec, fit_input_spec
+from imu_video.bundle.input_spec import InputSpec
 from imu_video.metrics.calibration import reliability_bins
 from imu_video.metrics.classify import confusion_counts
 from imu_video.types import JsonDict
@@ -85,15 +85,7 @@ class Task:
                 bundle = load_encoder(Path(model.encoder))
                 check_channels(windows, bundle.spec, name=f"model {model.name!r}")
             else:
-                spec = fit_input_spec(
-                    windows.x[rows],
-                    rate_hz=windows.rate_hz,
-                    window_s=windows.window_s,
-                    channels=windows.channels,
-                    units=windows.units,
-                    gravity="unknown" if windows.gravity == "mixed" else windows.gravity,
-                    normalised=windows.normalised,
-                )
+                spec = spec_of(windows, rows)
                 bundle = EncoderBundle(spec=spec, encoder=model.backbone or {})
             return Network(bundle, len(windows.classes), frozen=model.train == "head")
 
