@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from imu_video import registry
 from imu_video.runtime.logging import PACKAGES, Progress
 
 # Before torch is loaded: the workers of `pytest -n 2` would spin against each other's threads (ten times slower).
@@ -51,6 +52,17 @@ def logged(caplog: pytest.LogCaptureFixture) -> Logged:
     """What our packages log from here on."""
     caplog.set_level(logging.INFO)
     return Logged(caplog)
+
+
+@pytest.fixture(autouse=True)
+def registered_in_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a test registers itself is forgotten after it: other tests count everything that is registered."""
+    before = {id(one): set(one._classes) for one in registry._registries}
+    yield
+    for one in registry._registries:
+        for name in set(one._classes) - before.get(id(one), set()):
+            if one._classes[name].__module__ == request.module.__name__:
+                del one._classes[name]
 
 
 @pytest.fixture(scope="session")
