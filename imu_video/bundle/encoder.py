@@ -7,9 +7,8 @@ numpy, scipy, pydantic, safetensors and yaml.
 from __future__ import annotations
 
 import json
-import math
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,19 +21,11 @@ from imu_video import registry
 from imu_video.bundle import hub
 from imu_video.bundle.card import render
 from imu_video.bundle.folder import CONFIG, WEIGHTS, FolderFormat, config_text, load_weights
-from imu_video.bundle.input_spec import (
-    InputSpec,
-    as_windows,
-    check_length,
-    check_rate,
-    check_stated_gravity,
-    check_stated_units,
-    fit_input_spec,
-)
-from imu_video.bundle.input_spec import check_units as refuse_other_units
+from imu_video.bundle.input_spec import InputSpec, fit_input_spec
+from imu_video.bundle.window_encoder import WindowEncoder
 from imu_video.encoders.allocation import bounded
 from imu_video.encoders.base import check_tensor
-from imu_video.errors import CheckpointError, ConfigError, RecordingError
+from imu_video.errors import CheckpointError, ConfigError
 from imu_video.runtime import documents
 from imu_video.runtime.content import shown
 from imu_video.runtime.files import atomic_folder, is_free
@@ -55,7 +46,7 @@ FOLDER = FolderFormat(
 """Format of an encoder folder on disk."""
 
 
-class EncoderBundle(nn.Module):
+class EncoderBundle(nn.Module, WindowEncoder):
     """An encoder with its input specification: windows in SI units in, features out, in training and at inference.
 
     Args:
@@ -146,83 +137,16 @@ class EncoderBundle(nn.Module):
         tokens: Tensor = self.encoder.tokens(self.normalise(imu, mask), mask)  # type: ignore[operator]
         return tokens
 
-    def encode(
-        self,
-        windows: np.ndarray,
-        *,
-        rate_hz: float,
-        channels: Sequence[str] | None = None,
-        units: Mapping[str, str] | None = None,
-        gravity: str | None = None,
-        batch_size: int = 256,
-        check_units: bool = True,
-    ) -> np.ndarray:
-        """Compute features of windows from a device: any rate, any length, gaps allowed.
-
-        Runs in evaluation mode without gradient, on the device of the bundle.
-
-        Args:
-            windows: (N, C, T) or one (C, T) in the units of the spec (m/s^2 and rad/s), NaN = missing.
-            rate_hz: sampling rate of the windows in Hz, 1 .. 10 000; resampled (anti-aliased) to the rate of the spec
-                if different.
-            channels: names of the C axis, in any order; default: those of the spec. Channels that are absent from the
-                windows are treated as missing; channels that the encoder does not read are dropped. A name that is
-                neither canonical nor in the spec is refused where a channel of the spec is absent: it may be misspelt.
-            units: channel -> unit of the windows, which must be those of the spec; None: not stated.
-            gravity: state of gravity of the windows, which must be that of the spec: ``included``, ``removed``,
-                ``mixed`` or ``unknown``; None: not stated.
-            batch_size: windows per forward pass.
-            check_units: raise an error for signals whose magnitude is implausible in SI units, and for windows shorter
-                than a twentieth or longer than sixty times the training windows.
-
-        Shapes: (N, E) float32; N = 1 for a single window.
-
-        Raises:
-            RecordingError: wrong axis order, unknown channels, infinite values, nothing measured, implausible units or
-                window length.
-            ConfigError: a rate that no motion sensor has, for example a sampling period.
-        """
-        names = self.spec.channels if channels is None else tuple(channels)
-        x = as_windows(windows, names, self.spec)
-        check_rate(rate_hz, self.spec)
-        check_stated_units(units, self.spec, source="the windows")
-        if gravity is not None:
-            check_stated_gravity(gravity, names, self.spec, source="the windows")
-        if batch_size < 1:
-            raise ConfigError(f"batch_size must be positive, got {batch_size}")
-        if check_units:
-            check_length(x.shape[-1], rate_hz, self.spec)
-            refuse_other_units(x, names, self.spec)
-        out = np.empty((len(x), self.feature_dim), np.float32)
-        for i in range(0, len(x), batch_size):
-            out[i : i + batch_size] = self._encode_piece(x[i : i + batch_size], names, rate_hz)
-        return out
-
     @torch.inference_mode()
-    def _encode_piece(self, x: np.ndarray, names: tuple[str, ...], rate_hz: float) -> np.ndarray:
-        x = np.asarray(x, np.float32)
-        if not math.isclose(rate_hz, self.spec.rate_hz, rel_tol=1e-6):
-            from imu_video.recordings.signal import resample_uniform  # scipy is loaded only if the rates differ
-
-            x = resample_uniform(x, rate_hz, self.spec.rate_hz)
-        if names != self.spec.channels:
-            known, x = x, np.full((len(x), len(self.spec.channels), x.shape[-1]), np.nan, np.float32)
-            for row, name in enumerate(self.spec.channels):
-                if name in names:
-                    x[:, row] = known[:, names.index(name)]
-        there = np.isfinite(x)  # numpy's function is several times faster than that of torch
-        gaps = not there.all()
-        empty = int((~there.any(axis=(1, 2))).sum()) if gaps else 0
-        if empty:
-            raise RecordingError(
-                f"{empty} windows have too few samples to resample from {rate_hz:g} Hz", hint="drop these windows"
-            )
+    def _features(self, x: np.ndarray, there: np.ndarray | None) -> np.ndarray:
         # torch shares the memory of a contiguous, writable array; any other array is copied here explicitly.
-        imu, mask = (torch.from_numpy(np.require(a, requirements=["C", "W"])).to(self.mean.device) for a in (x, there))
-        if gaps:
+        imu = torch.from_numpy(np.require(x, requirements=["C", "W"])).to(self.mean.device)
+        mask = None
+        if there is not None:
+            mask = torch.from_numpy(there).to(self.mean.device)
             imu = torch.where(mask, imu, 0)
         with _evaluating(self):
-            features: Tensor = self(imu, mask if gaps else None)  # without a mask: the same result, but faster
+            features: Tensor = self(imu, mask)  # without a mask: the same result, but faster
         return features.float().cpu().numpy()
 
     def save(self, folder: str | Path, *, lineage: Mapping[str, Any] | None = None, force: bool = False) -> Path:

@@ -79,14 +79,18 @@ def fill_gaps(imu: Tensor, mask: Tensor) -> Tensor:
     """
     if mask.device.type == "cpu" and not torch.compiler.is_compiling() and bool(mask.all()):
         return imu  # on a GPU, reading the result of this check would wait for all queued kernels
-    last = imu.shape[-1] - 1
-    place = torch.arange(last + 1, device=imu.device).expand_as(mask)
-    # Running maxima and minima give the nearest measured sample on each side, without a loop over time. Where one side
-    # has no sample, both ends are the same sample and the interpolation is constant.
-    before = torch.where(mask, place, -1).cummax(-1).values
-    after = torch.where(mask, place, last + 1).flip(-1).cummin(-1).values.flip(-1)
-    left = torch.where(before >= 0, before, after).clamp(max=last)
-    right = torch.where(after <= last, after, before).clamp(min=0)
+    count = imu.shape[-1]
+    place = torch.arange(count, device=imu.device).expand_as(mask)
+    # The nearest measured sample on each side, without a loop over time: `found` lists the places of the measured
+    # samples of a channel, and a running count gives the entry of each step. Running sums and scattered writes are
+    # operators of ONNX, running maxima are not. Where one side has no sample, both ends are the same sample and the
+    # interpolation is constant.
+    rank = mask.cumsum(-1)
+    last = (rank[..., -1:] - 1).clamp(min=0)
+    found = place.new_zeros((*mask.shape[:-1], count + 1))
+    found = found.scatter(-1, torch.where(mask, rank - 1, count), place)  # places of gaps go to a further column
+    left = found.gather(-1, torch.minimum((rank - 1).clamp(min=0), last))
+    right = found.gather(-1, torch.minimum(torch.where(mask, rank - 1, rank), last))
     values = torch.where(mask, imu, 0)
     low, high = values.gather(-1, left), values.gather(-1, right)
     share = (place - left).to(imu.dtype) / (right - left).clamp(min=1).to(imu.dtype)

@@ -108,5 +108,5 @@ class HaroodTransformer(nn.Module):
         tokens = self.embed(imu)
         if there is not None:
             tokens = torch.where(there, tokens, self.missing.to(tokens.dtype))
-        out: Tensor = self.layers(tokens, mask=self.far).flatten(1)
+        out: Tensor = self.layers(tokens, mask=self.far, is_causal=False).flatten(1)
         return out

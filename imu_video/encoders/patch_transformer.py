@@ -119,7 +119,7 @@ class PatchTST(nn.Module):
             pooled = tokens[:, 1:].mean(1)
         else:
             pooled = masked_mean(tokens[:, 1:], keys[:, 1:, None], 1)[:, 0]
-        return pooled.reshape(len(imu), self.feature_dim)
+        return pooled.reshape(imu.shape[0], self.feature_dim)
 
     def tokens(self, imu: Tensor, mask: Tensor | None = None, *, scaled: bool = False) -> Tensor:
         """Features over time (B, P, C * width): the channels' outputs for each patch side by side, oldest first.
@@ -133,7 +133,7 @@ class PatchTST(nn.Module):
         tokens = self._tokens(patches)
         for layer in self.layers:
             tokens = layer(tokens, keys, only_first=False)
-        by_channel = tokens[:, 1:].unflatten(0, (len(imu), self.channels))
+        by_channel = tokens[:, 1:].unflatten(0, (imu.shape[0], self.channels))
         return by_channel.transpose(1, 2).flatten(2)
 
     def scaled(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -157,5 +157,5 @@ class PatchTST(nn.Module):
         count, width = patches.shape[1] + 1, embedded.shape[-1]
         position = sinusoidal_positions(count, width, device=patches.device).to(embedded.dtype)
         # Position 0 is the class token's; patches are counted from the newest, which is the last.
-        first = (self.class_token + position[:1]).to(embedded.dtype).expand(len(patches), -1, -1)
+        first = (self.class_token + position[:1]).to(embedded.dtype).expand(patches.shape[0], -1, -1)
         return torch.cat([first, embedded + position[1:].flip(0)], dim=1)

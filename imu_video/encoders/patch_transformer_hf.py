@@ -142,7 +142,7 @@ class PatchTSTHF(nn.Module):
         """Features (B, C * width) of windows (B, C, T); ``mask`` (B, C, T) is True where measured."""
         tokens, keys = self._run(imu, mask, pooled=True)
         if self.pooling == "cls":
-            return tokens[:, 0].reshape(len(imu), self.feature_dim)
+            return tokens[:, 0].reshape(imu.shape[0], self.feature_dim)
         tokens = tokens[:, int(self.has_class_token) :]
         measured = torch.ones_like(tokens[..., :1], dtype=torch.bool)
         if keys is not None:
@@ -152,7 +152,7 @@ class PatchTSTHF(nn.Module):
         else:
             highest = tokens.masked_fill(~measured, -math.inf).amax(1, keepdim=True)
             pooled = torch.where(measured.any(1, keepdim=True), highest, 0)
-        return pooled.reshape(len(imu), self.feature_dim)
+        return pooled.reshape(imu.shape[0], self.feature_dim)
 
     def tokens(self, imu: Tensor, mask: Tensor | None = None, *, scaled: bool = False) -> Tensor:
         """Features over time (B, P, C * width): the channels' outputs for each patch side by side, oldest first.
@@ -162,7 +162,7 @@ class PatchTSTHF(nn.Module):
             scaled: the windows were scaled with `scaled` before, and are not scaled again.
         """
         tokens = self._run(imu, mask, pooled=False, scale=not scaled)[0][:, int(self.has_class_token) :]
-        return tokens.unflatten(0, (len(imu), self.channels)).transpose(1, 2).flatten(2)
+        return tokens.unflatten(0, (imu.shape[0], self.channels)).transpose(1, 2).flatten(2)
 
     def _run(
         self, imu: Tensor, mask: Tensor | None, *, pooled: bool, scale: bool = True
@@ -174,7 +174,7 @@ class PatchTSTHF(nn.Module):
         patches, keys = cut_patches(imu, mask, patch=self.patch, stride=self.stride)
         tokens = self._embedded(patches) + self._rows(patches.shape[1]).to(patches.dtype)
         if self.has_class_token:
-            first = (self.class_token[0] + self.positions[:1]).to(tokens.dtype).expand(len(tokens), -1, -1)
+            first = (self.class_token[0] + self.positions[:1]).to(tokens.dtype).expand(tokens.shape[0], -1, -1)
             tokens = torch.cat([first, tokens], dim=1)
             keys = None if keys is None else F.pad(keys, (1, 0), value=True)
         elif keys is not None:

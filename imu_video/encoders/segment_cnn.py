@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from imu_video.arguments import Count, OddCount
 from imu_video.encoders.base import check_window
 from imu_video.encoders.layers.convolutional import Norm, norm_layer
+from imu_video.encoders.layers.pooling import any_per_part
 from imu_video.encoders.layers.residual import ResidualBlock
 from imu_video.registry import encoders
 
@@ -88,7 +89,7 @@ class SegmentCNN(nn.Module):
     def _pool(self, h: Tensor, measured: Tensor) -> Tensor:
         """(B, W, T') and (B, T) bool -> (B, W * (S + 1)); a row without any sample is pooled over everything."""
         steps = h.shape[-1]
-        inside = F.adaptive_max_pool1d(measured[:, None].to(h.dtype), steps)[:, 0] > 0
+        inside = any_per_part(measured, steps)
         inside = inside | ~inside.any(1, keepdim=True)
         place = torch.arange(steps, device=h.device, dtype=h.dtype)
         first = torch.where(inside, place, float(steps)).amin(1, keepdim=True)

@@ -52,8 +52,11 @@ def cut_patches(imu: Tensor, mask: Tensor | None, *, patch: int, stride: int) ->
 def needed_mask(mask: Tensor | None, *, samples: int, patch: int) -> Tensor | None:
     """None in place of a mask that is True everywhere, for windows of at least one patch.
 
-    Without a mask, ``scaled_dot_product_attention`` can use its faster kernels.
+    Without a mask, ``scaled_dot_product_attention`` can use its faster kernels. An exported program keeps the mask: it
+    is one graph for windows with and without gaps.
     """
+    if torch.compiler.is_exporting():
+        return mask
     return None if mask is not None and samples >= patch and bool(mask.all()) else mask
 
 

@@ -46,6 +46,8 @@ def pool_tokens(tokens: Tensor, valid: Tensor, *, pooling: Pooling = "mean", seg
         return tokens[:, -1]
     valid = (valid | ~valid.any(1, keepdim=True))[:, None]
     x = tokens.transpose(1, 2)
+    if torch.compiler.is_exporting():
+        return _pool_any_length(x, valid, pooling, segments)
     if segments == x.shape[2]:  # one token per part: the same values without the cost of pooling
         kept = torch.where(valid, x, 0).transpose(1, 2).flatten(1)
         return torch.cat([kept, kept], dim=1) if pooling == "mean_max" else kept
@@ -63,4 +65,54 @@ def pool_tokens(tokens: Tensor, valid: Tensor, *, pooling: Pooling = "mean", seg
 
 def valid_tokens(mask: Tensor, count: int) -> Tensor:
     """Whether each of ``count`` equal parts of a window has a measured sample. Shapes: (B, C, T) bool -> (B, count)."""
-    return F.adaptive_max_pool1d(mask.any(1, keepdim=True).float(), count)[:, 0] > 0
+    return any_per_part(mask.any(1), count)
+
+
+def any_per_part(measured: Tensor, count: int) -> Tensor:
+    """Whether each of ``count`` equal parts has a True entry; parts as in adaptive pooling.
+
+    Args:
+        measured: (B, T) bool.
+        count: S, number of parts; neighbours overlap by an entry where S does not divide T.
+
+    Shapes: -> (B, S) bool.
+
+    Example:
+        >>> any_per_part(torch.tensor([[False, False, False, True, True]]), 2).tolist()
+        [[False, True]]
+    """
+    first, after = part_bounds(measured.shape[1], count, device=measured.device)
+    before = F.pad(measured.cumsum(1), (1, 0))  # True entries before each place
+    return before[:, after] > before[:, first]
+
+
+def part_bounds(length: int, parts: int, *, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+    """First place of each of ``parts`` equal parts, and the place after its last one, as in adaptive pooling.
+
+    Example:
+        >>> [bound.tolist() for bound in part_bounds(5, 2)]
+        [[0, 2], [3, 5]]
+    """
+    place = torch.arange(parts, device=device)
+    return place * length // parts, ((place + 1) * length + parts - 1) // parts
+
+
+def _pool_any_length(x: Tensor, valid: Tensor, pooling: Pooling, segments: int) -> Tensor:
+    """`pool_tokens` without adaptive pooling, which fixes the number of tokens of an exported program.
+
+    Shapes: x (B, E', S), valid (B, 1, S) -> as `pool_tokens`.
+    """
+    first, after = part_bounds(x.shape[2], segments, device=x.device)
+    place = torch.arange(x.shape[2], device=x.device)
+    inside = (place >= first[:, None]) & (place < after[:, None])  # (G, S)
+    taken = inside & valid  # (B, G, S)
+    count = taken.sum(2)
+    parts = []
+    if pooling in ("mean", "mean_max"):
+        total = torch.where(valid, x, 0) @ taken.to(x.dtype).transpose(1, 2)
+        parts.append(total / count.clamp(min=1)[:, None])
+    if pooling in ("max", "mean_max"):
+        lowest = torch.finfo(x.dtype).min
+        highest = torch.where(taken[:, None], x[:, :, None], lowest).amax(3)
+        parts.append(torch.where(count[:, None] > 0, highest, 0))
+    return torch.cat([part.transpose(1, 2).flatten(1) for part in parts], dim=1)
