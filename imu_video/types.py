@@ -252,6 +252,7 @@ class PairBatch:
         imu_two, mask_two: (B, C, T) as imu and mask: the second window of an augmented pair.
         devices: (B, V, C, T) float32, all devices of each window in SI units, zeros where missing.
         devices_mask: (B, V, C, T) bool, True where a device measured; comes with ``devices``.
+        text: (B,) int64 number of each window's text in the texts of the run, -1 for a window without one.
 
     Raises:
         ValueError: axes that do not fit together.
@@ -267,11 +268,12 @@ class PairBatch:
     mask_two: Tensor | None = None
     devices: Tensor | None = None
     devices_mask: Tensor | None = None
+    text: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.imu.ndim != 3 or self.mask.shape != self.imu.shape:
             raise ValueError(f"imu and mask must be (B, C, T): got {tuple(self.imu.shape)}, {tuple(self.mask.shape)}")
-        for name, axes in (("teacher", "B Dt"), ("devices", "B V C T")):
+        for name, axes in (("teacher", "B Dt"), ("devices", "B V C T"), ("text", "B")):
             value = getattr(self, name)
             if value is not None and (value.ndim != len(axes.split()) or len(value) != len(self.imu)):
                 shape = f"({', '.join(axes.split())})"

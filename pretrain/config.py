@@ -16,6 +16,7 @@ from imu_video.optim.groups import Algorithm, Decayed
 from imu_video.optim.schedule import Decay, End
 from imu_video.runtime.references import protected, same
 from imu_video.shards.batches.loader import Pairs
+from imu_video.teachers.sentences import TEMPLATES, Phrasing
 
 
 def _named(entry: Any) -> Any:
@@ -58,6 +59,37 @@ class DataFolder(Config):
     weight: float | None = Field(default=None, gt=0, le=1e9)
 
 
+class TextSection(Config):
+    """Texts of windows, for objectives that align with them.
+
+    A window's text is the description of its recording, else its activity label. Labels of one activity in different
+    data folders (``walk``, ``walking``) share their sentences (`teachers.activity_words`).
+
+    Args:
+        encoder: registered text encoder.
+        description: tag with a description of the recording; null = labels only.
+        templates: sentences in which ``{label}`` stands for the words of an activity.
+        words: label or activity -> its phrases, for activities that are not known or named differently.
+    """
+
+    encoder: Component = {"name": "sentence"}
+    description: str | None = "description"
+    templates: Annotated[tuple[str, ...], Field(min_length=1, max_length=100)] = TEMPLATES
+    words: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] = {}
+
+    @property
+    def phrasing(self) -> Phrasing:
+        """How labels become sentences."""
+        return Phrasing(templates=self.templates, words=self.words)
+
+    @model_validator(mode="after")
+    def _with_label(self) -> TextSection:
+        wrong = [template for template in self.templates if "{label}" not in template]
+        if wrong:
+            raise ValueError(f"templates must contain {{label}}, got {wrong[0]!r}")
+        return self
+
+
 class DataSection(Config):
     """Training data and its pairing.
 
@@ -90,6 +122,7 @@ class DataSection(Config):
             drawn by the seed: ``permuted_pairs`` once for the whole run, so that the target still identifies the
             window; ``redrawn_pairs`` in each epoch, so that it carries no information. Gains of such runs do not come
             from correct pairs.
+        text: texts of the windows, for objectives that need them; null = `TextSection` with its defaults.
     """
 
     root: PathText | tuple[DataFolder, ...]
@@ -109,6 +142,7 @@ class DataSection(Config):
     normalise: Normalise = "sensors"
     errors: Literal["raise", "skip", "quarantine"] = "raise"
     control: Literal["none", "permuted_pairs", "redrawn_pairs"] = "none"
+    text: TextSection | None = None
 
     @model_validator(mode="after")
     def _folders(self) -> DataSection:
@@ -309,6 +343,7 @@ _LATER: dict[str, Any] = {
     "data.weighting": "none",
     "data.subjects_per_batch": None,
     "data.normalise": "sensors",
+    "data.text": None,
     "augment_on": "si",
     "augment_first": True,
     "projector.hidden": None,

@@ -104,10 +104,14 @@ def begin(prepared: Prepared, plugins: Sequence[str]) -> Reporter:
     facts |= {"threads": torch.get_num_threads(), "plugins": list(plugins), "from": str(start) if start else None}
     prepared.folder.begin(config, prepared.identity, facts, start=start)
     damaged = f"; {len(left_out)} damaged samples left out" if left_out else ""
+    texts = prepared.texts
+    if texts is not None:
+        facts["texts"] = {split: texts.summary(split) for split in texts.codes}
+    described = "" if texts is None else f"; {texts.summary(config.data.train_split)}"
     control = "" if config.data.control == "none" else f"; a control: {config.data.control}"
     done = prepared.checkpoint.state["state"]["step"] if prepared.checkpoint is not None else 0
     trackers = open_trackers(prepared.folder.path, config.run.tracker, start=done, check=prepared.folder.check)
-    return Reporter(trackers, title=f"run {prepared.run_id} in {prepared.folder.path}" + control + damaged)
+    return Reporter(trackers, title=f"run {prepared.run_id} in {prepared.folder.path}" + control + described + damaged)
 
 
 def rescue(prepared: Prepared, engine: Engine, lost: FolderLost) -> FolderLost:

@@ -13,9 +13,10 @@ from imu_video.lazy import exports
 if TYPE_CHECKING:
     from imu_video.objectives.base import Objective, ObjectiveMix
     from imu_video.objectives.masked import MaskedPatches
+    from imu_video.objectives.text_alignment import TextAlignment
     from imu_video.objectives.transformations import Transformations
 
-__all__ = ["MaskedPatches", "Objective", "ObjectiveMix", "Transformations"]
+__all__ = ["MaskedPatches", "Objective", "ObjectiveMix", "TextAlignment", "Transformations"]
 
 __getattr__, __dir__ = exports(
     __name__,
@@ -23,6 +24,7 @@ __getattr__, __dir__ = exports(
     {
         "base": ["Objective", "ObjectiveMix"],
         "masked": ["MaskedPatches"],
+        "text_alignment": ["TextAlignment"],
         "transformations": ["Transformations"],
     },
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -16,6 +16,7 @@ from imu_video import registry
 from imu_video.bundle.encoder import EncoderBundle
 from imu_video.losses.mix import Term, WeightedSum
 from imu_video.runtime.distributed import GlobalDraws
+from imu_video.teachers.sentences import TextTable
 from imu_video.types import LossOutput, PairBatch
 
 
@@ -34,7 +35,23 @@ class Objective(nn.Module, ABC):
                 def __init__(self, *, hidden: int = 32) -> None: ...
                 def attach(self, student): self.head = nn.Linear(student.feature_dim, 1)
                 def forward(self, student, batch, draws): ...
+
+    Attributes:
+        needs_text: whether batches must contain `PairBatch.text`; `adopt_texts` is then called once before the run.
     """
+
+    needs_text: ClassVar[bool] = False
+
+    def adopt_texts(self, texts: TextTable, activities: TextTable) -> None:
+        """Called once before a run with the texts that `PairBatch.text` numbers; most objectives need none.
+
+        Args:
+            texts: the K texts of the windows.
+            activities: common activities, which may be asked for after the run.
+        """
+
+    def observe(self) -> None:
+        """Called once after each optimiser step; most objectives have nothing to do."""
 
     @abstractmethod
     def attach(self, student: EncoderBundle) -> None:
@@ -75,6 +92,19 @@ class ObjectiveMix(WeightedSum):
         for _, objective in objectives.values():
             objective.attach(student)
         return cls(objectives)
+
+    def adopt_texts(self, texts: TextTable, activities: TextTable) -> None:
+        """Pass the texts on to every objective that needs them."""
+        for objective in self.losses.values():
+            if isinstance(objective, Objective) and objective.needs_text:
+                objective.adopt_texts(texts, activities)
+
+    def observe(self) -> None:
+        """Tell every objective that a step was taken, then count it."""
+        for objective in self.losses.values():
+            if isinstance(objective, Objective):
+                objective.observe()
+        self.count()
 
     def forward(self, student: EncoderBundle, batch: PairBatch, draws: GlobalDraws) -> LossOutput:
         """Weighted total of all objectives."""

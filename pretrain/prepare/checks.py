@@ -98,6 +98,11 @@ def check_teacher_choice(config: PretrainConfig, needs: Needs) -> None:
         raise ConfigError(
             "data.teacher is live, but data.live_teacher is null", hint="data.live_teacher={name: frames}"
         )
+    if config.data.text is not None and not needs.text:
+        raise ConfigError(
+            "data.text is set, but no objective in this config needs texts",
+            hint="data.text=null, or objective=[text_alignment]",
+        )
     if needs.tower and not needs.streams:
         raise ConfigError("tower is set, but no loss uses the video side", hint="tower=null, or loss=[info_nce]")
 
@@ -108,9 +113,9 @@ def check_control(config: PretrainConfig, needs: Needs) -> None:
     Raises:
         ConfigError: a control in a run without a video side.
     """
-    if config.data.control != "none" and not (needs.teacher or needs.streams):
+    if config.data.control != "none" and not (needs.teacher or needs.streams or needs.text):
         raise ConfigError(
-            f"data.control is {config.data.control}, but no loss of this run uses a teacher or another modality",
+            f"data.control is {config.data.control}, but this run uses no teacher, text or other modality",
             hint="data.control=none; for a control of such a run compare with an untrained encoder",
         )
 

@@ -11,7 +11,7 @@ from imu_video import registry
 from imu_video.losses import LossMix, Term
 from imu_video.objectives import ObjectiveMix
 from imu_video.registry import Entry
-from pretrain.config import DIM, PretrainConfig
+from pretrain.config import DIM, PretrainConfig, TextSection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,15 +90,21 @@ class Components:
         used |= {f"objective {term.entry.name}": term.entry.component for term in self.objectives}
         return {name: found[:16] for name, kind in used.items() if (found := registry.source_hash(kind)) is not None}
 
-    def with_widths(self, *, dim: int, teacher_dim: int | None = None) -> Components:
+    def with_widths(self, *, dim: int, teacher_dim: int | None = None, text_dim: int | None = None) -> Components:
         """Fill in the widths of embeddings and of teacher features that losses need and the config leaves out.
 
         Args:
             dim: D, >= 1.
             teacher_dim: Dt, None without a teacher.
+            text_dim: W of the sentence embeddings of texts, None without texts.
         """
         widths = {"dim": dim} | ({} if teacher_dim is None else {"teacher_dim": teacher_dim})
-        return replace(self, losses=tuple(replace(term, entry=term.entry.filled(**widths)) for term in self.losses))
+        text = {} if text_dim is None else {"text_dim": text_dim}
+        return replace(
+            self,
+            losses=tuple(replace(term, entry=term.entry.filled(**widths)) for term in self.losses),
+            objectives=tuple(replace(term, entry=term.entry.filled(**text)) for term in self.objectives),
+        )
 
 
 def resolve(
@@ -109,6 +115,7 @@ def resolve(
     teacher: str,
     precision: str,
     paired: bool = True,
+    text: TextSection | None = None,
 ) -> PretrainConfig:
     """The config with every default and every automatic choice written out: what is saved in the run.
 
@@ -119,6 +126,7 @@ def resolve(
         teacher: full fingerprint of the cached teacher, ``live`` or ``none``.
         precision: what ``auto`` means on this machine.
         paired: windows are paired with a video side.
+        text: complete section of the texts, None without texts.
     """
     live = components.live_teacher
     best = config.run.best if config.run.best != "auto" else "mrr" if paired else "loss"
@@ -128,6 +136,7 @@ def resolve(
             "teacher": teacher,
             "live_teacher": None if live is None else live.config,
             "clip_augment": tuple(entry.config for entry in components.clip_augment),
+            "text": text,
         }
     )
     return config.model_copy(

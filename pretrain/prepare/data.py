@@ -23,6 +23,7 @@ from imu_video.shards.schema import Index
 from imu_video.teachers.base import FrozenTeacher
 from pretrain.config import CONTROLS, LIVE_TEACHER, NO_TEACHER, DataSection
 from pretrain.prepare.needs import Needs
+from pretrain.prepare.texts import TextSource, WindowTexts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +35,14 @@ class Data:
         indexes: index of each folder; the first is the reference.
         caches: each folder's cache of the teacher; empty with a live teacher or without one.
         live: the teacher that computes features during training, None with a cached one or without.
+        text: where the texts of windows come from, None if no objective needs texts.
     """
 
     section: DataSection
     indexes: tuple[Index, ...]
     caches: tuple[TeacherCache, ...] = ()
     live: FrozenTeacher | None = None
+    text: TextSource | None = None
 
     @property
     def index(self) -> Index:
@@ -107,6 +110,7 @@ class Data:
         world: World,
         change: ClipChange | None,
         stack: contextlib.ExitStack,
+        texts: WindowTexts | None = None,
     ) -> PairLoader:
         """Batches of a split of all folders; weights, sampling and augmented clips only where it is trained on.
 
@@ -118,6 +122,7 @@ class Data:
             world: rank and world size.
             change: augmentation of the clips of a live teacher.
             stack: closes the clips.
+            texts: of the windows of every split, None for batches without.
         """
         section, split = self.section, columns[0].split
         arguments: dict[str, Any] = {
@@ -128,6 +133,7 @@ class Data:
             "batch_size": batch_size,
             "seed": seed,
             "world": world,
+            "texts": None if texts is None else texts.codes[split],
         }
         if split == section.train_split:
             weights = [one.weight for one in section.folders]

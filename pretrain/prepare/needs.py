@@ -18,12 +18,14 @@ class Needs:
         tower: modality of the jointly trained encoder that takes the teacher's place; None without one.
         fixed: names of losses whose target must not be trained.
         queues: rows of each loss's queue, by name; losses without one are absent.
+        text: whether an objective needs the texts of windows.
     """
 
     pair: frozenset[str]
     tower: str | None
     fixed: tuple[str, ...] = ()
     queues: Mapping[str, int] = field(default_factory=dict)
+    text: bool = False
 
     @classmethod
     def of(cls, components: Components) -> Needs:
@@ -34,6 +36,7 @@ class Needs:
             tower=None if components.tower is None else str(components.tower.component.modality),
             fixed=tuple(name for name, needs in stated.items() if needs.fixed_target),
             queues={name: needs.queue_size for name, needs in stated.items() if needs.queue_size},
+            text=any(getattr(term.entry.component, "needs_text", False) for term in components.objectives),
         )
 
     @property

@@ -38,6 +38,7 @@ from pretrain.prepare import checks
 from pretrain.prepare.components import Components, resolve
 from pretrain.prepare.data import Data, blank_spec, fit_spec, open_caches, open_indexes
 from pretrain.prepare.needs import Needs
+from pretrain.prepare.texts import TextSource, WindowTexts
 from pretrain.runs.folder import RunFolder, default_folder
 from pretrain.runs.machine import describe_machine
 from pretrain.training.augment import Augmenter
@@ -60,6 +61,7 @@ class Prepared:
         accelerator: placement, DDP and precision.
         world: rank and world size of this process.
         parts: what the training loop runs on.
+        texts: texts of the windows, None without an objective that needs them.
     """
 
     config: PretrainConfig
@@ -71,6 +73,7 @@ class Prepared:
     accelerator: Accelerator
     world: World
     parts: Parts
+    texts: WindowTexts | None = None
 
     @property
     def run_id(self) -> str:
@@ -92,6 +95,7 @@ class Prepared:
             "control": self.config.data.control,
             "input": self.spec.model_dump(mode="json"),
             "teacher": restored(self.data.teacher_facts()),
+            **({} if self.texts is None else {"text": restored(self.texts.facts())}),
             "data": self.data.facts(),
             "processes": self.world.size,
             "machine": describe_machine(),
@@ -136,8 +140,11 @@ def prepare(
         saved = None if checkpoint is None else InputSpec(**checkpoint.state["input"])
         spec = saved or fit_spec(data.index, columns[data.splits[0]], config.data.placements, config.data.normalise)
         task.model.student.adopt(spec)
-        loaders = open_loaders(config, components, request.needs, data, columns, world, stack)
+        texts = None if data.text is None else data.text.read(columns)
+        loaders = open_loaders(config, components, request.needs, data, columns, world, stack, texts)
         fit_task(config, task, loaders.train)
+        if texts is not None and task.objective is not None:
+            task.objective.adopt_texts(texts.table, texts.activities)
         parts = build_parts(config, components, request.needs, task, loaders, world, accelerator.device)
         stack.callback(parts.feed.close)
         yield Prepared(
@@ -150,6 +157,7 @@ def prepare(
             accelerator=accelerator,
             world=world,
             parts=parts,
+            texts=texts,
         )
 
 
@@ -212,6 +220,8 @@ def open_data(config: PretrainConfig, request: Request) -> Data:
     checks.check_conditioning(indexes)
     checks.check_streams(needs, indexes)
     data = Data(section=section, indexes=indexes)
+    if needs.text:
+        data = replace(data, text=TextSource.open(section.text, indexes))
     checks.check_subjects(section, {split: data.subjects(split) for split in data.splits})
     if not needs.teacher:
         return data
@@ -253,7 +263,8 @@ def build_model(
     student = EncoderBundle(spec=blank_spec(index), encoder=components.encoder)
     checks.check_encoder(student)
     dim = _embedding_width(config, teacher=teacher_dim, student=student.feature_dim)
-    components = components.with_widths(dim=dim, teacher_dim=teacher_dim)
+    text = data.text
+    components = components.with_widths(dim=dim, teacher_dim=teacher_dim, text_dim=None if text is None else text.width)
     config = resolve(
         config,
         components,
@@ -261,6 +272,7 @@ def build_model(
         teacher=data.teacher,
         precision=request.precision,
         paired="side" in request.needs.pair,
+        text=None if text is None else text.section,
     )
     with bounded("the model with its projectors, tower and losses"):
         task = build_task(config, components, student=student, teacher_dim=teacher_dim)
@@ -363,6 +375,7 @@ def open_loaders(
     columns: Mapping[str, list[Columns]],
     world: World,
     stack: contextlib.ExitStack,
+    texts: WindowTexts | None = None,
 ) -> Loaders:
     """Loaders of both splits; clips that a live teacher reads are closed with the stack.
 
@@ -373,6 +386,7 @@ def open_loaders(
         columns: windows of each split, folder by folder.
         world: rank and world size.
         stack: closes the clips.
+        texts: of the windows, None for batches without.
 
     Raises:
         ConfigError: too few usable windows, or windows in which no devices can be compared.
@@ -380,7 +394,7 @@ def open_loaders(
     section = config.data
     change = ClipCompose([entry.build() for entry in components.clip_augment]) if components.clip_augment else None
 
-    common: Any = {"needs": needs, "seed": config.seed, "change": change, "stack": stack}
+    common: Any = {"needs": needs, "seed": config.seed, "change": change, "stack": stack, "texts": texts}
     train = data.loader(columns[section.train_split], batch_size=section.batch_size, world=world, **common)
     if needs.devices:
         present = (train.pool.present & train.pool.allowed(section.placements))[train.usable]

@@ -56,7 +56,7 @@ class PretrainTask(nn.Module):
         if self.loss is not None and there:
             self.loss.observe(PairEmbeddings.join(there))
         if self.objective is not None:
-            self.objective.count()
+            self.objective.observe()
 
 
 def _added(outputs: Sequence[LossOutput]) -> LossOutput:

@@ -291,3 +291,24 @@ def released_mining(
                     denominator = denominator + intra_weight * term
             total = total - 0.5 * (numerator / (numerator + denominator)).log() / n
     return total
+
+
+def shared_text_nce(
+    z: Tensor, texts: Tensor, numbers: Sequence[int], likeness: Tensor, scale: float, *, both: bool
+) -> Tensor:
+    """Rows with number -1 have no text; ``texts`` (K, W); in one batch (``both``) or against all texts."""
+    there = [i for i, number in enumerate(numbers) if number >= 0]
+    total = ZERO
+    for i in there:
+        columns = [numbers[j] for j in there] if both else list(range(len(texts)))
+        like = [likeness[numbers[i], k] for k in columns]
+        mass = sum(like, ZERO)
+        forth = softmax([scale * dot(z[i], texts[k]) for k in columns])
+        value = -sum((w / mass * p.log() for w, p in zip(like, forth, strict=True) if w > 0), ZERO)
+        if both:
+            back = softmax([scale * dot(texts[numbers[i]], z[j]) for j in there])
+            value = 0.5 * value - 0.5 * sum(
+                (w / mass * p.log() for w, p in zip(like, back, strict=True) if w > 0), ZERO
+            )
+        total = total + value / len(there)
+    return total

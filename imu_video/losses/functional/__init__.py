@@ -12,7 +12,12 @@ from imu_video.lazy import exports
 
 if TYPE_CHECKING:
     from imu_video.losses.functional.alignment import warped_similarity, warps
-    from imu_video.losses.functional.contrastive import info_nce, sigmoid_pair, soft_target_cross_entropy
+    from imu_video.losses.functional.contrastive import (
+        info_nce,
+        shared_text_nce,
+        sigmoid_pair,
+        soft_target_cross_entropy,
+    )
     from imu_video.losses.functional.distill import feature_regression, queue_distill, relational
     from imu_video.losses.functional.mining import cross_modal_mining, released_mining
     from imu_video.losses.functional.multiview import (
@@ -53,6 +58,7 @@ __all__ = [
     "same_recording",
     "scramble",
     "select_devices",
+    "shared_text_nce",
     "sigmoid_pair",
     "soft_target_cross_entropy",
     "variance_and_covariance",
@@ -65,7 +71,7 @@ __getattr__, __dir__ = exports(
     __all__,
     {
         "alignment": ["warped_similarity", "warps"],
-        "contrastive": ["info_nce", "sigmoid_pair", "soft_target_cross_entropy"],
+        "contrastive": ["info_nce", "shared_text_nce", "sigmoid_pair", "soft_target_cross_entropy"],
         "distill": ["feature_regression", "queue_distill", "relational"],
         "mining": ["cross_modal_mining", "released_mining"],
         "multiview": [

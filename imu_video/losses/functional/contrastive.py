@@ -76,3 +76,29 @@ def soft_target_cross_entropy(
     forth = -(rows * imu_to_video.log_softmax(1)).sum(1)
     back = -(columns * video_to_imu.log_softmax(1)).sum(1)
     return 0.5 * (forth + back).mean()
+
+
+def shared_text_nce(logits: Tensor, likeness: Tensor, there: Tensor) -> Tensor:
+    """Cross-entropy of every row with all columns of the same text, or of a similar one, as its positives.
+
+    InfoNCE with several positives, as in supervised contrast (Khosla et al. 2020, arXiv 2004.11362, equation 2) and in
+    the alignment with activity texts of UniMTS (Zhang et al. 2024, arXiv 2410.19818). With the targets
+    Q_ij = a_ij / sum_k a_ik over the columns that are there: l_i = -sum_j Q_ij log softmax_j(s_ij).
+
+    Args:
+        logits: (B, N) s, similarities already times the scale.
+        likeness: (B, N) a >= 0: 1 for equal texts, 0 for other ones, or between for similar ones.
+        there: (N,) bool, columns with a text; the others are no negatives.
+
+    Shapes: -> (B,) l; 0 for a row without a positive.
+
+    Example:
+        >>> two = torch.tensor([[1.0, 1.0, 0.0]])
+        >>> shared_text_nce(torch.zeros(1, 3), two, torch.ones(3, dtype=torch.bool)).tolist()
+        [1.0986123085021973]
+    """
+    weight = torch.where(there, likeness, 0)
+    targets = weight / weight.sum(1, keepdim=True).clamp(min=1e-12)
+    # A row of a batch without any text has no column: the logits stay finite, and its targets are zero.
+    logits = logits.masked_fill(~there & there.any(), -torch.inf)
+    return -torch.where(targets > 0, targets * logits.log_softmax(1), 0).sum(1)

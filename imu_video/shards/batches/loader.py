@@ -57,6 +57,8 @@ class PairLoader:
         pairs: ``true``, or a control: ``permuted`` pairs each window with the teacher feature and streams of another
             usable window of the pool, the same in all epochs, ``redrawn`` with a different one in each epoch
             (`partners`); ``meta`` is always that of the IMU window.
+        texts: for each split (N,) numbers of its windows' texts, -1 for a window without one; None for batches without.
+            A window needs no text to be used; a control exchanges texts as it exchanges teacher features.
 
     Attributes:
         usable: (M,) int64 rows of the pool that are used.
@@ -97,6 +99,7 @@ class PairLoader:
         weighting: Literal["none", "std"] = "none",
         subjects_per_batch: int | None = None,
         pairs: Pairs = "true",
+        texts: Sequence[np.ndarray] | None = None,
     ) -> None:
         self.seed = seed
         _check_divides(batch_size, world or World())  # first: opening the samples takes longer
@@ -112,7 +115,7 @@ class PairLoader:
         splits = [columns] if isinstance(columns, Columns) else list(columns)
         features: Any = [teacher] if isinstance(columns, Columns) and teacher is not None else teacher
         readers: Any = [clips] if isinstance(clips, ClipReader) else clips
-        self.pool = ColumnPool(splits, teachers=features, streams=streams, clips=readers)
+        self.pool = ColumnPool(splits, teachers=features, streams=streams, clips=readers, texts=texts)
         self._change_clips = change_clips
         allowed = self.pool.allowed(devices)
         self._shown = allowed if all_devices else None
@@ -228,6 +231,7 @@ class PairLoader:
             imu=imu,
             mask=mask,
             teacher=self.pool.teacher(seen),
+            text=self.pool.text(seen),
             devices=devices_imu,
             devices_mask=devices_mask,
             others={name: self.pool.stream(name, seen, seeds) for name in self.pool.streams},

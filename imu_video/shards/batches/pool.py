@@ -34,6 +34,7 @@ class ColumnPool:
         teachers: for each an (N, Dt) array-like in its order, or None for all.
         streams: streams of other modalities in the batches, from the columns (``skeleton``).
         clips: clips of each, which become the stream ``video``; None without clips.
+        texts: for each (N,) int64 numbers of its windows' texts, -1 without one; None for batches without texts.
 
     Attributes:
         sizes: number of samples of each.
@@ -53,6 +54,7 @@ class ColumnPool:
         teachers: Sequence[Rows] | None = None,
         streams: Sequence[str] = (),
         clips: Sequence[ClipReader] | None = None,
+        texts: Sequence[np.ndarray] | None = None,
     ) -> None:
         if teachers is not None and len(teachers) != len(columns):
             raise ConfigError(f"{len(columns)} data folders, but teacher features of {len(teachers)}")
@@ -64,6 +66,7 @@ class ColumnPool:
         self.sizes = [len(one) for one in columns]
         self._ends = np.cumsum(self.sizes)
         self._teachers, self._clips = teachers, clips
+        self._texts = None if texts is None else np.concatenate(texts).astype(np.int64)
         self._streams = {stream: _arrays_of(columns, stream) for stream in streams}
         self.placements = tuple(sorted({name for one in columns for name in one.placements}))
         shape = (sum(self.sizes), len(self.placements))
@@ -159,6 +162,10 @@ class ColumnPool:
     def teacher(self, rows: np.ndarray) -> Tensor | None:
         """(B, Dt) features as they were cached, float16 or float32; None without a teacher."""
         return None if self._teachers is None else self._tensor(self._teachers, rows)
+
+    def text(self, rows: np.ndarray) -> Tensor | None:
+        """(B,) numbers of the texts of rows; None without texts."""
+        return None if self._texts is None else torch.from_numpy(self._texts[rows])
 
     @property
     def streams(self) -> tuple[str, ...]:
