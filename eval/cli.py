@@ -152,7 +152,7 @@ def report(
     out: Annotated[Path, typer.Argument(help="Folder for report.md and report.html.")],
     run: Annotated[Path | None, typer.Option("--run", help="Run folder, for the loss curve.")] = None,
     encoder: Annotated[
-        Path | None, typer.Option("--encoder", help="Encoder folder, for feature map and failure cases.")
+        Path | None, typer.Option("--encoder", help="Encoder folder or name, for feature map and failure cases.")
     ] = None,
     data: Annotated[Path | None, typer.Option("--data", help="Data folder, for feature map and sample pairs.")] = None,
     cases: Annotated[int, typer.Option("--cases", min=0, help="Number of failure cases; requires --encoder.")] = 8,
@@ -196,7 +196,9 @@ def _headlines(results: Sequence[Result]) -> list[Table]:
 
 @app.command("fit-head")
 def fit_head_(
-    encoder: Annotated[Path, typer.Argument(help="Encoder folder, from `imu-pretrain export`.")],
+    encoder: Annotated[
+        Path, typer.Argument(help="Encoder folder, shipped name (imu-video/small), or owner/name on the hub.")
+    ],
     data: Annotated[Path, typer.Argument(help="Data folder with labels, from `imu-video build`.")],
     out: Annotated[Path, typer.Option("--out", help="Head folder to write.")] = Path("head"),
     split: Annotated[list[str] | None, typer.Option("--split", help="Fit on this split; default: all splits.")] = None,

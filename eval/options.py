@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 BASE = Path("configs/eval/base.yaml")
 
-OneEncoder = Annotated[Path, typer.Argument(help="Encoder folder, from `imu-pretrain export`.")]
-Encoder = Annotated[Path, typer.Argument(help="Encoder folder, or a folder of them: one per pretraining seed.")]
+OneEncoder = Annotated[
+    Path, typer.Argument(help="Encoder folder, shipped name (imu-video/small), or owner/name on the hub.")
+]
+Encoder = Annotated[Path, typer.Argument(help="Encoder folder or name, or a folder of them: one per pretraining seed.")]
 Also = Annotated[
     list[Path] | None, typer.Option("--also", help="Encoder of the same recipe with another pretraining seed.")
 ]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from imu_video.bundle.encoder import read_config
+from imu_video.bundle.locate import encoder_folder, name_of
 from imu_video.config import digest
 from imu_video.errors import ConfigError
 
@@ -18,9 +19,14 @@ SEED = "seed"
 def encoder_folders(path: Path) -> list[Path]:
     """An encoder folder itself, or the encoder folders inside, sorted: one per seed.
 
+    Args:
+        path: a folder; or a shipped name or a repository on the hub, see `imu_video.bundle.locate.encoder_folder`.
+
     Raises:
         ConfigError: neither.
+        CheckpointError: a name that cannot be resolved.
     """
+    path = encoder_folder(path)
     if (path / "config.json").is_file():
         return [path]
     inside = sorted(p.parent for p in path.glob("*/config.json"))
@@ -81,7 +87,7 @@ def read_recipe(path: Path, also: Sequence[Path] = ()) -> Recipe:
     """
     folders = tuple(folder for p in (path, *also) for folder in encoder_folders(p))
     facts = tuple(read_config(folder) for folder in folders)
-    name = path.resolve().name
+    name = name_of(path)
     if len(folders) == 1:
         return Recipe(name=name, folders=folders, facts=facts)
     return Recipe(name=name, folders=folders, facts=facts, seeds=tuple(_seeds(folders, facts)))

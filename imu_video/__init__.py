@@ -1,7 +1,7 @@
 """imu_video: encoders of wearable motion sensors, trained with frozen video models.
 
 `import imu_video` loads neither torch nor numpy: every public name is imported at first use. `dir(imu_video)` lists
-them; `create_encoder`, `list_encoders` and `load_encoder` are the usual first ones.
+them; `list_pretrained`, `load_encoder` and `create_encoder` are the usual first ones.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
         list_objectives,
         list_teachers,
     )
-    from imu_video.bundle import EncoderBundle, InputSpec, load_encoder
+    from imu_video.bundle import EncoderBundle, InputSpec, list_pretrained, load_encoder
     from imu_video.registry import load_plugin
     from imu_video.shards import PairLoader, build, embed, load_index, open_columns, read_samples
     from imu_video.types import PairEmbeddings
@@ -85,6 +85,7 @@ __all__ = [
     "list_encoders",
     "list_losses",
     "list_objectives",
+    "list_pretrained",
     "list_teachers",
     "load_encoder",
     "load_index",
@@ -130,7 +131,7 @@ __getattr__, __dir__ = exports(
             "list_objectives",
             "list_teachers",
         ],
-        "bundle": ["EncoderBundle", "InputSpec", "load_encoder"],
+        "bundle": ["EncoderBundle", "InputSpec", "list_pretrained", "load_encoder"],
         "registry": ["load_plugin"],
         "shards": ["PairLoader", "build", "embed", "load_index", "open_columns", "read_samples"],
         "types": ["PairEmbeddings"],

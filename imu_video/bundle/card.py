@@ -15,7 +15,7 @@ _USAGE = """\
 import numpy as np
 from imu_video import load_encoder
 
-encoder = load_encoder("path/to/this/folder")
+encoder = load_encoder("{source}")
 # (N, C, T): {channels}; {units}, NaN = missing; any rate, any length
 windows = np.load("windows.npy")
 features = encoder.encode(windows, rate_hz={rate:g})  # (N, {features}) float32
@@ -32,17 +32,20 @@ _CODE = re.compile(r"code \((.*)\)", re.DOTALL)
 """Keys of such components in the config of the lineage."""
 
 
-def render(config: Mapping[str, Any]) -> str:
+def render(config: Mapping[str, Any], *, source: str = "path/to/this/folder") -> str:
     """Markdown of an encoder's config: architecture, input specification, use, lineage, licences, limits.
 
     Args:
-        config: content of ``config.json`` as `EncoderBundle.save` writes it.
+        config: content of ``config.json`` as `EncoderBundle.save` writes it. A list ``sources`` in its lineage, of
+            mappings with ``name``, ``licence`` and ``url``, is shown as a table of its own.
+        source: what the example of use loads.
 
     Example:
         ``Path("encoder/README.md").write_text(render(read_config("encoder")))``
     """
     spec, encoder, lineage = config["input"], config["encoder"], _counted(config["lineage"])
     licences = lineage.pop("licences", None)
+    sources = _sources(lineage)
     arguments = {k: v for k, v in encoder.items() if k != "name"}
     front = {
         "library_name": "imu-video",
@@ -72,6 +75,7 @@ def render(config: Mapping[str, Any]) -> str:
             _USAGE.format(
                 channels=" ".join(map(plain, spec["channels"])),
                 units=" and ".join(dict.fromkeys(plain(spec["units"][c]) for c in spec["channels"])),
+                source=source,
                 rate=spec["rate_hz"],
                 features=config["feature_dim"],
             ),
@@ -80,6 +84,7 @@ def render(config: Mapping[str, Any]) -> str:
         "## Lineage",
         _table(("fact", "value"), list(_flatten(lineage))) if lineage else "No lineage was recorded at export.",
         *(["## Plugins", _PLUGINS, _table(("component", "sha256 of its code"), plugins)] if plugins else []),
+        *(["## Sources", _table(("training data", "licence", "address"), sources)] if sources else []),
         "## Licences",
         _licences(licences),
         "## Encoder arguments",
@@ -116,6 +121,15 @@ def _plugins(lineage: dict[str, Any]) -> list[tuple[str, str]]:
     named = {key: found[1] for key in config if (found := _CODE.fullmatch(str(key)))}
     lineage["config"] = {key: value for key, value in config.items() if key not in named}
     return sorted((name, _text(config[key])) for key, name in named.items())
+
+
+def _sources(lineage: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Take the sources of the training data out of a lineage; anything of another form stays there."""
+    found = lineage.get("sources")
+    if not isinstance(found, list) or not all(isinstance(one, Mapping) and "name" in one for one in found):
+        return []
+    del lineage["sources"]
+    return [(_text(one["name"]), _text(one.get("licence")), _text(one.get("url"))) for one in found]
 
 
 def _numbers(subjects: Any) -> Any:

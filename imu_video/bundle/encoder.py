@@ -22,6 +22,7 @@ from imu_video.bundle import hub
 from imu_video.bundle.card import render
 from imu_video.bundle.folder import CONFIG, WEIGHTS, FolderFormat, config_text, load_weights
 from imu_video.bundle.input_spec import InputSpec, fit_input_spec
+from imu_video.bundle.locate import encoder_folder, is_name
 from imu_video.bundle.window_encoder import WindowEncoder
 from imu_video.encoders.allocation import bounded
 from imu_video.encoders.base import check_tensor
@@ -223,27 +224,28 @@ def load_encoder(
     """Read an exported encoder, in evaluation mode.
 
     Args:
-        source: folder written by `imu-pretrain export` or `EncoderBundle.save`, or an address on the Hugging Face hub,
-            ``hf://owner/name`` or ``hf://owner/name@revision``. Files from the hub are cached (`bundle.hub.download`).
+        source: folder written by `imu-pretrain export` or `EncoderBundle.save`; name of an encoder that is shipped
+            inside the package, such as ``imu-video/small`` (`list_pretrained`); or a repository on the Hugging Face
+            hub, ``hf://owner/name``, ``hf://owner/name@revision`` or ``owner/name``. `bundle.locate.encoder_folder`
+            states which of them is meant. Files from the hub are cached (`bundle.hub.download`).
         device: device of the encoder.
         revision: branch, tag or commit on the hub; default ``main``.
 
     Raises:
         CheckpointError: the folder is missing, damaged or of another kind; the weights do not match the hash in
-            config.json; the repository cannot be downloaded.
-        ConfigError: a malformed address, or a revision given for a local folder.
+            config.json; no encoder of this name is shipped; the repository cannot be downloaded.
+        ConfigError: a malformed address, a name of a shipped encoder that is a local folder as well, or a revision
+            given for a local folder.
 
     Example:
         ``load_encoder("encoder").encode(windows, rate_hz=100)``
     """
-    if not hub.is_address(source):
-        if revision is not None:
-            raise ConfigError(f"{source}: a local folder has no revisions, got {revision=}")
-        return _read(Path(source)).to(device).eval()
-    folder = hub.download(source, revision=revision)
+    folder = encoder_folder(source, revision=revision)
     try:
         return _read(folder).to(device).eval()
     except CheckpointError as error:
+        if not is_name(source):
+            raise
         raise CheckpointError(f"{source}: {error.message}", hint=error.hint) from error
 
 
@@ -269,13 +271,16 @@ def _read(folder: Path) -> EncoderBundle:
     return bundle
 
 
-def read_config(folder: str | Path) -> JsonDict:
-    """Read and check the config.json of an encoder folder; weights are not read.
+def read_config(source: str | Path) -> JsonDict:
+    """Read and check the config.json of an encoder; weights are not read.
+
+    Args:
+        source: see `load_encoder`.
 
     Raises:
         CheckpointError: no such file, not JSON, another format or format version, or missing keys.
     """
-    return FOLDER.read_config(folder)
+    return FOLDER.read_config(encoder_folder(source))
 
 
 def _has_tokens(name: str) -> bool:

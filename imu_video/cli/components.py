@@ -15,18 +15,21 @@ from imu_video.runtime import console
 
 def list_(
     kind: Annotated[
-        str | None, typer.Argument(help="datasets, readers, teachers, encoders, losses ...; default: all.")
+        str | None, typer.Argument(help="datasets, readers, teachers, encoders, pretrained ...; default: components.")
     ] = None,
     name: Annotated[str | None, typer.Argument(help="Name of one component: show its documentation.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     plugin: Plugins = None,
 ) -> None:
-    """List the components that a config can name; with a kind also their arguments, with a name all details."""
+    """List the components that a config can name, or shipped encoders (`pretrained`); with a name all details."""
     from imu_video.cli import listing
 
+    if kind == "pretrained":
+        _list_pretrained(name, as_json)
+        return
     load_plugins(plugin)
     if kind is not None and kind not in ALL and f"{kind}s" not in ALL:
-        raise ConfigError(f"unknown kind of component {kind!r}{nearest(kind, ALL)}")
+        raise ConfigError(f"unknown kind of component {kind!r}{nearest(kind, [*ALL, 'pretrained'])}")
     chosen = ALL if kind is None else {kind if kind in ALL else f"{kind}s": ALL.get(kind) or ALL[f"{kind}s"]}
     parts = [p for p in listing.components(chosen) if name is None or p[2] == name]
     if name is not None and not parts:
@@ -56,6 +59,41 @@ def list_(
     else:
         rows = [(part, listing.summary(registry, part), listing.call(registry, part)) for _, registry, part in parts]
         console.table(("name", "description", "arguments"), rows)
+
+
+def _list_pretrained(name: str | None, as_json: bool) -> None:
+    """Print the encoders that are shipped inside the package, or all facts of one."""
+    from dataclasses import asdict
+
+    from imu_video.bundle.pretrained import list_pretrained
+
+    known = {one.name: one for one in list_pretrained()}
+    if name is not None and name not in known:
+        listed = ", ".join(known) or "none"
+        raise ConfigError(f"no shipped encoder {name!r}{nearest(name, known)}; shipped are: {listed}")
+    chosen = [one for one in known.values() if name in (None, one.name)]
+    if as_json:
+        console.say_json([asdict(one) for one in chosen])
+    elif name is not None:
+        one = known[name]
+        facts = [
+            ("name", one.name),
+            ("what it is", one.summary),
+            ("parameters", f"{one.parameters:,}"),
+            ("features", str(one.feature_dim)),
+            ("size", f"{one.size_bytes / 1e6:.1f} MB"),
+            ("licence", one.licence),
+            *(("source", f"{s.name}, {s.licence}, {s.url}") for s in one.sources),
+            ("trained with", one.command),
+            ("weights sha256", one.sha256.get("model.safetensors", "")),
+        ]
+        console.table(("fact", "value"), facts)
+    else:
+        rows = [
+            (o.name, f"{o.parameters:,}", o.feature_dim, f"{o.size_bytes / 1e6:.1f} MB", o.licence, o.summary)
+            for o in chosen
+        ]
+        console.table(("name", "parameters", "features", "size", "licence", "description"), rows)
 
 
 def doctor() -> None:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from imu_video.predict.page import Predicted
     from imu_video.predict.sources import Windows
 
-Encoder = Annotated[str, typer.Argument(help="Encoder folder, or hf://owner/name.")]
+Encoder = Annotated[
+    str, typer.Argument(help="Encoder folder, shipped name (imu-video/small), or owner/name on the hub.")
+]
 Source = Annotated[
     str, typer.Argument(help="Recording (a file), folder with a dataset.yaml, or data folder with shards.")
 ]

@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from imu_video.bundle.encoder import load_encoder, read_config
+from imu_video.bundle.locate import encoder_folder
 from imu_video.config import Config
 from imu_video.encoders.allocation import bounded
 from imu_video.errors import CheckpointError, ConfigError
@@ -111,8 +112,9 @@ def load_pair_model(folder: str | Path) -> tuple[CrossModalModel, ProjectorFacts
     Example:
         ``model, facts = load_pair_model("encoder")``
     """
+    folder = encoder_folder(folder)
     bundle = load_encoder(folder)
-    path = Path(folder) / PROJECTORS
+    path = folder / PROJECTORS
     facts, state = _read(path)
     expected = str(read_config(folder)["weights_sha256"])
     if facts.encoder_sha256 != expected:

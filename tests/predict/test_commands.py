@@ -11,12 +11,14 @@ import pytest
 from typer.testing import CliRunner
 
 from eval.cli import app as eval_app
+from imu_video.bundle import pretrained
 from imu_video.bundle.encoder import load_encoder
 from imu_video.bundle.head import load_head
 from imu_video.cli.app import app
 from imu_video.errors import CheckpointError, ConfigError
 from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.reading.index import load_index
+from tests.bundle.shipped import ship_tiny
 
 
 def run(command: object, *words: object) -> str:
@@ -167,3 +169,29 @@ def test_recordings_of_one_name_are_kept_apart_by_subject(head: Path) -> None:
         ("a/r", ["rest"]),
         ("b/r", ["walk"]),
     ]
+
+
+def test_a_shipped_encoder_is_named_in_every_command(
+    encoder_folder: Path, data: Path, walk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name stands where a folder does: encode, fit-head, predict, few-shot evaluation."""
+    monkeypatch.setattr(pretrained, "ROOT", tmp_path / "shipped")
+    record = ship_tiny(tmp_path / "shipped", encoder=load_encoder(encoder_folder))
+    listed = run(app, "list", "pretrained")
+    assert f"imu-video/small\t{record.parameters:,}\t" in listed
+    assert "https://example.org/world" in run(app, "list", "pretrained", "imu-video/small")
+    assert json.loads(run(app, "list", "pretrained", "--json"))[0]["sha256"] == record.sha256
+    with pytest.raises(ConfigError, match=r"did you mean 'imu-video/small'.*shipped are: imu-video/small"):
+        run(app, "list", "pretrained", "imu-video/smal")
+    monkeypatch.chdir(tmp_path)
+    run(app, "encode", "imu-video/small", walk, "--out", "named.csv")
+    run(app, "encode", encoder_folder, walk, "--out", "folder.csv")
+    assert (tmp_path / "named.csv").read_text() == (tmp_path / "folder.csv").read_text()
+    run(eval_app, "fit-head", "imu-video/small", data, "--out", "head")
+    assert "recording" in run(app, "predict", "imu-video/small", walk, "--head", "head")
+    shots = ("episodes.episodes=2", "episodes.shots=[1]", "references.untrained_seeds=[]", "--split", "test")
+    text = run(eval_app, "fewshot", "imu-video/small", data, *shots, "--out", "results.jsonl")
+    assert text
+    line = json.loads((tmp_path / "results.jsonl").read_text().splitlines()[0])
+    assert line["encoder"]["name"] == "imu-video/small"
+    assert line["encoder"]["weights"] == load_encoder(encoder_folder).weights_sha256[:12]

@@ -28,9 +28,11 @@ def distinct_names(paths: Sequence[Path]) -> list[Path]:
     Raises:
         ConfigError: two of them, or one of them and a reference, have one name in tables.
     """
+    from imu_video.bundle.locate import name_of  # imported here, because it loads torch
+
     taken = {"pretrained", "untrained", "handcrafted", "supervised"}
     for path in paths:
-        name = path.resolve().name
+        name = name_of(path)
         if name in taken:
             raise ConfigError(f"--against {path}: two models are named {name!r}", hint=f"rename the folder {path}")
         taken.add(name)

@@ -39,7 +39,7 @@ class LimitedLabels(Protocol):
     def __init__(
         self,
         *,
-        encoder: Annotated[Path, typer.Argument(help="Encoder folder, or a folder of them: one per seed.")],
+        encoder: Annotated[Path, typer.Argument(help="Encoder folder or name, or a folder of them: one per seed.")],
         data: Data,
         overrides: Overrides = None,
         config: Annotated[Path, typer.Option("--config", help="Limited-label config.")] = Path(
@@ -53,9 +53,11 @@ class LimitedLabels(Protocol):
             str | None, typer.Option("--name", help="Name in tables; default: the encoder folder's name.")
         ] = None,
     ) -> None:
+        from imu_video.bundle.locate import name_of  # imported here, because it loads torch
+
         self.encoder, self.data, self.config, self.overrides = encoder, data, config, overrides
         self.against = against or []
-        self.label = name or encoder.resolve().name
+        self.label = name or name_of(encoder)
 
     def check(self) -> None:
         """Validate config, overrides, and the arguments of the probe and of the augmentations."""
@@ -118,12 +120,13 @@ class LimitedLabels(Protocol):
         from eval.protocols.limited_labels.run import LabelsRun
         from eval.results.cells import CellStore
         from imu_video.bundle.encoder import load_encoder, read_config
+        from imu_video.bundle.locate import name_of
 
         features = Features(
             groups=groups,
             bundles=[load_encoder(folder) for folder in folders],
             weights=[str(read_config(folder)["weights_sha256"])[:12] for folder in folders],
-            model=self.label if path == self.encoder else path.resolve().name,
+            model=self.label if path == self.encoder else name_of(path),
             config=config,
             sides=sides_of(folders, groups.windows, data),
         )

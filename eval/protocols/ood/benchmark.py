@@ -19,6 +19,7 @@ from eval.protocols.ood.train import Task, estimate
 from eval.recipes import Recipe, encoder_folders, read_recipe
 from eval.results.lines import Result, provenance
 from imu_video.bundle.encoder import read_config
+from imu_video.bundle.locate import is_name
 from imu_video.config import validate
 from imu_video.runtime.workers import check
 
@@ -126,8 +127,10 @@ def expand(config: OodConfig) -> tuple[OodConfig, dict[str, Recipe]]:
     for model in config.models:
         folders = [] if model.encoder is None else encoder_folders(Path(model.encoder))
         if len(folders) < 2:
-            # A folder of a single encoder is that encoder.
-            models.append(model.model_copy(update={"encoder": str(folders[0])}) if folders else model)
+            # A folder of a single encoder is that encoder. A name stays: the folder that it stands for differs between
+            # machines, and the path is part of the digest of the config.
+            named = model.encoder is None or is_name(model.encoder)
+            models.append(model if named else model.model_copy(update={"encoder": str(folders[0])}))
             continue
         recipes[model.name] = recipe = read_recipe(Path(str(model.encoder)))
         for name, folder in zip(member_names(model.name, recipe), recipe.folders, strict=True):
