@@ -106,6 +106,8 @@ class DataSection(Config):
         live_teacher: the registered teacher that runs with ``teacher: live``.
         clip_augment: registered augmentations of clips, in training only; they require ``teacher: live``.
         workers: threads that decode clips for a live teacher.
+        pair: second window of an augmented pair: the same ``window``, augmented again, or that of another of the
+            ``devices`` worn at the same time, drawn per epoch (the same device where only one was worn).
         batch_size: windows per global batch, summed over processes.
         sampling: ``once``: every window once per epoch; ``replacement``: each batch is drawn independently by weight.
         leftover: windows that do not fill an epoch's last batch: ``drop`` skips them (others in each epoch),
@@ -133,6 +135,7 @@ class DataSection(Config):
     live_teacher: Component | None = None
     clip_augment: tuple[Component, ...] = ()
     workers: int = Field(default=2, ge=0, le=256)
+    pair: Literal["window", "devices"] = "window"
     batch_size: int = Field(default=128, ge=2, le=2**20)
     sampling: Literal["once", "replacement"] = "once"
     leftover: Literal["drop", "carry"] = "drop"
@@ -340,6 +343,7 @@ _FREE = {
 # value they are left out of the identity. (Arguments of components: `imu_video.arguments.LATER`.)
 _LATER: dict[str, Any] = {
     "data.control": "none",
+    "data.pair": "window",
     "data.weighting": "none",
     "data.subjects_per_batch": None,
     "data.normalise": "sensors",

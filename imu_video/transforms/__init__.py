@@ -13,7 +13,7 @@ from imu_video.lazy import exports
 if TYPE_CHECKING:
     from imu_video.transforms import video
     from imu_video.transforms.base import Augmentation, Compose
-    from imu_video.transforms.missing import Cutout, DropChannel, DropSensor, Shift
+    from imu_video.transforms.missing import Crop, Cutout, DropChannel, DropSensor, Shift
     from imu_video.transforms.signal import Bias, Jitter, MagnitudeWarp, Rotate, Scale, SwapAxes
     from imu_video.transforms.timing import CropResize, LowRate, Permute, TimeWarp
 
@@ -21,6 +21,7 @@ __all__ = [
     "Augmentation",
     "Bias",
     "Compose",
+    "Crop",
     "CropResize",
     "Cutout",
     "DropChannel",
@@ -42,7 +43,7 @@ __getattr__, __dir__ = exports(
     __all__,
     {
         "base": ["Augmentation", "Compose"],
-        "missing": ["Cutout", "DropChannel", "DropSensor", "Shift"],
+        "missing": ["Crop", "Cutout", "DropChannel", "DropSensor", "Shift"],
         "signal": ["Bias", "Jitter", "MagnitudeWarp", "Rotate", "Scale", "SwapAxes"],
         "timing": ["CropResize", "LowRate", "Permute", "TimeWarp"],
     },

@@ -46,6 +46,39 @@ class Cutout(Augmentation):
         return imu, torch.where(kept.any((1, 2), keepdim=True), kept, mask)
 
 
+@augmentations.register("crop")
+class Crop(Augmentation):
+    """Keep one contiguous part of the window, as of a shorter window; the samples before and after become missing.
+
+    Nothing is resampled, so tempo and band stay as they were. `crop_resize` changes the tempo instead.
+
+    Args:
+        min_fraction: the kept share of the window is uniform in [min_fraction, 1]; in [0.02, 1].
+        p: probability per row, in [0, 1].
+
+    Example:
+        >>> imu = torch.ones(1, 6, 100)
+        >>> crop = Crop(min_fraction=0.5, p=1)
+        >>> _, mask = crop(imu, torch.ones_like(imu, dtype=torch.bool), torch.Generator().manual_seed(0))
+        >>> 50 <= int(mask[0, 0].sum()) <= 100
+        True
+    """
+
+    def __init__(self, *, min_fraction: Annotated[float, Field(ge=0.02, le=1)] = 0.2, p: Probability = 0.5) -> None:
+        super().__init__(p=p)
+        self.min_fraction = min_fraction
+
+    def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
+        samples = imu.shape[-1]
+        length = (self.min_fraction + (1 - self.min_fraction) * draws.uniform(len(imu))) * samples
+        start = draws.uniform(len(imu)) * (samples - length)
+        first, last = (edge.to(imu.device)[:, None] for edge in (start, start + length))
+        time = torch.arange(samples, device=imu.device)
+        kept = mask & ((time + 0.5 >= first) & (time + 0.5 < last))[:, None]
+        # A row without measured samples in the kept part is unchanged.
+        return imu, torch.where(kept.any((1, 2), keepdim=True), kept, mask)
+
+
 @augmentations.register("shift")
 class Shift(Augmentation):
     """Shift the window in time; samples without a source become missing.

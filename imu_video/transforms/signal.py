@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -31,7 +31,8 @@ class Rotate(Augmentation):
         max_degrees: the angle is uniform in [0, max_degrees] about a random axis; in [0, 180].
         p: probability per row, in [0, 1].
         axis: uniform on the ``sphere``, or the direction of a point uniform in a ``cube``, which prefers its corners
-            (Tang et al. 2020, arXiv 2011.11542, and others after Um et al. 2017).
+            (Tang et al. 2020, arXiv 2011.11542, and others after Um et al. 2017); ``gravity``: the mean acceleration of
+            the window, so that its tilt is kept and only the heading changes. Rows without accelerations are unchanged.
 
     Example:
         >>> g = torch.Generator().manual_seed(0)
@@ -46,7 +47,7 @@ class Rotate(Augmentation):
         *,
         max_degrees: Annotated[float, Field(ge=0, le=180)] = 30.0,
         p: Probability = 1.0,
-        axis: Annotated[Literal["sphere", "cube"], LATER] = "sphere",
+        axis: Annotated[Literal["sphere", "cube", "gravity"], LATER] = "sphere",
     ) -> None:
         super().__init__(p=p)
         self.max_degrees, self.axis = max_degrees, axis
@@ -54,8 +55,11 @@ class Rotate(Augmentation):
     def change(self, imu: Tensor, mask: Tensor, draws: GlobalDraws) -> tuple[Tensor, Tensor]:
         out, out_mask = imu.clone(), mask.clone()
         for device in self.layout(imu).triads:
-            # The direction of a standard normal vector is uniform on the sphere.
-            axis = draws.normal(len(imu), 3) if self.axis == "sphere" else 2 * draws.uniform(len(imu), 3) - 1
+            if self.axis == "gravity":
+                axis = self._gravity(imu, mask, device)
+            else:
+                # The direction of a standard normal vector is uniform on the sphere.
+                axis = draws.normal(len(imu), 3) if self.axis == "sphere" else 2 * draws.uniform(len(imu), 3) - 1
             angle = draws.uniform(len(imu)) * math.radians(self.max_degrees)
             matrix = rotation_matrices(axis, angle).to(imu)
             possible = torch.ones(len(imu), 1, 1, dtype=torch.bool, device=imu.device)
@@ -68,6 +72,13 @@ class Rotate(Augmentation):
                 out[:, rows] = torch.where(possible, turned, imu[:, rows])
                 out_mask[:, rows] = torch.where(possible, mask[:, rows].all(1, keepdim=True), mask[:, rows])
         return out, out_mask
+
+    def _gravity(self, imu: Tensor, mask: Tensor, device: Sequence[tuple[int, ...]]) -> Tensor:
+        """(B, 3) mean acceleration of a device; zeros, about which nothing turns, where it has none."""
+        rows = next((list(triad) for triad in device if set(triad) <= set(self.layout(imu).acc)), None)
+        if rows is None:
+            return imu.new_zeros(len(imu), 3).cpu()
+        return torch.where(mask[:, rows], imu[:, rows], 0).sum(-1).cpu()
 
 
 def rotation_matrices(axis: Tensor, angle: Tensor) -> Tensor:

@@ -138,9 +138,13 @@ def check_augmented_pair(config: PretrainConfig, needs: Needs) -> None:
     """Two augmented copies of a window must differ.
 
     Raises:
-        ConfigError: no augmentation is configured.
+        ConfigError: no augmentation is configured, or a key that needs augmented pairs is set without them.
     """
-    if needs.augmented_pair and not config.augment:
+    if config.data.pair == "devices" and not needs.augmented_pair:
+        raise ConfigError(
+            "data.pair is devices, but no loss compares two windows", hint="loss=nt_xent, or data.pair=window"
+        )
+    if needs.augmented_pair and not config.augment and config.data.pair == "window":
         raise ConfigError(
             "a loss compares two augmented copies of each window, but augment is empty: they would be equal",
             hint="augment=[{name: rotate}, {name: jitter}]",

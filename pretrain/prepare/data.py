@@ -128,6 +128,7 @@ class Data:
         arguments: dict[str, Any] = {
             "columns": columns,
             "all_devices": needs.devices,
+            "second_device": needs.augmented_pair and section.pair == "devices",
             "streams": needs.streams,
             "devices": section.placements,
             "batch_size": batch_size,

@@ -396,7 +396,7 @@ def open_loaders(
 
     common: Any = {"needs": needs, "seed": config.seed, "change": change, "stack": stack, "texts": texts}
     train = data.loader(columns[section.train_split], batch_size=section.batch_size, world=world, **common)
-    if needs.devices:
+    if needs.devices or section.pair == "devices":
         present = (train.pool.present & train.pool.allowed(section.placements))[train.usable]
         checks.check_worn_together(present, split=section.train_split)
     batches = train.plan.steps(config.optim.epochs or 0)

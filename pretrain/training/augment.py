@@ -18,7 +18,8 @@ class Augmenter:
 
     Args:
         augment: augmentations, None without.
-        augmented_pair: whether the losses need a second augmented copy of each window.
+        augmented_pair: whether the losses need a second window: an augmented copy of each, or of another device that
+            the batches bring along.
         seed: of the run.
         world: this process among all.
         device: device of the batches.
@@ -49,7 +50,7 @@ class Augmenter:
     def training(self, batch: PairBatch, number: int) -> PairBatch:
         """Global batch ``number`` augmented; the second window of a pair and each device use independent draws."""
         if self.compose is None:
-            return batch
+            return self._with_second(batch, batch, number, "augment two")
         if not self.first:
             return self._with_second(batch, batch, number, "augment two")
         imu, mask = self._changed(batch.imu, batch.mask, number, "augment")
@@ -77,7 +78,10 @@ class Augmenter:
     def _with_second(self, batch: PairBatch, source: PairBatch, number: int, purpose: str) -> PairBatch:
         if not self.augmented_pair:
             return batch
-        imu, mask = self._changed(source.imu, source.mask, number, purpose)
+        if source.imu_two is not None and source.mask_two is not None:
+            imu, mask = self._changed(source.imu_two, source.mask_two, number, purpose)
+        else:
+            imu, mask = self._changed(source.imu, source.mask, number, purpose)
         return dataclasses.replace(batch, imu_two=imu, mask_two=mask)
 
     def _changed(self, imu: Tensor, mask: Tensor, number: int, purpose: str) -> tuple[Tensor, Tensor]:

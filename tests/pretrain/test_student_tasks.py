@@ -229,3 +229,9 @@ def test_views_are_draws_of_their_own_and_alike_on_any_number_of_ranks() -> None
     assert torch.equal(seen[0].imu, imu)
     assert torch.equal(seen[0].imu_two, seen[1].imu_two)  # type: ignore[arg-type]
     assert isinstance(augmenter(World()).draws(0, "x"), GlobalDraws)
+    other = dataclasses.replace(batch, imu_two=imu + 100, mask_two=mask)
+    for of in (augmenter(World()).training(other, 3), augmenter(World()).validation(other, 3)):
+        assert of.imu_two is not None
+        assert float((of.imu_two - imu - 100).abs().max()) < 2, "the window of another device, augmented"
+    still = Augmenter(None, augmented_pair=True, seed=0, world=World(), device=torch.device("cpu")).training(other, 3)
+    assert torch.equal(still.imu_two, imu + 100)  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ from imu_video.runtime.distributed import GlobalDraws, World
 from imu_video.transforms import (
     Bias,
     Compose,
+    Crop,
     CropResize,
     Cutout,
     DropChannel,
@@ -193,6 +194,34 @@ def test_cutout_is_one_stretch_on_all_channels() -> None:
     only = torch.zeros_like(mask)
     only[..., 50] = True
     assert Cutout(max_fraction=0.9, p=1)(imu, only, generator())[1].any((1, 2)).all()
+
+
+def test_crop_keeps_one_stretch_on_all_channels() -> None:
+    imu, mask = windows(rows=200)
+    out, kept = Crop(min_fraction=0.2, p=1)(imu, torch.ones_like(mask), generator())
+    assert torch.equal(kept, kept[:, :1].expand_as(kept))
+    assert (kept[:, 0].int().diff(dim=-1).abs().sum(-1) <= 2).all()
+    share = kept.float().mean((1, 2))
+    assert share.min() >= 0.19
+    assert share.max() > 0.95
+    assert torch.equal(out[kept], imu[kept])
+    only = torch.zeros_like(mask)
+    only[..., 50] = True
+    assert Crop(min_fraction=0.05, p=1)(imu, only, generator())[1].any((1, 2)).all()
+
+
+def test_rotation_about_gravity_keeps_the_tilt() -> None:
+    imu, _ = windows(rows=50)
+    full = torch.ones_like(imu, dtype=torch.bool)
+    out, _ = Rotate(max_degrees=180, axis="gravity")(imu, full, generator())
+    assert torch.allclose(out[:, :3].mean(-1), imu[:, :3].mean(-1), atol=1e-4)
+    along = torch.nn.functional.normalize(imu[:, :3].mean(-1), dim=1)
+    for rows in (slice(0, 3), slice(3, 6)):
+        assert torch.allclose(*((along[:, :, None] * x[:, rows]).sum(1) for x in (out, imu)), atol=1e-4)
+        assert not torch.allclose(out[:, rows], imu[:, rows], atol=0.1)
+    lost = full.clone()
+    lost[:, :3] = False
+    assert torch.equal(Rotate(max_degrees=180, axis="gravity")(imu, lost, generator())[0][:, 3:], imu[:, 3:])
 
 
 def test_shift_moves_values_and_mask() -> None:

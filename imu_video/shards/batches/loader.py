@@ -17,7 +17,7 @@ from torch import Tensor
 from imu_video.errors import ConfigError
 from imu_video.runtime.distributed import World
 from imu_video.shards.batches.arrays import feature_statistics, window_motion
-from imu_video.shards.batches.plan import Plan, device_plan, partners
+from imu_video.shards.batches.plan import Plan, device_plan, partners, second_device_plan
 from imu_video.shards.batches.pool import ColumnPool, Rows
 from imu_video.shards.reading.clips import ClipReader, clip_seed
 from imu_video.shards.reading.columns import Columns
@@ -42,6 +42,8 @@ class PairLoader:
         seed: determines order and devices, >= 0.
         world: rank and world size.
         all_devices: also return every allowed device of each window (``devices``).
+        second_device: also return the window of another allowed device of each sample (``imu_two``), drawn per epoch;
+            of the same device where only one was worn.
         streams: streams of other modalities in the batches (``skeleton``); samples that lack one are skipped.
         clips: clips of each split, returned as the stream ``video``; samples without an intact clip are skipped.
         change_clips: apply the augmentations of the clip reader, different in each step (training); False: clips as
@@ -89,6 +91,7 @@ class PairLoader:
         seed: int,
         world: World | None = None,
         all_devices: bool = False,
+        second_device: bool = False,
         streams: Sequence[str] = (),
         clips: ClipReader | Sequence[ClipReader] | None = None,
         change_clips: bool = False,
@@ -119,6 +122,7 @@ class PairLoader:
         self._change_clips = change_clips
         allowed = self.pool.allowed(devices)
         self._shown = allowed if all_devices else None
+        self._second = second_device
         present = self.pool.present & allowed
         # Decided before the plan is made: all ranks then plan the same samples, whichever rows are their own.
         usable = present.any(axis=1) & self.pool.finite()
@@ -190,6 +194,7 @@ class PairLoader:
         # Random choices depend only on seed and epoch, but the caches wrap bound methods, so a copy needs its own.
         self._partners = lru_cache(maxsize=3)(self._draw_partners)
         self._devices = lru_cache(maxsize=3)(self._draw_devices)
+        self._seconds = lru_cache(maxsize=3)(self._draw_seconds)
 
     def _smaller_batch(self, samples: int, world: World) -> str | None:
         """Hint with a batch size for this number of samples; None if there is none."""
@@ -202,6 +207,10 @@ class PairLoader:
         parts = self.plan.batch(step)
         devices = np.concatenate([self._devices(epoch)[rows] for epoch, rows in parts])
         return self.usable[np.concatenate([rows for _, rows in parts])], devices
+
+    def _second_devices(self, step: int) -> np.ndarray:
+        """(batch_size,) other devices of the rows of a step."""
+        return np.concatenate([self._seconds(epoch)[rows] for epoch, rows in self.plan.batch(step)])
 
     def _seen(self, step: int) -> np.ndarray:
         """(batch_size,) rows of the pool whose video is paired with the windows of a step."""
@@ -226,12 +235,15 @@ class PairLoader:
         seen = self._seen(step)[mine]
         # One seed per step and sample: the change of a clip is the same on whichever rank it is decoded.
         seeds = [clip_seed(self.seed, step, row) for row in seen.tolist()] if self._change_clips else None
+        imu_two, mask_two = self.pool.imu(rows, self._second_devices(step)[mine]) if self._second else (None, None)
         devices_imu, devices_mask = (None, None) if self._shown is None else self.pool.devices(rows, self._shown)
         return PairBatch(
             imu=imu,
             mask=mask,
             teacher=self.pool.teacher(seen),
             text=self.pool.text(seen),
+            imu_two=imu_two,
+            mask_two=mask_two,
             devices=devices_imu,
             devices_mask=devices_mask,
             others={name: self.pool.stream(name, seen, seeds) for name in self.pool.streams},
@@ -279,6 +291,9 @@ class PairLoader:
 
     def _draw_devices(self, epoch: int) -> np.ndarray:
         return device_plan(self._present, seed=self.seed, epoch=epoch)
+
+    def _draw_seconds(self, epoch: int) -> np.ndarray:
+        return second_device_plan(self._present, self._devices(epoch), seed=self.seed, epoch=epoch)
 
 
 def _check_divides(batch_size: int, world: World) -> None:

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-_ORDER, _DEVICE, _MIX, _DRAW, _PAIRS = 0, 1, 2, 3, 4  # separate random streams
+_ORDER, _DEVICE, _MIX, _DRAW, _PAIRS, _SECOND = 0, 1, 2, 3, 4, 5  # separate random streams
 _ROUNDS = 16  # attempts to draw a batch with replacement after dropping duplicates
 
 
@@ -37,7 +37,35 @@ def device_plan(present: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
     counts = present.sum(axis=1)
     if (counts == 0).any():
         raise ValueError(f"sample {int(np.argmin(counts))} has no device to draw from")
-    draw = (_generator(seed, epoch, _DEVICE).random(len(present)) * counts).astype(np.int64)  # 0 <= draw < counts
+    return _drawn(present, _generator(seed, epoch, _DEVICE))
+
+
+def second_device_plan(present: np.ndarray, first: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
+    """Another device of each sample, drawn uniformly from those that it has besides the first; the first if none.
+
+    Args:
+        present: (N, V) bool, at least one True in each row.
+        first: (N,) positions on the device axis, as drawn by `device_plan`.
+        seed: seed of the run, >= 0.
+        epoch: epoch, >= 0.
+
+    Returns:
+        (N,) int64 positions on the device axis.
+
+    Example:
+        >>> second_device_plan(np.array([[True, True], [False, True]]), np.array([0, 1]), seed=0, epoch=0)
+        array([1, 1])
+    """
+    others = present.copy()
+    others[np.arange(len(first)), first] = False
+    alone = ~others.any(axis=1)
+    others[alone, first[alone]] = True
+    return _drawn(others, _generator(seed, epoch, _SECOND))
+
+
+def _drawn(present: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    counts = present.sum(axis=1)
+    draw = (generator.random(len(present)) * counts).astype(np.int64)  # 0 <= draw < counts
     ranks = np.cumsum(present, axis=1)
     # argmax finds the first True: the device at which the count of present devices exceeds the draw.
     chosen: np.ndarray = np.argmax(ranks > draw[:, None], axis=1).astype(np.int64)

@@ -132,6 +132,7 @@ BEFORE_SAMPLES = [
     Case(check="check_heads", sections={"projector": {"hidden": 4}}, words="head 'residual' has no hidden layer"),
     Case(check="check_augmented_pair", sections={"loss": ["nt_xent"], "augment": []}, words="augment is empty"),
     Case(check="check_augmented_pair", sections={"projector": {"pair_head": "own"}}, words="pair_head is own"),
+    Case(check="check_augmented_pair", sections={"data": {"pair": "devices"}}, words="data.pair is devices, but no"),
     Case(check="check_augmented_pair", sections={"augment_first": False}, words="augment_first is false"),
     Case(check="check_best_rule", sections={**UNPAIRED, "run": {"best": "mrr"}}, words="run.best is mrr"),
     Case(

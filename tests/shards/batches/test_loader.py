@@ -140,6 +140,23 @@ def test_all_devices_of_a_window_come_along(columns: Columns, teacher: np.ndarra
     assert one.devices_mask[:, columns.device("waist")].any(dim=(1, 2)).all()
 
 
+def test_the_window_of_another_device_comes_along(columns: Columns, teacher: np.ndarray) -> None:
+    asked = {"columns": columns, "teacher": teacher, "batch_size": 10, "seed": 7}
+    loader, plain = PairLoader(**asked, second_device=True), PairLoader(**asked)
+    for step in range(2 * loader.steps_per_epoch):
+        batch = loader.batch(step)
+        assert torch.equal(batch.imu, plain.batch(step).imu)
+        assert plain.batch(step).imu_two is None
+        rows, first = batch.meta.sample.numpy(), batch.meta.device.numpy()
+        there = np.isfinite(columns.imu[rows]).any((2, 3))
+        for number, row in enumerate(rows):
+            others = [v for v in np.flatnonzero(there[number]) if v != first[number]] or [first[number]]
+            windows = [np.nan_to_num(columns.imu[row, v]) for v in others]
+            assert any(np.array_equal(batch.imu_two[number], window) for window in windows)
+        parts = [PairLoader(**asked, second_device=True, world=World(rank=r, size=2)).batch(step) for r in (0, 1)]
+        assert torch.equal(torch.cat([part.imu_two for part in parts]), batch.imu_two)
+
+
 def test_skeletons_come_along_and_windows_without_are_left_out(
     columns: Columns, teacher: np.ndarray, tmp_path: Path
 ) -> None:

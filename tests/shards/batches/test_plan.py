@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imu_video.runtime.distributed import World
-from imu_video.shards.batches.plan import Plan, device_plan, partners, quotas
+from imu_video.shards.batches.plan import Plan, device_plan, partners, quotas, second_device_plan
 
 seeds = st.integers(0, 2**31)
 epochs = st.integers(0, 1000)
@@ -87,6 +87,19 @@ def test_devices_are_drawn_evenly_among_those_present() -> None:
     counts = np.bincount(device_plan(present, seed=3, epoch=1), minlength=4)
     assert counts[1] == 0
     np.testing.assert_allclose(counts[[0, 2, 3]], 2000, atol=200)
+
+
+def test_second_devices_are_others_drawn_evenly_and_independently_of_the_first() -> None:
+    present = np.tile([True, False, True, True], (6000, 1))
+    present[0] = [False, True, False, False]
+    first = device_plan(present, seed=3, epoch=1)
+    second = second_device_plan(present, first, seed=3, epoch=1)
+    assert second[0] == first[0] == 1, "a device that was worn alone is its own partner"
+    assert (second[1:] != first[1:]).all()
+    pairs = np.bincount(4 * first[1:] + second[1:], minlength=16)
+    np.testing.assert_allclose(pairs[pairs > 0], 1000, atol=150)
+    assert (pairs > 0).sum() == 6
+    assert (second != second_device_plan(present, first, seed=3, epoch=2)).any()
 
 
 def test_devices_do_not_follow_the_order_of_samples() -> None:
