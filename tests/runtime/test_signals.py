@@ -105,18 +105,17 @@ def test_workers_leave_all_but_sigterm_to_their_parent() -> None:
 @posix
 def test_a_command_removes_its_folder_and_ends_with_one_line(tmp_path: Path) -> None:
     text = f"""
-import os, signal, sys
+import signal, sys
 from pathlib import Path
 from imu_video.runtime import console, files
 from imu_video.runtime.signals import STOP
 
-signal.signal(signal.SIGINT, signal.default_int_handler)
-for number in STOP:
+for number in STOP:  # as in a terminal: below `nohup` SIGHUP is ignored, and a handler leaves an ignored signal ignored
+    signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     def app():
         with files.atomic_folder(Path({str(tmp_path / "out")!r})) as folder:
             (folder / "half").touch()
-            os.kill(os.getpid(), number)
-            signal.pause()
+            signal.raise_signal(number)
     try:
         console.run(app)
     except SystemExit as leaving:
