@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from imu_video.arguments import Seed
+from imu_video.arguments import LATER, Seed
 from imu_video.datasets.bvh import Bvh
 from imu_video.registry import datasets
+from imu_video.simulation.randomise import Randomise
 
 CONTENTS: tuple[str, ...] = (
     "bow",
@@ -48,7 +49,7 @@ class BandaiNamco(Bvh):
 
     Args:
         root: folder with the parts ``Bandai-Namco-Research-Motiondataset-1`` and ``-2``, or one of them.
-        placements, device, cameras, fps, image_size, seed: as of `bvh`.
+        placements, device, cameras, fps, image_size, seed, randomise: as of `bvh`.
 
     Raises:
         RecordingError: no BVH file in the folder.
@@ -78,6 +79,7 @@ class BandaiNamco(Bvh):
         fps: float = 25.0,
         image_size: int = 144,
         seed: Seed = 0,
+        randomise: Annotated[Randomise | None, LATER] = None,
     ) -> None:
         super().__init__(
             root=root,
@@ -88,4 +90,5 @@ class BandaiNamco(Bvh):
             fps=fps,
             image_size=image_size,
             seed=seed,
+            randomise=randomise,
         )

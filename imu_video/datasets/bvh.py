@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
-from imu_video.arguments import Seed
+from imu_video.arguments import LATER, Seed
 from imu_video.datasets.bvh_file import BvhFile, read_bvh
 from imu_video.datasets.common import chosen, existing_folder
 from imu_video.datasets.layout import files_like
@@ -24,12 +24,23 @@ from imu_video.errors import ConfigError, RecordingError, nearest
 from imu_video.registry import datasets
 from imu_video.simulation.body import SIDES
 from imu_video.simulation.camera import VIEWS
-from imu_video.simulation.capture import cut, smoothed, spans, too_fast
-from imu_video.simulation.mocap import BONES, LIMBS, NEEDED, Take, fit_axes, stature_of, to_session
+from imu_video.simulation.capture import GLITCH_S, cut, smoothed, spans, too_fast
+from imu_video.simulation.mocap import (
+    BONES,
+    LIMBS,
+    NEEDED,
+    Take,
+    fit_axes,
+    mirrored,
+    rescaled,
+    stature_of,
+    to_session,
+)
 from imu_video.simulation.person import draw_person, stream
+from imu_video.simulation.randomise import Randomise, check_names
 from imu_video.simulation.sensors import PLACEMENTS, PROFILES, look_up
 from imu_video.simulation.session import PAD_S
-from imu_video.simulation.world import film, wear
+from imu_video.simulation.world import dress, film
 from imu_video.types import Recording
 
 SUBJECT = "unknown"
@@ -72,6 +83,8 @@ _UPRIGHT = 0.8  # mean component of the direction from ankles to neck
 _SHORTEST = 1e-3  # of the distance from pelvis to ankle; nearer joints are one joint
 _TO_Z_UP = {"y": np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]), "z": np.eye(3)}
 _REFERENCE_TAKES = 16
+_RINGING_S = 0.8
+"""Seconds around a glitch for which a device on a strap of 3 Hz rings."""
 
 
 @datasets.register("bvh")
@@ -91,8 +104,8 @@ class Bvh:
         root: a folder, searched deeply for ``*.bvh``.
         pattern: of file names without ending, with groups ``label`` and ``style``, both optional; files that do not
             match have neither. No labels when None.
-        placements: placements of the virtual devices.
-        device: sensor profile of the simulated world.
+        placements: placements of the virtual devices: fixed ones, or regions of the body's surface (``anywhere_1``).
+        device: sensor profile of the simulated world, or ``random``.
         up: vertical axis of the files.
         metres_per_unit: 0.01 for centimetres; checked by the length of the legs.
         smooth_hz: low-pass of the motion in Hz; None for none. Captures at 100 Hz and more need one, see `smoothed`.
@@ -101,6 +114,8 @@ class Bvh:
         fps: frames per second of clip and skeleton, 1 to 100.
         image_size: side of the camera image in pixels, 16 to 1024.
         seed: of mounting, sensor errors, camera and looks.
+        randomise: domain randomisation of devices and motion; None for fixed placements on rigid mounts. Files of
+            unknown subjects then have a person of their own each (girth, pocket, habits of wearing).
 
     Raises:
         RecordingError: no BVH file in the folder; when read: a damaged file, a joint that is missing or coincides with
@@ -134,18 +149,16 @@ class Bvh:
         fps: float = 25.0,
         image_size: int = 144,
         seed: Seed = 0,
+        randomise: Annotated[Randomise | None, LATER] = None,
     ) -> None:
         self.root = existing_folder(root, dataset=self.name, hint="set dataset.root to a folder of .bvh files")
         self.placements, self.device, self.seed = tuple(placements), device, seed
         self.up, self.metres_per_unit, self.fps, self.image_size = up, metres_per_unit, fps, image_size
-        self.smooth_hz, self.cameras = smooth_hz, sorted(cameras)
-        for table, names, kind in (
-            (PLACEMENTS, self.placements, "placement"),
-            (PROFILES, (device,), "device"),
-            (VIEWS, self.cameras, "camera"),
-        ):
-            for word in names:
-                look_up(dict(table), word, kind)
+        self.smooth_hz, self.cameras, self.randomise = smooth_hz, sorted(cameras), randomise
+        check_names(self.placements, [device], randomise, dataset=self.name)
+        for word in self.cameras:
+            look_up(dict(VIEWS), word, "camera")
+        for names, kind in ((self.placements, "placement"), (self.cameras, "camera")):
             if not names:
                 raise ConfigError(f"{self.name}: name at least one {kind}")
         if not metres_per_unit > 0 or not 1 <= fps <= 100 or not 16 <= image_size <= 1024:
@@ -184,13 +197,17 @@ class Bvh:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Labels that the pattern finds in the file names, sorted."""
-        return tuple(sorted({label for path in self.files if (label := self._told(path, "label"))}))
+        """Labels that the pattern finds in the file names, sorted; of mirrored takes as well where there may be any."""
+        return self._both_ways({label for path in self.files if (label := self._told(path, "label"))})
+
+    def _both_ways(self, labels: set[str]) -> tuple[str, ...]:
+        may_mirror = self.randomise and self.randomise.motion and self.randomise.motion.mirror > 0
+        return tuple(sorted(labels | {_exchanged(label) for label in labels} if may_mirror else labels))
 
     @property
-    def rate_hz(self) -> float:
-        """Nominal rate of the virtual devices."""
-        return PROFILES[self.device].rate_hz
+    def rate_hz(self) -> float | None:
+        """Nominal rate of the virtual devices, None for the device ``random``."""
+        return PROFILES[self.device].rate_hz if self.device in PROFILES else None
 
     def subjects(self) -> list[str]:
         """Sorted subjects: one for all files, unless their names identify subjects."""
@@ -225,29 +242,58 @@ class Bvh:
         tags = {"device": self.device, "camera": camera, **facts}
         try:
             take = motion.take if self.smooth_hz is None else smoothed(motion.take, self.smooth_hz)
-            session = to_session(take, axes, person=draw_person(self.seed, subject), label=label)
+            take, mirror, notes = self._varied(take, name)
+            session = to_session(take, axes, person=draw_person(self.seed, self._person(subject, name)), label=label)
+            if mirror:
+                session = mirrored(session)
             video, skeleton = film(
                 session, camera=camera, fps=self.fps, size=self.image_size, seed=self.seed, name=name
             )
-            imu = wear(session, placements=self.placements, device=self.device, seed=self.seed, name=name)
+            worn = dress(
+                session,
+                placements=self.placements,
+                device=self.device,
+                seed=self.seed,
+                name=name,
+                randomise=self.randomise,
+            )
+            imu, tags = worn.imu, {**tags, **worn.tags}
             if motion.first_frame:
                 tags["first_frame"] = "rest pose, dropped"
             if motion.glitches.any():
+                margin = GLITCH_S if self.randomise is None or self.randomise.strap is None else _RINGING_S
                 # The session begins where the margin of the derivatives ends.
-                gaps = [(a - PAD_S, b - PAD_S) for a, b in spans(motion.glitches, take.rate_hz)]
+                gaps = [(a - PAD_S, b - PAD_S) for a, b in spans(motion.glitches, take.rate_hz, margin_s=margin)]
                 imu, skeleton = cut(imu, skeleton, gaps)
                 tags["glitches"] = f"{np.count_nonzero(motion.glitches)} steps of {len(motion.glitches)}, left out"
         except RecordingError as error:
             raise RecordingError(f"{path}: {error.message}", hint=error.hint) from error
+        segments = session.segments if label else ()
+        if mirror:
+            tags = {**tags, "mirrored": "yes", **{k: _exchanged(tags[k]) for k in ("description",) if k in tags}}
+            segments = tuple(replace(s, label=_exchanged(s.label)) for s in segments)
         return Recording(
             dataset=self.name,
             subject=subject,
             name=name,
             imu=imu,
             streams={"video": video, "skeleton": skeleton},
-            segments=session.segments if label else (),
+            segments=segments,
             tags=tags,
+            notes=(*notes, *worn.notes),
         )
+
+    def _person(self, subject: str, name: str) -> str:
+        """Whose girth, pocket and habits a take has: those of its subject, or with randomisation its own if unknown."""
+        return subject if self.randomise is None or subject != SUBJECT else f"{subject}/{name}"
+
+    def _varied(self, take: Take, name: str) -> tuple[Take, bool, tuple[str, ...]]:
+        """The take at a drawn tempo and of a drawn size, whether it is mirrored, and a note on what was drawn."""
+        if self.randomise is None or self.randomise.motion is None:
+            return take, False, ()
+        tempo, size, mirror = self.randomise.motion.draw(stream(self.seed, self.randomise.seed, name, "motion"))
+        note = f"motion: tempo {tempo:.3f}, size {size:.3f}{', mirrored' if mirror else ''}"
+        return rescaled(take, tempo=tempo, size=size), mirror, (note,)
 
     def _rig(self, file: BvhFile) -> dict[str, np.ndarray]:
         """Axes of the file's rig, from takes spread evenly over the files that have the same joints."""
@@ -358,6 +404,17 @@ class _Motion:
     take: Take
     first_frame: bool
     glitches: np.ndarray
+
+
+def _exchanged(text: str) -> str:
+    """``wave_left_hand`` to ``wave_right_hand``: the words left and right exchanged, as in a mirror.
+
+    Example:
+        >>> _exchanged("wave_left_hand"), _exchanged("Right turn, bright")
+        ('wave_right_hand', 'Left turn, bright')
+    """
+    other = {"left": "right", "Left": "Right", "right": "left", "Right": "Left"}
+    return re.sub(r"(?<![A-Za-z])([Ll]eft|[Rr]ight)(?![A-Za-z])", lambda found: other[found[1]], text)
 
 
 def _distance(positions: np.ndarray, a: int, b: int) -> float:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from imu_video.arguments import Seed
+from imu_video.arguments import LATER, Seed
 from imu_video.datasets.bvh import Bvh
 from imu_video.errors import RecordingError
 from imu_video.readers.tables import Table
 from imu_video.registry import datasets
+from imu_video.simulation.randomise import Randomise
 
 METRES_PER_UNIT = 0.0254 / 0.45
 """The database counts in inches divided by 0.45."""
@@ -29,7 +30,7 @@ class CmuMocap(Bvh):
     Args:
         root: folder of the files ``SS_TT.bvh``, with or without ``index.csv`` (trial, subject, description).
         smooth_hz: low-pass of the motion in Hz; markers at 120 frames per second are noisy.
-        placements, device, cameras, fps, image_size, seed: as of `bvh`.
+        placements, device, cameras, fps, image_size, seed, randomise: as of `bvh`.
 
     Raises:
         RecordingError: no BVH file in the folder, or a file that is not named by subject and trial.
@@ -59,6 +60,7 @@ class CmuMocap(Bvh):
         fps: float = 25.0,
         image_size: int = 144,
         seed: Seed = 0,
+        randomise: Annotated[Randomise | None, LATER] = None,
     ) -> None:
         super().__init__(
             root=root,
@@ -70,6 +72,7 @@ class CmuMocap(Bvh):
             fps=fps,
             image_size=image_size,
             seed=seed,
+            randomise=randomise,
         )
         for path in self.files:
             if not _TAKE.fullmatch(path.stem):
@@ -82,7 +85,7 @@ class CmuMocap(Bvh):
     @property
     def labels(self) -> tuple[str, ...]:
         """Labels of the descriptions, sorted."""
-        return tuple(sorted({_label(text) for path in self.files if (text := self.descriptions.get(path.stem))}))
+        return self._both_ways({_label(text) for path in self.files if (text := self.descriptions.get(path.stem))})
 
     def _subject(self, path: Path) -> str:
         return path.stem.split("_")[0]

@@ -7,11 +7,11 @@ recording is one session of one person, a pure function of (seed, subject, sessi
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from imu_video.arguments import Seed
+from imu_video.arguments import LATER, Seed
 from imu_video.config import Config, validate
 from imu_video.datasets.common import chosen
 from imu_video.errors import ConfigError, nearest
@@ -19,9 +19,10 @@ from imu_video.registry import datasets
 from imu_video.simulation.activities import ACTIVITIES
 from imu_video.simulation.camera import VIEWS
 from imu_video.simulation.person import POPULATIONS, draw_person, stream
-from imu_video.simulation.sensors import PLACEMENTS, PROFILES
+from imu_video.simulation.randomise import Randomise, check_names
+from imu_video.simulation.sensors import PROFILES
 from imu_video.simulation.session import simulate
-from imu_video.simulation.world import film, wear
+from imu_video.simulation.world import dress, film
 from imu_video.types import Recording
 
 
@@ -32,7 +33,8 @@ class Group(Config):
         prefix: subjects are named ``<prefix>00``, ``<prefix>01`` ...; a subject depends on its name, not on the count.
         count: number of subjects.
         population: ``general`` or ``slow_gait`` (slower, shorter and asymmetric steps, tremor).
-        devices: sensor profiles; each subject has one session per profile, on different days; names may repeat.
+        devices: sensor profiles, or ``random``; each subject has one session per entry, on different days; names may
+            repeat.
         cameras: camera views, one drawn per session; a view that is listed twice is twice as likely.
         seconds_per_activity: mean length of a bout in seconds.
     """
@@ -82,9 +84,10 @@ class SyntheticWorld:
         seed: seed of the world; another seed gives other subjects.
         groups: subjects, durations, devices and cameras; `Group` or a mapping of its fields.
         activities: labels, each performed once per session in random order.
-        placements: placements of the devices.
+        placements: placements of the devices: fixed ones, or regions of the body's surface such as ``anywhere_1``.
         fps: frames per second of camera and skeleton, 1 to 100.
         image_size: height and width of the camera image in pixels, 16 to 1024; frames are drawn when they are read.
+        randomise: domain randomisation of the devices; None for fixed placements on rigid mounts.
 
     Raises:
         ConfigError: an unknown name, repeated subjects or placements, or a number out of range.
@@ -113,22 +116,23 @@ class SyntheticWorld:
         placements: Sequence[str] = ("left_wrist", "right_wrist", "waist", "thigh", "ankle"),
         fps: float = 25.0,
         image_size: int = 144,
+        randomise: Annotated[Randomise | None, LATER] = None,
     ) -> None:
-        self.seed, self.fps, self.image_size = seed, fps, image_size
+        self.seed, self.fps, self.image_size, self.randomise = seed, fps, image_size, randomise
         self.groups = tuple(
             g if isinstance(g, Group) else validate(g, Group, source=f"dataset 'synthetic', group {i}")
             for i, g in enumerate(groups)
         )
         self.activities, self.placements = tuple(activities), tuple(placements)
         _known(self.activities, ACTIVITIES, "activity")
-        _known(self.placements, PLACEMENTS, "placement")
+        check_names(self.placements, [d for g in self.groups for d in g.devices], randomise, dataset=self.name)
+        _distinct(self.placements, "placement")
         if not 1.0 <= fps <= 100.0:
             raise ConfigError(f"dataset 'synthetic': fps is {fps}, expected 1 to 100")
         if not 16 <= image_size <= 1024:
             raise ConfigError(f"dataset 'synthetic': image_size is {image_size}, expected 16 to 1024")
         self._group_of: dict[str, Group] = {}
         for group in self.groups:
-            _known(group.devices, PROFILES, "device", repeats=True)
             _known(group.cameras, VIEWS, "camera", repeats=True)
             _known([group.population], POPULATIONS, "population")
             for subject in group.subjects:
@@ -148,8 +152,9 @@ class SyntheticWorld:
 
     @property
     def rate_hz(self) -> float | None:
-        """Nominal rate, None when groups use devices of different rates."""
-        rates = {PROFILES[device].rate_hz for group in self.groups for device in group.devices}
+        """Nominal rate, None when groups use devices of different rates, or the device ``random``."""
+        names = {device for group in self.groups for device in group.devices}
+        rates = {PROFILES[name].rate_hz if name in PROFILES else None for name in names}
         return rates.pop() if len(rates) == 1 else None
 
     def subjects(self) -> list[str]:
@@ -179,15 +184,24 @@ class SyntheticWorld:
         cameras = sorted(group.cameras)
         camera = cameras[int(stream(self.seed, subject, session, "view").integers(len(cameras)))]
         video, skeleton = film(motion, camera=camera, fps=self.fps, size=self.image_size, seed=self.seed, name=session)
+        worn = dress(
+            motion,
+            placements=self.placements,
+            device=device,
+            seed=self.seed,
+            name=session,
+            randomise=self.randomise,
+        )
         return Recording(
             dataset=self.name,
             subject=subject,
             name=f"{subject}-{session}",
-            imu=wear(motion, placements=self.placements, device=device, seed=self.seed, name=session),
+            imu=worn.imu,
             streams={"video": video, "skeleton": skeleton},
             segments=motion.segments,
             session=session,
-            tags={"device": device, "camera": camera, "population": group.population},
+            tags={"device": device, "camera": camera, "population": group.population, **worn.tags},
+            notes=worn.notes,
         )
 
 
@@ -195,5 +209,10 @@ def _known(names: Sequence[str], table: dict[str, Any], kind: str, *, repeats: b
     for name in names:
         if name not in table:
             raise ConfigError(f"dataset 'synthetic': unknown {kind} {name!r}{nearest(name, table)}")
-    if not names or (len(set(names)) != len(names) and not repeats):
+    if not repeats:
+        _distinct(names, kind)
+
+
+def _distinct(names: Sequence[str], kind: str) -> None:
+    if not names or len(set(names)) != len(names):
         raise ConfigError(f"dataset 'synthetic': {kind} names must be distinct and at least one, got {list(names)}")

@@ -225,6 +225,40 @@ def to_session(take: Take, axes: Mapping[str, np.ndarray], *, person: Person, la
     )
 
 
+def rescaled(take: Take, *, tempo: float, size: float) -> Take:
+    """The take at another tempo and of another size: both scale its speeds, and the tempo its angular rates.
+
+    Args:
+        take: the motion.
+        tempo: factor on the speed of the motion, 0.5 to 2.
+        size: factor on all lengths, 0.5 to 2.
+
+    Raises:
+        RecordingError: a factor out of range.
+    """
+    if not (0.5 <= tempo <= 2 and 0.5 <= size <= 2):
+        raise RecordingError(f"tempo {tempo:g} and size {size:g}, expected 0.5 to 2")
+    return replace(take, joints={name: at * size for name, at in take.joints.items()}, rate_hz=take.rate_hz * tempo)
+
+
+def mirrored(session: Session) -> Session:
+    """The session with left and right exchanged, as from `to_session`; labels and the person's habits stay."""
+    flip = np.diag([1.0, -1.0, 1.0])
+    joints = np.stack([flip @ session.motion.joint(_other_side(name)) for name in JOINTS])
+    segments = {
+        name: np.einsum("ij,jkt,kl->ilt", flip, session.motion.segments[_other_side(name)], flip)
+        for name in session.motion.segments
+    }
+    pose = Pose(session.pose.values.copy())
+    pose["y"] = -pose["y"]
+    return replace(session, pose=pose, motion=Motion(joints=joints, segments=segments))
+
+
+def _other_side(name: str) -> str:
+    side, _, part = name.partition("_")
+    return f"{dict(zip(SIDES, reversed(SIDES), strict=True))[side]}_{part}" if side in SIDES else name
+
+
 def _orthonormal(matrices: np.ndarray) -> np.ndarray:
     """The nearest rotations to (3, 3, T) matrices that are almost rotations."""
     u, _, vt = np.linalg.svd(matrices.transpose(2, 0, 1))

@@ -18,7 +18,7 @@ from imu_video.types import GRAVITY, ImuStream
 T = TypeVar("T")
 
 # Central differences of sixth order (Fornberg 1988): exact on polynomials of degree 6.
-_FIRST = np.array([-1, 9, -45, 0, 45, -9, 1]) / 60
+FIRST = np.array([-1, 9, -45, 0, 45, -9, 1]) / 60
 _SECOND = np.array([2, -27, 270, -490, 270, -27, 2]) / 180
 
 
@@ -44,13 +44,22 @@ def specific_force_and_rate(
         >>> force[:, 10].round(5).tolist()
         [0.0, 0.0, 9.80665]
     """
-    acceleration = correlate1d(position, _SECOND, axis=-1, mode="nearest") * rate_hz**2
+    acceleration = world_acceleration(position, rate_hz)
     acceleration[2] += GRAVITY
-    turning = correlate1d(rotation, _FIRST, axis=-1, mode="nearest") * rate_hz
+    return apply_inverse(rotation, acceleration), turning_rate(rotation, rate_hz)
+
+
+def world_acceleration(position: np.ndarray, rate_hz: float) -> np.ndarray:
+    """Second derivative in m/s^2 of a position (3, T) in metres, without gravity."""
+    return np.asarray(correlate1d(position, _SECOND, axis=-1, mode="nearest") * rate_hz**2)
+
+
+def turning_rate(rotation: np.ndarray, rate_hz: float) -> np.ndarray:
+    """Angular rate (3, T) in rad/s of an orientation (3, 3, T), in its own axes."""
+    turning = correlate1d(rotation, FIRST, axis=-1, mode="nearest") * rate_hz
     # Element (i, j) of R^T dR is column i of R times column j of dR.
     columns = [(2, 1), (0, 2), (1, 0)]
-    rate = np.stack([np.einsum("kt,kt->t", rotation[:, i], turning[:, j]) for i, j in columns])
-    return apply_inverse(rotation, acceleration), rate
+    return np.stack([np.einsum("kt,kt->t", rotation[:, i], turning[:, j]) for i, j in columns])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +127,8 @@ class SensorProfile:
         slip: standard deviation of the position on the body in m.
         flip: probability that a person wears it turned by 180 degrees.
         slack: standard deviation of slow rotation on the body during the session in rad.
+        cross_axis: standard deviation of the share of one axis that another axis of the same sensor measures.
+        cut_off: -3 dB of the device's digital low-pass relative to its rate, 0.1 to 1.
         axes: (x, y, z) of the device's axis convention: rows of a rotation from the placement's axes.
     """
 
@@ -138,6 +149,8 @@ class SensorProfile:
     slip: float
     flip: float
     slack: float
+    cross_axis: float = 0.0
+    cut_off: float = 0.4
     axes: tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]] = (
         (1.0, 0.0, 0.0),
         (0.0, 1.0, 0.0),
@@ -262,7 +275,7 @@ def draw_mount(
     axes = place.axes
     if place.pocketed:
         turned = np.deg2rad(float(person.choose("pocket_turn", today)))
-        axes = axes @ _about_z(turned)
+        axes = axes @ about_z(turned)
         if person.choose("pocket_face", today) == "in":
             axes = axes @ np.diag([-1.0, 1.0, -1.0])
     elif habit.random() < profile.flip:
@@ -279,7 +292,8 @@ def draw_mount(
     )
 
 
-def _about_z(angle: float) -> np.ndarray:
+def about_z(angle: float) -> np.ndarray:
+    """(3, 3) rotation about z by an angle in rad."""
     c, s = np.cos(angle), np.sin(angle)
     return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
 
@@ -344,9 +358,9 @@ def measure(
     if profile.rate_hz > 0.6 * grid_hz:
         raise ConfigError(f"sensor rate {profile.rate_hz} Hz is too high for kinematics at {grid_hz:.0f} Hz")
     ideal = np.concatenate([force, rate])
-    # A Gaussian low-pass with -3 dB at 0.4 of the device's rate models its digital filter: without one, the sharp
-    # contacts of a stride would alias into the signal as in no real device.
-    ideal = gaussian_filter1d(ideal, 0.1325 / (0.4 * profile.rate_hz) * grid_hz, axis=-1, mode="nearest")
+    # A Gaussian low-pass models the digital filter of the device: without one, the sharp contacts of a stride would
+    # alias into the signal as in no real device.
+    ideal = gaussian_filter1d(ideal, 0.1325 / (profile.cut_off * profile.rate_hz) * grid_hz, axis=-1, mode="nearest")
     period = 1.0 / (profile.rate_hz * (1 + rng.normal(0, profile.drift)))
     count = int(np.floor((seconds - 1e-9) / period))
     taken = (np.arange(count) + rng.uniform(0.05, 0.95)) * period
@@ -355,6 +369,11 @@ def measure(
     values = _interpolate(ideal, times, taken)
 
     gain = 1 + rng.normal(0, profile.scale_error, (6, 1))
+    if profile.cross_axis > 0:  # drawn only here, so that profiles without it keep their other errors
+        for rows in (slice(0, 3), slice(3, 6)):
+            leak = rng.normal(0, profile.cross_axis, (3, 3))
+            np.fill_diagonal(leak, 1.0)
+            values[rows] = leak @ values[rows]
     spread = np.repeat([profile.acc_bias, profile.gyr_bias], 3)[:, None]
     white = np.repeat([profile.acc_noise, profile.gyr_noise], 3)[:, None]
     values = gain * values + rng.normal(0, 1, (6, 1)) * spread + rng.normal(0, 1, values.shape) * white

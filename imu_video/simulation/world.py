@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
@@ -11,60 +12,95 @@ from imu_video.modalities.skeleton import SkeletonTrack
 from imu_video.simulation.body import JOINTS
 from imu_video.simulation.camera import VIEWS, draw_camera
 from imu_video.simulation.person import stream
+from imu_video.simulation.randomise import Randomise, put_on
 from imu_video.simulation.render import RenderedVideo
-from imu_video.simulation.sensors import (
-    PROFILES,
-    draw_mount,
-    look_up,
-    measure,
-    mounted,
-    specific_force_and_rate,
-)
+from imu_video.simulation.sensors import PLACEMENTS, look_up, measure, mounted, specific_force_and_rate
 from imu_video.simulation.session import RATE_HZ, Session
+from imu_video.simulation.strap import loose_force_and_rate
 from imu_video.types import ImuStream
 
 FOLLOW_S = 0.6
 """Standard deviation in seconds of the smoothing with which the camera follows the person."""
 
 
-def wear(session: Session, *, placements: Sequence[str], device: str, seed: int, name: str) -> tuple[ImuStream, ...]:
-    """Signals of devices of one kind at several placements; a pure function of its arguments.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Worn:
+    """Signals of the devices of one recording, and what was drawn for them.
 
-    The errors of a device depend on its placement, never on which other placements are simulated.
+    Args:
+        imu: one stream per placement.
+        tags: ``segment_<placement>``: the segment of every device at a drawn place other than the fixed ones.
+        notes: one text per device for which anything was drawn: place, strap, profile.
+    """
+
+    imu: tuple[ImuStream, ...]
+    tags: Mapping[str, str]
+    notes: tuple[str, ...]
+
+
+def wear(session: Session, *, placements: Sequence[str], device: str, seed: int, name: str) -> tuple[ImuStream, ...]:
+    """Signals of devices of one kind at several placements; `dress` without randomisation.
 
     Args:
         session: the motion.
-        placements: names in PLACEMENTS.
+        placements: names in PLACEMENTS, or of regions of the surface.
         device: name in PROFILES.
         seed: the world's seed.
         name: name of the session.
     """
-    profile = look_up(PROFILES, device, "device")
+    return dress(session, placements=placements, device=device, seed=seed, name=name).imu
+
+
+def dress(
+    session: Session,
+    *,
+    placements: Sequence[str],
+    device: str,
+    seed: int,
+    name: str,
+    randomise: Randomise | None = None,
+) -> Worn:
+    """Devices at several placements and their signals; a pure function of its arguments.
+
+    What is drawn for a device depends on its placement, never on which other placements are simulated.
+
+    Args:
+        session: the motion.
+        placements: names in PLACEMENTS, or of regions of the surface.
+        device: name in PROFILES, or ``random``.
+        seed: the world's seed.
+        name: name of the session.
+        randomise: None for the fixed placements, on rigid mounts.
+    """
     subject = session.person.name
+    worn = [
+        put_on(session.person, placement, device=device, seed=seed, name=name, randomise=randomise)
+        for placement in placements
+    ]
     streams = []
-    for placement in placements:
-        mount = draw_mount(
-            session.person,
-            placement,
-            profile,
-            stream(seed, subject, "mount", placement, device),
-            stream(seed, subject, name, "mount", placement, device),
-        )
-        rng = stream(seed, subject, name, "sensor", placement, device)
-        position, rotation = mounted(session.motion, mount, session.times, rng)
-        force, rate = specific_force_and_rate(position, rotation, RATE_HZ)
+    for one in worn:
+        rng = stream(seed, subject, name, "sensor", one.placement, device)
+        position, rotation = mounted(session.motion, one.mount, session.times, rng)
+        if one.strap is None:
+            force, rate = specific_force_and_rate(position, rotation, RATE_HZ)
+        else:
+            force, rate = loose_force_and_rate(position, rotation, one.out, one.strap, RATE_HZ)
         streams.append(
             measure(
                 force,
                 rate,
                 session.times,
-                placement=placement,
-                profile=profile,
+                placement=one.placement,
+                profile=one.profile,
                 seconds=session.seconds,
                 rng=rng,
             )
         )
-    return tuple(streams)
+    return Worn(
+        imu=tuple(streams),
+        tags={f"segment_{one.placement}": one.mount.segment for one in worn if one.placement not in PLACEMENTS},
+        notes=tuple(one.note for one in worn if one.note),
+    )
 
 
 def film(

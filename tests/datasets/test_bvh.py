@@ -454,3 +454,34 @@ def test_spellings_of_the_format(tmp_path: Path, lines: list[str]) -> None:
     (recording,) = Bvh(root=str(tmp_path)).recordings()
     for ours, theirs in zip(recording.imu, plain.imu, strict=True):
         assert np.array_equal(ours.values, theirs.values)
+
+
+def test_takes_are_varied_mirrored_and_what_was_drawn_is_recorded(tmp_path: Path) -> None:
+    made = session(2.0)
+    for number in range(4):
+        write(tmp_path / f"wave-left_calm_{number}.bvh", made)
+    settings = {
+        "root": str(tmp_path),
+        "pattern": r"(?P<label>[^_]+)_(?P<style>[^_]+)_\d",
+        "placements": ["arm_1", "waist"],
+    }
+    plain = next(Bvh(**settings).recordings())
+    source = datasets.build({"name": "bvh", **settings, "device": "random", "randomise": {"seed": 3}})
+    assert source.labels == ("wave_left", "wave_right")
+    takes = list(source.recordings())
+    mirrored = [take for take in takes if take.tags.get("mirrored") == "yes"]
+    assert 0 < len(mirrored) < 4
+    for take in takes:
+        assert take.segments[0].label == ("wave_right" if take in mirrored else "wave_left")
+        assert take.tags["segment_arm_1"].split("_", 1)[1] in ("upper_arm", "forearm", "hand")
+        motion, *devices = take.notes
+        assert ("mirrored" in motion) == (take in mirrored)
+        tempo = float(motion.split("tempo ")[1].split(",")[0])
+        # The margins of derivatives at both ends keep their length.
+        whole = plain.segments[0].end + 2 * PAD_S
+        assert take.segments[0].end + 2 * PAD_S == pytest.approx(whole / tempo, abs=0.03)
+        assert len(devices) == 2
+    assert len({take.notes for take in takes}) == 4
+    assert len(plain.notes) == 1  # of the region
+    still = datasets.build({"name": "bvh", **settings, "randomise": {"motion": None}})
+    assert still.labels == ("wave_left",)
