@@ -10,6 +10,7 @@ import pytest
 from imu_video.datasets.synthetic import Group, SyntheticWorld
 from imu_video.errors import ConfigError
 from imu_video.registry import datasets
+from imu_video.shards.building.build import BuildConfig
 from imu_video.simulation.mocap import mirrored
 from imu_video.simulation.person import draw_person, stream
 from imu_video.simulation.randomise import DeviceRanges, MotionRanges, Randomise, StrapRanges, put_on
@@ -123,6 +124,9 @@ def test_a_config_builds_a_randomised_world_and_keeps_what_it_drew() -> None:
     entry = datasets.entry(world())
     assert "randomise" not in entry.config  # a config of before has the same identity
     assert datasets.entry(world(randomise={})).config["randomise"] is not None
+    assert "randomise" not in BuildConfig(dataset=world()).resolved()["dataset"]  # nor has its data folder another
+    drawn = BuildConfig(dataset=world(randomise={"strap": None})).resolved()
+    assert BuildConfig(**drawn).resolved() == drawn
 
 
 @pytest.mark.parametrize(

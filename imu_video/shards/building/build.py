@@ -99,11 +99,12 @@ class BuildConfig(Recipe):
         Raises:
             ConfigError: unknown dataset, check or argument.
         """
-        name, arguments = datasets.arguments(self.dataset, seed=self.seed)
+        # Arguments that earlier versions did not have are left out at their default: folders keep their digest.
+        dataset = datasets.entry(self.dataset, seed=self.seed).config
         plain: dict[str, Any] = {
             # The policy changes nothing about recordings that can be read, so a failed build may go on with another.
             **self.model_dump(mode="json", exclude={"errors"}),
-            "dataset": {"name": name, **arguments},
+            "dataset": dataset,
             "quality": resolve_checks(self.quality),
         }
         return dict(to_jsonable_python(plain))
