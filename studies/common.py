@@ -85,6 +85,19 @@ class Steps:
             # A process that a signal ended has a negative code; 128 + signal is what a shell reports for it.
             raise StepFailed(line, done.returncode if done.returncode > 0 else 128 - done.returncode)
 
+    def python(self, module: str, *words: str | Path, title: str | None = None) -> None:
+        """Run a module of the toolkit that has no console command, with ``-P``; see `run`.
+
+        Args:
+            module: its dotted name.
+            words: arguments.
+            title: line that is printed before the command.
+
+        Raises:
+            StepFailed: the command ended with an error.
+        """
+        self.run("python", "-P", "-m", module, *words, title=title)
+
 
 def _installed(command: str) -> str:
     """The console command of the Python that runs the study, else the first one on the search path.

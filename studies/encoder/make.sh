@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# The shipped encoders from recordings to exported folders; about ... on two cores. Finished steps are skipped.
+#
+#     studies/encoder/make.sh CMU-MOCAP SP-SW-HAR-DATA                        # shipped mixture
+#     studies/encoder/make.sh CMU-MOCAP SP-SW-HAR-DATA --with bandai BVH      # with motion capture under CC BY-NC
+set -euo pipefail
+if [ $# -lt 2 ]; then
+    sed -n '2,6s/^# \{0,1\}//p' "$0"
+    exit 2
+fi
+cmu=$1 sp_sw=$2
+shift 2
+run() { python -P "$(dirname "$0")/run.py" "$@"; }
+more=()
+if [ "${1-}" = --with ]; then
+    [ "${2-}" = bandai ] && [ $# -eq 3 ] || { echo "expected: --with bandai BVH" >&2; exit 2; }
+    run data bandai_namco "$3"
+    more=(--with bandai_namco)
+fi
+run data world
+run data cmu_mocap "$cmu"
+run data sp_sw_har "$sp_sw"
+run pretrain small "${more[@]}" &
+small=$!
+run pretrain base "${more[@]}"
+wait "$small"
