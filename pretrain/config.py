@@ -53,10 +53,13 @@ class DataFolder(Config):
     Args:
         root: the folder.
         weight: its share (see `DataSection.root`).
+        augment: augmentations of its windows in place of `PretrainConfig.augment`, because mounting and sensor errors
+            differ between sources; null = those of the config.
     """
 
     root: PathText
     weight: float | None = Field(default=None, gt=0, le=1e9)
+    augment: tuple[Component, ...] | None = None
 
 
 class TextSection(Config):
@@ -96,7 +99,8 @@ class DataSection(Config):
     Args:
         root: data folder made by `imu-video build` and `imu-video embed`, or a mixture: a list of
             ``{root: ..., weight: ...}``. Without weights an epoch is one pass over all; with weights it is one pass
-            over the first, and the others have ``weight / first weight`` times as many windows in it.
+            over the first, and the others have ``weight / first weight`` times as many windows in it. A folder may
+            have an ``augment`` of its own.
         train_split: training split.
         val_split: split of other subjects for validation and the choice of the best checkpoint; null = no validation.
         placements: devices to draw from; null = all. Each step uses one device per window.
@@ -324,6 +328,7 @@ class PretrainConfig(Config):
 
 
 _PATH = re.compile(r"data\.root\.\d+\.root")
+_FOLDER_AUGMENT = re.compile(r"data\.root\.\d+\.augment")
 
 # Keys that a resumed run may change: they do not influence the weights.
 _FREE = {
@@ -378,6 +383,7 @@ def identity(config: PretrainConfig, *, data: str, code: Mapping[str, str] = Map
     """
     flat = {k: v for k, v in flatten(config.model_dump(mode="json")) if k not in _FREE and not _PATH.fullmatch(k)}
     flat = {k: v for k, v in flat.items() if k not in _LATER or v != _LATER[k]}
+    flat = {k: v for k, v in flat.items() if not (_FOLDER_AUGMENT.fullmatch(k) and v is None)}
     return {**flat, "data (index digest)": data, **{f"{_CODE}{name})": hashed for name, hashed in code.items()}}
 
 

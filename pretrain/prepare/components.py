@@ -11,7 +11,7 @@ from imu_video import registry
 from imu_video.losses import LossMix, Term
 from imu_video.objectives import ObjectiveMix
 from imu_video.registry import Entry
-from pretrain.config import DIM, PretrainConfig, TextSection
+from pretrain.config import DIM, DataFolder, PretrainConfig, TextSection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,7 @@ class Components:
     Args:
         encoder: the student.
         augment: augmentations of windows, in order.
+        folder_augment: those of each data folder, None where it has none of its own.
         clip_augment: augmentations of clips, in order.
         tower: encoder of another modality that is trained jointly, None without one.
         live_teacher: teacher that computes features during training, None without one.
@@ -35,6 +36,7 @@ class Components:
 
     encoder: Entry[Any]
     augment: tuple[Entry[Any], ...]
+    folder_augment: tuple[tuple[Entry[Any], ...] | None, ...]
     clip_augment: tuple[Entry[Any], ...]
     tower: Entry[Any] | None
     live_teacher: Entry[Any] | None
@@ -51,7 +53,10 @@ class Components:
         # What only the data folders determine gets a provisional value here: no need depends on it. See `with_data`.
         return cls(
             encoder=registry.encoders.entry(config.encoder, channels=6, samples=100),
-            augment=tuple(registry.augmentations.entry(entry) for entry in config.augment),
+            augment=_augmentations(config.augment),
+            folder_augment=tuple(
+                None if folder.augment is None else _augmentations(folder.augment) for folder in config.data.folders
+            ),
             clip_augment=tuple(registry.clip_augmentations.entry(entry) for entry in config.data.clip_augment),
             tower=None if config.tower is None else _tower(config.tower),
             live_teacher=_optional(registry.teachers, config.data.live_teacher),
@@ -79,6 +84,8 @@ class Components:
         """Hash of the source of each component that does not belong to this package, by kind and name."""
         used: dict[str, type] = {f"encoder {self.encoder.name}": self.encoder.component}
         used |= {f"augmentation {entry.name}": entry.component for entry in self.augment}
+        own = [entry for entries in self.folder_augment for entry in entries or ()]
+        used |= {f"augmentation {entry.name}": entry.component for entry in own}
         used |= {f"clip augmentation {entry.name}": entry.component for entry in self.clip_augment}
         if self.tower is not None:
             used[f"tower {self.tower.name}"] = self.tower.component
@@ -133,6 +140,7 @@ def resolve(
     # Every value was validated in `Components.of` or comes from this program: the copies need no second validation.
     data = config.data.model_copy(
         update={
+            "root": config.data.root if isinstance(config.data.root, str) else _roots(config, components),
             "teacher": teacher,
             "live_teacher": None if live is None else live.config,
             "clip_augment": tuple(entry.config for entry in components.clip_augment),
@@ -150,6 +158,18 @@ def resolve(
             "objective": _weighted(config.objective, components.objectives),
             "run": config.run.model_copy(update={"precision": precision, "best": best}),
         }
+    )
+
+
+def _augmentations(entries: Sequence[Mapping[str, Any]]) -> tuple[Entry[Any], ...]:
+    return tuple(registry.augmentations.entry(entry) for entry in entries)
+
+
+def _roots(config: PretrainConfig, components: Components) -> tuple[DataFolder, ...]:
+    """The folders of a mixture with complete augmentations."""
+    return tuple(
+        folder if own is None else folder.model_copy(update={"augment": tuple(entry.config for entry in own)})
+        for folder, own in zip(config.data.folders, components.folder_augment, strict=True)
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from imu_video.losses import LossMix
 from imu_video.models.cross_modal import CrossModalModel
 from imu_video.objectives import ObjectiveMix
 from imu_video.optim.groups import adam
+from imu_video.registry import Entry
 from imu_video.runtime.distributed import World
 from imu_video.runtime.references import restored
 from imu_video.shards.batches.loader import PairLoader
@@ -41,7 +42,7 @@ from pretrain.prepare.needs import Needs
 from pretrain.prepare.texts import TextSource, WindowTexts
 from pretrain.runs.folder import RunFolder, default_folder
 from pretrain.runs.machine import describe_machine
-from pretrain.training.augment import Augmenter
+from pretrain.training.augment import Augmenter, FolderAugment
 from pretrain.training.feed import Feed
 from pretrain.training.parts import Parts
 from pretrain.training.task import PretrainTask, synchronised
@@ -466,7 +467,8 @@ def build_parts(
         val_loader=loaders.val,
         val_batches=loaders.val_batches,
         augmenter=Augmenter(
-            Compose([entry.build() for entry in components.augment]) if components.augment else None,
+            _composed(components.augment),
+            folders=_folder_augment(components, loaders),
             augmented_pair=needs.augmented_pair,
             seed=config.seed,
             world=world,
@@ -482,6 +484,24 @@ def build_parts(
             decayed=optim.decayed,
         ),
         steps=loaders.steps,
+    )
+
+
+def _composed(entries: Sequence[Entry[Any]]) -> Compose | None:
+    return Compose([entry.build() for entry in entries]) if entries else None
+
+
+def _folder_augment(components: Components, loaders: Loaders) -> FolderAugment | None:
+    """The augmentations of folders that have their own, None where no folder has."""
+    own = {
+        number: _composed(entries) for number, entries in enumerate(components.folder_augment) if entries is not None
+    }
+    if not own:
+        return None
+    return FolderAugment(
+        own=own,
+        training=loaders.train.pool.sizes,
+        validation=() if loaders.val is None else loaders.val.pool.sizes,
     )
 
 

@@ -76,6 +76,10 @@ def test_keys_of_this_version_do_not_change_the_run_ids_of_earlier_ones() -> Non
     names = identity(config(), data="x").keys()
     assert not {"data.control", "projector.hidden", "optim.algorithm", "optim.decayed", "optim.end"} & names
     base = run_id(identity(config(), data="x"))
+    mixture = identity(config(data={"root": [{"root": "a"}, {"root": "b", "augment": ["jitter"]}]}), data="x")
+    assert [key for key in mixture if key.startswith("data.root")] == [
+        "data.root.0.weight", "data.root.1.weight", "data.root.1.augment.0.name"
+    ]  # fmt: skip
     changed = [
         config(projector={"hidden": 64}),
         *(

@@ -26,7 +26,7 @@ from pretrain.observe.trackers import read_log
 from pretrain.prepare.needs import needs_of
 from pretrain.prepare.prepare import Prepared
 from pretrain.run import run
-from pretrain.training.augment import Augmenter
+from pretrain.training.augment import Augmenter, FolderAugment
 from tests.pretrain.conftest import opened
 
 Raw = Callable[..., dict[str, Any]]
@@ -197,6 +197,32 @@ def test_augmentation_of_normalised_windows_and_of_the_second_window_alone() -> 
     second = Augmenter(compose, **options, first=False).training(batch, 3)
     assert torch.equal(second.imu, imu)
     assert torch.equal(second.imu_two, plain.training(batch, 3).imu_two)  # type: ignore[arg-type]
+
+
+def test_rows_of_a_folder_take_its_own_augmentations() -> None:
+    imu, mask = torch.ones(8, 6, 50), torch.ones(8, 6, 50, dtype=torch.bool)
+    numbers = {k: torch.arange(8) for k in ("recording", "device", "subject")}
+    meta = PairMeta(sample=torch.tensor([0, 9, 10, 3, 14, 15, 29, 11]), **numbers, time=torch.arange(8.0).double())
+    batch = PairBatch(imu=imu, mask=mask, meta=meta)
+    folders = FolderAugment(
+        own={1: Compose.build([{"name": "bias", "acc_sigma": 9}]), 2: None}, training=[10, 5, 15], validation=[4, 20, 9]
+    )
+    options: dict[str, Any] = {"augmented_pair": True, "seed": 0, "world": World(), "device": torch.device("cpu")}
+    common = Augmenter(Compose.build(["scale"]), **options)
+    own = Augmenter(Compose.build(["scale"]), **options, folders=folders)
+    plain, out = common.training(batch, 3), own.training(batch, 3)
+    assert plain.imu_two is not None
+    assert out.imu_two is not None
+    first, second, third = [0, 1, 3], [2, 4, 7], [5, 6]
+    for before, after in ((plain.imu, out.imu), (plain.imu_two, out.imu_two)):
+        assert torch.equal(before[first], after[first])
+        assert (after[second] - 1).abs().amax((1, 2)).min() > 1, "an offset, not a gain"
+        assert torch.equal(after[third], imu[third])
+    assert not torch.equal(out.imu[second], out.imu_two[second])
+    seen = own.validation(batch, 0).imu_two
+    assert seen is not None
+    assert torch.equal(seen[[6]], imu[[6]]), "the folders of the validation split have other sizes"
+    assert (seen[[1, 2, 4, 5, 7]] - 1).abs().amax((1, 2)).min() > 1
 
 
 def test_views_are_draws_of_their_own_and_alike_on_any_number_of_ranks() -> None:
