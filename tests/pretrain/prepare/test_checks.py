@@ -127,7 +127,7 @@ BEFORE_SAMPLES = [
     Case(
         check="check_control",
         sections={**UNPAIRED, "data": {"control": "permuted_pairs"}},
-        words="no loss of this run uses a teacher or another modality",
+        words="this run uses no teacher, text or other modality",
     ),
     Case(check="check_heads", sections={"projector": {"hidden": 4}}, words="head 'residual' has no hidden layer"),
     Case(check="check_augmented_pair", sections={"loss": ["nt_xent"], "augment": []}, words="augment is empty"),
