@@ -24,6 +24,7 @@ from eval.protocols.ood.runs import runs
 from eval.protocols.representation.config import RepresentationConfig
 from eval.published import inputs_of, plan
 from imu_video import registry
+from imu_video.bundle.ship import Facts
 from imu_video.config import apply_override, find, load_config, read_yaml
 from imu_video.runtime.distributed import World
 from imu_video.shards.building.build import BuildConfig
@@ -38,6 +39,8 @@ FILES = sorted(
     if p.parent != ROOT / "configs" / "arrays"
 )
 GROUPS = {"imu-video": imu_video.cli.app.app, "imu-pretrain": pretrain.cli.app, "imu-eval": eval.cli.app}
+SHIP = "python -P -m imu_video.bundle.ship "
+"""What is stated about shipped encoders is loaded by a module that is no console command."""
 Params = Mapping[str, Any]
 
 
@@ -119,6 +122,9 @@ LOADERS: dict[str, Callable[[Params], None]] = {
 
 def check(line: str) -> None:
     """Parse a command line and validate what it loads, as the command does before it runs."""
+    if line.startswith(SHIP):
+        load_config(shlex.split(line)[-1], Facts)
+        return
     command, params = parse(line)
     LOADERS[command](params)
 
@@ -128,7 +134,7 @@ def test_the_command_of_the_first_line_loads_the_file(path: Path, monkeypatch: p
     monkeypatch.chdir(ROOT)
     first = path.read_text(encoding="utf-8").splitlines()[0]
     named = str(path.relative_to(ROOT))
-    assert first.startswith("# imu-"), first
+    assert first.startswith(("# imu-", f"# {SHIP}")), first
     assert named in first, f"the command does not load {named}"
     check(first.removeprefix("# "))
 
