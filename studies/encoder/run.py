@@ -31,8 +31,10 @@ from studies.common import CONFIGS, DryRun, Steps, known, split_name
 HERE = Path(__file__).resolve().parent
 STUDY = Path("encoder-run")
 
-MIXTURE: dict[str, int] = {"world": 8, "cmu_mocap": 1, "sp_sw_har": 1}
-"""Data folder of the mixture -> its weight."""
+MIXTURE: dict[str, int] = {"world": 8, "cmu_mocap": 1, "cmu_mocap_again": 1, "sp_sw_har": 1}
+"""Data folder of the mixture -> its weight. ``again``: the same takes with other devices, tempo and size."""
+SOURCES = [name for name in MIXTURE if not name.endswith("_again")]
+"""Configs of the mixture."""
 FURTHER: dict[str, int] = {"bandai_namco": 2}
 """Data folders of the second mixture: their licences do not allow the weights to be shipped."""
 VALIDATION = ("sp_sw_har_2s", "world")
@@ -63,7 +65,7 @@ def _exported(study: Path, name: str, steps: Steps) -> Path:
 
 @app.command()
 def data(
-    source: Annotated[str, typer.Argument(help=f"One of: {', '.join([*MIXTURE, *FURTHER])}.")],
+    source: Annotated[str, typer.Argument(help=f"One of: {', '.join([*SOURCES, *FURTHER])}.")],
     root: Annotated[Path | None, typer.Argument(help="Folder of the recordings; none for the simulated world.")] = None,
     study: Study = STUDY,
     dry_run: DryRun = False,
@@ -80,6 +82,8 @@ def data(
     if source == "sp_sw_har":
         two = ["window.seconds=2", "window.stride_s=0.5"]
         builds["sp_sw_har_2s"] = (config, [*where, *two])
+    if source == "cmu_mocap":
+        builds["cmu_mocap_again"] = (config, [*where, "dataset.randomise.seed=1"])
     for name, (file, words) in builds.items():
         if _built(study / "data" / name):
             steps.say(f"{study / 'data' / name} exists")
