@@ -14,8 +14,12 @@ import torch
 
 from eval.data.features import spec_of
 from eval.data.source import open_labelled
+from eval.finetune.network import measured
 from imu_video.bundle.encoder import EncoderBundle
 from imu_video.bundle.input_spec import Normalise
+
+FITTED_WINDOWS = 4096
+"""About how many windows an encoder is fitted to without labels and gradients (`EncoderBundle.fit`)."""
 
 
 def write_untrained(
@@ -54,6 +58,8 @@ def write_untrained(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         bundle = EncoderBundle(spec=spec, encoder=encoder).eval()
+    step = max(1, len(windows.x) // FITTED_WINDOWS)
+    bundle.fit(*measured(windows.x[::step]))
     # No key `dataset`: no subject trained the weights, so none is refused as a query.
     origin = {"dataset": opened.dataset, "digest": opened.digest, "splits": chosen, "form": normalise}
     bundle.save(out, lineage={"untrained": {"seed": seed, "normalisation": origin}}, force=force)

@@ -16,7 +16,7 @@ def embed_imu(model: CrossModalModel, windows: LabelledWindows, *, batch_size: i
         windows.x, rate_hz=windows.rate_hz, channels=windows.channels, batch_size=batch_size
     )
     with torch.inference_mode():
-        projected = model.imu_projector(torch.from_numpy(features)).float()
+        projected = model.imu_projector(torch.from_numpy(features[:, model.student.head_columns])).float()
         return np.asarray(torch.nn.functional.normalize(projected, dim=-1))
 
 

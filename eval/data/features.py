@@ -1,14 +1,7 @@
 """Features of windows for probes: encoders, untrained encoders, hand-crafted statistics; fits nothing.
 
-The hand-crafted features are a strong baseline. For each signal (every channel, and the magnitude of every sensor with
-three axes: eight signals for accelerometer and gyroscope) they are:
-
-- in time: mean, standard deviation, five quantiles, mean absolute deviation from the median, log power, log power of
-  the jerk (first difference times rate), mean-crossing rate, and the height of the largest autocorrelation peak;
-- of the Hann-windowed spectrum: log power in eight bands, median and dominant frequency, spectral entropy.
-
-In addition: the signal magnitude area of every sensor with three axes, and the correlations between its axes and
-between the magnitudes of a device (``torso`` in ``torso.acc_x``).
+The hand-crafted features are a strong baseline: statistics of signals in time and of their spectra, listed in
+`imu_video.encoders.layers.statistics`.
 """
 
 from __future__ import annotations
@@ -16,38 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from eval.data.windows import LabelledWindows
-from imu_video.channels import triads
 from imu_video.errors import ConfigError
 from imu_video.types import IMU_CHANNELS
 
 if TYPE_CHECKING:
     from imu_video.bundle.encoder import EncoderBundle
     from imu_video.bundle.input_spec import InputSpec
-
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-BANDS_HZ = (0.2, 0.7, 1.5, 2.5, 4.0, 6.0, 9.0, 14.0, 25.0)
-_PER_SIGNAL = (
-    "mean",
-    "std",
-    *(f"q{int(100 * q):02d}" for q in QUANTILES),
-    "mad",
-    "log_power",
-    "log_jerk_power",
-    "crossings",
-    *(f"band_{low:g}_{high:g}" for low, high in pairwise(BANDS_HZ)),
-    "median_frequency",
-    "dominant_frequency",
-    "spectral_entropy",
-    "periodicity",
-)
-_TINY = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -189,6 +161,8 @@ def at_rate(x: np.ndarray, *, rate_hz: float, wanted_hz: float) -> np.ndarray:
 def untrained_twin(bundle: EncoderBundle, seed: int) -> EncoderBundle:
     """The same encoder class with the same constructor arguments and input specification, freshly initialised.
 
+    What the encoder took from training windows without gradients, such as the moments of a hybrid's statistics, stays.
+
     Args:
         bundle: the encoder to copy without its weights.
         seed: seed of the initialisation; the global random state is not changed.
@@ -199,33 +173,10 @@ def untrained_twin(bundle: EncoderBundle, seed: int) -> EncoderBundle:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return EncoderBundle(spec=bundle.spec, encoder=bundle.encoder_config).eval()
-
-
-@dataclass(frozen=True)
-class _Signals:
-    """The signals of some channels: the channels, then the magnitude of each triad."""
-
-    names: tuple[str, ...]
-    triads: tuple[list[int] | slice, ...]
-    sensors: tuple[str, ...]
-    pairs: tuple[tuple[int, int], ...]
-
-
-@lru_cache(maxsize=8)
-def _signals(channels: tuple[str, ...]) -> _Signals:
-    found = triads(channels)
-    norms = {sensor: len(channels) + i for i, sensor in enumerate(found)}
-    devices: dict[str, list[int]] = {}
-    for sensor in found:
-        devices.setdefault(sensor.rpartition(".")[0], []).append(norms[sensor])
-    return _Signals(
-        names=(*channels, *(f"{sensor}_norm" for sensor in found)),
-        # Neighbouring rows as a slice, which is not copied.
-        triads=tuple(slice(r[0], r[0] + 3) if r == (r[0], r[0] + 1, r[0] + 2) else list(r) for r in found.values()),
-        sensors=tuple(found),
-        pairs=tuple(pair for group in [*found.values(), *devices.values()] for pair in combinations(group, 2)),
-    )
+        twin = EncoderBundle(spec=bundle.spec, encoder=bundle.encoder_config).eval()
+    if hasattr(twin.encoder, "keep_fit"):
+        twin.encoder.keep_fit(bundle.encoder)  # type: ignore[operator]
+    return twin
 
 
 def handcrafted_names(channels: Sequence[str] = IMU_CHANNELS) -> tuple[str, ...]:
@@ -235,16 +186,15 @@ def handcrafted_names(channels: Sequence[str] = IMU_CHANNELS) -> tuple[str, ...]
         >>> len(handcrafted_names()), len(handcrafted_names(["emg_1", "emg_2"]))
         (193, 46)
     """
-    signals = _signals(tuple(channels))
-    per_signal = [f"{signal}.{name}" for signal in signals.names for name in _PER_SIGNAL]
-    pairs = [f"corr.{signals.names[i]}.{signals.names[j]}" for i, j in signals.pairs]
-    return (*per_signal, *(f"{sensor}.sma" for sensor in signals.sensors), *pairs)
+    from imu_video.encoders.layers.statistics import statistic_names
+
+    return statistic_names(channels)
 
 
 def handcrafted_features(
-    x: np.ndarray, *, rate_hz: float, channels: Sequence[str] = IMU_CHANNELS, chunk: int = 1024
+    x: np.ndarray, *, rate_hz: float, channels: Sequence[str] = IMU_CHANNELS, chunk: int = 128
 ) -> np.ndarray:
-    """Time and frequency statistics of raw windows, listed in the docstring of the module.
+    """Time and frequency statistics of raw windows (`imu_video.encoders.layers.statistics`), computed in float64.
 
     Missing samples are excluded from statistics in time; in spectra and differences they are replaced by the mean of
     the signal. A feature that cannot be computed (a missing channel, a band above half the rate) is 0.
@@ -265,96 +215,23 @@ def handcrafted_features(
         >>> handcrafted_features(np.zeros((2, 6, 100)), rate_hz=50.0).shape == (2, len(handcrafted_names()))
         True
     """
+    import torch
+
+    from imu_video.encoders.layers.statistics import SignalStatistics
+
     x = np.asarray(x)
     if x.ndim != 3 or x.shape[1] != len(channels) or x.shape[2] < 4:
         raise ValueError(f"windows must be (N, {len(channels)}, T) with T >= 4, got {x.shape}")
-    signals = _signals(tuple(channels))
-    step = max(1, chunk * 8 // len(signals.names))
-    parts = [_handcrafted(x[i : i + step].astype(np.float64), rate_hz, signals) for i in range(0, len(x), step)]
-    return np.concatenate(parts) if parts else np.zeros((0, len(handcrafted_names(channels))), dtype=np.float32)
-
-
-def _handcrafted(x: np.ndarray, rate_hz: float, signals: _Signals) -> np.ndarray:
-    # A magnitude is NaN where any of its axes is missing, so it is treated as missing present.
-    norms = [np.sqrt((x[:, rows] ** 2).sum(axis=1, keepdims=True)) for rows in signals.triads]
-    s = np.concatenate([x, *norms], axis=1)  # (N, signals, T)
-    present = np.isfinite(s)
-    count = present.sum(axis=-1)
-    mean = _masked_mean(s, present)
-    centred = np.where(present, s - mean[..., None], 0.0)
-    variance = _ratio((centred**2).sum(axis=-1), count)
-    std = np.sqrt(variance)
-    quantiles = _quantiles(s, count)
-    mad = _masked_mean(np.abs(s - quantiles[2][..., None]), present)
-    power = _masked_mean(s**2, present)
-    # Quantities over neighbouring samples use the centred signal, in which a gap is 0 and adds little power.
-    jerk = np.diff(centred, axis=-1) * rate_hz
-    jerk_power = (jerk**2).mean(axis=-1)
-    sign = centred > 0
-    crossings = (sign[..., 1:] != sign[..., :-1]).mean(axis=-1) * rate_hz
-    time = [mean, std, *quantiles, mad, np.log(power + _TINY), np.log(jerk_power + _TINY), crossings]
-    per_signal = np.stack([*time, *_spectrum(centred, variance, rate_hz)], axis=-1)  # (N, signals, features)
-    sma = [np.abs(np.where(present[:, rows], centred[:, rows], 0)).mean(axis=(1, 2)) for rows in signals.triads]
-    correlation = [
-        _ratio((centred[:, i] * centred[:, j]).mean(axis=-1), std[:, i] * std[:, j], floor=_TINY)
-        for i, j in signals.pairs
-    ]
-    joint = np.array([*sma, *correlation]).reshape(-1, len(x)).T  # (N, 0) without a triad
-    flat = np.concatenate([per_signal.reshape(len(x), -1), joint], axis=1)
-    # A signal without samples would give log(0 + tiny) and similar values; all its features are set to 0 instead.
-    measured = np.concatenate(
-        [np.repeat(count > 0, len(_PER_SIGNAL), axis=1), np.ones(joint.shape, dtype=bool)], axis=1
-    )
-    return np.where(measured & np.isfinite(flat), flat, 0.0).astype(np.float32)
-
-
-def _spectrum(centred: np.ndarray, variance: np.ndarray, rate_hz: float) -> list[np.ndarray]:
-    """Band powers, median and dominant frequency, entropy and periodicity of (N, signals, T), each (N, signals)."""
-    t = centred.shape[-1]
-    power = np.abs(np.fft.rfft(centred * np.hanning(t), axis=-1)) ** 2 / t
-    hertz = np.fft.rfftfreq(t, 1.0 / rate_hz)
-    power[..., 0] = 0.0  # the mean is a feature of its own and would dominate shares and frequencies
-    total = power.sum(axis=-1)
-    bands = [
-        np.log(power[..., (hertz >= low) & (hertz < high)].sum(axis=-1) + _TINY)
-        if np.any((hertz >= low) & (hertz < high))
-        else np.zeros(total.shape)
-        for low, high in pairwise(BANDS_HZ)
-    ]
-    share = power / np.maximum(total, _TINY)[..., None]
-    median = hertz[(np.cumsum(share, axis=-1) >= 0.5 * share.sum(axis=-1, keepdims=True)).argmax(axis=-1)]
-    dominant = hertz[power.argmax(axis=-1)]
-    entropy = -(share * np.log(share + 1e-12)).sum(axis=-1) / np.log(len(hertz))
-    # Autocorrelation from the spectrum of the signal, zero-padded so that lags do not wrap around. Lags range from
-    # 0.25 s, below which every smooth signal correlates with itself, to half the window.
-    padded = np.abs(np.fft.rfft(centred, n=2 * t, axis=-1)) ** 2
-    correlation = np.fft.irfft(padded, axis=-1)[..., :t] / np.maximum(variance * t, _TINY)[..., None]
-    first, last = max(1, round(0.25 * rate_hz)), max(2, t // 2)
-    peak = correlation[..., first:last].max(axis=-1) if first < last else np.zeros(total.shape)
-    return [*bands, median, dominant, entropy, peak]
-
-
-def _masked_mean(values: np.ndarray, present: np.ndarray) -> np.ndarray:
-    return _ratio(np.where(present, values, 0.0).sum(axis=-1), present.sum(axis=-1))
-
-
-def _quantiles(s: np.ndarray, count: np.ndarray) -> list[np.ndarray]:
-    """Linear quantiles over the finite entries of the last axis; as np.nanquantile, but with one sort for all."""
-    ordered = np.sort(s, axis=-1)  # NaN entries come last
-    out = []
-    for q in QUANTILES:
-        position = q * np.maximum(count - 1, 0)
-        low = np.floor(position).astype(int)
-        high = np.minimum(low + 1, np.maximum(count - 1, 0))
-        a = np.take_along_axis(ordered, low[..., None], axis=-1)[..., 0]
-        b = np.take_along_axis(ordered, high[..., None], axis=-1)[..., 0]
-        out.append(a + (b - a) * (position - low))
+    layer = SignalStatistics(channels=channels, rate_hz=rate_hz)
+    step = max(1, chunk * 8 // len(layer.signals.names))
+    out = np.zeros((len(x), len(layer.names)), dtype=np.float32)
+    with torch.inference_mode():
+        for first in range(0, len(x), step):
+            piece = x[first : first + step].astype(np.float64)
+            there = np.isfinite(piece)
+            mask = None if there.all() else torch.from_numpy(there)
+            out[first : first + step] = layer(torch.from_numpy(piece), mask)[0].numpy()
     return out
-
-
-def _ratio(top: np.ndarray, bottom: np.ndarray, *, floor: float = 0.0) -> np.ndarray:
-    shape = np.broadcast_shapes(np.shape(top), np.shape(bottom))
-    return np.divide(top, bottom, out=np.zeros(shape), where=np.asarray(bottom) > floor)
 
 
 def compute_features(

@@ -52,8 +52,9 @@ class EncoderBundle(nn.Module, WindowEncoder):
 
     Args:
         spec: channels, rate, normalisation.
-        encoder: name or config entry (``{"name": "patch_tst", "width": 64}``) of a registered encoder; its ``channels``
-            and ``samples`` arguments are filled in from the spec. A validated entry is built without further checks.
+        encoder: name or config entry (``{"name": "patch_tst", "width": 64}``) of a registered encoder; arguments that
+            the windows determine (`InputSpec.encoder_context`: ``channels``, ``samples`` ...) are filled in from the
+            spec. A validated entry is built without further checks.
 
     Raises:
         ConfigError: unknown encoder or argument, or an encoder for another number of channels.
@@ -70,7 +71,7 @@ class EncoderBundle(nn.Module, WindowEncoder):
 
     def __init__(self, *, spec: InputSpec, encoder: Mapping[str, Any] | str | registry.Entry[Any]) -> None:
         super().__init__()
-        context = {"channels": len(spec.channels), "samples": spec.samples}
+        context = spec.encoder_context
         if isinstance(encoder, registry.Entry):
             entry = encoder.filled(**context)
         else:
@@ -118,6 +119,41 @@ class EncoderBundle(nn.Module, WindowEncoder):
         check_tensor(imu)
         normalised = (imu - self.mean).div_(self.std)
         return normalised if mask is None else torch.where(mask, normalised, 0)
+
+    @property
+    def parts(self) -> dict[str, slice]:
+        """Columns of the features by their origin, for an encoder that joins several; empty for any other.
+
+        Tables of an evaluation show each part alone beside the whole.
+        """
+        return dict(getattr(self.encoder, "parts", {}))
+
+    @property
+    def head_columns(self) -> slice:
+        """Columns of the features that the projection heads of training take; all, unless the encoder limits them."""
+        columns: slice = getattr(self.encoder, "head_columns", slice(0, self.feature_dim))
+        return columns
+
+    @property
+    def head_dim(self) -> int:
+        """Number of `head_columns`."""
+        return len(range(*self.head_columns.indices(self.feature_dim)))
+
+    def head_features(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The columns `head_columns` of `forward`; an encoder may compute them alone."""
+        own = getattr(self.encoder, "head_features", self.encoder)
+        features: Tensor = own(self.normalise(imu, mask), mask)
+        return features
+
+    def fit(self, imu: Tensor, mask: Tensor | None = None) -> None:
+        """Give the encoder what it takes from training windows without gradients: nothing, for most encoders.
+
+        Args:
+            imu: (N, C, T) windows in SI units at the spec's rate; the normalisation must be that of training.
+            mask: (N, C, T) bool, True where measured; None: all.
+        """
+        if hasattr(self.encoder, "fit"):
+            self.encoder.fit(self.normalise(imu, mask), mask)  # type: ignore[operator]
 
     @property
     def token_dim(self) -> int | None:

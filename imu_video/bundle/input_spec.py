@@ -114,6 +114,16 @@ class InputSpec(Config):
         return round(self.window_s * self.rate_hz)
 
     @property
+    def encoder_context(self) -> dict[str, Any]:
+        """Arguments of an encoder that the windows determine, filled in where it takes them and a config does not."""
+        return {
+            "channels": len(self.channels),
+            "samples": self.samples,
+            "rate_hz": self.rate_hz,
+            "names": self.channels,
+        }
+
+    @property
     def named_units(self) -> dict[str, str]:
         """Channel -> unit, in the order of the channels."""
         return {channel: self.units[channel] for channel in self.channels}

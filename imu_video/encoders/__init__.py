@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from imu_video.encoders.cnn_gru import CNNGRU, PRIMUS
     from imu_video.encoders.cnn_transformer import CNNTransformer
     from imu_video.encoders.harnet import Harnet
+    from imu_video.encoders.hybrid import Hybrid
     from imu_video.encoders.patch_transformer import PatchTST
     from imu_video.encoders.patch_transformer_hf import PatchTSTHF
     from imu_video.encoders.resnet1d import ResNet1d
@@ -33,6 +34,7 @@ __all__ = [
     "Harnet",
     "HaroodCNN",
     "HaroodTransformer",
+    "Hybrid",
     "PatchTST",
     "PatchTSTHF",
     "ResNet1d",
@@ -48,6 +50,7 @@ __getattr__, __dir__ = exports(
         "cnn_gru": ["CNNGRU", "PRIMUS"],
         "cnn_transformer": ["CNNTransformer"],
         "harnet": ["Harnet"],
+        "hybrid": ["Hybrid"],
         "patch_transformer": ["PatchTST"],
         "patch_transformer_hf": ["PatchTSTHF"],
         "resnet1d": ["ResNet1d"],

@@ -308,9 +308,7 @@ class CrossModalModel(nn.Module):
                     hint="`imu-video embed` caches a teacher; tower=skeleton trains a skeleton encoder instead",
                 )
         if needs is not None:
-            self.imu_projector = projection_head(
-                head, width=student.feature_dim, dim=dim, dropout=dropout, hidden=hidden
-            )
+            self.imu_projector = projection_head(head, width=student.head_dim, dim=dim, dropout=dropout, hidden=hidden)
         self.side_name = TEACHER if tower is None else str(tower.modality)
         self.sides = nn.ModuleDict()
         if width is not None:
@@ -334,9 +332,7 @@ class CrossModalModel(nn.Module):
         # After all others: a seed gives them the same weights with and without this head.
         self.pair_projector = None
         if pair_head and "augmented_pair" in self.needs:
-            self.pair_projector = projection_head(
-                head, width=student.feature_dim, dim=dim, dropout=dropout, hidden=hidden
-            )
+            self.pair_projector = projection_head(head, width=student.head_dim, dim=dim, dropout=dropout, hidden=hidden)
         if teacher_dim is not None:
             self.set_teacher_statistics(teacher_mean, teacher_std)
 
@@ -387,7 +383,9 @@ class CrossModalModel(nn.Module):
         if self.pair_projector is None:
             out: dict[str, Any] = dict(zip(windows, self.embed_imu(*joined).split(lengths), strict=True))
         else:
-            out = self._with_own_head(dict(zip(windows, self.student(*joined).split(lengths), strict=True)))
+            out = self._with_own_head(
+                dict(zip(windows, self.student.head_features(*joined).split(lengths), strict=True))
+            )
         if "devices" in self.needs:
             out["devices"] = out["devices"].unflatten(0, (len(batch.imu), -1))
             out |= {"devices_present": devices_mask.flatten(2).any(-1), "devices_imu": devices}
@@ -414,7 +412,7 @@ class CrossModalModel(nn.Module):
 
     def embed_imu(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
         """Unit-norm (B, D), in at least float32, of windows (B, C, T) in SI units."""
-        return F.normalize(at_least_float32(self.imu_projector(self.student(imu, mask))), dim=-1)
+        return F.normalize(at_least_float32(self.imu_projector(self.student.head_features(imu, mask))), dim=-1)
 
     def embed_teacher(self, teacher: Tensor) -> Tensor:
         """Unit-norm (B, D), in at least float32, of teacher features (B, Dt)."""

@@ -69,7 +69,7 @@ class Transformations(Objective):
         }
 
     def attach(self, student: EncoderBundle) -> None:
-        self.heads = nn.ModuleDict({task: nn.Linear(student.feature_dim, self.outputs) for task in self.TASKS})
+        self.heads = nn.ModuleDict({task: nn.Linear(student.head_dim, self.outputs) for task in self.TASKS})
 
     def forward(self, student: EncoderBundle, batch: PairBatch, draws: GlobalDraws) -> LossOutput:
         imu, mask = batch.imu, batch.mask
@@ -80,7 +80,7 @@ class Transformations(Objective):
             changed, changed_mask = self.changes[task](imu, mask, draws)
             chosen = labels[task][:, None, None]
             imu, mask = torch.where(chosen, changed, imu), torch.where(chosen, changed_mask, mask)
-        features = student(imu, mask)
+        features = student.head_features(imu, mask)
         stats: dict[str, Tensor] = {}
         total = at_least_float32(features.new_zeros(()))
         for task in self.TASKS:

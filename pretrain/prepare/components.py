@@ -64,20 +64,17 @@ class Components:
             objectives=ObjectiveMix.parse(config.objective, registry.objectives),
         )
 
-    def with_data(
-        self, *, channels: int, samples: int, context: Mapping[str, Any] = MappingProxyType({})
-    ) -> Components:
+    def with_data(self, *, encoder: Mapping[str, Any], tower: Mapping[str, Any] = MappingProxyType({})) -> Components:
         """Fill in what the data folders determine and the config leaves out.
 
         Args:
-            channels: C of the windows.
-            samples: T of the windows.
-            context: arguments of the tower that the data determine, such as joint names (`StreamSpec.context`).
+            encoder: arguments of the encoder that the windows determine (`InputSpec.encoder_context`).
+            tower: arguments of the tower that the data determine, such as joint names (`StreamSpec.context`).
         """
         return replace(
             self,
-            encoder=self.encoder.filled(channels=channels, samples=samples),
-            tower=None if self.tower is None else self.tower.filled(**context),
+            encoder=self.encoder.filled(**encoder),
+            tower=None if self.tower is None else self.tower.filled(**tower),
         )
 
     def code(self) -> dict[str, str]:

@@ -47,6 +47,9 @@ from pretrain.training.feed import Feed
 from pretrain.training.parts import Parts
 from pretrain.training.task import PretrainTask, synchronised
 
+FITTED_WINDOWS = 4096
+"""Most training windows, of all devices, that a student is fitted to without gradients (`EncoderBundle.fit`)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
@@ -253,9 +256,8 @@ def build_model(
     """
     index, teacher_dim = data.index, data.teacher_dim
     components = request.components.with_data(
-        channels=len(index.channels),
-        samples=index.samples_per_window,
-        context=data.context(request.needs.tower),
+        encoder=blank_spec(index).encoder_context,
+        tower=data.context(request.needs.tower),
     )
     if config.run.threads is not None:
         torch.set_num_threads(config.run.threads)
@@ -263,7 +265,7 @@ def build_model(
     # The normalisation follows when the training windows are read: a misfit of encoder and windows is found before.
     student = EncoderBundle(spec=blank_spec(index), encoder=components.encoder)
     checks.check_encoder(student)
-    dim = _embedding_width(config, teacher=teacher_dim, student=student.feature_dim)
+    dim = _embedding_width(config, teacher=teacher_dim, student=student.head_dim)
     text = data.text
     components = components.with_widths(dim=dim, teacher_dim=teacher_dim, text_dim=None if text is None else text.width)
     config = resolve(
@@ -424,6 +426,7 @@ def fit_task(config: PretrainConfig, task: PretrainTask, train: PairLoader) -> N
         ConfigError: a loss refuses the devices of the data.
     """
     placements = config.data.placements
+    fit_student(task.model.student, train, train.pool.allowed(placements))
     if task.loss is not None and "devices" in task.loss.needs:
         present = (train.pool.present & train.pool.allowed(placements))[train.usable]
         task.loss.check_devices(torch.from_numpy(present))
@@ -446,6 +449,22 @@ def fit_task(config: PretrainConfig, task: PretrainTask, train: PairLoader) -> N
         windows, mask = train.pool.devices(rows, train.pool.allowed(placements))
         worn = windows.masked_fill(~mask, torch.nan)
     task.loss.warm_start(meta=train.pool.meta(rows, np.full(len(rows), -1)), video=video, devices=worn)
+
+
+def fit_student(student: EncoderBundle, train: PairLoader, allowed: np.ndarray) -> None:
+    """Give the student what it takes from training windows without gradients, equal on every rank.
+
+    Args:
+        student: with the normalisation of the training windows.
+        train: training pairs.
+        allowed: (V,) devices that are trained on.
+    """
+    if not hasattr(student.encoder, "fit"):
+        return
+    rows = train.usable[:: max(1, math.ceil(len(train.usable) * len(allowed) / FITTED_WINDOWS))]
+    windows, mask = (part.flatten(0, 1) for part in train.pool.devices(rows, allowed))
+    worn = mask.flatten(1).any(1)
+    student.fit(windows[worn], mask[worn])
 
 
 def build_parts(

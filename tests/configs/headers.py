@@ -34,7 +34,7 @@ def recipes() -> list[str]:
 def resolved(path: Path, *overrides: str) -> dict[str, Any]:
     """Nested keys and values of a config with every argument of every component, without what the data determine."""
     config = load_config(path, PretrainConfig, ["data.root=data/mine", *overrides])
-    components = Components.of(config).with_data(channels=6, samples=100)
+    components = Components.of(config).with_data(encoder={"channels": 6, "samples": 100})
     flat = resolve(config, components, dim=1, teacher="", precision="").model_dump(mode="json")
     raw = config.model_dump(mode="json")
     # Decided by the data folder and the machine, not by the recipe.

@@ -36,6 +36,7 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "cnn_transformer": {"width": 16, "ffn": 32},
     "resnet1d": {"width": 8},
     "segment_cnn": {"width": 16, "blocks": 2},
+    "hybrid": {"network": {"name": "segment_cnn", "width": 16, "blocks": 2}},
 }
 HF = ENCODERS["patch_tst_hf"]
 OBJECTIVES: dict[str, dict[str, Any]] = {"masked_patches": {"patch": 10}}

@@ -156,7 +156,7 @@ def opened(config: PretrainConfig) -> Data:
 
 def resolved(config: PretrainConfig, *, teacher: str = FINGERPRINT) -> PretrainConfig:
     """A config as a run would save it, for windows of 6 channels and 100 samples."""
-    components = Components.of(config).with_data(channels=6, samples=100)
+    components = Components.of(config).with_data(encoder={"channels": 6, "samples": 100})
     return resolve(config, components, dim=config.projector.dim or 128, teacher=teacher, precision="fp32")
 
 

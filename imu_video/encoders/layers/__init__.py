@@ -14,11 +14,15 @@ if TYPE_CHECKING:
     from imu_video.encoders.layers.patches import cut_patches, patch_count
     from imu_video.encoders.layers.pooling import pool_tokens, pooled_width, valid_tokens
     from imu_video.encoders.layers.residual import PreActivationBlock, ResidualBlock
+    from imu_video.encoders.layers.standardise import Standardise
+    from imu_video.encoders.layers.statistics import SignalStatistics, statistic_names
     from imu_video.encoders.layers.transformer import TransformerLayer, sinusoidal_positions
 
 __all__ = [
     "PreActivationBlock",
     "ResidualBlock",
+    "SignalStatistics",
+    "Standardise",
     "TimeEncoder",
     "TransformerLayer",
     "cut_patches",
@@ -27,6 +31,7 @@ __all__ = [
     "pool_tokens",
     "pooled_width",
     "sinusoidal_positions",
+    "statistic_names",
     "valid_tokens",
 ]
 
@@ -38,6 +43,8 @@ __getattr__, __dir__ = exports(
         "patches": ["cut_patches", "patch_count"],
         "pooling": ["pool_tokens", "pooled_width", "valid_tokens"],
         "residual": ["PreActivationBlock", "ResidualBlock"],
+        "standardise": ["Standardise"],
+        "statistics": ["SignalStatistics", "statistic_names"],
         "transformer": ["TransformerLayer", "sinusoidal_positions"],
     },
 )
