@@ -33,7 +33,7 @@ class Objective(nn.Module, ABC):
             @registry.objectives.register("speed")
             class Speed(Objective):
                 def __init__(self, *, hidden: int = 32) -> None: ...
-                def attach(self, student): self.head = nn.Linear(student.feature_dim, 1)
+                def attach(self, student): self.head = nn.Linear(student.head_dim, 1)
                 def forward(self, student, batch, draws): ...
 
     Attributes:
@@ -66,7 +66,7 @@ class Objective(nn.Module, ABC):
         """The loss of this rank's rows.
 
         Args:
-            student: the encoder in training; ``student(imu, mask)``, ``student.tokens(imu, mask)``.
+            student: the encoder in training; ``student.head_features(imu, mask)``, ``student.tokens(imu, mask)``.
             batch: windows in SI units, after the augmentations of the run.
             draws: source of all random numbers.
         """

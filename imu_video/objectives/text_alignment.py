@@ -84,7 +84,7 @@ class TextAlignment(Objective):
 
     def attach(self, student: EncoderBundle) -> None:
         self.head: nn.Module = make_head(
-            features=student.feature_dim, width=self.text_dim, hidden=self.hidden, dropout=self.dropout
+            features=student.head_dim, width=self.text_dim, hidden=self.hidden, dropout=self.dropout
         )
 
     def adopt_texts(self, texts: TextTable, activities: TextTable) -> None:
@@ -115,7 +115,7 @@ class TextAlignment(Objective):
             raise ConfigError(
                 "text_alignment needs batches with texts", hint="`imu-pretrain` reads them as data.text states"
             )
-        features = student(batch.imu, batch.mask)
+        features = student.head_features(batch.imu, batch.mask)
         with full_precision(features):
             z = F.normalize(self.head(at_least_float32(features)), dim=-1)
             return self._loss(z, batch.text, draws)

@@ -282,11 +282,12 @@ def _spectrum(
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Log band powers (B, S, 8), which bands the spectrum has (8,), and the other statistics of the group (B, S)."""
     t = centred.shape[-1]
+    length = _count(t, like=centred)
     place = torch.arange(t, device=centred.device, dtype=centred.dtype)
-    power = _power(centred * (0.5 - 0.5 * torch.cos(place * (2 * math.pi / (t - 1)))), t) / t
-    number = torch.arange(power.shape[-1], device=centred.device)
+    power = _power(centred * (0.5 - 0.5 * torch.cos(place * (2 * math.pi / (length - 1)))), t) / length
+    number = torch.arange(t // 2 + 1, device=centred.device)
     power = power * (number > 0)  # the mean is a statistic of its own and would dominate shares and frequencies
-    step_hz = 1.0 / (t * (1.0 / rate_hz))
+    step_hz = 1.0 / (length * (1.0 / rate_hz))
     hertz = number.to(centred.dtype) * step_hz
     # The margin makes a frequency that equals the limit of a band belong to the same band in float32 and in float64.
     edges = torch.tensor(BANDS_HZ, dtype=centred.dtype, device=centred.device) * (1 - 1e-6)
@@ -294,7 +295,7 @@ def _spectrum(
     in_range = inside.any(0)
     banded = power @ inside.to(centred.dtype)
     if samples is not None:
-        banded = banded * (samples / t)
+        banded = banded * (samples / length)
     bands = torch.where(in_range, torch.log(banded + TINY), 0)
     total = power.sum(-1)
     share = power / total.clamp(min=TINY)[..., None]
@@ -303,9 +304,9 @@ def _spectrum(
     moving = (total > TINY) * step_hz
     median = below.sum(-1) * moving
     dominant = power.argmax(-1) * moving
-    entropy = -(share * torch.log(share + 1e-12)).sum(-1) / torch.log(hertz.new_ones(()) + number[-1])
+    entropy = -(share * torch.log(share.clamp(min=1e-12))).sum(-1) / torch.log(_count(t // 2 + 1, like=centred))
     # Lags range from 0.25 s, below which every smooth signal correlates with itself, to half the window.
-    correlation = _autocorrelation(centred, t // 2 + 1) / (variance * t).clamp(min=TINY)[..., None]
+    correlation = _autocorrelation(centred, t // 2 + 1) / (variance * length).clamp(min=TINY)[..., None]
     lag = torch.arange(t // 2 + 1, device=centred.device)
     usable = (lag >= max(1, round(0.25 * rate_hz))) & (lag < t // 2)
     peak = torch.where(usable, correlation, -torch.inf).amax(-1)
@@ -317,7 +318,7 @@ def _power(s: Tensor, n: int) -> Tensor:
     if not torch.compiler.is_exporting():
         transform = torch.fft.rfft(s, n=n)
         return transform.real.square() + transform.imag.square()
-    angle = _angles(s, torch.arange(s.shape[-1], device=s.device), torch.arange(n // 2 + 1, device=s.device), n)
+    angle = _angles(s.shape[-1], n // 2 + 1, n, like=s)
     return (s @ angle.cos()).square() + (s @ angle.sin()).square()
 
 
@@ -329,12 +330,23 @@ def _autocorrelation(s: Tensor, lags: int) -> Tensor:
         return torch.fft.irfft(power, n=n)[..., :lags]
     number = torch.arange(n // 2 + 1, device=s.device)
     twice = torch.where((number > 0) & (number < n // 2), 2.0, 1.0).to(s.dtype)
-    return (power * twice) @ _angles(s, number, torch.arange(lags, device=s.device), n).cos() / n
+    return (power * twice) @ _angles(n // 2 + 1, lags, n, like=s).cos() / _count(n, like=s)
 
 
-def _angles(s: Tensor, rows: Tensor, columns: Tensor, n: int) -> Tensor:
-    """2 pi rows columns / n, reduced to one turn in integers, because large angles lose digits in float32."""
-    return ((rows[:, None] * columns) % n).to(s.dtype) * (2 * math.pi / n)
+def _angles(rows: int, columns: int, n: int, *, like: Tensor) -> Tensor:
+    """Angles 2 pi r c / n: (rows, columns)."""
+    first, second = (torch.arange(count, device=like.device) for count in (rows, columns))
+    turn = torch.arange(1, n + 1, device=like.device)[-1]
+    # Reduced to one turn in integers: large angles lose digits in float32.
+    part = torch.remainder(first[:, None] * second, turn)
+    return part.to(like.dtype) / turn.to(like.dtype) * (2 * math.pi)
+
+
+def _count(n: int, *, like: Tensor) -> Tensor:
+    """A count as a tensor; in an exported graph a window length is a symbol, which ONNX has no arithmetic for."""
+    if not torch.compiler.is_exporting():
+        return like.new_full((), n)
+    return torch.arange(1, n + 1, device=like.device)[-1].to(like.dtype)
 
 
 def _root(x: Tensor) -> Tensor:
