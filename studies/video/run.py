@@ -8,7 +8,7 @@
     python studies/video/run.py evaluate --scale 1k5               # true pairs against the controls, few-shot
     python studies/video/run.py grid                               # all rows, scales and seeds, layer by layer
     python studies/video/run.py recipes --scale 20k                # recipes on the same data and updates
-    python studies/video/run.py table                              # tables and the figure, from the result lines
+    python studies/video/run.py table                              # tables and the figure, from the stored counts
 
 Finished work is kept, so every command may be interrupted and repeated. Every command uses one CPU thread unless
 OMP_NUM_THREADS is set. results.md holds the results.
@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the clone, for t
 
 from imu_video.errors import ConfigError
 from imu_video.runtime import console
+from imu_video.shards import load_index
 from studies.common import CONFIGS, DryRun, Steps, known, split_name
 
 HERE = Path(__file__).resolve().parent / "configs"
@@ -73,8 +74,8 @@ ARMS: dict[str, tuple[str, tuple[str, ...]]] = {
 TARGETS = {"hapt": "data/hapt", "umafall": "data/umafall", "world": "blocks/world-heldout"}
 """Evaluation config -> data folder of the study."""
 
-WINDOWS = {"hapt": ("window.seconds=2.56", "window.stride_s=1.28"), "umafall": ()}
-"""Evaluation dataset -> what the study changes in the shipped data config: as in the transfer study."""
+RECORDED = ("hapt", "umafall")
+"""Targets with recordings; they are built by the shipped data configs."""
 
 LAYERS: tuple[tuple[tuple[str, ...], tuple[int, ...]], ...] = (
     (("1k5", "20k"), (0, 1, 2)),
@@ -96,7 +97,9 @@ app = typer.Typer(
 Study = Annotated[Path, typer.Option("--study", help="Folder of data, runs, encoders and results.")]
 Seeds = Annotated[str, typer.Option("--seeds", help="Pretraining seeds, separated by commas.")]
 Size = Annotated[str, typer.Option("--scale", help=f"One of: {', '.join(SCALES)}.")]
-Source = Annotated[str, typer.Option("--source", help="Pretraining data: the part of data/SOURCE-SCALE before the scale.")]
+Source = Annotated[
+    str, typer.Option("--source", help="Pretraining data: the part of data/SOURCE-SCALE before the scale.")
+]
 Words = Annotated[list[str] | None, typer.Argument(help="NAME key=value ...; a changed config needs a name.")]
 
 
@@ -197,7 +200,9 @@ def takes(roots: Sequence[Path]) -> list[Path]:
     """BVH files of all folders in an order that depends on their names alone, so that a share of them is a sample."""
     files = [path for root in roots for path in root.rglob("*.bvh")]
     if not files:
-        raise ConfigError(f"no .bvh file in {', '.join(map(str, roots))}", hint="name the folders of the motion capture")
+        raise ConfigError(
+            f"no .bvh file in {', '.join(map(str, roots))}", hint="name the folders of the motion capture"
+        )
     return sorted(files, key=lambda path: hashlib.sha256(path.name.encode()).hexdigest())
 
 
@@ -259,16 +264,16 @@ def data(
 
 @app.command()
 def target(
-    dataset: Annotated[str, typer.Argument(help=f"One of: {', '.join(WINDOWS)}.")],
+    dataset: Annotated[str, typer.Argument(help=f"One of: {', '.join(RECORDED)}.")],
     root: Annotated[Path, typer.Argument(help="Folder of the recordings.")],
     study: Study = STUDY,
     dry_run: DryRun = False,
 ) -> None:
     """Build evaluation data."""
-    if dataset not in WINDOWS:
-        raise ConfigError(f"unknown evaluation dataset {dataset!r}", hint=f"one of: {', '.join(WINDOWS)}")
+    if dataset not in RECORDED:
+        raise ConfigError(f"unknown evaluation dataset {dataset!r}", hint=f"one of: {', '.join(RECORDED)}")
     config = known(CONFIGS / "data", dataset, "data config")
-    _run(study, dry_run).build(config, study / TARGETS[dataset], f"dataset.root={root}", *WINDOWS[dataset])
+    _run(study, dry_run).build(config, study / TARGETS[dataset], f"dataset.root={root}")
 
 
 @app.command()
@@ -335,6 +340,42 @@ def recipes(
         out = study / "results" / f"recipes-{scale}-{len(_numbers(seeds))}-{name}.jsonl"
         if run.absent(out.parent, out.name):
             run.few(name, run.encoders("mixture", scale, first), others, out)
+
+
+@app.command()
+def table(
+    source: Source = "mixture",
+    study: Study = STUDY,
+    dry_run: DryRun = False,
+) -> None:
+    """Write STUDY/tables-SOURCE.md and STUDY/scale-SOURCE.svg from all result files with the most seeds."""
+    from studies.video import tables
+
+    run, folder = _run(study, dry_run), study / "results"
+    files = tables.result_files(folder, source)
+    if not files:
+        raise ConfigError(f"{folder} holds no results of {source}", hint="python studies/video/run.py grid")
+    run.steps.say(f"Write the tables of {len(files)} result files")
+    if dry_run:
+        return
+    found = tables.rows(files, list(SCALES))
+    scales = [scale for scale in SCALES if any(row.scale == scale for row in found)]
+    windows = {scale: load_index(study / "data" / f"{source}-{scale}").split("train").samples for scale in scales}
+    page = [
+        "## Macro-F1\n", tables.values_table(found),
+        "## True pairs minus each other arm\n", tables.contrasts_table(found),
+        "## Excluded effects: true minus permuted pairs\n", tables.excluded_table(found, "permuted"),
+        "## Excluded effects: true pairs minus IMU only\n", tables.excluded_table(found, "imu"),
+        "## Retrieval on validation subjects\n", tables.retrieval_table(study / "runs", source, list(SCALES)),
+    ]  # fmt: skip
+    for scale in SCALES:
+        for number in (5, 4, 3, 2):
+            paths = {name: folder / f"recipes-{scale}-{number}-{name}.jsonl" for name in TARGETS}
+            if all(path.is_file() for path in paths.values()):
+                page += [f"## Recipes on {scale} windows, {number} pretraining seeds\n", tables.recipes_table(paths)]
+                break
+    (study / f"tables-{source}.md").write_text("\n".join(page))
+    (study / f"scale-{source}.svg").write_bytes(tables.figure(found, windows, shots=5))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def expected(study: str) -> list[tuple[str, list[str]]]:
     return calls
 
 
-@pytest.mark.parametrize("study", ["utd_mhad", "transfer", "protocols", "encoder"])
+@pytest.mark.parametrize("study", ["utd_mhad", "transfer", "protocols", "encoder", "video"])
 def test_steps_run_these_commands(study: str, call: Callable[[str], Callable[..., list[str]]]) -> None:
     """One working folder for all calls: what is finished is not run again, and later steps find earlier ones."""
     run = call(study)

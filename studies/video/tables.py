@@ -1,0 +1,274 @@
+"""Tables and the figure of the video study, from stored counts; nothing is trained or evaluated here."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from eval.report.figures.common import encoded, pyplot
+from eval.results import Result, read_results
+from eval.results.counts import load_counts, load_support
+from imu_video.errors import DataError
+from imu_video.metrics.classify import macro_f1
+from imu_video.metrics.inference import Estimate, estimate
+from imu_video.metrics.significance import Comparison, compare
+
+LEVEL = 0.95
+TRUE = "pretrained"
+"""Name in result lines of the encoders that are compared: those with true pairs."""
+LOOKS: Mapping[str, tuple[str, str, str]] = {
+    TRUE: ("true pairs", "#1f5fa8", "o"),
+    "permuted": ("permuted pairs", "#b3361f", "v"),
+    "redrawn": ("redrawn pairs", "#d07a00", "^"),
+    "imu": ("IMU only", "#2e8540", "D"),
+    "untrained": ("untrained", "#8b939c", "s"),
+}
+"""Arm -> name, colour and marker."""
+CONTRASTS = ("permuted", "redrawn", "imu", "untrained", "handcrafted")
+"""Models that are subtracted from the true pairs, in the order of the columns."""
+TITLES = {
+    "hapt": "HAPT, waist",
+    "umafall": "UMAFall, mean of five placements",
+    "world": "simulated, mean of three domains",
+}
+_FILE = re.compile(r"(?P<source>[a-z]+)-(?P<scale>[0-9k]+)-(?P<seeds>\d+)-(?P<target>[a-z]+)")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Cells:
+    """Macro-F1 of one model on one target, averaged over the target's domains.
+
+    Args:
+        values: (R, E, S), by seed, episode and subject; NaN where the subject is no query.
+        support: (E, S), whether a subject provides support in any of the domains.
+    """
+
+    values: np.ndarray
+    support: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Row:
+    """One target, scale and number of shots.
+
+    Args:
+        target, scale, shots: what was measured.
+        cells: model -> its cells.
+    """
+
+    target: str
+    scale: str
+    shots: int
+    cells: Mapping[str, Cells]
+
+    def value(self, model: str) -> Estimate:
+        """Mean of a model with the variance of subjects, episodes and pretraining seeds."""
+        own = self.cells[model]
+        axis = own.values[:, None] if model not in ("untrained", "handcrafted") else own.values[None]
+        return estimate(axis, support=own.support, fraction=True)
+
+    def difference(self, reference: str) -> Estimate:
+        """True pairs minus another model; the seeds of both are crossed, as in `imu-eval fewshot`."""
+        own, other = self.cells[TRUE], self.cells[reference]
+        return estimate(own.values[:, None] - other.values[None], support=own.support)
+
+
+def pooled(lines: Sequence[Result], model: str, shots: int) -> Cells:
+    """Cells of a model, averaged over domains: those of a subject that is a query of several are paired by episode.
+
+    Args:
+        lines: result lines of one target.
+        model, shots: what is taken.
+    """
+    mine = [line for line in lines if line.model == model and line.shots == shots and line.cells is not None]
+    found = []
+    for line in mine:
+        counts, names = load_counts(str(line.cells), Path())
+        support = load_support(str(line.cells), Path())
+        if support is None:
+            raise DataError(f"{line.cells}: no support subjects", hint="evaluate again with this version")
+        found.append((macro_f1(counts), list(names["subjects"]), support))
+    subjects = sorted({name for _, names, _ in found for name in names})
+    shape = (len(found), *found[0][0].shape[:2], len(subjects))
+    values, supporting = np.full(shape, np.nan), np.zeros((shape[2], shape[3]), dtype=bool)
+    for number, (cells, names, support) in enumerate(found):
+        columns = [subjects.index(name) for name in names]
+        values[number][:, :, columns] = cells
+        supporting[:, columns] |= support[:, : len(names)]
+    exists = np.isfinite(values)
+    count = exists.sum(axis=0)
+    total = np.where(exists, values, 0.0).sum(axis=0)
+    return Cells(values=np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0), support=supporting)
+
+
+def result_files(folder: Path, source: str) -> dict[tuple[str, str], tuple[int, Path]]:
+    """Result files of a source by scale and target, those with the most seeds."""
+    found: dict[tuple[str, str], tuple[int, Path]] = {}
+    for path in sorted(folder.glob(f"{source}-*.jsonl")):
+        match = _FILE.fullmatch(path.stem)
+        if match is None or match["source"] != source:
+            continue
+        key, seeds = (match["scale"], match["target"]), int(match["seeds"])
+        if seeds > found.get(key, (0, path))[0]:
+            found[key] = (seeds, path)
+    return found
+
+
+def rows(files: Mapping[tuple[str, str], tuple[int, Path]], order: Sequence[str]) -> list[Row]:
+    """Rows of all files, by target, shots and scale."""
+    out = []
+    for (scale, target), (_, path) in files.items():
+        lines, _ = read_results([path])
+        figures = [line for line in lines if not line.is_difference and line.metric == "macro_f1"]
+        for shots in sorted({line.shots for line in figures if line.shots is not None}):
+            models = {line.model for line in figures}
+            cells = {model: pooled(figures, model, shots) for model in models}
+            out.append(Row(target=target, scale=scale, shots=shots, cells=cells))
+    return sorted(out, key=lambda row: (list(TITLES).index(row.target), row.shots, order.index(row.scale)))
+
+
+def _interval(low: float, high: float) -> str:
+    return f"[{low:+.3f}, {high:+.3f}]"
+
+
+def _difference(found: Estimate, tested: Comparison) -> str:
+    star = " *" if tested.p_holm is not None and tested.p_holm < 1 - LEVEL else ""
+    return f"{found.value:+.3f} {_interval(*found.interval(LEVEL))}{star}"
+
+
+def _table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *body]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def values_table(found: Sequence[Row]) -> str:
+    """Macro-F1 of every arm, with the interval of true pairs."""
+    arms = ("permuted", "redrawn", "imu", "untrained", "handcrafted")
+    body = []
+    for row in found:
+        true = row.value(TRUE)
+        low, high = true.interval(LEVEL)
+        body.append([
+            TITLES[row.target], str(row.shots), row.scale, f"{true.value:.3f} [{low:.3f}, {high:.3f}]",
+            *(f"{row.value(arm).value:.3f}" for arm in arms), str(true.subjects), str(true.pretraining),
+        ])  # fmt: skip
+    head = ["target", "shots", "windows", "true pairs", "permuted", "redrawn", "IMU only", "untrained", "hand-crafted"]
+    return _table([*head, "test subjects", "pretraining seeds"], body)
+
+
+def contrasts_table(found: Sequence[Row]) -> str:
+    """True pairs minus every other model; Holm's correction over the rows of a column."""
+    columns = []
+    for reference in CONTRASTS:
+        differences = [row.difference(reference) for row in found]
+        columns.append([_difference(*pair) for pair in zip(differences, compare(differences), strict=True)])
+    body = [
+        [TITLES[row.target], str(row.shots), row.scale, *(column[number] for column in columns)]
+        for number, row in enumerate(found)
+    ]
+    names = [f"minus {LOOKS[name][0] if name in LOOKS else 'hand-crafted'}" for name in CONTRASTS]
+    return _table(["target", "shots", "windows", *names], body)
+
+
+def excluded_table(found: Sequence[Row], reference: str) -> str:
+    """True pairs minus a control: simultaneous intervals over all rows, and the difference that would be detected."""
+    differences = [row.difference(reference) for row in found]
+    body = []
+    for row, own, tested in zip(found, differences, compare(differences), strict=True):
+        body.append([
+            TITLES[row.target], str(row.shots), row.scale, f"{own.value:+.3f}", _interval(tested.low, tested.high),
+            f"{tested.detectable:.3f}",
+            ", ".join(f"{factor} {share:.0%}" for factor, share in sorted(own.shares.items(), key=lambda s: -s[1])),
+        ])  # fmt: skip
+    name = LOOKS[reference][0]
+    head = ["target", "shots", "windows", f"true minus {name}", "simultaneous interval", "detectable with 80 % power"]
+    return _table([*head, "shares of the variance"], body)
+
+
+def retrieval_table(runs: Path, source: str, order: Sequence[str]) -> str:
+    """Retrieval on validation subjects by scale and arm, mean over the finished runs: do the pairs differ?"""
+    body = []
+    for scale in order:
+        cells, most = [], 0
+        for arm in ("video", "permuted", "redrawn"):
+            found = [value for log in sorted(runs.glob(f"{source}-{scale}/{arm}-*/log.jsonl")) for value in _mrr(log)]
+            most = max(most, len(found))
+            cells.append(f"{np.mean(found):.3f}" if found else "")
+        if most:
+            body.append([scale, *cells, str(most)])
+    return _table(["windows", "true pairs", "permuted pairs", "redrawn pairs", "pretraining seeds"], body)
+
+
+def _mrr(log: Path) -> list[float]:
+    """The last retrieval figure of a run's log."""
+    lines = [json.loads(line) for line in log.read_text().splitlines() if '"validate"' in line]
+    return [float(line["mrr"]) for line in lines if "mrr" in line][-1:]
+
+
+def recipes_table(paths: Mapping[str, Path]) -> str:
+    """Macro-F1 of every recipe, and the first recipe minus it; Holm's correction over the table.
+
+    Args:
+        paths: target -> result file.
+    """
+    found = [row for target, path in paths.items() for row in rows({("", target): (0, path)}, [""])]
+    names = sorted({model for row in found for model in row.cells} - {TRUE})
+    pairs = [(row, name) for row in found for name in names]
+    differences = [row.difference(name) for row, name in pairs]
+    body: list[list[str]] = []
+    for row in found:
+        true = row.value(TRUE)
+        place = [TITLES[row.target], str(row.shots)]
+        body.append([*place, "InfoNCE + two views", f"{true.value:.3f}", "", str(true.subjects)])
+        body += [
+            [*place, name, f"{row.value(name).value:.3f}", _difference(own, tested), str(own.subjects)]
+            for (other, name), own, tested in zip(pairs, differences, compare(differences), strict=True)
+            if other is row
+        ]
+    return _table(["target", "shots", "recipe", "macro-F1", "first recipe minus this one", "test subjects"], body)
+
+
+def figure(found: Sequence[Row], windows: Mapping[str, int], shots: int) -> bytes:
+    """SVG: macro-F1 of the arms over the number of windows, and true minus permuted pairs with its interval.
+
+    Args:
+        found: rows of the study.
+        windows: scale -> number of training windows.
+        shots: rows to draw.
+    """
+    figure_class, style = pyplot()
+    shown = [row for row in found if row.shots == shots]
+    targets = [target for target in TITLES if any(row.target == target for row in shown)]
+    with style:
+        drawing = figure_class(figsize=(4.2 * len(targets), 6.4), layout="constrained")
+        axes = drawing.subplots(2, len(targets), sharex=True, sharey="row", squeeze=False)
+        for column, target in enumerate(targets):
+            own = [row for row in shown if row.target == target]
+            x = [windows[row.scale] for row in own]
+            top, bottom = axes[0, column], axes[1, column]
+            for arm, (name, colour, marker) in LOOKS.items():
+                top.plot(x, [row.value(arm).value for row in own], color=colour, marker=marker, label=name)
+            for shift, arm in ((0.97, "permuted"), (1.03, "imu")):
+                name, colour, marker = LOOKS[arm]
+                differences = [row.difference(arm) for row in own]
+                ends = np.array([d.interval(LEVEL) for d in differences])
+                values = np.array([d.value for d in differences])
+                spread = np.abs(ends - values[:, None]).T
+                at = [shift * place for place in x]
+                bottom.errorbar(at, values, yerr=spread, color=colour, marker=marker, label=f"minus {name}", capsize=3)
+            bottom.axhline(0, color="#1d2430", linewidth=0.8)
+            top.set_title(TITLES[target])
+            top.set_xscale("log")
+            top.set_xticks(x, [row.scale for row in own])
+            top.minorticks_off()
+            bottom.set_xlabel("training windows")
+        axes[0, 0].set_ylabel(f"macro-F1, {shots} shots")
+        axes[1, 0].set_ylabel("true pairs minus control")
+        axes[0, -1].legend(loc="best", fontsize=8)
+        axes[1, -1].legend(loc="best", fontsize=8)
+    return encoded(drawing, "svg")
