@@ -8,6 +8,8 @@
     python studies/video/run.py evaluate --scale 1k5               # true pairs against the controls, few-shot
     python studies/video/run.py grid                               # all rows, scales and seeds, layer by layer
     python studies/video/run.py recipes --scale 20k                # recipes on the same data and updates
+    python studies/video/run.py clips                              # the smallest scale with a teacher of rendered clips
+    python studies/video/run.py utd UTD-MHAD                       # the four arms on real pairs of IMU and skeleton
     python studies/video/run.py table                              # tables and the figure, from the stored counts
 
 Finished work is kept, so every command may be interrupted and repeated. Every command uses one CPU thread unless
@@ -71,8 +73,17 @@ ARMS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """Arm -> its row and what it changes in it."""
 
-TARGETS = {"hapt": "data/hapt", "umafall": "data/umafall", "world": "blocks/world-heldout"}
+PLACES = {"hapt": "data/hapt", "umafall": "data/umafall", "world": "blocks/world-heldout", "utd": "data/utd-trials"}
 """Evaluation config -> data folder of the study."""
+
+TARGETS = ("hapt", "umafall", "world")
+"""What the encoders of simulated subjects and motion capture are evaluated on."""
+
+CLIPS = ("window.clip_fps=4", "window.clip_size=64")
+"""What changes in a block whose clips are rendered."""
+
+UTD = ("data.batch_size=64", "encoder.segments=4")
+"""What changes in a row on UTD-MHAD: 323 training windows of 4 s, each a gesture whose order in time matters."""
 
 RECORDED = ("hapt", "umafall")
 """Targets with recordings; they are built by the shipped data configs."""
@@ -148,17 +159,26 @@ class Run:
         for seed in seeds:
             self.pretrain(config, source, scale, arm, seed, (*changes, *overrides))
 
+    def all_arms(
+        self, source: str, scale: str, seeds: Sequence[int], changes: Sequence[str], teacher: str = ""
+    ) -> None:
+        """Pretrain the four arms seed by seed; ``teacher`` replaces that of the arms that have one."""
+        for seed in seeds:
+            for arm in ARMS:
+                other = (f"data.teacher={teacher}",) if teacher and arm != "imu" else ()
+                self.arm(arm, source, scale, (seed,), (*changes, *other))
+
     def few(self, target: str, encoders: Path, against: Sequence[Path], out: Path) -> None:
         """Evaluate the encoders of one row few-shot, with paired differences from those of others."""
         words: list[str | Path] = []
         for other in against:
             words += ["--against", other]
         self.steps.run(
-            "imu-eval", "fewshot", encoders, self.study / TARGETS[target], "--config", HERE / "eval" / f"{target}.yaml",
+            "imu-eval", "fewshot", encoders, self.study / PLACES[target], "--config", HERE / "eval" / f"{target}.yaml",
             *words, "--out", out,
         )  # fmt: skip
 
-    def compare(self, source: str, scale: str, seeds: int, targets: Sequence[str] = tuple(TARGETS)) -> None:
+    def compare(self, source: str, scale: str, seeds: int, targets: Sequence[str] = TARGETS) -> None:
         """Evaluate true pairs against the three controls, unless this was done with as many seeds."""
         done = self.study / "results" / f"{source}-{scale}-{seeds}.jsonl"
         for target in targets:
@@ -196,6 +216,21 @@ def _up_to(scale: str) -> list[Scale]:
     return found
 
 
+def group(prefix: str, count: int, device: str) -> str:
+    """Simulated subjects of one device, as an entry of ``dataset.groups``."""
+    return f"{{prefix: {prefix}, count: {count}, devices: [{device}], seconds_per_activity: 8}}"
+
+
+VALIDATION = (f"dataset.groups=[{group('v', 8, 'watch')}]", "splits.fractions={val: 1.0}")
+"""Overrides that build the validation subjects."""
+
+
+def subjects(scale: Scale) -> tuple[str, str]:
+    """Overrides that build the simulated subjects of a block."""
+    groups = [group(f"{scale.block}w", scale.watch, "watch"), group(f"{scale.block}r", scale.research, "research")]
+    return f"dataset.groups=[{', '.join(groups)}]", "splits.fractions={train: 1.0}"
+
+
 def takes(roots: Sequence[Path]) -> list[Path]:
     """BVH files of all folders in an order that depends on their names alone, so that a share of them is a sample."""
     files = [path for root in roots for path in root.rglob("*.bvh")]
@@ -210,17 +245,10 @@ def takes(roots: Sequence[Path]) -> list[Path]:
 def world(study: Study = STUDY, dry_run: DryRun = False) -> None:
     """Build the simulated subjects: one block per scale, validation subjects, and subjects of the evaluation."""
     run, config = _run(study, dry_run), HERE / "data" / "world.yaml"
-    fixed = "devices: [{device}], seconds_per_activity: 8"
     run.build(config, study / "blocks" / "world-heldout")
-    group = f"{{prefix: v, count: 8, {fixed.format(device='watch')}}}"
-    run.build(config, study / "blocks" / "world-val", f"dataset.groups=[{group}]", "splits.fractions={val: 1.0}")
+    run.build(config, study / "blocks" / "world-val", *VALIDATION)
     for scale in SCALES.values():
-        groups = ", ".join(
-            f"{{prefix: {scale.block}{device[0]}, count: {count}, {fixed.format(device=device)}}}"
-            for device, count in (("watch", scale.watch), ("research", scale.research))
-        )
-        folder = study / "blocks" / f"world-{scale.block}"
-        run.build(config, folder, f"dataset.groups=[{groups}]", "splits.fractions={train: 1.0}")
+        run.build(config, study / "blocks" / f"world-{scale.block}", *subjects(scale))
 
 
 @app.command()
@@ -273,7 +301,7 @@ def target(
     if dataset not in RECORDED:
         raise ConfigError(f"unknown evaluation dataset {dataset!r}", hint=f"one of: {', '.join(RECORDED)}")
     config = known(CONFIGS / "data", dataset, "data config")
-    _run(study, dry_run).build(config, study / TARGETS[dataset], f"dataset.root={root}")
+    _run(study, dry_run).build(config, study / PLACES[dataset], f"dataset.root={root}")
 
 
 @app.command()
@@ -317,9 +345,7 @@ def grid(study: Study = STUDY, dry_run: DryRun = False) -> None:
     run = _run(study, dry_run)
     for scales, seeds in LAYERS:
         for scale in scales:
-            for seed in seeds:
-                for arm in ARMS:
-                    run.arm(arm, "mixture", scale, (seed,))
+            run.all_arms("mixture", scale, seeds, ())
             run.compare("mixture", scale, max(seeds) + 1)
 
 
@@ -343,6 +369,37 @@ def recipes(
 
 
 @app.command()
+def clips(seeds: Seeds = "0,1,2,3,4", study: Study = STUDY, dry_run: DryRun = False) -> None:
+    """Repeat the smallest scale with rendered clips and a frozen image network as the teacher; after `mocap`."""
+    run, numbers, out = _run(study, dry_run), _numbers(seeds), study / "data" / "clips-1k5"
+    first, blocks = SCALES["1k5"], study / "blocks"
+    parts = [blocks / f"clips-{name}" for name in ("world-a", "mocap-a", "world-val")]
+    run.build(HERE / "data" / "world.yaml", parts[0], *subjects(first), *CLIPS)
+    run.build(HERE / "data" / "mocap.yaml", parts[1], f"dataset.root={study / 'takes' / first.block}", *CLIPS)
+    run.build(HERE / "data" / "world.yaml", parts[2], *VALIDATION, *CLIPS)
+    if run.absent(out):
+        run.steps.run("imu-video", "merge", *parts, "--out", out)
+    run.steps.run("imu-video", "embed", out, CONFIGS / "teacher" / "efficientnet_lite0_fast.yaml")
+    run.all_arms("clips", "1k5", numbers, (), teacher="frames")
+    run.compare("clips", "1k5", len(numbers))
+
+
+@app.command()
+def utd(
+    root: Annotated[Path, typer.Argument(help="Folder of the recordings, UTD-MHAD.")],
+    seeds: Seeds = "0,1,2,3,4",
+    study: Study = STUDY,
+    dry_run: DryRun = False,
+) -> None:
+    """Pretrain the four arms on the training subjects of UTD-MHAD, and evaluate them on its test subjects."""
+    run, numbers, out = _run(study, dry_run), _numbers(seeds), study / PLACES["utd"]
+    run.build(CONFIGS / "data" / "utd_mhad.yaml", out, f"dataset.root={root}", "window.clip_fps=null")
+    run.steps.run("imu-video", "embed", out, CONFIGS / "teacher" / "skeleton.yaml", "--batch-size", "64")
+    run.all_arms("utd", "trials", numbers, UTD)
+    run.compare("utd", "trials", len(numbers), ("utd",))
+
+
+@app.command()
 def table(
     source: Source = "mixture",
     study: Study = STUDY,
@@ -358,24 +415,26 @@ def table(
     run.steps.say(f"Write the tables of {len(files)} result files")
     if dry_run:
         return
-    found = tables.rows(files, list(SCALES))
-    scales = [scale for scale in SCALES if any(row.scale == scale for row in found)]
+    order = [*SCALES, "trials"]
+    found = tables.rows(files, order)
+    scales = [scale for scale in order if any(row.scale == scale for row in found)]
     windows = {scale: load_index(study / "data" / f"{source}-{scale}").split("train").samples for scale in scales}
     page = [
         "## Macro-F1\n", tables.values_table(found),
         "## True pairs minus each other arm\n", tables.contrasts_table(found),
         "## Excluded effects: true minus permuted pairs\n", tables.excluded_table(found, "permuted"),
         "## Excluded effects: true pairs minus IMU only\n", tables.excluded_table(found, "imu"),
-        "## Retrieval on validation subjects\n", tables.retrieval_table(study / "runs", source, list(SCALES)),
+        "## Retrieval on validation subjects\n", tables.retrieval_table(study / "runs", source, order),
     ]  # fmt: skip
-    for scale in SCALES:
+    for scale in SCALES if source == "mixture" else ():
         for number in (5, 4, 3, 2):
             paths = {name: folder / f"recipes-{scale}-{number}-{name}.jsonl" for name in TARGETS}
             if all(path.is_file() for path in paths.values()):
                 page += [f"## Recipes on {scale} windows, {number} pretraining seeds\n", tables.recipes_table(paths)]
                 break
     (study / f"tables-{source}.md").write_text("\n".join(page))
-    (study / f"scale-{source}.svg").write_bytes(tables.figure(found, windows, shots=5))
+    if len(scales) > 1:
+        (study / f"scale-{source}.svg").write_bytes(tables.figure(found, windows, shots=5))
 
 
 if __name__ == "__main__":

@@ -35,8 +35,9 @@ TITLES = {
     "hapt": "HAPT, waist",
     "umafall": "UMAFall, mean of five placements",
     "world": "simulated, mean of three domains",
+    "utd": "UTD-MHAD",
 }
-_FILE = re.compile(r"(?P<source>[a-z]+)-(?P<scale>[0-9k]+)-(?P<seeds>\d+)-(?P<target>[a-z]+)")
+_FILE = re.compile(r"(?P<source>[a-z]+)-(?P<scale>[0-9a-z]+)-(?P<seeds>\d+)-(?P<target>[a-z]+)")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
