@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -43,6 +44,20 @@ class FeatureReferences(Config):
 
     untrained_seeds: list[Seed] = Field(default=[0, 1, 2])
     handcrafted: bool = True
+
+    def models(self, parts: Iterable[str]) -> dict[str, tuple[int, ...]]:
+        """Names of the models of a table that need no labels, with the seeds of each, the encoder under test first.
+
+        Args:
+            parts: of the encoder (`EncoderBundle.parts`), each shown alone beside it.
+
+        Example:
+            >>> FeatureReferences(untrained_seeds=[0]).models([])
+            {'pretrained': (), 'untrained': (0,), 'handcrafted': ()}
+        """
+        found: dict[str, tuple[int, ...]] = {"pretrained": (), **dict.fromkeys(parts, ())}
+        found |= {"untrained": tuple(self.untrained_seeds)} if self.untrained_seeds else {}
+        return found | ({"handcrafted": ()} if self.handcrafted else {})
 
 
 class References(FeatureReferences):

@@ -246,7 +246,8 @@ def compute_features(
     """Features of given rows by a model that needs no labels.
 
     Args:
-        model: ``pretrained`` (the encoder), ``untrained`` (untrained copies, one per seed) or ``handcrafted``.
+        model: ``pretrained`` (the encoder), one of its parts (`EncoderBundle.parts`), ``untrained`` (untrained copies,
+            one per seed) or ``handcrafted``.
         windows: the windows.
         rows: rows to compute, sorted.
         bundle: the encoder under test.
@@ -265,6 +266,10 @@ def compute_features(
     if model == "untrained" and len(seeds):
         arrays = tuple(encoder_features(untrained_twin(bundle, seed), some) for seed in seeds)
         return FeatureSet(model=model, rows=rows, arrays=arrays, seeds=tuple(seeds))
+    if model in bundle.parts:
+        arrays = tuple(encoder_features(b, some)[:, b.parts[model]] for b in (bundle, *also))
+        return FeatureSet(model=model, rows=rows, arrays=arrays)
     raise ConfigError(
-        f"features of {model!r} with seeds {list(seeds)}: expected pretrained, handcrafted, or untrained with seeds"
+        f"features of {model!r} with seeds {list(seeds)}: expected pretrained or a part of the encoder, "
+        "handcrafted, or untrained with seeds"
     )

@@ -9,7 +9,7 @@ from typing import TypeVar
 from eval.report.document import Cell, Figure
 from eval.results.lines import Result
 
-ORDER = ("pretrained", "untrained", "handcrafted", "supervised", "teacher")
+ORDER = ("pretrained", "network", "statistics", "untrained", "handcrafted", "supervised", "teacher")
 MINIMUM = "minimum detectable difference"
 """Column of the smallest difference that a comparison finds with 80 % power, after correction."""
 ONE_PRETRAINING_SEED = "one pretraining seed: variation over pretraining seeds is not included"

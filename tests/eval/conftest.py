@@ -94,6 +94,8 @@ class Student:
     def __init__(self, noise: float = 0.0, lineage: dict[str, Any] | None = None, permuted: bool = False) -> None:
         self.noise, self.permuted = noise, permuted
         self.lineage = lineage or {}
+        self.parts: dict[str, slice] = {}
+        self.head_columns = slice(None)
 
     def encode(self, x: np.ndarray, **_: object) -> np.ndarray:
         rng = np.random.default_rng(0)

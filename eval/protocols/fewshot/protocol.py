@@ -30,7 +30,7 @@ def distinct_names(paths: Sequence[Path]) -> list[Path]:
     """
     from imu_video.bundle.locate import name_of  # imported here, because it loads torch
 
-    taken = {"pretrained", "untrained", "handcrafted", "supervised"}
+    taken = {"pretrained", "network", "statistics", "untrained", "handcrafted", "supervised"}
     for path in paths:
         name = name_of(path)
         if name in taken:
@@ -55,6 +55,8 @@ class FewShot(EncoderProtocol):
         "Probes are fitted on the support alone, including scaling and regularisation strength.",
         "`untrained` averages encoders of the same architecture with random weights; `supervised` trains encoder and "
         "head on the support alone, on fewer episodes.",
+        "`network` and `statistics` are the two parts of a hybrid encoder, each alone; its `untrained` joins networks "
+        "with random weights and the same statistics.",
     )
 
     def __init__(

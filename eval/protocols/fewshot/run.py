@@ -71,15 +71,12 @@ def run_fewshot(
         if episodes.left_out:
             remarks.append(f"{episodes.domain.name}: too few windows or subjects for {', '.join(episodes.left_out)}")
     rows = np.unique(np.concatenate([episodes.rows for episodes in drawn]))
-    models = ["pretrained"]
-    models += ["untrained"] if config.references.untrained_seeds else []
-    models += ["handcrafted"] if config.references.handcrafted else []
+    models = config.references.models(bundle.parts)
     logger.info(f"features of {len(rows)} windows: {', '.join(models)}")
     features = [
-        compute_features(m, windows, rows, bundle=bundle, seeds=config.references.untrained_seeds, also=also)
-        for m in models
+        compute_features(model, windows, rows, bundle=bundle, seeds=own, also=also) for model, own in models.items()
     ]
-    pretraining = {"pretrained": tuple(seeds)}
+    pretraining = dict.fromkeys(("pretrained", *bundle.parts), tuple(seeds))
     for name, (bundles, own) in others.items():
         held = compute_features("pretrained", windows, rows, bundle=bundles[0], also=bundles[1:])
         features.append(replace(held, model=name))

@@ -27,7 +27,12 @@ from eval.results.counts import load_counts
 from eval.results.lines import Result
 from imu_video.metrics.classify import METRICS
 
-NAMES = {"handcrafted": "hand-crafted features", "supervised": "the supervised encoder"}
+NAMES = {
+    "handcrafted": "hand-crafted features",
+    "supervised": "the supervised encoder",
+    "network": "its network alone",
+    "statistics": "its statistics alone",
+}
 """Names of references in sentences; others are `the REFERENCE encoder`."""
 
 

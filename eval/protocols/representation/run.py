@@ -72,11 +72,7 @@ class RepresentationRun:
     ) -> None:
         self.parts, self.bundle, self.weights, self.config, self.store = parts, bundle, weights, config, store
         self.fitters = dict(zip(config.probe_names, config.probe_entries, strict=True))
-        self.models: dict[str, tuple[int, ...]] = {"pretrained": ()}
-        self.models |= (
-            {"untrained": tuple(config.references.untrained_seeds)} if config.references.untrained_seeds else {}
-        )
-        self.models |= {"handcrafted": ()} if config.references.handcrafted else {}
+        self.models = config.references.models(bundle.parts)
 
     def run(self) -> list[Outcome]:
         """Outcomes of every model and probe, models first; each model's features are computed once."""
@@ -97,9 +93,12 @@ class RepresentationRun:
     def key(self, model: str, seed: int | None, probe: str) -> Mapping[str, Any]:
         """Everything that a cell depends on and nothing else."""
         spec = {name: getattr(self.bundle.spec, name) for name in ("channels", "rate_hz", "mean", "std")}
+        # The untrained copy of an encoder with parts takes the moments of its statistics from the weights.
+        kept = {"weights": self.weights} if self.bundle.parts else {}
         source = {
             "pretrained": self.weights,
-            "untrained": digest({"encoder": self.bundle.encoder_config, **spec}),
+            **dict.fromkeys(self.bundle.parts, self.weights),
+            "untrained": digest({"encoder": self.bundle.encoder_config, **spec, **kept}),
             "handcrafted": "",
         }
         rows = {

@@ -198,13 +198,9 @@ def model_features(
         Name of the model; for each of its encoders or seeds the features (n, E) of the rows and (q, E) of the queries;
         the seeds that enter its figures.
     """
-    seeds = config.references.untrained_seeds
-    models = ["pretrained"]
-    models += ["untrained"] if seeds else []
-    models += ["handcrafted"] if config.references.handcrafted else []
     order = np.argsort(rows)
     back = np.argsort(order)
-    for model in models:
+    for model, seeds in config.references.models(bundles[0].parts).items():
         own: dict[str, Any] = {"bundle": bundles[0], "also": bundles[1:], "seeds": seeds}
         labelled = compute_features(model, source, rows[order], **own)
         queried = compute_features(model, query.windows, np.arange(len(query.truth)), **own)

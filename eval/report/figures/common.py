@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 MODELS: Mapping[str, tuple[str, str]] = {
     "pretrained": ("#1f5fa8", "o"),
+    "network": ("#0e8a8a", "v"),
+    "statistics": ("#a8557a", "P"),
     "untrained": ("#8b939c", "s"),
     "handcrafted": ("#d07a00", "^"),
     "supervised": ("#2e8540", "D"),

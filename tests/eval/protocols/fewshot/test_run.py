@@ -201,6 +201,22 @@ def test_untrained_twins_differ_by_seed_and_leave_the_random_state(bundle: Encod
         assert not torch.allclose(a(x), bundle(x))
 
 
+def test_the_parts_of_a_hybrid_stand_beside_it(windows: LabelledWindows) -> None:
+    encoder = {"name": "hybrid", "network": {"name": "segment_cnn", "width": 8, "blocks": 2}}
+    hybrid = EncoderBundle(spec=SPEC, encoder=encoder).eval()
+    hybrid.fit(torch.from_numpy(windows.x).nan_to_num(), torch.from_numpy(np.isfinite(windows.x)))
+    small = config(episodes={"shots": [1], "episodes": 2}, probes=["ridge"], domains=[{"name": "people"}])
+    counts, _ = run_fewshot(windows, hybrid, small)
+    assert [c.model for c in counts] == ["pretrained", "network", "statistics", "untrained", "handcrafted"]
+    rows = np.arange(10)
+    sets = {c.model: compute_features(c.model, windows, rows, bundle=hybrid, seeds=[0]).arrays[0] for c in counts}
+    assert np.array_equal(sets["pretrained"], np.hstack([sets["network"], sets["statistics"]]))
+    # The untrained copy has other weights and the same statistics, standardised with the same moments.
+    columns = hybrid.parts["statistics"]
+    assert np.array_equal(sets["untrained"][:, columns], sets["statistics"])
+    assert not np.allclose(sets["untrained"][:, hybrid.parts["network"]], sets["network"])
+
+
 def test_differences_are_paired_cell_by_cell() -> None:
     rng = np.random.default_rng(0)
     base = rng.integers(0, 6, size=(1, 10, 5, 2, 2))  # the same luck for both models, one hit more for the first

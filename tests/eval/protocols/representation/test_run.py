@@ -6,7 +6,7 @@ import types
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -31,6 +31,7 @@ OWN = {"name": "people", "probes": ["prototype", "knn"], "ks": [1, 2, 4], "refer
 class Encoder:
     """Stands for EncoderBundle: features tell the class, and are blurred by noise."""
 
+    parts: ClassVar[dict[str, slice]] = {}
     spec, encoder_config = SPEC, {"name": "planted"}
 
     def __init__(self, lineage: dict[str, Any] | None = None) -> None:

@@ -96,6 +96,7 @@ class Meaning:
     def __init__(self, *, permuted: bool = False) -> None:
         self.permuted = permuted
         self.lineage: dict[str, Any] = {}
+        self.parts: dict[str, slice] = {}
 
     def encode(self, x: np.ndarray, **_: object) -> np.ndarray:
         rng = np.random.default_rng(0)
