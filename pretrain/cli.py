@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -16,6 +16,9 @@ from imu_video.registry import load_plugin
 from imu_video.runtime import console
 from imu_video.runtime.children import python
 from imu_video.runtime.command import new_app
+
+if TYPE_CHECKING:
+    from pretrain.config import PretrainConfig
 
 app = new_app("imu-pretrain", "Pretrain an IMU encoder against a frozen video teacher, and export it.")
 
@@ -48,12 +51,19 @@ def _launch(
     for file in plugins:
         load_plugin(file)
     loaded = load_config(config, PretrainConfig, overrides)
+    _train(loaded, ["launch", str(config), *overrides], run=run, nproc=nproc, resume=resume, plugins=plugins)
+
+
+def _train(
+    loaded: PretrainConfig, words: list[str], *, run: Path | None, nproc: int, resume: str, plugins: list[Path]
+) -> None:
+    """Train in this process, or in several that repeat the command (``words``)."""
     if nproc > 1:
         from pretrain.prepare.checks import check_processes
         from pretrain.runs.launch import supervise
 
         check_processes(loaded, nproc)
-        command = python("-m", "pretrain", "launch", str(config), *overrides, "--resume", resume)
+        command = python("-m", "pretrain", *words, "--resume", resume)
         command += ["--run", str(run)] if run is not None else []
         command += [word for file in plugins for word in ("--plugin", str(file))]
         raise typer.Exit(supervise(command, nproc=nproc, threads=loaded.run.threads))
@@ -76,6 +86,31 @@ def _launch(
     else:
         console.say(f"done: {outcome.steps} steps{score}", f"  run: {outcome.folder}")
         console.say(f"  next: imu-pretrain export {outcome.folder} OUT")
+
+
+@app.command("continue")
+def continue_(
+    finished: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run; it is only read.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="New length and learning rate: optim.steps=4000 optim.lr=1e-4.")
+    ] = None,
+    run: Annotated[Path | None, typer.Option("--run", help="Run folder. Default: runs/<name>-<run id>.")] = None,
+    nproc: Annotated[int, typer.Option("--nproc", min=1, help="Processes on this machine: one per GPU or core.")] = 1,
+    resume: Annotated[
+        str, typer.Option("--resume", help="auto: continue an interrupted run; never: refuse; or a checkpoint folder.")
+    ] = "auto",
+    plugin: Plugins = None,
+) -> None:
+    """Train a finished run for more steps, as a new run; the same command resumes it when interrupted."""
+    from pretrain.observe.output import lasting_output
+
+    with lasting_output():
+        for file in plugin or []:
+            load_plugin(file)
+        from pretrain.prepare.origin import continued
+
+        words = ["continue", str(finished), *(overrides or [])]
+        _train(continued(finished, overrides or []), words, run=run, nproc=nproc, resume=resume, plugins=plugin or [])
 
 
 @app.command()

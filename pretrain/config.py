@@ -290,6 +290,40 @@ class RunSection(Config):
     threads: int | None = Field(default=None, ge=1, le=2**10)
 
 
+class InitSection(Config):
+    """Weights that a run starts from in place of random ones; a name alone stands for ``encoder``.
+
+    Args:
+        encoder: exported encoder: folder, shipped name (``imu-video/small``) or repository on the hub. Its architecture
+            is that of the run: ``encoder`` of the config must agree, or be absent or null.
+        normalise: ``keep``: windows are normalised as by this encoder; ``fit``: by the new training windows, see
+            `DataSection.normalise`.
+    """
+
+    encoder: PathText
+    normalise: Literal["keep", "fit"] = "keep"
+
+
+class ContinueSection(Config):
+    """A finished run whose state this run takes over; `imu-pretrain continue` writes this section.
+
+    Args:
+        run: folder of the finished run; only read where this run has no checkpoint of its own.
+        run_id: of the finished run.
+        step: its last step, the first of this run.
+        checkpoint: first 16 digits of the sha256 of its last checkpoint.
+    """
+
+    run: PathText
+    run_id: str = Field(pattern=r"^[0-9a-f]{12}$")
+    step: int = Field(ge=1, le=LARGEST_INTEGER)
+    checkpoint: str = Field(pattern=r"^[0-9a-f]{16}$")
+
+
+def _of_name(value: Any) -> Any:
+    return {"encoder": value} if isinstance(value, str) else value
+
+
 class PretrainConfig(Config):
     """Everything that determines a pretraining run.
 
@@ -297,6 +331,8 @@ class PretrainConfig(Config):
         name: label of the run; part of the default run folder.
         seed: of initial weights, order of windows, choice of devices, augmentation and dropout.
         encoder: registered encoder.
+        init: exported encoder whose weights the run starts from; null = random weights.
+        continues: finished run that this one continues; null = a run of its own.
         augment: registered augmentations, applied in order, in training only.
         augment_on: what they act on: windows in ``si`` units, or ``normalised`` windows (`DataSection.normalise`), as
             in most published code.
@@ -310,6 +346,8 @@ class PretrainConfig(Config):
     seed: Seed = 0
     data: DataSection
     encoder: Component = {"name": "patch_tst"}
+    init: Annotated[InitSection | None, BeforeValidator(_of_name)] = None
+    continues: ContinueSection | None = None
     projector: ProjectorSection = ProjectorSection()
     augment: tuple[Component, ...] = ()
     augment_on: Literal["si", "normalised"] = "si"
@@ -319,6 +357,23 @@ class PretrainConfig(Config):
     objective: tuple[Component, ...] = ()
     optim: OptimSection
     run: RunSection = RunSection()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _adopted_encoder(cls, data: Any) -> Any:
+        # With `init`, null is the same as no key: a config that extends another one can only replace a key.
+        if isinstance(data, Mapping) and data.get("init") is not None and data.get("encoder", ...) is None:
+            return {key: value for key, value in data.items() if key != "encoder"}
+        return data
+
+    @model_validator(mode="after")
+    def _init_keeps_its_normalisation(self) -> PretrainConfig:
+        if self.init is not None and self.init.normalise == "keep" and self.data.normalise != "sensors":
+            raise ValueError(
+                f"init.normalise is keep, so that data.normalise {self.data.normalise!r} has no effect: set "
+                "init.normalise=fit, or leave data.normalise out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> PretrainConfig:
@@ -335,6 +390,8 @@ _FREE = {
     "name",
     "data.root",
     "data.workers",
+    "init.encoder",  # its weights count, see `identity`
+    "continues.run",
     "run.log_every",
     "run.checkpoint_every",
     "run.keep",
@@ -353,6 +410,9 @@ _LATER: dict[str, Any] = {
     "data.subjects_per_batch": None,
     "data.normalise": "sensors",
     "data.text": None,
+    "init": None,
+    "init.normalise": "keep",
+    "continues": None,
     "augment_on": "si",
     "augment_first": True,
     "projector.hidden": None,
@@ -366,7 +426,9 @@ _LATER: dict[str, Any] = {
 _CODE = "code ("
 
 
-def identity(config: PretrainConfig, *, data: str, code: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
+def identity(
+    config: PretrainConfig, *, data: str, code: Mapping[str, str] = MappingProxyType({}), init: str | None = None
+) -> dict[str, Any]:
     """Dotted keys and values that a resumed run must share: all but paths, worker and logging counts.
 
     Keys that earlier versions did not have (such as ``data.control``) are included only where they change a run.
@@ -375,6 +437,7 @@ def identity(config: PretrainConfig, *, data: str, code: Mapping[str, str] = Map
         config: resolved config.
         data: digest of the data folder's index; it replaces the path.
         code: hash of the source of every component from a plugin, by its kind and name.
+        init: hash of the initial weights, which replaces the path of their encoder; None for random weights.
 
     Example:
         >>> c = PretrainConfig(data=DataSection(root="d"), optim=OptimSection(steps=3))
@@ -384,7 +447,9 @@ def identity(config: PretrainConfig, *, data: str, code: Mapping[str, str] = Map
     flat = {k: v for k, v in flatten(config.model_dump(mode="json")) if k not in _FREE and not _PATH.fullmatch(k)}
     flat = {k: v for k, v in flat.items() if k not in _LATER or v != _LATER[k]}
     flat = {k: v for k, v in flat.items() if not (_FOLDER_AUGMENT.fullmatch(k) and v is None)}
-    return {**flat, "data (index digest)": data, **{f"{_CODE}{name})": hashed for name, hashed in code.items()}}
+    weights = {} if init is None else {"init (weights sha256)": init}
+    code_of = {f"{_CODE}{name})": hashed for name, hashed in code.items()}
+    return {**flat, "data (index digest)": data, **weights, **code_of}
 
 
 def run_id(of: Mapping[str, Any]) -> str:

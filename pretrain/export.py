@@ -196,6 +196,7 @@ def lineage_of(checkpoint: Checkpoint) -> JsonDict:
     return {
         "run_id": state["run_id"],
         "recipe": state["recipe"],
+        **{key: state[key] for key in ("continues", "init") if key in state},
         **({} if state["control"] == "none" else {"control": state["control"]}),
         "config": {key: value for key, value in state["identity"].items() if not key.startswith("data (")},
         "steps": state["state"]["step"],
@@ -205,8 +206,15 @@ def lineage_of(checkpoint: Checkpoint) -> JsonDict:
         "processes": state["processes"],
         "versions": state["machine"]["versions"],
         "commit": state["machine"]["commit"],
-        "licences": {"recordings": data["licence"], "teacher": licence},
+        "licences": {"recordings": data["licence"], "teacher": licence, **_initial_licences(state.get("init"))},
     }
+
+
+def _initial_licences(init: JsonDict | None) -> JsonDict:
+    """Terms of the data behind the initial weights, which hold for what was trained from them."""
+    if init is None:
+        return {}
+    return {"initial weights": init["lineage"].get("licences", "not stated")}
 
 
 def _columns(config: PretrainConfig, checkpoint: Checkpoint, data: Path | None) -> Columns:

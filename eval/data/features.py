@@ -83,7 +83,7 @@ def check_measures(spec: InputSpec, windows: LabelledWindows) -> None:
     Raises:
         ConfigError: naming the first such channel and both units, or both states.
     """
-    from imu_video.bundle.input_spec import check_stated_gravity, check_stated_units
+    from imu_video.bundle.input_checks import check_stated_gravity, check_stated_units
 
     check_stated_units(windows.units, spec, source=windows.dataset)
     check_stated_gravity(windows.gravity, windows.channels, spec, source=windows.dataset)

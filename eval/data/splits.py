@@ -431,11 +431,12 @@ def refuse_training_subjects(lineage: Mapping[str, Any], windows: LabelledWindow
         LeakageError: training subjects of the same dataset are among the queries, or the subjects of arrays cannot be
             compared with them.
     """
-    dataset, train, validation = pretraining_subjects(lineage)
-    if dataset is None or dataset != windows.dataset:
+    dataset = windows.dataset
+    train, validation = pretraining_subjects(lineage, dataset)
+    if not train and not validation:
         return []
     queried = set(windows.subject[rows].tolist())
-    if not windows.timed and (train or validation) and not {*train, *validation} & set(windows.subject.tolist()):
+    if not windows.timed and not {*train, *validation} & set(windows.subject.tolist()):
         # Arrays have codes of subjects, and nothing says that code 0 is the first subject of the shards.
         raise LeakageError(
             f"the encoder was pretrained on {dataset} with subjects named like {', '.join(train[:3])}; the arrays name "
@@ -452,15 +453,27 @@ def refuse_training_subjects(lineage: Mapping[str, Any], windows: LabelledWindow
     return sorted(queried & set(validation))
 
 
-def pretraining_subjects(lineage: Mapping[str, Any]) -> tuple[str | None, tuple[str, ...], tuple[str, ...]]:
-    """Pretraining dataset, its training subjects and its validation subjects; None for a lineage without them.
+def pretraining_subjects(lineage: Mapping[str, Any], dataset: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Training and validation subjects of a dataset in the pretraining of an encoder; empty for other datasets.
 
-    A split of the lineage that is not its validation split counts as training.
+    Mixtures name their subjects after the dataset (``hapt/s01``). The encoder that a run was initialised from counts as
+    well. A split of the lineage that is not its validation split counts as training.
+
+    Args:
+        lineage: lineage of an exported encoder.
+        dataset: name of the dataset whose subjects are wanted.
     """
-    facts = lineage.get("dataset")
-    if not isinstance(facts, Mapping) or not isinstance(facts.get("subjects"), Mapping):
-        return None, (), ()
-    chosen_on = lineage.get("config", {}).get("data.val_split")
-    subjects: Mapping[str, Sequence[str]] = facts["subjects"]
-    train = {s for split, people in subjects.items() if split != chosen_on for s in people}
-    return str(facts["dataset"]), tuple(sorted(train)), tuple(subjects.get(chosen_on, ()))
+    train, validation = set[str](), set[str]()
+    stage: Any = lineage
+    while isinstance(stage, Mapping):
+        facts = stage.get("dataset")
+        if isinstance(facts, Mapping) and isinstance(facts.get("subjects"), Mapping):
+            chosen_on = (stage.get("config") or {}).get("data.val_split")
+            alone = str(facts.get("dataset")) == dataset
+            for split, subjects in facts["subjects"].items():
+                names = {str(s) for s in subjects}
+                own = {s.removeprefix(f"{dataset}/") for s in names if alone or s.startswith(f"{dataset}/")}
+                (validation if split == chosen_on else train).update(own)
+        start = stage.get("init")
+        stage = start.get("lineage") if isinstance(start, Mapping) else None
+    return tuple(sorted(train)), tuple(sorted(validation - train))

@@ -62,7 +62,7 @@ def render(config: Mapping[str, Any], *, source: str = "path/to/this/folder") ->
         *([_CONTROL.format(control=code(control))] if control else []),
         "## Input",
         f"{spec['rate_hz']:g} Hz, trained on windows of {spec['window_s']:g} s, gravity {markdown(spec['gravity'])}. "
-        "Normalised value = (value - mean) / std.",
+        f"{_accepted(spec)}Normalised value = (value - mean) / std.",
         _table(
             ("channel", "unit", "mean", "std"),
             [
@@ -104,6 +104,17 @@ def _measured(spec: Mapping[str, Any]) -> str:
     if set(spec["channels"]) <= set(IMU_CHANNELS):
         return "accelerometer and gyroscope data"
     return f"{len(spec['channels'])} channels of sensor data"
+
+
+def _accepted(spec: Mapping[str, Any]) -> str:
+    """Rates and lengths that an encoder was trained for, as a sentence; empty if they are not stated."""
+    accepts = spec.get("accepts")
+    if not accepts:
+        return ""
+    return (
+        f"Accepts {accepts['min_rate_hz']:g} Hz and more (resampled), any subset of the channels, windows of "
+        f"{accepts['min_window_s']:g} to {accepts['max_window_s']:g} s, and the mean over several devices. "
+    )
 
 
 def _counted(value: Any) -> Any:

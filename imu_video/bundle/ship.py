@@ -20,6 +20,7 @@ from imu_video.bundle import pretrained
 from imu_video.bundle.card import render
 from imu_video.bundle.encoder import CARD, load_encoder, read_config
 from imu_video.bundle.folder import CONFIG, WEIGHTS, config_text
+from imu_video.bundle.input_spec import Accepts
 from imu_video.bundle.pretrained import INDEX, FileName, Index, PretrainedEncoder, Source, Text, read_index
 from imu_video.config import Config, load_config
 from imu_video.errors import ConfigError
@@ -41,6 +42,7 @@ class Facts(Config):
         licence: of the weights.
         sources: training data: name, https address, licence.
         command: command that trained it, from a clone of the repository.
+        accepts: rates and lengths that it was trained for.
         files: further files of the encoder folder that are shipped, such as a head; ``config.json`` and
             ``model.safetensors`` always are.
     """
@@ -50,6 +52,7 @@ class Facts(Config):
     licence: Text
     sources: Annotated[tuple[Source, ...], Field(min_length=1)]
     command: Text
+    accepts: Accepts | None = None
     files: tuple[FileName, ...] = ()
 
 
@@ -74,6 +77,8 @@ def ship(encoder: str | Path, facts: Facts, *, root: Path | None = None) -> Pret
     config = read_config(encoder)
     sources = TypeAdapter(tuple[Source, ...]).dump_python(facts.sources, mode="json")
     config["lineage"] = {**config["lineage"], "sources": sources, "trained with": facts.command}
+    if facts.accepts is not None:
+        config["input"] = {**config["input"], "accepts": facts.accepts.model_dump(mode="json")}
     config["lineage"]["licences"] = {"weights": facts.licence, **_licences(config["lineage"].get("licences"))}
     parameters = sum(p.numel() for p in bundle.encoder.parameters())
     if parameters > MOST_PARAMETERS.get(facts.name, parameters):

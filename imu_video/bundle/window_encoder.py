@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from imu_video.bundle.input_spec import (
-    InputSpec,
+from imu_video.bundle.input_checks import (
     as_windows,
-    check_length,
+    check_accepted,
     check_rate,
     check_stated_gravity,
     check_stated_units,
 )
-from imu_video.bundle.input_spec import check_units as refuse_other_units
+from imu_video.bundle.input_checks import check_units as refuse_other_units
+from imu_video.bundle.input_spec import InputSpec
 from imu_video.errors import ConfigError, RecordingError
 
 __all__ = ["WindowEncoder"]
@@ -44,7 +45,7 @@ class WindowEncoder(ABC):
 
     def encode(
         self,
-        windows: np.ndarray,
+        windows: np.ndarray | Mapping[str, np.ndarray],
         *,
         rate_hz: float,
         channels: Sequence[str] | None = None,
@@ -53,12 +54,15 @@ class WindowEncoder(ABC):
         batch_size: int = 256,
         check_units: bool = True,
     ) -> np.ndarray:
-        """Compute features of windows from a device: any rate, any length, gaps allowed.
+        """Compute features of windows from one device or several: any rate, any length, gaps allowed.
 
-        A network runs in evaluation mode without gradient, on its own device.
+        The encoder takes the windows of one device. Of several devices worn at once, it gives one feature per window:
+        the mean of the features of those devices that measured anything in the window. A network runs in evaluation
+        mode without gradient, on its own device.
 
         Args:
-            windows: (N, C, T) or one (C, T) in the units of the spec (m/s^2 and rad/s), NaN = missing.
+            windows: (N, C, T) or one (C, T) in the units of the spec (m/s^2 and rad/s), NaN = missing; of several
+                devices (N, V, C, T) or a mapping of placements to (N, C, T), where the lengths T may differ.
             rate_hz: sampling rate of the windows in Hz, 1 .. 10 000; resampled (anti-aliased) to the rate of the spec
                 if different.
             channels: names of the C axis, in any order; default: those of the spec. Channels that are absent from the
@@ -68,16 +72,22 @@ class WindowEncoder(ABC):
             gravity: state of gravity of the windows, which must be that of the spec: ``included``, ``removed``,
                 ``mixed`` or ``unknown``; None: not stated.
             batch_size: windows per forward pass.
-            check_units: raise an error for signals whose magnitude is implausible in SI units, and for windows shorter
-                than a twentieth or longer than sixty times the training windows.
+            check_units: raise an error for signals whose magnitude is implausible in SI units, and for a rate or length
+                outside `InputSpec.accepts`; an encoder that states none is given windows of a twentieth to sixty times
+                the length of its training windows.
 
         Shapes: (N, E) float32; N = 1 for a single window.
 
         Raises:
             RecordingError: wrong axis order, unknown channels, infinite values, nothing measured, implausible units or
-                window length.
-            ConfigError: a rate that no motion sensor has, for example a sampling period.
+                window length, or devices with different numbers of windows.
+            ConfigError: a rate that no motion sensor has, for example a sampling period, or a rate that is lower than
+                the encoder accepts.
         """
+        if isinstance(windows, Mapping) or np.ndim(windows) == 4:
+            options: dict[str, Any] = {"rate_hz": rate_hz, "channels": channels, "units": units, "gravity": gravity}
+            options |= {"batch_size": batch_size, "check_units": check_units}
+            return self._mean_over_devices(windows, options)
         names = self.spec.channels if channels is None else tuple(channels)
         x = as_windows(windows, names, self.spec)
         check_rate(rate_hz, self.spec)
@@ -87,7 +97,7 @@ class WindowEncoder(ABC):
         if batch_size < 1:
             raise ConfigError(f"batch_size must be positive, got {batch_size}")
         if check_units:
-            check_length(x.shape[-1], rate_hz, self.spec)
+            check_accepted(x.shape[-1], rate_hz, self.spec)
             refuse_other_units(x, names, self.spec)
         out = np.empty((len(x), self.feature_dim), np.float32)
         for i in range(0, len(x), batch_size):
@@ -95,6 +105,40 @@ class WindowEncoder(ABC):
             there = np.isfinite(piece)  # numpy's function is several times faster than that of torch
             out[i : i + batch_size] = self._features(piece, _gaps(there, rate_hz))
         return out
+
+    def _mean_over_devices(
+        self, windows: np.ndarray | Mapping[str, np.ndarray], options: Mapping[str, Any]
+    ) -> np.ndarray:
+        """Mean feature (N, E) over the devices that measured anything in a window."""
+        if isinstance(windows, Mapping):
+            devices = {str(name): np.asarray(one) for name, one in windows.items()}
+        else:
+            devices = {str(v): np.asarray(windows)[:, v] for v in range(np.shape(windows)[1])}
+        shapes = {name: one.shape for name, one in devices.items()}
+        if not devices or any(len(s) != 3 for s in shapes.values()) or len({s[0] for s in shapes.values()}) > 1:
+            raise RecordingError(
+                f"windows of devices have shapes {shapes}, expected (N, C, T) with the same number N of windows",
+                hint="give NaN for windows in which a device is missing",
+            )
+        total = np.zeros((next(iter(shapes.values()))[0], self.feature_dim))
+        number = np.zeros(len(total), np.int64)
+        for name, one in devices.items():
+            rows = np.flatnonzero(~np.isnan(one).all(axis=(1, 2))) if one.dtype.kind == "f" else np.arange(len(one))
+            if not len(rows):
+                continue
+            try:
+                total[rows] += self.encode(one[rows], **options)
+            except RecordingError as error:
+                raise RecordingError(f"device {name}: {error.message}", hint=error.hint) from error
+            number[rows] += 1
+        empty = np.flatnonzero(number == 0)
+        if len(empty):
+            raise RecordingError(
+                f"{len(empty)} of {len(total)} windows contain no measured sample of any device, the first is window "
+                f"{empty[0]}",
+                hint="drop these windows",
+            )
+        return (total / number[:, None]).astype(np.float32)
 
     def _prepared(self, x: np.ndarray, names: tuple[str, ...], rate_hz: float) -> np.ndarray:
         """Windows (B, C, T) with the channels of the specification at its rate, NaN = missing."""

@@ -20,7 +20,6 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs
 
 from imu_video.bundle.encoder import EncoderBundle, InputSpec
-from imu_video.config import dump_yaml
 from imu_video.encoders.allocation import bounded
 from imu_video.losses import LossMix
 from imu_video.models.cross_modal import CrossModalModel
@@ -28,20 +27,20 @@ from imu_video.objectives import ObjectiveMix
 from imu_video.optim.groups import adam
 from imu_video.registry import Entry
 from imu_video.runtime.distributed import World
-from imu_video.runtime.references import restored
 from imu_video.shards.batches.loader import PairLoader
 from imu_video.shards.reading.columns import Columns
 from imu_video.transforms import Compose
 from imu_video.transforms.video import ClipCompose
-from pretrain.checkpoints.store import Checkpoint
-from pretrain.config import DIM, LIVE_TEACHER, PretrainConfig, identity, run_id, stored
+from pretrain.config import DIM, LIVE_TEACHER, PretrainConfig, identity, run_id
 from pretrain.prepare import checks
 from pretrain.prepare.components import Components, resolve
 from pretrain.prepare.data import Data, blank_spec, fit_spec, open_caches, open_indexes
+from pretrain.prepare.initial import Initial
 from pretrain.prepare.needs import Needs
+from pretrain.prepare.origin import check_finished, read_origin
+from pretrain.prepare.prepared import Prepared
 from pretrain.prepare.texts import TextSource, WindowTexts
 from pretrain.runs.folder import RunFolder, default_folder
-from pretrain.runs.machine import describe_machine
 from pretrain.training.augment import Augmenter, FolderAugment
 from pretrain.training.feed import Feed
 from pretrain.training.parts import Parts
@@ -49,61 +48,6 @@ from pretrain.training.task import PretrainTask, synchronised
 
 FITTED_WINDOWS = 4096
 """Most training windows, of all devices, that a student is fitted to without gradients (`EncoderBundle.fit`)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prepared:
-    """A run that has passed every check and can start.
-
-    Args:
-        config: resolved.
-        identity: what a continuation must share (`config.identity`).
-        folder: the run folder; nothing has been written to it.
-        start: checkpoint folder that the run continues from, None for a new run.
-        checkpoint: its content, None for a new run.
-        data: the data folders.
-        accelerator: placement, DDP and precision.
-        world: rank and world size of this process.
-        parts: what the training loop runs on.
-        texts: texts of the windows, None without an objective that needs them.
-    """
-
-    config: PretrainConfig
-    identity: dict[str, Any]
-    folder: RunFolder
-    start: Path | None
-    checkpoint: Checkpoint | None
-    data: Data
-    accelerator: Accelerator
-    world: World
-    parts: Parts
-    texts: WindowTexts | None = None
-
-    @property
-    def run_id(self) -> str:
-        """Digest of the identity."""
-        return run_id(self.identity)
-
-    @property
-    def spec(self) -> InputSpec:
-        """Input specification of the student, normalisation included."""
-        return self.parts.task.model.student.spec
-
-    def lineage(self) -> dict[str, Any]:
-        """What every checkpoint carries, so that it can be continued and exported without its data."""
-        return {
-            "run_id": self.run_id,
-            "recipe": restored(self.config.name),
-            "identity": stored(self.identity),
-            "config": dump_yaml(self.config),
-            "control": self.config.data.control,
-            "input": self.spec.model_dump(mode="json"),
-            "teacher": restored(self.data.teacher_facts()),
-            **({} if self.texts is None else {"text": restored(self.texts.facts())}),
-            "data": self.data.facts(),
-            "processes": self.world.size,
-            "machine": describe_machine(),
-        }
 
 
 @contextlib.contextmanager
@@ -128,13 +72,22 @@ def prepare(
     """
     world = world or World.from_environment()
     with contextlib.ExitStack() as stack:
+        initial = Initial.open(config)
+        if initial is not None:
+            config = initial.adopted(config)
         request = check_request(config, world)
         data = open_data(config, request)
-        config, components, task = build_model(config, request, data, world)
-        same = identity(config, data=data.digest, code=components.code())
+        if initial is not None:
+            initial.check_data(data.index)
+        config, components, task = build_model(config, request, data, world, initial)
+        weights = None if initial is None else initial.bundle.weights_sha256
+        same = identity(config, data=data.digest, code=components.code(), init=weights)
         run_folder = RunFolder(folder or default_folder(config.name, run_id(same)), keep=config.run.keep)
         start = run_folder.find_start(resume, same)
         checkpoint = run_folder.store.read(start) if start is not None else None
+        origin = None
+        if checkpoint is None and config.continues is not None:
+            checkpoint = origin = read_origin(config.continues, same)
         if world.rank == 0:  # the only process that writes
             count = sum(p.numel() for p in task.parameters())
             checks.check_disk(run_folder.path, parameters=count, keep=config.run.keep)
@@ -142,13 +95,17 @@ def prepare(
         columns = open_columns(data, accelerator)
         data.check_signals(columns)
         saved = None if checkpoint is None else InputSpec(**checkpoint.state["input"])
-        spec = saved or fit_spec(data.index, columns[data.splits[0]], config.data.placements, config.data.normalise)
-        task.model.student.adopt(spec)
+        kept = None if initial is None else initial.spec(data.index)
+        fitted = (data.index, columns[data.splits[0]], config.data.placements, config.data.normalise)
+        task.model.student.adopt(saved or kept or fit_spec(*fitted))
         texts = None if data.text is None else data.text.read(columns)
         loaders = open_loaders(config, components, request.needs, data, columns, world, stack, texts)
         fit_task(config, task, loaders.train)
         if texts is not None and task.objective is not None:
             task.objective.adopt_texts(texts.table, texts.activities)
+        if origin is not None and config.continues is not None:
+            plan, per_epoch = loaders.train.plan, loaders.train.steps_per_epoch
+            check_finished(origin, config.continues, plan, per_epoch=per_epoch, steps=loaders.steps)
         parts = build_parts(config, components, request.needs, task, loaders, world, accelerator.device)
         stack.callback(parts.feed.close)
         yield Prepared(
@@ -162,6 +119,7 @@ def prepare(
             world=world,
             parts=parts,
             texts=texts,
+            initial=initial,
         )
 
 
@@ -241,7 +199,7 @@ def open_data(config: PretrainConfig, request: Request) -> Data:
 
 
 def build_model(
-    config: PretrainConfig, request: Request, data: Data, world: World
+    config: PretrainConfig, request: Request, data: Data, world: World, initial: Initial | None = None
 ) -> tuple[PretrainConfig, Components, PretrainTask]:
     """The resolved config, its complete components, and the model and losses built from them.
 
@@ -250,9 +208,11 @@ def build_model(
         request: its validated components.
         data: the opened folders.
         world: number of processes.
+        initial: encoder that the run starts from, None for random weights.
 
     Raises:
-        ConfigError: a component refuses its arguments or the data's windows, or cannot be synchronised.
+        ConfigError: a component refuses its arguments or the data's windows, or cannot be synchronised; the student is
+            another encoder than the initial one.
     """
     index, teacher_dim = data.index, data.teacher_dim
     components = request.components.with_data(
@@ -265,6 +225,8 @@ def build_model(
     # The normalisation follows when the training windows are read: a misfit of encoder and windows is found before.
     student = EncoderBundle(spec=blank_spec(index), encoder=components.encoder)
     checks.check_encoder(student)
+    if initial is not None:  # after the random draw, so that the projectors are those of a run without `init`
+        initial.give_to(student)
     dim = _embedding_width(config, teacher=teacher_dim, student=student.head_dim)
     text = data.text
     components = components.with_widths(dim=dim, teacher_dim=teacher_dim, text_dim=None if text is None else text.width)
@@ -426,7 +388,8 @@ def fit_task(config: PretrainConfig, task: PretrainTask, train: PairLoader) -> N
         ConfigError: a loss refuses the devices of the data.
     """
     placements = config.data.placements
-    fit_student(task.model.student, train, train.pool.allowed(placements))
+    if config.init is None or config.init.normalise == "fit":
+        fit_student(task.model.student, train, train.pool.allowed(placements))
     if task.loss is not None and "devices" in task.loss.needs:
         present = (train.pool.present & train.pool.allowed(placements))[train.usable]
         task.loss.check_devices(torch.from_numpy(present))
@@ -503,6 +466,7 @@ def build_parts(
             decayed=optim.decayed,
         ),
         steps=loaders.steps,
+        begin=0 if config.continues is None else config.continues.step,
     )
 
 

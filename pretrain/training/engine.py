@@ -77,9 +77,13 @@ class Engine:
         # One batch suffices: all batches come from the same plan, so a loader that is split twice fails here.
         check_rows(self.parts.feed.get(begin), self.config, self.device, repeats=plan.repeats)
         self.reporter.start(self.state.step, steps, best=getattr(self.state.best, "value", None))
-        # Scores of the untrained encoder are the baseline of all later scores.
-        if self.state.step == 0:
-            self.reporter.numbers("validate", 0, self.validate())
+        # Scores of the initial encoder are the baseline of all later scores.
+        if self.state.step == self.parts.begin:
+            self.reporter.numbers("validate", self.state.step, scores := self.validate())
+            if self.parts.begin:
+                # The last state of the finished run is the first that can be the best one of this run.
+                self.choose(scores)
+                self.save()
         stopping = False
         while self.state.step < steps and not stopping:
             numbers, stopping = self.update(self.state.step)
@@ -103,7 +107,8 @@ class Engine:
         """One optimiser step: its metrics (means over batches and ranks), and whether a rank received a stop signal."""
         optim = self.config.optim
         started, waited, windows = time.perf_counter(), 0.0, 0
-        lr = rate(step, optim, steps=self.parts.steps, plateau=self.state.plateau)
+        begin = self.parts.begin
+        lr = rate(step - begin, optim, steps=self.parts.steps - begin, plateau=self.state.plateau)
         set_learning_rate(self.parts.optimizer, lr)
         self.model.train()
         before = Buffers(self.parts.task)

@@ -26,6 +26,7 @@ class Parts:
         augmenter: augments windows in SI units, and draws for objectives and towers.
         optimizer: of the task's parameters.
         steps: optimiser steps of the whole run.
+        begin: first step of the run: 0, or the last step of the finished run that it continues.
     """
 
     config: PretrainConfig
@@ -36,3 +37,4 @@ class Parts:
     augmenter: Augmenter
     optimizer: torch.optim.Optimizer
     steps: int
+    begin: int = 0

@@ -12,9 +12,9 @@ def rate(step: int, optim: OptimSection, *, steps: int, plateau: Plateau | None 
     """Learning rate of an update.
 
     Args:
-        step: updates done, 0 <= step < steps.
+        step: updates done, 0 <= step < steps; those of a finished run that is continued are not counted.
         optim: schedule.
-        steps: updates of the whole run.
+        steps: updates of the whole run, counted in the same way.
         plateau: losses so far; None before the first epoch has ended.
 
     Example:

@@ -19,7 +19,8 @@ from scipy.signal import firwin, lfilter
 
 from imu_video import load_encoder
 from imu_video.bundle.encoder import CONFIG, WEIGHTS, EncoderBundle, push_to_hub, read_config
-from imu_video.bundle.input_spec import GRAVITY, InputSpec, check_units, fit_input_spec
+from imu_video.bundle.input_checks import GRAVITY, check_units
+from imu_video.bundle.input_spec import InputSpec, fit_input_spec
 from imu_video.errors import CheckpointError, ConfigError, DataError, RecordingError
 from imu_video.types import IMU_CHANNELS
 

@@ -167,3 +167,17 @@ def test_config_mistakes_are_refused() -> None:
         validate({"name": "x", "setting": "transfer"}, Domain, source="test")
     with pytest.raises(ConfigError, match="shots must be distinct"):
         validate({"shots": [1, 1]}, EpisodeConfig, source="test")
+
+
+def test_people_of_mixtures_and_of_initial_encoders_are_refused(windows: LabelledWindows) -> None:
+    rows = np.arange(len(windows))
+    config = {"data.val_split": "val"}
+    mixture = {"dataset": "made; other", "subjects": {"train": ["made/s90", "other/s01"], "val": ["made/s02"]}}
+    assert refuse_training_subjects({"dataset": mixture, "config": config}, windows, rows) == ["s02"]
+    mixture["subjects"]["train"].append("made/s01")  # type: ignore[index]
+    with pytest.raises(LeakageError, match=r"made \['s01'\]"):
+        refuse_training_subjects({"dataset": mixture, "config": config}, windows, rows)
+    other = {"dataset": "other", "subjects": {"train": ["s01"]}}
+    started = {"dataset": other, "config": config, "init": {"lineage": {"dataset": mixture, "config": config}}}
+    with pytest.raises(LeakageError, match=r"made \['s01'\]"):
+        refuse_training_subjects(started, windows, rows)
