@@ -40,9 +40,12 @@ def encode(
     stride: Stride = None,
     placement: Placement = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Windows per forward pass.")] = 256,
+    mean_devices: Annotated[
+        bool, typer.Option("--mean-devices", help="One row per window: the mean over its devices.")
+    ] = False,
     plugin: Plugins = None,
 ) -> None:
-    """Compute the features of recordings with an exported encoder: one row per window and device."""
+    """Compute the features of recordings with an exported encoder: one row per window and device, or per window."""
     load_plugins(plugin)
     from imu_video.bundle.encoder import load_encoder
     from imu_video.predict.sources import open_windows
@@ -51,7 +54,7 @@ def encode(
     writable(out, example="features.parquet")
     bundle = load_encoder(encoder)
     blocks = open_windows(source, bundle.spec, seconds=seconds, stride_s=stride, placement=placement)
-    rows = write_features(bundle, blocks, out, batch_size=batch_size, note=_notes)
+    rows = write_features(bundle, blocks, out, batch_size=batch_size, mean_devices=mean_devices, note=_notes)
     console.say(f"wrote {out}: {rows} rows, {bundle.feature_dim} features")
 
 

@@ -1,4 +1,4 @@
-"""Features of a source as a table: one row per window and device, written block by block."""
+"""Features of a source as a table: one row per window and device, or per window; written block by block."""
 
 from __future__ import annotations
 
@@ -41,12 +41,41 @@ def frame_of(windows: Windows, features: np.ndarray) -> pd.DataFrame:
     return pd.concat([pd.DataFrame(facts), columns], axis=1)
 
 
+def mean_over_devices(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row per window: the mean feature of its devices, as `EncoderBundle.encode` gives it of several devices.
+
+    ``placement`` joins the devices (``waist+wrist``), ``measured`` is their mean; other facts are those of the window.
+
+    Args:
+        frame: from `frame_of`, with the devices of a window in consecutive rows.
+
+    Example:
+        >>> import pandas as pd
+        >>> facts = {"subject": "s", "session": "1", "recording": "r", "start_s": [0.0, 0.0, 2.0]}
+        >>> frame = pd.DataFrame({**facts, "placement": ["waist", "wrist", "waist"], "f0": [1.0, 3.0, 5.0]})
+        >>> mean_over_devices(frame)[["placement", "f0"]].values.tolist()
+        [['waist+wrist', 2.0], ['waist', 5.0]]
+    """
+    keys = frame[["subject", "session", "recording", "start_s"]]
+    first = np.flatnonzero((keys != keys.shift()).any(axis=1).to_numpy())
+    number = np.diff(np.append(first, len(frame)))
+    out = frame.iloc[first].reset_index(drop=True)
+    names = frame["placement"].tolist()
+    out["placement"] = ["+".join(names[i : i + n]) for i, n in zip(first.tolist(), number.tolist(), strict=True)]
+    averaged = [c for c in frame.columns if c == "measured" or (c.startswith("f") and c[1:].isdigit())]
+    sums = np.add.reduceat(frame[averaged].to_numpy(np.float64), first, axis=0)
+    kinds = frame.dtypes[averaged].to_dict()
+    out[averaged] = sums / number[:, None]
+    return out.astype(kinds)
+
+
 def write_features(
     bundle: EncoderBundle,
     blocks: Iterator[Windows],
     out: Path,
     *,
     batch_size: int = 256,
+    mean_devices: bool = False,
     note: Callable[[Windows], None] | None = None,
 ) -> int:
     """Compute the features of all windows and write them to a Parquet or CSV file, atomically.
@@ -56,6 +85,7 @@ def write_features(
         blocks: from `open_windows`.
         out: file to write, ending in ``.parquet`` or ``.csv``; its folder is created.
         batch_size: windows per forward pass.
+        mean_devices: one row per window, see `mean_over_devices`; otherwise one per window and device.
         note: called with every block before its features are computed.
 
     Returns:
@@ -76,8 +106,10 @@ def write_features(
             features = bundle.encode(
                 windows.x, rate_hz=windows.rate_hz, channels=windows.channels, batch_size=batch_size
             )
-            append(frame_of(windows, features))
-            rows += len(windows)
+            frame = frame_of(windows, features)
+            frame = mean_over_devices(frame) if mean_devices else frame
+            append(frame)
+            rows += len(frame)
     return rows
 
 

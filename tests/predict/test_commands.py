@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,10 @@ from imu_video.cli.app import app
 from imu_video.errors import CheckpointError, ConfigError
 from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.reading.index import load_index
+from imu_video.testing import write_folder
+from imu_video.types import Window
 from tests.bundle.shipped import ship_tiny
+from tests.predict.conftest import motion
 
 
 def run(command: object, *words: object) -> str:
@@ -195,3 +199,25 @@ def test_a_shipped_encoder_is_named_in_every_command(
     line = json.loads((tmp_path / "results.jsonl").read_text().splitlines()[0])
     assert line["encoder"]["name"] == "imu-video/small"
     assert line["encoder"]["weights"] == load_encoder(encoder_folder).weights_sha256[:12]
+
+
+def test_one_row_per_window_has_the_mean_over_devices(encoder_folder: Path, tmp_path: Path) -> None:
+    """Of a data folder with two devices, one of which is missing in some windows."""
+    data, rng = tmp_path / "data", np.random.default_rng(0)
+
+    def windows() -> Iterator[Window]:
+        for i in range(6):
+            worn = ("waist",) if i == 2 else ("waist", "wrist")
+            imu = {name: motion("walk", 2.0, rng) for name in worn}
+            yield Window(key=f"w{i}", recording="r", subject="s", session="1", start=2.0 * i, imu=imu, label="walk")
+
+    write_folder(data, {"train": windows()}, rate_hz=50, placements=("waist", "wrist"))
+    for out, words in (("each.csv", []), ("mean.csv", ["--mean-devices"])):
+        run(app, "encode", encoder_folder, data, "--out", tmp_path / out, *words)
+    each, mean = pd.read_csv(tmp_path / "each.csv"), pd.read_csv(tmp_path / "mean.csv")
+    assert (len(each), len(mean)) == (11, 6)
+    assert mean["placement"].tolist() == ["waist+wrist"] * 2 + ["waist"] + ["waist+wrist"] * 3
+    encoder = load_encoder(encoder_folder)
+    columns = open_columns(load_index(data), "train")
+    expected = encoder.encode(np.asarray(columns.imu[np.arange(6)]), rate_hz=50)
+    np.testing.assert_allclose(mean[[f"f{i}" for i in range(encoder.feature_dim)]], expected, atol=1e-5)
