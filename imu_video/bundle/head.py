@@ -1,8 +1,9 @@
-"""A classifier on the features of one encoder, stored as a folder; it is fitted elsewhere (`imu-eval fit-head`)."""
+"""Classifiers on the features of one encoder; a head is stored as a folder and fitted by `imu-eval fit-head`."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -58,7 +59,47 @@ class HeadSpec(Config):
         return self
 
 
-class Head:
+class Classifier(ABC):
+    """Base class of classifiers on features: calibrated probabilities, and names with abstention.
+
+    Args:
+        spec: classes, temperature, threshold.
+        evidence: JSON facts about what the predictions rest on.
+    """
+
+    def __init__(self, *, spec: HeadSpec, evidence: Mapping[str, Any] | None = None) -> None:
+        self.spec, self.evidence = spec, dict(evidence or {})
+
+    @abstractmethod
+    def scores(self, features: np.ndarray) -> np.ndarray:
+        """(N, M) float64 logits of features (N, E), before the temperature."""
+
+    def probabilities(self, features: np.ndarray) -> np.ndarray:
+        """Probability of every class. Shapes: (N, E) -> (N, M) float64.
+
+        Raises:
+            ValueError: another width of features.
+        """
+        if features.ndim != 2 or features.shape[1] != self.spec.feature_dim:
+            raise ValueError(f"expected features (N, {self.spec.feature_dim}), got {features.shape}")
+        scores = self.scores(features) / self.spec.temperature
+        scores = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return np.asarray(scores / scores.sum(axis=1, keepdims=True))
+
+    def names(self, probabilities: np.ndarray, *, threshold: float | None = None) -> list[str | None]:
+        """Most probable class of each row, None below the threshold. Shapes: (N, M) -> N names.
+
+        Args:
+            probabilities: from `probabilities`.
+            threshold: in [0, 1); None: that of the spec.
+        """
+        least = self.spec.threshold if threshold is None else threshold
+        best = probabilities.argmax(axis=1)
+        sure = probabilities.max(axis=1) >= least
+        return [self.spec.classes[i] if known else None for i, known in zip(best.tolist(), sure.tolist(), strict=True)]
+
+
+class Head(Classifier):
     """Class probabilities from features: ``softmax((features @ weight + bias) / temperature)``.
 
     Args:
@@ -94,32 +135,12 @@ class Head:
             raise ValueError(f"weight {weight.shape} and bias {bias.shape} do not fit (E, M) = {shape}")
         if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
             raise ValueError("weight and bias must be finite")
-        self.spec, self.encoder, self.evidence = spec, encoder, dict(evidence or {})
+        super().__init__(spec=spec, evidence=evidence)
+        self.encoder = encoder
         self.weight, self.bias = np.asarray(weight, np.float64), np.asarray(bias, np.float64)
 
-    def probabilities(self, features: np.ndarray) -> np.ndarray:
-        """Probability of every class. Shapes: (N, E) -> (N, M) float64.
-
-        Raises:
-            ValueError: another width of features.
-        """
-        if features.ndim != 2 or features.shape[1] != self.spec.feature_dim:
-            raise ValueError(f"expected features (N, {self.spec.feature_dim}), got {features.shape}")
-        scores = (features.astype(np.float64) @ self.weight + self.bias) / self.spec.temperature
-        scores = np.exp(scores - scores.max(axis=1, keepdims=True))
-        return np.asarray(scores / scores.sum(axis=1, keepdims=True))
-
-    def names(self, probabilities: np.ndarray, *, threshold: float | None = None) -> list[str | None]:
-        """Most probable class of each row, None below the threshold. Shapes: (N, M) -> N names.
-
-        Args:
-            probabilities: from `probabilities`.
-            threshold: in [0, 1); None: that of the spec.
-        """
-        least = self.spec.threshold if threshold is None else threshold
-        best = probabilities.argmax(axis=1)
-        sure = probabilities.max(axis=1) >= least
-        return [self.spec.classes[i] if known else None for i, known in zip(best.tolist(), sure.tolist(), strict=True)]
+    def scores(self, features: np.ndarray) -> np.ndarray:
+        return np.asarray(features.astype(np.float64) @ self.weight + self.bias)
 
     def save(self, folder: str | Path) -> Path:
         """Write the head folder atomically.

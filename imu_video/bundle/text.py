@@ -1,10 +1,33 @@
-"""The text head of an encoder: features to the space of sentence embeddings; it is trained by `objectives`."""
+"""The text head of an encoder: activities by their names, without labelled windows; it is trained by `objectives`.
+
+An encoder folder with a text head contains `text.safetensors` and the section ``text`` of config.json. Features need
+neither.
+"""
 
 from __future__ import annotations
 
-from torch import nn
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
 
-__all__ = ["make_head"]
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from imu_video import registry
+from imu_video.bundle.head import Classifier, HeadSpec
+from imu_video.config import Config
+from imu_video.errors import CheckpointError, ConfigError
+from imu_video.runtime import documents
+from imu_video.teachers.sentences import TEMPLATES, Phrasing, embed_texts, fingerprint_of
+from imu_video.types import JsonDict
+
+TEXT = "text.safetensors"
+Width = Annotated[int, Field(ge=1, le=2**16)]
+Names = Annotated[tuple[str, ...], Field(max_length=100_000)]
 
 
 def make_head(*, features: int, width: int, hidden: int | None, dropout: float = 0.0) -> nn.Module:
@@ -27,3 +50,210 @@ def make_head(*, features: int, width: int, hidden: int | None, dropout: float =
         nn.Dropout(dropout),
         nn.Linear(hidden, width),
     )
+
+
+class TextSpec(Config):
+    """What a text head compares with.
+
+    Args:
+        feature_dim: E, width of the encoder's features.
+        text_dim: W, width of the sentence embeddings.
+        hidden: width of the hidden layer; None for one linear map.
+        scale: logits are cosine times scale; learned in training.
+        encoder: config entry of the text encoder.
+        fingerprint: of the text encoder.
+        templates, words: see `Phrasing`.
+        activities: names whose embeddings are stored: they need no text encoder.
+        seen: those of them that windows of the training data had.
+    """
+
+    feature_dim: int = Field(ge=1, le=2**24)
+    text_dim: Width
+    hidden: Width | None = None
+    scale: float = Field(gt=0, le=1000)
+    encoder: dict[str, Any]
+    fingerprint: str
+    templates: Annotated[tuple[str, ...], Field(min_length=1, max_length=100)] = TEMPLATES
+    words: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] = {}
+    activities: Names = ()
+    seen: Names = ()
+
+    @property
+    def phrasing(self) -> Phrasing:
+        """How names become sentences."""
+        return Phrasing(templates=self.templates, words=self.words)
+
+
+class TextHead:
+    """Cosines of windows with prompts: ``unit(network(features)) . unit(sentence - centre)``.
+
+    Args:
+        spec: widths, text encoder, templates.
+        network: made by `make_head`.
+        centre: (W,) mean of the texts in training.
+        activities: (A, W) unit means of the sentences of ``spec.activities``.
+
+    Raises:
+        ValueError: shapes that do not fit the spec, or values that are not finite.
+
+    Example:
+        >>> spec = TextSpec(feature_dim=4, text_dim=3, scale=10, encoder={}, fingerprint="", activities=("sit", "walk"))
+        >>> network = make_head(features=4, width=3, hidden=None)
+        >>> head = TextHead(spec=spec, network=network, centre=torch.zeros(3), activities=torch.eye(3)[:2])
+        >>> head.scores(np.ones((5, 4), np.float32), ["walking", "sitting"]).shape
+        (5, 2)
+    """
+
+    def __init__(self, *, spec: TextSpec, network: nn.Module, centre: Tensor, activities: Tensor) -> None:
+        self.spec, self.network = spec, network.eval().requires_grad_(False)
+        self.centre, self.activities = centre.float().cpu(), activities.float().cpu()
+        expected = ((spec.text_dim,), (len(spec.activities), spec.text_dim))
+        if (self.centre.shape, self.activities.shape) != expected:
+            raise ValueError(f"centre {tuple(centre.shape)} and activities {tuple(activities.shape)}, not {expected}")
+        tensors = (self.centre, self.activities, *network.state_dict().values())
+        if not all(bool(value.isfinite().all()) for value in tensors):
+            raise ValueError("weights and embeddings must be finite")
+        self._encoder: Any = None
+
+    @torch.inference_mode()
+    def embed(self, features: np.ndarray) -> np.ndarray:
+        """Windows in the space of the sentences. Shapes: (N, E) -> (N, W) unit norm.
+
+        Raises:
+            ValueError: another width of features.
+        """
+        if features.ndim != 2 or features.shape[1] != self.spec.feature_dim:
+            raise ValueError(f"expected features (N, {self.spec.feature_dim}), got {features.shape}")
+        rows: Tensor = self.network.cpu()(torch.from_numpy(np.asarray(features, np.float32)))
+        return F.normalize(rows, dim=-1).numpy()
+
+    def prompts(self, names: Sequence[str]) -> np.ndarray:
+        """Embeddings of activities. Shapes: M names -> (M, W) unit norm.
+
+        Args:
+            names: labels or phrases that complete "a person is ...". Stored activities need no text encoder.
+
+        Raises:
+            ConfigError: no or an empty name, or a name that is not stored where the text encoder is not installed.
+            CheckpointError: another text encoder than in training.
+        """
+        if not names or not all(name.strip() for name in names):
+            raise ConfigError(f"prompts must be names of activities, got {list(names)}", hint="walking")
+        phrasing = self.spec.phrasing
+        known = {name: row for name, row in zip(self.spec.activities, self.activities, strict=True)}
+        named = [phrasing.name_of(name) for name in names]
+        # Two prompts of one activity, such as two ways of lying, would be equal: they keep their own words.
+        named = [own if named.count(own) == 1 else name for name, own in zip(names, named, strict=True)]
+        missing = {name: phrasing.sentences(name) for name in named if name not in known}
+        if missing:
+            table = embed_texts(self._text_encoder(next(iter(missing))), missing)
+            known |= dict(zip(table.names, table.prototypes(), strict=True))
+        rows = torch.stack([known[name] for name in named])
+        return F.normalize(rows - self.centre, dim=-1).numpy()
+
+    def _text_encoder(self, name: str) -> Any:
+        if self._encoder is None:
+            try:
+                built = registry.text_encoders.build(self.spec.encoder)
+            except ConfigError as error:
+                stored = ", ".join(self.spec.seen or self.spec.activities)
+                raise ConfigError(
+                    f"activity {name!r} is not among the {len(self.spec.activities)} of the encoder: {error.message}",
+                    hint=f"{error.hint}; without it: {stored}",
+                ) from error
+            found = fingerprint_of(built)
+            if found != self.spec.fingerprint:
+                raise CheckpointError(
+                    f"text encoder {self.spec.encoder.get('name')!r} has fingerprint {found}, the encoder was trained "
+                    f"with {self.spec.fingerprint}",
+                    hint="install the version of the text encoder that it was trained with, or use stored activities",
+                )
+            self._encoder = built
+        return self._encoder
+
+    def scores(self, features: np.ndarray, prompts: Sequence[str]) -> np.ndarray:
+        """Cosine of every window with every prompt. Shapes: (N, E), M prompts -> (N, M)."""
+        return np.asarray(self.embed(features) @ self.prompts(prompts).T)
+
+    def classifier(self, prompts: Sequence[str], *, seconds: float, threshold: float = 0.0) -> TextClassifier:
+        """A classifier whose classes are the prompts.
+
+        Args:
+            prompts: at least two different ones.
+            seconds: length of its windows.
+            threshold: smallest probability of a prediction.
+
+        Raises:
+            ConfigError: fewer than two prompts, or equal ones; see `prompts`.
+        """
+        if len(set(prompts)) < 2 or len(set(prompts)) < len(prompts):
+            raise ConfigError(
+                f"zero-shot prediction chooses between two or more different activities, got {list(prompts)}",
+                hint="--text walking --text sitting",
+            )
+        spec = HeadSpec(
+            classes=tuple(prompts), feature_dim=self.spec.feature_dim, seconds=seconds, threshold=threshold
+        )
+        return TextClassifier(spec=spec, head=self)
+
+    def pack(self) -> tuple[JsonDict, bytes]:
+        """The section of config.json, with the hash of the bytes, and the bytes of `text.safetensors`."""
+        from safetensors.torch import save
+
+        state = {f"network.{k}": v.detach().cpu().contiguous().clone() for k, v in self.network.state_dict().items()}
+        # Half precision moves no cosine by more than 0.001 and halves the file.
+        state |= {"centre": self.centre, "activities": self.activities.half()}
+        data = save(state, metadata={"format": "pt"})
+        return {**self.spec.model_dump(mode="json"), "sha256": hashlib.sha256(data).hexdigest()}, data
+
+
+class TextClassifier(Classifier):
+    """Probabilities of prompts: ``softmax(scale * cosine)``.
+
+    Args:
+        spec: the prompts as classes.
+        head: text head of the encoder.
+    """
+
+    def __init__(self, *, spec: HeadSpec, head: TextHead) -> None:
+        super().__init__(spec=spec, evidence={"zero_shot": f"text encoder {head.spec.fingerprint}"})
+        self.head = head
+        self._prompts = head.prompts(spec.classes)
+
+    def scores(self, features: np.ndarray) -> np.ndarray:
+        return np.asarray(self.head.embed(features) @ self._prompts.T, np.float64) * self.head.spec.scale
+
+
+def read_text(folder: str | Path, section: object) -> TextHead:
+    """Read the text head of an encoder folder.
+
+    Args:
+        folder: the encoder folder.
+        section: section ``text`` of its config.json.
+
+    Raises:
+        CheckpointError: a section or file that is missing, damaged or does not fit.
+    """
+    path, source, again = Path(folder) / TEXT, f"{Path(folder) / 'config.json'}, text", "copy or export the folder again"
+    if not isinstance(section, Mapping):
+        raise CheckpointError(f"{source}: expected a mapping of keys, got {type(section).__name__}", hint=again)
+    facts = {key: value for key, value in section.items() if key != "sha256"}
+    spec = documents.validate(TextSpec, facts, source, error=CheckpointError, hint=again)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror or error}", hint=again) from error
+    found, expected = hashlib.sha256(data).hexdigest(), str(section.get("sha256"))
+    if found != expected:
+        raise CheckpointError(f"{path}: sha256 is {found[:12]}, config.json expects {expected[:12]}", hint=again)
+    from safetensors.torch import load
+
+    tensors = load(data)
+    network = make_head(features=spec.feature_dim, width=spec.text_dim, hidden=spec.hidden)
+    try:
+        network.load_state_dict(
+            {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
+        )
+        return TextHead(spec=spec, network=network, centre=tensors["centre"], activities=tensors["activities"])
+    except (RuntimeError, KeyError, ValueError, ConfigError) as error:
+        raise CheckpointError(f"{path} does not fit {source}: {error}", hint=again) from error
