@@ -102,11 +102,12 @@ class TextPrompts(Config):
     """Text prototypes from class names.
 
     Args:
-        templates: sentences that contain ``{label}``; a class is the mean of their embeddings.
+        templates: sentences that contain ``{label}``; a class is the mean of their embeddings. None: those of the
+            encoder's text head, otherwise ``a person {label}`` and ``a video of a person {label}``.
         words: label -> replacement text; other labels are written with spaces for ``_``.
-        encoder: None: the text encoder of the encoder's own teacher. Otherwise an entry of the registry of text
-            encoders (``sentence``): a ridge map from IMU features to its space is fitted on the ``seen`` classes of
-            ``zeroshot.support``.
+        encoder: None: the text head of the encoder, otherwise the text encoder of its own teacher. Otherwise an
+            entry of the registry of text encoders (``sentence``): a ridge map from IMU features to its space is fitted
+            on the ``seen`` classes of ``zeroshot.support``.
         seen: with ``encoder``: classes whose IMU labels fit the map; they are never query classes.
         ridge: with ``encoder``: strength of the map, above 0, in units of the mean eigenvalue of the features' Gram
             matrix.
@@ -115,16 +116,21 @@ class TextPrompts(Config):
             2203.02053).
     """
 
-    templates: list[str] = Field(default=["a person {label}", "a video of a person {label}"], min_length=1)
+    templates: list[str] | None = Field(default=None, min_length=1)
     words: dict[str, str] = Field(default_factory=dict)
     encoder: str | dict[str, Any] | None = None
     seen: list[str] = Field(default_factory=list)
     ridge: float = Field(default=1.0, gt=0, le=LARGEST_FLOAT)
     centre: bool = True
 
+    @property
+    def sentences(self) -> list[str]:
+        """The templates for encoders without a text head."""
+        return self.templates or ["a person {label}", "a video of a person {label}"]
+
     @model_validator(mode="after")
     def _complete(self) -> TextPrompts:
-        wrong = [t for t in self.templates if "{label}" not in t]
+        wrong = [t for t in self.templates or () if "{label}" not in t]
         if wrong:
             raise ValueError(f"templates must contain {{label}}, got {wrong[0]!r}")
         if (self.encoder is not None) != (len(self.seen) >= 2):

@@ -91,6 +91,8 @@ def export(
     _check_code(config, saved, with_side)
     columns = _columns(config, saved, data)
     bundle: EncoderBundle = task.model.student.eval()
+    if task.objective is not None and "text" in saved.state:
+        bundle.text = task.objective.text_head(saved.state["text"])
     lineage = lineage_of(saved)
     with temporary_folder(out) as temporary:
         draft = temporary / out.name
@@ -203,6 +205,7 @@ def lineage_of(checkpoint: Checkpoint) -> JsonDict:
         "validation": {f"best {best['rule']}": best["value"], "at step": best["step"]} if best else "none",
         "dataset": {key: data[key] for key in ("dataset", "digest", "citation", "subjects")},
         "teacher": {"fingerprint": fingerprint, "description": teacher},
+        **({"text encoder": _text_lineage(state["text"])} if "text" in state else {}),
         "processes": state["processes"],
         "versions": state["machine"]["versions"],
         "commit": state["machine"]["commit"],
@@ -215,6 +218,12 @@ def _initial_licences(init: JsonDict | None) -> JsonDict:
     if init is None:
         return {}
     return {"initial weights": init["lineage"].get("licences", "not stated")}
+
+
+def _text_lineage(facts: JsonDict) -> JsonDict:
+    """What the card shows about texts; their names are in the section of the text head."""
+    shown = {key: facts[key] for key in ("encoder", "fingerprint", "templates", "windows")}
+    return {**shown, "texts": len(facts["texts"])}
 
 
 def _columns(config: PretrainConfig, checkpoint: Checkpoint, data: Path | None) -> Columns:

@@ -69,6 +69,21 @@ def rename_labels(
     return replace(windows, labels=np.searchsorted(np.array(classes), new).astype(np.int64), classes=classes)
 
 
+def common_names(windows: LabelledWindows, maps: LabelMaps) -> LabelledWindows:
+    """Windows of one dataset under the common labels of its map; labels without one become `UNMAPPED`.
+
+    Raises:
+        ConfigError: a map without the dataset, or see `rename_labels`.
+    """
+    if windows.dataset not in maps:
+        raise ConfigError(
+            f"the label map has no dataset {windows.dataset!r}{nearest(windows.dataset, maps)}",
+            hint=f"add `{windows.dataset}: {{its label: common label}}` to the map",
+        )
+    own = {windows.dataset: maps[windows.dataset]}
+    return rename_labels(windows, own, known=adapter_labels(windows.dataset))
+
+
 def map_labels(windows: LabelledWindows, maps: Mapping[str, Mapping[str, str]]) -> LabelledWindows:
     """Windows under common labels; windows without one are excluded.
 

@@ -81,6 +81,7 @@ def render(config: Mapping[str, Any], *, source: str = "path/to/this/folder") ->
             ),
             "python",
         ),
+        *(["## Text head", _text_head(config["text"])] if "text" in config else []),
         "## Lineage",
         _table(("fact", "value"), list(_flatten(lineage))) if lineage else "No lineage was recorded at export.",
         *(["## Plugins", _PLUGINS, _table(("component", "sha256 of its code"), plugins)] if plugins else []),
@@ -97,6 +98,18 @@ def render(config: Mapping[str, Any], *, source: str = "path/to/this/folder") ->
         f"Weights sha256: {code(config['weights_sha256'])}",
     ]
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
+
+
+def _text_head(section: Mapping[str, Any]) -> str:
+    """What the text head compares with, and an example."""
+    seen = [*section["seen"]]
+    return (
+        "Aligned with sentences about activities: an activity is recognised by its name, without labelled windows "
+        f'(`encoder.text_scores(windows, ["walking", "sitting"], rate_hz=50)`, or `imu-video predict ENCODER '
+        f"RECORDING --text walking --text sitting`). {len(section['activities'])} names are stored; other names need "
+        f"the text encoder {code(str(section['encoder'].get('name')))} (fingerprint {code(section['fingerprint'])}). "
+        f"Activities of the training windows: {markdown(', '.join(seen)) or 'none by name'}."
+    )
 
 
 def _measured(spec: Mapping[str, Any]) -> str:

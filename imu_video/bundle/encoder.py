@@ -1,6 +1,7 @@
 """Exported encoders: weights, input specification and lineage in one folder; no training.
 
-The folder contains `model.safetensors`, `config.json` and `README.md` (the model card). Loading it needs only torch,
+The folder contains `model.safetensors`, `config.json`, `README.md` (the model card) and, for encoders that were aligned
+with texts, `text.safetensors`. Loading it needs only torch,
 numpy, scipy, pydantic, safetensors and yaml.
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ from torch import Tensor, nn
 from imu_video import registry
 from imu_video.bundle import hub
 from imu_video.bundle.card import render
-from imu_video.bundle.folder import CONFIG, WEIGHTS, FolderFormat, config_text, load_weights
+from imu_video.bundle.folder import CONFIG, TEXT, WEIGHTS, FolderFormat, config_text, load_weights
 from imu_video.bundle.input_spec import InputSpec, fit_input_spec
 from imu_video.bundle.locate import encoder_folder, is_name
+from imu_video.bundle.text import TextHead, read_text
 from imu_video.bundle.window_encoder import WindowEncoder
 from imu_video.encoders.allocation import bounded
 from imu_video.encoders.base import check_tensor
@@ -64,6 +66,9 @@ class EncoderBundle(nn.Module, WindowEncoder):
         >>> bundle = EncoderBundle(spec=spec, encoder={"name": "patch_tst", "width": 32})
         >>> bundle.encode(np.random.default_rng(0).normal(9.8, 1, (4, 6, 250)), rate_hz=50).shape
         (4, 192)
+
+    Attributes:
+        text: the text head, None for an encoder that was not aligned with texts.
     """
 
     mean: Tensor
@@ -80,6 +85,7 @@ class EncoderBundle(nn.Module, WindowEncoder):
         self.spec = spec
         self.encoder_config: JsonDict = entry.config
         self.lineage: JsonDict = {}
+        self.text: TextHead | None = None
         self.weights_sha256 = ""  # of the folder that was loaded; empty for weights that come from no folder
         with bounded(f"encoder {name!r}"):
             self.encoder: nn.Module = entry.build()
@@ -186,6 +192,41 @@ class EncoderBundle(nn.Module, WindowEncoder):
             features: Tensor = self(imu, mask)  # without a mask: the same result, but faster
         return features.float().cpu().numpy()
 
+    @property
+    def text_head(self) -> TextHead:
+        """The text head.
+
+        Raises:
+            ConfigError: the encoder was not aligned with texts.
+        """
+        if self.text is None:
+            raise ConfigError(
+                "this encoder has no text head: it was not aligned with texts in pretraining",
+                hint="pretrain with objective=[{name: text_alignment}] and export the run, or fit a head: "
+                "imu-eval fit-head ENCODER DATA --out HEAD",
+            )
+        return self.text
+
+    def text_scores(self, windows: np.ndarray, prompts: Sequence[str], **options: Any) -> np.ndarray:
+        """Cosine of windows with prompts, for encoders with a text head.
+
+        Args:
+            windows: see `encode`.
+            prompts: M names of activities, such as ``walking``; see `TextHead.prompts`.
+            options: ``rate_hz`` and the other options of `encode`.
+
+        Shapes: (N, C, T) -> (N, M) in [-1, 1].
+
+        Raises:
+            ConfigError: the encoder has no text head, or a prompt needs a text encoder that is not installed.
+            RecordingError: see `encode`.
+
+        Example:
+            ``load_encoder("encoder").text_scores(windows, ["walking", "sitting"], rate_hz=50)``
+        """
+        head = self.text_head
+        return head.scores(self.encode(windows, **options), prompts)
+
     def save(self, folder: str | Path, *, lineage: Mapping[str, Any] | None = None, force: bool = False) -> Path:
         """Write the encoder folder (weights, config.json, model card) atomically.
 
@@ -214,9 +255,14 @@ class EncoderBundle(nn.Module, WindowEncoder):
             "parameters": sum(p.numel() for p in self.encoder.parameters()),
         }
         origin = {"versions": {"imu-video": __version__, "torch": torch.__version__}, "lineage": facts}
+        section, text = (None, b"") if self.text is None else self.text.pack()
+        if section is not None:
+            shape["text"] = section
         config, weights = FOLDER.pack(shape, self.encoder, origin=origin)
         with atomic_folder(target, replace=True) as temporary:
             (temporary / WEIGHTS).write_bytes(weights)
+            if section is not None:
+                (temporary / TEXT).write_bytes(text)
             (temporary / CONFIG).write_text(config_text(config), encoding="utf-8")
             (temporary / CARD).write_text(render(config), encoding="utf-8")
         return target
@@ -304,6 +350,8 @@ def _read(folder: Path) -> EncoderBundle:
     load_weights(bundle.encoder, weights, folder=folder, built_from=f"encoder {config['encoder']}")
     bundle.lineage = dict(config["lineage"])
     bundle.weights_sha256 = str(config["weights_sha256"])
+    if "text" in config:
+        bundle.text = read_text(folder, config["text"])
     return bundle
 
 

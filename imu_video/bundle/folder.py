@@ -20,6 +20,8 @@ from imu_video.runtime import documents
 from imu_video.types import JsonDict
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+TEXT = "text.safetensors"
+"""Weights of the text head, in the folders of encoders that have one."""
 
 
 @dataclass(frozen=True, kw_only=True)

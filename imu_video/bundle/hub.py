@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from imu_video.bundle.folder import CONFIG, WEIGHTS
+from imu_video.bundle.folder import CONFIG, TEXT, WEIGHTS
 from imu_video.errors import CheckpointError, ConfigError
 from imu_video.version import __version__
 
@@ -44,7 +44,7 @@ def download(address: str | Path, *, revision: str | None = None) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        folder = Path(snapshot_download(repo, revision=revision or named, allow_patterns=[WEIGHTS, CONFIG]))
+        folder = Path(snapshot_download(repo, revision=revision or named, allow_patterns=[WEIGHTS, CONFIG, TEXT]))
     except Exception as error:  # the client raises its own types, those of its HTTP library, and OSError
         reason = str(error).strip().splitlines()
         raise CheckpointError(

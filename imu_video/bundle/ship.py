@@ -19,7 +19,7 @@ from pydantic import Field, TypeAdapter
 from imu_video.bundle import pretrained
 from imu_video.bundle.card import render
 from imu_video.bundle.encoder import CARD, load_encoder, read_config
-from imu_video.bundle.folder import CONFIG, WEIGHTS, config_text
+from imu_video.bundle.folder import CONFIG, TEXT, WEIGHTS, config_text
 from imu_video.bundle.input_spec import Accepts
 from imu_video.bundle.pretrained import INDEX, FileName, Index, PretrainedEncoder, Source, Text, read_index
 from imu_video.config import Config, load_config
@@ -43,8 +43,8 @@ class Facts(Config):
         sources: training data: name, https address, licence.
         command: command that trained it, from a clone of the repository.
         accepts: rates and lengths that it was trained for.
-        files: further files of the encoder folder that are shipped, such as a head; ``config.json`` and
-            ``model.safetensors`` always are.
+        files: further files of the encoder folder that are shipped, such as a head; ``config.json``,
+            ``model.safetensors`` and the text head always are.
     """
 
     name: str = Field(pattern=rf"^{pretrained.OWNER}/[a-z0-9][a-z0-9_-]*$")
@@ -94,7 +94,7 @@ def ship(encoder: str | Path, facts: Facts, *, root: Path | None = None) -> Pret
         )
     target = base / facts.name.partition("/")[2]
     with atomic_folder(target, replace=True) as temporary:
-        for name in (WEIGHTS, *facts.files):
+        for name in dict.fromkeys([WEIGHTS, *([TEXT] if "text" in config else []), *facts.files]):
             if not (Path(encoder) / name).is_file():
                 raise ConfigError(f"{encoder}: no file {name!r}", hint="correct `files` in the facts")
             (temporary / name).write_bytes((Path(encoder) / name).read_bytes())

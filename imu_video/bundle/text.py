@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from imu_video import registry
+from imu_video.bundle.folder import CONFIG, TEXT
 from imu_video.bundle.head import Classifier, HeadSpec
 from imu_video.config import Config
 from imu_video.errors import CheckpointError, ConfigError
@@ -25,7 +27,6 @@ from imu_video.runtime import documents
 from imu_video.teachers.sentences import TEMPLATES, Phrasing, embed_texts, fingerprint_of
 from imu_video.types import JsonDict
 
-TEXT = "text.safetensors"
 Width = Annotated[int, Field(ge=1, le=2**16)]
 Names = Annotated[tuple[str, ...], Field(max_length=100_000)]
 
@@ -127,11 +128,12 @@ class TextHead:
         rows: Tensor = self.network.cpu()(torch.from_numpy(np.asarray(features, np.float32)))
         return F.normalize(rows, dim=-1).numpy()
 
-    def prompts(self, names: Sequence[str]) -> np.ndarray:
+    def prompts(self, names: Sequence[str], *, templates: Sequence[str] | None = None) -> np.ndarray:
         """Embeddings of activities. Shapes: M names -> (M, W) unit norm.
 
         Args:
             names: labels or phrases that complete "a person is ...". Stored activities need no text encoder.
+            templates: sentences with ``{label}``; None: those of the spec, and the stored activities.
 
         Raises:
             ConfigError: no or an empty name, or a name that is not stored where the text encoder is not installed.
@@ -139,8 +141,9 @@ class TextHead:
         """
         if not names or not all(name.strip() for name in names):
             raise ConfigError(f"prompts must be names of activities, got {list(names)}", hint="walking")
-        phrasing = self.spec.phrasing
-        known = {name: row for name, row in zip(self.spec.activities, self.activities, strict=True)}
+        phrasing, known = self.spec.phrasing, dict(zip(self.spec.activities, self.activities, strict=True))
+        if templates is not None:
+            phrasing, known = replace(phrasing, templates=tuple(templates)), {}
         named = [phrasing.name_of(name) for name in names]
         # Two prompts of one activity, such as two ways of lying, would be equal: they keep their own words.
         named = [own if named.count(own) == 1 else name for name, own in zip(names, named, strict=True)]
@@ -191,9 +194,7 @@ class TextHead:
                 f"zero-shot prediction chooses between two or more different activities, got {list(prompts)}",
                 hint="--text walking --text sitting",
             )
-        spec = HeadSpec(
-            classes=tuple(prompts), feature_dim=self.spec.feature_dim, seconds=seconds, threshold=threshold
-        )
+        spec = HeadSpec(classes=tuple(prompts), feature_dim=self.spec.feature_dim, seconds=seconds, threshold=threshold)
         return TextClassifier(spec=spec, head=self)
 
     def pack(self) -> tuple[JsonDict, bytes]:
@@ -234,7 +235,7 @@ def read_text(folder: str | Path, section: object) -> TextHead:
     Raises:
         CheckpointError: a section or file that is missing, damaged or does not fit.
     """
-    path, source, again = Path(folder) / TEXT, f"{Path(folder) / 'config.json'}, text", "copy or export the folder again"
+    path, source, again = Path(folder) / TEXT, f"{Path(folder) / CONFIG}, text", "copy or export the folder again"
     if not isinstance(section, Mapping):
         raise CheckpointError(f"{source}: expected a mapping of keys, got {type(section).__name__}", hint=again)
     facts = {key: value for key, value in section.items() if key != "sha256"}
@@ -251,9 +252,7 @@ def read_text(folder: str | Path, section: object) -> TextHead:
     tensors = load(data)
     network = make_head(features=spec.feature_dim, width=spec.text_dim, hidden=spec.hidden)
     try:
-        network.load_state_dict(
-            {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
-        )
+        network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
         return TextHead(spec=spec, network=network, centre=tensors["centre"], activities=tensors["activities"])
     except (RuntimeError, KeyError, ValueError, ConfigError) as error:
         raise CheckpointError(f"{path} does not fit {source}: {error}", hint=again) from error

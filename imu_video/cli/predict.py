@@ -12,8 +12,12 @@ from imu_video.errors import ConfigError
 from imu_video.runtime import console
 
 if TYPE_CHECKING:
+    from imu_video.bundle.head import Classifier
     from imu_video.predict.page import Predicted
     from imu_video.predict.sources import Windows
+
+ABSTAIN = 0.5
+"""Smallest probability of a zero-shot prediction by default: a fitted head has a threshold of its own."""
 
 Encoder = Annotated[
     str, typer.Argument(help="Encoder folder, shipped name (imu-video/small), or owner/name on the hub.")
@@ -61,18 +65,24 @@ def encode(
 def predict(
     encoder: Encoder,
     source: Source,
-    head: Annotated[Path, typer.Option("--head", help="Head folder, from `imu-eval fit-head`.")],
+    head: Annotated[Path | None, typer.Option("--head", help="Head folder, from `imu-eval fit-head`.")] = None,
+    text: Annotated[
+        list[str] | None, typer.Option("--text", help="Zero-shot: name of an activity; repeat for each activity.")
+    ] = None,
+    labels: Annotated[Path | None, typer.Option("--labels", help="Zero-shot: file with one activity per line.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Also write the predictions: .csv, .json or .html.")] = None,
     stride: Stride = None,
     threshold: Annotated[
         float | None,
-        typer.Option("--threshold", min=0, max=0.999, help="Abstain below this probability; default: the head's."),
+        typer.Option(
+            "--threshold", min=0, max=0.999, help="Abstain below this probability; default: the head's, or 0.5."
+        ),
     ] = None,
     placement: Placement = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     plugin: Plugins = None,
 ) -> None:
-    """Predict activities over time: intervals with probabilities, as a table, JSON or an HTML page."""
+    """Predict activities over time with a fitted head or zero-shot by text: a table, JSON or an HTML page."""
     load_plugins(plugin)
     from imu_video.bundle.encoder import load_encoder
     from imu_video.bundle.head import load_head
@@ -84,8 +94,19 @@ def predict(
         )
     if out is not None:
         writable(out, example="activities.html")
+    prompts = [*(text or ()), *(_lines(labels) if labels is not None else ())]
+    if (head is None) == (not prompts):
+        given = "both" if head is not None else "neither"
+        raise ConfigError(
+            f"a prediction needs a fitted head or the names of activities, got {given}",
+            hint="--head HEAD, or --text walking --text sitting",
+        )
     bundle = load_encoder(encoder)
-    fitted = load_head(head, encoder=bundle.weights_sha256)
+    fitted: Classifier
+    if head is not None:
+        fitted = load_head(head, encoder=bundle.weights_sha256)
+    else:
+        fitted = bundle.text_head.classifier(prompts, seconds=bundle.spec.window_s, threshold=ABSTAIN)
     predicted = list(
         predict_source(
             bundle,
@@ -120,6 +141,19 @@ def predict(
         write_predictions(predicted, fitted, out, title=f"Activities in {Path(source).name}", threshold=threshold)
         if not as_json:
             console.say(f"wrote {out}")
+
+
+def _lines(file: Path) -> list[str]:
+    """Names of activities in a text file, one per line."""
+    try:
+        names = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"--labels {file}: cannot be read: {error}", hint="a UTF-8 text file with one activity per line"
+        ) from error
+    if not any(names):
+        raise ConfigError(f"--labels {file}: no activities", hint="one activity per line, such as walking")
+    return [name for name in names if name]
 
 
 def _notes(windows: Windows) -> None:

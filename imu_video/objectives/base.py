@@ -14,6 +14,7 @@ from torch import nn
 
 from imu_video import registry
 from imu_video.bundle.encoder import EncoderBundle
+from imu_video.bundle.text import TextHead
 from imu_video.losses.mix import Term, WeightedSum
 from imu_video.runtime.distributed import GlobalDraws
 from imu_video.teachers.sentences import TextTable
@@ -52,6 +53,14 @@ class Objective(nn.Module, ABC):
 
     def observe(self) -> None:
         """Called once after each optimiser step; most objectives have nothing to do."""
+
+    def text_head(self, facts: Mapping[str, Any]) -> TextHead | None:
+        """The trained text head, which is exported with the student; None for objectives without one.
+
+        Args:
+            facts: text encoder, templates and names of the texts, as stored with each checkpoint.
+        """
+        return None
 
     @abstractmethod
     def attach(self, student: EncoderBundle) -> None:
@@ -98,6 +107,11 @@ class ObjectiveMix(WeightedSum):
         for objective in self.losses.values():
             if isinstance(objective, Objective) and objective.needs_text:
                 objective.adopt_texts(texts, activities)
+
+    def text_head(self, facts: Mapping[str, Any]) -> TextHead | None:
+        """The text head of the first objective that has one."""
+        heads = (one.text_head(facts) for one in self.losses.values() if isinstance(one, Objective))
+        return next((head for head in heads if head is not None), None)
 
     def observe(self) -> None:
         """Tell every objective that a step was taken, then count it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import torch
@@ -11,7 +13,7 @@ from torch import Tensor, nn
 
 from imu_video.arguments import BelowOne, Positive, Temperature
 from imu_video.bundle.encoder import EncoderBundle
-from imu_video.bundle.text import make_head
+from imu_video.bundle.text import TextHead, TextSpec, make_head
 from imu_video.errors import ConfigError
 from imu_video.losses.base import at_least_float32, full_precision, mean_over_ranks
 from imu_video.losses.contrastive import Scale
@@ -101,6 +103,22 @@ class TextAlignment(Objective):
     def observe(self) -> None:
         if isinstance(self.scale.log, nn.Parameter):
             self.scale.clamp()
+
+    def text_head(self, facts: Mapping[str, Any]) -> TextHead:
+        first: Any = self.head
+        spec = TextSpec(
+            feature_dim=first[0].normalized_shape[0],
+            text_dim=self.text_dim,
+            hidden=self.hidden,
+            scale=float(self.scale().detach()),
+            encoder=dict(facts["encoder"]),
+            fingerprint=str(facts["fingerprint"]),
+            templates=tuple(facts["templates"]),
+            words={name: tuple(phrases) for name, phrases in facts["words"].items()},
+            activities=tuple(facts["activities"]),
+            seen=tuple(name for name in facts["texts"] if name in set(facts["activities"])),
+        )
+        return TextHead(spec=spec, network=copy.deepcopy(self.head), centre=self.centre, activities=self.activities)
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
         # The number of texts is a fact of the data, which a checkpoint is restored without.

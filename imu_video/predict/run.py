@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 
-from imu_video.bundle.head import Head
+from imu_video.bundle.head import Classifier
 from imu_video.errors import ConfigError
 from imu_video.predict.page import Predicted, render
 from imu_video.predict.sources import Windows, is_data_folder, open_windows
@@ -22,10 +22,14 @@ from imu_video.types import Recording
 if TYPE_CHECKING:
     from imu_video.bundle.encoder import EncoderBundle
 
+ZERO_SHOT = (
+    "Zero-shot by text: no labelled window was used, and the probabilities are not calibrated on these activities"
+)
+
 
 def predict_source(
     bundle: EncoderBundle,
-    head: Head,
+    head: Classifier,
     source: str | Path,
     *,
     stride_s: float | None = None,
@@ -39,7 +43,8 @@ def predict_source(
     their placements, only those are used.
 
     Args:
-        bundle, head: the encoder, and a head that was fitted on its features.
+        bundle: the encoder.
+        head: fitted on its features (`load_head`), or comparing them with prompts (`TextHead.classifier`).
         source: see `open_windows`.
         stride_s: distance of window starts; default: half a window.
         threshold: smallest probability of a prediction; None: that of the head.
@@ -68,7 +73,7 @@ def predict_source(
 
 
 def _by_recording(
-    held: Sequence[tuple[Windows, np.ndarray]], head: Head, threshold: float | None, recording: Recording | None
+    held: Sequence[tuple[Windows, np.ndarray]], head: Classifier, threshold: float | None, recording: Recording | None
 ) -> Iterator[Predicted]:
     facts = {
         name: np.concatenate([windows.facts[name] for windows, _ in held])
@@ -100,7 +105,7 @@ def _by_recording(
 
 
 def write_predictions(
-    predicted: Sequence[Predicted], head: Head, out: Path, *, title: str, threshold: float | None = None
+    predicted: Sequence[Predicted], head: Classifier, out: Path, *, title: str, threshold: float | None = None
 ) -> None:
     """Write predictions atomically: intervals as CSV, moments and intervals as JSON, or an HTML page.
 
@@ -147,6 +152,8 @@ def write_predictions(
         )
     elif ending == ".html":
         facts = [f"Predictions below a probability of {used:.2f} are left out."] if used else []
+        if "zero_shot" in head.evidence:
+            facts.append(f"{ZERO_SHOT} ({head.evidence['zero_shot']}).")
         accuracy = head.evidence.get("accuracy")
         if isinstance(accuracy, dict) and _is_number(accuracy.get("value")):
             low, high = accuracy.get("low"), accuracy.get("high")

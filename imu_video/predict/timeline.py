@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from imu_video.bundle.head import Head
+from imu_video.bundle.head import Classifier
 from imu_video.types import JsonDict
 
 
@@ -56,7 +56,7 @@ class Timeline:
 
 
 def timeline(
-    head: Head,
+    head: Classifier,
     probabilities: np.ndarray,
     start: np.ndarray,
     *,
@@ -78,7 +78,7 @@ def timeline(
         threshold: smallest probability of a prediction; None: that of the head.
 
     Example:
-        >>> from imu_video.bundle.head import HeadSpec
+        >>> from imu_video.bundle.head import Head, HeadSpec
         >>> spec = HeadSpec(classes=("sit", "walk"), feature_dim=1, seconds=2.0)
         >>> head = Head(spec=spec, weight=np.zeros((1, 2)), bias=np.zeros(2), encoder="")
         >>> p = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9]])

@@ -80,7 +80,10 @@ class TextSource:
                 f"split {first!r}: its windows have {different} different texts: there is nothing to tell apart",
                 hint="leave the objective out, or add folders with labels or descriptions",
             )
-        activities = {name: phrasing.sentences(name) for name in {**WORDS, **self.section.words}}
+        # Prompts that need no text encoder after the run: common activities, and the labels of these data.
+        labels = {phrasing.name_of(own) for folders in columns.values() for one in folders for own in one.labels if own}
+        names = {**WORDS, **self.section.words, **dict.fromkeys(sorted(labels))}
+        activities = {name: phrasing.sentences(name) for name in names}
         return WindowTexts(
             codes=codes,
             table=embed_texts(self.encoder, sentences),

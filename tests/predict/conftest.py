@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from imu_video.bundle.encoder import EncoderBundle, InputSpec, load_encoder
+from imu_video.bundle.text import TextHead, TextSpec, make_head
 from imu_video.testing import write_folder
 from imu_video.types import Window
 
@@ -39,6 +40,36 @@ def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def encoder(encoder_folder: Path) -> EncoderBundle:
     return load_encoder(encoder_folder)
+
+
+@pytest.fixture(scope="session")
+def text_encoder_folder(encoder_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The encoder with a text head that knows rest from walking: the direction between them in its features."""
+    bundle = load_encoder(encoder_folder)
+    rng = np.random.default_rng(3)
+    means = []
+    for label in ("rest", "walk"):
+        windows = np.stack([motion(label, SECONDS, rng) for _ in range(8)])
+        means.append(normalize_rows(bundle.encode(windows, rate_hz=RATE_HZ)).mean(0))
+    network = make_head(features=bundle.feature_dim, width=4, hidden=None)
+    with torch.no_grad():
+        weight = torch.zeros(4, bundle.feature_dim)
+        direction = torch.from_numpy(means[1] - means[0])
+        weight[0] = direction
+        network[1].weight.copy_(weight)  # type: ignore[index]
+        network[1].bias.copy_(torch.tensor([-float(direction @ torch.from_numpy(sum(means) / 2)), 0, 0, 0]))  # type: ignore[index]
+    spec = TextSpec(
+        feature_dim=bundle.feature_dim, text_dim=4, scale=10, encoder={"name": "not_installed"}, fingerprint="0" * 12,
+        activities=("stand", "walk"), seen=("stand", "walk"),
+    )  # fmt: skip
+    sentences = torch.tensor([[-1.0, 0, 0, 0], [1.0, 0, 0, 0]])
+    bundle.text = TextHead(spec=spec, network=network, centre=torch.zeros(4), activities=sentences)
+    return bundle.save(tmp_path_factory.mktemp("text") / "mine")
+
+
+def normalize_rows(features: np.ndarray) -> np.ndarray:
+    """What the first layer of a text head does."""
+    return np.asarray(torch.nn.functional.layer_norm(torch.from_numpy(features), features.shape[1:]))
 
 
 @pytest.fixture(scope="session")

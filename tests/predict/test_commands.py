@@ -221,3 +221,52 @@ def test_one_row_per_window_has_the_mean_over_devices(encoder_folder: Path, tmp_
     columns = open_columns(load_index(data), "train")
     expected = encoder.encode(np.asarray(columns.imu[np.arange(6)]), rate_hz=50)
     np.testing.assert_allclose(mean[[f"f{i}" for i in range(encoder.feature_dim)]], expected, atol=1e-5)
+
+
+def test_zero_shot_by_text(text_encoder_folder: Path, encoder_folder: Path, walk: Path, tmp_path: Path) -> None:
+    """Eight seconds of rest, then walking; the same time line from the options and from a file of activities."""
+    words = ["--text", "standing", "--text", "walking"]
+    text = run(app, "predict", text_encoder_folder, walk, *words, "--out", tmp_path / "line.json", "--json")
+    intervals = json.loads(text)[0]["intervals"]
+    assert intervals[0]["label"] == "standing"
+    assert intervals[-1]["label"] == "walking"
+    written = json.loads((tmp_path / "line.json").read_text())
+    assert (written["classes"], written["threshold"]) == (["standing", "walking"], 0.5)
+    (tmp_path / "labels.txt").write_text("standing\n\nwalking\n")
+    again = run(app, "predict", text_encoder_folder, walk, "--labels", tmp_path / "labels.txt", "--json")
+    assert json.loads(again)[0]["intervals"] == intervals
+    run(app, "predict", text_encoder_folder, walk, *words, "--threshold", "0.999", "--out", tmp_path / "line.html")
+    page = (tmp_path / "line.html").read_text()
+    assert "Zero-shot by text: no labelled window was used" in page
+
+
+def test_what_zero_shot_needs_is_named(
+    text_encoder_folder: Path, encoder_folder: Path, walk: Path, tmp_path: Path
+) -> None:
+    for given, words in (
+        ([], "got neither"),
+        (["--head", "head", "--text", "walking"], "got both"),
+        (["--text", "walking"], "two or more different activities"),
+        (["--text", "walking", "--text", "knitting"], "'knitting' is not among the 2 of the encoder"),
+        (["--labels", tmp_path / "none.txt"], "cannot be read"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            run(app, "predict", text_encoder_folder, walk, *given)
+    (tmp_path / "empty.txt").write_text("\n")
+    with pytest.raises(ConfigError, match="no activities"):
+        run(app, "predict", text_encoder_folder, walk, "--labels", tmp_path / "empty.txt")
+    with pytest.raises(ConfigError, match="this encoder has no text head"):
+        run(app, "predict", encoder_folder, walk, "--text", "walking", "--text", "sitting")
+
+
+def test_zero_shot_is_evaluated_with_the_text_head(text_encoder_folder: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "results.jsonl"
+    words = ["zeroshot.text.words={rest: standing}", "intervals.power=0.8"]
+    text = run(eval_app, "zeroshot", text_encoder_folder, data, *words, "--mode", "text", "--out", out)
+    assert "text head" in text
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    figure = next(line for line in lines if line["metric"] == "macro_f1")
+    assert figure["value"] > 0.9
+    assert (figure["chance"], figure["details"]["classes"]) == (0.5, ["rest", "walk"])
+    with pytest.raises(ConfigError, match="--label-map requires --mode source or text"):
+        run(eval_app, "zeroshot", text_encoder_folder, data, "--mode", "video", "--label-map", "map.yaml")

@@ -14,13 +14,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from imu_video.bundle.encoder import load_encoder
 from imu_video.errors import ConfigError
 from imu_video.registry import text_encoders
+from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.schema import Index
+from imu_video.teachers.sentences import fingerprint_of
 from imu_video.testing import check_text_encoder, write_folder
 from imu_video.types import Window
 from pretrain.checkpoints.store import CheckpointStore
 from pretrain.config import PretrainConfig
+from pretrain.export import export
 from pretrain.observe.trackers import read_log
 from pretrain.prepare.prepare import Prepared
 from pretrain.run import run
@@ -150,6 +154,25 @@ def test_learns_and_resumes_in_the_same_bits(
     losses = [line["loss"] for line in log]
     assert np.mean(losses[-6:]) < 0.9 * np.mean(losses[:3])
     assert 0.3 < np.mean([line["stats/text_alignment/with_text"] for line in log]) < 0.8
+
+
+def test_the_head_is_exported_and_recognises_activities_of_other_subjects(
+    config: Callable[..., PretrainConfig], folders: dict[str, Index], tmp_path: Path
+) -> None:
+    made = config("first", "second", augment=[], optim={"steps": 60, "lr": 1e-2})
+    run(made, folder=tmp_path / "run")
+    export(tmp_path / "run", tmp_path / "encoder")
+    encoder = load_encoder(tmp_path / "encoder")
+    spec = encoder.text_head.spec
+    assert spec.seen == ("walk", "sit", "playing_chess")
+    assert {"jog", "playing_chess"} <= set(spec.activities)
+    facts = encoder.lineage["text encoder"]
+    assert (facts["fingerprint"], facts["texts"]) == (fingerprint_of(Words()), 3)
+    columns = open_columns(folders["first"], "val")
+    rows = [row for row in range(len(columns)) if columns.labels[row]]
+    scores = encoder.text_scores(columns.select("waist")[rows], ["walking", "sitting"], rate_hz=RATE)
+    named = [("walk", "sit")[i] for i in scores.argmax(1)]
+    assert np.mean([name == columns.labels[row] for name, row in zip(named, rows, strict=True)]) > 0.8
 
 
 def test_beside_a_loss_of_pairs(moving: Index, config: Callable[..., PretrainConfig], tmp_path: Path) -> None:

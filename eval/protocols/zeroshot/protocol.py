@@ -46,8 +46,10 @@ def check_form(form: str, source: Path | None, label_map: Path | None) -> None:
         raise ConfigError(f"--mode {form!r}: unknown form{nearest(form, FORMS)}", hint=f"--mode {'|'.join(FORMS)}")
     if form == "source" and source is None:
         raise ConfigError("--mode source requires the data folder with the source labels", hint="--source DATA")
-    if form != "source" and (source is not None or label_map is not None):
-        raise ConfigError(f"--source and --label-map require --mode source, got --mode {form}", hint="--mode source")
+    if form != "source" and source is not None:
+        raise ConfigError(f"--source requires --mode source, got --mode {form}", hint="--mode source")
+    if form not in ("source", "text") and label_map is not None:
+        raise ConfigError(f"--label-map requires --mode source or text, got --mode {form}", hint="--mode source")
 
 
 @protocols.register("zeroshot")
@@ -81,7 +83,8 @@ class ZeroShot(EncoderProtocol):
         label_map: Annotated[
             Path | None,
             typer.Option(
-                "--label-map", help="With --mode source: label map, e.g. configs/eval/label_maps/locomotion.yaml."
+                "--label-map",
+                help="With --mode source or text: label map, e.g. configs/eval/label_maps/locomotion.yaml.",
             ),
         ] = None,
         probe: Probes = None,
@@ -108,6 +111,8 @@ class ZeroShot(EncoderProtocol):
     def lacks(self) -> str | None:
         config = load_evaluation(self.config, None, short=self.short, overrides=self.overrides)
         if self.mode == "source" or (self.mode == "text" and config.zeroshot.text.encoder is not None):
+            return None
+        if self.mode == "text" and _has_text_head(self.encoder):
             return None
         missing = lacks_pair(self.encoder, self.data)
         return self._lacks_text() if missing is None and self.mode == "text" else missing
@@ -159,8 +164,10 @@ class ZeroShot(EncoderProtocol):
         return run_source(target, source, [load_encoder(f) for f in self.recipe.folders], maps, config, shared)
 
     def _text(self, data: LabelledData, config: EvalConfig, shared: dict[str, Any]) -> list[Result]:
-        """Prompts, through the teacher's own text encoder or a separate sentence encoder."""
+        """Prompts, through the text head, the teacher's own text encoder or a separate sentence encoder."""
+        from eval.data.labelmaps import load_label_maps
         from eval.protocols.zeroshot.text import run_sentence, run_text
+        from eval.protocols.zeroshot.text_head import check_heads, run_head
         from imu_video.bundle.encoder import load_encoder
         from imu_video.models.projectors import load_pair_model
         from imu_video.shards.features.blocks import open_teacher
@@ -169,6 +176,16 @@ class ZeroShot(EncoderProtocol):
         if config.zeroshot.text.encoder is not None:
             windows = data.windows(splits=_splits(config, support=True))
             return run_sentence(windows, [load_encoder(f) for f in self.recipe.folders], config, shared)
+        bundles = [load_encoder(folder) for folder in self.recipe.folders]
+        check_heads(bundles)
+        if bundles[0].text is not None:
+            maps = None if self.label_map is None else load_label_maps(self.label_map)
+            return run_head(data.windows(splits=_splits(config, support=False)), bundles, maps, config, shared)
+        if self.label_map is not None:
+            raise ConfigError(
+                f"--label-map with --mode text needs an encoder with a text head, {self.recipe.folders[0]} has none",
+                hint="leave --label-map out, or name replacement texts: zeroshot.text.words",
+            )
         loaded = [load_pair_model(folder) for folder in self.recipe.folders]
         models, facts = [model for model, _ in loaded], loaded[0][1]
         windows = data.windows(splits=_splits(config, support=False), teacher=open_cache(data.index, facts.teacher))
@@ -186,6 +203,13 @@ class ZeroShot(EncoderProtocol):
     @classmethod
     def conclusions(cls, results: Sequence[Result]) -> list[str]:
         return conclusions(results)
+
+
+def _has_text_head(encoder: Path) -> bool:
+    from eval.recipes import encoder_folders
+    from imu_video.bundle.encoder import read_config
+
+    return "text" in read_config(encoder_folders(encoder)[0])
 
 
 def _splits(config: EvalConfig, *, support: bool) -> list[str]:

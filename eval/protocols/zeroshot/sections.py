@@ -24,8 +24,9 @@ NOTES = {
     "Labels without a common name in both folders are left out and counted in the result lines.",
     "teacher": "Probes are fitted on labelled video embeddings of subjects that are not queries and applied to IMU "
     "embeddings; no IMU label is used. The row `teacher` applies the same probe to the queries' own videos.",
-    "text": "Classes are prompts. `text tower`: the teacher's own text encoder, and the row `teacher` classifies the "
-    "queries' own videos. `sentence map`: a ridge map fitted on the IMU labels of other classes, which are never "
+    "text": "Classes are prompts. `text head`: the encoder was aligned with sentences in pretraining, on other data; "
+    "no label of these data is used. `text tower`: the teacher's own text encoder, and the row `teacher` classifies "
+    "the queries' own videos. `sentence map`: a ridge map fitted on the IMU labels of other classes, which are never "
     "queries.",
 }
 _COLUMNS = ("labels from", "probe")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from eval.config import EvalConfig
-from eval.data.labelmaps import UNMAPPED, LabelMaps, adapter_labels, rename_labels
+from eval.data.labelmaps import UNMAPPED, LabelMaps, common_names
 from eval.data.windows import LabelledWindows
 from eval.protocols.zeroshot.common import (
     build_probes,
@@ -32,7 +32,6 @@ from eval.protocols.zeroshot.common import (
 from eval.results.lines import Result
 from imu_video.bundle.encoder import EncoderBundle
 from imu_video.config import digest
-from imu_video.errors import ConfigError, nearest
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +62,10 @@ def run_source(
         ConfigError: a map without one of the datasets, fewer than two common classes.
     """
     bundles, support = several(bundle), config.zeroshot.support
-    named = {"target": _named(target, maps), "source": _named(source, maps)}
+    named = {
+        side: windows if maps is None else common_names(windows, maps)
+        for side, windows in (("target", target), ("source", source))
+    }
     given = support.rows(source)
     source_classes = {named["source"].classes[c] for c in np.unique(named["source"].labels[given])} - {UNMAPPED}
     label_maps = {name: maps[name] for name in {source.dataset, target.dataset}} if maps is not None else None
@@ -115,18 +117,6 @@ def run_source(
                     seeds=seeds,
                 )
     return out
-
-
-def _named(windows: LabelledWindows, maps: LabelMaps | None) -> LabelledWindows:
-    if maps is None:
-        return windows
-    if windows.dataset not in maps:
-        raise ConfigError(
-            f"the label map has no dataset {windows.dataset!r}{nearest(windows.dataset, maps)}",
-            hint=f"add `{windows.dataset}: {{its label: common label}}` to the map",
-        )
-    own = {windows.dataset: maps[windows.dataset]}
-    return rename_labels(windows, own, known=adapter_labels(windows.dataset))
 
 
 def _left_out(

@@ -47,7 +47,7 @@ def prompts_of(names: Sequence[str], config: EvalConfig) -> list[list[str]]:
     """Prompts of each class: the templates with its name (``_`` as spaces) or with its replacement text."""
     text = config.zeroshot.text
     words = [text.words.get(name, name.replace("_", " ")) for name in names]
-    return [[template.replace("{label}", word) for template in text.templates] for word in words]
+    return [[template.replace("{label}", word) for template in text.sentences] for word in words]
 
 
 def text_prototypes(model: CrossModalModel, encode: EncodeText, names: Sequence[str], config: EvalConfig) -> np.ndarray:
@@ -97,7 +97,7 @@ def run_text(
                 [predict(lambda x, mean=mean: x @ mean.T, z) for mean, z in zip(prototypes, embedded, strict=True)],  # type: ignore[misc]
                 model=name,
                 probe="text tower",
-                labels_from=f"prompts: {'; '.join(config.zeroshot.text.templates)}",
+                labels_from=f"prompts: {'; '.join(config.zeroshot.text.sentences)}",
                 details={"prompts": dict(zip(names, prompts_of(names, config), strict=True))},
                 config=config,
                 shared=shared,
@@ -143,7 +143,7 @@ def run_sentence(
         )
         logger.info(f"{domain.name}: {len(query.truth)} windows of {len(names)} unseen classes, {len(seen)} seen")
         seen_text, unseen_text = (_sentences(encoder, group, config) for group in (seen, names))
-        origin = f"prompts: {'; '.join(text.templates)}; IMU labels of {', '.join(seen)} ({slice_words(support)})"
+        origin = f"prompts: {'; '.join(text.sentences)}; IMU labels of {', '.join(seen)} ({slice_words(support)})"
         details = {
             "prompts": dict(zip(names, prompts_of(names, config), strict=True)),
             "seen": list(seen),
