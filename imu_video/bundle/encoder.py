@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,7 +24,6 @@ from imu_video.bundle.card import render
 from imu_video.bundle.folder import CONFIG, TEXT, WEIGHTS, FolderFormat, config_text, load_weights
 from imu_video.bundle.input_spec import InputSpec, fit_input_spec
 from imu_video.bundle.locate import encoder_folder, is_name
-from imu_video.bundle.text import TextHead, read_text
 from imu_video.bundle.window_encoder import WindowEncoder
 from imu_video.encoders.allocation import bounded
 from imu_video.encoders.base import check_tensor
@@ -35,6 +34,9 @@ from imu_video.runtime.files import atomic_folder, is_free
 from imu_video.runtime.references import resolve, restored, settled
 from imu_video.types import JsonDict
 from imu_video.version import __version__
+
+if TYPE_CHECKING:
+    from imu_video.bundle.text import TextHead
 
 __all__ = ["EncoderBundle", "InputSpec", "fit_input_spec", "load_encoder", "read_config"]
 
@@ -351,6 +353,8 @@ def _read(folder: Path) -> EncoderBundle:
     bundle.lineage = dict(config["lineage"])
     bundle.weights_sha256 = str(config["weights_sha256"])
     if "text" in config:
+        from imu_video.bundle.text import read_text  # most encoders have none, and need no teacher's module
+
         bundle.text = read_text(folder, config["text"])
     return bundle
 
