@@ -32,10 +32,10 @@ from tests.pretrain.conftest import PLACEMENTS, RATE, make_window
 
 Raw = Callable[..., dict[str, Any]]
 ALIGN = {"name": "text_alignment", "hidden": 16}
-TEXT = {"encoder": "test_words", "templates": ["{label}", "a person is {label}"]}
+TEXT = {"encoder": "test_bag_of_words", "templates": ["{label}", "a person is {label}"]}
 
 
-@text_encoders.register("test_words")
+@text_encoders.register("test_bag_of_words")
 class Words:
     """The sum of a random vector for each word."""
 
@@ -115,7 +115,7 @@ def test_labels_of_one_activity_share_a_text_and_windows_without_one_are_counted
     assert texts.summary("train") == "80 of 144 windows have one of 3 texts"
     assert made.lineage()["text"]["texts"] == ["walk", "sit", "playing_chess"]
     assert made.config.data.text is not None
-    assert made.config.data.text.encoder == {"name": "test_words"}
+    assert made.config.data.text.encoder == {"name": "test_bag_of_words"}
     assert made.config.objective[0]["text_dim"] == 12
     loader = made.parts.feed.loader
     batch = loader.batch(0)
