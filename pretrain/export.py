@@ -92,7 +92,7 @@ def export(
     columns = _columns(config, saved, data)
     bundle: EncoderBundle = task.model.student.eval()
     if task.objective is not None and "text" in saved.state:
-        bundle.text = task.objective.text_head(saved.state["text"])
+        bundle.text = task.objective.text_head(bundle, saved.state["text"])
     lineage = lineage_of(saved)
     with temporary_folder(out) as temporary:
         draft = temporary / out.name

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from imu_video import registry
@@ -58,6 +58,7 @@ class TextSpec(Config):
 
     Args:
         feature_dim: E, width of the encoder's features.
+        columns: the first of the features that the head reads, and the one after the last; None: all of them.
         text_dim: W, width of the sentence embeddings.
         hidden: width of the hidden layer; None for one linear map.
         scale: logits are cosine times scale; learned in training.
@@ -69,6 +70,7 @@ class TextSpec(Config):
     """
 
     feature_dim: int = Field(ge=1, le=2**24)
+    columns: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=1)]] | None = None
     text_dim: Width
     hidden: Width | None = None
     scale: float = Field(gt=0, le=1000)
@@ -78,6 +80,17 @@ class TextSpec(Config):
     words: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] = {}
     activities: Names = ()
     seen: Names = ()
+
+    @model_validator(mode="after")
+    def _inside(self) -> TextSpec:
+        if self.columns is not None and not self.columns[0] < self.columns[1] <= self.feature_dim:
+            raise ValueError(f"columns {self.columns} are not columns of {self.feature_dim} features")
+        return self
+
+    @property
+    def read(self) -> slice:
+        """The columns of the features that the head reads."""
+        return slice(*(self.columns or (0, self.feature_dim)))
 
     @property
     def phrasing(self) -> Phrasing:
@@ -125,7 +138,7 @@ class TextHead:
         """
         if features.ndim != 2 or features.shape[1] != self.spec.feature_dim:
             raise ValueError(f"expected features (N, {self.spec.feature_dim}), got {features.shape}")
-        rows: Tensor = self.network.cpu()(torch.from_numpy(np.asarray(features, np.float32)))
+        rows: Tensor = self.network.cpu()(torch.from_numpy(np.asarray(features[:, self.spec.read], np.float32)))
         return F.normalize(rows, dim=-1).numpy()
 
     def prompts(self, names: Sequence[str], *, templates: Sequence[str] | None = None) -> np.ndarray:
@@ -250,7 +263,8 @@ def read_text(folder: str | Path, section: object) -> TextHead:
     from safetensors.torch import load
 
     tensors = load(data)
-    network = make_head(features=spec.feature_dim, width=spec.text_dim, hidden=spec.hidden)
+    first, last, _ = spec.read.indices(spec.feature_dim)
+    network = make_head(features=last - first, width=spec.text_dim, hidden=spec.hidden)
     try:
         network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
         return TextHead(spec=spec, network=network, centre=tensors["centre"], activities=tensors["activities"])

@@ -54,10 +54,11 @@ class Objective(nn.Module, ABC):
     def observe(self) -> None:
         """Called once after each optimiser step; most objectives have nothing to do."""
 
-    def text_head(self, facts: Mapping[str, Any]) -> TextHead | None:
+    def text_head(self, student: EncoderBundle, facts: Mapping[str, Any]) -> TextHead | None:
         """The trained text head, which is exported with the student; None for objectives without one.
 
         Args:
+            student: the trained encoder.
             facts: text encoder, templates and names of the texts, as stored with each checkpoint.
         """
         return None
@@ -108,9 +109,9 @@ class ObjectiveMix(WeightedSum):
             if isinstance(objective, Objective) and objective.needs_text:
                 objective.adopt_texts(texts, activities)
 
-    def text_head(self, facts: Mapping[str, Any]) -> TextHead | None:
+    def text_head(self, student: EncoderBundle, facts: Mapping[str, Any]) -> TextHead | None:
         """The text head of the first objective that has one."""
-        heads = (one.text_head(facts) for one in self.losses.values() if isinstance(one, Objective))
+        heads = (one.text_head(student, facts) for one in self.losses.values() if isinstance(one, Objective))
         return next((head for head in heads if head is not None), None)
 
     def observe(self) -> None:

@@ -104,10 +104,11 @@ class TextAlignment(Objective):
         if isinstance(self.scale.log, nn.Parameter):
             self.scale.clamp()
 
-    def text_head(self, facts: Mapping[str, Any]) -> TextHead:
-        first: Any = self.head
+    def text_head(self, student: EncoderBundle, facts: Mapping[str, Any]) -> TextHead:
+        first, last, _ = student.head_columns.indices(student.feature_dim)
         spec = TextSpec(
-            feature_dim=first[0].normalized_shape[0],
+            feature_dim=student.feature_dim,
+            columns=(first, last),
             text_dim=self.text_dim,
             hidden=self.hidden,
             scale=float(self.scale().detach()),

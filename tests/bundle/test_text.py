@@ -142,6 +142,20 @@ def test_probabilities_and_abstention() -> None:
         classifier.probabilities(features[:, 1:])
 
 
+def test_a_head_may_read_some_columns_only(tmp_path: Path) -> None:
+    """As behind a hybrid encoder, whose statistics no head takes."""
+    made = bundle()
+    spec = made.text_head.spec.model_copy(update={"columns": (2, 10)})
+    network = make_head(features=8, width=W, hidden=6)
+    made.text = TextHead(spec=spec, network=network, centre=torch.zeros(W), activities=torch.eye(3, W))
+    again = load_encoder(made.save(tmp_path / "encoder"))
+    features = made.encode(WINDOWS, rate_hz=50)
+    expected = network(torch.from_numpy(features[:, 2:10])).detach().numpy()
+    assert np.allclose(again.text_head.embed(features), expected / np.linalg.norm(expected, axis=1, keepdims=True))
+    with pytest.raises(ValueError, match="are not columns"):
+        TextSpec(**{**spec.model_dump(), "columns": (2, 1000)})
+
+
 @pytest.mark.parametrize(
     ("edit", "words"),
     [

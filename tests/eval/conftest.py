@@ -91,6 +91,8 @@ class Student:
     ``permuted``: reads them off another window, as a student whose pairs were permuted knows nothing of its own.
     """
 
+    head_columns = slice(None)
+
     def __init__(self, noise: float = 0.0, lineage: dict[str, Any] | None = None, permuted: bool = False) -> None:
         self.noise, self.permuted = noise, permuted
         self.lineage = lineage or {}
