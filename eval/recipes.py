@@ -9,8 +9,10 @@ from typing import Any
 
 from imu_video.bundle.encoder import read_config
 from imu_video.bundle.locate import encoder_folder, name_of
+from imu_video.bundle.window_encoder import WindowEncoder
 from imu_video.config import digest
 from imu_video.errors import ConfigError
+from imu_video.types import JsonDict
 
 SEED = "seed"
 """Key of the pretraining config that may differ."""
@@ -20,13 +22,16 @@ def encoder_folders(path: Path) -> list[Path]:
     """An encoder folder itself, or the encoder folders inside, sorted: one per seed.
 
     Args:
-        path: a folder; or a shipped name or a repository on the hub, see `imu_video.bundle.locate.encoder_folder`.
+        path: a folder; a shipped name or a repository on the hub, see `imu_video.bundle.locate.encoder_folder`; or an
+            ONNX file of `imu-video export`, which stays the file.
 
     Raises:
         ConfigError: neither.
         CheckpointError: a name that cannot be resolved.
     """
     path = encoder_folder(path)
+    if is_onnx(path):
+        return [path]
     if (path / "config.json").is_file():
         return [path]
     inside = sorted(p.parent for p in path.glob("*/config.json"))
@@ -38,13 +43,41 @@ def encoder_folders(path: Path) -> list[Path]:
     return inside
 
 
+def is_onnx(path: Path) -> bool:
+    """Whether a path names an exported ONNX file."""
+    return path.suffix.lower() == ".onnx" and path.is_file()
+
+
+def open_encoder(path: Path) -> WindowEncoder:
+    """The encoder of a folder, or that of an exported ONNX file; for protocols that use its features only.
+
+    Raises:
+        CheckpointError: damaged, or not an export.
+    """
+    if is_onnx(path):
+        from imu_video.export.runtime import load_onnx
+
+        return load_onnx(path)
+    from imu_video.bundle.encoder import load_encoder
+
+    return load_encoder(path)
+
+
+def _facts(path: Path) -> JsonDict:
+    if is_onnx(path):
+        from imu_video.export.runtime import read_facts
+
+        return read_facts(path)
+    return read_config(path)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """One encoder, or several that differ in the pretraining seed.
 
     Args:
         name: in tables.
-        folders: encoder folders.
+        folders: encoder folders, or ONNX files.
         facts: content of each config.json.
         seeds: pretraining seed of each; empty for one encoder.
     """
@@ -86,7 +119,7 @@ def read_recipe(path: Path, also: Sequence[Path] = ()) -> Recipe:
             or weights, or do not state their seed.
     """
     folders = tuple(folder for p in (path, *also) for folder in encoder_folders(p))
-    facts = tuple(read_config(folder) for folder in folders)
+    facts = tuple(_facts(folder) for folder in folders)
     name = name_of(path)
     if len(folders) == 1:
         return Recipe(name=name, folders=folders, facts=facts)

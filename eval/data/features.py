@@ -20,6 +20,7 @@ from imu_video.types import IMU_CHANNELS
 if TYPE_CHECKING:
     from imu_video.bundle.encoder import EncoderBundle
     from imu_video.bundle.input_spec import InputSpec
+    from imu_video.bundle.window_encoder import WindowEncoder
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,7 +51,7 @@ class FeatureSet:
         return place
 
 
-def encoder_features(bundle: EncoderBundle, windows: LabelledWindows, *, batch_size: int = 256) -> np.ndarray:
+def encoder_features(bundle: WindowEncoder, windows: LabelledWindows, *, batch_size: int = 256) -> np.ndarray:
     """Encoder features of every window, resampled and normalised as in pretraining.
 
     Shapes:
@@ -158,7 +159,7 @@ def at_rate(x: np.ndarray, *, rate_hz: float, wanted_hz: float) -> np.ndarray:
     return np.asarray(resample_uniform(x, rate_hz, wanted_hz), dtype=np.float32)
 
 
-def untrained_twin(bundle: EncoderBundle, seed: int) -> EncoderBundle:
+def untrained_twin(bundle: WindowEncoder, seed: int) -> EncoderBundle:
     """The same encoder class with the same constructor arguments and input specification, freshly initialised.
 
     What the encoder took from training windows without gradients, such as the moments of a hybrid's statistics, stays.
@@ -239,9 +240,9 @@ def compute_features(
     windows: LabelledWindows,
     rows: np.ndarray,
     *,
-    bundle: EncoderBundle,
+    bundle: WindowEncoder,
     seeds: Sequence[int] = (),
-    also: Sequence[EncoderBundle] = (),
+    also: Sequence[WindowEncoder] = (),
 ) -> FeatureSet:
     """Features of given rows by a model that needs no labels.
 

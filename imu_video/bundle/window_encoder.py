@@ -19,6 +19,7 @@ from imu_video.bundle.input_checks import (
 from imu_video.bundle.input_checks import check_units as refuse_other_units
 from imu_video.bundle.input_spec import InputSpec
 from imu_video.errors import ConfigError, RecordingError
+from imu_video.types import JsonDict
 
 __all__ = ["WindowEncoder"]
 
@@ -26,11 +27,15 @@ __all__ = ["WindowEncoder"]
 class WindowEncoder(ABC):
     """Base class of what computes features of windows: `EncoderBundle` with torch, `OnnxEncoder` from a file.
 
-    Subclasses provide ``spec`` (`InputSpec`), ``feature_dim`` (E) and `_features`.
+    Subclasses provide `_features` and the facts below: ``feature_dim`` is E, ``encoder_config`` the config entry that
+    builds the network, ``weights_sha256`` the hash of the file that contains the weights (empty without a file).
     """
 
     spec: InputSpec
     feature_dim: int
+    encoder_config: JsonDict
+    lineage: JsonDict
+    weights_sha256: str
 
     @abstractmethod
     def _features(self, x: np.ndarray, there: np.ndarray | None) -> np.ndarray:
@@ -101,7 +106,7 @@ class WindowEncoder(ABC):
             refuse_other_units(x, names, self.spec)
         out = np.empty((len(x), self.feature_dim), np.float32)
         for i in range(0, len(x), batch_size):
-            piece = self._prepared(x[i : i + batch_size], names, rate_hz)
+            piece = self.prepared(x[i : i + batch_size], names, rate_hz)
             there = np.isfinite(piece)  # numpy's function is several times faster than that of torch
             out[i : i + batch_size] = self._features(piece, _gaps(there, rate_hz))
         return out
@@ -140,7 +145,7 @@ class WindowEncoder(ABC):
             )
         return (total / number[:, None]).astype(np.float32)
 
-    def _prepared(self, x: np.ndarray, names: tuple[str, ...], rate_hz: float) -> np.ndarray:
+    def prepared(self, x: np.ndarray, names: tuple[str, ...], rate_hz: float) -> np.ndarray:
         """Windows (B, C, T) with the channels of the specification at its rate, NaN = missing."""
         x = np.asarray(x, np.float32)
         if not math.isclose(rate_hz, self.spec.rate_hz, rel_tol=1e-6):

@@ -5,7 +5,7 @@ At module level these modules import only small modules, so that ``--help`` is f
 
 from __future__ import annotations
 
-from imu_video.cli import bids, check, components, convert, data, init, predict, teachers
+from imu_video.cli import bids, check, components, convert, data, export, init, predict, teachers
 from imu_video.runtime import console
 from imu_video.runtime.command import new_app
 
@@ -27,6 +27,7 @@ app.command()(data.inspect)
 app.command()(data.verify)
 app.command()(predict.encode)
 app.command()(predict.predict)
+app.command()(export.export)
 app.command()(bids.export_bids)
 app.command()(convert.convert)
 app.command("list")(components.list_)

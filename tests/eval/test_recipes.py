@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
-from eval.recipes import encoder_folders, read_recipe
+from eval.recipes import encoder_folders, open_encoder, read_recipe
 from imu_video.bundle.encoder import EncoderBundle, InputSpec
 from imu_video.errors import ConfigError
+from imu_video.export.folder import serialised
+from imu_video.export.runtime import OnnxEncoder
+from tests.export.models import facts, network
 
 ENCODER = {"name": "patch_tst", "width": 8, "heads": 2, "layers": 1, "ffn": 16}
 SPEC = InputSpec(rate_hz=32, window_s=2, mean=(0.0,) * 6, std=(1.0,) * 6)
@@ -91,3 +94,13 @@ def test_encoders_with_other_gravity_are_refused(saved: Path, tmp_path: Path) ->
 def test_a_folder_without_encoders_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="neither an encoder folder nor a folder of encoder folders"):
         encoder_folders(tmp_path)
+
+
+def test_an_exported_onnx_file_is_an_encoder_of_its_own(tmp_path: Path) -> None:
+    file, graph = tmp_path / "model.int8.onnx", network()
+    file.write_bytes(serialised(graph.model, facts(graph)))
+    recipe = read_recipe(file)
+    assert (recipe.name, recipe.folders) == ("model.int8.onnx", (file,))
+    opened = open_encoder(file)
+    assert isinstance(opened, OnnxEncoder)
+    assert recipe.weights == [opened.weights_sha256[:12]]

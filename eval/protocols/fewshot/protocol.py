@@ -94,13 +94,12 @@ class FewShot(EncoderProtocol):
     ) -> list[Result]:
         from eval.protocols.fewshot.measure import measure
         from eval.protocols.fewshot.run import run_fewshot
-        from eval.recipes import read_recipe
+        from eval.recipes import open_encoder, read_recipe
         from eval.results.counts import save_counts
-        from imu_video.bundle.encoder import load_encoder
 
-        bundle, *also = (load_encoder(folder) for folder in self.recipe.folders)
+        bundle, *also = (open_encoder(folder) for folder in self.recipe.folders)
         others = {recipe.name: recipe for recipe in map(read_recipe, self.against)}
-        against = {name: ([load_encoder(folder) for folder in r.folders], r.seeds) for name, r in others.items()}
+        against = {name: ([open_encoder(folder) for folder in r.folders], r.seeds) for name, r in others.items()}
         windows = data.windows(splits=config.splits)
         counts, remarks = run_fewshot(windows, bundle, config, also=also, seeds=self.recipe.seeds, against=against)
         name = "-".join([shared["encoder"]["weights"], shared["data"]["digest"], shared["config_digest"]])

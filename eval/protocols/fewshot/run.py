@@ -16,13 +16,13 @@ from eval.data.windows import LabelledWindows
 from eval.probes import Probe, confidence_of, first_largest, fit_supports, probes, score_blocks
 from eval.protocols.fewshot.supervised import SupervisedReference
 from eval.results.counts import Counts
-from imu_video.bundle.encoder import EncoderBundle
+from imu_video.bundle.window_encoder import WindowEncoder
 from imu_video.metrics.calibration import BINS, grouped_reliability_bins
 
 logger = logging.getLogger(__name__)
 
 SUPERVISED = "supervised"
-Recipes = tuple[Sequence[EncoderBundle], Sequence[int]]
+Recipes = tuple[Sequence[WindowEncoder], Sequence[int]]
 """Encoders that differ in the pretraining seed, and these seeds (none for one encoder)."""
 HEAD = "head"
 """Name of the supervised reference's own linear head in the probe column."""
@@ -32,10 +32,10 @@ _AT_ONCE = 256
 
 def run_fewshot(
     windows: LabelledWindows,
-    bundle: EncoderBundle,
+    bundle: WindowEncoder,
     config: EvalConfig,
     *,
-    also: Sequence[EncoderBundle] = (),
+    also: Sequence[WindowEncoder] = (),
     seeds: Sequence[int] = (),
     against: Mapping[str, Recipes] | None = None,
 ) -> tuple[list[Counts], list[str]]:
@@ -129,7 +129,7 @@ def tally_probe(
 
 
 def count_supervised(
-    windows: LabelledWindows, episodes: Episodes, bundle: EncoderBundle, config: EvalConfig, shots: int
+    windows: LabelledWindows, episodes: Episodes, bundle: WindowEncoder, config: EvalConfig, shots: int
 ) -> np.ndarray:
     """Confusion counts of the supervised reference on its episodes; zero on the other episodes. Shape: (E, S, M, M).
 

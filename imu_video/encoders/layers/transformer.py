@@ -39,6 +39,8 @@ class _TokenBatchNorm(nn.BatchNorm1d):
     def forward(self, x: Tensor, keys: Tensor | None = None) -> Tensor:
         if keys is None:
             return super().forward(x.flatten(0, 1)).view_as(x)
+        if torch.compiler.is_exporting():  # the number of measured tokens would be a size that depends on the data
+            return torch.where(keys[..., None], super().forward(x.flatten(0, 1)).view_as(x), 0)
         out = torch.zeros_like(x)
         out[keys] = super().forward(x[keys]).to(out.dtype)
         return out

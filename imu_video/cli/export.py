@@ -1,0 +1,59 @@
+"""The command `imu-video export`: an encoder as files for other runtimes; `imu_video.export` does the work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imu_video.cli.options import Plugins, load_plugins
+from imu_video.cli.predict import Encoder
+from imu_video.errors import ConfigError
+from imu_video.runtime import console
+
+
+def export(
+    encoder: Encoder,
+    out: Annotated[Path, typer.Argument(help="Folder to write.")],
+    onnx: Annotated[bool, typer.Option("--onnx", help="Write model.onnx (float32).")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Also write model.int8.onnx.")] = False,
+    calibrate: Annotated[
+        str | None,
+        typer.Option(
+            "--calibrate",
+            metavar="SOURCE",
+            help="Recording, folder with a dataset.yaml, or data folder: calibrates int8 and is compared; without it, "
+            "only weights are int8.",
+        ),
+    ] = None,
+    windows: Annotated[int, typer.Option("--windows", min=2, help="Windows drawn from SOURCE.")] = 512,
+    placement: Annotated[str | None, typer.Option("--placement", help="Read only this device of SOURCE.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
+    plugin: Plugins = None,
+) -> None:
+    """Write an encoder as ONNX, in float32 and int8, and verify that it gives the same features as torch."""
+    load_plugins(plugin)
+    if not onnx and not int8:
+        raise ConfigError("no format was chosen", hint="pass --onnx, and --int8 for a file with int8 weights")
+    if calibrate is None and placement is not None:
+        raise ConfigError("--placement needs --calibrate", hint="--calibrate DATA --placement wrist")
+    from imu_video.bundle.encoder import load_encoder
+    from imu_video.export.calibration import sample_windows
+    from imu_video.export.folder import FLOAT_FILE, INT8_FILE, export_onnx
+
+    bundle = load_encoder(encoder)
+    real = None if calibrate is None else sample_windows(bundle, calibrate, count=windows, placement=placement)
+    done = export_onnx(bundle, out, int8=int8, windows=real, force=force)
+    length = f"{done.least} samples and more" if done.samples is None else f"{done.samples} samples"
+    console.say(
+        f"wrote {out / FLOAT_FILE}: {done.bytes / 1000:,.0f} kB, windows of {length}; largest difference from torch "
+        f"{done.parity.difference:.2g} on {done.parity.windows} windows"
+    )
+    if done.int8 is not None:
+        how = "calibrated" if done.int8.scheme == "static" else "int8 weights only; --calibrate SOURCE also calibrates"
+        console.say(
+            f"wrote {out / INT8_FILE}: {done.int8.bytes / 1000:,.0f} kB, {done.int8.layers} layers ({how}); cosine of "
+            f"features with float32: mean {done.int8.mean_cosine:.4f}, smallest {done.int8.cosine:.4f} on "
+            f"{done.int8.windows} windows"
+        )
