@@ -19,6 +19,8 @@ from imu_video.export.packages import needed
 
 OPSET = 18
 """Version of the ONNX operators; ONNX Runtime reads it since 1.14."""
+LONG = 1025
+"""Least number of samples of the window that is traced for windows of any length."""
 INPUT, OUTPUT = "imu", "features"
 VERIFIED = ("segment_cnn", "resnet1d", "patch_tst", "tpn", "cnn_transformer")
 """Encoders that export with windows of any length, for the hint of an error; the tests hold the list to the code."""
@@ -104,8 +106,10 @@ def _traced(graph: WindowGraph, bundle: EncoderBundle) -> tuple[Any, int | None,
     """The exported program, the only length that it accepts (None: any), and the smallest length."""
     dynamic = torch.export.Dim.DYNAMIC
     window = torch.zeros(3, len(bundle.spec.channels), bundle.spec.samples)
+    # A long window: an axis of one step would become a constant of the program, for windows of any length.
+    long = torch.zeros(3, len(bundle.spec.channels), max(4 * bundle.spec.samples + 1, LONG))
     try:
-        program = torch.export.export(graph, (window,), dynamic_shapes={"imu": {0: dynamic, 2: dynamic}}, strict=False)
+        program = torch.export.export(graph, (long,), dynamic_shapes={"imu": {0: dynamic, 2: dynamic}}, strict=False)
     except Exception:  # some operators fix the length, which torch reports with several classes of errors
         try:
             fixed = torch.export.export(graph, (window,), dynamic_shapes={"imu": {0: dynamic}}, strict=False)
