@@ -4,7 +4,6 @@
     python studies/encoder/run.py data cmu_mocap CMU-MOCAP         # also: sp_sw_har DATA, bandai_namco BVH
     python studies/encoder/run.py pretrain small                   # also: base; or: small NAME key=value ...
     python studies/encoder/run.py pretrain small --with bandai_namco     # second mixture, not for shipping
-    python studies/encoder/run.py network small                    # the network without the statistics, as a reference
     python studies/encoder/run.py validate small                   # few-shot on validation subjects of the mixture
     python studies/encoder/run.py target hapt RawData              # data outside the mixture
     python studies/encoder/run.py evaluate base hapt umafall       # few-shot, frozen, ridge
@@ -62,12 +61,6 @@ def _exported(study: Path, name: str, steps: Steps) -> Path:
     if not (folder / "config.json").is_file() and not steps.dry_run:
         raise ConfigError(f"no encoder {folder}", hint=f"python studies/encoder/run.py pretrain {name}")
     return folder
-
-
-def _against(study: Path, name: str) -> list[str | Path]:
-    """Options that compare with the network alone, where it was saved."""
-    folder = study / "encoders" / f"{name}-network"
-    return ["--against", folder] if (folder / "config.json").is_file() else []
 
 
 @app.command()
@@ -128,18 +121,6 @@ def pretrain(
 
 
 @app.command()
-def network(
-    name: Annotated[str, typer.Argument(help="Exported hybrid encoder.")], study: Study = STUDY, dry_run: DryRun = False
-) -> None:
-    """Save the network of a hybrid encoder as an encoder of its own, NAME-network, for the comparison."""
-    steps = Steps(dry_run=dry_run, threads=1)
-    encoder, out = _exported(study, name, steps), study / "encoders" / f"{name}-network"
-    if (out / "config.json").is_file():
-        return steps.say(f"{out} exists")
-    steps.run("python", "-P", HERE / "network.py", encoder, out, title=f"Save the network of {name}")
-
-
-@app.command()
 def validate(
     name: Annotated[str, typer.Argument(help="Exported encoder.")], study: Study = STUDY, dry_run: DryRun = False
 ) -> None:
@@ -149,7 +130,7 @@ def validate(
     for folder in VALIDATION:
         file = HERE / "configs" / "eval" / f"{folder.removesuffix('_2s')}.yaml"
         steps.run(
-            "imu-eval", "fewshot", encoder, study / "data" / folder, "--config", file, *_against(study, name),
+            "imu-eval", "fewshot", encoder, study / "data" / folder, "--config", file,
             "--out", study / f"validation-{name}.jsonl", title=f"Validate {name} on {folder}",
         )  # fmt: skip
 
@@ -187,7 +168,7 @@ def evaluate(
     encoder = _exported(study, name, steps)
     for dataset in datasets:
         steps.run(
-            "imu-eval", "fewshot", encoder, study / "targets" / dataset, *_against(study, name),
+            "imu-eval", "fewshot", encoder, study / "targets" / dataset,
             "--config", known(HERE / "configs" / "eval", dataset, "target"),
             "--out", study / f"results-{name}.jsonl", title=f"Evaluate {name} on {dataset}",
         )  # fmt: skip

@@ -16,7 +16,7 @@ from imu_video.errors import ConfigError
 from imu_video.runtime import console
 
 COLUMNS = ("data", "domain", "subjects", "shots", "encoder", "statistics", "untrained + statistics", "network alone")
-ENCODER, STATISTICS, UNTRAINED = "pretrained", "handcrafted", "untrained"
+ENCODER, STATISTICS, UNTRAINED, NETWORK = "pretrained", "handcrafted", "untrained", "network"
 
 
 def rows(results: list[Result], metric: str) -> list[list[str]]:
@@ -28,8 +28,7 @@ def rows(results: list[Result], metric: str) -> list[list[str]]:
             found.setdefault(key, {})[line.model, line.reference] = line
     table = []
     for (dataset, domain, shots), lines in found.items():
-        network = next((model for model, _ in lines if model.endswith("-network")), "")
-        values = [lines.get((model, None)) for model in (ENCODER, STATISTICS, UNTRAINED, network)]
+        values = [lines.get((model, None)) for model in (ENCODER, STATISTICS, UNTRAINED, NETWORK)]
         gain = lines.get((ENCODER, STATISTICS))
         subjects = values[0].subjects if values[0] is not None else ""
         cells = ["" if value is None else f"{value.value:.3f}" for value in values]

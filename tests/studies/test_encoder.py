@@ -21,7 +21,7 @@ def test_the_table_shows_every_model_and_counts_intervals(tmp_path: Path) -> Non
     lines = [
         line(model, value + shots / 100, shots)
         for shots in (1, 5)
-        for model, value in (("pretrained", 0.6), ("untrained", 0.4), ("handcrafted", 0.5), ("small-network", 0.55))
+        for model, value in (("pretrained", 0.6), ("untrained", 0.4), ("handcrafted", 0.5), ("network", 0.55))
     ]
     lines += [line("pretrained", 0.1, 1, reference="handcrafted", half=0.2)]
     lines += [line("pretrained", 0.2, 5, reference="handcrafted"), line("pretrained", 0.2, 5, reference="untrained")]
