@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The shipped encoders from recordings to exported folders; about ... on two cores. Finished steps are skipped.
+# The shipped encoders from recordings to exported folders; 45 minutes on two cores under load. Finished steps are skipped.
 #
 #     studies/encoder/make.sh CMU-MOCAP SP-SW-HAR-DATA                        # shipped mixture
 #     studies/encoder/make.sh CMU-MOCAP SP-SW-HAR-DATA --with bandai BVH      # with motion capture under CC BY-NC

@@ -7,6 +7,7 @@
     python studies/encoder/run.py validate small                   # few-shot on validation subjects of the mixture
     python studies/encoder/run.py target hapt RawData              # data outside the mixture
     python studies/encoder/run.py evaluate base hapt umafall       # few-shot, frozen, ridge
+    python studies/encoder/run.py zeroshot base hapt               # by the names of the activities
     python studies/encoder/run.py report
     python studies/encoder/run.py ship small base                  # copy into the package, with card and hashes
 
@@ -171,6 +172,24 @@ def evaluate(
             "imu-eval", "fewshot", encoder, study / "targets" / dataset,
             "--config", known(HERE / "configs" / "eval", dataset, "target"),
             "--out", study / f"results-{name}.jsonl", title=f"Evaluate {name} on {dataset}",
+        )  # fmt: skip
+
+
+@app.command()
+def zeroshot(
+    name: Annotated[str, typer.Argument(help="Exported encoder with a text head.")],
+    datasets: Annotated[list[str], typer.Argument(help="Data sets outside the mixture.")],
+    study: Study = STUDY,
+    dry_run: DryRun = False,
+) -> None:
+    """Evaluate an encoder zero-shot by the names of the activities on data outside the mixture."""
+    steps = Steps(dry_run=dry_run, threads=1)
+    encoder = _exported(study, name, steps)
+    for dataset in datasets:
+        steps.run(
+            "imu-eval", "zeroshot", encoder, study / "targets" / dataset, "--mode", "text",
+            "--config", known(HERE / "configs" / "eval", dataset, "target"),
+            "--out", study / f"zeroshot-{name}.jsonl", title=f"Evaluate {name} zero-shot on {dataset}",
         )  # fmt: skip
 
 
