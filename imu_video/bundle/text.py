@@ -214,9 +214,10 @@ class TextHead:
         """The section of config.json, with the hash of the bytes, and the bytes of `text.safetensors`."""
         from safetensors.torch import save
 
-        state = {f"network.{k}": v.detach().cpu().contiguous().clone() for k, v in self.network.state_dict().items()}
-        # Half precision moves no cosine by more than 0.001 and halves the file.
-        state |= {"centre": self.centre, "activities": self.activities.half()}
+        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {"centre": self.centre, "activities": self.activities}
+        # Half precision moves a cosine by about 0.001 and halves the file, which would exceed a small encoder.
+        state = {k: v.detach().cpu().half().contiguous().clone() for k, v in tensors.items()}
         data = save(state, metadata={"format": "pt"})
         return {**self.spec.model_dump(mode="json"), "sha256": hashlib.sha256(data).hexdigest()}, data
 

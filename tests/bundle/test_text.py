@@ -75,7 +75,7 @@ def test_it_travels_with_the_encoder(tmp_path: Path) -> None:
     expected = made.text_scores(WINDOWS, prompts, rate_hz=50)
     assert expected.shape == (4, 3)
     assert np.abs(expected).max() <= 1
-    assert np.allclose(again.text_scores(WINDOWS, prompts, rate_hz=50), expected, atol=2e-3)
+    assert np.allclose(again.text_scores(WINDOWS, prompts, rate_hz=50), expected, atol=5e-3)
     assert not any(name.startswith("text") for name in again.state_dict())
     card = (folder / "README.md").read_text()
     assert "## Text head" in card
@@ -151,7 +151,8 @@ def test_a_head_may_read_some_columns_only(tmp_path: Path) -> None:
     again = load_encoder(made.save(tmp_path / "encoder"))
     features = made.encode(WINDOWS, rate_hz=50)
     expected = network(torch.from_numpy(features[:, 2:10])).detach().numpy()
-    assert np.allclose(again.text_head.embed(features), expected / np.linalg.norm(expected, axis=1, keepdims=True))
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    assert np.allclose(again.text_head.embed(features), expected, atol=5e-3)
     with pytest.raises(ValueError, match="are not columns"):
         TextSpec(**{**spec.model_dump(), "columns": (2, 1000)})
 

@@ -22,7 +22,8 @@ from pretrain.observe.trackers import read_log
 from pretrain.run import run
 
 PRETRAIN = Path(__file__).resolve().parents[2] / "configs" / "pretrain"
-RECIPES = sorted(p.stem for p in PRETRAIN.glob("*.yaml") if p.stem != "base")
+# `text` needs labels and a text encoder: tests/pretrain/test_text_alignment.py.
+RECIPES = sorted(p.stem for p in PRETRAIN.glob("*.yaml") if p.stem not in ("base", "text"))
 COMMON = [
     "data.batch_size=16",
     "optim.steps=4",

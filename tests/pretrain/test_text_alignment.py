@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from imu_video.bundle.encoder import load_encoder
+from imu_video.config import load_config
 from imu_video.errors import ConfigError
 from imu_video.registry import text_encoders
 from imu_video.shards.reading.columns import open_columns
@@ -180,6 +181,16 @@ def test_beside_a_loss_of_pairs(moving: Index, config: Callable[..., PretrainCon
     run(made, folder=tmp_path / "run")
     terms = read_log(tmp_path / "run" / "log.jsonl")[1]
     assert {"terms/collossl", "terms/text_alignment"} <= set(terms)
+
+
+def test_the_shipped_recipe_trains(folders: dict[str, Index], tmp_path: Path) -> None:
+    small = ["encoder.width=16", "encoder.layers=1", "encoder.heads=2", "data.batch_size=16", "optim.steps=2"]
+    text = "data.text={encoder: test_bag_of_words}"
+    file = Path(__file__).resolve().parents[2] / "configs" / "pretrain" / "text.yaml"
+    made = load_config(file, PretrainConfig, [f"data.root={folders['first'].root}", text, "run.device=cpu", *small])
+    run(made, folder=tmp_path / "run")
+    terms = read_log(tmp_path / "run" / "log.jsonl")[-2]
+    assert {"terms/nt_xent", "terms/text_alignment"} <= set(terms)
 
 
 def test_what_is_missing_is_named(
