@@ -176,6 +176,12 @@ def untrained_twin(bundle: WindowEncoder, seed: int) -> EncoderBundle:
         torch.manual_seed(seed)
         twin = EncoderBundle(spec=bundle.spec, encoder=bundle.encoder_config).eval()
     if hasattr(twin.encoder, "keep_fit"):
+        if not isinstance(bundle, EncoderBundle):
+            raise ConfigError(
+                f"an exported file of encoder {bundle.encoder_config['name']!r} has no untrained reference: the "
+                "moments of its statistics are inside the graph",
+                hint="evaluate the encoder folder, and name the exported file with --against",
+            )
         twin.encoder.keep_fit(bundle.encoder)  # type: ignore[operator]
     return twin
 

@@ -130,10 +130,7 @@ class EncoderBundle(nn.Module, WindowEncoder):
 
     @property
     def parts(self) -> dict[str, slice]:
-        """Columns of the features by their origin, for an encoder that joins several; empty for any other.
-
-        Tables of an evaluation show each part alone beside the whole.
-        """
+        """Columns of the features by their origin, for an encoder that joins several; empty for any other."""
         return dict(getattr(self.encoder, "parts", {}))
 
     @property

@@ -37,6 +37,14 @@ class WindowEncoder(ABC):
     lineage: JsonDict
     weights_sha256: str
 
+    @property
+    def parts(self) -> dict[str, slice]:
+        """Columns of the features by their origin, for an encoder that joins several; empty for any other.
+
+        Tables of an evaluation show each part alone beside the whole.
+        """
+        return {}
+
     @abstractmethod
     def _features(self, x: np.ndarray, there: np.ndarray | None) -> np.ndarray:
         """Features of windows with the channels and the rate of the specification.

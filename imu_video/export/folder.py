@@ -167,6 +167,7 @@ def _facts(bundle: EncoderBundle, graph: Graph) -> JsonDict:
         "encoder": bundle.encoder_config,
         "input": bundle.spec.model_dump(mode="json"),
         "feature_dim": bundle.feature_dim,
+        "parts": {name: [columns.start, columns.stop] for name, columns in bundle.parts.items()},
         "parameters": sum(p.numel() for p in bundle.encoder.parameters()),
         "samples": graph.samples,
         "least": graph.least,

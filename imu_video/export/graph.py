@@ -22,7 +22,7 @@ OPSET = 18
 LONG = 1025
 """Least number of samples of the window that is traced for windows of any length."""
 INPUT, OUTPUT = "imu", "features"
-VERIFIED = ("segment_cnn", "resnet1d", "patch_tst", "tpn", "cnn_transformer")
+VERIFIED = ("segment_cnn", "resnet1d", "patch_tst", "tpn", "cnn_transformer", "hybrid")
 """Encoders that export with windows of any length, for the hint of an error; the tests hold the list to the code."""
 
 
@@ -90,9 +90,11 @@ def build_graph(bundle: EncoderBundle) -> Graph:
         with quiet(), torch.no_grad():
             program, samples, least = _traced(graph, bundle)
             try:
-                model = torch.onnx.export(
+                exported = torch.onnx.export(
                     program, dynamo=True, opset_version=OPSET, input_names=[INPUT], output_names=[OUTPUT], verbose=False
-                ).model_proto
+                )
+                assert exported is not None  # only with a file to write
+                model = exported.model_proto
             except Exception as error:  # the exporter's own classes of errors are private
                 raise _refusal(bundle, error) from error
     finally:

@@ -57,7 +57,8 @@ def check_parity(
     Raises:
         ParityError: another difference above `TOLERANCE`, or a feature that is not finite; names the case.
     """
-    windows, jumps, difference, relative, seen = 0, 0, 0.0, 0.0, set()
+    windows, jumps, difference, relative = 0, 0, 0.0, 0.0
+    seen: set[int] = set()
     for case, x in parity_windows(bundle, real, lengths=lengths):
         ours, theirs = _encoded(bundle, x), _encoded(other, x)
         scale = max(1.0, float(np.abs(ours).max()))

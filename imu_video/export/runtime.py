@@ -43,6 +43,11 @@ class OnnxEncoder(WindowEncoder):
         self.lineage: JsonDict = dict(facts["lineage"])
         self.weights_sha256 = weights_sha256
 
+    @property
+    def parts(self) -> dict[str, slice]:
+        """Columns of the features by their origin; see `WindowEncoder.parts`."""
+        return {name: slice(*bounds) for name, bounds in self.facts.get("parts", {}).items()}
+
     def _features(self, x: np.ndarray, there: np.ndarray | None) -> np.ndarray:
         samples, only, least = x.shape[2], self.facts["samples"], int(self.facts["least"])
         if only is not None and samples != only:

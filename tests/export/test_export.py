@@ -25,6 +25,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "patch_tst": {"width": 16, "layers": 2, "ffn": 32},
     "tpn": {"width": 8},
     "cnn_transformer": {"width": 16, "layers": 1, "ffn": 32},
+    "hybrid": {"network": {"name": "segment_cnn", "width": 8, "blocks": 2}},
 }
 """Encoders that accept windows of any length after the export, with small arguments."""
 FIXED: dict[str, dict[str, Any]] = {"harood_cnn": {}, "cnn_gru": {}}

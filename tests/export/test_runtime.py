@@ -44,7 +44,11 @@ def test_facts_name_the_file_and_its_origin(file: Path) -> None:
     found = read_facts(file)
     assert found["weights_sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
     assert found["lineage"] == {"untrained": {"seed": 0}}
-    assert load_onnx(file).encoder_config == {"name": "segment_cnn", "width": 8}
+    encoder = load_onnx(file)
+    assert encoder.encoder_config == {"name": "segment_cnn", "width": 8}
+    assert encoder.parts == {}
+    encoder.facts["parts"] = {"network": [0, 6], "statistics": [6, 8]}
+    assert encoder.parts == {"network": slice(0, 6), "statistics": slice(6, 8)}
 
 
 def test_a_window_that_the_file_does_not_accept_is_refused(file: Path, tmp_path: Path) -> None:
