@@ -18,6 +18,8 @@ from imu_video.cli.app import app
 from imu_video.errors import CheckpointError, ConfigError, ParityError
 from imu_video.export import export_onnx, graph, load_onnx
 from imu_video.export.parity import made_windows
+from imu_video.testing import write_folder
+from imu_video.types import Window
 
 SMALL: dict[str, dict[str, Any]] = {
     "segment_cnn": {"width": 8, "blocks": 2},
@@ -60,20 +62,28 @@ def test_the_list_of_encoders_in_errors_is_that_of_the_tests() -> None:
 def test_the_command_calibrates_int8_and_replaces_only_exports(tmp_path: Path) -> None:
     bundle = make("segment_cnn", width=8, blocks=2)
     bundle.save(tmp_path / "encoder", lineage={"run_id": "abc"})
-    t = np.arange(4000) / 50
-    table = np.stack(
-        [t, *(3 * np.sin(2 * np.pi * f * t) for f in (1, 1.3, 2)), *(np.cos(2 * np.pi * f * t) for f in (1, 2, 3))], 1
-    )
-    table[:, 3] += 9.8
-    head = "time,acc_x,acc_y,acc_z,gyr_x,gyr_y,gyr_z"
-    np.savetxt(tmp_path / "walk.csv", table, delimiter=",", header=head, comments="")
+    windows = made_windows(bundle, 200, seed=5)
+    rows = [
+        Window(
+            key=f"w{i}",
+            recording="r",
+            subject="s",
+            session="1",
+            start=4.0 * i,
+            imu={"waist": x},
+            label=None,
+            streams={},
+        )
+        for i, x in enumerate(windows)
+    ]
+    write_folder(tmp_path / "data", {"train": iter(rows)}, rate_hz=50)
     arguments = [
         "export",
         str(tmp_path / "encoder"),
         str(tmp_path / "out"),
         "--int8",
         "--calibrate",
-        str(tmp_path / "walk.csv"),
+        str(tmp_path / "data"),
     ]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
