@@ -108,7 +108,9 @@ class Augmenter:
     def _changed(self, batch: PairBatch, imu: Tensor, mask: Tensor, number: int, purpose: str) -> tuple[Tensor, Tensor]:
         """Windows of the rows of a batch, each changed by the augmentations of its folder."""
         out, out_mask = self._composed(self.compose, imu, mask, number, purpose)
-        for folder, compose in (self.folders.own if self.folders else {}).items():
+        if self.folders is None:
+            return out, out_mask
+        for folder, compose in self.folders.own.items():
             # All rows are changed and those of the folder kept: draws then do not depend on which rows a rank has.
             own, own_mask = self._composed(compose, imu, mask, number, f"{purpose}, folder {folder}")
             rows = self.folders.rows(folder, batch.meta.sample, validation=purpose.startswith("validate"))

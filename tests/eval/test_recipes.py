@@ -8,11 +8,15 @@ from typing import Any
 
 import pytest
 
+from eval.protocols.ood.benchmark import expand
 from eval.recipes import encoder_folders, open_encoder, read_recipe
+from imu_video.bundle import pretrained
 from imu_video.bundle.encoder import EncoderBundle, InputSpec
-from imu_video.errors import ConfigError
+from imu_video.errors import CheckpointError, ConfigError
 from imu_video.export.folder import serialised
 from imu_video.export.runtime import OnnxEncoder
+from tests.bundle.shipped import ship_tiny
+from tests.eval.protocols.ood.test_benchmark import config as benchmark
 from tests.export.models import facts, network
 
 ENCODER = {"name": "patch_tst", "width": 8, "heads": 2, "layers": 1, "ffn": 16}
@@ -104,3 +108,16 @@ def test_an_exported_onnx_file_is_an_encoder_of_its_own(tmp_path: Path) -> None:
     opened = open_encoder(file)
     assert isinstance(opened, OnnxEncoder)
     assert recipe.weights == [opened.weights_sha256[:12]]
+
+
+def test_a_shipped_name_is_one_encoder_and_stays_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder that a name stands for differs between machines: it must not become part of a config's digest."""
+    monkeypatch.setattr(pretrained, "ROOT", tmp_path / "shipped")
+    record = ship_tiny(tmp_path / "shipped")
+    recipe = read_recipe(Path("imu-video/small"))
+    assert (recipe.name, recipe.folders) == ("imu-video/small", (tmp_path / "shipped" / "small",))
+    assert recipe.weights == [record.sha256["model.safetensors"][:12]]
+    named = benchmark(models=[{"name": "mine", "encoder": "imu-video/small", "train": "head"}])
+    assert expand(named) == (named, {})
+    with pytest.raises(CheckpointError, match="no shipped encoder of this name"):
+        read_recipe(Path("imu-video/smal"))
