@@ -7,14 +7,16 @@ same data. What was drawn is recorded: see `WornDevice`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer
 
 from imu_video.arguments import Seed
 from imu_video.config import Config
 from imu_video.errors import ConfigError, nearest
+from imu_video.simulation.body import SIDES
+from imu_video.simulation.impacts import SHARES, Impact
 from imu_video.simulation.person import Person, stream
 from imu_video.simulation.rotations import exponential
 from imu_video.simulation.sensors import PLACEMENTS, PROFILES, Mount, SensorProfile, about_z, draw_mount, look_up
@@ -155,6 +157,48 @@ class StrapRanges(Config):
         )
 
 
+class ImpactRanges(Config):
+    """Ranges of the shocks of foot contacts; see `impacts`. They were chosen on SP-SW-HAR's wrists (studies/world).
+
+    Args:
+        strength: factor on the share of a segment (`impacts.SHARES`).
+        hz: frequency of the ringing of the segment's soft parts, 1 to 60 Hz.
+        damping: damping ratio, above 0 and below 1.
+        radius_m: ratio of linear to angular speed of the shock, 0.05 m or more.
+    """
+
+    strength: Log = (0.5, 2.0)
+    hz: Annotated[tuple[Annotated[float, Field(ge=1, le=60)], Annotated[float, Field(ge=1, le=60)]], Rising] = (
+        4.0,
+        10.0,
+    )
+    damping: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], Annotated[float, Field(gt=0, lt=1)]], Rising] = (
+        0.15,
+        0.4,
+    )
+    radius_m: Annotated[tuple[Annotated[float, Field(ge=0.05)], Annotated[float, Field(ge=0.05)]], Rising] = (0.1, 0.4)
+
+    def draw(self, segment: str, rng: np.random.Generator) -> Impact:
+        """One impact on a segment: strength and shape, and for either foot a direction mostly upwards."""
+        strength, hz, radius = (
+            float(np.exp(rng.uniform(*np.log(pair)))) for pair in (self.strength, self.hz, self.radius_m)
+        )
+
+        def unit(mean: tuple[float, float, float]) -> np.ndarray:
+            vector = np.array(mean) + rng.normal(0, 0.4, 3)
+            return np.asarray(vector / np.linalg.norm(vector))
+
+        part = segment.removeprefix("left_").removeprefix("right_")
+        return Impact(
+            share=min(SHARES[part] * strength, 2.0),
+            hz=hz,
+            damping=float(rng.uniform(*self.damping)),
+            radius=radius,
+            directions={side: unit((0.0, 0.0, 1.0)) for side in SIDES},
+            axes={side: unit((0.0, 1.0, 0.0)) for side in SIDES},
+        )
+
+
 class MotionRanges(Config):
     """Variation of captured takes; a simulated subject has habits of its own and is not varied.
 
@@ -184,6 +228,7 @@ class Randomise(Config):
         device: ranges of the device ``random``.
         strap: ranges of soft tissue and straps.
         motion: variation of captured takes.
+        impacts: shocks of foot contacts, off unless stated.
 
     Example:
         >>> Randomise(strap=None).device.rate_hz
@@ -196,6 +241,12 @@ class Randomise(Config):
     device: DeviceRanges = DeviceRanges()
     strap: StrapRanges | None = StrapRanges()
     motion: MotionRanges | None = MotionRanges()
+    impacts: ImpactRanges | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_impacts(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Folders that were built before impacts existed keep their digest.
+        return {key: value for key, value in dump(self).items() if key != "impacts" or value is not None}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -210,6 +261,7 @@ class WornDevice:
         strap: coupling to the segment, None for a rigid one.
         place: (height, azimuth in degrees, turn in degrees) on the surface, None at a fixed placement.
         attachment: how it is attached, empty at a fixed placement.
+        impact: shocks of foot contacts, None for none.
         drawn: whether the profile was drawn.
     """
 
@@ -220,6 +272,7 @@ class WornDevice:
     strap: Strap | None = None
     place: tuple[float, float, float] | None = None
     attachment: str = ""
+    impact: Impact | None = None
     drawn: bool = False
 
     @property
@@ -236,6 +289,11 @@ class WornDevice:
             parts.append(
                 f"strap {self.strap.hz:.2f} Hz, damping {self.strap.damping:.3f}, "
                 f"tilt {np.rad2deg(self.strap.tilt_per_g):.2f} deg per g"
+            )
+        if self.impact is not None:
+            parts.append(
+                f"impacts {self.impact.share:.3f} of the foot's speed, {self.impact.hz:.2f} Hz, damping "
+                f"{self.impact.damping:.3f}, radius {self.impact.radius:.3f} m"
             )
         if self.drawn:
             p = self.profile
@@ -298,6 +356,7 @@ def put_on(
         profile = ranges.device.draw(stream(seed, ranges.seed, subject, name, "device", placement))
     else:
         profile = look_up(PROFILES, device, "device")
+    shaken = stream(seed, ranges.seed, subject, name, "impacts", placement)
     region = region_of(placement, ranges.regions)
     if region is None or (placement in PLACEMENTS and placement not in ranges.regions and not ranges.mount):
         place = look_up(PLACEMENTS, placement, "placement")
@@ -306,7 +365,13 @@ def put_on(
         strap = ranges.strap.draw(attachment, drawn) if ranges.strap else None
         out = mount.axes.T @ np.array(place.out)
         return WornDevice(
-            placement=placement, mount=mount, profile=profile, out=out, strap=strap, drawn=device == RANDOM
+            placement=placement,
+            mount=mount,
+            profile=profile,
+            out=out,
+            strap=strap,
+            impact=ranges.impacts.draw(mount.segment, shaken) if ranges.impacts else None,
+            drawn=device == RANDOM,
         )
     mount, out, where, attachment = _draw_on_surface(person, region, profile, habit, today, drawn)
     return WornDevice(
@@ -317,6 +382,7 @@ def put_on(
         strap=ranges.strap.draw(attachment, drawn) if ranges.strap else None,
         place=where,
         attachment=attachment,
+        impact=ranges.impacts.draw(mount.segment, shaken) if ranges.impacts else None,
         drawn=device == RANDOM,
     )
 

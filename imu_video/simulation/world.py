@@ -11,12 +11,14 @@ from scipy.ndimage import gaussian_filter1d
 from imu_video.modalities.skeleton import SkeletonTrack
 from imu_video.simulation.body import JOINTS
 from imu_video.simulation.camera import VIEWS, draw_camera
+from imu_video.simulation.impacts import shock
 from imu_video.simulation.person import stream
 from imu_video.simulation.randomise import Randomise, put_on
 from imu_video.simulation.render import RenderedVideo
+from imu_video.simulation.rotations import apply_inverse
 from imu_video.simulation.sensors import PLACEMENTS, look_up, measure, mounted, specific_force_and_rate
 from imu_video.simulation.session import RATE_HZ, Session
-from imu_video.simulation.strap import loose_force_and_rate
+from imu_video.simulation.strap import carried, loose_force_and_rate
 from imu_video.types import ImuStream
 
 FOLLOW_S = 0.6
@@ -85,6 +87,11 @@ def dress(
             force, rate = specific_force_and_rate(position, rotation, RATE_HZ)
         else:
             force, rate = loose_force_and_rate(position, rotation, one.out, one.strap, RATE_HZ)
+        if one.impact is not None:
+            jolt, turn = shock(session.motion, one.mount.segment, one.impact, RATE_HZ)
+            # The strap is linear in world axes, so that its response to the shock adds to that to the motion.
+            force = force + apply_inverse(rotation, jolt if one.strap is None else carried(jolt, one.strap, RATE_HZ))
+            rate = rate + apply_inverse(rotation, turn if one.strap is None else carried(turn, one.strap, RATE_HZ))
         streams.append(
             measure(
                 force,
