@@ -290,20 +290,20 @@ def walk(
 
 
 def _interval(three: list[float]) -> str:
-    return f"{three[0]:.3f} [{three[1]:.3f}, {three[2]:.3f}]"
+    return f"{three[0]:.2f} [{three[1]:.2f}, {three[2]:.2f}]"
 
 
 @app.command()
 def report(out: Annotated[Path, typer.Argument(help="Output folder of `compare`.")] = Path("world-run")) -> None:
     """Print the tables of results.md."""
     rows = [row for path in sorted(out.glob("*.json")) for row in json.loads(path.read_text())]
-    console.say("| source | class | real subjects | windows | before | after | after - before |")
-    console.say("|---|---|---|---|---|---|---|")
+    console.say("| source | class | real subjects | windows | before | after | impacts | after - before |")
+    console.say("|---|---|---|---|---|---|---|---|")
     for row in rows:
         found = row["mmd"]
         console.say(
             f"| {row['source']} | {row['class']} | {row['subjects']} | {row['windows']} | "
-            f"{_interval(found['before']['mmd2'])} | {_interval(found['after']['mmd2'])} | "
+            f"{' | '.join(_interval(found[arm]['mmd2']) for arm in ('before', 'after', 'impacts'))} | "
             f"{_interval(found['after']['difference'])} |"
         )
     console.say("")
@@ -315,8 +315,8 @@ def report(out: Annotated[Path, typer.Argument(help="Output folder of `compare`.
         farther = sum(row["mmd"][arm]["difference"][1] > 0 for row in rows)
         console.say(f"| {arm} | {mean:.3f} | {nearer} | {farther} | {len(rows)} |")
     console.say("")
-    for arms_shown, what in ((("before", "after"), "median"), (("real", "before", "after"), "iqr")):
-        _statistics(rows, arms_shown, what)
+    _statistics(rows, ("before", "after", "impacts"), "median")
+    _statistics(rows, ("real", "before", "after", "impacts"), "iqr")
 
 
 def _statistics(rows: list[dict[str, Any]], shown: tuple[str, ...], what: str) -> None:
