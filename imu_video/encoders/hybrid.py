@@ -10,7 +10,7 @@ import torch
 from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
 
-from imu_video.arguments import Count, Positive
+from imu_video.arguments import LATER, Count, Positive
 from imu_video.encoders.base import check_window
 from imu_video.encoders.layers.standardise import Standardise
 from imu_video.encoders.layers.statistics import GROUPS, Group, SignalStatistics
@@ -46,6 +46,10 @@ class Hybrid(nn.Module):
 
         z = [ (f(x) - mean_f) / std_f,   w * clip((g(x) - mean_g) / std_g, -10, 10) ]
 
+    With ``columns`` given, a linear map M, random and orthogonal at first, takes the first part to that number of
+    columns, which are standardised again. Probes that standardise each column weigh the two parts by their numbers of
+    columns, so that hundreds of columns of a network with little training drown the statistics.
+
     The moments of the statistics are fixed before the training (`fit`), those of the network follow it; see
     `Standardise`. A statistic that cannot be computed, for example of a missing channel, is 0, its mean in training.
 
@@ -59,6 +63,8 @@ class Hybrid(nn.Module):
         groups: statistics of the second part: ``time``, ``spectrum``, ``joint``; see `layers.statistics`.
         head_sees: features that projection heads of training take: ``network``, or ``both`` parts. With ``both``, the
             statistics already tell many windows apart, and the network learns what they leave open.
+        columns: columns of the first part after M, at most the features of the network; sensible 64 to 192. None: no
+            map.
         weight: w, above 0; sensible 0.3 to 3. Probes that standardise features by themselves do not depend on it.
         rate_hz: sampling rate of the windows.
         samples: window length in training. Band powers of other windows are scaled to it.
@@ -68,7 +74,7 @@ class Hybrid(nn.Module):
     Shapes: imu (B, C, T), mask (B, C, T) bool or None -> (B, E), E = features of the network + statistics.
 
     Raises:
-        ConfigError: another number of names than channels.
+        ConfigError: another number of names than channels, or more columns than features of the network.
 
     Example:
         >>> encoder = Hybrid(network={"name": "segment_cnn", "width": 16})
@@ -83,6 +89,7 @@ class Hybrid(nn.Module):
         network: Network = "segment_cnn",
         groups: Annotated[Sequence[Group], Field(min_length=1)] = GROUPS,
         head_sees: Literal["network", "both"] = "network",
+        columns: Annotated[Count | None, LATER] = None,
         weight: Positive = 1.0,
         rate_hz: Positive = 50.0,
         samples: Count = 250,
@@ -100,9 +107,20 @@ class Hybrid(nn.Module):
         shared = {"channels": channels, "samples": samples, "rate_hz": rate_hz, "names": tuple(names)}
         self.network: Any = encoders.entry(network).filled(**shared).build()
         self.statistics = SignalStatistics(channels=names, rate_hz=rate_hz, groups=groups, samples=samples)
-        first, second = int(self.network.feature_dim), len(self.statistics.names)
-        self.feature_dim = first + second
-        self.network_scale = Standardise(width=first, follow=FOLLOW)
+        own, second = int(self.network.feature_dim), len(self.statistics.names)
+        first = own if columns is None else columns
+        if first > own:
+            raise ConfigError(
+                f"encoder 'hybrid': columns {columns}, expected at most the {own} features of the network",
+                hint="fewer columns, or none: `columns: null`",
+            )
+        self.feature_dim, self._first = first + second, first
+        self.network_scale = Standardise(width=own, follow=FOLLOW)
+        self.projection: nn.Linear | None = None
+        if columns is not None:
+            self.projection = nn.Linear(own, columns, bias=False)
+            nn.init.orthogonal_(self.projection.weight)
+            self.projection_scale = Standardise(width=columns, follow=FOLLOW)
         self.statistics_scale = Standardise(width=second, limit=LIMIT)
         if hasattr(self.network, "tokens"):
             # Only where the network has features over time: their absence is how others find out.
@@ -112,8 +130,7 @@ class Hybrid(nn.Module):
     @property
     def parts(self) -> dict[str, slice]:
         """Columns of the feature by where they come from; tables show each part alone beside the whole."""
-        first = self.network_scale.mean.shape[0]
-        return {"network": slice(0, first), "statistics": slice(first, self.feature_dim)}
+        return {"network": slice(0, self._first), "statistics": slice(self._first, self.feature_dim)}
 
     @property
     def head_columns(self) -> slice:
@@ -123,7 +140,7 @@ class Hybrid(nn.Module):
     def forward(self, imu: Tensor, mask: Tensor | None = None) -> Tensor:
         """Features (B, E) of normalised windows (B, C, T); ``mask`` (B, C, T) is True where measured."""
         check_window(imu, mask, self.channels)
-        learned = self.network_scale(self.network(imu, mask).float())
+        learned = self._learned(imu, mask)
         values, defined = self._statistics(imu, mask)
         return torch.cat([learned, self.weight * self.statistics_scale(values, defined)], dim=1)
 
@@ -132,8 +149,7 @@ class Hybrid(nn.Module):
         if self.head_sees == "both":
             return self(imu, mask)
         check_window(imu, mask, self.channels)
-        features: Tensor = self.network_scale(self.network(imu, mask).float())
-        return features
+        return self._learned(imu, mask)
 
     @torch.no_grad()
     def fit(self, imu: Tensor, mask: Tensor | None = None) -> None:
@@ -150,12 +166,20 @@ class Hybrid(nn.Module):
             pieces.append((self.network(some, there).float(), *self._statistics(some, there)))
         learned, values, defined = (torch.cat(part) for part in zip(*pieces, strict=True))
         self.network_scale.fit(learned)
+        if self.projection is not None:
+            self.projection_scale.fit(self.projection(self.network_scale(learned)).float())
         self.statistics_scale.fit(values, defined)
         self.train(was)
 
     def keep_fit(self, trained: Hybrid) -> None:
         """Take from a trained encoder what no gradient step has made: the moments of the statistics."""
         self.statistics_scale.adopt(trained.statistics_scale)
+
+    def _learned(self, imu: Tensor, mask: Tensor | None) -> Tensor:
+        features: Tensor = self.network_scale(self.network(imu, mask).float())
+        if self.projection is not None:
+            features = self.projection_scale(self.projection(features).float())
+        return features
 
     def _statistics(self, imu: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         kind = imu.device.type

@@ -34,7 +34,7 @@ def made(**options: Any) -> Hybrid:
 
 @pytest.mark.parametrize(
     "options",
-    [{"network": {"name": "patch_tst", "width": 16, "layers": 1}}, {"groups": ["time"], "weight": 0.5}],
+    [{"network": {"name": "patch_tst", "width": 16, "layers": 1}}, {"groups": ["time"], "weight": 0.5, "columns": 12}],
     ids=str,
 )
 def test_options_keep_the_contract(options: dict[str, Any]) -> None:
@@ -54,6 +54,20 @@ def test_the_parts_are_the_network_and_the_statistics_standardised() -> None:
     )
     scaled = (encoder.network(x) - encoder.network_scale.mean) / encoder.network_scale.variance.clamp(min=1e-6).sqrt()
     assert torch.allclose(z[:, network], scaled, atol=1e-4)
+
+
+def test_a_linear_map_gives_the_network_fewer_columns() -> None:
+    encoder, x = made(columns=12), windows()
+    encoder.fit(x)
+    z = encoder(x)
+    assert z.shape[1] == encoder.feature_dim == 12 + 193
+    assert torch.allclose(z[:, :12].std(0, correction=0), torch.ones(12), atol=0.01)
+    scaled = encoder.network_scale(encoder.network(x)) @ encoder.projection.weight.T
+    assert torch.allclose(z[:, :12], (scaled - scaled.mean(0)) / scaled.std(0, correction=0), atol=1e-3)
+    assert torch.equal(encoder.head_features(x), z[:, :12])
+    assert "columns" not in encoders.entry({"name": "hybrid", "network": NETWORK}).config
+    with pytest.raises(ConfigError, match="at most the 160 features"):
+        made(columns=161)
 
 
 def test_missing_channels_are_at_the_mean_of_training() -> None:
@@ -182,7 +196,7 @@ def test_statistics_export_for_any_window_length() -> None:
         assert torch.allclose(program.module()(*some)[0], statistics(*some)[0], atol=1e-3)
 
 
-@pytest.mark.parametrize(("name", "most"), [("small", 250_000), ("base", 1_200_000)])
+@pytest.mark.parametrize(("name", "most"), [("small", 250_000), ("base", 1_300_000)])
 def test_shipped_configs_have_the_sizes_that_they_state(name: str, most: int) -> None:
     path = Path(__file__).resolve().parents[2] / f"configs/encoder/hybrid_{name}.yaml"
     encoder = encoders.build(read_yaml(path))
