@@ -112,16 +112,23 @@ def _traced(graph: WindowGraph, bundle: EncoderBundle) -> tuple[Any, int | None,
     long = torch.zeros(3, len(bundle.spec.channels), max(4 * bundle.spec.samples + 1, LONG))
     try:
         program = torch.export.export(graph, (long,), dynamic_shapes={"imu": {0: dynamic, 2: dynamic}}, strict=False)
+        least = _least(program)
     except Exception:  # some operators fix the length, which torch reports with several classes of errors
-        try:
-            fixed = torch.export.export(graph, (window,), dynamic_shapes={"imu": {0: dynamic}}, strict=False)
-        except Exception as error:
-            raise _refusal(bundle, error) from error
-        return fixed, window.shape[2], window.shape[2]
+        least = window.shape[2] + 1
+    if least <= window.shape[2]:
+        return program, None, least
+    try:
+        fixed = torch.export.export(graph, (window,), dynamic_shapes={"imu": {0: dynamic}}, strict=False)
+    except Exception as error:
+        raise _refusal(bundle, error) from error
+    return fixed, window.shape[2], window.shape[2]
+
+
+def _least(program: Any) -> int:
+    """Smallest window length that a program accepts."""
     place = next(node for node in program.graph.nodes if node.name in program.graph_signature.user_inputs)
-    limits = program.range_constraints[place.meta["val"].shape[2].node.expr]
-    # torch counts sizes below 2 as special cases; the encoders have none.
-    return program, None, 1 if limits.lower <= 2 else int(limits.lower)
+    lower = program.range_constraints[place.meta["val"].shape[2].node.expr].lower
+    return 1 if lower <= 2 else int(lower)  # torch counts sizes below 2 as special cases; the encoders have none
 
 
 def _refusal(bundle: EncoderBundle, error: Exception) -> ConfigError:

@@ -30,7 +30,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "hybrid": {"network": {"name": "segment_cnn", "width": 8, "blocks": 2}},
 }
 """Encoders that accept windows of any length after the export, with small arguments."""
-FIXED: dict[str, dict[str, Any]] = {"harood_cnn": {}, "cnn_gru": {}}
+FIXED: dict[str, dict[str, Any]] = {"harood_cnn": {}, "cnn_gru": {"hidden": 16}, "harnet": {}}
 """Encoders that accept windows of the training length only after the export."""
 
 
