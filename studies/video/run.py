@@ -422,8 +422,8 @@ def table(
     page = [
         "## Macro-F1\n", tables.values_table(found),
         "## True pairs minus each other arm\n", tables.contrasts_table(found),
-        "## Excluded effects: true minus permuted pairs\n", tables.excluded_table(found, "permuted"),
-        "## Excluded effects: true pairs minus IMU only\n", tables.excluded_table(found, "imu"),
+        "## Excluded effects: true minus permuted pairs\n", tables.excluded_table(tables.primary(found), "permuted"),
+        "## Excluded effects: true pairs minus IMU only\n", tables.excluded_table(tables.primary(found), "imu"),
         "## Retrieval on validation subjects\n", tables.retrieval_table(study / "runs", source, order),
     ]  # fmt: skip
     for scale in SCALES if source == "mixture" else ():

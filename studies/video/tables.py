@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from imu_video.errors import DataError
 from imu_video.metrics.classify import macro_f1
 from imu_video.metrics.inference import Estimate, estimate
 from imu_video.metrics.significance import Comparison, compare
+from imu_video.metrics.variance import REFERENCE_SEED, SEED
 
 LEVEL = 0.95
 TRUE = "pretrained"
@@ -31,7 +32,11 @@ LOOKS: Mapping[str, tuple[str, str, str]] = {
 """Arm -> name, colour and marker."""
 CONTRASTS = ("permuted", "redrawn", "imu", "untrained", "handcrafted")
 """Models that are subtracted from the true pairs, in the order of the columns."""
+REAL = "real"
+"""Target of the rows that contain the subjects of all recorded sets."""
+RECORDED = ("hapt", "umafall")
 TITLES = {
+    REAL: "HAPT and UMAFall",
     "hapt": "HAPT, waist",
     "umafall": "UMAFall, mean of five placements",
     "world": "simulated, mean of three domains",
@@ -76,7 +81,11 @@ class Row:
     def difference(self, reference: str) -> Estimate:
         """True pairs minus another model; the seeds of both are crossed, as in `imu-eval fewshot`."""
         own, other = self.cells[TRUE], self.cells[reference]
-        return estimate(own.values[:, None] - other.values[None], support=own.support)
+        found = estimate(own.values[:, None] - other.values[None], support=own.support)
+        if reference in ("untrained", "handcrafted"):
+            return found
+        parts = (replace(part, factor=REFERENCE_SEED) if part.factor == SEED else part for part in found.parts)
+        return replace(found, parts=tuple(parts))
 
 
 def pooled(lines: Sequence[Result], model: str, shots: int) -> Cells:
@@ -130,7 +139,38 @@ def rows(files: Mapping[tuple[str, str], tuple[int, Path]], order: Sequence[str]
             models = {line.model for line in figures}
             cells = {model: pooled(figures, model, shots) for model in models}
             out.append(Row(target=target, scale=scale, shots=shots, cells=cells))
+    out += joined(out)
     return sorted(out, key=lambda row: (list(TITLES).index(row.target), row.shots, order.index(row.scale)))
+
+
+def joined(found: Sequence[Row]) -> list[Row]:
+    """Rows with the subjects of all recorded sets, for scales and shots that were evaluated on all of them.
+
+    The encoders of a row are the same on every set, so that one estimate needs one factor of pretraining seeds for all
+    subjects; every subject has the same weight. Episodes of two sets with the same number are paired.
+    """
+    out = []
+    for first in found:
+        if first.target != RECORDED[0]:
+            continue
+        same = [row for row in found if (row.scale, row.shots) == (first.scale, first.shots)]
+        parts = [row for target in RECORDED for row in same if row.target == target]
+        if len(parts) < len(RECORDED) or len({part.cells[TRUE].values.shape[:2] for part in parts}) > 1:
+            continue
+        cells = {
+            model: Cells(
+                values=np.concatenate([part.cells[model].values for part in parts], axis=-1),
+                support=np.concatenate([part.cells[model].support for part in parts], axis=-1),
+            )
+            for model in first.cells
+        }
+        out.append(Row(target=REAL, scale=first.scale, shots=first.shots, cells=cells))
+    return out
+
+
+def primary(found: Sequence[Row]) -> list[Row]:
+    """The rows that answer the question: all recorded subjects, or all rows where there are none."""
+    return [row for row in found if row.target == REAL] or list(found)
 
 
 def _interval(low: float, high: float) -> str:

@@ -139,6 +139,23 @@ def test_domains_are_averaged_within_subjects_and_episodes(runner: Runner, tmp_p
         assert found.support[e, s] == any(c.support[e, s] for c in (wrist, waist) if s < len(c.subjects))
 
 
+def test_recorded_subjects_are_joined_with_equal_weight(runner: Runner, tmp_path: Path) -> None:
+    runner("video")
+    from studies.video import tables
+
+    rng = np.random.default_rng(3)
+    for target, subjects in (("hapt", SUBJECTS), ("umafall", ("x", "y", "z", "w"))):
+        written(tmp_path, f"mixture-1k5-2-{target}", made_up(rng, target, 5, subjects))
+    found = tables.rows(tables.result_files(tmp_path, "mixture"), ["1k5"])
+    assert [row.target for row in found] == ["real", "hapt", "umafall"]
+    joint, hapt, umafall = (row.difference("permuted") for row in found)
+    assert joint.subjects == 10
+    assert joint.value == pytest.approx((6 * hapt.value + 4 * umafall.value) / 10, abs=1e-12)
+    factors = {part.factor for part in joint.parts}
+    assert factors == {"subject", "episode", "pretraining seed", "pretraining seed of the reference"}
+    assert tables.primary(found) == found[:1]
+
+
 def test_tables_and_figure_of_a_study(runner: Runner, tmp_path: Path) -> None:
     runner("video")
     from studies.video import tables
