@@ -164,12 +164,14 @@ def test_half_precision_leaves_the_statistics_alone() -> None:
 
 @pytest.mark.slow  # compiles and exports
 def test_it_compiles_and_exports_as_one_graph(tmp_path: Path) -> None:
-    encoder, x = made(), windows()
+    encoder, x = made(columns=24), windows()
     encoder.fit(x)
     mask = torch.ones_like(x, dtype=torch.bool)
     mask[0, 0], mask[1, :, 20:60], mask[2] = False, False, False
     expected = encoder(x, mask)
-    assert torch.allclose(torch.compile(encoder)(x, mask), expected, atol=1e-3)
+    # Without code generation, which takes minutes: what is checked is that one graph without breaks can be traced.
+    compiled = torch.compile(encoder, backend="aot_eager", fullgraph=True)
+    assert torch.allclose(compiled(x, mask), expected, atol=1e-3)
     batch = torch.export.Dim("B", min=1, max=4096)
     shapes = ({0: batch}, {0: batch})
     program = torch.export.export(encoder, (x[:4], mask[:4]), dynamic_shapes=shapes)
