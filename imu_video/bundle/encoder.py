@@ -352,7 +352,7 @@ def _read(folder: Path) -> EncoderBundle:
     if "text" in config:
         from imu_video.bundle.text import read_text  # most encoders have none, and need no teacher's module
 
-        bundle.text = read_text(folder, config["text"])
+        bundle.text = read_text(folder, config["text"], feature_dim=bundle.feature_dim)
     return bundle
 
 

@@ -118,9 +118,24 @@ class FolderFormat:
                 f"{path}: sha256 is {found[:12]}, config.json expects {expected[:12]}",
                 hint="copy or download the whole folder again",
             )
-        from safetensors.torch import load
+        return config, tensors_of(data, path)
 
-        return config, load(data)
+
+def tensors_of(data: bytes, path: Path) -> dict[str, Tensor]:
+    """The tensors in the content of a safetensors file.
+
+    Raises:
+        CheckpointError: other content; the message names ``path``.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        return load(data)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"{path}: not a safetensors file: {error}", hint="copy or export the folder again"
+        ) from error
 
 
 def config_text(config: Mapping[str, Any]) -> str:

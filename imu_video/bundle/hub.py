@@ -78,8 +78,8 @@ def _advice(error: Exception, repo: str) -> str:
     if isinstance(error, RevisionNotFoundError):
         return f"check the revision: https://huggingface.co/{repo}/commits/main lists them"
     return (
-        f"check the connection; offline, run `hf download {repo} {WEIGHTS} {CONFIG} --local-dir FOLDER` on another "
-        "machine and load that FOLDER"
+        f"check the connection; offline, run `hf download {repo} --local-dir FOLDER` on another machine and load "
+        "that FOLDER"
     )
 
 

@@ -20,7 +20,8 @@ def encoder_folder(source: str | Path, *, revision: str | None = None) -> Path:
     2. ``imu-video/NAME`` is an encoder that is shipped inside the package, see `list_pretrained`. A local folder at
        this path would be another encoder under the same name, so that the source is refused as ambiguous.
     3. A path that exists is itself.
-    4. ``owner/name`` or ``owner/name@revision`` is a repository on the hub, unless ``owner`` is a local folder.
+    4. ``owner/name`` or ``owner/name@revision`` is a repository on the hub, unless ``owner`` is a local folder or
+       ``imu-video``: a mistyped name of a shipped encoder downloads nothing.
     5. Anything else is a path.
 
     Args:
@@ -47,6 +48,8 @@ def encoder_folder(source: str | Path, *, revision: str | None = None) -> Path:
         _refuse_revision(source, revision)
         return pretrained.shipped_folder(source)
     if is_repository(source):
+        if text.partition("/")[0].casefold() == pretrained.OWNER:
+            return pretrained.shipped_folder(text)  # refuses it, and names the similar ones
         try:
             return hub.download(f"hf://{text}", revision=revision)
         except CheckpointError as error:
@@ -56,6 +59,9 @@ def encoder_folder(source: str | Path, *, revision: str | None = None) -> Path:
                 hint=f"name an existing encoder folder (`imu-pretrain export RUN OUT`), or for the hub: {error.hint}",
             ) from error
     _refuse_revision(source, revision)
+    shipped = f"{pretrained.OWNER}/{text}"
+    if pretrained.is_shipped_name(shipped) and (pretrained.ROOT / text).is_dir() and not Path(source).exists():
+        raise CheckpointError(f"{text}: no such folder", hint=f"the encoder inside the package is named {shipped}")
     return Path(source)
 
 

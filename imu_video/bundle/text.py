@@ -19,9 +19,10 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from imu_video import registry
-from imu_video.bundle.folder import CONFIG, TEXT
+from imu_video.bundle.folder import CONFIG, TEXT, tensors_of
 from imu_video.bundle.head import Classifier, HeadSpec
 from imu_video.config import Config
+from imu_video.encoders.allocation import bounded
 from imu_video.errors import CheckpointError, ConfigError
 from imu_video.runtime import documents
 from imu_video.teachers.sentences import TEMPLATES, Phrasing, embed_texts, fingerprint_of
@@ -152,8 +153,7 @@ class TextHead:
             ConfigError: no or an empty name, or a name that is not stored where the text encoder is not installed.
             CheckpointError: another text encoder than in training.
         """
-        if not names or not all(name.strip() for name in names):
-            raise ConfigError(f"prompts must be names of activities, got {list(names)}", hint="walking")
+        names = _checked(names)
         phrasing, known = self.spec.phrasing, dict(zip(self.spec.activities, self.activities, strict=True))
         if templates is not None:
             phrasing, known = replace(phrasing, templates=tuple(templates)), {}
@@ -202,9 +202,11 @@ class TextHead:
         Raises:
             ConfigError: fewer than two prompts, or equal ones; see `prompts`.
         """
-        if len(set(prompts)) < 2 or len(set(prompts)) < len(prompts):
+        prompts = _checked(prompts)
+        different = {" ".join(prompt.replace("_", " ").casefold().split()) for prompt in prompts}
+        if len(different) < 2 or len(different) < len(prompts):
             raise ConfigError(
-                f"zero-shot prediction chooses between two or more different activities, got {list(prompts)}",
+                f"zero-shot prediction chooses between two or more different activities, got {prompts}",
                 hint="--text walking --text sitting",
             )
         spec = HeadSpec(classes=tuple(prompts), feature_dim=self.spec.feature_dim, seconds=seconds, threshold=threshold)
@@ -220,6 +222,23 @@ class TextHead:
         state = {k: v.detach().cpu().half().contiguous().clone() for k, v in tensors.items()}
         data = save(state, metadata={"format": "pt"})
         return {**self.spec.model_dump(mode="json"), "sha256": hashlib.sha256(data).hexdigest()}, data
+
+
+def _checked(names: Sequence[str]) -> list[str]:
+    """Names of activities without surrounding spaces.
+
+    Raises:
+        ConfigError: no names, an empty one, or something else than a list of texts.
+    """
+    # A text is a sequence of its letters, each of which would be a prompt.
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"prompts must be a list of texts, got {names!r}", hint='["walking", "sitting"]')
+    stripped = [name.strip() for name in names]
+    if not stripped or not all(stripped):
+        raise ConfigError(
+            f"prompts must be names of activities, got {list(names)}", hint='for example ["walking", "sitting"]'
+        )
+    return stripped
 
 
 class TextClassifier(Classifier):
@@ -239,12 +258,13 @@ class TextClassifier(Classifier):
         return np.asarray(self.head.embed(features) @ self._prompts.T, np.float64) * self.head.spec.scale
 
 
-def read_text(folder: str | Path, section: object) -> TextHead:
+def read_text(folder: str | Path, section: object, *, feature_dim: int) -> TextHead:
     """Read the text head of an encoder folder.
 
     Args:
         folder: the encoder folder.
         section: section ``text`` of its config.json.
+        feature_dim: E, width of the encoder's features.
 
     Raises:
         CheckpointError: a section or file that is missing, damaged or does not fit.
@@ -261,12 +281,13 @@ def read_text(folder: str | Path, section: object) -> TextHead:
     found, expected = hashlib.sha256(data).hexdigest(), str(section.get("sha256"))
     if found != expected:
         raise CheckpointError(f"{path}: sha256 is {found[:12]}, config.json expects {expected[:12]}", hint=again)
-    from safetensors.torch import load
-
-    tensors = load(data)
+    tensors = tensors_of(data, path)
+    if spec.feature_dim != feature_dim:
+        raise CheckpointError(f"{source}: feature_dim {spec.feature_dim}, the encoder has {feature_dim}", hint=again)
     first, last, _ = spec.read.indices(spec.feature_dim)
-    network = make_head(features=last - first, width=spec.text_dim, hidden=spec.hidden)
     try:
+        with bounded("the network of the text head"):
+            network = make_head(features=last - first, width=spec.text_dim, hidden=spec.hidden)
         network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
         return TextHead(spec=spec, network=network, centre=tensors["centre"], activities=tensors["activities"])
     except (RuntimeError, KeyError, ValueError, ConfigError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from imu_video.bundle import EncoderBundle, InputSpec, load_encoder
 from imu_video.bundle.folder import CONFIG, WEIGHTS
 from imu_video.errors import CheckpointError
 from imu_video.sides import TowerBundle, load_tower
+from tests.bundle.shipped import tiny
 
 JOINTS = ["pelvis", "neck", "left_hip", "right_hip"]
 Load = Callable[[Path], torch.nn.Module]
@@ -93,3 +95,13 @@ def test_one_kind_is_not_read_as_the_other(tmp_path: Path) -> None:
         load_tower(tmp_path / "encoder")
     with pytest.raises(CheckpointError, match="not an imu-video encoder"):
         load_encoder(tmp_path / "tower")
+
+
+def test_content_that_is_no_safetensors_file_is_refused_although_its_hash_is_right(tmp_path: Path) -> None:
+    folder = tiny().save(tmp_path / "encoder")
+    (folder / "model.safetensors").write_bytes(b"not safetensors")
+    config = json.loads((folder / "config.json").read_text())
+    config["weights_sha256"] = hashlib.sha256(b"not safetensors").hexdigest()
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: not a safetensors file"):
+        load_encoder(folder)

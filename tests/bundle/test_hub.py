@@ -94,7 +94,7 @@ class Response:
         (RevisionNotFoundError("no such revision", response=Response()), "check the revision"),  # type: ignore[arg-type]
         (
             LocalEntryNotFoundError("not in the cache"),
-            "hf download lab/wrist model.safetensors config.json --local-dir",
+            "hf download lab/wrist --local-dir FOLDER",  # whole: an encoder may have a text head
         ),
         (OSError("disk full"), "check the connection"),
     ],

@@ -83,9 +83,18 @@ def test_the_error_of_a_failed_download_names_both_possibilities(asked: list[str
 
 
 def test_the_owner_of_shipped_encoders_is_never_asked_for_on_the_hub(asked: list[str]) -> None:
-    with pytest.raises(CheckpointError, match="no shipped encoder of this name"):
-        encoder_folder("imu-video/large")
+    for name in ("imu-video/large", "imu-video/Small", "IMU-Video/small", "imu-video/small@main", "imu-video/small.x"):
+        with pytest.raises(CheckpointError, match="no shipped encoder of this name"):
+            encoder_folder(name)
     assert not asked
+
+
+def test_the_name_without_its_owner_leads_to_the_whole_name(asked: list[str]) -> None:
+    with pytest.raises(CheckpointError, match="small: no such folder") as caught:
+        load_encoder("small")
+    assert "imu-video/small" in str(caught.value.hint)
+    tiny().save("small", lineage={"run_id": "8"})
+    assert load_encoder("small").lineage == {"run_id": "8"}
 
 
 def test_projectors_are_read_where_the_encoder_is(asked: list[str]) -> None:

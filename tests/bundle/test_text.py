@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -157,6 +158,12 @@ def test_a_head_may_read_some_columns_only(tmp_path: Path) -> None:
         TextSpec(**{**spec.model_dump(), "columns": (2, 1000)})
 
 
+def _replace(folder: Path, section: dict[str, Any], data: bytes) -> None:
+    """Other content of text.safetensors whose hash is right."""
+    (folder / "text.safetensors").write_bytes(data)
+    section["sha256"] = hashlib.sha256(data).hexdigest()
+
+
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
@@ -166,6 +173,9 @@ def test_a_head_may_read_some_columns_only(tmp_path: Path) -> None:
         (lambda f, c: c["text"].update(hidden=7), "does not fit"),
         (lambda f, c: c["text"].update(activities=["sit"]), "does not fit"),
         (lambda f, c: c.update(text=[1]), "expected a mapping"),
+        (lambda f, c: _replace(f, c["text"], b"not safetensors"), "not a safetensors file"),
+        (lambda f, c: c["text"].update(feature_dim=4096), "feature_dim 4096, the encoder has"),
+        (lambda f, c: c["text"].update(hidden=2**16, text_dim=2**16), "at most"),
     ],
 )
 def test_damaged_folders_are_refused(tmp_path: Path, edit: Any, words: str) -> None:
@@ -175,3 +185,17 @@ def test_damaged_folders_are_refused(tmp_path: Path, edit: Any, words: str) -> N
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match=words):
         load_encoder(folder)
+
+
+@pytest.mark.parametrize("prompts", ["walking", ["walking", 3], [], ["walking", " "], b"walking"])
+def test_prompts_are_a_list_of_texts(prompts: Any) -> None:
+    """A single text is a sequence of letters: seven prompts without meaning."""
+    with pytest.raises(ConfigError, match="prompts must be"):
+        bundle().text_scores(WINDOWS, prompts, rate_hz=50)
+
+
+@pytest.mark.parametrize("second", ["walk", " walk", "Walk", "WALK "])
+def test_prompts_that_differ_in_case_and_spaces_are_equal(second: str) -> None:
+    """Each would have half of the probability, and every window would be below the threshold."""
+    with pytest.raises(ConfigError, match="two or more different activities"):
+        bundle().text_head.classifier(["walk", second], seconds=2.0)
