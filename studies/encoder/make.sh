@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The shipped encoders from recordings to exported folders; 45 minutes on two cores under load. Finished steps are skipped.
+# The shipped encoders from recordings to exported folders. Finished steps are skipped; results.md has the time of the steps.
 #
 #     studies/encoder/make.sh CMU-MOCAP SP-SW-HAR-DATA                        # shipped mixture
 #     studies/encoder/make.sh CMU-MOCAP SP-SW-HAR-DATA --with bandai BVH      # with motion capture under CC BY-NC
@@ -20,7 +20,7 @@ fi
 run data world
 run data cmu_mocap "$cmu"
 run data sp_sw_har "$sp_sw"
-run pretrain small "${more[@]}" &
+run pretrain small ${more[@]+"${more[@]}"} &
 small=$!
-run pretrain base "${more[@]}"
+run pretrain base ${more[@]+"${more[@]}"}
 wait "$small"
