@@ -54,3 +54,18 @@ def test_windows_have_every_kind_of_gap(bundle: EncoderBundle) -> None:
     missing = [np.isnan(x).all(2).any() for x in cases.values()]
     assert any(missing)
     assert all(np.isfinite(x).any(axis=(1, 2)).all() for x in cases.values())
+
+
+def test_rounding_of_a_constant_channel_is_a_jump() -> None:
+    """A constant channel crosses its computed mean at the edges of gaps or not, as the mean is rounded."""
+    encoder = {"name": "hybrid", "network": {"name": "segment_cnn", "width": 8, "blocks": 2}, "groups": ["time"]}
+    bundle = EncoderBundle(spec=SPEC, encoder=encoder).eval()
+    real = made_windows(bundle, 100, seed=3)
+    real[:, 2] = np.linspace(9.7, 9.9, len(real))[:, None]
+    real[:, 2, 40:60] = np.nan
+
+    class Rounded(Other):
+        def _features(self, x: np.ndarray, there: np.ndarray | None) -> np.ndarray:
+            return super()._features(x * np.float32(1 + 3e-7), there)
+
+    assert check_parity(bundle, Rounded(bundle, ""), real, lengths=()).jumps > 0
