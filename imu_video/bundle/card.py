@@ -16,7 +16,8 @@ import numpy as np
 from imu_video import load_encoder
 
 encoder = load_encoder("{source}")
-# (N, C, T): {channels}; {units}, NaN = missing; any rate, any length
+# (N, C, T): {channels}
+# {units}, NaN = missing; {accepted}
 windows = np.load("windows.npy")
 features = encoder.encode(windows, rate_hz={rate:g})  # (N, {features}) float32
 """
@@ -32,13 +33,14 @@ _CODE = re.compile(r"code \((.*)\)", re.DOTALL)
 """Keys of such components in the config of the lineage."""
 
 
-def render(config: Mapping[str, Any], *, source: str = "path/to/this/folder") -> str:
+def render(config: Mapping[str, Any], *, name: str | None = None, summary: str = "") -> str:
     """Markdown of an encoder's config: architecture, input specification, use, lineage, licences, limits.
 
     Args:
         config: content of ``config.json`` as `EncoderBundle.save` writes it. A list ``sources`` in its lineage, of
             mappings with ``name``, ``licence`` and ``url``, is shown as a table of its own.
-        source: what the example of use loads.
+        name: of a shipped encoder: title of the card, and what the example of use loads. None: a folder.
+        summary: one sentence about a shipped encoder.
 
     Example:
         ``Path("encoder/README.md").write_text(render(read_config("encoder")))``
@@ -55,9 +57,10 @@ def render(config: Mapping[str, Any], *, source: str = "path/to/this/folder") ->
     plugins = _plugins(lineage)
     parts = [
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
-        f"# IMU encoder {code(encoder['name'])}",
+        f"# IMU encoder {code(name or encoder['name'])}",
+        *([markdown(summary)] if summary else []),
         f"Turns a window of {_measured(spec)} into {config['feature_dim']} features "
-        f"({config['parameters']:,} parameters). Exported by imu-video {markdown(config['versions']['imu-video'])} "
+        f"(architecture {code(encoder['name'])}, {config['parameters']:,} parameters). Exported by imu-video {markdown(config['versions']['imu-video'])} "
         f"(torch {markdown(config['versions']['torch'])}).",
         *([_CONTROL.format(control=code(control))] if control else []),
         "## Input",
@@ -75,26 +78,27 @@ def render(config: Mapping[str, Any], *, source: str = "path/to/this/folder") ->
             _USAGE.format(
                 channels=" ".join(map(plain, spec["channels"])),
                 units=" and ".join(dict.fromkeys(plain(spec["units"][c]) for c in spec["channels"])),
-                source=source,
+                source=name or "path/to/this/folder",
+                accepted=_accepted_briefly(spec),
                 rate=spec["rate_hz"],
                 features=config["feature_dim"],
             ),
             "python",
         ),
         *(["## Text head", _text_head(config["text"])] if "text" in config else []),
-        "## Lineage",
-        _table(("fact", "value"), list(_flatten(lineage))) if lineage else "No lineage was recorded at export.",
         *(["## Plugins", _PLUGINS, _table(("component", "sha256 of its code"), plugins)] if plugins else []),
         *(["## Sources", _table(("training data", "licence", "address"), sources)] if sources else []),
         "## Licences",
         _licences(licences),
-        "## Encoder arguments",
-        _table(("argument", "value"), list(_flatten(arguments))),
         "## Limits",
-        "- Features reflect the subjects, placements, devices and activities named under Lineage; evaluate them before "
+        "- Features reflect the subjects, placements, devices and activities of the training data; evaluate them before "
         "use on other data (`imu-eval fewshot`).\n"
         "- Windows in other units, or with gravity removed where it was included, are out of its domain.\n"
         "- Not a medical device. Movement data can identify a person: handle features as personal data.",
+        "## Encoder arguments",
+        _table(("argument", "value"), list(_flatten(arguments))),
+        "## Lineage",  # last, because it is the longest section
+        _table(("fact", "value"), list(_flatten(lineage))) if lineage else "No lineage was recorded at export.",
         f"Weights sha256: {code(config['weights_sha256'])}",
     ]
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
@@ -104,7 +108,7 @@ def _text_head(section: Mapping[str, Any]) -> str:
     """What the text head compares with, and an example."""
     seen = [*section["seen"]]
     return (
-        "Aligned with sentences about activities: an activity is recognised by its name, without labelled windows "
+        "Aligned with sentences about activities: activities are recognised by their names, without labelled windows "
         f'(`encoder.text_scores(windows, ["walking", "sitting"], rate_hz=50)`, or `imu-video predict ENCODER '
         f"RECORDING --text walking --text sitting`). {len(section['activities'])} names are stored; other names need "
         f"the text encoder {code(str(section['encoder'].get('name')))} (fingerprint {code(section['fingerprint'])}). "
@@ -126,7 +130,18 @@ def _accepted(spec: Mapping[str, Any]) -> str:
         return ""
     return (
         f"Accepts {accepts['min_rate_hz']:g} Hz and more (resampled), any subset of the channels, windows of "
-        f"{accepts['min_window_s']:g} to {accepts['max_window_s']:g} s, and the mean over several devices. "
+        f"{accepts['min_window_s']:g} to {accepts['max_window_s']:g} s, and several devices worn at once (the mean of their features). "
+    )
+
+
+def _accepted_briefly(spec: Mapping[str, Any]) -> str:
+    """The same for a comment in code."""
+    accepts = spec.get("accepts")
+    if not accepts:
+        return "other rates are resampled"
+    return (
+        f"{accepts['min_rate_hz']:g} Hz and more, {accepts['min_window_s']:g} to {accepts['max_window_s']:g} s; "
+        "fewer channels: channels=[...]"
     )
 
 

@@ -99,7 +99,7 @@ def ship(encoder: str | Path, facts: Facts, *, root: Path | None = None) -> Pret
                 raise ConfigError(f"{encoder}: no file {name!r}", hint="correct `files` in the facts")
             (temporary / name).write_bytes((Path(encoder) / name).read_bytes())
         (temporary / CONFIG).write_text(config_text(config), encoding="utf-8")
-        (temporary / CARD).write_text(render(config, source=facts.name), encoding="utf-8")
+        (temporary / CARD).write_text(render(config, name=facts.name, summary=facts.summary), encoding="utf-8")
         files = sorted(temporary.iterdir())
         record = PretrainedEncoder(
             name=facts.name,
