@@ -42,6 +42,7 @@ print(*blocks[0].notes, sep="\n")
 
 features = np.concatenate([encoder.encode(b.x, rate_hz=b.rate_hz, channels=b.channels) for b in blocks])
 start = np.concatenate([b.start for b in blocks])
+start -= start.min()  # many recordings state seconds since 1970
 devices = np.concatenate([b.facts["placement"] for b in blocks])
 print(f"{len(features)} windows of {blocks[0].seconds:g} s, {encoder.feature_dim} features each")
 
@@ -52,13 +53,16 @@ similarity = z @ z.T
 np.fill_diagonal(similarity, -1)
 nearest = similarity.argmax(1)
 
-print("\n start_s  device        most similar window")
+print("\nstart and device of each window, and start of the most similar one; seconds from the first window")
 for i in range(len(features)):
-    print(f"{start[i]:8.1f}  {devices[i]:12s}  {start[nearest[i]]:.1f} s (similarity {similarity[i, nearest[i]]:.2f})")
+    print(f"{start[i]:8.1f}  {devices[i]:12s}  {start[nearest[i]]:8.1f}  (similarity {similarity[i, nearest[i]]:.2f})")
 
 groups = KMeans(min(3, len(z)), n_init=10, random_state=0).fit_predict(z)
 order = list(dict.fromkeys(groups.tolist()))  # the first group is A
-print("\nmap of the recording, one letter per window: " + "".join("ABC"[order.index(g)] for g in groups.tolist()))
+print(
+    "\nmap of the recording, one letter (cluster of features) per window: "
+    + "".join("ABC"[order.index(g)] for g in groups.tolist())
+)
 
 assert np.isfinite(features).all()
 if simulated:  # windows of 25 s of one activity are each other's neighbours; rest comes first and last

@@ -69,8 +69,7 @@ def _list_pretrained(name: str | None, as_json: bool) -> None:
 
     known = {one.name: one for one in list_pretrained()}
     if name is not None and name not in known:
-        listed = ", ".join(known) or "none"
-        raise ConfigError(f"no shipped encoder {name!r}{nearest(name, known)}; shipped are: {listed}")
+        raise ConfigError(f"no shipped encoder {name!r}{nearest(name, known)}", hint="imu-video list pretrained")
     chosen = [one for one in known.values() if name in (None, one.name)]
     if as_json:
         console.say_json([asdict(one) for one in chosen])
@@ -78,7 +77,7 @@ def _list_pretrained(name: str | None, as_json: bool) -> None:
         one = known[name]
         facts = [
             ("name", one.name),
-            ("what it is", one.summary),
+            ("description", one.summary),
             ("parameters", f"{one.parameters:,}"),
             ("features", str(one.feature_dim)),
             ("size", f"{one.size_bytes / 1e6:.1f} MB"),

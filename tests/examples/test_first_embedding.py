@@ -38,5 +38,5 @@ def test_it_prints_neighbours_and_a_map(
     runpy.run_path(str(SCRIPT), run_name="__main__")
     out = capsys.readouterr().out
     assert f"{6 if own else 20} windows of 5 s" in out
-    assert "one letter per window: A" in out
+    assert "one letter (cluster of features) per window: A" in out
     assert ("same simulated activity" in out) != own
