@@ -60,8 +60,8 @@ def render(config: Mapping[str, Any], *, name: str | None = None, summary: str =
         f"# IMU encoder {code(name or encoder['name'])}",
         *([markdown(summary)] if summary else []),
         f"Turns a window of {_measured(spec)} into {config['feature_dim']} features "
-        f"(architecture {code(encoder['name'])}, {config['parameters']:,} parameters). Exported by imu-video {markdown(config['versions']['imu-video'])} "
-        f"(torch {markdown(config['versions']['torch'])}).",
+        f"(architecture {code(encoder['name'])}, {config['parameters']:,} parameters). "
+        f"Exported by imu-video {markdown(config['versions']['imu-video'])} (torch {markdown(config['versions']['torch'])}).",
         *([_CONTROL.format(control=code(control))] if control else []),
         "## Input",
         f"{spec['rate_hz']:g} Hz, trained on windows of {spec['window_s']:g} s, gravity {markdown(spec['gravity'])}. "
@@ -91,8 +91,8 @@ def render(config: Mapping[str, Any], *, name: str | None = None, summary: str =
         "## Licences",
         _licences(licences),
         "## Limits",
-        "- Features reflect the subjects, placements, devices and activities of the training data; evaluate them before "
-        "use on other data (`imu-eval fewshot`).\n"
+        "- Features reflect the subjects, placements, devices and activities of the training data; evaluate them "
+        "before use on other data (`imu-eval fewshot`).\n"
         "- Windows in other units, or with gravity removed where it was included, are out of its domain.\n"
         "- Not a medical device. Movement data can identify a person: handle features as personal data.",
         "## Encoder arguments",
@@ -130,7 +130,8 @@ def _accepted(spec: Mapping[str, Any]) -> str:
         return ""
     return (
         f"Accepts {accepts['min_rate_hz']:g} Hz and more (resampled), any subset of the channels, windows of "
-        f"{accepts['min_window_s']:g} to {accepts['max_window_s']:g} s, and several devices worn at once (the mean of their features). "
+        f"{accepts['min_window_s']:g} to {accepts['max_window_s']:g} s, and several devices worn at "
+        "once (the mean of their features). "
     )
 
 
