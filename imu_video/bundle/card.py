@@ -61,7 +61,8 @@ def render(config: Mapping[str, Any], *, name: str | None = None, summary: str =
         *([markdown(summary)] if summary else []),
         f"Turns a window of {_measured(spec)} into {config['feature_dim']} features "
         f"(architecture {code(encoder['name'])}, {config['parameters']:,} parameters). "
-        f"Exported by imu-video {markdown(config['versions']['imu-video'])} (torch {markdown(config['versions']['torch'])}).",
+        f"Exported by imu-video {markdown(config['versions']['imu-video'])} "
+        f"(torch {markdown(config['versions']['torch'])}).",
         *([_CONTROL.format(control=code(control))] if control else []),
         "## Input",
         f"{spec['rate_hz']:g} Hz, trained on windows of {spec['window_s']:g} s, gravity {markdown(spec['gravity'])}. "
