@@ -5,6 +5,7 @@
     python studies/encoder/run.py pretrain small                   # also: base; or: small NAME key=value ...
     python studies/encoder/run.py pretrain small --with bandai_namco     # second mixture, not for shipping
     python studies/encoder/run.py validate small                   # few-shot on validation subjects of the mixture
+    python studies/encoder/run.py select all                       # a candidate without SP-SW-HAR; also: --columns 96
     python studies/encoder/run.py target hapt RawData              # data outside the mixture
     python studies/encoder/run.py evaluate base hapt umafall       # few-shot, frozen, ridge
     python studies/encoder/run.py zeroshot base hapt               # by the names of the activities
@@ -38,6 +39,8 @@ SOURCES = [name for name in MIXTURE if not name.endswith("_again")]
 """Configs of the mixture."""
 FURTHER: dict[str, int] = {"bandai_namco": 2}
 """Data folders of the second mixture: their licences do not allow the weights to be shipped."""
+LEFT_OUT = "sp_sw_har"
+"""Source that candidates of `select` are pretrained without and evaluated on, all subjects, windows of 2 s."""
 VALIDATION = ("sp_sw_har_2s", "world")
 """Folders whose validation subjects the choice of a recipe may use."""
 
@@ -55,6 +58,12 @@ More = Annotated[list[str] | None, typer.Option("--with", help=f"Further folder 
 
 def _built(folder: Path) -> bool:
     return (folder / "index.json").is_file()
+
+
+def _roots(study: Path, weights: dict[str, int]) -> str:
+    """The override that names the folders of a mixture."""
+    parts = ", ".join(f"{{root: {study / 'data' / one}, weight: {weight}}}" for one, weight in weights.items())
+    return f"data.root=[{parts}]"
 
 
 def _exported(study: Path, name: str, steps: Steps) -> Path:
@@ -114,9 +123,8 @@ def pretrain(
     if (out / "config.json").is_file():
         return steps.say(f"{out} exists")
     weights = MIXTURE | {one: FURTHER[one] for one in more or []}
-    roots = ", ".join(f"{{root: {study / 'data' / one}, weight: {weight}}}" for one, weight in weights.items())
     steps.run(
-        "imu-pretrain", "launch", path, f"data.root=[{roots}]", *overrides, "--run", folder, title=f"Pretrain {name}"
+        "imu-pretrain", "launch", path, _roots(study, weights), *overrides, "--run", folder, title=f"Pretrain {name}"
     )
     steps.run("imu-pretrain", "export", folder, out, "--checkpoint", "latest", title=f"Export {name}")
 
@@ -134,6 +142,35 @@ def validate(
             "imu-eval", "fewshot", encoder, study / "data" / folder, "--config", file,
             "--out", study / f"validation-{name}.jsonl", title=f"Validate {name} on {folder}",
         )  # fmt: skip
+
+
+@app.command()
+def select(
+    candidate: Annotated[str, typer.Argument(help="A config of configs/select.")],
+    columns: Annotated[
+        int | None, typer.Option(help="A fixed map of its network to so many columns, untrained.")
+    ] = None,
+    study: Study = STUDY,
+    dry_run: DryRun = False,
+) -> None:
+    """Pretrain one candidate without SP-SW-HAR and evaluate it few-shot on all subjects of SP-SW-HAR."""
+    steps, at = Steps(dry_run=dry_run, threads=1), study / "selection"
+    config = known(HERE / "configs" / "select", candidate, "candidate")
+    encoder, run = at / "encoders" / candidate, at / "pretraining" / candidate
+    if not (encoder / "config.json").is_file():
+        roots = _roots(study, {one: weight for one, weight in MIXTURE.items() if one != LEFT_OUT})
+        steps.run("imu-pretrain", "launch", config, roots, "--run", run, title=f"Pretrain {candidate}")
+        steps.run("imu-pretrain", "export", run, encoder, "--checkpoint", "latest", title=f"Export {candidate}")
+    name = candidate if columns is None else f"{candidate}-{columns}"
+    narrow = at / "encoders" / name
+    if not (narrow / "config.json").is_file() and columns is not None:
+        file, fit = HERE / "narrow.py", study / "data" / "world"
+        steps.run("python", "-P", file, encoder, narrow, fit, "--columns", str(columns), title=f"Narrow {candidate}")
+    steps.run(
+        "imu-eval", "fewshot", narrow, study / "data" / f"{LEFT_OUT}_2s",
+        "--config", HERE / "configs" / "eval" / "left_out.yaml",
+        "--out", at / f"{name}.jsonl", title=f"Evaluate {name} on {LEFT_OUT}",
+    )  # fmt: skip
 
 
 @app.command()
