@@ -1,5 +1,7 @@
 """The table of results.md from result files: one row per data set, domain and number of shots; measures nothing.
 
+Several files, as those of the candidates of a selection, are told apart by a first column.
+
 python -P studies/encoder/table.py encoder-run/results-base.jsonl
 """
 
@@ -42,25 +44,35 @@ def main(
     metric: Annotated[str, typer.Option(help="Metric.")] = "macro_f1",
 ) -> None:
     """Print the table as Markdown, with a summary of the differences from the statistics."""
-    results, _ = read_results(files)
-    table = rows(list(results), metric)
-    if not table:
+    found = {file: list(read_results([file])[0]) for file in files}
+    tables = {file: rows(results, metric) for file, results in found.items()}
+    if not any(tables.values()):
         raise ConfigError(f"no few-shot results with {metric} in {', '.join(map(str, files))}")
-    header = [*COLUMNS, "encoder minus statistics"]
+    several = len(files) > 1  # candidates of a selection: their rows are told apart by the names of the files
+    header = [*(["file"] if several else []), *COLUMNS, "encoder minus statistics"]
     console.say(f"| {' | '.join(header)} |", f"|{'---|' * len(header)}")
-    console.say(*(f"| {' | '.join(row)} |" for row in table))
-    gains = {
-        shots: [line for line in results if _is_gain(line, metric) and line.shots == shots]
-        for shots in sorted({line.shots for line in results if _is_gain(line, metric)}, key=lambda k: k or 0)
-    }
-    for shots, lines in gains.items():
+    for file, table in tables.items():
+        console.say(*(f"| {' | '.join([file.stem, *row] if several else row)} |" for row in table))
+    for file, results in found.items():
+        console.say(*(f"{file.stem}, {text}" if several else text for text in summary(results, metric)))
+
+
+def summary(results: list[Result], metric: str) -> list[str]:
+    """One line for each number of shots: the mean difference from the statistics, and its signs."""
+    gains: dict[int, list[Result]] = {}
+    for line in results:
+        if _is_gain(line, metric) and line.shots is not None:
+            gains.setdefault(line.shots, []).append(line)
+    texts = []
+    for shots, lines in sorted(gains.items()):
         mean = sum(line.value for line in lines) / len(lines)
         above = sum(line.low is not None and line.low > 0 for line in lines)
         below = sum(line.high is not None and line.high < 0 for line in lines)
-        console.say(
+        texts.append(
             f"{shots} shots, {len(lines)} rows: mean {mean:+.3f}, above 0 in {sum(line.value > 0 for line in lines)}, "
             f"interval above 0 in {above}, below 0 in {below}"
         )
+    return texts
 
 
 def _is_gain(line: Result, metric: str) -> bool:

@@ -34,3 +34,14 @@ def test_the_table_shows_every_model_and_counts_intervals(tmp_path: Path) -> Non
     assert shown[3] == "| made | wrist | 12 | 5 | 0.650 | 0.550 | 0.450 | 0.600 | +0.200 [+0.100, +0.300] |"
     assert shown[4] == "1 shots, 1 rows: mean +0.100, above 0 in 1, interval above 0 in 0, below 0 in 0"
     assert shown[5] == "5 shots, 1 rows: mean +0.200, above 0 in 1, interval above 0 in 1, below 0 in 0"
+
+
+def test_candidates_of_a_selection_are_told_apart_by_their_files(tmp_path: Path) -> None:
+    files = [tmp_path / f"{name}.jsonl" for name in ("all", "all-96")]
+    for file, gain in zip(files, (0.1, 0.2), strict=True):
+        file.write_text(line("pretrained", 0.6, 1) + "\n" + line("pretrained", gain, 1, reference="handcrafted") + "\n")
+    script = ROOT / "studies" / "encoder" / "table.py"
+    done = subprocess.run([sys.executable, "-P", script, *files], capture_output=True, text=True, check=True)
+    shown = done.stdout.splitlines()
+    assert shown[3] == "| all-96 | made | wrist | 12 | 1 | 0.600 |  |  |  | +0.200 [+0.100, +0.300] |"
+    assert shown[4] == "all, 1 shots, 1 rows: mean +0.100, above 0 in 1, interval above 0 in 0, below 0 in 0"
