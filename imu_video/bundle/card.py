@@ -106,7 +106,7 @@ def render(config: Mapping[str, Any], *, name: str | None = None, summary: str =
 
 
 def _text_head(section: Mapping[str, Any]) -> str:
-    """What the text head compares with, and an example."""
+    """Section of the text head: its names, its training activities, and an example."""
     seen = [*section["seen"]]
     return (
         "Aligned with sentences about activities: activities are recognised by their names, without labelled windows "

@@ -28,13 +28,13 @@ from imu_video.runtime import console
 from imu_video.runtime.files import atomic_folder, file_sha256, write_atomic
 
 MOST_BYTES = 6_000_000
-"""Largest size of all shipped encoders together: everybody who installs the package downloads them."""
+"""Largest size of all shipped encoders together: every installation contains them."""
 MOST_PARAMETERS = {f"{pretrained.OWNER}/small": 250_000}
 """Largest number of parameters of the encoders that are meant for small devices."""
 
 
 class Facts(Config):
-    """What is stated about a shipped encoder beside the facts of its folder.
+    """Facts of a shipped encoder that its folder does not contain.
 
     Args:
         name: ``imu-video/small``.

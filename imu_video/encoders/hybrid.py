@@ -62,14 +62,14 @@ class Hybrid(nn.Module):
         network: name or entry of the encoder of the first part.
         groups: statistics of the second part: ``time``, ``spectrum``, ``joint``; see `layers.statistics`.
         head_sees: features that projection heads of training take: ``network``, or ``both`` parts. With ``both``, the
-            statistics already tell many windows apart, and the network learns what they leave open.
+            loss is also computed from the statistics, which distinguish many windows on their own.
         columns: columns of the first part after M, at most the features of the network; sensible 64 to 192. None: no
             map.
         weight: w, above 0; sensible 0.3 to 3. Probes that standardise features by themselves do not depend on it.
         rate_hz: sampling rate of the windows.
         samples: window length in training. Band powers of other windows are scaled to it.
-        names: names of the channels, which tell the sensors with three axes. None: those of the canonical six if C is
-            6, else no sensor has three axes.
+        names: names of the channels; sensors with three axes are recognised by them. None: those of the
+            canonical six if C is 6, else no sensor has three axes.
 
     Shapes: imu (B, C, T), mask (B, C, T) bool or None -> (B, E), E = features of the network + statistics.
 

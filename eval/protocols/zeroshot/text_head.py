@@ -25,7 +25,7 @@ from imu_video.errors import ConfigError
 logger = logging.getLogger(__name__)
 
 ALL, SHARED = "all classes", "classes with a training text"
-"""Which classes are told apart: all of the domain, or those that windows of the pretraining data were aligned with."""
+"""Groups of classes: all of the domain, or those that windows of the pretraining data were aligned with."""
 
 
 def run_head(

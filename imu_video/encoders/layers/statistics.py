@@ -99,7 +99,7 @@ def statistic_names(channels: Sequence[str], groups: Sequence[Group] = GROUPS) -
     """Names of the statistics of some channels, in order.
 
     Args:
-        channels: names of the C channels, which tell the sensors with three axes.
+        channels: names of the C channels; sensors with three axes are recognised by them.
         groups: which statistics, see the docstring of the module.
 
     Example:
@@ -123,7 +123,7 @@ class SignalStatistics(nn.Module):
     stay dynamic.
 
     Args:
-        channels: names of the C channels, which tell the sensors with three axes.
+        channels: names of the C channels; sensors with three axes are recognised by them.
         rate_hz: sampling rate of the windows, above 0.
         groups: which statistics.
         samples: window length that band powers refer to: they grow with the length of the window, and with ``samples``
