@@ -28,9 +28,21 @@ RANDOM = "random"
 """Name of the device whose profile is drawn per recording and placement."""
 
 _Positive = Annotated[float, Field(gt=0)]
-_Share = Annotated[float, Field(gt=0, le=0.5)]
+_Share = Annotated[float, Field(gt=0, le=0.2)]
+_Factor = Annotated[float, Field(ge=0.1, le=10)]
 Log = Annotated[tuple[_Positive, _Positive], Rising]
 """A range [lowest, highest] from which the logarithm is drawn uniformly."""
+
+
+def _upto(highest: float) -> AfterValidator:
+    """For a range: nothing above the highest value that a sensor could have."""
+
+    def check(pair: tuple[float, float]) -> tuple[float, float]:
+        if pair[1] > highest:
+            raise ValueError(f"expected at most {highest:g}, got {list(pair)}")
+        return pair
+
+    return AfterValidator(check)
 
 
 def _rates(pair: tuple[float, float]) -> tuple[float, float]:
@@ -54,45 +66,50 @@ class DeviceRanges(Config):
 
     Args:
         rate_hz: samples per second, 1 to 120.
-        acc_range_g: full scales in g, one is drawn.
-        gyr_range_deg_s: full scales in deg/s, one is drawn.
-        acc_step: resolution in m/s^2.
-        gyr_step: resolution in rad/s.
-        acc_noise: white noise in m/s^2.
-        gyr_noise: white noise in rad/s.
-        acc_bias: standard deviation of the constant error in m/s^2.
+        acc_range_g: full scales in g, at least 0.5; one is drawn.
+        gyr_range_deg_s: full scales in deg/s, at least 10; one is drawn.
+        acc_step: resolution in m/s^2, at most 10.
+        gyr_step: resolution in rad/s, at most 10.
+        acc_noise: white noise in m/s^2, at most 10.
+        gyr_noise: white noise in rad/s, at most 10.
+        acc_bias: standard deviation of the constant error in m/s^2, at most 10.
         gyr_bias: the same in rad/s.
-        scale_error: relative error of the gain.
-        cross_axis: share of another axis.
-        jitter: of sample times, relative to the period.
+        scale_error: relative error of the gain, at most 0.5.
+        cross_axis: share of another axis, at most 0.5.
+        jitter: of sample times, relative to the period, at most 0.2.
         drift: relative error of the clock.
-        losses_per_minute: short interruptions.
+        losses_per_minute: short interruptions, at most 60.
         cut_off: -3 dB of the low-pass relative to the rate.
-        mount_deg: standard deviation of the mounting angle in degrees.
+        mount_deg: standard deviation of the mounting angle in degrees, at most 180.
         slack_deg: standard deviation of slow rotation during the session in degrees.
         flip: probability that a person wears the device turned by 180 degrees.
     """
 
     rate_hz: Annotated[Log, AfterValidator(_rates)] = (20.0, 100.0)
-    acc_range_g: Annotated[list[_Positive], Field(min_length=1)] = [2.0, 4.0, 8.0, 16.0]
-    gyr_range_deg_s: Annotated[list[_Positive], Field(min_length=1)] = [250.0, 500.0, 1000.0, 2000.0]
-    acc_step: Log = (0.0006, 0.15)
-    gyr_step: Log = (0.0001, 0.03)
-    acc_noise: Log = (0.005, 0.1)
-    gyr_noise: Log = (0.0005, 0.02)
-    acc_bias: Log = (0.02, 0.5)
-    gyr_bias: Log = (0.002, 0.08)
-    scale_error: Log = (0.001, 0.03)
-    cross_axis: Log = (0.001, 0.03)
+    acc_range_g: Annotated[list[Annotated[float, Field(ge=0.5)]], Field(min_length=1)] = [2.0, 4.0, 8.0, 16.0]
+    gyr_range_deg_s: Annotated[list[Annotated[float, Field(ge=10)]], Field(min_length=1)] = [
+        250.0,
+        500.0,
+        1000.0,
+        2000.0,
+    ]
+    acc_step: Annotated[Log, _upto(10)] = (0.0006, 0.15)
+    gyr_step: Annotated[Log, _upto(10)] = (0.0001, 0.03)
+    acc_noise: Annotated[Log, _upto(10)] = (0.005, 0.1)
+    gyr_noise: Annotated[Log, _upto(10)] = (0.0005, 0.02)
+    acc_bias: Annotated[Log, _upto(10)] = (0.02, 0.5)
+    gyr_bias: Annotated[Log, _upto(10)] = (0.002, 0.08)
+    scale_error: Annotated[Log, _upto(0.5)] = (0.001, 0.03)
+    cross_axis: Annotated[Log, _upto(0.5)] = (0.001, 0.03)
     jitter: Annotated[tuple[_Share, _Share], Rising] = (0.002, 0.1)
     drift: Annotated[tuple[_Share, _Share], Rising] = (2e-6, 1e-4)
-    losses_per_minute: Log = (0.02, 2.0)
+    losses_per_minute: Annotated[Log, _upto(60)] = (0.02, 2.0)
     cut_off: Annotated[tuple[Annotated[float, Field(ge=0.1, le=1)], Annotated[float, Field(ge=0.1, le=1)]], Rising] = (
         0.25,
         0.6,
     )
-    mount_deg: Log = (2.0, 12.0)
-    slack_deg: Log = (0.3, 4.0)
+    mount_deg: Annotated[Log, _upto(180)] = (2.0, 12.0)
+    slack_deg: Annotated[Log, _upto(180)] = (0.3, 4.0)
     flip: Annotated[float, Field(ge=0, le=1)] = 0.1
 
     def draw(self, rng: np.random.Generator) -> SensorProfile:
@@ -161,13 +178,13 @@ class ImpactRanges(Config):
     """Ranges of the shocks of foot contacts; see `impacts`. They were chosen on SP-SW-HAR's wrists (studies/world).
 
     Args:
-        strength: factor on the share of a segment (`impacts.SHARES`).
+        strength: factor on the share of a segment (`impacts.SHARES`), at most 100.
         hz: frequency of the ringing of the segment's soft parts, 1 to 60 Hz.
         damping: damping ratio, above 0 and below 1.
         radius_m: ratio of linear to angular speed of the shock, 0.05 m or more.
     """
 
-    strength: Log = (0.5, 2.0)
+    strength: Annotated[Log, _upto(100)] = (0.5, 2.0)
     hz: Annotated[tuple[Annotated[float, Field(ge=1, le=60)], Annotated[float, Field(ge=1, le=60)]], Rising] = (
         4.0,
         10.0,
@@ -203,13 +220,13 @@ class MotionRanges(Config):
     """Variation of captured takes; a simulated subject has habits of its own and is not varied.
 
     Args:
-        tempo: factor on the speed of the motion, drawn per take.
-        size: factor on the size of the body and of its path, drawn per take.
+        tempo: factor on the speed of the motion, 0.1 to 10, drawn per take.
+        size: factor on the size of the body and of its path, 0.1 to 10, drawn per take.
         mirror: probability that left and right are exchanged.
     """
 
-    tempo: Annotated[tuple[_Positive, _Positive], Rising] = (0.85, 1.18)
-    size: Annotated[tuple[_Positive, _Positive], Rising] = (0.92, 1.08)
+    tempo: Annotated[tuple[_Factor, _Factor], Rising] = (0.85, 1.18)
+    size: Annotated[tuple[_Factor, _Factor], Rising] = (0.92, 1.08)
     mirror: Annotated[float, Field(ge=0, le=1)] = 0.5
 
     def draw(self, rng: np.random.Generator) -> tuple[float, float, bool]:

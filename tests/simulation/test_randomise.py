@@ -155,3 +155,13 @@ def test_world_without_randomise_takes_regions_and_random_devices() -> None:
     (recording,) = source.recordings()
     assert "strap" not in recording.notes[0].split("; ")[1]
     assert "rate" in recording.notes[0]
+
+
+@pytest.mark.parametrize(
+    "device",
+    [{"losses_per_minute": [1e6, 1e6]}, {"acc_range_g": [1e-9]}, {"scale_error": [1.0, 1e6]}, {"jitter": [0.1, 0.4]}],
+)
+def test_devices_that_measure_nothing_are_refused(device: dict[str, Any]) -> None:
+    """They would end in an error about times without samples, or in folders of flat and saturated windows."""
+    with pytest.raises(ConfigError, match="randomise"):
+        datasets.build(world(randomise={"device": device}))
