@@ -104,6 +104,12 @@ class WindowEncoder(ABC):
         names = self.spec.channels if channels is None else tuple(channels)
         x = as_windows(windows, names, self.spec)
         check_rate(rate_hz, self.spec)
+        for channel in units or {}:
+            if channel not in names:
+                raise ConfigError(
+                    f"a unit is stated for {channel!r}, which is no channel of the windows: {', '.join(names)}",
+                    hint=f"state units by channel, for example units={{{names[0]!r}: 'm/s^2'}}",
+                )
         check_stated_units(units, self.spec, source="the windows")
         if gravity is not None:
             check_stated_gravity(gravity, names, self.spec, source="the windows")

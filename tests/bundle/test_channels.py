@@ -109,4 +109,4 @@ def test_a_folder_of_six_channels_states_what_it_did_before(tmp_path: Path) -> N
     }  # fmt: skip
     card = (folder / "README.md").read_text()
     assert "Turns a window of accelerometer and gyroscope data into" in card
-    assert "acc_x acc_y acc_z gyr_x gyr_y gyr_z; m/s^2 and rad/s, NaN = missing" in card
+    assert "acc_x acc_y acc_z gyr_x gyr_y gyr_z\n# m/s^2 and rad/s, NaN = missing" in card

@@ -116,3 +116,10 @@ def test_shipped_encoders_accept_what_the_guide_states(name: str) -> None:
         for rows in itertools.combinations(range(6), number):
             channels = [IMU_CHANNELS[r] for r in rows]
             assert np.isfinite(shipped.encode(motion(50, 5)[:, list(rows)], rate_hz=50, channels=channels)).all()
+
+
+def test_units_are_stated_for_channels_of_the_windows(encoder: EncoderBundle) -> None:
+    """A sensor's name is no channel: its unit would be ignored, and windows in g pass as m/s^2."""
+    with pytest.raises(ConfigError, match="'acc', which is no channel of the windows: acc_x") as caught:
+        encoder.encode(motion(50, 5), rate_hz=50, units={"acc": "g"})
+    assert "units={'acc_x': 'm/s^2'}" in str(caught.value.hint)
