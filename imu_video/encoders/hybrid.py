@@ -66,7 +66,7 @@ class Hybrid(nn.Module):
         columns: columns of the first part after M, at most the features of the network; sensible 64 to 192. None: no
             map.
         weight: w, above 0; sensible 0.3 to 3. Probes that standardise features by themselves do not depend on it.
-        rate_hz: sampling rate of the windows.
+        rate_hz: sampling rate of the windows, above 0.
         samples: window length in training. Band powers of other windows are scaled to it.
         names: names of the channels; sensors with three axes are recognised by them. None: those of the
             canonical six if C is 6, else no sensor has three axes.

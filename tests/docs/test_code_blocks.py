@@ -26,8 +26,9 @@ LONG = {
 
 
 def pages() -> list[Path]:
+    """Pages with at least one block that runs."""
     found = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-    return [page for page in found if BLOCK.search(page.read_text(encoding="utf-8"))]
+    return [page for page in found if blocks(page)]
 
 
 def blocks(page: Path) -> list[str]:

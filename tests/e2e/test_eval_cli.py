@@ -295,7 +295,8 @@ def test_sentences_ask_unseen_classes(folder: Path, tmp_path: Path) -> None:
     [
         (["--mode", "vidoe"], "--mode 'vidoe': unknown form; did you mean 'video'"),
         (["--mode", "source"], "requires the data folder with the source labels"),
-        (["--mode", "text", "--label-map", "m.yaml"], "require --mode source"),
+        (["--mode", "video", "--label-map", "m.yaml"], "--label-map requires --mode source or text, got --mode video"),
+        (["--mode", "text", "--label-map", "m.yaml"], "--label-map with --mode text needs an encoder with a text head"),
         (["--mode", "text"], "TinyTeacher has no text encoder aligned with its image features"),
     ],
 )
