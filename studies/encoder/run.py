@@ -202,14 +202,7 @@ def evaluate(
     dry_run: DryRun = False,
 ) -> None:
     """Evaluate an encoder few-shot on data outside the mixture."""
-    steps = Steps(dry_run=dry_run, threads=1)
-    encoder = _exported(study, name, steps)
-    for dataset in datasets:
-        steps.run(
-            "imu-eval", "fewshot", encoder, study / "targets" / dataset,
-            "--config", known(HERE / "configs" / "eval", dataset, "target"),
-            "--out", study / f"results-{name}.jsonl", title=f"Evaluate {name} on {dataset}",
-        )  # fmt: skip
+    _evaluate(Steps(dry_run=dry_run, threads=1), study, name, datasets, "fewshot", results="results")
 
 
 @app.command()
@@ -221,12 +214,19 @@ def zeroshot(
 ) -> None:
     """Evaluate an encoder zero-shot by the names of the activities on data outside the mixture."""
     steps = Steps(dry_run=dry_run, threads=1)
+    _evaluate(steps, study, name, datasets, "zeroshot", "--mode", "text", results="zeroshot")
+
+
+def _evaluate(
+    steps: Steps, study: Path, name: str, datasets: list[str], protocol: str, *options: str, results: str
+) -> None:
+    """Run a protocol on every data set; the results of an encoder are in one file."""
     encoder = _exported(study, name, steps)
     for dataset in datasets:
         steps.run(
-            "imu-eval", "zeroshot", encoder, study / "targets" / dataset, "--mode", "text",
+            "imu-eval", protocol, encoder, study / "targets" / dataset, *options,
             "--config", known(HERE / "configs" / "eval", dataset, "target"),
-            "--out", study / f"zeroshot-{name}.jsonl", title=f"Evaluate {name} zero-shot on {dataset}",
+            "--out", study / f"{results}-{name}.jsonl", title=f"Evaluate {name} {protocol} on {dataset}",
         )  # fmt: skip
 
 
