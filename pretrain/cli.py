@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -23,41 +24,59 @@ if TYPE_CHECKING:
 app = new_app("imu-pretrain", "Pretrain an IMU encoder against a frozen video teacher, and export it.")
 
 Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="Python file that registers your own components.")]
+RunPath = Annotated[Path | None, typer.Option("--run", help="Run folder. Default: runs/<name>-<run id>.")]
+Processes = Annotated[int, typer.Option("--nproc", min=1, help="Processes on this machine: one per GPU or core.")]
+Resume = Annotated[
+    str, typer.Option("--resume", help="auto: continue an interrupted run; never: refuse; or a checkpoint folder.")
+]
 
 
 @app.command()
 def launch(
     config: Annotated[Path, typer.Argument(help="Config file, for example configs/pretrain/base.yaml.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="Config overrides: section.key=value.")] = None,
-    run: Annotated[Path | None, typer.Option("--run", help="Run folder. Default: runs/<name>-<run id>.")] = None,
-    nproc: Annotated[int, typer.Option("--nproc", min=1, help="Processes on this machine: one per GPU or core.")] = 1,
-    resume: Annotated[
-        str, typer.Option("--resume", help="auto: continue an interrupted run; never: refuse; or a checkpoint folder.")
-    ] = "auto",
+    run: RunPath = None,
+    nproc: Processes = 1,
+    resume: Resume = "auto",
     plugin: Plugins = None,
 ) -> None:
     """Train an encoder; the same command resumes an interrupted run. Stop signals and Ctrl-C write a checkpoint."""
-    from pretrain.observe.output import lasting_output
-
-    with lasting_output():
-        _launch(config, overrides or [], run=run, nproc=nproc, resume=resume, plugins=plugin or [])
-
-
-def _launch(
-    config: Path, overrides: list[str], *, run: Path | None, nproc: int, resume: str, plugins: list[Path]
-) -> None:
     from pretrain.config import PretrainConfig
 
-    for file in plugins:
-        load_plugin(file)
-    loaded = load_config(config, PretrainConfig, overrides)
-    _train(loaded, ["launch", str(config), *overrides], run=run, nproc=nproc, resume=resume, plugins=plugins)
+    _train(
+        lambda: load_config(config, PretrainConfig, overrides or []),
+        ["launch", str(config), *(overrides or [])],
+        run=run,
+        nproc=nproc,
+        resume=resume,
+        plugins=plugin or [],
+    )
 
 
 def _train(
+    load: Callable[[], PretrainConfig],
+    words: list[str],
+    *,
+    run: Path | None,
+    nproc: int,
+    resume: str,
+    plugins: list[Path],
+) -> None:
+    """Train in this process, or in several that repeat the command (``words``).
+
+    The config is loaded with the plugins and with what they print under control.
+    """
+    from pretrain.observe.output import lasting_output
+
+    with lasting_output():
+        for file in plugins:
+            load_plugin(file)
+        _run(load(), words, run=run, nproc=nproc, resume=resume, plugins=plugins)
+
+
+def _run(
     loaded: PretrainConfig, words: list[str], *, run: Path | None, nproc: int, resume: str, plugins: list[Path]
 ) -> None:
-    """Train in this process, or in several that repeat the command (``words``)."""
     if nproc > 1:
         from pretrain.prepare.checks import check_processes
         from pretrain.runs.launch import supervise
@@ -94,23 +113,22 @@ def continue_(
     overrides: Annotated[
         list[str] | None, typer.Argument(help="New length and learning rate: optim.steps=4000 optim.lr=1e-4.")
     ] = None,
-    run: Annotated[Path | None, typer.Option("--run", help="Run folder. Default: runs/<name>-<run id>.")] = None,
-    nproc: Annotated[int, typer.Option("--nproc", min=1, help="Processes on this machine: one per GPU or core.")] = 1,
-    resume: Annotated[
-        str, typer.Option("--resume", help="auto: continue an interrupted run; never: refuse; or a checkpoint folder.")
-    ] = "auto",
+    run: RunPath = None,
+    nproc: Processes = 1,
+    resume: Resume = "auto",
     plugin: Plugins = None,
 ) -> None:
     """Train a finished run for more steps, as a new run; the same command resumes it when interrupted."""
-    from pretrain.observe.output import lasting_output
+    from pretrain.prepare.origin import continued
 
-    with lasting_output():
-        for file in plugin or []:
-            load_plugin(file)
-        from pretrain.prepare.origin import continued
-
-        words = ["continue", str(finished), *(overrides or [])]
-        _train(continued(finished, overrides or []), words, run=run, nproc=nproc, resume=resume, plugins=plugin or [])
+    _train(
+        lambda: continued(finished, overrides or [], folder=run),
+        ["continue", str(finished), *(overrides or [])],
+        run=run,
+        nproc=nproc,
+        resume=resume,
+        plugins=plugin or [],
+    )
 
 
 @app.command()

@@ -391,7 +391,8 @@ def check_batch_norm(task: nn.Module, world: World, device: torch.device) -> Non
         why = "on CPUs" if device.type != "cuda" else f"for {type(special).__name__}"
         raise ConfigError(
             f"batch norm over {world.size} processes needs SyncBatchNorm, which does not exist {why}",
-            hint="encoder.norm=layer or group (encoder.network.norm of a hybrid; tower.norm=group), or one process",
+            hint="one process with run.threads=N, or another norm: encoder.norm=layer or group (encoder.network.norm "
+            "of a hybrid; tower.norm=group); with `init` the norm is that of its encoder",
         )
 
 

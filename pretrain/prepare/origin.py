@@ -7,13 +7,14 @@ finished run. The finished run is only read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from imu_video.config import load_config, validate
-from imu_video.errors import CheckpointError, ConfigError
+from imu_video.errors import CheckpointError, ConfigError, ImuVideoError
 from imu_video.runtime.documents import parse_yaml
 from imu_video.runtime.files import file_sha256
 from imu_video.shards.batches.plan import Plan
@@ -36,7 +37,7 @@ _MAY_CHANGE = (
 """Keys of the identity that a continuation may change; ``name`` and paths are in no identity."""
 
 
-def continued(run: Path, overrides: Sequence[str]) -> PretrainConfig:
+def continued(run: Path, overrides: Sequence[str], *, folder: Path | None = None) -> PretrainConfig:
     """The config of a run that continues a finished one.
 
     It is the config of the finished run without warm-up, with the overrides, and with ``continues`` filled in.
@@ -44,12 +45,13 @@ def continued(run: Path, overrides: Sequence[str]) -> PretrainConfig:
     Args:
         run: folder of the finished run.
         overrides: ``section.key=value``; at least the new ``optim.steps`` or ``optim.epochs``.
+        folder: run folder of the continuation, if it is stated; used in messages only.
 
     Raises:
         CheckpointError: no run with a checkpoint, or a damaged one.
         ConfigError: an invalid override.
     """
-    newest = _newest(run)
+    newest = _newest(run, lambda: _how_to_resume(run, folder))
     state = read_state(newest)["state"]
     section = ContinueSection(
         run=str(run),
@@ -72,7 +74,9 @@ def read_origin(section: ContinueSection, identity: Mapping[str, Any]) -> Checkp
         CheckpointError: the run is missing, or its checkpoint is another one than stated.
         ConfigError: a difference in anything but the length and the learning rate.
     """
-    newest = _newest(Path(section.run))
+    newest = _newest(
+        Path(section.run), lambda: "if the finished run was moved: continues.run=FOLDER names its new place"
+    )
     if step_of(newest.name) != section.step or file_sha256(newest / STATE)[:16] != section.checkpoint:
         raise CheckpointError(
             f"{section.run}: its last checkpoint is {newest.name}, which is not the one of step {section.step} that "
@@ -138,10 +142,22 @@ def facts(origin: Checkpoint, section: ContinueSection) -> dict[str, Any]:
     }
 
 
-def _newest(run: Path) -> Path:
+def _newest(run: Path, hint: Callable[[], str]) -> Path:
     newest = CheckpointStore(run / "checkpoints").newest()
     if newest is None:
-        raise CheckpointError(
-            f"{run}: no run with a checkpoint", hint="name the folder of a finished run, as `imu-pretrain launch` makes"
-        )
+        raise CheckpointError(f"{run}: no run with a checkpoint", hint=hint())
     return newest
+
+
+def _how_to_resume(run: Path, folder: Path | None) -> str:
+    """What to do without the finished run: a continuation that has a checkpoint of its own does not need it."""
+    for made in [*([] if folder is None else [folder]), *sorted(Path("runs").glob("*"))]:
+        with contextlib.suppress(ImuVideoError):
+            section = load_config(made / "config.yaml", PretrainConfig).continues
+            if section is None or Path(section.run).absolute() != run.absolute():
+                continue
+            launch = f"imu-pretrain launch {made / 'config.yaml'} --run {made}"
+            if CheckpointStore(made / "checkpoints").newest() is None:
+                return f"if the finished run was moved: {launch} continues.run=FOLDER"
+            return f"{made} continues it and has a checkpoint of its own: {launch}"
+    return "name the folder of a finished run, as `imu-pretrain launch` makes; if it was moved, its new place"

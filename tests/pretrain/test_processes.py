@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from imu_video.bundle.encoder import EncoderBundle, InputSpec, load_encoder
 from imu_video.registry import load_plugin
+from imu_video.shards.schema import Index
 from pretrain.checkpoints.store import CheckpointStore
 from pretrain.config import PretrainConfig
 from pretrain.observe.reporter import StopSignal
 from pretrain.observe.trackers import read_log
+from pretrain.prepare.origin import continued
 from pretrain.run import run
 
 Start = Callable[..., "subprocess.Popen[str]"]
 Maker = Callable[..., PretrainConfig]
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 PLUGIN = Path(__file__).parent / "kill_at.py"
 
 
@@ -85,6 +92,42 @@ def test_two_processes_follow_the_curve_of_one_and_stop_when_told(
     last = read_log(tmp_path / "two" / "log.jsonl")[-1]["step"]
     assert store.pointer("latest") == f"step-{last:08d}"
     assert store.read(store.resolve("latest")).state["processes"] == 2
+
+
+@pytest.mark.slow  # six processes; the same gathers and sums as in the test above
+def test_from_an_encoder_and_continued_in_two_processes(
+    raw: Callable[..., dict[str, Any]], data: Index, config_file: Callable[..., Path], start: Start, tmp_path: Path
+) -> None:
+    """`init` under --nproc and a continuation under torchrun: the curves are those of one process."""
+    spec = InputSpec(rate_hz=25.0, window_s=2.0, mean=(0.5,) * 6, std=(7.0,) * 6)
+    grouped = {"name": "segment_cnn", "width": 8, "norm": "group"}
+    encoder = EncoderBundle(spec=spec, encoder=grouped).save(tmp_path / "encoder", lineage={"run_id": "0" * 12})
+    sections: dict[str, Any] = {
+        "projector": {"dropout": 0.0},
+        "optim": {"steps": 6, "warmup_fraction": 0.0},
+        "init": str(encoder),
+    }
+    words = [config_file(**sections), "encoder=null"]
+    first, second = tmp_path / "first", tmp_path / "second"
+    code, out, err = finish(start("launch", *words, "--run", first, "--nproc", "2"))
+    assert code == 0, err
+    assert "done: 6 steps" in out
+    torchrun = [str(Path(sys.executable).with_name("torchrun")), "--standalone", "--nproc-per-node", "2", "--no-python"]
+    command = [*torchrun, "--", str(Path(sys.executable).with_name("imu-pretrain")), "continue", str(first)]
+    process = subprocess.run(
+        [*command, "optim.steps=9", "--run", str(second)], env=ONE_THREAD, capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 0, process.stderr
+    assert "9 steps, continuing after step 6" in process.stdout
+
+    run(PretrainConfig.model_validate({**raw(data.root, **sections), "encoder": None}), folder=tmp_path / "one")
+    run(continued(tmp_path / "one", ["optim.steps=9"]), folder=tmp_path / "longer")
+    for one, two in (("one", "first"), ("longer", "second")):
+        assert curve(tmp_path / one) == pytest.approx(curve(tmp_path / two), abs=1e-4)
+    store = CheckpointStore(second / "checkpoints")
+    state = store.read(store.resolve("latest")).state
+    assert (state["processes"], state["continues"]["step"]) == (2, 6)
+    assert state["identity"]["init (weights sha256)"] == load_encoder(encoder).weights_sha256
 
 
 def test_killed_and_resumed_ends_in_the_same_bits(

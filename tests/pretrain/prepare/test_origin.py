@@ -14,6 +14,7 @@ import torch
 from typer.testing import CliRunner
 
 from imu_video.bundle.encoder import load_encoder
+from imu_video.config import load_config
 from imu_video.errors import CheckpointError, ConfigError
 from imu_video.shards.schema import Index
 from pretrain.checkpoints.store import Checkpoint, CheckpointStore
@@ -144,3 +145,30 @@ def test_the_command_and_a_continuation_of_a_continuation(
     assert lineage["continues"]["step"] == 6
     assert lineage["continues"]["continues"]["step"] == 4
     assert json.loads((tmp_path / "third" / "environment.json").read_text())["identity"]["continues.step"] == 6
+
+
+def test_a_moved_finished_run(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the command that works: with a checkpoint of its own a continuation needs no finished run."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(finished, "first")
+    run(continued(Path("first"), ["optim.steps=5"]), folder=Path("runs/second"))
+    run(continued(Path("first"), ["optim.steps=5"]), folder=Path("third"))
+    Path("first").rename("moved")
+    for folder, made in ((None, "runs/second"), (Path("third"), "third")):
+        with pytest.raises(CheckpointError, match="first: no run with a checkpoint") as caught:
+            continued(Path("first"), ["optim.steps=5"], folder=folder)
+        assert str(caught.value.hint).endswith(f"own: imu-pretrain launch {made}/config.yaml --run {made}")
+        config = load_config(Path(made) / "config.yaml", PretrainConfig)
+        assert run(config, folder=Path(made)).state.step == 5
+    shutil.rmtree("third/checkpoints")
+    with pytest.raises(CheckpointError) as caught:
+        continued(Path("first"), ["optim.steps=5"], folder=Path("third"))
+    assert str(caught.value.hint).endswith("launch third/config.yaml --run third continues.run=FOLDER")
+    with pytest.raises(CheckpointError) as caught:
+        run(load_config(Path("third/config.yaml"), PretrainConfig), folder=Path("third"))
+    assert "continues.run=FOLDER" in str(caught.value.hint)
+    config = load_config(Path("third/config.yaml"), PretrainConfig, ["continues.run=moved"])
+    assert run(config, folder=Path("third")).state.step == 5
+    with pytest.raises(CheckpointError) as caught:
+        continued(Path("elsewhere"), ["optim.steps=5"])
+    assert "its new place" in str(caught.value.hint)
