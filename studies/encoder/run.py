@@ -1,11 +1,11 @@
 """The encoder study: the mixture, the two shipped encoders and their evaluation on data outside the mixture.
 
     python studies/encoder/run.py data world                       # simulated part of the mixture
-    python studies/encoder/run.py data cmu_mocap CMU-MOCAP         # also: sp_sw_har DATA, bandai_namco BVH
+    python studies/encoder/run.py data cmu_mocap CMU-MOCAP         # also: sp_sw_har DATA, wisdm51 WATCH, bandai_namco BVH
     python studies/encoder/run.py pretrain small                   # also: base; or: small NAME key=value ...
     python studies/encoder/run.py pretrain small --with bandai_namco     # second mixture, not for shipping
     python studies/encoder/run.py validate small                   # few-shot on validation subjects of the mixture
-    python studies/encoder/run.py select all                       # a candidate without SP-SW-HAR; also: --columns 96
+    python studies/encoder/run.py select all                       # a candidate without SP-SW-HAR and WISDM 51
     python studies/encoder/run.py target hapt RawData              # data outside the mixture
     python studies/encoder/run.py evaluate base hapt umafall       # few-shot, frozen, ridge
     python studies/encoder/run.py zeroshot base hapt               # by the names of the activities
@@ -33,15 +33,15 @@ from studies.common import CONFIGS, DryRun, Steps, known, split_name
 HERE = Path(__file__).resolve().parent
 STUDY = Path("encoder-run")
 
-MIXTURE: dict[str, int] = {"world": 8, "cmu_mocap": 1, "cmu_mocap_again": 1, "sp_sw_har": 1}
+MIXTURE: dict[str, int] = {"world": 8, "cmu_mocap": 1, "cmu_mocap_again": 1, "sp_sw_har": 1, "wisdm51": 2}
 """Data folder of the mixture -> its weight. ``again``: the same takes with other devices, tempo and size."""
 SOURCES = [name for name in MIXTURE if not name.endswith("_again")]
 """Configs of the mixture."""
 FURTHER: dict[str, int] = {"bandai_namco": 2}
 """Data folders of the second mixture: their licences do not allow the weights to be shipped."""
-LEFT_OUT = "sp_sw_har"
-"""Source that candidates of `select` are pretrained without and evaluated on, all subjects, windows of 2 s."""
-VALIDATION = ("sp_sw_har_2s", "world")
+LEFT_OUT = {"sp_sw_har": "sp_sw_har_2s", "wisdm51": "wisdm51"}
+"""Sources that candidates of `select` are pretrained without -> folders that they are evaluated on, all subjects."""
+VALIDATION = ("sp_sw_har_2s", "wisdm51", "world")
 """Folders whose validation subjects the choice of a recipe may use."""
 
 app = typer.Typer(
@@ -147,30 +147,23 @@ def validate(
 @app.command()
 def select(
     candidate: Annotated[str, typer.Argument(help="A config of configs/select.")],
-    columns: Annotated[
-        int | None, typer.Option(help="A fixed map of its network to so many columns, untrained.")
-    ] = None,
     study: Study = STUDY,
     dry_run: DryRun = False,
 ) -> None:
-    """Pretrain one candidate without SP-SW-HAR and evaluate it few-shot on all subjects of SP-SW-HAR."""
+    """Pretrain one candidate without the sources of real devices and evaluate it few-shot on all their subjects."""
     steps, at = Steps(dry_run=dry_run, threads=1), study / "selection"
     config = known(HERE / "configs" / "select", candidate, "candidate")
     encoder, run = at / "encoders" / candidate, at / "pretraining" / candidate
     if not (encoder / "config.json").is_file():
-        roots = _roots(study, {one: weight for one, weight in MIXTURE.items() if one != LEFT_OUT})
+        roots = _roots(study, {one: weight for one, weight in MIXTURE.items() if one not in LEFT_OUT})
         steps.run("imu-pretrain", "launch", config, roots, "--run", run, title=f"Pretrain {candidate}")
         steps.run("imu-pretrain", "export", run, encoder, "--checkpoint", "latest", title=f"Export {candidate}")
-    name = candidate if columns is None else f"{candidate}-{columns}"
-    narrow = at / "encoders" / name
-    if not (narrow / "config.json").is_file() and columns is not None:
-        file, fit = HERE / "narrow.py", study / "data" / "world"
-        steps.run("python", "-P", file, encoder, narrow, fit, "--columns", str(columns), title=f"Narrow {candidate}")
-    steps.run(
-        "imu-eval", "fewshot", narrow, study / "data" / f"{LEFT_OUT}_2s",
-        "--config", HERE / "configs" / "eval" / "left_out.yaml",
-        "--out", at / f"{name}.jsonl", title=f"Evaluate {name} on {LEFT_OUT}",
-    )  # fmt: skip
+    for source, folder in LEFT_OUT.items():
+        steps.run(
+            "imu-eval", "fewshot", encoder, study / "data" / folder,
+            "--config", HERE / "configs" / "eval" / f"left_out_{source}.yaml",
+            "--out", at / f"{candidate}.jsonl", title=f"Evaluate {candidate} on {source}",
+        )  # fmt: skip
 
 
 @app.command()
@@ -186,12 +179,8 @@ def target(
     if _built(out):
         return steps.say(f"{out} exists")
     clips = ["window.clip_fps=null"] if dataset == "utd_mhad" else []
-    config = known(CONFIGS / "data", _config(dataset), "data config")
+    config = known(CONFIGS / "data", dataset, "data config")
     steps.run("imu-video", "build", config, out, f"dataset.root={root}", *clips, title=f"Build {dataset}")
-
-
-def _config(dataset: str) -> str:
-    return "wisdm51_watch" if dataset == "wisdm51" else dataset
 
 
 @app.command()
