@@ -1,7 +1,7 @@
 """The encoder study: the mixture, the two shipped encoders and their evaluation on data outside the mixture.
 
     python studies/encoder/run.py data world                       # simulated part of the mixture
-    python studies/encoder/run.py data cmu_mocap CMU-MOCAP         # also: sp_sw_har DATA, wisdm51 WATCH, bandai_namco BVH
+    python studies/encoder/run.py data cmu_mocap CMU-MOCAP         # also: sp_sw_har, wisdm51, bandai_namco
     python studies/encoder/run.py pretrain small                   # also: base; or: small NAME key=value ...
     python studies/encoder/run.py pretrain small --with bandai_namco     # second mixture, not for shipping
     python studies/encoder/run.py validate small                   # few-shot on validation subjects of the mixture
