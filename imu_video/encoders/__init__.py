@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from imu_video.encoders.patch_transformer_hf import PatchTSTHF
     from imu_video.encoders.resnet1d import ResNet1d
     from imu_video.encoders.segment_cnn import SegmentCNN
+    from imu_video.encoders.spiking.l2mu import L2MU
 
 __all__ = [
     "CNNGRU",
+    "L2MU",
     "PRIMUS",
     "TPN",
     "CNNTransformer",
@@ -55,5 +57,6 @@ __getattr__, __dir__ = exports(
         "patch_transformer_hf": ["PatchTSTHF"],
         "resnet1d": ["ResNet1d"],
         "segment_cnn": ["SegmentCNN"],
+        "spiking.l2mu": ["L2MU"],
     },
 )

@@ -37,8 +37,9 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "resnet1d": {"width": 8},
     "segment_cnn": {"width": 16, "blocks": 2},
     "hybrid": {"network": {"name": "segment_cnn", "width": 16, "blocks": 2}},
+    "l2mu": {"pool": 5, "layers": 1, "width": 16, "memory": 8, "hidden": 16},
 }
-HF = ENCODERS["patch_tst_hf"]
+HF, L2MU = ENCODERS["patch_tst_hf"], ENCODERS["l2mu"]
 OBJECTIVES: dict[str, dict[str, Any]] = {"masked_patches": {"patch": 10}}
 TOWERS: dict[str, dict[str, Any]] = {
     "skeleton": {"width": 4},
@@ -107,6 +108,8 @@ def test_patch_tst_options(options: dict[str, Any]) -> None:
         {"name": "primus", "hidden": 16, "head": False, "pooling": "mean_max", "steps": 8},
         {"name": "patch_tst_hf", **HF, "norm": "layer", "pre_norm": False, "activation": "relu", "stride": 8},
         {"name": "patch_tst_hf", **HF, "class_token": False, "pooling": "max", "scaling": "mean"},
+        {"name": "l2mu", **L2MU, "neuron": "cuba", "reset": "zero", "readout": "spikes", "surrogate": "arctan"},
+        {"name": "l2mu", **L2MU, "layers": 0, "spiking_memory": False, "pooling": "last"},
         {"name": "patch_tst_hf", **HF, "pooling": "mean", "positions": "learned", "share_embedding": False},
     ],
     ids=str,

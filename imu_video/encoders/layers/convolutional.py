@@ -71,10 +71,14 @@ class TimeEncoder(nn.Module, ABC):
         return pool_tokens(tokens, valid, pooling=self.pooling, segments=self.segments)
 
     def _tokens(self, imu: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        filled, mask = self.filled(imu, mask)
+        return self.over_time(filled, mask).transpose(1, 2), mask
+
+    def filled(self, imu: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Windows of at least ``least`` samples without gaps, as `over_time` takes them, and their mask (B, C, T)."""
         check_window(imu, mask, self.channels)
         mask = torch.ones_like(imu, dtype=torch.bool) if mask is None else mask
         short = self.least - imu.shape[-1]
         if short > 0:
             imu, mask = F.pad(imu, (short, 0)), F.pad(mask, (short, 0))
-        filled = torch.where(mask.any(-1, keepdim=True), fill_gaps(imu, mask), self.missing[:, None].to(imu.dtype))
-        return self.over_time(filled, mask).transpose(1, 2), mask
+        return torch.where(mask.any(-1, keepdim=True), fill_gaps(imu, mask), self.missing[:, None].to(imu.dtype)), mask
