@@ -3,22 +3,23 @@
     python studies/video/run.py world                              # simulated subjects, in blocks
     python studies/video/run.py mocap BVH-FILES BVH-FILES          # motion capture, in blocks; one folder or more
     python studies/video/run.py data 1k5                           # join the blocks of a scale, fit and run the teacher
-    python studies/video/run.py target hapt RawData                # evaluation data; also: umafall
+    python studies/video/run.py target hapt RawData                # evaluation data; also: umafall, pdiot, wisdm51
     python studies/video/run.py row video --scale 1k5              # pretrain and export every seed of a row
     python studies/video/run.py evaluate --scale 1k5               # true pairs against the controls, few-shot
     python studies/video/run.py grid                               # all rows, scales and seeds, layer by layer
     python studies/video/run.py recipes --scale 20k                # recipes on the same data and updates
+    python studies/video/run.py further                            # the largest scale on further real sensors
     python studies/video/run.py clips                              # the smallest scale with a teacher of rendered clips
     python studies/video/run.py utd UTD-MHAD                       # the four arms on real pairs of IMU and skeleton
     python studies/video/run.py table                              # tables and the figure, from the stored counts
+    python studies/video/run.py all --mocap BVH-FILES --hapt RawData ...     # all of it; --help lists the folders
 
 Finished work is kept, so every command may be interrupted and repeated. Every command uses one CPU thread unless
-OMP_NUM_THREADS is set. results.md holds the results.
+OMP_NUM_THREADS is set. results.md holds the results, design.py the scales, arms and recipes.
 """
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,76 +28,18 @@ from typing import Annotated
 
 import typer
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the clone, for the module that the studies share
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the clone, for the modules that the studies share
 
 from imu_video.errors import ConfigError
 from imu_video.runtime import console
 from imu_video.shards import load_index
 from studies.common import CONFIGS, DryRun, Steps, known, split_name
+from studies.video import design
+from studies.video.design import ARMS, LARGEST, PLACES, RECIPES, SCALES, SMALLEST, TARGETS, TRIALS, TRUE
 
 HERE = Path(__file__).resolve().parent / "configs"
 STUDY = Path("video-run")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scale:
-    """What a scale adds to the next smaller one.
-
-    Args:
-        block: name of the block that it adds.
-        watch: simulated subjects with the device `watch` in this block.
-        research: simulated subjects with the device `research` in this block.
-        takes: share of the takes of motion capture in this block and all smaller ones.
-        epochs: passes of the teacher's fit over the training windows of the scale: about 80,000 windows at each scale.
-    """
-
-    block: str
-    watch: int
-    research: int
-    takes: float
-    epochs: int
-
-
-SCALES = {
-    "1k5": Scale(block="a", watch=6, research=5, takes=0.01875, epochs=53),
-    "5k": Scale(block="b", watch=13, research=13, takes=0.0625, epochs=16),
-    "20k": Scale(block="c", watch=56, research=55, takes=0.25, epochs=4),
-    "80k": Scale(block="d", watch=222, research=222, takes=1.0, epochs=1),
-}
-"""Scale -> its last block; the name is the number of training windows, rounded."""
-
-ARMS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "video": ("video", ()),
-    "permuted": ("video", ("data.control=permuted_pairs",)),
-    "redrawn": ("video", ("data.control=redrawn_pairs",)),
-    "imu": ("imu", ()),
-}
-"""Arm -> its row and what it changes in it."""
-
-PLACES = {"hapt": "data/hapt", "umafall": "data/umafall", "world": "blocks/world-heldout", "utd": "data/utd-trials"}
-"""Evaluation config -> data folder of the study."""
-
-TARGETS = ("hapt", "umafall", "world")
-"""What the encoders of simulated subjects and motion capture are evaluated on."""
-
-CLIPS = ("window.clip_fps=4", "window.clip_size=64")
-"""What changes in a block whose clips are rendered."""
-
-UTD = ("data.batch_size=64", "encoder.segments=4")
-"""What changes in a row on UTD-MHAD: 323 training windows of 4 s, each a gesture whose order in time matters."""
-
-RECORDED = ("hapt", "umafall")
-"""Targets with recordings; they are built by the shipped data configs."""
-
-LAYERS: tuple[tuple[tuple[str, ...], tuple[int, ...]], ...] = (
-    (("1k5", "20k"), (0, 1, 2)),
-    (("5k", "80k"), (0, 1, 2)),
-    (("1k5", "5k", "20k", "80k"), (3, 4)),
-)
-"""Scales and seeds of the grid, in this order; after each layer its scales are evaluated."""
-
-RECIPES = ("video", "info_nce", "sigmoid", "comodo", "hard_negative", "multi_device", "masked", "imu")
-"""Rows that are compared as recipes."""
+SEEDS = "0,1,2,3,4"
 
 app = typer.Typer(
     help="The video study: does the right video matter, and at which scale?",
@@ -126,66 +69,76 @@ class Run:
     steps: Steps
     study: Path
 
-    def absent(self, folder: Path, mark: str = "index.json") -> bool:
-        """True if the folder is not finished; a finished one is named."""
-        if (folder / mark).is_file():
-            self.steps.say(f"{folder} exists")
+    def absent(self, path: Path, mark: str = "") -> bool:
+        """True if the file is missing, or the folder lacks the file that marks it as finished; else it is named."""
+        if (path / mark).is_file():
+            self.steps.say(f"{path} exists")
             return False
         return True
 
     def build(self, config: Path, folder: Path, *overrides: str) -> None:
         """Build a data folder, unless it exists."""
-        if self.absent(folder):
+        if self.absent(folder, "index.json"):
             self.steps.run("imu-video", "build", config, folder, *overrides)
+
+    def join(self, source: str, scale: str, parts: Sequence[Path], teacher: Path, *words: str) -> None:
+        """Join data folders to pretraining data, unless they are, and compute the teacher's features."""
+        out = self.study / "data" / f"{source}-{scale}"
+        if self.absent(out, "index.json"):
+            self.steps.run("imu-video", "merge", *parts, "--out", out, title=f"Join the blocks of {scale}")
+        self.steps.run("imu-video", "embed", out, teacher, *words, title="Compute the features of the teacher")
 
     def encoders(self, source: str, scale: str, name: str) -> Path:
         """Folder with the encoders of a row, one per seed."""
         return self.study / "encoders" / f"{source}-{scale}" / name
 
-    def pretrain(self, config: Path, source: str, scale: str, name: str, seed: int, overrides: Sequence[str]) -> None:
-        """Pretrain and export one encoder, unless it exists."""
-        out = self.encoders(source, scale, name) / f"seed{seed}"
-        if not self.absent(out, "config.json"):
-            return
-        run = self.study / "runs" / f"{source}-{scale}" / f"{name}-{seed}"
+    def pretrain(
+        self, arm: str, source: str, scale: str, seeds: Sequence[int], changes: Sequence[str] = (), name: str = ""
+    ) -> None:
+        """Pretrain and export the seeds of an arm or another row that do not exist, under its or another name."""
+        row, own = ARMS.get(arm, (arm, ()))
+        config, name = known(HERE / "rows", row, "row"), name or arm
         root = f"data.root={self.study / 'data' / f'{source}-{scale}'}"
-        self.steps.run("imu-pretrain", "launch", config, root, f"seed={seed}", *overrides, "--run", run)
-        self.steps.run("imu-pretrain", "export", run, out, "--checkpoint", "latest")
-
-    def arm(self, arm: str, source: str, scale: str, seeds: Sequence[int], overrides: Sequence[str] = ()) -> None:
-        """Pretrain the seeds of one arm of the grid, or of another row."""
-        row, changes = ARMS.get(arm, (arm, ()))
-        config = known(HERE / "rows", row, "row")
         for seed in seeds:
-            self.pretrain(config, source, scale, arm, seed, (*changes, *overrides))
+            out = self.encoders(source, scale, name) / f"seed{seed}"
+            run = self.study / "runs" / f"{source}-{scale}" / f"{name}-{seed}"
+            if self.absent(out, "config.json"):
+                self.steps.run("imu-pretrain", "launch", config, root, f"seed={seed}", *own, *changes, "--run", run)
+                self.steps.run("imu-pretrain", "export", run, out, "--checkpoint", "latest")
 
     def all_arms(
-        self, source: str, scale: str, seeds: Sequence[int], changes: Sequence[str], teacher: str = ""
+        self, source: str, scale: str, seeds: Sequence[int], changes: Sequence[str] = (), teacher: str = ""
     ) -> None:
         """Pretrain the four arms seed by seed; ``teacher`` replaces that of the arms that have one."""
         for seed in seeds:
             for arm in ARMS:
                 other = (f"data.teacher={teacher}",) if teacher and arm != "imu" else ()
-                self.arm(arm, source, scale, (seed,), (*changes, *other))
+                self.pretrain(arm, source, scale, (seed,), (*changes, *other))
 
-    def few(self, target: str, encoders: Path, against: Sequence[Path], out: Path) -> None:
-        """Evaluate the encoders of one row few-shot, with paired differences from those of others."""
-        words: list[str | Path] = []
-        for other in against:
-            words += ["--against", other]
-        self.steps.run(
-            "imu-eval", "fewshot", encoders, self.study / PLACES[target], "--config", HERE / "eval" / f"{target}.yaml",
-            *words, "--out", out,
-        )  # fmt: skip
-
-    def compare(self, source: str, scale: str, seeds: int, targets: Sequence[str] = TARGETS) -> None:
-        """Evaluate true pairs against the three controls, unless this was done with as many seeds."""
-        done = self.study / "results" / f"{source}-{scale}-{seeds}.jsonl"
+    def compare(
+        self, name: str, seeds: int, encoders: Path, against: Sequence[Path], targets: Sequence[str] = TARGETS
+    ) -> None:
+        """Evaluate encoders few-shot, with paired differences, unless this was done with as many seeds."""
+        others = [word for other in against for word in ("--against", other)]
         for target in targets:
-            out = done.with_name(f"{done.stem}-{target}.jsonl")
-            if self.absent(out.parent, out.name):
-                controls = [self.encoders(source, scale, name) for name in ARMS if name != "video"]
-                self.few(target, self.encoders(source, scale, "video"), controls, out)
+            out = self.study / "results" / f"{name}-{seeds}-{target}.jsonl"
+            if self.absent(out):
+                config = HERE / "eval" / f"{target}.yaml"
+                data = self.study / PLACES[target]
+                self.steps.run("imu-eval", "fewshot", encoders, data, "--config", config, *others, "--out", out)
+
+    def compare_arms(
+        self,
+        source: str,
+        scale: str,
+        seeds: int,
+        targets: Sequence[str] = TARGETS,
+        others: Sequence[Path] = (),
+        name: str = "",
+    ) -> None:
+        """Evaluate true pairs against the three controls and other encoders; ``name`` begins the result files."""
+        true, *controls = (self.encoders(source, scale, arm) for arm in ARMS)
+        self.compare(name or f"{source}-{scale}", seeds, true, (*controls, *others), targets)
 
 
 def _run(study: Path, dry_run: bool) -> Run:
@@ -199,56 +152,14 @@ def _numbers(seeds: str) -> tuple[int, ...]:
         raise ConfigError(f"--seeds {seeds!r}: expected integers separated by commas", hint="--seeds 0,1") from error
 
 
-def _scale(name: str) -> Scale:
-    if name not in SCALES:
-        raise ConfigError(f"unknown scale {name!r}", hint=f"one of: {', '.join(SCALES)}")
-    return SCALES[name]
-
-
-def _up_to(scale: str) -> list[Scale]:
-    """The blocks that a scale consists of."""
-    last = _scale(scale)
-    found: list[Scale] = []
-    for entry in SCALES.values():
-        found.append(entry)
-        if entry is last:
-            break
-    return found
-
-
-def group(prefix: str, count: int, device: str) -> str:
-    """Simulated subjects of one device, as an entry of ``dataset.groups``."""
-    return f"{{prefix: {prefix}, count: {count}, devices: [{device}], seconds_per_activity: 8}}"
-
-
-VALIDATION = (f"dataset.groups=[{group('v', 8, 'watch')}]", "splits.fractions={val: 1.0}")
-"""Overrides that build the validation subjects."""
-
-
-def subjects(scale: Scale) -> tuple[str, str]:
-    """Overrides that build the simulated subjects of a block."""
-    groups = [group(f"{scale.block}w", scale.watch, "watch"), group(f"{scale.block}r", scale.research, "research")]
-    return f"dataset.groups=[{', '.join(groups)}]", "splits.fractions={train: 1.0}"
-
-
-def takes(roots: Sequence[Path]) -> list[Path]:
-    """BVH files of all folders in an order that depends on their names alone, so that a share of them is a sample."""
-    files = [path for root in roots for path in root.rglob("*.bvh")]
-    if not files:
-        raise ConfigError(
-            f"no .bvh file in {', '.join(map(str, roots))}", hint="name the folders of the motion capture"
-        )
-    return sorted(files, key=lambda path: hashlib.sha256(path.name.encode()).hexdigest())
-
-
 @app.command()
 def world(study: Study = STUDY, dry_run: DryRun = False) -> None:
     """Build the simulated subjects: one block per scale, validation subjects, and subjects of the evaluation."""
     run, config = _run(study, dry_run), HERE / "data" / "world.yaml"
     run.build(config, study / "blocks" / "world-heldout")
-    run.build(config, study / "blocks" / "world-val", *VALIDATION)
+    run.build(config, study / "blocks" / "world-val", *design.VALIDATION)
     for scale in SCALES.values():
-        run.build(config, study / "blocks" / f"world-{scale.block}", *subjects(scale))
+        run.build(config, study / "blocks" / f"world-{scale.block}", *scale.subjects)
 
 
 @app.command()
@@ -258,7 +169,7 @@ def mocap(
     dry_run: DryRun = False,
 ) -> None:
     """Build the motion capture: one block per scale, which links its share of the takes."""
-    run, files, start = _run(study, dry_run), takes(roots), 0
+    run, files, start = _run(study, dry_run), design.takes(roots), 0
     for scale in SCALES.values():
         end = round(scale.takes * len(files))
         links = study / "takes" / scale.block
@@ -280,27 +191,24 @@ def data(
     dry_run: DryRun = False,
 ) -> None:
     """Join the blocks of a scale, then fit and run the skeleton teacher on it."""
-    run, last = _run(study, dry_run), _scale(scale)
-    out = study / "data" / f"mixture-{scale}"
-    names = [f"{kind}-{entry.block}" for kind in ("world", "mocap") for entry in _up_to(scale)]
+    run, scales = _run(study, dry_run), design.up_to(scale)
+    names = [f"{kind}-{entry.block}" for kind in ("world", "mocap") for entry in scales]
     parts = [study / "blocks" / name for name in (*names, "world-val")]
-    if run.absent(out):
-        run.steps.run("imu-video", "merge", *parts, "--out", out, title=f"Join the blocks of {scale}")
-    words = (HERE / "teacher.yaml", f"epochs={last.epochs}", "--batch-size", "64")
-    run.steps.run("imu-video", "embed", out, *words, title="Fit and run the skeleton teacher")
+    epochs = f"epochs={scales[-1].epochs}"
+    run.join("mixture", scale, parts, HERE / "teacher.yaml", epochs, "--batch-size", "64")
 
 
 @app.command()
 def target(
-    dataset: Annotated[str, typer.Argument(help=f"One of: {', '.join(RECORDED)}.")],
+    dataset: Annotated[str, typer.Argument(help=f"One of: {', '.join(design.CONFIG_OF)}.")],
     root: Annotated[Path, typer.Argument(help="Folder of the recordings.")],
     study: Study = STUDY,
     dry_run: DryRun = False,
 ) -> None:
     """Build evaluation data."""
-    if dataset not in RECORDED:
-        raise ConfigError(f"unknown evaluation dataset {dataset!r}", hint=f"one of: {', '.join(RECORDED)}")
-    config = known(CONFIGS / "data", dataset, "data config")
+    if dataset not in design.CONFIG_OF:
+        raise ConfigError(f"unknown evaluation dataset {dataset!r}", hint=f"one of: {', '.join(design.CONFIG_OF)}")
+    config = known(CONFIGS / "data", design.CONFIG_OF[dataset], "data config")
     _run(study, dry_run).build(config, study / PLACES[dataset], f"dataset.root={root}")
 
 
@@ -308,86 +216,89 @@ def target(
 def row(
     config: Annotated[str, typer.Argument(help="Arm of the grid, or a name in configs/rows.")],
     words: Words = None,
-    scale: Size = "1k5",
+    scale: Size = SMALLEST,
     source: Source = "mixture",
-    seeds: Seeds = "0,1,2,3,4",
+    seeds: Seeds = SEEDS,
     study: Study = STUDY,
     dry_run: DryRun = False,
 ) -> None:
     """Pretrain and export every seed of a row, unless it exists."""
-    _scale(scale)
+    design.scale_named(scale)
     name, overrides = split_name(words or [], config)
-    run = _run(study, dry_run)
-    if name == config:
-        return run.arm(config, source, scale, _numbers(seeds))
-    base, changes = ARMS.get(config, (config, ()))
-    path = known(HERE / "rows", base, "row")
-    for seed in _numbers(seeds):
-        run.pretrain(path, source, scale, name, seed, (*changes, *overrides))
+    _run(study, dry_run).pretrain(config, source, scale, _numbers(seeds), overrides, name)
 
 
 @app.command()
 def evaluate(
-    scale: Size = "1k5",
+    scale: Size = SMALLEST,
     source: Source = "mixture",
     seeds: Annotated[int, typer.Option("--seeds", help="Number of pretraining seeds, for the name of the file.")] = 5,
     study: Study = STUDY,
     dry_run: DryRun = False,
 ) -> None:
     """Evaluate true pairs against the three controls few-shot on every target."""
-    _scale(scale)
-    _run(study, dry_run).compare(source, scale, seeds)
+    design.scale_named(scale)
+    _run(study, dry_run).compare_arms(source, scale, seeds)
 
 
 @app.command()
 def grid(study: Study = STUDY, dry_run: DryRun = False) -> None:
     """Pretrain all arms, scales and seeds, and evaluate the scales of each layer as soon as it is complete."""
     run = _run(study, dry_run)
-    for scales, seeds in LAYERS:
+    for scales, seeds in design.LAYERS:
         for scale in scales:
-            run.all_arms("mixture", scale, seeds, ())
-            run.compare("mixture", scale, max(seeds) + 1)
+            run.all_arms("mixture", scale, seeds)
+            run.compare_arms("mixture", scale, max(seeds) + 1)
 
 
 @app.command()
 def recipes(
     scale: Size = "20k",
-    seeds: Seeds = "0,1,2,3,4",
+    seeds: Seeds = SEEDS,
     study: Study = STUDY,
     dry_run: DryRun = False,
 ) -> None:
     """Pretrain the recipes on the same data and updates, and compare all with the first one."""
-    run, first = _run(study, dry_run), RECIPES[0]
-    _scale(scale)
+    run, numbers = _run(study, dry_run), _numbers(seeds)
+    design.scale_named(scale)
     for recipe in RECIPES:
-        run.arm(recipe, "mixture", scale, _numbers(seeds))
-    others = [run.encoders("mixture", scale, recipe) for recipe in RECIPES[1:]]
-    for name in TARGETS:
-        out = study / "results" / f"recipes-{scale}-{len(_numbers(seeds))}-{name}.jsonl"
-        if run.absent(out.parent, out.name):
-            run.few(name, run.encoders("mixture", scale, first), others, out)
+        run.pretrain(recipe, "mixture", scale, numbers)
+    first, *others = (run.encoders("mixture", scale, recipe) for recipe in RECIPES)
+    run.compare(f"recipes-{scale}", len(numbers), first, others)
+    for recipe in design.OWN_STUDENT:
+        run.compare(f"{recipe}-{scale}", len(numbers), run.encoders("mixture", scale, recipe), ())
 
 
 @app.command()
-def clips(seeds: Seeds = "0,1,2,3,4", study: Study = STUDY, dry_run: DryRun = False) -> None:
-    """Repeat the smallest scale with rendered clips and a frozen image network as the teacher; after `mocap`."""
-    run, numbers, out = _run(study, dry_run), _numbers(seeds), study / "data" / "clips-1k5"
-    first, blocks = SCALES["1k5"], study / "blocks"
-    parts = [blocks / f"clips-{name}" for name in ("world-a", "mocap-a", "world-val")]
-    run.build(HERE / "data" / "world.yaml", parts[0], *subjects(first), *CLIPS)
-    run.build(HERE / "data" / "mocap.yaml", parts[1], f"dataset.root={study / 'takes' / first.block}", *CLIPS)
-    run.build(HERE / "data" / "world.yaml", parts[2], *VALIDATION, *CLIPS)
-    if run.absent(out):
-        run.steps.run("imu-video", "merge", *parts, "--out", out)
-    run.steps.run("imu-video", "embed", out, CONFIGS / "teacher" / "efficientnet_lite0_fast.yaml")
-    run.all_arms("clips", "1k5", numbers, (), teacher="frames")
-    run.compare("clips", "1k5", len(numbers))
+def further(seeds: Seeds = SEEDS, study: Study = STUDY, dry_run: DryRun = False) -> None:
+    """Evaluate the arms of the largest scale on real sensors that the grid is not evaluated on; after `grid`."""
+    run, numbers = _run(study, dry_run), _numbers(seeds)
+    run.compare_arms("mixture", LARGEST, len(numbers), design.FURTHER, name=f"further-{LARGEST}")
+
+
+@app.command()
+def clips(seeds: Seeds = SEEDS, study: Study = STUDY, dry_run: DryRun = False) -> None:
+    """Repeat the smallest scale with rendered clips and a frozen image network as the teacher; after `data 1k5`.
+
+    The skeleton teacher's encoders of the same windows are evaluated beside them, and pretrained if they do not exist.
+    """
+    run, numbers, blocks = _run(study, dry_run), _numbers(seeds), study / "blocks"
+    first = SCALES[SMALLEST]
+    parts = [blocks / f"clips-{name}" for name in (f"world-{first.block}", f"mocap-{first.block}", "world-val")]
+    run.build(HERE / "data" / "world.yaml", parts[0], *first.subjects, *design.CLIPS)
+    links = study / "takes" / first.block
+    run.build(HERE / "data" / "mocap.yaml", parts[1], f"dataset.root={links}", *design.CLIPS)
+    run.build(HERE / "data" / "world.yaml", parts[2], *design.VALIDATION, *design.CLIPS)
+    run.join("clips", SMALLEST, parts, CONFIGS / "teacher" / "efficientnet_lite0_fast.yaml")
+    run.all_arms("clips", SMALLEST, numbers, teacher="frames")
+    run.pretrain(TRUE, "mixture", SMALLEST, numbers)
+    run.compare_arms("clips", SMALLEST, len(numbers), others=[run.encoders("mixture", SMALLEST, TRUE)])
 
 
 @app.command()
 def utd(
     root: Annotated[Path, typer.Argument(help="Folder of the recordings, UTD-MHAD.")],
-    seeds: Seeds = "0,1,2,3,4",
+    seeds: Seeds = SEEDS,
     study: Study = STUDY,
     dry_run: DryRun = False,
 ) -> None:
@@ -395,8 +306,8 @@ def utd(
     run, numbers, out = _run(study, dry_run), _numbers(seeds), study / PLACES["utd"]
     run.build(CONFIGS / "data" / "utd_mhad.yaml", out, f"dataset.root={root}", "window.clip_fps=null")
     run.steps.run("imu-video", "embed", out, CONFIGS / "teacher" / "skeleton.yaml", "--batch-size", "64")
-    run.all_arms("utd", "trials", numbers, UTD)
-    run.compare("utd", "trials", len(numbers), ("utd",))
+    run.all_arms("utd", TRIALS, numbers, design.UTD)
+    run.compare_arms("utd", TRIALS, len(numbers), ("utd",))
 
 
 @app.command()
@@ -415,26 +326,44 @@ def table(
     run.steps.say(f"Write the tables of {len(files)} result files")
     if dry_run:
         return
-    order = [*SCALES, "trials"]
+    order = (*SCALES, TRIALS)
     found = tables.rows(files, order)
-    scales = [scale for scale in order if any(row.scale == scale for row in found)]
-    windows = {scale: load_index(study / "data" / f"{source}-{scale}").split("train").samples for scale in scales}
-    page = [
-        "## Macro-F1\n", tables.values_table(found),
-        "## True pairs minus each other arm\n", tables.contrasts_table(found),
-        "## Excluded effects: true minus permuted pairs\n", tables.excluded_table(tables.primary(found), "permuted"),
-        "## Excluded effects: true pairs minus IMU only\n", tables.excluded_table(tables.primary(found), "imu"),
-        "## Retrieval on validation subjects\n", tables.retrieval_table(study / "runs", source, order),
-    ]  # fmt: skip
-    for scale in SCALES if source == "mixture" else ():
-        for number in (5, 4, 3, 2):
-            paths = {name: folder / f"recipes-{scale}-{number}-{name}.jsonl" for name in TARGETS}
-            if all(path.is_file() for path in paths.values()):
-                page += [f"## Recipes on {scale} windows, {number} pretraining seeds\n", tables.recipes_table(paths)]
-                break
-    (study / f"tables-{source}.md").write_text("\n".join(page))
-    if len(scales) > 1:
+    page = tables.page(found, study / "runs", source, order)
+    if source == "mixture":
+        page += tables.further_page(folder, order) + tables.recipes_page(folder, order)
+    (study / f"tables-{source}.md").write_text(page)
+    windows = {row.scale: load_index(study / "data" / f"{source}-{row.scale}").split("train").samples for row in found}
+    if len(windows) > 1:
         (study / f"scale-{source}.svg").write_bytes(tables.figure(found, windows, shots=5))
+
+
+@app.command(name="all")
+def everything(
+    mocap_roots: Annotated[list[Path], typer.Option("--mocap", help="Folder of BVH files; may be repeated.")],
+    hapt: Annotated[Path, typer.Option("--hapt", help="Folder of the recordings, HAPT.")],
+    umafall: Annotated[Path, typer.Option("--umafall", help="Folder of the recordings, UMAFall.")],
+    pdiot: Annotated[Path, typer.Option("--pdiot", help="Folder of the recordings, PDIoT.")],
+    wisdm51: Annotated[Path, typer.Option("--wisdm51", help="Folder of the recordings, WISDM51, watch.")],
+    utd_root: Annotated[Path, typer.Option("--utd", help="Folder of the recordings, UTD-MHAD.")],
+    study: Study = STUDY,
+    dry_run: DryRun = False,
+) -> None:
+    """Run all steps in their order, with five seeds, and write all tables."""
+    world(study=study, dry_run=dry_run)
+    mocap(mocap_roots, study=study, dry_run=dry_run)
+    for scale in SCALES:
+        data(scale, study=study, dry_run=dry_run)
+    roots = {"hapt": hapt, "umafall": umafall, "pdiot": pdiot, "wisdm51": wisdm51}
+    for name, root in roots.items():
+        target(name, root, study=study, dry_run=dry_run)
+    grid(study=study, dry_run=dry_run)
+    further(study=study, dry_run=dry_run)
+    recipes(study=study, dry_run=dry_run)
+    clips(study=study, dry_run=dry_run)
+    utd(utd_root, study=study, dry_run=dry_run)
+    for source in ("mixture", "clips", "utd"):
+        if not dry_run:
+            table(source, study=study)
 
 
 if __name__ == "__main__":

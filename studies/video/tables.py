@@ -18,6 +18,7 @@ from imu_video.metrics.classify import macro_f1
 from imu_video.metrics.inference import Estimate, estimate
 from imu_video.metrics.significance import Comparison, compare
 from imu_video.metrics.variance import REFERENCE_SEED, SEED
+from studies.video.design import FURTHER, OWN_STUDENT, RECIPES, RECORDED, TARGETS
 
 LEVEL = 0.95
 TRUE = "pretrained"
@@ -27,19 +28,27 @@ LOOKS: Mapping[str, tuple[str, str, str]] = {
     "permuted": ("permuted pairs", "#b3361f", "v"),
     "redrawn": ("redrawn pairs", "#d07a00", "^"),
     "imu": ("IMU only", "#2e8540", "D"),
+    "video": ("skeleton teacher", "#6a3d9a", "P"),
     "untrained": ("untrained", "#8b939c", "s"),
+    "handcrafted": ("hand-crafted", "#1d2430", "x"),
 }
-"""Arm -> name, colour and marker."""
-CONTRASTS = ("permuted", "redrawn", "imu", "untrained", "handcrafted")
-"""Models that are subtracted from the true pairs, in the order of the columns."""
+"""Model -> name, colour and marker, in the order of the columns; `video` are true pairs of another teacher."""
+REFERENCES = ("untrained", "handcrafted")
+"""Models without pretraining."""
 REAL = "real"
-"""Target of the rows that contain the subjects of all recorded sets."""
-RECORDED = ("hapt", "umafall")
+"""Target of the rows that contain the subjects of all recorded sets of the grid."""
+NEW = "new"
+"""Target of the rows that contain the subjects of all further recorded sets."""
+JOINED = {REAL: RECORDED, NEW: FURTHER}
+"""Target of joined rows -> its targets."""
 TITLES = {
     REAL: "HAPT and UMAFall",
+    NEW: "PDIoT and WISDM51",
     "hapt": "HAPT, waist",
     "umafall": "UMAFall, mean of five placements",
     "world": "simulated, mean of three domains",
+    "pdiot": "PDIoT, mean of chest and pocket",
+    "wisdm51": "WISDM51, wrist",
     "utd": "UTD-MHAD",
 }
 _FILE = re.compile(r"(?P<source>[a-z]+)-(?P<scale>[0-9a-z]+)-(?P<seeds>\d+)-(?P<target>[a-z]+)")
@@ -75,14 +84,14 @@ class Row:
     def value(self, model: str) -> Estimate:
         """Mean of a model with the variance of subjects, episodes and pretraining seeds."""
         own = self.cells[model]
-        axis = own.values[:, None] if model not in ("untrained", "handcrafted") else own.values[None]
+        axis = own.values[None] if model in REFERENCES else own.values[:, None]
         return estimate(axis, support=own.support, fraction=True)
 
     def difference(self, reference: str) -> Estimate:
         """True pairs minus another model; the seeds of both are crossed, as in `imu-eval fewshot`."""
         own, other = self.cells[TRUE], self.cells[reference]
         found = estimate(own.values[:, None] - other.values[None], support=own.support)
-        if reference in ("untrained", "handcrafted"):
+        if reference in REFERENCES:
             return found
         parts = (replace(part, factor=REFERENCE_SEED) if part.factor == SEED else part for part in found.parts)
         return replace(found, parts=tuple(parts))
@@ -139,23 +148,27 @@ def rows(files: Mapping[tuple[str, str], tuple[int, Path]], order: Sequence[str]
             models = {line.model for line in figures}
             cells = {model: pooled(figures, model, shots) for model in models}
             out.append(Row(target=target, scale=scale, shots=shots, cells=cells))
-    out += joined(out)
+    out += [row for target in JOINED for row in joined(out, target)]
     return sorted(out, key=lambda row: (list(TITLES).index(row.target), row.shots, order.index(row.scale)))
 
 
-def joined(found: Sequence[Row]) -> list[Row]:
-    """Rows with the subjects of all recorded sets, for scales and shots that were evaluated on all of them.
+def joined(found: Sequence[Row], target: str) -> list[Row]:
+    """Rows with the subjects of several sets, for scales and shots that were evaluated on all of them.
 
     The encoders of a row are the same on every set, so that one estimate needs one factor of pretraining seeds for all
     subjects; every subject has the same weight. Episodes of two sets with the same number are paired.
+
+    Args:
+        found: rows.
+        target: name of the joined rows, see ``JOINED``.
     """
-    out = []
+    out, names = [], JOINED[target]
     for first in found:
-        if first.target != RECORDED[0]:
+        if first.target != names[0]:
             continue
         same = [row for row in found if (row.scale, row.shots) == (first.scale, first.shots)]
-        parts = [row for target in RECORDED for row in same if row.target == target]
-        if len(parts) < len(RECORDED) or len({part.cells[TRUE].values.shape[:2] for part in parts}) > 1:
+        parts = [row for name in names for row in same if row.target == name]
+        if len(parts) < len(names) or len({part.cells[TRUE].values.shape[:2] for part in parts}) > 1:
             continue
         cells = {
             model: Cells(
@@ -164,13 +177,13 @@ def joined(found: Sequence[Row]) -> list[Row]:
             )
             for model in first.cells
         }
-        out.append(Row(target=REAL, scale=first.scale, shots=first.shots, cells=cells))
+        out.append(Row(target=target, scale=first.scale, shots=first.shots, cells=cells))
     return out
 
 
 def primary(found: Sequence[Row]) -> list[Row]:
     """The rows that answer the question: all recorded subjects, or all rows where there are none."""
-    return [row for row in found if row.target == REAL] or list(found)
+    return [row for row in found if row.target in JOINED] or list(found)
 
 
 def _interval(low: float, high: float) -> str:
@@ -187,10 +200,14 @@ def _table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
+def _contrasts(found: Sequence[Row]) -> list[str]:
+    """Models that all rows have, without the true pairs, in the order of the columns."""
+    return [name for name in LOOKS if name != TRUE and all(name in row.cells for row in found)]
+
+
 def values_table(found: Sequence[Row]) -> str:
-    """Macro-F1 of every arm, with the interval of true pairs."""
-    arms = ("permuted", "redrawn", "imu", "untrained", "handcrafted")
-    body = []
+    """Macro-F1 of every model, with the interval of true pairs."""
+    arms, body = _contrasts(found), []
     for row in found:
         true = row.value(TRUE)
         low, high = true.interval(LEVEL)
@@ -198,21 +215,21 @@ def values_table(found: Sequence[Row]) -> str:
             TITLES[row.target], str(row.shots), row.scale, f"{true.value:.3f} [{low:.3f}, {high:.3f}]",
             *(f"{row.value(arm).value:.3f}" for arm in arms), str(true.subjects), str(true.pretraining),
         ])  # fmt: skip
-    head = ["target", "shots", "windows", "true pairs", "permuted", "redrawn", "IMU only", "untrained", "hand-crafted"]
+    head = ["target", "shots", "windows", *(LOOKS[name][0] for name in (TRUE, *arms))]
     return _table([*head, "test subjects", "pretraining seeds"], body)
 
 
 def contrasts_table(found: Sequence[Row]) -> str:
     """True pairs minus every other model; Holm's correction over the rows of a column."""
     columns = []
-    for reference in CONTRASTS:
+    for reference in _contrasts(found):
         differences = [row.difference(reference) for row in found]
         columns.append([_difference(*pair) for pair in zip(differences, compare(differences), strict=True)])
     body = [
         [TITLES[row.target], str(row.shots), row.scale, *(column[number] for column in columns)]
         for number, row in enumerate(found)
     ]
-    names = [f"minus {LOOKS[name][0] if name in LOOKS else 'hand-crafted'}" for name in CONTRASTS]
+    names = [f"minus {LOOKS[name][0]}" for name in _contrasts(found)]
     return _table(["target", "shots", "windows", *names], body)
 
 
@@ -222,13 +239,16 @@ def excluded_table(found: Sequence[Row], reference: str) -> str:
     body = []
     for row, own, tested in zip(found, differences, compare(differences), strict=True):
         body.append([
-            TITLES[row.target], str(row.shots), row.scale, f"{own.value:+.3f}", _interval(tested.low, tested.high),
-            f"{tested.detectable:.3f}",
+            TITLES[row.target], str(row.shots), row.scale, f"{own.value:+.3f}", _p(own.p), _p(tested.p_holm),
+            _interval(tested.low, tested.high), f"{tested.detectable:.3f}",
             ", ".join(f"{factor} {share:.0%}" for factor, share in sorted(own.shares.items(), key=lambda s: -s[1])),
         ])  # fmt: skip
-    name = LOOKS[reference][0]
-    head = ["target", "shots", "windows", f"true minus {name}", "simultaneous interval", "detectable with 80 % power"]
-    return _table([*head, "shares of the variance"], body)
+    head = ["target", "shots", "windows", f"true minus {LOOKS[reference][0]}", "p", "p, corrected"]
+    return _table([*head, "simultaneous interval", "detectable with 80 % power", "shares of the variance"], body)
+
+
+def _p(value: float | None) -> str:
+    return "" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def retrieval_table(runs: Path, source: str, order: Sequence[str]) -> str:
@@ -251,27 +271,102 @@ def _mrr(log: Path) -> list[float]:
     return [float(line["mrr"]) for line in lines if "mrr" in line][-1:]
 
 
-def recipes_table(paths: Mapping[str, Path]) -> str:
-    """Macro-F1 of every recipe, and the first recipe minus it; Holm's correction over the table.
+def page(found: Sequence[Row], runs: Path, source: str, order: Sequence[str]) -> str:
+    """All tables of the arms of one source.
 
     Args:
-        paths: target -> result file.
+        found: its rows.
+        runs: folder of its runs, for retrieval.
+        source: name of the pretraining data.
+        order: scales.
     """
-    found = [row for target, path in paths.items() for row in rows({("", target): (0, path)}, [""])]
-    names = sorted({model for row in found for model in row.cells} - {TRUE})
-    pairs = [(row, name) for row in found for name in names]
-    differences = [row.difference(name) for row, name in pairs]
-    body: list[list[str]] = []
-    for row in found:
-        true = row.value(TRUE)
-        place = [TITLES[row.target], str(row.shots)]
-        body.append([*place, "InfoNCE + two views", f"{true.value:.3f}", "", str(true.subjects)])
-        body += [
-            [*place, name, f"{row.value(name).value:.3f}", _difference(own, tested), str(own.subjects)]
-            for (other, name), own, tested in zip(pairs, differences, compare(differences), strict=True)
-            if other is row
-        ]
-    return _table(["target", "shots", "recipe", "macro-F1", "first recipe minus this one", "test subjects"], body)
+    parts = [
+        "## Macro-F1\n", values_table(found),
+        "## True pairs minus each other model\n", contrasts_table(found),
+        "## Excluded effects: true minus permuted pairs\n", excluded_table(primary(found), "permuted"),
+        "## Excluded effects: true pairs minus IMU only\n", excluded_table(primary(found), "imu"),
+        "## Retrieval on validation subjects\n", retrieval_table(runs, source, order),
+    ]  # fmt: skip
+    return "\n".join(parts)
+
+
+def further_page(folder: Path, order: Sequence[str]) -> str:
+    """Tables of the arms on the further recorded sets, which are a family of their own; empty if not evaluated.
+
+    Args:
+        folder: folder of the result files.
+        order: scales.
+    """
+    found = rows(result_files(folder, "further"), order)
+    if not found:
+        return ""
+    parts = [
+        "## Further real sensors\n", values_table(found), contrasts_table(found),
+        excluded_table(primary(found), "permuted"), excluded_table(primary(found), "imu"),
+    ]  # fmt: skip
+    return "".join(f"\n{part}" for part in parts)
+
+
+def recipes_page(folder: Path, order: Sequence[str]) -> str:
+    """Tables of the recipes, for every scale that was evaluated on all targets.
+
+    Args:
+        folder: folder of the result files.
+        order: scales.
+    """
+    parts = []
+    own = {name: result_files(folder, name) for name in OWN_STUDENT}
+    for scale in order:
+        files = _of_scale(result_files(folder, "recipes"), scale)
+        if len(files) < len(TARGETS):
+            continue
+        found = [row for row in rows(files, order) if row.target not in JOINED]
+        alone = {name: rows(_of_scale(files, scale), order) for name, files in own.items()}
+        parts += [f"## Recipes on {scale} windows\n", recipes_table(found, alone), recipes_contrasts(found)]
+    return "".join(f"\n{part}" for part in parts)
+
+
+def _of_scale(files: Mapping[tuple[str, str], tuple[int, Path]], scale: str) -> dict[tuple[str, str], tuple[int, Path]]:
+    return {key: value for key, value in files.items() if key[0] == scale}
+
+
+def _columns(found: Sequence[Row]) -> list[str]:
+    return [f"{TITLES[row.target]}, {row.shots} shot{'s' if row.shots != 1 else ''}" for row in found]
+
+
+def recipes_table(found: Sequence[Row], alone: Mapping[str, Sequence[Row]]) -> str:
+    """Macro-F1 of every recipe, of the untrained student and of hand-crafted statistics.
+
+    Args:
+        found: rows of one scale; their true pairs are the first recipe.
+        alone: recipe with a student of its own -> its rows, for the same network untrained.
+    """
+    first, *others = RECIPES
+    names = {TRUE: RECIPES[first], **{name: RECIPES[name] for name in others}}
+    names |= {name: LOOKS[name][0] for name in REFERENCES}
+    body = [[title, *(f"{row.value(model).value:.3f}" for row in found)] for model, title in names.items()]
+    for name, theirs in alone.items():
+        cells = {(row.target, row.shots): f"{row.value('untrained').value:.3f}" for row in theirs}
+        body.append([f"untrained, student of {RECIPES[name]}", *(cells.get((r.target, r.shots), "") for r in found)])
+    counts = [["test subjects", *(str(row.value(TRUE).subjects) for row in found)]]
+    counts += [["pretraining seeds", *(str(row.value(TRUE).pretraining) for row in found)]]
+    return _table(["recipe", *_columns(found)], [*body, *counts])
+
+
+def recipes_contrasts(found: Sequence[Row]) -> str:
+    """The first recipe minus every other one; Holm's correction over all cells of the table.
+
+    Args:
+        found: rows of one scale; their true pairs are the first recipe.
+    """
+    first, *others = RECIPES
+    pairs = [(name, row.difference(name)) for name in others for row in found]
+    tested = compare([own for _, own in pairs])
+    cells: dict[str, list[str]] = {name: [] for name in others}
+    for (name, own), result in zip(pairs, tested, strict=True):
+        cells[name].append(_difference(own, result))
+    body = [[RECIPES[name], *line] for name, line in cells.items()]
+    return _table([f"{RECIPES[first]} minus", *_columns(found)], body)
 
 
 def figure(found: Sequence[Row], windows: Mapping[str, int], shots: int) -> bytes:
@@ -293,6 +388,8 @@ def figure(found: Sequence[Row], windows: Mapping[str, int], shots: int) -> byte
             x = [windows[row.scale] for row in own]
             top, bottom = axes[0, column], axes[1, column]
             for arm, (name, colour, marker) in LOOKS.items():
+                if arm == "handcrafted" or any(arm not in row.cells for row in own):
+                    continue
                 top.plot(x, [row.value(arm).value for row in own], color=colour, marker=marker, label=name)
             for shift, arm in ((0.97, "permuted"), (1.03, "imu")):
                 name, colour, marker = LOOKS[arm]

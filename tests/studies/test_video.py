@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from eval.config import EvalConfig
 from eval.protocols.fewshot.measure import measure
@@ -30,13 +31,19 @@ MODELS = {
 SUBJECTS = ("a", "b", "c", "d", "e", "f")
 
 
-def made_up(rng: np.random.Generator, domain: str, shots: int, subjects: tuple[str, ...] = SUBJECTS) -> list[Counts]:
+def made_up(
+    rng: np.random.Generator,
+    domain: str,
+    shots: int,
+    subjects: tuple[str, ...] = SUBJECTS,
+    models: Mapping[str, tuple[int, ...]] = MODELS,
+) -> list[Counts]:
     """Counts of every model in one domain: two classes, eight episodes, half of the subjects provide support."""
     support = np.argsort(rng.random((8, len(subjects))), axis=1) < len(subjects) // 2
     out = []
-    for place, (model, seeds) in enumerate(MODELS.items()):
+    for place, (model, seeds) in enumerate(models.items()):
         levels = len(seeds) or (3 if model == "untrained" else 1)
-        right = rng.binomial(20, 0.9 - 0.05 * place, (levels, 8, len(subjects), 2))
+        right = rng.binomial(20, 0.9 - 0.05 * min(place, 8), (levels, 8, len(subjects), 2))
         counts = np.stack([right, 20 - right], axis=-1)
         counts[..., 1, :] = counts[..., 1, ::-1]
         counts[:, support] = 0
@@ -68,16 +75,18 @@ def written(folder: Path, name: str, counts: list[Counts]) -> list[Result]:
 
 
 def test_takes_of_a_scale_are_a_sample_that_larger_scales_contain(runner: Runner, tmp_path: Path) -> None:
-    study = runner("video")
+    runner("video")
+    from studies.video import design
+
     for number in range(200):
         (tmp_path / f"{'early' if number < 100 else 'late'}_{number:03d}.bvh").touch()
-    files = study.takes([tmp_path])
+    files = design.takes([tmp_path])
     assert sorted(files) == sorted(tmp_path.iterdir())
     assert 10 < sum(path.name.startswith("early") for path in files[:50]) < 40
-    shares = [scale.takes for scale in study.SCALES.values()]
+    shares = [scale.takes for scale in design.SCALES.values()]
     assert shares == sorted(shares)
     assert shares[-1] == 1
-    blocks = [[entry.block for entry in study._up_to(scale)] for scale in study.SCALES]
+    blocks = [[entry.block for entry in design.up_to(scale)] for scale in design.SCALES]
     assert all(set(small) < set(large) for small, large in itertools.pairwise(blocks))
 
 
@@ -93,6 +102,32 @@ def test_the_grid_is_complete_and_every_layer_ends_with_its_evaluation(
     before = [line for line in lines[: evaluated[0]] if line.startswith("imu-pretrain launch")]
     assert len(before) == 12
     assert all("mixture-1k5" in line for line in before)
+
+
+def test_recipes_are_trained_on_one_scale_and_compared_with_the_first(
+    call: Callable[[str], Callable[..., list[str]]],
+) -> None:
+    lines = call("video")("recipes", "--scale", "5k", "--seeds", "0,1")
+    assert sum(line.startswith("imu-pretrain launch") for line in lines) == 8 * 2
+    evaluated = [line for line in lines if line.startswith("imu-eval fewshot")]
+    assert [line.count("--against") for line in evaluated] == [7] * 3 + [0] * 3
+    assert all("mixture-5k/masked" in line for line in evaluated[3:])
+
+
+def test_one_command_runs_every_step(runner: Runner, tmp_path: Path) -> None:
+    app = runner("video").app
+    from studies.video import design
+
+    (tmp_path / "take.bvh").touch()
+    roots = [word for name in ("mocap", *design.CONFIG_OF, "utd") for word in (f"--{name}", str(tmp_path))]
+    words = ["all", *roots, "--study", str(tmp_path / "study"), "--dry-run"]
+    done = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert done.exit_code == 0
+    lines = [line for line in done.stdout.splitlines() if line.startswith("  $ ")]
+    assert not (tmp_path / "study").exists()
+    assert sum("imu-video build" in line for line in lines) == 6 + 4 + 4 + 3 + 1
+    for name in ("mixture-80k/redrawn-4", "mixture-20k/masked-4", "clips-1k5/video-4", "utd-trials/imu-4"):
+        assert any(f"runs/{name}" in line for line in lines)
 
 
 @pytest.mark.parametrize("path", sorted(p for p in ROWS.glob("*.yaml") if p.stem != "base"), ids=lambda p: p.stem)
@@ -111,7 +146,7 @@ def test_one_domain_gives_the_differences_of_the_command(runner: Runner, tmp_pat
     counts = made_up(np.random.default_rng(0), "hapt", 5)
     lines = written(tmp_path, "mixture-1k5-2-hapt", counts)
     (row,) = tables.rows(tables.result_files(tmp_path, "mixture"), ["1k5"])
-    for name in tables.CONTRASTS:
+    for name in tables._contrasts([row]):
         (line,) = [one for one in lines if one.reference == name]
         own = row.difference(name)
         assert own.value == pytest.approx(line.value, abs=1e-12)
@@ -176,10 +211,31 @@ def test_tables_and_figure_of_a_study(runner: Runner, tmp_path: Path) -> None:
         widths = {line.count("|") for line in text.splitlines()}
         assert len(widths) == 1
         assert len(text.splitlines()) == 2 + 8
-    recipes = tables.recipes_table({"hapt": files["1k5", "hapt"][1]})
-    assert recipes.count("permuted") == 2
     svg = tables.figure(found, {"1k5": 1500, "20k": 20000}, shots=5)
     assert ElementTree.fromstring(svg).tag.endswith("svg")
+
+
+def test_recipes_of_a_scale_are_one_family(runner: Runner, tmp_path: Path) -> None:
+    runner("video")
+    from studies.video import design, tables
+
+    rng = np.random.default_rng(4)
+    others = {name: (0, 1) for name in design.RECIPES if name != design.TRUE}
+    models = {"pretrained": (0, 1), **others, "untrained": (), "handcrafted": ()}
+    for target in design.TARGETS:
+        written(tmp_path, f"recipes-20k-2-{target}", made_up(rng, target, 5, models=models))
+        alone = {"pretrained": (0, 1), "untrained": ()}
+        written(tmp_path, f"masked-20k-2-{target}", made_up(rng, target, 5, models=alone))
+    written(tmp_path, "recipes-5k-2-hapt", made_up(rng, "hapt", 5, models=models))
+    text = tables.recipes_page(tmp_path, list(design.SCALES))
+    assert text.count("## ") == 1
+    assert "Recipes on 20k windows" in text
+    found = tables.rows(tables.result_files(tmp_path, "recipes"), list(design.SCALES))
+    (hapt,) = [row for row in found if (row.scale, row.target) == ("20k", "hapt")]
+    (line,) = [line for line in text.splitlines() if line.startswith("| COMODO | +") or line.startswith("| COMODO | -")]
+    own = hapt.difference("comodo")
+    assert line.split(" | ")[1].startswith(f"{own.value:+.3f} [{own.interval(0.95)[0]:+.3f}")
+    assert text.count("untrained, student of masked patches") == 1
 
 
 def test_retrieval_is_that_of_the_last_validation(runner: Runner, tmp_path: Path) -> None:
