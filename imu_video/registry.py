@@ -174,17 +174,29 @@ class Registry(Generic[T]):
             held = self._constructors[name] = Constructor(cls, kind=self.kind, name=name)
         return held
 
+    def stated(self, text: str) -> dict[str, Any]:
+        """A config entry in one line: ``NAME``, or ``NAME:MODEL`` for a component with an argument ``model``.
+
+        Example:
+            >>> teachers.stated("timm:resnet18")
+            {'name': 'timm', 'model': 'resnet18'}
+        """
+        name, colon, model = text.partition(":")
+        if not colon or name not in self.names() or "model" not in self._constructor(name, self.get(name)).parameters:
+            return {"name": text}
+        return {"name": name, "model": model}
+
     def entry(self, config: Mapping[str, Any] | str, **context: Any) -> Entry[T]:
         """Validate a config entry and fill in its defaults; nothing is built.
 
         Args:
-            config: ``{"name": ..., argument: value, ...}`` or just the name.
+            config: ``{"name": ..., argument: value, ...}``, or a text as for `stated`.
             context: arguments that the caller supplies where the constructor takes them and the config leaves them out.
 
         Raises:
             ConfigError: unknown component or argument, a value of the wrong type or out of range.
         """
-        entry = {"name": config} if isinstance(config, str) else dict(config)
+        entry = self.stated(config) if isinstance(config, str) else dict(config)
         if "name" not in entry:
             raise ConfigError(f"{self.kind} entry {entry} has no 'name'", hint=f"one of: {', '.join(self.names())}")
         name = str(entry.pop("name"))

@@ -15,7 +15,9 @@ from imu_video.runtime.command import parse_part
 
 def embed(
     data: Data,
-    teacher: Annotated[str, typer.Argument(help="Teacher config (YAML), or the name of a registered teacher.")],
+    teacher: Annotated[
+        str, typer.Argument(help="Teacher config (YAML), a registered teacher, or TEACHER:MODEL (timm:resnet18).")
+    ],
     overrides: Overrides = None,
     split: Annotated[list[str] | None, typer.Option("--split", help="Embed only these splits; default: all.")] = None,
     batch_size: Annotated[
@@ -39,9 +41,11 @@ def embed(
     """Compute the features of a frozen teacher once and store them with the shards; interrupted runs resume."""
     load_plugins(plugin)
     from imu_video.config import apply_override, read_yaml
+    from imu_video.registry import teachers
     from imu_video.shards.reading.index import load_index
 
-    entry: dict[str, Any] = read_yaml(teacher) if Path(teacher).suffix in {".yaml", ".yml"} else {"name": teacher}
+    is_file = Path(teacher).suffix in {".yaml", ".yml"}
+    entry: dict[str, Any] = read_yaml(teacher) if is_file else teachers.stated(teacher)
     _refuse_name_of_config(teacher)
     index = load_index(data)
     for override in overrides or []:

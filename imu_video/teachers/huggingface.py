@@ -1,8 +1,9 @@
-"""Video and image transformers of the Hugging Face hub as frozen teachers: VideoMAE, TimeSformer, CLIP; extra `hf`."""
+"""Video and image transformers of the Hugging Face hub as frozen teachers: VideoMAE, V-JEPA 2, CLIP ...; extra `hf`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import torch
@@ -12,13 +13,17 @@ from torch import Tensor, nn
 from imu_video.arguments import Count, Finite, Positive
 from imu_video.errors import ConfigError
 from imu_video.registry import teachers
+from imu_video.runtime import documents
 from imu_video.teachers.base import FrozenTeacher
-from imu_video.teachers.pictures import middle_frames, normalised_pictures, picture_recipe
+from imu_video.teachers.pictures import StatedColours, middle_frames
+from imu_video.teachers.preprocessing import Preprocessing, of_processor
 
-VIDEO_MODELS = ("videomae", "timesformer", "vivit")
+VIDEO_MODELS = ("videomae", "timesformer", "vivit", "vjepa2")
 """Model types that take clips; their features are the mean of ``last_hidden_state`` over all tokens."""
-IMAGE_MODELS = ("clip", "clip_vision_model", "siglip", "siglip_vision_model", "dinov2", "vit")
+IMAGE_MODELS = ("clip", "clip_vision_model", "siglip", "siglip_vision_model", "dinov2", "dinov3_vit", "vit")
 """Image model types; their pooled outputs are averaged over the frames."""
+_ANY_SIZE = ("dinov2", "dinov3_vit", "vjepa2")
+"""Types whose positions are interpolated or relative."""
 
 
 @teachers.register("hf")
@@ -27,8 +32,10 @@ class HubTeacher(FrozenTeacher):
 
     The teachers of IMU-Video-OOD-HAR and COMODO (VideoMAE, Tong et al. 2022; TimeSformer, Bertasius et al. 2021: mean
     over the tokens of the last layer) and of IMU2CLIP (the image side of CLIP, Radford et al. 2021: mean over frames of
-    the projected image). Only safetensors are read, and no code of a repository is executed. Needs ``pip install
-    imu-video[hf]``; the hub client downloads the weights once.
+    the projected image); V-JEPA 2 (Assran et al. 2025: the encoder without its predictor, mean over tokens). Size,
+    crop, interpolation and colours are those of the model's own ``preprocessor_config.json``. Only safetensors are
+    read, and no code of a repository is executed. Needs ``pip install imu-video[hf]``; the hub client downloads the
+    weights once.
 
     Args:
         model: repository (``MCG-NJU/videomae-base-finetuned-kinetics``) or folder.
@@ -36,13 +43,14 @@ class HubTeacher(FrozenTeacher):
         frames: number of frames, the centres of parts of equal length (repeated if the clip has fewer); None: the
             number that the model was trained with, 8 for image models.
         image_size: side of the network input in pixels, at least 8; None: the model's.
-        mean: subtracted from each colour channel, finite, in units of 0..255; the default is ImageNet's; CLIP uses
-            other values.
-        std: divisor of each colour channel, above 0, in the same units.
+        mean: subtracted from each colour channel, finite, in units of 0..255; with ``std``, in place of the model's own
+            preprocessing: frames are then cropped to their central square and scaled bilinearly. None: the model's own.
+        std: divisor of each colour channel, above 0, in the same units; None: the model's own.
         projection: see `FrozenTeacher`.
 
     Raises:
-        ConfigError: transformers is not installed, the model cannot be loaded, or its type is not supported.
+        ConfigError: transformers is not installed, the model cannot be loaded, its type is not supported, or it states
+            no preprocessing.
 
     Example:
         ``imu-video embed data/mine configs/teacher/videomae.yaml``
@@ -55,21 +63,34 @@ class HubTeacher(FrozenTeacher):
         revision: str = "main",
         frames: Count | None = None,
         image_size: Annotated[int, Field(ge=8)] | None = None,
-        mean: Annotated[Sequence[Finite], Field(min_length=3, max_length=3)] = (123.675, 116.28, 103.53),
-        std: Annotated[Sequence[Positive], Field(min_length=3, max_length=3)] = (58.395, 57.12, 57.375),
+        mean: Annotated[Sequence[Finite], Field(min_length=3, max_length=3)] | None = None,
+        std: Annotated[Sequence[Positive], Field(min_length=3, max_length=3)] | None = None,
         projection: str | Mapping[str, Any] = "identity",
     ) -> None:
+        if (mean is None) != (std is None):
+            raise ConfigError("teacher 'hf': mean and std belong together, one of them is missing")
         network, config = load_network(model, revision)
         video = config.model_type in VIDEO_MODELS
-        wanted = int(getattr(config, "num_frames", 8)) if video else 8
+        trained = getattr(config, "num_frames", None) or getattr(config, "frames_per_clip", 8)
+        wanted = int(trained) if video else 8
         if video and frames not in (None, wanted):
             raise ConfigError(f"teacher 'hf': {model} was trained on {wanted} frames, got frames {frames}")
-        size = image_size or int(config.image_size)
+        own = int(getattr(config, "image_size", None) or config.crop_size)
+        size = image_size or own
+        if size != own and config.model_type not in _ANY_SIZE:
+            raise ConfigError(
+                f"teacher 'hf': {model} takes images of {own} x {own} pixels, got image_size {size}",
+                hint="leave `image_size` out",
+            )
         width = int(getattr(config, "projection_dim", 0)) if _projects(config) else int(config.hidden_size)
         super().__init__(width=width, projection=projection)
         self.model, self.revision, self.model_type = model, revision, str(config.model_type)
         self.frames, self.image_size = frames or wanted, size
-        self.colour_mean, self.colour_std = tuple(mean), tuple(std)
+        self.prepare: Preprocessing | StatedColours
+        if mean is None or std is None:
+            self.prepare = of_processor(_processor_config(model, revision), model=model, image_size=size)
+        else:
+            self.prepare = StatedColours(image_size=size, mean=tuple(mean), std=tuple(std))
         self.network = network
         self.freeze()
 
@@ -79,11 +100,16 @@ class HubTeacher(FrozenTeacher):
 
     def features(self, inputs: Tensor) -> Tensor:
         batch, frames = inputs.shape[:2]
-        pictures = normalised_pictures(inputs, self.image_size, mean=self.colour_mean, std=self.colour_std).contiguous()
+        pictures = self.prepare(inputs)
         if self.model_type in VIDEO_MODELS:
             if frames != self.frames:
                 raise ValueError(f"{self.model} takes clips of {self.frames} frames, got {frames}")
-            out = self.network(pixel_values=pictures.unflatten(0, (batch, frames)))
+            clips = pictures.unflatten(0, (batch, frames))
+            out = (
+                self.network(pixel_values_videos=clips, skip_predictor=True)
+                if self.model_type == "vjepa2"
+                else self.network(pixel_values=clips)
+            )
             mean: Tensor = out.last_hidden_state.mean(1)
             return mean
         out = self.network(pixel_values=pictures)
@@ -104,9 +130,8 @@ class HubTeacher(FrozenTeacher):
             "name": "hf",
             "model": self.model,
             "revision": self.revision,
-            **picture_recipe(
-                image_size=self.image_size, frames=self.frames, mean=self.colour_mean, std=self.colour_std
-            ),
+            "transform": self.prepare.describe(),
+            "sampler": {"frames": self.frames, "rule": "middles of equal stretches"},
             "pooling": "mean over tokens" if self.model_type in VIDEO_MODELS else "mean over frames",
             "licence": "see the model's card on the hub",
         }
@@ -142,6 +167,29 @@ def load_network(model: str, revision: str) -> tuple[nn.Module, Any]:
             "teacher `frames` needs no download",
         ) from error
     return network.to(torch.float32), config
+
+
+def _processor_config(model: str, revision: str) -> Mapping[str, Any]:
+    """The preprocessing that a repository states, of clips before that of images.
+
+    Raises:
+        ConfigError: it states none.
+    """
+    from transformers.utils import cached_file
+
+    for name in ("video_preprocessor_config.json", "preprocessor_config.json"):
+        file = cached_file(
+            model, name, revision=revision, _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )  # fmt: skip
+        if file is not None:
+            content = documents.parse_json(Path(file).read_text(encoding="utf-8"), str(file), error=ConfigError)
+            if isinstance(content, dict):
+                return content
+    raise ConfigError(
+        f"teacher 'hf': {model} states no preprocessing (preprocessor_config.json)",
+        hint="give mean and std, in units of 0..255; ImageNet: mean=[123.675,116.28,103.53] std=[58.395,57.12,57.375]",
+    )
 
 
 def load_text_tower(model: str, revision: str) -> tuple[Any, nn.Module]:

