@@ -13,13 +13,28 @@ from imu_video.errors import ConfigError, RecordingError, nearest
 from imu_video.types import GRAVITY, IMU_CHANNELS
 
 
+def as_array(windows: object) -> np.ndarray:
+    """Windows as an array, without a conversion of their values.
+
+    Raises:
+        RecordingError: windows of different lengths, or a tensor that NumPy cannot read.
+    """
+    try:
+        return np.asarray(windows)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise RecordingError(
+            f"windows are no array: {str(error).splitlines()[0]}",
+            hint="pass one NumPy array (N, C, T); of a tensor, tensor.detach().cpu().numpy()",
+        ) from error
+
+
 def as_windows(windows: np.ndarray, names: tuple[str, ...], spec: InputSpec) -> np.ndarray:
     """Validate windows and return them as (N, C, T).
 
     Raises:
         RecordingError: wrong axis order or type, unknown channels, infinite values, a window without a measured sample.
     """
-    x = np.asarray(windows)
+    x = as_array(windows)
     x = x[None] if x.ndim == 2 else x
     if fault := name_fault(names):
         raise RecordingError(f"channels {list(names)}: {fault}")
@@ -35,7 +50,13 @@ def as_windows(windows: np.ndarray, names: tuple[str, ...], spec: InputSpec) -> 
         )
     if len(missing) == len(spec.channels):
         raise RecordingError(f"channels {list(names)}: this encoder reads only {list(spec.channels)}")
-    if x.ndim != 3 or x.shape[1] != len(names) or x.shape[2] < 1 or not np.issubdtype(x.dtype, np.number):
+    real = any(np.issubdtype(x.dtype, kind) for kind in (np.integer, np.floating))
+    if x.ndim == 3 and x.shape[1] == len(names) and not real:
+        raise RecordingError(
+            f"windows are {x.dtype}, expected real numbers",
+            hint="encode the signal itself, not its spectrum" if x.dtype.kind == "c" else "pass float32 windows",
+        )
+    if x.ndim != 3 or x.shape[1] != len(names) or x.shape[2] < 1 or not real:
         swapped = x.ndim == 3 and x.shape[2] == len(names)
         raise RecordingError(
             f"windows are {x.dtype} of shape {np.shape(windows)}, expected numbers (N, C, T) or (C, T) "
@@ -159,7 +180,16 @@ def check_rate(rate_hz: float, spec: InputSpec) -> None:
         imu_video.errors.ConfigError: rate_hz is 0.01, expected samples per second within 1 .. 10000
           try: if 0.01 is the sampling period in seconds, rate_hz=100
     """
-    if math.isfinite(rate_hz) and min(RATES_HZ[0], spec.rate_hz) <= rate_hz <= RATES_HZ[1]:
+    try:
+        number = math.nan if isinstance(rate_hz, str | bytes) else float(rate_hz)
+    except (TypeError, ValueError):
+        number = math.nan
+    if math.isnan(number):
+        raise ConfigError(
+            f"rate_hz is {rate_hz!r}, expected samples per second within {RATES_HZ[0]:g} .. {RATES_HZ[1]:g}",
+            hint=f"the sampling rate of the windows in Hz; this encoder was trained at {spec.rate_hz:g} Hz",
+        )
+    if math.isfinite(number) and min(RATES_HZ[0], spec.rate_hz) <= rate_hz <= RATES_HZ[1]:
         return
     hint = f"the sampling rate of the windows in Hz; this encoder was trained at {spec.rate_hz:g} Hz"
     if 0 < rate_hz < RATES_HZ[0] and 1 / rate_hz <= RATES_HZ[1]:

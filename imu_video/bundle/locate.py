@@ -62,6 +62,12 @@ def encoder_folder(source: str | Path, *, revision: str | None = None) -> Path:
     shipped = f"{pretrained.OWNER}/{text}"
     if pretrained.is_shipped_name(shipped) and (pretrained.ROOT / text).is_dir() and not Path(source).exists():
         raise CheckpointError(f"{text}: no such folder", hint=f"the encoder inside the package is named {shipped}")
+    if Path(source).is_file():
+        onnx = Path(source).suffix.lower() == ".onnx"
+        raise CheckpointError(
+            f"{text}: a file, expected an encoder folder",
+            hint="imu_video.export.load_onnx opens exported ONNX files" if onnx else "name the folder that contains it",
+        )
     return Path(source)
 
 

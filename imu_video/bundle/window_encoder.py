@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from imu_video.bundle.input_checks import (
+    as_array,
     as_windows,
     check_accepted,
     check_rate,
@@ -70,8 +71,8 @@ class WindowEncoder(ABC):
         """Compute features of windows from one device or several: any rate, any length, gaps allowed.
 
         The encoder takes the windows of one device. Of several devices worn at once, it gives one feature per window:
-        the mean of the features of those devices that measured anything in the window. A network runs in evaluation
-        mode without gradient, on its own device.
+        the mean of the features of those devices that measured a channel of the encoder in the window. A network runs
+        in evaluation mode without gradient, on its own device.
 
         Args:
             windows: (N, C, T) or one (C, T) in the units of the spec (m/s^2 and rad/s), NaN = missing; of several
@@ -97,7 +98,9 @@ class WindowEncoder(ABC):
             ConfigError: a rate that no motion sensor has, for example a sampling period, or a rate that is lower than
                 the encoder accepts.
         """
-        if isinstance(windows, Mapping) or np.ndim(windows) == 4:
+        if not isinstance(windows, Mapping):
+            windows = as_array(windows)
+        if isinstance(windows, Mapping) or windows.ndim == 4:
             options: dict[str, Any] = {"rate_hz": rate_hz, "channels": channels, "units": units, "gravity": gravity}
             options |= {"batch_size": batch_size, "check_units": check_units}
             return self._mean_over_devices(windows, options)
@@ -130,9 +133,9 @@ class WindowEncoder(ABC):
     ) -> np.ndarray:
         """Mean feature (N, E) over the devices that measured anything in a window."""
         if isinstance(windows, Mapping):
-            devices = {str(name): np.asarray(one) for name, one in windows.items()}
+            devices = {str(name): as_array(one) for name, one in windows.items()}
         else:
-            devices = {str(v): np.asarray(windows)[:, v] for v in range(np.shape(windows)[1])}
+            devices = {str(v): windows[:, v] for v in range(windows.shape[1])}
         shapes = {name: one.shape for name, one in devices.items()}
         if not devices or any(len(s) != 3 for s in shapes.values()) or len({s[0] for s in shapes.values()}) > 1:
             raise RecordingError(
@@ -142,7 +145,7 @@ class WindowEncoder(ABC):
         total = np.zeros((next(iter(shapes.values()))[0], self.feature_dim))
         number = np.zeros(len(total), np.int64)
         for name, one in devices.items():
-            rows = np.flatnonzero(~np.isnan(one).all(axis=(1, 2))) if one.dtype.kind == "f" else np.arange(len(one))
+            rows = self._measured(one, options["channels"])
             if not len(rows):
                 continue
             try:
@@ -158,6 +161,16 @@ class WindowEncoder(ABC):
                 hint="drop these windows",
             )
         return (total / number[:, None]).astype(np.float32)
+
+    def _measured(self, windows: np.ndarray, channels: Sequence[str] | None) -> np.ndarray:
+        """Windows of a device in which a channel that the encoder reads was measured."""
+        if windows.dtype.kind != "f":
+            return np.arange(len(windows))
+        names = self.spec.channels if channels is None else tuple(channels)
+        read = [i for i, name in enumerate(names) if name in self.spec.channels]
+        # Channels that do not fit the windows are refused with the windows themselves.
+        known = windows[:, read] if read and len(names) == windows.shape[1] else windows
+        return np.flatnonzero(~np.isnan(known).all(axis=(1, 2)))
 
     def prepared(self, x: np.ndarray, names: tuple[str, ...], rate_hz: float) -> np.ndarray:
         """Windows (B, C, T) with the channels of the specification at its rate, NaN = missing."""

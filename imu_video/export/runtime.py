@@ -5,21 +5,36 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
 from imu_video.bundle.input_spec import InputSpec
 from imu_video.bundle.window_encoder import WindowEncoder
 from imu_video.errors import CheckpointError, ConfigError, RecordingError
 from imu_video.export.packages import needed
 from imu_video.runtime import documents
-from imu_video.types import JsonDict
+from imu_video.types import IMU_CHANNELS, JsonDict
 
 KEY = "imu_video"
 """Entry of the model's metadata with the facts of the encoder, as JSON."""
 FORMAT, VERSION = "imu-video-onnx", 1
-_REQUIRED = ("encoder", "input", "feature_dim", "lineage", "precision", "samples", "least")
+
+
+class _Facts(BaseModel):
+    """The keys of the metadata that are read here; there may be more."""
+
+    model_config = ConfigDict(strict=True)
+
+    encoder: dict[str, Any]
+    input: dict[str, Any]
+    feature_dim: int = Field(ge=1, le=2**24)
+    lineage: dict[str, Any]
+    precision: str
+    samples: int | None = Field(ge=1)
+    least: int = Field(ge=0)
+    parts: dict[str, Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)]] = {}
 
 
 class OnnxEncoder(WindowEncoder):
@@ -86,6 +101,7 @@ def open_onnx(data: bytes, *, source: str | Path, threads: int = 1) -> OnnxEncod
     """As `load_onnx`, of the content of a file."""
     session = _session(data, source, threads)
     facts = _facts(session, source)
+    _check_graph(session, facts, source)
     try:
         return OnnxEncoder(session, facts, weights_sha256=hashlib.sha256(data).hexdigest())
     except ConfigError as error:
@@ -126,7 +142,7 @@ def _session(data: bytes, source: str | Path, threads: int) -> Any:
     except Exception as error:  # the classes of errors of ONNX Runtime have no public base
         raise CheckpointError(
             f"{source}: not an ONNX model that ONNX Runtime {ort.__version__} reads: {str(error)[:200]}",
-            hint="copy or export the file again",
+            hint="copy or export the file again; files of other projects are not encoders of imu-video",
         ) from error
 
 
@@ -136,19 +152,28 @@ def _facts(session: Any, source: str | Path) -> JsonDict:
     facts = None if text is None else documents.parse_json(text, where, error=CheckpointError)
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         raise CheckpointError(
-            f"{source}: no metadata of imu-video (key {KEY!r})",
-            hint="`imu-video export ENCODER OUT --onnx` writes such a file",
+            f"{source}: an ONNX model that imu-video did not export (no metadata {KEY!r}): its channels, units and "
+            "rate are unknown",
+            hint="`imu-video export ENCODER OUT --onnx` writes such a file; open others with onnxruntime itself",
         )
     if facts.get("format_version") != VERSION:
         raise CheckpointError(
             f"{source}: format version {facts.get('format_version')!r}, expected {VERSION}",
             hint="install the imu-video version that wrote the file, or export the encoder again",
         )
-    missing = [key for key in _REQUIRED if key not in facts]
-    wrong = [key for key in ("encoder", "input", "lineage") if key in facts and not isinstance(facts[key], dict)]
-    if missing or wrong:
-        raise CheckpointError(
-            f"{source}: metadata: {'no key' if missing else 'not a mapping of keys:'} {(missing or wrong)[0]!r}",
-            hint="export the encoder again",
-        )
+    documents.validate(_Facts, facts, where, error=CheckpointError, hint="export the encoder again")
     return facts
+
+
+def _check_graph(session: Any, facts: JsonDict, source: str | Path) -> None:
+    """Refuse a network that cannot be the one that its metadata describe."""
+    inputs, outputs = ([tuple(one.shape) for one in side] for side in (session.get_inputs(), session.get_outputs()))
+    channels, width = len(facts["input"].get("channels", IMU_CHANNELS)), facts["feature_dim"]
+    for found, expected in ((inputs, (None, channels, None)), (outputs, (None, width))):
+        fits = len(found) == 1 and len(found[0]) in (0, len(expected))
+        if not fits or any(a != b for a, b in zip(found[0], expected, strict=False) if isinstance(a, int) and b):
+            raise CheckpointError(
+                f"{source}: a network of {inputs} -> {outputs}, its metadata describe (B, {channels}, T) -> "
+                f"(B, {width})",
+                hint="export the encoder again; metadata that were copied to another network are of no use",
+            )

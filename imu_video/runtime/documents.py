@@ -13,12 +13,13 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import date
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, get_args, overload
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from imu_video.errors import DataError, ImuVideoError, nearest, report
 from imu_video.runtime.content import TOO_DEEP, Unacceptable, check_content, shorten, shown
+from imu_video.runtime.faults import placed
 from imu_video.runtime.yaml_nodes import construct
 
 JSON_LIMIT = 64 * 2**20
@@ -358,7 +359,7 @@ def validate(
         return model.validate_python(content) if isinstance(model, TypeAdapter) else model.model_validate(content)
     except ValidationError as cause:
         # A misspelt key is both unknown and missing; the unknown spelling is the useful half of that.
-        faults = sorted(cause.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
+        faults = sorted(placed(cause.errors(include_url=False), content), key=lambda e: e["type"] != "extra_forbidden")
         first, *others = (_error(fault, model, where, error, hint) for fault in faults[:_LISTED])
         if others:
             with suppress(error):
@@ -413,6 +414,12 @@ def _fields_at(model: Any, loc: Iterable[str]) -> list[str]:
         field = getattr(current, "model_fields", {}).get(part)
         if field is None:
             continue  # list index or union branch
-        options = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        current = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
+        current = next(
+            (o for o in _types_in(field.annotation) if isinstance(o, type) and issubclass(o, BaseModel)), None
+        )
     return list(getattr(current, "model_fields", {}))
+
+
+def _types_in(annotation: Any) -> list[Any]:
+    """An annotation and everything inside it: ``tuple[X, ...] | None`` has X in it."""
+    return [annotation, *(inner for part in get_args(annotation) for inner in _types_in(part))]

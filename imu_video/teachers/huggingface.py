@@ -15,6 +15,7 @@ from imu_video.errors import ConfigError
 from imu_video.registry import teachers
 from imu_video.runtime import documents
 from imu_video.teachers.base import FrozenTeacher
+from imu_video.teachers.library import package, without_progress
 from imu_video.teachers.pictures import StatedColours, middle_frames
 from imu_video.teachers.preprocessing import Preprocessing, of_processor
 
@@ -143,10 +144,7 @@ def load_network(model: str, revision: str) -> tuple[nn.Module, Any]:
     Raises:
         ConfigError: transformers is missing, the model cannot be loaded, or its type is not supported.
     """
-    try:
-        import transformers
-    except ImportError as error:
-        raise ConfigError("teacher 'hf' needs the package transformers", hint="pip install 'imu-video[hf]'") from error
+    transformers: Any = package("transformers", user="teacher 'hf'", extra="hf")
     known = [*VIDEO_MODELS, *IMAGE_MODELS]
     try:
         config = transformers.AutoConfig.from_pretrained(model, revision=revision)
@@ -157,7 +155,8 @@ def load_network(model: str, revision: str) -> tuple[nn.Module, Any]:
             kind, config = transformers.CLIPVisionModelWithProjection, getattr(config, "vision_config", config)
         elif config.model_type == "siglip":
             kind, config = transformers.SiglipVisionModel, config.vision_config
-        network = kind.from_pretrained(model, revision=revision, use_safetensors=True)
+        with without_progress(transformers):
+            network = kind.from_pretrained(model, revision=revision, use_safetensors=True)
     except ConfigError:
         raise
     except Exception as error:  # the hub client raises many types; a failure must not end in random weights
@@ -198,8 +197,7 @@ def load_text_tower(model: str, revision: str) -> tuple[Any, nn.Module]:
     Raises:
         ConfigError: a model of another type, or without weights of a text encoder.
     """
-    import transformers
-
+    transformers: Any = package("transformers", user="teacher 'hf'", extra="hf")
     try:
         config = transformers.AutoConfig.from_pretrained(model, revision=revision)
         if config.model_type != "clip":
@@ -208,7 +206,10 @@ def load_text_tower(model: str, revision: str) -> tuple[Any, nn.Module]:
                 hint="text prompts need a complete CLIP model, such as the one in configs/teacher/clip.yaml",
             )
         kind: Any = transformers.CLIPTextModelWithProjection
-        network, report = kind.from_pretrained(model, revision=revision, use_safetensors=True, output_loading_info=True)
+        with without_progress(transformers):
+            network, report = kind.from_pretrained(
+                model, revision=revision, use_safetensors=True, output_loading_info=True
+            )
         tokenizer = transformers.AutoTokenizer.from_pretrained(model, revision=revision)
     except ConfigError:
         raise

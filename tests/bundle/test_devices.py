@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from imu_video import EncoderBundle, InputSpec, list_pretrained, load_encoder
 from imu_video.bundle.input_spec import Accepts
@@ -47,6 +48,37 @@ def test_the_feature_of_several_devices_is_the_mean_of_those_that_measured(encod
     np.testing.assert_array_equal(named, found)
     alone = encoder.encode({"waist": windows[:1, 0]}, rate_hz=50)
     np.testing.assert_allclose(alone, encoder.encode(windows[:1, 0], rate_hz=50), atol=1e-7)
+
+
+def test_a_device_without_a_channel_of_the_encoder_is_missing(encoder: EncoderBundle) -> None:
+    """Only channels that the encoder does not read were measured: the same as a device that measured nothing."""
+    names = (*IMU_CHANNELS, "ppg")
+    windows = np.stack([motion(50, 5, 3), motion(50, 5, 3)], axis=1)
+    windows = np.concatenate([windows, np.ones((3, 2, 1, 250))], axis=2)
+    windows[1, 1, :6] = np.nan
+    found = encoder.encode(windows, rate_hz=50, channels=names)
+    np.testing.assert_allclose(found, encoder.encode(windows[:, 0], rate_hz=50, channels=names), atol=1e-6)
+    windows[2, :, :6] = np.nan
+    with pytest.raises(RecordingError, match="1 of 3 windows contain no measured sample of any device, the first is"):
+        encoder.encode(windows, rate_hz=50, channels=names)
+
+
+def test_what_is_no_window_or_rate_is_one_message(encoder: EncoderBundle) -> None:
+    windows = motion(50, 5)
+    for wrong, words in (
+        (windows.astype(complex), "windows are complex128, expected real numbers"),
+        (windows.astype(object), "windows are object, expected real numbers"),
+        ([windows[0], windows[0, :, :9]], "windows are no array"),
+        (torch.zeros(2, 6, 250, requires_grad=True), "windows are no array"),
+        ({"a": windows.astype(complex)}, "device a: windows are complex128"),
+        (None, r"windows are object of shape \(\)"),
+    ):
+        with pytest.raises(RecordingError, match=words) as caught:
+            encoder.encode(wrong, rate_hz=50)  # type: ignore[arg-type]
+        assert "\n" not in caught.value.message
+    for rate in (None, "50", float("nan"), [50.0, 100.0], 50j):
+        with pytest.raises(ConfigError, match=r"rate_hz is .*, expected samples per second within 1 \.\. 10000"):
+            encoder.encode(windows, rate_hz=rate)  # type: ignore[arg-type]
 
 
 def test_devices_may_differ_in_length_and_not_in_number_of_windows(encoder: EncoderBundle) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from imu_video.bundle.encoder import load_encoder
 from imu_video.errors import CheckpointError, ConfigError, RecordingError
 from imu_video.export.folder import serialised
 from imu_video.export.packages import needed
@@ -71,15 +72,32 @@ def test_other_files_are_refused(file: Path, tmp_path: Path) -> None:
         load_onnx(damaged)
     graph = network()
     for wrong, message in (
-        (facts(graph, format="x"), "no metadata of imu-video"),
+        (facts(graph, format="x"), "that imu-video did not export"),
         (facts(graph, format_version=9), "format version 9, expected 1"),
-        (facts(graph, lineage=3), "not a mapping of keys: 'lineage'"),
-        ({k: v for k, v in facts(graph).items() if k != "least"}, "no key 'least'"),
+        (facts(graph, lineage=3), "key 'lineage': expected a mapping of keys"),
+        ({k: v for k, v in facts(graph).items() if k != "least"}, "key 'least' is missing"),
+        (facts(graph, feature_dim="8"), "key 'feature_dim'"),
+        (facts(graph, samples="x"), "key 'samples'"),
+        (facts(graph, parts=[1]), "key 'parts'"),
+        (facts(graph, parts={"network": [0]}), "key 'parts.network'"),
+        (facts(graph, feature_dim=4), r"metadata describe \(B, 6, T\) -> \(B, 4\)"),
         (facts(graph, input={"rate_hz": -1}), "rate_hz"),
     ):
         damaged.write_bytes(serialised(graph.model, wrong))
         with pytest.raises(CheckpointError, match=message):
             load_onnx(damaged)
+
+
+def test_a_network_of_another_project(tmp_path: Path) -> None:
+    """Neither as an ONNX file nor as an encoder folder."""
+    path = tmp_path / "detector.onnx"
+    path.write_bytes(network().model.SerializeToString())
+    with pytest.raises(CheckpointError, match="an ONNX model that imu-video did not export") as caught:
+        load_onnx(path)
+    assert "imu-video export ENCODER OUT --onnx" in str(caught.value.hint)
+    with pytest.raises(CheckpointError, match=r"detector\.onnx: a file, expected an encoder folder") as caught:
+        load_encoder(path)
+    assert "load_onnx" in str(caught.value.hint)
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from eval.cli import app as eval_app
 from imu_video.bundle import pretrained
 from imu_video.bundle.encoder import load_encoder
 from imu_video.bundle.head import load_head
+from imu_video.bundle.text import TextHead
 from imu_video.cli.app import app
 from imu_video.errors import CheckpointError, ConfigError
 from imu_video.shards.reading.columns import open_columns
@@ -270,3 +273,25 @@ def test_zero_shot_is_evaluated_with_the_text_head(text_encoder_folder: Path, da
     assert (figure["chance"], figure["details"]["classes"]) == (0.5, ["rest", "walk"])
     with pytest.raises(ConfigError, match="--label-map requires --mode source or text"):
         run(eval_app, "zeroshot", text_encoder_folder, data, "--mode", "video", "--label-map", "map.yaml")
+
+
+def test_without_the_extra_every_command_names_it(
+    text_encoder_folder: Path, data: Path, walk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prompts that the encoder does not store need the sentence encoder; stored ones do not."""
+    bundle = load_encoder(text_encoder_folder)
+    spec = bundle.text_head.spec.model_copy(update={"encoder": {"name": "sentence"}})
+    bundle.text = TextHead(
+        spec=spec, network=bundle.text_head.network, centre=torch.zeros(4), activities=bundle.text_head.activities
+    )
+    folder = bundle.save(tmp_path / "encoder")
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    for command, *words in (
+        (app, "predict", folder, walk, "--text", "walking", "--text", "knitting"),
+        (eval_app, "zeroshot", folder, data, "--mode", "text", "zeroshot.text.words={rest: knitting}"),
+    ):
+        with pytest.raises(ConfigError, match="needs the package transformers") as caught:
+            run(command, *words)
+        assert "\n" not in caught.value.message
+        assert str(caught.value.hint) == "pip install 'imu-video[text]'; without it: stand, walk"
+    run(app, "predict", folder, walk, "--text", "walking", "--text", "standing")

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from imu_video.config import dump_yaml, load_config, read_yaml, shipped
+from imu_video.config import dump_yaml, load_config, read_yaml, shipped, validate
 from imu_video.errors import ConfigError
 from imu_video.runtime import references
 from pretrain.config import PretrainConfig, differences, identity, run_id, stored
+from pretrain.prepare.components import Components
 from tests.pretrain.conftest import resolved
 
 SHIPPED = sorted((shipped() / "pretrain").rglob("*.yaml"))
@@ -38,6 +39,29 @@ def test_normalisation_is_a_method_or_a_number(value: object) -> None:
     assert config(data={"root": "d", "normalise": 9}).data.normalise == 9.0
     with pytest.raises(ValueError, match="expected sensors, channels, none, or a number"):
         config(data={"root": "d", "normalise": value})
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ([{"name": "rotat"}], "data/b: data.root.1.augment.0: unknown augmentation 'rotat'; did you mean 'rotate'"),
+        (["jitter", {"name": "rotate", "max_degrees": -5}], "data/b: data.root.1.augment.1: augmentation 'rotate'"),
+        ([{"max_degrees": 3}], "c.yaml: key 'data.root.1.augment.0': a component entry needs a 'name'"),
+        ("rotate", "c.yaml: key 'data.root.1.augment': expected a list"),
+        ([3], "c.yaml: key 'data.root.1.augment.0': expected a mapping of keys"),
+    ],
+)
+def test_augmentations_of_a_folder_are_named_by_folder_and_key(own: object, message: str) -> None:
+    raw = {"data": {"root": [{"root": "a"}, {"root": "data/b", "augment": own}]}, "optim": {"steps": 3}}
+    with pytest.raises(ConfigError) as caught:
+        Components.of(validate(raw, PretrainConfig, source="c.yaml"))
+    assert caught.value.message.startswith(message)
+
+
+def test_a_key_of_a_folder_is_named_with_the_nearest() -> None:
+    raw = {"data": {"root": [{"root": "a", "wieght": 2}]}, "optim": {"steps": 3}}
+    with pytest.raises(ConfigError, match=r"unknown key 'data\.root\.0\.wieght'; did you mean 'weight'"):
+        validate(raw, PretrainConfig, source="c.yaml")
 
 
 def test_component_may_be_a_bare_name_and_needs_one() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -204,6 +205,15 @@ def test_what_is_missing_is_named(
         config("first", data={"text": {**TEXT, "templates": ["walking"]}})
     with pytest.raises(ConfigError, match="text_dim is 7, the sentence embeddings have 12"):
         prepared(config("first", objective=[{**ALIGN, "text_dim": 7}]))
+
+
+def test_without_the_extra_its_command_is_named(
+    config: Callable[..., PretrainConfig], prepared: Callable[..., Prepared], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(ConfigError, match="'sentence' needs the package transformers") as caught:
+        prepared(config("first", data={"text": None}))
+    assert caught.value.hint == "pip install 'imu-video[text]'"
 
 
 def test_runs_without_texts_keep_their_identity(raw: Raw, data: Index, prepared: Callable[..., Prepared]) -> None:
