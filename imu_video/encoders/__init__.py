@@ -3,7 +3,9 @@
 An encoder is an ``nn.Module`` with keyword-only constructor arguments and the integers ``channels`` and
 ``feature_dim``. ``forward(imu, mask)`` takes float (B, C, T) and bool (B, C, T), True where measured, and returns
 (B, E); values under a False mask never change the output. An encoder with features over time also has ``token_dim``
-and ``tokens(imu, mask)`` -> (B, S, token_dim), oldest first. `imu_video.testing.check_encoder` checks all of this.
+and ``tokens(imu, mask)`` -> (B, S, token_dim), oldest first. A causal encoder may have ``stream(window=, hop=)``,
+which computes the features of a stream of samples (`layers.streaming`). `imu_video.testing.check_encoder` checks all of
+this.
 
 The names below are imported at first use. The registry loads them all, which registers the built-in encoders.
 """
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from imu_video.encoders.cnn import TPN, HaroodCNN
     from imu_video.encoders.cnn_gru import CNNGRU, PRIMUS
     from imu_video.encoders.cnn_transformer import CNNTransformer
+    from imu_video.encoders.deep_conv_lstm import DeepConvLSTM
     from imu_video.encoders.harnet import Harnet
     from imu_video.encoders.hybrid import Hybrid
     from imu_video.encoders.patch_transformer import PatchTST
@@ -26,13 +29,16 @@ if TYPE_CHECKING:
     from imu_video.encoders.resnet1d import ResNet1d
     from imu_video.encoders.segment_cnn import SegmentCNN
     from imu_video.encoders.spiking.l2mu import L2MU
+    from imu_video.encoders.tcn import TCN
 
 __all__ = [
     "CNNGRU",
     "L2MU",
     "PRIMUS",
+    "TCN",
     "TPN",
     "CNNTransformer",
+    "DeepConvLSTM",
     "Harnet",
     "HaroodCNN",
     "HaroodTransformer",
@@ -51,6 +57,7 @@ __getattr__, __dir__ = exports(
         "cnn": ["TPN", "HaroodCNN"],
         "cnn_gru": ["CNNGRU", "PRIMUS"],
         "cnn_transformer": ["CNNTransformer"],
+        "deep_conv_lstm": ["DeepConvLSTM"],
         "harnet": ["Harnet"],
         "hybrid": ["Hybrid"],
         "patch_transformer": ["PatchTST"],
@@ -58,5 +65,6 @@ __getattr__, __dir__ = exports(
         "resnet1d": ["ResNet1d"],
         "segment_cnn": ["SegmentCNN"],
         "spiking.l2mu": ["L2MU"],
+        "tcn": ["TCN"],
     },
 )

@@ -17,7 +17,8 @@ def check_encoder(encoder: Component, *, lengths: tuple[int, ...] = (250, 100, 7
 
     Axes and widths as declared; any length; rows independent in evaluation; missing samples, channels and rows handled
     without NaN and independent of values under a False mask; gradients reach every parameter; inputs untouched.
-    If the encoder has ``tokens(imu, mask)``, the shape of its features over time and the same mask rules.
+    If the encoder has ``tokens(imu, mask)``, the shape of its features over time and the same mask rules. If it has
+    ``stream(window=, hop=)``, that its features equal those of the windows.
 
     Args:
         encoder: name, config entry or built module.
@@ -51,6 +52,8 @@ def check_encoder(encoder: Component, *, lengths: tuple[int, ...] = (250, 100, 7
     _check_encoder_mask(model, name, x, features)
     if hasattr(model, "tokens"):
         _check_encoder_tokens(model, name, x)
+    if hasattr(model, "stream"):
+        _check_encoder_stream(model, name)
     _check_encoder_gradient(model, name, x)
     try:
         model(x.transpose(1, 2))
@@ -104,6 +107,36 @@ def _check_encoder_tokens(model: Any, name: str, x: Tensor) -> None:
     )
     spoiled = model.tokens(torch.where(mask, x, 1e4), mask)
     require(torch.equal(spoiled, tokens), f"{name}.tokens: values under a False mask change the tokens: fill them")
+
+
+def _check_encoder_stream(model: Any, name: str) -> None:
+    """Samples in parts of any length give the features of the windows that end at every hop."""
+    window, hop = 200, 48  # a hop that most strides divide
+    x = windows(3, model.channels, 2 * window + hop + 7, seed=2)
+    mask = torch.ones_like(x, dtype=torch.bool)
+    mask[0, :, 150:260] = False  # a lost connection, longer than a hop
+    mask[1, 0] = False
+    mask[2, :, 10::3] = False
+    x = torch.where(mask, x, 1e4)
+    stream, found, start = model.stream(window=window, hop=hop), [], 0
+    for length in (1, 3, window - 30, 1, 2 * hop + 9, hop, 5, x.shape[-1]):
+        part = slice(start, start + length)
+        features = stream.push(x[..., part], mask[..., part])
+        start = min(start + length, x.shape[-1])
+        done = sum(f.shape[1] for f in found) + features.shape[1]
+        expected = max(0, (start - window) // hop + 1)
+        require(
+            features.ndim == 3 and features.shape[::2] == (len(x), model.feature_dim) and done == expected,
+            f"{name}.stream: after {start} samples, {expected} windows of {window} with hop {hop} are complete; got "
+            f"{done} features so far, the last of shape {tuple(features.shape)}: return (B, K, feature_dim)",
+        )
+        found.append(features)
+    for number, features in enumerate(torch.cat(found, 1).unbind(1)):
+        part = slice(number * hop, number * hop + window)
+        require(
+            close(features, model(x[..., part], mask[..., part]), 1e-4),
+            f"{name}.stream: the feature after {part.stop} samples is not that of the last {window} samples",
+        )
 
 
 def _check_encoder_gradient(model: Any, name: str, x: Tensor) -> None:

@@ -70,3 +70,16 @@ def test_released_dropout_leaves_attention_and_hidden_units_alone() -> None:
 def test_the_two_forms_share_their_weights() -> None:
     released = HaroodTransformer(**SMALL, attention="released")  # type: ignore[arg-type]
     HaroodTransformer(**SMALL).load_state_dict(released.state_dict())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("channels", "samples"), [(45, 125), (27, 200), (6, 128), (6, 200), (8, 200), (6, 50), (9, 125), (15, 125)]
+)
+def test_published_widths(channels: int, samples: int) -> None:
+    """Methods 4.3: T -> 64 per channel, two layers of eight heads of width 8, a feed-forward part of 2048, 64 C out."""
+    model = HaroodTransformer(channels=channels, samples=samples)
+    attention, feed_forward = 4 * (64 * 64 + 64), 2 * 64 * 2048 + 2048 + 64
+    layer = attention + feed_forward + 4 * 64
+    counted = samples * 64 + 64 + 2 * layer
+    assert sum(p.numel() for p in model.parameters()) - 64 == counted  # the token of a missing channel is not published
+    assert model.feature_dim == 64 * channels

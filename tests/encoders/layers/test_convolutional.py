@@ -24,6 +24,10 @@ from imu_video.errors import ConfigError
 def test_harood_widths(channels: int, samples: int, kernel: int, width: int) -> None:
     """Methods 4.3: 32 L2 with L1 = (T - k + 1) // 2, L2 = (L1 - k + 1) // 2, for every setting of the benchmark."""
     model = HaroodCNN(channels=channels, samples=samples, kernel=kernel).eval()
+    convolutions = [m for m in model.layers if isinstance(m, nn.Conv1d)]
+    assert sum(p.numel() for m in convolutions for p in m.parameters()) == (
+        channels * 16 * kernel + 16 + 16 * 32 * kernel + 32
+    )
     first = (samples - kernel + 1) // 2
     assert model.feature_dim == width == 32 * ((first - kernel + 1) // 2)
     x = torch.randn(2, channels, samples, generator=torch.Generator().manual_seed(0))
