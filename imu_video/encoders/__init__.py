@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from imu_video.encoders.cnn_gru import CNNGRU, PRIMUS
     from imu_video.encoders.cnn_transformer import CNNTransformer
     from imu_video.encoders.deep_conv_lstm import DeepConvLSTM
+    from imu_video.encoders.fusion_actnet import FusionActNet
     from imu_video.encoders.harnet import Harnet
     from imu_video.encoders.hybrid import Hybrid
     from imu_video.encoders.patch_transformer import PatchTST
@@ -39,6 +40,7 @@ __all__ = [
     "TPN",
     "CNNTransformer",
     "DeepConvLSTM",
+    "FusionActNet",
     "Harnet",
     "HaroodCNN",
     "HaroodTransformer",
@@ -58,6 +60,7 @@ __getattr__, __dir__ = exports(
         "cnn_gru": ["CNNGRU", "PRIMUS"],
         "cnn_transformer": ["CNNTransformer"],
         "deep_conv_lstm": ["DeepConvLSTM"],
+        "fusion_actnet": ["FusionActNet"],
         "harnet": ["Harnet"],
         "hybrid": ["Hybrid"],
         "patch_transformer": ["PatchTST"],

@@ -34,6 +34,7 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "primus": {"hidden": 32},
     "harnet": {"width": 4},
     "cnn_transformer": {"width": 16, "ffn": 32},
+    "fusion_actnet": {"width": 4},
     "deep_conv_lstm": {"width": 8, "hidden": 16},
     "tcn": {"width": 16},
     "resnet1d": {"width": 8},

@@ -26,8 +26,8 @@ NAMES = [
 ]  # fmt: skip
 
 
-def test_the_sixteen_are_registered() -> None:
-    assert [n for n in algorithms.names() if not n.startswith("test_")] == NAMES
+def test_the_sixteen_and_fusion_are_registered() -> None:
+    assert [n for n in algorithms.names() if not n.startswith("test_")] == sorted([*NAMES, "fusion"])
 
 
 def run(algorithm: Algorithm, steps: int) -> float:
