@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from imu_video.datasets.opportunity import Opportunity
     from imu_video.datasets.pamap2 import Pamap2
     from imu_video.datasets.pdiot import Pdiot
+    from imu_video.datasets.pose import PosedDataset
     from imu_video.datasets.realworld import RealWorld
     from imu_video.datasets.smartfallmm import SmartFallMM
     from imu_video.datasets.sp_sw_har import SpSwHar
@@ -67,6 +68,7 @@ __all__ = [
     "Opportunity",
     "Pamap2",
     "Pdiot",
+    "PosedDataset",
     "RealWorld",
     "SmartFallMM",
     "SpSwHar",
@@ -106,6 +108,7 @@ __getattr__, __dir__ = exports(
         "opportunity": ["Opportunity"],
         "pamap2": ["Pamap2"],
         "pdiot": ["Pdiot"],
+        "pose": ["PosedDataset"],
         "realworld": ["RealWorld"],
         "smartfallmm": ["SmartFallMM"],
         "sp_sw_har": ["SpSwHar"],

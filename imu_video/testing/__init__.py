@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from imu_video.testing.clips import check_clip_augmentation
     from imu_video.testing.datasets import check_dataset
     from imu_video.testing.encoders import check_encoder
+    from imu_video.testing.exports import check_export
     from imu_video.testing.folders import write_folder
     from imu_video.testing.losses import check_loss, check_losses_over_ranks
     from imu_video.testing.modalities import check_modality
@@ -29,6 +30,7 @@ __all__ = [
     "check_clip_augmentation",
     "check_dataset",
     "check_encoder",
+    "check_export",
     "check_loss",
     "check_losses_over_ranks",
     "check_modality",
@@ -51,6 +53,7 @@ __getattr__, __dir__ = exports(
         "clips": ["check_clip_augmentation"],
         "datasets": ["check_dataset"],
         "encoders": ["check_encoder"],
+        "exports": ["check_export"],
         "folders": ["write_folder"],
         "losses": ["check_loss", "check_losses_over_ranks"],
         "modalities": ["check_modality"],

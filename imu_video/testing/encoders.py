@@ -10,19 +10,22 @@ from torch import Tensor, nn
 from imu_video import registry
 from imu_video.errors import ImuVideoError
 from imu_video.testing.base import Component, build, close, require, windows
+from imu_video.testing.exports import check_export
 
 
-def check_encoder(encoder: Component, *, lengths: tuple[int, ...] = (250, 100, 7)) -> None:
+def check_encoder(encoder: Component, *, lengths: tuple[int, ...] = (250, 100, 7), export: bool = False) -> None:
     """Check the contract of encoders (`imu_video.encoders`).
 
     Axes and widths as declared; any length; rows independent in evaluation; missing samples, channels and rows handled
     without NaN and independent of values under a False mask; gradients reach every parameter; inputs untouched.
     If the encoder has ``tokens(imu, mask)``, the shape of its features over time and the same mask rules. If it has
-    ``stream(window=, hop=)``, that its features equal those of the windows.
+    ``stream(window=, hop=)``, that its features equal those of the windows. With ``export``, also the export to ONNX
+    (`check_export`): run it once for each new encoder.
 
     Args:
         encoder: name, config entry or built module.
         lengths: values of T to check; the first one is used for all further checks.
+        export: also check the export; needs the extra ``export`` and 5 to 15 seconds.
 
     Raises:
         AssertionError: naming the broken point.
@@ -58,8 +61,13 @@ def check_encoder(encoder: Component, *, lengths: tuple[int, ...] = (250, 100, 7
     try:
         model(x.transpose(1, 2))
     except (ValueError, ImuVideoError):
-        return
-    raise AssertionError(f"{name} accepts (B, T, C): refuse a wrong axis order with a ValueError that names the axes")
+        pass
+    else:
+        raise AssertionError(
+            f"{name} accepts (B, T, C): refuse a wrong axis order with a ValueError that names the axes"
+        )
+    if export:
+        check_export(encoder)
 
 
 def _check_encoder_rows(model: Any, name: str, x: Tensor, features: Tensor) -> None:

@@ -16,6 +16,7 @@ from imu_video.testing import (
     check_clip_augmentation,
     check_dataset,
     check_encoder,
+    check_export,
     check_loss,
     check_losses_over_ranks,
     check_objective,
@@ -68,6 +69,13 @@ def shipped(kind: registry.Registry[Any]) -> list[str]:
 @pytest.mark.parametrize("name", shipped(registry.encoders))
 def test_encoders(name: str) -> None:
     check_encoder({"name": name, **ENCODERS.get(name, {})})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", shipped(registry.encoders))
+def test_encoders_export(name: str) -> None:
+    """Every encoder exports to ONNX, with gaps, missing channels and any number of windows."""
+    check_export({"name": name, **ENCODERS.get(name, {})})
 
 
 @pytest.mark.parametrize("channels", [1, 3, 8, 9, 27, 45])
