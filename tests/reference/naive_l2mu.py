@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import torch
 
 Array = np.ndarray
 
@@ -121,3 +123,27 @@ def operations(state: Mapping[str, Array], trains: Mapping[str, Array], *, order
                 if name == "m" and t < last:
                     count += int(np.count_nonzero(a[:, n % order]))
     return count
+
+
+def differentiable(model: Any, imu: Any) -> tuple[Any, Any]:
+    """Spikes and membrane potentials of h (S, B, H) by a loop over steps under autograd."""
+    x = model.steps(model.filled(imu, None)[0])
+    for synapses, neurons in zip(model.inputs, model.layers, strict=True):
+        state, train = neurons.rest(x[0]), []
+        for current in synapses(x):
+            state = neurons(current, state)
+            train.append(state.spikes)
+        x = torch.stack(train)
+    u, h = model.u.rest(x[0]), model.h.rest(x[0])
+    memory = None if model.m is None else model.m.rest(x[0])
+    m, states = x.new_zeros(x.shape[1], model.u.size * model.order), []
+    for step in x:
+        u = model.u(model.u_from_x(step) + model.u_from_h(h.spikes) + model.u_from_m(m), u)
+        m = torch.einsum("ij,bkj->bki", model.memory_matrix, m.unflatten(1, (-1, model.order)))
+        m = (m + u.spikes[..., None] * model.memory_vector).flatten(1)
+        if memory is not None:
+            memory = model.m(m, memory)
+            m = memory.spikes
+        h = model.h(model.h_from_x(step) + model.h_from_h(h.spikes) + model.h_from_m(m), h)
+        states.append(h)
+    return torch.stack([s.spikes for s in states]), torch.stack([s.membrane for s in states])

@@ -107,6 +107,31 @@ def test_spikes_and_membranes_are_those_of_the_equations(options: dict[str, Any]
         assert twin["m"].any()
 
 
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_gradients_are_those_of_autograd(options: dict[str, Any]) -> None:
+    model, _ = _made(**options)
+    model.double()
+    draw = torch.Generator().manual_seed(0)
+    imu = (2 * torch.randn(3, 6, 20, generator=draw)).double().requires_grad_()
+    weights = torch.randn(2, 20, 3, 9, generator=draw).double()
+    gradients = []
+    for spikes, membrane in (naive.differentiable(model, imu), _ours(model, imu)):
+        model.zero_grad()
+        imu.grad = None
+        ((spikes * weights[0]).sum() + (membrane * weights[1]).sum()).backward()
+        assert imu.grad is not None
+        found = {key: value.grad.clone() for key, value in model.named_parameters() if key != "missing"}
+        gradients.append(found | {"imu": imu.grad.clone()})
+    for key, expected in gradients[0].items():
+        torch.testing.assert_close(gradients[1][key], expected, rtol=1e-9, atol=1e-9, msg=key)
+        assert expected.abs().sum() > 0, key
+
+
+def _ours(model: L2MU, imu: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    done = model.activity(imu)
+    return done.spikes["h"], done.membrane
+
+
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_operations_are_counted_spike_by_spike(share: float) -> None:
     model, _ = _made()

@@ -20,11 +20,11 @@ from imu_video.encoders.spiking.neurons import (
     WEIGHT_STEP,
     Population,
     Reset,
-    State,
     Surrogate,
     Synapses,
     rounded,
 )
+from imu_video.encoders.spiking.scan import CellWeights, run_cell, run_layer
 from imu_video.registry import encoders
 
 Leak = Annotated[float, Field(ge=0, lt=1)]
@@ -170,11 +170,9 @@ class L2MU(TimeEncoder):
         self.register_buffer("memory_vector", b, persistent=False)
 
     def over_time(self, x: Tensor, valid: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):  # a membrane potential in bf16 has three digits
-            inputs = self.steps(x if x.dtype == torch.float64 else x.float())
-            hidden, _ = self._cell(self._encoded(inputs)[-1])
-        out = [state.spikes if self.readout == "spikes" else state.membrane for state in hidden]
-        return torch.stack(out, dim=-1)
+        done = self._run(x)
+        out = done.spikes["h"] if self.readout == "spikes" else done.membrane
+        return out.permute(1, 2, 0)
 
     def steps(self, x: Tensor) -> Tensor:
         """Samples averaged to steps and rounded. Shapes: (B, C, T) -> (S, B, C)."""
@@ -184,16 +182,29 @@ class L2MU(TimeEncoder):
 
     def activity(self, imu: Tensor, mask: Tensor | None = None) -> Activity:
         """Spikes of all populations on normalised windows, see `Activity`. Shapes: (B, C, T), (B, C, T) bool."""
-        filled, _ = self.filled(imu, mask)
-        with torch.autocast(imu.device.type, enabled=False):
-            inputs = self.steps(filled if filled.dtype == torch.float64 else filled.float())
-            layers = self._encoded(inputs)
-            hidden, inner = self._cell(layers[-1])
-        spikes = {f"layer_{i}": train for i, train in enumerate(layers[1:])}
-        spikes["u"] = torch.stack([u for u, _ in inner])
-        spikes["m"] = torch.stack([m for _, m in inner])
-        spikes["h"] = torch.stack([state.spikes for state in hidden])
-        return Activity(inputs=inputs, spikes=spikes, membrane=torch.stack([state.membrane for state in hidden]))
+        return self._run(self.filled(imu, mask)[0])
+
+    def _run(self, x: Tensor) -> Activity:
+        with torch.autocast(x.device.type, enabled=False):  # a membrane potential in bf16 has three digits
+            inputs = self.steps(x if x.dtype == torch.float64 else x.float())
+            spikes, train = {}, inputs
+            for i, (synapses, neurons) in enumerate(zip(self.inputs, self.layers, strict=True)):
+                assert isinstance(neurons, Population)
+                train, _ = run_layer(neurons, synapses(train))
+                spikes[f"layer_{i}"] = train
+            u, m, h, membrane = run_cell(
+                (self.u, self.m, self.h), self.u_from_x(train), self.h_from_x(train), self._weights()
+            )
+        return Activity(inputs=inputs, spikes=spikes | {"u": u, "m": m, "h": h}, membrane=membrane)
+
+    def _weights(self) -> CellWeights:
+        return CellWeights(
+            to_u=torch.cat([self.u_from_h.effective(), self.u_from_m.effective()], dim=1).mT,
+            h_to_h=self.h_from_h.effective().mT,
+            m_to_h=self.h_from_m.effective().mT,
+            matrix=self.memory_matrix.mT.to(self.h_from_h.weight.dtype),
+            vector=self.memory_vector.to(self.h_from_h.weight.dtype),
+        )
 
     def connections(self) -> list[Connection]:
         """All synapses, those of the frozen memory included, in a fixed order."""
@@ -234,40 +245,3 @@ class L2MU(TimeEncoder):
         found = {f"layer_{i}": layer for i, layer in enumerate(self.layers)}
         found |= {"u": self.u, "m": self.m, "h": self.h}
         return {name: part for name, part in found.items() if isinstance(part, Population)}
-
-    def _encoded(self, inputs: Tensor) -> list[Tensor]:
-        """The input and the spikes of every layer, each (S, B, n)."""
-        found = [inputs]
-        for synapses, neurons in zip(self.inputs, self.layers, strict=True):
-            currents = synapses(found[-1])
-            assert isinstance(neurons, Population)
-            constants, state = neurons.constants(), neurons.rest(currents[0])
-            train = []
-            for current in currents:
-                state = neurons(current, state, constants)
-                train.append(state.spikes)
-            found.append(torch.stack(train))
-        return found
-
-    def _cell(self, x: Tensor) -> tuple[list[State], list[tuple[Tensor, Tensor]]]:
-        """States of h, and the outputs of u and m, at every step of the input (S, B, n)."""
-        to_u, to_h = self.u_from_x(x), self.h_from_x(x)
-        # Weights and constants are prepared once per window, not once per step.
-        back_u = torch.cat([self.u_from_h.effective(), self.u_from_m.effective()], dim=1).mT
-        back_h, forth_h = self.h_from_h.effective().mT, self.h_from_m.effective().mT
-        a, b = self.memory_matrix.mT.to(x.dtype), self.memory_vector.to(x.dtype)
-        constants = [None if part is None else part.constants() for part in (self.u, self.m, self.h)]
-        u, h = self.u.rest(x[0]), self.h.rest(x[0])
-        m = x.new_zeros(x.shape[1], back_u.shape[0] - h.spikes.shape[1])
-        memory = None if self.m is None else self.m.rest(x[0])
-        hidden, inner = [], []
-        for current_u, current_h in zip(to_u, to_h, strict=True):
-            u = self.u(current_u + torch.cat([h.spikes, m], dim=1) @ back_u, u, constants[0])
-            m = (m.unflatten(1, (-1, self.order)) @ a + u.spikes[..., None] * b).flatten(1)
-            if self.m is not None and memory is not None:
-                memory = self.m(m, memory, constants[1])
-                m = memory.spikes
-            h = self.h(current_h + h.spikes @ back_h + m @ forth_h, h, constants[2])
-            hidden.append(h)
-            inner.append((u.spikes, m))
-        return hidden, inner

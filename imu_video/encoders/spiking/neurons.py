@@ -40,6 +40,14 @@ class State(NamedTuple):
     current: Tensor
 
 
+class Constants(NamedTuple):
+    """Constants of a population within their limits: beta, Theta and, of current-based neurons, alpha, each (n,)."""
+
+    leak: Tensor
+    threshold: Tensor
+    synapse: Tensor | None
+
+
 class _Round(torch.autograd.Function):
     """Round to a multiple of a step; the gradient passes unchanged."""
 
@@ -64,11 +72,23 @@ class _Spike(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         (x,) = ctx.saved_tensors
-        if ctx.surrogate == "arctan":
-            derivative = 1 / (1 + (math.pi / 2 * ctx.slope * x).square())
-        else:
-            derivative = 1 / (1 + ctx.slope * x.abs()).square()
-        return gradients[0] * derivative, None, None
+        return gradients[0] * surrogate_derivative(x, ctx.surrogate, ctx.slope), None, None
+
+
+def surrogate_derivative(x: Tensor, surrogate: Surrogate, slope: float) -> Tensor:
+    """Derivative that training uses for the spike at ``x``, the potential minus the threshold; 1 at 0."""
+    if surrogate == "arctan":
+        return 1 / (1 + (math.pi / 2 * slope * x).square())
+    return 1 / (1 + slope * x.abs()).square()
+
+
+def integrate(current: Tensor, state: State, constants: Constants, reset: Reset) -> tuple[Tensor, Tensor]:
+    """Membrane potential and synaptic current after one step, see `Population`. Shapes: each (B, n)."""
+    if constants.synapse is not None:
+        current = constants.synapse * state.current + current
+    if reset == "subtract":
+        return constants.leak * state.membrane + current - state.spikes * constants.threshold, current
+    return constants.leak * state.membrane * (1 - state.spikes) + current, current
 
 
 def rounded(x: Tensor, step: float) -> Tensor:
@@ -197,21 +217,13 @@ class Population(nn.Module):
         zero = like.new_zeros(len(like), self.size)
         return State(zero, zero, zero)
 
-    def constants(self) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Beta, Theta and alpha within their limits, each (n,)."""
+    def constants(self) -> Constants:
+        """Beta, Theta and alpha within their limits."""
         synapse = None if self.synapse is None else self.synapse.clamp(0, LARGEST_LEAK)
-        return self.leak.clamp(0, LARGEST_LEAK), self.threshold.clamp(min=LEAST_THRESHOLD), synapse
+        return Constants(self.leak.clamp(0, LARGEST_LEAK), self.threshold.clamp(min=LEAST_THRESHOLD), synapse)
 
-    def forward(
-        self, current: Tensor, state: State, constants: tuple[Tensor, Tensor, Tensor | None] | None = None
-    ) -> State:
-        """One step; ``constants`` are those of `constants`, for loops that compute them once."""
-        leak, threshold, synapse = self.constants() if constants is None else constants
-        if synapse is not None:
-            current = synapse * state.current + current
-        fired = state.spikes.detach()
-        if self.reset == "subtract":
-            membrane = leak * state.membrane + current - fired * threshold
-        else:
-            membrane = leak * state.membrane * (1 - fired) + current
-        return State(membrane, spike(membrane - threshold, self.surrogate, self.slope), current)
+    def forward(self, current: Tensor, state: State) -> State:
+        """One step."""
+        constants = self.constants()
+        membrane, current = integrate(current, state._replace(spikes=state.spikes.detach()), constants, self.reset)
+        return State(membrane, spike(membrane - constants.threshold, self.surrogate, self.slope), current)
