@@ -24,6 +24,7 @@ EXTRAS = {
     "onnx": "export",
     "onnxruntime": "export",
     "onnxscript": "export",
+    "nir": "neuromorphic",
     "projectaria_tools": "aria",
     "matplotlib": "report",
     "tensorboard": "track",

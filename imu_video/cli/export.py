@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,19 +12,25 @@ from imu_video.cli.predict import Encoder
 from imu_video.errors import ConfigError
 from imu_video.runtime import console
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from imu_video.bundle.encoder import EncoderBundle
+
 
 def export(
     encoder: Encoder,
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
     onnx: Annotated[bool, typer.Option("--onnx", help="Write model.onnx (float32).")] = False,
     int8: Annotated[bool, typer.Option("--int8", help="Also write model.int8.onnx.")] = False,
+    nir: Annotated[bool, typer.Option("--nir", help="Write network.nir (spiking encoders), without --onnx.")] = False,
     calibrate: Annotated[
         str | None,
         typer.Option(
             "--calibrate",
             metavar="SOURCE",
             help="Recording, folder with a dataset.yaml, or data folder: calibrates int8 and is compared; without it, "
-            "only weights are int8.",
+            "only weights are int8. With --nir: sparsity is measured on it.",
         ),
     ] = None,
     windows: Annotated[int, typer.Option("--windows", min=2, help="Windows drawn from SOURCE.")] = 512,
@@ -32,19 +38,49 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
     plugin: Plugins = None,
 ) -> None:
-    """Write an encoder as ONNX, in float32 and int8, and verify that it gives the same features as torch."""
+    """Write an encoder as ONNX, in float32 and int8, or as NIR, and verify that it computes the same as torch."""
     load_plugins(plugin)
-    if not onnx and not int8:
-        raise ConfigError("no format was chosen", hint="pass --onnx, and --int8 for a file with int8 weights")
+    if not onnx and not int8 and not nir:
+        raise ConfigError(
+            "no format was chosen",
+            hint="pass --onnx, --int8 for a file with int8 weights, or --nir for spiking encoders",
+        )
+    if nir and (onnx or int8):
+        raise ConfigError("--nir and --onnx write different folders", hint="run the command once for each")
     if calibrate is None and placement is not None:
         raise ConfigError("--placement needs --calibrate", hint="--calibrate DATA --placement wrist")
     from imu_video.bundle.encoder import load_encoder
     from imu_video.export.calibration import sample_windows
-    from imu_video.export.folder import FLOAT_FILE, INT8_FILE, export_onnx
 
     bundle = load_encoder(encoder)
     real = None if calibrate is None else sample_windows(bundle, calibrate, count=windows, placement=placement)
-    done = export_onnx(bundle, out, int8=int8, windows=real, force=force)
+    if nir:
+        _write_nir(bundle, out, windows=real, force=force)
+    else:
+        _write_onnx(bundle, out, windows=real, force=force, int8=int8)
+
+
+def _write_nir(bundle: EncoderBundle, out: Path, *, windows: np.ndarray | None, force: bool) -> None:
+    from imu_video.export.neuromorphic import NIR_FILE, export_nir
+
+    done = export_nir(bundle, out, windows=windows, force=force)
+    console.say(
+        f"wrote {out / NIR_FILE}: {done.bytes / 1000:,.0f} kB, {done.nodes} nodes, {done.edges} edges; "
+        f"{done.spikes:,} spikes on {done.windows} windows equal in torch and in the file"
+    )
+    if done.cost is not None:
+        cost = done.cost
+        console.say(
+            f"on {cost.windows} windows of the source: sparsity {cost.sparsity:.3f}; per window "
+            f"{cost.synaptic_operations:,.0f} synaptic operations and {cost.multiplications:,.0f} multiply-accumulates "
+            f"with real-valued input; as matrix products {cost.dense_operations:,.0f} multiply-accumulates"
+        )
+
+
+def _write_onnx(bundle: EncoderBundle, out: Path, *, windows: np.ndarray | None, force: bool, int8: bool) -> None:
+    from imu_video.export.folder import FLOAT_FILE, INT8_FILE, export_onnx
+
+    done = export_onnx(bundle, out, int8=int8, windows=windows, force=force)
     length = f"{done.least} samples and more" if done.samples is None else f"{done.samples} samples"
     console.say(
         f"wrote {out / FLOAT_FILE}: {done.bytes / 1000:,.0f} kB, windows of {length}; largest difference from torch "

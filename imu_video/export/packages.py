@@ -1,4 +1,4 @@
-"""The packages of the extra `export`, imported where they are used; nothing else."""
+"""The packages of the extras `export` and `neuromorphic`, imported where they are used; nothing else."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from types import ModuleType
 
 from imu_video.errors import ConfigError
 
+_OTHERS = {"nir": ("neuromorphic", "NIR")}
+"""Packages of other extras than `export`: the extra, and the files that need it."""
+
 
 def needed(name: str) -> ModuleType:
-    """Import a package of the extra.
+    """Import a package of the extras.
 
     Args:
-        name: ``onnx``, ``onnxscript`` or ``onnxruntime``, or a module of one of them.
+        name: ``onnx``, ``onnxscript``, ``onnxruntime`` or ``nir``, or a module of one of them.
 
     Raises:
         ConfigError: it is not installed; the hint has the command.
@@ -30,6 +33,7 @@ def needed(name: str) -> ModuleType:
         package = name.partition(".")[0]
         if (error.name or "").partition(".")[0] != package:
             raise
+        extra, files = _OTHERS.get(package, ("export", "ONNX"))
         raise ConfigError(
-            f"the package {package!r} is not installed; ONNX files need it", hint="pip install 'imu-video[export]'"
+            f"the package {package!r} is not installed; {files} files need it", hint=f"pip install 'imu-video[{extra}]'"
         ) from error

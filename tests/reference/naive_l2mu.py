@@ -40,8 +40,9 @@ class Neurons:
     """One population; all arithmetic in float32, in the order of the equations."""
 
     def __init__(self, state: Mapping[str, Array], name: str, reset: str) -> None:
-        self.leak, self.threshold = state[f"{name}.leak"], state[f"{name}.threshold"]
-        self.synapse = state.get(f"{name}.synapse")
+        self.threshold, synapse = state[f"{name}.threshold"], state.get(f"{name}.synapse")
+        self.leak = np.round(state[f"{name}.leak"] * 2**16) / np.float32(2**16)
+        self.synapse = None if synapse is None else np.round(synapse * 2**16) / np.float32(2**16)
         self.reset = reset
         self.membrane, self.current, self.spikes = (np.zeros_like(self.leak) for _ in range(3))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Literal
@@ -185,7 +186,9 @@ class L2MU(TimeEncoder):
         return self._run(self.filled(imu, mask)[0])
 
     def _run(self, x: Tensor) -> Activity:
-        with torch.autocast(x.device.type, enabled=False):  # a membrane potential in bf16 has three digits
+        # An exported graph has no autocast.
+        whole = nullcontext() if torch.compiler.is_exporting() else torch.autocast(x.device.type, enabled=False)
+        with whole:  # a membrane potential in bf16 has three digits
             inputs = self.steps(x if x.dtype == torch.float64 else x.float())
             spikes, train = {}, inputs
             for i, (synapses, neurons) in enumerate(zip(self.inputs, self.layers, strict=True)):

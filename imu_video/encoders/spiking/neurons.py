@@ -22,6 +22,8 @@ INPUT_STEP = 2.0**-8
 """Resolution of real-valued input, in units of the normalised signal. Weighted sums of less than 2**6 are exact."""
 MEMORY_STEP = 2.0**-20
 """Resolution of the frozen matrices of a Legendre memory. Sums of less than 2**4 are exact."""
+LEAK_STEP = 2.0**-16
+"""Resolution of decay factors; the time constants of a file then give them back in every bit."""
 LARGEST_LEAK = 1 - 2.0**-10
 """Largest decay factor: a time constant of 1,024 steps."""
 LEAST_THRESHOLD = 2.0**-10
@@ -219,8 +221,12 @@ class Population(nn.Module):
 
     def constants(self) -> Constants:
         """Beta, Theta and alpha within their limits."""
-        synapse = None if self.synapse is None else self.synapse.clamp(0, LARGEST_LEAK)
-        return Constants(self.leak.clamp(0, LARGEST_LEAK), self.threshold.clamp(min=LEAST_THRESHOLD), synapse)
+        leak, synapse = (
+            None if decay is None else rounded(decay.clamp(0, LARGEST_LEAK), LEAK_STEP)
+            for decay in (self.leak, self.synapse)
+        )
+        assert leak is not None
+        return Constants(leak, self.threshold.clamp(min=LEAST_THRESHOLD), synapse)
 
     def forward(self, current: Tensor, state: State) -> State:
         """One step."""

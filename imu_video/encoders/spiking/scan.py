@@ -129,6 +129,8 @@ def run_layer(part: Population, currents: Tensor) -> tuple[Tensor, Tensor]:
         >>> run_layer(part, torch.full((4, 1, 1), 0.75))[0].flatten().tolist()
         [0.0, 1.0, 0.0, 0.0]
     """
+    if torch.compiler.is_exporting():
+        return _exported_layer(part, currents)
     spikes, membrane = _Layer.apply(part, currents, *part.constants())
     return spikes, membrane
 
@@ -221,6 +223,72 @@ def run_cell(
 
     Shapes: -> (S, B, M), (S, B, M d), (S, B, H), (S, B, H).
     """
+    if torch.compiler.is_exporting():
+        return _exported_cell(parts, currents_u, currents_h, weights)
     constants = [value for part in parts for value in ((None,) * 3 if part is None else part.constants())]
     u, m, h, membrane = _Cell.apply(parts, currents_u, currents_h, *weights, *constants)
     return u, m, h, membrane
+
+
+# --------------------------------------------------------- one operator for a loop of any length, for exported graphs
+
+
+def _exported_layer(part: Population, currents: Tensor) -> tuple[Tensor, Tensor]:
+    from torch._higher_order_ops import scan
+
+    constants = part.constants()
+
+    def step(state: list[Tensor], current: Tensor) -> tuple[list[Tensor], tuple[Tensor, Tensor]]:
+        state = _plain_step(part, constants, state, current)
+        return state, (state[1].clone(), state[0].clone())
+
+    _, (spikes, membrane) = scan(step, _plain_rest(part, currents[0]), currents)
+    return spikes, membrane
+
+
+def _exported_cell(
+    parts: tuple[Population, Population | None, Population],
+    currents_u: Tensor,
+    currents_h: Tensor,
+    weights: CellWeights,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    from torch._higher_order_ops import scan
+
+    u, m, h = parts
+    of_u, of_m, of_h = (None if part is None else part.constants() for part in parts)
+    assert of_u is not None
+    assert of_h is not None
+    like, order = currents_u[0], len(weights.vector)
+    rest = (
+        _plain_rest(u, like),
+        [like.new_zeros(len(like), len(weights.m_to_h))] if m is None else _plain_rest(m, like),
+        _plain_rest(h, like),
+    )
+
+    def step(state: Any, currents: Any) -> Any:
+        state_u, state_m, state_h = state
+        past_m, past_h = state_m[0 if m is None else 1], state_h[1]
+        joined = torch.cat([past_h, past_m], dim=1)
+        state_u = _plain_step(u, of_u, state_u, currents[0] + joined @ weights.to_u)
+        written = past_m.unflatten(1, (-1, order)) @ weights.matrix + state_u[1][..., None] * weights.vector
+        if m is None or of_m is None:
+            state_m = [written.flatten(1)]
+        else:
+            state_m = _plain_step(m, of_m, state_m, written.flatten(1))
+        now_m = state_m[0 if m is None else 1]
+        state_h = _plain_step(h, of_h, state_h, currents[1] + past_h @ weights.h_to_h + now_m @ weights.m_to_h)
+        return (state_u, state_m, state_h), (state_u[1].clone(), now_m.clone(), state_h[1].clone(), state_h[0].clone())
+
+    _, (spikes_u, memory, spikes, membrane) = scan(step, rest, (currents_u, currents_h))
+    return spikes_u, memory, spikes, membrane
+
+
+def _plain_rest(part: Population, like: Tensor) -> list[Tensor]:
+    """Membrane potential, spikes and, of current-based neurons, the current; no tensor twice."""
+    return [like.new_zeros(len(like), part.size) for _ in range(2 if part.synapse is None else 3)]
+
+
+def _plain_step(part: Population, constants: Constants, state: list[Tensor], current: Tensor) -> list[Tensor]:
+    membrane, current = integrate(current, State(state[0], state[1], state[-1]), constants, part.reset)
+    spikes = (membrane > constants.threshold).to(membrane.dtype)
+    return [membrane, spikes] if part.synapse is None else [membrane, spikes, current]
