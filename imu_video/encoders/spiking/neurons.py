@@ -216,7 +216,7 @@ class Population(nn.Module):
 
     def rest(self, like: Tensor) -> State:
         """The state before the first step. Shapes: like (B, ...) -> three times (B, n)."""
-        zero = like.new_zeros(len(like), self.size)
+        zero = like.new_zeros(like.shape[0], self.size)
         return State(zero, zero, zero)
 
     def constants(self) -> Constants:

@@ -146,7 +146,7 @@ class _Cell(torch.autograd.Function):
         assert h is not None
         order = len(weights.vector)
         memory = like.new_empty(steps, len(like), len(weights.m_to_h)) if m is None else m.spikes
-        past_m = like.new_zeros(len(like), len(weights.m_to_h))
+        past_m = like.new_zeros(like.shape[0], len(weights.m_to_h))
         past_h = h.state.spikes
         for t in range(steps):
             u_t = u.advance(t, currents_u[t] + torch.cat([past_h, past_m], dim=1) @ weights.to_u)
@@ -261,7 +261,7 @@ def _exported_cell(
     like, order = currents_u[0], len(weights.vector)
     rest = (
         _plain_rest(u, like),
-        [like.new_zeros(len(like), len(weights.m_to_h))] if m is None else _plain_rest(m, like),
+        [like.new_zeros(like.shape[0], len(weights.m_to_h))] if m is None else _plain_rest(m, like),
         _plain_rest(h, like),
     )
 
@@ -285,7 +285,7 @@ def _exported_cell(
 
 def _plain_rest(part: Population, like: Tensor) -> list[Tensor]:
     """Membrane potential, spikes and, of current-based neurons, the current; no tensor twice."""
-    return [like.new_zeros(len(like), part.size) for _ in range(2 if part.synapse is None else 3)]
+    return [like.new_zeros(like.shape[0], part.size) for _ in range(2 if part.synapse is None else 3)]
 
 
 def _plain_step(part: Population, constants: Constants, state: list[Tensor], current: Tensor) -> list[Tensor]:

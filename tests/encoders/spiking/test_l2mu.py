@@ -34,6 +34,7 @@ def _train(population: Population, current: float, steps: int) -> tuple[list[flo
 @pytest.mark.parametrize(("leak", "current"), [(0.9, 0.3), (0.8, 0.25), (0.5, 0.6), (0.0, 1.5)])
 def test_a_constant_current_gives_the_period_of_the_formula(leak: float, current: float) -> None:
     """H3: reset to zero: the smallest n with I (1 - beta^n) / (1 - beta) > Theta; with subtraction: the balance."""
+    leak = round(leak * 2**16) / 2**16
     spikes, _ = _train(Population(1, leak=leak, threshold=1.0, reset="zero"), current, 200)
     at = [i for i, fired in enumerate(spikes) if fired]
     period = next(n for n in range(1, 100) if current * (1 - leak**n) / (1 - leak) > 1)
