@@ -19,6 +19,20 @@ def test_import_loads_nothing_heavy() -> None:
     assert out.stdout.strip() == "[]"
 
 
+def test_a_shipped_encoder_loads_nothing_that_it_does_not_need() -> None:
+    """The first feature in a fresh process: torch itself, and neither its compiler nor packages of other tasks."""
+    others = ["torch._dynamo", "torch._inductor", "sympy", "triton", "torch.onnx", "scipy", "pandas", "pyarrow"]
+    others += ["sklearn", "torchvision", "transformers", "accelerate", "matplotlib", "PIL", "webdataset", "onnxruntime"]
+    code = f"""if True:
+        import sys, numpy, imu_video
+        encoder = imu_video.load_encoder("imu-video/small")
+        windows = numpy.random.default_rng(0).normal(9.8, 1, (2, 6, 250))
+        assert encoder.encode(windows, rate_hz=50, check_units=False).shape[0] == 2
+        print([m for m in {others} if m in sys.modules])"""
+    out = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
 def test_every_package_is_listed_by_hand() -> None:
     listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
     found = {
