@@ -9,7 +9,8 @@ import pytest
 
 from eval.data.labelmaps import adapter_labels, load_label_maps
 
-MAPS = sorted((Path(__file__).resolve().parents[2] / "configs" / "eval" / "label_maps").glob("*.yaml"))
+ROOT = Path(__file__).resolve().parents[2]
+MAPS = sorted((ROOT / "configs" / "eval" / "label_maps").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", MAPS, ids=lambda p: p.stem)
@@ -27,3 +28,14 @@ def test_pairs_that_are_named_meet_in_these_classes() -> None:
     assert shared["umafall"] == ["downstairs", "upstairs", "walking"]
     assert shared["motionsense"] == ["downstairs", "sitting", "standing", "upstairs", "walking"]
     assert shared["pamap2"] == shared["ucihar"] == sorted(maps["hapt"].values())
+
+
+def test_names_of_the_encoder_study_cover_every_label() -> None:
+    """Classes keep their number: a name that two labels share would make zero-shot recognition easier."""
+    maps = load_label_maps(ROOT / "studies/encoder/configs/eval/names.yaml")
+    for dataset, own in maps.items():
+        declared = set(adapter_labels(dataset))
+        assert set(own) == declared or not declared, dataset
+        assert len(set(own.values())) == len(own), dataset
+    shared = set(maps["utd_mhad"].values()) & set(maps["berkeley_mhad"].values())
+    assert {"boxing", "clapping hands", "sitting down", "standing up", "throwing"} <= shared

@@ -12,6 +12,7 @@ from imu_video.errors import RecordingError
 from imu_video.readers import GoProTelemetry
 from imu_video.readers.gopro import axis_order, sample_times, to_camera_axes
 from imu_video.readers.gpmf import Payload, payload
+from tests.readers.camera_files import gpmf_stream, klv
 
 
 def part(count: int, first: int | None, *, tick: float | None = None, stamp: float | None = None, mp4: float = 0.0):
@@ -94,10 +95,10 @@ def test_camera_axes() -> None:
     assert to_camera_axes(values, "").tolist() == [[1, 2, 3]]
 
 
-def test_a_payload_is_read_with_scale_clock_and_axes(device_files: ModuleType) -> None:
+def test_a_payload_is_read_with_scale_clock_and_axes() -> None:
     counts = np.array([[100, 200, 981], [110, 210, -981]])
-    stream = device_files.gpmf_stream("ACCL", counts, scale=100, unit="m/s\xb2", stamp_us=4_321_000, total=12)
-    data = device_files.klv("DEVC", None, 1, device_files.klv("DVNM", "c", 1, b"Hero") + stream)
+    stream = gpmf_stream("ACCL", counts, scale=100, unit="m/s\xb2", stamp_us=4_321_000, total=12)
+    data = klv("DEVC", None, 1, klv("DVNM", "c", 1, b"Hero") + stream)
     found = payload(data, "ACCL", 1.0, 2.0)
     assert found is not None
     assert (found.device, found.unit, found.axes) == ("Hero", "m/s\xb2", "YxZ")
