@@ -247,6 +247,44 @@ def fit_head_(
     console.say(f"  next: imu-video predict {encoder} RECORDING --head {out} --out activities.html")
 
 
+@app.command("calibrate-text")
+def calibrate_text_(
+    encoder: Annotated[
+        str, typer.Argument(help="Encoder with a text head: folder, shipped name, or owner/name on the hub.")
+    ],
+    data: Annotated[list[Path], typer.Argument(help="Data folders of its training mixture, with labels.")],
+    out: Annotated[Path, typer.Option("--out", help="Encoder folder to write.")],
+    split: Annotated[list[str] | None, typer.Option("--split", help="Validation split; default: val.")] = None,
+    placement: Annotated[list[str] | None, typer.Option("--placement", help="Only windows of this device.")] = None,
+    plugin: Plugins = None,
+) -> None:
+    """Calibrate the probabilities of zero-shot predictions by text on validation subjects of the training data."""
+    for file in plugin or []:
+        load_plugin(file)
+    from eval.heads import load_labelled
+    from eval.text_calibration import calibrate_text, write_calibrated
+    from imu_video.bundle.encoder import load_encoder
+    from imu_video.runtime.files import is_free
+
+    if not is_free(out):
+        raise ConfigError(f"--out {out}: exists and is not empty", hint="choose another folder for the encoder")
+    bundle, splits = load_encoder(encoder), tuple(split or ["val"])
+    bundle.text_head  # noqa: B018  refuses an encoder without one before the windows are read
+    found = calibrate_text(bundle, [load_labelled(folder, splits, placement) for folder in data], splits=splits)
+    write_calibrated(encoder, out, found)
+    console.table(
+        ("dataset", "subjects", "windows", "activities"),
+        [(one.dataset, one.subjects, one.windows, len(one.activities)) for one in found.data],
+        title="calibrated on",
+    )
+    console.say(
+        f"expected calibration error: {found.ece_before:.3f} with the temperature of training, {found.ece:.3f} on "
+        f"subjects left out; temperature {found.temperature:.3f}",
+        f"wrote {out}",
+        f"  next: imu-video predict {out} RECORDING --text walking --text sitting",
+    )
+
+
 @app.command("plan")
 def plan_(
     difference: Annotated[float, typer.Argument(help="True difference that the study should find, e.g. 0.05.")],

@@ -113,7 +113,19 @@ def _text_head(section: Mapping[str, Any]) -> str:
         f'(`encoder.text_scores(windows, ["walking", "sitting"], rate_hz=50)`, or `imu-video predict ENCODER '
         f"RECORDING --text walking --text sitting`). {len(section['activities'])} names are stored; other names need "
         f"the text encoder {code(str(section['encoder'].get('name')))} (fingerprint {code(section['fingerprint'])}). "
-        f"Activities of the training windows: {markdown(', '.join(seen)) or 'none by name'}."
+        f"Activities of the training windows: {markdown(', '.join(seen)) or 'none by name'}.{_calibration(section)}"
+    )
+
+
+def _calibration(section: Mapping[str, Any]) -> str:
+    """What the probabilities of a text head are calibrated on, as a sentence; empty without a calibration."""
+    found = section.get("calibration")
+    if not found:
+        return ""
+    names = ", ".join(f"{one['dataset']} ({one['subjects']} subjects)" for one in found["data"])
+    return (
+        f" Probabilities are calibrated on validation subjects of {markdown(names)}: expected calibration error "
+        f"{found['ece']:.3f} on subjects left out, {found['ece_before']:.3f} before."
     )
 
 

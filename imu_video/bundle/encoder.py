@@ -319,7 +319,11 @@ def load_encoder(
             given for a local folder.
 
     Example:
-        ``load_encoder("encoder").encode(windows, rate_hz=100)``
+        >>> windows = np.random.default_rng(0).normal(0, 1, (2, 6, 500))
+        >>> windows[:, 2] += 9.8
+        >>> encoder = load_encoder("imu-video/small")
+        >>> encoder.encode(windows, rate_hz=100).shape == (2, encoder.feature_dim)
+        True
     """
     folder = encoder_folder(source, revision=revision)
     try:
@@ -364,6 +368,10 @@ def read_config(source: str | Path) -> JsonDict:
 
     Raises:
         CheckpointError: no such file, not JSON, another format or format version, or missing keys.
+
+    Example:
+        >>> read_config("imu-video/small")["format"]
+        'imu-video-encoder'
     """
     return FOLDER.read_config(encoder_folder(source))
 

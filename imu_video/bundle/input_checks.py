@@ -53,7 +53,7 @@ def as_windows(windows: np.ndarray, names: tuple[str, ...], spec: InputSpec) -> 
     real = any(np.issubdtype(x.dtype, kind) for kind in (np.integer, np.floating))
     if x.ndim == 3 and x.shape[1] == len(names) and not real:
         raise RecordingError(
-            f"windows are {x.dtype}, expected real numbers",
+            f"windows are {x.dtype}, expected {'real ' if x.dtype.kind == 'c' else ''}numbers",
             hint="encode the signal itself, not its spectrum" if x.dtype.kind == "c" else "pass float32 windows",
         )
     if x.ndim != 3 or x.shape[1] != len(names) or x.shape[2] < 1 or not real:

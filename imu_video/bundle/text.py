@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from torch import Tensor, nn
 
 from imu_video import registry
@@ -54,6 +54,33 @@ def make_head(*, features: int, width: int, hidden: int | None, dropout: float =
     )
 
 
+class Calibrated(Config):
+    """Validation windows of one dataset that a calibration was fitted on."""
+
+    dataset: str
+    digest: str
+    splits: tuple[str, ...]
+    subjects: int = Field(ge=1)
+    windows: int = Field(ge=1)
+    activities: Names
+
+
+class TextCalibration(Config):
+    """Temperature of the probabilities of a text head, from labelled validation windows (`imu-eval calibrate-text`).
+
+    Args:
+        temperature: divides the logits of training before the softmax.
+        data: what it was fitted on.
+        ece: expected calibration error on subjects that the temperature was not fitted on.
+        ece_before: of the same windows with the temperature of training.
+    """
+
+    temperature: float = Field(gt=0, le=1e6)
+    data: Annotated[tuple[Calibrated, ...], Field(min_length=1)]
+    ece: float = Field(ge=0, le=1)
+    ece_before: float = Field(ge=0, le=1)
+
+
 class TextSpec(Config):
     """What a text head compares with.
 
@@ -68,6 +95,7 @@ class TextSpec(Config):
         templates, words: see `Phrasing`.
         activities: names whose embeddings are stored: they need no text encoder.
         seen: those of them that windows of the training data had.
+        calibration: temperature of the probabilities; None: that of training.
     """
 
     feature_dim: int = Field(ge=1, le=2**24)
@@ -81,6 +109,15 @@ class TextSpec(Config):
     words: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] = {}
     activities: Names = ()
     seen: Names = ()
+    calibration: TextCalibration | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Left out where there is none: folders stay readable by versions that do not know the key."""
+        plain: dict[str, Any] = serialise(self)
+        if plain.get("calibration", ...) is None:
+            del plain["calibration"]
+        return plain
 
     @model_validator(mode="after")
     def _inside(self) -> TextSpec:
@@ -92,6 +129,11 @@ class TextSpec(Config):
     def read(self) -> slice:
         """The columns of the features that the head reads."""
         return slice(*(self.columns or (0, self.feature_dim)))
+
+    @property
+    def sharpness(self) -> float:
+        """Factor of the cosines before the softmax: ``scale``, divided by the temperature of the calibration."""
+        return self.scale / (1.0 if self.calibration is None else self.calibration.temperature)
 
     @property
     def phrasing(self) -> Phrasing:
@@ -242,7 +284,7 @@ def _checked(names: Sequence[str]) -> list[str]:
 
 
 class TextClassifier(Classifier):
-    """Probabilities of prompts: ``softmax(scale * cosine)``.
+    """Probabilities of prompts: ``softmax(sharpness * cosine)``, see `TextSpec.sharpness`.
 
     Args:
         spec: the prompts as classes.
@@ -250,12 +292,15 @@ class TextClassifier(Classifier):
     """
 
     def __init__(self, *, spec: HeadSpec, head: TextHead) -> None:
-        super().__init__(spec=spec, evidence={"zero_shot": f"text encoder {head.spec.fingerprint}"})
+        evidence: JsonDict = {"zero_shot": f"text encoder {head.spec.fingerprint}"}
+        if head.spec.calibration is not None:
+            evidence["calibration"] = head.spec.calibration.model_dump(mode="json")
+        super().__init__(spec=spec, evidence=evidence)
         self.head = head
         self._prompts = head.prompts(spec.classes)
 
     def scores(self, features: np.ndarray) -> np.ndarray:
-        return np.asarray(self.head.embed(features) @ self._prompts.T, np.float64) * self.head.spec.scale
+        return np.asarray(self.head.embed(features) @ self._prompts.T, np.float64) * self.head.spec.sharpness
 
 
 def read_text(folder: str | Path, section: object, *, feature_dim: int) -> TextHead:

@@ -22,9 +22,7 @@ from imu_video.types import Recording
 if TYPE_CHECKING:
     from imu_video.bundle.encoder import EncoderBundle
 
-ZERO_SHOT = (
-    "Zero-shot by text: no labelled window was used, and the probabilities are not calibrated on these activities"
-)
+ZERO_SHOT = "Zero-shot by text: no labelled window of these activities was used, and the probabilities are"
 
 
 def predict_source(
@@ -53,6 +51,18 @@ def predict_source(
 
     Raises:
         ConfigError: a head for features of another width.
+
+    Example:
+        >>> import tempfile
+        >>> from imu_video import load_encoder
+        >>> time = np.arange(1000) / 50
+        >>> rows = np.stack([time, np.sin(time), np.cos(time), 9.8 + np.sin(time)], axis=1)
+        >>> file = Path(tempfile.mkdtemp()) / "walk.csv"
+        >>> np.savetxt(file, rows, delimiter=",", header="time_s,acc_x,acc_y,acc_z", comments="")
+        >>> encoder = load_encoder("imu-video/small")
+        >>> head = encoder.text_head.classifier(["walking", "lying"], seconds=5.0)
+        >>> [one.timeline.recording for one in predict_source(encoder, head, file)]
+        ['walk']
     """
     if head.spec.feature_dim != bundle.feature_dim:
         raise ConfigError(f"the head reads {head.spec.feature_dim} features, the encoder gives {bundle.feature_dim}")
@@ -118,6 +128,17 @@ def write_predictions(
 
     Raises:
         ConfigError: another ending.
+
+    Example:
+        >>> import tempfile
+        >>> from imu_video.bundle.head import Head, HeadSpec
+        >>> spec = HeadSpec(classes=("sit", "walk"), feature_dim=1, seconds=2.0)
+        >>> head = Head(spec=spec, weight=np.zeros((1, 2)), bias=np.zeros(2), encoder="")
+        >>> line = timeline(head, np.array([[0.1, 0.9]]), np.array([0.0]), recording="r", seconds=2.0)
+        >>> out = Path(tempfile.mkdtemp()) / "activities.csv"
+        >>> write_predictions([Predicted(timeline=line)], head, out, title="Activities")
+        >>> out.read_text().splitlines()[1]
+        'r,0.000000,2.000000,walk,0.9000'
     """
     used = head.spec.threshold if threshold is None else threshold
     ending = out.suffix.lower()
@@ -153,7 +174,7 @@ def write_predictions(
     elif ending == ".html":
         facts = [f"Predictions below a probability of {used:.2f} are left out."] if used else []
         if "zero_shot" in head.evidence:
-            facts.append(f"{ZERO_SHOT} ({head.evidence['zero_shot']}).")
+            facts.append(f"{ZERO_SHOT} {_calibration(head)} ({head.evidence['zero_shot']}).")
         accuracy = head.evidence.get("accuracy")
         if isinstance(accuracy, dict) and _is_number(accuracy.get("value")):
             low, high = accuracy.get("low"), accuracy.get("high")
@@ -168,6 +189,18 @@ def write_predictions(
         raise ConfigError(f"{out}: expected a name that ends in .csv, .json or .html", hint="--out activities.html")
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(out, content)
+
+
+def _calibration(head: Classifier) -> str:
+    """What the probabilities of prompts are calibrated on."""
+    found = head.evidence.get("calibration")
+    if not isinstance(found, dict):
+        return "not calibrated"
+    names = ", ".join(str(one["dataset"]) for one in found["data"])
+    return (
+        f"calibrated on validation subjects of the encoder's training data ({names}; expected calibration error "
+        f"{found['ece']:.2f} there), not on this recording"
+    )
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:

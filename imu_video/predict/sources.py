@@ -35,6 +35,12 @@ class Windows:
         facts: the `FACTS`, (N,) texts each.
         notes: facts about the recording, such as units that were taken from the file.
         recording: the recording before the cut, for pictures; None for a data folder.
+
+    Example:
+        >>> x, facts = np.zeros((2, 6, 100), np.float32), {name: np.full(2, "") for name in FACTS}
+        >>> start = np.array([0.0, 2.0])
+        >>> len(Windows(x=x, rate_hz=50, seconds=2.0, channels=IMU_CHANNELS, start=start, facts=facts))
+        2
     """
 
     x: np.ndarray
@@ -74,6 +80,16 @@ def open_windows(
     Raises:
         RecordingError: nothing that can be read, or no window.
         ConfigError: data that does not fit the encoder, or options that do not apply to the source.
+
+    Example:
+        >>> import tempfile
+        >>> time = np.arange(500) / 50
+        >>> rows = np.stack([time, np.sin(time), np.cos(time), 9.8 + np.sin(time)], axis=1)
+        >>> file = Path(tempfile.mkdtemp()) / "walk.csv"
+        >>> np.savetxt(file, rows, delimiter=",", header="time_s,acc_x,acc_y,acc_z", comments="")
+        >>> spec = InputSpec(rate_hz=50, window_s=2, mean=(0,) * 6, std=(9.8,) * 3 + (1,) * 3)
+        >>> [windows.x.shape for windows in open_windows(file, spec)]
+        [(5, 6, 100)]
     """
     if is_data_folder(source):
         if seconds is not None or stride_s is not None:

@@ -93,6 +93,17 @@ def write_features(
 
     Raises:
         ConfigError: another ending, or Parquet without pyarrow.
+
+    Example:
+        >>> import tempfile
+        >>> from imu_video import load_encoder
+        >>> from imu_video.types import IMU_CHANNELS
+        >>> x = np.random.default_rng(0).normal(0, 1, (2, 6, 250)).astype(np.float32)
+        >>> x[:, 2] += 9.8
+        >>> facts, start = {name: np.full(2, "") for name in FACTS}, np.array([0.0, 5.0])
+        >>> windows = Windows(x=x, rate_hz=50, seconds=5.0, channels=IMU_CHANNELS, start=start, facts=facts)
+        >>> write_features(load_encoder("imu-video/small"), iter([windows]), Path(tempfile.mkdtemp()) / "features.csv")
+        2
     """
     if out.suffix.lower() not in ENDINGS:
         raise ConfigError(f"{out}: expected a name that ends in {' or '.join(ENDINGS)}", hint="--out features.parquet")

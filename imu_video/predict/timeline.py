@@ -19,6 +19,10 @@ class Interval:
         start, end: seconds on the recording's clock.
         label: predicted class; None where the head abstains.
         probability: mean probability of the most probable class.
+
+    Example:
+        >>> Interval(start=0.0, end=5.0, label="walking", probability=0.9).plain()
+        {'start_s': 0.0, 'end_s': 5.0, 'label': 'walking', 'probability': 0.9}
     """
 
     start: float
@@ -46,6 +50,16 @@ class Timeline:
         step_s: (N,) length of each moment: up to the next one, at most one window.
         probabilities: (N, M).
         intervals: moments of equal prediction that follow each other.
+
+    Example:
+        >>> Timeline(
+        ...     recording="r",
+        ...     start=np.array([0.0]),
+        ...     step_s=np.array([5.0]),
+        ...     probabilities=np.array([[0.1, 0.9]]),
+        ...     intervals=(Interval(start=0.0, end=5.0, label="walking", probability=0.9),),
+        ... ).intervals[0].label
+        'walking'
     """
 
     recording: str

@@ -106,6 +106,12 @@ def embed_texts(encoder: Any, texts: Mapping[str, Sequence[str]], *, batch_size:
         encoder: registered text encoder, with ``encode``.
         texts: name -> its sentences, at least one.
         batch_size: sentences per forward pass.
+
+    Example:
+        >>> class Toy:
+        ...     def encode(self, texts): return torch.eye(3)[: len(texts)]
+        >>> embed_texts(Toy(), {"walk": ["walking", "strolling"], "sit": ["sitting"]}).counts.tolist()
+        [2, 1]
     """
     distinct = list(dict.fromkeys(sentence for own in texts.values() for sentence in own))
     # In order of length, so that a batch needs little padding.

@@ -67,7 +67,7 @@ def test_what_is_no_window_or_rate_is_one_message(encoder: EncoderBundle) -> Non
     windows = motion(50, 5)
     for wrong, words in (
         (windows.astype(complex), "windows are complex128, expected real numbers"),
-        (windows.astype(object), "windows are object, expected real numbers"),
+        (windows.astype(object), "windows are object, expected numbers"),
         ([windows[0], windows[0, :, :9]], "windows are no array"),
         (torch.zeros(2, 6, 250, requires_grad=True), "windows are no array"),
         ({"a": windows.astype(complex)}, "device a: windows are complex128"),

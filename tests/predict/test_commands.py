@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -240,7 +241,7 @@ def test_zero_shot_by_text(text_encoder_folder: Path, encoder_folder: Path, walk
     assert json.loads(again)[0]["intervals"] == intervals
     run(app, "predict", text_encoder_folder, walk, *words, "--threshold", "0.999", "--out", tmp_path / "line.html")
     page = (tmp_path / "line.html").read_text()
-    assert "Zero-shot by text: no labelled window was used" in page
+    assert "Zero-shot by text: no labelled window of these activities was used" in page
 
 
 def test_what_zero_shot_needs_is_named(
@@ -295,3 +296,27 @@ def test_without_the_extra_every_command_names_it(
         assert "\n" not in caught.value.message
         assert str(caught.value.hint) == "pip install 'imu-video[text]'; without it: stand, walk"
     run(app, "predict", folder, walk, "--text", "walking", "--text", "standing")
+
+
+def test_calibrated_probabilities(text_encoder_folder: Path, data: Path, walk: Path, tmp_path: Path) -> None:
+    """`imu-eval calibrate-text`, and what the page of predictions says about it."""
+    out = tmp_path / "calibrated"
+    words = ["--split", "test", "--out", out]
+    with pytest.raises(ConfigError, match="'rest' is not among the 2"):
+        run(eval_app, "calibrate-text", text_encoder_folder, data, *words)
+    named = tmp_path / "named"
+    shutil.copytree(text_encoder_folder, named)
+    config = json.loads((named / "config.json").read_text())
+    config["text"]["activities"][0] = "rest"
+    (named / "config.json").write_text(json.dumps(config))
+    text = run(eval_app, "calibrate-text", named, data, *words)
+    assert "expected calibration error" in text
+    prompts = ["--text", "rest", "--text", "walking", "--out", tmp_path / "line.html"]
+    run(app, "predict", out, walk, *prompts)
+    assert "calibrated on validation subjects of the encoder&#x27;s training data (made;" in html_of(tmp_path)
+    run(app, "predict", named, walk, *prompts)
+    assert "the probabilities are not calibrated (" in html_of(tmp_path)
+
+
+def html_of(folder: Path) -> str:
+    return (folder / "line.html").read_text()

@@ -65,7 +65,7 @@ def run_head(
             answers = []
             for one, rows in zip(bundles, features.arrays, strict=True):
                 head = one.text_head
-                prompts, scale = head.prompts(spoken, templates=text.templates), head.spec.scale
+                prompts, scale = head.prompts(spoken, templates=text.templates), head.spec.sharpness
                 answers.append(
                     predict(
                         lambda x, head=head, p=prompts, scale=scale: scale * (head.embed(x) @ p.T),  # type: ignore[misc]
