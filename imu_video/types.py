@@ -253,6 +253,8 @@ class PairBatch:
         devices: (B, V, C, T) float32, all devices of each window in SI units, zeros where missing.
         devices_mask: (B, V, C, T) bool, True where a device measured; comes with ``devices``.
         text: (B,) int64 number of each window's text in the texts of the run, -1 for a window without one.
+        paired: (B,) bool, False for windows of a folder without a teacher, whose ``teacher`` rows are zeros; None: all
+            windows are paired.
 
     Raises:
         ValueError: axes that do not fit together.
@@ -269,11 +271,12 @@ class PairBatch:
     devices: Tensor | None = None
     devices_mask: Tensor | None = None
     text: Tensor | None = None
+    paired: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.imu.ndim != 3 or self.mask.shape != self.imu.shape:
             raise ValueError(f"imu and mask must be (B, C, T): got {tuple(self.imu.shape)}, {tuple(self.mask.shape)}")
-        for name, axes in (("teacher", "B Dt"), ("devices", "B V C T"), ("text", "B")):
+        for name, axes in (("teacher", "B Dt"), ("devices", "B V C T"), ("text", "B"), ("paired", "B")):
             value = getattr(self, name)
             if value is not None and (value.ndim != len(axes.split()) or len(value) != len(self.imu)):
                 shape = f"({', '.join(axes.split())})"
@@ -327,6 +330,8 @@ class PairEmbeddings:
         devices_imu: (B, V, C, T) float, the devices' windows in SI units, without gradient [devices].
         imu_segments: (B, S, D) float, unit norm, one embedding per time segment of the window [segments].
         side_segments: name -> (B, S, D) float, unit norm, of the same time segments of the other side [segments].
+        paired: (B,) bool, False for windows without a pair, whose ``sides`` and ``teacher`` are zeros; None: all are
+            paired. A loss that reads those fields gets `with_pairs` (`losses.LossMix`).
         parts: number of rows of each batch that was joined into this one, in order; empty: a single batch.
     """
 
@@ -341,6 +346,7 @@ class PairEmbeddings:
     devices_imu: Tensor | None = None
     imu_segments: Tensor | None = None
     side_segments: Mapping[str, Tensor] = field(default_factory=dict)
+    paired: Tensor | None = None
     parts: tuple[int, ...] = ()
 
     @property
@@ -374,6 +380,20 @@ class PairEmbeddings:
     def detach(self) -> PairEmbeddings:
         """The same values without gradient."""
         return replace(self.apply(Tensor.detach), parts=self.parts)
+
+    def with_pairs(self) -> PairEmbeddings:
+        """The rows that are paired.
+
+        Example:
+            >>> two = PairEmbeddings(imu=torch.eye(3), paired=torch.tensor([True, False, True])).with_pairs()
+            >>> two.imu.shape, two.paired
+            (torch.Size([2, 3]), None)
+        """
+        keep = self.paired
+        if keep is None:
+            return self
+        parts = tuple(int(part.sum()) for part in keep.split(list(self.parts))) if self.parts else ()
+        return replace(self.apply(lambda x: x[keep]), paired=None, parts=parts)
 
     @staticmethod
     def join(pairs: Sequence[PairEmbeddings]) -> PairEmbeddings:

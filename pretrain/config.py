@@ -55,10 +55,13 @@ class DataFolder(Config):
         weight: its share (see `DataSection.root`).
         augment: augmentations of its windows in place of `PretrainConfig.augment`, because mounting and sensor errors
             differ between sources; null = those of the config.
+        paired: false = no teacher features of this folder are read, and its windows contribute only to losses and
+            objectives on the IMU alone; their labels and descriptions are not used as texts.
     """
 
     root: PathText
     weight: float | None = Field(default=None, gt=0, le=1e9)
+    paired: bool = True
     augment: tuple[Component, ...] | None = None
 
 
@@ -100,7 +103,7 @@ class DataSection(Config):
         root: data folder made by `imu-video build` and `imu-video embed`, or a mixture: a list of
             ``{root: ..., weight: ...}``. Without weights an epoch is one pass over all; with weights it is one pass
             over the first, and the others have ``weight / first weight`` times as many windows in it. A folder may
-            have an ``augment`` of its own.
+            have an ``augment`` of its own, and one without a teacher is ``paired: false``.
         train_split: training split.
         val_split: split of other subjects for validation and the choice of the best checkpoint; null = no validation.
         placements: devices to draw from; null = all. Each step uses one device per window.
@@ -384,6 +387,7 @@ class PretrainConfig(Config):
 
 _PATH = re.compile(r"data\.root\.\d+\.root")
 _FOLDER_AUGMENT = re.compile(r"data\.root\.\d+\.augment")
+_FOLDER_PAIRED = re.compile(r"data\.root\.\d+\.paired")
 
 # Keys that a resumed run may change: they do not influence the weights.
 _FREE = {
@@ -447,6 +451,7 @@ def identity(
     flat = {k: v for k, v in flatten(config.model_dump(mode="json")) if k not in _FREE and not _PATH.fullmatch(k)}
     flat = {k: v for k, v in flat.items() if k not in _LATER or v != _LATER[k]}
     flat = {k: v for k, v in flat.items() if not (_FOLDER_AUGMENT.fullmatch(k) and v is None)}
+    flat = {k: v for k, v in flat.items() if not (_FOLDER_PAIRED.fullmatch(k) and v is True)}
     weights = {} if init is None else {"init (weights sha256)": init}
     code_of = {f"{_CODE}{name})": hashed for name, hashed in code.items()}
     return {**flat, "data (index digest)": data, **weights, **code_of}

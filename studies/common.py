@@ -1,4 +1,7 @@
-"""Steps of the study runners: command lists, their log lines and their exit codes; not what a study measures."""
+"""Steps of the study runners: command lists, their log lines and their exit codes; not what a study measures.
+
+Estimates from stored counts, which several studies share, are in estimates.py.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -97,6 +101,83 @@ class Steps:
             StepFailed: the command ended with an error.
         """
         self.run("python", "-P", "-m", module, *words, title=title)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyFolder:
+    """Where one call of a runner reads and writes; a finished step is skipped.
+
+    Args:
+        steps: runs the commands.
+        folder: folder of data, runs, encoders and results.
+    """
+
+    steps: Steps
+    folder: Path
+
+    def absent(self, folder: Path, mark: str = "index.json") -> bool:
+        """True if the folder is not finished; a finished one is named."""
+        if (folder / mark).is_file():
+            self.steps.say(f"{folder} exists")
+            return False
+        return True
+
+    def build(self, config: Path, folder: Path, *overrides: str) -> None:
+        """Build a data folder, unless it exists."""
+        if self.absent(folder):
+            self.steps.run("imu-video", "build", config, folder, *overrides)
+
+    def merge(self, parts: Sequence[Path], out: Path, title: str | None = None) -> None:
+        """Join data folders, unless this was done."""
+        if self.absent(out):
+            self.steps.run("imu-video", "merge", *parts, "--out", out, title=title)
+
+    def train(self, config: Path, run: Path, out: Path, overrides: Sequence[str]) -> None:
+        """Pretrain one encoder and export its last checkpoint, unless it exists."""
+        if self.absent(out, "config.json"):
+            self.steps.run("imu-pretrain", "launch", config, *overrides, "--run", run)
+            self.steps.run("imu-pretrain", "export", run, out, "--checkpoint", "latest")
+
+    def few(self, encoders: Path, data: Path, config: Path, against: Sequence[str | Path], out: Path) -> None:
+        """Evaluate the encoders of one row few-shot, with paired differences from those of others, unless it exists."""
+        if not self.absent(out.parent, out.name):
+            return
+        words: list[str | Path] = []
+        for other in against:
+            words += ["--against", other]
+        self.steps.run("imu-eval", "fewshot", encoders, data, "--config", config, *words, "--out", out)
+
+
+def roots(folders: Sequence[tuple[Path, int, bool]]) -> str:
+    """The override that names the folders of a mixture.
+
+    Args:
+        folders: folder, weight, and whether it is paired with a teacher.
+
+    Example:
+        >>> roots([(Path("a"), 2, True), (Path("b"), 1, False)])
+        'data.root=[{root: a, weight: 2}, {root: b, weight: 1, paired: false}]'
+    """
+    entries = [
+        f"{{root: {root}, weight: {weight}{'' if paired else ', paired: false'}}}" for root, weight, paired in folders
+    ]
+    return f"data.root=[{', '.join(entries)}]"
+
+
+def integers(text: str, option: str = "--seeds") -> tuple[int, ...]:
+    """Integers separated by commas.
+
+    Raises:
+        ConfigError: something else.
+
+    Example:
+        >>> integers("0,1,2")
+        (0, 1, 2)
+    """
+    try:
+        return tuple(int(one) for one in text.split(","))
+    except ValueError as error:
+        raise ConfigError(f"{option} {text!r}: expected integers separated by commas", hint=f"{option} 0,1") from error
 
 
 def _installed(command: str) -> str:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
+from imu_video.arguments import LATER
 from imu_video.datasets.common import chosen, existing_folder
 from imu_video.datasets.matlab import load_mat
 from imu_video.errors import RecordingError
@@ -75,6 +76,10 @@ JOINTS = (
     "right_ankle",
     "right_foot",
 )
+BODY_NAMES = {"hip_center": "pelvis", "shoulder_center": "neck"}
+"""Joints of the Kinect that the simulated world and the motion capture have under another name."""
+BODY_JOINTS = ("pelvis", "spine", "neck", "head", *JOINTS[4:])
+"""The same joints with the names and in the order of the simulated world and the motion capture."""
 _FIRST_THIGH_ACTION = 22
 _RANGE_MM = 700.0
 _NAME = re.compile(r"a(\d+)_s(\d+)_t(\d+)_inertial\.mat")
@@ -93,6 +98,8 @@ class UtdMhad:
             ``depth``, for folders that are merged with others whose video is RGB.
         skeleton: read skeletons if the file exists.
         trials: trial numbers to read; all when None.
+        joints: names and order of the joints: ``kinect`` as distributed, or ``body``, those of the simulated world and
+            the motion capture, with whose folders the data can then be merged. Positions are the same.
 
     Raises:
         RecordingError: the folder is missing or contains no inertial files.
@@ -121,11 +128,12 @@ class UtdMhad:
         depth: bool | Literal["view"] = True,
         skeleton: bool = True,
         trials: list[int] | None = None,
+        joints: Annotated[Literal["kinect", "body"], LATER] = "kinect",
     ) -> None:
         self.root = existing_folder(
             root, dataset=self.name, hint=f"download it from {self.url} and set dataset.root to its folder"
         )
-        self.depth, self.skeleton = depth, skeleton
+        self.depth, self.skeleton, self.joints = depth, skeleton, joints
         found = (_NAME.fullmatch(path.name) for path in (self.root / "Inertial").glob("*.mat"))
         self._trials = sorted(
             (subject, action, trial)
@@ -185,9 +193,11 @@ class UtdMhad:
         joints = load_mat(path, "d_skel")
         if joints.ndim != 3 or joints.shape[:2] != (len(JOINTS), 3):
             raise RecordingError(f"{path}: d_skel has shape {joints.shape}, expected ({len(JOINTS)}, 3, F)")
-        return SkeletonTrack(
-            times=np.linspace(0.0, duration_s, joints.shape[2]), joints=joints.transpose(2, 0, 1), names=JOINTS
-        )
+        names, positions = JOINTS, joints.transpose(2, 0, 1)
+        if self.joints == "body":
+            found = [BODY_NAMES.get(name, name) for name in JOINTS]
+            names, positions = BODY_JOINTS, positions[:, [found.index(name) for name in BODY_JOINTS]]
+        return SkeletonTrack(times=np.linspace(0.0, duration_s, joints.shape[2]), joints=positions, names=names)
 
 
 class DepthClip:

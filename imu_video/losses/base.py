@@ -32,6 +32,10 @@ NEEDS: dict[str, tuple[str, ...]] = {
 """
 
 
+PAIRED = frozenset({"side", "teacher", "segments"})
+"""The keys of `NEEDS` that exist for paired windows only; the others exist for every window of a batch."""
+
+
 Between = Literal["augmented_pair", "side"]
 """Second side of the comparison with the IMU embedding: the second window of an augmented pair, or the other side."""
 

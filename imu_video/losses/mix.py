@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from imu_video import registry
 from imu_video.config import Config, validate
 from imu_video.errors import ConfigError
-from imu_video.losses.base import LossNeeds, PairLoss
+from imu_video.losses.base import PAIRED, LossNeeds, PairLoss
 from imu_video.types import LossOutput, PairEmbeddings, PairMeta
 
 
@@ -214,13 +214,25 @@ class LossMix(WeightedSum, PairLoss):
         return cls(losses)
 
     def forward(self, pair: PairEmbeddings) -> LossOutput:
-        """Weighted total; ``terms`` hold each loss before its weight, ``stats`` are named ``loss/stat``."""
-        return self.combine({name: loss(pair) for name, loss in self.losses.items()})
+        """Weighted total; ``terms`` hold each loss before its weight, ``stats`` are named ``loss/stat``.
+
+        Windows without a pair contribute only to losses on the IMU alone: a loss whose needs are in `PAIRED` gets the
+        paired rows, and every mean is over the rows that its loss got.
+        """
+        paired = pair.with_pairs()
+        return self.combine({name: loss(self._rows(loss, pair, paired)) for name, loss in self.losses.items()})
+
+    @staticmethod
+    def _rows(loss: nn.Module, pair: PairEmbeddings, paired: PairEmbeddings) -> PairEmbeddings:
+        """The rows that a loss reads: all, or the paired ones."""
+        return paired if PAIRED & frozenset(getattr(loss, "needs", ())) else pair
 
     def observe(self, pair: PairEmbeddings) -> None:
         """Pass the step's embeddings on to every loss, then count the step."""
+        paired = pair.with_pairs()
         for loss in self.losses.values():
-            loss.observe(pair)  # type: ignore[operator]  # ModuleDict hides the type of its values
+            rows = self._rows(loss, pair, paired)
+            loss.observe(rows)  # type: ignore[operator]  # ModuleDict hides the type of its values
         self.count()
 
     def check_devices(self, worn: Tensor) -> None:

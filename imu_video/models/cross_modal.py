@@ -394,11 +394,20 @@ class CrossModalModel(nn.Module):
         if self.networks and self.needs & {"side", "segments"}:
             out |= self._embed_network(batch, draws if self.training else None)
         elif "side" in self.needs:
-            out["sides"] = {TEACHER: self.embed_teacher(_given(batch.teacher, "teacher features"))}
+            out["sides"] = {TEACHER: self._embed_paired(_given(batch.teacher, "teacher features"), batch.paired)}
         if "segments" in self.needs:
             tokens = self._segmented(self.student.tokens(batch.imu, batch.mask))
             out["imu_segments"] = F.normalize(at_least_float32(self.segment_projectors["imu"](tokens)), dim=-1)
-        return PairEmbeddings(meta=batch.meta, **out)
+        return PairEmbeddings(meta=batch.meta, paired=batch.paired, **out)
+
+    def _embed_paired(self, teacher: Tensor, paired: Tensor | None) -> Tensor:
+        """Embeddings of teacher features, zeros in rows without a pair: these must not enter batch statistics."""
+        if paired is None:
+            return self.embed_teacher(teacher)
+        found = self.embed_teacher(teacher[paired])
+        out = found.new_zeros(len(teacher), found.shape[1])
+        out[paired] = found
+        return out
 
     def _with_own_head(self, features: dict[str, Tensor]) -> dict[str, Any]:
         """Embeddings of all windows, and of both windows of each augmented pair by the head of pairs."""

@@ -120,6 +120,35 @@ def check_control(config: PretrainConfig, needs: Needs) -> None:
         )
 
 
+def check_unpaired(config: PretrainConfig, needs: Needs, processes: int) -> None:
+    """Folders without a teacher need a loss on the IMU alone, and other folders for the losses that read the teacher.
+
+    Args:
+        config: as read.
+        needs: of its losses and objectives.
+        processes: world size.
+
+    Raises:
+        ConfigError: a folder that is not paired in a run that cannot use it.
+    """
+    unpaired = [folder.root for folder in config.data.folders if not folder.paired]
+    if not unpaired:
+        return
+    what = f"data.root: {unpaired[0]} is not paired (paired: false), but"
+    if not needs.alone:
+        raise ConfigError(f"{what} every loss and objective reads the other modality", hint="add the loss nt_xent")
+    if needs.tower or config.data.teacher == LIVE_TEACHER:
+        raise ConfigError(
+            f"{what} the run has a {'tower' if needs.tower else 'live teacher'}",
+            hint="use a cached teacher (imu-video embed), or leave the folder out",
+        )
+    if needs.teacher and len(unpaired) == len(config.data.folders):
+        raise ConfigError(f"{what} neither is any other folder", hint="data.teacher=none with losses on the IMU alone")
+    if needs.teacher and processes > 1:
+        # Losses gather equally many rows from every process, and the paired rows of processes differ in number.
+        raise ConfigError(f"{what} the run has {processes} processes", hint="one process: --nproc 1")
+
+
 def check_heads(config: PretrainConfig) -> None:
     """Refuse a width that no head has.
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from imu_video.bundle.input_spec import InputSpec, Normalise, fit_input_spec
 from imu_video.config import digest
 from imu_video.runtime.distributed import World
@@ -33,14 +35,15 @@ class Data:
     Args:
         section: section ``data`` of the config.
         indexes: index of each folder; the first is the reference.
-        caches: each folder's cache of the teacher; empty with a live teacher or without one.
+        caches: each folder's cache of the teacher, None for a folder that is not paired; empty with a live teacher or
+            without one.
         live: the teacher that computes features during training, None with a cached one or without.
         text: where the texts of windows come from, None if no objective needs texts.
     """
 
     section: DataSection
     indexes: tuple[Index, ...]
-    caches: tuple[TeacherCache, ...] = ()
+    caches: tuple[TeacherCache | None, ...] = ()
     live: FrozenTeacher | None = None
     text: TextSource | None = None
 
@@ -69,16 +72,23 @@ class Data:
         return {} if stream is None else self.index.spec(stream).context
 
     @property
+    def cache(self) -> TeacherCache | None:
+        """The cached teacher in the first paired folder; None without a cached teacher."""
+        return next((cache for cache in self.caches if cache is not None), None)
+
+    @property
     def teacher(self) -> str:
         """Full fingerprint of the cached teacher, ``live`` or ``none``."""
-        return LIVE_TEACHER if self.live is not None else self.caches[0].fingerprint if self.caches else NO_TEACHER
+        if self.live is not None:
+            return LIVE_TEACHER
+        return NO_TEACHER if self.cache is None else self.cache.fingerprint
 
     @property
     def teacher_dim(self) -> int | None:
         """Dt of the teacher's features, None without a teacher."""
         if self.live is not None:
             return self.live.feature_dim
-        return int(self.caches[0].rows(self.section.train_split).shape[1]) if self.caches else None
+        return None if self.cache is None else int(self.cache.rows(self.section.train_split).shape[1])
 
     def columns(self) -> dict[str, list[Columns]]:
         """Windows of each split, folder by folder; first use writes them beside the shards, so rank 0 goes first."""
@@ -134,7 +144,7 @@ class Data:
             "batch_size": batch_size,
             "seed": seed,
             "world": world,
-            "texts": None if texts is None else texts.codes[split],
+            "texts": None if texts is None else self._texts(texts.codes[split]),
         }
         if split == section.train_split:
             weights = [one.weight for one in section.folders]
@@ -144,7 +154,8 @@ class Data:
             arguments["change_clips"] = bool(section.clip_augment)
             arguments["pairs"] = CONTROLS[section.control]
         if self.live is None:
-            return PairLoader(teacher=[cache.rows(split) for cache in self.caches] or None, **arguments)
+            paired = [cache is not None for cache in self.caches] or None
+            return PairLoader(teacher=self._features(columns), paired=paired, **arguments)
         clips = [
             ClipReader(
                 index,
@@ -159,6 +170,21 @@ class Data:
         for reader in clips:
             stack.callback(reader.close)
         return LiveLoader(live=self.live, clips=clips, **arguments)
+
+    def _features(self, columns: Sequence[Columns]) -> list[Any] | None:
+        """Teacher features of a split, folder by folder; zeros that take no memory where a folder is not paired."""
+        if self.cache is None:
+            return None
+        blank, width = np.zeros((), np.float16), self.teacher_dim
+        return [
+            np.broadcast_to(blank, (len(one), width)) if cache is None else cache.rows(one.split)
+            for one, cache in zip(columns, self.caches, strict=True)
+        ]
+
+    def _texts(self, codes: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Numbers of texts, folder by folder; -1 in folders that are not paired, because texts are pairs as well."""
+        folders = zip(self.section.folders, codes, strict=True)
+        return [own if folder.paired else np.full_like(own, -1) for folder, own in folders]
 
     def subjects(self, split: str) -> list[str]:
         """Subjects of a split; with several folders, each after the name of its dataset."""
@@ -183,7 +209,7 @@ class Data:
         """Fingerprint and description of the teacher, for lineage; fingerprint ``none`` without one."""
         if self.live is not None:
             return {"fingerprint": self.live.fingerprint, **self.live.describe()}
-        return {"fingerprint": self.teacher} | (self.caches[0].spec if self.caches else {})
+        return {"fingerprint": self.teacher} | ({} if self.cache is None else self.cache.spec)
 
 
 def open_indexes(section: DataSection) -> tuple[Index, ...]:
@@ -195,18 +221,22 @@ def open_indexes(section: DataSection) -> tuple[Index, ...]:
     return tuple(load_index(one.root, check_shards=section.errors == "raise") for one in section.folders)
 
 
-def open_caches(section: DataSection, indexes: tuple[Index, ...]) -> tuple[TeacherCache, ...]:
-    """The cached teacher of each folder.
+def open_caches(section: DataSection, indexes: tuple[Index, ...]) -> tuple[TeacherCache | None, ...]:
+    """The cached teacher of each folder, None for a folder that is not paired.
 
     Raises:
         TeacherCacheError: missing, ambiguous or damaged, or a split that was not embedded.
     """
-    first = open_cache(indexes[0], cached_fingerprint(indexes[0], section.teacher))
-    caches = (first, *(open_cache(index, first.fingerprint) for index in indexes[1:]))
-    for cache in caches:
+    first = next(index for index, folder in zip(indexes, section.folders, strict=True) if folder.paired)
+    fingerprint = cached_fingerprint(first, section.teacher)
+    caches: list[TeacherCache | None] = []
+    for index, folder in zip(indexes, section.folders, strict=True):
+        cache = open_cache(index, fingerprint) if folder.paired else None
         for split in filter(None, (section.train_split, section.val_split)):
-            cache.rows(split)  # refuses a split that was not embedded now, not when its first batch is read
-    return caches
+            if cache is not None:
+                cache.rows(split)  # refuses a split that was not embedded now, not when its first batch is read
+        caches.append(cache)
+    return tuple(caches)
 
 
 def blank_spec(index: Index) -> InputSpec:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from imu_video.losses.base import PAIRED
 from pretrain.config import PretrainConfig
 from pretrain.prepare.components import Components
 
@@ -19,6 +20,7 @@ class Needs:
         fixed: names of losses whose target must not be trained.
         queues: rows of each loss's queue, by name; losses without one are absent.
         text: whether an objective needs the texts of windows.
+        alone: whether a loss or objective trains on windows without a pair.
     """
 
     pair: frozenset[str]
@@ -26,17 +28,20 @@ class Needs:
     fixed: tuple[str, ...] = ()
     queues: Mapping[str, int] = field(default_factory=dict)
     text: bool = False
+    alone: bool = False
 
     @classmethod
     def of(cls, components: Components) -> Needs:
         """The needs of validated components; no loss is built."""
         stated = {term.name: term.needs for term in components.losses}
+        texts = [bool(getattr(term.entry.component, "needs_text", False)) for term in components.objectives]
         return cls(
             pair=frozenset().union(*(needs.inputs for needs in stated.values())),
             tower=None if components.tower is None else str(components.tower.component.modality),
             fixed=tuple(name for name, needs in stated.items() if needs.fixed_target),
             queues={name: needs.queue_size for name, needs in stated.items() if needs.queue_size},
-            text=any(getattr(term.entry.component, "needs_text", False) for term in components.objectives),
+            text=any(texts),
+            alone=not all(texts) or any(not needs.inputs & PAIRED for needs in stated.values()),
         )
 
     @property

@@ -156,6 +156,7 @@ def check_request(config: PretrainConfig, world: World) -> Request:
     needs = Needs.of(components)
     checks.check_teacher_choice(config, needs)
     checks.check_control(config, needs)
+    checks.check_unpaired(config, needs, world.size)
     checks.check_heads(config)
     checks.check_augmented_pair(config, needs)
     checks.check_best_rule(config, needs)
@@ -402,7 +403,7 @@ def fit_task(config: PretrainConfig, task: PretrainTask, train: PairLoader) -> N
     if task.loss is None or not task.loss.warm_rows:
         return
     # Every rank draws the same windows, by the seed: queues must be equal on all of them.
-    rows = np.random.default_rng([config.seed, 16349]).permutation(train.usable)[: task.loss.warm_rows]
+    rows = np.random.default_rng([config.seed, 16349]).permutation(train.paired_rows)[: task.loss.warm_rows]
     video = worn = None
     if "side" in task.loss.needs and train.has_teacher and not task.model.networks:
         features = train.features(rows).float()

@@ -49,9 +49,10 @@ def validate(
             # Draws depend on the batch number alone: every validation sees the same gallery.
             batch = _elsewhere(augmenter.validation(loader.batch(number).to(device), number))
             output, pair = task(batch, augmenter.draws(number, "validate"))
-            if pair is not None and pair.side is not None:
-                imu.append(gather(pair.imu.float()))
-                video.append(gather(pair.side.float()))
+            paired = None if pair is None else pair.with_pairs()
+            if paired is not None and paired.side is not None:
+                imu.append(gather(paired.imu.float()))
+                video.append(gather(paired.side.float()))
             losses.append(gather(output.total.detach().float().reshape(1)).mean())
     task.train(was_training)
     scores = {"loss": float(torch.stack(losses).mean())}

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any, Literal, Self
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from imu_video.errors import ConfigError
@@ -61,9 +62,12 @@ class PairLoader:
             (`partners`); ``meta`` is always that of the IMU window.
         texts: for each split (N,) numbers of its windows' texts, -1 for a window without one; None for batches without.
             A window needs no text to be used; a control exchanges texts as it exchanges teacher features.
+        paired: for each split whether its windows are paired with the teacher; None: all. Batches of a mixture with
+            unpaired windows mark them (`PairBatch.paired`), and a control exchanges features of paired windows only.
 
     Attributes:
         usable: (M,) int64 rows of the pool that are used.
+        paired_rows: (P,) int64 those of them that are paired.
         steps_per_epoch: full global batches in one epoch.
         pool: the samples.
         plan: assignment of the usable samples to batches.
@@ -103,6 +107,7 @@ class PairLoader:
         subjects_per_batch: int | None = None,
         pairs: Pairs = "true",
         texts: Sequence[np.ndarray] | None = None,
+        paired: Sequence[bool] | None = None,
     ) -> None:
         self.seed = seed
         _check_divides(batch_size, world or World())  # first: opening the samples takes longer
@@ -127,6 +132,10 @@ class PairLoader:
         # Decided before the plan is made: all ranks then plan the same samples, whichever rows are their own.
         usable = present.any(axis=1) & self.pool.finite()
         self.usable = np.flatnonzero(usable)
+        self._paired: np.ndarray | None = None
+        if paired is not None and not all(paired):
+            self._paired = np.repeat(np.array(paired, bool), self.pool.sizes)
+        self.paired_rows = self.usable if self._paired is None else self.usable[self._paired[self.usable]]
         self._present = present[self.usable]
         self._sizes = [int(usable[self.pool.part(number)].sum()) for number in range(len(splits))]
         names = [name for name, wanted in zip(self.pool.placements, allowed, strict=True) if wanted]
@@ -152,7 +161,7 @@ class PairLoader:
         }
         if subjects_per_batch is not None:
             self._order |= {"groups": self.pool.subject[self.usable], "per_batch": subjects_per_batch}
-        self._pairs = pairs
+        self._control = pairs
         self._arrange(batch_size, world or World())
 
     def rebatched(self, *, batch_size: int, world: World | None = None) -> Self:
@@ -240,6 +249,7 @@ class PairLoader:
         return PairBatch(
             imu=imu,
             mask=mask,
+            paired=self._marks(rows, step),
             teacher=self.pool.teacher(seen),
             text=self.pool.text(seen),
             imu_two=imu_two,
@@ -249,6 +259,18 @@ class PairLoader:
             others={name: self.pool.stream(name, seen, seeds) for name in self.pool.streams},
             meta=self.pool.meta(rows, devices),
         )
+
+    def _marks(self, rows: np.ndarray, step: int) -> Tensor | None:
+        """(B,) whether the rows of a batch are paired; None in a mixture in which all are."""
+        if self._paired is None:
+            return None
+        marks = self._paired[rows]
+        if marks.sum() < 2:  # contrastive losses compare two pairs, and batch norm needs two rows
+            raise ConfigError(
+                f"batch {step}: {marks.sum()} of {len(rows)} windows are of folders with a teacher, expected 2 or more",
+                hint="raise data.batch_size, or the weight of the folders with a teacher",
+            )
+        return torch.from_numpy(marks)
 
     @property
     def left_out(self) -> dict[str, str]:
@@ -272,21 +294,22 @@ class PairLoader:
         return found
 
     def feature_statistics(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the teacher's features over the usable samples. Shapes: two (Dt,) float32.
+        """Mean and standard deviation of the teacher's features over the paired samples. Shapes: two (Dt,) float32.
 
         Raises:
             ValueError: there is no teacher.
         """
-        return feature_statistics(lambda rows: self.features(rows).numpy(), self.usable)
+        return feature_statistics(lambda rows: self.features(rows).numpy(), self.paired_rows)
 
     def _seen_with(self, rows: np.ndarray, epoch: int = 0) -> np.ndarray:
         """Rows whose video is paired with the windows of ``rows``: the same rows, except in a control."""
-        return rows if self._pairs == "true" else self._partners(0 if self._pairs == "permuted" else epoch)[rows]
+        return rows if self._control == "true" else self._partners(0 if self._control == "permuted" else epoch)[rows]
 
     def _draw_partners(self, epoch: int) -> np.ndarray:
         found = np.arange(len(self.pool))
-        # Partners are drawn among the usable samples, because others may have no video to exchange.
-        found[self.usable] = self.usable[partners(len(self.usable), seed=self.seed, epoch=epoch)]
+        # Partners are drawn among the paired samples, because others have no video to exchange.
+        own = self.paired_rows
+        found[own] = own[partners(len(own), seed=self.seed, epoch=epoch)]
         return found
 
     def _draw_devices(self, epoch: int) -> np.ndarray:
