@@ -12,15 +12,19 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.results import Result
+from eval.results import Result, read_results
 from eval.results.counts import load_counts, load_support
 from imu_video.errors import DataError
 from imu_video.metrics.classify import macro_f1
 from imu_video.metrics.inference import Estimate, estimate
-from imu_video.metrics.significance import Comparison
+from imu_video.metrics.significance import Comparison, compare
 from imu_video.metrics.variance import REFERENCE_SEED, SEED
 
 LEVEL = 0.95
+REFERENCES = ("untrained", "handcrafted", "supervised")
+"""References of the evaluation, in the order of the columns after those of other recipes."""
+HEADS = {"handcrafted": "statistics", "supervised": "from scratch"}
+"""Name of a model in tables, where it differs from that in result lines."""
 FIXED = ("untrained", "handcrafted", "statistics", "supervised")
 """Models without a pretraining: their first axis, if any, holds seeds of the evaluation."""
 
@@ -107,3 +111,95 @@ def difference_text(found: Estimate, tested: Comparison) -> str:
 def table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *body]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Place:
+    """What models were measured on.
+
+    Args:
+        name: domain, or the mean over several.
+        joint: whether it is the mean over all domains of one setting.
+        shots: labelled windows per class.
+        cells: model -> its cells.
+    """
+
+    name: str
+    joint: bool
+    shots: int
+    cells: Mapping[str, Cells]
+
+
+def places(path: Path) -> list[Place]:
+    """Domains of a result file, and the mean over the domains of each setting where there are several.
+
+    Args:
+        path: result file of one data set.
+    """
+    lines = [one for one in read_results([path])[0] if not one.is_difference and one.metric == "macro_f1"]
+    groups: dict[tuple[str, bool], list[Result]] = {}
+    for line in lines:
+        if line.setting is not None and line.domain is not None:
+            groups.setdefault((f"mean, {line.setting}", True), []).append(line)
+            groups.setdefault((line.domain, False), []).append(line)
+    found = []
+    for (name, joint), own in groups.items():
+        if joint and len({line.domain for line in own}) == 1:
+            continue
+        for shots in sorted({line.shots for line in own if line.shots is not None}):
+            models = dict.fromkeys(line.model for line in own if line.shots == shots)
+            cells = {model: pooled(own, model, shots) for model in models}
+            found.append(Place(name=name, joint=joint, shots=shots, cells=cells))
+    return sorted(found, key=lambda place: not place.joint)
+
+
+def ordered(cells: Mapping[str, Cells], first: str) -> list[str]:
+    """Models other than ``first``: other recipes in the order of the file, then the references."""
+    others = [model for model in cells if model != first and model not in REFERENCES]
+    return [*others, *(model for model in REFERENCES if model in cells)]
+
+
+def page(path: Path, title: str, name: str = "pretrained", *, first: str = "pretrained") -> str:
+    """Tables of a result file: macro-F1 of every model, and one model minus every other.
+
+    Holm's correction is over all differences of a table; means over domains and single domains have tables of their
+    own.
+
+    Args:
+        path: result file of one data set.
+        title: heading.
+        name: name of ``first`` in tables.
+        first: model that the others are subtracted from.
+    """
+    out, found = [f"## {title}\n"], places(path)
+    for joint, heading in ((True, "mean over domains"), (False, "by domain")):
+        own = [place for place in found if place.joint == joint]
+        if own:
+            out += [f"### {title}, {heading}\n", values(own, name, first), differences(own, name, first)]
+    return "\n".join(out)
+
+
+def values(found: Sequence[Place], name: str, first: str) -> str:
+    """Macro-F1 of every model; that of ``first`` with its interval."""
+    models = ordered(found[0].cells, first)
+    body = []
+    for place in found:
+        own = value(place.cells, first)
+        low, high = own.interval(LEVEL)
+        others = [f"{value(place.cells, model).value:.3f}" if model in place.cells else "" for model in models]
+        row = [place.name, str(place.shots), str(own.subjects), f"{own.value:.3f} [{low:.3f}, {high:.3f}]"]
+        body.append([*row, *others])
+    return table(["domain", "shots", "test subjects", name, *(HEADS.get(model, model) for model in models)], body)
+
+
+def differences(found: Sequence[Place], name: str, first: str) -> str:
+    """``first`` minus every other model; a star marks what is decided after Holm's correction over the table."""
+    models = ordered(found[0].cells, first)
+    keys = [(number, model) for number, place in enumerate(found) for model in models if model in place.cells]
+    own = [difference(found[number].cells, first, model) for number, model in keys]
+    texts = {key: difference_text(*pair) for key, *pair in zip(keys, own, compare(own), strict=True)}
+    body = [
+        [place.name, str(place.shots), *(texts.get((number, model), "") for model in models)]
+        for number, place in enumerate(found)
+    ]
+    return table(["domain", "shots", *(f"{name} minus {HEADS.get(model, model)}" for model in models)], body)

@@ -14,7 +14,7 @@ OMP_NUM_THREADS is set. results.md holds the results.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +22,7 @@ import typer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the clone, for the module that the studies share
 
+from eval.results import Result, read_results
 from imu_video.errors import ConfigError
 from imu_video.runtime import console
 from studies.common import CONFIGS, ROOT, DryRun, Steps, StudyFolder, integers, known, roots
@@ -43,6 +44,8 @@ ARMS: dict[str, tuple[str, bool, tuple[str, ...]]] = {
     "text": ("text", True, ()),
 }
 """Arm -> its row, whether the young are in the mixture, and what it changes in the row; the first one is compared."""
+FIRST = "cross-modal + young"
+"""Name in tables of the arm that is compared."""
 COMPARED = ("cross", "imu", "permuted", "text")
 """Arms that are subtracted from the first one."""
 SHIPPED = ("imu-video/small", "imu-video/base")
@@ -149,14 +152,17 @@ def grid(
 @app.command()
 def evaluate(
     targets: Annotated[list[str] | None, typer.Argument(help=f"Of: {', '.join(EVALUATIONS)}; none: all.")] = None,
+    arms: Annotated[str, typer.Option("--arms", help="Arms to compare with, separated by commas.")] = ",".join(
+        COMPARED
+    ),
     study: Study = STUDY,
     dry_run: DryRun = False,
 ) -> None:
-    """Evaluate the first arm few-shot, against all other arms and the shipped encoders."""
-    run = _run(study, dry_run)
+    """Evaluate the first arm few-shot, against other arms and the shipped encoders."""
+    run, compared = _run(study, dry_run), _chosen(arms.split(","))
     for name in targets or EVALUATIONS:
         config = known(HERE / "eval", name, "evaluation")
-        others = [*(run.encoders(arm) for arm in COMPARED), *SHIPPED]
+        others = [*(run.encoders(arm) for arm in compared if arm != "cross_young"), *SHIPPED]
         where = study / "targets" / EVALUATIONS[name]
         run.few(run.encoders("cross_young"), where, config, others, study / "results" / f"{name}.jsonl")
 
@@ -193,12 +199,31 @@ def table(study: Study = STUDY, dry_run: DryRun = False) -> None:
     if dry_run:
         return
     page = [estimates.page(folder / f"{name}.jsonl", name, FIRST) for name in found]
-    page.append(estimates.lines_table(sorted(folder.glob("zeroshot-*.jsonl"))))
+    page.append(zero_table({path: read_results([path])[0] for path in sorted(folder.glob("zeroshot-*.jsonl"))}))
     (study / "tables.md").write_text("\n".join(page))
 
 
-FIRST = "cross-modal + young"
-"""Name in tables of the arm that is compared."""
+def zero_table(found: Mapping[Path, Sequence[Result]]) -> str:
+    """Macro-F1 without a label of the target, one row per file, domain and model.
+
+    Args:
+        found: result file -> its lines.
+    """
+    from studies.estimates import table
+
+    body = []
+    for path, lines in found.items():
+        _, mode, arm = path.stem.split("-", 2)
+        for line in lines:
+            if line.metric == "macro_f1" and not line.is_difference:
+                low, high = (f"{end:.3f}" if end is not None else "" for end in (line.low, line.high))
+                own = [mode, arm if line.model == "pretrained" else line.model, str(line.domain), str(line.probe)]
+                chance = "" if line.chance is None else f"{line.chance:.3f}"
+                body.append([*own, f"{line.value:.3f} [{low}, {high}]", chance, str(line.subjects)])
+    # References are in the file of every arm, with equal values.
+    head = ["mode", "model", "domain", "probe", "macro-F1", "chance", "test subjects"]
+    return "## Zero-shot\n\n" + table(head, [list(row) for row in dict.fromkeys(map(tuple, body))])
+
 
 if __name__ == "__main__":
     console.run(app)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from imu_video.datasets.utd_mhad import ACTIONS, JOINTS, UtdMhad, depth_to_rgb
+from imu_video.datasets.utd_mhad import ACTIONS, BODY_JOINTS, BODY_NAMES, JOINTS, UtdMhad, depth_to_rgb
 from imu_video.errors import ConfigError, RecordingError
 from imu_video.registry import datasets
+from imu_video.simulation.body import JOINTS as WORLD
 from imu_video.types import GRAVITY
 
 
@@ -53,6 +54,16 @@ def test_made_up_tree_is_read_in_si_units_and_stable_order(tree: Path) -> None:
     assert [r.subject for r in source.recordings(["s10", "s1"])] == ["s1", "s10"]
     assert len(ACTIONS) == 27
     assert len(set(ACTIONS)) == 27
+
+
+def test_body_joints_have_the_names_and_order_of_the_simulated_world(tree: Path) -> None:
+    kinect, body = (
+        next(UtdMhad(root=str(tree), joints=kind).recordings(["s2"])).streams["skeleton"] for kind in ("kinect", "body")
+    )
+    assert body.names == BODY_JOINTS == WORLD
+    for place, name in enumerate(JOINTS):
+        found = body.joints[:, body.names.index(BODY_NAMES.get(name, name))]
+        np.testing.assert_array_equal(found, kinect.joints[:, place])
 
 
 def test_frames_are_spread_over_the_inertial_duration(tree: Path) -> None:

@@ -175,3 +175,17 @@ def test_bf16_autocast_and_bf16_embeddings_give_the_loss_of_float32() -> None:
         assert half.terms[name].dtype == torch.float32, name
         assert half.terms[name].item() == pytest.approx(value.item(), rel=1e-6), name
         assert value.item() == pytest.approx(plain.terms[name].item(), rel=0.05, abs=0.05), name
+
+
+def test_rows_without_a_pair_enter_losses_on_the_imu_alone() -> None:
+    paired = torch.tensor([True, True, False, True, False, False, True, True])
+    whole = replace(everything(), paired=paired)
+    mix = LossMix.build([{"name": "info_nce"}, {"name": "nt_xent"}])
+    parts = whole.with_pairs()
+    out = mix(whole)
+    assert len(parts.imu) == 5
+    assert parts.paired is None
+    assert out.terms["info_nce"] == mix.losses["info_nce"](parts).total
+    assert out.terms["nt_xent"] == mix.losses["nt_xent"](everything()).total
+    joined = PairEmbeddings.join([whole, replace(everything(seed=3), paired=~paired)]).with_pairs()
+    assert joined.parts == (5, 3)

@@ -16,6 +16,7 @@ from eval.config import EvalConfig
 from eval.protocols.fewshot.measure import measure
 from eval.results import Counts, Result, append_results, read_results, save_counts
 from imu_video.config import load_config
+from imu_video.metrics.classify import macro_f1
 from pretrain.config import PretrainConfig
 
 Runner = Callable[[str], ModuleType]
@@ -167,7 +168,7 @@ def test_domains_are_averaged_within_subjects_and_episodes(runner: Runner, tmp_p
     wrist, waist = (next(c for c in counts if c.model == "permuted") for counts in two)
     assert found.values.shape == (2, 8, 6)
     for r, e, s in itertools.product(range(2), range(8), range(6)):
-        cells = [tables.macro_f1(c.counts[r, e, s]) for c in (wrist, waist) if s < len(c.subjects)]
+        cells = [macro_f1(c.counts[r, e, s]) for c in (wrist, waist) if s < len(c.subjects)]
         own = [cell for cell in cells if np.isfinite(cell)]
         expected = np.mean(own) if own else np.nan
         np.testing.assert_allclose(found.values[r, e, s], expected)
