@@ -115,21 +115,21 @@ class StudyFolder:
     steps: Steps
     folder: Path
 
-    def absent(self, folder: Path, mark: str = "index.json") -> bool:
-        """True if the folder is not finished; a finished one is named."""
-        if (folder / mark).is_file():
-            self.steps.say(f"{folder} exists")
+    def absent(self, path: Path, mark: str = "") -> bool:
+        """True if the file is missing, or the folder lacks the file that marks it as finished; else it is named."""
+        if (path / mark).is_file():
+            self.steps.say(f"{path} exists")
             return False
         return True
 
     def build(self, config: Path, folder: Path, *overrides: str) -> None:
         """Build a data folder, unless it exists."""
-        if self.absent(folder):
+        if self.absent(folder, "index.json"):
             self.steps.run("imu-video", "build", config, folder, *overrides)
 
     def merge(self, parts: Sequence[Path], out: Path, title: str | None = None) -> None:
         """Join data folders, unless this was done."""
-        if self.absent(out):
+        if self.absent(out, "index.json"):
             self.steps.run("imu-video", "merge", *parts, "--out", out, title=title)
 
     def train(self, config: Path, run: Path, out: Path, overrides: Sequence[str]) -> None:
@@ -140,7 +140,7 @@ class StudyFolder:
 
     def few(self, encoders: Path, data: Path, config: Path, against: Sequence[str | Path], out: Path) -> None:
         """Evaluate the encoders of one row few-shot, with paired differences from those of others, unless it exists."""
-        if not self.absent(out.parent, out.name):
+        if not self.absent(out):
             return
         words: list[str | Path] = []
         for other in against:

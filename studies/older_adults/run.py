@@ -174,13 +174,13 @@ def zeroshot(study: Study = STUDY, dry_run: DryRun = False) -> None:
     config = HERE / "eval" / "zeroshot.yaml"
     for arm in ("cross_young", "cross", "imu", "permuted", *SHIPPED):
         out = study / "results" / f"zeroshot-source-{Path(arm).name}.jsonl"
-        if run.absent(out.parent, out.name):
+        if run.absent(out):
             encoder = arm if arm in SHIPPED else run.encoders(arm)
             words = ("--mode", "source", "--source", where, "--config", config, "--out", out)
             run.steps.run("imu-eval", "zeroshot", encoder, where, *words)
     for arm in ("text", *SHIPPED):
         out = study / "results" / f"zeroshot-text-{Path(arm).name}.jsonl"
-        if run.absent(out.parent, out.name):
+        if run.absent(out):
             encoder = arm if arm in SHIPPED else run.encoders(arm)
             words = ("--mode", "text", "--config", config, "--out", out)
             run.steps.run("imu-eval", "zeroshot", encoder, where, *words)

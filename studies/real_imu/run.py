@@ -78,7 +78,7 @@ class Run(StudyFolder):
     def part(self, name: str, subjects: Sequence[str], split: str) -> Path:
         """The windows of some subjects as a folder of their own, unless it exists."""
         source, out = self.folder / "data" / "pdiot", self.folder / "data" / name
-        if self.absent(out):
+        if self.absent(out, "index.json"):
             file = self.folder / "data" / f"{name}.yaml"
             if not self.steps.dry_run:
                 file.parent.mkdir(parents=True, exist_ok=True)

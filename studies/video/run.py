@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -33,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the clone, for t
 from imu_video.errors import ConfigError
 from imu_video.runtime import console
 from imu_video.shards import load_index
-from studies.common import CONFIGS, DryRun, Steps, known, split_name
+from studies.common import CONFIGS, DryRun, Steps, StudyFolder, integers, known, split_name
 from studies.video import design
 from studies.video.design import ARMS, LARGEST, PLACES, RECIPES, SCALES, SMALLEST, TARGETS, TRIALS, TRUE
 
@@ -57,40 +56,18 @@ Source = Annotated[
 Words = Annotated[list[str] | None, typer.Argument(help="NAME key=value ...; a changed config needs a name.")]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """Where one call of the runner reads and writes.
-
-    Args:
-        steps: runs the commands.
-        study: folder of data, runs, encoders and results.
-    """
-
-    steps: Steps
-    study: Path
-
-    def absent(self, path: Path, mark: str = "") -> bool:
-        """True if the file is missing, or the folder lacks the file that marks it as finished; else it is named."""
-        if (path / mark).is_file():
-            self.steps.say(f"{path} exists")
-            return False
-        return True
-
-    def build(self, config: Path, folder: Path, *overrides: str) -> None:
-        """Build a data folder, unless it exists."""
-        if self.absent(folder, "index.json"):
-            self.steps.run("imu-video", "build", config, folder, *overrides)
+class Run(StudyFolder):
+    """The study's folder with its names: pretraining data, encoders of a row, and evaluations."""
 
     def join(self, source: str, scale: str, parts: Sequence[Path], teacher: Path, *words: str) -> None:
         """Join data folders to pretraining data, unless they are, and compute the teacher's features."""
-        out = self.study / "data" / f"{source}-{scale}"
-        if self.absent(out, "index.json"):
-            self.steps.run("imu-video", "merge", *parts, "--out", out, title=f"Join the blocks of {scale}")
+        out = self.folder / "data" / f"{source}-{scale}"
+        self.merge(parts, out, f"Join the blocks of {scale}")
         self.steps.run("imu-video", "embed", out, teacher, *words, title="Compute the features of the teacher")
 
     def encoders(self, source: str, scale: str, name: str) -> Path:
         """Folder with the encoders of a row, one per seed."""
-        return self.study / "encoders" / f"{source}-{scale}" / name
+        return self.folder / "encoders" / f"{source}-{scale}" / name
 
     def pretrain(
         self, arm: str, source: str, scale: str, seeds: Sequence[int], changes: Sequence[str] = (), name: str = ""
@@ -98,13 +75,11 @@ class Run:
         """Pretrain and export the seeds of an arm or another row that do not exist, under its or another name."""
         row, own = ARMS.get(arm, (arm, ()))
         config, name = known(HERE / "rows", row, "row"), name or arm
-        root = f"data.root={self.study / 'data' / f'{source}-{scale}'}"
+        root = f"data.root={self.folder / 'data' / f'{source}-{scale}'}"
         for seed in seeds:
             out = self.encoders(source, scale, name) / f"seed{seed}"
-            run = self.study / "runs" / f"{source}-{scale}" / f"{name}-{seed}"
-            if self.absent(out, "config.json"):
-                self.steps.run("imu-pretrain", "launch", config, root, f"seed={seed}", *own, *changes, "--run", run)
-                self.steps.run("imu-pretrain", "export", run, out, "--checkpoint", "latest")
+            run = self.folder / "runs" / f"{source}-{scale}" / f"{name}-{seed}"
+            self.train(config, run, out, (root, f"seed={seed}", *own, *changes))
 
     def all_arms(
         self, source: str, scale: str, seeds: Sequence[int], changes: Sequence[str] = (), teacher: str = ""
@@ -119,13 +94,9 @@ class Run:
         self, name: str, seeds: int, encoders: Path, against: Sequence[Path], targets: Sequence[str] = TARGETS
     ) -> None:
         """Evaluate encoders few-shot, with paired differences, unless this was done with as many seeds."""
-        others = [word for other in against for word in ("--against", other)]
         for target in targets:
-            out = self.study / "results" / f"{name}-{seeds}-{target}.jsonl"
-            if self.absent(out):
-                config = HERE / "eval" / f"{target}.yaml"
-                data = self.study / PLACES[target]
-                self.steps.run("imu-eval", "fewshot", encoders, data, "--config", config, *others, "--out", out)
+            out = self.folder / "results" / f"{name}-{seeds}-{target}.jsonl"
+            self.few(encoders, self.folder / PLACES[target], HERE / "eval" / f"{target}.yaml", against, out)
 
     def compare_arms(
         self,
@@ -142,14 +113,7 @@ class Run:
 
 
 def _run(study: Path, dry_run: bool) -> Run:
-    return Run(steps=Steps(dry_run=dry_run, threads=1), study=study)
-
-
-def _numbers(seeds: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(seed) for seed in seeds.split(","))
-    except ValueError as error:
-        raise ConfigError(f"--seeds {seeds!r}: expected integers separated by commas", hint="--seeds 0,1") from error
+    return Run(steps=Steps(dry_run=dry_run, threads=1), folder=study)
 
 
 @app.command()
@@ -225,7 +189,7 @@ def row(
     """Pretrain and export every seed of a row, unless it exists."""
     design.scale_named(scale)
     name, overrides = split_name(words or [], config)
-    _run(study, dry_run).pretrain(config, source, scale, _numbers(seeds), overrides, name)
+    _run(study, dry_run).pretrain(config, source, scale, integers(seeds), overrides, name)
 
 
 @app.command()
@@ -259,7 +223,7 @@ def recipes(
     dry_run: DryRun = False,
 ) -> None:
     """Pretrain the recipes on the same data and updates, and compare all with the first one."""
-    run, numbers = _run(study, dry_run), _numbers(seeds)
+    run, numbers = _run(study, dry_run), integers(seeds)
     design.scale_named(scale)
     for recipe in RECIPES:
         run.pretrain(recipe, "mixture", scale, numbers)
@@ -272,7 +236,7 @@ def recipes(
 @app.command()
 def further(seeds: Seeds = SEEDS, study: Study = STUDY, dry_run: DryRun = False) -> None:
     """Evaluate the arms of the largest scale on real sensors that the grid is not evaluated on; after `grid`."""
-    run, numbers = _run(study, dry_run), _numbers(seeds)
+    run, numbers = _run(study, dry_run), integers(seeds)
     run.compare_arms("mixture", LARGEST, len(numbers), design.FURTHER, name=f"further-{LARGEST}")
 
 
@@ -282,7 +246,7 @@ def clips(seeds: Seeds = SEEDS, study: Study = STUDY, dry_run: DryRun = False) -
 
     The skeleton teacher's encoders of the same windows are evaluated beside them, and pretrained if they do not exist.
     """
-    run, numbers, blocks = _run(study, dry_run), _numbers(seeds), study / "blocks"
+    run, numbers, blocks = _run(study, dry_run), integers(seeds), study / "blocks"
     first = SCALES[SMALLEST]
     parts = [blocks / f"clips-{name}" for name in (f"world-{first.block}", f"mocap-{first.block}", "world-val")]
     run.build(HERE / "data" / "world.yaml", parts[0], *first.subjects, *design.CLIPS)
@@ -303,7 +267,7 @@ def utd(
     dry_run: DryRun = False,
 ) -> None:
     """Pretrain the four arms on the training subjects of UTD-MHAD, and evaluate them on its test subjects."""
-    run, numbers, out = _run(study, dry_run), _numbers(seeds), study / PLACES["utd"]
+    run, numbers, out = _run(study, dry_run), integers(seeds), study / PLACES["utd"]
     run.build(CONFIGS / "data" / "utd_mhad.yaml", out, f"dataset.root={root}", "window.clip_fps=null")
     run.steps.run("imu-video", "embed", out, CONFIGS / "teacher" / "skeleton.yaml", "--batch-size", "64")
     run.all_arms("utd", TRIALS, numbers, design.UTD)

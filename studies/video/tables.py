@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from eval.report.figures.common import encoded, pyplot
-from eval.results import Result, read_results
-from eval.results.counts import load_counts, load_support
-from imu_video.errors import DataError
-from imu_video.metrics.classify import macro_f1
-from imu_video.metrics.inference import Estimate, estimate
-from imu_video.metrics.significance import Comparison, compare
-from imu_video.metrics.variance import REFERENCE_SEED, SEED
+from eval.results import read_results
+from imu_video.metrics.inference import Estimate
+from imu_video.metrics.significance import compare
+from studies.estimates import LEVEL, Cells, difference, difference_text, interval_text, pooled, table, value
 from studies.video.design import FURTHER, OWN_STUDENT, RECIPES, RECORDED, TARGETS
 
-LEVEL = 0.95
 TRUE = "pretrained"
 """Name in result lines of the encoders that are compared: those with true pairs."""
 LOOKS: Mapping[str, tuple[str, str, str]] = {
@@ -55,19 +51,6 @@ _FILE = re.compile(r"(?P<source>[a-z]+)-(?P<scale>[0-9a-z]+)-(?P<seeds>\d+)-(?P<
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Cells:
-    """Macro-F1 of one model on one target, averaged over the target's domains.
-
-    Args:
-        values: (R, E, S), by seed, episode and subject; NaN where the subject is no query.
-        support: (E, S), whether a subject provides support in any of the domains.
-    """
-
-    values: np.ndarray
-    support: np.ndarray
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
 class Row:
     """One target, scale and number of shots.
 
@@ -83,46 +66,11 @@ class Row:
 
     def value(self, model: str) -> Estimate:
         """Mean of a model with the variance of subjects, episodes and pretraining seeds."""
-        own = self.cells[model]
-        axis = own.values[None] if model in REFERENCES else own.values[:, None]
-        return estimate(axis, support=own.support, fraction=True)
+        return value(self.cells, model)
 
     def difference(self, reference: str) -> Estimate:
         """True pairs minus another model; the seeds of both are crossed, as in `imu-eval fewshot`."""
-        own, other = self.cells[TRUE], self.cells[reference]
-        found = estimate(own.values[:, None] - other.values[None], support=own.support)
-        if reference in REFERENCES:
-            return found
-        parts = (replace(part, factor=REFERENCE_SEED) if part.factor == SEED else part for part in found.parts)
-        return replace(found, parts=tuple(parts))
-
-
-def pooled(lines: Sequence[Result], model: str, shots: int) -> Cells:
-    """Cells of a model, averaged over domains: those of a subject that is a query of several are paired by episode.
-
-    Args:
-        lines: result lines of one target.
-        model, shots: what is taken.
-    """
-    mine = [line for line in lines if line.model == model and line.shots == shots and line.cells is not None]
-    found = []
-    for line in mine:
-        counts, names = load_counts(str(line.cells), Path())
-        support = load_support(str(line.cells), Path())
-        if support is None:
-            raise DataError(f"{line.cells}: no support subjects", hint="evaluate again with this version")
-        found.append((macro_f1(counts), list(names["subjects"]), support))
-    subjects = sorted({name for _, names, _ in found for name in names})
-    shape = (len(found), *found[0][0].shape[:2], len(subjects))
-    values, supporting = np.full(shape, np.nan), np.zeros((shape[2], shape[3]), dtype=bool)
-    for number, (cells, names, support) in enumerate(found):
-        columns = [subjects.index(name) for name in names]
-        values[number][:, :, columns] = cells
-        supporting[:, columns] |= support[:, : len(names)]
-    exists = np.isfinite(values)
-    count = exists.sum(axis=0)
-    total = np.where(exists, values, 0.0).sum(axis=0)
-    return Cells(values=np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0), support=supporting)
+        return difference(self.cells, TRUE, reference)
 
 
 def result_files(folder: Path, source: str) -> dict[tuple[str, str], tuple[int, Path]]:
@@ -186,20 +134,6 @@ def primary(found: Sequence[Row]) -> list[Row]:
     return [row for row in found if row.target in JOINED] or list(found)
 
 
-def _interval(low: float, high: float) -> str:
-    return f"[{low:+.3f}, {high:+.3f}]"
-
-
-def _difference(found: Estimate, tested: Comparison) -> str:
-    star = " *" if tested.p_holm is not None and tested.p_holm < 1 - LEVEL else ""
-    return f"{found.value:+.3f} {_interval(*found.interval(LEVEL))}{star}"
-
-
-def _table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *body]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-
-
 def _contrasts(found: Sequence[Row]) -> list[str]:
     """Models that all rows have, without the true pairs, in the order of the columns."""
     return [name for name in LOOKS if name != TRUE and all(name in row.cells for row in found)]
@@ -216,7 +150,7 @@ def values_table(found: Sequence[Row]) -> str:
             *(f"{row.value(arm).value:.3f}" for arm in arms), str(true.subjects), str(true.pretraining),
         ])  # fmt: skip
     head = ["target", "shots", "windows", *(LOOKS[name][0] for name in (TRUE, *arms))]
-    return _table([*head, "test subjects", "pretraining seeds"], body)
+    return table([*head, "test subjects", "pretraining seeds"], body)
 
 
 def contrasts_table(found: Sequence[Row]) -> str:
@@ -224,13 +158,13 @@ def contrasts_table(found: Sequence[Row]) -> str:
     columns = []
     for reference in _contrasts(found):
         differences = [row.difference(reference) for row in found]
-        columns.append([_difference(*pair) for pair in zip(differences, compare(differences), strict=True)])
+        columns.append([difference_text(*pair) for pair in zip(differences, compare(differences), strict=True)])
     body = [
         [TITLES[row.target], str(row.shots), row.scale, *(column[number] for column in columns)]
         for number, row in enumerate(found)
     ]
     names = [f"minus {LOOKS[name][0]}" for name in _contrasts(found)]
-    return _table(["target", "shots", "windows", *names], body)
+    return table(["target", "shots", "windows", *names], body)
 
 
 def excluded_table(found: Sequence[Row], reference: str) -> str:
@@ -240,11 +174,11 @@ def excluded_table(found: Sequence[Row], reference: str) -> str:
     for row, own, tested in zip(found, differences, compare(differences), strict=True):
         body.append([
             TITLES[row.target], str(row.shots), row.scale, f"{own.value:+.3f}", _p(own.p), _p(tested.p_holm),
-            _interval(tested.low, tested.high), f"{tested.detectable:.3f}",
+            interval_text(tested.low, tested.high), f"{tested.detectable:.3f}",
             ", ".join(f"{factor} {share:.0%}" for factor, share in sorted(own.shares.items(), key=lambda s: -s[1])),
         ])  # fmt: skip
     head = ["target", "shots", "windows", f"true minus {LOOKS[reference][0]}", "p", "p, corrected"]
-    return _table([*head, "simultaneous interval", "detectable with 80 % power", "shares of the variance"], body)
+    return table([*head, "simultaneous interval", "detectable with 80 % power", "shares of the variance"], body)
 
 
 def _p(value: float | None) -> str:
@@ -262,7 +196,7 @@ def retrieval_table(runs: Path, source: str, order: Sequence[str]) -> str:
             cells.append(f"{np.mean(found):.3f}" if found else "")
         if most:
             body.append([scale, *cells, str(most)])
-    return _table(["windows", "true pairs", "permuted pairs", "redrawn pairs", "pretraining seeds"], body)
+    return table(["windows", "true pairs", "permuted pairs", "redrawn pairs", "pretraining seeds"], body)
 
 
 def _mrr(log: Path) -> list[float]:
@@ -350,7 +284,7 @@ def recipes_table(found: Sequence[Row], alone: Mapping[str, Sequence[Row]]) -> s
         body.append([f"untrained, student of {RECIPES[name]}", *(cells.get((r.target, r.shots), "") for r in found)])
     counts = [["test subjects", *(str(row.value(TRUE).subjects) for row in found)]]
     counts += [["pretraining seeds", *(str(row.value(TRUE).pretraining) for row in found)]]
-    return _table(["recipe", *_columns(found)], [*body, *counts])
+    return table(["recipe", *_columns(found)], [*body, *counts])
 
 
 def recipes_contrasts(found: Sequence[Row]) -> str:
@@ -364,9 +298,9 @@ def recipes_contrasts(found: Sequence[Row]) -> str:
     tested = compare([own for _, own in pairs])
     cells: dict[str, list[str]] = {name: [] for name in others}
     for (name, own), result in zip(pairs, tested, strict=True):
-        cells[name].append(_difference(own, result))
+        cells[name].append(difference_text(own, result))
     body = [[RECIPES[name], *line] for name, line in cells.items()]
-    return _table([f"{RECIPES[first]} minus", *_columns(found)], body)
+    return table([f"{RECIPES[first]} minus", *_columns(found)], body)
 
 
 def figure(found: Sequence[Row], windows: Mapping[str, int], shots: int) -> bytes:
