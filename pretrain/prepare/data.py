@@ -175,7 +175,7 @@ class Data:
         """Teacher features of a split, folder by folder; zeros that take no memory where a folder is not paired."""
         if self.cache is None:
             return None
-        blank, width = np.zeros((), np.float16), self.teacher_dim
+        blank, width = np.zeros((), np.float16), int(self.cache.rows(self.section.train_split).shape[1])
         return [
             np.broadcast_to(blank, (len(one), width)) if cache is None else cache.rows(one.split)
             for one, cache in zip(columns, self.caches, strict=True)

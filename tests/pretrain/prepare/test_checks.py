@@ -129,6 +129,11 @@ BEFORE_SAMPLES = [
         sections={**UNPAIRED, "data": {"control": "permuted_pairs"}},
         words="this run uses no teacher, text or other modality",
     ),
+    Case(
+        check="check_unpaired",
+        sections={"data": {"root": [{"root": "data/mine", "paired": False}]}},
+        words="every loss and objective reads the other modality",
+    ),
     Case(check="check_heads", sections={"projector": {"hidden": 4}}, words="head 'residual' has no hidden layer"),
     Case(check="check_augmented_pair", sections={"loss": ["nt_xent"], "augment": []}, words="augment is empty"),
     Case(check="check_augmented_pair", sections={"projector": {"pair_head": "own"}}, words="pair_head is own"),
