@@ -262,7 +262,7 @@ def calibrate_text_(
     for file in plugin or []:
         load_plugin(file)
     from eval.heads import load_labelled
-    from eval.text_calibration import calibrate_text, write_calibrated
+    from eval.text_calibration import calibrate_text, described, write_calibrated
     from imu_video.bundle.encoder import load_encoder
     from imu_video.runtime.files import is_free
 
@@ -277,12 +277,8 @@ def calibrate_text_(
         [(one.dataset, one.subjects, one.windows, len(one.activities)) for one in found.data],
         title="calibrated on",
     )
-    console.say(
-        f"expected calibration error: {found.ece_before:.3f} with the temperature of training, {found.ece:.3f} on "
-        f"subjects left out; temperature {found.temperature:.3f}",
-        f"wrote {out}",
-        f"  next: imu-video predict {out} RECORDING --text walking --text sitting",
-    )
+    console.say(*described(found), f"wrote {out}")
+    console.say(f"  next: imu-video predict {out} RECORDING --text walking --text sitting")
 
 
 @app.command("plan")

@@ -97,6 +97,24 @@ def calibrate_text(
     )
 
 
+def described(calibration: TextCalibration) -> list[str]:
+    """The result of a calibration in words.
+
+    Example:
+        >>> made = Calibrated(dataset="made", digest="0", splits=("val",), subjects=4, windows=9, activities=())
+        >>> described(TextCalibration(temperature=2.0, data=(made,), ece=0.05, ece_before=0.2))
+        ['expected calibration error on subjects left out: 0.050 with temperature 2.000, 0.200 with that of training']
+    """
+    ece, before = calibration.ece, calibration.ece_before
+    lines = [
+        f"expected calibration error on subjects left out: {ece:.3f} with temperature {calibration.temperature:.3f}, "
+        f"{before:.3f} with that of training"
+    ]
+    if ece >= before:
+        lines.append("note: the temperature of training is as well calibrated on these subjects: nothing is gained")
+    return lines
+
+
 def write_calibrated(encoder: str | Path, out: str | Path, calibration: TextCalibration) -> Path:
     """Copy an encoder folder with the calibration in its text head; weights and all other files are unchanged.
 
