@@ -72,7 +72,7 @@ RECIPES: Mapping[str, str] = {
 """Row -> its name in the table of recipes."""
 
 OWN_STUDENT = ("masked",)
-"""Recipes with a student of their own: they are also compared with the same network untrained."""
+"""Recipes with a student of their own: the same network untrained is evaluated beside them."""
 
 RECORDED = ("hapt", "umafall")
 """Targets with recordings of real sensors that every scale is evaluated on."""

@@ -91,12 +91,18 @@ class Run(StudyFolder):
                 self.pretrain(arm, source, scale, (seed,), (*changes, *other))
 
     def compare(
-        self, name: str, seeds: int, encoders: Path, against: Sequence[Path], targets: Sequence[str] = TARGETS
+        self,
+        name: str,
+        seeds: int,
+        encoders: Path,
+        against: Sequence[Path] = (),
+        targets: Sequence[str] = TARGETS,
     ) -> None:
         """Evaluate encoders few-shot, with paired differences, unless this was done with as many seeds."""
         for target in targets:
             out = self.folder / "results" / f"{name}-{seeds}-{target}.jsonl"
-            self.few(encoders, self.folder / PLACES[target], HERE / "eval" / f"{target}.yaml", against, out)
+            config = HERE / "eval" / f"{target}.yaml"
+            self.few(encoders, self.folder / PLACES[target], config, against, out)
 
     def compare_arms(
         self,
@@ -222,15 +228,13 @@ def recipes(
     study: Study = STUDY,
     dry_run: DryRun = False,
 ) -> None:
-    """Pretrain the recipes on the same data and updates, and compare all with the first one."""
+    """Pretrain the recipes on the same data and updates, and evaluate each one; after the `grid` at this scale."""
     run, numbers = _run(study, dry_run), integers(seeds)
     design.scale_named(scale)
     for recipe in RECIPES:
-        run.pretrain(recipe, "mixture", scale, numbers)
-    first, *others = (run.encoders("mixture", scale, recipe) for recipe in RECIPES)
-    run.compare(f"recipes-{scale}", len(numbers), first, others)
-    for recipe in design.OWN_STUDENT:
-        run.compare(f"{recipe}-{scale}", len(numbers), run.encoders("mixture", scale, recipe), ())
+        if recipe not in ARMS:
+            run.pretrain(recipe, "mixture", scale, numbers)
+            run.compare(f"{recipe}-{scale}", len(numbers), run.encoders("mixture", scale, recipe))
 
 
 @app.command()

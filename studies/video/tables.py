@@ -12,10 +12,11 @@ import numpy as np
 
 from eval.report.figures.common import encoded, pyplot
 from eval.results import read_results
+from imu_video.errors import DataError
 from imu_video.metrics.inference import Estimate
 from imu_video.metrics.significance import compare
 from studies.estimates import LEVEL, Cells, difference, difference_text, interval_text, pooled, table, value
-from studies.video.design import FURTHER, OWN_STUDENT, RECIPES, RECORDED, TARGETS
+from studies.video.design import ARMS, FURTHER, OWN_STUDENT, RECIPES, RECORDED, TARGETS
 
 TRUE = "pretrained"
 """Name in result lines of the encoders that are compared: those with true pairs."""
@@ -47,7 +48,7 @@ TITLES = {
     "wisdm51": "WISDM51, wrist",
     "utd": "UTD-MHAD",
 }
-_FILE = re.compile(r"(?P<source>[a-z]+)-(?P<scale>[0-9a-z]+)-(?P<seeds>\d+)-(?P<target>[a-z]+)")
+_FILE = re.compile(r"(?P<source>[a-z_]+)-(?P<scale>[0-9a-z]+)-(?P<seeds>\d+)-(?P<target>[a-z0-9]+)")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -242,65 +243,94 @@ def further_page(folder: Path, order: Sequence[str]) -> str:
 
 
 def recipes_page(folder: Path, order: Sequence[str]) -> str:
-    """Tables of the recipes, for every scale that was evaluated on all targets.
+    """Tables of the recipes, for every scale at which one or more were evaluated on all targets.
 
     Args:
         folder: folder of the result files.
         order: scales.
     """
     parts = []
-    own = {name: result_files(folder, name) for name in OWN_STUDENT}
     for scale in order:
-        files = _of_scale(result_files(folder, "recipes"), scale)
-        if len(files) < len(TARGETS):
-            continue
-        found = [row for row in rows(files, order) if row.target not in JOINED]
-        alone = {name: rows(_of_scale(files, scale), order) for name, files in own.items()}
-        parts += [f"## Recipes on {scale} windows\n", recipes_table(found, alone), recipes_contrasts(found)]
+        found = recipes_rows(folder, scale)
+        names = [name for name in RECIPES if all(name in row.cells for row in found)]
+        if found and set(names) - {"imu"}:
+            parts += [f"## Recipes on {scale} windows\n", recipes_table(found, names), recipes_contrasts(found, names)]
     return "".join(f"\n{part}" for part in parts)
 
 
-def _of_scale(files: Mapping[tuple[str, str], tuple[int, Path]], scale: str) -> dict[tuple[str, str], tuple[int, Path]]:
-    return {key: value for key, value in files.items() if key[0] == scale}
+def recipes_rows(folder: Path, scale: str) -> list[Row]:
+    """Rows of the grid at one scale with the cells of the recipes, which were evaluated on the same episodes.
+
+    Args:
+        folder: folder of the result files.
+        scale: scale of the recipes.
+
+    Raises:
+        DataError: a recipe was evaluated on other subjects or episodes.
+    """
+
+    def of(source: str) -> list[Row]:
+        files = {key: path for key, path in result_files(folder, source).items() if key[0] == scale}
+        return [row for row in rows(files, (scale,)) if row.target in TARGETS]
+
+    found, complete = of("mixture"), len(TARGETS)
+    others = {name: {(row.target, row.shots): row for row in of(name)} for name in RECIPES if name not in ARMS}
+    out = []
+    for row in found:
+        cells = dict(row.cells)
+        for name, theirs in others.items():
+            if len({target for target, _ in theirs}) < complete:
+                continue
+            own = theirs[row.target, row.shots].cells
+            if not np.array_equal(own[TRUE].support, row.cells[TRUE].support):
+                raise DataError(f"{name}, {row.target}: other episodes than the grid", hint="evaluate both again")
+            cells[name] = own[TRUE]
+            if name in OWN_STUDENT:
+                cells[_untrained(name)] = own["untrained"]
+        out.append(Row(target=row.target, scale=scale, shots=row.shots, cells=cells))
+    return out
+
+
+def _untrained(recipe: str) -> str:
+    return f"untrained {recipe}"
 
 
 def _columns(found: Sequence[Row]) -> list[str]:
     return [f"{TITLES[row.target]}, {row.shots} shot{'s' if row.shots != 1 else ''}" for row in found]
 
 
-def recipes_table(found: Sequence[Row], alone: Mapping[str, Sequence[Row]]) -> str:
-    """Macro-F1 of every recipe, of the untrained student and of hand-crafted statistics.
+def recipes_table(found: Sequence[Row], names: Sequence[str]) -> str:
+    """Macro-F1 of every recipe, of untrained students and of hand-crafted statistics.
 
     Args:
         found: rows of one scale; their true pairs are the first recipe.
-        alone: recipe with a student of its own -> its rows, for the same network untrained.
+        names: the other recipes.
     """
-    first, *others = RECIPES
-    names = {TRUE: RECIPES[first], **{name: RECIPES[name] for name in others}}
-    names |= {name: LOOKS[name][0] for name in REFERENCES}
-    body = [[title, *(f"{row.value(model).value:.3f}" for row in found)] for model, title in names.items()]
-    for name, theirs in alone.items():
-        cells = {(row.target, row.shots): f"{row.value('untrained').value:.3f}" for row in theirs}
-        body.append([f"untrained, student of {RECIPES[name]}", *(cells.get((r.target, r.shots), "") for r in found)])
-    counts = [["test subjects", *(str(row.value(TRUE).subjects) for row in found)]]
-    counts += [["pretraining seeds", *(str(row.value(TRUE).pretraining) for row in found)]]
-    return table(["recipe", *_columns(found)], [*body, *counts])
+    titles = {TRUE: next(iter(RECIPES.values())), **{name: RECIPES[name] for name in names}}
+    titles |= {name: LOOKS[name][0] for name in REFERENCES}
+    titles |= {_untrained(name): f"untrained, student of {RECIPES[name]}" for name in OWN_STUDENT if name in names}
+    body = []
+    for model, title in titles.items():
+        own = [row.value(model) for row in found]
+        seeds = "" if model.startswith("untrained") or model in REFERENCES else str(own[0].pretraining)
+        body.append([title, *(f"{value.value:.3f}" for value in own), seeds])
+    subjects = ["test subjects", *(str(row.value(TRUE).subjects) for row in found), ""]
+    return table(["recipe", *_columns(found), "pretraining seeds"], [*body, subjects])
 
 
-def recipes_contrasts(found: Sequence[Row]) -> str:
+def recipes_contrasts(found: Sequence[Row], names: Sequence[str]) -> str:
     """The first recipe minus every other one; Holm's correction over all cells of the table.
 
     Args:
         found: rows of one scale; their true pairs are the first recipe.
+        names: the other recipes.
     """
-    first, *others = RECIPES
-    pairs = [(name, row.difference(name)) for name in others for row in found]
-    tested = compare([own for _, own in pairs])
-    cells: dict[str, list[str]] = {name: [] for name in others}
-    for (name, own), result in zip(pairs, tested, strict=True):
+    pairs = [(name, row.difference(name)) for name in names for row in found]
+    cells: dict[str, list[str]] = {name: [] for name in names}
+    for (name, own), result in zip(pairs, compare([own for _, own in pairs]), strict=True):
         cells[name].append(difference_text(own, result))
     body = [[RECIPES[name], *line] for name, line in cells.items()]
-    return table([f"{RECIPES[first]} minus", *_columns(found)], body)
+    return table([f"{next(iter(RECIPES.values()))} minus", *_columns(found)], body)
 
 
 def figure(found: Sequence[Row], windows: Mapping[str, int], shots: int) -> bytes:
