@@ -72,7 +72,7 @@ class HubTeacher(FrozenTeacher):
             raise ConfigError("teacher 'hf': mean and std belong together, one of them is missing")
         network, config = load_network(model, revision)
         video = config.model_type in VIDEO_MODELS
-        trained = getattr(config, "num_frames", None) or getattr(config, "frames_per_clip", 8)
+        trained: Any = getattr(config, "num_frames", None) or getattr(config, "frames_per_clip", 8)
         wanted = int(trained) if video else 8
         if video and frames not in (None, wanted):
             raise ConfigError(f"teacher 'hf': {model} was trained on {wanted} frames, got frames {frames}")
