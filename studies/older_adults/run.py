@@ -219,9 +219,10 @@ def zero_table(found: Mapping[Path, Sequence[Result]]) -> str:
                 low, high = (f"{end:.3f}" if end is not None else "" for end in (line.low, line.high))
                 own = [mode, arm if line.model == "pretrained" else line.model, str(line.domain), str(line.probe)]
                 chance = "" if line.chance is None else f"{line.chance:.3f}"
+                own.append(str(len(line.details.get("classes", ()))))
                 body.append([*own, f"{line.value:.3f} [{low}, {high}]", chance, str(line.subjects)])
     # References are in the file of every arm, with equal values.
-    head = ["mode", "model", "domain", "probe", "macro-F1", "chance", "test subjects"]
+    head = ["mode", "model", "domain", "probe", "classes", "macro-F1", "chance", "test subjects"]
     return "## Zero-shot\n\n" + table(head, [list(row) for row in dict.fromkeys(map(tuple, body))])
 
 

@@ -38,6 +38,7 @@ SHIPPED = ("imu-video/small", "imu-video/base")
 
 EVALUATIONS = {
     "pdiot": "data/held-out",
+    "pdiot_50": "data/held-out",
     "older": "targets/smartfallmm",
     "umafall": "targets/umafall",
     "daphnet": "targets/daphnet",
@@ -143,7 +144,7 @@ def evaluate(
     run, (first, *others) = _run(study, dry_run), integers(sizes, "--sizes")
     against = [*(run.encoders(size, older) for size in others), *SHIPPED]
     for name in targets or EVALUATIONS:
-        own = name == "pdiot"
+        own = name.startswith("pdiot")
         folder = HERE if own else HERE.parents[1] / "older_adults" / "configs"
         config = known(folder / "eval", name, "evaluation")
         where = (study if own else older) / EVALUATIONS[name]
