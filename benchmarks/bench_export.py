@@ -41,7 +41,9 @@ def main(encoder: str, windows: int, repeats: int) -> None:
             "ONNX int8": load_onnx(folder / "out" / "model.int8.onnx"),
         }
         assert done.int8 is not None
-        print(f"{bundle.encoder_config['name']}: float32 {done.bytes} bytes, int8 {done.int8.bytes} bytes")
+        print(
+            f"{bundle.encoder_config['name']}: float32 {done.bytes['model.onnx']} bytes, int8 {done.int8.bytes} bytes"
+        )
         for size in (1, 64):
             count = min(windows, 64) if size == 1 else windows
 

@@ -94,7 +94,7 @@ class PosedDataset:
 
     def provenance(self) -> dict[str, Any]:
         """What determines the joints, beside the provenance of the dataset."""
-        own = getattr(self.of, "provenance", dict)()
+        own: dict[str, Any] = getattr(self.of, "provenance", dict)()
         hashes = {name: expected for name, (_, expected) in blazepose.FILES.items()}
         return {**own, "pose": {**hashes, "fps": self._fps, "stream": self._stream}}
 

@@ -65,12 +65,14 @@ class Graph:
         samples: T if only windows of one length are accepted; None: any length.
         least: smallest T.
         layers: names of the nodes with trained weights (convolutions and matrix products), in order.
+        program: the traced program (``torch.export.ExportedProgram``); None for a model that was made without torch.
     """
 
     model: Any
     samples: int | None
     least: int
     layers: tuple[str, ...]
+    program: Any = None
 
 
 def build_graph(bundle: EncoderBundle) -> Graph:
@@ -101,7 +103,7 @@ def build_graph(bundle: EncoderBundle) -> Graph:
         bundle.to(device).train(was)
     layers = _layers(model, bundle)
     _tidy(model, samples)
-    return Graph(model=model, samples=samples, least=least, layers=layers)
+    return Graph(model=model, samples=samples, least=least, layers=layers, program=program)
 
 
 def _traced(graph: WindowGraph, bundle: EncoderBundle) -> tuple[Any, int | None, int]:

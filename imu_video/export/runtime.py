@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,15 @@ KEY = "imu_video"
 FORMAT, VERSION = "imu-video-onnx", 1
 
 
+class _Head(BaseModel):
+    """The keys of a head that are read here."""
+
+    model_config = ConfigDict(strict=True)
+
+    classes: list[str] = Field(min_length=2, max_length=10_000)
+    threshold: float = Field(ge=0, lt=1)
+
+
 class _Facts(BaseModel):
     """The keys of the metadata that are read here; there may be more."""
 
@@ -35,6 +45,7 @@ class _Facts(BaseModel):
     samples: int | None = Field(ge=1)
     least: int = Field(ge=0)
     parts: dict[str, Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)]] = {}
+    head: _Head | None = None
 
 
 class OnnxEncoder(WindowEncoder):
@@ -57,6 +68,34 @@ class OnnxEncoder(WindowEncoder):
         self.encoder_config: JsonDict = dict(facts["encoder"])
         self.lineage: JsonDict = dict(facts["lineage"])
         self.weights_sha256 = weights_sha256
+        self._output = 0
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes of a file that was exported with a head; empty for any other."""
+        return tuple(self.facts.get("head", {}).get("classes", ()))
+
+    def probabilities(self, windows: np.ndarray, **options: Any) -> np.ndarray:
+        """Probability of every class. Shapes: (N, C, T) -> (N, M) float32.
+
+        Args:
+            windows: as for `encode`.
+            options: as for `encode`: ``rate_hz``, ``channels`` ...
+
+        Raises:
+            ConfigError: the file has no head.
+        """
+        if not self.classes:
+            raise ConfigError("the exported file has no head", hint="imu-video export ENCODER OUT --onnx --head HEAD")
+        other = copy.copy(self)
+        other._output, other.feature_dim = 1, len(self.classes)
+        return other.encode(windows, **options)
+
+    def predict(self, windows: np.ndarray, **options: Any) -> list[str | None]:
+        """The most probable class of each window, None below the threshold of the head; see `probabilities`."""
+        found = self.probabilities(windows, **options)
+        sure = found.max(axis=1) >= float(self.facts["head"]["threshold"])
+        return [self.classes[i] if known else None for i, known in zip(found.argmax(axis=1), sure, strict=True)]
 
     @property
     def parts(self) -> dict[str, slice]:
@@ -75,7 +114,9 @@ class OnnxEncoder(WindowEncoder):
                 f"windows of {samples} samples at {self.spec.rate_hz:g} Hz, the exported file accepts {least} and more",
                 hint=f"cut windows of {least / self.spec.rate_hz:g} s and longer",
             )
-        features: np.ndarray = self.session.run(None, {self.session.get_inputs()[0].name: np.ascontiguousarray(x)})[0]
+        features: np.ndarray = self.session.run(None, {self.session.get_inputs()[0].name: np.ascontiguousarray(x)})[
+            self._output
+        ]
         return features
 
 
@@ -169,11 +210,21 @@ def _check_graph(session: Any, facts: JsonDict, source: str | Path) -> None:
     """Refuse a network that cannot be the one that its metadata describe."""
     inputs, outputs = ([tuple(one.shape) for one in side] for side in (session.get_inputs(), session.get_outputs()))
     channels, width = len(facts["input"].get("channels", IMU_CHANNELS)), facts["feature_dim"]
-    for found, expected in ((inputs, (None, channels, None)), (outputs, (None, width))):
-        fits = len(found) == 1 and len(found[0]) in (0, len(expected))
-        if not fits or any(a != b for a, b in zip(found[0], expected, strict=False) if isinstance(a, int) and b):
-            raise CheckpointError(
-                f"{source}: a network of {inputs} -> {outputs}, its metadata describe (B, {channels}, T) -> "
-                f"(B, {width})",
-                hint="export the encoder again; metadata that were copied to another network are of no use",
-            )
+    classes = len(facts["head"]["classes"]) if facts.get("head") else 0
+    described = [[(None, channels, None)], [(None, width), *([(None, classes)] if classes else [])]]
+    if not all(map(_fits, (inputs, outputs), described)):
+        second = f" and (B, {classes})" if classes else ""
+        raise CheckpointError(
+            f"{source}: a network of {inputs} -> {outputs}, its metadata describe (B, {channels}, T) -> (B, {width})"
+            f"{second}",
+            hint="export the encoder again; metadata that were copied to another network are of no use",
+        )
+
+
+def _fits(found: list[tuple[Any, ...]], described: list[tuple[int | None, ...]]) -> bool:
+    """Whether the shapes of tensors, whose lengths are numbers or names, are the described ones (None: any length)."""
+    return len(found) == len(described) and all(
+        len(one) in (0, len(expected))
+        and not any(a != b for a, b in zip(one, expected, strict=False) if isinstance(a, int) and b)
+        for one, expected in zip(found, described, strict=True)
+    )

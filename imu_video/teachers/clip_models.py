@@ -65,12 +65,12 @@ class OpenClipTeacher(FrozenTeacher):
 
     def features(self, inputs: Tensor) -> Tensor:
         batch, frames = inputs.shape[:2]
-        each: Tensor = self.network.encode_image(self.prepare(inputs))  # type: ignore[operator]
+        each: Tensor = self.network.encode_image(self.prepare(inputs))
         return each.unflatten(0, (batch, frames)).mean(1)
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
         tokens = self.tokenizer(list(texts)).to(next(self.network.parameters()).device)
-        embedded: Tensor = self.network.encode_text(tokens)  # type: ignore[operator]
+        embedded: Tensor = self.network.encode_text(tokens)
         return embedded
 
     def recipe(self) -> dict[str, Any]:

@@ -123,7 +123,7 @@ def _refuse_other_input(
     Raises:
         ConfigError: they differ.
     """
-    published = backbone.pretrained_cfg
+    published: Any = backbone.pretrained_cfg
     hint = f"use the model's own preprocessing: imu-video embed DATA timm:{model}"
     height, width = published["input_size"][-2:]
     if published.get("fixed_input_size") and (height, width) != (image_size, image_size):

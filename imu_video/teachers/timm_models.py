@@ -75,7 +75,7 @@ class TimmTeacher(FrozenTeacher):
         prepare = of_timm(config, model=model, image_size=image_size)
         self.prepare = replace(prepare, mean=tuple(mean or prepare.mean), std=tuple(std or prepare.std))
         self.model, self.weights, self.frames, self.pooling, self.segments = model, weights, frames, pooling, segments
-        published = backbone.pretrained_cfg
+        published: Any = backbone.pretrained_cfg
         self.source = {key: published.get(key) for key in ("architecture", "tag", "hf_hub_id", "license")}
         self.backbone = backbone
         self.freeze()
@@ -105,10 +105,12 @@ class TimmTeacher(FrozenTeacher):
 
 def _set_size(backbone: nn.Module, model: str, wanted: int | None, own: Sequence[int]) -> None:
     """Interpolate the positions of a model of one size to another one; models of any size need nothing."""
-    if wanted is None or tuple(own) == (wanted, wanted) or not backbone.pretrained_cfg.get("fixed_input_size", False):
+    published: Any = backbone.pretrained_cfg
+    if wanted is None or tuple(own) == (wanted, wanted) or not published.get("fixed_input_size", False):
         return
     try:
-        patch = backbone.patch_embed.patch_size  # type: ignore[union-attr]
+        embedding: Any = backbone.patch_embed
+        patch = embedding.patch_size
         if any(wanted % side for side in patch):
             raise ValueError(f"no multiple of its patches of {patch[0]} x {patch[1]} pixels")
         backbone.set_input_size(img_size=(wanted, wanted))  # type: ignore[operator]

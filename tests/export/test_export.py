@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from imu_video import registry
-from imu_video.bundle.encoder import EncoderBundle, InputSpec
+from imu_video.bundle.encoder import EncoderBundle, InputSpec, load_encoder
+from imu_video.bundle.head import Head, HeadSpec
 from imu_video.cli.app import app
 from imu_video.errors import CheckpointError, ConfigError, ParityError
 from imu_video.export import export_onnx, graph, load_onnx
+from imu_video.export.calibration import Sampled
 from imu_video.export.parity import made_windows
 from imu_video.testing import write_folder
 from imu_video.types import Window
@@ -90,11 +92,49 @@ def test_the_command_calibrates_int8_and_replaces_only_exports(tmp_path: Path) -
     assert "model.int8.onnx" in done.output
     stated = json.loads((tmp_path / "out" / "export.json").read_text())
     assert stated["lineage"] == {"run_id": "abc"}
+    assert sorted(stated["files"]) == ["model.int8.onnx"], "--int8 alone writes no float file"
+    assert not (tmp_path / "out" / "model.onnx").exists()
+    assert sorted(stated["measured"]) == ["model.int8.onnx", "torch"]
     assert stated["files"]["model.int8.onnx"]["scheme"] == "static"
     assert stated["files"]["model.int8.onnx"]["bytes"] == (tmp_path / "out" / "model.int8.onnx").stat().st_size
     assert "model.int8.onnx" in (tmp_path / "out" / "README.md").read_text()
     again = CliRunner().invoke(app, arguments)
     assert isinstance(again.exception, CheckpointError)
+
+
+@pytest.mark.slow
+def test_a_head_and_a_program_travel_with_the_encoder(tmp_path: Path) -> None:
+    bundle = make("segment_cnn", width=8, blocks=2)
+    bundle.save(tmp_path / "encoder", lineage={"run_id": "abc"})
+    bundle = load_encoder(tmp_path / "encoder")
+    draw = np.random.default_rng(0)
+    spec = HeadSpec(classes=("sit", "walk", "run"), feature_dim=bundle.feature_dim, seconds=4.0, temperature=2.0)
+    weight = draw.normal(size=(bundle.feature_dim, 3)) / 10
+    head = Head(spec=spec, weight=weight, bias=draw.normal(size=3), encoder=bundle.weights_sha256)
+    x = made_windows(bundle, 200, seed=5)
+    sampled = Sampled(x=x, labels=np.array(["sit", "walk"] * 4), subjects=np.repeat(["a", "b", "c", "d"], 2))
+    done = export_onnx(bundle, tmp_path / "out", int8=True, program=True, head=head, windows=sampled)
+    assert sorted(done.bytes) == ["model.int8.onnx", "model.onnx", "model.pt2"]
+    expected = head.probabilities(bundle.encode(x, rate_hz=50))
+    exported = load_onnx(done.folder / "model.onnx")
+    assert exported.classes == spec.classes
+    np.testing.assert_allclose(exported.probabilities(x, rate_hz=50), expected, atol=1e-4)
+    assert exported.predict(x, rate_hz=50) == head.names(expected)
+    assert load_onnx(done.folder / "model.int8.onnx").probabilities(x, rate_hz=50).shape == (8, 3)
+    x[1, :3] = np.nan
+    with torch.no_grad():
+        again = torch.export.load(done.folder / "model.pt2").module(check_guards=False)(torch.from_numpy(x[:3, :, :77]))
+    np.testing.assert_allclose(again.numpy(), bundle.encode(x[:3, :, :77], rate_hz=50), atol=1e-4)
+    stated = json.loads((done.folder / "export.json").read_text())
+    assert set(stated["measured"]) == {"torch", *done.bytes}
+    assert all(0 <= one["accuracy"] <= 1 and one["ms"] > 0 for one in stated["measured"].values())
+    assert stated["head"]["classes"] == list(spec.classes)
+    page = (done.folder / "README.md").read_text()
+    assert "probe accuracy" in page
+    assert "torch.export.load" in page
+    foreign = Head(spec=spec, weight=weight, bias=np.zeros(3), encoder="other")
+    with pytest.raises(ConfigError, match="the head was fitted on encoder other"):
+        export_onnx(bundle, tmp_path / "third", head=foreign)
 
 
 @pytest.mark.slow
@@ -141,7 +181,7 @@ def test_options_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         assert message in str(done.exception)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
-    with pytest.raises(CheckpointError, match="exists and is not an ONNX export"):
+    with pytest.raises(CheckpointError, match="exists and is not an export"):
         export_onnx(make("segment_cnn", width=8), tmp_path / "mine", force=True)
     with pytest.raises(ConfigError, match="at least 2 windows"):
         export_onnx(make("segment_cnn", width=8), out, windows=np.zeros((1, 6, 200), np.float32))
