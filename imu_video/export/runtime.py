@@ -211,7 +211,10 @@ def _check_graph(session: Any, facts: JsonDict, source: str | Path) -> None:
     inputs, outputs = ([tuple(one.shape) for one in side] for side in (session.get_inputs(), session.get_outputs()))
     channels, width = len(facts["input"].get("channels", IMU_CHANNELS)), facts["feature_dim"]
     classes = len(facts["head"]["classes"]) if facts.get("head") else 0
-    described = [[(None, channels, None)], [(None, width), *([(None, classes)] if classes else [])]]
+    described: list[list[tuple[int | None, ...]]] = [
+        [(None, channels, None)],
+        [(None, width), *([(None, classes)] if classes else [])],
+    ]
     if not all(map(_fits, (inputs, outputs), described)):
         second = f" and (B, {classes})" if classes else ""
         raise CheckpointError(
