@@ -18,7 +18,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from imu_video.runtime import console
+from imu_video.errors import ConfigError
+from imu_video.runtime import console, documents
 from imu_video.runtime.children import python
 
 Runtime = Literal["eager", "compiled", "onnx", "int8"]
@@ -98,7 +99,8 @@ def _child(runtime: Runtime, file: Path, windows: Path) -> Latency:
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         return Latency(runtime=runtime, error=(lines or ["ended without a message"])[-1][:200])
-    return Latency(**json.loads(done.stdout.splitlines()[-1]))
+    lines = done.stdout.splitlines() or [""]
+    return Latency(**documents.parse_json(lines[-1], f"result of runtime {runtime!r}", error=ConfigError))
 
 
 def timed(call: Callable[[], Any], *, seconds: float = _SECONDS, least: int = 5) -> float:

@@ -252,8 +252,8 @@ def _facts(bundle: EncoderBundle) -> JsonDict:
 def _read_facts(graph: Any, source: str | Path) -> JsonDict:
     text = graph.metadata.get(KEY) if isinstance(graph.metadata, dict) else None
     try:
-        facts = json.loads(text) if isinstance(text, str) else None
-    except ValueError:
+        facts = documents.parse_json(text, f"{source}: {KEY}", error=CheckpointError) if isinstance(text, str) else None
+    except CheckpointError:
         facts = None
     wanted = {"encoder": dict, "input": dict, "lineage": dict}
     if not isinstance(facts, dict) or facts.get("format") != FORMAT or "missing" not in graph.metadata:
