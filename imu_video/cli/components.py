@@ -52,6 +52,8 @@ def list_(
         console.table(*listing.dataset_table(listing.dataset_facts(chosen["datasets"])))
         if sys.stdout.isatty():
             console.say("all details of one dataset: imu-video list datasets NAME")
+    elif "encoders" in chosen and name is None:
+        console.table(*listing.encoder_table(chosen["encoders"]))
     elif name is not None:
         _, registry, _ = parts[0]
         console.say(*listing.description(registry, name).split("\n"), "")

@@ -1,4 +1,4 @@
-"""Registered components as tables, facts and a documentation page; no components are built and no data is read."""
+"""Registered components as tables, facts and a documentation page; no data is read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from imu_video.errors import ConfigError
+from imu_video.errors import ConfigError, ImuVideoError
 from imu_video.registry import Registry, datasets
 
 WIDTH = 100
@@ -138,6 +138,35 @@ def dataset_page(facts: list[DatasetFacts]) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", *(f"- `{fact.name}`: {fact.citation}" for fact in facts)]
     return "\n".join(lines) + "\n"
+
+
+def encoder_table(registry: Registry[Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Header and rows of `imu-video list encoders`, with the size and the arithmetic of the default arguments.
+
+    Millions of multiplications are those of one window of six channels and 250 samples, 5 s at 50 Hz. An encoder that
+    cannot be built, because it needs another package or an argument, has no numbers.
+    """
+    rows = []
+    for name in registry.names():
+        found = next((c for device in ("meta", "cpu") if (c := _cost(registry, name, device)) is not None), None)
+        numbers = ("-", "-", "-")
+        if found is not None:
+            numbers = (f"{found.parameters:,}", f"{found.macs / 1e6:.1f}", str(found.feature_dim))
+        rows.append((name, *numbers, summary(registry, name), call(registry, name)))
+    return ("name", "parameters", "M multiplications", "features", "description", "arguments"), rows
+
+
+def _cost(registry: Registry[Any], name: str, device: str) -> Any:
+    """Cost of an encoder with default arguments; without memory and arithmetic on ``meta``, where it can be built."""
+    import torch
+
+    from imu_video.encoders.cost import cost
+
+    try:
+        with torch.device(device):
+            return cost(registry.build(name))
+    except (ImuVideoError, ValueError, TypeError, RuntimeError, NotImplementedError):
+        return None
 
 
 def as_json(kind: str, registry: Registry[Any], name: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from imu_video.converters.base import Converter, Plan
     from imu_video.converters.checkpoint import Checkpoint, read_checkpoint
     from imu_video.converters.conversion import Converted, convert
+    from imu_video.converters.foundation import MantisConverter, MOMENTConverter
     from imu_video.converters.imu2clip import IMU2CLIPConverter, PRIMUSConverter
     from imu_video.converters.patch_tst import PatchTSTConverter
     from imu_video.converters.ssl_wearables import HarnetConverter
@@ -27,6 +28,8 @@ __all__ = [
     "Converter",
     "HarnetConverter",
     "IMU2CLIPConverter",
+    "MOMENTConverter",
+    "MantisConverter",
     "PRIMUSConverter",
     "PatchTSTConverter",
     "Plan",
@@ -41,6 +44,7 @@ __getattr__, __dir__ = exports(
         "base": ["Converter", "Plan"],
         "checkpoint": ["Checkpoint", "read_checkpoint"],
         "conversion": ["Converted", "convert"],
+        "foundation": ["MOMENTConverter", "MantisConverter"],
         "imu2clip": ["IMU2CLIPConverter", "PRIMUSConverter"],
         "patch_tst": ["PatchTSTConverter"],
         "ssl_wearables": ["HarnetConverter"],

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from imu_video.encoders.fusion_actnet import FusionActNet
     from imu_video.encoders.harnet import Harnet
     from imu_video.encoders.hybrid import Hybrid
+    from imu_video.encoders.mantis import Mantis
+    from imu_video.encoders.micro_conv_lstm import MicroConvLSTM
+    from imu_video.encoders.moment import MOMENT
+    from imu_video.encoders.multi_device import MultiDevice
     from imu_video.encoders.patch_transformer import PatchTST
     from imu_video.encoders.patch_transformer_hf import PatchTSTHF
     from imu_video.encoders.resnet1d import ResNet1d
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CNNGRU",
     "L2MU",
+    "MOMENT",
     "PRIMUS",
     "TCN",
     "TPN",
@@ -45,6 +50,9 @@ __all__ = [
     "HaroodCNN",
     "HaroodTransformer",
     "Hybrid",
+    "Mantis",
+    "MicroConvLSTM",
+    "MultiDevice",
     "PatchTST",
     "PatchTSTHF",
     "ResNet1d",
@@ -63,6 +71,10 @@ __getattr__, __dir__ = exports(
         "fusion_actnet": ["FusionActNet"],
         "harnet": ["Harnet"],
         "hybrid": ["Hybrid"],
+        "mantis": ["Mantis"],
+        "micro_conv_lstm": ["MicroConvLSTM"],
+        "moment": ["MOMENT"],
+        "multi_device": ["MultiDevice"],
         "patch_transformer": ["PatchTST"],
         "patch_transformer_hf": ["PatchTSTHF"],
         "resnet1d": ["ResNet1d"],

@@ -22,6 +22,8 @@ OPSET = 18
 LONG = 1025
 """Least number of samples of the window that is traced for windows of any length."""
 INPUT, OUTPUT = "imu", "features"
+RECURRENT = ("LSTM", "GRU")
+"""Operators with two trained weights, of the input and of the state."""
 VERIFIED = ("segment_cnn", "resnet1d", "patch_tst", "tpn", "cnn_transformer", "hybrid")
 """Encoders that export with windows of any length, for the hint of an error; the tests hold the list to the code."""
 
@@ -171,10 +173,13 @@ def _layers(model: Any, bundle: EncoderBundle) -> tuple[str, ...]:
         for tensor in model.graph.initializer
         if len(tensor.dims) >= 2 and (tensor.name in names or numpy_helper.to_array(tensor).tobytes() in known)
     }
+    constants = {tensor.name for tensor in model.graph.initializer}
     return tuple(
         node.name
         for node in model.graph.node
-        if node.op_type in ("Conv", "Gemm", "MatMul") and len(node.input) > 1 and node.input[1] in trained
+        if (node.op_type in ("Conv", "Gemm", "MatMul") and len(node.input) > 1 and node.input[1] in trained)
+        # The exporter reorders the gates of recurrent layers, so that their weights equal no parameter.
+        or (node.op_type in RECURRENT and set(node.input[1:3]) <= constants)
     )
 
 

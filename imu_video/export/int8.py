@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from imu_video.export.graph import INPUT, Graph, quiet
+from imu_video.export.graph import INPUT, RECURRENT, Graph, quiet
 from imu_video.export.packages import needed
 
 Scheme = Literal["static", "weights"]
@@ -44,14 +44,15 @@ def inner_layers(graph: Graph) -> tuple[str, ...]:
     """Layers that read the output of another layer.
 
     The first layer reads the window, whose range is that of the sensor: with 256 steps for 16 g, the movement of a
-    subject at rest is below one step. It is cheap: its weights are int8, and it is computed in float32.
+    subject at rest is below one step. It is cheap: its weights are int8, and it is computed in float32. So are
+    recurrent layers, for which ONNX has no operator with integers.
     """
     behind: set[str] = set()  # tensors that depend on a layer
     inner = []
     for node in graph.model.graph.node:
         if behind & set(node.input):
             behind |= set(node.output)
-            if node.name in graph.layers:
+            if node.name in graph.layers and node.op_type not in RECURRENT:
                 inner.append(node.name)
         elif node.name in graph.layers:
             behind |= set(node.output)
@@ -105,8 +106,8 @@ def _weights_only(source: Any, layers: tuple[str, ...]) -> Any:
     done: dict[tuple[str, int], str] = {}
     nodes = []
     for node in model.graph.node:
-        if node.name in layers:
-            name = node.input[1]
+        for place in _weights_of(node) if node.name in layers else ():
+            name = node.input[place]
             axis = _output_axis(node)
             if (name, axis) not in done:
                 weight = onnx.numpy_helper.to_array(tensors[name])
@@ -128,7 +129,7 @@ def _weights_only(source: Any, layers: tuple[str, ...]) -> Any:
                         axis=axis,
                     )
                 )
-            node.input[1] = done[name, axis]
+            node.input[place] = done[name, axis]
         nodes.append(node)
     used = {name for node in nodes for name in node.input}
     kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
@@ -141,8 +142,18 @@ def _weights_only(source: Any, layers: tuple[str, ...]) -> Any:
     return model
 
 
+def _weights_of(node: Any) -> tuple[int, ...]:
+    """Places of a layer's weights among its inputs."""
+    return (1, 2) if node.op_type in RECURRENT else (1,)
+
+
 def _output_axis(node: Any) -> int:
-    """Axis of the outputs of a layer's weight: the first of a convolution, the last of a matrix product."""
+    """Axis of the outputs of a layer's weight: the first of a convolution, the last of a matrix product.
+
+    That of a recurrent layer is the second; its directions share their scales.
+    """
+    if node.op_type in RECURRENT:
+        return 1
     if node.op_type == "Conv":
         return 0
     transposed = any(a.name == "transB" and a.i for a in node.attribute)

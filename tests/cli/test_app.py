@@ -289,6 +289,8 @@ def test_list_shows_components_and_their_arguments(run: Run) -> None:
     assert run("list", "loss")[0] == 2
     assert run("list", "encoder")[1] == run("list", "encoders")[1]
     assert "Args:" in run("list", "encoders", "patch_tst")[1]
+    row = next(line for line in run("list", "encoders")[1].splitlines() if line.strip().startswith("tpn"))
+    assert "86,726" in row
     assert "tau_plus\t0.0\tin [0, 1)\n" in run("list", "losses", "hard_negative")[1]
     ranges = json.loads(run("list", "losses", "hard_negative", "--json")[1])[0]["ranges"]
     assert (ranges["guard"], "learned" in ranges) == ("null or in (-1, 1)", False)
