@@ -18,6 +18,7 @@ from eval.protocols.ood.runs import Run, runs
 from eval.protocols.ood.scenario import Domains
 from eval.protocols.ood.stored import FACTS, read_facts, read_run
 from eval.protocols.ood.train import Task, train
+from imu_video.bundle.locate import encoder_folder
 from imu_video.config import Config, digest
 from imu_video.errors import ConfigError
 from imu_video.registry import load_plugin
@@ -148,8 +149,9 @@ class RunTask:
         self.folder.keep(run, train(self._task, run))
 
 
-def _absolute(path: str) -> str:
-    return str(Path(path).absolute())
+def _absolute(source: str) -> str:
+    """The folder of an encoder for workers in other working folders; also of a shipped encoder, or one of the hub."""
+    return str(encoder_folder(source).absolute())
 
 
 def work(

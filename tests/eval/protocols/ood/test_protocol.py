@@ -64,3 +64,10 @@ def test_a_later_config_changes_keys_of_an_earlier_one(tmp_path: Path) -> None:
     two.write_text("models: {a: 3}")
     with pytest.raises(ConfigError, match=r"one.yaml and .*two.yaml: .*models"):
         load([one, two], [], [], "all")
+
+
+def test_workers_find_shipped_encoders_from_any_working_folder() -> None:
+    from eval.protocols.ood.grid import _absolute
+
+    assert (Path(_absolute("imu-video/small")) / "config.json").is_file()
+    assert _absolute("encoders/mine") == str(Path("encoders/mine").absolute())
