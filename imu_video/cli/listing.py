@@ -146,7 +146,7 @@ def encoder_table(registry: Registry[Any]) -> tuple[tuple[str, ...], list[tuple[
     Millions of multiplications are those of one window of six channels and 250 samples, 5 s at 50 Hz. An encoder that
     cannot be built, because it needs another package or an argument, has no numbers.
     """
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name in registry.names():
         found = next((c for device in ("meta", "cpu") if (c := _cost(registry, name, device)) is not None), None)
         numbers = ("-", "-", "-")

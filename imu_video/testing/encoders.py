@@ -126,7 +126,8 @@ def _check_encoder_stream(model: Any, name: str) -> None:
     mask[1, 0] = False
     mask[2, :, 10::3] = False
     x = torch.where(mask, x, 1e4)
-    stream, found, start = model.stream(window=window, hop=hop), [], 0
+    stream, start = model.stream(window=window, hop=hop), 0
+    found: list[Tensor] = []
     for length in (1, 3, window - 30, 1, 2 * hop + 9, hop, 5, x.shape[-1]):
         part = slice(start, start + length)
         features = stream.push(x[..., part], mask[..., part])
