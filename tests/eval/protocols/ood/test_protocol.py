@@ -66,8 +66,10 @@ def test_a_later_config_changes_keys_of_an_earlier_one(tmp_path: Path) -> None:
         load([one, two], [], [], "all")
 
 
-def test_workers_find_shipped_encoders_from_any_working_folder() -> None:
+def test_workers_find_shipped_encoders_from_any_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from eval.protocols.ood.grid import _absolute
 
     assert (Path(_absolute("imu-video/small")) / "config.json").is_file()
-    assert _absolute("encoders/mine") == str(Path("encoders/mine").absolute())
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "encoders" / "mine").mkdir(parents=True)
+    assert _absolute("encoders/mine") == str(tmp_path / "encoders" / "mine")
