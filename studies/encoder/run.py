@@ -109,7 +109,7 @@ def pretrain(
     study: Study = STUDY,
     dry_run: DryRun = False,
 ) -> None:
-    """Pretrain and export one encoder on the mixture, unless it exists."""
+    """Pretrain and export one encoder on the mixture, and calibrate its text head, unless it exists."""
     steps = Steps(dry_run=dry_run, threads=1)
     path = known(HERE / "configs", config, "encoder")
     unknown = sorted(set(more or []) - set(FURTHER))
@@ -126,7 +126,12 @@ def pretrain(
     steps.run(
         "imu-pretrain", "launch", path, _roots(study, weights), *overrides, "--run", folder, title=f"Pretrain {name}"
     )
-    steps.run("imu-pretrain", "export", folder, out, "--checkpoint", "latest", title=f"Export {name}")
+    exported, labelled = study / "exported" / name, [study / "data" / one for one in SOURCES]
+    if not (exported / "config.json").is_file():
+        steps.run("imu-pretrain", "export", folder, exported, "--checkpoint", "latest", title=f"Export {name}")
+    steps.run(
+        "imu-eval", "calibrate-text", exported, *labelled, "--out", out, title=f"Calibrate the text head of {name}"
+    )
 
 
 @app.command()
@@ -203,11 +208,12 @@ def zeroshot(
 ) -> None:
     """Evaluate an encoder zero-shot by the names of the activities on data outside the mixture."""
     steps = Steps(dry_run=dry_run, threads=1)
-    _evaluate(steps, study, name, datasets, "zeroshot", "--mode", "text", results="zeroshot")
+    names = ["--label-map", HERE / "configs" / "eval" / "names.yaml"]
+    _evaluate(steps, study, name, datasets, "zeroshot", "--mode", "text", *names, results="zeroshot")
 
 
 def _evaluate(
-    steps: Steps, study: Path, name: str, datasets: list[str], protocol: str, *options: str, results: str
+    steps: Steps, study: Path, name: str, datasets: list[str], protocol: str, *options: str | Path, results: str
 ) -> None:
     """Run a protocol on every data set; the results of an encoder are in one file."""
     encoder = _exported(study, name, steps)

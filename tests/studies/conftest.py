@@ -43,6 +43,8 @@ def pretend(words: list[str]) -> None:
         made = [Path(words[3]) / "config.json"]
     elif (name, command) == ("imu-video", "build"):
         made = [Path(words[3]) / part for part in ("build.yaml", "index.json", "shards/a.tar", "columns/a.npy")]
+    elif (name, command) == ("imu-eval", "calibrate-text"):
+        made = [Path(words[words.index("--out") + 1]) / "config.json"]
     elif name == "imu-eval" and "--out" in words:
         made = [Path(words[words.index("--out") + 1])]
         made += [Path(words[words.index("--folder") + 1]) / "runs"] if "--folder" in words else []
