@@ -31,6 +31,9 @@ HERE = Path(__file__).resolve().parent
 STUDY = Path("l2mu-run")
 REFERENCE = "l2mu"
 """Encoder that is pruned, and that the others are compared with."""
+ADD, MULTIPLY = 0.9, 3.7
+"""Picojoules per addition and multiplication of 32-bit floats, 45 nm (Horowitz 2014, doi 10.1109/ISSCC.2014.6757323)."""
+SHOWN = ("synapses", "sparsity", "synaptic_operations", "multiplications", "updates")
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 Study = Annotated[Path, typer.Option("--study", help="Folder of data and results.")]
 
@@ -202,46 +205,53 @@ def multiply_accumulates(bundle: Any, window: Any) -> int:
 
 @app.command()
 def report(study: Study = STUDY) -> None:
-    """Print the tables of results.md: means over subjects, and paired differences with intervals."""
+    """Print the tables of results.md: accuracy with intervals over subjects and folds, and operations per window."""
     lines = _lines(study / "results.jsonl")
     if not lines:
         raise ConfigError(f"{study} holds no results", hint="python studies/l2mu/run.py train")
-    per_subject: dict[str, dict[str, float]] = {}
-    for line in lines:
-        per_subject.setdefault(line["encoder"], {}).update(line["macro_f1"])
+    encoders = list(dict.fromkeys(line["encoder"] for line in lines))
+    scores = {name: _per_subject(lines, name, "macro_f1") for name in encoders}
+    fold = {one: str(line["fold"]) for line in lines for one in line["macro_f1"]}
+    console.say(f"| encoder | subjects | macro-F1 | minus {REFERENCE} | accuracy |", "|---|---|---|---|---|")
+    for name in encoders:
+        cells = [name, str(len(scores[name])), _shown(scores[name], fold, "{:.3f} [{:.3f}, {:.3f}]", fraction=True)]
+        shared = scores[name].keys() & scores.get(REFERENCE, {}).keys()
+        paired = {one: scores[name][one] - scores[REFERENCE][one] for one in sorted(shared)}
+        cells.append("" if name == REFERENCE else _shown(paired, fold, "{:+.3f} [{:+.3f}, {:+.3f}]", fraction=False))
+        cells.append(f"{np.mean(list(_per_subject(lines, name, 'accuracy').values())):.3f}")
+        console.say(f"| {' | '.join(cells)} |")
     console.say(
-        "| encoder | macro-F1 | minus l2mu | parameters | sparsity | synaptic operations | multiply-accumulates |"
+        "",
+        "| encoder | parameters | weights not zero | sparsity | synaptic operations | multiply-accumulates "
+        "| updates of a membrane | energy of the arithmetic |",
+        "|---|---|---|---|---|---|---|---|",
     )
-    console.say("|---|---|---|---|---|---|---|")
-    for name, scores in per_subject.items():
+    for name in encoders:
         own = [line for line in lines if line["encoder"] == name]
-        mean, low, high = _interval(np.array(list(scores.values())))
-        cells = [f"{mean:.3f} [{low:.3f}, {high:.3f}]", ""]
-        shared = [one for one in scores if one in per_subject.get(REFERENCE, {})]
-        if name != REFERENCE and shared:
-            difference = _interval(np.array([scores[one] - per_subject[REFERENCE][one] for one in shared]))
-            cells[1] = "{:+.3f} [{:+.3f}, {:+.3f}]".format(*difference)
-        spikes = [line["spikes"] for line in own if "spikes" in line]
-
-        def average(key: str, spikes: list[dict[str, Any]] = spikes) -> float:
-            return float(np.mean([one[key] for one in spikes]))
-
-        if spikes:
-            cells += [f"{average('synapses'):,.0f} synapses", f"{average('sparsity'):.3f}"]
-            cells += [
-                f"{average('synaptic_operations'):,.0f}",
-                f"{average('multiplications'):,.0f} (real-valued input)",
-            ]
+        cells = [name, f"{own[0]['parameters']:,}"]
+        if "spikes" in own[0]:
+            mean = {key: float(np.mean([line["spikes"][key] for line in own])) for key in SHOWN}
+            picojoule = mean["synaptic_operations"] * ADD + mean["multiplications"] * (MULTIPLY + ADD)
+            picojoule += mean["updates"] * (MULTIPLY + 2 * ADD)
+            cells += [f"{mean['synapses']:,.0f}", f"{mean['sparsity']:.3f}", f"{mean['synaptic_operations']:,.0f}"]
+            cells += [f"{mean['multiplications']:,.0f}", f"{mean['updates']:,.0f}"]
         else:
-            cells += [f"{own[0]['parameters']:,}", "", "", f"{own[0]['multiply_accumulates']:,}"]
-        console.say(f"| {name} ({len(scores)} subjects) | {' | '.join(cells)} |")
+            picojoule = own[0]["multiply_accumulates"] * (MULTIPLY + ADD)
+            cells += ["all", "", "", f"{own[0]['multiply_accumulates']:,}", ""]
+        console.say(f"| {' | '.join([*cells, f'{picojoule / 1e6:.2f} uJ'])} |")
 
 
-def _interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean and 95 % interval of the percentile bootstrap over subjects."""
-    draw = np.random.default_rng(0)
-    means = values[draw.integers(0, len(values), (10_000, len(values)))].mean(1)
-    return float(values.mean()), *(float(q) for q in np.quantile(means, (0.025, 0.975)))
+def _per_subject(lines: list[dict[str, Any]], name: str, metric: str) -> dict[str, float]:
+    return {one: value for line in lines if line["encoder"] == name for one, value in line[metric].items()}
+
+
+def _shown(values: dict[str, float], fold: dict[str, str], form: str, *, fraction: bool) -> str:
+    """Mean and 95 % interval over subjects; every fold is one trained network."""
+    from imu_video.metrics.inference import estimate
+
+    cells, folds = np.array(list(values.values()))[None, None], [fold[one] for one in values]
+    found = estimate(cells, folds=folds if len(set(folds)) > 1 else None, fraction=fraction, random_seeds=True)
+    return form.format(found.value, *found.interval(0.95))
 
 
 if __name__ == "__main__":

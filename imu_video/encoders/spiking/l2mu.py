@@ -245,6 +245,6 @@ class L2MU(TimeEncoder):
 
     def populations(self) -> dict[str, Population]:
         """Populations of neurons by name, in the order of computation; ``m`` is left out if it is real-valued."""
-        found = {f"layer_{i}": layer for i, layer in enumerate(self.layers)}
+        found: dict[str, nn.Module | None] = {f"layer_{i}": layer for i, layer in enumerate(self.layers)}
         found |= {"u": self.u, "m": self.m, "h": self.h}
         return {name: part for name, part in found.items() if isinstance(part, Population)}

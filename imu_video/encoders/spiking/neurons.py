@@ -222,7 +222,7 @@ class Population(nn.Module):
     def constants(self) -> Constants:
         """Beta, Theta and alpha within their limits."""
         leak, synapse = (
-            None if decay is None else rounded(decay.clamp(0, LARGEST_LEAK), LEAK_STEP)
+            None if decay is None else rounded(decay.clamp(min=0.0).clamp(max=LARGEST_LEAK), LEAK_STEP)
             for decay in (self.leak, self.synapse)
         )
         assert leak is not None

@@ -272,7 +272,7 @@ def _exported_cell(
         state_u = _plain_step(u, of_u, state_u, currents[0] + joined @ weights.to_u)
         written = past_m.unflatten(1, (-1, order)) @ weights.matrix + state_u[1][..., None] * weights.vector
         if m is None or of_m is None:
-            state_m = [written.flatten(1)]
+            state_m = [written.flatten(1).clone()]
         else:
             state_m = _plain_step(m, of_m, state_m, written.flatten(1))
         now_m = state_m[0 if m is None else 1]
