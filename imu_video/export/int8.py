@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from imu_video.errors import ConfigError
 from imu_video.export.graph import INPUT, RECURRENT, Graph, quiet
 from imu_video.export.packages import needed
 
@@ -31,8 +32,13 @@ def quantised(graph: Graph, windows: np.ndarray | None) -> tuple[Any, Scheme, tu
             of activations. None: only weights are quantised.
 
     Raises:
-        ConfigError: the extra is not installed.
+        ConfigError: the extra is not installed, or no layer can be quantised.
     """
+    if not graph.layers:
+        raise ConfigError(
+            "int8: the network has no layer with trained weights outside of a loop",
+            hint="export with --onnx alone; a spiking encoder has fixed-point weights already (--nir)",
+        )
     if windows is None:
         return _short_names(_weights_only(graph.model, graph.layers)), "weights", graph.layers
     inner = inner_layers(graph)

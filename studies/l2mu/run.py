@@ -32,7 +32,7 @@ STUDY = Path("l2mu-run")
 REFERENCE = "l2mu"
 """Encoder that is pruned, and that the others are compared with."""
 ADD, MULTIPLY = 0.9, 3.7
-"""Picojoules per addition and multiplication of 32-bit floats, 45 nm (Horowitz 2014, doi 10.1109/ISSCC.2014.6757323)."""
+"""Picojoules per addition and multiplication of 32-bit floats (Horowitz 2014, doi 10.1109/ISSCC.2014.6757323)."""
 SHOWN = ("synapses", "sparsity", "synaptic_operations", "multiplications", "updates")
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 Study = Annotated[Path, typer.Option("--study", help="Folder of data and results.")]

@@ -56,6 +56,22 @@ def test_an_exported_encoder_gives_the_features_of_torch(name: str, tmp_path: Pa
     np.testing.assert_allclose(theirs, bundle.encode(x, rate_hz=50), atol=1e-4)
 
 
+@pytest.mark.slow
+def test_a_spiking_encoder_is_one_loop_of_any_length(tmp_path: Path) -> None:
+    """H5; int8 is refused, because its layers are inside the loop."""
+    bundle = make("l2mu", width=12, layers=2, memory=6, hidden=10)
+    done = export_onnx(bundle, tmp_path / "out")
+    assert done.samples is None
+    for samples in (200, 77):
+        x = made_windows(bundle, samples, seed=9)
+        x[1, :3] = np.nan
+        theirs = load_onnx(done.folder / "model.onnx").encode(x, rate_hz=50)
+        np.testing.assert_allclose(theirs, bundle.encode(x, rate_hz=50), atol=1e-4)
+    with pytest.raises(ConfigError, match="no layer with trained weights outside of a loop"):
+        export_onnx(bundle, tmp_path / "small", int8=True)
+    assert not (tmp_path / "small").exists()
+
+
 def test_the_list_of_encoders_in_errors_is_that_of_the_tests() -> None:
     assert set(graph.VERIFIED) == set(SMALL)
 
