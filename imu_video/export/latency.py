@@ -135,7 +135,7 @@ def measured(runtime: Runtime, file: Path, windows: np.ndarray, *, started: floa
         windows: (N, C, T) windows.
         started: `time.time` at the start of the process.
     """
-    base = _resident()
+    base = _memory("VmRSS")
     encode, size = _opened(runtime, file)
     encode(windows[:1])
     first = time.time() - started
@@ -143,9 +143,14 @@ def measured(runtime: Runtime, file: Path, windows: np.ndarray, *, started: floa
     many = np.tile(windows, (-(-_BATCH // len(windows)), 1, 1))[:_BATCH]
     batch = timed(lambda: encode(many))
     return Latency(
-        runtime=runtime, bytes=size, ms=1000 * alone, per_second=_BATCH / batch, first_s=first, peak_mb=_peak(),
+        runtime=runtime,
+        bytes=size,
+        ms=1000 * alone,
+        per_second=_BATCH / batch,
+        first_s=first,
+        peak_mb=_memory("VmHWM"),
         base_mb=base,
-    )  # fmt: skip
+    )
 
 
 def _opened(runtime: Runtime, file: Path) -> tuple[Callable[[np.ndarray], np.ndarray], int]:
@@ -168,17 +173,17 @@ def _opened(runtime: Runtime, file: Path) -> tuple[Callable[[np.ndarray], np.nda
     return lambda x: opened.encode(x, rate_hz=opened.spec.rate_hz, check_units=False), size
 
 
-def _peak() -> float:
-    """Peak resident memory in MB; 0 where the system does not tell it."""
+def _memory(field: str) -> float:
+    """Memory of this process in MB: ``VmHWM``, the peak, or ``VmRSS``, in use; 0 where the system does not tell it.
+
+    Not ``resource.getrusage``: on Linux its peak includes that of the parent from before the program was started.
+    """
     try:
-        import resource
-    except ImportError:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:
         return 0.0
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most / 2**20 if sys.platform == "darwin" else most / 2**10
-
-
-_resident = _peak  # before the encoder is loaded, the peak is the memory in use
+    found = next((line.split()[1] for line in lines if line.startswith(f"{field}:")), "0")
+    return int(found) / 2**10
 
 
 def main(arguments: Sequence[str]) -> None:
