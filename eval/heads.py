@@ -99,6 +99,7 @@ def fit_head(
         "desired_accuracy": desired,
         "accepted_share": round(share, 4),
         "left_out_classes": left_out,
+        "encoder_name": bundle.name,
     }
     return Head(
         spec=HeadSpec(**spec, threshold=threshold),

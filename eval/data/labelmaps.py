@@ -48,8 +48,10 @@ def rename_labels(
         known: labels that a map may name although no window has them.
 
     Raises:
-        ConfigError: a map with an unknown dataset or label, or without any window.
+        ConfigError: a map with an unknown dataset or label, or without any window, or common labels that are blank
+            or differ in case and spaces only.
     """
+    _check_names([name for one in maps.values() for name in one.values()])
     dataset = windows.facts["dataset"] if "dataset" in windows.facts else np.full(len(windows), windows.dataset)
     for name in maps:
         if not (dataset == name).any():
@@ -67,6 +69,22 @@ def rename_labels(
         raise ConfigError("label_map removes all windows")
     classes = tuple(sorted(set(new.tolist())))
     return replace(windows, labels=np.searchsorted(np.array(classes), new).astype(np.int64), classes=classes)
+
+
+def _check_names(names: Collection[str]) -> None:
+    """Refuse common labels that would become a class without a name, or two classes with one."""
+    spelled: dict[str, str] = {}
+    for name in names:
+        plain = " ".join(name.replace("_", " ").casefold().split())
+        if not plain:
+            raise ConfigError(
+                f"label_map: common label {name!r} is blank", hint="leave a label out of the map to exclude its windows"
+            )
+        if spelled.setdefault(plain, name) != name:
+            raise ConfigError(
+                f"label_map: common labels {spelled[plain]!r} and {name!r} differ in case and spaces only",
+                hint="use one spelling for one class",
+            )
 
 
 def common_names(windows: LabelledWindows, maps: LabelMaps) -> LabelledWindows:

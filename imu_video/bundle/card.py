@@ -29,6 +29,15 @@ of another window. A score that this encoder reaches does not depend on correct 
 _PLUGINS = """\
 Components of the training run that do not belong to imu-video, with the first 16 digits of the sha256 of their code.
 If the encoder is among them, loading it requires its plugin (`--plugin FILE.py`, or `imu_video.load_plugin`)."""
+_EVALUATION = "Results on data outside the training mixture, with subjects, intervals and commands:"
+_LIMITS = (
+    "Features reflect the subjects, placements, devices and activities of the training data; evaluate them before use "
+    "on other data (`imu-eval fewshot`).",
+    "Windows in other units, or with gravity removed where it was included, are out of its domain.",
+    "Stored features and fitted heads belong to these weights (sha256 below): compute and fit them again for other "
+    "weights, also for a later version of the same name.",
+    "Not a medical device. Movement data can identify a person: handle features as personal data.",
+)
 _CODE = re.compile(r"code \((.*)\)", re.DOTALL)
 """Keys of such components in the config of the lineage."""
 
@@ -38,7 +47,8 @@ def render(config: Mapping[str, Any], *, name: str | None = None, summary: str =
 
     Args:
         config: content of ``config.json`` as `EncoderBundle.save` writes it. A list ``sources`` in its lineage, of
-            mappings with ``name``, ``licence`` and ``url``, is shown as a table of its own.
+            mappings with ``name``, ``licence`` and ``url``, is shown as a table of its own, an address
+            ``evaluation`` as a section, and a list ``limits`` of sentences among the limits.
         name: of a shipped encoder: title of the card, and what the example of use loads. None: a folder.
         summary: one sentence about a shipped encoder.
 
@@ -48,6 +58,7 @@ def render(config: Mapping[str, Any], *, name: str | None = None, summary: str =
     spec, encoder, lineage = config["input"], config["encoder"], _counted(config["lineage"])
     licences = lineage.pop("licences", None)
     sources = _sources(lineage)
+    evaluation, limits = lineage.pop("evaluation", None), _texts(lineage, "limits")
     arguments = {k: v for k, v in encoder.items() if k != "name"}
     front = {
         "library_name": "imu-video",
@@ -88,14 +99,12 @@ def render(config: Mapping[str, Any], *, name: str | None = None, summary: str =
         ),
         *(["## Text head", _text_head(config["text"])] if "text" in config else []),
         *(["## Plugins", _PLUGINS, _table(("component", "sha256 of its code"), plugins)] if plugins else []),
+        *(["## Evaluation", f"{_EVALUATION} {markdown(_text(evaluation))}"] if evaluation else []),
         *(["## Sources", _table(("training data", "licence", "address"), sources)] if sources else []),
         "## Licences",
         _licences(licences),
         "## Limits",
-        "- Features reflect the subjects, placements, devices and activities of the training data; evaluate them "
-        "before use on other data (`imu-eval fewshot`).\n"
-        "- Windows in other units, or with gravity removed where it was included, are out of its domain.\n"
-        "- Not a medical device. Movement data can identify a person: handle features as personal data.",
+        "\n".join(f"- {line}" for line in [*map(markdown, limits), *_LIMITS]),
         "## Encoder arguments",
         _table(("argument", "value"), list(_flatten(arguments))),
         "## Lineage",  # last, because it is the longest section
@@ -183,6 +192,15 @@ def _sources(lineage: dict[str, Any]) -> list[tuple[str, str, str]]:
         return []
     del lineage["sources"]
     return [(_text(one["name"]), _text(one.get("licence")), _text(one.get("url"))) for one in found]
+
+
+def _texts(lineage: dict[str, Any], key: str) -> list[str]:
+    """Take a list of texts out of a lineage; anything of another form stays there."""
+    found = lineage.get(key)
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        return []
+    del lineage[key]
+    return found
 
 
 def _numbers(subjects: Any) -> Any:

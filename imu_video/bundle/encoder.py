@@ -23,7 +23,7 @@ from imu_video.bundle import hub
 from imu_video.bundle.card import render
 from imu_video.bundle.folder import CONFIG, TEXT, WEIGHTS, FolderFormat, config_text, load_weights
 from imu_video.bundle.input_spec import InputSpec, fit_input_spec
-from imu_video.bundle.locate import encoder_folder, is_name
+from imu_video.bundle.locate import encoder_folder, is_name, name_of
 from imu_video.bundle.window_encoder import WindowEncoder
 from imu_video.encoders.allocation import bounded
 from imu_video.encoders.base import check_tensor
@@ -327,7 +327,9 @@ def load_encoder(
     """
     folder = encoder_folder(source, revision=revision)
     try:
-        return _read(folder).to(device).eval()
+        bundle = _read(folder)
+        bundle.name = name_of(source)
+        return bundle.to(device).eval()
     except CheckpointError as error:
         if not is_name(source):
             raise
@@ -357,6 +359,7 @@ def _read(folder: Path) -> EncoderBundle:
         from imu_video.bundle.text import read_text  # most encoders have none, and need no teacher's module
 
         bundle.text = read_text(folder, config["text"], feature_dim=bundle.feature_dim)
+        bundle.text.encoder = bundle.weights_sha256
     return bundle
 
 

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from imu_video.runtime import documents
 from imu_video.runtime.files import atomic_folder, is_free
 from imu_video.types import JsonDict
 from imu_video.version import __version__
+
+if TYPE_CHECKING:
+    from imu_video.bundle.window_encoder import WindowEncoder
 
 FOLDER = FolderFormat(
     name="imu-video-head",
@@ -67,8 +70,27 @@ class Classifier(ABC):
         evidence: JSON facts about what the predictions rest on.
     """
 
+    encoder: str = ""
+    """Hash of the weights of the encoder whose features it reads; empty: not stated."""
+
     def __init__(self, *, spec: HeadSpec, evidence: Mapping[str, Any] | None = None) -> None:
         self.spec, self.evidence = spec, dict(evidence or {})
+
+    def check_encoder(self, encoder: WindowEncoder, *, source: str | Path = "the head") -> None:
+        """Refuse an encoder whose features this classifier was not made for, also one of the same width.
+
+        Args:
+            encoder: computes the features: the encoder, or an ONNX file that was exported from it.
+            source: name of the classifier, for the error.
+
+        Raises:
+            CheckpointError: other weights, or another number of features.
+        """
+        weights = [one for one in (encoder.weights_sha256, encoder.source_sha256) if one]
+        other = bool(self.encoder and weights) and self.encoder not in weights
+        if other or self.spec.feature_dim != encoder.feature_dim:
+            seen = encoder.weights_sha256 or "in memory"
+            raise _other_encoder(self, source, encoder.name, f"{seen[:12]}, {encoder.feature_dim} features")
 
     @abstractmethod
     def scores(self, features: np.ndarray) -> np.ndarray:
@@ -168,12 +190,12 @@ class Head(Classifier):
         return target
 
 
-def load_head(folder: str | Path, *, encoder: str | None = None) -> Head:
+def load_head(folder: str | Path, *, encoder: WindowEncoder | str | None = None) -> Head:
     """Read a head folder.
 
     Args:
         folder: written by `Head.save`.
-        encoder: hash of the weights of the encoder that computes the features; None skips the comparison.
+        encoder: the encoder that computes the features, or the hash of its weights; None skips the comparison.
 
     Raises:
         CheckpointError: a missing, damaged or foreign folder, or a head for another encoder.
@@ -181,22 +203,49 @@ def load_head(folder: str | Path, *, encoder: str | None = None) -> Head:
     config, weights = FOLDER.read(folder)
     source = f"{Path(folder) / CONFIG}, head"
     spec = documents.validate(HeadSpec, config["head"], source, error=CheckpointError)
-    if encoder is not None and config["encoder"] != encoder:
-        raise CheckpointError(
-            f"{folder}: fitted on the features of encoder {str(config['encoder'])[:12]}, got encoder {encoder[:12]}",
-            hint="name the encoder that the head was fitted with, or fit a head: " + FOLDER.command,
-        )
     linear = nn.Linear(spec.feature_dim, len(spec.classes), dtype=torch.float64)
     load_weights(linear, weights, folder=folder, built_from=f"{len(spec.classes)} classes of width {spec.feature_dim}")
     if not all(bool(torch.isfinite(value).all()) for value in linear.state_dict().values()):
         raise CheckpointError(f"{folder}: weights that are not finite", hint="copy or fit the head again")
     evidence: JsonDict = dict(config["evidence"]) if isinstance(config["evidence"], dict) else {}
-    return Head(
+    head = Head(
         spec=spec,
         weight=linear.weight.detach().numpy().T,
         bias=linear.bias.detach().numpy(),
         encoder=str(config["encoder"]),
         evidence=evidence,
+    )
+    if isinstance(encoder, str):
+        if encoder != head.encoder:
+            raise _other_encoder(head, folder, "", encoder[:12])
+    elif encoder is not None:
+        head.check_encoder(encoder, source=folder)
+    return head
+
+
+def _other_encoder(head: Classifier, source: str | Path, name: str, seen: str) -> CheckpointError:
+    """The error for a classifier with the features of another encoder.
+
+    Args:
+        head: the classifier.
+        source: its name.
+        name: name of the encoder; empty: not known.
+        seen: first digits of the hash of the encoder's weights, and what else is known of it.
+    """
+    own = str(head.evidence.get("encoder_name") or "")
+    fitted = f"encoder {head.encoder[:12] or 'of another width'}, {head.spec.feature_dim} features"
+    again = ""
+    if own and own == name:
+        again = f": {name} was trained or exported again since the head was fitted"
+    data = str(head.evidence.get("dataset") or "")
+    windows = f" on the labelled windows of {data}" if data else ""
+    # The name of a local folder is no path to it; those of shipped encoders and of repositories can be copied.
+    command = FOLDER.command.replace("ENCODER", name if "/" in name else "ENCODER")
+    return CheckpointError(
+        f"{source}: fitted on the features of {own + ' (' if own else ''}{fitted}{')' if own else ''}, got "
+        f"{name + ' (' if name else ''}encoder {seen}{')' if name else ''}{again}",
+        hint=f"fit the head again{windows}: {command}"
+        + ("" if again else f"; or name the encoder that it was fitted with{', ' + own if own else ''}"),
     )
 
 

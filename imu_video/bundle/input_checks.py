@@ -16,9 +16,19 @@ from imu_video.types import GRAVITY, IMU_CHANNELS
 def as_array(windows: object) -> np.ndarray:
     """Windows as an array, without a conversion of their values.
 
+    Masked values of a masked array become NaN, because they are not measured.
+
     Raises:
-        RecordingError: windows of different lengths, or a tensor that NumPy cannot read.
+        RecordingError: windows of different lengths, a tensor that NumPy cannot read, or a list of arrays of devices.
     """
+    if isinstance(windows, np.ma.MaskedArray):
+        real = windows if windows.dtype.kind not in "iu" else windows.astype(np.float64)
+        return np.asarray(real.filled(np.nan) if np.ma.is_masked(real) else real.data)
+    if isinstance(windows, list | tuple) and any(getattr(one, "ndim", 0) == 3 for one in windows):
+        raise RecordingError(
+            "windows are a list of arrays of three axes, which may be devices or windows",
+            hint='of devices, pass a mapping of placements: {"waist": one, "wrist": other}; else np.stack(list)',
+        )
     try:
         return np.asarray(windows)
     except (ValueError, TypeError, RuntimeError) as error:
@@ -35,6 +45,7 @@ def as_windows(windows: np.ndarray, names: tuple[str, ...], spec: InputSpec) -> 
         RecordingError: wrong axis order or type, unknown channels, infinite values, a window without a measured sample.
     """
     x = as_array(windows)
+    given = x.ndim
     x = x[None] if x.ndim == 2 else x
     if fault := name_fault(names):
         raise RecordingError(f"channels {list(names)}: {fault}")
@@ -61,7 +72,8 @@ def as_windows(windows: np.ndarray, names: tuple[str, ...], spec: InputSpec) -> 
         raise RecordingError(
             f"windows are {x.dtype} of shape {np.shape(windows)}, expected numbers (N, C, T) or (C, T) "
             f"with C={len(names)}: {', '.join(names)}",
-            hint="the axes are probably (N, T, C): pass windows.transpose(0, 2, 1)"
+            hint=f"the axes are probably {'(N, T, C)' if given == 3 else '(T, C)'}: pass windows."
+            f"{'transpose(0, 2, 1)' if given == 3 else 'T'}"
             if swapped
             else "give the names of the channels: channels=[...]",
         )
@@ -152,7 +164,7 @@ def check_stated_gravity(gravity: str, channels: Sequence[str], spec: InputSpec,
     if spec.gravity not in ("unknown", gravity) and any(c.rpartition(".")[2].startswith("acc") for c in channels):
         raise ConfigError(
             f"{source}: gravity is {gravity!r}, but the encoder was trained with {spec.gravity!r}",
-            hint="build the data folder with the signal settings of the encoder's training data",
+            hint="build the data folder or prepare the windows with the signal settings of the encoder's training data",
         )
 
 

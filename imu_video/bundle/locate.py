@@ -59,9 +59,8 @@ def encoder_folder(source: str | Path, *, revision: str | None = None) -> Path:
                 hint=f"name an existing encoder folder (`imu-pretrain export RUN OUT`), or for the hub: {error.hint}",
             ) from error
     _refuse_revision(source, revision)
-    shipped = f"{pretrained.OWNER}/{text}"
-    if pretrained.is_shipped_name(shipped) and (pretrained.ROOT / text).is_dir() and not Path(source).exists():
-        raise CheckpointError(f"{text}: no such folder", hint=f"the encoder inside the package is named {shipped}")
+    if not Path(source).exists():
+        _name_the_shipped(text)
     if Path(source).is_file():
         onnx = Path(source).suffix.lower() == ".onnx"
         raise CheckpointError(
@@ -69,6 +68,20 @@ def encoder_folder(source: str | Path, *, revision: str | None = None) -> Path:
             hint="imu_video.export.load_onnx opens exported ONNX files" if onnx else "name the folder that contains it",
         )
     return Path(source)
+
+
+def _name_the_shipped(text: str) -> None:
+    """Name the shipped encoders to a caller who wrote such a name in another way: ``small``, ``imu-video/small/``.
+
+    Raises:
+        CheckpointError: where the text, without spaces and with one kind of slash, is such a name.
+    """
+    plain = text.strip().replace("\\", "/").strip("/").casefold()
+    shipped = plain if plain.startswith(f"{pretrained.OWNER}/") else f"{pretrained.OWNER}/{plain}"
+    if plain == pretrained.OWNER:
+        raise CheckpointError(f"{text}: no such folder", hint="`imu-video list pretrained` lists the shipped encoders")
+    if pretrained.is_shipped_name(shipped) and (pretrained.ROOT / shipped.partition("/")[2]).is_dir():
+        raise CheckpointError(f"{text}: no such folder", hint=f"the encoder inside the package is named {shipped}")
 
 
 def is_repository(source: str | Path) -> bool:

@@ -43,6 +43,8 @@ class Facts(Config):
         sources: training data: name, https address, licence.
         command: command that trained it, from a clone of the repository.
         accepts: rates and lengths that it was trained for.
+        evaluation: https address of the page with its results; shown on the card.
+        limits: sentences about what was not tested, or where it is known to be worse; shown on the card.
         files: further files of the encoder folder that are shipped, such as a head; ``config.json``,
             ``model.safetensors`` and the text head always are.
     """
@@ -53,6 +55,8 @@ class Facts(Config):
     sources: Annotated[tuple[Source, ...], Field(min_length=1)]
     command: Text
     accepts: Accepts | None = None
+    evaluation: Annotated[str, Field(pattern=r"^https://\S+$")] | None = None
+    limits: tuple[Text, ...] = ()
     files: tuple[FileName, ...] = ()
 
 
@@ -77,6 +81,10 @@ def ship(encoder: str | Path, facts: Facts, *, root: Path | None = None) -> Pret
     config = read_config(encoder)
     sources = TypeAdapter(tuple[Source, ...]).dump_python(facts.sources, mode="json")
     config["lineage"] = {**config["lineage"], "sources": sources, "trained with": facts.command}
+    if facts.evaluation is not None:
+        config["lineage"]["evaluation"] = facts.evaluation
+    if facts.limits:
+        config["lineage"]["limits"] = list(facts.limits)
     if facts.accepts is not None:
         config["input"] = {**config["input"], "accepts": facts.accepts.model_dump(mode="json")}
     config["lineage"]["licences"] = {"weights": facts.licence, **_licences(config["lineage"].get("licences"))}

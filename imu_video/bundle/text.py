@@ -28,6 +28,11 @@ from imu_video.runtime import documents
 from imu_video.teachers.sentences import TEMPLATES, Phrasing, embed_texts, fingerprint_of
 from imu_video.types import JsonDict
 
+_EQUAL = 0.9999
+"""Cosine above which two prompts are the same activity."""
+_LONGEST = 500
+"""Largest number of characters of a prompt; text encoders cut longer texts."""
+
 Width = Annotated[int, Field(ge=1, le=2**16)]
 Names = Annotated[tuple[str, ...], Field(max_length=100_000)]
 
@@ -171,6 +176,7 @@ class TextHead:
         if not all(bool(value.isfinite().all()) for value in tensors):
             raise ValueError("weights and embeddings must be finite")
         self._encoder: Any = None
+        self.encoder = ""  # hash of the weights of the encoder whose features it reads; empty: not stated
 
     @torch.inference_mode()
     def embed(self, features: np.ndarray) -> np.ndarray:
@@ -276,6 +282,12 @@ def _checked(names: Sequence[str]) -> list[str]:
     if isinstance(names, str) or not all(isinstance(name, str) for name in names):
         raise ConfigError(f"prompts must be a list of texts, got {names!r}", hint='["walking", "sitting"]')
     stripped = [name.strip() for name in names]
+    for name in stripped:
+        if len(name) > _LONGEST or any("\ud800" <= letter <= "\udfff" for letter in name):
+            what = "not valid UTF-8" if len(name) <= _LONGEST else f"{len(name):,} characters, at most {_LONGEST}"
+            raise ConfigError(
+                f"prompt {name[:40]!a}: {what}", hint='give short phrases, for example ["walking", "sitting"]'
+            )
     if not stripped or not all(stripped):
         raise ConfigError(
             f"prompts must be names of activities, got {list(names)}", hint='for example ["walking", "sitting"]'
@@ -296,8 +308,13 @@ class TextClassifier(Classifier):
         if head.spec.calibration is not None:
             evidence["calibration"] = head.spec.calibration.model_dump(mode="json")
         super().__init__(spec=spec, evidence=evidence)
-        self.head = head
+        self.head, self.encoder = head, head.encoder
         self._prompts = head.prompts(spec.classes)
+        for i, j in np.argwhere(np.triu(self._prompts @ self._prompts.T > _EQUAL, 1)).tolist():
+            raise ConfigError(
+                f"prompts {spec.classes[i]!r} and {spec.classes[j]!r} have the same sentences for the text encoder",
+                hint="keep one of them: each would get half of the probability",
+            )
 
     def scores(self, features: np.ndarray) -> np.ndarray:
         return np.asarray(self.head.embed(features) @ self._prompts.T, np.float64) * self.head.spec.sharpness

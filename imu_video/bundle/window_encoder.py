@@ -29,7 +29,9 @@ class WindowEncoder(ABC):
     """Base class of what computes features of windows: `EncoderBundle` with torch, `OnnxEncoder` from a file.
 
     Subclasses provide `_features` and the facts below: ``feature_dim`` is E, ``encoder_config`` the config entry that
-    builds the network, ``weights_sha256`` the hash of the file that contains the weights (empty without a file).
+    builds the network, ``weights_sha256`` the hash of the file that contains the weights (empty without a file),
+    ``source_sha256`` that of the encoder from which an ONNX file was exported, ``name`` the name under which the
+    encoder was loaded (empty without one).
     """
 
     spec: InputSpec
@@ -37,6 +39,8 @@ class WindowEncoder(ABC):
     encoder_config: JsonDict
     lineage: JsonDict
     weights_sha256: str
+    source_sha256: str = ""
+    name: str = ""
 
     @property
     def parts(self) -> dict[str, slice]:
@@ -104,6 +108,10 @@ class WindowEncoder(ABC):
             options: dict[str, Any] = {"rate_hz": rate_hz, "channels": channels, "units": units, "gravity": gravity}
             options |= {"batch_size": batch_size, "check_units": check_units}
             return self._mean_over_devices(windows, options)
+        if isinstance(channels, str):
+            raise RecordingError(
+                f"channels must be a list of names, got {channels!r}", hint='channels=["acc_x", "acc_y", "acc_z"]'
+            )
         names = self.spec.channels if channels is None else tuple(channels)
         x = as_windows(windows, names, self.spec)
         check_rate(rate_hz, self.spec)

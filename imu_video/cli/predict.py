@@ -71,6 +71,10 @@ def predict(
     ] = None,
     labels: Annotated[Path | None, typer.Option("--labels", help="Zero-shot: file with one activity per line.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Also write the predictions: .csv, .json or .html.")] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option("--seconds", min=0.05, help="Window length, with --text; default: that of the training windows."),
+    ] = None,
     stride: Stride = None,
     threshold: Annotated[
         float | None,
@@ -101,12 +105,17 @@ def predict(
             f"a prediction needs a fitted head or the names of activities, got {given}",
             hint="--head HEAD, or --text walking --text sitting",
         )
+    if head is not None and seconds is not None:
+        raise ConfigError(
+            f"--seconds {seconds:g}: windows have the length that the head was fitted on",
+            hint="leave out --seconds, or fit a head on a data folder with windows of this length",
+        )
     bundle = load_encoder(encoder)
     fitted: Classifier
     if head is not None:
-        fitted = load_head(head, encoder=bundle.weights_sha256)
+        fitted = load_head(head, encoder=bundle)
     else:
-        fitted = bundle.text_head.classifier(prompts, seconds=bundle.spec.window_s, threshold=ABSTAIN)
+        fitted = bundle.text_head.classifier(prompts, seconds=seconds or bundle.spec.window_s, threshold=ABSTAIN)
     predicted = list(
         predict_source(
             bundle,
@@ -144,16 +153,17 @@ def predict(
 
 
 def _lines(file: Path) -> list[str]:
-    """Names of activities in a text file, one per line."""
+    """Names of activities in a text file, one per line; lines that begin with # are comments."""
     try:
-        names = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"--labels {file}: cannot be read: {error}", hint="a UTF-8 text file with one activity per line"
         ) from error
-    if not any(names):
+    names = [line for line in lines if line and not line.startswith("#")]
+    if not names:
         raise ConfigError(f"--labels {file}: no activities", hint="one activity per line, such as walking")
-    return [name for name in names if name]
+    return names
 
 
 def _notes(windows: Windows) -> None:

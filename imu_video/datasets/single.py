@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,8 @@ def _table(path: Path, placement: str | None) -> Recording:
         listed = "; ".join(f"{key}: {why}" for key, why in unknown.items())
         raise RecordingError(
             f"{path}: cannot be read without a declaration: {listed}",
-            hint=f"imu-video init {path.parent}, fill in the dataset.yaml, and name that folder in place of the file",
+            hint=f"{_header_hint(unknown)}imu-video init {path.parent}, fill in the dataset.yaml, and name that folder "
+            "in place of the file",
         )
     form = validate(_format(found, options), ImuFormat, source=str(path))
     device, segments = read_device(placement_name(placement or "device"), {"": path}, form, check_units=True)
@@ -133,6 +135,24 @@ def _unknown(found: Columns, options: dict[str, str]) -> list[tuple[str, str]]:
         out.append(("unit of the time", found.time_unit.evidence))
     out += [(f"unit of {kind}", guess.evidence) for kind, guess in found.units.items() if guess.value is None]
     return out
+
+
+_HEADER = {
+    "channels": "acc_x (m/s^2)",
+    "time": "time (s)",
+    "unit of the time": "time (s)",
+    "unit of acc": "acc_x (m/s^2)",
+    "unit of gyr": "gyr_x (rad/s)",
+}
+"""What is not known of a table, and a column name that states it."""
+
+
+def _header_hint(unknown: Mapping[str, str]) -> str:
+    """The shorter remedy, where names of columns settle everything that is unknown."""
+    if not set(unknown) <= set(_HEADER):
+        return ""
+    examples = ", ".join(f"`{name}`" for name in dict.fromkeys(_HEADER[key] for key in unknown))
+    return f"state it in the names of the columns ({examples}), or: "
 
 
 def _format(found: Columns, options: dict[str, str]) -> dict[str, Any]:

@@ -68,6 +68,7 @@ class OnnxEncoder(WindowEncoder):
         self.encoder_config: JsonDict = dict(facts["encoder"])
         self.lineage: JsonDict = dict(facts["lineage"])
         self.weights_sha256 = weights_sha256
+        self.source_sha256 = str(facts.get("source_sha256") or "")
         self._output = 0
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
@@ -50,7 +51,7 @@ def predict_source(
         note: called with every block of windows first.
 
     Raises:
-        ConfigError: a head for features of another width.
+        CheckpointError: a head for the features of another encoder.
 
     Example:
         >>> import tempfile
@@ -64,8 +65,7 @@ def predict_source(
         >>> [one.timeline.recording for one in predict_source(encoder, head, file)]
         ['walk']
     """
-    if head.spec.feature_dim != bundle.feature_dim:
-        raise ConfigError(f"the head reads {head.spec.feature_dim} features, the encoder gives {bundle.feature_dim}")
+    head.check_encoder(bundle)
     stored = is_data_folder(source)
     seconds = None if stored else head.spec.seconds
     stride = stride_s if stored or stride_s is not None else head.spec.seconds / 2
@@ -111,6 +111,10 @@ def _by_recording(
         notes = [*(recording.notes if recording is not None else ()), f"devices: {', '.join(devices)}"]
         if head.spec.placements and not (rows & known).any():
             notes.append(f"the head was fitted on other placements: {', '.join(head.spec.placements)}")
+        if not math.isclose(held[0][0].seconds, head.spec.seconds, rel_tol=0.01):
+            notes.append(
+                f"windows of {held[0][0].seconds:g} s, but predictions are meant for windows of {head.spec.seconds:g} s"
+            )
         yield Predicted(timeline=line, recording=recording, notes=notes)
 
 

@@ -133,6 +133,7 @@ def _cut(
     some = False
     for recording in recordings:
         signal = _conditioning(recording, spec)
+        _check_rates(recording, spec, placement)
         rows: list[tuple[np.ndarray, float, str, str]] = []
         for window in cut(recording, config, signal=signal):
             for device, values in window.imu.items():
@@ -144,7 +145,12 @@ def _cut(
             raise RecordingError(
                 f"recording {recording.name!r} has no complete window of {config.seconds:g} s: it lasts "
                 f"{_seconds(recording):.4g} s",
-                hint="choose a shorter window with --seconds",
+                hint="record longer"
+                + (
+                    ""
+                    if config.seconds <= 1
+                    else ", or choose shorter windows with --seconds; a head needs its own length"
+                ),
             )
         some = True
         number = len(rows)
@@ -169,6 +175,27 @@ def _cut(
 
 def _seconds(recording: Recording) -> float:
     return max(float(s.times[-1]) for s in recording.imu) - min(float(s.times[0]) for s in recording.imu)
+
+
+def _check_rates(recording: Recording, spec: InputSpec, placement: str | None) -> None:
+    """Refuse devices that are slower than the encoder accepts: after resampling, nothing shows it any more.
+
+    Raises:
+        ConfigError: naming the device and its rate.
+    """
+    for stream in recording.imu:
+        if spec.accepts is None or len(stream.times) < 2 or placement not in (None, stream.placement):
+            continue
+        rate_hz = 1 / max(float(np.median(np.diff(stream.times))), 1e-9)
+        # The rate of a real device is never exactly its nominal one.
+        if rate_hz < 0.98 * spec.accepts.min_rate_hz:
+            raise ConfigError(
+                f"recording {recording.name!r}: {stream.placement} is sampled at {rate_hz:.3g} Hz, this encoder "
+                f"accepts {spec.accepts.min_rate_hz:g} Hz and more",
+                hint="record at a higher rate"
+                + (", or name a faster device with --placement" if len(recording.imu) > 1 else "")
+                + "; in Python, encode(..., check_units=False) computes features that were not tested",
+            )
 
 
 def _conditioning(recording: Recording, spec: InputSpec) -> SignalConfig:

@@ -155,3 +155,31 @@ def test_units_are_stated_for_channels_of_the_windows(encoder: EncoderBundle) ->
     with pytest.raises(ConfigError, match="'acc', which is no channel of the windows: acc_x") as caught:
         encoder.encode(motion(50, 5), rate_hz=50, units={"acc": "g"})
     assert "units={'acc_x': 'm/s^2'}" in str(caught.value.hint)
+
+
+def test_masked_samples_are_missing(encoder: EncoderBundle) -> None:
+    windows = motion(50, 5)
+    hidden = np.zeros(windows.shape, bool)
+    hidden[:, :, 100:130] = True
+    gaps = np.where(hidden, np.nan, windows)
+    spoilt = np.where(hidden, 500.0, windows)
+    expected = encoder.encode(gaps, rate_hz=50)
+    np.testing.assert_array_equal(encoder.encode(np.ma.masked_array(spoilt, hidden), rate_hz=50), expected)
+    of_devices = encoder.encode({"waist": np.ma.masked_array(spoilt, hidden)}, rate_hz=50)
+    np.testing.assert_array_equal(of_devices, expected)
+    whole = np.ma.masked_array(np.round(spoilt).astype(np.int16), hidden)
+    rounded = np.where(hidden, np.nan, np.round(windows))
+    np.testing.assert_array_equal(encoder.encode(whole, rate_hz=50), encoder.encode(rounded, rate_hz=50))
+
+
+def test_arrays_whose_meaning_is_not_certain_are_refused_with_what_to_pass(encoder: EncoderBundle) -> None:
+    windows = motion(50, 5, 4)
+    for value, options, words in (
+        ([windows, windows], {}, "mapping of placements"),
+        (windows[0].T, {}, r"the axes are probably \(T, C\): pass windows.T$"),
+        (windows.transpose(0, 2, 1), {}, r"transpose\(0, 2, 1\)"),
+        (windows[:, :3], {"channels": "acc"}, "channels must be a list of names, got 'acc'"),
+        (windows, {"gravity": "removed"}, "prepare the windows"),
+    ):
+        with pytest.raises((RecordingError, ConfigError), match=words):
+            encoder.encode(value, rate_hz=50, **options)

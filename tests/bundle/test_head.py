@@ -36,10 +36,43 @@ def test_a_head_is_read_back_exactly(head: Head, tmp_path: Path) -> None:
 
 def test_a_head_of_another_encoder_is_refused(head: Head, tmp_path: Path) -> None:
     head.save(tmp_path / "head")
-    with pytest.raises(CheckpointError, match="abababababab, got encoder cdcd"):
+    with pytest.raises(CheckpointError, match="abababababab, 4 features, got encoder cdcd"):
         load_head(tmp_path / "head", encoder="cd" * 32)
     with pytest.raises(CheckpointError, match="not empty"):
         head.save(tmp_path / "head")
+
+
+class _Encoder:
+    """The facts of an encoder that a head compares."""
+
+    def __init__(self, weights: str, *, name: str = "", source: str = "", width: int = 4) -> None:
+        self.weights_sha256, self.name, self.source_sha256, self.feature_dim = weights, name, source, width
+
+
+def test_a_head_of_an_earlier_version_is_refused_with_the_command_that_fits_it_again(
+    head: Head, tmp_path: Path
+) -> None:
+    head.evidence["encoder_name"] = "imu-video/small"
+    folder = head.save(tmp_path / "head")
+    with pytest.raises(CheckpointError) as caught:
+        load_head(folder, encoder=_Encoder("cd" * 32, name="imu-video/small"))
+    assert "got imu-video/small (encoder cdcdcdcdcdcd, 4 features)" in caught.value.message
+    assert "imu-video/small was trained or exported again" in caught.value.message
+    assert caught.value.hint == (
+        "fit the head again on the labelled windows of d: imu-eval fit-head imu-video/small DATA --out HEAD"
+    )
+    with pytest.raises(CheckpointError) as caught:
+        load_head(folder, encoder=_Encoder("cd" * 32, name="imu-video/base"))
+    assert "again since" not in caught.value.message
+    assert "name the encoder that it was fitted with, imu-video/small" in str(caught.value.hint)
+
+
+def test_equal_width_is_no_proof_of_the_same_encoder(head: Head) -> None:
+    for encoder in (_Encoder("ab" * 32), _Encoder("ef" * 32, source="ab" * 32), _Encoder("")):
+        head.check_encoder(encoder)
+    for encoder in (_Encoder("cd" * 32), _Encoder("ef" * 32, source="cd" * 32), _Encoder("ab" * 32, width=5)):
+        with pytest.raises(CheckpointError, match="the head: fitted on the features of encoder abab"):
+            head.check_encoder(encoder)
 
 
 def test_damage_is_refused(head: Head, tmp_path: Path) -> None:

@@ -97,6 +97,17 @@ def test_the_name_without_its_owner_leads_to_the_whole_name(asked: list[str]) ->
     assert load_encoder("small").lineage == {"run_id": "8"}
 
 
+def test_other_spellings_of_a_shipped_name_lead_to_it(asked: list[str]) -> None:
+    for name in ("imu-video/small/", " imu-video/small", "imu-video\\small", "Small"):
+        with pytest.raises(CheckpointError, match="no such folder") as caught:
+            load_encoder(name)
+        assert caught.value.hint == "the encoder inside the package is named imu-video/small"
+    with pytest.raises(CheckpointError, match="no such folder") as caught:
+        load_encoder("imu-video")
+    assert "imu-video list pretrained" in str(caught.value.hint)
+    assert not asked
+
+
 def test_projectors_are_read_where_the_encoder_is(asked: list[str]) -> None:
     with pytest.raises(CheckpointError, match=r"projectors\.safetensors: no such file"):
         load_pair_model("lab/wrist")

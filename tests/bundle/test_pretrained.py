@@ -167,3 +167,13 @@ def test_shipping_refuses_local_paths_and_large_encoders(root: Path, monkeypatch
         ship_tiny(root)
     assert list_pretrained() == []
     assert [path.name for path in root.iterdir()] == ["index.json"], "nothing half-written"
+
+
+def test_the_card_shows_evaluation_and_limits(root: Path) -> None:
+    page = "https://example.org/results"
+    facts = Facts(name="imu-video/small", **FACTS, evaluation=page, limits=("Not tested at the ankle.",))
+    ship(tiny().save(root.parent / "exported", lineage={"run_id": "none"}), facts, root=root)
+    card = (root / "small" / "README.md").read_text(encoding="utf-8")
+    assert card.index("## Evaluation") < card.index(page) < card.index("## Limits")
+    assert card.index("## Limits") < card.index("Not tested at the ankle") < card.index("## Lineage")
+    assert page not in card[card.index("## Lineage") :]

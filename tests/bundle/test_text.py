@@ -194,6 +194,29 @@ def test_prompts_are_a_list_of_texts(prompts: Any) -> None:
         bundle().text_scores(WINDOWS, prompts, rate_hz=50)
 
 
+@pytest.mark.parametrize(("prompt", "words"), [("w" * 501, "501 characters"), ("walk\udcff", "not valid UTF-8")])
+def test_prompts_that_no_text_encoder_reads_whole_are_refused(prompt: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        bundle().text_head.prompts(["walking", prompt])
+
+
+def test_prompts_with_equal_sentences_are_refused() -> None:
+    head = bundle().text_head
+    head.activities[0] = head.activities[1]
+    with pytest.raises(ConfigError, match="'walking' and 'sitting' have the same sentences"):
+        head.classifier(["juggle", "walking", "sitting"], seconds=2.0)
+
+
+def test_a_classifier_is_tied_to_the_weights_of_its_encoder(tmp_path: Path) -> None:
+    one = load_encoder(bundle().save(tmp_path / "one"))
+    other = bundle()
+    next(iter(other.encoder.parameters())).data.add_(1.0)
+    classifier = one.text_head.classifier(["walking", "sitting"], seconds=2.0)
+    classifier.check_encoder(one)
+    with pytest.raises(CheckpointError, match=r"got other \(encoder"):
+        classifier.check_encoder(load_encoder(other.save(tmp_path / "other")))
+
+
 @pytest.mark.parametrize("second", ["walk", " walk", "Walk", "WALK "])
 def test_prompts_that_differ_in_case_and_spaces_are_equal(second: str) -> None:
     """Each would have half of the probability, and every window would be below the threshold."""

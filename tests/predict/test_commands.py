@@ -20,7 +20,8 @@ from imu_video.bundle.encoder import load_encoder
 from imu_video.bundle.head import load_head
 from imu_video.bundle.text import TextHead
 from imu_video.cli.app import app
-from imu_video.errors import CheckpointError, ConfigError
+from imu_video.errors import CheckpointError, ConfigError, RecordingError
+from imu_video.predict import predict_source
 from imu_video.shards.reading.columns import open_columns
 from imu_video.shards.reading.index import load_index
 from imu_video.testing import write_folder
@@ -132,8 +133,49 @@ def test_a_head_of_another_encoder_is_refused(head: Path, walk: Path, tmp_path: 
     other = load_encoder(encoder_folder)
     next(iter(other.encoder.parameters())).data.add_(1.0)
     other.save(tmp_path / "other")
-    with pytest.raises(CheckpointError, match="fitted on the features of encoder"):
+    words = r"fitted on the features of mine \(encoder \w{12}, 80 features\), got other \(encoder"
+    with pytest.raises(CheckpointError, match=words) as caught:
         run(app, "predict", tmp_path / "other", walk, "--head", head)
+    assert "imu-eval fit-head ENCODER DATA --out HEAD" in str(caught.value.hint)
+    with pytest.raises(CheckpointError, match="got other"):  # the width is equal
+        list(predict_source(load_encoder(tmp_path / "other"), load_head(head), walk))
+
+
+def test_windows_of_another_length_are_noted_or_refused(
+    text_encoder_folder: Path, head: Path, encoder_folder: Path, data: Path, walk: Path
+) -> None:
+    words = ("--text", "walking", "--text", "standing")
+    short = json.loads(run(app, "predict", text_encoder_folder, walk, *words, "--seconds", "1.5", "--json"))
+    assert short[0]["intervals"][-1]["end_s"] > 15
+    with pytest.raises(ConfigError, match="windows have the length that the head was fitted on"):
+        run(app, "predict", encoder_folder, walk, "--head", head, "--seconds", "1.5")
+    classifier = load_encoder(text_encoder_folder).text_head.classifier(["walk", "stand"], seconds=1.0)
+    notes = next(iter(predict_source(load_encoder(text_encoder_folder), classifier, data))).notes
+    assert "windows of 2 s, but predictions are meant for windows of 1 s" in notes
+
+
+def test_a_file_of_labels_may_have_comments_and_a_byte_order_mark(
+    text_encoder_folder: Path, walk: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "labels.txt").write_bytes(b"\xef\xbb\xbfwalking\r\n# at rest\r\n\r\nstanding\r\n")
+    out = tmp_path / "a.json"
+    run(app, "predict", text_encoder_folder, walk, "--labels", tmp_path / "labels.txt", "--out", out)
+    assert json.loads(out.read_text())["classes"] == ["walking", "standing"]
+
+
+def test_an_ambiguous_unit_is_settled_by_the_name_of_a_column(encoder_folder: Path, tmp_path: Path) -> None:
+    time = np.arange(300) / 50
+    rows = np.column_stack([time, 0 * time, 0 * time, 9.8 + 0.1 * np.sin(9 * time), *[0.01 * np.cos(time)] * 3])
+    for unit, fits in (("", False), (" (rad/s)", True)):
+        names = ["time_s", *(f"acc_{c}" for c in "xyz"), *(f"gyr_{c}{unit}" for c in "xyz")]
+        path = tmp_path / "still.csv"
+        np.savetxt(path, rows, delimiter=",", header=",".join(names), comments="", fmt="%.5f")
+        if fits:
+            run(app, "encode", encoder_folder, path, "--out", tmp_path / "f.csv")
+        else:
+            with pytest.raises(RecordingError, match="unit of gyr") as caught:
+                run(app, "encode", encoder_folder, path, "--out", tmp_path / "f.csv")
+            assert "names of the columns (`gyr_x (rad/s)`), or: imu-video init" in str(caught.value.hint)
 
 
 def test_names_are_text_on_the_page() -> None:

@@ -76,3 +76,18 @@ def test_windows_that_cannot_be_cut_are_errors_that_name_the_source(encoder: Enc
     for options in ({"seconds": infinite}, {"stride_s": infinite}, {"seconds": 1e6}, {"seconds": 1e-6}):
         with pytest.raises(ConfigError, match=r"windows of .*walk\.csv: "):
             open_windows(walk, encoder.spec, **options)
+
+
+def test_a_device_that_is_slower_than_the_encoder_accepts_is_refused(encoder: EncoderBundle, tmp_path: Path) -> None:
+    accepts = {"min_rate_hz": 20, "min_window_s": 1, "max_window_s": 10}
+    spec = InputSpec(**{**encoder.spec.model_dump(), "accepts": accepts})
+    for rate_hz in (10.0, 19.8):  # 19.8 Hz is a device of nominally 20 Hz
+        time = np.arange(round(12 * rate_hz)) / rate_hz
+        rows = np.stack([time, np.sin(time), np.cos(time), 9.8 + np.sin(7 * time)], axis=1)
+        path = tmp_path / "slow.csv"
+        np.savetxt(path, rows, delimiter=",", header="time_s,acc_x,acc_y,acc_z", comments="", fmt="%.6f")
+        if rate_hz < 19:
+            with pytest.raises(ConfigError, match="device is sampled at 10 Hz, this encoder accepts 20 Hz and more"):
+                list(open_windows(path, spec))
+        else:
+            assert len(next(open_windows(path, spec)))

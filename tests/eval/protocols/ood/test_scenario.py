@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from sklearn.model_selection import StratifiedShuffleSplit
 
+from eval.data.labelmaps import map_labels
 from eval.data.windows import LabelledWindows
 from eval.protocols.ood.config import Scenario
 from eval.protocols.ood.scenario import Division, Domains, divide, division, merge_windows, overlapping
@@ -196,6 +197,16 @@ def test_per_class_thins_evenly(windows: LabelledWindows) -> None:
     few = divide(windows, PLACES.model_copy(update={"per_class": 3})).windows
     groups = set(zip(few.subject, few.labels, few.facts["placement"], strict=True))
     assert len(few) == 3 * len(groups) == 3 * 6 * 4 * 2
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [(("x", " "), "' ' is blank"), (("Walk_up", "walk  up"), "'Walk_up' and 'walk  up' differ in case")],
+)
+def test_common_labels_have_names_of_their_own(windows: LabelledWindows, names: tuple[str, str], words: str) -> None:
+    maps = {windows.dataset: dict(zip(windows.classes, names, strict=False))}
+    with pytest.raises(ConfigError, match=words):
+        map_labels(windows, maps)
 
 
 def test_several_datasets_with_a_label_map(make: Make) -> None:
