@@ -7,6 +7,7 @@ neither.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,8 @@ from imu_video.errors import CheckpointError, ConfigError
 from imu_video.runtime import documents
 from imu_video.teachers.sentences import TEMPLATES, Phrasing, embed_texts, fingerprint_of
 from imu_video.types import JsonDict
+
+logger = logging.getLogger(__name__)
 
 _EQUAL = 0.9999
 """Cosine above which two prompts are the same activity."""
@@ -257,6 +260,14 @@ class TextHead:
                 f"zero-shot prediction chooses between two or more different activities, got {prompts}",
                 hint="--text walking --text sitting",
             )
+        own = [self.spec.phrasing.name_of(prompt) for prompt in prompts]
+        shared = {name: [p for p, one in zip(prompts, own, strict=True) if one == name] for name in own}
+        for name, same in shared.items():
+            if len(same) > 1:
+                logger.warning(
+                    f"{', '.join(map(repr, same))} are names of one activity ({name}): each gets a part of its "
+                    "probability"
+                )
         spec = HeadSpec(classes=tuple(prompts), feature_dim=self.spec.feature_dim, seconds=seconds, threshold=threshold)
         return TextClassifier(spec=spec, head=self)
 

@@ -67,7 +67,7 @@ def export(
     from imu_video.bundle.head import load_head
     from imu_video.export.folder import FLOAT_FILE, INT8_FILE, PROGRAM_FILE, export_onnx
 
-    fitted = None if head is None else load_head(head, encoder=bundle.weights_sha256)
+    fitted = None if head is None else load_head(head, encoder=bundle)
     done = export_onnx(bundle, out, onnx=onnx, int8=int8, program=program, windows=real, head=fitted, force=force)
     length = f"{done.least} samples and more" if done.samples is None else f"{done.samples} samples"
     for name in (FLOAT_FILE, PROGRAM_FILE):

@@ -99,8 +99,9 @@ def _by_reader(path: Path, name: str, placement: str | None) -> Recording:
 
 
 def _table(path: Path, placement: str | None) -> Recording:
-    columns_of(path)  # names the fault of a file that is no table
+    names = columns_of(path)  # names the fault of a file that is no table
     values, texts, options = read_columns(path)
+    blank = [name for name in names if name not in values and not name.startswith("column ")]
     found = propose_columns(list(values), values, texts)
     unknown = dict(_unknown(found, options))
     if unknown:
@@ -118,7 +119,7 @@ def _table(path: Path, placement: str | None) -> Recording:
         (device,),
         segments=segments,
         tags={"gravity": "removed"} if removed else {},
-        notes=tuple(_evidence(found)),
+        notes=(*_evidence(found), *([f"columns without a value: {', '.join(blank)}"] if blank else [])),
     )
 
 

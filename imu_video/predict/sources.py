@@ -104,6 +104,12 @@ def open_windows(
     config = validate(
         {"seconds": length, "stride_s": stride_s, "rate_hz": spec.rate_hz}, WindowConfig, source=f"windows of {source}"
     )
+    accepts = spec.accepts
+    if accepts is not None and not 0.98 * accepts.min_window_s <= length <= 1.02 * accepts.max_window_s:
+        raise ConfigError(
+            f"windows of {length:g} s: this encoder accepts {accepts.min_window_s:g} s to {accepts.max_window_s:g} s",
+            hint=f"--seconds {spec.window_s:g}, the length of the training windows",
+        )
     return _cut(_recordings(Path(source), placement), spec, config, placement)
 
 

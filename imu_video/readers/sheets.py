@@ -73,7 +73,7 @@ class Sheet:
         except csv.Error as error:
             raise RecordingError(f"{self.where}: {line[:60]!r} is not a line of a table: {error}") from error
 
-    def _table(self, columns: Sequence[str], content: bytes) -> Table:
+    def _table(self, columns: Sequence[str], content: bytes, *, empty: bool = False) -> Table:
         path = Path(self.where) if Path(self.where).suffix.lower() in _TEXT else Path(f"{self.where}.csv")
         return Table(
             path,
@@ -82,6 +82,7 @@ class Sheet:
             delimiter=self.delimiter,
             skip_rows=self._lines,
             content=content,
+            empty=empty,
         )
 
     def numbers(self, columns: Sequence[str]) -> np.ndarray:
@@ -95,13 +96,17 @@ class Sheet:
         out[:, table.rows()] = [table.numbers(column) for column in columns]
         return out
 
-    def texts(self, column: str) -> list[str]:
+    def texts(self, column: str, *, empty: bool = False) -> list[str]:
         """A stripped text per row, empty where a field is empty; the same rows as `numbers` has.
 
+        Args:
+            column: its name.
+            empty: whether a column without any text is accepted.
+
         Raises:
-            RecordingError: a missing column, or one without any text.
+            RecordingError: a missing column, or one without any text that is not accepted.
         """
-        table = self._table([column], self._content)  # a comma in a text is no decimal mark
+        table = self._table([column], self._content, empty=empty)  # a comma in a text is no decimal mark
         out = [""] * self._rows
         for row, text in zip(table.rows().tolist(), table.texts(column), strict=True):
             out[row] = text

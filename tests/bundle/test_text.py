@@ -207,6 +207,12 @@ def test_prompts_with_equal_sentences_are_refused() -> None:
         head.classifier(["juggle", "walking", "sitting"], seconds=2.0)
 
 
+def test_two_names_of_one_activity_cause_a_warning(lengths: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("WARNING"):
+        bundle().text_head.classifier(["walk", "sitting", "walking"], seconds=2.0)
+    assert "'walk', 'walking' are names of one activity (walk)" in caplog.text
+
+
 def test_a_classifier_is_tied_to_the_weights_of_its_encoder(tmp_path: Path) -> None:
     one = load_encoder(bundle().save(tmp_path / "one"))
     other = bundle()

@@ -81,6 +81,9 @@ def test_windows_that_cannot_be_cut_are_errors_that_name_the_source(encoder: Enc
 def test_a_device_that_is_slower_than_the_encoder_accepts_is_refused(encoder: EncoderBundle, tmp_path: Path) -> None:
     accepts = {"min_rate_hz": 20, "min_window_s": 1, "max_window_s": 10}
     spec = InputSpec(**{**encoder.spec.model_dump(), "accepts": accepts})
+    for seconds in (0.5, 20.0):
+        with pytest.raises(ConfigError, match="this encoder accepts 1 s to 10 s"):
+            open_windows(tmp_path / "slow.csv", spec, seconds=seconds)
     for rate_hz in (10.0, 19.8):  # 19.8 Hz is a device of nominally 20 Hz
         time = np.arange(round(12 * rate_hz)) / rate_hz
         rows = np.stack([time, np.sin(time), np.cos(time), 9.8 + np.sin(7 * time)], axis=1)
@@ -91,3 +94,14 @@ def test_a_device_that_is_slower_than_the_encoder_accepts_is_refused(encoder: En
                 list(open_windows(path, spec))
         else:
             assert len(next(open_windows(path, spec)))
+
+
+def test_a_sensor_without_a_value_is_missing_and_noted(encoder: EncoderBundle, tmp_path: Path) -> None:
+    path = tmp_path / "phone.csv"
+    time = np.arange(300) / 50
+    rows = "".join(f"{t:.2f},0.1,{np.sin(t):.4f},{9.8 + np.sin(7 * t):.4f},,nan,\n" for t in time)
+    path.write_text("time_s,acc_x,acc_y,acc_z,gyr_x,gyr_y,gyr_z\n" + rows)
+    (windows,) = open_windows(path, encoder.spec)
+    assert "columns without a value: gyr_x, gyr_y, gyr_z" in windows.notes
+    assert np.isnan(windows.x[:, 3:]).all()
+    assert np.isfinite(windows.x[:, :3]).all()

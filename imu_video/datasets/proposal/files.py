@@ -196,8 +196,10 @@ def columns_of(file: Path) -> tuple[str, ...]:
 def read_columns(file: Path) -> tuple[dict[str, np.ndarray], dict[str, list[str]], dict[str, str]]:
     """The first rows of a table: numbers by column, texts by column, and the format options that it needs.
 
+    Columns without any value, such as those of a sensor that an app did not record, are left out.
+
     Raises:
-        RecordingError: no table.
+        RecordingError: no table, or no value in any column.
     """
     if file.suffix.lower() in _PARQUET:
         frame = _parquet(file, _ROWS)
@@ -205,7 +207,10 @@ def read_columns(file: Path) -> tuple[dict[str, np.ndarray], dict[str, list[str]
     with file.open("rb") as source:
         content = b"".join(source.readline() for _ in range(_ROWS))
     sheet = Sheet(str(file), content)
-    columns = {name: sheet.texts(name) for name in sheet.names if not name.startswith("column ")}
+    columns = {name: sheet.texts(name, empty=True) for name in sheet.names if not name.startswith("column ")}
+    columns = {name: texts for name, texts in columns.items() if any(texts)}
+    if not columns:
+        raise RecordingError(f"{file}: no rows")
     form = {} if sheet.delimiter == "," else {"delimiter": sheet.delimiter}
     first = decoded(content).split("\n")[:6]
     if sheet.delimiter != "," and any(re.search(r"\d,\d", line) for line in first[1:]):
