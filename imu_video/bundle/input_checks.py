@@ -22,8 +22,10 @@ def as_array(windows: object) -> np.ndarray:
         RecordingError: windows of different lengths, a tensor that NumPy cannot read, or a list of arrays of devices.
     """
     if isinstance(windows, np.ma.MaskedArray):
-        real = windows if windows.dtype.kind not in "iu" else windows.astype(np.float64)
-        return np.asarray(real.filled(np.nan) if np.ma.is_masked(real) else real.data)
+        values = np.asarray(windows.data)
+        if not np.ma.is_masked(windows):
+            return values
+        return np.where(np.ma.getmaskarray(windows), np.nan, values)
     if isinstance(windows, list | tuple) and any(getattr(one, "ndim", 0) == 3 for one in windows):
         raise RecordingError(
             "windows are a list of arrays of three axes, which may be devices or windows",
