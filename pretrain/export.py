@@ -20,7 +20,8 @@ from imu_video.shards.reading.index import load_index
 from imu_video.sides import TowerBundle
 from imu_video.types import JsonDict
 from pretrain.checkpoints.store import Checkpoint, CheckpointStore, step_of
-from pretrain.config import NO_TEACHER, PretrainConfig, differences, identity
+from pretrain.config import NO_TEACHER, PretrainConfig
+from pretrain.identity import differences, identity
 from pretrain.prepare.components import Components
 from pretrain.prepare.prepare import build_task
 from pretrain.runs.folder import RunFolder

@@ -10,7 +10,8 @@ import pytest
 from eval.protocols.ood.config import OodConfig
 from imu_video.config import Config, Fragment, dump_yaml, load_config, validate
 from imu_video.errors import ConfigError
-from pretrain.config import PretrainConfig, identity, run_id
+from pretrain.config import PretrainConfig
+from pretrain.identity import identity, run_id
 from tests.pretrain.conftest import resolved
 
 BASE = "configs/pretrain/base.yaml"

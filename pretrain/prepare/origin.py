@@ -19,7 +19,8 @@ from imu_video.runtime.documents import parse_yaml
 from imu_video.runtime.files import file_sha256
 from imu_video.shards.batches.plan import Plan
 from pretrain.checkpoints.store import STATE, Checkpoint, CheckpointStore, read_state, step_of
-from pretrain.config import ContinueSection, PretrainConfig, differences
+from pretrain.config import ContinueSection, PretrainConfig
+from pretrain.identity import differences
 from pretrain.prepare.checks import steps_of
 from pretrain.runs.folder import RunFolder
 

@@ -31,8 +31,9 @@ from imu_video.shards.batches.loader import PairLoader
 from imu_video.shards.reading.columns import Columns
 from imu_video.transforms import Compose
 from imu_video.transforms.video import ClipCompose
-from pretrain.config import DIM, LIVE_TEACHER, PretrainConfig, identity, run_id
-from pretrain.prepare import checks
+from pretrain.config import DIM, LIVE_TEACHER, PretrainConfig
+from pretrain.identity import identity, run_id
+from pretrain.prepare import checks, data_checks
 from pretrain.prepare.components import Components, resolve
 from pretrain.prepare.data import Data, blank_spec, fit_spec, open_caches, open_indexes
 from pretrain.prepare.initial import Initial
@@ -176,16 +177,16 @@ def open_data(config: PretrainConfig, request: Request) -> Data:
         ShardError, TeacherCacheError: a folder or its cache cannot be used.
     """
     section, needs = config.data, request.needs
-    checks.check_addresses(section)
+    data_checks.check_addresses(section)
     indexes = open_indexes(section)
-    checks.check_splits(section, indexes)
-    checks.check_placements(section, indexes, needs)
-    checks.check_conditioning(indexes)
-    checks.check_streams(needs, indexes)
+    data_checks.check_splits(section, indexes)
+    data_checks.check_placements(section, indexes, needs)
+    data_checks.check_conditioning(indexes)
+    data_checks.check_streams(needs, indexes)
     data = Data(section=section, indexes=indexes)
     if needs.text:
         data = replace(data, text=TextSource.open(section.text, indexes))
-    checks.check_subjects(section, {split: data.subjects(split) for split in data.splits})
+    data_checks.check_subjects(section, {split: data.subjects(split) for split in data.splits})
     if not needs.teacher:
         return data
     entry = request.components.live_teacher
@@ -364,7 +365,7 @@ def open_loaders(
     train = data.loader(columns[section.train_split], batch_size=section.batch_size, world=world, **common)
     if needs.devices or section.pair == "devices":
         present = (train.pool.present & train.pool.allowed(section.placements))[train.usable]
-        checks.check_worn_together(present, split=section.train_split)
+        data_checks.check_worn_together(present, split=section.train_split)
     batches = train.plan.steps(config.optim.epochs or 0)
     steps = checks.steps_of(config.optim, batches=batches, per_epoch=train.steps_per_epoch)
     if section.val_split is None:

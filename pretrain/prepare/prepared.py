@@ -13,7 +13,8 @@ from imu_video.config import dump_yaml
 from imu_video.runtime.distributed import World
 from imu_video.runtime.references import restored
 from pretrain.checkpoints.store import Checkpoint
-from pretrain.config import PretrainConfig, run_id, stored
+from pretrain.config import PretrainConfig
+from pretrain.identity import run_id, stored
 from pretrain.prepare.data import Data
 from pretrain.prepare.initial import Initial
 from pretrain.prepare.origin import facts as continued_facts
@@ -29,7 +30,7 @@ class Prepared:
 
     Args:
         config: resolved.
-        identity: what a continuation must share (`config.identity`).
+        identity: what a continuation must share (`pretrain.identity`).
         folder: the run folder; nothing has been written to it.
         start: checkpoint folder that the run continues from, None for a new run.
         checkpoint: its content, None for a new run; for a new run that continues a finished one, the state of that.

@@ -24,8 +24,9 @@ from imu_video.runtime.documents import read_json
 from imu_video.runtime.files import is_leftover, remove_leftovers, write_atomic
 from imu_video.runtime.references import restored
 from pretrain.checkpoints.store import CheckpointStore, read_state
-from pretrain.config import PretrainConfig, differences, run_id, stored
-from pretrain.config import identity as identity_of
+from pretrain.config import PretrainConfig
+from pretrain.identity import differences, run_id, stored
+from pretrain.identity import identity as identity_of
 from pretrain.runs.machine import describe_machine
 
 logger = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ class RunFolder:
             resume: ``auto`` = resume an existing run from its newest checkpoint, else start; ``never`` = refuse a
                 folder that contains a run; otherwise the path of a checkpoint folder or of another run folder (its
                 newest checkpoint).
-            identity: of the run that starts (config.identity).
+            identity: of the run that starts (`pretrain.identity`).
 
         Raises:
             ConfigError: not a run folder, a run that must not be resumed, or another config.

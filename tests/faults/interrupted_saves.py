@@ -26,7 +26,8 @@ from imu_video.errors import GuardStop
 from imu_video.runtime.files import remove_leftovers
 from pretrain.checkpoints import store as store_module
 from pretrain.checkpoints.store import Checkpoint, CheckpointStore, step_name
-from pretrain.config import PretrainConfig, identity
+from pretrain.config import PretrainConfig
+from pretrain.identity import identity
 from pretrain.observe.trackers import JsonLines, open_trackers
 from pretrain.runs.folder import RunFolder
 

@@ -9,7 +9,8 @@ import pytest
 from imu_video.config import dump_yaml, load_config, read_yaml, shipped, validate
 from imu_video.errors import ConfigError
 from imu_video.runtime import references
-from pretrain.config import PretrainConfig, differences, identity, run_id, stored
+from pretrain.config import PretrainConfig
+from pretrain.identity import differences, identity, run_id, stored
 from pretrain.prepare.components import Components
 from tests.pretrain.conftest import resolved
 

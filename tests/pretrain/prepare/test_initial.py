@@ -13,8 +13,9 @@ from imu_video.bundle import pretrained
 from imu_video.bundle.encoder import EncoderBundle, InputSpec, load_encoder
 from imu_video.errors import CheckpointError, ConfigError
 from imu_video.shards.schema import Index
-from pretrain.config import PretrainConfig, identity
+from pretrain.config import PretrainConfig
 from pretrain.export import export
+from pretrain.identity import identity
 from pretrain.prepare.prepare import Prepared
 from pretrain.run import run
 from tests.bundle.shipped import ship_tiny

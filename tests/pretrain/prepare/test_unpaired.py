@@ -14,7 +14,8 @@ import torch
 from imu_video.errors import ConfigError
 from imu_video.runtime.distributed import World
 from imu_video.shards.schema import Index
-from pretrain.config import PretrainConfig, identity, run_id
+from pretrain.config import PretrainConfig
+from pretrain.identity import identity, run_id
 from pretrain.prepare.prepare import Prepared, check_request
 from pretrain.run import run
 from pretrain.training.validate import validate
