@@ -8,6 +8,7 @@ from collections import namedtuple
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from imu_video.shards.schema import Index
 from imu_video.testing import write_folder
 from imu_video.types import Window
 from pretrain.config import PretrainConfig
-from pretrain.prepare import checks
+from pretrain.prepare import checks, data_checks
 from pretrain.prepare import prepare as prepare_module
 from pretrain.prepare.prepare import prepare
 from tests.pretrain.conftest import PLACEMENTS, RATE, make_data, make_window, raw_config
@@ -292,17 +293,21 @@ def test_it_fires_before_the_run_folder_is_written(
     refused(case, apart if case.check == "check_worn_together" else data, monkeypatch, tmp_path / "run")
 
 
+def own_functions(module: ModuleType) -> list[str]:
+    found = inspect.getmembers(module, inspect.isfunction)
+    return [name for name, function in found if function.__module__ == module.__name__]
+
+
 def test_every_check_has_a_case() -> None:
-    functions = inspect.getmembers(checks, inspect.isfunction)
-    known = {name for name, function in functions if function.__module__ == checks.__name__}
+    known = {name for module in (checks, data_checks) for name in own_functions(module)}
     assert known == {case.check for case in (*BEFORE_SAMPLES, *ON_SAMPLES)}
 
 
 def test_every_check_is_called_once() -> None:
     source = inspect.getsource(prepare_module)
-    for name, function in inspect.getmembers(checks, inspect.isfunction):
-        if function.__module__ == checks.__name__:
-            assert source.count(f"checks.{name}(") == 1, name
+    for module, prefix in ((checks, " checks."), (data_checks, "data_checks.")):
+        for name in own_functions(module):
+            assert source.count(f"{prefix}{name}(") == 1, name
 
 
 @pytest.mark.parametrize(
