@@ -228,7 +228,8 @@ def open_caches(section: DataSection, indexes: tuple[Index, ...]) -> tuple[Teach
         TeacherCacheError: missing, ambiguous or damaged, or a split that was not embedded.
     """
     first = next(index for index, folder in zip(indexes, section.folders, strict=True) if folder.paired)
-    fingerprint = cached_fingerprint(first, section.teacher)
+    # The full fingerprint: another folder may have features of another teacher alone.
+    fingerprint = open_cache(first, cached_fingerprint(first, section.teacher)).fingerprint
     caches: list[TeacherCache | None] = []
     for index, folder in zip(indexes, section.folders, strict=True):
         cache = open_cache(index, fingerprint) if folder.paired else None
