@@ -29,9 +29,9 @@ def encoder_folders(path: Path) -> list[Path]:
         ConfigError: neither.
         CheckpointError: a name that cannot be resolved.
     """
-    path = encoder_folder(path)
     if is_onnx(path):
         return [path]
+    path = encoder_folder(path)
     if (path / "config.json").is_file():
         return [path]
     inside = sorted(p.parent for p in path.glob("*/config.json"))

@@ -208,7 +208,7 @@ def zeroshot(
 ) -> None:
     """Evaluate an encoder zero-shot by the names of the activities on data outside the mixture."""
     steps = Steps(dry_run=dry_run, threads=1)
-    names = ["--label-map", HERE / "configs" / "eval" / "names.yaml"]
+    names = ["--label-map", HERE / "names.yaml"]
     _evaluate(steps, study, name, datasets, "zeroshot", "--mode", "text", *names, results="zeroshot")
 
 

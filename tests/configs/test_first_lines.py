@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fnmatch
+import importlib.util
 import shlex
+import sys
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -41,6 +43,8 @@ FILES = sorted(
 GROUPS = {"imu-video": imu_video.cli.app.app, "imu-pretrain": pretrain.cli.app, "imu-eval": eval.cli.app}
 SHIP = "python -P -m imu_video.bundle.ship "
 """What is stated about shipped encoders is loaded by a module that is no console command."""
+RUNNER = "python -P studies/"
+"""The plan of a study with a class `Plan` is loaded by the study's own runner."""
 Params = Mapping[str, Any]
 
 
@@ -125,6 +129,17 @@ def check(line: str) -> None:
     if line.startswith(SHIP):
         load_config(shlex.split(line)[-1], Facts)
         return
+    if line.startswith(RUNNER):
+        _, _, script, name, *words = shlex.split(line)
+        spec = importlib.util.spec_from_file_location("runner_of_a_study", ROOT / script)
+        assert spec is not None
+        assert spec.loader is not None
+        runner: Any = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = runner  # its annotations are looked up there
+        spec.loader.exec_module(runner)
+        steps: Any = typer.main.get_command(runner.app)
+        load_config(steps.commands[name].make_context(name, words).params["config"], runner.Plan)
+        return
     command, params = parse(line)
     LOADERS[command](params)
 
@@ -132,9 +147,10 @@ def check(line: str) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT).with_suffix("")))
 def test_the_command_of_the_first_line_loads_the_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "path", list(sys.path))  # runners of studies add the clone
     first = path.read_text(encoding="utf-8").splitlines()[0]
     named = str(path.relative_to(ROOT))
-    assert first.startswith(("# imu-", f"# {SHIP}")), first
+    assert first.startswith(("# imu-", f"# {SHIP}", f"# {RUNNER}")), first
     assert named in first, f"the command does not load {named}"
     check(first.removeprefix("# "))
 

@@ -32,7 +32,7 @@ def test_pairs_that_are_named_meet_in_these_classes() -> None:
 
 def test_names_of_the_encoder_study_cover_every_label() -> None:
     """Classes keep their number: a name that two labels share would make zero-shot recognition easier."""
-    maps = load_label_maps(ROOT / "studies/encoder/configs/eval/names.yaml")
+    maps = load_label_maps(ROOT / "studies/encoder/names.yaml")
     for dataset, own in maps.items():
         declared = set(adapter_labels(dataset))
         assert set(own) == declared or not declared, dataset

@@ -28,7 +28,7 @@ class Head:
     """Knows the classes by their number; its training data had no jogging."""
 
     spec = SimpleNamespace(
-        scale=10.0, templates=("{label}",), seen=("walk", "sit", "stand"), phrasing=Phrasing(templates=("{label}",))
+        sharpness=10.0, templates=("{label}",), seen=("walk", "sit", "stand"), phrasing=Phrasing(templates=("{label}",))
     )
 
     def embed(self, features: np.ndarray) -> np.ndarray:
