@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from eval.algorithms.base import Algorithm, DomainBatch, algorithms
-from imu_video.arguments import Count, Whole
+from imu_video.arguments import Count
 from imu_video.encoders.base import masked_mean
 from imu_video.errors import ConfigError
+
+Group = Annotated[int, Field(ge=0, le=1)]
+"""Of a class: 0 static, 1 dynamic."""
 
 
 class FusionHead(nn.Module):
@@ -34,7 +39,7 @@ class FusionHead(nn.Module):
     Example:
         >>> head = FusionHead(width=4, classes=3)
         >>> head.set_groups(torch.tensor([0, 1, 1]))
-        >>> head(torch.zeros(1, 4)).exp().sum().item()
+        >>> round(head(torch.zeros(1, 4)).exp().sum().item(), 5)
         1.0
     """
 
@@ -69,11 +74,12 @@ class FusionHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Log-probabilities; before the groups are known, all classes belong to the static expert."""
-        chosen = self.gate(features[:, self.columns["gate"]].float())
+        features = features.to(self.gate.weight.dtype)
+        chosen = self.gate(features[:, self.columns["gate"]])
         log_p = features.new_zeros(len(features), len(self.groups), dtype=chosen.dtype)
         for number, name in enumerate(("static", "dynamic")):
             own = self.groups == number
-            scores = self.experts[number](features[:, self.columns[name]].float())
+            scores = self.experts[number](features[:, self.columns[name]])
             inside = scores.masked_fill(~own, float("-inf")).log_softmax(1)
             log_p = torch.where(own, inside + F.logsigmoid(chosen if number == 0 else -chosen), log_p)
         return log_p
@@ -108,8 +114,9 @@ class Fusion(Algorithm):
     a sum of their terms, and each term reaches one of them only.
 
     Args:
-        groups: for each class, in the order of the scenario's labels, 0 for the static expert or 1 for the dynamic one.
-            None: found from the training windows, divided at the largest gap between the mean movements of classes.
+        groups: for each class, in the order of the scenario's labels, 0 for the static expert or 1 for the dynamic one,
+            each in [0, 1]. None: found from the training windows, divided at the largest gap between the mean movements
+            of classes.
         look: updates in which movements are collected and nothing is trained, until every class was seen; 5. Not used
             with ``groups``.
 
@@ -121,7 +128,7 @@ class Fusion(Algorithm):
         Fusion()
     """
 
-    def __init__(self, *, groups: Sequence[Whole] | None = None, look: Count = 5) -> None:
+    def __init__(self, *, groups: Sequence[Group] | None = None, look: Count = 5) -> None:
         super().__init__()
         self.given, self.look = groups, look
 

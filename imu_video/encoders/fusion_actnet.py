@@ -77,7 +77,8 @@ class FusionActNet(nn.Module):
 
     Args:
         channels: C.
-        width: channels of an expert's first block, an even number; 64 as published. The gate starts with half of it.
+        width: channels of an expert's first block, a positive multiple of 2; 64 as published. The gate starts with half
+            of it.
         norm: ``batch`` as published (its statistics are per rank), or ``group``.
 
     Shapes: imu (B, C, T), mask (B, C, T) bool or None -> (B, 20 * width): 8 * width of the static expert, 8 * width of

@@ -56,7 +56,8 @@ class MultiDevice(nn.Module):
         placement: whether an embedding per placement is added.
         drop: probability that a device is hidden in training, in [0, 1); 0.2. Uses torch's global generator, separately
             per rank.
-        rate_hz, samples: of the windows, for the network.
+        rate_hz: sampling rate of the windows in Hz, above 0, for the network.
+        samples: T of the windows, for the network.
         names: names of the channels. None: one device.
 
     Shapes: imu (B, C, T), mask (B, C, T) bool or None -> (B, E) with E of the network; `by_device` -> (B, V, E).

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from imu_video.arguments import BelowOne, Count
@@ -107,15 +108,13 @@ class TCN(nn.Module):
         channels: Count = 6,
         width: Count = 64,
         levels: Count = 3,
-        kernel: Count = 3,
+        kernel: Annotated[int, Field(ge=2)] = 3,
         stride: Count = 2,
         dropout: BelowOne = 0.0,
         norm: Literal["channel", "batch"] = "channel",
         pooling: Pooling = "mean_max",
         segments: Count = 1,
     ) -> None:
-        if kernel < 2:
-            raise ConfigError(f"tcn: kernel must be at least 2 to reach earlier samples, got {kernel}")
         super().__init__()
         self.channels, self.token_dim, self.stride = channels, width, stride
         self.pooling, self.segments = pooling, segments

@@ -44,9 +44,10 @@ class HubTeacher(FrozenTeacher):
         frames: number of frames, the centres of parts of equal length (repeated if the clip has fewer); None: the
             number that the model was trained with, 8 for image models.
         image_size: side of the network input in pixels, at least 8; None: the model's.
-        mean: subtracted from each colour channel, finite, in units of 0..255; with ``std``, in place of the model's own
-            preprocessing: frames are then cropped to their central square and scaled bilinearly. None: the model's own.
-        std: divisor of each colour channel, above 0, in the same units; None: the model's own.
+        mean: subtracted from the colour channels, 3 values, each finite, in units of 0..255; with ``std``, in place of
+            the model's own preprocessing: frames are then cropped to their central square and scaled bilinearly. None:
+            the model's own.
+        std: divisors of the colour channels, 3 values, each above 0, in the same units; None: the model's own.
         projection: see `FrozenTeacher`.
 
     Raises:

@@ -35,8 +35,8 @@ class TimmTeacher(FrozenTeacher):
         frames: number of frames, the centres of parts of equal length; fewer if the clip has fewer.
         pooling: see `imu_video.teachers.timm_frames.FrameTeacher`.
         segments: number of parts for pooling ``segments``, at most ``frames``.
-        mean: subtracted from each colour channel, finite, in units of 0..255; None: the model's.
-        std: divisor of each colour channel, above 0, in units of 0..255; None: the model's.
+        mean: subtracted from the colour channels, 3 values, each finite, in units of 0..255; None: the model's.
+        std: divisors of the colour channels, 3 values, each above 0, in units of 0..255; None: the model's.
         projection: see `FrozenTeacher`.
 
     Raises:

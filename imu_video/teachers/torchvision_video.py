@@ -36,8 +36,8 @@ class TorchvisionVideoTeacher(FrozenTeacher):
             ``swin3d_s`` or ``swin3d_b``.
         weights: ``hub`` (downloaded once from the address that torchvision states), ``random:SEED``, or the path of a
             safetensors file for the model without its classifier.
-        frames: number of frames, the centres of parts of equal length (repeated if the clip has fewer), in [1, 128]
-            for most models; 16 is the training length.
+        frames: number of frames, the centres of parts of equal length (repeated if the clip has fewer); 16 is the
+            training length, sensible 1 to 128 for most models.
         projection: see `FrozenTeacher`.
 
     Raises:

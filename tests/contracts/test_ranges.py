@@ -28,7 +28,13 @@ from imu_video.errors import ConfigError
 # Protocols are left out: their arguments are the options of a command, whose ranges typer enforces.
 ALL = {**registry.ALL, **{kind: known for kind, known in eval_registry.ALL.items() if kind != "protocols"}}
 # Arguments without a default, so that only the value under test can be refused.
-REQUIRED: dict[str, Any] = {"model": "org/name", "joints": ["pelvis", "neck"], "root": "recordings", "rate_hz": 50.0}
+REQUIRED: dict[str, Any] = {
+    "model": "org/name",
+    "joints": ["pelvis", "neck"],
+    "root": "recordings",
+    "rate_hz": 50.0,
+    "of": {"name": "synthetic"},
+}
 
 
 def components() -> Iterator[tuple[str, str]]:

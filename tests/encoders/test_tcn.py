@@ -48,7 +48,7 @@ def test_a_stream_needs_whole_tokens_and_fixed_statistics() -> None:
         TCN(width=8).train().stream(window=100, hop=10)
     with pytest.raises(ValueError, match="C=6"):
         model.stream(window=100, hop=10).push(torch.zeros(1, 100, 6))
-    with pytest.raises(ConfigError, match="kernel must be at least 2"):
+    with pytest.raises(ConfigError, match="argument 'kernel': must be at least 2"):
         TCN(kernel=1)
 
 

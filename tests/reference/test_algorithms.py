@@ -10,6 +10,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "mmd": {"gamma": 0.7},
     "coral": {"gamma": 0.7},
     "rsc": {"features": 0.3, "batch": 0.3},
+    "fusion": {"look": 2},
 }
 
 
@@ -336,7 +338,34 @@ def run_ermpp(name: str, w: World) -> None:
             value.copy_(torch.stack([one[key] for one in held]).mean(0))
 
 
-OTHERS = {"andmask": run_andmask, "mldg": run_mldg, "fish": run_fish, "urm": run_urm, "ermpp": run_ermpp}
+def run_fusion(name: str, w: World) -> None:
+    parameters = list(w.algorithm.parameters())
+    adam, head = naive_adam(parameters), w.network.classifier
+    seen: list[list[float]] = [[] for _ in range(CLASSES)]
+    for update in range(UPDATES):
+        imu, mask, label = w.all(batches(update))
+        if update < 2:  # look: mean distance of the samples from their channel's mean, per window
+            for x, y in zip(imu, label, strict=True):
+                seen[y].append(float(mean([(c - c.mean()).abs().mean() for c in x])))
+            continue
+        order = sorted((sum(each) / len(each), c) for c, each in enumerate(seen))
+        gaps = [math.log(b[0] / a[0]) for a, b in pairwise(order)]
+        cut = gaps.index(max(gaps)) + 1
+        groups = [c for _, c in order[:cut]], [c for _, c in order[cut:]]
+        each = []
+        for z, y in zip(w.network.features(imu, mask), label.tolist(), strict=True):
+            group = 0 if y in groups[0] else 1
+            static = 1 / (1 + (-(z @ head.gate.weight[0] + head.gate.bias[0])).exp())
+            expert = head.experts[group]
+            scores = {c: (z @ expert.weight[c] + expert.bias[c]).exp() for c in groups[group]}
+            each.append(-((1 - static if group else static) * scores[y] / sum(scores.values())).log())
+        adam.step(grads(mean(each), parameters))
+
+
+OTHERS = {
+    "andmask": run_andmask, "mldg": run_mldg, "fish": run_fish, "urm": run_urm, "ermpp": run_ermpp,
+    "fusion": run_fusion,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", sorted([*ONE_STEP, *OTHERS]))

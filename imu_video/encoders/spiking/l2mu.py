@@ -84,20 +84,21 @@ class L2MU(TimeEncoder):
     Args:
         channels: C.
         pool: samples that are averaged to one step; 2 at 50 Hz. The oldest ``T % pool`` samples are not used.
-        layers: layers of neurons before the memory; 3. With 0 the memory receives the real-valued samples.
+        layers: layers of neurons before the memory, at least 0; 3. With 0 the memory receives the real-valued samples.
         width: neurons per layer; 64.
         memory: M, number of memories; 32.
-        order: d, coefficients per memory; 4, as published for Braille letters; 2 to 20.
-        theta: length of a memory in steps; 7, as published. The matrices scale with 1 / theta: with a long memory its
-            neurons do not reach their threshold unless that is lowered as well.
+        order: d, coefficients per memory, in [1, 64]; 4, as published for Braille letters; sensible 2 to 20.
+        theta: length of a memory in steps, above 0; 7, as published. The matrices scale with 1 / theta: with a long
+            memory its neurons do not reach their threshold unless that is lowered as well.
         hidden: H, neurons of the hidden state; 64.
         neuron: ``lif``, or ``cuba`` with a decaying synaptic current.
         synapse: initial decay factor of the current of ``cuba``, in [0, 1); 0.5.
         reset: ``subtract`` the threshold as published, or reset the membrane potential to ``zero``.
         spiking_memory: false: m_t = A m_(t-1) + B u_t, real-valued.
-        surrogate, slope: derivative of a spike in training, see `imu_video.encoders.spiking.neurons.spike`.
-        input_neurons, memory_input, memory_neurons, hidden_neurons: initial decay factor and threshold of the layers,
-            of u, m and h; the published ones of Braille reading for the latter three.
+        surrogate: derivative of a spike in training, see `imu_video.encoders.spiking.neurons.spike`.
+        slope: of that derivative, above 0; 10.
+        input_neurons, memory_input, memory_neurons, hidden_neurons: initial decay factor, in [0, 1), and positive
+            threshold of the layers, of u, m and h; the published ones of Braille reading for the latter three.
         readout: features are the ``membrane`` potentials of h, or its ``spikes``.
         pooling: ``mean`` over time; with ``spikes`` this is the firing rate. Also ``max``, ``mean_max``, ``last``.
         segments: parts of equal length that are pooled separately; 1.

@@ -132,9 +132,13 @@ def test_the_largest_gap_divides_the_classes() -> None:
 
 
 def test_groups_that_do_not_fit_are_refused(begin: Callable[..., Algorithm], monkeypatch: pytest.MonkeyPatch) -> None:
-    for groups in ([0, 1], [0, 0, 0], [0, 1, 2]):
+    for groups in ([0, 1], [0, 0, 0]):
         with pytest.raises(ConfigError, match="expected one 0"):
             begin({"name": "fusion", "groups": groups})
+    with pytest.raises(ConfigError, match=r"each in \[0, 1\] \(got 2\)"):
+        begin({"name": "fusion", "groups": [0, 1, 2]})
+    with pytest.raises(ConfigError, match="expected one 0"):
+        head(torch.tensor([0, 1, 2]))
     algorithm = algorithms.build("fusion")
     other = begin({"name": "fusion"})
     other.network.encoder = Precomputed(other.network.encoder.feature_dim)  # type: ignore[assignment]
