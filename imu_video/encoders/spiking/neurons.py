@@ -23,7 +23,7 @@ INPUT_STEP = 2.0**-8
 MEMORY_STEP = 2.0**-20
 """Resolution of the frozen matrices of a Legendre memory. Sums of less than 2**4 are exact."""
 LEAK_STEP = 2.0**-16
-"""Resolution of decay factors; the time constants of a file then give them back in every bit."""
+"""Resolution of decay factors; the time constants of a file then reproduce them exactly."""
 LARGEST_LEAK = 1 - 2.0**-10
 """Largest decay factor: a time constant of 1,024 steps."""
 LEAST_THRESHOLD = 2.0**-10
